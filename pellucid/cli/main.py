@@ -25,6 +25,7 @@ COMMANDS = {
     "segment": "classify each pixel of images and videos",
     "keypoints": "find the key-points of a face, or of other objects, in images and videos",
     "generate": "draw new images with a generator",
+    "colorize": "colour grey images and videos, and compare models that do",
     "gestures": "train and use classifiers of hand gestures, or of other images in folders",
     "trace": "show one forward and backward pass, and explain a derivative by the chain rule",
     "explain": "show which parts of an image determine a prediction or a unit",

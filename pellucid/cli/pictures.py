@@ -21,14 +21,19 @@ BATCH_PIXELS = 16_000_000  # pixels of the pictures at a time, so that large one
 
 
 class Picture(NamedTuple):
-    """name: for output files, different for each picture. file: its file name. read: returns it (C, H, W), uint8."""
+    """name: for output files, different for each picture. file: its file name. read: returns it (C, H, W), uint8.
+
+    frame: its number in a video or of a camera, from 0; None for image files.
+    """
 
     name: str
     file: str
     read: Callable[[], "Tensor"]
+    frame: int | None = None
 
 
 Check = Callable[[Sequence[str], Sequence[Path]], None]
+Load = Callable[[Path], "Tensor"]
 
 
 def add_source(it: Parser) -> Parser:
@@ -39,13 +44,13 @@ def add_source(it: Parser) -> Parser:
 
 
 def read_batches(
-    args: argparse.Namespace, mode: "Mode", check: Check | None, faults: dict[str, str]
+    args: argparse.Namespace, mode: "Mode", check: Check | None, faults: dict[str, str], load: Load | None = None
 ) -> Iterator[list[tuple[Picture, "Tensor"]]]:
     """Yield the pictures that can be read, several at a time; of a camera, one by one.
 
     What is wrong with the others goes to `faults`, by file; also why a video or a camera ended early, unless it gave no
-    picture at all, which raises PellucidError as `pictures` does. check: see `pictures`; None where nothing is written.
-    Raises PellucidError unless one source is given.
+    picture at all, which raises PellucidError as `pictures` does. check, load: see `pictures`; check is None where
+    nothing is written. Raises PellucidError unless one source is given.
     """
     from pellucid.errors import PellucidError
 
@@ -55,7 +60,7 @@ def read_batches(
     some: list[tuple[Picture, Tensor]] = []
     pixels, begun = 0, False
     check = (lambda names, files: None) if check is None else check
-    with closing(_camera(args.camera, mode) if camera else pictures(Path(args.source), mode, check)) as found:
+    with closing(_camera(args.camera, mode) if camera else pictures(Path(args.source), mode, check, load)) as found:
         try:
             for picture in found:
                 begun = True
@@ -82,17 +87,19 @@ def until_interrupted(args: argparse.Namespace) -> AbstractContextManager[None]:
     return nullcontext() if args.camera is None else suppress(KeyboardInterrupt)
 
 
-def pictures(source: Path, mode: "Mode", check: Check) -> Generator[Picture, None, None]:
+def pictures(source: Path, mode: "Mode", check: Check, load: Load | None = None) -> Generator[Picture, None, None]:
     """Yield the pictures of an image, a folder or a video, which are read as (3, H, W), or (1, H, W) for mode "L".
 
     check(names, files) is called before the first picture, except of videos, to refuse outputs that would overwrite
-    other files. Raises PellucidError for a source without pictures.
+    other files. load: reads an image file, in place of `load_image` with the mode. Raises PellucidError for a source
+    without pictures.
     """
     from pellucid.data import load_image
     from pellucid.data.images import luma
     from pellucid.errors import PellucidError
     from pellucid.tasks.gestures.frames import video_frames
 
+    load = load or partial(load_image, mode=mode)
     if not source.exists():
         raise PellucidError(f"{source} is missing; give a picture, a folder of pictures, a GIF or a video")
     if source.is_dir() or source.suffix.lower() in SUFFIXES:
@@ -105,13 +112,13 @@ def pictures(source: Path, mode: "Mode", check: Check) -> Generator[Picture, Non
         names = [file.stem if stems.count(file.stem) == 1 else file.name for file in files]
         check(names, files)
         for name, file in zip(names, files, strict=True):
-            yield Picture(name, file.name, partial(load_image, file, mode=mode))
+            yield Picture(name, file.name, partial(load, file))
     else:
         with closing(video_frames(source)) as frames:
             for frame in frames:
                 picture = luma(frame.picture) if mode == "L" else frame.picture
                 name = f"{source.stem}-{frame.number:06d}"
-                yield Picture(name, name, lambda picture=picture: picture)
+                yield Picture(name, name, lambda picture=picture: picture, frame.number)
 
 
 def _camera(number: int, mode: "Mode") -> Generator[Picture, None, None]:
@@ -123,4 +130,4 @@ def _camera(number: int, mode: "Mode") -> Generator[Picture, None, None]:
         for frame in frames:
             picture = luma(frame.picture) if mode == "L" else frame.picture
             name = f"camera-{frame.number:06d}"
-            yield Picture(name, name, lambda picture=picture: picture)
+            yield Picture(name, name, lambda picture=picture: picture, frame.number)

@@ -39,7 +39,7 @@ def handle(args: argparse.Namespace) -> int:
     segmenter, out = Segmenter(open_model(args.model, args.device), args.crf), Path(args.out)
     rows: list[dict[str, Any]] = []
     faults: dict[str, str] = {}
-    for name, _, read in pictures(Path(args.source), segmenter.mode, partial(check_files, out)):
+    for name, _, read, _ in pictures(Path(args.source), segmenter.mode, partial(check_files, out)):
         try:
             image = read()
             found = segmenter(image)

@@ -82,7 +82,26 @@ def load_image(
     """
     size = check_format(size, mode)
     with strict_warnings():
-        return decode(source, name or (str(source) if not isinstance(source, bytes) else "image"), size, mode)
+        return decode(source, name or _name_of(source), size, mode)
+
+
+@checked
+def load_channels(source: str | os.PathLike[str] | bytes, name: str = "") -> Tensor:
+    """Read a picture with its own channels: (1, H, W) grey, (3, H, W) RGB, or (2 or 4, H, W) with opacity as the last.
+
+    Values are uint8, of 16-bit grey float32 from 0 to 1. Otherwise as `load_image`.
+    """
+
+    def channels(image: Image.Image) -> Any:
+        upright = ImageOps.exif_transpose(image)
+        _check_integers(upright)
+        if upright.mode.startswith("I"):
+            return (_sixteen_bits(upright) / 0xFFFF).astype(np.float32)
+        grey = upright.mode in ("1", "L", "LA", "La")
+        return upright.convert(("L" if grey else "RGB") + ("A" if upright.has_transparency_data else ""))
+
+    with strict_warnings():
+        return channels_first(_decoded(_bytes_of(source), name or _name_of(source), channels))
 
 
 def check_format(size: int | tuple[int, int] | None, mode: str) -> tuple[int, int] | None:
@@ -142,8 +161,15 @@ def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, i
             flat = flat.resize((size[1], size[0]), Image.Resampling.BILINEAR)
         return flat
 
-    data = source if isinstance(source, bytes) else read_file(Path(source))
-    return channels_first(_decoded(data, name, picture))
+    return channels_first(_decoded(_bytes_of(source), name, picture))
+
+
+def _bytes_of(source: str | os.PathLike[str] | bytes) -> bytes:
+    return source if isinstance(source, bytes) else read_file(Path(source))
+
+
+def _name_of(source: str | os.PathLike[str] | bytes) -> str:
+    return "image" if isinstance(source, bytes) else str(source)
 
 
 def decode_mask(data: bytes, name: str) -> Tensor:
@@ -181,7 +207,7 @@ def channels_first(array: Any) -> Tensor:
     return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
 
 
-def _decoded(data: bytes, name: str, then: Callable[[Image.Image], Image.Image]) -> Any:
+def _decoded(data: bytes, name: str, then: Callable[[Image.Image], Any]) -> Any:
     """Decode a picture and return what `then` makes of it as an array; PellucidError, naming the file, for damage."""
     reader = _reader(data, name)
     try:
@@ -254,13 +280,9 @@ def _check_png(data: bytes) -> None:
 
 def _flatten(image: Image.Image, mode: Mode) -> Image.Image:
     """Convert any Pillow mode to RGB or L, with transparency on white, or on black where all is white on white."""
-    if image.mode == "F":
-        raise ValueError("32-bit floats; convert it to 8 bits")
+    _check_integers(image)
     if image.mode.startswith("I"):  # "I" and "I;16...": 16-bit grey
-        values = np.array(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 0xFFFF:
-            raise ValueError("32-bit integers; convert it to 8 bits")
-        image = Image.fromarray((values >> 8).astype(np.uint8))
+        image = Image.fromarray((_sixteen_bits(image) >> 8).astype(np.uint8))
     if not image.has_transparency_data:
         return image.convert(mode)
     image = image.convert("RGBA")
@@ -269,6 +291,19 @@ def _flatten(image: Image.Image, mode: Mode) -> Image.Image:
         return on_white
     on_black = _on(0, image).convert(mode)
     return on_black if _spread(on_black) > MIN_RANGE else on_white
+
+
+def _check_integers(image: Image.Image) -> None:
+    if image.mode == "F":
+        raise ValueError("32-bit floats; convert it to 8 bits")
+
+
+def _sixteen_bits(image: Image.Image) -> Any:
+    """Return the values of a picture in Pillow's mode "I" or "I;16"; ValueError for more than 16 bits."""
+    values = np.array(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise ValueError("32-bit integers; convert it to 8 bits")
+    return values
 
 
 def _on(grey: int, image: Image.Image) -> Image.Image:

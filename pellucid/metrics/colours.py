@@ -20,7 +20,7 @@ def colourfulness_rgb(rgb: Tensor) -> Tensor:
     It is sigma + 0.3 mu of the opponent colours R - G and (R + G) / 2 - B, from 0 to 255, where sigma is the length of
     their standard deviations and mu that of their means. Source: Hasler and Suesstrunk 2003, section 6.
     """
-    r, g, b = (rgb.double() * 255).unbind(1)
+    r, g, b = (rgb * 255).unbind(1)
     return _spread(torch.stack((r - g, (r + g) / 2 - b), 1), 0.3)
 
 
@@ -29,7 +29,7 @@ def colourfulness_lab(lab: Tensor) -> Tensor:
 
     sigma, mu: as in `colourfulness_rgb`. Source: Hasler and Suesstrunk 2003, section 5.
     """
-    return _spread(lab[:, 1:].double(), 0.37)
+    return _spread(lab[:, 1:], 0.37)
 
 
 def _spread(pair: Tensor, share_of_mean: float) -> Tensor:

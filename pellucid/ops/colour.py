@@ -8,16 +8,21 @@ import torch
 from torch import Tensor
 
 # XYZ of linear red, green and blue. D65 is the sum of each row, so that greys have an a and b of 0.
-_MATRIX = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+_MATRIX = torch.tensor(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
+    dtype=torch.float64,
+)
+_TO_XYZ = _MATRIX / _MATRIX.sum(1, keepdim=True)  # relative to white
+_TO_RGB = torch.linalg.inv(_TO_XYZ)
 _DELTA = 6 / 29  # cube root below which f is a straight line
 _TOLERANCE = 1e-5  # of linear light, below 0 or above 1, that counts as inside the gamut: 0.03 of a level in 8 bits
-_HALVINGS = 14  # of the chroma: to 1/16384 of it
+_HALVINGS = 10  # of the chroma: to 1/1024 of it
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
     """Return sRGB colours (..., 3, H, W), 0 to 1, in Lab."""
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp_min(0) + 0.055) / 1.055).pow(2.4))
-    x, y, z = _root(_mixed(_relative(rgb), linear)).unbind(-3)  # f of X, Y and Z relative to white
+    x, y, z = _root(_mixed(_TO_XYZ, linear)).unbind(-3)  # f of X, Y and Z relative to white
     return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), -3)
 
 
@@ -88,14 +93,8 @@ def _saturation(chroma: Tensor) -> Tensor:
     return (ratio / (1 + ratio)).sqrt()
 
 
-def _relative(like: Tensor) -> Tensor:
-    """Return the matrix from linear sRGB to XYZ relative to white."""
-    matrix = torch.tensor(_MATRIX, dtype=torch.float64)
-    return (matrix / matrix.sum(1, keepdim=True)).to(like)
-
-
 def _mixed(matrix: Tensor, image: Tensor) -> Tensor:
-    return torch.einsum("ij,...jhw->...ihw", matrix, image)
+    return torch.einsum("ij,...jhw->...ihw", matrix.to(image), image)
 
 
 def _root(t: Tensor) -> Tensor:
@@ -109,7 +108,7 @@ def _linear(lab: Tensor) -> Tensor:
     y = (lightness + 16) / 116
     f = torch.stack((y + a / 500, y, y - b / 200), -3)
     xyz = torch.where(f > _DELTA, f**3, 3 * _DELTA**2 * (f - 4 / 29))
-    return _mixed(torch.linalg.inv(_relative(lab).double()).to(lab), xyz)
+    return _mixed(_TO_RGB, xyz)
 
 
 def _inside(lab: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ def test_the_chroma_is_the_largest_of_the_gamut():
     crossed_once = (((there < 0) | (there > 1)).any(2)[:, 0, 0] == (factors > 1)[:, None]).all(0)
     assert crossed_once.sum() > 300
     found = into_gamut(scaled(face, 1.5))
-    torch.testing.assert_close(found[..., crossed_once], face[..., crossed_once], rtol=0, atol=0.1)
+    torch.testing.assert_close(found[..., crossed_once], face[..., crossed_once], rtol=0, atol=0.25)
 
 
 def scaled(lab, factor):

@@ -1,0 +1,32 @@
+"""`pellucid colorize`: colour grey pictures, and compare models that do."""
+
+import argparse
+from collections.abc import Sequence
+
+from pellucid.cli.args import Actions
+from pellucid.cli.colorize import pictures
+
+ACTIONS: dict[str, str] = {}
+
+
+class Words(Actions):
+    """The parser of `colorize MODEL SOURCE`, and of the actions, whose names come in place of the model."""
+
+    def read(self, words: Sequence[str]) -> argparse.Namespace | None:
+        """Parse the words after the command's name."""
+        if words and words[0] in self.actions:
+            return super().read(words)
+        args = pictures.parser().read(words)
+        if args is not None:
+            args.handle = pictures.handle
+        return args
+
+
+def parser() -> Words:
+    """Return the parser of this command."""
+    return Words("colorize", "Colour grey pictures.", ACTIONS)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Run the action."""
+    return args.handle(args)

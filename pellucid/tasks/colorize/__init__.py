@@ -1,0 +1,17 @@
+"""Colorization: a and b of pictures of any size, predicted from their lightness."""
+
+from pellucid.tasks.colorize.colorizer import Colorizer, is_colorizer, lightness_of
+from pellucid.tasks.colorize.hints import Hint, read_hints
+from pellucid.tasks.colorize.smoothing import Smoothing
+from pellucid.tasks.colorize.written import check_files, write_colorized
+
+__all__ = [
+    "Colorizer",
+    "Hint",
+    "Smoothing",
+    "check_files",
+    "is_colorizer",
+    "lightness_of",
+    "read_hints",
+    "write_colorized",
+]

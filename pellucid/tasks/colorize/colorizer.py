@@ -1,0 +1,106 @@
+"""Colours for pictures of any size, predicted from their lightness."""
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.data.dataset import float_images
+from pellucid.errors import PellucidError
+from pellucid.generators import Translator
+from pellucid.model import Model
+from pellucid.ops.colour import lab_to_rgb, recolour, rgb_to_lab
+from pellucid.tasks.colorize.hints import Hint, hint_maps
+
+BAND = 1 << 19  # pixels converted at a time, which bounds the memory
+MAX_PROPORTION = 16  # longer side of the network's input, in sides of the training images
+MAX_STRENGTH = 2.0
+
+
+def is_colorizer(model: Model) -> bool:
+    """Return whether a model predicts a and b of images."""
+    return isinstance(model.objective, Translator) and model.objective.to == "colour"
+
+
+class Colorizer:
+    """Colours pictures of any size; the model's weights must not change afterwards.
+
+    The network receives the picture with its shorter side reduced to that of the training images (a smaller picture
+    unchanged); its a and b are enlarged to the picture. strength: factor of a and b, from 0 (grey) to 2. Raises
+    PellucidError for other models and factors.
+    """
+
+    def __init__(self, model: Model, strength: float = 1.0) -> None:
+        if not is_colorizer(model):
+            raise PellucidError(
+                f"the model outputs {model.output_shape}, no colours; give one that does, such as colorize or a run of "
+                "cifar-colorize"
+            )
+        if not 0 <= strength <= MAX_STRENGTH:
+            raise PellucidError(f"strength must be from 0 (grey) to {MAX_STRENGTH:g}, not {strength!r}")
+        self.model, self.strength = model, strength
+        self._objective = cast(Translator, model.objective)
+        self.takes_hints = self._objective.hints
+        self._channels, *sides = model.nominal_shape
+        self._side = min(sides)
+
+    def __call__(self, image: Tensor, hints: Sequence[Hint] = ()) -> Tensor:
+        """Return a picture (C, H, W) in colour, uint8 (3, H, W), or (4, H, W) where it has opacity.
+
+        image: as `pellucid.data.images.load_channels` returns it. hints: colours at pixels of it.
+        """
+        lightness = lightness_of(image)
+        return self.painted(image, lightness, self.ab(lightness[None], hints)[0])
+
+    def ab(self, lightness: Tensor, hints: Sequence[Hint] = ()) -> Tensor:
+        """Return a and b (N, 2, H, W), before the factor `strength`, for L (N, 1, H, W) from 0 to 100.
+
+        Raises PellucidError for hints to a model without them, and for outputs that are not finite.
+        """
+        if hints and not self.takes_hints:
+            raise PellucidError("the model takes no hints; leave them out, or give a model that was trained with hints")
+        size = (lightness.shape[2], lightness.shape[3])
+        height, width = self._fitted(size)
+        small = _resized(lightness, (height, width))
+        grey = lab_to_rgb(F.pad(small, (0, 0, 0, 0, 0, 2)))[:, : self._channels].clamp(0, 1)
+        maps = hint_maps(hints, size, (height, width)).expand(len(grey), -1, -1, -1) if self.takes_hints else None
+        with torch.inference_mode():
+            found = self._objective.predict(self.model.params, self.model.scaled(grey), maps).float().cpu()
+        if not bool(found.isfinite().all()):
+            raise PellucidError(f"{self.model.source or 'the model'}: an output is NaN or infinite; check the weights")
+        return _resized(found, size)
+
+    def painted(self, image: Tensor, lightness: Tensor, ab: Tensor) -> Tensor:
+        """Return the picture of L (1, H, W) and of a, b (2, H, W) times `strength`, with the opacity of `image`."""
+        out = torch.empty(3, *lightness.shape[1:], dtype=torch.uint8)
+        for rows in _bands(lightness.shape):
+            out[:, rows] = (recolour(lightness[:, rows], ab[:, rows] * self.strength) * 255).round().to(torch.uint8)
+        return torch.cat((out, image[-1:])) if len(image) in (2, 4) else out
+
+    def _fitted(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width of a picture in the network's input."""
+        factor = min(1.0, self._side / min(size), MAX_PROPORTION * self._side / max(size))
+        return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return images (N, C, H, W) resized to (H, W), with antialiasing."""
+    return x if x.shape[2:] == size else F.interpolate(x, size, mode="bilinear", antialias=True)
+
+
+def lightness_of(image: Tensor) -> Tensor:
+    """Return the L (1, H, W), 0 to 100, of a picture (C, H, W) of 1 to 4 channels, whose opacity is not used."""
+    colours = image[: 1 if len(image) < 3 else 3]
+    out = torch.empty(1, *image.shape[1:])
+    for rows in _bands(image.shape):
+        out[:, rows] = rgb_to_lab(float_images(colours[:, rows]).expand(3, -1, -1))[:1]
+    return out
+
+
+def _bands(shape: Sequence[int]) -> Iterator[slice]:
+    """Yield slices of rows of at most BAND pixels, or of one row."""
+    step = max(1, BAND // max(1, shape[-1]))
+    for start in range(0, shape[-2], step):
+        yield slice(start, start + step)

@@ -1,0 +1,78 @@
+"""Hints: colours that the user gives at pixels of a picture."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.ops.colour import rgb_to_lab
+
+FORM = 'a hint is {"x": 12, "y": 30, "color": "#c03020"}, in pixels from the upper left corner'
+
+
+class Hint(NamedTuple):
+    """A colour (r, g, b), 0 to 255, at a pixel: column x and row y."""
+
+    x: int
+    y: int
+    colour: tuple[int, int, int]
+
+
+def read_hints(path: Path) -> dict[str, tuple[Hint, ...]]:
+    """Return the hints of a JSON file by file name: an object of lists, or a list, which is for "" (one picture).
+
+    Raises PellucidError, naming the file, for anything else.
+    """
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PellucidError(f"{path} cannot be read ({error.strerror}); give a JSON file of hints") from error
+    except ValueError as error:
+        raise PellucidError(f"{path} is not JSON ({error}); {FORM}") from error
+    lists = found if isinstance(found, dict) else {"": found}
+    return {name: tuple(_hint(path, one) for one in _list(path, some)) for name, some in lists.items()}
+
+
+def _list(path: Path, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise PellucidError(f"{path} holds {value!r:.60} where a list of hints is due; {FORM}")
+    return value
+
+
+def _hint(path: Path, value: Any) -> Hint:
+    good = isinstance(value, Mapping) and value.keys() == {"x", "y", "color"}
+    good = good and all(type(value[axis]) is int and value[axis] >= 0 for axis in ("x", "y"))
+    if not good or not re.fullmatch("#[0-9a-fA-F]{6}", str(value["color"])):
+        raise PellucidError(f"{path} holds the hint {value!r:.60}; {FORM}")
+    red, green, blue = bytes.fromhex(value["color"][1:])
+    return Hint(value["x"], value["y"], (red, green, blue))
+
+
+def check_inside(hints: Sequence[Hint], size: tuple[int, int]) -> None:
+    """Raise PellucidError for a hint outside of a picture of `size` (H, W)."""
+    for hint in hints:
+        if hint.x >= size[1] or hint.y >= size[0]:
+            raise PellucidError(
+                f"the hint at x={hint.x}, y={hint.y} is outside of the picture of {size[0]}x{size[1]}; count pixels "
+                "from 0 at the upper left corner"
+            )
+
+
+def hint_maps(hints: Sequence[Hint], size: tuple[int, int], scaled: tuple[int, int]) -> Tensor:
+    """Return hints to a picture of `size` (H, W) as maps (1, 3, h, w) of size `scaled`: a, b, and 1 where there is one.
+
+    Of several hints to one pixel of the maps the last counts. Raises PellucidError for a hint outside of the picture.
+    """
+    check_inside(hints, size)
+    maps = torch.zeros(1, 3, *scaled)
+    for hint in hints:
+        colour = torch.tensor(hint.colour, dtype=torch.float32)[:, None, None] / 255
+        y, x = hint.y * scaled[0] // size[0], hint.x * scaled[1] // size[1]
+        maps[0, :2, y, x] = rgb_to_lab(colour)[1:, 0, 0]
+        maps[0, 2, y, x] = 1
+    return maps

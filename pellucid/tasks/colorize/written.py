@@ -1,0 +1,85 @@
+"""Files of colorized pictures, and the page that shows them before and after."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.files import make_folder, write_atomically
+from pellucid.report.embedded import Embedded, embedded
+from pellucid.report.page import render
+
+PAGE = "colorized.html"
+MARK = {"Software": "pellucid colorize"}  # in a PNG, so that it may be overwritten
+SHOWN = 320  # pixels, the longest side of a picture on the page
+
+
+def file_name(stem: str) -> str:
+    """Return the name of the file that `write_colorized` writes."""
+    return f"{stem}-colorized.png"
+
+
+def check_files(folder: Path, stems: Sequence[str], sources: Sequence[Path] = ()) -> None:
+    """Raise PellucidError where `write_colorized` would overwrite one of the pictures, or a file that it did not write.
+
+    Two pictures with outputs of the same name are refused too.
+    """
+    pictures, names = {file.resolve() for file in sources}, [file_name(stem) for stem in stems]
+    for k, name in enumerate(names):
+        if name in names[:k]:
+            raise PellucidError(f"two pictures would both be written to {folder / name}; rename one of them")
+        there = folder / name
+        if there.exists() and (there.resolve() in pictures or not _is_ours(there)):
+            raise PellucidError(f"{there} would be overwritten; give another output folder")
+
+
+def _is_ours(file: Path) -> bool:
+    try:
+        with Image.open(file) as image:
+            return MARK.items() <= image.info.items()
+    except OSError:
+        return False
+
+
+def write_colorized(folder: Path, stem: str, picture: Tensor) -> Path:
+    """Write STEM-colorized.png, a picture (3 or 4, H, W) uint8, and return its path.
+
+    Raises PellucidError as `check_files` does.
+    """
+    check_files(folder, [stem])
+    about = PngImagePlugin.PngInfo()
+    for key, value in MARK.items():
+        about.add_text(key, value)
+    file = io.BytesIO()
+    Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG", pnginfo=about)
+    write_atomically(make_folder(folder) / file_name(stem), file.getvalue(), durable=False)
+    return folder / file_name(stem)
+
+
+class Pairs:
+    """The pictures of a page, at most `most`: each in grey, colorized, and as it was where it had colours."""
+
+    def __init__(self, most: int = 24) -> None:
+        self.most = most
+        self.rows: list[tuple[str, list[tuple[str, Embedded]]]] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether the page has as many pictures as it shows."""
+        return len(self.rows) >= self.most
+
+    def add(self, name: str, image: Tensor, grey: Tensor, colorized: Tensor) -> None:
+        """Add a picture: as it was read (C, H, W), in grey (3 or 4, H, W) uint8, and colorized, likewise."""
+        shown = [("grey", embedded(grey[:3], SHOWN)), ("colorized", embedded(colorized[:3], SHOWN))]
+        if len(image) > 2 and bool((image[:3] != image[:1]).any()):
+            shown.append(("original", embedded(image[:3], SHOWN)))
+        self.rows.append((name, shown))
+
+    def write(self, folder: Path, title: str, total: int) -> Path:
+        """Write the page into a folder, and return its path; total: the number of pictures colorized."""
+        html = render("colorized", title=title, rows=self.rows, total=total)
+        write_atomically(folder / PAGE, html.encode("utf-8"))
+        return folder / PAGE

@@ -1,0 +1,126 @@
+"""Pictures of any size and kind in colour, with the lightness that they have."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.color import rgb2lab
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.layers import Conv2d, Dense, Flatten
+from pellucid.model import Model
+from pellucid.ops.colour import rgb_to_lab
+from pellucid.tasks.colorize import Colorizer, Hint, is_colorizer, lightness_of
+from tests.tasks.colorize.tiny import Hinted, colorizer, convolution, halved
+
+
+def drawn(*shape):
+    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def lab(picture):
+    """A picture (3, H, W) uint8 in Lab (H, W, 3), by scikit-image."""
+    return rgb2lab(picture[:3].movedim(0, -1).double().numpy() / 255)
+
+
+@pytest.mark.parametrize("net", [convolution, halved])
+@pytest.mark.parametrize("size", [(1, 1), (37, 501), (16, 16), (7, 40), (1, 300)])
+@pytest.mark.parametrize("strength", [0.5, 1, 2])
+def test_pictures_of_any_size_keep_their_lightness(net, size, strength):
+    image = drawn(3, *size)
+    found = Colorizer(colorizer(net=net()), strength)(image)
+    assert found.shape == image.shape
+    assert found.dtype == torch.uint8
+    assert np.abs(lab(found)[..., 0] - lab(image)[..., 0]).max() <= 0.5
+
+
+def test_a_picture_of_the_training_size_has_the_a_and_b_of_the_network():
+    model, image = colorizer(), drawn(3, 16, 16)
+    expected = model.predict(image[None])[0]
+    lightness = lightness_of(image)
+    torch.testing.assert_close(Colorizer(model).ab(lightness[None])[0], expected, rtol=0, atol=1e-3)
+    found = lab(Colorizer(model, 0.3)(image))  # most of these colours exist
+    right = np.abs(found[..., 1:] - 0.3 * expected.movedim(0, -1).numpy()).max(-1) < 1.5
+    assert right.mean() > 0.7
+
+
+def test_lightness_alone_decides():
+    """Two pictures of one L and other colours get the same colours."""
+    grey = drawn(1, 20, 20).expand(3, -1, -1)
+    assert torch.equal(Colorizer(colorizer())(grey), Colorizer(colorizer(channels=1))(grey[:1]))
+
+
+def test_strength_0_returns_the_pixels_of_a_grey_picture():
+    grey = torch.arange(256, dtype=torch.uint8).view(1, 16, 16)
+    found = Colorizer(colorizer(), 0)(grey)
+    assert torch.equal(found, grey.expand(3, -1, -1))
+    coloured = Colorizer(colorizer(), 1)(grey)
+    assert not torch.equal(coloured, found)
+
+
+def test_opacity_is_kept():
+    image = drawn(4, 9, 11)
+    found = Colorizer(colorizer())(image)
+    assert torch.equal(found[3], image[3])
+    assert torch.equal(found[:3], Colorizer(colorizer())(image[:3]))
+    both = drawn(2, 9, 11)
+    assert torch.equal(Colorizer(colorizer())(both), torch.cat((Colorizer(colorizer())(both[:1]), both[1:])))
+
+
+def test_16_bits_of_lightness_count():
+    grey = torch.linspace(0, 1, 4096).view(1, 64, 64)
+    assert (
+        np.abs(lab(Colorizer(colorizer())(grey))[..., 0] - rgb_to_lab(grey.expand(3, -1, -1))[0].numpy()).max() <= 0.5
+    )
+
+
+def test_large_pictures_are_reduced_to_the_training_size():
+    """The colours of halves of different L do not depend on how many pixels these have."""
+    model = colorizer()
+    halves = torch.full((1, 1, 16, 16), 30.0)
+    halves[..., 8:] = 70
+    large = halves.repeat_interleave(20, 2).repeat_interleave(20, 3)
+    small, found = Colorizer(model).ab(halves), Colorizer(model).ab(large)
+    assert found.shape == (1, 2, 320, 320)
+    inside = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]  # the edge between the halves is not as sharp
+    torch.testing.assert_close(found[..., 10::20, 10::20][..., inside], small[..., inside], rtol=0, atol=2)
+
+
+def test_hints_are_at_their_pixels():
+    it = Colorizer(colorizer(Hinted))
+    assert it.takes_hints
+    image, red = drawn(1, 16, 16), (200, 40, 40)
+    lightness = lightness_of(image)[None]
+    plain, hinted = it.ab(lightness).clone(), it.ab(lightness, [Hint(3, 5, red)])
+    expected = rgb2lab(np.array([[red]]) / 255)[0, 0, 1:]
+    np.testing.assert_allclose(hinted[0, :, 5, 3].numpy(), expected, atol=0.01)
+    plain[..., 5, 3] = hinted[..., 5, 3]
+    assert torch.equal(plain, hinted)
+    large = it.ab(torch.full((1, 1, 160, 160), 50.0), [Hint(35, 55, red)])
+    assert large[0, 0, 55, 35] > large[0, 0, 55, 100] + 10
+    with pytest.raises(PellucidError, match=r"hint at x=16, y=0 is outside of the picture of 16x16"):
+        it.ab(lightness, [Hint(16, 0, red)])
+    with pytest.raises(PellucidError, match="the model takes no hints"):
+        Colorizer(colorizer()).ab(lightness, [Hint(0, 0, red)])
+
+
+@pytest.mark.parametrize("strength", [-0.1, 2.5, float("nan")])
+def test_other_strengths_are_refused(strength):
+    with pytest.raises(PellucidError, match="strength must be from 0"):
+        Colorizer(colorizer(), strength)
+
+
+def test_other_models_are_refused():
+    masks = Model(Sequential(Conv2d(2, 3, padding=1)), input_shape=(3, 16, 16))  # a segmentation of two classes
+    assert is_colorizer(colorizer())
+    for model in (masks, Model(Sequential(Flatten(), Dense(3)), input_shape=(3, 16, 16))):
+        assert not is_colorizer(model)
+        with pytest.raises(PellucidError, match="no colours; give one that does"):
+            Colorizer(model)
+
+
+def test_outputs_that_are_not_finite_are_an_error():
+    model = colorizer()
+    model.params["generator"]["ab"]["bias"][:] = float("nan")
+    with pytest.raises(PellucidError, match="an output is NaN or infinite"):
+        Colorizer(model)(drawn(3, 16, 16))

@@ -1,0 +1,47 @@
+from itertools import pairwise
+
+import torch
+
+from pellucid.tasks.colorize import Smoothing
+
+
+def frame(left, level=40.0):
+    """L of a square on a ground of two greys, and a and b that differ in each frame."""
+    lightness = torch.full((1, 12, 16), level)
+    lightness[:, :, 8:] += 20
+    lightness[:, 4:8, left : left + 3] = 90
+    return lightness
+
+
+def test_static_pixels_keep_their_colours_and_others_take_the_new_ones():
+    smoothing, rng = Smoothing(), torch.Generator().manual_seed(0)
+    before = None
+    for left in range(12):
+        lightness, ab = frame(left), 30 * torch.randn(2, 12, 16, generator=rng)
+        found = smoothing(lightness, ab)
+        if before is not None:
+            static = (before[0] == lightness)[0]
+            assert torch.equal(found[:, static], before[1][:, static])
+            assert torch.equal(found[:, ~static], ab[:, ~static])
+        before = lightness, found
+
+
+def test_noise_below_2_counts_as_static_and_slow_changes_do_not():
+    smoothing, rng = Smoothing(), torch.Generator().manual_seed(0)
+    first = smoothing(frame(0), torch.zeros(2, 12, 16))
+    for _ in range(5):
+        noise = (torch.rand(1, 12, 16, generator=rng) - 0.5) * 4
+        assert torch.equal(smoothing(frame(0) + noise, torch.full((2, 12, 16), 50.0)), first)
+    levels = [smoothing(frame(0, 40.0 + step), torch.full((2, 12, 16), 50.0)).mean() for step in range(20)]
+    assert levels[-1] > 20
+    assert max(b - a for a, b in pairwise(levels)) < 25  # no jump
+
+
+def test_a_new_scene_begins_anew():
+    smoothing = Smoothing()
+    smoothing(frame(0), torch.zeros(2, 12, 16))
+    new = torch.full((2, 12, 16), 50.0)
+    other = frame(0)
+    other[:, :7] += 30
+    assert torch.equal(smoothing(other, new), new)
+    assert torch.equal(smoothing(torch.zeros(1, 5, 5), new[:, :5, :5]), new[:, :5, :5])  # of another size

@@ -1,0 +1,48 @@
+"""Tiny colorizers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.generators import Regression
+from pellucid.layers import AvgPool2d, Conv2d, ReLU, Upsample
+from pellucid.layers.base import Layer
+from pellucid.losses import L1
+from pellucid.model import Model
+
+
+@dataclass(frozen=True)
+class Hinted(Regression):
+    """The colours of hints where there are any."""
+
+    def predict(self, params: Any, images: Tensor, hints: Tensor | None = None) -> Tensor:
+        found = super().predict(params, images)
+        return found if hints is None else found * (1 - hints[:, 2:]) + hints[:, :2] * hints[:, 2:]
+
+
+@dataclass(frozen=True)
+class Flicker(Regression):
+    """Colours that the mean of the whole picture changes."""
+
+    def predict(self, params: Any, images: Tensor, hints: Tensor | None = None) -> Tensor:
+        return super().predict(params, images) + 40 * (2000 * images.mean((1, 2, 3), keepdim=True)).sin()
+
+
+CUSTOM = (Hinted, Flicker)
+
+
+def convolution() -> Layer:
+    return Sequential(conv=Conv2d(4, 3, padding=1), relu=ReLU(), ab=Conv2d(2, 1))
+
+
+def halved() -> Layer:
+    """A network that takes sides that are multiples of 2."""
+    return Sequential(conv=Conv2d(4, 3, padding=1), relu=ReLU(), down=AvgPool2d(2), up=Upsample(2), ab=Conv2d(2, 1))
+
+
+def colorizer(kind: type[Regression] = Regression, net: Layer | None = None, channels: int = 3) -> Model:
+    """Return a colorizer for images of 16 x 16 whose initial weights give plain colours."""
+    it = kind(net or convolution(), L1("mean"), hints=kind is Hinted, multiple=2)
+    return Model(it, input_shape=(channels, 16, 16), seed=3)

@@ -5,6 +5,7 @@ Pellucid's own classes have tests; user-defined ones are checked once before tra
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -43,9 +44,11 @@ def named(path: str, layer: Layer) -> str:
 
 
 def form(value: Any) -> str:
-    """Describe a value for messages: shape and dtype of tensors, otherwise the value."""
+    """Describe a value for messages: shape and dtype of tensors, the type of objects in a list, otherwise the value."""
     if isinstance(value, tuple):
         return f"({', '.join(map(form, value))})"
+    if isinstance(value, list) and value and is_dataclass(value[0]):  # whose repr would write out all its tensors
+        return f"a list of {len(value)} {type(value[0]).__name__}"
     return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else shown(value)
 
 

@@ -43,7 +43,7 @@ def every_kind(seed: int) -> list[Move]:
         random_flip(x, 3, rng, 1.0),
         random_flip(x, 2, rng, 1.0),
         random_window(x, 5, rng),
-        random_affine(x, rng, 40, 0.1, 15, 0.2),
+        random_affine(x, rng, 40, 0.1, 15, 0.2, aspect=0.3),
         random_affine(x, rng, scale=(0.7, 1.5), size=(30, 60)),
         displaced(seed, 34.0, 4.0),
     ]
@@ -69,6 +69,18 @@ def test_labels_are_those_of_scipys_nearest_pixel(fill, bent):
         clear = (np.abs(q - 0.5 - np.round(q - 0.5)) > 1e-3).all(0)  # of ties, rounded either way
         assert clear.mean() > 0.98
         np.testing.assert_array_equal(found[n, 0].numpy()[clear], expected[clear])
+
+
+def test_aspect_changes_the_ratio_of_sides_and_keeps_the_area():
+    for scale in ((1.0, 1.0), (2.0, 2.0)):
+        move = random_affine(torch.zeros(400, 1, H, W), generator(0), scale=scale, aspect=0.1)
+        corners = move.points(torch.tensor([[[10.0, 10.0], [20.0, 30.0]]]).expand(400, -1, -1))
+        width, height = (corners[:, 1] - corners[:, 0]).unbind(1)
+        ratio = width / height * 2
+        np.testing.assert_allclose((width * height).numpy(), 200 * scale[0] ** 2, rtol=1e-4)
+        assert 1 / 1.1 - 1e-4 < float(ratio.min()) < 0.915
+        assert 1.095 < float(ratio.max()) < 1.1 + 1e-4
+        assert abs(float(ratio.log().mean())) < 0.01
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool])

@@ -24,6 +24,7 @@ _RANGES = {
     "shift": (0, 1),
     "shear": (0, 80),
     "zoom": (0, 0.99),
+    "aspect": (0, 10),
     "brightness": (0, 10),
     "contrast": (0, 10),
     "saturation": (0, 10),
@@ -50,10 +51,11 @@ class Augment(metaclass=Checked):
     flip, vertical_flip: mirrored with probability 1/2. transpose: rows and columns exchanged in half of the batches,
     whose height and width are then exchanged too; for images without an upright direction. crop_padding: pixels to pad
     by, before a crop of the same size. rotate, shear: degrees; shift, zoom: fractions; scale: the least and the largest
-    factor; crop_size: (height, width) of a window drawn on the scaled picture, or that a smaller picture is drawn in;
-    elastic_alpha, elastic_sigma: pixels; these seven are one resampling. mosaic: the probability that an image becomes
-    a mosaic of four. brightness, contrast, saturation: largest change of the factor 1; hue: in parts of the colour
-    circle. cutout: the covered square's side in pixels.
+    factor; aspect: the largest change of width over height, 0.1 for a tenth; crop_size: (height, width) of a window
+    drawn on the scaled picture, or that a smaller picture is drawn in; elastic_alpha, elastic_sigma: pixels; these
+    eight are one resampling. mosaic: the probability that an image becomes a mosaic of four. brightness, contrast,
+    saturation: largest change of the factor 1; hue: in parts of the colour circle. cutout: the covered square's side in
+    pixels.
 
     fill, fill_value: the values outside of the image, see `resample`; ignore: the class of masks there.
     min_area: an object with a smaller share of its box in the image is dropped. swaps: pairs of key-points, left and
@@ -87,6 +89,7 @@ class Augment(metaclass=Checked):
     fill: Fill = "constant"
     fill_value: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
+    aspect: float = 0.0
     crop_size: tuple[int, int] = (0, 0)
     mosaic: float = 0.0
     ignore: int = 255
@@ -165,7 +168,7 @@ class Augment(metaclass=Checked):
             yield random_transposition
         if self.crop_padding:
             yield lambda x, rng: random_window(x, self.crop_padding, rng)
-        window = self.scale != (1, 1) or self.crop_size != (0, 0)
+        window = self.scale != (1, 1) or self.crop_size != (0, 0) or self.aspect
         if self.rotate or self.shift or self.shear or self.zoom or self.elastic_alpha or window:
             yield self._resampling
         if self.mosaic:
@@ -173,7 +176,7 @@ class Augment(metaclass=Checked):
 
     def _resampling(self, x: Tensor, rng: torch.Generator) -> Resampling:
         size = self.crop_size if any(self.crop_size) else None
-        move = random_affine(x, rng, self.rotate, self.shift, self.shear, self.zoom, self.scale, size)
+        move = random_affine(x, rng, self.rotate, self.shift, self.shear, self.zoom, self.scale, size, self.aspect)
         if not self.elastic_alpha:
             return move
         return replace(move, displacement=random_field(x, self.elastic_alpha, self.elastic_sigma, rng, size))

@@ -1,5 +1,6 @@
 """Affine maps and elastic distortion, in one bilinear resampling of a batch."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -108,12 +109,16 @@ def affine_map(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor) -> tup
 
     Each picture is sheared, enlarged, rotated about its centre, then shifted. angle: (N,) degrees, positive
     counter-clockwise as seen; shift: (N, 2) pixels to the right and down; shear: (N,) degrees, positive moves
-    lower rows to the right; zoom: (N,) factors, above 1 enlarges. With F = R Z S the map is p -> F^-1 (p - t).
+    lower rows to the right; zoom: (N,) factors, or (N, 2) of width and height, above 1 enlarges. With F = R Z S the map
+    is p -> F^-1 (p - t).
     """
     a, s = torch.deg2rad(angle), torch.tan(torch.deg2rad(shear))
-    cos, sin = torch.cos(a) / zoom, torch.sin(a) / zoom  # Z^-1 R^-1 = ((cos, -sin), (sin, cos)) / zoom, rows down
-    row = torch.stack((cos - s * sin, -sin - s * cos), dim=1)  # S^-1 = ((1, -s), (0, 1))
-    matrix = torch.stack((row, torch.stack((sin, cos), dim=1)), dim=1)  # (N, 2, 2)
+    wide, tall = (zoom[:, 0], zoom[:, 1]) if zoom.dim() == 2 else (zoom, zoom)
+    # Z^-1 R^-1 = ((cos / wide, -sin / wide), (sin / tall, cos / tall)), rows down; S^-1 = ((1, -s), (0, 1)).
+    cos, sin = torch.cos(a), torch.sin(a)
+    low = torch.stack((sin / tall, cos / tall), dim=1)
+    row = torch.stack((cos / wide, -sin / wide), dim=1) - s[:, None] * low
+    matrix = torch.stack((row, low), dim=1)  # (N, 2, 2)
     return matrix, -(matrix @ shift[:, :, None])[:, :, 0]
 
 
@@ -126,13 +131,14 @@ def random_affine(
     zoom: float = 0.0,
     scale: tuple[float, float] = (1.0, 1.0),
     size: tuple[int, int] | None = None,
+    aspect: float = 0.0,
 ) -> Resampling:
     """Draw an `affine_map` for every picture of x (N, C, H, W).
 
     The first numbers drawn do not depend on which changes are in use. rotate, shift, shear, zoom: see `affine`. scale:
     the least and the largest factor, uniform between them. size: (H', W') of a window drawn on the scaled picture, or
     that a smaller picture is drawn in, at whole pixels; by default that of x. Without scale and size no window is
-    drawn.
+    drawn. aspect: width over height changes by a factor log-uniform in 1 / (1 + aspect)..1 + aspect; the area stays.
     """
     n, _, h, w = x.shape
     u = uniform((n, 5), -1.0, 1.0, rng, x)
@@ -141,13 +147,24 @@ def random_affine(
     if size or scale != (1.0, 1.0):
         v = uniform((n, 3), 0.0, 1.0, rng, x)
         factor = factor * (scale[0] + (scale[1] - scale[0]) * v[:, 0])
+        factor = _stretched(factor, aspect, rng)
         rows, columns = size or (h, w)
-        spare = factor[:, None] * whole - torch.tensor([columns, rows], dtype=x.dtype, device=x.device)  # (N, 2)
+        spare = factor * whole - torch.tensor([columns, rows], dtype=x.dtype, device=x.device)  # (N, 2)
         steps = spare.abs().floor()
         first = torch.minimum((v[:, 1:] * (steps + 1)).floor(), steps) * spare.sign()
         pixels = pixels + spare / 2 - first
+    else:
+        factor = _stretched(factor, aspect, rng)
     matrix, offset = affine_map(u[:, 0] * rotate, pixels, u[:, 3] * shear, factor)
     return Resampling(size or (h, w), (h, w), matrix, offset, None)
+
+
+def _stretched(factor: Tensor, aspect: float, rng: torch.Generator) -> Tensor:
+    """Return the factors (N,) as those of width and height (N, 2); nothing is drawn without `aspect`."""
+    if not aspect:
+        return factor[:, None].expand(-1, 2)
+    root = torch.exp(uniform((len(factor),), -1.0, 1.0, rng, factor) * (math.log1p(aspect) / 2))
+    return torch.stack((factor * root, factor / root), 1)
 
 
 def affine(

@@ -9,19 +9,19 @@ from torch import Tensor
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
 from pellucid.detectors.base import Candidates, Detector
-from pellucid.detectors.faster import box_head, precise
+from pellucid.detectors.faster import box_head, precise, region_reader
 from pellucid.detectors.regions import compare, draw_regions, numbered, read
-from pellucid.detectors.search import Search, search
+from pellucid.detectors.search import STRIDE, Search, search
 from pellucid.detectors.single_stage import single_stage
 from pellucid.fuse import fuse
-from pellucid.layers import RoIAlign, RoIPool
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Gradients, Losses
 from pellucid.ops.boxes import clip
 from pellucid.sweep import backward
 
-FLOOR = 0.1  # IoU below which background is too easy to learn from (Girshick 2015, section 2.3)
+FLOOR = 0.1  # IoU below which a proposal of selective search is no background (Girshick 2015, section 2.3)
+AT_ONCE = 512  # regions that the head looks at in one pass
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ class FastRCNN(Detector):
     """A head that classifies proposals, which are not learned, and moves their boxes.
 
     backbone, neck, head and losses "class" and "box" are those of FasterRCNN. align: RoIAlign or RoIPool on the finest
-    map. by: how proposals are found in an image, see `pellucid.detectors.search`. Source: Girshick 2015.
+    map. by: how proposals are found in an image, see `pellucid.detectors.search`; stride: of windows, in pixels.
+    Background is drawn from windows with an IoU below 0.5, and from proposals of selective search, as in the paper,
+    where it is at least 0.1. Source: Girshick 2015.
     """
 
     backbone: Layer
@@ -39,6 +41,7 @@ class FastRCNN(Detector):
     _: KW_ONLY
     nms_threshold: float = 0.5
     by: Search = "windows"
+    stride: int = STRIDE
     regions: int = 64
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
@@ -56,8 +59,9 @@ class FastRCNN(Detector):
         x, cache_backbone = self.backbone.forward(params["backbone"], images, mode)
         maps, cache_neck = self.neck.forward(params["neck"], x, mode)
 
-        proposals = [search(image, self.by) for image in images]
-        drawn = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, FLOOR)
+        proposals = [search(image, self.by, self.stride) for image in images]
+        floor = FLOOR if self.by == "selective_search" else 0.0
+        drawn = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, floor)
         pooled, cache_align = self.align.forward({}, (maps[0], drawn.regions), mode)  # (M, channels, size, size)
         scores, cache_head = self.head.forward(params["head"], pooled, mode)  # (M, C + 1 + 4)
         (label, box), dscores = compare(precise(scores), drawn, (self.weight("class"), self.weight("box")))
@@ -78,10 +82,12 @@ class FastRCNN(Detector):
         mode, (height, width) = Mode(keep=False), images.shape[2:]
         x, _ = self.backbone.forward(params["backbone"], images, mode)
         maps, _ = self.neck.forward(params["neck"], x, mode)
-        proposals = [search(image, self.by) for image in images]
-        regions = numbered(proposals)
-        pooled, _ = self.align.forward({}, (maps[0], regions), mode)
-        boxes, scores = read(precise(self.head.forward(params["head"], pooled, mode)[0]), regions[:, 1:])
+        proposals = [search(image, self.by, self.stride) for image in images]
+        outputs: list[Tensor] = []
+        for regions in numbered(proposals).split(AT_ONCE):
+            pooled, _ = self.align.forward({}, (maps[0], regions), mode)
+            outputs.append(precise(self.head.forward(params["head"], pooled, mode)[0]))
+        boxes, scores = read(torch.cat(outputs), torch.cat(proposals))
         counts = [len(one) for one in proposals]
         return [
             Candidates(clip(box, (height, width)), score, torch.arange(len(box), device=box.device), (height, width))
@@ -99,13 +105,13 @@ def fast_rcnn(
     channels: int = 96,
     units: int = 384,
     by: Search = "windows",
+    stride: int = STRIDE,
     pool: bool = False,
 ) -> FastRCNN:
     """Return Fast R-CNN on a backbone of the zoo; with `pool`, regions are read by RoIPool in place of RoIAlign.
 
-    The other arguments are those of `faster_rcnn`; by: how proposals are found.
+    by, stride: how proposals are found, and the stride of windows. The other arguments are those of `faster_rcnn`.
     """
     first = single_stage(1, backbone, channels)
-    scale = 1 / first.strides[0]
-    align = RoIPool(7, scale) if pool else RoIAlign(7, scale, sampling=2)
-    return FastRCNN(classes, first.backbone, first.neck, align, box_head(classes, units), by=by)
+    align = region_reader(7, first.strides[0], pool)
+    return FastRCNN(classes, first.backbone, first.neck, align, box_head(classes, units), by=by, stride=stride)

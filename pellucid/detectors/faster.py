@@ -16,7 +16,7 @@ from pellucid.detectors.regions import Regions, compare, draw_regions, numbered,
 from pellucid.detectors.rpn import propose, unlabelled
 from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
 from pellucid.fuse import fuse
-from pellucid.layers import Dense, Flatten, ReLU, RoIAlign
+from pellucid.layers import Dense, Flatten, ReLU, RoIAlign, RoIPool
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import HALF
 from pellucid.models.pyramid import Pyramid
@@ -168,19 +168,29 @@ class FasterRCNN(Detector):
 
 
 def faster_rcnn(
-    classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 96, depth: int = 2, units: int = 384
+    classes: int = 1,
+    backbone: Pyramid = "mobilenet_v2",
+    channels: int = 96,
+    depth: int = 2,
+    units: int = 384,
+    pool: bool = False,
 ) -> FasterRCNN:
     """Return Faster R-CNN on a backbone of the zoo.
 
     channels, depth: of the pyramid and of the first stage, as for `single_stage`. units: of the two dense layers of
-    the head.
+    the head. pool: whether regions are read by RoIPool in place of RoIAlign.
     """
     first = single_stage(1, backbone, channels, depth)
-    align = RoIAlign(7, 1 / first.strides[0], sampling=2)
+    align = region_reader(7, first.strides[0], pool)
     return FasterRCNN(
         classes, first.backbone, first.neck, first.head, align, box_head(classes, units), first.strides,
         weights={"rpn_box": 2.0},
     )  # fmt: skip
+
+
+def region_reader(size: int, stride: int, pool: bool) -> Layer:
+    """Return RoIAlign, or RoIPool, that reads regions of a map of `stride` pixels as size x size."""
+    return RoIPool(size, 1 / stride) if pool else RoIAlign(size, 1 / stride, sampling=2)
 
 
 def box_head(classes: int, units: int) -> Layer:

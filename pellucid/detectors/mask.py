@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.combine import Sequential
 from pellucid.combine.base import init_child
-from pellucid.detectors.faster import FasterRCNN, More, faster_rcnn, precise
+from pellucid.detectors.faster import FasterRCNN, More, faster_rcnn, precise, region_reader
 from pellucid.detectors.regions import Regions, numbered
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, ConvTranspose2d, ReLU, RoIAlign
@@ -112,15 +112,20 @@ def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def mask_rcnn(
-    classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 96, depth: int = 2, units: int = 384
+    classes: int = 1,
+    backbone: Pyramid = "mobilenet_v2",
+    channels: int = 96,
+    depth: int = 2,
+    units: int = 384,
+    pool: bool = False,
 ) -> MaskRCNN:
     """Return Mask R-CNN on a backbone of the zoo, with masks of 28 x 28; the arguments are those of `faster_rcnn`."""
-    it = faster_rcnn(classes, backbone, channels, depth, units)
+    it = faster_rcnn(classes, backbone, channels, depth, units, pool)
     head = Sequential(
         conv1=Conv2d(channels, 3, padding=1), relu1=ReLU(), conv2=Conv2d(channels, 3, padding=1), relu2=ReLU(),
         up=ConvTranspose2d(channels, 2, stride=2), relu3=ReLU(), out=Conv2d(classes, 1, init_weight="lecun"),
     )  # fmt: skip
     return MaskRCNN(
         classes, it.backbone, it.neck, it.rpn, it.align, it.head, it.strides,
-        RoIAlign(14, 1 / it.strides[0], sampling=2), head, weights=it.weights,
+        region_reader(14, it.strides[0], pool), head, weights=it.weights,
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """R-CNN: features of each warped proposal, a linear classifier for each class, and a regression of its box."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.fuse.inference import inference
 from pellucid.layers import Mode, RoIAlign
 from pellucid.layers.base import Layer, Params
 from pellucid.objects import Detections, Objects
@@ -35,7 +36,8 @@ class RCNN:
     """A detector that classifies the features of each proposal by itself.
 
     net, params: features of warped proposals (n, 3, side, side), such as those of a trained classifier. side: in
-    pixels. Proposals come from elsewhere: `pellucid.detectors.search`, or a file. Source: Girshick et al. 2014.
+    pixels. Proposals come from elsewhere: `pellucid.detectors.search`, or a file, see `read_proposals`. Source:
+    Girshick et al. 2014, without the fine-tuning of the network.
     """
 
     net: Layer
@@ -45,10 +47,15 @@ class RCNN:
     scale: float = field(default=1.0, init=False)
     machines: list[LinearSVC | None] = field(default_factory=list, init=False)
     moves: list[Ridge | None] = field(default_factory=list, init=False)
+    run: Callable[[Tensor], Tensor] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Convert the network for evaluation."""
+        self.run = inference(self.net, self.params)
 
     def features(self, image: Tensor, boxes: Tensor) -> Array:
         """Return the features (n, D) of boxes (n, 4) in an image (C, H, W), scaled once the detector is fitted."""
-        parts = [self._forward(warp(image, part, self.side)) for part in boxes.split(AT_ONCE)]
+        parts = [self.run(warp(image, part, self.side)).flatten(1).clone() for part in boxes.split(AT_ONCE)]
         return torch.cat(parts).double().cpu().numpy() * self.scale
 
     def fit(self, images: Sequence[Tensor], targets: Sequence[Objects], proposals: Sequence[Tensor]) -> "RCNN":
@@ -70,14 +77,23 @@ class RCNN:
         return self
 
     def predict(self, image: Tensor, proposals: Tensor, threshold: float = 0.0, move: bool = True) -> Detections:
-        """Return the detections among proposals (m, 4) in an image (C, H, W).
+        """Return the detections among proposals (m, 4) in an image (C, H, W); see `decide`.
+
+        Raises PellucidError before `fit`.
+        """
+        self._need_fit()
+        size = int(image.shape[1]), int(image.shape[2])
+        return self.decide(self.features(image, proposals), proposals, size, threshold, move)
+
+    def decide(
+        self, x: Array, proposals: Tensor, size: tuple[int, int], threshold: float = 0.0, move: bool = True
+    ) -> Detections:
+        """Return the detections among proposals (m, 4) with the features x (m, D) in an image of `size` (H, W).
 
         threshold: the lowest margin of the classifier. Scores are margins under a sigmoid, without calibration. With
-        `move`, boxes are moved by the regression. Raises PellucidError before `fit`.
+        `move`, boxes are moved by the regression.
         """
-        if not self.machines:
-            raise PellucidError("RCNN is not fitted; call fit(images, targets, proposals) first")
-        x = self.features(image, proposals)
+        self._need_fit()
         boxes, margins, labels = [proposals[:0]], [proposals[:0, 0]], [torch.zeros(0, dtype=torch.int64)]
         for label, (machine, mover) in enumerate(zip(self.machines, self.moves, strict=True)):
             if machine is None or not len(proposals):
@@ -87,15 +103,16 @@ class RCNN:
             own = proposals[found]
             if move and mover is not None and len(found):
                 own = decode(torch.from_numpy(mover.predict(x[found.numpy()])).to(own), own)
-            boxes.append(clip(own, (image.shape[1], image.shape[2])))
+            boxes.append(clip(own, size))
             margins.append(margin[found])
             labels.append(torch.full((len(found),), label))
         every, scores, classes = torch.cat(boxes), torch.cat(margins), torch.cat(labels)
         kept = batched_nms(every, scores, classes, NMS)
         return Detections(every[kept], scores[kept].sigmoid(), classes[kept])
 
-    def _forward(self, warped: Tensor) -> Tensor:
-        return self.net.forward(self.params, warped, Mode(keep=False))[0].flatten(1)
+    def _need_fit(self) -> None:
+        if not self.machines:
+            raise PellucidError("RCNN is not fitted; call fit(images, targets, proposals) first")
 
     def _machine(self, label: int, examples: list[tuple[Array, Tensor, Objects]]) -> LinearSVC | None:
         """Return the classifier of a class, None without an object of it: objects against what overlaps none of them.

@@ -10,31 +10,31 @@ from pellucid.ops.anchors import base_anchors, grid_anchors
 from pellucid.ops.boxes import area, clip
 
 Search = Literal["windows", "selective_search"]
-STRIDE = 16  # pixels from window to window
+STRIDE = 16  # pixels from window to window, unless given
 SCALES = (1, 2, 4, 8, 16)  # sides of windows in strides
 SMALLEST = 8  # pixels, the side of the smallest segments that selective search proposes
 
 
-def search(image: Tensor, by: Search) -> Tensor:
-    """Return the proposals (m, 4) of an image (C, H, W): `windows` or `selective_search`."""
+def search(image: Tensor, by: Search, stride: int = STRIDE) -> Tensor:
+    """Return the proposals (m, 4) of an image (C, H, W): `windows` with a stride, or `selective_search`."""
     height, width = image.shape[1:]
-    boxes = windows((height, width)) if by == "windows" else selective_search(image)
+    boxes = windows((height, width), stride) if by == "windows" else selective_search(image)
     return boxes.to(image)
 
 
-def windows(size: tuple[int, int]) -> Tensor:
-    """Return windows (m, 4) of five sizes and three shapes around each cell of 16 pixels, cut at the borders."""
-    cells = tuple(-(-length // STRIDE) for length in size)
-    boxes = clip(grid_anchors([base_anchors(STRIDE, SCALES)], [(cells[0], cells[1])], [STRIDE]), size)
+def windows(size: tuple[int, int], stride: int = STRIDE) -> Tensor:
+    """Return windows (m, 4) of five sizes and three shapes around each cell of `stride` pixels, cut at the borders."""
+    cells = tuple(-(-length // stride) for length in size)
+    boxes = clip(grid_anchors([base_anchors(stride, SCALES)], [(cells[0], cells[1])], [stride]), size)
     return boxes[area(boxes) > 0]
 
 
 def selective_search(image: Tensor, quality: bool = False) -> Tensor:
     """Return the boxes (m, 4) of segments that are merged by colour, texture, size and fill, the best ones first.
 
-    image: (3, H, W), any range of values. `quality` takes more colour spaces and scales, and longer. Without
-    OpenCV's contributed modules, PellucidError. Source: Uijlings et al. 2013, by OpenCV's implementation, whose
-    quality mode differs from the original.
+    image: (3, H, W), any range of values; one with a side below SMALLEST has no proposals. `quality` takes more colour
+    spaces and scales, and longer. Without OpenCV's contributed modules, PellucidError. Source: Uijlings et al. 2013, by
+    OpenCV's implementation, whose quality mode differs from the original.
     """
     try:
         from cv2 import ximgproc  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
@@ -43,6 +43,8 @@ def selective_search(image: Tensor, quality: bool = False) -> Tensor:
             "selective search needs OpenCV with its contributed modules; run: pip install 'pellucid[search]', "
             'or search by "windows"'
         ) from error
+    if min(image.shape[1:]) < SMALLEST:
+        return torch.zeros(0, 4)
     low, high = image.min(), image.max()
     pixels = ((image - low) / (high - low).clamp_min(1e-6) * 255).byte().permute(1, 2, 0).contiguous()
     method: Any = ximgproc.segmentation.createSelectiveSearchSegmentation()  # pyright: ignore[reportUnknownMemberType]

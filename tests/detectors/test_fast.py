@@ -6,7 +6,6 @@ from torch.nn import functional as F
 
 from pellucid.data import Batch
 from pellucid.detectors import FastRCNN
-from pellucid.detectors.fast import FLOOR
 from pellucid.detectors.regions import DEVIATIONS, draw_regions
 from pellucid.detectors.search import search, selective_search, windows
 from pellucid.errors import PellucidError
@@ -18,9 +17,9 @@ from tests.oracle import assert_close, leaves
 from tests.references import reference_forward
 
 
-def small_fast(align=None, channels=8, units=32):
+def small_fast(align=None, channels=8, units=32, stride=16, regions=8):
     classes, backbone, neck, _, own, head = parts(channels, units=units)
-    return FastRCNN(classes, backbone, neck, align or own, head, regions=8, weights={"box": 1.5})
+    return FastRCNN(classes, backbone, neck, align or own, head, stride=stride, regions=regions, weights={"box": 1.5})
 
 
 @pytest.mark.parametrize("align", [None, RoIPool(5, 1 / 4)], ids=["align", "pool"])
@@ -28,7 +27,7 @@ def test_losses_and_gradients_are_those_of_automatic_differentiation(align):
     detector, batch = small_fast(align), drawn()
     params = parameters(detector)
     proposals = [search(image, "windows") for image in batch.images]
-    regions = draw_regions(proposals, batch.targets, 2, 8, 0.25, torch.Generator().manual_seed(SEED), FLOOR)
+    regions = draw_regions(proposals, batch.targets, 2, 8, 0.25, torch.Generator().manual_seed(SEED))
     flat = leaves(params)
     for tensor in flat.values():
         tensor.requires_grad_(True)
@@ -68,6 +67,7 @@ def test_windows_cover_the_image_and_stay_in_it():
     assert boxes.amin(0).tolist()[:2] == [0.0, 0.0]
     assert boxes.amax(0).tolist()[2:] == [46.0, 33.0]
     assert [16.0, 16.0, 32.0, 32.0] in boxes.tolist()
+    assert [16.0, 16.0, 24.0, 24.0] in windows((33, 46), stride=8).tolist()
     assert windows((1, 1)).tolist() == [[0.0, 0.0, 1.0, 1.0]] * 13
 
 

@@ -1,0 +1,126 @@
+"""Edge sets, of every family: right answers or one clear error."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from pellucid.combine import Graph
+from pellucid.data import Batch
+from pellucid.detectors.rcnn import RCNN
+from pellucid.detectors.search import windows
+from pellucid.layers import AvgPool2d, Conv2d, Mode
+from pellucid.objects import Objects
+from pellucid.tree import map_tree
+from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, small_yolo3
+from tests.detectors.test_fast import small_fast
+from tests.detectors.test_keypoint import small_points
+from tests.detectors.test_mask import small_mask
+from tests.detectors.two_stages import parameters, small_faster
+from tests.oracle import leaves
+
+FAMILIES = {
+    "single-stage": small_single_stage, "ssd": small_ssd, "yolo3": small_yolo3, "yolo1": small_yolo1,
+    "fast": small_fast, "faster": small_faster, "mask": small_mask, "keypoint": small_points,
+}  # fmt: skip
+SIDE = (33, 46)
+
+
+def objects(boxes, detector):
+    """Objects with all that any family learns: masks of their boxes, and key-points in their middles."""
+    boxes = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
+    rows, columns = torch.arange(SIDE[0])[:, None] + 0.5, torch.arange(SIDE[1]) + 0.5
+    x0, y0, x1, y1 = boxes[:, :, None, None].unbind(1)
+    masks = (columns >= x0) & (columns < x1) & (rows >= y0) & (rows < y1)
+    count = detector.point_head.children["up"].filters if hasattr(detector, "point_head") else 1
+    middle = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    points = torch.cat([middle, torch.full_like(middle[..., :1], 2.0)], 2).repeat(1, count, 1)
+    return Objects(boxes, torch.arange(len(boxes)) % detector.classes, masks, points)
+
+
+def many(count):
+    rng = torch.Generator().manual_seed(0)
+    low = torch.rand(count, 2, generator=rng) * torch.tensor([30.0, 18.0])
+    return torch.cat([low, low + 2 + 12 * torch.rand(count, 2, generator=rng)], 1).tolist()
+
+
+SETS = {
+    "none": [[], []],
+    "some images without": [[[4.0, 5.0, 20.0, 22.0]], []],
+    "one pixel": [[[10.0, 12.0, 11.0, 13.0]], [[0.0, 0.0, 1.0, 1.0]]],
+    "500 boxes": [many(500), []],
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_odd_sets_have_finite_losses_and_gradients(family, name):
+    detector = FAMILIES[family]()
+    params = parameters(detector)
+    images = torch.rand(2, 3, *SIDE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    batch = Batch(images, [objects(boxes, detector) for boxes in SETS[name]])
+    detector.check((), batch.targets)
+    losses, dparams = detector.gradients(params, batch, Mode(True, torch.Generator().manual_seed(0)))
+    assert all(bool(value.isfinite()) for value in losses.values())
+    assert all(bool(value.isfinite().all()) for value in leaves(dparams).values())
+    learned = any(float(value) > 0 for key, value in losses.items() if key.split("_")[-1] == "box")
+    if name != "one pixel":  # which hold the centre of no anchor, and ATSS then leaves them out
+        assert learned == (name != "none")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (17, 5)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tiny_images_have_detections_inside_them(family, size):
+    detector = FAMILIES[family]()
+    params = parameters(detector)
+    (found,) = detector.predict(params, torch.rand(1, 3, *size, dtype=torch.float64))
+    limits = torch.tensor([size[1], size[0]] * 2)
+    assert bool(((found.boxes >= 0) & (found.boxes <= limits)).all())
+    empty = Batch(torch.rand(1, 3, *size, dtype=torch.float64), [objects([], detector)])
+    losses, _ = detector.gradients(params, empty, Mode(True, torch.Generator().manual_seed(0)))
+    assert all(bool(value.isfinite()) for value in losses.values())
+
+
+def coarse(detector):
+    """The same detector on maps of the strides 32 and 64, for large images in little time."""
+    nodes = {"fine": (Conv2d(8, 1, stride=32), "input"), "rough": (Conv2d(8, 3, stride=2, padding=1), "fine")}
+    held = {one.name: getattr(detector, one.name) for one in fields(detector)}
+    changes = {name: replace(layer, scale=1 / 32) for name, layer in held.items() if name.endswith("align")}
+    changes |= {"backbone": Graph(nodes, ("fine", "rough"))}
+    changes |= {name: {"strides": (32, 64), "stride": 64}[name] for name in held if name in ("strides", "stride")}
+    return replace(detector, **changes)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_large_image_has_detections_all_over_it(family):
+    detector = coarse(FAMILIES[family]())
+    if family == "fast":
+        detector = replace(detector, stride=512)
+    params = parameters(detector, (3, 64, 64))
+    params = map_tree(torch.Tensor.float, params)
+    image = torch.linspace(0, 1, 6000).expand(1, 3, 4000, 6000)
+    (found,) = detector.candidates(params, image)
+    boxes = found.boxes
+    assert found.size == (4000, 6000)
+    assert bool(((boxes >= 0) & (boxes <= torch.tensor([6000.0, 4000.0] * 2))).all())
+    assert len(boxes) < 1000 or bool((boxes.amax(0)[2:] > torch.tensor([5500.0, 3500.0])).all())
+    assert len(detector.decide(found).detections) <= 100
+
+
+def classified(boxes, proposals, size=SIDE):
+    """R-CNN, fitted to one image with these objects."""
+    image = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+    truth = Objects(torch.tensor(boxes).view(-1, 4).float(), torch.arange(len(boxes)) % 2)
+    return image, RCNN(AvgPool2d(10), {}, 2, side=40).fit([image], [truth], [proposals])
+
+
+def test_linear_classifiers_of_one_pixel_and_of_500_boxes():
+    for boxes in ([[10.0, 12.0, 11.0, 13.0]], many(500)):
+        image, detector = classified(boxes, windows(SIDE))
+        found = detector.predict(image, windows(SIDE), threshold=-torch.inf)
+        assert bool(found.boxes.isfinite().all())
+        assert bool(((found.boxes >= 0) & (found.boxes <= torch.tensor([46.0, 33.0] * 2))).all())
+        for size in ((1, 1), (7, 90)):
+            tiny = detector.predict(torch.rand(3, *size), windows(size), threshold=-torch.inf)
+            assert bool((tiny.boxes[:, 2:] <= torch.tensor([size[1], size[0]])).all())

@@ -1,0 +1,45 @@
+"""Proposals from a file: read, and refused in one line."""
+
+import json
+
+import pytest
+
+from pellucid.detectors.proposals import read_proposals
+from pellucid.errors import PellucidError
+
+
+def written(folder, value):
+    path = folder / "boxes.json"
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def test_boxes_are_by_the_name_of_the_file(tmp_path):
+    found = read_proposals(written(tmp_path, {"images/a.jpg": [[1, 2, 3.5, 4], [0, 0, 9, 9]], "b.jpg": []}))
+    assert {name: boxes.tolist() for name, boxes in found.items()} == {
+        "a.jpg": [[1, 2, 3.5, 4], [0, 0, 9, 9]],
+        "b.jpg": [],
+    }
+    assert found["b.jpg"].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("{", "cannot be read as proposals"),
+        ("[" * 100_000, "cannot be read as proposals"),
+        ([1], "holds no object of image names"),
+        ({"a.jpg": 3}, "proposal 0 of a.jpg is no box"),
+        ({"a.jpg": [[0, 0, 1, 1], [5, 5, 2, 9]]}, "proposal 1 of a.jpg is no box"),
+        ({"a.jpg": [[0, 0, 1]]}, "proposal 0 of a.jpg is no box"),
+        ({"a.jpg": [[0, 0, 1, float("nan")]]}, "proposal 0 of a.jpg is no box"),
+        ({"x/a.jpg": [], "y/a.jpg": []}, "two images of the name a.jpg"),
+    ],
+    ids=["json", "deep", "list", "number", "order", "three", "nan", "twice"],
+)
+def test_other_files_are_refused_in_one_line(tmp_path, value, said):
+    with pytest.raises(PellucidError, match=said) as error:
+        read_proposals(written(tmp_path, value))
+    assert "\n" not in str(error.value)
+    with pytest.raises(PellucidError, match="cannot be read"):
+        read_proposals(tmp_path / "absent.json")

@@ -45,7 +45,9 @@ def card(name: str) -> str:
 
 
 def test_the_models_are_there() -> None:
-    assert NAMES == ("bccd", "camvid", "cifar", "faces", "mnist-conv", "mnist-lenet", "mnist-mlp-100", "signs")
+    assert NAMES == (
+        "bccd", "camvid", "cifar", "faces", "mnist-conv", "mnist-lenet", "mnist-mlp-100", "pennfudan", "signs",
+    )  # fmt: skip
 
 
 def test_the_files_are_small() -> None:

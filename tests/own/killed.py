@@ -1,8 +1,7 @@
-"""A training of a user's own parts, to be killed: `python -m tests.own.killed RUN COUNT` prints the hash at its end."""
+"""A training of a user's own parts, to be killed; see tests.training.killed."""
 
 import pellucid
 from tests.own import parts
-from tests.training.killed import main
 from tests.training.small import digits
 
 
@@ -14,7 +13,3 @@ def train(run, extra=()):
         run=run, resume=True, monitor="val_errors", checkpoint_seconds=0.0, verbose=False,
     )  # fmt: skip
     return model.sha256()
-
-
-if __name__ == "__main__":
-    main(train)

@@ -50,7 +50,7 @@ def test_the_users_parts_live_as_ours_do(tmp_path):
     # fit, two kill -9, each resumed, against the hash of the training that nobody killed
     expected = killed.train(tmp_path / "whole")
     last = tmp_path / "run/weights/last.safetensors"
-    said, steps = killed_and_resumed("tests.own.killed", tmp_path / "run", kills=2)
+    said, steps = killed_and_resumed(killed.train, tmp_path / "run", kills=2)
     assert said == expected
     assert steps == sorted(set(steps))  # each process came further than the one before
     rows = read_csv(tmp_path / "run/metrics.csv")

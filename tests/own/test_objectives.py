@@ -162,7 +162,7 @@ def test_a_frozen_teacher_stays_and_the_student_learns():
 
 def test_two_networks_killed_over_and_over_end_in_the_hash_of_the_undisturbed_run(tmp_path):
     whole = two_networks.train(tmp_path / "whole")
-    found, steps = killed_and_resumed("tests.own.two_networks", tmp_path / "killed", kills=2)
+    found, steps = killed_and_resumed(two_networks.train, tmp_path / "killed", kills=2)
     assert found == whole
     assert steps == sorted(set(steps))
     rows = [History.read(tmp_path / name).rows for name in ("whole", "killed")]

@@ -1,13 +1,15 @@
-"""A training to be killed: `python -m tests.training.killed RUN COUNT` takes it up and prints the hash at its end.
+"""A training to be killed: processes take it up again until its end.
 
-It kills itself by SIGKILL in the second step after it has written COUNT checkpoints; 0 for never.
+Each is forked from a server that has imported everything once, since importing takes longer than the training.
 """
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,19 +48,31 @@ class Kill(Callback):
         return found.st_ino, found.st_mtime_ns
 
 
-def killed_and_resumed(module, run, kills=4):
-    """Train in processes of which each of the first `kills` ends by SIGKILL; return the last's output and the steps.
+def killed_and_resumed(train: Callable[..., Any], run: Path, kills: int = 4) -> tuple[Any, list[int]]:
+    """Train in processes of which each of the first `kills` ends by SIGKILL; return the last's result and the steps.
 
     The steps are those of the checkpoint that each killed process left.
     """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.training.killed", "tests.own.killed", "tests.own.two_networks"])
+    receiver, sender = context.Pipe(duplex=False)
     steps = []
     for count in [*(5 * kill - 2 for kill in range(1, kills + 1)), 0]:
-        command = [sys.executable, "-m", module, str(run), str(count)]
-        ended = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=300)
-        assert ended.returncode == (-signal.SIGKILL if count else 0)
+        process = context.Process(target=_take_up, args=(train, run, count, sender))
+        process.start()
+        process.join(300)
+        assert process.exitcode == (-signal.SIGKILL if count else 0)
         if count:
             steps.append(Checkpoint(RunFolder(run).last).progress["step"])
-    return ended.stdout.strip(), steps
+    return receiver.recv(), steps
+
+
+def _take_up(train: Callable[..., Any], run: Path, count: int, result: Connection) -> None:
+    """Continue a training; kill this process in the second step after `count` checkpoints, 0 for never."""
+    if count:
+        fit.TICK = 0.0  # a checkpoint after every step
+    torch.set_num_threads(1)
+    result.send(train(run, [Kill(run, count)]))
 
 
 def train(run, extra=()):
@@ -68,15 +82,3 @@ def train(run, extra=()):
         run=run, resume=True, checkpoint_seconds=0.0, verbose=False,
     )  # fmt: skip
     return model.sha256()
-
-
-def main(train):
-    """Take up `train` in the run of the command line, kill it at the given checkpoint and print what it returns."""
-    if sys.argv[2] != "0":
-        fit.TICK = 0.0  # a checkpoint after every step
-    torch.set_num_threads(1)
-    print(train(sys.argv[1], [Kill(sys.argv[1], int(sys.argv[2]))]))
-
-
-if __name__ == "__main__":
-    main(train)

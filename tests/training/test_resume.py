@@ -252,7 +252,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
 def test_killing_it_at_any_moment_loses_nothing(tmp_path):
     """Four kill -9, each after more checkpoints than the one before, each resumed, against the uninterrupted hash."""
     expected = killed.train(tmp_path / "whole")
-    said, steps = killed.killed_and_resumed("tests.training.killed", tmp_path / "run")
+    said, steps = killed.killed_and_resumed(killed.train, tmp_path / "run")
     assert said == expected
     assert steps == sorted(set(steps))  # each process came further than the one before
     rows = read_csv(tmp_path / "run" / "metrics.csv")

@@ -29,6 +29,7 @@ def case(subject: Any, error: float = 0.0, name: str = "one", ran: list[str] | N
     return Case("torch something", "1.0", name, subject, check, tolerance=1e-3)
 
 
+@pytest.mark.real  # half a minute, to make all samples; `make scorecard` checks the same of the cases that it runs
 def test_nothing_of_ours_is_without_a_check() -> None:
     parts = {part for part, _ in public()}
     entries = coverage(touched(case for case in cases(tuple(PARTS)) if case.subject in parts))

@@ -17,6 +17,7 @@ from pellucid.layers import BatchNorm
 from pellucid.models import MODELS, mobilenet_v2, resnet18, resnet34
 
 NEEDED = ("keras", "onnxruntime", "transformers")
+LIBRARIES = pytest.mark.real  # importing them and building their networks takes half a minute
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,7 @@ def everything() -> list[Case]:
     return list(cases())
 
 
+@LIBRARIES
 def test_every_network_of_the_table_is_there(everything: list[Case]) -> None:
     suites = list(dict.fromkeys(case.suite.rpartition(" ")[0] for case in everything if case.tolerance))
     names = ("VGG16", "VGG19", "ResNet50", "DenseNet121", "MobileNetV2", "InceptionV3")
@@ -39,6 +41,7 @@ def test_every_network_of_the_table_is_there(everything: list[Case]) -> None:
     assert {case.tolerance for case in everything if "float32" in case.name} == {1e-4}
 
 
+@LIBRARIES
 def test_published_numbers_of_parameters(everything: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
     mine = [case for case in everything if case.suite.startswith("torchvision documentation")]
     assert [case.check() for case in mine] == [0.0] * 19
@@ -58,6 +61,7 @@ def answered(net_bias: float) -> Answer:
     return replace(answer, weights={**answer.weights, name: answer.weights[name] + net_bias})
 
 
+@LIBRARIES
 def test_a_wrong_weight_is_found_out(everything: list[Case]) -> None:
     network = Network("x", "0", resnet18, resnet18(), partial(answered, 1e-2), trains=True)
     found = {case.name: case.check() > case.tolerance for case in network.cases()}
@@ -66,6 +70,7 @@ def test_a_wrong_weight_is_found_out(everything: list[Case]) -> None:
     assert found["training, logits float64"]
 
 
+@LIBRARIES
 def test_another_epsilon_is_found_out(everything: list[Case]) -> None:
     network = Network("x", "0", resnet18, resnet18(epsilon=1e-3), partial(answered, 0.0), trains=True)
     row = Row("x", "0", "x.py", resnet18)

@@ -47,7 +47,9 @@ def handle(args: argparse.Namespace) -> int:
     model = open_model(args.model, args.device)
     if args.html is not None and not is_detector(model):
         raise PellucidError(f"--html is for detectors, and {args.model} is none; leave it out")
-    if is_segmenter(model) and not is_detector(model):
+    if is_generator(model) and not args.crf:
+        return _samples(args, model)
+    if not is_generator(model) and is_segmenter(model) and not is_detector(model):
         return _masks(args, model)
     if args.crf:
         raise PellucidError(f"--crf is for masks, and {args.model} has none; leave it out")
@@ -55,8 +57,6 @@ def handle(args: argparse.Namespace) -> int:
         return _objects(args, model)
     if is_keypoint_model(model):
         return _keypoints(args, model)
-    if is_generator(model):
-        return _samples(args, model)
     found = evaluate(model, args.data)
     if args.json:
         emit({"model": args.model, **found})

@@ -1,0 +1,66 @@
+"""`pellucid generate`, and `pellucid evaluate` of a generator."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pellucid import Adam, Model
+from pellucid.data import load
+from tests.cli.conftest import Say
+from tests.generators.small import gmmn
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> str:
+    model = Model(gmmn(), optimizer=Adam(0.01), preprocess={"data": "digits"})
+    model.fit(load("digits").train, epochs=1, batch_size=200, verbose=False)
+    path = tmp_path_factory.mktemp("made") / "gmmn.safetensors"
+    model.save(path)
+    return str(path)
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def test_images_are_written_and_depend_on_the_seed(made: str, say: Say, tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.png" for name in ("one", "again", "other")]
+    found = say("generate", made, "--n", "20", "--seed", "5", "--out", str(files[0]), "--json").json
+    assert found == {"model": made, "n": 20, "seed": 5, "shape": [1, 8, 8], "file": str(files[0])}
+    said = say("generate", made, "--n", "20", "--seed", "5", "--out", str(files[1]))
+    assert (said.code, said.out) == (0, f"wrote 20 images to {files[1]}\n")
+    say("generate", made, "--n", "20", "--out", str(files[2]))
+    one, again, other = map(pixels, files)
+    assert one.shape == (2 * 9 - 1, 16 * 9 - 1)
+    assert (one == again).all()
+    assert (one != other).any()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--n", "0"), "--n must be from 1 to 10,000, not 0"),
+        (("--seed", "-1"), "--seed must be a whole number from 0, not -1"),
+        (("--out", "a.jpg"), "end the name in .png"),
+    ],
+)
+def test_mistakes_are_one_line(words: tuple[str, ...], complaint: str, made: str, say: Say) -> None:
+    assert complaint in say("generate", made, *words).complaint
+
+
+def test_a_classifier_generates_nothing(say: Say) -> None:
+    assert "generates no images" in say("generate", "mnist-mlp-100").complaint
+
+
+def test_evaluate_judges_samples(made: str, say: Say) -> None:
+    found = say("evaluate", made, "--json").json
+    assert (found["data"], found["n"], found["classifier"], found["variety"]) == ("digits", 10_000, "", None)
+    assert found["parzen"]["samples"] == 10_000
+    assert found["parzen"]["points"] + found["parzen"]["chosen"] == 359
+    said = say("evaluate", made)
+    assert "Parzen log-likelihood" in said.out
+    assert "distance to the nearest training image: samples" in said.out
+    assert "--crf is for masks" in say("evaluate", made, "--crf").complaint
+    assert "--html is for detectors" in say("evaluate", made, "--html", "a.html").complaint

@@ -1,0 +1,99 @@
+"""Judging samples: copies of training images, a real classifier, walks, and pictures of samples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pellucid import Dense, Model, assets
+from pellucid.data import Arrays
+from pellucid.errors import PellucidError
+from pellucid.generators import Generator
+from pellucid.run_report.generated import nearest_images, sample, walk
+from pellucid.tasks.generate import is_generator, judge, write_samples
+from tests.generators.small import FAMILIES, SHAPE, gan
+
+
+@dataclass(frozen=True)
+class Copies(Generator):
+    """Draws training images: the index is the first latent number's rank."""
+
+    def gradients(self, params, batch, mode):
+        raise NotImplementedError
+
+    def init(self, shape, rng):
+        return {"generator": {"images": torch.zeros(40, *shape)}}, shape
+
+    def draw(self, params, z: Tensor) -> Tensor:
+        images = params["generator"]["images"]
+        return images[(z[:, 0].sigmoid() * len(images)).long()]
+
+
+def pictures(count: int, seed: int) -> Tensor:
+    return torch.rand(count, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
+
+
+def arrays(images: Tensor) -> Arrays:
+    return Arrays(images, torch.zeros(len(images)), None, "")
+
+
+def test_copies_of_training_images_are_seen_by_their_distance() -> None:
+    train, test = pictures(40, 0), pictures(30, 1)
+    model = Model(Copies(Dense(1), 2), input_shape=(1, 28, 28))
+    model.params["generator"]["images"].copy_(train)
+    found = judge(model, arrays(train), arrays(test), "mnist", count=60)
+    assert found.nearest == pytest.approx(0, abs=1e-3)
+    expected = (test[:, None] - train[None]).flatten(2).norm(dim=2).min(1).values.mean()
+    assert found.nearest_test == pytest.approx(float(expected), rel=1e-5)
+    assert (found.n, found.parzen.samples, found.parzen.points, found.parzen.chosen) == (60, 60, 27, 3)
+
+    classifier = Model.load(assets.pretrained_file("mnist-conv"))
+    answers = classifier.predict(sample(model, 60, seed=1)).argmax(1)
+    assert found.classifier == "mnist-conv"
+    assert found.variety is not None
+    assert found.variety.shares == pytest.approx((answers.bincount(minlength=10) / 60).tolist())
+    other = judge(model, arrays(train), arrays(test), "other", count=60)
+    assert (other.classifier, other.variety, other.frechet) == ("", None, None)
+    assert other.parzen == found.parzen
+
+
+def test_the_nearest_image_is_found_across_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pellucid.run_report.generated.BATCH", 7)
+    train, points = pictures(40, 0), pictures(5, 1)
+    found, distances = nearest_images(points, arrays(train))
+    apart = np.linalg.norm(points.flatten(1).numpy()[:, None] - train.flatten(1).numpy()[None], axis=2)
+    assert torch.equal(found, train[apart.argmin(1)])
+    np.testing.assert_allclose(distances, apart.min(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gan", "gmmn"])
+def test_a_walk_begins_and_ends_at_the_latent_vectors(family: str) -> None:
+    model = Model(FAMILIES[family](), input_shape=SHAPE)
+    rng = torch.Generator().manual_seed(4 + 1)
+    ends = model.objective.draw(model.params, model.objective.latents(2, rng, torch.zeros(())))
+    way = walk(model, seed=4, steps=5)
+    assert way.shape == (5, *SHAPE)
+    torch.testing.assert_close(way[[0, -1]], ends, rtol=1e-4, atol=1e-5)
+
+
+def test_samples_are_written_side_by_side(tmp_path) -> None:
+    images = torch.rand(18, 3, 8, 8)
+    path = write_samples(tmp_path / "new" / "a.png", images)
+    picture = np.asarray(Image.open(path))
+    assert picture.shape == (2 * 9 - 1, 16 * 9 - 1, 3)
+    expected = np.round(images[17].permute(1, 2, 0).numpy() * 255)
+    np.testing.assert_array_equal(picture[9:17, 9:17], expected)
+    assert (picture[8] == 255).all()
+    with pytest.raises(PellucidError, match=r"end the name in \.png"):
+        write_samples(tmp_path / "a.jpg", images)
+    (tmp_path / "file").touch()
+    with pytest.raises(PellucidError, match="cannot be written"):
+        write_samples(tmp_path / "file" / "a.png", images)
+
+
+def test_only_generators_are() -> None:
+    assert is_generator(Model(gan(), input_shape=SHAPE))
+    assert not is_generator(Model(Dense(2), input_shape=(3,)))

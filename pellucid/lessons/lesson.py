@@ -35,6 +35,7 @@ LESSONS = {
     "kmeans": "clusters by k-means, step by step, and the number of clusters",
     "svm": "margins, support vectors and kernels",
     "pca": "principal components of points and of digits",
+    "sampling": "draws of any distribution from uniform numbers: by formula, by table, and by a learned network",
 }  # in the order in which a course would take them
 
 

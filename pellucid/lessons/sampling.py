@@ -1,0 +1,182 @@
+"""Inverse transform sampling.
+
+A computer draws numbers u that are uniform between 0 and 1. A function of them can have any distribution: if F is the
+cumulative distribution function of a density, then x = F⁻¹(u) has that density (Devroye 1986, chapter 2). A generative
+network is such a function too, with the difference that it is learned from examples.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid import Adam, Dense, Model, ReLU, Sequential
+from pellucid.data import load
+from pellucid.generators import GMMN
+from pellucid.lessons.lesson import Result, Setting
+from pellucid.report.figures.series import colours, name_axes, plots_in_rows
+from pellucid.report.figures.style import SMALL, show
+
+RATE = 1.5  # of the exponential distribution
+PEAKS = ((0.35, -1.2, 0.4), (0.65, 0.9, 0.6))  # weight, mean and deviation of each bump of a density
+LOW, HIGH = -3.5, 3.5  # outside, that density is taken as 0
+FIRST, SECOND = colours(2)
+
+
+def distance(x: Tensor, cumulative: Any) -> float:
+    """Return Kolmogorov's distance: the largest difference of the sample's cumulative distribution from F."""
+    ordered = x.sort().values
+    steps = torch.arange(len(x) + 1) / len(x)
+    expected = cumulative(ordered)
+    return float(torch.maximum((expected - steps[:-1]).abs(), (expected - steps[1:]).abs()).max())
+
+
+def exponential(setting: Setting) -> Result:
+    """A distribution whose inverse has a formula.
+
+    The exponential distribution with rate λ has
+
+    F(x) = 1 - exp(-λ x),  so that  F⁻¹(u) = -ln(1 - u) / λ
+
+    Its mean is 1 / λ and its variance 1 / λ². Each u is mapped to an x by the curve on the left: where F is steep, many
+    of the u end in a short interval of x, which is therefore dense. Kolmogorov's distance between the sample and F
+    falls with the square root of the number of draws.
+    """
+    u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
+    x = -torch.log1p(-u) / RATE
+    distances = {
+        f"{count:,} draws": distance(x[:count], lambda at: -torch.expm1(-RATE * at)) for count in (100, 1_000, 10_000)
+    }
+    numbers = {
+        "mean": float(x.mean()),
+        "1 / λ": 1 / RATE,
+        "variance": float(x.var()),
+        "1 / λ²": 1 / RATE**2,
+        "Kolmogorov's distance": distances,
+    }
+    figure, (curve, histogram) = plots_in_rows(["u = F(x), and 12 draws", "10,000 draws"], 2, 3.0)
+    grid = np.linspace(0, 4, 200)
+    curve.plot(grid, 1 - np.exp(-RATE * grid), color=FIRST, linewidth=1.7)
+    for one, at in zip(u[:12].tolist(), x[:12].tolist(), strict=True):
+        curve.plot([0, at, at], [one, one, 0], color=SECOND, linewidth=0.8)
+    curve.set_ylim(0, 1)
+    name_axes(curve, "x", "u")
+    histogram.hist(x.numpy(), bins=60, range=(0, 4), density=True, color=SECOND, alpha=0.5)
+    histogram.plot(grid, RATE * np.exp(-RATE * grid), color=FIRST, linewidth=1.7, label="λ exp(-λ x)")
+    histogram.legend(frameon=False, fontsize=SMALL)
+    name_axes(histogram, "x", "density")
+    return Result(numbers, figure)
+
+
+def bumps(x: Tensor) -> Tensor:
+    """Return the cumulative distribution function of two Gaussian bumps."""
+    parts = (weight / 2 * (1 + torch.erf((x - mean) / (deviation * math.sqrt(2)))) for weight, mean, deviation in PEAKS)
+    return torch.stack(list(parts)).sum(0)
+
+
+def draw_bumps(u: Tensor, points: int = 2_001) -> Tensor:
+    """Return F⁻¹(u) of two bumps: F in a table, read from right to left with straight lines between its points."""
+    grid = torch.linspace(LOW, HIGH, points, dtype=torch.float64)
+    table = bumps(grid)
+    right = torch.searchsorted(table, u).clamp(1, points - 1)
+    below, above = table[right - 1], table[right]
+    share = ((u - below) / (above - below)).clamp(0, 1)
+    return grid[right - 1] + share * (grid[right] - grid[right - 1])
+
+
+def table(setting: Setting) -> Result:
+    """A distribution whose inverse has none.
+
+    The sum of two Gaussian bumps has no formula for F⁻¹. A table of F does as well: the x where it passes u is found by
+    bisection, and by a straight line between two points of the table.
+    """
+    u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
+    x = draw_bumps(u)
+    mean = sum(weight * mean for weight, mean, _ in PEAKS)
+    numbers = {
+        "mean": float(x.mean()),
+        "mean of the bumps": mean,
+        "largest |F(F⁻¹(u)) - u|": float((bumps(x) - u).abs().max()),
+        "Kolmogorov's distance": distance(x, bumps),
+    }
+    figure, (curve, histogram) = plots_in_rows(["u = F(x)", "10,000 draws"], 2, 3.0)
+    grid = torch.linspace(LOW, HIGH, 300, dtype=torch.float64)
+    curve.plot(grid, bumps(grid), color=FIRST, linewidth=1.7)
+    name_axes(curve, "x", "u")
+    histogram.hist(x.numpy(), bins=70, density=True, color=SECOND, alpha=0.5)
+    histogram.plot(grid[1:], bumps(grid).diff() / grid.diff(), color=FIRST, linewidth=1.7)
+    name_axes(histogram, "x", "density")
+    return Result(numbers, figure)
+
+
+def brightness(setting: Setting) -> Result:
+    """Two dimensions, one after the other: an image as a density.
+
+    Let the mean of all images of a digit be a density, the brightness of a pixel its probability. Two uniform numbers
+    draw a pixel: the first its row, by the cumulative sum of the rows' brightness; the second its column, by that of
+    the brightness within this row. Every density of several variables can be drawn so, one variable after the other,
+    each given those before; but the tables grow with every variable, and for images of 784 there are none. This is why
+    networks are trained to draw them.
+    """
+    digits = load("digits").train
+    density = digits.x[digits.y == 3].double().mean(0)[0]  # (8, 8)
+    density = density / density.sum()
+    count = 20_000
+    u = torch.rand(2, count, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
+    last = len(density) - 1
+    row = torch.searchsorted(density.sum(1).cumsum(0), u[0]).clamp(max=last)
+    within = (density / density.sum(1, keepdim=True)).cumsum(1)[row]  # (count, 8), given the row
+    column = torch.searchsorted(within, u[1][:, None])[:, 0].clamp(max=last)
+    counts = torch.zeros_like(density).index_put((row, column), torch.ones(count, dtype=torch.float64), accumulate=True)
+    numbers = {
+        "rows' probabilities": density.sum(1).tolist(),
+        "rows' shares of the draws": (counts.sum(1) / count).tolist(),
+        "largest difference of a pixel": float((counts / count - density).abs().max()),
+    }
+    figure, plots = plots_in_rows(["mean image of a 3", f"{count:,} draws"], 2, 3.0)
+    for plot, picture in zip(plots, (density, counts / count), strict=True):
+        show(plot, (picture / density.max()).clamp(max=1).numpy())
+        plot.set_axis_off()
+    return Result(numbers, figure)
+
+
+def learned(setting: Setting) -> Result:
+    """A network that learns to draw.
+
+    A network with one input u and one output x is trained to draw from the two bumps, of which it gets nothing but
+    examples. Its loss is the maximum mean discrepancy between a batch of examples and as many of its own draws, as in a
+    generative moment matching network (Li, Swersky and Zemel 2015). Its curve becomes F⁻¹, or one that runs the other
+    way or folds: many functions of u have the same distribution, and the loss compares distributions only.
+    """
+    count, epochs = (1_000, 50) if setting.small else (4_000, 80)
+    rng = torch.Generator().manual_seed(setting.seed)
+    examples = draw_bumps(torch.rand(count, generator=rng, dtype=torch.float64)).float()[:, None]
+    net = Sequential(Dense(32), ReLU(), Dense(32), ReLU(), Dense(1))
+    objective = GMMN(net, 1, bandwidths=(0.02, 0.1, 0.5, 2.0), scale=1.0)
+    model = Model(objective, optimizer=Adam(0.005), input_shape=(1,), seed=setting.seed)
+    u = torch.rand(10_000, generator=rng)
+    before = objective.draw(model.params, 2 * u[:, None] - 1)[:, 0]  # its latent numbers lie in -1 to 1
+    history = model.fit(examples, torch.zeros(count), epochs=epochs, batch_size=250, verbose=False)
+    x = objective.draw(model.params, 2 * u[:, None] - 1)[:, 0]
+    numbers = {
+        "discrepancy, first epoch": history["train_loss"][0],
+        "discrepancy, last epoch": history["train_loss"][-1],
+        "Kolmogorov's distance before": distance(before.double(), bumps),
+        "Kolmogorov's distance after": distance(x.double(), bumps),
+    }
+    figure, (curve, histogram) = plots_in_rows(["x as a function of u", "10,000 draws of the network"], 2, 3.0)
+    order = u.argsort()
+    curve.plot(u[order], draw_bumps(u[order].double()), color=FIRST, linewidth=1.7, label="F⁻¹")
+    curve.plot(u[order], x[order], color=SECOND, linewidth=1.7, label="network")
+    curve.legend(frameon=False, fontsize=SMALL)
+    name_axes(curve, "u", "x")
+    grid = torch.linspace(LOW, HIGH, 300, dtype=torch.float64)
+    histogram.hist(x.numpy(), bins=70, range=(LOW, HIGH), density=True, color=SECOND, alpha=0.5)
+    histogram.plot(grid[1:], bumps(grid).diff() / grid.diff(), color=FIRST, linewidth=1.7)
+    name_axes(histogram, "x", "density")
+    return Result(numbers, figure)
+
+
+STEPS = (exponential, table, brightness, learned)

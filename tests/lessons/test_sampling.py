@@ -1,0 +1,66 @@
+"""Inverse transform sampling: distances and inverses by SciPy, the image's density by NumPy."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import brentq
+from scipy.stats import expon, kstest, norm
+from sklearn.datasets import load_digits
+
+from pellucid.data import load
+from pellucid.lessons import Setting
+from pellucid.lessons.sampling import PEAKS, RATE, brightness, bumps, distance, draw_bumps, exponential, learned, table
+
+
+def mixture(x: np.ndarray | float) -> np.ndarray | float:
+    return sum(weight * norm(mean, deviation).cdf(x) for weight, mean, deviation in PEAKS)
+
+
+def test_the_exponential_distribution() -> None:
+    numbers = exponential(Setting()).numbers
+    u = torch.rand(10_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
+    x = expon(scale=1 / RATE).ppf(u)
+    assert numbers["mean"] == pytest.approx(x.mean())
+    assert numbers["variance"] == pytest.approx(x.var(ddof=1))
+    for count in (100, 1_000, 10_000):
+        expected = kstest(x[:count], expon(scale=1 / RATE).cdf).statistic
+        assert numbers["Kolmogorov's distance"][f"{count:,} draws"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_table_is_the_inverse() -> None:
+    u = np.linspace(0.01, 0.99, 25)
+    expected = [brentq(lambda x, at=at: mixture(x) - at, -6, 6) for at in u]
+    found = draw_bumps(torch.from_numpy(u))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(bumps(found), u, atol=1e-5)
+    numbers = table(Setting()).numbers
+    assert numbers["mean of the bumps"] == pytest.approx(0.35 * -1.2 + 0.65 * 0.9)
+    assert numbers["largest |F(F⁻¹(u)) - u|"] < 1e-5
+    assert numbers["Kolmogorov's distance"] < 1.63 / 100  # 99 % of samples of 10,000
+
+
+def test_an_image_is_drawn_pixel_by_pixel() -> None:
+    numbers = brightness(Setting()).numbers
+    digits = load("digits").train
+    every = {image.tobytes() for image in load_digits().images[load_digits().target == 3].astype(np.float32) / 16}
+    threes = digits.x[digits.y == 3][:, 0].numpy()
+    scaled = threes.astype(np.float32) / (255 if threes.dtype == np.uint8 else 1)
+    assert {image.tobytes() for image in scaled} <= every
+    density = scaled.astype(np.float64).sum(0)
+    density /= density.sum()
+    np.testing.assert_allclose(numbers["rows' probabilities"], density.sum(1), rtol=1e-5)
+    deviation = np.sqrt(density.sum(1) * (1 - density.sum(1)) / 20_000)
+    assert (np.abs(np.array(numbers["rows' shares of the draws"]) - density.sum(1)) < 4 * deviation).all()
+    assert numbers["largest difference of a pixel"] < 4 * np.sqrt(density.max() / 20_000)
+
+
+def test_the_network_comes_near_the_distribution() -> None:
+    numbers = learned(Setting(small=True)).numbers
+    assert numbers["Kolmogorov's distance before"] > 0.3
+    assert numbers["Kolmogorov's distance after"] < 0.12
+    assert numbers["discrepancy, last epoch"] < numbers["discrepancy, first epoch"] / 2
+
+
+def test_kolmogorovs_distance_is_scipys() -> None:
+    x = torch.randn(50, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert distance(x, bumps) == pytest.approx(kstest(x.numpy(), mixture).statistic, abs=1e-6)

@@ -119,6 +119,10 @@ class FusedConv2d(Form):
             params["bias"].sub_(dbias, alpha=rate.lr)
         return dx, {}
 
+    def pull(self, params: Params, cache: Conv2dCache, dy: Tensor) -> Tensor:
+        """Compute only dx, without those gradients."""
+        return self.layer.pull(params, cache, dy)
+
 
 def spread(layer: Conv2d) -> tuple[int, int]:
     """Return the dilation to compute with.

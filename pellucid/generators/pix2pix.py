@@ -11,14 +11,14 @@ from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
-from pellucid.generators.translation import Pair, To, Translator, crop
+from pellucid.generators.base import to_input
+from pellucid.generators.translation import Pair, To, Translator
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import L1
 from pellucid.losses.adversarial import ADVERSARIAL, Adversarial
 from pellucid.models.pix2pix import Field, Norm, patch_discriminator, unet_generator
 from pellucid.objective import Gradients, Losses, seeded
-from pellucid.rules import own
-from pellucid.sweep import Rule, backward
+from pellucid.sweep import backward
 from pellucid.tree import leaves, map_tree
 
 GAN = Literal["non_saturating", "least_squares", "hinge"]
@@ -74,7 +74,7 @@ class Pix2Pix(Translator):
 
         of_made, on_made = self.discriminator.forward(params["discriminator"], torch.cat([x, made], 1), mode)
         value, dscores = self.adversarial.generator(of_made)
-        dpair, _ = backward(self.discriminator, params["discriminator"], on_made, dscores, _inputs, consume=True)
+        dpair = to_input(self.discriminator, params["discriminator"], on_made, dscores)
         distance, dy = L1("mean")(made, real)
         dy = self.weight("l1") * dy + self.weight("generator") * dpair[:, x.shape[1] :]
         _, dparams = backward(self.generator, params["generator"], making, dy, consume=True)
@@ -91,7 +91,7 @@ class Pix2Pix(Translator):
     def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
         """Return the losses of both sides."""
         x, real = pair
-        y, mode = crop(y, real), Mode(keep=False)
+        mode = Mode(keep=False)
         of_real, of_made = (
             self.discriminator.forward(params["discriminator"], torch.cat([x, one], 1), mode)[0] for one in (real, y)
         )
@@ -134,11 +134,6 @@ def pix2pix(
         patch_discriminator(field, judge, norm),
         to=to, hints=hints, multiple=2**levels, gan=gan, noise=noise, weights={"discriminator": 0.5, "l1": l1},
     )  # fmt: skip
-
-
-def _inputs(path: str, layer: Layer) -> Rule:
-    """Return the rule that computes only gradients with respect to inputs."""
-    return own
 
 
 def _sum(first: Params, second: Params) -> Params:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pellucid.data.source import Batch
 from pellucid.fuse import fuse
-from pellucid.generators.translation import Pair, To, Translator, crop
+from pellucid.generators.translation import Pair, To, Translator
 from pellucid.layers.base import Mode, Params
 from pellucid.losses import L1, Quadratic
 from pellucid.losses.base import Loss
@@ -36,7 +36,7 @@ class Regression(Translator):
 
     def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
         """Return the distance."""
-        return {"loss": self.loss(crop(y, pair.wanted), pair.wanted)[0]}
+        return {"loss": self.loss(y, pair.wanted)[0]}
 
     def fused(self) -> "Regression":
         """Return the objective over the fused form of the generator."""

@@ -40,7 +40,7 @@ class Translator(Objective):
     to: "colour" for a and b of Lab from L alone: images are RGB or grey, 0 to 1, and targets are not read; predictions
     (N, 2, H, W) are in the units of Lab. "image" for images 0 to 1 that are the targets; so are predictions. hints:
     whether the generator of colours also reads dots of colour, see `draw_hints`. multiple: of which height and width
-    are for the generator; images of other sizes are padded with their edge pixels for evaluation and prediction.
+    are for the generator; images of other sizes are padded with their edge pixels.
     """
 
     any_size: ClassVar[bool] = True
@@ -63,9 +63,8 @@ class Translator(Objective):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw the parameters of the generator for images of `shape`, padded."""
-        shape = self.padded(self.reads(shape))
-        params, out = init_child("generator", self.generator, shape, rng)
-        return {"generator": params}, out
+        params, out = init_child("generator", self.generator, self.padded(self.reads(shape)), rng)
+        return {"generator": params}, (out[0], *shape[1:])
 
     def reads(self, shape: Any) -> tuple[int, ...]:
         """Return the shape of what the generator reads of images of `shape`."""
@@ -97,20 +96,15 @@ class Translator(Objective):
         return torch.cat([x, dots], 1).to(images.dtype)
 
     def pair(self, batch: Batch, mode: Mode) -> Pair:
-        """Return what the generator reads of a batch, in training with random hints, and what it should make."""
+        """Return what the generator reads of a batch, in training with hints, and what it should make, both padded."""
         images = batch.images
-        if mode.train and self.padded(tuple(images.shape[1:])) != tuple(images.shape[1:]):
-            raise PellucidError(
-                f"{type(self).__name__} learns from images whose sides are multiples of {self.multiple}, not "
-                f"{images.shape[2]}x{images.shape[3]}; set augment.crop_size or data.size"
-            )
         if self.to == "image":
-            return Pair(images, (2 * batch.targets - 1).to(images.dtype))
+            return Pair(self.pad(images), self.pad((2 * batch.targets - 1).to(images.dtype)))
         if images.shape[1] != 3:
             raise PellucidError(f"{type(self).__name__} learns colours, but images are grey; give RGB (data.mode)")
         ab = lab_of(images)[:, 1:]
         dots = draw_hints(ab, mode.rng) if self.hints and mode.train and mode.rng is not None else None
-        return Pair(self.read(images, dots), (ab / CHROMA).to(images.dtype))
+        return Pair(self.pad(self.read(images, dots)), self.pad((ab / CHROMA).to(images.dtype)))
 
     def predict(self, params: Params, images: Tensor, hints: Tensor | None = None) -> Tensor:
         """Return a and b (N, 2, H, W) in the units of Lab, or images in 0 to 1.
@@ -122,7 +116,7 @@ class Translator(Objective):
 
     def result(self, y: Tensor, images: Tensor) -> Tensor:
         """Return the generator's outputs for padded images as predictions, cropped to the images."""
-        y = crop(y.float() if y.dtype in HALF else y, images)
+        y = (y.float() if y.dtype in HALF else y)[:, :, : images.shape[2], : images.shape[3]]
         return y * CHROMA if self.to == "colour" else ((y + 1) / 2).clamp(0, 1)
 
     def pad(self, x: Tensor) -> Tensor:
@@ -138,14 +132,14 @@ class Translator(Objective):
 
         def evaluate(batch: Batch) -> Evaluated:
             pair = self.pair(batch, mode)
-            y = run(self.pad(pair.x))
+            y = run(pair.x)
             return Evaluated(self.result(y, batch.images), batch, self.compare(params, pair, y))
 
         return evaluate
 
     @abstractmethod
     def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
-        """Return the losses of the generator's outputs y for the padded images of a pair, in evaluation."""
+        """Return the losses of the generator's outputs y for a pair, in evaluation."""
 
     def check(self, outputs: Any, targets: Any) -> None:
         """Raise PellucidError unless targets are images in 0 to 1, where these are what is learned."""
@@ -165,8 +159,3 @@ def lab_of(images: Tensor) -> Tensor:
     """Return RGB or grey images (N, C, H, W), 0 to 1, in Lab; in float32 where they are in half precision."""
     images = images.float() if images.dtype in HALF else images
     return rgb_to_lab(images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images)
-
-
-def crop(y: Tensor, like: Tensor) -> Tensor:
-    """Return the top left part of y (N, C, H, W) that is as high and wide as another image."""
-    return y[:, :, : like.shape[2], : like.shape[3]]

@@ -54,7 +54,8 @@ def colour_table() -> ColourTable:
     with torch.inference_mode(False):
         shade = torch.linspace(0, 1, SHADES, dtype=torch.float64)
         rgb = torch.cartesian_prod(shade, shade, shade).T[:, None]  # an image (3, 1, colours)
-        centres = (rgb_to_lab(rgb)[1:, 0].T / SPACING).round().unique(dim=0) * SPACING  # (Q, 2)
+        cells = (rgb_to_lab(rgb)[1:, 0].T / SPACING).round() + 0.0  # -0 is 0
+        centres = cells.unique(dim=0) * SPACING  # (Q, 2)
         whole = torch.arange(-REACH, REACH + 1, dtype=torch.float64)
         distance = torch.cdist(torch.cartesian_prod(whole, whole), centres)  # (221 * 221, Q)
         near, nearest = distance.topk(NEIGHBOURS, largest=False)
@@ -160,7 +161,7 @@ class Zhang(Translator):
     def cells(self, wanted: Tensor) -> Encoded:
         """Return the mean colour of each cell, encoded."""
         wanted = wanted.float() if wanted.dtype in HALF else wanted
-        return encode(F.avg_pool2d(wanted * CHROMA, HALVED, ceil_mode=True))
+        return encode(F.avg_pool2d(wanted * CHROMA, HALVED))
 
     def weights_of(self, params: Params, true: Encoded, mode: Mode) -> Tensor:
         """Return the weight of each cell, by its nearest bin."""
@@ -177,7 +178,7 @@ class Zhang(Translator):
     def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
         """Return the cross-entropy."""
         true = self.cells(pair.wanted)
-        said = y[:, :, : true.bins.shape[2], : true.bins.shape[3]].log_softmax(1)
+        said = y.log_softmax(1)
         return {"loss": -(true.shares * said.gather(1, true.bins)).sum(1).mean()}
 
     def fused(self) -> "Zhang":

@@ -14,11 +14,12 @@ from torch import Tensor
 from pellucid.calibration.familiarity import MIN_HELD_OUT, evenly, fit_familiarity
 from pellucid.data import Arrays, Augment, Batch, DetectionFolder, FeatureStats, Source
 from pellucid.data.keypoints import KeypointSource
+from pellucid.data.label_maps import LabelMaps
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
-from pellucid.generators import Generator
-from pellucid.layers.base import Layer
+from pellucid.generators import Generator, Translator
+from pellucid.layers.base import Layer, Shape
 from pellucid.losses import LOSSES, Loss
 from pellucid.losses.keypoints import KeypointLoss
 from pellucid.metrics import OF_MASKS, MetricLike
@@ -158,13 +159,16 @@ def resume_runs(
 
 
 def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:
-    """Return the data of a recipe: for losses of key-points those of annotated objects.
+    """Return the data of a recipe: for losses of key-points those of annotated objects, for photos maps of labels.
 
     Masks of one's own have the class that the loss ignores.
     """
     material = load_material(recipe.data, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
-    if isinstance(recipe.build("objective"), Generator):
+    objective = recipe.build("objective")
+    if isinstance(objective, Generator):
         return material.map(images_alone)
+    if isinstance(objective, Translator) and objective.to == "image":
+        return material.map(lambda part: LabelMaps.of(part, recipe.data.name))
     if not issubclass(LOSSES.get(recipe.loss.name, Loss), KeypointLoss):  # an objective has no loss by name
         return material
     return material.map(lambda part: _keypoints(part, recipe.data.name))
@@ -216,7 +220,13 @@ def build_model(
         clip=recipe.train.clip or None,
         average=recipe.train.average or None,
         precision=recipe.train.precision,
-        preprocess={"data": recipe.data.name, **scaled, **_points(train), **_size(train), **(preprocess or {})},
+        preprocess={
+            "data": recipe.data.name,
+            **scaled,
+            **_points(train),
+            **_size(train, shape, net),
+            **(preprocess or {}),
+        },
         device=recipe.recipe.device,
         **({} if objective is not None else {"loss": recipe.build("loss")}),
     )
@@ -233,8 +243,10 @@ def build_model(
     return model
 
 
-def _size(train: Source) -> dict[str, Any]:
-    """Return what a detector records of its images: the length of the longest side, or height and width."""
+def _size(train: Source, shape: Shape, net: Layer | Objective) -> dict[str, Any]:
+    """Return what is recorded of the images of several networks: the length of the longest side, or both."""
+    if isinstance(net, Translator):
+        return {"size": [*shape[1:]]}
     if not isinstance(train, DetectionFolder) or (train.longest is None and train.size is None):
         return {}
     return {"size": list(train.size) if train.longest is None and train.size else train.longest}

@@ -1,0 +1,40 @@
+"""Masks the other way round: maps of labels as images, photos as targets."""
+
+import pytest
+import torch
+
+from pellucid.data import Augment
+from pellucid.data.label_maps import LabelMaps
+from pellucid.data.source import Arrays, Batch
+from pellucid.errors import PellucidError
+
+MASKS = torch.tensor([[[0, 1], [2, 7]], [[1, 1], [0, 255]]], dtype=torch.uint8)
+PHOTOS = torch.arange(24, dtype=torch.uint8).reshape(2, 3, 2, 2)
+
+
+def test_each_class_has_a_channel_and_the_last_is_for_none():
+    maps = LabelMaps.of(Arrays(PHOTOS, MASKS, ("sky", "road", "car"), "abc"), "mine")
+    images, targets = maps.batch([1, 0], torch.Generator())
+    assert len(maps) == 2
+    assert maps.checksum != "abc"
+    assert images.shape == (2, 4, 2, 2)
+    assert images.dtype is torch.uint8
+    assert images[0].argmax(0).tolist() == [[1, 1], [0, 3]]
+    assert images[1].argmax(0).tolist() == [[0, 1], [2, 3]]
+    assert bool((images.long().sum(1) == 255).all())
+    torch.testing.assert_close(targets, PHOTOS[[1, 0]] / 255)
+
+
+def test_augmentation_moves_both():
+    batch = LabelMaps.of(Arrays(PHOTOS, MASKS, ("sky", "road", "car")), "mine").batch([0, 1], torch.Generator())
+    images = batch.images.float() / 255
+    found = Augment(flip=True)(Batch(images, batch.targets), torch.Generator().manual_seed(1))
+    for image, target, before, photo in zip(*found, images, batch.targets, strict=True):
+        turned = torch.equal(image, before.flip(2))
+        assert turned or torch.equal(image, before)
+        assert torch.equal(target, photo.flip(2) if turned else photo)
+
+
+def test_data_without_masks_are_an_error():
+    with pytest.raises(PellucidError, match="mine has no masks to make photos of; give data with a mask"):
+        LabelMaps.of(Arrays(PHOTOS, torch.zeros(2), ("a", "b")), "mine")

@@ -1,0 +1,236 @@
+"""Colorizers: gradients by automatic differentiation, encodings by brute force, sizes, grey images and hints."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.color import rgb2lab
+from torch.nn import functional as F
+
+from pellucid import Model
+from pellucid.data.source import Batch
+from pellucid.errors import PellucidError
+from pellucid.generators import GENERATORS, Translator, l1, mse, pix2pix, zhang
+from pellucid.generators.hints import MOST, draw_hints
+from pellucid.generators.translation import CHROMA, LIGHTNESS
+from pellucid.generators.zhang import annealed_mean, colour_table, encode
+from pellucid.layers import Mode
+from pellucid.objective import Objective, merged
+from pellucid.tree import flatten, map_tree
+from tests.references import reference_forward
+
+SMALL = {
+    "l1": l1(width=2, levels=2),
+    "mse": mse(width=2, levels=3, norm="instance"),
+    "zhang": zhang(width=2, levels=2),
+    "pix2pix": pix2pix(width=2, levels=2, field=16, judge=2, gan="least_squares"),
+    "hinted": pix2pix(width=2, levels=2, field=1, judge=2, gan="hinge", hints=True),
+}
+
+
+def photos(count=2, height=16, width=16, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 4, 4, generator=rng, dtype=torch.float64)
+    return F.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)
+
+
+def drawn(net: Objective, shape=(3, 16, 16), factor=10):
+    params, _ = net.init(shape, torch.Generator().manual_seed(0))
+    return map_tree(lambda leaf: (factor * leaf if leaf.dim() == 4 else leaf).double(), params)
+
+
+def by_autograd(net: Translator, params, batch, mode):
+    """Return the gradients of the weighted losses of each network, written with PyTorch's own functions."""
+    leaves = map_tree(torch.clone, params)
+    for path, leaf in flatten(leaves).items():
+        leaf.requires_grad_(path.split(".")[-1] in ("weight", "bias"))
+    x, wanted = net.pair(batch, mode())
+    y = reference_forward(net.generator, leaves["generator"], x, Mode(True))
+    if isinstance(net, type(SMALL["zhang"])):
+        centres = colour_table().centres.double()
+        ab = F.avg_pool2d(wanted * CHROMA, 2).round()
+        distance = (ab.permute(0, 2, 3, 1)[..., None, :] - centres).square().sum(-1)  # (N, h, w, Q)
+        near, nearest = distance.topk(5, largest=False)
+        share = torch.zeros_like(distance).scatter(3, nearest, (near / -50).softmax(3))
+        frequency = share.flatten(0, 2).mean(0)  # after the first batch
+        weight = 1 / (0.5 * frequency + 0.5 / len(centres))
+        weight = weight / (weight * frequency).sum()
+        cost = -(share * y.permute(0, 2, 3, 1).log_softmax(3)).sum(3)
+        return flatten(leaves), {"generator": (weight[nearest[..., 0]] * cost).mean()}
+    if not isinstance(net, type(SMALL["pix2pix"])):
+        error = y - wanted
+        return flatten(leaves), {"generator": error.abs().mean() if net == SMALL["l1"] else 0.5 * error.square().mean()}
+
+    def judge(one):
+        return reference_forward(net.discriminator, leaves["discriminator"], torch.cat([x, one], 1), Mode(True))
+
+    real, made, fooled = judge(wanted), judge(y.detach()), judge(y)
+    if net.gan == "hinge":
+        sides = F.relu(1 - real).mean() + F.relu(1 + made).mean(), -fooled.mean()
+    else:
+        sides = ((real - 1) ** 2 + made**2).mean() / 2, ((fooled - 1) ** 2).mean() / 2
+    return flatten(leaves), {"discriminator": 0.5 * sides[0], "generator": sides[1] + 100 * (y - wanted).abs().mean()}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_gradients_are_those_of_automatic_differentiation(name):
+    net = SMALL[name]
+    params, batch = drawn(net), Batch(photos(), None)
+
+    def mode():
+        return Mode(True, torch.Generator().manual_seed(3))
+
+    leaves, costs = by_autograd(net, params, batch, mode)
+    held = map_tree(torch.clone, params)
+    found = flatten(merged(net.gradients(held, batch, mode()))[1])
+    fused = flatten(merged(net.fused().gradients(map_tree(torch.clone, params), batch, mode()))[1])
+    for side, cost in costs.items():
+        paths = [path for path in found if path.startswith(side)]
+        wanted = torch.autograd.grad(cost, [leaves[path] for path in paths], retain_graph=True)
+        for path, leaf in zip(paths, wanted, strict=True):
+            torch.testing.assert_close(found[path], leaf, rtol=1e-7, atol=1e-9)
+            torch.testing.assert_close(fused[path], leaf, rtol=1e-7, atol=1e-9)
+    learned = {path for path in leaves if path.split(".")[-1] in ("weight", "bias")}
+    assert found.keys() == learned
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_images_of_any_size_are_padded_and_cropped(name):
+    net, images = SMALL[name], photos(2, 13, 18)
+    params = drawn(net)
+    _, out = net.init((3, 13, 18), torch.Generator())
+    found = net.predict(params, images)
+    assert found.shape == (2, *out) == (2, 2, 13, 18)
+    padded = F.pad(images, (0, -18 % net.multiple, 0, -13 % net.multiple), "replicate")
+    torch.testing.assert_close(found, net.predict(params, padded)[:, :, :13, :18])
+    evaluated = net.evaluator(params, 2)(Batch(images, None))
+    torch.testing.assert_close(evaluated.outputs, found)
+    wanted = merged(net.gradients(params, Batch(images, None), Mode()))[0]
+    assert evaluated.losses.keys() == wanted.keys()
+    for key, value in wanted.items():
+        torch.testing.assert_close(evaluated.losses[key], value)
+
+
+def test_colours_are_predicted_from_lightness_alone():
+    net = SMALL["l1"]
+    params, images = drawn(net), photos()
+    lab = rgb2lab(images.permute(0, 2, 3, 1).numpy())
+    x, wanted = net.pair(Batch(images, None), Mode())
+    np.testing.assert_allclose(x[:, 0] * LIGHTNESS + LIGHTNESS, lab[..., 0], atol=0.02)
+    np.testing.assert_allclose(wanted.permute(0, 2, 3, 1) * CHROMA, lab[..., 1:], atol=0.05)
+    shade = torch.rand(1, 1, 16, 16, dtype=torch.float64)
+    torch.testing.assert_close(net.predict(params, shade), net.predict(params, shade.expand(1, 3, 16, 16)))
+
+
+def test_bins_are_the_grid_points_nearest_to_colours():
+    centres = colour_table().centres
+    assert bool((centres % 10 == 0).all())
+    some = torch.rand(4000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    nearest = np.round(rgb2lab(some.numpy())[:, 1:] / 10) * 10
+    assert {tuple(row) for row in nearest.tolist()} <= {tuple(row) for row in centres.tolist()}
+    assert [-80.0, -40.0] not in centres.tolist()  # no colour of sRGB is near
+    assert len({tuple(row) for row in centres.tolist()}) == len(centres)
+
+
+def test_encodings_are_gaussians_over_the_nearest_bins():
+    colours = torch.tensor([[0.0, 0.0], [3.0, -4.0], [80.0, 67.0], [-86.0, 83.0]], dtype=torch.float64)
+    found = encode(colours.T[None, :, None])  # an image of one row
+    centres = colour_table().centres.double()
+    for k, colour in enumerate(colours):
+        distance = (centres - colour).norm(dim=1)
+        near = distance.sort().values[:5]
+        torch.testing.assert_close(distance[found.bins[0, :, 0, k]], near)
+        weights = torch.exp(-(near**2) / (2 * 5**2))
+        torch.testing.assert_close(found.shares[0, :, 0, k], weights / weights.sum(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_annealed_mean_goes_from_the_mean_to_the_mode():
+    centres = colour_table().centres.double()
+    logits = torch.randn(1, len(centres), 1, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    mean = (logits.softmax(1)[0, :, 0, 0, None] * centres).sum(0)
+    torch.testing.assert_close(annealed_mean(logits, 1.0)[0, :, 0, 0], mean)
+    torch.testing.assert_close(annealed_mean(logits, 1e-3)[0, :, 0, 0], centres[logits.argmax()])
+
+
+def test_hints_are_dots_of_true_colours():
+    ab = torch.rand(200, 2, 60, 84, generator=torch.Generator().manual_seed(2)) + 0.1
+    dots = draw_hints(ab, torch.Generator().manual_seed(4))
+    mask = dots[:, 2]
+    assert bool(((mask == 0) | (mask == 1)).all())
+    assert bool((dots[:, :2][(mask == 0)[:, None].expand(-1, 2, -1, -1)] == 0).all())
+    counts = mask.flatten(1).sum(1)
+    none = float((counts == 0).float().mean())
+    assert 0.06 < none < 0.2  # 1/8 of the images have none
+    assert counts.max() <= MOST * 4
+    one = next(k for k in range(200) if counts[k] == 1)
+    assert torch.equal(dots[one, :2][:, mask[one] == 1], ab[one][:, mask[one] == 1])
+    again = draw_hints(ab, torch.Generator().manual_seed(4))
+    assert torch.equal(dots, again)
+
+
+def test_a_hint_changes_the_prediction_and_needs_a_model_with_hints():
+    net, images = SMALL["hinted"], photos()
+    params = drawn(net)
+    hints = torch.zeros(2, 3, 16, 16)
+    torch.testing.assert_close(net.predict(params, images, hints), net.predict(params, images))
+    hints[:, :, 4, 4] = torch.tensor([60.0, 40.0, 1.0])
+    assert not torch.allclose(net.predict(params, images, hints), net.predict(params, images))
+    with pytest.raises(PellucidError, match="was not trained with hints; use a model that was"):
+        SMALL["l1"].predict(drawn(SMALL["l1"]), images, hints)
+
+
+def test_noise_keeps_dropout_and_leaves_the_statistics():
+    net = pix2pix(width=2, levels=5, field=16, judge=2, noise=True)
+    params = drawn(net, (3, 32, 32))
+    before = map_tree(torch.clone, params)
+    images = photos(2, 32, 32)
+    first, again = net.predict(params, images), net.predict(params, images)
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, pix2pix(width=2, levels=5, field=16, judge=2).predict(params, images))
+    for path, leaf in flatten(before).items():
+        assert torch.equal(leaf, flatten(params)[path])
+
+
+def test_images_are_made_of_maps_of_labels():
+    net = pix2pix(to="image", width=2, levels=2, field=16, judge=2)
+    params = drawn(net, (5, 8, 12))
+    maps, wanted = torch.rand(2, 5, 8, 12).double(), torch.rand(2, 3, 8, 12).double()
+    losses, dparams = merged(net.gradients(params, Batch(maps, wanted), Mode(True, torch.Generator())))
+    assert losses.keys() == {"discriminator", "generator", "l1"}
+    assert dparams.keys() == {"generator", "discriminator"}
+    made = net.predict(params, maps)
+    assert made.shape == wanted.shape
+    assert 0 <= made.min() <= made.max() <= 1
+    with pytest.raises(PellucidError, match=r"takes images .* as targets, not"):
+        net.check((3, 8, 12), torch.zeros(2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("name", ["l1", "mse", "zhang", "pix2pix"])
+def test_colorizers_learn_save_and_load(name, tmp_path):
+    small = {"field": 16, "judge": 2} if name == "pix2pix" else {}
+    net = GENERATORS[name](width=2, levels=2, **small)
+    model = Model(net, optimizer="adam", metrics=["colours"], input_shape=(3, None, None), average=0.9)
+    images = photos(8).float()
+    history = model.fit(images, torch.zeros(8), epochs=2, batch_size=4, verbose=False)
+    assert all(np.isfinite(history["train_loss"]))
+    model.save(tmp_path / "it.safetensors")
+    again = Model.load(tmp_path / "it.safetensors")
+    assert again.objective == net
+    torch.testing.assert_close(again.predict(photos(2, 9, 14).float()), model.predict(photos(2, 9, 14).float()))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: l1(to="image", hints=True), "hints are colours; leave them out with to='image'"),
+        (lambda: pix2pix(l1=-1.0), "l1 must be 0 or more, not -1.0"),
+        (lambda: zhang(temperature=0.0), "uniform and temperature must be above 0 and at most 1"),
+        (lambda: SMALL["l1"].init((4, 8, 8), torch.Generator()), r"takes RGB or grey images .* not \(4, 8, 8\)"),
+        (
+            lambda: SMALL["l1"].pair(Batch(torch.zeros(1, 1, 4, 4), None), Mode()),
+            r"learns colours, but images are grey; give RGB \(data.mode\)",
+        ),
+    ],
+)  # fmt: skip
+def test_mistakes_say_what_to_do(make, message):
+    with pytest.raises(PellucidError, match=message):
+        make()

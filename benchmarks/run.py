@@ -104,7 +104,7 @@ def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
         tried["onnxruntime"] = [("onnxruntime", cores)]
     if job.precision == "bf16":
         tried["PyTorch, float32"] = [("torch-float32", n) for n in threads]
-    if job.network not in ZOO and not job.inference:
+    if job.network not in (*ZOO, "pix2pix") and not job.inference:
         tried["Keras on JAX"] = [("keras", cores)]
     if job.network == "mlp":
         tried["scikit-learn"] = [("sklearn", n) for n in threads]

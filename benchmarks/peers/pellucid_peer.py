@@ -1,5 +1,6 @@
 """Pellucid: its layers, its sweep, its optimizer and the step that `fit` takes."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,11 +11,12 @@ from benchmarks import networks
 from benchmarks.jobs import Job, targets
 from pellucid.data.source import Batch
 from pellucid.fuse.inference import inference
+from pellucid.generators import pix2pix
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.models import densenet121, lenet, resnet50
 from pellucid.objective import Supervised
-from pellucid.optim import SGD
+from pellucid.optim import SGD, Adam
 from pellucid.training.step import Step
 from pellucid.tree import flatten
 
@@ -28,6 +30,8 @@ def network(name: str) -> Layer:
 
 
 def make(job: Job) -> Callable[[int], None]:
+    if job.network == "pix2pix":
+        return translation(job)
     net = network(job.network)
     params, _ = net.init(job.shape, torch.Generator().manual_seed(0))
     x = torch.rand(job.batch, *job.shape)
@@ -47,6 +51,20 @@ def make(job: Job) -> Callable[[int], None]:
     def run(steps: int) -> None:
         for _ in range(steps):
             train(batch, 0.01)
+
+    return run
+
+
+def translation(job: Job) -> Callable[[int], None]:
+    objective = pix2pix("image", 64, int(math.log2(job.shape[1])), judge=64, field=70)
+    params, _ = objective.init(job.shape, torch.Generator().manual_seed(0))
+    train = Step(objective, params, Adam(2e-4, 0.5), examples=job.batch)
+    batch, rng = Batch(torch.rand(job.batch, *job.shape), targets(job)), torch.Generator().manual_seed(0)
+
+    @torch.inference_mode()
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            train(batch, 2e-4, rng)
 
     return run
 

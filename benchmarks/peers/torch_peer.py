@@ -1,5 +1,6 @@
 """PyTorch with its own automatic differentiation, as its users write it."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -11,6 +12,7 @@ from benchmarks.networks import VGG16
 from benchmarks.peers.torch_densenet import densenet121
 from benchmarks.peers.torch_fcn import fcn8
 from benchmarks.peers.torch_mobilenet import mobilenet_v2
+from benchmarks.peers.torch_pix2pix import Generator, Training, discriminator
 from benchmarks.peers.torch_resnet import resnet50
 
 ZOO = {"resnet50": resnet50, "densenet121": densenet121, "mobilenet_v2": mobilenet_v2, "fcn8": fcn8}
@@ -74,6 +76,8 @@ def network(job: Job, inplace: bool) -> nn.Module:
 
 def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callable[[int], None]:
     torch.manual_seed(0)
+    if job.network == "pix2pix":
+        return translation(job, channels_last, inplace, compiled)
     net = network(job, inplace)
     x = torch.rand(job.batch, *job.shape)
     target = targets(job)
@@ -106,6 +110,26 @@ def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callab
     def run(steps: int) -> None:
         for _ in range(steps):
             step()
+
+    return run
+
+
+def translation(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callable[[int], None]:
+    channels, levels = job.shape[0], int(math.log2(job.shape[1]))
+    nets = Generator(channels, 3, 64, levels, inplace=inplace), discriminator(channels + 3, 64, 3, inplace)
+    x, real = torch.rand(job.batch, *job.shape), 2 * targets(job) - 1
+    if channels_last:
+        for net in nets:
+            net.to(memory_format=torch.channels_last)
+        x, real = (one.contiguous(memory_format=torch.channels_last) for one in (x, real))
+    if compiled:
+        for net in nets:
+            net.compile()
+    training = Training(*nets, (2e-4, 2e-4), 100.0)
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            training.step(x, real)
 
     return run
 

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from pellucid.errors import PellucidError
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 LARGEST = 1 << 28  # bytes of a text file in a run folder
 # Errors of os.link where a file system, or a file, does not support hard links.
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}

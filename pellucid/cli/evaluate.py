@@ -31,13 +31,14 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print accuracy, macro F1, loss, calibration, the number of images, and a row for each class.
 
-    Of masks the IoU, of detectors COCO's average precision, of key-points the normalised mean error, of generators the
-    variety and likelihood of their samples.
+    Of colours the PSNR and others beside those of grey, of masks the IoU, of detectors COCO's average precision, of
+    key-points the normalised mean error, of generators the variety and likelihood of their samples.
     """
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say, say_text
     from pellucid.errors import PellucidError
     from pellucid.tasks.classify import evaluate
+    from pellucid.tasks.colorize import is_colorizer
     from pellucid.tasks.detect import is_detector
     from pellucid.tasks.generate import is_generator
     from pellucid.tasks.keypoints import is_keypoint_model
@@ -53,6 +54,8 @@ def handle(args: argparse.Namespace) -> int:
         return _masks(args, model)
     if args.crf:
         raise PellucidError(f"--crf is for masks, and {args.model} has none; leave it out")
+    if is_colorizer(model):
+        return _colours(args, model)
     if is_detector(model):
         return _objects(args, model)
     if is_keypoint_model(model):
@@ -170,4 +173,24 @@ def _objects(args: argparse.Namespace, model: "Model") -> int:
     say_text(aligned([("class", "objects", "AP", "AP50"), *rows], right=range(1, 4)))
     errors = [(kind, f"{gain.errors:,}", percent(gain.gain)) for kind, gain in results.gains.items()]
     say_text(aligned([("error", "number", "gain in AP50"), *errors], right=(1, 2)))
+    return 0
+
+
+def _colours(args: argparse.Namespace, model: "Model") -> int:
+    from pellucid.cli.out import emit, say, say_text
+    from pellucid.tasks.colorize import FIGURES, evaluate
+    from pellucid.text import aligned, note, plural
+
+    found = evaluate(model, args.data)
+    for said in found["skipped"].values():
+        note(said)
+    if args.json:
+        emit({"model": args.model, **found})
+        return 0
+    say(f"on {plural(found['n'], 'image')} of {found['data']}; answers and frechet on {found['n_judged']:,}")
+    rows = [
+        (name, *("-" if found.get(key) is None else f"{found[key]:.4g}" for key in (name, f"{name}_grey")), about)
+        for name, about in FIGURES.items()
+    ]
+    say_text(aligned([("figure", "colours", "grey", ""), *rows], right=(1, 2)))
     return 0

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pellucid.cli.args import Parser
+from pellucid.files import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.data.images import Mode
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 HELP = "an image, a folder of images, a GIF or a video"
 BATCH = 16  # pictures at a time
 BATCH_PIXELS = 16_000_000  # pixels of the pictures at a time, so that large ones are read one by one
@@ -102,12 +102,14 @@ def pictures(source: Path, mode: "Mode", check: Check, load: Load | None = None)
     load = load or partial(load_image, mode=mode)
     if not source.exists():
         raise PellucidError(f"{source} is missing; give a picture, a folder of pictures, a GIF or a video")
-    if source.is_dir() or source.suffix.lower() in SUFFIXES:
+    if source.is_dir() or source.suffix.lower() in PICTURE_SUFFIXES:
         files = [source]
         if source.is_dir():
-            files = sorted(file for file in source.iterdir() if file.suffix.lower() in SUFFIXES)
+            files = sorted(file for file in source.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
         if not files:
-            raise PellucidError(f"{source} holds no pictures; give a folder with {', '.join(SUFFIXES[:3])} files in it")
+            raise PellucidError(
+                f"{source} holds no pictures; give a folder with {', '.join(PICTURE_SUFFIXES[:3])} files in it"
+            )
         stems = [file.stem for file in files]
         names = [file.stem if stems.count(file.stem) == 1 else file.name for file in files]
         check(names, files)

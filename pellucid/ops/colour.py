@@ -94,7 +94,9 @@ def _saturation(chroma: Tensor) -> Tensor:
 
 
 def _mixed(matrix: Tensor, image: Tensor) -> Tensor:
-    return torch.einsum("ij,...jhw->...ihw", matrix.to(image), image)
+    """Return a matrix, whose rows add up to 1, times each colour; greys stay exactly grey."""
+    grey = image.narrow(-3, 1, 1)
+    return grey + torch.einsum("ij,...jhw->...ihw", matrix.to(image), image - grey)
 
 
 def _root(t: Tensor) -> Tensor:

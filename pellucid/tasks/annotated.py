@@ -1,4 +1,4 @@
-"""The annotated images that a model of objects or key-points is measured on."""
+"""The images that a model of objects, key-points or colours is measured on."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,11 +12,10 @@ from pellucid.recipe.material import check_followed, data_name, is_root
 from pellucid.text import note
 
 
-def held_out(model: Model, data: str | None) -> tuple[Path, str]:
-    """Return a folder or zip with annotations, and its held-out part, "" where there is one part only.
+def data_path(model: Model, data: str | None) -> Path:
+    """Return the folder or zip of the images that a model is measured on; PellucidError where there is none.
 
-    data: the name of a data set, a folder, or the root of the model's own data set; None: the model's own. Raises
-    PellucidError where there is none.
+    data: the name of a data set, a folder, or the root of the model's own data set; None: the model's own.
     """
     own = data_name(model)
     if data is None or is_root(own, data):
@@ -27,7 +26,16 @@ def held_out(model: Model, data: str | None) -> tuple[Path, str]:
     else:
         path = data_root() / CATALOGUE[data].place if data in CATALOGUE else Path(data)
     if not path.exists():
-        raise PellucidError(f"{path} does not exist; name a folder with annotated images with --data")
+        raise PellucidError(f"{path} does not exist; name a folder of images with --data")
+    return path
+
+
+def held_out(model: Model, data: str | None) -> tuple[Path, str]:
+    """Return a folder or zip with annotations, and its held-out part, "" where there is one part only.
+
+    data: see `data_path`. Raises PellucidError where there is none.
+    """
+    path = data_path(model, data)
     with open_tree(path) as tree:
         parts = find_format(tree)[1]
     part = measured_part(parts)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
-from pellucid.cli.pictures import SUFFIXES, add_source
+from pellucid.cli.pictures import add_source
+from pellucid.files import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from pellucid.tasks.colorize import Hint
@@ -100,7 +101,7 @@ def _hints(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":
     from pellucid.tasks.colorize import read_hints
 
     file, source = args.hints, Path(args.source or "")
-    if args.camera is not None or (source.is_file() and source.suffix.lower() not in SUFFIXES):
+    if args.camera is not None or (source.is_file() and source.suffix.lower() not in PICTURE_SUFFIXES):
         raise PellucidError(f"--hints {file} is for images, not for a video or a camera; leave it out")
     found = read_hints(Path(file))
     if "" not in found:

@@ -20,6 +20,7 @@ from pellucid.files import write_atomically
 from pellucid.fuse.inference import inference
 from pellucid.metrics import BoundaryF1, MeanIoU
 from pellucid.model import Model
+from pellucid.objective import Supervised
 from pellucid.recipe.material import check_followed, data_name, is_root
 from pellucid.report.figures.pictures import mask_overlay, palette
 from pellucid.tasks.keypoints.finder import is_keypoint_model
@@ -43,7 +44,8 @@ class Segmentation:
 
 def is_segmenter(model: Model) -> bool:
     """Return whether a model outputs a number for each class at each pixel of a picture."""
-    return len(model.output_shape) == 3 and len(model.input_shape) == 3 and not is_keypoint_model(model)
+    one = isinstance(model.objective, Supervised) and not is_keypoint_model(model)
+    return one and len(model.output_shape) == 3 and len(model.input_shape) == 3
 
 
 class Segmenter:

@@ -1,0 +1,204 @@
+"""Colorizers measured on colour images, beside grey."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid import assets
+from pellucid.calibration.familiarity import features
+from pellucid.data.files import ANNOTATIONS
+from pellucid.data.images import load_image
+from pellucid.data.tree import HELD_OUT, TRAIN, Tree, open_tree
+from pellucid.errors import PellucidError
+from pellucid.files import PICTURE_SUFFIXES
+from pellucid.layers.base import Mode
+from pellucid.metrics import (
+    PSNR,
+    SSIM,
+    ab_histogram,
+    colourfulness_lab,
+    colourfulness_rgb,
+    frechet_distance,
+    overlap,
+)
+from pellucid.model import Model
+from pellucid.ops.colour import delta_e_2000, recolour, rgb_to_lab
+from pellucid.tasks.annotated import data_path
+from pellucid.tasks.colorize.colorizer import Colorizer
+
+BATCH_PIXELS = 1 << 18  # of images of one size that are measured together
+BACKBONE = "cifar"  # the shipped classifier whose features and answers are compared
+SIDE = 32  # pixels of its images
+MAX_JUDGED = 2000  # images that it receives, spread evenly over all
+GREY = "grey"
+LOWER = ("delta_e", "frechet")  # figures that are better when lower
+FIGURES = {
+    "psnr": "PSNR in dB, from the squared error of sRGB pooled over all pixels",
+    "ssim": "structural similarity, the mean over the images of at least 11 x 11 pixels",
+    "delta_e": "CIEDE2000, the mean over all pixels",
+    "ab_overlap": "overlap of the histograms of a and b, in bins of 10 x 10, from 0 to 1",
+    "colourfulness": "colourfulness M3 of Hasler and Suesstrunk 2003, of R - G and (R + G) / 2 - B",
+    "colourfulness_lab": "colourfulness M1 of the same authors, of a and b",
+    "answers": f"share of the answers of the shipped classifier {BACKBONE} on true colours that come back, from 0 to 1",
+    "frechet": f"squared Frechet distance in the 256 features of {BACKBONE}, images reduced to 32 x 32: ours alone",
+}
+
+
+class Judgement(NamedTuple):
+    """What the backbone makes of images: features (n, 256) and answers (n,)."""
+
+    features: Tensor
+    answers: Tensor
+
+
+@dataclass
+class Score:
+    """The figures of images in some colours beside the same in true colours."""
+
+    psnr: PSNR = field(default_factory=PSNR)
+    ssim: SSIM = field(default_factory=SSIM)
+    delta_e: float = 0.0
+    colourful: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
+    histogram: Tensor = field(default_factory=lambda: torch.zeros(()))
+    judged: list[Judgement] = field(default_factory=list)
+
+    def add(self, found: Tensor, true: Tensor, judged: Judgement | None) -> None:
+        """Add images (N, 3, H, W), sRGB from 0 to 1."""
+        lab = rgb_to_lab(found)
+        self.psnr.update(found, true)
+        self.ssim.update(found, true)
+        self.delta_e += float(delta_e_2000(lab, rgb_to_lab(true)).double().sum())
+        self.colourful += torch.stack((colourfulness_rgb(found).sum(), colourfulness_lab(lab).sum()))
+        self.histogram = self.histogram + ab_histogram(lab)
+        if judged is not None:
+            self.judged.append(judged)
+
+    def figures(self, true: "Score", images: int) -> dict[str, float | None]:
+        """Return the figures of FIGURES by name, beside those of the true colours of as many images."""
+        ours, theirs = (Judgement(*map(torch.cat, zip(*one.judged, strict=True))) for one in (self, true))
+        rgb, lab = (self.colourful / images).tolist()
+        return {
+            **self.psnr.compute(),
+            **self.ssim.compute(),
+            "delta_e": self.delta_e / int(self.histogram.sum()),
+            "ab_overlap": overlap(self.histogram.double(), true.histogram.double()),
+            "colourfulness": rgb,
+            "colourfulness_lab": lab,
+            "answers": float((ours.answers == theirs.answers).double().mean()),
+            "frechet": frechet_distance(ours.features, theirs.features) if len(ours.features) > 1 else None,
+        }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures by candidate: the models, and "grey"; true: colourfulness of the images themselves.
+
+    n: the number of images; judged: of those that the backbone received; skipped: reasons by file.
+    """
+
+    rows: dict[str, dict[str, float | None]]
+    true: dict[str, float | None]
+    n: int
+    judged: int
+    data: str
+    skipped: dict[str, str]
+
+
+def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
+    """Measure a colorizer on colour images of any size, see `colour_images` for which.
+
+    Returns each figure of FIGURES, the same of grey images as NAME_grey and colourfulness of the true ones as
+    colourfulness_true; n; n_judged, the images of answers and frechet; the data, and the files that cannot be read.
+    """
+    found = measure({"": model}, data)
+    grey = {f"{name}_grey": value for name, value in found.rows[GREY].items()}
+    true = {f"{name}_true": found.true[name] for name in ("colourfulness", "colourfulness_lab")}
+    about = {"n": found.n, "n_judged": found.judged, "backbone": BACKBONE, "data": found.data, "skipped": found.skipped}
+    return {**found.rows[""], **grey, **true, **about}
+
+
+def measure(
+    models: Mapping[str, Model], data: str | None, watch: Callable[[int, int], None] = lambda done, count: None
+) -> Measured:
+    """Measure several colorizers on the same images; data: see `colour_images`, None for the first model's own.
+
+    watch: is called with the number of images done and of all. Raises PellucidError where no image can be read.
+    """
+    colorizers = {name: Colorizer(model) for name, model in models.items()}
+    path = data_path(next(iter(models.values())), data)
+    judge = Backbone()
+    scores = {name: Score() for name in (*colorizers, GREY)}
+    true, skipped, n = Score(), dict[str, str](), 0
+    with open_tree(path) as tree:
+        names = colour_images(tree)
+        wanted = {k * len(names) // min(len(names), MAX_JUDGED) for k in range(min(len(names), MAX_JUDGED))}
+        for places, images in _batches(tree, names, skipped):
+            chosen = torch.tensor([place in wanted for place in places])
+            lightness = rgb_to_lab(images)[:, :1]
+            ab = {name: colorizer.ab(lightness) for name, colorizer in colorizers.items()}
+            ab[GREY] = torch.zeros_like(images[:, :2])
+            true.add(images, images, judge(images[chosen]))
+            for name, score in scores.items():
+                found = (recolour(lightness, ab[name]) * 255).round() / 255  # as files hold them
+                score.add(found, images, judge(found[chosen]))
+            n += len(images)
+            watch(max(places) + 1, len(names))
+    if not n:
+        why = next(iter(skipped.values()), "it holds no images")
+        raise PellucidError(f"{path}: none of its images can be measured ({why}); give a folder of colour images")
+    rows = {name: score.figures(true, n) for name, score in scores.items()}
+    judged = sum(len(one.answers) for one in true.judged)
+    return Measured(rows, true.figures(true, n), n, judged, str(path), skipped)
+
+
+def colour_images(tree: Tree) -> list[str]:
+    """Return the image files of a folder or zip, without masks; beside a folder train those of the held-out part."""
+    folders = {name: name.split("/")[:-1] for name in tree.names if name.lower().endswith(PICTURE_SUFFIXES)}
+    names = [name for name, above in folders.items() if not any(one.endswith(ANNOTATIONS) for one in above)]
+    there = {one for name in names for one in folders[name]}
+    part = next((part for part in HELD_OUT if part in there), None) if TRAIN in there else None
+    return names if part is None else [name for name in names if part in folders[name]]
+
+
+def _batches(tree: Tree, names: Sequence[str], skipped: dict[str, str]) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield the indices of images of one size, and these (N, 3, H, W) from 0 to 1; what is wrong goes to `skipped`."""
+    places: list[int] = []
+    images: list[Tensor] = []
+    for place, name in enumerate(names):
+        try:
+            image = load_image(tree.read(name), tree.where(name)).float() / 255
+        except PellucidError as error:
+            skipped[tree.where(name)] = str(error)
+            continue
+        full = (len(images) + 1) * image[0].numel() > BATCH_PIXELS
+        if images and (full or image.shape != images[0].shape):
+            yield places, torch.stack(images)
+            places, images = [], []
+        places.append(place)
+        images.append(image)
+    if images:
+        yield places, torch.stack(images)
+
+
+class Backbone:
+    """The shipped classifier of CIFAR-10, which receives images reduced to 32 x 32."""
+
+    def __init__(self) -> None:
+        self._model = Model.load(assets.pretrained_file(BACKBONE))
+        self._head = self._model.layers[-1]  # Dense
+
+    def __call__(self, images: Tensor) -> Judgement:
+        """Return the features and answers for images (N, 3, H, W), 0 to 1."""
+        if tuple(images.shape[2:]) != (SIDE, SIDE):
+            images = F.interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True)
+        model, path = self._model, self._head.path
+        if not len(images):
+            return Judgement(torch.zeros(0, self._head.params["weight"].shape[1]), torch.zeros(0, dtype=torch.int64))
+        found = features(model.net, model.params, images, [path], model.stats)[path]
+        with torch.inference_mode():
+            scores, _ = self._head.layer.forward(dict(self._head.params), found, Mode(keep=False))
+        return Judgement(found, scores.argmax(1))

@@ -1,0 +1,110 @@
+"""Colorizers measured on folders of colour images, against NumPy and scikit-image on the written files."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.metrics import structural_similarity
+from sklearn.metrics import mean_squared_error
+
+from pellucid.cli.main import main
+from pellucid.data.tree import open_tree
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.run.folder import weights_file
+from pellucid.tasks.colorize import Colorizer, evaluate
+from pellucid.tasks.colorize.measure import Backbone, colour_images
+from tests.tasks.colorize.tiny import colorizer
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images of three sizes, smooth, with the colours of photos."""
+    rng = torch.Generator().manual_seed(0)
+    root = tmp_path / "photos"
+    for k, size in enumerate([(16, 16), (16, 16), (20, 14), (9, 30), (32, 32)]):
+        coarse = torch.rand(1, 3, 3, 3, generator=rng) * 0.6 + 0.2
+        image = torch.nn.functional.interpolate(coarse, size, mode="bilinear")[0]
+        (root / "deep").mkdir(parents=True, exist_ok=True)
+        Image.fromarray((image * 255).byte().permute(1, 2, 0).numpy()).save(root / "deep" / f"{k}.png")
+    return root
+
+
+def pooled(pairs):
+    return -10 * np.log10(mean_squared_error(*(np.concatenate([one[k].ravel() for one in pairs]) for k in (0, 1))))
+
+
+def test_figures_of_a_folder(folder):
+    found = evaluate(colorizer(), str(folder))
+    true = [np.asarray(Image.open(file)) for file in sorted(folder.glob("deep/*"))]
+    paint, drain = Colorizer(colorizer()), Colorizer(colorizer(), 0)
+    for suffix, colour in (("", paint), ("_grey", drain)):
+        ours = [colour(torch.tensor(one).permute(2, 0, 1)).permute(1, 2, 0).numpy() for one in true]
+        pairs = [(a / 255, b / 255) for a, b in zip(ours, true, strict=True)]
+        assert found[f"psnr{suffix}"] == pytest.approx(pooled(pairs), abs=1e-4)
+        delta = [deltaE_ciede2000(rgb2lab(a), rgb2lab(b)).ravel() for a, b in pairs]
+        assert found[f"delta_e{suffix}"] == pytest.approx(np.concatenate(delta).mean(), abs=2e-3)
+        options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": 2}
+        similar = [structural_similarity(a, b, data_range=1, **options) for a, b in pairs if min(a.shape[:2]) >= 11]
+        assert len(similar) == 4
+        assert found[f"ssim{suffix}"] == pytest.approx(np.mean(similar), abs=1e-4)
+    assert (found["n"], found["n_judged"], found["backbone"], found["skipped"]) == (5, 5, "cifar", {})
+    assert found["colourfulness_grey"] == 0
+    assert found["colourfulness_true"] > 5
+    assert found["frechet_grey"] > 0
+
+
+def test_the_images_themselves_are_perfect(folder):
+    """A colorizer cannot know the colours, so this asks for its figures where they happen to be right: grey images."""
+    for file in folder.glob("deep/*"):
+        Image.open(file).convert("L").save(file)
+    found = evaluate(colorizer(), str(folder))
+    assert found["psnr_grey"] > 60
+    assert found["delta_e_grey"] < 0.1
+    assert found["ab_overlap_grey"] == found["answers_grey"] == 1
+    assert found["frechet_grey"] == pytest.approx(0, abs=1e-3)
+    assert found["psnr"] < 40
+
+
+def test_the_backbone_is_the_shipped_classifier():
+    images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = Backbone()(images)
+    model = Model.load(weights_file("cifar"))
+    assert torch.equal(found.answers, model.predict(images).argmax(1))
+    assert found.features.shape == (6, 256)
+    assert Backbone()(torch.rand(2, 3, 50, 40)).answers.shape == (2,)
+
+
+def test_of_several_parts_the_held_out_one_is_measured(tmp_path):
+    for name in ("train/a.png", "val/b.png", "val/deep/c.JPG", "valannot/b.png", "trainannot/a.png", "val/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with open_tree(tmp_path) as tree:
+        assert colour_images(tree) == ["val/b.png", "val/deep/c.JPG"]
+    (tmp_path / "train/a.png").unlink()
+    with open_tree(tmp_path) as tree:  # no training part: all are measured
+        assert colour_images(tree) == ["val/b.png", "val/deep/c.JPG"]
+
+
+def test_the_command_prints_the_figures(folder, save, run, capsys):
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    model = save()
+    code, said, err = run("evaluate", model, "--data", folder)
+    assert code == 0
+    assert said["n"] == 5
+    assert isinstance(said["psnr"], float)
+    assert isinstance(said["psnr_grey"], float)
+    assert [*said["skipped"]] == [str(folder / "broken.png")]
+    assert "broken.png" in err
+    assert main(["evaluate", model, "--data", str(folder)]) == 0
+    text = capsys.readouterr().out
+    assert f"{said['psnr']:.2f}" in text
+    assert "grey" in text
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(PellucidError, match="none of its images can be measured"):
+        evaluate(colorizer(), str(tmp_path))
+    with pytest.raises(PellucidError, match="does not name its training data"):
+        evaluate(colorizer())

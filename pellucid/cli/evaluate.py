@@ -48,18 +48,18 @@ def handle(args: argparse.Namespace) -> int:
     model = open_model(args.model, args.device)
     if args.html is not None and not is_detector(model):
         raise PellucidError(f"--html is for detectors, and {args.model} is none; leave it out")
-    if is_generator(model) and not args.crf:
-        return _samples(args, model)
-    if not is_generator(model) and is_segmenter(model) and not is_detector(model):
-        return _masks(args, model)
-    if args.crf:
+    kinds = (
+        (is_colorizer, _colours),
+        (is_detector, _objects),
+        (is_generator, _samples),
+        (is_segmenter, _masks),
+        (is_keypoint_model, _keypoints),
+    )
+    show = next((show for is_kind, show in kinds if is_kind(model)), None)
+    if args.crf and show is not _masks:
         raise PellucidError(f"--crf is for masks, and {args.model} has none; leave it out")
-    if is_colorizer(model):
-        return _colours(args, model)
-    if is_detector(model):
-        return _objects(args, model)
-    if is_keypoint_model(model):
-        return _keypoints(args, model)
+    if show is not None:
+        return show(args, model)
     found = evaluate(model, args.data)
     if args.json:
         emit({"model": args.model, **found})

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pellucid.cli.args import Actions
 from pellucid.cli.colorize import pictures
 
-ACTIONS: dict[str, str] = {}
+ACTIONS = {
+    "compare": "measure several models on the same images, in one table and page",
+    "real": "write a page that asks people which of two pictures is real",
+}
 
 
 class Words(Actions):

@@ -21,6 +21,8 @@ def parser() -> Parser:
     it = Parser(
         "colorize",
         "Colour images of any size, keeping their lightness.",
+        epilog="`pellucid colorize compare` measures several models on the same images, and `pellucid colorize real` "
+        "writes a page that asks people which of two pictures is real; --help explains each.",
     )
     it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     add_source(it)

@@ -4,7 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
+from pellucid.detectors import Detector
 from pellucid.doctor import Diagnosis, case_with, diagnose
+from pellucid.doctor.detection import detection_case, diagnose_detector
 from pellucid.explain import explain
 from pellucid.trace import Trace, trace
 from pellucid.training.device import CPU, on_device
@@ -53,5 +55,10 @@ class Model(BaseModel):
         return on_device(explain(self.net, self.params, self.scaled(inputs), method, target, **options), CPU)
 
     def doctor(self, x: Any, y: Any = None, *, attempts: bool = False, **options: Any) -> Diagnosis:
-        """Diagnose model, data and training. attempts: whether to try the fixes. options: see doctor.case_of."""
+        """Diagnose model, data and training. attempts: whether to try the fixes. options: see doctor.case_of.
+
+        Of a detector, x is a source of images with objects, and options are `validation` and `history`.
+        """
+        if isinstance(self.objective, Detector):
+            return diagnose_detector(detection_case(self, x, **options))
         return diagnose(case_with(self, x, y, options), attempts)

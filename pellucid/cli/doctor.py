@@ -9,6 +9,7 @@ from pellucid.cli.models import MODEL_HELP
 
 if TYPE_CHECKING:
     from pellucid.doctor import Case
+    from pellucid.doctor.detection import DetectionCase
 
 
 def parser() -> Parser:
@@ -37,17 +38,24 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.files import html_place, write_html
     from pellucid.cli.out import emit, say, say_text
     from pellucid.doctor import diagnose
+    from pellucid.doctor.detection import DetectionCase, diagnose_detector
     from pellucid.errors import PellucidError
     from pellucid.text import printable
     from pellucid.training.device import usable_device
 
     place, device = html_place(args), usable_device(args.device or "cpu")
-    case = replace(_case(args.model, args.data), device=device)
-    if args.attempts and not case.trainable:
-        raise PellucidError(
-            f"--try: {args.model} does not tell how it was trained; give the run folder of its training"
-        )
-    found = diagnose(case, args.attempts)
+    case = _case(args.model, args.data)
+    if isinstance(case, DetectionCase):
+        if args.attempts:
+            raise PellucidError("--try: nothing is tried for detectors, whose causes are measured; leave it out")
+        found, trainable = diagnose_detector(case), False
+    else:
+        case, trainable = replace(case, device=device), case.trainable
+        if args.attempts and not trainable:
+            raise PellucidError(
+                f"--try: {args.model} does not tell how it was trained; give the run folder of its training"
+            )
+        found = diagnose(case, args.attempts)
     if place is not None:
         write_html(place, found._repr_html_(), args.model)
     if args.json:
@@ -56,24 +64,35 @@ def handle(args: argparse.Namespace) -> int:
     say_text(f"{printable(args.model)}: {found}")
     causes = (index for index in range(len(found.findings)) if found.kind(index) == "cause")
     untried = any(found.findings[index].remedy is not None for index in causes if index not in found.attempts)
-    if not args.attempts and case.trainable and untried:
+    if not args.attempts and trainable and untried:
         say("", "--try tries the fixes in short trainings")
     return 0
 
 
-def _case(name: str, data: str | None) -> "Case":
+def _case(name: str, data: str | None) -> "Case | DetectionCase":
     """Return the case of MODEL: with its training where it is a run folder with a recipe."""
     from pellucid import assets
     from pellucid.cli.models import open_model
-    from pellucid.recipe.doctor_case import case_of_model, case_of_run, read_history
+    from pellucid.recipe.doctor_case import (
+        case_of_detector,
+        case_of_detector_model,
+        case_of_model,
+        case_of_run,
+        read_history,
+    )
+    from pellucid.recipe.recipe import NOTHING, load_recipe
+    from pellucid.tasks.detect import is_detector
     from pellucid.tasks.gestures.learn import FOUND, begun, read_for
 
     path = Path(name)
     if name in assets.pretrained_names() or not path.is_dir():
-        return case_of_model(open_model(name), data)
+        model = open_model(name)
+        return case_of_detector_model(model, data) if is_detector(model) else case_of_model(model, data)
     if not (path / "recipe.toml").is_file():  # what `model.fit(run=...)` wrote
         model = open_model(name)
         return case_of_model(model, data, read_history(path))
+    if load_recipe(path / "recipe.toml").detector.name != NOTHING:
+        return case_of_detector(path, data)
     if not (path / FOUND).is_file():
         return case_of_run(path, data)
     material = None if data is not None else read_for(begun(path)).material()  # split by what is in the pictures

@@ -173,6 +173,14 @@ class OneStage(Detector):
         """Return the anchors (A, 4) for maps of these sizes (H', W') and images of the size (H, W)."""
 
     @abstractmethod
+    def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
+        """Return which anchor learns which object of an image, before anything is predicted."""
+
+    def anchors_of(self, params: Params, images: Tensor) -> Anchors:
+        """Return the anchors for images (N, C, H, W)."""
+        return self._anchors(self._forward(params, images, Mode(keep=False))[0], images)
+
+    @abstractmethod
     def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the losses by name, and the gradient of their weighted sum with respect to y (N, A, D)."""
 

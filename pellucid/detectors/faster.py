@@ -113,6 +113,11 @@ class FasterRCNN(Detector):
         )
         return losses | more.losses, dparams
 
+    def anchors_of(self, params: Params, images: Tensor) -> Anchors:
+        """Return the anchors of the first stage for images (N, C, H, W)."""
+        maps, _ = self._features(params, images, Mode(keep=False))
+        return self._first(self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0], images)[1]
+
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return each proposal with its scores, the box moved; `anchors` is the anchor that proposed it."""
         return self._candidates(params, self._features(params, images, Mode(keep=False))[0], images)

@@ -19,7 +19,7 @@ from pellucid.models.pyramid import Pyramid, pyramid, strides
 from pellucid.objective import Losses
 from pellucid.objects import Objects
 from pellucid.ops.anchors import grid_anchors
-from pellucid.ops.assign import assign_atss
+from pellucid.ops.assign import Assignment, assign_atss
 from pellucid.ops.boxes import paired_iou
 from pellucid.ops.coding import decode, decode_gradient
 
@@ -64,11 +64,15 @@ class SingleStage(OneStage):
         bases = [torch.tensor([[1 - self.scale, 1 - self.scale, 1 + self.scale, 1 + self.scale]]) for _ in sizes]
         return grid_anchors([base * s / 2 for base, s in zip(bases, self.strides, strict=True)], sizes, self.strides)
 
+    def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
+        """Return the assignment of ATSS."""
+        counts = [height * width for height, width in anchors.sizes]
+        return assign_atss(anchors.boxes, counts, truth.boxes.to(anchors.boxes), crowd=truth.crowd)
+
     def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return both losses and their gradient: assign, decode, compare, and back through the decoding."""
         logits, offsets = y.split([self.classes, 4], 2)  # (N, A, C), (N, A, 4)
-        counts = [height * width for height, width in anchors.sizes]
-        assigned = [assign_atss(anchors.boxes, counts, one.boxes.to(y), crowd=one.crowd) for one in targets]
+        assigned = [self.assign(anchors, one) for one in targets]
         found = positives(assigned, targets, y)
         at, count = (found.image, found.anchor), max(len(found.image), 1)
 

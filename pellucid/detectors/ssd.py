@@ -17,7 +17,7 @@ from pellucid.models.pyramid import Pyramid, pyramid, strides
 from pellucid.objective import Losses
 from pellucid.objects import Objects
 from pellucid.ops.anchors import ssd_priors
-from pellucid.ops.assign import assign_bipartite
+from pellucid.ops.assign import Assignment, assign_bipartite
 from pellucid.ops.coding import decode, encode
 
 NEGATIVES = 3  # for each positive prior: section 2.2, hard negative mining
@@ -57,10 +57,14 @@ class SSD(OneStage):
         """Return the priors."""
         return ssd_priors(sizes, self.strides, self.sides, self.ratios)
 
+    def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
+        """Return a prior of its own for each object, and all that overlap it by half."""
+        return assign_bipartite(anchors.boxes, truth.boxes.to(anchors.boxes), crowd=truth.crowd)
+
     def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return both losses and their gradient: assign, mine the negatives, compare."""
         logits, offsets = y.split([self.classes + 1, 4], 2)  # (N, A, C + 1), (N, A, 4)
-        assigned = [assign_bipartite(anchors.boxes, one.boxes.to(y), crowd=one.crowd) for one in targets]
+        assigned = [self.assign(anchors, one) for one in targets]
         found = positives(assigned, targets, y)
         at, count = (found.image, found.anchor), max(len(found.image), 1)
 

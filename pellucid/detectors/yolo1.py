@@ -17,7 +17,7 @@ from pellucid.models.pyramid import Pyramid, pyramid, strides
 from pellucid.objective import Losses
 from pellucid.objects import Objects
 from pellucid.ops.anchors import grid_anchors
-from pellucid.ops.assign import assign_grid
+from pellucid.ops.assign import Assignment, assign_grid
 from pellucid.tree import leaves
 
 ROOT = 0.4  # of a box's share of the image's width and height, at the beginning
@@ -62,10 +62,14 @@ class YOLO1(OneStage):
         side = float(self.stride)
         return grid_anchors([torch.tensor([[0.0, 0.0, side, side]])], sizes, [side])
 
+    def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
+        """Return the cell that holds the centre of each object."""
+        return assign_grid(anchors.sizes[0], self.stride, truth.boxes.to(anchors.boxes), truth.crowd)
+
     def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the four losses and their gradient: assign cells, choose boxes, compare."""
-        (size,), count = anchors.sizes, len(y)
-        assigned = [assign_grid(size, self.stride, one.boxes.to(y), one.crowd) for one in targets]
+        count = len(y)
+        assigned = [self.assign(anchors, one) for one in targets]
         found = positives(assigned, targets, y)
         at = (found.image, found.anchor)
         numbers = y[..., : 5 * self.boxes].unflatten(2, (self.boxes, 5))  # (N, A, B, 5)

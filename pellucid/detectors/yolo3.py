@@ -20,7 +20,7 @@ from pellucid.models.pyramid import Pyramid, pyramid, strides
 from pellucid.objective import Losses
 from pellucid.objects import Objects
 from pellucid.ops.anchors import grid_anchors
-from pellucid.ops.assign import assign_best_anchor
+from pellucid.ops.assign import Assignment, assign_best_anchor
 from pellucid.ops.coding import LIMIT
 
 PRIOR = 0.01  # that an anchor holds an object, at the beginning
@@ -72,16 +72,14 @@ class YOLO3(OneStage):
         bases = [torch.cat([s / 2 - one, s / 2 + one], 1) for one, s in zip(half, self.strides, strict=True)]
         return grid_anchors(bases, sizes, self.strides)
 
+    def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
+        """Return the anchor of the most similar shape in the cell that holds the centre of each object."""
+        return self._assign(anchors, truth, None)
+
     def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the three losses and their gradient: decode, assign, compare."""
         predicted = self._boxes(y, anchors)  # (N, A, 4)
-        shapes = [torch.tensor(one) for one in self.shapes]
-        assigned = [
-            assign_best_anchor(
-                anchors.boxes, shapes, anchors.sizes, self.strides, one.boxes.to(y), boxes, IGNORED, one.crowd
-            )
-            for one, boxes in zip(targets, predicted, strict=True)
-        ]
+        assigned = [self._assign(anchors, one, boxes) for one, boxes in zip(targets, predicted, strict=True)]
         found = positives(assigned, targets, y)
         at, count = (found.image, found.anchor), max(len(found.image), 1)
         mine = y[at]  # (P, D)
@@ -124,6 +122,12 @@ class YOLO3(OneStage):
         half = grown(nodes, part(nodes, y, 2, 4), anchors.boxes[:, 2:] - anchors.boxes[:, :2])
         there, classes = (nodes.inner("Sigmoid", part(nodes, y, *ends)) for ends in ((4, 5), (5, self.numbers)))
         return around(nodes, centre, half), nodes.inner("Mul", there, classes)
+
+    def _assign(self, anchors: Anchors, truth: Objects, predicted: Tensor | None) -> Assignment:
+        return assign_best_anchor(
+            anchors.boxes, [torch.tensor(one) for one in self.shapes], anchors.sizes, self.strides,
+            truth.boxes.to(anchors.boxes), predicted, IGNORED, truth.crowd,
+        )  # fmt: skip
 
     def _boxes(self, y: Tensor, anchors: Anchors) -> Tensor:
         """Return the predicted boxes (N, A, 4)."""

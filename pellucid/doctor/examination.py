@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.diagnosis import Diagnosis
-from pellucid.doctor.finding import Check, Finding
+from pellucid.doctor.finding import C, Check, Finding
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.trials import Attempt, Attempts, Verdict, establish
 
@@ -23,19 +24,7 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     """
     if attempts and not case.trainable:
         raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
-    found: list[Finding] = []
-    made: list[Check] = []
-    left_out: dict[str, str] = {}
-    for check in checks:
-        if why := check.cannot_ask(case):
-            left_out[check.name] = why
-            continue
-        try:
-            found += (replace(one, proven=one.proven or check.proven) for one in check.look(case))
-        except UnansweredError as error:
-            left_out[check.name] = str(error)
-            continue
-        made.append(check)
+    found, made, left_out = _asked(case, checks)
     because = _explained(made, found)
     tries = Attempts(case)
     open_to = [it for it in found if it.remedy is not None and not it.proven and it.check not in because]
@@ -54,6 +43,35 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     notes = case.notes if case.trained else (UNTRAINED, *case.notes)
     names = tuple(check.name for check in made)
     return Diagnosis(tuple(ordered), names, follows, tried, left_out, notes, case.trained, symptoms)
+
+
+def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
+    """Make every check of a case with `notes` and `trained`, without trials: what is not proven stays a symptom."""
+    found, made, left_out = _asked(case, checks)
+    because = _explained(made, found)
+    ordered = sorted(found, key=lambda it: (it.check in because, not it.proven))  # stable
+    follows = {index: because[it.check] for index, it in enumerate(ordered) if it.check in because}
+    symptoms = frozenset(index for index, it in enumerate(ordered) if index not in follows and not it.proven)
+    names = tuple(check.name for check in made)
+    return Diagnosis(tuple(ordered), names, follows, {}, left_out, case.notes, case.trained, symptoms)
+
+
+def _asked(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], list[Check[C]], dict[str, str]]:
+    """Return what the checks find, those that were made, and those left out with the reason."""
+    found: list[Finding] = []
+    made: list[Check[C]] = []
+    left_out: dict[str, str] = {}
+    for check in checks:
+        if why := check.cannot_ask(case):
+            left_out[check.name] = why
+            continue
+        try:
+            found += (replace(one, proven=one.proven or check.proven) for one in check.look(case))
+        except UnansweredError as error:
+            left_out[check.name] = str(error)
+            continue
+        made.append(check)
+    return found, made, left_out
 
 
 def _established(found: Sequence[Finding], made: Sequence[Check], verdict: Verdict) -> list[Finding]:

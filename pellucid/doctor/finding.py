@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pellucid.doctor.case import Case
 
+C = TypeVar("C")  # what is examined: a case of a network, or of a detector
 Number = float | int | str
 Evidence = dict[str, Number]
 
@@ -50,7 +51,7 @@ class Finding:
 
 
 @dataclass(frozen=True, eq=False)
-class Check:
+class Check(Generic[C]):
     """One question to a case.
 
     name: as in reports, `dead-units`. look: returns what it finds. explains: the names of checks whose findings follow
@@ -60,7 +61,7 @@ class Check:
     """
 
     name: str
-    look: Callable[[Case], Sequence[Finding]]
+    look: Callable[[C], Sequence[Finding]]
     explains: tuple[str, ...] = ()
     examples: int = 0
     unseen: int = 0
@@ -68,7 +69,7 @@ class Check:
     proven: bool = False
     own_trial: bool = False
 
-    def cannot_ask(self, case: Case) -> str:
+    def cannot_ask(self, case: Any) -> str:
         """Return why the question has no answer for a case, whatever its numbers; "" where it may have one."""
         validation = 0 if case.validation is None else len(case.validation)
         if len(case.train) < self.examples:

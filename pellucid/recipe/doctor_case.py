@@ -8,10 +8,11 @@ from shlex import quote
 
 from pellucid.data import Augment, Dataset, Splits
 from pellucid.doctor.case import Case
+from pellucid.doctor.detection import DetectionCase, detection_case
 from pellucid.doctor.rehearsal import copied, reinitialized
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.recipe.job import build_model
+from pellucid.recipe.job import build_model, load_data
 from pellucid.recipe.material import (
     SHAPES,
     Material,
@@ -153,6 +154,39 @@ def case_of_model(model: Model, data: str | None = None, history: History | None
         model, model.fitting(train), model.fitting(test, "validation"), lambda: reinitialized(model), history=history,
         trainable=False,
     )  # fmt: skip
+
+
+def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> DetectionCase:
+    """Return the case of a run folder of a detector: its best weights, or the last, or those before the first step.
+
+    data: another annotated data set to examine it with, or the root of the data sets.
+    """
+    folder = RunFolder(run)
+    recipe = load_recipe(folder.recipe)
+    recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu"))
+    root = data if data is None or is_root(recipe.data.name, data) else None
+    if data is None:
+        check_followed(recipe.data.name, folder.recipe)
+    elif root is None:
+        recipe = replace(recipe, data=replace(recipe.data, name=data))
+    weights = next((file for file in (folder.best, folder.last) if file.is_file()), None)
+    material = load_data(recipe, root)
+    model = build_model(recipe, material.train, root) if weights is None else Model.load(weights)
+    history = read_history(folder.path)
+    return detection_case(model, material.train, material.validation or material.test, history)
+
+
+def case_of_detector_model(model: Model, data: str | None = None) -> DetectionCase:
+    """Return the case of a detector of which only its file is known, with its own data or others."""
+    own, size = data_name(model), model.preprocess.get("size")
+    root = data if data is not None and is_root(own, data) else None
+    name = own if data is None or root is not None else data
+    if not name:
+        raise PellucidError("the model does not name its training data; name annotated images with --data")
+    if data is None:
+        check_followed(name, model.source)
+    material = load_data(load_recipe("bccd-single", {"data.name": name, "data.size": size or 0}), root)
+    return detection_case(model, material.train, material.test)
 
 
 def splits_for(model: Model, data: str | None = None) -> Splits:

@@ -26,13 +26,16 @@ class Fault:
     """What is wrong with an annotation, and where; `line` is None in files without lines.
 
     effect: "refused" where a set with it cannot be loaded, "dropped" where the object is left out, "changed" where it
-    is clipped, "listed" where it is loaded unchanged.
+    is clipped, "listed" where it is loaded unchanged. box, size: those of a box that is at fault, as it is written, and
+    of its image.
     """
 
     file: str
     line: int | None
     reason: str
     effect: Effect
+    box: Box | None = field(default=None, compare=False)
+    size: tuple[int, int] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         """Return `FILE:LINE: REASON`."""
@@ -143,9 +146,17 @@ class Faults:
     def __init__(self) -> None:
         self.found: list[Fault] = []
 
-    def add(self, file: str, line: int | None, reason: str, effect: Effect) -> None:
+    def add(
+        self,
+        file: str,
+        line: int | None,
+        reason: str,
+        effect: Effect,
+        box: Box | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
         """Add a fault."""
-        self.found.append(Fault(file, line, reason, effect))
+        self.found.append(Fault(file, line, reason, effect, box, size))
 
     def box(self, box: Box, size: tuple[int, int], file: str, line: int | None) -> Box | None:
         """Return a box clipped to its image, or None, with a fault, for one that holds nothing of it."""
@@ -153,14 +164,14 @@ class Faults:
         (height, width), text = size, f"box ({', '.join(f'{value:g}' for value in box)})"
         inner = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
         if x1 < x0 or y1 < y0:
-            self.add(file, line, f"{text} has its corners in the wrong order", "dropped")
+            self.add(file, line, f"{text} has its corners in the wrong order", "dropped", box, size)
         elif x1 == x0 or y1 == y0:
-            self.add(file, line, f"{text} has no area", "dropped")
+            self.add(file, line, f"{text} has no area", "dropped", box, size)
         elif inner[2] <= inner[0] or inner[3] <= inner[1]:
-            self.add(file, line, f"{text} is outside the image of {width}x{height}", "dropped")
+            self.add(file, line, f"{text} is outside the image of {width}x{height}", "dropped", box, size)
         else:
             if any(abs(a - b) > ROUNDING for a, b in zip(box, inner, strict=True)):
-                self.add(file, line, f"{text} extends beyond the image of {width}x{height}", "changed")
+                self.add(file, line, f"{text} extends beyond the image of {width}x{height}", "changed", box, size)
             return inner
         return None
 

@@ -1,0 +1,31 @@
+"""Classes without an object to learn from."""
+
+from pellucid.doctor.detection.case import DetectionCase
+from pellucid.doctor.finding import Check, Evidence, Finding
+
+
+def look(case: DetectionCase) -> list[Finding]:
+    """Count the objects of each class in the training data; crowds, which nothing is learned from, do not count."""
+    counts = [0] * case.detector.classes
+    for truth in case.objects:
+        labels = truth.labels if truth.crowd is None else truth.labels[~truth.crowd]
+        for label in labels.tolist():
+            if 0 <= label < len(counts):
+                counts[label] += 1
+    absent = [label for label, count in enumerate(counts) if not count]
+    if not absent:
+        return []
+    names = case.classes
+    evidence: Evidence = {
+        "classes": len(counts),
+        "without_objects": len(absent),
+        "the_first_of_them": names[absent[0]] if absent[0] < len(names) else str(absent[0]),
+        "objects": sum(counts),
+    }
+    cause = "no object of the training data has one of these classes, so that the detector cannot learn them"
+    fix = "add images with such objects, correct the names of classes, or set detector.classes to those that there are"
+    return [Finding(NAME, "train", evidence, cause, fix)]
+
+
+NAME = "absent-class"
+CHECK = Check(NAME, look, explains=("score-collapse",), proven=True)

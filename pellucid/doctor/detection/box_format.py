@@ -1,0 +1,61 @@
+"""Boxes in another unit or order than they are read in: x, y, width, height for corners, and the like."""
+
+from collections.abc import Callable
+
+from pellucid.data.annotations.base import ROUNDING, Box
+from pellucid.doctor.detection.case import DetectionCase
+from pellucid.doctor.finding import Check, Evidence, Finding
+
+IMPOSSIBLE = 0.1  # share of boxes that are no boxes in their images as they are read
+POSSIBLE = 0.98  # share that are, read in another way
+MIN_BOXES = 10
+
+Size = tuple[int, int]
+FORMS: dict[str, Callable[[Box, Size], Box]] = {
+    "x, y, width, height": lambda b, size: (b[0], b[1], b[0] + b[2], b[1] + b[3]),
+    "x and y of the centre, width, height": lambda b, size: (
+        b[0] - b[2] / 2, b[1] - b[3] / 2, b[0] + b[2] / 2, b[1] + b[3] / 2,
+    ),
+    "corners that were taken for x, y, width, height": lambda b, size: (b[0], b[1], b[2] - b[0], b[3] - b[1]),
+    "y before x": lambda b, size: (b[1], b[0], b[3], b[2]),
+}  # fmt: skip
+
+
+def look(case: DetectionCase) -> list[Finding]:
+    """Count the boxes that are possible in their images, as they are read and read in other ways."""
+    boxes = case.raw_boxes
+    if len(boxes) < MIN_BOXES:
+        return []
+    shares = sum(max(map(abs, box)) <= 1 for box, _ in boxes)
+    if shares >= POSSIBLE * len(boxes):
+        evidence: Evidence = {"boxes": len(boxes), "between_zero_and_one": shares}
+        cause = "the boxes are shares of the image's width and height, and are read as pixels"
+        fix = "multiply them by the size of their image, or name the format (YOLO text files hold shares)"
+        return [Finding(NAME, "train", evidence, cause, fix)]
+    impossible = sum(not _possible(box, size) for box, size in boxes)
+    if impossible <= IMPOSSIBLE * len(boxes):
+        return []
+    counts = {name: sum(_possible(form(box, size), size) for box, size in boxes) for name, form in FORMS.items()}
+    name = max(counts, key=lambda one: counts[one])
+    if counts[name] < POSSIBLE * len(boxes):
+        return []
+    evidence = {
+        "boxes": len(boxes),
+        "impossible_in_their_images": impossible,
+        "they_look_like": name,
+        "possible_if_read_so": counts[name],
+    }
+    cause = "the boxes are written in another order than they are read in"
+    fix = "write them as x0, y0, x1, y1 (COCO files: x, y, width, height), or correct the program that reads them"
+    return [Finding(NAME, "train", evidence, cause, fix)]
+
+
+def _possible(box: Box, size: Size) -> bool:
+    x0, y0, x1, y1 = box
+    height, width = size
+    inside = min(x0, y0) >= -ROUNDING and x1 <= width + ROUNDING and y1 <= height + ROUNDING
+    return x0 < x1 and y0 < y1 and inside
+
+
+NAME = "box-format"
+CHECK = Check(NAME, look, explains=("unfitting-anchors", "no-positives", "score-collapse"), proven=True)

@@ -1,0 +1,142 @@
+"""What the doctor examines of a detector: the model, its data, and what it finds in some of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pellucid.data import DetectionFolder, Objects, Source
+from pellucid.data.annotations.base import Box
+from pellucid.data.augment.targets import Pairs
+from pellucid.data.seeds import generator
+from pellucid.detectors import Detector, FasterRCNN, OneStage
+from pellucid.detectors.rpn import unlabelled
+from pellucid.objects import Detections
+from pellucid.ops.assign import Assignment
+from pellucid.training.model import BaseModel
+
+SAMPLE = 48  # images that are decoded, drawn by the seed
+MOST = 5_000  # images whose annotations are read
+
+Image = tuple[Tensor, Objects]  # (C, H, W), and what is in it
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionCase:
+    """A detector with its training data. validation: others, or None. trained: whether it has learned from them."""
+
+    model: BaseModel
+    train: Source
+    validation: Source | None = None
+    trained: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def detector(self) -> Detector:
+        """The objective of the model."""
+        assert isinstance(self.model.objective, Detector)
+        return self.model.objective
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The names of the classes, or their numbers."""
+        return self.train.classes or self.model.classes or [str(label) for label in range(self.detector.classes)]
+
+    @property
+    def swaps(self) -> Pairs:
+        """The pairs of key-points, left and right, that the data name; () where they name none."""
+        return getattr(self.train, "swaps", None) or ()
+
+    @cached_property
+    def chosen(self) -> list[int]:
+        """The indices of the sample."""
+        order = torch.randperm(len(self.train), generator=generator(self.model.seed))
+        return order[:SAMPLE].sort().values.tolist()
+
+    @cached_property
+    def sample(self) -> list[Image]:
+        """The images of the sample with their objects, without crowds."""
+        found: list[Image] = []
+        for k in self.chosen:
+            images, targets = self.train.batch([k], generator(self.model.seed))
+            truth: Objects = targets[0]
+            found.append((images[0], truth if truth.crowd is None else truth.take(~truth.crowd)))
+        return found
+
+    @cached_property
+    def objects(self) -> list[Objects]:
+        """The objects of all training images, at most of MOST."""
+        count = min(len(self.train), MOST)
+        if isinstance(self.train, DetectionFolder):  # without the images
+            points = len(self.train.keypoints)
+            return [record.objects(points) for record in self.train.records[:count]]
+        return [self.train.batch([k], generator(0)).targets[0] for k in range(count)]
+
+    @cached_property
+    def raw_boxes(self) -> list[tuple[Box, tuple[int, int]]]:
+        """The boxes of the annotations as they are written, and the size (H, W) of their image."""
+        if not isinstance(self.train, DetectionFolder):
+            return [
+                (tuple(box), (image.shape[1], image.shape[2]))  # type: ignore[misc]
+                for image, truth in self.sample
+                for box in truth.boxes.tolist()
+            ]
+        faults = [(one.box, one.size, one.effect) for one in self.train.faults if one.box and one.size]
+        clipped = Counter((_clipped(box, size), size) for box, size, effect in faults if effect == "changed")
+        read = Counter((one.box, record.size) for record in self.train.records for one in record.instances)
+        return [(box, size) for box, size, _ in faults] + [*(read - clipped).elements()]
+
+    def inputs(self, image: Tensor) -> Tensor:
+        """Return an image (C, H, W) as a batch that the networks take."""
+        return self.model.scaled(image[None])
+
+    @cached_property
+    def anchors(self) -> list[Tensor | None]:
+        """The anchors (A, 4) of each image of the sample; None for a detector without."""
+        with torch.inference_mode():
+            return [self._anchors(image) for image, _ in self.sample]
+
+    def _anchors(self, image: Tensor) -> Tensor | None:
+        detector = self.detector
+        if isinstance(detector, OneStage | FasterRCNN):
+            return detector.anchors_of(self.model.params, self.inputs(image)).boxes.cpu()
+        return None
+
+    @cached_property
+    def assignments(self) -> list[Assignment | None]:
+        """Which anchor learns which object in each image of the sample; None for a detector without anchors."""
+        detector = self.detector
+        found: list[Assignment | None] = []
+        with torch.inference_mode():
+            for image, truth in self.sample:
+                if isinstance(detector, FasterRCNN):
+                    anchors = detector.anchors_of(self.model.params, self.inputs(image))
+                    found.append(detector.proposer.assign(anchors, unlabelled([truth])[0]))
+                elif isinstance(detector, OneStage):
+                    found.append(detector.assign(detector.anchors_of(self.model.params, self.inputs(image)), truth))
+                else:
+                    found.append(None)
+        return found
+
+    @cached_property
+    def scores(self) -> list[Tensor]:
+        """The highest score of each candidate in each image of the sample."""
+        with torch.inference_mode():
+            return [
+                self.detector.candidates(self.model.params, self.inputs(image))[0].scores.amax(1).cpu()
+                for image, _ in self.sample
+            ]
+
+    @cached_property
+    def detections(self) -> list[Detections]:
+        """What is found in each image of the sample."""
+        with torch.inference_mode():
+            return [self.detector.predict(self.model.params, self.inputs(image))[0] for image, _ in self.sample]
+
+
+def _clipped(box: Box, size: tuple[int, int]) -> Box:
+    """Return a box as readers clip it to its image."""
+    return max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(size[1])), min(box[3], float(size[0]))

@@ -1,0 +1,41 @@
+"""Objects that no anchor learns."""
+
+import torch
+
+from pellucid.doctor.detection.case import DetectionCase
+from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.ops.boxes import area
+
+SHARE = 0.1  # of the objects
+
+
+def look(case: DetectionCase) -> list[Finding]:
+    """Count the objects of the sample that the detector's assigner gives to no anchor."""
+    missed, count, images = [], 0, 0
+    for (_, truth), assignment in zip(case.sample, case.assignments, strict=True):
+        if assignment is None:
+            return []
+        learned = torch.zeros(len(truth), dtype=torch.bool)
+        learned[assignment.matched[assignment.positive].cpu()] = True
+        count += len(truth)
+        images += bool(len(truth) and not learned.any())
+        missed.append(area(truth.boxes[~learned]).sqrt())
+    sides = torch.cat(missed) if missed else torch.zeros(0)
+    if len(sides) <= SHARE * count:
+        return []
+    evidence: Evidence = {
+        "objects": count,
+        "learned_by_no_anchor": len(sides),
+        "images_without_a_positive_anchor": images,
+        "median_side_of_these_objects": float(sides.median()),
+    }
+    cause = (
+        "the assigner gives these objects to no anchor: they are smaller than the distance of two anchors, or several "
+        "have their centres in one cell, or no anchor overlaps them enough"
+    )
+    fix = "resize the images by data.size, take a backbone of smaller strides, or anchors of the objects' sizes"
+    return [Finding(NAME, "train", evidence, cause, fix)]
+
+
+NAME = "no-positives"
+CHECK = Check(NAME, look, explains=("score-collapse",), proven=True)

@@ -1,0 +1,33 @@
+"""Scores that are the same everywhere, or so low that nothing is detected."""
+
+import torch
+
+from pellucid.doctor.detection.case import DetectionCase
+from pellucid.doctor.finding import Check, Evidence, Finding
+
+SILENT = 0.9  # of the images with objects have no detection
+SPREAD = 1e-3  # difference of the highest and the lowest score of an image
+
+
+def look(case: DetectionCase) -> list[Finding]:
+    """Examine the scores of a trained detector in the images of the sample that have objects."""
+    pairs = zip(case.sample, case.scores, case.detections, strict=True)
+    seen = [(scores, len(found)) for (_, truth), scores, found in pairs if len(truth) and len(scores)]
+    if not seen:
+        return []
+    silent = sum(not count for _, count in seen)
+    spread = torch.stack([scores.max() - scores.min() for scores, _ in seen]).median()
+    if silent < SILENT * len(seen) and float(spread) >= SPREAD:
+        return []
+    evidence: Evidence = {
+        "images_with_objects": len(seen),
+        "without_a_detection": silent,
+        "highest_score": float(torch.stack([scores.max() for scores, _ in seen]).max()),
+        "threshold_of_scores": case.detector.score_threshold,
+        "spread_of_the_scores_of_an_image": float(spread),
+    }
+    return [Finding(NAME, "training", evidence)]
+
+
+NAME = "score-collapse"
+CHECK = Check(NAME, look, trained=True)

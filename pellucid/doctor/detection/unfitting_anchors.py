@@ -1,0 +1,46 @@
+"""Objects that no anchor fits in size and shape."""
+
+import torch
+
+from pellucid.detectors import YOLO1
+from pellucid.doctor.detection.case import DetectionCase
+from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.ops.boxes import area, box_iou
+
+FITS = 0.2  # IoU with its best anchor below which an object is hardly seen by any; 0.3 is background (Ren et al. 2015)
+SHARE = 0.1  # of the objects
+
+
+def look(case: DetectionCase) -> list[Finding]:
+    """Compare the objects of the sample with all anchors of their images."""
+    if isinstance(case.detector, YOLO1):  # whose cells have no size
+        return []
+    best, sides, anchors = [], [], []
+    for (_, truth), boxes in zip(case.sample, case.anchors, strict=True):
+        if boxes is None:
+            return []
+        if len(truth):
+            best.append(box_iou(truth.boxes, boxes).amax(1))
+            sides.append(area(truth.boxes).sqrt())
+            anchors.append(area(boxes).sqrt())
+    if not best:
+        return []
+    fit, side, reach = torch.cat(best), torch.cat(sides), torch.cat(anchors)
+    unfit = fit < FITS
+    if float(unfit.float().mean()) <= SHARE:
+        return []
+    evidence: Evidence = {
+        "objects": len(fit),
+        "fit_by_no_anchor": int(unfit.sum()),
+        "median_iou_with_the_best_anchor": float(fit.median()),
+        "median_side_of_these_objects": float(side[unfit].median()),
+        "smallest_anchor": float(reach.min()),
+        "largest_anchor": float(reach.max()),
+    }
+    cause = "the anchors have other sizes or shapes than these objects, so that no anchor learns them well"
+    fix = "give the detector anchors of the objects' sizes (scale, sides or shapes), or resize the images by data.size"
+    return [Finding(NAME, "train", evidence, cause, fix)]
+
+
+NAME = "unfitting-anchors"
+CHECK = Check(NAME, look, explains=("no-positives", "score-collapse"), proven=True)

@@ -1,0 +1,48 @@
+"""Small detectors and sets that the checks of detectors examine."""
+
+import torch
+
+from pellucid.data import Batch
+from pellucid.doctor.detection import DetectionCase
+from pellucid.model import Model
+from pellucid.objects import Objects
+from tests.detectors.drawn import Rectangles, small_single_stage
+
+
+class Given:
+    """A source of these images (C, H, W) and objects."""
+
+    checksum = "given"
+
+    def __init__(self, examples, classes=("red", "green"), swaps=None):
+        self.examples, self.classes, self.swaps = examples, classes, swaps
+
+    def __len__(self):
+        return len(self.examples)
+
+    def batch(self, indices, rng):
+        images, targets = zip(*(self.examples[int(k)] for k in indices), strict=True)
+        return Batch(torch.stack(images), list(targets))
+
+
+def case(source=None, detector=None, trained=False):
+    """A case of a detector as it is drawn, and by default of rectangles that its anchors fit."""
+    model = Model(detector or small_single_stage(), input_shape=(3, None, None), metrics=())
+    return DetectionCase(model, Rectangles(12) if source is None else source, trained=trained)
+
+
+def changed(of, images=12):
+    """Rectangles whose objects `of(objects)` replaces."""
+    examples = [Rectangles().example(k) for k in range(images)]
+    return Given([(image, of(truth)) for image, truth in examples])
+
+
+def resized(factor):
+    """Rectangles and their images, enlarged by a whole factor."""
+
+    def enlarge(k):
+        image, truth = Rectangles().example(k)
+        big = image.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+        return big, Objects(truth.boxes * factor, truth.labels)
+
+    return Given([enlarge(k) for k in range(12)])

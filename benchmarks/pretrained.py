@@ -20,12 +20,17 @@ import torch
 from pellucid import __version__, assets
 from pellucid.calibration.familiarity import fit_familiarity, named_tensors
 from pellucid.cli.models import weights_file
+from pellucid.generators import Pix2Pix, Regression
+from pellucid.losses import L1
 from pellucid.model import Model
 from pellucid.network.summary import summary
+from pellucid.objective import Supervised
 from pellucid.recipe.job import load_data
 from pellucid.recipe.material import load_splits, table_for
 from pellucid.recipe.recipe import read_recipe
 from pellucid.run.weights import write_weights
+from pellucid.tasks.colorize import evaluate as evaluate_colours
+from pellucid.tasks.colorize import is_colorizer
 from pellucid.tasks.confidence import fit_confidence
 from pellucid.tasks.detect import evaluate as evaluate_objects
 from pellucid.tasks.detect import is_detector
@@ -40,6 +45,7 @@ from pellucid.tree import leaves
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 6_000_000  # bytes
+LARGEST_COLORIZER = 5_000_000
 MOST_FLOAT32 = 1_250_000  # weights: more are shipped in float16, which keeps 11 bits of each
 
 CARD = """# {name}
@@ -76,8 +82,13 @@ Written by `python -m benchmarks.pretrained`, which evaluated the shipped file; 
 
 SHIPPED_AS = {
     "signs-best": "signs", "camvid-fcn8": "camvid", "faces-heatmap": "faces", "bccd-single": "bccd",
-    "pennfudan-mask": "pennfudan",
+    "pennfudan-mask": "pennfudan", "cifar-colorize": "colorize", "faces-colorize": "colorize",
+    "camvid-colorize": "colorize",
 }  # fmt: skip
+COLOURS_MADE_FOR = """Made for photos like those of {data} (`pellucid colorize {name} PHOTO --out DIR`). Larger ones are
+reduced to {side} pixels for the network, whose colours are then enlarged: small things share the colours around them.
+Colours are guesses: what has no usual colour, such as clothes and cars, mostly stays near grey, which PSNR, SSIM and
+CIEDE2000 favour."""
 MADE_FOR = {
     "camvid": "Made for road scenes seen from a car, 240x180 or somewhat larger (`pellucid segment camvid PHOTO --out "
     "DIR`); anything else\ngets these classes too. Those images are one scene of a drive that it has seen other parts "
@@ -201,6 +212,48 @@ def publish_objects(name: str, model: Model, recipe: str, training: str) -> None
     print(f"{name}: {results[0]} {written[1]:,} bytes", flush=True)
 
 
+def publish_colours(name: str, model: Model, recipe: str, training: str) -> None:
+    """Write the file and the card of a colorizer, beside grey; of pix2pix without its discriminator."""
+    target, data = ROOT / "pretrained" / f"{name}.safetensors", tomllib.loads(recipe)["data"]["name"]
+    written = write(target, without_discriminator(model), {})
+    if written[1] > LARGEST_COLORIZER:
+        raise SystemExit(f"{target.name} has {written[1]:,} bytes, more than the {LARGEST_COLORIZER:,} of a colorizer")
+    model = Model.load(target)
+    found = evaluate_colours(model)
+    beside = {
+        "psnr": "PSNR in dB, from the pooled error",
+        "ssim": "SSIM",
+        "delta_e": "CIEDE2000",
+        "ab_overlap": "overlap of the histograms of a and b",
+        "answers": f"answers of `{found['backbone']}` that come back, of {found['n_judged']:,} images",
+        "frechet": f"Frechet distance in the features of `{found['backbone']}` (ours), of {found['n_judged']:,} images",
+    }
+    rows = [f"| {about} | {found[key]:.4g}; grey: {found[f'{key}_grey']:.4g} |" for key, about in beside.items()]
+    names = {"colourfulness": "M3", "colourfulness_lab": "M1"}
+    rows += [
+        f"| colourfulness {which} (Hasler, Suesstrunk 2003) | {found[key]:.4g}; true: {found[f'{key}_true']:.4g} |"
+        for key, which in names.items()
+    ]
+    rows.insert(0, f"| measured on | {found['n']:,} images of {data} (`pellucid evaluate {name} --json`) |")
+    made_for = COLOURS_MADE_FOR.format(data=data, name=name, side=min(model.nominal_shape[1:]))
+    write_card(target, model, recipe, training, written, data, rows, (), made_for=made_for)
+    print(f"{name}: PSNR {found['psnr']:.2f}, grey {found['psnr_grey']:.2f}; {written[1]:,} bytes", flush=True)
+
+
+def without_discriminator(model: Model) -> Model:
+    """Return a colorizer that predicts as the generator of pix2pix does; any other model unchanged."""
+    learned = model.objective
+    if not isinstance(learned, Pix2Pix):
+        return model
+    if learned.noise:
+        raise SystemExit("pix2pix with noise predicts by chance; ship one with noise=false")
+    alone = Regression(learned.generator, L1("mean"), to=learned.to, hints=learned.hints, multiple=learned.multiple)
+    it = Model(alone, input_shape=model.input_shape, classes=model.classes, preprocess=model.preprocess)
+    for path, weight in it.weights.items():
+        weight.copy_(model.weights[path])
+    return it
+
+
 def _interval(figures: dict[str, Any], kind: str) -> str:
     """Return the 95 % intervals of both figures, where they were measured."""
     if f"{kind}ap_interval" not in figures:
@@ -219,6 +272,7 @@ def write_card(
     results: Sequence[str],
     classes: Sequence[str],
     unlike: str = "",
+    made_for: str = "",
 ) -> None:
     """Write the card beside a weights file; written: what `write` returned; the others: lines of the card."""
     tables, (half, size) = tomllib.loads(recipe), written
@@ -236,7 +290,7 @@ def write_card(
         version=__version__,
         torch=torch.__version__,
         data=data,
-        made_for=MADE_FOR[tables["data"]["name"]],
+        made_for=made_for or MADE_FOR[tables["data"]["name"]],
         classes="\n".join(classes),
         summary=layers,
         recipe=recipe.strip(),
@@ -245,8 +299,8 @@ def write_card(
 
 
 def network(model: Model) -> tuple[list[str], str]:
-    """Return the lines of a card with a model's sizes, and the list of its layers; of a detector, of its networks."""
-    if not is_detector(model):
+    """Return the lines of a card with a model's sizes, and the list of its layers; of an objective, of its networks."""
+    if isinstance(model.objective, Supervised):
         table = summary(model.net, model.params, model.input_shape)
         sizes = {"parameters": table.parameters, "multiply-adds per image": table.multiply_adds}
         return [f"| {what} | {size:,} |" for what, size in sizes.items()], str(table)
@@ -268,6 +322,9 @@ def write(target: Path, model: Model, more: dict[str, torch.Tensor]) -> tuple[bo
 
 def publish(name: str, model: Model, recipe: str, training: str) -> None:
     """Write the file and its card."""
+    if is_colorizer(model):
+        publish_colours(name, model, recipe, training)
+        return
     if is_detector(model):
         publish_objects(name, model, recipe, training)
         return

@@ -45,6 +45,14 @@ def parser() -> Parser:
         "'CLASS[90:100, 120:200]'",
     )
     it.add_argument(
+        "--box",
+        metavar="N",
+        type=int,
+        help="of a detector: a box by its number in `pellucid detect`. Writes a page of the steps that lead to it, and "
+        "maps (saliency, gradcam and lrp, or --method) of its class's score, of that of --target CLASS, or of a "
+        "coordinate, --target x0, y0, x1 or y1",
+    )
+    it.add_argument(
         "--out",
         metavar="DIR",
         help=f"output folder, created if missing (default: {FOLDER}/MODEL-PARENT-IMAGE, where PARENT is the image's "
@@ -75,6 +83,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.errors import PellucidError
     from pellucid.explain.examine import examine, folder_for, title, write_examination
     from pellucid.explain.methods import METHODS
+    from pellucid.tasks.detect import is_detector
     from pellucid.tasks.pictures import read_picture
 
     if args.page is not None:
@@ -82,6 +91,18 @@ def handle(args: argparse.Namespace) -> int:
     if args.image is None or args.data is not None or args.retrain:
         raise PellucidError("give an IMAGE to explain, or --page DIR (and --data) for the whole network")
     model = open_model(args.model, args.device)
+    if is_detector(model) != (args.box is not None):
+        raise PellucidError(
+            f"{args.model} finds no objects; leave --box out"
+            if args.box is not None
+            else "the model finds objects; name one of them by --box N, numbered as by `pellucid detect`"
+        )
+    if args.box is not None:
+        from pellucid.cli.explain_box import explain_box
+        from pellucid.tasks.detect.pipeline import METHODS as OF_BOXES
+
+        out = _place(args, f"box{args.box}") if args.out is None else Path(args.out)
+        return explain_box(args, model, out, list(OF_BOXES) if args.method == ALL else [args.method])
     classes = known_classes(model)
     x = read_picture(model, args.image)
     methods = list(METHODS) if args.method == ALL else [args.method]
@@ -102,11 +123,11 @@ def handle(args: argparse.Namespace) -> int:
     return 0
 
 
-def _place(args: argparse.Namespace) -> Path:
+def _place(args: argparse.Namespace, *more: str) -> Path:
     """Return the default output folder, named after the model, the image's folder (often its class) and the image."""
     image = Path(args.image)
     parent = image.parent.name and image.parent.resolve().name  # the resolved name for "../0.png"; empty for "0.png"
-    return Path(FOLDER, "-".join(filter(None, (Path(args.model).stem, parent, image.stem))))
+    return Path(FOLDER, "-".join(filter(None, (Path(args.model).stem, parent, image.stem, *more))))
 
 
 def _page(args: argparse.Namespace) -> int:
@@ -120,8 +141,11 @@ def _page(args: argparse.Namespace) -> int:
     from pellucid.files import make_folder
     from pellucid.tasks.pictures import held_out
 
-    if args.image is not None or args.target is not None or args.out is not None or args.method != ALL:
-        raise PellucidError("--page is for the whole network; give it without IMAGE, --method, --target and --out")
+    given = (args.image, args.target, args.out, args.box)
+    if any(one is not None for one in given) or args.method != ALL:
+        raise PellucidError(
+            "--page is for the whole network; give it without IMAGE, --box, --method, --target and --out"
+        )
     make_folder(Path(args.page))
     model = open_model(args.model, args.device)
     data = held_out(model, args.data)

@@ -12,6 +12,7 @@ from torch import Tensor
 from pellucid.combine.base import init_child
 from pellucid.config import to_config
 from pellucid.data.source import Batch
+from pellucid.detectors.walk import Scorer, Walk, map_scorer
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
@@ -107,6 +108,19 @@ class Detector(Objective):
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return the candidates of each image (N, C, H, W)."""
 
+    def walk(self, params: Params, image: Tensor) -> Walk:
+        """Return what is computed of one image (1, C, H, W) on the way to its candidates."""
+        raise PellucidError(f"{type(self).__name__} does not say how it reaches its candidates; give it a method walk")
+
+    def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
+        """Return a network whose output is the logit of a class of a candidate, or, for `side` 0 to 3, its coordinate.
+
+        The network computes it for any image at the same place; coordinates x0, y0, x1, y1 to first order around the
+        image of `walk`, without their constant part. Of scores that are a product, it is the sum of both factors'
+        logits, of YOLO v1 their sum to first order.
+        """
+        raise PellucidError(f"{type(self).__name__} does not say how it scores a box; give it a method scorer")
+
     def decide(self, candidates: Candidates) -> Decision:
         """Choose the detections: threshold, the best, suppression within each class, the limit."""
         boxes, scores = candidates.boxes, candidates.scores
@@ -188,6 +202,10 @@ class OneStage(Detector):
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return boxes (A, 4) and scores (A, C) of the outputs (A, D) for one image."""
 
+    @abstractmethod
+    def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
+        """Return the derivative of what `scorer` explains with respect to the outputs y (A, D) for one image."""
+
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
         """Write `read` as ONNX nodes for a batch: the value y (N, A, D) as boxes (N, A, 4) and scores (N, A, C).
 
@@ -216,6 +234,20 @@ class OneStage(Detector):
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return the box of each anchor, cut at the borders of the image."""
         return self._candidates(self._forward(params, images, Mode(keep=False))[0], images)
+
+    def walk(self, params: Params, image: Tensor) -> Walk:
+        """Return the maps, the anchors, and their boxes."""
+        maps, _ = self._forward(params, image, Mode(keep=False))
+        anchors = self._anchors(maps, image)
+        _, scores = self.read(joined(maps, self.numbers)[0], anchors)
+        (candidates,) = self._candidates(maps, image)
+        return Walk(maps, anchors, self.numbers, scores, None, None, candidates)
+
+    def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
+        """Return the networks in a row, and a sum of their outputs with the slopes as weights."""
+        assert walk.anchors is not None
+        slopes = self.slopes(joined(walk.maps, self.numbers)[0], walk.anchors, candidate, label, side)
+        return map_scorer(self.nets, params, walk, slopes, int(walk.candidates.anchors[candidate]))
 
     def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
         """Return a function that evaluates batches by one forward pass; `params` must stay meanwhile."""
@@ -266,7 +298,7 @@ class OneStage(Detector):
         found: list[Candidates] = []
         for y in joined(maps, self.numbers):
             boxes, scores = self.read(y, anchors)
-            places = torch.arange(len(boxes), device=boxes.device)
+            places = torch.arange(len(boxes), device=boxes.device) // (len(boxes) // len(anchors.boxes))
             found.append(Candidates(clip(boxes, anchors.image), scores, places, anchors.image))
         return found
 

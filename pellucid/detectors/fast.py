@@ -8,11 +8,12 @@ from torch import Tensor
 
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
-from pellucid.detectors.base import Candidates, Detector
-from pellucid.detectors.faster import box_head, precise, region_reader
+from pellucid.detectors.base import Candidates, Detector, Size
+from pellucid.detectors.faster import box_head, precise, region_reader, scorer_of_region
 from pellucid.detectors.regions import compare, draw_regions, numbered, read
 from pellucid.detectors.search import STRIDE, Search, search
 from pellucid.detectors.single_stage import single_stage
+from pellucid.detectors.walk import Scorer, Walk
 from pellucid.fuse import fuse
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.models.pyramid import Pyramid
@@ -79,7 +80,25 @@ class FastRCNN(Detector):
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return each proposal with its scores, the box moved; `anchors` is the index of the proposal."""
-        mode, (height, width) = Mode(keep=False), images.shape[2:]
+        return self._candidates(*self._outputs(params, images), (images.shape[2], images.shape[3]))
+
+    def walk(self, params: Params, image: Tensor) -> Walk:
+        """Return the proposals and the outputs of the head; there are no maps of scores and no anchors."""
+        proposals, outputs = self._outputs(params, image)
+        (candidates,) = self._candidates(proposals, outputs, (image.shape[2], image.shape[3]))
+        return Walk((), None, 0, outputs.new_zeros(0, 1), proposals[0], outputs, candidates)
+
+    def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
+        """Return the network on the proposal of a candidate."""
+        return scorer_of_region(self, params, walk, candidate, label, side)
+
+    def fused(self) -> "FastRCNN":
+        """Return the detector over fused forms of its networks, each of which runs as a whole."""
+        return self.with_nets({name: fuse(net, need_dx=name != "backbone") for name, net in self.nets.items()})
+
+    def _outputs(self, params: Params, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the proposals of each image, and the outputs of the head for all of them."""
+        mode = Mode(keep=False)
         x, _ = self.backbone.forward(params["backbone"], images, mode)
         maps, _ = self.neck.forward(params["neck"], x, mode)
         proposals = [search(image, self.by, self.stride) for image in images]
@@ -87,16 +106,16 @@ class FastRCNN(Detector):
         for regions in numbered(proposals).split(AT_ONCE):
             pooled, _ = self.align.forward({}, (maps[0], regions), mode)
             outputs.append(precise(self.head.forward(params["head"], pooled, mode)[0]))
-        boxes, scores = read(torch.cat(outputs), torch.cat(proposals))
+        return proposals, torch.cat(outputs)
+
+    @staticmethod
+    def _candidates(proposals: list[Tensor], outputs: Tensor, size: Size) -> list[Candidates]:
+        boxes, scores = read(outputs, torch.cat(proposals))
         counts = [len(one) for one in proposals]
         return [
-            Candidates(clip(box, (height, width)), score, torch.arange(len(box), device=box.device), (height, width))
+            Candidates(clip(box, size), score, torch.arange(len(box), device=box.device), size)
             for box, score in zip(boxes.split(counts), scores.split(counts), strict=True)
         ]
-
-    def fused(self) -> "FastRCNN":
-        """Return the detector over fused forms of its networks, each of which runs as a whole."""
-        return self.with_nets({name: fuse(net, need_dx=name != "backbone") for name, net in self.nets.items()})
 
 
 def fast_rcnn(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,9 +12,10 @@ from pellucid.combine import Sequential
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
 from pellucid.detectors.base import Anchors, Candidates, Detector, joined, parted
-from pellucid.detectors.regions import Regions, compare, draw_regions, numbered, read
+from pellucid.detectors.regions import Regions, compare, draw_regions, numbered, read, slopes
 from pellucid.detectors.rpn import propose, unlabelled
 from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
+from pellucid.detectors.walk import Scorer, Walk, region_scorer
 from pellucid.fuse import fuse
 from pellucid.layers import Dense, Flatten, ReLU, RoIAlign, RoIPool
 from pellucid.layers.base import Cache, Layer, Mode, Params
@@ -24,6 +25,9 @@ from pellucid.objective import Gradients, Losses
 from pellucid.objects import Detections, Objects
 from pellucid.ops.boxes import clip
 from pellucid.sweep import backward
+
+if TYPE_CHECKING:
+    from pellucid.detectors.fast import FastRCNN
 
 
 class More(NamedTuple):
@@ -143,6 +147,22 @@ class FasterRCNN(Detector):
         """Return the detector over fused forms of its networks, each of which runs as a whole."""
         return self.with_nets({name: fuse(net, need_dx=name != "backbone") for name, net in self.nets.items()})
 
+    def walk(self, params: Params, image: Tensor) -> Walk:
+        """Return the maps and anchors of the first stage, its proposals, and the outputs of the head."""
+        maps, _ = self._features(params, image, Mode(keep=False))
+        y = self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0]
+        first, anchors, outputs = self._first(y, image)
+        _, scores = first.read(outputs[0], anchors)
+        ((proposals, _),) = self._propose(outputs, first, anchors)
+        pooled, _ = self.align.forward({}, (maps[0], numbered([proposals])), Mode(keep=False))
+        head = precise(self.head.forward(params["head"], pooled, Mode(keep=False))[0])
+        (candidates,) = self._candidates(params, maps, image)
+        return Walk(tuple(y), anchors, first.numbers, scores, proposals, head, candidates)
+
+    def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
+        """Return the second stage on the proposal of a candidate."""
+        return scorer_of_region(self, params, walk, candidate, label, side)
+
     def _features(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
         x, backbone = self.backbone.forward(params["backbone"], images, mode)
         maps, neck = self.neck.forward(params["neck"], x, mode)
@@ -196,6 +216,18 @@ def faster_rcnn(
 def region_reader(size: int, stride: int, pool: bool) -> Layer:
     """Return RoIAlign, or RoIPool, that reads regions of a map of `stride` pixels as size x size."""
     return RoIPool(size, 1 / stride) if pool else RoIAlign(size, 1 / stride, sampling=2)
+
+
+def scorer_of_region(
+    detector: "FasterRCNN | FastRCNN", params: Params, walk: Walk, candidate: int, label: int, side: int | None
+) -> Scorer:
+    """Return backbone, neck and head of a detector of two stages on the proposal of a candidate."""
+    assert walk.proposals is not None
+    assert walk.outputs is not None
+    region = walk.proposals[candidate]
+    own = slopes(walk.outputs[candidate], region, label, side)
+    nets = {"backbone": detector.backbone, "neck": detector.neck}
+    return region_scorer(nets, params, detector.align, detector.head, region, own)
 
 
 def box_head(classes: int, units: int) -> Layer:

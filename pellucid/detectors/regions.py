@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.detectors.walk import side_slope
 from pellucid.losses import Huber, SoftmaxCrossEntropy
 from pellucid.objects import Objects
 from pellucid.ops.assign import assign_by_iou, sample
@@ -95,3 +96,16 @@ def compare(y: Tensor, drawn: Regions, weights: tuple[float, float]) -> tuple[tu
 def read(y: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Return the boxes (M, 4) and the scores (M, C) of the head's outputs (M, C + 1 + 4) for proposals (M, 4)."""
     return decode(y[:, -4:], boxes, DEVIATIONS), y[:, :-4].softmax(1)[:, :-1]
+
+
+def slopes(y: Tensor, box: Tensor, label: int, side: int | None) -> Tensor:
+    """Return the derivative of a class's logit, or of a side of the box that is read, for one proposal (4,).
+
+    y: the head's outputs (C + 1 + 4,) for it. side: 0 to 3 for x0, y0, x1, y1.
+    """
+    dy = torch.zeros_like(y)
+    if side is None:
+        dy[label] = 1
+    else:
+        dy[-4:] = side_slope(y[-4:], box, side, DEVIATIONS)
+    return dy

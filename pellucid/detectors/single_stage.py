@@ -11,6 +11,7 @@ from torch import Tensor
 from pellucid.combine import Sequential, Shared
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.onnx import decoded, part
+from pellucid.detectors.walk import side_slope
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import GIoU, QualityFocal
@@ -93,6 +94,15 @@ class SingleStage(OneStage):
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the decoded boxes and the scores."""
         return decode(y[:, self.classes :], anchors.boxes), y[:, : self.classes].sigmoid()
+
+    def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
+        """Return 1 for the logit of the class, or the slopes of the decoding for the offsets."""
+        dy = torch.zeros_like(y)
+        if side is None:
+            dy[candidate, label] = 1
+        else:
+            dy[candidate, self.classes :] = side_slope(y[candidate, self.classes :], anchors.boxes[candidate], side)
+        return dy
 
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
         """Write `read` as ONNX nodes."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.combine import Graph, Sequential
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.onnx import decoded, part
+from pellucid.detectors.walk import side_slope
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Huber, SoftmaxCrossEntropy
@@ -86,6 +87,15 @@ class SSD(OneStage):
         """Return the decoded boxes, and the probabilities without that of the background."""
         scores = y[:, : self.classes + 1].softmax(1)[:, 1:]
         return decode(y[:, self.classes + 1 :], anchors.boxes, DEVIATIONS), scores
+
+    def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
+        """Return 1 for the logit of the class, or the slopes of the decoding for the offsets."""
+        dy, first = torch.zeros_like(y), self.classes + 1
+        if side is None:
+            dy[candidate, label + 1] = 1
+        else:
+            dy[candidate, first:] = side_slope(y[candidate, first:], anchors.boxes[candidate], side, DEVIATIONS)
+        return dy
 
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
         """Write `read` as ONNX nodes."""

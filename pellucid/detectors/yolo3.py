@@ -114,6 +114,21 @@ class YOLO3(OneStage):
         """Return the boxes, and the probability of an object times that of each class."""
         return self._boxes(y[None], anchors)[0], y[:, 4:5].sigmoid() * y[:, 5:].sigmoid()
 
+    def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
+        """Return 1 for the logits of the object and of the class, or the slopes of the decoding of a side."""
+        dy = torch.zeros_like(y)
+        if side is None:
+            dy[candidate, 4] = dy[candidate, 5 + label] = 1
+            return dy
+        axis, sign = side % 2, -1 if side < 2 else 1
+        share = y[candidate, axis].sigmoid()
+        dy[candidate, axis] = self._cells(anchors)[1][candidate, 0] * share * (1 - share)
+        log_size = y[candidate, 2 + axis]
+        length = anchors.boxes[candidate, 2 + axis] - anchors.boxes[candidate, axis]
+        if log_size <= LIMIT:
+            dy[candidate, 2 + axis] = sign * length * log_size.exp() / 2
+        return dy
+
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
         """Write `read` as ONNX nodes."""
         corner, size = self._cells(anchors)

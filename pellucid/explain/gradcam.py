@@ -98,14 +98,17 @@ def gradcam(
     layer: str | None = None,
     signed: bool = False,
     upsample: bool = True,
+    local: bool = False,
 ) -> Tensor:
     """Return max(Σ_k w_k A_k, 0), (N, 1, H, W): maps A, each weighted by its mean gradient w_k = mean ∂ score / ∂ A_k.
 
     layer: the path of the maps, by default the last ones before pooling. signed: without the rectification. upsample:
-    to the size of x, bilinear; else in that of the maps. target: see `aim`. Raises PellucidError for a layer without
-    maps or one that runs twice. Source: Selvaraju et al. 2017, equations 1 and 2.
+    to the size of x, bilinear; else in that of the maps. local: weight each position by its own gradient in place of
+    the mean, for scores of one place in the image. target: see `aim`. Raises PellucidError for a layer without maps or
+    one that runs twice. Source: Selvaraju et al. 2017, equations 1 and 2; local: Draelos and Carin 2020 (HiResCAM).
     """
-    weighted = weighted_maps(maps(net, params, x, target, layer))
+    found = maps(net, params, x, target, layer)
+    weighted = (found.da * found.a).sum(1, keepdim=True) if local else weighted_maps(found)
     return shown(weighted if signed else weighted.clamp_min(0), x, upsample)
 
 

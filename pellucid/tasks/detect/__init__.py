@@ -4,6 +4,7 @@ from pellucid.tasks.detect.finder import ObjectFinder, is_detector
 from pellucid.tasks.detect.findings import Finding, findings
 from pellucid.tasks.detect.measure import Measured, evaluate, nearest_image
 from pellucid.tasks.detect.page import detection_page
+from pellucid.tasks.detect.pipeline import Pipeline, pipeline
 from pellucid.tasks.detect.written import CocoResults, overlay
 
 __all__ = [
@@ -11,10 +12,12 @@ __all__ = [
     "Finding",
     "Measured",
     "ObjectFinder",
+    "Pipeline",
     "detection_page",
     "evaluate",
     "findings",
     "is_detector",
     "nearest_image",
     "overlay",
+    "pipeline",
 ]

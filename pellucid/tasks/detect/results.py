@@ -12,6 +12,7 @@ from pellucid.metrics.error_split import Gain, Share, confusion, error_split, re
 from pellucid.objects import Detections, Objects
 
 INTERVALS = ("ap", "ap50")
+SCORE = 0.5  # of the detections that people are shown
 RESAMPLES = 500  # of the images, for the intervals
 
 
@@ -61,7 +62,7 @@ def measure(
     objects: Sequence[Objects],
     classes: Sequence[str],
     areas: Sequence[Tensor] | None = None,
-    score: float = 0.5,
+    score: float = SCORE,
 ) -> Results:
     """Compare the detections in images with the objects.
 

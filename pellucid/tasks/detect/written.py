@@ -49,7 +49,7 @@ class CocoResults:
 def overlay(image: Tensor, found: Detections, classes: Sequence[str]) -> ndarray:
     """Return a picture (C, H, W) uint8 with its detections, numbered from 1: (H, W, 3) uint8, enlarged if small."""
     texts = [
-        f"{number} {printable(classes[label])} {score:.2f}"
+        f"{number} {printable(str(classes[int(label)]))} {score:.2f}"
         for number, (label, score) in enumerate(zip(found.labels.tolist(), found.scores.tolist(), strict=True), 1)
     ]
     shown = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()

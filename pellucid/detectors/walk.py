@@ -1,0 +1,144 @@
+"""The way from one image to its candidates, and one number of a candidate as the output of a network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Graph, Sequential
+from pellucid.layers import Concat, Dense, Flatten
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.ops.coding import decode_gradient
+
+if TYPE_CHECKING:
+    from pellucid.detectors.base import Anchors, Candidates
+
+
+class Walk(NamedTuple):
+    """What a detector computes of one image on the way to its candidates.
+
+    maps: the outputs (1, K D, H', W') of the network that reads anchors; anchors: those, None where proposals come from
+    elsewhere. numbers: D. scores: (A, C) of the anchors, (A, 1) of a first stage. proposals: (P, 4) of the second
+    stage, and `outputs` (P, C + 1 + 4) of its head, both None for one stage.
+    """
+
+    maps: tuple[Tensor, ...]
+    anchors: "Anchors | None"
+    numbers: int
+    scores: Tensor
+    proposals: Tensor | None
+    outputs: Tensor | None
+    candidates: "Candidates"
+
+    @property
+    def anchor_counts(self) -> list[int]:
+        """The number of anchors of each map."""
+        return [one.shape[2] * one.shape[3] * (one.shape[1] // self.numbers) for one in self.maps]
+
+    def cell(self, anchor: int) -> tuple[int, int, int]:
+        """Return the map, the row and the column of an anchor."""
+        level = 0
+        for count in self.anchor_counts[:-1]:
+            if anchor < count:
+                break
+            anchor, level = anchor - count, level + 1
+        one = self.maps[level]
+        cell = anchor // (one.shape[1] // self.numbers)
+        return level, cell // one.shape[3], cell % one.shape[3]
+
+    def score_maps(self, label: int) -> list[Tensor]:
+        """Return the highest score of each cell (H', W') of each map, of a class or of a first stage."""
+        column = self.scores[:, min(label, self.scores.shape[1] - 1)]
+        boxes = len(column) // sum(self.anchor_counts)  # of an anchor: YOLO v1 has several
+        parts = column.split([count * boxes for count in self.anchor_counts])
+        return [part.view(*one.shape[2:], -1).amax(2) for part, one in zip(parts, self.maps, strict=True)]
+
+
+class Scorer(NamedTuple):
+    """A network (N, C, H, W) -> (N, 1) with its parameters, and the path of the map that a candidate is read from."""
+
+    net: Layer
+    params: Params
+    path: str
+
+
+def map_scorer(nets: Mapping[str, Layer], params: Params, walk: Walk, slopes: Tensor, anchor: int) -> Scorer:
+    """Return the networks of a single-stage detector with the sum of their outputs times `slopes` (A, D)."""
+    parts = zip(slopes.split(walk.anchor_counts), walk.maps, strict=True)
+    weights = torch.cat([part.reshape(*one.shape[2:], one.shape[1]).permute(2, 0, 1).flatten() for part, one in parts])
+    names = tuple(f"map{k}" for k in range(1, len(walk.maps) + 1))
+    nodes: dict[str, tuple[Any, ...]] = {f"flat{k}": (Flatten(), name) for k, name in enumerate(names, 1)}
+    flat = tuple(nodes)
+    if len(flat) > 1:
+        nodes["all"] = (Concat(), *flat)
+        flat = ("all",)
+    nodes["sum"] = (Dense(1, bias=False), *flat)
+    net = Sequential(**nets, read=Graph(nodes, ("sum",), names))
+    read: Params = {name: {} for name in nodes} | {"sum": {"weight": weights[None]}}
+    return Scorer(net, {**params, "read": read}, map_path(nets, walk.cell(anchor)[0]))
+
+
+def region_scorer(
+    nets: Mapping[str, Layer], params: Params, align: Layer, head: Layer, region: Tensor, slopes: Tensor
+) -> Scorer:
+    """Return the second stage on one region (4,), with the sum of the head's outputs times `slopes` (C + 1 + 4,).
+
+    nets: backbone and neck. The region is a constant, as in training.
+    """
+    neck = [*nets.values()][-1]
+    count = len(neck.outputs) if isinstance(neck, Graph) else 1
+    names = tuple(f"map{k}" for k in range(1, count + 1))
+    x0, y0, x1, y1 = region.tolist()
+    nodes: dict[str, tuple[Any, ...]] = {
+        "region": (OneRegion((x0, y0, x1, y1)), names[0]),
+        "align": (align, names[0], "region"),
+        "head": (head, "align"),
+        "sum": (Dense(1, bias=False), "head"),
+    }
+    own: Params = {"region": {}, "align": {}, "head": params["head"], "sum": {"weight": slopes[None]}}
+    net = Sequential(**nets, box=Graph(nodes, ("sum",), names))
+    return Scorer(net, {**{name: params[name] for name in nets}, "box": own}, map_path(nets, 0, last=True))
+
+
+def map_path(nets: Mapping[str, Layer], level: int, last: bool = False) -> str:
+    """Return the path of map `level` of the neck: the last network, or the one before it."""
+    name = [*nets][-1 if last or len(nets) == 1 else -2]
+    net = nets[name]
+    return f"{name}.{net.outputs[level if level < len(net.outputs) else 0]}" if isinstance(net, Graph) else name
+
+
+def side_slope(
+    offsets: Tensor, anchor: Tensor, side: int, deviations: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
+) -> Tensor:
+    """Return the derivative (4,) of a side (0 to 3: x0, y0, x1, y1) of the decoded box with respect to its offsets."""
+    dbox = torch.zeros_like(offsets)
+    dbox[side] = 1
+    return decode_gradient(dbox[None], offsets[None], anchor[None], deviations)[0]
+
+
+class OneRegionCache(NamedTuple):
+    """Cache of OneRegion: an input of zeros."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class OneRegion(Layer):
+    """Output the same region for each image, as RoIAlign takes it: x (N, C, H, W), y (N, 5) image index and box."""
+
+    box: Sequence[float]
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Return no parameters and the shape of a region."""
+        return {}, (5,)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, OneRegionCache]:
+        """Return the region with the index of each image."""
+        index = torch.arange(len(x), device=x.device, dtype=x.dtype)[:, None]
+        return torch.cat([index, x.new_tensor(self.box).expand(len(x), 4)], 1), OneRegionCache(x)
+
+    def backward(self, params: Params, cache: OneRegionCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return zeros: the region does not depend on x."""
+        return torch.zeros_like(cache.x), {}

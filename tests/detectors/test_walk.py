@@ -1,0 +1,126 @@
+"""One number of a candidate as the output of a network, beside automatic differentiation."""
+
+import pytest
+import torch
+
+from pellucid.detectors import SSD, YOLO1, Detector, FasterRCNN, FastRCNN, OneStage, SingleStage
+from pellucid.detectors.base import joined
+from pellucid.detectors.regions import numbered, read
+from pellucid.errors import PellucidError
+from pellucid.explain import explain
+from pellucid.layers import Mode, RoIAlign
+from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1, small_yolo3
+from tests.detectors.two_stages import parameters, parts, small_faster
+
+SIZE = (33, 46)
+ONE_STAGE = {one.__name__: one for one in (small_single_stage, small_ssd, small_yolo3, small_yolo1)}
+
+
+def small_fast() -> FastRCNN:
+    classes, backbone, neck, _, _, head = parts()
+    return FastRCNN(classes, backbone, neck, RoIAlign(5, 1 / 4, sampling=2), head)
+
+
+FAMILIES = ONE_STAGE | {"small_faster": small_faster, "small_fast": small_fast}
+
+
+def drawn_parameters(detector: Detector) -> dict:
+    """Random parameters; of YOLO v1 such that boxes lie within the image, and scores between 0 and 1."""
+    params = parameters(detector, (3, *SIZE))
+    if isinstance(detector, YOLO1):
+        params["head"]["weight"] *= 0.02
+        params["head"]["bias"] = torch.tensor([0.5, 0.5, 0.4, 0.4, 0.6] * 2 + [0.5, 0.4], dtype=torch.float64)
+    return params
+
+
+def picture() -> torch.Tensor:
+    image = Rectangles(1, SIZE).example(0)[0][None].double() / 255
+    return image + 0.1 * torch.rand(image.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+def inside(boxes: torch.Tensor, scores: torch.Tensor) -> int:
+    """The first candidate that the borders of the image do not cut, and whose scores are no 0 or 1."""
+    height, width = SIZE
+    low, high = (boxes[:, :2] > 0).all(1), (boxes[:, 2:] < torch.tensor([width, height])).all(1)
+    sized = (boxes[:, 2:] - boxes[:, :2] > 0.5).all(1)
+    return int((low & high & sized & ((scores > 0) & (scores < 1)).all(1)).nonzero()[0, 0])
+
+
+def reference(detector, params, x: torch.Tensor, candidate: int, label: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The box (4,) and the logit of a class of a candidate, of YOLO v1 its score, by the parts of the detector."""
+    walk = detector.walk(params, x)
+    if isinstance(detector, OneStage):
+        score, box = walk.candidates.scores[candidate, label], walk.candidates.boxes[candidate]
+        if isinstance(detector, YOLO1):
+            return box, score
+        if isinstance(detector, SingleStage):
+            return box, score.logit()
+        y = joined(walk.maps, detector.numbers)[0, candidate]
+        return box, y[label + 1] if isinstance(detector, SSD) else y[4] + y[5 + label]
+    proposals = walk.proposals.detach()
+    maps, _ = detector.neck.forward(params["neck"], detector.backbone.forward(params["backbone"], x, Mode())[0], Mode())
+    pooled, _ = detector.align.forward({}, (maps[0], numbered([proposals])), Mode())
+    y, _ = detector.head.forward(params["head"], pooled, Mode())
+    return read(y, proposals)[0][candidate], y[candidate, label]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_gradient_is_that_of_automatic_differentiation(name: str) -> None:
+    detector = FAMILIES[name]()
+    params = drawn_parameters(detector)
+    x = picture().requires_grad_()
+    walk = detector.walk(params, x)
+    candidate = inside(walk.candidates.boxes, walk.candidates.scores)
+    box, logit = reference(detector, params, x, candidate, 1)
+    for side, value in ((None, logit), *enumerate(box)):
+        (wanted,) = torch.autograd.grad(value, x, retain_graph=True)
+        it = detector.scorer(params, walk, candidate, 1, side)
+        found = explain(it.net, it.params, x.detach(), "saliency", 0, signed=True)
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
+        assert bool(wanted.any())
+        maps = explain(it.net, it.params, x.detach(), "gradcam", 0, layer=it.path, local=True)
+        assert maps.shape == (1, 1, *SIZE)
+    if name != "small_yolo1":  # whose score is a product
+        output = detector.scorer(params, walk, candidate, 1)
+        value = output.net.forward(output.params, x.detach(), Mode(keep=False))[0]
+        torch.testing.assert_close(value.squeeze(), logit.detach())
+
+
+@pytest.mark.parametrize("name", ONE_STAGE)
+def test_every_anchor_has_its_cell(name: str) -> None:
+    detector = ONE_STAGE[name]()
+    params = parameters(detector, (3, *SIZE))
+    walk = detector.walk(params, picture())
+    assert walk.anchors is not None
+    strides = getattr(detector, "strides", None) or (detector.stride,)
+    for anchor, box in enumerate(walk.anchors.boxes.tolist()):
+        level, row, column = walk.cell(anchor)
+        centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        assert centre == pytest.approx(((column + 0.5) * strides[level], (row + 0.5) * strides[level]))
+    best = walk.score_maps(0)
+    assert [one.shape for one in best] == [one.shape[2:] for one in walk.maps]
+    for k in range(0, len(walk.scores), 7):
+        level, row, column = walk.cell(int(walk.candidates.anchors[k]))
+        assert best[level][row, column] >= walk.scores[k, 0]
+    assert max(float(one.max()) for one in best) == float(walk.scores[:, 0].max())
+
+
+def test_the_anchor_of_a_proposal_is_the_one_that_proposed_it() -> None:
+    detector: FasterRCNN = small_faster()
+    params = parameters(detector, (3, *SIZE))
+    walk = detector.walk(params, picture())
+    assert walk.proposals is not None
+    first = detector.proposer
+    assert walk.anchors is not None
+    boxes, scores = first.read(joined(walk.maps, 5)[0], walk.anchors)
+    chosen = walk.candidates.anchors
+    torch.testing.assert_close(boxes[chosen].clamp_min(0).minimum(torch.tensor([46, 33, 46, 33])), walk.proposals)
+    assert bool((scores[chosen, 0].diff() <= 0).all())
+    torch.testing.assert_close(walk.scores, scores)
+
+
+def test_a_detector_that_does_not_say_how_is_refused() -> None:
+    with pytest.raises(PellucidError, match="give it a method walk"):
+        Detector.walk(small_single_stage(), {}, picture())
+    with pytest.raises(PellucidError, match="give it a method scorer"):
+        Detector.scorer(small_single_stage(), {}, None, 0, 0)

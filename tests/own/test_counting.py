@@ -3,8 +3,7 @@
 import json
 import os
 import signal
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,10 @@ import torch
 from pellucid import Callback, Model, PellucidError
 from pellucid.cli.main import main
 from pellucid.config import REGISTERED
-from tests.own import counting
+from tests.forked import forked
+from tests.own import counting, elsewhere
 
 FILE = str(Path(counting.__file__))
-ROOT = Path(FILE).parents[2]
 BAND = 0.4  # seeds 0, 1 and 2 reach 0.30, 0.32 and 0.28; always answering the median count gives 1.47
 HELD_OUT = counting.Blobs(64, seed=99)
 
@@ -29,13 +28,6 @@ def run(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def trained(run) -> Model:
     return counting.train(str(run))
-
-
-def python(*args: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, *args], capture_output=True, text=True, check=False, cwd=ROOT, env=environment
-    )
 
 
 def test_the_map_of_an_example_sums_to_its_count_and_the_index_alone_draws_it():
@@ -57,16 +49,17 @@ def test_it_learns_to_count(trained):
     assert result["count_error"] == pytest.approx(float(apart.abs().mean()), abs=1e-5)
 
 
+class Kill(Callback):
+    """Kills the process at the end of the third epoch."""
+
+    def on_epoch_end(self, training, row):
+        if row["epoch"] == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_killed_training_resumes_to_the_same_weights(trained, tmp_path):
-    killed = python(
-        "-c",
-        "import os, pellucid; from tests.own import counting\n"
-        "class Kill(pellucid.Callback):\n"
-        "    def on_epoch_end(self, training, row):\n"
-        f"        row['epoch'] == 3 and os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
-        f"counting.train({str(tmp_path / 'run')!r}, callbacks=[Kill()])",
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    code, _ = forked(partial(counting.train, str(tmp_path / "run"), callbacks=[Kill()]))
+    assert code == -signal.SIGKILL
     epochs = []
 
     class Note(Callback):
@@ -80,19 +73,10 @@ def test_a_killed_training_resumes_to_the_same_weights(trained, tmp_path):
 
 def test_a_new_process_loads_it_by_custom_or_by_registration(trained, tmp_path):
     trained.save(tmp_path / "own.safetensors")
-    known = python(
-        "-c",
-        "from pellucid import Callback, Model, PellucidError\n"
-        f"path = {str(tmp_path / 'own.safetensors')!r}\n"
-        "try:\n    Model.load(path)\nexcept PellucidError as error:\n    print(error)\n"
-        "from tests.own import counting\n"
-        "for custom in ([], [counting.DensityLoss, counting.CountError]):\n"
-        "    model = Model.load(path, custom=custom)\n"
-        "    print(model.sha256(), model.evaluate(counting.Blobs(8)))",
-    )
-    unknown, *found = known.stdout.splitlines()
-    assert "pellucid.register(DensityLoss)" in unknown, known.stderr
-    assert found == 2 * [f"{trained.sha256()} {trained.evaluate(counting.Blobs(8))}"], known.stderr
+    code, (refusal, found) = forked(elsewhere.counted, tmp_path / "own.safetensors")
+    assert code == 0
+    assert "pellucid.register(DensityLoss)" in refusal
+    assert found == 2 * [(trained.sha256(), trained.evaluate(counting.Blobs(8)))]
 
 
 @pytest.mark.parametrize("size", [(48, 80), (33, 47)])

@@ -1,9 +1,5 @@
 """A user's layer, loss, metrics, optimizer, schedule, regularizer and callback, through everything that ours go."""
 
-import json
-import subprocess
-import sys
-
 import onnxruntime
 import pytest
 import torch
@@ -14,20 +10,10 @@ from pellucid.export import to_onnx
 from pellucid.model import Model
 from pellucid.run.history import read_csv
 from pellucid.training.checkpoint import Checkpoint
-from tests.own import killed, parts
-from tests.training.killed import ROOT, killed_and_resumed
+from tests.forked import forked
+from tests.own import elsewhere, killed, parts
+from tests.training.killed import killed_and_resumed
 from tests.training.small import digits
-
-ELSEWHERE = """
-import json, sys, torch
-from pellucid import Model
-from tests.own import parts
-from tests.training.small import digits
-torch.set_num_threads(1)
-model = Model.load(sys.argv[1], custom=parts.PARTS)
-model.save(sys.argv[2])
-print(json.dumps({**model.evaluate(digits(300, 350)), "sha256": model.sha256()}))
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -62,13 +48,10 @@ def test_the_users_parts_live_as_ours_do(tmp_path):
     assert (best["best"], best["best_epoch"]) == (min(held), 1 + held.index(min(held)))
 
     # load and save in a new process, where nothing is registered
-    elsewhere = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE, last, tmp_path / "again.safetensors"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    code, (sha256, found) = forked(elsewhere.saved_again, last, tmp_path / "again.safetensors")
+    assert code == 0
     model = Model.load(tmp_path / "again.safetensors", custom=parts.PARTS)
-    found = json.loads(elsewhere.stdout)
-    assert found.pop("sha256") == model.sha256() == expected
+    assert sha256 == model.sha256() == expected
     assert found == model.evaluate(digits(300, 350))
     test = digits(300, 350)
     logits = reference(model.weights, test.x)

@@ -1,22 +1,16 @@
-"""A training to be killed: processes take it up again until its end.
+"""A training to be killed: processes take it up again until its end."""
 
-Each is forked from a server that has imported everything once, since importing takes longer than the training.
-"""
-
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pellucid.run.folder import RunFolder
 from pellucid.training import fit
 from pellucid.training.callbacks import Callback
 from pellucid.training.checkpoint import Checkpoint
+from tests.forked import forked
 from tests.training.small import digits, flip, small_conv
 
 EPOCHS = 12
@@ -53,26 +47,20 @@ def killed_and_resumed(train: Callable[..., Any], run: Path, kills: int = 4) -> 
 
     The steps are those of the checkpoint that each killed process left.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.training.killed", "tests.own.killed", "tests.own.two_networks"])
-    receiver, sender = context.Pipe(duplex=False)
-    steps = []
+    steps, result = [], None
     for count in [*(5 * kill - 2 for kill in range(1, kills + 1)), 0]:
-        process = context.Process(target=_take_up, args=(train, run, count, sender))
-        process.start()
-        process.join(300)
-        assert process.exitcode == (-signal.SIGKILL if count else 0)
+        code, result = forked(_take_up, train, run, count)
+        assert code == (-signal.SIGKILL if count else 0)
         if count:
             steps.append(Checkpoint(RunFolder(run).last).progress["step"])
-    return receiver.recv(), steps
+    return result, steps
 
 
-def _take_up(train: Callable[..., Any], run: Path, count: int, result: Connection) -> None:
+def _take_up(train: Callable[..., Any], run: Path, count: int) -> Any:
     """Continue a training; kill this process in the second step after `count` checkpoints, 0 for never."""
     if count:
         fit.TICK = 0.0  # a checkpoint after every step
-    torch.set_num_threads(1)
-    result.send(train(run, [Kill(run, count)]))
+    return train(run, [Kill(run, count)])
 
 
 def train(run, extra=()):

@@ -4,10 +4,10 @@ import io
 import os
 import pty
 import re
-import subprocess
-import sys
+from contextlib import redirect_stderr
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -197,11 +197,10 @@ def test_a_damaged_csv_is_one_line(tmp_path, data):
         read_csv(tmp_path / "m.csv")
 
 
-ROOT = Path(__file__).parents[2]
-TRAINING = """
-from tests.training.small import digits, small_mlp
-small_mlp().fit(digits(), epochs=3, batch_size=10, validation=digits(300, 350), verbose={verbose})
-"""
+def train(verbose=True):
+    small_mlp().fit(digits(), epochs=3, batch_size=10, validation=digits(300, 350), verbose=verbose)
+
+
 LINE = re.compile(r"epoch (\d)/3  loss \d\.\d{4}  val_accuracy [01]\.\d{4}  [\d,]+ images/s  \d+:\d\d left")
 
 
@@ -217,37 +216,39 @@ class OutStream(io.StringIO):
 OutStream.__module__ = "ipykernel.iostream"
 
 
-def command(verbose=True):
-    return [sys.executable, "-c", TRAINING.format(verbose=verbose)]
-
-
-def on_a_terminal(words):
-    """Run a command whose stderr is a pseudo-terminal: (what it wrote there, its exit code)."""
+def on_a_terminal(**options):
+    """Train with a pseudo-terminal as stderr, and return what was written there."""
     ours, theirs = pty.openpty()
-    done = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=theirs, cwd=ROOT)
-    os.close(theirs)
-    text = b""
-    try:
-        while chunk := os.read(ours, 4096):
-            text += chunk
-    except OSError:  # the other end is closed
-        pass
+    text = []
+
+    def read():
+        try:
+            while chunk := os.read(ours, 4096):
+                text.append(chunk)
+        except OSError:  # the other end is closed
+            pass
+
+    reader = Thread(target=read)
+    reader.start()
+    with os.fdopen(theirs, "w") as terminal, redirect_stderr(terminal):
+        train(**options)
+    reader.join()
     os.close(ours)
-    return text.decode(), done.wait()
+    return b"".join(text).decode()
 
 
-def test_a_redirected_training_writes_one_plain_line_per_epoch_on_stderr():
-    done = subprocess.run(command(), capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout == ""
-    lines = done.stderr.splitlines()
+def test_a_redirected_training_writes_one_plain_line_per_epoch_on_stderr(capfd):
+    train()
+    out, err = capfd.readouterr()
+    assert out == ""
+    lines = err.splitlines()
     assert [LINE.fullmatch(line).group(1) for line in lines] == ["1", "2", "3"]
-    assert "\r" not in done.stderr
-    assert "\x1b" not in done.stderr
+    assert "\r" not in err
+    assert "\x1b" not in err
 
 
 def test_a_terminal_gets_one_live_line():
-    text, code = on_a_terminal(command())
-    assert code == 0
+    text = on_a_terminal()
     assert text.count("\n") == 1  # at its end
     assert text.endswith("\n")
     drawn = [line.rstrip() for line in text.strip().split("\r") if line.strip()]
@@ -259,8 +260,8 @@ def test_a_terminal_gets_one_live_line():
 
 
 def test_verbose_false_is_silent(capfd):
-    assert on_a_terminal(command(verbose=False)) == ("", 0)
-    small_mlp().fit(digits(), epochs=3, batch_size=10, validation=digits(300, 350), verbose=False)
+    assert on_a_terminal(verbose=False) == ""
+    train(verbose=False)
     assert capfd.readouterr() == ("", "")
 
 

@@ -1,0 +1,33 @@
+"""What another process does with files of a user's own parts, where nothing is registered."""
+
+from pathlib import Path
+from typing import Any
+
+
+def saved_again(path: Path, copy: Path) -> tuple[str, dict[str, Any]]:
+    """Load a model of tests.own.parts, save it, and return its hash and its measures."""
+    from pellucid import Model
+    from tests.own import parts
+    from tests.training.small import digits
+
+    model = Model.load(path, custom=parts.PARTS)
+    model.save(copy)
+    return model.sha256(), model.evaluate(digits(300, 350))
+
+
+def counted(path: Path) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
+    """Return the refusal of a model of tests.own.counting, and its hash and measures once its parts are known."""
+    from pellucid import Model, PellucidError
+
+    refusal = ""
+    try:
+        Model.load(path)
+    except PellucidError as error:
+        refusal = str(error)
+    from tests.own import counting
+
+    found = []
+    for custom in ([], [counting.DensityLoss, counting.CountError]):
+        model = Model.load(path, custom=custom)
+        found.append((model.sha256(), model.evaluate(counting.Blobs(8))))
+    return refusal, found

@@ -34,7 +34,7 @@ JOBS: dict[str, Job] = {
     "densenet121": Job("densenet121", 8, (3, 224, 224), 1000),
     "mobilenet_v2": Job("mobilenet_v2", 8, (3, 224, 224), 1000),
     "fcn8": Job("fcn8", 8, (3, 180, 240), 11, target=(180, 240), frozen=True),  # as recipes/camvid-fcn8.toml trains
-    "pix2pix": Job("pix2pix", 4, (3, 128, 128), 0),  # both turns, with Adam
+    "pix2pix": Job("pix2pix", 8, (12, 128, 128), 0),  # both turns, with Adam, as recipes/camvid-photo.toml trains
     "resnet20-16-inference": Job("resnet20-16", 128, (3, 32, 32), 10, steps=8, inference=True),
     "vgg16-inference": Job("vgg16", 16, (3, 100, 100), 1000, steps=2, inference=True),
     "resnet50-inference": Job("resnet50", 8, (3, 224, 224), 1000, steps=2, inference=True),
@@ -50,6 +50,6 @@ JOBS: dict[str, Job] = {
 def targets(job: Job) -> Tensor:
     """Return the classes of a batch, each in turn, or of pix2pix the images that it makes."""
     if job.network == "pix2pix":
-        return torch.rand(job.batch, *job.shape, generator=torch.Generator().manual_seed(1))
+        return torch.rand(job.batch, 3, *job.shape[1:], generator=torch.Generator().manual_seed(1))
     count = job.batch * math.prod(job.target)
     return (torch.arange(count) % job.classes).view(job.batch, *job.target)

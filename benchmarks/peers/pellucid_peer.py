@@ -1,6 +1,5 @@
 """Pellucid: its layers, its sweep, its optimizer and the step that `fit` takes."""
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -56,7 +55,7 @@ def make(job: Job) -> Callable[[int], None]:
 
 
 def translation(job: Job) -> Callable[[int], None]:
-    objective = pix2pix("image", 64, int(math.log2(job.shape[1])), judge=64, field=70)
+    objective = pix2pix("image", levels=5)
     params, _ = objective.init(job.shape, torch.Generator().manual_seed(0))
     train = Step(objective, params, Adam(2e-4, 0.5), examples=job.batch)
     batch, rng = Batch(torch.rand(job.batch, *job.shape), targets(job)), torch.Generator().manual_seed(0)

@@ -1,6 +1,5 @@
 """PyTorch with its own automatic differentiation, as its users write it."""
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -115,8 +114,8 @@ def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callab
 
 
 def translation(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callable[[int], None]:
-    channels, levels = job.shape[0], int(math.log2(job.shape[1]))
-    nets = Generator(channels, 3, 64, levels, inplace=inplace), discriminator(channels + 3, 64, 3, inplace)
+    channels = job.shape[0]
+    nets = Generator(channels, 3, 32, 5, inplace=inplace), discriminator(channels + 3, 32, 3, inplace)
     x, real = torch.rand(job.batch, *job.shape), 2 * targets(job) - 1
     if channels_last:
         for net in nets:

@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from pellucid.fuse.context import Form
 from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.leakyrelu import LeakyReLU
 from pellucid.layers.relu import ReLU
 from pellucid.layers.relu6 import ReLU6
 from pellucid.layers.sigmoid import Sigmoid
@@ -85,3 +88,24 @@ class FusedActivation(Layer):
         """Compute dx from dy and y, over dy where that is allowed."""
         kernels = KERNELS[self.kind]
         return (kernels.back_over if self.over_dy else kernels.back)(dy, cache.y), {}
+
+
+@dataclass(frozen=True)
+class FusedLeakyReLU(Form):
+    """Replace a LeakyReLU; `over_x` and `over_dy` say whose memory the results may take."""
+
+    layer: LeakyReLU
+    over_x: bool
+    over_dy: bool
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, OutputCache]:
+        """Compute y, over x where that is allowed."""
+        y = F.leaky_relu(x, self.layer.slope, inplace=self.over_x)
+        return y, OutputCache(y)
+
+    def backward(self, params: Params, cache: OutputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx from dy and y, whose signs are x's, over dy where that is allowed."""
+        slope = self.layer.slope
+        if self.over_dy:
+            return aten.leaky_relu_backward.grad_input(dy, cache.y, slope, True, grad_input=dy), {}
+        return aten.leaky_relu_backward(dy, cache.y, slope, True), {}

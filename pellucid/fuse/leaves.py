@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.fuse.context import GRADIENTS, Form, FusionContext, NoCache
 from pellucid.layers.base import Mode, Params, like, memory_format, pair
+from pellucid.layers.concat import Concat, ConcatCache
 from pellucid.layers.conv2d import Conv2d, Conv2dCache
 from pellucid.layers.dense import Dense, DenseCache, rows
 from pellucid.layers.maxpool2d import MaxPool2d, MaxPool2dCache
@@ -172,3 +173,18 @@ class FusedPadChannels(Form):
     def backward(self, params: Params, cache: NoCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the part of dy that belongs to x's own channels."""
         return F.pad(dy, (0, 0, 0, 0, -self.layer.before, -self.layer.after)), {}
+
+
+@dataclass(frozen=True)
+class FusedConcat(Form):
+    """Replace a Concat, without keeping its inputs, of which only the shapes are needed."""
+
+    layer: Concat
+
+    def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, ConcatCache]:
+        """Concatenate the inputs."""
+        return self.layer.forward(params, x, mode)[0], ConcatCache(tuple(map(like, x)))
+
+    def backward(self, params: Params, cache: ConcatCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
+        """Return each input's part of dy."""
+        return self.layer.backward(params, cache, dy)

@@ -24,7 +24,7 @@ def new_output(layer: Layer) -> bool:
     if type(layer) is Sequential:
         return bool(layer.children) and new_output(list(reordered(layer.children).values())[-1])
     if type(layer) is Parallel:
-        return type(layer.merge) is Add
+        return type(layer.merge) is Add or states(layer.merge, Trait.NEW_OUTPUT)
     if type(layer) is FrozenLayer:
         return new_output(layer.layer)
     return states(layer, Trait.NEW_OUTPUT)

@@ -7,12 +7,12 @@ from pellucid.combine.base import is_wiring
 from pellucid.combine.graph import Graph
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
-from pellucid.fuse.activations import CHEAP, KERNELS, FusedActivation
+from pellucid.fuse.activations import CHEAP, KERNELS, FusedActivation, FusedLeakyReLU
 from pellucid.fuse.combinators import FusedResidual, FusedSequential
 from pellucid.fuse.context import FROZEN, FusionContext, Rate
 from pellucid.fuse.dense_block import DenseBlock, dense_layer
 from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
-from pellucid.fuse.leaves import FusedConv2d, FusedDense, FusedMaxPool2d, FusedPadChannels
+from pellucid.fuse.leaves import FusedConcat, FusedConv2d, FusedDense, FusedMaxPool2d, FusedPadChannels
 from pellucid.fuse.memory import new_dx, new_output, owns_parameters, reordered
 from pellucid.fuse.recompute import NormActConv
 from pellucid.fuse.start import EntranceLayer, FrozenStart
@@ -20,8 +20,10 @@ from pellucid.layers.add import Add
 from pellucid.layers.avgpool2d import AvgPool2d
 from pellucid.layers.base import Layer, Trait, pair, states
 from pellucid.layers.batchnorm import BatchNorm
+from pellucid.layers.concat import Concat
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
+from pellucid.layers.leakyrelu import LeakyReLU
 from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.layers.padchannels import PadChannels
 
@@ -90,6 +92,8 @@ def _fuse_leaf(layer: Layer, need_dx: bool, context: FusionContext) -> Layer:
         return FusedMaxPool2d(layer)
     if type(layer) is PadChannels:
         return FusedPadChannels(layer)
+    if type(layer) is Concat:
+        return FusedConcat(layer)
     return layer
 
 
@@ -99,7 +103,7 @@ def _fuse_parallel(layer: Parallel, need_dx: bool, context: FusionContext) -> La
         for name, branch in layer.branches.items():
             if new_output(branch) and new_dx(branch):
                 return FusedResidual(branches, name)
-    return layer.rebuild(branches | {"merge": layer.merge})
+    return layer.rebuild(branches | {"merge": _fuse_leaf(layer.merge, True, context)})
 
 
 def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, context: FusionContext) -> Layer:
@@ -126,6 +130,8 @@ def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, context: Fu
             fused[name] = FrozenNorm(norm, before is not None and new_output(before), owns[name])
         elif type(child) in KERNELS:
             fused[name] = FusedActivation(type(child), before is not None and new_output(before), owns[name])
+        elif type(child) is LeakyReLU:
+            fused[name] = FusedLeakyReLU(child, before is not None and new_output(before), owns[name])
         else:
             fused[name] = _fuse(child, owns[name], need_dx, context)
         need_dx = need_dx or owns_parameters(child)

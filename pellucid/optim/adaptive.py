@@ -147,19 +147,18 @@ def adam_step(
 ) -> None:
     """Take one step of Adam or AMSGrad, shared with AdamW."""
     step = count(state)
-    means, squares = tensors_of(state, "mean"), tensors_of(state, "square_mean")
-    for part in foreach.runs(params):  # so that `size` does not take the memory of all parameters
-        mean, square_mean, grad = means[part], squares[part], grads[part]
+    largest = tensors_of(state, "square_max" if amsgrad else "square_mean")
+    lists = params, grads, tensors_of(state, "mean"), tensors_of(state, "square_mean"), largest
+    for param, grad, mean, square_mean, square_max in foreach.runs(*lists):
         foreach.lerp_(mean, grad, 1 - beta1)
         foreach.mul_(square_mean, beta2)
         foreach.addcmul_(square_mean, grad, grad, value=1 - beta2)
         if amsgrad:
-            square_mean, recent = tensors_of(state, "square_max")[part], square_mean
-            foreach.maximum_(square_mean, recent)
-        size = foreach.sqrt(square_mean)
+            foreach.maximum_(square_max, square_mean)
+        size = foreach.sqrt(square_max)  # the squares themselves without amsgrad
         foreach.div_(size, math.sqrt(1 - beta2**step))
         foreach.add_(size, epsilon)
-        foreach.addcdiv_(params[part], mean, size, value=-lr / (1 - beta1**step))
+        foreach.addcdiv_(param, mean, size, value=-lr / (1 - beta1**step))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-RUN = 1 << 20  # values of tensors in one run, unless a single one has more
+RUN = 1 << 18  # values: 1 MiB of float32
 
 add_ = torch._foreach_add_
 addcdiv_ = torch._foreach_addcdiv_
@@ -29,13 +29,25 @@ sqrt = torch._foreach_sqrt
 sub_ = torch._foreach_sub_
 
 
-def runs(tensors: Sequence[Tensor]) -> Iterator[slice]:
-    """Yield consecutive parts of a list of tensors, each of at most RUN values or of one tensor."""
+def runs(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
+    """Yield parts of lists of tensors, of at most RUN values, for operations on each value alone.
+
+    The lists have tensors of the same shapes. Larger tensors are cut along their first axis. Several operations on a
+    part find it in the processor's cache, and their intermediate results take little memory.
+    """
+    pieces = [[piece for tensor in tensors for piece in _cut(tensor)] for tensors in lists]
     begin, values = 0, 0
-    for place, tensor in enumerate(tensors):
-        values += tensor.numel()
+    for place, piece in enumerate(pieces[0]):
+        values += piece.numel()
         if values > RUN and place > begin:
-            yield slice(begin, place)
-            begin, values = place, tensor.numel()
-    if begin < len(tensors):
-        yield slice(begin, len(tensors))
+            yield tuple(one[begin:place] for one in pieces)
+            begin, values = place, piece.numel()
+    if begin < len(pieces[0]):
+        yield tuple(one[begin:] for one in pieces)
+
+
+def _cut(tensor: Tensor) -> Sequence[Tensor]:
+    """Return the tensor, or where it is larger than RUN its rows in parts that are not."""
+    if tensor.numel() <= RUN or not tensor.dim():
+        return (tensor,)
+    return torch.split(tensor, max(1, RUN * len(tensor) // tensor.numel()))

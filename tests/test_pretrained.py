@@ -14,6 +14,7 @@ from pellucid import Dense, Flatten, Sequential, Sigmoid, assets
 from pellucid.data import data_root
 from pellucid.model import Model
 from pellucid.tasks.classify import evaluate
+from pellucid.tasks.colorize import evaluate as evaluate_colours
 from pellucid.tasks.detect import evaluate as evaluate_objects
 from pellucid.tasks.keypoints import evaluate as evaluate_keypoints
 from pellucid.tasks.segment import evaluate as evaluate_masks
@@ -29,7 +30,8 @@ DATA = {
     "pennfudan": "pennfudan/val",
 }
 DETECTORS = [name for name in NAMES if name in ("bccd", "pennfudan")]
-NETWORKS = [name for name in NAMES if name not in DETECTORS]
+COLORIZERS = [name for name in NAMES if name == "colorize"]
+NETWORKS = [name for name in NAMES if name not in (*DETECTORS, *COLORIZERS)]
 CLASSIFIERS = [name for name in NETWORKS if name not in ("camvid", "faces")]
 RECIPES = {  # of names that are not theirs
     "signs": "signs-best",
@@ -37,6 +39,7 @@ RECIPES = {  # of names that are not theirs
     "faces": "faces-heatmap",
     "bccd": "bccd-single",
     "pennfudan": "pennfudan-mask",
+    "colorize": "cifar-colorize",
 }
 
 
@@ -74,9 +77,12 @@ def test_the_features_of_each_can_be_frozen(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "recipe"), [(name, RECIPES.get(name, name)) for name in NAMES])
 def test_each_has_the_network_of_its_recipe(name: str, recipe: str) -> None:
-    model, kind = Model.load(assets.pretrained_file(name)), "objective" if name in DETECTORS else "network"
+    model, kind = Model.load(assets.pretrained_file(name)), "network" if name in NETWORKS else "objective"
     built = pellucid.load_recipe(recipe).build(kind)
-    assert (model.objective if name in DETECTORS else model.net) == built
+    if name in COLORIZERS:  # without what only trained it
+        assert model.objective.generator == built.generator
+    else:
+        assert (model.net if name in NETWORKS else model.objective) == built
 
 
 def test_a_file_of_the_former_layout_still_loads_and_evaluates(tmp_path: Path) -> None:
@@ -189,6 +195,22 @@ def test_the_boxes_of_detectors_are_as_good_as_their_cards_say(name: str) -> Non
     assert measured.n == int(found[3])
     assert measured.figures["ap50"] == pytest.approx(float(found[1]) / 100, abs=3e-3)
     assert measured.figures["ap"] == pytest.approx(float(found[2]) / 100, abs=3e-3)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", COLORIZERS)
+def test_the_colours_of_colorizers_are_as_good_as_their_cards_say(name: str) -> None:
+    model = Model.load(assets.pretrained_file(name))
+    need(str(model.preprocess["data"]))
+    found = re.search(r"PSNR in dB, from the pooled error \| ([\d.]+); grey: ([\d.]+)", card(name))
+    n = re.search(r"measured on \| ([\d,]+) images", card(name))
+    assert found is not None
+    assert n is not None
+    measured = evaluate_colours(model)
+    assert measured["n"] == int(n[1].replace(",", ""))
+    assert measured["psnr"] == pytest.approx(float(found[1]), abs=0.02)
+    assert measured["psnr_grey"] == pytest.approx(float(found[2]), abs=0.02)
+    assert measured["psnr"] > measured["psnr_grey"]
 
 
 @pytest.mark.real

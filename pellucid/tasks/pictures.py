@@ -26,6 +26,7 @@ from pellucid.recipe.material import (
     table_for,
     taken_by,
 )
+from pellucid.tasks.colorize.colorizer import is_colorizer
 from pellucid.tasks.digits import FORMS, lay_out_both
 from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.text import note
@@ -37,6 +38,8 @@ def class_names(model: Model) -> tuple[str, ...]:
     outputs = model.output_shape
     if is_keypoint_model(model):
         raise PellucidError("the model outputs key-points, no classes; use `pellucid keypoints`")
+    if is_colorizer(model):
+        raise PellucidError("the model outputs colours, no classes; use `pellucid colorize`")
     if outputs and isinstance(outputs[0], tuple):
         outputs = model.loss.judged(outputs)  # the other outputs are for training only
     if len(outputs) != 1 or not isinstance(outputs[0], int):

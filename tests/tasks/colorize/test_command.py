@@ -1,6 +1,8 @@
 """`pellucid colorize`: files of all kinds, folders, videos, hints, and outputs that overwrite nothing else."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -210,3 +212,32 @@ def test_other_arguments_are_refused(words, reason, tmp_path, save, run):
     code, _, err = run("colorize", save(), tmp_path / "none.png", "--out", tmp_path / "out", *words)
     assert code == 2
     assert reason in err
+
+
+def test_commands_of_classes_name_this_one(tmp_path, save, run):
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    model = save()
+    for command in ("predict", "explain"):
+        code, _, err = run(command, model, tmp_path / "a.png")
+        assert code == 2
+        assert "use `pellucid colorize`" in err
+    code, _, err = run("segment", model, tmp_path / "a.png", "--out", tmp_path / "out")
+    assert code == 2
+    assert "not a class for each pixel" in err
+
+
+@pytest.mark.real  # some ten seconds
+def test_a_large_picture_takes_less_than_2_gb(tmp_path, save):
+    rows, columns = np.mgrid[:3000, :4000]
+    shown = np.stack([rows // 12 % 256, columns // 16 % 256, (rows + columns) // 20 % 256], -1).astype(np.uint8)
+    Image.fromarray(shown).save(tmp_path / "a.jpg", quality=90)
+    code = (
+        "import resource, sys; from pellucid.cli.main import main; assert main(sys.argv[1:]) == 0; "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    )
+    words = ["colorize", save(), str(tmp_path / "a.jpg"), "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert int(done.stdout.splitlines()[-1]) < 2e9
+    pixels = np.asarray(Image.open(tmp_path / "out" / "a-colorized.png"))[::7, ::7]
+    original = np.asarray(Image.open(tmp_path / "a.jpg"))[::7, ::7]
+    assert np.abs(lab(pixels)[..., 0] - lab(original)[..., 0]).max() <= 0.5

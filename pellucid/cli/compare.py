@@ -1,27 +1,60 @@
-"""`pellucid compare`: classifiers of several kinds on one data set."""
+"""`pellucid compare`: classifiers, or detectors, of several kinds on one data set."""
 
 import argparse
+from pathlib import Path
 
 from pellucid.cli.args import Parser
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("compare", "Train classifiers of several kinds on one data set, and compare them.")
-    it.add_argument("dataset", metavar="DATASET", help="a data set, or a folder or zip of images by class")
-    it.add_argument("--only", nargs="+", default=(), metavar="NAME", help="only these classifiers, such as nearest-l2")
+    it = Parser(
+        "compare",
+        "Train classifiers of several kinds on one data set, or on annotated images detectors of several kinds, and "
+        "compare them.",
+    )
+    it.add_argument(
+        "dataset", metavar="DATASET", help="a data set, a folder or zip of images by class, or of annotated images"
+    )
+    it.add_argument(
+        "settings",
+        nargs="*",
+        metavar="key=value",
+        help="of annotated images: settings that override all recipes, such as train.epochs=2",
+    )
+    it.add_argument("--only", nargs="+", default=(), metavar="NAME", help="only these, such as nearest-l2 or rcnn")
     it.seed_option()
-    it.add_argument("--out", metavar="DIR", help="where comparison.json and comparison.png go (default: compare/NAME)")
+    it.add_argument("--out", metavar="DIR", help="where comparison.json and the figures go (default: compare/NAME)")
+    it.add_argument(
+        "--runs",
+        metavar="DIR",
+        default="runs",
+        help="of annotated images: the folder of run folders; a finished training by the same recipe there is used, an "
+        "unfinished one resumed (default: runs)",
+    )
+    it.add_argument(
+        "--proposals",
+        metavar="FILE|windows|selective_search",
+        default="selective_search",
+        help="where R-CNN looks for objects: a JSON file {image: [[x0, y0, x1, y1], ...]}, sliding windows, or "
+        "selective search, which needs pellucid[search] (default: selective_search)",
+    )
     return it.data_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
     """Compare, print the table, and write it and the plot."""
+    from pellucid.cli.out import emit, plain, say, say_text
+    from pellucid.errors import PellucidError
+    from pellucid.recipe.material import is_annotated
+
+    if is_annotated(args.dataset):
+        return _detectors(args)
+    if args.settings:
+        raise PellucidError(f"{args.settings[0]}: settings are for annotated images, which {args.dataset} has not")
     import json
     import warnings
-    from pathlib import Path
 
-    from pellucid.cli.out import emit, plain, say, say_text
     from pellucid.cli.progress import Reading
     from pellucid.files import make_folder, write_atomically
     from pellucid.report.figures.classifiers import classifiers
@@ -43,7 +76,7 @@ def handle(args: argparse.Namespace) -> int:
     if not args.json:
         say(f"{found.data}: {found.train:,} training and {found.test:,} test images.", *found.notes(), "")
         say_text(str(found))
-    folder = make_folder(Path(args.out or f"compare/{Path(args.dataset).stem}"))  # not for a comparison that failed
+    folder = make_folder(_folder(args))  # not for a comparison that failed
     files = {"comparison.json": json.dumps(plain(found.to_json()), indent=1).encode(), "comparison.png": png(drawn)}
     for name, content in files.items():
         write_atomically(folder / name, content, durable=False)
@@ -52,3 +85,40 @@ def handle(args: argparse.Namespace) -> int:
         return 0
     say("", f"wrote {folder / 'comparison.png'} and comparison.json")
     return 0
+
+
+def _detectors(args: argparse.Namespace) -> int:
+    import json
+
+    from pellucid.cli.out import again, emit, plain, say, say_text
+    from pellucid.detectors.proposals import read_proposals
+    from pellucid.files import make_folder, write_atomically
+    from pellucid.recipe.recipe import parse_overrides
+    from pellucid.report.write import write_page
+    from pellucid.tasks.detect.compare import compare_detectors
+    from pellucid.tasks.detect.compare_page import comparison_page
+
+    searches = ("windows", "selective_search")
+    proposals = args.proposals if args.proposals in searches else read_proposals(args.proposals)
+    found = compare_detectors(
+        args.dataset, args.data, args.seed, args.only, parse_overrides(args.settings), args.runs, proposals,
+        lambda what, done, total: None if args.json else say(f"{what} ({done} of {total})"), not args.json,
+    )  # fmt: skip
+    folder = make_folder(_folder(args))
+    options = {"--seed": args.seed or None, "--data": args.data, "--proposals": args.proposals}
+    words = ["compare", args.dataset, *args.settings, *(["--only", *args.only] if args.only else [])]
+    html, figures = comparison_page(found, again(words, options, []))
+    write_page(folder / "comparison.html", html, figures)
+    write_atomically(folder / "comparison.json", json.dumps(plain(found.to_json()), indent=1).encode(), durable=False)
+    files = [str(folder / name) for name in ("comparison.html", "comparison.json")]
+    if args.json:
+        emit({**found.to_json(), "files": files})
+        return 0
+    say("", *found.notes(), "")
+    say_text(str(found))
+    say("", f"wrote {files[0]} and comparison.json")
+    return 0
+
+
+def _folder(args: argparse.Namespace) -> Path:
+    return Path(args.out or f"compare/{Path(args.dataset).stem}")

@@ -71,7 +71,7 @@ def load_material(
     With data.stream, and for annotated objects, the parts are sources that decode images when a batch needs them.
     ignored: the class of masks of one's own that the loss ignores; data sets of the catalogue have their own.
     """
-    if _annotated(table.name):
+    if is_annotated(table.name):
         found = load(table.name, root, size=table.size or None, mode=table.mode)
         train, test = found.train, found.test
     elif not table.stream:
@@ -170,7 +170,7 @@ def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored
 
     ignored: see `load_material`. Raises PellucidError for annotated objects, which are not loaded into memory.
     """
-    if _annotated(table.name):
+    if is_annotated(table.name):
         raise PellucidError(f"{table.name} holds annotated objects; give data with one class for each image or pixel")
     if table.name == XOR:
         return exclusive_or()
@@ -204,7 +204,7 @@ def _mask_parts(name: str, root: str | os.PathLike[str] | None = None) -> list[s
     return [TRAIN, *(part for part in HELD_OUT if part in parts)][:2] if parts else []
 
 
-def _annotated(name: str) -> bool:
+def is_annotated(name: str) -> bool:
     """Return whether the name is of a data set or a folder of images with annotated objects."""
     entry = CATALOGUE.get(name)
     return entry.kind == "objects" if entry else name != XOR and Path(name).exists() and has_objects(name)
@@ -213,7 +213,7 @@ def _annotated(name: str) -> bool:
 def input_shape(table: Data, root: str | os.PathLike[str] | None = None) -> Shape:
     """Return the shape of one image, without reading any where the table alone determines it."""
     stated = stated_shape(table)
-    if stated is None and _annotated(table.name):
+    if stated is None and is_annotated(table.name):
         return tuple(first_batch(load_material(table, 0, root).train).images.shape[1:])
     if stated is None and _mask_parts(table.name, root):
         return tuple(first_batch(_streamed(table, root, None)[0]).images.shape[1:])
@@ -224,7 +224,7 @@ def stated_shape(table: Data) -> Shape | None:
     """Return the shape of one image where the table alone determines it."""
     if table.name in SHAPES:
         return SHAPES[table.name]
-    if _annotated(table.name):
+    if is_annotated(table.name):
         return None
     size = table.size or (32 if table.name == "cifar10" else 0)  # its files have one size, others need not
     return (1 if table.mode == "L" else 3, size, size) if size else None

@@ -73,16 +73,24 @@ def trained_backbone(name: str, objective: Objective, root: str | os.PathLike[st
     """
     if not isinstance(objective, Detector):
         raise PellucidError(f"start.weights: {type(objective).__name__} has no backbone to start from; leave it out")
-    path, net = source_file(name, root), objective.nets["backbone"]
-    backbone = backbone_name(net)
+    backbone = backbone_name(objective.nets["backbone"])
     if backbone is None:
         raise PellucidError("start.weights: the detector's backbone is none of pellucid.models; leave it out")
-    options = {} if is_ours(path) else origin_of([backbone], open_weights(path), path).naming.options
-    zoo = MODELS[backbone](**options)
-    side = 32 if backbone == "airbench96" else IMAGENET
-    found = trained_features(name, zoo, (3, side, side), root)
+    zoo, found = trained_network(name, backbone, root)
     epsilon = next((layer.epsilon for _, layer in walk(zoo) if isinstance(layer, BatchNorm)), 0.0)
     return replace(found, params=pyramid_params(backbone, found.params, epsilon))
+
+
+def trained_network(name: str, kind: str, root: str | os.PathLike[str] | None = None) -> tuple[Layer, Trained]:
+    """Return a network of the zoo with the options that trained weights need, and the parameters of its features.
+
+    name: as for `trained_features`. kind: a name of `pellucid.models.MODELS`.
+    """
+    path = source_file(name, root)
+    options = {} if is_ours(path) else origin_of([kind], open_weights(path), path).naming.options
+    zoo = MODELS[kind](**options)
+    side = 32 if kind == "airbench96" else IMAGENET
+    return zoo, trained_features(name, zoo, (3, side, side), root)
 
 
 def take(model: Model, trained: Trained) -> None:

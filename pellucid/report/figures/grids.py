@@ -24,6 +24,7 @@ from pellucid.report.figures.style import (
 )
 
 GAP, NAME = 0.12, 0.26  # inches between panels, and for a title
+LETTER = 0.075  # inches of a letter of a name beside a bar
 OPAQUE = 0.35  # opacity of the colours behind numbers
 
 
@@ -136,7 +137,8 @@ def bars(rows: Mapping[str, Sequence[float]], titles: Sequence[str], digits: Seq
     """
     names, height = list(rows), 0.26 * len(rows) + 0.6
     figure = Plot((WIDE, height))
-    left, room = 1.0, (WIDE - 1.0 - 0.9 * len(titles)) / len(titles)
+    left = max(1.0, LETTER * max(map(len, names)) + 0.1)
+    room = (WIDE - left - 0.9 * len(titles)) / len(titles)
     for k, title in enumerate(titles):
         at = (left + k * (room + 0.9)) / WIDE
         plot = figure.add_axes((at, 0.1 / height, room / WIDE, (height - 0.5) / height))

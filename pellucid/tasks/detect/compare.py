@@ -1,0 +1,266 @@
+"""Detectors of several kinds on one split: average precision by the size of objects, and the time of each stage."""
+
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.data import DetectionFolder
+from pellucid.data.augment.standardise import scaled as scaled_images
+from pellucid.data.detection import scaled
+from pellucid.detectors import Detector
+from pellucid.detectors.search import Search, selective_search
+from pellucid.errors import PellucidError, nearest
+from pellucid.model import Model
+from pellucid.objects import Detections, Objects
+from pellucid.recipe.job import begin_run, load_data, train_in
+from pellucid.recipe.material import Material
+from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.run.folder import RunFolder
+from pellucid.tasks.detect.linear import IMAGES, LinearDetector
+from pellucid.tasks.detect.results import measure
+from pellucid.tasks.detect.stages import Stages, clocked, mean
+from pellucid.text import aligned, plural
+from pellucid.tree import leaves
+
+Progress = Callable[[str, int, int], None]
+POOL: Mapping[str, Any] = {"detector.pool": True}
+
+
+class Candidate(NamedTuple):
+    """A kind of detector. recipe: what it is trained by, "" for R-CNN. changes: of the recipe's settings."""
+
+    title: str
+    recipe: str
+    changes: Mapping[str, Any] = {}
+
+
+CANDIDATES = {
+    "rcnn": Candidate("R-CNN", ""),
+    "fast": Candidate("Fast R-CNN", "bccd-fast"),
+    "fast-pool": Candidate("Fast R-CNN, RoIPool", "bccd-fast", POOL),
+    "faster": Candidate("Faster R-CNN", "bccd-faster"),
+    "faster-pool": Candidate("Faster R-CNN, RoIPool", "bccd-faster", POOL),
+    "ssd": Candidate("SSD", "bccd-ssd"),
+    "yolo1": Candidate("YOLO v1", "bccd-yolo1"),
+    "yolo3": Candidate("YOLO v3", "bccd-yolo3"),
+    "single": Candidate("single-stage", "bccd-single"),
+}
+OF_MASKS = {
+    "mask": Candidate("Mask R-CNN", "pennfudan-mask"),
+    "mask-pool": Candidate("Mask R-CNN, RoIPool", "pennfudan-mask", POOL),
+}
+UNMOVED = "R-CNN, boxes as proposed"
+FIGURES = ("ap", "ap50", "ap_small", "ap_medium", "ap_large")
+
+
+@dataclass(frozen=True)
+class ComparedDetector:
+    """What one detector reached on the held-out images.
+
+    figures: COCO's of the boxes, by FIGURES. interval: of AP50, a 95 % bootstrap over the images. masks: their AP and
+    AP50, None without. stages: mean seconds for an image. parameters: their number. run: the folder of its training.
+    """
+
+    name: str
+    title: str
+    figures: Mapping[str, float]
+    interval: tuple[float, float]
+    masks: Mapping[str, float] | None
+    stages: Stages
+    parameters: int
+    run: str
+
+
+@dataclass(frozen=True)
+class DetectorComparison:
+    """The detectors on one data set. threads: of PyTorch's kernels, for the times; proposals: of R-CNN."""
+
+    data: str
+    train: int
+    held_out: int
+    seed: int
+    threads: int
+    proposals: str
+    rows: tuple[ComparedDetector, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        found = asdict(self)
+        found["rows"] = [
+            {**row, "stages": one.stages._asdict()} for row, one in zip(found["rows"], self.rows, strict=True)
+        ]
+        return found
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Return the head and a row for each detector: per cent and milliseconds; a dash where there is nothing."""
+        masks = any(row.masks is not None for row in self.rows)
+        head = ("detector", "AP50", "interval", "AP", "small", "medium", "large")
+        head += ("mask AP50", "mask AP") if masks else ()
+        head += ("features", "proposals", "heads", "decision", "ms / image")
+        return [head, *(_cells(row, masks) for row in self.rows)]
+
+    def notes(self) -> list[str]:
+        """Return what is to be known of the rows."""
+        said = [
+            f"AP in per cent on {self.held_out} held-out images, in their own pixels; small is below 32 x 32 pixels, "
+            f"large above 96 x 96. Milliseconds for one image at a time on {plural(self.threads, 'thread')}."
+        ]
+        if any(not row.run for row in self.rows):
+            said.append(
+                f"R-CNN learned from {min(IMAGES, self.train)} of the {self.train} training images, without "
+                f"fine-tuning; its proposals are from {self.proposals}."
+            )
+        return said
+
+    def __str__(self) -> str:
+        """Return the table."""
+        rows = self.table()
+        return aligned(rows, right=range(1, len(rows[0])))
+
+
+def compare_detectors(
+    name: str,
+    root: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    only: Collection[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    runs: str | os.PathLike[str] = "runs",
+    proposals: dict[str, Tensor] | Search = "selective_search",
+    progress: Progress = lambda what, done, total: None,
+    verbose: bool = False,
+) -> DetectorComparison:
+    """Train the detectors of CANDIDATES on annotated images, of OF_MASKS where these have masks, and measure each.
+
+    name, root: as for `pellucid.data.catalogue.load`. only: names of candidates. overrides: settings of all recipes.
+    runs: the folder of run folders; a finished training there by the same recipe is not repeated, an unfinished one is
+    resumed. proposals: of R-CNN, by the names of files, or a search. verbose: whether trainings show their progress.
+    Raises PellucidError for an unknown candidate, and for data without objects.
+    """
+    first = load_recipe("bccd-single", {"data.name": name, **(overrides or {})})
+    material = load_data(first, root)
+    if not isinstance(material.train, DetectionFolder):
+        raise PellucidError(f"{name} holds no annotated objects; give data with boxes, such as bccd")
+    known = OF_MASKS if material.train.has_masks else CANDIDATES
+    for one in only:
+        if one not in known:
+            hint = nearest(one, known) or f"; there are {', '.join(known)}"
+            raise PellucidError(f"there is no detector {one!r} for {name}{hint}")
+    given = {"data.name": name, "detector.classes": len(material.train.classes or ()), "recipe.seed": seed}
+    if proposals == "selective_search" and "rcnn" in known and (not only or "rcnn" in only):
+        selective_search(torch.zeros(3, 32, 32))  # before trainings that take long: it may be missing
+    rows: list[ComparedDetector] = []
+    chosen = [key for key in known if not only or key in only]
+    for number, key in enumerate(chosen, 1):
+        progress(known[key].title, number, len(chosen))
+        if known[key].recipe:
+            recipe = load_recipe(known[key].recipe, {**known[key].changes, **given, **(overrides or {})})
+            rows.append(_trained(key, known[key].title, recipe, root, Path(runs), verbose))
+        else:
+            rows += _linear(key, material, proposals, seed, root)
+    held = material.validation or material.test
+    return DetectorComparison(
+        name, len(material.train), len(held), seed, torch.get_num_threads(),
+        proposals if isinstance(proposals, str) else "a file", tuple(rows),
+    )  # fmt: skip
+
+
+def _trained(
+    key: str, title: str, recipe: Recipe, root: str | os.PathLike[str] | None, runs: Path, verbose: bool
+) -> ComparedDetector:
+    material = load_data(recipe, root)
+    model, path = _model(recipe, material, root, runs, verbose)
+    held = material.validation or material.test
+    assert isinstance(held, DetectionFolder)
+    assert isinstance(model.objective, Detector)
+    run, found, stages = clocked(model.objective, model.params), [], []
+    with torch.inference_mode():
+        run(scaled_images(held.example(0)[0][None], model.stats))  # the first pass allocates memory
+        for k in range(len(held)):
+            one, taken = run(scaled_images(held.example(k)[0][None], model.stats))
+            found.append(_in_file(one, held, k))
+            stages.append(taken)
+    parameters = sum(leaf.numel() for leaf in leaves(model.params))
+    return _measured(key, title, held, found, stages, parameters, str(path))
+
+
+def _model(
+    recipe: Recipe, material: Material[Any], root: str | os.PathLike[str] | None, runs: Path, verbose: bool
+) -> tuple[Model, Path]:
+    """Return the model of a training by this recipe, and its run folder; see `compare_detectors`."""
+    same = [path for path in _folders(runs, recipe.name) if load_recipe(path / "recipe.toml") == recipe]
+    done = [path for path in same if (path / "results.json").is_file()]
+    if done:
+        return Model.load(RunFolder(done[-1]).best), done[-1]
+    if same:
+        return train_in(same[-1], material, verbose, root).model, same[-1]
+    path, model = begin_run(recipe, material, runs, root)
+    return train_in(path, material, verbose, root, model=model).model, path
+
+
+def _folders(runs: Path, name: str) -> list[Path]:
+    """Return the run folders of recipes of this name, in the order of their numbers."""
+    found = [path for path in runs.glob(f"{name}-*") if (path / "recipe.toml").is_file()]
+    numbered = [path for path in found if path.name.removeprefix(f"{name}-").isdecimal()]
+    return sorted(numbered, key=lambda path: int(path.name.removeprefix(f"{name}-")))
+
+
+def _linear(
+    key: str,
+    material: Material[Any],
+    proposals: dict[str, Tensor] | Search,
+    seed: int,
+    root: str | os.PathLike[str] | None,
+) -> Iterator[ComparedDetector]:
+    """Yield the rows of R-CNN without and with the regression of boxes."""
+    held = material.validation or material.test
+    with torch.inference_mode():
+        detector = LinearDetector(len(material.train.classes), proposals, root).fit(material.train, seed)
+        found = [detector.detections(held, k) for k in range(len(held))]
+    parameters = detector.parameters
+    stages = [one.stages for one in found]
+    for name, title, part in ((f"{key}-unmoved", UNMOVED, "unmoved"), (key, CANDIDATES[key].title, "moved")):
+        detections = [_in_file(getattr(one, part), held, k) for k, one in enumerate(found)]
+        yield _measured(name, title, held, detections, stages, parameters, "")
+
+
+def _measured(
+    key: str,
+    title: str,
+    held: DetectionFolder,
+    found: list[Detections],
+    stages: list[Stages],
+    parameters: int,
+    run: str,
+) -> ComparedDetector:
+    truth = [_truth(held, k) for k in range(len(held))]
+    results = measure(found, truth, held.classes or ())
+    masks = None if results.masks is None else {name: results.masks[name] for name in FIGURES[:2]}
+    figures = {name: results.figures[name] for name in FIGURES}
+    return ComparedDetector(key, title, figures, results.intervals["ap50"], masks, mean(stages), parameters, run)
+
+
+def _truth(held: DetectionFolder, k: int) -> Objects:
+    """Return the objects of image k in the pixels of its file."""
+    return held.records[k].objects(len(held.keypoints), held.has_masks)
+
+
+def _in_file(found: Detections, held: DetectionFolder, k: int) -> Detections:
+    """Return detections in image k in the pixels of its file."""
+    return scaled(found, held.size_of(k), held.records[k].size)
+
+
+def _cells(row: ComparedDetector, masks: bool) -> tuple[str, ...]:
+    between = " to ".join(f"{100 * value:.1f}" for value in row.interval)
+    boxes = [_percent(row.figures[name]) for name in ("ap50", "ap", "ap_small", "ap_medium", "ap_large")]
+    of_masks = [_percent(None if row.masks is None else row.masks[name]) for name in ("ap50", "ap")] if masks else []
+    times = [f"{1000 * value:.1f}" for value in (*row.stages, row.stages.total)]
+    return (row.title, boxes[0], between, *boxes[1:], *of_masks, *times)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{100 * value:.1f}"  # noqa: PLR0124 (NaN)

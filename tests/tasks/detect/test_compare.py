@@ -1,0 +1,102 @@
+"""Detectors compared: runs that are used again, times of stages, R-CNN's proposals, the table."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pellucid.data import DetectionFolder
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.tasks.detect import compare as compared
+from pellucid.tasks.detect.compare import ComparedDetector, DetectorComparison, compare_detectors
+from pellucid.tasks.detect.compare_page import comparison_page
+from pellucid.tasks.detect.stages import Stages, clocked, mean
+from tests.detectors.drawn import Rectangles, small_single_stage, small_yolo1
+from tests.detectors.test_fast import small_fast
+from tests.detectors.test_mask import small_mask
+from tests.doctor.detection.test_objects import voc
+from tests.oracle import assert_close
+
+
+@pytest.mark.parametrize("make", [small_single_stage, small_yolo1, small_fast, small_mask])
+def test_a_clocked_detector_finds_the_same_and_its_stages_add_up(make):
+    model = Model(make(), input_shape=(3, None, None), metrics=())
+    image = Rectangles().batch([0], None).images.float() / 255
+    with torch.inference_mode():
+        found, stages = clocked(model.objective, model.params)(image)
+        (expected,) = model.objective.predict(model.params, image)
+    assert_close([found.boxes, found.scores], [expected.boxes, expected.scores], 1e-4)
+    assert min(stages) >= 0 < min(stages.features, stages.heads)
+    assert stages.total == pytest.approx(sum(stages))
+    assert mean([stages, stages]) == pytest.approx(stages)
+
+
+def row(name, title, run, masks=None):
+    figures = {"ap": 0.4, "ap50": 0.7, "ap_small": 0.1, "ap_medium": 0.5, "ap_large": float("nan")}
+    return ComparedDetector(name, title, figures, (0.6, 0.8), masks, Stages(0.03, 0.0, 0.01, 0.002), 1000, run)
+
+
+def test_the_table_and_the_page_hold_all_rows():
+    found = DetectorComparison("cells", 205, 87, 0, 2, "a file", (row("rcnn", "R-CNN", ""), row("ssd", "SSD", "ssd-1")))
+    assert found.table()[1][:7] == ("R-CNN", "70.0", "60.0 to 80.0", "40.0", "10.0", "50.0", "-")
+    assert found.table()[1][-5:] == ("30.0", "0.0", "10.0", "2.0", "42.0")
+    assert "R-CNN learned from 80 of the 205 training images" in found.notes()[1]
+    assert len(replace(found, rows=found.rows[1:]).notes()) == 1
+    html, figures = comparison_page(found, "pellucid compare cells")
+    assert html.count("SSD") >= 3
+    assert set(figures) == {"sizes", "times"}
+    assert json.loads(json.dumps(found.to_json()))["rows"][0]["stages"]["features"] == 0.03
+    with_masks = replace(found, rows=(row("mask", "Mask R-CNN", "m-1", {"ap": 0.3, "ap50": 0.6}),))
+    assert ("mask AP50", "60.0") in zip(*with_masks.table(), strict=True)
+
+
+@pytest.mark.real
+def test_a_finished_training_by_the_same_recipe_is_used_again(tmp_path, monkeypatch):
+    tiny = {
+        "train.epochs": 1, "data.size": 32, "train.batch_size": 4, "detector.backbone": "airbench96",
+        "start.weights": "", "train.frozen": [], "train.rates": [], "detector.channels": 16,
+    }  # fmt: skip
+    place, runs = str(voc(tmp_path / "set", lambda *box: box)), tmp_path / "runs"
+    first = compare_detectors(place, only=["ssd"], overrides=tiny, runs=runs)
+    monkeypatch.setattr(compared, "train_in", None)
+    again = compare_detectors(place, only=["ssd"], overrides=tiny, runs=runs)
+    assert dict(again.rows[0].figures) == pytest.approx(dict(first.rows[0].figures), nan_ok=True)
+    assert first.rows[0].run == again.rows[0].run == str(runs / "bccd-ssd-1")
+    assert (first.train, first.held_out) == (10, 2)
+    with pytest.raises(TypeError):  # another seed is another training
+        compare_detectors(place, seed=1, only=["ssd"], overrides=tiny, runs=runs)
+
+
+def test_mistakes_are_told_before_any_training(tmp_path):
+    place = str(voc(tmp_path / "set", lambda *box: box))
+    with pytest.raises(PellucidError, match="no detector 'sdd' for .*did you mean 'ssd'"):
+        compare_detectors(place, only=["sdd"])
+    with pytest.raises(PellucidError, match="digits"):
+        compare_detectors("digits")
+
+
+@pytest.mark.real
+def test_linear_classifiers_of_trained_features_find_rectangles(tmp_path):
+    from pellucid.tasks.detect.linear import LinearDetector
+
+    source = DetectionFolder(voc(tmp_path, lambda *box: box), size=128)
+    rng = torch.Generator().manual_seed(0)
+    boxes = {}
+    for k, name in enumerate(source.names):
+        near = source.records[k].objects().boxes.repeat_interleave(6, 0)
+        moved = near + 2 * torch.randn(near.shape, generator=rng)
+        low = torch.rand(30, 2, generator=rng) * 30
+        away = torch.cat([low, low + 6 + 10 * torch.rand(30, 2, generator=rng)], 1)
+        boxes[name.split("/")[-1]] = torch.cat([moved, away])
+    with torch.inference_mode():
+        detector = LinearDetector(2, boxes).fit(source, 0)
+        found = detector.detections(source, 0)
+    truth = source.example(0)[1]
+    from pellucid.ops.boxes import box_iou
+
+    best = box_iou(truth.boxes, found.moved.boxes[: len(truth) + 1]).amax(1)
+    assert bool((best > 0.5).all())
+    assert len(found.unmoved)
+    assert detector.parameters > 2_000_000

@@ -67,6 +67,7 @@ ZOO = (
     Published("squeezenet1_1", PLAIN, 224, 1_235_496, (512, 13, 13), 0.349),
 )
 DENSE = {"fcn8", "fcn16", "fcn32", "unet"}  # which put out a class for each pixel: in test_dense
+IMAGES = {"unet_generator", "resnet_generator", "patch_discriminator"}  # of images and of patches: in test_pix2pix
 POINTS = ("heat_maps", "coordinates")  # in test_keypoints
 # The same networks as other weights need them: nothing is published that the rows above do not hold.
 VARIANTS = (

@@ -13,7 +13,7 @@ from pellucid.models import MODELS, airbench, features, match
 from pellucid.recipe.recipe import load_recipe
 from pellucid.tasks.gestures.backbone import adapted, backbone_settings
 from pellucid.tree import flatten
-from tests.models.zoo import DENSE
+from tests.models.zoo import DENSE, IMAGES
 
 
 def torchvision_resnet(*blocks: int) -> dict[str, torch.Tensor]:
@@ -63,7 +63,7 @@ def test_the_real_mobilenet_without_its_top() -> None:
     assert (found["network.model"], found["network.pad"], found["network.epsilon"]) == ("mobilenet_v2", "same", 1e-3)
 
 
-ZOO = sorted(set(MODELS) - {"mlp", "convnet", "lenet"} - DENSE)
+ZOO = sorted(set(MODELS) - {"mlp", "convnet", "lenet"} - DENSE - IMAGES)
 LAST = {
     "airbench": {"stage3"},
     "airbench96": {"stage3"},

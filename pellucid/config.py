@@ -84,7 +84,7 @@ def known(parts: Iterable[Any]) -> dict[str, Any]:
     """Return classes and functions of the user's own by their names.
 
     Raises PellucidError for what is neither a layer, a loss, a metric nor an objective, for a name that Pellucid's own
-    parts or others of these have, and for a class whose constructor takes what is no field of it.
+    parts or others of these have, and for a class whose constructor takes what is not a field of it.
     """
     check_list(parts)
     found: dict[str, Any] = {}
@@ -112,7 +112,7 @@ def check_fields(kind: type[Any]) -> None:
     odd = [name for name in taken if name not in held]
     if odd:
         raise PellucidError(
-            f"{kind.__name__}: its constructor takes {odd[0]!r}, which is no field; make the class a dataclass: "
+            f"{kind.__name__}: its constructor takes {odd[0]!r}, which is not a field; make the class a dataclass: "
             "@dataclass(frozen=True), or @dataclass for a metric"
         )
     if "type" in held:
@@ -189,7 +189,7 @@ def _check_part(part: Any) -> str:
             )
         return name
     if not issubclass(part, NAMED):
-        raise PellucidError(f"{part.__name__} cannot be registered: it is no layer, loss, metric or objective")
+        raise PellucidError(f"{part.__name__} cannot be registered: it is not a layer, loss, metric or objective")
     missing = sorted(getattr(part, "__abstractmethods__", ()))
     if missing:
         raise PellucidError(f"{part.__name__} is not complete: it needs the method {missing[0]}")
@@ -204,7 +204,7 @@ def _check_part(part: Any) -> str:
 
 
 def _fields(kind: Any) -> list[Any]:
-    """Return the fields of a class that its constructor takes; none for a class that is no dataclass."""
+    """Return the fields of a class that its constructor takes; none for a class that is not a dataclass."""
     return [field for field in dataclasses.fields(kind) if field.init] if dataclasses.is_dataclass(kind) else []
 
 

@@ -98,7 +98,7 @@ def compare(
     """Compare the flat gradient of `tensors` with another, to `tolerance` and `floor`, and with differences.
 
     Where the two gradients differ, `samples` of the entries that do are compared with differences as well. An entry of
-    `theirs` that is not finite, where `mine` is, is no answer.
+    `theirs` that is not finite, where `mine` is, is not an answer.
     """
     scale = largest = float(mine.abs().max()) if mine.numel() else 0.0
     gap = close = gaps = None

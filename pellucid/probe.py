@@ -67,7 +67,7 @@ class Probe:
         return other
 
     def run(self, xs: list[Tensor], params: Params, leaf: Leaf) -> tuple[Any, Cache]:
-        """Run the network forward, each layer that is no combinator by `leaf`."""
+        """Run the network forward, each layer that is not a combinator by `leaf`."""
         rng, places = self.generator(), count()
         x = tuple(xs) if self.several else xs[0]
 

@@ -10,7 +10,7 @@ from pellucid.layers.checks import check_floating
 Rule = Callable[[Layer, Params, Cache, Any], tuple[Any, Params]]
 Rules = Callable[[str, Layer], Rule]
 ForwardWatch = Callable[[str, Layer, Any, Any, Cache], None]  # (path, layer, x, y, cache)
-# How a layer that is no combinator runs forward: (path, layer, its params, x, mode) -> (y, its cache)
+# How a layer that is not a combinator runs forward: (path, layer, its params, x, mode) -> (y, its cache)
 Leaf = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]
 After = Callable[[str, Any], Any]  # (path, a layer's output) -> the value that replaces it
 BackwardWatch = Callable[[str, Layer, Any, Any, Params], None]  # (path, layer, dy, dx, dparams)
@@ -56,7 +56,7 @@ def own_leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tup
 def run(
     net: Layer, params: Params, x: Any, mode: Mode, leaf: Leaf = own_leaf, after: After | None = None
 ) -> tuple[Any, Cache]:
-    """Run `net` forward, each layer that is no combinator by `leaf`, which decides what x and y are.
+    """Run `net` forward, each layer that is not a combinator by `leaf`, which decides what x and y are.
 
     after: returns what replaces any layer's output, combinators' too.
     """

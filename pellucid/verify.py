@@ -200,9 +200,9 @@ class _Work:
             layer: str = "", tracked: bool = True, loss: Callable[[], float] = self.probe.value, writes: bool = False,
             constants: Collection[int] = (),
         ) -> Gradient:  # fmt: skip
-            """Pair what has a gradient, which integers have not, with autograd's answer: none where that is lost.
+            """Pair each explicit gradient of a floating-point tensor with that of autograd, None where there is none.
 
-            What autograd's graph does not hold has a gradient of 0, or is lost if the explicit one is none.
+            A tensor outside of autograd's graph has the gradient 0 if the explicit one is 0, and else none.
             """
             trios = [
                 trio

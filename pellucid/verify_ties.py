@@ -1,4 +1,4 @@
-"""Comparison of one layer's backward with differences of that layer alone, at ties and where the network is no help."""
+"""A layer's backward compared with differences of that layer alone, at ties and where the network's decide nothing."""
 
 from collections.abc import Callable
 from typing import Any

@@ -91,7 +91,7 @@ def fit_temperature(probabilities: Tensor, targets: Tensor, spare: float = 0.0) 
 
     probabilities: (N, C); targets: (N,) classes. spare: the probability of all classes other than the target
     together. The result lies within SHARPEST to FLATTEST. In 1/T the likelihood is convex, so that its slope
-    has one root, found by halving. Raises PellucidError for what are no probabilities or classes. Guo et al. 2017,
+    has one root, found by halving. Raises PellucidError for anything but probabilities and classes. Guo et al. 2017,
     section 4.2.
     """
     z = log_probabilities(probabilities.detach()).double()  # (N, C): logits up to a constant

@@ -201,7 +201,7 @@ def fit_familiarity(
     The threshold is the distance that at most TARGET_FALSE_POSITIVE_RATE of in-distribution images exceed, or
     1 / (N + 1) of N where that is more (Vovk, Gammerman, Shafer 2005, "Algorithmic Learning in a Random World",
     section 2.2). At most MAX_IMAGES of either part are used, evenly chosen. None where there are fewer than
-    MIN_HELD_OUT inputs, targets that are no classes, or no layer whose features can be modelled.
+    MIN_HELD_OUT inputs, targets that are not classes, or no layer whose features can be modelled.
     """
     x, y = (part[evenly(len(part))] for part in train)
     held = held[evenly(len(held))]

@@ -84,7 +84,7 @@ def sizes(text: str, option: str, *axes: str) -> tuple[int, ...]:
     sides = text.split("x")
     if len(sides) != len(axes) or not all(re.fullmatch("0*[1-9][0-9]{0,4}", side) for side in sides):
         raise PellucidError(
-            f"{option} {text!r} is no size; write {', '.join(axes[:-1])} and {axes[-1]} as in "
+            f"{option} {text!r} is not a size; write {', '.join(axes[:-1])} and {axes[-1]} as in "
             f"{'x'.join(('3', '180', '240')[-len(axes) :])}"
         )
     return tuple(map(int, sides))

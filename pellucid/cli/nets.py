@@ -57,7 +57,7 @@ def open_net(what: str, settings: list[str], data: str | None) -> Net:
     if _is_recipe(what, settings):
         return _of_recipe(what, settings, data)
     if settings:
-        raise PellucidError(f"{what} is no recipe, so {settings[0]!r} changes nothing; give only a recipe settings")
+        raise PellucidError(f"{what} is not a recipe, so {settings[0]!r} changes nothing; give only a recipe settings")
     return _of_model(what, "model or recipe", (), SMALL)
 
 

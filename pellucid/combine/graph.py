@@ -50,7 +50,7 @@ class Graph(Combinator):
         name_children("Graph", (), self.layers)
         for name in self.outputs:
             if name not in known:
-                raise PellucidError(f"Graph: output {name!r} is no node{nearest(name, known)}")
+                raise PellucidError(f"Graph: output {name!r} is not a node{nearest(name, known)}")
         if not self.outputs:
             raise PellucidError("Graph: name at least one output")
 

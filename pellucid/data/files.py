@@ -81,7 +81,7 @@ class ImageFiles(metaclass=Checked):
     """A source whose images are files in a folder or a zip; a subclass implements `example`.
 
     tree, names: the images; others: further files that examples are read from. size, mode: see `load_folder`; without a
-    size, images of different sizes are padded, see `collate`. classes: names, None where targets are no classes.
+    size, images of different sizes are padded, see `collate`. classes: names, None where targets are not classes.
     ignored: the class that pads masks.
     """
 

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 class Source(Protocol):
     """Examples by index: arrays in memory, image files decoded on demand, or a user-defined source.
 
-    classes: their names, None where targets are no classes. checksum: changes when the examples do; a resumed
+    classes: their names, None where targets are not classes. checksum: changes when the examples do; a resumed
     training compares it.
     """
 
@@ -58,7 +58,7 @@ class Source(Protocol):
 class Arrays:
     """Examples in memory. x: (N, ...), uint8 (0..255, taken as 0..1) or floats; y: (N, ...), integer classes or floats.
 
-    classes: their names, or None for targets that are no classes or have no names. checksum: SHA-256 of the arrays.
+    classes: their names, or None for targets that are not classes or have no names. checksum: SHA-256 of the arrays.
     Raises PellucidError where x and y differ in length.
     """
 

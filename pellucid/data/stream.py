@@ -27,7 +27,7 @@ class Stream:
     given: a DataLoader; a function that returns an iterator for each epoch, and gets the epoch's number from 0 if it
     takes an argument; or a generator, which continues from epoch to epoch. steps: batches per epoch, by default the
     length of a DataLoader; without it, up to the last. what: its name in errors. alone: batches are images without
-    targets, or their targets are left out. dtype: of images and of targets that are no whole numbers.
+    targets, or their targets are left out. dtype: of images and of targets that are not whole numbers.
 
     The first batch is read ahead: `batch` returns examples of it, and `len` counts `steps` batches of its size. A
     resumed training reads up to its place again, which is exact only if the batches are the same; this is not checked.
@@ -141,4 +141,4 @@ def _tensor(values: Any, what: str) -> Tensor:
     try:
         return values.detach() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
     except (TypeError, ValueError) as error:
-        raise PellucidError(f"{what} yields what is no array: {' '.join(str(error).split())}") from error
+        raise PellucidError(f"{what} yields what is not an array: {' '.join(str(error).split())}") from error

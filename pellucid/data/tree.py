@@ -183,7 +183,7 @@ def _check_inside(path: Path, info: zipfile.ZipInfo) -> None:
     """Raise PellucidError for a member that is a link, or whose name is not a plain path inside the zip."""
     parts = info.filename.removesuffix("/").split("/")
     if "\\" in info.filename or _DRIVE.match(info.filename) or not {"", ".", ".."}.isdisjoint(parts):
-        why = "whose name is no path inside it"
+        why = "whose name is not a path inside it"
     elif stat.S_ISLNK(info.external_attr >> 16):
         why = "which is a symbolic link"
     else:

@@ -173,7 +173,7 @@ def closeness(x: Tensor, among: Tensor, seed: int, same: bool = False) -> tuple[
     Returns (indices in x, indices in among of the nearest, quotients of the distances: 1 for no nearer, 0 for a copy,
     and the same by the FAR_RANK-th nearest, for images with many copies).
     Images are compared small, without brightness and contrast, and moved by up to SHIFT pixels. same: x is `among`, and
-    an image is no neighbour of itself.
+    an image is not a neighbour of itself.
     """
     rng = generator(seed)
     sampled = torch.randperm(len(x), generator=rng)[:MAX_SAMPLED].sort().values

@@ -35,7 +35,7 @@ def is_user_defined(part: object) -> bool:
 
 
 def leaves(net: Layer) -> Iterator[tuple[str, Layer]]:
-    """Yield (path, layer) of every layer that is no combinator, in order."""
+    """Yield (path, layer) of every layer that is not a combinator, in order."""
     return ((path, layer) for path, layer in walk(net) if not isinstance(layer, Combinator))
 
 
@@ -154,7 +154,7 @@ class Activity:
 
 
 def activity(model: BaseModel, x: Tensor, train: bool = False, max_bytes: int = 0) -> dict[str, Activity]:
-    """Run inputs (N, ...) forward and return the outputs of each layer that is no combinator, by path, in order.
+    """Run inputs (N, ...) forward and return the outputs of each layer that is not a combinator, by path, in order.
 
     Outputs other than (N, U, ...) tensors are skipped; for a layer that is used several times, the last use counts.
     train: in training mode, on a copy of the weights; inputs that do not fit into memory are several batches then.
@@ -281,7 +281,7 @@ class GradientDecay:
 def gradient_decay(model: BaseModel, found: Gradients, outputs: Mapping[str, Activity]) -> GradientDecay | None:
     """Compare early with late layers; None where fewer than two layers learn or the gradient is 0 or not finite.
 
-    outputs: of the same network, for their sizes.
+    outputs: of the layers of the same network, whose sizes the gradients are scaled by.
     """
     norms = [
         (found.dy[path] * sqrt(outputs[path].size), path)

@@ -70,7 +70,7 @@ def loss_on(model: BaseModel, part: Arrays) -> float:
 def score(model: BaseModel, part: Arrays, classes: bool) -> float:
     """Return the mean recall of the classes, or R squared of numbers; 0 where the outputs are not finite.
 
-    Raises UnansweredError for outputs that are no scores of classes, and for targets of another shape than the outputs.
+    Raises UnansweredError for outputs that are not scores of classes, and for targets of another shape than these.
     """
     try:
         found = predictions(model, part)
@@ -82,7 +82,7 @@ def score(model: BaseModel, part: Arrays, classes: bool) -> float:
 def _mean_recall(found: Predictions) -> float:
     y = found.part.y
     if found.y.dim() != 2 or y.dim() != 1:
-        raise UnansweredError("the outputs are no scores of classes")
+        raise UnansweredError("the outputs are not scores of classes")
     right = (found.classes == y).double()
     classes, index = y.unique(return_inverse=True)
     counts = torch.zeros(len(classes), dtype=torch.float64).index_add_(0, index, torch.ones_like(right))
@@ -92,7 +92,7 @@ def _mean_recall(found: Predictions) -> float:
 def _r_squared(found: Predictions) -> float:
     """Return the share of the targets' variance that is explained, at least 0."""
     if found.y.numel() != found.part.y.numel():
-        raise UnansweredError("the outputs are no numbers of the targets' shape")
+        raise UnansweredError("the outputs are not numbers of the targets' shape")
     target = found.part.y.double().reshape(found.y.shape)
     variance = float(target.var(0, correction=0).mean())
     if variance == 0:

@@ -25,7 +25,7 @@ PATIENCE = 8.0  # seconds of the steps without a remedy
 # All of these are of the score: the mean recall of the classes, or the share of the variance that is explained.
 BEHIND = 0.08  # a training that is so much worse than a small network of the usual kind has a fault
 SLIGHTLY, ORDERS = 0.025, 3  # what the remedy of something odd must gain on average, in so many orders of the examples
-MARGIN = 0.05  # a remedy that gains less is no remedy
+MARGIN = 0.05  # a remedy that gains less is not a remedy
 SURE = 3.0  # standard deviations that both must exceed
 GENERAL_GAIN, PARTICULAR_GAIN = 0.5, 0.4  # of what is missing that a remedy must bring back
 GOOD = 0.97  # a model of this score has no fault that a trial could find

@@ -35,7 +35,7 @@ class NetworkClassification(BoundaryPlot, ClassifierMixin, NetworkEstimator):
 def _gives_probabilities(estimator: Any) -> bool:
     """Return whether `predict_proba` exists; AttributeError, which names the loss, where it does not."""
     if not estimator._probabilities():
-        raise AttributeError(f"the outputs of loss {estimator.loss!r} are no probabilities; use decision_function")
+        raise AttributeError(f"the outputs of loss {estimator.loss!r} are not probabilities; use decision_function")
     return True
 
 

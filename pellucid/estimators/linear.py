@@ -326,6 +326,6 @@ def is_real(value: Any) -> bool:
 
 
 def check_penalty(alpha: Any) -> None:
-    """Raise ValueError for a penalty below 0, and for what is no number."""
+    """Raise ValueError for a penalty below 0, and for what is not a number."""
     if not is_real(alpha) or not alpha >= 0:
         raise ValueError(f"alpha must be at least 0, not {alpha!r}")

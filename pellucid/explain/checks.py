@@ -24,7 +24,7 @@ def single(map_: Tensor) -> Tensor:
     Raises PellucidError for another shape.
     """
     if map_.dim() != 4:
-        raise PellucidError(f"an explanation of shape {tuple(map_.shape)} is no picture; give (N, C, H, W)")
+        raise PellucidError(f"an explanation of shape {tuple(map_.shape)} is not a picture; give (N, C, H, W)")
     return map_.sum(1)
 
 
@@ -79,7 +79,7 @@ class Sum(NamedTuple):
 def conservation(net: Layer, params: Params, x: Any, target: Target, relevance: Tensor) -> Sum:
     """Return the sum of the relevance beside the target's score.
 
-    Biases and stabilizers absorb relevance, so a gap is no error where there are any. Source: Bach et al. 2015,
+    Biases and stabilizers absorb relevance, so a gap is not an error where there are any. Source: Bach et al. 2015,
     equation 2.
     """
     return Sum(relevance.flatten(1).sum(1), scores(net, params, x, target))
@@ -135,7 +135,7 @@ class Randomised(NamedTuple):
     """The explanation once the layer at `path`, and all above it, have lost their weights.
 
     likeness: (N,), the rank correlation of its magnitudes with those of the true network's, over the pixels where one
-    of the two is not 0: an image's empty background, where both are 0, is no agreement.
+    of the two is not 0: an image's empty background, where both are 0, is not agreement.
     """
 
     path: str

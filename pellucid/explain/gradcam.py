@@ -34,7 +34,7 @@ class _Arrived(Exception):  # noqa: N818 - no error: earlier layers are not need
 
 
 def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) -> Maps:
-    """Return the maps of the layer at path `layer`; None for the last one with maps that is no pooling.
+    """Return the maps of the layer at path `layer`; None for the last one with maps that is not a pooling.
 
     Raises PellucidError for a path without maps, one that the target does not depend on, and one that runs twice.
     """

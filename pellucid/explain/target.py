@@ -144,7 +144,7 @@ class Aim:
             return _spread(y, region)
         if y.dim() != 2:
             raise PellucidError(
-                f"outputs of shape {tuple(y.shape[1:])} are no scores of classes; give the target as a path, such as "
+                f"outputs of shape {tuple(y.shape[1:])} are not scores of classes; give the target as a path, such as "
                 "'head.conv[3]' for where map 3 is strongest, 'head.conv[3, :, :]' for all of it, or "
                 "'head.conv[3, 10:20, 30:50]' for a region"
             )
@@ -230,7 +230,7 @@ def _checked(classes: Tensor, y: Tensor) -> Tensor:
 def _number(part: str, target: str) -> int | slice:
     found = re.fullmatch("(-?[0-9]{1,18})?(:)?(-?[0-9]{1,18})?", part)
     if found is None or not part or (found[2] is None and found[3] is not None):
-        raise PellucidError(f"target {target!r}: {part!r} is no index; write whole numbers, 3:9, or : for all")
+        raise PellucidError(f"target {target!r}: {part!r} is not an index; write whole numbers, 3:9, or : for all")
     if found[2] is None:
         return int(part)
     return slice(None if found[1] is None else int(found[1]), None if found[3] is None else int(found[3]))

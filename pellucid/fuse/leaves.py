@@ -128,8 +128,8 @@ class FusedConv2d(Form):
 def spread(layer: Conv2d) -> tuple[int, int]:
     """Return the dilation to compute with.
 
-    A window of one pixel has no gaps, so that any dilation is the same; but without one and without a stride, PyTorch
-    takes a kernel for it that is a third as fast, wherever one thread works on less than 16 images.
+    The dilation of a window of one pixel has no effect on the result. Without a dilation and a stride, however,
+    PyTorch chooses a kernel that has a third of the speed where a thread processes fewer than 16 images.
     """
     return (2, 2) if pair(layer.kernel) == pair(layer.stride) == (1, 1) else pair(layer.dilation)
 

@@ -165,7 +165,7 @@ def check_floating(x: Any) -> None:
     """Raise PellucidError unless x is float32, float64 or bfloat16, or float16 on another device than the CPU.
 
     A network's input is checked once, by `sweep.forward`; in a tuple, int64 means switches after the first.
-    Layers do not check again: some would compute on whole numbers without an error, and their gradients be wrong.
+    Layers do not check again: some accept integers without an error, and then return wrong gradients.
     """
     if isinstance(x, tuple):
         first, *others = cast("tuple[Any, ...]", x)

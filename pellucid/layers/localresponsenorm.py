@@ -51,7 +51,7 @@ class LocalResponseNorm(Layer):
     def backward(self, params: Params, cache: LocalResponseNormCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy / d^beta - 2 alpha beta / size x Σ' dy x / d^(beta + 1).
 
-        Σ' runs over the channels whose own sum holds this one: as far after it as Σ looks before.
+        Σ' is the sum over the channels whose own sum contains this channel: Σ with the sides exchanged.
         """
         x, divisor = cache
         before = self.size // 2

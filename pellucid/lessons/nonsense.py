@@ -1,9 +1,9 @@
 """Confidence in nonsense.
 
-A classifier of digits gives one of ten digits to every input, and a high probability to many that are no digits at all.
-This lesson measures how confident a network is on noise and on shuffled images, and what calibration changes.
-Temperature scaling (Guo et al. 2017) divides the logits by one number, so that on images like the training data 80 %
-means right in 80 of 100; it has never seen nonsense, and says nothing about it.
+A classifier of digits outputs one of ten digits for every input, and a high probability for many inputs that are not
+digits at all. This lesson measures how confident a network is on noise and on shuffled images, and what calibration
+changes. Temperature scaling (Guo et al. 2017) divides the logits by one number, so that on images like the training
+data a confidence of 80 % is right in 80 of 100 cases; for inputs unlike the training data it guarantees nothing.
 
 The network is the shipped `mnist-lenet` with MNIST, the overconfident one learns from 1,000 images. Without MNIST, and
 in the small form, which the documentation shows, both learn from the 8x8 digits that come with scikit-learn.

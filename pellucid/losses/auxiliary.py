@@ -14,9 +14,9 @@ from pellucid.losses.softmax_cross_entropy import SoftmaxCrossEntropy
 class AuxiliaryCrossEntropy(Loss):
     """The main output's cross-entropy, and `weight` times that of each auxiliary one: C = C_0 + w (C_1 + C_2 + ...).
 
-    y is (logits, auxiliary logits, ...), each (N, C) and followed by no softmax, as googlenet(auxiliary=True) puts
-    them out; dy is the tuple of their gradients. Each output is compared as SoftmaxCrossEntropy(label_smoothing,
-    class_weights) does. Evaluation and `predict` use the main output alone, and logits that are no tuple are it.
+    y is (logits, auxiliary logits, ...), each (N, C) and without a softmax, as googlenet(auxiliary=True) outputs them;
+    dy is the tuple of their gradients. Each output has the cost SoftmaxCrossEntropy(label_smoothing, class_weights).
+    Evaluation and `predict` use the main output alone; logits that are not a tuple are taken as the main output.
     Source: Szegedy et al. 2015, section 5, with weight 0.3; torchvision trains Inception-v3 with 0.4.
     """
 

@@ -50,7 +50,7 @@ class Coordinates(KeypointLoss):
         return CoordinatePieces(y - c.reshape(y.shape), share.reshape(y.shape))
 
     def points(self, outputs: Shape) -> int:
-        """Return half the number of outputs; PellucidError for outputs that are no pairs."""
+        """Return half the number of outputs; PellucidError for outputs that are not pairs."""
         if len(outputs) != 1 or outputs[0] % 2:
             raise PellucidError(f"Coordinates: the network outputs {tuple(outputs)}, not x and y of each point (2 K,)")
         return outputs[0] // 2

@@ -84,7 +84,7 @@ class HeatMaps(KeypointLoss):
         return MapPieces(p, t, pull, (cost + self.l1 * off.abs().sum(2)) * share, share)
 
     def points(self, outputs: Shape) -> int:
-        """Return the number of maps; PellucidError for outputs that are no maps."""
+        """Return the number of maps; PellucidError for outputs that are not maps."""
         if len(outputs) != 3:
             raise PellucidError(f"HeatMaps: the network outputs {tuple(outputs)}, not a map for each point (K, H, W)")
         return outputs[0]

@@ -17,7 +17,7 @@ class Accuracy(Metric):
 
     Targets (n, classes) with values from 0 to 1 are multi-label if any row in any batch does not sum to 1. An output
     is then right where it and its target are on the same side of 1/2: 1 - scikit-learn's hamming_loss.
-    `boundary`: where outputs that are no probabilities change sides, 0 for logits.
+    `boundary`: where outputs that are not probabilities change sides, 0 for logits.
     """
 
     boundary: float = field(default=0.5, init=False)

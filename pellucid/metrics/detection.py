@@ -67,7 +67,7 @@ def average_precision(hits: Tensor, truths: int) -> tuple[float, float]:
     envelope = precision.flip(0).cummax(0).values.flip(0) if len(hits) else precision
     area = envelope[hits].sum().item() / truths  # recall rises by 1 / truths at each hit
     levels = torch.arange(LEVELS)[:, None]
-    reached = (LEVELS - 1) * found >= levels * truths  # (11, n), in integers: 0.3 is no binary fraction
+    reached = (LEVELS - 1) * found >= levels * truths  # (11, n), in integers: 0.3 is not a binary fraction
     best = torch.where(reached, precision, 0.0).amax(1) if len(hits) else torch.zeros(LEVELS, dtype=torch.float64)
     return area, best.mean().item()
 

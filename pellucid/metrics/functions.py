@@ -129,7 +129,7 @@ def reliability(target: Tensor, probabilities: Tensor, bins: int = 15) -> Reliab
     """Sort the predictions of probabilities (n, classes) into `bins` by the probability of the predicted class.
 
     A bin ((k - 1) / bins, k / bins] holds its upper end. Guo, Pleiss, Sun, Weinberger 2017, "On Calibration of Modern
-    Neural Networks", section 2. Raises PellucidError for what are no probabilities, and without a bin.
+    Neural Networks", section 2. Raises PellucidError for anything but probabilities, and without a bin.
     """
     return Bins.of(target, probabilities, bins).reliability()
 

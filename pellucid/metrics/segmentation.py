@@ -57,7 +57,7 @@ class BoundaryF1(Metric):
 
     A pixel is on the boundary of its class where one of the four pixels beside it is of another class; of its
     precision and recall it counts as found where the other mask has a boundary pixel of that class within `tolerance`
-    times the image's diagonal. Pixels of class `ignore` are no boundary and make none. The mean is over the classes
+    times the image's diagonal. Pixels of class `ignore` are not boundaries and make none. The mean is over the classes
     that occur in an image or were predicted there, then over the images that have such boundaries.
     Source: Csurka, Larlus and Perronnin 2013, "What is a good evaluation measure for semantic segmentation?".
     """

@@ -17,7 +17,7 @@ def heat_maps(points: int = 68, width: int = 64, epsilon: float = 1e-5) -> Graph
     """Return a U-Net on MobileNetV2's features for images of any size; it outputs logits (points, H/4, W/4).
 
     From the coarsest maps on, each step doubles the size, appends the features of that size, and convolves 3 x 3 to
-    `width` channels. Sides are rounded up where they are no multiples of 32. epsilon: of MobileNetV2's batch
+    `width` channels. Sides are rounded up where they are not multiples of 32. epsilon: of MobileNetV2's batch
     normalization, 1e-3 for Keras' weights.
     Source: Ronneberger, Fischer and Brox 2015, figure 1; Sandler, Howard, Zhu, Zhmoginov and Chen 2018.
     """

@@ -185,7 +185,7 @@ def _layer(part: ast.expr, text: str) -> Layer:
 
 
 def _unreadable(text: str) -> str:
-    return f"{shown(text)} is no list of layers; write them as in 'Conv2d(20, 5), MaxPool2d(2), Flatten, Dense(10)'"
+    return f"{shown(text)} is not a list of layers; write them as in 'Conv2d(20, 5), MaxPool2d(2), Flatten, Dense(10)'"
 
 
 def _numbers(*values: int) -> list[str]:

@@ -108,7 +108,7 @@ def check_classes(outputs: Any, classes: Sequence[str] | None, where: str = "", 
     count = len(classes)
     if not count:
         raise PellucidError(
-            f"{where}the data have an empty tuple of classes; for targets that are no classes give None"
+            f"{where}the data have an empty tuple of classes; for targets that are not classes give None"
         )
     if outputs[0] != count and (outputs[0], count) != (1, 2):
         names = ", ".join(f"{name:.40}" for name in classes[:LISTED]) + (", ..." if count > LISTED else "")

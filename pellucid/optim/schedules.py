@@ -265,7 +265,7 @@ class ReduceOnPlateau(Schedule):
         return memory["factor"]
 
     def observe(self, memory: Memory, loss: float) -> Memory:
-        """Count bad epochs, and drop after too many; a loss of NaN is no improvement."""
+        """Count bad epochs, and drop after too many; a loss of NaN is not an improvement."""
         factor, best, bad, cooling = memory["factor"], memory["best"], memory["bad"], memory["cooling"]
         if loss < best * (1 - self.threshold):
             best, bad = loss, 0

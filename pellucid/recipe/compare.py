@@ -96,7 +96,7 @@ class RunComparison:
 
 
 def compare_runs(paths: Sequence[str | os.PathLike[str]]) -> RunComparison:
-    """Read two or more run folders; PellucidError for fewer, and where one is no run folder or is damaged."""
+    """Read two or more run folders; PellucidError for fewer, and where one is not a run folder or is damaged."""
     if len(paths) < 2:
         raise PellucidError("compare-runs needs two or more run folders")
     places = [Path(path) for path in paths]

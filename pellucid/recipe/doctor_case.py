@@ -196,7 +196,7 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
     """
     own, shape = data_name(model), model.nominal_shape
     if len(shape) != 3:
-        raise PellucidError(f"the model takes inputs of shape {shape}, no pictures; use model.doctor(x, y) from Python")
+        raise PellucidError(f"the model takes inputs of shape {shape}, not pictures; use model.doctor(x, y) in Python")
     root = data if data is not None and is_root(own, data) else None
     name = own if data is None or root is not None else data
     if not name:

@@ -183,7 +183,7 @@ def parse_overrides(settings: list[str]) -> dict[str, Any]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
-            raise PellucidError(f"{setting!r} is no setting; write key=value, such as optimizer.lr=0.5")
+            raise PellucidError(f"{setting!r} is not a setting; write key=value, such as optimizer.lr=0.5")
         if key in overrides:
             raise PellucidError(f"{key} is set twice; give it once")
         overrides[key] = parse_value(text)

@@ -41,7 +41,7 @@ def packed(numbers: Mapping[str, Any]) -> bytes:
     arrays = {name: np.asarray(value) for name, value in numbers.items()}
     for name, array in arrays.items():
         if array.dtype == object:
-            raise PellucidError(f"{name!r} is no array of numbers; give tensors, numbers or text")
+            raise PellucidError(f"{name!r} is not an array of numbers; give tensors, numbers or text")
     buffer = io.BytesIO()
     with ZipFile(buffer, "w", ZIP_DEFLATED) as file:  # as np.savez_compressed, which cannot store an array named "file"
         for name, array in arrays.items():

@@ -85,7 +85,7 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         why = quoted(" ".join(str(error).split()), 200) or type(error).__name__
         if path.suffix.lower() in FOREIGN:
             raise PellucidError(
-                f"{path} is no trained model of ours; if it is a backbone of another library, train with it as "
+                f"{path} is not a trained model of ours; if it is a backbone of another library, train with it as "
                 "start.weights, or list its tensors with pellucid weights show"
             ) from error
         raise DamagedFileError(f"{path} is damaged or no weights file ({why}); copy or train it again") from error

@@ -82,7 +82,7 @@ def scored(model: Model, outputs: Tensor) -> Tensor:
 def believed(model: Model, scores: Tensor) -> Tensor:
     """Return the results of `model.predict` as probabilities (N, C), calibrated if the model has a calibration.
 
-    Raises PellucidError for scores that are no probabilities, such as logits.
+    Raises PellucidError for scores that are not probabilities, such as logits.
     """
     if not are_probabilities(model, scores):
         what = model.objective.loss if isinstance(model.objective, Supervised) else model.objective
@@ -118,7 +118,7 @@ def _read(model: Model, source: str | Path | bytes, name: str) -> Tensor:
     """Return the inputs of `read_views`, in uint8 where they are only resized."""
     shape = model.nominal_shape
     if len(shape) != 3 or shape[0] not in (1, 3):
-        raise PellucidError(f"the model takes inputs of shape {shape}, no pictures; give one for (1 or 3, H, W)")
+        raise PellucidError(f"the model takes inputs of shape {shape}, not pictures; give one for (1 or 3, H, W)")
     form = FORMS.get(data_name(model))
     if form is not None:
         return torch.stack(lay_out_both(load_image(source, name, mode="L"), form, name))

@@ -150,7 +150,7 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: Change | Non
     def find(path: str, tensor: Tensor) -> Value:
         if id(tensor) not in known:
             raise PellucidError(
-                f"trace: {path or 'the network'} receives a tensor that is no layer's output; compute it in a layer"
+                f"trace: {path or 'the network'} receives a tensor that is not a layer's output; compute it in a layer"
             )
         return known[id(tensor)]
 

@@ -118,7 +118,7 @@ class Record:
 
     @property
     def calls(self) -> list[Call]:
-        """The runs of all layers that are no combinators, in forward order."""
+        """The runs of all layers that are not combinators, in forward order."""
         return self.passes.calls
 
     def __getitem__(self, name: str) -> Tensor:

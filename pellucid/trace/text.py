@@ -32,7 +32,7 @@ def split(text: str) -> tuple[str, tuple[int, ...] | None]:
         return name, None
     words = [word.strip() for word in index.split(",") if word.strip()]
     if not all(re.fullmatch(r"-?\d+", word) for word in words):
-        raise PellucidError(f"trace: [{index}] in {text!r} is no index; write whole numbers, one for each axis")
+        raise PellucidError(f"trace: [{index}] in {text!r} is not an index; write whole numbers, one for each axis")
     return name, tuple(map(int, words))
 
 

@@ -393,7 +393,7 @@ def _clock(seconds: float) -> str:
 
 
 def _metric(row: Row) -> str:
-    """Return the first metric of an epoch that is no loss, on the validation data where there are some."""
+    """Return the first metric of an epoch that is not a loss, on the validation data where there are some."""
     names = [name for name in row if name.startswith("val_")] + [name for name in row if name.startswith("train_")]
     known = (name for name in names if not name.endswith("_loss") and row[name] is not None)
     return next((f"  {name} {row[name]:.4f}" for name in known), "")

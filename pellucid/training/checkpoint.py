@@ -69,7 +69,7 @@ class Checkpoint:
 
     @classmethod
     def find(cls, folder: RunFolder) -> "Checkpoint | None":
-        """Return the last checkpoint of a run, or the one before where the last is damaged or missing; None for none.
+        """Return the last checkpoint of a run, or the one before if the last is damaged or missing; None without any.
 
         No checkpoint is changed: see `adopt`. Raises PellucidError where there are checkpoints but no good one, and
         where the last cannot be read now.

@@ -41,7 +41,7 @@ from pellucid.tree import dtype_of, flatten
 BATCH = 256  # inputs at a time, at most
 MEMORY = 1 << 30  # bytes of all layers' outputs together: 9 pictures of VGG16 at 224 x 224
 MAE_ALONE = ("mae",)
-RESERVED = ("loss", "n")  # names of results that are no metrics
+RESERVED = ("loss", "n")  # names of results that are not metrics
 
 
 def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLike, ...]:

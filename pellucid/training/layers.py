@@ -34,8 +34,8 @@ def layer_rows(
     """Measure the gradients at the weights `before`, a copy of `params`, whose running statistics change.
 
     objective: in its form for training. Returns a function to call when `params` have made their step: it gives for
-    each learned tensor path, grad_norm = ‖g‖ and update_ratio = rms(Δw) / rms(w), None where that is no finite number.
-    Regularizers and clipping are no part of the gradient's norm; of several turns, each is measured at `before`.
+    each learned tensor path, grad_norm = ‖g‖ and update_ratio = rms(Δw) / rms(w), None where that is not finite.
+    Regularizers and clipping are not part of the gradient's norm; of several turns, each is measured at `before`.
     """
     swept = flatten(merged(objective.gradients(before, batch, mode))[1])
     norms = {path: _norm(swept[path]) for path in flatten(before) if path in swept}

@@ -101,7 +101,7 @@ def check_hooks(callback: Callback) -> None:
     for name in dir(callback):
         if name.startswith("on_") and name not in hooks and callable(getattr(callback, name)):
             raise PellucidError(
-                f"{type(callback).__name__}: {name} is no hook, so fit would never call it; hooks: "
+                f"{type(callback).__name__}: {name} is not a hook, so fit would never call it; hooks: "
                 f"{', '.join(hooks)}{nearest(name, hooks)}"
             )
 

@@ -287,7 +287,7 @@ def _check_turn(kind: str, step: Step, losses: Mapping[str, Any], dparams: Param
     for path, gradient in flatten(dparams).items():
         if path not in learned and path not in step.kept:
             hint = nearest(path, learned) or f"; parameters: {', '.join(learned):.200}"
-            raise PellucidError(f"{kind} returned a gradient of {path!r}, which is no parameter{hint}")
+            raise PellucidError(f"{kind} returned a gradient of {path!r}, which is not a parameter{hint}")
         if path in learned and gradient.shape != learned[path].shape:
             shapes = f"{tuple(gradient.shape)}, but the parameter has {tuple(learned[path].shape)}"
             raise PellucidError(f"{kind}: the gradient of {path} has the shape {shapes}")

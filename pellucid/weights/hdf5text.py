@@ -51,7 +51,7 @@ def _messages(file: BinaryIO, address: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _text(file: BinaryIO, body: bytes, name: bytes) -> str | None:
-    """Return the text in the message of an attribute, None where that has another name or is no single text."""
+    """Return the text in the message of an attribute, None where that has another name or is not a single text."""
     if len(body) < 8:
         return None
     version, _, *sizes = struct.unpack_from("<BBHHH", body)

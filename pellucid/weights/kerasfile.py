@@ -135,7 +135,7 @@ def _check_plain(path: str, dataset: "h5py.Dataset", size: int, raw: BinaryIO) -
         raise Fault(f"stores {quoted(path)} in chunks, filtered or in another file, which Keras does not do", _RESAVE)
     dtype = dataset.dtype
     if dtype.itemsize not in _KINDS.get(dtype.kind, ()) and not _is_bfloat16(dataset, raw):
-        raise Fault(f"holds {quoted(str(dtype))} at {quoted(path)}, which is no number type of weights", _RESAVE)
+        raise Fault(f"holds {quoted(str(dtype))} at {quoted(path)}, which is not a number type of weights", _RESAVE)
     if dataset.shape is None or len(dataset.shape) > 32:
         raise Fault(f"holds no array at {quoted(path)}", _RESAVE)
     place, held = dataset.id.get_offset(), dataset.id.get_storage_size()

@@ -75,7 +75,7 @@ def tensor_of(proto: Any) -> Tensor:
 
     name = quoted(proto.name)
     if proto.data_type not in _TYPES:
-        raise Fault(f"holds {name} of type number {proto.data_type}, which is no number type of weights")
+        raise Fault(f"holds {name} of type number {proto.data_type}, which is not a number type of weights")
     dtype, low, high = _TYPES[proto.data_type]
     if any(not 0 <= size < 1 << 40 for size in proto.dims):
         raise Fault(f"gives {name} an absurd shape")

@@ -83,7 +83,7 @@ def _view(args: tuple[Any, ...]) -> View:
 
 def _parameter(args: tuple[Any, ...]) -> View:
     if not args or type(args[0]) is not View:
-        raise Fault("describes a parameter that is no tensor")
+        raise Fault("describes a parameter that is not a tensor")
     return args[0]
 
 
@@ -234,7 +234,7 @@ class _Machine:
 
     def named(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
-            raise Fault("has an object stream with a name that is no text")
+            raise Fault("has an object stream with a name that is not text")
         known = NAMES.get(f"{module} {name}")
         if known is None:
             raise Fault(f"names {quoted(module)}.{quoted(name)}, which is not a tensor", _DANGER)

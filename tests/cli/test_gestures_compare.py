@@ -56,7 +56,7 @@ def test_five_variants_by_one_command(say: Say, tmp_path: Path, monkeypatch: pyt
 def test_mistakes_are_one_line_and_train_nothing(say: Say, tmp_path: Path) -> None:
     assert "no data set or folder 'nowhere'" in say("gestures", "compare", "--data", "nowhere").complaint
     assert "no model 'nowhere'" in say("gestures", "compare", "--backbone", "nowhere").complaint
-    assert "'epochs' is no setting" in say("gestures", "compare", "epochs").complaint
+    assert "'epochs' is not a setting" in say("gestures", "compare", "epochs").complaint
     assert "did you mean 'train.epochs'" in say("gestures", "compare", "train.epoch=1").complaint
     assert (
         "seeds must be a whole number" in say("gestures", "compare", "--seeds", "0", "--data", str(tmp_path)).complaint

@@ -80,7 +80,7 @@ def test_every_command_explains_itself(command: str, say: Say):
         (["train", "digits", "--jsn"], "did you mean '--json'?"),
         (["train", "digits", "train.epoch=1"], "did you mean 'train.epochs'?"),
         (["train", "digits", "train.epochs=x"], "train.epochs takes a whole number, not 'x'"),
-        (["train", "digits", "train.epochs"], "'train.epochs' is no setting"),
+        (["train", "digits", "train.epochs"], "'train.epochs' is not a setting"),
         (["train", "optimizer.lr=1"], "the recipe comes first"),
         (
             ["train", "digits", "network.sizes=[64, 5]"],
@@ -102,7 +102,7 @@ def test_every_command_explains_itself(command: str, say: Say):
         (["evaluate", "nothing"], "no model 'nothing'"),
         (["predict", "nothing"], "required: IMAGE"),
         (["summary", "digitss"], "did you mean 'digits'?"),
-        (["summary", "digits", "a", "b=1"], "'a' is no setting"),
+        (["summary", "digits", "a", "b=1"], "'a' is not a setting"),
         (["verify", "digits", "--batch", "0"], "--batch is 0"),
         (["verify", "digits", "--batch", "many"], "invalid int value: 'many'"),
         (["recipes", "digit"], "did you mean 'digits'?"),

@@ -99,7 +99,7 @@ def test_shared_holds_its_parameters_once() -> None:
         (lambda: Graph({"input": (Dense(1), "input")}, ("input",)), "'input' is defined twice"),
         (lambda: Graph({"a": ("b", "input")}, ("a",)), "repeats 'b', which is not an earlier node"),
         (lambda: Graph({"a": (Dense(1),)}, ("a",)), "'a' has no input"),
-        (lambda: Graph({"conv1": (Dense(1), "input")}, ("conv2",)), "output 'conv2' is no node; did you mean 'conv1'"),
+        (lambda: Graph({"conv1": (Dense(1), "input")}, ("conv2",)), "'conv2' is not a node; did you mean 'conv1'"),
         (lambda: Graph({"a": (Dense(1), "input")}, ()), "at least one output"),
         (lambda: Graph({"a": (3, "input")}, ("a",)), "'a' is 3, not a layer"),
     ],

@@ -40,7 +40,7 @@ def test_no_classes(tree):
 def test_a_zip_with_a_name_outside_itself_is_refused(tree, name):
     root = tree("packed.zip", {"dog/b.png": b"x", name: b"x"})
     with (
-        pytest.raises(PellucidError, match="whose name is no path inside it; make the zip again") as info,
+        pytest.raises(PellucidError, match="whose name is not a path inside it; make the zip again") as info,
         open_tree(root),
     ):
         pass

@@ -156,7 +156,7 @@ def test_a_map_without_an_order_has_no_correlation() -> None:
 def test_maps_of_different_sizes_are_told() -> None:
     with pytest.raises(PellucidError, match="cannot be compared"):
         rank_correlation(torch.ones(1, 4), torch.ones(1, 5))
-    with pytest.raises(PellucidError, match="no picture"):
+    with pytest.raises(PellucidError, match="not a picture"):
         distance(torch.ones(1, 4), torch.ones(1, 4))
 
 

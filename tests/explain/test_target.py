@@ -93,9 +93,9 @@ def test_a_head_of_several_is_named_by_its_path() -> None:
         ("conv2[1, 2]", r"no index \[1, 2\]"),
         ("conv2[-5]", r"no index \[-5\] in outputs of shape \(4, 3, 3\)"),
         ("3", "'3' names no unit; .* or a class as its number"),
-        ("conv2[" + "9" * 5000 + "]", "is no index"),
-        ("conv2[1.5]", "'1.5' is no index"),
-        ("conv2[--1]", "'--1' is no index"),
+        ("conv2[" + "9" * 5000 + "]", "is not an index"),
+        ("conv2[1.5]", "'1.5' is not an index"),
+        ("conv2[--1]", "'--1' is not an index"),
         ("conv2[:]", "every map at once"),
         ("conv2[]", "names no unit"),
     ],
@@ -110,7 +110,7 @@ def test_maps_at_the_end_are_no_classes() -> None:
     rng = torch.Generator().manual_seed(0)
     net = Sequential(conv=Conv2d(3, 1))
     params, x = randomized(net.init(SHAPE, rng)[0], rng), normal((2, *SHAPE), rng)
-    with pytest.raises(PellucidError, match=r"\(3, 6, 6\) are no scores of classes"):
+    with pytest.raises(PellucidError, match=r"\(3, 6, 6\) are not scores of classes"):
         saliency(net, params, x)
     assert saliency(net, params, x, "conv[1, :, :]").shape == x.shape
 

@@ -127,13 +127,13 @@ def test_layers_are_read_as_they_are_written_in_python():
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "no list of layers"),
-        ("Dense(", "no list of layers"),
-        ("][", "no list of layers"),
-        ("Dense(2)); import os", "no list of layers"),
-        ("3", "no list of layers"),
-        ("a.Dense(2)", "no list of layers"),
-        ("Dense(**{'units': 3})", "no list of layers"),
+        ("", "not a list of layers"),
+        ("Dense(", "not a list of layers"),
+        ("][", "not a list of layers"),
+        ("Dense(2)); import os", "not a list of layers"),
+        ("3", "not a list of layers"),
+        ("a.Dense(2)", "not a list of layers"),
+        ("Dense(**{'units': 3})", "not a list of layers"),
         ("Dense(__import__('os').getpid())", "give numbers"),
         ("Dens(2)", "did you mean 'Dense'"),
         ("Add()", "no layer is called 'Add'"),
@@ -141,7 +141,7 @@ def test_layers_are_read_as_they_are_written_in_python():
         ("Dense", "missing a required argument: 'units'"),
         ("Conv2d(20)", "missing a required argument: 'kernel'"),
         ("Dense(0)", "at least 1"),
-        ("(" * 500 + ")" * 500, "no list of layers"),
+        ("(" * 500 + ")" * 500, "not a list of layers"),
     ],
 )
 def test_other_text_is_refused(text: str, why: str):

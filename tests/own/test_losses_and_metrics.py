@@ -88,7 +88,7 @@ def test_a_loss_of_numbers_on_classes_has_the_accuracy_too():
     assert history.last["val_accuracy"] == pytest.approx(oracle.accuracy_score(digits(300, 350).y, said))
     assert "val_mae" in history.last
     one = Model(Sequential(d=Dense(1)), "quadratic", input_shape=(3,))
-    assert set(one.evaluate(torch.rand(6, 3), torch.arange(6))) == {"loss", "mae", "n"}, "counts are no classes"
+    assert set(one.evaluate(torch.rand(6, 3), torch.arange(6))) == {"loss", "mae", "n"}, "counts are not classes"
     assert set(model("quadratic", metrics="mae", input_shape=(1, 8, 8)).evaluate(digits())) == {"loss", "mae", "n"}
 
 

@@ -297,7 +297,7 @@ def test_an_optimizer_a_schedule_and_a_regularizer(options: Any, said: str) -> N
 )
 def test_a_hook_that_is_never_called(hook: str, meant: str) -> None:
     callback = type("Mine", (Callback,), {hook: lambda self, training: None})()
-    with pytest.raises(PellucidError, match=rf"Mine: {hook} is no hook, .*; did you mean '{meant}'\?"):
+    with pytest.raises(PellucidError, match=rf"Mine: {hook} is not a hook, .*; did you mean '{meant}'\?"):
         fit(Identity(), callbacks=[callback])
 
 

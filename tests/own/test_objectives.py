@@ -242,7 +242,7 @@ class Wrong(Distill):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (lambda losses, dparams: (losses, {"studnt": dparams["student"]}), "'studnt.scores.weight', which is no param"),
+        (lambda losses, dparams: (losses, {"studnt": dparams["student"]}), "'studnt.scores.weight', which is not a p"),
         (lambda losses, dparams: ({"hard": torch.ones(2)}, dparams), "the loss 'hard' must be a tensor of one number"),
         (lambda losses, dparams: ({**losses, "loss": losses["hard"]}, dparams), "'loss' is the name of their sum"),
         (lambda losses, dparams: (losses, {"student": {"scores": {"bias": torch.ones(3)}}}), "the shape (3,), but"),

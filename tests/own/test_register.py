@@ -148,11 +148,11 @@ class Untyped(Plain):
 REFUSED = {
     "Conv2d: a part of pellucid's own has this name": type("Conv2d", (Plain,), {}),
     "accuracy: a part of pellucid's own has this name": type("accuracy", (Metric,), dict(vars(Errors))),
-    "HasInit: its constructor takes 'factor', which is no field; make the class a dataclass": HasInit,
+    "HasInit: its constructor takes 'factor', which is not a field; make the class a dataclass": HasInit,
     "NamesItsType: no field can be called 'type'": NamesItsType,
     "Half is not complete: it needs the method compute": Half,
     "Untyped: its annotations cannot be read": Untyped,
-    "int cannot be registered: it is no layer, loss, metric or objective": int,
+    "int cannot be registered: it is not a layer, loss, metric or objective": int,
     "Scale(start=1.0, noise=0.0) cannot be registered; give a class": Scale(),
     "cannot be registered; give a class, or a function with a name of its own": lambda outputs, targets: 0.0,
     "3 cannot be registered": 3,
@@ -190,7 +190,7 @@ def test_what_is_given_to_each_training_anew_is_only_checked():
             super().__init__()
 
     pellucid.register(parts.Lion, parts.Patience, parts.Pull, parts.Average)
-    with pytest.raises(PellucidError, match="Bare: its constructor takes 'power', which is no field"):
+    with pytest.raises(PellucidError, match="Bare: its constructor takes 'power', which is not a field"):
         pellucid.register(Bare)
     assert not config.REGISTERED
 
@@ -208,7 +208,7 @@ def test_loading_takes_what_register_takes(tmp_path):
     back = Model.load(file, custom=given)
     assert (back.net, back.custom) == (model.net, (Plain,))
     back.save(file)  # by the classes that the file names
-    with pytest.raises(PellucidError, match="Bare: its constructor takes 'power', which is no field"):
+    with pytest.raises(PellucidError, match="Bare: its constructor takes 'power', which is not a field"):
         Model.load(file, custom=[*given, Bare])
     with pytest.raises(PellucidError, match="int cannot be registered"):
         Model.load(file, custom=[*given, int])
@@ -261,7 +261,7 @@ UNSAVED = {
     "Sequential.children.x.held is <class 'int'>": Holds(int),
     "the field 'count' holds 1.5, but is annotated int": Whole(1.5),
     "it is not built again from its fields as it was": Restless(),
-    "constructor takes 'factor', which is no field": HasInit(2.0),
+    "constructor takes 'factor', which is not a field": HasInit(2.0),
     "Plain is not registered, so no file can name it; register it: pellucid.register(Plain)": Plain(),
 }
 

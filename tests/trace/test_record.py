@@ -142,7 +142,7 @@ MISTAKES = {
     "dense3.weight[0, 0]": "did you mean 'dense2.weight'",
     "dense2.weight[0]": "2 axes",
     "dense2.weight[0, 99]": "from 0 to 2",
-    "dense2.weight[a, 0]": "no index",
+    "dense2.weight[a, 0]": "not an index",
     "dense2.weight[0, 0": "names no number",
     "loss.cost[0]": "worked out on the way",
 }

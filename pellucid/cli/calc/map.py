@@ -53,7 +53,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def read_boxes(path: str, scored: bool = False) -> "list[Box]":
-    """Return the boxes of a .csv or .json file; PellucidError, naming the row, for what is no box."""
+    """Return the boxes of a .csv or .json file; PellucidError, naming the row, for what is not a box."""
     from pellucid.files import read_regular
 
     kind = Path(path).suffix

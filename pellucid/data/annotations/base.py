@@ -177,7 +177,7 @@ class Faults:
 
 
 def outline_of(value: object, size: tuple[int, int]) -> Polygons | str:
-    """Return a COCO segmentation, checked; PellucidError for one that is no mask of an image (H, W).
+    """Return a COCO segmentation, checked; PellucidError for one that is not a mask of an image (H, W).
 
     value: polygons, or {"size": [H, W], "counts": run lengths or their compressed text}.
     """

@@ -161,7 +161,7 @@ class _File:
             self.names[key] = name
             if points:
                 if not isinstance(points, list) or not all(isinstance(p, str) for p in points):
-                    self._refuse("category", one, "has keypoints that are no list of names")
+                    self._refuse("category", one, "has keypoints that are not a list of names")
                 elif self.points and tuple(points) != self.points:
                     self._refuse("category", one, "has other keypoints than another category; split the file")
                 elif len(points) <= MAX_KEYPOINTS:
@@ -209,7 +209,7 @@ class _File:
         points = numbers(item["keypoints"], 3 * len(self.points))
         if points is None or not set(points[2::3]) <= {0, 1, 2}:
             raise PellucidError(
-                f"keypoints are no {len(self.points)} times x, y and visibility 0, 1 or 2, as the categories name them"
+                f"keypoints are not {len(self.points)} times x, y and visibility 0, 1 or 2, as the categories name them"
             )
         return tuple(value if points[k - k % 3 + 2] else 0.0 for k, value in enumerate(points))
 

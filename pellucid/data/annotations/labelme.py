@@ -146,7 +146,7 @@ def _groups(shapes: list[Any], where: str, faults: Faults) -> list[list[tuple[in
         if not kind or not points or None in points or not isinstance(shape.get("label"), str):
             faults.add(f"{where}, shape {k}", None, "needs a label, a shape_type and points of x and y", "refused")
         elif kind not in ("rectangle", "polygon", "point"):
-            faults.add(f"{where}, shape {k}", None, f"{kind!r:.40} is no rectangle, polygon or point", "dropped")
+            faults.add(f"{where}, shape {k}", None, f"{kind!r:.40} is not a rectangle, polygon or point", "dropped")
         else:
             group = shape.get("group_id")
             key = group if isinstance(group, int) else f"shape {k}"

@@ -186,7 +186,7 @@ def instances(
     for one in root.below:
         if one.tag != "object":
             if one.first("bndbox"):
-                faults.add(where, one.line, f"element {one.tag:.40} holds a box, but is no object", "refused")
+                faults.add(where, one.line, f"element {one.tag:.40} holds a box, but is not an object", "refused")
             continue
         name = one.value("name")
         if name not in classes:

@@ -130,7 +130,7 @@ def _values(
         return 0, None, None, ()
     values = numbers([_number(word) for word in words])
     if values is None or not values[0].is_integer() or not 0 <= values[0] < classes:
-        raise DamageError(f"class {words[0]!r:.40} is no number from 0 to {classes - 1}, or not all are numbers")
+        raise DamageError(f"class {words[0]!r:.40} is not a number from 0 to {classes - 1}, or not all are numbers")
     (height, width), rest = size, values[1:]
     if len(rest) == 4 + 3 * points:
         x, y, w, h = rest[0] * width, rest[1] * height, rest[2] * width, rest[3] * height

@@ -76,7 +76,7 @@ def _by_chance(least: int, n: int, classes: int) -> float:
 
 
 def _gone(case: Case, train: Tensor, validation: Tensor) -> list[Finding]:
-    """Compare the counts of both parts: a class that one has and the other lacks, where that is no chance."""
+    """Compare the counts of both parts: a class that one has and the other lacks, where that is not chance."""
     found: list[Finding] = []
     parts = (("train", train), ("validation", validation))
     for (path, here), (other, there) in (parts, parts[::-1]):

@@ -13,7 +13,7 @@ from pellucid.doctor.remedies import with_examples
 BLANK = 0.05  # of the examples; a few come with every large collection of images
 SAME = 0.45  # of the values of an input. The border of MNIST is a third of it in 100 images, less in more
 MIN_EXAMPLES = 100  # from which on the values of an input are compared
-MIN_VALUES = 8  # of an input: with fewer, equal ones are no surprise
+MIN_VALUES = 8  # of an input: with fewer, equal ones are not surprising
 
 
 def look(case: Case) -> list[Finding]:

@@ -27,10 +27,11 @@ def look(case: Case) -> list[Finding]:
 
 
 def win(discriminator: Sequence[float], generator: Sequence[float], accuracy: Sequence[float] = ()) -> Evidence | None:
-    """Return how the discriminator won, or None; losses by epoch, the discriminator's the sum of both answers.
+    """Return the evidence that the discriminator dominates the generator, or None.
 
-    It won if it is near certain of real and generated, and the generator's loss is high and does not fall: medians of
-    the last third of the epochs, and of the third before. An early, passing lead is normal.
+    discriminator, generator: losses by epoch; the discriminator's is the sum over real and generated images. It
+    dominates if its loss is near 0, and the generator's is high and does not fall: medians of the last third of the
+    epochs, and of the third before. A passing lead at the beginning is normal.
     """
     third = len(discriminator) // 3
     if third < MIN_ROWS or len(generator) != len(discriminator):

@@ -12,7 +12,7 @@ from pellucid.doctor.remedies import with_examples
 
 MANY = 0.1  # of the examples; collections from the web have up to 3 % (Barz, Denzler 2020, of CIFAR-10, near ones too)
 AGAINST = 0.01  # of the examples: duplicate inputs with different labels
-MIN_VALUES = 16  # of an input: with fewer, equal ones are no surprise
+MIN_VALUES = 16  # of an input: with fewer, equal ones are not surprising
 
 
 def look(case: Case) -> list[Finding]:

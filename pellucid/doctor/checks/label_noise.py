@@ -22,7 +22,7 @@ SURE = 3.0  # standard deviations
 SEVERAL, FAR = 4, 0.3  # classes; share of the contradicted labels that are not even the second choice
 EASY = 0.06  # by how much more often the judge may be wrong on all examples
 # Wrong labels are as frequent among the very surest, half of these; mistakes of a judge become rarer there, and a
-# judge that is often wrong besides is no judge.
+# judge that is often wrong besides is not a judge.
 FLAT, UNSURE = 0.6, 0.15
 STEPS, SECONDS = 300, 5.0  # of the small network on one half
 SHOWN = 5  # examples

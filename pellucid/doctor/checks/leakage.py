@@ -22,7 +22,7 @@ CLOSE, SCENES = 0.33, 0.25
 CLEAR = 4.0  # standard deviations by which they are more than that
 MIN_EXAMPLES = 100  # of each part; quotients of distances say little in fewer
 MIN_MEMBERS = 4 * RANK  # examples of a class
-MIN_VALUES = 16  # of an input: with fewer, equal ones are no surprise
+MIN_VALUES = 16  # of an input: with fewer, equal ones are not surprising
 MIN_SIDE = 8  # pixels
 
 

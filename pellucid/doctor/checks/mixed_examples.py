@@ -42,7 +42,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _outputs(case: Case, x: Tensor) -> list[tuple[str, Layer, Tensor]]:
-    """Return the outputs of each layer that is no combinator, in order."""
+    """Return the outputs of each layer that is not a combinator, in order."""
     found: list[tuple[str, Layer, Tensor]] = []
     watch = watch_leaves(lambda path, layer, y: found.append((path, layer, y.clone())))
     with torch.inference_mode():

@@ -17,7 +17,7 @@ KNOWN = 0.5  # of the training examples, at least, that the model is right on: f
 SURE = 3.0  # standard deviations of the difference of two shares
 FEWER = 0.05  # of the score, that the other three quarters of the examples must bring
 MIN_EXAMPLES = 16  # of which a quarter can be learned from
-NUMBERS = 3.0  # times the training loss, for targets that are no classes
+NUMBERS = 3.0  # times the training loss, for targets that are not classes
 
 
 def look(case: Case) -> list[Finding]:

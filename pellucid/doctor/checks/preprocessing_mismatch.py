@@ -89,7 +89,7 @@ def _usual(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Tensor], flo
     """
     sample = case.sample
     ours = traits(sample.x).double()
-    # What varies less than the values of one input do by 5 % is no measure.
+    # What varies less than the values of one input do by 5 % is not a measure.
     spread = ours.std(0, correction=0).clamp_min(0.05 * float(float_images(sample.x).std()) + 1e-12)
     if not case.classifies or int(sample.y.min()) < 0:
         indices, means = torch.arange(len(held_out)), ours.mean(0)[None]

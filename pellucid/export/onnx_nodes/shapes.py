@@ -17,9 +17,10 @@ def reshape(layer: Reshape, n: Nodes) -> None:
 
 
 def pad2d(layer: Pad2d, n: Nodes) -> None:
-    """Write Pad, and Slice for what is taken away.
+    """Write Pad, and Slice for negative padding.
 
-    What is put is looked up in the whole image, and then taken away again; "circular" continues with what is left.
+    Padded values come from the whole image, so that it is padded first and cut then; for "circular" they come from the
+    part that is kept, so that it is cut first.
     """
     edges = layer.edges()
     put, cut = tuple(max(size, 0) for size in edges), tuple(max(-size, 0) for size in edges)

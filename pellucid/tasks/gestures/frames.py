@@ -171,7 +171,7 @@ def _file_frames(cv2: ModuleType, path: Path, every: int) -> Frames:
         if 0 < number < MIN_SHARE * promised - 1:
             raise PellucidError(f"{path} ends after {number:,} of {promised:,.0f} frames; it is cut off: copy it again")
         if not number:
-            raise PellucidError(f"{path} is no video that OpenCV can read; convert it to MP4, or give a GIF or folder")
+            raise PellucidError(f"{path} is not a video that OpenCV reads; convert it to MP4, or give a GIF or folder")
     except cv2.error as error:
         raise PellucidError(
             f"{path} is damaged at frame {number} ({_reason(error)}); convert it to MP4 anew"

@@ -22,8 +22,8 @@ TWICE = 2.0  # ratio of probabilities from which another class replaces the answ
 class Smoothed:
     """The state of the smoothing after some frames.
 
-    total: the weighted sum of their probabilities (C,), float64; weight: the sum of the weights. held: the class that
-    is the answer, None while unsure.
+    total: the weighted sum of their probabilities (C,), float64; weight: the sum of the weights. held: the
+    predicted class, None while unsure.
     """
 
     total: Tensor

@@ -13,8 +13,8 @@ from pellucid.models.parts import beside
 
 DENSE_OVER_MAPS = "head.dense1"  # reads flattened maps, whose channels lie last in Keras and first here
 
-# From a tensor's name in a file: the layer's name there and our tensor's name, "" for what is no weight; None for names
-# of another form.
+# From a tensor's name in a file: the layer's name there and our tensor's name, "" for what is not a weight; None for
+# names of another form.
 Split = Callable[[str], tuple[str, str] | None]
 
 

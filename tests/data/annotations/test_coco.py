@@ -92,7 +92,7 @@ def test_usual_layouts(tree, layout, part):
         ({"segmentation": {"size": [20, 30], "counts": "~"}}, "not a compressed RLE"),
         ({"segmentation": {"size": [20, 30]}}, "give run lengths"),
         ({"segmentation": "x"}, "give polygons or an RLE"),
-        ({"keypoints": [1, 2, 2]}, "keypoints are no 2 times x, y and visibility"),
+        ({"keypoints": [1, 2, 2]}, "keypoints are not 2 times x, y and visibility"),
         ({"keypoints": [1, 2, 3, 4, 5, 2]}, "visibility 0, 1 or 2"),
     ],
 )

@@ -143,8 +143,8 @@ def test_yolo_names(tree, names):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (b"2 0.5 0.5 0.1 0.1", "class '2' is no number from 0 to 1"),
-        (b"x 0.5 0.5 0.1 0.1", "class 'x' is no number"),
+        (b"2 0.5 0.5 0.1 0.1", "class '2' is not a number from 0 to 1"),
+        (b"x 0.5 0.5 0.1 0.1", "class 'x' is not a number"),
         (b"0 0.5 nan 0.1 0.1", "or not all are numbers"),
         (b"0 0.5 0.5 0.1", "4 numbers are neither a class with a box nor"),
         (b"0 0.1 0.1 0.3 0.1 0.3 9.5", "far outside the image"),
@@ -185,7 +185,7 @@ def test_labelme_shapes_of_a_group_are_one_object(tree):
 @pytest.mark.parametrize(
     ("shapes", "effect", "words"),
     [
-        ([shape("circle")], "dropped", "'circle' is no rectangle, polygon or point"),
+        ([shape("circle")], "dropped", "'circle' is not a rectangle, polygon or point"),
         ([shape("point", [[1, 2]])], "refused", "point belongs to no rectangle or polygon"),
         ([shape(points=[[1, None], [2, 3]])], "refused", "needs a label, a shape_type and points"),
         ([shape(label=3)], "refused", "needs a label"),

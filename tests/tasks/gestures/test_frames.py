@@ -186,7 +186,7 @@ def test_what_is_no_video_is_told_and_opencv_stays_silent(tmp_path: Path, capfd:
     whole = film(tmp_path / "a.mp4", [RED] * 5, "mp4v").read_bytes()
     for name, data in (("cut.mp4", whole[:400]), ("text.txt", b"http://127.0.0.1:9/a.mp4\n"), ("empty.avi", b"")):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(PellucidError, match=rf"{name} is no video that OpenCV can read"):
+        with pytest.raises(PellucidError, match=rf"{name} is not a video that OpenCV reads"):
             next(video_frames(tmp_path / name))
     assert capfd.readouterr().err == ""
 

@@ -330,7 +330,7 @@ def test_relevance_of_a_class_and_of_a_region_is_the_gradient_of_their_scores(mo
         torch.testing.assert_close(found, expected * (x - 0.5), rtol=1e-3, atol=1e-5)
     with pytest.raises(PellucidError, match="no index"):
         model.explain(x, "saliency", target="head.scores[2, 9:9, :]")
-    with pytest.raises(PellucidError, match="is no index; write whole numbers, 3:9, or : for all"):
+    with pytest.raises(PellucidError, match="is not an index; write whole numbers, 3:9, or : for all"):
         model.explain(x, "saliency", target="head.scores[2, 1:2:3, :]")
     with pytest.raises(PellucidError, match="from 0 to 2"):
         model.explain(x, "saliency", target=3)

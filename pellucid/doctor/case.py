@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.combine.base import walk
 from pellucid.data.augment.standardise import scaled
+from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.passes import Activity, Gradients, activity, gradients, rms, trainable_layers
@@ -17,9 +18,11 @@ from pellucid.doctor.predictions import Predictions, UnansweredError, loss_on, p
 from pellucid.doctor.rehearsal import Rehearsal, Settings, default_rate, moved, rehearse, reinitialized
 from pellucid.doctor.simple import Simple, simple
 from pellucid.errors import PellucidError
+from pellucid.generators import Generator
 from pellucid.layers import Dropout
 from pellucid.layers.base import Layer
 from pellucid.losses import L1, Huber, Quadratic
+from pellucid.objective import seeded
 from pellucid.run.history import History
 from pellucid.training.device import CPU
 from pellucid.training.examples import Augmentation
@@ -27,6 +30,7 @@ from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
 SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
+SAMPLES = 256  # images of a generator
 PROBE = 128  # examples of a forward and backward pass
 STEPS = 40  # of a rehearsal
 FACTORS = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the learning rate, in the range test
@@ -80,6 +84,24 @@ class Case:
         if y.is_floating_point() or y.dim() != 1 or len(main) != 1:
             return False
         return main[0] > 1 or 0 <= int(y.min()) <= int(y.max()) <= 1
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model is a generator, of which other checks are made."""
+        return isinstance(self.model.objective, Generator)
+
+    @cached_property
+    def samples(self) -> Tensor:
+        """SAMPLES images (n, C, H, W) of a generator, values 0 to 1."""
+        objective = self.model.objective
+        assert isinstance(objective, Generator)
+        with torch.inference_mode():
+            return objective.sample(self.model.params, SAMPLES, seeded(CPU, self.model.seed)).float()
+
+    @cached_property
+    def data_images(self) -> Tensor:
+        """As many training images as samples, or all, values 0 to 1."""
+        return float_images(subsample(self.train, SAMPLES, self.model.seed).x)
 
     @property
     def compares(self) -> bool:

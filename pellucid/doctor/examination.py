@@ -7,7 +7,7 @@ from typing import Any
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.diagnosis import Diagnosis
-from pellucid.doctor.finding import C, Check, Finding
+from pellucid.doctor.finding import GENERATOR, SUPERVISED, C, Check, Finding
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.trials import Attempt, Attempts, Verdict, establish
 
@@ -24,12 +24,13 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     """
     if attempts and not case.trainable:
         raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
-    found, made, left_out = _asked(case, checks)
+    kind = GENERATOR if case.generates else SUPERVISED
+    found, made, left_out = _asked(case, [check for check in checks if kind in check.of])
     because = _explained(made, found)
     tries = Attempts(case)
     open_to = [it for it in found if it.remedy is not None and not it.proven and it.check not in because]
     broken = any(it.proven and it.check in BROKEN for it in found)
-    verdict = Verdict(False) if broken else establish(case, open_to, tries, bool(set(because) & POOR))
+    verdict = Verdict(False) if broken or case.generates else establish(case, open_to, tries, bool(set(because) & POOR))
     left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it took all the time")
     found = _established(found, made, verdict)
     because = _explained(made, found) | _gone(found, made, verdict, tries)

@@ -50,6 +50,10 @@ class Finding:
         }
 
 
+SUPERVISED, GENERATOR = "a network with a loss", "a generator"  # kinds of models
+ANY = (SUPERVISED, GENERATOR)
+
+
 @dataclass(frozen=True, eq=False)
 class Check(Generic[C]):
     """One question to a case.
@@ -57,7 +61,7 @@ class Check(Generic[C]):
     name: as in reports, `dead-units`. look: returns what it finds. explains: the names of checks whose findings follow
     from this one's where these are proven. examples, unseen: the training and validation examples it needs at least.
     trained: whether it needs a trained model. proven: whether all of its findings are, see there. own_trial: whether
-    they rest on a trial of their own.
+    they rest on a trial of their own. of: the kinds of models that it examines; it is not made of others.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Check(Generic[C]):
     trained: bool = False
     proven: bool = False
     own_trial: bool = False
+    of: tuple[str, ...] = (SUPERVISED,)
 
     def cannot_ask(self, case: Any) -> str:
         """Return why the question has no answer for a case, whatever its numbers; "" where it may have one."""

@@ -14,7 +14,7 @@ from pellucid.combine.base import buffer_paths
 from pellucid.data.source import Arrays
 from pellucid.doctor.passes import rms
 from pellucid.errors import PellucidError
-from pellucid.objective import seeded
+from pellucid.objective import Supervised, seeded
 from pellucid.optim import Optimizer, Progress
 from pellucid.training.device import on_device
 from pellucid.training.examples import Augmentation, batches
@@ -37,6 +37,11 @@ def reinitialized(model: BaseModel, **changes: Any) -> BaseModel:
     Frozen tensors, which training does not change, keep their values; if `changes` contain another network, only those
     with the same path and shape.
     """
+    if not isinstance(model.objective, Supervised):
+        new = copied(model)
+        with torch.inference_mode(False):
+            new.params, _ = model.objective.init(model.nominal_shape, torch.Generator().manual_seed(model.seed))
+        return new
     settings: dict[str, Any] = {name: getattr(model, name) for name in SETTINGS}
     new = BaseModel(**{**settings, "regularizer": model.regularizers, **changes})
     old, own = flatten(model.params), flatten(new.params)

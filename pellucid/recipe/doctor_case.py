@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from pellucid.data import Augment, Dataset, Splits
 from pellucid.doctor.case import Case
 from pellucid.doctor.detection import DetectionCase, detection_case
 from pellucid.doctor.rehearsal import copied, reinitialized
 from pellucid.errors import PellucidError
+from pellucid.generators import Generator
 from pellucid.model import Model
 from pellucid.recipe.job import build_model, load_data
 from pellucid.recipe.material import (
@@ -19,8 +21,10 @@ from pellucid.recipe.material import (
     check_exists,
     check_followed,
     data_name,
+    images_alone,
     is_root,
     load_arrays,
+    load_material,
     load_splits,
     table_for,
     taken_by,
@@ -61,7 +65,10 @@ def case_of_run(
     if material is None:
         if data is None:
             check_followed(recipe.data.name, folder.recipe)
-        material = _material(recipe, None if data == recipe.data.name else data, loaded)
+        if isinstance(recipe.build("objective"), Generator):
+            material = _images(recipe, data)
+        else:
+            material = _material(recipe, None if data == recipe.data.name else data, loaded)
     fresh = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess, folder)
     model = copied(fresh)
     if loaded is not None:
@@ -120,8 +127,7 @@ def read_history(folder: Path) -> History | None:
     if not (folder / "metrics.csv").is_file():
         return None
     history = History.read(folder)
-    losses = "discriminator_loss" if history.rows and "discriminator_loss" in history.rows[0] else "train_loss"
-    _check_columns(folder / "metrics.csv", history.rows, ("epoch", losses))
+    _check_columns(folder / "metrics.csv", history.rows, ("epoch", "train_loss"))
     _check_columns(folder / "layers.csv", history.layers, ("epoch", "path", "update_ratio"))
     return history if history.rows else None
 
@@ -207,8 +213,21 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
     if data is None:
         check_followed(name, model.source)
     check_exists(name)
+    if isinstance(model.objective, Generator):
+        found: Any = load_material(table_for(shape, name), 0, root).map(images_alone)
+        return Splits(found.train, found.test)
     parts = load_splits(table_for(shape, name), root, getattr(model.loss, "ignore", None))
     return Splits(*(taken_by(shape, model.classes, part) for part in (parts.train, parts.test)))
+
+
+def _images(recipe: Recipe, data: str | None) -> Material[Dataset]:
+    """Load the recipe's images, or those of another data set, in its size, for a generator."""
+    other = data is not None and not is_root(recipe.data.name, data)
+    if other:
+        check_exists(data)
+    chosen = replace(recipe, data=replace(recipe.data, name=data)) if other else recipe
+    found: Any = load_data(chosen, None if other else data)
+    return found
 
 
 def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material[Dataset]:

@@ -215,15 +215,15 @@ def rivals(losses: Callable[[float], Mapping[str, float]]) -> Make:
 
 def crushed(t: float) -> dict[str, float]:
     """Return losses of a discriminator that is certain after a tenth of the time."""
-    return {"discriminator_loss": max(1.2 * (1 - 10 * t), 0.02), "generator_loss": min(1 + 20 * t, 6.0)}
+    return {"train_discriminator_loss": max(1.2 * (1 - 10 * t), 0.02), "train_generator_loss": min(1 + 20 * t, 6.0)}
 
 
 def creeping(t: float) -> dict[str, float]:
     """Return losses of one that wins half way, with its accuracy."""
     return {
-        "discriminator_loss": 0.9 if t < 0.5 else 0.05,
-        "generator_loss": 1.0 if t < 0.5 else 4.5,
-        "discriminator_accuracy": 0.7 if t < 0.5 else 1.25,
+        "train_discriminator_loss": 0.9 if t < 0.5 else 0.05,
+        "train_generator_loss": 1.0 if t < 0.5 else 4.5,
+        "train_discriminator_accuracy": 0.7 if t < 0.5 else 1.25,
     }
 
 

@@ -5,7 +5,9 @@ from math import log
 from statistics import median_high
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.finding import ANY, Check, Evidence, Finding
+from pellucid.doctor.predictions import UnansweredError
+from pellucid.generators import GAN
 
 MIN_ROWS = 3  # in the last third
 CERTAIN = 0.95  # the probability that it gives right answers: near perfect, gradients vanish (Arjovsky, Bottou 2017)
@@ -13,11 +15,14 @@ LOST = -log(CERTAIN)  # its loss for each of its two answers
 RIGHT = 0.98  # its accuracy
 FOOLED = -log(1 - CERTAIN)  # the generator's loss where the discriminator recognises its images
 FALLEN = 0.75  # the generator's loss over that of the third before: where it is less, the generator still learns
-COLUMNS = ("discriminator_loss", "generator_loss", "discriminator_accuracy")
+COLUMNS = ("train_discriminator_loss", "train_generator_loss", "train_discriminator_accuracy")
 
 
 def look(case: Case) -> list[Finding]:
     """Examine the history of a generator and its discriminator, if it is one."""
+    objective = case.model.objective
+    if isinstance(objective, GAN) and objective.loss != "non_saturating":
+        raise UnansweredError(f"knows the cross-entropy of discriminators, not the loss {objective.loss!r}")
     evidence = win(*(case.column(name) for name in COLUMNS))
     if evidence is None:
         return []
@@ -55,4 +60,4 @@ def win(discriminator: Sequence[float], generator: Sequence[float], accuracy: Se
 
 
 NAME = "discriminator"
-CHECK = Check(NAME, look, proven=True)
+CHECK = Check(NAME, look, proven=True, of=ANY, explains=("vanishing-generator", "collapsed-samples", "checkerboard"))

@@ -13,7 +13,8 @@ BALANCED = [1.3] * 30  # near 2 ln 2, where neither is ahead
 
 def history(discriminator: list[float], generator: list[float]) -> History:
     pairs = zip(discriminator, generator, strict=True)
-    return History([{"epoch": k, "discriminator_loss": d, "generator_loss": g} for k, (d, g) in enumerate(pairs, 1)])
+    names = ("epoch", "train_discriminator_loss", "train_generator_loss")
+    return History([dict(zip(names, (k, *pair), strict=True)) for k, pair in enumerate(pairs, 1)])
 
 
 def test_a_win_after_five_epochs_is_found() -> None:

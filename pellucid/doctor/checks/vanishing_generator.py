@@ -1,0 +1,42 @@
+"""Gradients that no longer reach the generator."""
+
+from math import hypot
+from statistics import median_high
+
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import GENERATOR, Check, Finding
+
+MIN_EPOCHS = 3
+VANISHED = 1e-3  # the last third's median norm over the largest of an epoch
+
+
+def look(case: Case) -> list[Finding]:
+    """Compare the norm of the generator's gradient in the last third of the epochs with its largest."""
+    norms = epoch_norms(case)
+    if len(norms) < MIN_EPOCHS:
+        return []
+    late = median_high(norms[-max(len(norms) // 3, 1) :])
+    if late > VANISHED * max(norms):
+        return []
+    evidence = {"gradient_norm": late, "largest_gradient_norm": max(norms), "epochs": len(norms)}
+    cause = "the discriminator's output hardly depends on the generated images any more, or the generator saturates"
+    fix = (
+        "lower the discriminator's learning rate, use LeakyReLU and no sigmoid in it, or train by wgan_gp, whose "
+        "critic keeps a gradient"
+    )
+    return [Finding(NAME, "generator", evidence, cause, fix)]
+
+
+def epoch_norms(case: Case) -> list[float]:
+    """Return the norm of the whole gradient of the network `generator` at the end of each epoch."""
+    found: dict[int, float] = {}
+    for row in case.history.layers if case.history is not None else ():
+        norm = row.get("grad_norm")
+        if str(row.get("path", "")).startswith("generator.") and isinstance(norm, int | float):
+            epoch = int(row["epoch"] or 0)
+            found[epoch] = hypot(found.get(epoch, 0.0), norm)
+    return [norm for _, norm in sorted(found.items())]
+
+
+NAME = "vanishing-generator"
+CHECK = Check(NAME, look, proven=True, of=(GENERATOR,), explains=("collapsed-samples", "checkerboard"))

@@ -1,0 +1,83 @@
+"""Recipes of generators: the run folder, its report, the doctor, and images of annotated objects."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.data import Arrays, DetectionFolder, load
+from pellucid.doctor import diagnose
+from pellucid.errors import PellucidError
+from pellucid.recipe.doctor_case import case_of_model, case_of_run
+from pellucid.recipe.job import Run, resume, train
+from pellucid.recipe.material import images_alone
+
+RECIPE = """
+[data]
+name = "digits"
+[objective]
+model = "gmmn"
+size = 8
+bandwidths = [0.5, 2.0, 8.0]
+[train]
+epochs = 2
+batch_size = 300
+keep = [0, 2]
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("generators")
+    (folder / "new-digits.toml").write_text(RECIPE)
+    return train(folder / "new-digits.toml", out=folder, progress=False)
+
+
+def test_the_run_has_a_report_with_samples(run: Run) -> None:
+    for name in ("samples", "epochs", "nearest", "walks"):
+        assert (run.path / "figures" / f"{name}.png").is_file()
+    text = run.report.read_text(encoding="utf-8")
+    assert "128 samples, none selected" in text
+    assert run.metrics["n"] == 359
+    assert resume(run.path, progress=False).metrics["sha256"] == run.metrics["sha256"]
+
+
+def test_the_doctor_examines_the_run_and_the_model_alone(run: Run) -> None:
+    case = case_of_run(run.path)
+    assert case.trained
+    assert case.history is not None
+    assert len(case.train) == len(load("digits").train)
+    assert "collapsed-samples" in diagnose(case).checks
+    assert "collapsed-samples" in diagnose(case_of_model(run.model)).checks
+    assert case_of_model(run.model).validation is not None
+
+
+def test_a_wrong_size_names_both(tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_text(RECIPE.replace("size = 8", "size = 28"))
+    with pytest.raises(PellucidError, match="outputs images of 1 x 28 x 28, but those of the data are 1 x 8 x 8"):
+        train(tmp_path / "odd.toml", out=tmp_path, progress=False)
+    assert not list(tmp_path.glob("odd-*"))
+
+
+def test_annotated_images_are_read_without_their_objects(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 12, 12, 3), dtype=np.uint8)
+    for k, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "train" / f"{k}.png")
+    box = {"category_id": 1, "bbox": [1, 2, 5, 6], "area": 30, "iscrowd": 0}
+    coco = {
+        "images": [{"id": k, "file_name": f"{k}.png", "height": 12, "width": 12} for k in range(3)],
+        "annotations": [{"id": k + 1, "image_id": k, **box} for k in range(3)],
+        "categories": [{"id": 1, "name": "face"}],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(coco))
+    source = DetectionFolder(tmp_path)
+    found = images_alone(source)
+    assert isinstance(found, Arrays)
+    assert torch.equal(found.x, torch.from_numpy(pixels).movedim(-1, 1))
+    assert (found.y.tolist(), found.classes) == ([0, 0, 0], None)
+    digits = load("digits").train
+    assert images_alone(digits) is digits

@@ -58,19 +58,9 @@ class Pix2Pix(Translator):
         x, real = self.pair(batch, mode)
         made, making = self.generator.forward(params["generator"], x, mode)  # (N, 2 or 3, H, W)
 
-        of_real, on_real = self.discriminator.forward(params["discriminator"], torch.cat([x, real], 1), mode)
-        of_made, on_made = self.discriminator.forward(params["discriminator"], torch.cat([x, made], 1), mode)
-        value, dreal, dmade = self.adversarial.discriminator(of_real, of_made)
-        share = self.weight("discriminator")
-        yield (
-            {"discriminator": value},
-            {
-                "discriminator": _sum(
-                    backward(self.discriminator, params["discriminator"], on_made, share * dmade, consume=True)[1],
-                    backward(self.discriminator, params["discriminator"], on_real, share * dreal, consume=True)[1],
-                )
-            },
-        )
+        on_real, dparams = self.judge(params, torch.cat([x, real], 1), True, mode)
+        on_made, dmore = self.judge(params, torch.cat([x, made], 1), False, mode)
+        yield {"discriminator": on_real + on_made}, {"discriminator": _sum(dparams, dmore)}
 
         of_made, on_made = self.discriminator.forward(params["discriminator"], torch.cat([x, made], 1), mode)
         value, dscores = self.adversarial.generator(of_made)
@@ -79,6 +69,13 @@ class Pix2Pix(Translator):
         dy = self.weight("l1") * dy + self.weight("generator") * dpair[:, x.shape[1] :]
         _, dparams = backward(self.generator, params["generator"], making, dy, consume=True)
         yield {"generator": value, "l1": distance}, {"generator": dparams}
+
+    def judge(self, params: Params, pair: Tensor, real: bool, mode: Mode) -> tuple[Tensor, Params]:
+        """Return the discriminator's loss on pairs that are real or not, and its weighted gradients."""
+        scores, cache = self.discriminator.forward(params["discriminator"], pair, mode)
+        value, dscores = self.adversarial.judge(scores, real)
+        dscores = self.weight("discriminator") * dscores
+        return value, backward(self.discriminator, params["discriminator"], cache, dscores, consume=True)[1]
 
     def predict(self, params: Params, images: Tensor, hints: Tensor | None = None) -> Tensor:
         """Return a and b, or images, as Translator does; with `noise` by batch statistics and dropout of seed 0."""

@@ -27,9 +27,13 @@ class Adversarial(ABC):
 
     def discriminator(self, real: Tensor, fake: Tensor) -> DiscriminatorLoss:
         """Return the discriminator's loss, the sum of the means over real and over generated images."""
-        on_real, dreal = _mean(real, *self.real(_precise(real)))
-        on_fake, dfake = _mean(fake, *self.fake(_precise(fake)))
+        on_real, dreal = self.judge(real, True)
+        on_fake, dfake = self.judge(fake, False)
         return DiscriminatorLoss(on_real + on_fake, dreal, dfake)
+
+    def judge(self, y: Tensor, real: bool) -> tuple[Tensor, Tensor]:
+        """Return the discriminator's mean loss on real or on generated images, and its gradient."""
+        return _mean(y, *(self.real if real else self.fake)(_precise(y)))
 
     def generator(self, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Return the generator's loss and its gradient with respect to the scores of its images."""

@@ -112,10 +112,9 @@ def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, context: Fu
     for name, child in reversed(children.items()):
         owns[name] = own_dy
         own_dy = new_dx(child) or (own_dy and states(child, Trait.VIEW))
-    groups: dict[str, NormActConv | DenseBlock] = {
-        **_recomputed(children, context),
-        **_dense_blocks(children, owns, context),
-    }
+    blocks = _dense_blocks(children, owns, context)
+    held = {name for block in blocks.values() for name in block.names}  # whose outputs lie in the block's cache
+    groups: dict[str, NormActConv | DenseBlock] = {**_recomputed(children, context), **blocks}
     within = {name for group in groups.values() for name in group.names[1:]}
     fused: dict[str, Layer] = {}
     before: Layer | None = None
@@ -135,7 +134,7 @@ def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, context: Fu
         else:
             fused[name] = _fuse(child, owns[name], need_dx, context)
         need_dx = need_dx or owns_parameters(child)
-        before = child
+        before = None if name in held else child
     return FusedSequential(fused, frozenset(groups))
 
 

@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.generators.base import to_input
 from pellucid.generators.translation import Pair, To, Translator
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.base import Layer, Mode, Params, memory_format
 from pellucid.losses import L1
 from pellucid.losses.adversarial import ADVERSARIAL, Adversarial
 from pellucid.models.pix2pix import Field, Norm, patch_discriminator, unet_generator
@@ -58,11 +58,11 @@ class Pix2Pix(Translator):
         x, real = self.pair(batch, mode)
         made, making = self.generator.forward(params["generator"], x, mode)  # (N, 2 or 3, H, W)
 
-        on_real, dparams = self.judge(params, torch.cat([x, real], 1), True, mode)
-        on_made, dmore = self.judge(params, torch.cat([x, made], 1), False, mode)
+        on_real, dparams = self.judge(params, _beside(x, real), True, mode)
+        on_made, dmore = self.judge(params, _beside(x, made), False, mode)
         yield {"discriminator": on_real + on_made}, {"discriminator": _sum(dparams, dmore)}
 
-        of_made, on_made = self.discriminator.forward(params["discriminator"], torch.cat([x, made], 1), mode)
+        of_made, on_made = self.discriminator.forward(params["discriminator"], _beside(x, made), mode)
         value, dscores = self.adversarial.generator(of_made)
         dpair = to_input(self.discriminator, params["discriminator"], on_made, dscores)
         distance, dy = L1("mean")(made, real)
@@ -90,7 +90,7 @@ class Pix2Pix(Translator):
         x, real = pair
         mode = Mode(keep=False)
         of_real, of_made = (
-            self.discriminator.forward(params["discriminator"], torch.cat([x, one], 1), mode)[0] for one in (real, y)
+            self.discriminator.forward(params["discriminator"], _beside(x, one), mode)[0] for one in (real, y)
         )
         return {
             "discriminator": self.adversarial.discriminator(of_real, of_made).value,
@@ -131,6 +131,11 @@ def pix2pix(
         patch_discriminator(field, judge, norm),
         to=to, hints=hints, multiple=2**levels, gan=gan, noise=noise, weights={"discriminator": 0.5, "l1": l1},
     )  # fmt: skip
+
+
+def _beside(x: Tensor, y: Tensor) -> Tensor:
+    """Return both images as channels of one, in the memory format of y: a single channel has none of its own."""
+    return torch.cat([x, y], 1).contiguous(memory_format=memory_format(y))
 
 
 def _sum(first: Params, second: Params) -> Params:

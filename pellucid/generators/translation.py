@@ -15,7 +15,7 @@ from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
 from pellucid.generators.hints import draw_hints
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.base import Layer, Mode, Params, memory_format
 from pellucid.losses.base import HALF
 from pellucid.objective import Evaluated, Losses, Objective
 from pellucid.ops.colour import rgb_to_lab
@@ -88,23 +88,23 @@ class Translator(Objective):
         if not self.hints:
             if hints is not None:
                 raise PellucidError(f"{type(self).__name__} was not trained with hints; use a model that was")
-            return x.to(images.dtype)
+            return laid_out(x, images)
         if hints is None:
             dots = x.new_zeros(len(x), HINTED, *x.shape[2:])
         else:
             dots = hints.to(x) * hints[:, 2:].to(x) * x.new_tensor([1 / CHROMA, 1 / CHROMA, 1])[:, None, None]
-        return torch.cat([x, dots], 1).to(images.dtype)
+        return laid_out(torch.cat([x, dots], 1), images)
 
     def pair(self, batch: Batch, mode: Mode) -> Pair:
         """Return what the generator reads of a batch, in training with hints, and what it should make, both padded."""
         images = batch.images
         if self.to == "image":
-            return Pair(self.pad(images), self.pad((2 * batch.targets - 1).to(images.dtype)))
+            return Pair(self.pad(images), self.pad(laid_out(2 * batch.targets - 1, images)))
         if images.shape[1] != 3:
             raise PellucidError(f"{type(self).__name__} learns colours, but images are grey; give RGB (data.mode)")
         ab = lab_of(images)[:, 1:]
         dots = draw_hints(ab, mode.rng) if self.hints and mode.train and mode.rng is not None else None
-        return Pair(self.pad(self.read(images, dots)), self.pad((ab / CHROMA).to(images.dtype)))
+        return Pair(self.pad(self.read(images, dots)), self.pad(laid_out(ab / CHROMA, images)))
 
     def predict(self, params: Params, images: Tensor, hints: Tensor | None = None) -> Tensor:
         """Return a and b (N, 2, H, W) in the units of Lab, or images in 0 to 1.
@@ -159,3 +159,8 @@ def lab_of(images: Tensor) -> Tensor:
     """Return RGB or grey images (N, C, H, W), 0 to 1, in Lab; in float32 where they are in half precision."""
     images = images.float() if images.dtype in HALF else images
     return rgb_to_lab(images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images)
+
+
+def laid_out(x: Tensor, images: Tensor) -> Tensor:
+    """Return x in the dtype and the memory format of images."""
+    return x.to(images.dtype).contiguous(memory_format=memory_format(images))

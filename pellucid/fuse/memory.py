@@ -22,7 +22,9 @@ def owns_parameters(layer: Layer) -> bool:
 def new_output(layer: Layer) -> bool:
     """Return whether the output of `layer` is new memory that no cache holds."""
     if type(layer) is Sequential:
-        return bool(layer.children) and new_output(list(reordered(layer.children).values())[-1])
+        last = list(reordered(layer.children).values())[-1:]
+        # A dense block within the row would keep its output.
+        return any(new_output(one) and (type(one) is not Parallel or type(one.merge) is Add) for one in last)
     if type(layer) is Parallel:
         return type(layer.merge) is Add or states(layer.merge, Trait.NEW_OUTPUT)
     if type(layer) is FrozenLayer:

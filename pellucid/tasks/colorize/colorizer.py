@@ -12,6 +12,8 @@ from pellucid.errors import PellucidError
 from pellucid.generators import Translator
 from pellucid.model import Model
 from pellucid.ops.colour import lab_to_rgb, recolour, rgb_to_lab
+from pellucid.recipe.material import data_name, stated_shape
+from pellucid.recipe.tables import Data
 from pellucid.tasks.colorize.hints import Hint, hint_maps
 
 BAND = 1 << 19  # pixels converted at a time, which bounds the memory
@@ -43,8 +45,8 @@ class Colorizer:
         self.model, self.strength = model, strength
         self._objective = cast(Translator, model.objective)
         self.takes_hints = self._objective.hints
-        self._channels, *sides = model.nominal_shape
-        self._side = min(sides)
+        self._channels = model.nominal_shape[0]
+        self._side = _side(model)
 
     def __call__(self, image: Tensor, hints: Sequence[Hint] = ()) -> Tensor:
         """Return a picture (C, H, W) in colour, uint8 (3, H, W), or (4, H, W) where it has opacity.
@@ -83,6 +85,14 @@ class Colorizer:
         """Return the height and width of a picture in the network's input."""
         factor = min(1.0, self._side / min(size), MAX_PROPORTION * self._side / max(size))
         return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _side(model: Model) -> int:
+    """Return the shorter side of the training images: the recorded one, that of a known data set, or the input's."""
+    name = data_name(model)
+    stated = stated_shape(Data(name)) if name else None
+    size = model.preprocess.get("size") or (stated or model.nominal_shape)[1:]
+    return min(size) if isinstance(size, list | tuple) else size
 
 
 def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -7,7 +7,9 @@ from skimage.color import rgb2lab
 
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
+from pellucid.generators import Regression
 from pellucid.layers import Conv2d, Dense, Flatten
+from pellucid.losses import L1
 from pellucid.model import Model
 from pellucid.ops.colour import rgb_to_lab
 from pellucid.tasks.colorize import Colorizer, Hint, is_colorizer, lightness_of
@@ -124,3 +126,21 @@ def test_outputs_that_are_not_finite_are_an_error():
     model.params["generator"]["ab"]["bias"][:] = float("nan")
     with pytest.raises(PellucidError, match="an output is NaN or infinite"):
         Colorizer(model)(drawn(3, 16, 16))
+
+
+def test_pictures_are_reduced_to_the_size_of_the_training_images():
+    def read(**preprocess):
+        seen = []
+
+        class Seeing(Regression):
+            def predict(self, params, images, hints=None):
+                seen.append(tuple(images.shape[2:]))
+                return images[:, :2] * 0
+
+        model = Model(Seeing(convolution(), L1("mean")), input_shape=(3, None, None), preprocess=preprocess)
+        Colorizer(model)(torch.zeros(1, 480, 640, dtype=torch.uint8))
+        return seen[0]
+
+    assert read(size=[90, 120]) == (90, 120)
+    assert read(data="cifar10") == (32, 43)
+    assert read() == (224, 299)

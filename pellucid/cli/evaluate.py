@@ -1,12 +1,14 @@
 """`pellucid evaluate`: how good a model is on held-out images."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pellucid.model import Model
 
 COLUMNS = ("recall", "precision", "f1")
@@ -31,8 +33,8 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print accuracy, macro F1, loss, calibration, the number of images, and a row for each class.
 
-    Of colours the PSNR and others beside those of grey, of masks the IoU, of detectors COCO's average precision, of
-    key-points the normalised mean error, of generators the variety and likelihood of their samples.
+    Of colours, and of photos of labels, the PSNR and others beside a baseline, of masks the IoU, of detectors COCO's
+    average precision, of key-points the normalised mean error, of generators the variety and likelihood of samples.
     """
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say, say_text
@@ -42,6 +44,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.tasks.detect import is_detector
     from pellucid.tasks.generate import is_generator
     from pellucid.tasks.keypoints import is_keypoint_model
+    from pellucid.tasks.photos import is_photo_model
     from pellucid.tasks.segment import is_segmenter
     from pellucid.text import aligned, plural
 
@@ -50,6 +53,7 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError(f"--html is for detectors, and {args.model} is none; leave it out")
     kinds = (
         (is_colorizer, _colours),
+        (is_photo_model, _photos),
         (is_detector, _objects),
         (is_generator, _samples),
         (is_segmenter, _masks),
@@ -179,7 +183,7 @@ def _objects(args: argparse.Namespace, model: "Model") -> int:
 def _colours(args: argparse.Namespace, model: "Model") -> int:
     from pellucid.cli.out import emit, say, say_text
     from pellucid.tasks.colorize import FIGURES, evaluate
-    from pellucid.text import aligned, note, plural
+    from pellucid.text import note, plural
 
     found = evaluate(model, args.data)
     for said in found["skipped"].values():
@@ -188,9 +192,30 @@ def _colours(args: argparse.Namespace, model: "Model") -> int:
         emit({"model": args.model, **found})
         return 0
     say(f"on {plural(found['n'], 'image')} of {found['data']}; answers and frechet on {found['n_judged']:,}")
-    rows = [
-        (name, *("-" if found.get(key) is None else f"{found[key]:.4g}" for key in (name, f"{name}_grey")), about)
-        for name, about in FIGURES.items()
-    ]
-    say_text(aligned([("figure", "colours", "grey", ""), *rows], right=(1, 2)))
+    say_text(_beside(found, FIGURES, "colours", "grey"))
     return 0
+
+
+def _photos(args: argparse.Namespace, model: "Model") -> int:
+    from pellucid.cli.out import emit, say, say_text
+    from pellucid.tasks.photos import FIGURES, FLAT, evaluate
+    from pellucid.text import plural
+
+    found = evaluate(model, args.data)
+    if args.json:
+        emit({"model": args.model, **found})
+        return 0
+    say(f"on {plural(found['n'], 'photo')} of {found['data']}; frechet on {found['n_tiles']:,} tiles")
+    say_text(_beside(found, FIGURES, "photos", FLAT))
+    return 0
+
+
+def _beside(found: "Mapping[str, Any]", figures: "Mapping[str, str]", ours: str, baseline: str) -> str:
+    """Return a table of figures, of a model and of a baseline, whose names end in its own."""
+    from pellucid.text import aligned
+
+    rows = [
+        (name, *("-" if found[key] is None else f"{found[key]:.4g}" for key in (name, f"{name}_{baseline}")), about)
+        for name, about in figures.items()
+    ]
+    return aligned([("figure", ours, baseline, ""), *rows], right=(1, 2))

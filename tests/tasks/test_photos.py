@@ -1,0 +1,108 @@
+"""Photos of maps of labels, measured against NumPy, scikit-image and photos that are known."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.metrics import structural_similarity
+
+from pellucid import config
+from pellucid.cli.main import main
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.generators import Regression
+from pellucid.layers import Conv2d
+from pellucid.losses import L1
+from pellucid.model import Model
+from pellucid.tasks.photos import evaluate, is_photo_model, tiles
+
+LABELS = 3
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Photos of 70 x 130 pixels, whose labels are vertical stripes."""
+    rng = np.random.default_rng(0)
+    for name in ("val", "valannot"):
+        (tmp_path / name).mkdir()
+    for k in range(3):
+        mask = (np.arange(130) // 20 % (LABELS + 1))[None].repeat(70, 0).astype(np.uint8)
+        colours = rng.integers(40, 200, (LABELS + 1, 3))
+        photo = (colours[mask] + rng.normal(0, 10, (70, 130, 3))).clip(0, 255).astype(np.uint8)
+        Image.fromarray(photo).save(tmp_path / "val" / f"{k}.png")
+        Image.fromarray(mask).save(tmp_path / "valannot" / f"{k}.png")
+    return tmp_path
+
+
+def model():
+    net = Sequential(conv=Conv2d(3, 1))
+    return Model(Regression(net, L1("mean"), to="image"), input_shape=(LABELS + 1, 32, 32), seed=1)
+
+
+def read(folder):
+    photos = np.stack([np.asarray(Image.open(file)) for file in sorted((folder / "val").iterdir())]) / 255
+    return photos, np.asarray(Image.open(folder / "valannot" / "0.png"))
+
+
+def test_flat_colours_are_the_means_of_labels(folder):
+    found, (photos, mask) = evaluate(model(), str(folder)), read(folder)
+    flat = np.empty_like(photos)
+    for label in range(LABELS + 1):
+        flat[:, mask == label] = photos[:, mask == label].mean((0, 1))
+    assert found["psnr_flat"] == pytest.approx(-10 * np.log10(((flat - photos) ** 2).mean()), abs=1e-4)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": 2}
+    similar = [structural_similarity(a, b, data_range=1, **options) for a, b in zip(flat, photos, strict=True)]
+    assert found["ssim_flat"] == pytest.approx(np.mean(similar), abs=1e-4)
+    assert (found["n"], found["n_tiles"], found["backbone"]) == (3, 6, "cifar")
+    assert found["psnr"] < found["psnr_flat"]
+    assert found["frechet"] > 0
+
+
+@dataclass(frozen=True)
+class Known(Regression):
+    """Returns the photos in their order."""
+
+    def predict(self, params, images, hints=None):
+        return KNOWN.pop(0)
+
+
+KNOWN = []
+
+
+def test_the_photos_themselves_are_perfect(folder):
+    KNOWN[:] = torch.tensor(read(folder)[0]).float().permute(0, 3, 1, 2).unsqueeze(1)
+    it = Model(Known(Sequential(conv=Conv2d(3, 1)), L1("mean"), to="image"), input_shape=(LABELS + 1, 32, 32))
+    found = evaluate(it, str(folder))
+    assert found["psnr"] == float("inf")
+    assert found["ssim"] == pytest.approx(1)
+    assert found["frechet"] == pytest.approx(0, abs=1e-4)
+    assert found["frechet_flat"] > 0.01
+
+
+def test_tiles_lie_beside_each_other():
+    photo = torch.arange(130 * 70.0).view(1, 1, 70, 130)
+    found = tiles(photo)
+    assert found.shape == (2, 1, 60, 60)
+    assert torch.equal(found[1], photo[0, :, :60, 60:120])
+    assert tiles(photo[..., :10]).shape == (1, 1, 60, 10)
+
+
+def test_labels_beyond_the_models_are_refused(folder):
+    Image.fromarray(np.full((70, 130), LABELS + 1, np.uint8)).save(folder / "valannot" / "1.png")
+    with pytest.raises(PellucidError, match=r"1.png holds the label 4, but the model has labels 0 to 3"):
+        evaluate(model(), str(folder))
+
+
+def test_the_command_prints_the_figures(folder, capsys, monkeypatch):
+    monkeypatch.setitem(config.REGISTERED, "Known", Known)
+    it = model()
+    assert is_photo_model(it)
+    it.save(folder / "m.safetensors")
+    assert main(["evaluate", str(folder / "m.safetensors"), "--data", str(folder), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["n"] == 3
+    assert main(["evaluate", str(folder / "m.safetensors"), "--data", str(folder)]) == 0
+    assert f"{said['psnr']:.4g}" in capsys.readouterr().out

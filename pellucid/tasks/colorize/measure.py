@@ -29,6 +29,7 @@ from pellucid.model import Model
 from pellucid.ops.colour import delta_e_2000, recolour, rgb_to_lab
 from pellucid.tasks.annotated import data_path
 from pellucid.tasks.colorize.colorizer import Colorizer
+from pellucid.text import note
 
 BATCH_PIXELS = 1 << 18  # of images of one size that are measured together
 BACKBONE = "cifar"  # the shipped classifier whose features and answers are compared
@@ -135,6 +136,8 @@ def measure(
     true, skipped, n = Score(), dict[str, str](), 0
     with open_tree(path) as tree:
         names = colour_images(tree)
+        if data is None and not any({*name.split("/")} & {*HELD_OUT} for name in names):
+            note(f"{path} has no held-out part: all its images are measured, also those of the training")
         wanted = {k * len(names) // min(len(names), MAX_JUDGED) for k in range(min(len(names), MAX_JUDGED))}
         for places, images in _batches(tree, names, skipped):
             chosen = torch.tensor([place in wanted for place in places])

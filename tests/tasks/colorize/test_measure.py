@@ -108,3 +108,13 @@ def test_a_folder_without_images_is_refused(tmp_path):
         evaluate(colorizer(), str(tmp_path))
     with pytest.raises(PellucidError, match="does not name its training data"):
         evaluate(colorizer())
+
+
+def test_training_images_among_the_measured_ones_are_said(folder, capsys):
+    model = colorizer()
+    model.preprocess["data"] = str(folder)
+    assert evaluate(model)["n"] == 5
+    assert "has no held-out part" in capsys.readouterr().err
+    (folder / "deep").rename(folder / "val")
+    assert evaluate(model)["n"] == 5
+    assert capsys.readouterr().err == ""

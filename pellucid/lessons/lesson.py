@@ -26,6 +26,8 @@ LESSONS = {
     "vanishing": "gradients that vanish or explode in deep networks",
     "softmax": "softmax outputs, the log-likelihood, and their gradient",
     "convolution": "kernels over a photo: sizes, counts, receptive fields, pooling, dilation",
+    "boxes": "anchors and receptive fields, overlap, suppression, average precision by hand",
+    "detectors": "from sliding windows to R-CNN to YOLO on one image",
     "landscape": "the Hessian of a small network, symmetries of its weights, and the noise of its data",
     "universality": "a network of one hidden layer, built to approximate a function to a given error",
     "nonsense": "a digit network's confidence in noise, and temperature scaling",

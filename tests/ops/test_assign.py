@@ -142,7 +142,7 @@ def test_adaptive_thresholds_are_those_of_a_loop():
     assert found.matched.tolist() == [k for k, _ in best]
     assert {0, 1, 2, 3} <= set(found.matched.tolist())
     assert names(found.reason[found.positive]) == ["NEAR"] * int(found.positive.sum())
-    assert {"LOW", "OFF_CENTRE", "BACKGROUND"} <= set(names(found.reason[found.negative]))
+    assert {"LOW", "OFF_CENTRE", "NOT_NEAR"} <= set(names(found.reason[found.negative]))
 
 
 def distance(a: list[float], b: list[float]) -> float:

@@ -39,7 +39,7 @@ def assign_atss(
     chosen = torch.full_like(iou, -1).scatter(0, index, torch.where(enough & inside & learnable, overlaps, -1))
     value, matched = highest(chosen)
     learned = value > 0
-    reason = torch.full_like(matched, Reason.BACKGROUND)
+    reason = torch.full_like(matched, Reason.NOT_NEAR)
     reason[index[~enough & learnable]] = Reason.LOW
     reason[index[enough & ~inside & learnable]] = Reason.OFF_CENTRE
     reason[in_crowd(anchors, boxes, crowd)] = Reason.CROWD

@@ -27,6 +27,9 @@ class Reason(IntEnum):
     LOW = 10
     OFF_CENTRE = 11
     PREDICTED = 12
+    NOT_NEAR = 13
+    EMPTY_CELL = 14
+    OTHER_ANCHOR = 15
 
 
 REASONS: dict[int, str] = {
@@ -43,8 +46,18 @@ REASONS: dict[int, str] = {
     Reason.LOW: "background: one of the nearest to an object, but its IoU is below that object's mean plus deviation",
     Reason.OFF_CENTRE: "background: one of the nearest to an object, but its centre lies outside the object",
     Reason.PREDICTED: "ignored: the box predicted from it overlaps an object",
+    Reason.NOT_NEAR: "background: it is none of the nearest anchors of an object",
+    Reason.EMPTY_CELL: "background: its cell does not hold the centre of an object",
+    Reason.OTHER_ANCHOR: "background: it is not the anchor of the most similar shape at the centre of an object",
 }
-_NEGATIVE = (Reason.BACKGROUND, Reason.LOW, Reason.OFF_CENTRE)
+_NEGATIVE = (
+    Reason.BACKGROUND,
+    Reason.LOW,
+    Reason.OFF_CENTRE,
+    Reason.NOT_NEAR,
+    Reason.EMPTY_CELL,
+    Reason.OTHER_ANCHOR,
+)
 
 
 class Assignment(NamedTuple):

@@ -45,7 +45,7 @@ def assign_best_anchor(
     matched = torch.full((len(anchors),), len(boxes), dtype=torch.long, device=boxes.device)
     matched = matched.scatter_reduce(0, index[usable], order[usable], "amin")
     matched = torch.where(matched == len(boxes), -1, matched)
-    reason = torch.full_like(matched, Reason.BACKGROUND)
+    reason = torch.full_like(matched, Reason.OTHER_ANCHOR)
     if predicted is not None:
         reason[highest(regular(box_iou(predicted, boxes), crowd))[0] > threshold] = Reason.PREDICTED
     reason[in_crowd(anchors, boxes, crowd)] = Reason.CROWD

@@ -29,7 +29,7 @@ def assign_grid(size: tuple[int, int], stride: float, boxes: Tensor, crowd: Tens
     matched = torch.where(matched == len(boxes), -1, matched)
     position = torch.arange(height * width, device=boxes.device)
     corner = torch.stack([position % width, position // width], 1).to(boxes.dtype) * stride
-    reason = torch.full_like(matched, Reason.BACKGROUND)
+    reason = torch.full_like(matched, Reason.EMPTY_CELL)
     reason[in_crowd(torch.cat([corner, corner + stride], 1), boxes, crowd)] = Reason.CROWD
     reason[matched >= 0] = Reason.CELL
     return Assignment(matched, reason)

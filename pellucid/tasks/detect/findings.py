@@ -77,9 +77,11 @@ class _Words:
             IGNORED: f"does not count: it matches {true}, which is labelled as a crowd or as difficult",
             "duplicate": f"is a duplicate: {overlap}",
             "class": f"has the wrong class: {overlap}",
-            "place": f"is placed imprecisely: {overlap}, below {self.threshold:g}",
-            "both": f"has the wrong class and is placed imprecisely: {overlap}, below {self.threshold:g}",
-            "background": f"is a false alarm: its largest IoU is {iou:.2f}, below {self.background:g}",
+            "place": f"is placed imprecisely: IoU {below(iou, self.threshold)} with {true}, below {self.threshold:g}",
+            "both": "has the wrong class and is placed imprecisely: "
+            f"IoU {below(iou, self.threshold)} with {true}, below {self.threshold:g}",
+            "background": f"is a false alarm: its largest IoU is {below(iou, self.background)}, below "
+            f"{self.background:g}",
         }
 
     def of_miss(self, at: int) -> Finding:
@@ -93,11 +95,14 @@ class _Words:
         index = self.everything.finders[at]
         if index >= 0 and index not in self.made:
             iou = float(self.everything.overlaps[index, at])
-            return index, iou, f"Its detection ({self._scored(index)}, IoU {iou:.2f}) is below the score {self.score:g}"
+            score = below(float(self.found.scores[index]), self.score)
+            words = f"{self._class(index)}, score {score}, IoU {iou:.2f}"
+            return index, iou, f"Its detection ({words}) is below the score {self.score:g}"
         overlaps = self.image.overlaps[:, at]
         place = self.image.repairs[at] if self.image.repairs[at] >= 0 or not len(overlaps) else int(overlaps.argmax())
         if place < 0 or float(overlaps[place]) < self.background:
-            return -1, 0.0, f"No detection has an IoU of {self.background:g} or more with it"
+            made = f"No detection with a score of at least {self.score:g}"
+            return -1, 0.0, f"{made} has an IoU of {self.background:g} or more with it"
         kind, other, best = self.image.verdicts[place]
         iou, words = float(overlaps[place]), self._detection(place)
         if other != at and kind == HIT:
@@ -105,14 +110,23 @@ class _Words:
         elif iou >= self.threshold:
             why = f"{words} has IoU {iou:.2f} with it and the wrong class"
         else:
-            why = f"{words} has IoU {iou:.2f} with it, below {self.threshold:g}"
+            why = f"{words} has IoU {below(iou, self.threshold)} with it, below {self.threshold:g}"
         return self.made[place], iou, why
 
     def _detection(self, place: int) -> str:
         return f"Detection {place + 1} ({self._scored(self.made[place])})"
 
     def _scored(self, index: int) -> str:
-        return f"{self.classes[int(self.found.labels[index])]}, score {float(self.found.scores[index]):.2f}"
+        return f"{self._class(index)}, score {float(self.found.scores[index]):.2f}"
+
+    def _class(self, index: int) -> str:
+        return self.classes[int(self.found.labels[index])]
 
     def _object(self, at: int) -> str:
         return f"{self.classes[int(self.truth.labels[at])]} {at + 1}"
+
+
+def below(value: float, limit: float) -> str:
+    """Return a number below a limit with two digits, or as many as show that it is below it."""
+    digits = next((n for n in range(2, 7) if float(f"{value:.{n}f}") < limit), 7)
+    return f"{value:.{digits}f}"

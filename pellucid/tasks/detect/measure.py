@@ -14,7 +14,10 @@ from pellucid.objects import Detections, Objects
 from pellucid.report.write import write_page
 from pellucid.tasks.annotated import held_out
 from pellucid.tasks.detect.finder import ObjectFinder
+from pellucid.tasks.detect.findings import Finding, findings
 from pellucid.tasks.detect.page import detection_page
+from pellucid.tasks.detect.pipeline import pipeline
+from pellucid.tasks.detect.reasons import with_reasons
 from pellucid.tasks.detect.results import Results, measure
 
 CHUNK = 8  # pictures at a time
@@ -25,6 +28,7 @@ THUMBNAIL = 32  # pixels of a side, to which images are resized to compare them
 class Measured:
     """The results on annotated images, and what they are from. data: the folder or zip. part: of it, "" for all."""
 
+    model: Model
     results: Results
     data: str
     part: str
@@ -34,9 +38,21 @@ class Measured:
 
     def write_page(self, path: Path, title: str) -> None:
         """Write the page of hits, false alarms and misses, and beside it its figures."""
-        names, source = self.source.names, self.source
+        source = self.source
+
+        def walked(k: int) -> tuple[Detections, list[Finding]]:
+            it, score = pipeline(self.model, source.example(k)[0]), self.results.score
+            found = findings(it.detections, self.objects[k], self.results.classes, score)
+            return it.detections, with_reasons(found, it, self.objects[k], score)
+
         html, figures = detection_page(
-            self.results, names, lambda k: source.example(k)[0].float() / 255, self.detections, self.objects, title
+            self.results,
+            source.names,
+            lambda k: source.example(k)[0].float() / 255,
+            self.detections,
+            self.objects,
+            title,
+            walked=walked,
         )
         write_page(path, html, figures)
 
@@ -57,7 +73,7 @@ def evaluate(model: Model, data: str | None = None) -> Measured:
         some = [source.example(k) for k in range(start, min(start + CHUNK, len(source)))]
         detections += finder.find([image for image, _ in some])
         objects += [truth for _, truth in some]
-    return Measured(measure(detections, objects, finder.classes), str(path), part, source, detections, objects)
+    return Measured(model, measure(detections, objects, finder.classes), str(path), part, source, detections, objects)
 
 
 def nearest_image(train: DetectionFolder, test: DetectionFolder) -> Results:

@@ -65,11 +65,13 @@ def detection_page(
     title: str,
     command: str = "",
     most: int = 12,
+    walked: Callable[[int], tuple[Detections, list[Finding]]] | None = None,
 ) -> tuple[str, dict[str, Figure | None]]:
     """Return the HTML document, and its figures by name.
 
     names: of the files. image: returns an image by its index, (C, H, W) with values 0..1. most: the number of images
-    shown, those with the most errors.
+    shown, those with the most errors. walked: returns the detections of an image again, and their findings with
+    what the detector computed.
     """
     all_findings = [
         findings(found, truth, results.classes, results.score) for found, truth in zip(detections, objects, strict=True)
@@ -85,8 +87,9 @@ def detection_page(
     }
     shown = []
     for k in worst(all_findings, most):
-        figures[f"image-{k}"] = picture(image(k), all_findings[k], detections[k], objects[k])
-        shown.append(Shown(names[k], all_findings[k], f"image-{k}"))
+        found, told = (detections[k], all_findings[k]) if walked is None else walked(k)
+        figures[f"image-{k}"] = picture(image(k), told, found, objects[k])
+        shown.append(Shown(names[k], told, f"image-{k}"))
     groups = [
         (f"{name}", f"{share.objects:,}", "-" if not share.objects else f"{100 * share.found / share.objects:.1f} %")
         for group in results.groups.values()

@@ -21,6 +21,7 @@ from pellucid.ops.nms import suppressors
 from pellucid.rules import Epsilon, ZPlus
 from pellucid.rules.composites import relevance
 from pellucid.tasks.detect.finder import ObjectFinder
+from pellucid.training.device import CPU, on_device
 
 SIDES = ("x0", "y0", "x1", "y1")
 METHODS = ("saliency", "gradcam", "lrp")  # gradients, Grad-CAM and relevance
@@ -99,7 +100,8 @@ class Pipeline:
         """Return the network of one number of detection `box`: the logit of a class, its own for None, or a side."""
         label, side = self.aimed(box, of)
         candidate = int(self.decision.chosen[self.place(box)])
-        return self.detector.scorer(self.model.params, self.walk, candidate, label, side)
+        it = self.detector.scorer(self.model.params, self.walk, candidate, label, side)
+        return it._replace(params=on_device(it.params, self.model.device))
 
     def aimed(self, box: int, of: str | None = None) -> tuple[int, int | None]:
         """Return the class, and the index of the side or None, that `of` names; PellucidError where it names none."""
@@ -152,5 +154,6 @@ def pipeline(model: Model, image: Tensor) -> Pipeline:
     read = resized(image, finder.fitted(image))
     with torch.no_grad():
         walk = cast(Detector, model.objective).walk(model.params, model.scaled(read[None]))
+        walk = on_device(walk, CPU)
         decision = cast(Detector, model.objective).decide(walk.candidates)
     return Pipeline(model, finder.classes, read, (int(image.shape[1]), int(image.shape[2])), walk, decision)

@@ -4,6 +4,7 @@ import torch
 
 from pellucid.objects import Detections, Objects
 from pellucid.tasks.detect import findings
+from pellucid.tasks.detect.findings import below
 from tests.metrics.scene import CLASSES, DETECTIONS, OBJECTS
 
 EXPECTED = [
@@ -40,7 +41,11 @@ EXPECTED = [
         "missed", 7, 4,
         "plate 5 (40 x 40 pixels) was missed. Detection 8 (cell, score 0.60) has IoU 0.33 with it, below 0.5.",
     ),
-    ("missed", -1, 6, "plate 7 (20 x 20 pixels) was missed. No detection has an IoU of 0.1 or more with it."),
+    (
+        "missed", -1, 6,
+        "plate 7 (20 x 20 pixels) was missed. No detection with a score of at least 0.5 has an IoU of 0.1 or more with "
+        "it.",
+    ),
 ]  # fmt: skip
 
 
@@ -59,7 +64,9 @@ def test_a_detection_below_the_score_explains_a_miss() -> None:
         "cell 2 (40 x 40 pixels) was missed. Its detection (cell, score 0.85, IoU 0.60) is below the score 0.9."
     )
     assert missed[0].detection == 2
-    assert missed[1].text.endswith("was missed. No detection has an IoU of 0.1 or more with it.")
+    assert missed[1].text.endswith(
+        "was missed. No detection with a score of at least 0.9 has an IoU of 0.1 or more with it."
+    )
 
 
 def test_a_detection_of_a_neighbour_explains_a_miss() -> None:
@@ -82,3 +89,11 @@ def test_images_without_objects_or_detections() -> None:
     nothing = DETECTIONS.take(torch.zeros(10, dtype=torch.bool))
     assert [one.kind for one in findings(nothing, OBJECTS, CLASSES)] == ["missed"] * 7
     assert findings(nothing, empty, CLASSES) == []
+
+
+def test_a_number_below_a_limit_is_never_rounded_to_it() -> None:
+    assert [below(value, 0.5) for value in (0.25, 0.494, 0.4962, 0.49996)] == ["0.25", "0.49", "0.496", "0.49996"]
+    boxes = torch.tensor([[0.0, 0.0, 100.0, 100.0], [0.0, 0.0, 49.7, 100.0]])
+    found = Detections(boxes[1:], torch.tensor([0.8]), torch.tensor([0]))
+    wrong, _ = findings(found, Objects(boxes[:1], torch.tensor([0])), CLASSES)
+    assert wrong.text == "Detection 1 (cell, score 0.80) is placed imprecisely: IoU 0.497 with cell 1, below 0.5."

@@ -5,8 +5,10 @@ from typing import Any
 import torch
 
 from pellucid.data.augment.standardise import scaled
+from pellucid.detectors import Detector
 from pellucid.errors import PellucidError, nearest
 from pellucid.optim import Optimizer
+from pellucid.trace.detection import of_detector
 from pellucid.trace.explain import explain
 from pellucid.trace.explanation import Explanation, Factor, Link, Made, Part, Term
 from pellucid.trace.nudge import Nudge, nudge
@@ -80,7 +82,8 @@ def trace(
 ) -> Trace:
     """Run one batch forward and backward through a model, on its device, and keep every tensor by its name.
 
-    x, target: inputs (N, ...) as `predict` takes them, and the targets of the loss. train: in training mode, dropout
+    x, target: inputs (N, ...) as `predict` takes them, and the targets of the loss; of a single-stage detector a list
+    with the `Objects` of each image. train: in training mode, dropout
     drawing from `seed` (the model's, unless given); the model itself stays unchanged. dtype: float64, so that every
     explanation is exact to the last bits; torch.float32 gives the numbers of training. n: the number of examples that
     the regularizers' part is divided by, the batch's unless given.
@@ -95,19 +98,23 @@ def trace(
         raise PellucidError("trace: mps has no float64; give dtype=torch.float32")
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
-    data = examples(x, target, classes=model.classes)
-    model.fitting(data, "trace: x")
+    if isinstance(model.objective, Detector):
+        net, loss, x, target = of_detector(model, x, target)
+    else:
+        data = examples(x, target, classes=model.classes)
+        model.fitting(data, "trace: x")
+        net, loss, x, target = model.net, model.loss, data.x, data.y
     return Trace(
         Settings(
-            net=model.net,
+            net=net,
             params=prepared(model.params, dtype),
-            x=prepared(scaled(data.x, model.stats), dtype),
-            target=prepared(data.y, dtype),
-            loss=model.loss,
+            x=prepared(scaled(x, model.stats), dtype),
+            target=prepared(target, dtype),
+            loss=loss,
             train=train,
             seed=model.seed if seed is None else seed,
             regularizers=model.regularizers,
-            examples=len(data) if n is None else whole(n, "trace: n", 1),
+            examples=len(x) if n is None else whole(n, "trace: n", 1),
             optimizer=model.optimizer,
             clip=model.clip,
             frozen=frozenset(model.frozen),

@@ -91,7 +91,7 @@ def nearest_image(train: DetectionFolder, test: DetectionFolder) -> Results:
         copied = scaled(copied, size, new)
         detections.append(Detections(copied.boxes, torch.ones(len(copied)), copied.labels, copied.masks))
         objects.append(truth)
-    return measure(detections, objects, test.classes)
+    return measure(detections, objects, test.classes or ())
 
 
 def _thumbnail(image: Tensor) -> Tensor:

@@ -1,0 +1,95 @@
+"""A single-stage detector as one network and one loss, whose passes are traced."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.detectors import Anchors, OneStage
+from pellucid.detectors.base import joined, parted
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer
+from pellucid.losses.base import Loss
+from pellucid.objects import Objects
+from pellucid.training.examples import as_inputs
+from pellucid.training.model import BaseModel
+
+
+class Traced(NamedTuple):
+    """The network, the loss, the inputs and the targets of a pass."""
+
+    net: Layer
+    loss: Loss
+    x: Tensor
+    target: Tensor
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """A detector, for images (H, W) of a batch."""
+
+    detector: OneStage
+    images: int
+    size: tuple[int, int]
+
+    def __repr__(self) -> str:
+        """Return the name of the detector."""
+        return type(self.detector).__name__
+
+
+@dataclass(frozen=True)
+class DetectionLoss(Loss):
+    """The weighted sum of a detector's losses, of its last network's maps.
+
+    Targets are (objects, 7): the index of the image, the label, x0, y0, x1, y1, and 1 for a crowd.
+    """
+
+    of: Comparison
+
+    def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
+        """Return the sum and its gradient with respect to the maps, which are a tuple or one tensor."""
+        maps: Sequence[Tensor] = y if isinstance(y, tuple) else (y,)
+        detector, size = self.of.detector, self.of.size
+        sizes = [(one.shape[2], one.shape[3]) for one in maps]
+        anchors = Anchors(detector.anchors(sizes, size).to(maps[0]), sizes, size)
+        losses, dy = detector.compare(joined(maps, detector.numbers), anchors, _objects(target, self.of.images))
+        value = torch.stack([detector.weight(name) * one for name, one in losses.items()]).sum()
+        dmaps = parted(dy, maps)
+        return value, dmaps if isinstance(y, tuple) else dmaps[0]
+
+
+def of_detector(model: BaseModel, x: Any, target: Any) -> Traced:
+    """Return what is traced of a detector for images (N, C, H, W) and a list with the Objects of each.
+
+    Raises PellucidError for a detector of two stages, whose second one reads regions that are no output of a layer.
+    """
+    detector = model.objective
+    if not isinstance(detector, OneStage):
+        raise PellucidError(
+            f"trace: {type(detector).__name__} reads regions that it computes between its networks; trace a "
+            "single-stage detector"
+        )
+    images, objects = as_inputs(x, "trace: x"), [target] if isinstance(target, Objects) else target
+    detector.check(None, objects)
+    if images.dim() != 4 or len(images) != len(objects) or not len(images):
+        raise PellucidError(
+            f"trace: images of shape {tuple(images.shape)} and the Objects of {len(objects)}; give (N, C, H, W) and a "
+            "list of N"
+        )
+    rows = [
+        torch.cat([
+            one.boxes.new_full((len(one), 1), k), one.labels[:, None].to(one.boxes), one.boxes,
+            (torch.zeros_like(one.labels) if one.crowd is None else one.crowd)[:, None].to(one.boxes),
+        ], 1)
+        for k, one in enumerate(objects)
+    ]  # fmt: skip
+    loss = DetectionLoss(Comparison(detector, len(images), (images.shape[2], images.shape[3])))
+    return Traced(Sequential(**detector.nets), loss, images, torch.cat(rows))
+
+
+def _objects(target: Tensor, images: int) -> list[Objects]:
+    parts = [target[target[:, 0] == k] for k in range(images)]
+    return [Objects(one[:, 2:6], one[:, 1].long(), crowd=one[:, 6] > 0) for one in parts]

@@ -11,6 +11,7 @@ from pellucid.combine.base import add_up_tree, init_child
 from pellucid.data.source import Batch
 from pellucid.fuse import fuse
 from pellucid.generators.base import Generator, drawn, to_input
+from pellucid.generators.spectral import Singular, normalized, restored
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses.adversarial import ADVERSARIAL
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
@@ -25,7 +26,8 @@ class GAN(Generator):
     """A generator against a discriminator, which learn in turns, the discriminator first.
 
     generator: its images have values in -1 to 1. discriminator: from such images to a logit each, (N, 1); real and
-    generated images are batches of their own to it. loss: of both, see pellucid.losses.adversarial.
+    generated images are batches of their own to it. loss: of both, see pellucid.losses.adversarial. spectral: whether
+    the discriminator's weights are divided by their largest singular values, see `normalized`.
     Losses: "discriminator", "generator".
     Source: Goodfellow et al. 2014, algorithm 1; Radford, Metz and Chintala 2016.
     """
@@ -33,6 +35,7 @@ class GAN(Generator):
     discriminator: Layer
     _: KW_ONLY
     loss: Kind = "non_saturating"
+    spectral: bool = False
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw both networks' parameters."""
@@ -46,19 +49,25 @@ class GAN(Generator):
         z = self.latents(len(images), mode.rng, images)
         made, making = self.generator.forward(params["generator"], z, mode)
 
-        real, of_real = self.discriminator.forward(params["discriminator"], images, mode)
-        fake, of_fake = self.discriminator.forward(params["discriminator"], made, mode)
+        judging, singular = self._judging(params)
+        real, of_real = self.discriminator.forward(judging, images, mode)
+        fake, of_fake = self.discriminator.forward(judging, made, mode)
         value, dreal, dfake = loss.discriminator(real, fake)
         weight = self.weight("discriminator")
-        _, first = backward(self.discriminator, params["discriminator"], of_real, weight * dreal, consume=True)
-        _, second = backward(self.discriminator, params["discriminator"], of_fake, weight * dfake, consume=True)
-        yield {"discriminator": value}, {"discriminator": add_up_tree(first, second)}
+        _, first = backward(self.discriminator, judging, of_real, weight * dreal, consume=True)
+        _, second = backward(self.discriminator, judging, of_fake, weight * dfake, consume=True)
+        yield {"discriminator": value}, {"discriminator": restored(add_up_tree(first, second), judging, singular)}
 
-        fake, of_fake = self.discriminator.forward(params["discriminator"], made, mode)
+        judging, _ = self._judging(params)
+        fake, of_fake = self.discriminator.forward(judging, made, mode)
         value, dfake = loss.generator(fake)
-        dmade = to_input(self.discriminator, params["discriminator"], of_fake, self.weight("generator") * dfake)
+        dmade = to_input(self.discriminator, judging, of_fake, self.weight("generator") * dfake)
         _, dparams = backward(self.generator, params["generator"], making, dmade, consume=True)
         yield {"generator": value}, {"generator": dparams}
+
+    def _judging(self, params: Params) -> tuple[Params, dict[str, Singular]]:
+        """Return the parameters that the discriminator runs with."""
+        return normalized(params["discriminator"]) if self.spectral else (params["discriminator"], {})
 
     def draw(self, params: Params, z: Tensor) -> Tensor:
         """Return the generator's images."""

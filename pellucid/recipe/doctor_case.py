@@ -222,11 +222,10 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
 
 def _images(recipe: Recipe, data: str | None) -> Material[Dataset]:
     """Load the recipe's images, or those of another data set, in its size, for a generator."""
-    other = data is not None and not is_root(recipe.data.name, data)
-    if other:
+    if data is not None and not is_root(recipe.data.name, data):
         check_exists(data)
-    chosen = replace(recipe, data=replace(recipe.data, name=data)) if other else recipe
-    found: Any = load_data(chosen, None if other else data)
+        recipe, data = replace(recipe, data=replace(recipe.data, name=data)), None
+    found: Any = load_data(recipe, data)
     return found
 
 

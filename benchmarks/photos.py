@@ -1,0 +1,78 @@
+"""Write the photos that the default colorizer is trained on: `python -m benchmarks.photos FOLDER`.
+
+FOLDER/train holds square crops of the training images of three sets, and FOLDER/test of their validation images: all
+of one size but those of CIFAR-10, which are copied, 2,000 of each class. A crop is anywhere and as wide as a random
+part of the image's shorter side, so that things have many sizes. Photos of `signs`, `bccd` and `pennfudan` are left for
+tests. Then: `pellucid train cifar-colorize data.name=FOLDER data.size=64 ...`.
+"""
+
+import argparse
+import io
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from pellucid.data import CATALOGUE, data_root
+from pellucid.data.tree import Tree, open_tree
+
+SIZE = 64  # pixels
+OF_CLASS = {"train": 2_000, "test": 100}  # images of each class of CIFAR-10
+# Images of each set, by the beginning of their names, crops of each, and the least part of the shorter side.
+CROPPED = {
+    "train": (("faces", "train/", 2, 0.7), ("camvid", "train/", 16, 0.4)),
+    "test": (("faces", "val/", 1, 1.0), ("camvid", "val/", 2, 0.5)),
+}
+
+
+def crops(image: Image.Image, count: int, least: float, draw: random.Random) -> Iterator[Image.Image]:
+    """Yield square crops of an image."""
+    width, height = image.size
+    for _ in range(count):
+        side = round(min(width, height) * draw.uniform(least, 1))
+        left, top = draw.randint(0, width - side), draw.randint(0, height - side)
+        yield image.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+
+
+def names(tree: Tree, part: str) -> list[str]:
+    """Return the photos of a part of a data set."""
+    return [name for name in tree.names if f"/{part}" in f"/{name}" and name.lower().endswith((".jpg", ".png"))]
+
+
+def small(folder: Path, part: str, root: Path, draw: random.Random) -> int:
+    """Copy as many images of each class of CIFAR-10."""
+    with open_tree(root / CATALOGUE["cifar10"].place) as tree:
+        by_class: dict[str, list[str]] = {}
+        for name in names(tree, f"{part}/"):
+            by_class.setdefault(name.split("/")[-2], []).append(name)
+        chosen = [name for one in by_class.values() for name in draw.sample(one, OF_CLASS[part])]
+        for k, name in enumerate(chosen):
+            (folder / f"{k}.jpg").write_bytes(tree.read(name))
+    return len(chosen)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    root, draw = data_root(), random.Random(0)
+    for part, sets in CROPPED.items():
+        made = options.folder / part / "cifar10"
+        made.mkdir(parents=True)
+        print(part, "cifar10", small(made, part, root, draw), flush=True)
+        for name, begin, count, least in sets:
+            made = options.folder / part / name
+            made.mkdir(parents=True)
+            number = 0
+            with open_tree(root / CATALOGUE[name].place) as tree:
+                for place in names(tree, begin):
+                    image = Image.open(io.BytesIO(tree.read(place))).convert("RGB")
+                    for crop in crops(image, count, least, draw):
+                        crop.save(made / f"{number}.png")
+                        number += 1
+            print(part, name, number, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Why a pixel has its colour, and which patches a discriminator takes for generated."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.explain import explain
+from pellucid.explain.receptive_field import receptive_fields
+from pellucid.explain.sweeps import forward_to
+from pellucid.generators import Pix2Pix, Translator, Zhang
+from pellucid.generators.translation import CHROMA
+from pellucid.generators.zhang import colour_table
+from pellucid.layers.base import Mode
+from pellucid.model import Model
+from pellucid.tasks.colorize.colorizer import is_colorizer
+
+Channel = Literal["a", "b"]
+
+
+@dataclass(frozen=True, eq=False)
+class PixelColour:
+    """The predicted colour of a pixel, and what it depends on.
+
+    a, b: in the units of Lab. target: the unit of the generator that is explained. of: what this is. map: (H, W), of
+    the L of each pixel.
+    """
+
+    row: int
+    column: int
+    a: float
+    b: float
+    target: str
+    of: str
+    map: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The scores of a discriminator for the patches of an image in predicted colours.
+
+    scores: (H', W') logits, high for patches that it takes for real. place: row and column of the lowest. patch: the
+    pixels that it depends on: top, left, bottom and right, the last two excluded. map: (H, W), the magnitude of its
+    gradient with respect to the L, a and b of each pixel.
+    """
+
+    scores: Tensor
+    place: tuple[int, int]
+    patch: tuple[int, int, int, int]
+    map: Tensor
+
+
+def explain_pixel(
+    model: Model, image: Tensor, row: int, column: int, channel: Channel = "a", method: str = "lrp"
+) -> PixelColour:
+    """Explain the a or b of one pixel of an image (3 or 1, H, W), 0 to 1, by a method of pellucid.explain.
+
+    Of a classifier of colours the logit of the bin nearest to the predicted colour is explained, at the pixel's cell.
+    Raises PellucidError for other models, and a pixel outside of the image.
+    """
+    it = _translator(model)
+    height, width = image.shape[1:]
+    if not (0 <= row < height and 0 <= column < width):
+        raise PellucidError(f"the pixel {row}, {column} is outside of the image of {height}x{width}; count from 0")
+    images = model.scaled(image[None])
+    with torch.inference_mode():
+        a, b = it.predict(model.params, images)[0, :, row, column].tolist()
+    last = list(_rows(it).children)[-1]
+    if isinstance(it, Zhang):
+        nearest = int((colour_table().centres - torch.tensor([a, b])).norm(dim=1).argmin())
+        target, of = f"{last}[{nearest}, {row // 2}, {column // 2}]", "the logit of its bin"
+    else:
+        target, of = f"{last}[{'ab'.index(channel)}, {row}, {column}]", f"{channel} / {CHROMA:g}"
+    x = it.pad(it.read(images))
+    found = explain(it.generator, model.params["generator"], x, method, target)[0, :1, :height, :width]
+    return PixelColour(row, column, a, b, target, of, found[0].cpu())
+
+
+def judge_patches(model: Model, image: Tensor) -> Judged:
+    """Return the discriminator's scores of an image (3 or 1, H, W), 0 to 1, in predicted colours, and the lowest one.
+
+    Raises PellucidError for a model without a discriminator.
+    """
+    it = _translator(model)
+    if not isinstance(it, Pix2Pix):
+        raise PellucidError(f"{type(it).__name__} has no discriminator; give a run of pix2pix")
+    images, params = model.scaled(image[None]), model.params["discriminator"]
+    with torch.inference_mode():
+        x = it.pad(it.read(images))
+        pair = torch.cat([x, it.pad(it.predict(model.params, images) / CHROMA)], 1)
+        scores = it.discriminator.forward(params, pair, Mode(keep=False))[0][0, 0]
+        row, column = divmod(int(scores.argmin()), scores.shape[1])
+        target = f"scores[0, {row}, {column}]"
+        top, left, bottom, right = receptive_fields(forward_to(it.discriminator, params, pair, target))[0].tolist()
+    found = explain(it.discriminator, params, pair, "saliency", target)[0].abs().amax(0)
+    height, width = image.shape[1:]
+    return Judged(
+        scores.clone().cpu(), (row, column), (top, left, min(bottom, height), min(right, width)),
+        found[:height, :width].cpu(),
+    )  # fmt: skip
+
+
+def _translator(model: Model) -> Translator:
+    if not is_colorizer(model) or not isinstance(model.objective, Translator):
+        raise PellucidError("the model predicts no colours; give a run of cifar-colorize or one like it")
+    return model.objective
+
+
+def _rows(it: Translator) -> Sequential:
+    if not isinstance(it.generator, Sequential):
+        raise PellucidError(f"the generator is a {type(it.generator).__name__}; give one whose last layer has a name")
+    return it.generator

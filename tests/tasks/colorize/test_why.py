@@ -1,0 +1,79 @@
+"""Why a pixel has its colour: by gradients of PyTorch, and by relevance that adds up."""
+
+import pytest
+import torch
+
+from pellucid import Model
+from pellucid.errors import PellucidError
+from pellucid.generators import l1, pix2pix, zhang
+from pellucid.generators.translation import CHROMA
+from pellucid.generators.zhang import colour_table
+from pellucid.layers import Mode
+from pellucid.tasks.colorize.why import explain_pixel, judge_patches
+from tests.generators.test_translation import photos
+from tests.references import reference_forward
+
+IMAGE = photos(1, 24, 32)[0].float()
+
+
+def model(objective):
+    made = Model(objective, input_shape=(3, None, None), precision="float64")
+    for weight in made.weights.values():
+        if weight.dim() == 4:
+            weight.mul_(15)  # so that outputs differ from 0
+    return made
+
+
+@pytest.mark.parametrize("channel", ["a", "b"])
+def test_gradients_of_a_pixel_are_those_of_automatic_differentiation(channel):
+    it = model(l1(width=2, levels=2))
+    found = explain_pixel(it, IMAGE, 9, 20, channel, "input_x_gradient")
+    x = it.objective.read(IMAGE[None].double()).requires_grad_()
+    y = reference_forward(it.objective.generator, it.params["generator"], x, Mode())[0, :, 9, 20]
+    (dx,) = torch.autograd.grad(y["ab".index(channel)], x)
+    torch.testing.assert_close(found.map, (dx * x).detach()[0, 0])
+    torch.testing.assert_close(torch.tensor([found.a, found.b], dtype=torch.float64), y.detach() * CHROMA)
+    assert found.of == f"{channel} / 110"
+
+
+def test_relevance_adds_up_to_the_output():
+    it = model(l1(width=2, levels=2, norm="none"))
+    for path, bias in it.weights.items():
+        if path.endswith("bias"):
+            bias.zero_()
+    found = explain_pixel(it, IMAGE, 9, 20, "b", "lrp")
+    assert found.map.sum().item() == pytest.approx(found.b / CHROMA, rel=0.02)
+
+
+def test_of_a_classifier_the_bin_of_the_colour_is_explained():
+    it = model(zhang(width=2, levels=2))
+    found = explain_pixel(it, IMAGE, 9, 21, method="saliency")
+    bin_, row, column = (int(word) for word in found.target.removeprefix("scores[").rstrip("]").split(", "))
+    assert (row, column) == (4, 10)
+    distances = (colour_table().centres - torch.tensor([found.a, found.b])).norm(dim=1)
+    assert distances[bin_] == distances.min()
+    assert found.map.shape == (24, 32)
+    assert found.map.abs().max() > 0
+
+
+def test_the_patch_that_looks_least_real_is_found_with_its_pixels():
+    it = model(pix2pix(width=2, levels=2, field=16, judge=2, dropout=0.0))
+    found = judge_patches(it, IMAGE)
+    images = IMAGE[None].double()
+    pair = torch.cat([it.objective.read(images), it.objective.predict(it.params, images) / CHROMA], 1).requires_grad_()
+    y = reference_forward(it.objective.discriminator, it.params["discriminator"], pair, Mode())[0, 0]
+    torch.testing.assert_close(found.scores, y.detach())
+    assert y[found.place] == y.min()
+    (dx,) = torch.autograd.grad(y.min(), pair)
+    torch.testing.assert_close(found.map, dx[0].abs().amax(0))
+    top, left, bottom, right = found.patch
+    rows, columns = ((found.map > 0).any(axis).nonzero().flatten().tolist() for axis in (1, 0))
+    assert (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) == (top, left, bottom, right)
+
+
+def test_mistakes_say_what_to_do():
+    it = model(l1(width=2, levels=2))
+    with pytest.raises(PellucidError, match="the pixel 24, 0 is outside of the image of 24x32; count from 0"):
+        explain_pixel(it, IMAGE, 24, 0)
+    with pytest.raises(PellucidError, match="Regression has no discriminator; give a run of pix2pix"):
+        judge_patches(it, IMAGE)

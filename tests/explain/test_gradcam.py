@@ -40,6 +40,8 @@ def test_maps_are_weighed_by_their_mean_gradients(name: str, given: str | None, 
     (da,) = torch.autograd.grad(score.sum(), a)
     expected = torch.einsum("nc,nchw->nhw", da.mean((2, 3)), a.detach())[:, None]
     assert_close(gradcam(net, params, x, classes, given, signed=True, upsample=False), expected, 1e-11)
+    local = (da * a.detach()).sum(1, keepdim=True)
+    assert_close(gradcam(net, params, x, classes, given, signed=True, upsample=False, local=True), local, 1e-11)
     rectified = F.interpolate(torch.relu(expected), SHAPE[1:], mode="bilinear")
     assert_close(gradcam(net, params, x, classes, given), rectified, 1e-11)
     top = F.one_hot(classes, CLASSES).double()

@@ -12,6 +12,7 @@ from pellucid.data import CATALOGUE, Dataset, load_image
 from pellucid.data.dataset import float_images, make_dataset
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, open_tree, root_of
+from pellucid.detectors import Detector
 from pellucid.errors import PellucidError, nearest
 from pellucid.metrics import class_scores
 from pellucid.model import Model
@@ -38,6 +39,10 @@ def class_names(model: Model) -> tuple[str, ...]:
     outputs = model.output_shape
     if is_keypoint_model(model):
         raise PellucidError("the model outputs key-points, no classes; use `pellucid keypoints`")
+    if isinstance(model.objective, Detector):
+        raise PellucidError(
+            "the model finds objects; use `pellucid detect`, and `pellucid explain --box` for one of them"
+        )
     if is_colorizer(model):
         raise PellucidError("the model outputs colours, no classes; use `pellucid colorize`")
     if outputs and isinstance(outputs[0], tuple):

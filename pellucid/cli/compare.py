@@ -61,6 +61,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.report.figures.style import png
     from pellucid.tasks.compare import compare
 
+    folder = _folder(args)
     watch = Reading(not args.json)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -76,7 +77,7 @@ def handle(args: argparse.Namespace) -> int:
     if not args.json:
         say(f"{found.data}: {found.train:,} training and {found.test:,} test images.", *found.notes(), "")
         say_text(str(found))
-    folder = make_folder(_folder(args))  # not for a comparison that failed
+    make_folder(folder)  # not for a comparison that failed
     files = {"comparison.json": json.dumps(plain(found.to_json()), indent=1).encode(), "comparison.png": png(drawn)}
     for name, content in files.items():
         write_atomically(folder / name, content, durable=False)
@@ -98,13 +99,13 @@ def _detectors(args: argparse.Namespace) -> int:
     from pellucid.tasks.detect.compare import compare_detectors
     from pellucid.tasks.detect.compare_page import comparison_page
 
-    searches = ("windows", "selective_search")
+    folder, searches = _folder(args), ("windows", "selective_search")
     proposals = args.proposals if args.proposals in searches else read_proposals(args.proposals)
     found = compare_detectors(
         args.dataset, args.data, args.seed, args.only, parse_overrides(args.settings), args.runs, proposals,
         lambda what, done, total: None if args.json else say(f"{what} ({done} of {total})"), not args.json,
     )  # fmt: skip
-    folder = make_folder(_folder(args))
+    make_folder(folder)
     options = {"--seed": args.seed or None, "--data": args.data, "--proposals": args.proposals}
     words = ["compare", args.dataset, *args.settings, *(["--only", *args.only] if args.only else [])]
     html, figures = comparison_page(found, again(words, options, []))
@@ -121,4 +122,7 @@ def _detectors(args: argparse.Namespace) -> int:
 
 
 def _folder(args: argparse.Namespace) -> Path:
-    return Path(args.out or f"compare/{Path(args.dataset).stem}")
+    """Return the output folder, checked before any work."""
+    from pellucid.cli.files import check_folder
+
+    return check_folder(Path(args.out or f"compare/{Path(args.dataset).stem}"))

@@ -25,6 +25,16 @@ def check_place(file: str, option: str, suffixes: Sequence[str] = ()) -> Path:
     return place
 
 
+def check_folder(folder: Path) -> Path:
+    """Return an output folder, which may be missing; raises PellucidError where a file is in its place."""
+    from pellucid.errors import PellucidError
+
+    file = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    if file.exists() and not file.is_dir():
+        raise PellucidError(f"--out: {str(file)!r} is a file; name a folder")
+    return folder
+
+
 def html_place(args: argparse.Namespace) -> Path | None:
     """Return the file of `--html`, None without the option; raises PellucidError if it cannot be written."""
     return None if args.html is None else check_place(args.html, "--html")

@@ -24,6 +24,7 @@ def handle(args: argparse.Namespace) -> int:
     """Run the lesson, or list all of them."""
     from pathlib import Path
 
+    from pellucid.cli.files import check_folder
     from pellucid.cli.out import emit, say, say_text
     from pellucid.files import make_folder, write_atomically
     from pellucid.lessons.lesson import LESSONS, find_lesson, lesson, title
@@ -38,8 +39,9 @@ def handle(args: argparse.Namespace) -> int:
     module = find_lesson(args.name)
     if args.notebook is not None:
         return _write_notebook(args)
+    folder = check_folder(Path(args.out or f"lessons/{args.name}"))
     taught = lesson(args.name, args.seed, args.small, args.data)
-    folder = make_folder(Path(args.out or f"lessons/{args.name}"))
+    make_folder(folder)
     figures: dict[str, str] = {}
     for step in module.STEPS:
         result = taught.results[step.__name__]

@@ -99,13 +99,14 @@ def counts(net: Combinator, input_shape: Shape) -> Counts:
     try:
         with torch.device("meta"):
             params, _ = net.init(input_shape, torch.Generator())
-    except (RuntimeError, OverflowError) as error:  # sizes beyond what tensors can have
+        found = summary(net, params, input_shape).rows
+    except (RuntimeError, OverflowError, TypeError) as error:  # PyTorch's, for sizes beyond what tensors can have
         raise PellucidError(f"{shape_text(input_shape)}: the layers are too large; make them smaller") from error
     biases: dict[str, int] = {}
     for path, leaf in flatten(params).items():
         layer, _, name = path.rpartition(".")
         biases[layer] = biases.get(layer, 0) + leaf.numel() * (name == "bias")
-    rows = ((row, biases.get(row.path, 0)) for row in summary(net, params, input_shape).rows)
+    rows = ((row, biases.get(row.path, 0)) for row in found)
     return Counts(
         tuple(
             LayerCount(row.path, row.layer, row.shape, row.parameters - bias, bias, row.multiply_adds)

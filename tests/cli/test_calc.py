@@ -65,6 +65,8 @@ def test_map(say: Say, tmp_path: Path):
     [
         (["conv", "3", "5"], "smaller than the window"),
         (["conv", "0", "1"], "at least 1"),
+        (["conv", "9" * 20, "3"], "the layers are too large"),
+        (["conv", "28", "3", "--filters", "9" * 20], "the layers are too large"),
         (["conv", "5", "x"], "argument K"),
         (["conv", "5", "3", "--stride", "0"], "stride"),
         (["params", "axb", "Dense(2)"], "'axb' is not a shape"),

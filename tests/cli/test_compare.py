@@ -1,6 +1,7 @@
 """`pellucid compare` prints a table and writes it and a plot."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 from pellucid.tasks.compare import Compared, Comparison
@@ -17,6 +18,16 @@ def test_a_table_and_a_plot_are_written(say: Say, tmp_path: Path) -> None:
     assert "accuracy" in text
     assert "Hyperparameters chosen on a sixth of the training images: decision tree." in text
     assert "neighbours" not in text
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_before_any_work(say: Say, tmp_path: Path, monkeypatch) -> None:
+    for name, work in (("pellucid.tasks.compare", "compare"), ("pellucid.lessons.lesson", "lesson")):
+        monkeypatch.setattr(import_module(name), work, None)
+    (tmp_path / "notes").write_text("")
+    for words in (("compare", "digits"), ("lesson", "neuron")):
+        for place in ("notes", "notes/deeper"):
+            said = say(*words, "--out", str(tmp_path / place)).complaint
+            assert f"--out: {str(tmp_path / 'notes')!r} is a file; name a folder" in said
 
 
 def test_notes_are_about_the_rows_shown() -> None:

@@ -14,6 +14,7 @@ from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, open_tree, root_of
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError, nearest
+from pellucid.generators import Generator
 from pellucid.metrics import class_scores
 from pellucid.model import Model
 from pellucid.objective import Supervised
@@ -43,6 +44,8 @@ def class_names(model: Model) -> tuple[str, ...]:
         raise PellucidError(
             "the model finds objects; use `pellucid detect`, and `pellucid explain --box` for one of them"
         )
+    if isinstance(model.objective, Generator):
+        raise PellucidError("the model draws images of random numbers and predicts no classes; use `pellucid generate`")
     if is_colorizer(model):
         raise PellucidError("the model outputs colours, no classes; use `pellucid colorize`")
     if outputs and isinstance(outputs[0], tuple):

@@ -64,3 +64,8 @@ def test_evaluate_judges_samples(made: str, say: Say) -> None:
     assert "distance to the nearest training image: samples" in said.out
     assert "--crf is for masks" in say("evaluate", made, "--crf").complaint
     assert "--html is for detectors" in say("evaluate", made, "--html", "a.html").complaint
+
+
+def test_a_generator_predicts_no_classes(made: str, say: Say, tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    assert "use `pellucid generate`" in say("predict", made, str(tmp_path / "a.png")).complaint

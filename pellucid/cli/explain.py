@@ -53,6 +53,12 @@ def parser() -> Parser:
         "coordinate, --target x0, y0, x1 or y1",
     )
     it.add_argument(
+        "--pixel",
+        metavar="ROW,COLUMN",
+        help="of a colorizer: a pixel of the image, counted from 0. Writes maps (lrp, saliency, or --method) of what "
+        "its a and b depend on, and of pix2pix the patch that the discriminator takes for generated",
+    )
+    it.add_argument(
         "--out",
         metavar="DIR",
         help=f"output folder, created if missing (default: {FOLDER}/MODEL-PARENT-IMAGE, where PARENT is the image's "
@@ -83,6 +89,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.errors import PellucidError
     from pellucid.explain.examine import examine, folder_for, title, write_examination
     from pellucid.explain.methods import METHODS
+    from pellucid.tasks.colorize import is_colorizer
     from pellucid.tasks.detect import is_detector
     from pellucid.tasks.pictures import read_picture
 
@@ -103,6 +110,18 @@ def handle(args: argparse.Namespace) -> int:
 
         out = _place(args, f"box{args.box}") if args.out is None else Path(args.out)
         return explain_box(args, model, out, list(OF_BOXES) if args.method == ALL else [args.method])
+    if is_colorizer(model) != (args.pixel is not None):
+        raise PellucidError(
+            f"{args.model} predicts no colours; leave --pixel out"
+            if args.pixel is not None
+            else "the model predicts colours; name one of the pixels by --pixel ROW,COLUMN"
+        )
+    if args.pixel is not None:
+        from pellucid.cli.explain_pixel import METHODS as OF_PIXELS
+        from pellucid.cli.explain_pixel import explain_pixel
+
+        out = _place(args, f"pixel{args.pixel.replace(',', '-')}") if args.out is None else Path(args.out)
+        return explain_pixel(args, model, out, list(OF_PIXELS) if args.method == ALL else [args.method])
     classes = known_classes(model)
     x = read_picture(model, args.image)
     methods = list(METHODS) if args.method == ALL else [args.method]
@@ -141,10 +160,10 @@ def _page(args: argparse.Namespace) -> int:
     from pellucid.files import make_folder
     from pellucid.tasks.pictures import held_out
 
-    given = (args.image, args.target, args.out, args.box)
+    given = (args.image, args.target, args.out, args.box, args.pixel)
     if any(one is not None for one in given) or args.method != ALL:
         raise PellucidError(
-            "--page is for the whole network; give it without IMAGE, --box, --method, --target and --out"
+            "--page is for the whole network; give it without IMAGE, --box, --pixel, --method, --target and --out"
         )
     make_folder(Path(args.page))
     model = open_model(args.model, args.device)

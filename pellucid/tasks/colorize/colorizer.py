@@ -74,6 +74,11 @@ class Colorizer:
             raise PellucidError(f"{self.model.source or 'the model'}: an output is NaN or infinite; check the weights")
         return _resized(found, size)
 
+    def reduced(self, image: Tensor) -> Tensor:
+        """Return a picture (C, H, W) uint8 as the network receives it: float32, 0 to 1, its shorter side reduced."""
+        size = (image.shape[1], image.shape[2])
+        return _resized(float_images(image)[None], self._fitted(size))[0]
+
     def painted(self, image: Tensor, lightness: Tensor, ab: Tensor) -> Tensor:
         """Return the picture of L (1, H, W) and of a, b (2, H, W) times `strength`, with the opacity of `image`."""
         out = torch.empty(3, *lightness.shape[1:], dtype=torch.uint8)

@@ -1,0 +1,76 @@
+"""`pellucid explain --pixel`: what the colour of a pixel depends on, and which patch a discriminator doubts."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pellucid.model import Model
+
+METHODS = ("lrp", "saliency")
+
+
+def explain_pixel(args: argparse.Namespace, model: "Model", out: Path, methods: list[str]) -> int:
+    """Write a map of each channel and method into a folder, and print the colour and the doubted patch."""
+    import torch
+
+    from pellucid.cli.out import emit, say
+    from pellucid.data import load_image
+    from pellucid.explain.methods import MAGNITUDES
+    from pellucid.files import make_folder
+    from pellucid.generators import Pix2Pix
+    from pellucid.ops.colour import recolour, rgb_to_lab
+    from pellucid.report.figures.heat import heat
+    from pellucid.report.write import write_picture
+    from pellucid.tasks.colorize import why
+    from pellucid.tasks.colorize.colorizer import Colorizer
+
+    image = load_image(args.image)
+    row, column = _place(args.pixel, image.shape[1:])
+    small = Colorizer(model).reduced(image)
+    size = small.shape[1:]
+    row, column = row * size[0] // image.shape[1], column * size[1] // image.shape[2]
+    with torch.inference_mode():
+        ab = model.objective.predict(model.params, model.scaled(small[None]))[0].float().cpu()
+    colours = recolour(rgb_to_lab(small)[:1], ab)
+    mark = torch.zeros(size, dtype=torch.bool)
+    mark[row, column] = True
+    make_folder(out)
+    written: list[Path] = []
+    found = {(channel, method): why.explain_pixel(model, small, row, column, channel, method)
+             for channel in ("a", "b") for method in methods}  # fmt: skip
+    for (channel, method), one in found.items():
+        title = f"{method} of {channel} = {getattr(one, channel):.1f} ({one.of})"
+        drawn = heat(colours, one.map, title, signed=method not in MAGNITUDES, outline=mark)
+        written += write_picture(out, f"{channel}-{method}", drawn, {"map": one.map, "image": colours})
+    first = next(iter(found.values()))
+    said = {"row": row, "column": column, "size": [*size], "a": first.a, "b": first.b}
+    lines = [f"pixel {row}, {column} of {size[0]}x{size[1]}: a = {first.a:.1f}, b = {first.b:.1f}"]
+    if isinstance(model.objective, Pix2Pix):
+        judged = why.judge_patches(model, small)
+        top, left, bottom, right = judged.patch
+        mark[:] = False
+        mark[top:bottom, left:right] = True
+        score = float(judged.scores[judged.place])
+        lines.append(f"the discriminator's lowest score is {score:.2f}, of rows {top} to {bottom - 1} and columns "
+                     f"{left} to {right - 1}; the mean is {float(judged.scores.mean()):.2f}")  # fmt: skip
+        drawn = heat(colours, judged.map, f"gradient of the lowest score, {score:.2f}", outline=mark)
+        written += write_picture(out, "patch", drawn, {"map": judged.map, "scores": judged.scores, "image": colours})
+        said |= {"patch": [*judged.patch], "score": score, "mean_score": float(judged.scores.mean())}
+    if args.json:
+        emit({"model": args.model, "image": args.image, **said, "files": [str(file) for file in written]})
+        return 0
+    say(*lines, "", f"wrote {len(written)} files into {out}: {', '.join(file.name for file in written)}")
+    return 0
+
+
+def _place(text: str, size: tuple[int, ...]) -> tuple[int, int]:
+    from pellucid.errors import PellucidError
+
+    words = [word.strip() for word in text.split(",")]
+    if len(words) != 2 or not all(word.isdecimal() for word in words):
+        raise PellucidError(f"--pixel takes ROW,COLUMN counted from 0, such as 12,30, not {text!r}")
+    row, column = map(int, words)
+    if row >= size[0] or column >= size[1]:
+        raise PellucidError(f"--pixel {row},{column} is outside of the image of {size[0]}x{size[1]}; count from 0")
+    return row, column

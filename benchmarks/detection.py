@@ -41,18 +41,18 @@ def plain_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     return torch.stack(kept)
 
 
-def positions(regions: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Return x and y (M, SIZE * SAMPLES) of the samples, the centre of the first pixel at 0."""
+def positions(regions: Tensor, scale: float, size: int = SIZE) -> tuple[Tensor, Tensor]:
+    """Return x and y (M, size * SAMPLES) of the samples, the centre of the first pixel at 0."""
     low, high = regions[:, 1:3] * scale, regions[:, 3:] * scale
-    part = (torch.arange(SIZE * SAMPLES) + 0.5) / (SIZE * SAMPLES)
+    part = (torch.arange(size * SAMPLES) + 0.5) / (size * SAMPLES)
     at = low[:, None] + part[:, None] * (high - low)[:, None] - 0.5
     return at[..., 0], at[..., 1]
 
 
-def by_index(maps: Tensor, regions: Tensor, scale: float) -> Tensor:
+def by_index(maps: Tensor, regions: Tensor, scale: float, size: int = SIZE) -> Tensor:
     """Interpolate between four indexed pixels."""
     height, width = maps.shape[2:]
-    x, y = positions(regions, scale)
+    x, y = positions(regions, scale, size)
     x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
     left, top = x.floor().long().clamp_max(width - 2), y.floor().long().clamp_max(height - 2)
     u, v = (x - left)[:, None, :, None], (y - top)[:, :, None, None]

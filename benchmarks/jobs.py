@@ -1,10 +1,24 @@
 """The work that every peer does on one batch: a training step of plain gradient descent, or a prediction."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from pellucid.data import Batch, Objects
+from pellucid.detectors import Detector, fast_rcnn, faster_rcnn, mask_rcnn, single_stage, ssd, yolo1, yolo3
+
+DETECTORS: dict[str, Callable[[], Detector]] = {
+    "single_stage": lambda: single_stage(3),
+    "ssd": lambda: ssd(3),
+    "yolo3": lambda: yolo3(3),
+    "yolo1": lambda: yolo1(3),
+    "fast_rcnn": lambda: fast_rcnn(3),
+    "faster_rcnn": lambda: faster_rcnn(3),
+    "mask_rcnn": lambda: mask_rcnn(3),
+}
 
 
 @dataclass(frozen=True)
@@ -40,11 +54,30 @@ JOBS: dict[str, Job] = {
     "resnet50-inference": Job("resnet50", 8, (3, 224, 224), 1000, steps=2, inference=True),
     "densenet121-inference": Job("densenet121", 8, (3, 224, 224), 1000, steps=3, inference=True),
     "mobilenet_v2-inference": Job("mobilenet_v2", 8, (3, 224, 224), 1000, steps=6, inference=True),
+    # Detectors as recipes/bccd-*.toml train them.
+    **{f"detect-{name}": Job(name, 4, (3, 240, 320), 3) for name in DETECTORS},
+    "detect-single_stage-1-inference": Job("single_stage", 1, (3, 240, 320), 3, steps=8, inference=True),
     # One image at a time, as a camera gives them.
     "resnet50-1-inference": Job("resnet50", 1, (3, 224, 224), 1000, steps=5, inference=True),
     "mobilenet_v2-1-inference": Job("mobilenet_v2", 1, (3, 224, 224), 1000, steps=20, inference=True),
     "resnet20-64-bf16": Job("resnet20-64", 128, (3, 32, 32), 10, precision="bf16"),
 }
+
+
+def scenes(job: Job) -> Batch:
+    """Return images of noise with 15 objects each, rectangles as their masks are."""
+    rng = torch.Generator().manual_seed(0)
+    height, width = job.shape[1:]
+    found = []
+    for _ in range(job.batch):
+        size = 16 + 64 * torch.rand(15, 2, generator=rng)
+        low = torch.rand(15, 2, generator=rng) * (torch.tensor([width, height]) - size)
+        boxes = torch.cat([low, low + size], 1)
+        x0, y0, x1, y1 = boxes[:, :, None, None].unbind(1)
+        rows, columns = torch.arange(height)[:, None] + 0.5, torch.arange(width) + 0.5
+        masks = (columns >= x0) & (columns < x1) & (rows >= y0) & (rows < y1)
+        found.append(Objects(boxes, torch.arange(15) % job.classes, masks))
+    return Batch(torch.rand(job.batch, *job.shape, generator=rng), found)
 
 
 def targets(job: Job) -> Tensor:

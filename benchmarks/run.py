@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.jobs import JOBS, Job
+from benchmarks.jobs import DETECTORS, JOBS, Job
 from benchmarks.table import conditions, write_table
 from pellucid.training.device import usable_precision
 
@@ -93,6 +93,8 @@ def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
     images = len(job.shape) == 3
     threads = [1, cores] if job.network in ("mlp", "lenet") else [cores]
     formats = ["torch", "torch-nchw"] if images and job.precision == "float32" else ["torch"]
+    if job.network in DETECTORS:
+        return {"Pellucid": [("pellucid", cores)]} | ({} if job.inference else {"PyTorch": [("torch", cores)]})
     tried = {
         "Pellucid": [("pellucid", n) for n in threads],
         "PyTorch": [(variant, n) for variant in formats for n in threads],

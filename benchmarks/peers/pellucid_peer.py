@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks import networks
-from benchmarks.jobs import Job, targets
+from benchmarks.jobs import DETECTORS, Job, scenes, targets
 from pellucid.data.source import Batch
 from pellucid.fuse.inference import inference
 from pellucid.generators import pix2pix
@@ -28,9 +28,36 @@ def network(name: str) -> Layer:
     return (named | zoo)[name]()
 
 
+def make_detector(job: Job) -> Callable[[int], None]:
+    """Return training steps of a detector, with the frozen layers of its recipe; or its detections."""
+    detector, batch = DETECTORS[job.network](), scenes(job)
+    params, _ = detector.init(job.shape, torch.Generator().manual_seed(0))
+    rng = torch.Generator().manual_seed(0)
+    if job.inference:
+
+        @torch.inference_mode()
+        def detect(steps: int) -> None:
+            for _ in range(steps):
+                detector.predict(params, batch.images)  # as `pellucid detect` does
+
+        return detect
+    places = tuple(f"backbone.{part}." for part in ("stem", "stage1", "stage2"))
+    frozen = [path for path in flatten(params) if path.startswith(places)]
+    train = Step(detector, params, SGD(lr=1e-5), examples=job.batch, frozen=frozen)
+
+    @torch.inference_mode()
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            train(batch, 1e-5, rng)
+
+    return run
+
+
 def make(job: Job) -> Callable[[int], None]:
     if job.network == "pix2pix":
         return translation(job)
+    if job.network in DETECTORS:
+        return make_detector(job)
     net = network(job.network)
     params, _ = net.init(job.shape, torch.Generator().manual_seed(0))
     x = torch.rand(job.batch, *job.shape)

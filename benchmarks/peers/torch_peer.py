@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.jobs import Job, targets
+from benchmarks.jobs import DETECTORS, Job, targets
 from benchmarks.networks import VGG16
 from benchmarks.peers.torch_densenet import densenet121
 from benchmarks.peers.torch_fcn import fcn8
@@ -77,6 +77,10 @@ def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callab
     torch.manual_seed(0)
     if job.network == "pix2pix":
         return translation(job, channels_last, inplace, compiled)
+    if job.network in DETECTORS:
+        from benchmarks.peers import torch_detect
+
+        return torch_detect.make(job)
     net = network(job, inplace)
     x = torch.rand(job.batch, *job.shape)
     target = targets(job)

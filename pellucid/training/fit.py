@@ -16,7 +16,7 @@ from pellucid.config import is_ours
 from pellucid.contract import try_network
 from pellucid.data.source import Batch, Source
 from pellucid.layers.base import Mode
-from pellucid.objective import Supervised, named_layers, seeded
+from pellucid.objective import Objective, Supervised, named_layers, seeded
 from pellucid.optim import Progress as Place
 from pellucid.optim.schedules import Constant
 from pellucid.run.folder import RunFolder
@@ -83,8 +83,7 @@ class Loop:
         self.whole, self.plan = whole, plan
         self.model, self.data, self.validation = whole, plan.data, plan.validation
         begun_at = time.perf_counter()
-        finished = self.begun is not None and self.begun.done
-        if plan.augment is None and whole.frozen and not finished:
+        if plan.augment is None and whole.frozen and not (self.begun is not None and self.begun.done):
             self.model, self.data, self.validation = behind(whole, plan.data, plan.validation)
         model, data = self.model, self.data
         self.loader = batches(model, data, plan.batch_size, plan.augment)
@@ -101,6 +100,7 @@ class Loop:
         self.check_every, self.check_cost = 1, math.inf  # steps between two checks of the parameters; seconds for one
         self.clean = 0  # the last step after which the parameters were finite
         self.sample = sample(data, model.seed)
+        self.measured_form: Objective | None = None  # for `_measured`, whose weights are copies
 
     def run(self) -> Training:
         """Train, and return where it ended."""
@@ -298,10 +298,10 @@ class Loop:
 
     def _measured(self, batch: Batch, number: int) -> Callable[[], list[Row]]:
         """Measure the gradients at the epoch's last batch; the result, called after the step, adds the updates."""
-        before = map_tree(torch.clone, self.model.params)  # whose running statistics this extra pass may change
-        model = self.model
-        objective = training_form(model.objective, before, model.frozen)
-        return layer_rows(objective, before, batch, self._mode(number), model.params)
+        model, before = self.model, map_tree(torch.clone, self.model.params)  # this pass may change running statistics
+        if self.measured_form is None or model.frozen:  # frozen layers compute with their values once
+            self.measured_form = training_form(model.objective, before, model.frozen)
+        return layer_rows(self.measured_form, before, batch, self._mode(number), model.params)
 
     def _mode(self, number: int) -> Mode:
         """Return the mode of the step with this number, from 0, its random generator newly seeded."""

@@ -73,6 +73,7 @@ def _case(name: str, data: str | None) -> "Case | DetectionCase":
     """Return the case of MODEL: with its training where it is a run folder with a recipe."""
     from pellucid import assets
     from pellucid.cli.models import open_model
+    from pellucid.detectors import DETECTORS
     from pellucid.recipe.doctor_case import (
         case_of_detector,
         case_of_detector_model,
@@ -80,7 +81,7 @@ def _case(name: str, data: str | None) -> "Case | DetectionCase":
         case_of_run,
         read_history,
     )
-    from pellucid.recipe.recipe import NOTHING, load_recipe
+    from pellucid.recipe.recipe import load_recipe
     from pellucid.tasks.detect import is_detector
     from pellucid.tasks.gestures.learn import FOUND, begun, read_for
 
@@ -91,7 +92,7 @@ def _case(name: str, data: str | None) -> "Case | DetectionCase":
     if not (path / "recipe.toml").is_file():  # what `model.fit(run=...)` wrote
         model = open_model(name)
         return case_of_model(model, data, read_history(path))
-    if load_recipe(path / "recipe.toml").detector.name != NOTHING:
+    if load_recipe(path / "recipe.toml").objective.name in DETECTORS:
         return case_of_detector(path, data)
     if not (path / FOUND).is_file():
         return case_of_run(path, data)

@@ -214,13 +214,13 @@ def test_other_arguments_are_refused(words, reason, tmp_path, save, run):
     assert reason in err
 
 
-def test_commands_of_classes_name_this_one(tmp_path, save, run):
+def test_commands_of_classes_say_what_to_use(tmp_path, save, run):
     Image.fromarray(GREY).save(tmp_path / "a.png")
     model = save()
-    for command in ("predict", "explain"):
+    for command, hint in (("predict", "use `pellucid colorize`"), ("explain", "by --pixel ROW,COLUMN")):
         code, _, err = run(command, model, tmp_path / "a.png")
         assert code == 2
-        assert "use `pellucid colorize`" in err
+        assert hint in err
     code, _, err = run("segment", model, tmp_path / "a.png", "--out", tmp_path / "out")
     assert code == 2
     assert "not a class for each pixel" in err

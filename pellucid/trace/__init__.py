@@ -7,6 +7,7 @@ import torch
 from pellucid.data.augment.standardise import scaled
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError, nearest
+from pellucid.generators import Translator
 from pellucid.optim import Optimizer
 from pellucid.trace.detection import of_detector
 from pellucid.trace.explain import explain
@@ -16,6 +17,7 @@ from pellucid.trace.overview import overview, trace_html, trace_text
 from pellucid.trace.passes import Settings, prepared
 from pellucid.trace.record import Named, Record
 from pellucid.trace.step import Stepped, step
+from pellucid.trace.translation import of_translator
 from pellucid.training.arguments import whole
 from pellucid.training.examples import examples
 from pellucid.training.model import BaseModel
@@ -83,10 +85,10 @@ def trace(
     """Run one batch forward and backward through a model, on its device, and keep every tensor by its name.
 
     x, target: inputs (N, ...) as `predict` takes them, and the targets of the loss; of a single-stage detector a list
-    with the `Objects` of each image. train: in training mode, dropout
-    drawing from `seed` (the model's, unless given); the model itself stays unchanged. dtype: float64, so that every
-    explanation is exact to the last bits; torch.float32 gives the numbers of training. n: the number of examples that
-    the regularizers' part is divided by, the batch's unless given.
+    with the `Objects` of each image; of a colorizer they are not read, see `of_translator`. train: in training mode,
+    dropout drawing from `seed` (the model's, unless given); the model itself stays unchanged. dtype: float64, so that
+    every explanation is exact to the last bits; torch.float32 gives the numbers of training. n: the number of examples
+    that the regularizers' part is divided by, the batch's unless given.
     Raises PellucidError for a model without weights, for data that do not fit it, for a dtype that the device lacks,
     and for `others`.
     """
@@ -98,8 +100,11 @@ def trace(
         raise PellucidError("trace: mps has no float64; give dtype=torch.float32")
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
+    params, stats = model.params, model.stats
     if isinstance(model.objective, Detector):
         net, loss, x, target = of_detector(model, x, target)
+    elif isinstance(model.objective, Translator):
+        (net, params, loss, x, target), stats = of_translator(model, x, target), None
     else:
         data = examples(x, target, classes=model.classes)
         model.fitting(data, "trace: x")
@@ -107,8 +112,8 @@ def trace(
     return Trace(
         Settings(
             net=net,
-            params=prepared(model.params, dtype),
-            x=prepared(scaled(x, model.stats), dtype),
+            params=prepared(params, dtype),
+            x=prepared(scaled(x, stats), dtype),
             target=prepared(target, dtype),
             loss=loss,
             train=train,

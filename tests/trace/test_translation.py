@@ -1,0 +1,43 @@
+"""Traces of colorizers: through both networks, with the gradients of training."""
+
+import pytest
+import torch
+
+from pellucid import Model
+from pellucid.data.source import Batch
+from pellucid.errors import PellucidError
+from pellucid.generators import l1, pix2pix, zhang
+from pellucid.layers import Mode
+from pellucid.objective import merged
+from pellucid.tree import flatten
+from tests.generators.test_translation import photos
+
+IMAGES = photos(2, 16, 16).float()
+
+
+def model(objective):
+    return Model(objective, input_shape=(3, None, None), precision="float64")
+
+
+def test_the_generators_turn_goes_through_both_networks():
+    it = model(pix2pix(width=2, levels=2, field=16, judge=2, l1=0.0))
+    found = it.trace(IMAGES, torch.zeros(2), train=False)
+    losses, dparams = merged(it.objective.gradients(it.params, Batch(IMAGES.double(), None), Mode()))
+    torch.testing.assert_close(found["loss"], losses["generator"])
+    for path, gradient in flatten(dparams["generator"]).items():
+        layer, _, name = path.rpartition(".")
+        torch.testing.assert_close(found[f"pair.generator.{layer}.d{name}"], gradient)
+    assert "discriminator.dx" in found
+    assert found["discriminator.conv1.x"].shape[1] == 3  # L, a and b
+
+
+def test_a_regression_is_traced_with_its_loss():
+    it = model(l1(width=2, levels=2))
+    found = it.trace(IMAGES, torch.zeros(2), train=False)
+    losses, _ = merged(it.objective.gradients(it.params, Batch(IMAGES.double(), None), Mode()))
+    torch.testing.assert_close(found["loss"], losses["loss"])
+
+
+def test_a_loss_of_encoded_colours_is_not_traced():
+    with pytest.raises(PellucidError, match="the loss of Zhang is of encoded colours; trace l1, mse or pix2pix"):
+        model(zhang(width=2, levels=2)).trace(IMAGES, torch.zeros(2))

@@ -23,7 +23,7 @@ def look(case: DetectionCase) -> list[Finding]:
         "objects": sum(counts),
     }
     cause = "no object of the training data has one of these classes, so that the detector cannot learn them"
-    fix = "add images with such objects, correct the names of classes, or set detector.classes to those that there are"
+    fix = "add images with such objects, correct the names of classes, or set objective.classes to those that there are"
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 

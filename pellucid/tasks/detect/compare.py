@@ -28,7 +28,7 @@ from pellucid.text import aligned, plural
 from pellucid.tree import leaves
 
 Progress = Callable[[str, int, int], None]
-POOL: Mapping[str, Any] = {"detector.pool": True}
+POOL: Mapping[str, Any] = {"objective.pool": True}
 
 
 class Candidate(NamedTuple):
@@ -150,7 +150,7 @@ def compare_detectors(
         if one not in known:
             hint = nearest(one, known) or f"; there are {', '.join(known)}"
             raise PellucidError(f"there is no detector {one!r} for {name}{hint}")
-    given = {"data.name": name, "detector.classes": len(material.train.classes or ()), "recipe.seed": seed}
+    given = {"data.name": name, "objective.classes": len(material.train.classes or ()), "recipe.seed": seed}
     if proposals == "selective_search" and "rcnn" in known and (not only or "rcnn" in only):
         selective_search(torch.zeros(3, 32, 32))  # before trainings that take long: it may be missing
     rows: list[ComparedDetector] = []

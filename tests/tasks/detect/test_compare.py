@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from pellucid.data import DetectionFolder
+from pellucid.doctor.detection import CHECKS, diagnose_detector
 from pellucid.errors import PellucidError
 from pellucid.model import Model
+from pellucid.recipe.doctor_case import case_of_detector
 from pellucid.tasks.detect import compare as compared
 from pellucid.tasks.detect.compare import ComparedDetector, DetectorComparison, compare_detectors
 from pellucid.tasks.detect.compare_page import comparison_page
@@ -55,8 +57,8 @@ def test_the_table_and_the_page_hold_all_rows():
 @pytest.mark.real
 def test_a_finished_training_by_the_same_recipe_is_used_again(tmp_path, monkeypatch):
     tiny = {
-        "train.epochs": 1, "data.size": 32, "train.batch_size": 4, "detector.backbone": "airbench96",
-        "start.weights": "", "train.frozen": [], "train.rates": [], "detector.channels": 16,
+        "train.epochs": 1, "data.size": 32, "train.batch_size": 4, "objective.backbone": "airbench96",
+        "start.weights": "", "train.frozen": [], "train.rates": [], "objective.channels": 16,
     }  # fmt: skip
     place, runs = str(voc(tmp_path / "set", lambda *box: box)), tmp_path / "runs"
     first = compare_detectors(place, only=["ssd"], overrides=tiny, runs=runs)
@@ -65,6 +67,9 @@ def test_a_finished_training_by_the_same_recipe_is_used_again(tmp_path, monkeypa
     assert dict(again.rows[0].figures) == pytest.approx(dict(first.rows[0].figures), nan_ok=True)
     assert first.rows[0].run == again.rows[0].run == str(runs / "bccd-ssd-1")
     assert (first.train, first.held_out) == (10, 2)
+    case = case_of_detector(runs / "bccd-ssd-1", place)
+    assert case.trained
+    assert set(diagnose_detector(case).checks) == {check.name for check in CHECKS}
     with pytest.raises(TypeError):  # another seed is another training
         compare_detectors(place, seed=1, only=["ssd"], overrides=tiny, runs=runs)
 

@@ -55,6 +55,13 @@ def test_json_holds_the_checks(say: Say, seven: Path, tmp_path: Path) -> None:
     assert Path(found["files"][0]).parent == Path(f"explanations/mnist-lenet-{seven.parent.name}-seven")
 
 
+@pytest.fixture
+def few_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare curves with few random orders, where their number does not matter: they take most of the time."""
+    monkeypatch.setattr("pellucid.explain.examine.ORDERS", 2)
+
+
+@pytest.mark.usefixtures("few_orders")
 def test_no_picture_takes_the_folder_of_another(say: Say, seven: Path, tmp_path: Path) -> None:
     """Of equal file names in folders of classes, in parts, and for two targets, each leaves its own numbers."""
     files = [Path(name) for name in ("digits/7/0.png", "digits/1/0.png", "test/7/0.png", "0.png")]
@@ -81,6 +88,7 @@ def test_no_picture_takes_the_folder_of_another(say: Say, seven: Path, tmp_path:
     assert folder(files[3]) == root / "mnist-lenet-0-2"
 
 
+@pytest.mark.usefixtures("few_orders")
 def test_a_class_or_a_map_is_asked_for(say: Say, seven: Path) -> None:
     one = say("explain", "mnist-lenet", str(seven), "--method", "lrp", "--target", "3", "--json").json
     assert one["target"] == "3"

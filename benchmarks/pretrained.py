@@ -29,8 +29,8 @@ from pellucid.recipe.job import load_data
 from pellucid.recipe.material import load_splits, table_for
 from pellucid.recipe.recipe import read_recipe
 from pellucid.run.weights import write_weights
+from pellucid.tasks.colorize import Colorizer, is_colorizer
 from pellucid.tasks.colorize import evaluate as evaluate_colours
-from pellucid.tasks.colorize import is_colorizer
 from pellucid.tasks.confidence import fit_confidence
 from pellucid.tasks.detect import evaluate as evaluate_objects
 from pellucid.tasks.detect import is_detector
@@ -235,7 +235,7 @@ def publish_colours(name: str, model: Model, recipe: str, training: str) -> None
         for key, which in names.items()
     ]
     rows.insert(0, f"| measured on | {found['n']:,} images of {data} (`pellucid evaluate {name} --json`) |")
-    made_for = COLOURS_MADE_FOR.format(data=data, name=name, side=min(model.nominal_shape[1:]))
+    made_for = COLOURS_MADE_FOR.format(data=data, name=name, side=Colorizer(model).side)
     write_card(target, model, recipe, training, written, data, rows, (), made_for=made_for)
     print(f"{name}: PSNR {found['psnr']:.2f}, grey {found['psnr_grey']:.2f}; {written[1]:,} bytes", flush=True)
 

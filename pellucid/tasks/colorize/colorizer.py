@@ -30,8 +30,8 @@ class Colorizer:
     """Colours pictures of any size; the model's weights must not change afterwards.
 
     The network receives the picture with its shorter side reduced to that of the training images (a smaller picture
-    unchanged); its a and b are enlarged to the picture. strength: factor of a and b, from 0 (grey) to 2. Raises
-    PellucidError for other models and factors.
+    unchanged); its a and b are enlarged to the picture. side: the length of that side. strength: factor of a and b,
+    from 0 (grey) to 2. Raises PellucidError for other models and factors.
     """
 
     def __init__(self, model: Model, strength: float = 1.0) -> None:
@@ -46,7 +46,7 @@ class Colorizer:
         self._objective = cast(Translator, model.objective)
         self.takes_hints = self._objective.hints
         self._channels = model.nominal_shape[0]
-        self._side = _side(model)
+        self.side = _side(model)
 
     def __call__(self, image: Tensor, hints: Sequence[Hint] = ()) -> Tensor:
         """Return a picture (C, H, W) in colour, uint8 (3, H, W), or (4, H, W) where it has opacity.
@@ -88,7 +88,7 @@ class Colorizer:
 
     def _fitted(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the height and width of a picture in the network's input."""
-        factor = min(1.0, self._side / min(size), MAX_PROPORTION * self._side / max(size))
+        factor = min(1.0, self.side / min(size), MAX_PROPORTION * self.side / max(size))
         return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 

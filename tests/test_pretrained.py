@@ -49,7 +49,8 @@ def card(name: str) -> str:
 
 def test_the_models_are_there() -> None:
     assert NAMES == (
-        "bccd", "camvid", "cifar", "colorize", "faces", "mnist-conv", "mnist-lenet", "mnist-mlp-100", "pennfudan", "signs",
+        "bccd", "camvid", "cifar", "colorize", "faces", "mnist-conv", "mnist-lenet", "mnist-mlp-100", "pennfudan",
+        "signs",
     )  # fmt: skip
 
 

@@ -124,7 +124,7 @@ def test_memory_that_is_called_new_is_new(sample: Sample, train: bool, batch: in
     y, cache = layer.forward(params, x, Mode(train=train))
     dy = torch.randn_like(y)
     dx, _ = layer.backward(params, cache, dy)
-    held = (x, *leaves(cache).values(), *leaves(params).values())
+    held = (*(x if isinstance(x, tuple) else (x,)), *leaves(cache).values(), *leaves(params).values())
     assert not any(overlaps(y, one) for one in held)
     assert not is_expanded(y)
     if Trait.NEW_DX in layer.traits:

@@ -22,6 +22,9 @@ from pellucid.weights.names.families import NAMINGS
 from pellucid.weights.names.naming import settle, translate
 
 SIDE = 96  # pixels that networks for ImageNet get; they were trained on 224, for which a CPU has not the time
+# Networks without features of images of any size: layers of an MLP have the size of its images, the others make images
+# or judge patches of them.
+OTHERS = ("mlp", "unet_generator", "resnet_generator", "patch_discriminator")
 
 
 def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> 
 def _own(net: Layer) -> dict[str, Any]:
     """Return the settings of the network of the zoo that has these features."""
     wanted = features(net)
-    zoo = (name for name in MODELS if name != "mlp")  # whose sizes are those of its images
+    zoo = (name for name in MODELS if name not in OTHERS)
     return next(({"network.model": name} for name in zoo if features(MODELS[name]()) == wanted), {})
 
 

@@ -45,7 +45,7 @@ right, so no batch may fail; black backgrounds put many entries on kinks (ReLUs 
 
 
 def convnet() -> Layer:
-    """Return the network of issue 15, whose verification failed on 14 of the first 20 batches."""
+    """Return a network whose verification once failed on 14 of its first 20 batches."""
     return Sequential(
         conv1=Conv2d(8, 3, padding=1), norm=BatchNorm(), act1=ReLU(), pool1=MaxPool2d(2),
         conv2=Conv2d(16, 3, padding=1), act2=ReLU(), pool2=MaxPool2d(2), flat=Flatten(), drop=Dropout(0.3),

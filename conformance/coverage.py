@@ -14,8 +14,12 @@ from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Coordinates, Dice, Fo
 from pellucid.metrics import (
     METRICS,
     NME,
+    PSNR,
+    SSIM,
     AveragePrecision,
     BoundaryF1,
+    Colours,
+    DeltaE,
     MaskAveragePrecision,
     Reliability,
     calibration_error,
@@ -123,6 +127,20 @@ UNTOUCHED: dict[Any, Check] = {
         for metric in (AveragePrecision, MaskAveragePrecision)
     },
     NME: Check("tests/metrics/test_objects.py", "test_the_normalised_error_is_a_loop", "a loop over images and points"),
+    PSNR: Check(
+        "tests/metrics/test_images.py", "test_psnr_is_that_of_the_pooled_error", "scikit-image on all images at once"
+    ),
+    SSIM: Check(
+        "tests/metrics/test_images.py", "test_ssim_agrees_with_scikit_image", "scikit-image's SSIM of each image"
+    ),
+    Colours: Check(
+        "tests/metrics/test_colours.py", "test_colours_agree_with_scikit_image", "scikit-image and NumPy on all images"
+    ),
+    DeltaE: Check(
+        "tests/metrics/test_colours.py",
+        "test_delta_e_agrees_with_scikit_image",
+        "scikit-image's CIEDE2000 of all pixels",
+    ),
     BoundaryF1: Check("tests/metrics/test_segmentation.py", "boundary_f1", "a double loop over the pixels"),
     Reliability: Check(*_CALIBRATION, "accuracy and mean confidence of each bin by scikit-learn"),
     reliability: Check(*_CALIBRATION, "accuracy and mean confidence of each bin by scikit-learn"),

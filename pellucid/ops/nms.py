@@ -51,12 +51,15 @@ def soft_nms(boxes: Tensor, scores: Tensor, sigma: float = 0.5, minimum: float =
 def suppressors(boxes: Tensor, kept: Tensor, threshold: float, labels: Tensor | None = None) -> Tensor:
     """Return for each box the index of the kept box that suppressed it: (n,), -1 for boxes that were kept.
 
-    kept: the result of `nms` or, with `labels`, of `batched_nms` for the same boxes and threshold.
+    kept: the result of `nms` or, with `labels`, of `batched_nms` for the same boxes and threshold, or the first of it;
+    then it is also -1 for boxes that others suppressed.
     """
     reached = _overlap(boxes[kept], boxes, threshold)  # (k, n)
     if labels is not None:
         reached &= labels[kept][:, None] == labels
-    first = kept[reached.byte().argmax(0)] if len(kept) else kept.new_full((len(boxes),), -1)
+    if not len(kept):
+        return kept.new_full((len(boxes),), -1)
+    first = torch.where(reached.any(0), kept[reached.byte().argmax(0)], -1)
     first[kept] = -1
     return first
 

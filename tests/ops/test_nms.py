@@ -71,6 +71,12 @@ def test_an_iou_equal_to_the_threshold_suppresses_nothing():
     assert suppressors(boxes, torch.tensor([0, 1]), 0.5).tolist() == [-1, -1, 1]
 
 
+def test_boxes_that_none_of_the_first_kept_ones_overlaps_have_no_suppressor() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 60, 60], [50, 50, 60, 59]])
+    assert suppressors(boxes, torch.tensor([0, 2]), 0.5).tolist() == [-1, 0, -1, 2]
+    assert suppressors(boxes, torch.tensor([0]), 0.5).tolist() == [-1, 0, -1, -1]
+
+
 def test_boxes_without_area_and_no_boxes():
     points = torch.zeros(3, 4)
     assert nms(points, torch.tensor([0.1, 0.3, 0.2]), 0.5).tolist() == [1, 2, 0]

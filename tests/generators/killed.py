@@ -14,9 +14,3 @@ def train(run, extra=()):
         run=run, resume=True, checkpoint_seconds=0.0, verbose=False,
     )  # fmt: skip
     return model.sha256()
-
-
-if __name__ == "__main__":
-    from tests.training.killed import main
-
-    main(train)

@@ -100,6 +100,6 @@ def test_a_resumed_training_ends_in_the_same_weights(tmp_path) -> None:
 @pytest.mark.real
 def test_a_training_killed_over_and_over_ends_in_the_same_weights(tmp_path) -> None:
     whole = killed.train(tmp_path / "whole")
-    found, steps = killed_and_resumed("tests.generators.killed", tmp_path / "killed", kills=2)
+    found, steps = killed_and_resumed(killed.train, tmp_path / "killed", kills=2)
     assert found == whole
     assert steps == sorted(set(steps))

@@ -34,9 +34,7 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it took all the time")
     found = _established(found, made, verdict)
     because = _explained(made, found) | _gone(found, made, verdict, tries)
-    ordered = sorted(found, key=lambda it: (it.check in because, not it.proven))  # stable
-    follows = {index: because[it.check] for index, it in enumerate(ordered) if it.check in because}
-    symptoms = frozenset(index for index, it in enumerate(ordered) if index not in follows and not it.proven)
+    ordered, follows, symptoms = _in_order(found, because)
     known = {id(cause.finding): cause.attempt for cause in verdict.causes}
     tried = {index: known[id(it)] for index, it in enumerate(ordered) if id(it) in known}
     if attempts:
@@ -49,12 +47,19 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
 def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
     """Make every check of a case with `notes` and `trained`, without trials: what is not proven stays a symptom."""
     found, made, left_out = _asked(case, checks)
-    because = _explained(made, found)
+    ordered, follows, symptoms = _in_order(found, _explained(made, found))
+    names = tuple(check.name for check in made)
+    return Diagnosis(tuple(ordered), names, follows, {}, left_out, case.notes, case.trained, symptoms)
+
+
+def _in_order(
+    found: Sequence[Finding], because: Mapping[str, str]
+) -> tuple[list[Finding], dict[int, str], frozenset[int]]:
+    """Return the findings in order, causes first, which of them follow from which check, and which are symptoms."""
     ordered = sorted(found, key=lambda it: (it.check in because, not it.proven))  # stable
     follows = {index: because[it.check] for index, it in enumerate(ordered) if it.check in because}
     symptoms = frozenset(index for index, it in enumerate(ordered) if index not in follows and not it.proven)
-    names = tuple(check.name for check in made)
-    return Diagnosis(tuple(ordered), names, follows, {}, left_out, case.notes, case.trained, symptoms)
+    return ordered, follows, symptoms
 
 
 def _asked(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], list[Check[C]], dict[str, str]]:

@@ -13,6 +13,7 @@ from pellucid.data.annotations.base import Box
 from pellucid.data.augment.targets import Pairs
 from pellucid.data.seeds import generator
 from pellucid.detectors import Detector, FasterRCNN, OneStage
+from pellucid.detectors.base import Anchors, Candidates
 from pellucid.detectors.rpn import unlabelled
 from pellucid.objects import Detections
 from pellucid.ops.assign import Assignment
@@ -94,16 +95,18 @@ class DetectionCase:
         return self.model.scaled(image[None])
 
     @cached_property
-    def anchors(self) -> list[Tensor | None]:
-        """The anchors (A, 4) of each image of the sample; None for a detector without."""
-        with torch.inference_mode():
-            return [self._anchors(image) for image, _ in self.sample]
-
-    def _anchors(self, image: Tensor) -> Tensor | None:
+    def anchored(self) -> list[Anchors | None]:
+        """The anchors for each image of the sample; None for a detector without."""
         detector = self.detector
-        if isinstance(detector, OneStage | FasterRCNN):
-            return detector.anchors_of(self.model.params, self.inputs(image)).boxes.cpu()
-        return None
+        if not isinstance(detector, OneStage | FasterRCNN):
+            return [None] * len(self.sample)
+        with torch.inference_mode():
+            return [detector.anchors_of(self.model.params, self.inputs(image)) for image, _ in self.sample]
+
+    @property
+    def anchors(self) -> list[Tensor | None]:
+        """The boxes (A, 4) of the anchors for each image of the sample; None for a detector without."""
+        return [None if one is None else one.boxes.cpu() for one in self.anchored]
 
     @cached_property
     def assignments(self) -> list[Assignment | None]:
@@ -111,30 +114,31 @@ class DetectionCase:
         detector = self.detector
         found: list[Assignment | None] = []
         with torch.inference_mode():
-            for image, truth in self.sample:
-                if isinstance(detector, FasterRCNN):
-                    anchors = detector.anchors_of(self.model.params, self.inputs(image))
+            for anchors, (_, truth) in zip(self.anchored, self.sample, strict=True):
+                if anchors is not None and isinstance(detector, FasterRCNN):
                     found.append(detector.proposer.assign(anchors, unlabelled([truth])[0]))
-                elif isinstance(detector, OneStage):
-                    found.append(detector.assign(detector.anchors_of(self.model.params, self.inputs(image)), truth))
+                elif anchors is not None and isinstance(detector, OneStage):
+                    found.append(detector.assign(anchors, truth))
                 else:
                     found.append(None)
         return found
 
     @cached_property
+    def candidates(self) -> list[Candidates]:
+        """What the networks say of each image of the sample."""
+        with torch.inference_mode():
+            return [self.detector.candidates(self.model.params, self.inputs(image))[0] for image, _ in self.sample]
+
+    @property
     def scores(self) -> list[Tensor]:
         """The highest score of each candidate in each image of the sample."""
-        with torch.inference_mode():
-            return [
-                self.detector.candidates(self.model.params, self.inputs(image))[0].scores.amax(1).cpu()
-                for image, _ in self.sample
-            ]
+        return [one.scores.amax(1).cpu() for one in self.candidates]
 
     @cached_property
     def detections(self) -> list[Detections]:
-        """What is found in each image of the sample."""
+        """The boxes that are found in each image of the sample."""
         with torch.inference_mode():
-            return [self.detector.predict(self.model.params, self.inputs(image))[0] for image, _ in self.sample]
+            return [self.detector.decide(one).detections.to("cpu") for one in self.candidates]
 
 
 def _clipped(box: Box, size: tuple[int, int]) -> Box:

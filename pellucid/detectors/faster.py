@@ -153,10 +153,10 @@ class FasterRCNN(Detector):
         y = self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0]
         first, anchors, outputs = self._first(y, image)
         _, scores = first.read(outputs[0], anchors)
-        ((proposals, _),) = self._propose(outputs, first, anchors)
-        pooled, _ = self.align.forward({}, (maps[0], numbered([proposals])), Mode(keep=False))
-        head = precise(self.head.forward(params["head"], pooled, Mode(keep=False))[0])
-        (candidates,) = self._candidates(params, maps, image)
+        ((proposals, of),) = self._propose(outputs, first, anchors)
+        head = self._head(params, maps, numbered([proposals]))
+        boxes, found = read(head, proposals)
+        candidates = Candidates(clip(boxes, anchors.image), found, of, anchors.image)
         return Walk(tuple(y), anchors, first.numbers, scores, proposals, head, candidates)
 
     def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
@@ -180,13 +180,16 @@ class FasterRCNN(Detector):
         pairs = (first.read(one, anchors) for one in outputs)
         return [propose(boxes, scores[:, 0], anchors.image, self.proposals) for boxes, scores in pairs]
 
+    def _head(self, params: Params, maps: tuple[Tensor, ...], regions: Tensor) -> Tensor:
+        """Return the outputs (M, C + 1 + 4) of the head for regions (M, 5), in evaluation."""
+        pooled, _ = self.align.forward({}, (maps[0], regions), Mode(keep=False))
+        return precise(self.head.forward(params["head"], pooled, Mode(keep=False))[0])
+
     def _candidates(self, params: Params, maps: tuple[Tensor, ...], images: Tensor) -> list[Candidates]:
-        mode = Mode(keep=False)
-        first, anchors, outputs = self._first(self.rpn.forward(params["rpn"], maps, mode)[0], images)
+        first, anchors, outputs = self._first(self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0], images)
         proposed = self._propose(outputs, first, anchors)
         regions = numbered([boxes for boxes, _ in proposed])
-        pooled, _ = self.align.forward({}, (maps[0], regions), mode)
-        boxes, scores = read(precise(self.head.forward(params["head"], pooled, mode)[0]), regions[:, 1:])
+        boxes, scores = read(self._head(params, maps, regions), regions[:, 1:])
         counts = [len(one) for one, _ in proposed]
         parts = zip(boxes.split(counts), scores.split(counts), proposed, strict=True)
         return [Candidates(clip(box, anchors.image), score, of, anchors.image) for box, score, (_, of) in parts]

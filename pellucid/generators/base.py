@@ -1,6 +1,5 @@
 """The interface of generators of images from latent vectors."""
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
@@ -42,9 +41,12 @@ class Generator(Objective):
             return torch.rand(size, generator=rng, device=device, dtype=like.dtype) * 2 - 1
         return torch.randn(size, generator=rng, device=device, dtype=like.dtype)
 
-    @abstractmethod
     def draw(self, params: Params, z: Tensor) -> Tensor:
-        """Return the images (N, C, H, W) of latent vectors (N, latent), values in 0 to 1, in evaluation mode."""
+        """Return the images (N, C, H, W) of latent vectors (N, latent), values in 0 to 1, in evaluation mode.
+
+        Here of a generator whose images have values in -1 to 1; a subclass overrides it for others.
+        """
+        return (self.generator.forward(params["generator"], z, Mode(keep=False))[0] + 1) / 2
 
     def sample(self, params: Params, count: int, rng: torch.Generator) -> Tensor:
         """Draw images (count, C, H, W), values in 0 to 1."""

@@ -2,17 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import torch
-from torch import Tensor
-
-from pellucid.combine.base import add_up_tree, init_child
+from pellucid.combine.base import add_up_tree
 from pellucid.data.source import Batch
 from pellucid.fuse import fuse
-from pellucid.generators.base import Generator, drawn, to_input
+from pellucid.generators.judged import Judged
 from pellucid.generators.spectral import Singular, normalized, restored
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.base import Mode, Params
 from pellucid.losses.adversarial import ADVERSARIAL
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.objective import Gradients
@@ -22,26 +19,19 @@ Kind = Literal["non_saturating", "least_squares", "hinge"]
 
 
 @dataclass(frozen=True)
-class GAN(Generator):
+class GAN(Judged):
     """A generator against a discriminator, which learn in turns, the discriminator first.
 
-    generator: its images have values in -1 to 1. discriminator: from such images to a logit each, (N, 1); real and
-    generated images are batches of their own to it. loss: of both, see pellucid.losses.adversarial. spectral: whether
-    the discriminator's weights are divided by their largest singular values, see `normalized`.
+    Real and generated images are batches of their own to the discriminator. loss: of both, see
+    pellucid.losses.adversarial. spectral: whether the discriminator's weights are divided by their largest singular
+    values, see `normalized`.
     Losses: "discriminator", "generator".
     Source: Goodfellow et al. 2014, algorithm 1; Radford, Metz and Chintala 2016.
     """
 
-    discriminator: Layer
     _: KW_ONLY
     loss: Kind = "non_saturating"
     spectral: bool = False
-
-    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw both networks' parameters."""
-        generator = drawn("generator", self.generator, (self.latent,), shape, rng)
-        discriminator, _ = init_child("discriminator", self.discriminator, shape, rng)
-        return {"generator": generator, "discriminator": discriminator}, shape
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
         """Yield the discriminator's turn, and the generator's against the discriminator that has just learned."""
@@ -59,19 +49,11 @@ class GAN(Generator):
         yield {"discriminator": value}, {"discriminator": restored(add_up_tree(first, second), judging, singular)}
 
         judging, _ = self._judging(params)
-        fake, of_fake = self.discriminator.forward(judging, made, mode)
-        value, dfake = loss.generator(fake)
-        dmade = to_input(self.discriminator, judging, of_fake, self.weight("generator") * dfake)
-        _, dparams = backward(self.generator, params["generator"], making, dmade, consume=True)
-        yield {"generator": value}, {"generator": dparams}
+        yield self.generator_turn(params, judging, made, making, loss, mode)
 
     def _judging(self, params: Params) -> tuple[Params, dict[str, Singular]]:
         """Return the parameters that the discriminator runs with."""
         return normalized(params["discriminator"]) if self.spectral else (params["discriminator"], {})
-
-    def draw(self, params: Params, z: Tensor) -> Tensor:
-        """Return the generator's images."""
-        return (self.generator.forward(params["generator"], z, Mode(keep=False))[0] + 1) / 2
 
     def fused(self) -> "GAN":
         """Return the GAN over fused forms of its networks."""

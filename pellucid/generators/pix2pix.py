@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import init_child
+from pellucid.combine.base import add_up_tree, init_child
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
@@ -19,7 +19,7 @@ from pellucid.losses.adversarial import ADVERSARIAL, Adversarial
 from pellucid.models.pix2pix import Field, Norm, patch_discriminator, unet_generator
 from pellucid.objective import Gradients, Losses, seeded
 from pellucid.sweep import backward
-from pellucid.tree import leaves, map_tree
+from pellucid.tree import map_tree
 
 GAN = Literal["non_saturating", "least_squares", "hinge"]
 
@@ -60,7 +60,7 @@ class Pix2Pix(Translator):
 
         on_real, dparams = self.judge(params, _beside(x, real), True, mode)
         on_made, dmore = self.judge(params, _beside(x, made), False, mode)
-        yield {"discriminator": on_real + on_made}, {"discriminator": _sum(dparams, dmore)}
+        yield {"discriminator": on_real + on_made}, {"discriminator": add_up_tree(dparams, dmore)}
 
         of_made, on_made = self.discriminator.forward(params["discriminator"], _beside(x, made), mode)
         value, dscores = self.adversarial.generator(of_made)
@@ -136,10 +136,3 @@ def pix2pix(
 def _beside(x: Tensor, y: Tensor) -> Tensor:
     """Return both images as channels of one, in the memory format of y: a single channel has none of its own."""
     return torch.cat([x, y], 1).contiguous(memory_format=memory_format(y))
-
-
-def _sum(first: Params, second: Params) -> Params:
-    """Return the sum of two trees of gradients, in the first one's memory."""
-    for mine, other in zip(leaves(first), leaves(second), strict=True):
-        mine.add_(other)
-    return first

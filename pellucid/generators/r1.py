@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
 
-from torch import Tensor
-
-from pellucid.combine.base import add_up_tree, init_child
+from pellucid.combine.base import add_up_tree
 from pellucid.data.source import Batch
-from pellucid.generators.base import Generator, drawn, to_input
+from pellucid.generators.judged import Judged
 from pellucid.generators.penalty import gradient_penalty, zero_centred
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.base import Mode, Params
 from pellucid.losses.adversarial import NonSaturating
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.objective import Gradients
@@ -19,25 +16,17 @@ from pellucid.tree import map_tree
 
 
 @dataclass(frozen=True)
-class R1GAN(Generator):
+class R1GAN(Judged):
     """A generator against a discriminator with a penalty on its gradients at real images, in turns.
 
-    generator: its images have values in -1 to 1. discriminator: from such images to a logit each, (N, 1), piecewise
-    linear and without batch normalization, see `gradient_penalty`. gamma: of the penalty gamma/2 E ‖g‖² with g the
-    gradient of the logit with respect to the image, values in -1 to 1; in each step.
+    discriminator: piecewise linear and without batch normalization, see `gradient_penalty`. gamma: of the penalty
+    gamma/2 E ‖g‖² with g the gradient of the logit with respect to the image, values in -1 to 1; in each step.
     Losses: "discriminator" and "generator", the non-saturating ones, and "penalty".
     Source: Mescheder, Geiger and Nowozin 2018, equation 9.
     """
 
-    discriminator: Layer
     _: KW_ONLY
     gamma: float = 10.0
-
-    def init(self, shape: Any, rng: Any) -> tuple[Params, Any]:
-        """Draw both networks' parameters."""
-        generator = drawn("generator", self.generator, (self.latent,), shape, rng)
-        discriminator, _ = init_child("discriminator", self.discriminator, shape, rng)
-        return {"generator": generator, "discriminator": discriminator}, shape
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
         """Yield the discriminator's turn, and the generator's against the discriminator that has just learned."""
@@ -58,15 +47,7 @@ class R1GAN(Generator):
         dparams = add_up_tree(add_up_tree(first, second), third)
         yield {"discriminator": value, "penalty": smooth}, {"discriminator": dparams}
 
-        fake, of_fake = self.discriminator.forward(params["discriminator"], made, mode)
-        value, dfake = loss.generator(fake)
-        dmade = to_input(self.discriminator, params["discriminator"], of_fake, self.weight("generator") * dfake)
-        _, dparams = backward(self.generator, params["generator"], making, dmade, consume=True)
-        yield {"generator": value}, {"generator": dparams}
-
-    def draw(self, params: Params, z: Tensor) -> Tensor:
-        """Return the generator's images."""
-        return (self.generator.forward(params["generator"], z, Mode(keep=False))[0] + 1) / 2
+        yield self.generator_turn(params, params["discriminator"], made, making, loss, mode)
 
 
 def r1_gan(size: int = 28, channels: int = 1, width: int = 32, latent: int = 100, gamma: float = 10.0) -> R1GAN:

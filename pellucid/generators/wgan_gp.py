@@ -76,10 +76,6 @@ class WGANGP(Generator):
         _, dparams = backward(self.critic, params["critic"], cache, dscores, consume=True)
         return scores[count:].mean() - scores[:count].mean(), dparams
 
-    def draw(self, params: Params, z: Tensor) -> Tensor:
-        """Return the generator's images."""
-        return (self.generator.forward(params["generator"], z, Mode(keep=False))[0] + 1) / 2
-
 
 def wgan_gp(
     size: int = 28, channels: int = 1, width: int = 32, latent: int = 100, penalty: float = 10.0, critic_steps: int = 5

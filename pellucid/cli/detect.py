@@ -35,12 +35,11 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print the detections of each picture, write the files, and report what is wrong with pictures left out."""
     from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, say
+    from pellucid.cli.out import emit, note_skipped, say
     from pellucid.cli.pictures import read_batches, until_interrupted
     from pellucid.errors import PellucidError
     from pellucid.tasks.detect import CocoResults, ObjectFinder, overlay
     from pellucid.tasks.outputs import Outputs
-    from pellucid.text import note
 
     if not 0 <= args.score <= 1:
         raise PellucidError(f"--score {args.score:g}: scores are from 0 to 1")
@@ -64,10 +63,8 @@ def handle(args: argparse.Namespace) -> int:
                 if not args.json:
                     say(f"{row.get('overlay', picture.file)}: {_counted(found, finder.classes)}")
     file = None if outputs is None or not rows else outputs.write_annotations(coco.to_json())
-    for said in dict.fromkeys(faults.values()):
-        note(said)
+    skipped = note_skipped(faults)
     if args.json and rows:
-        skipped = [{"image": name, "reason": said} for name, said in faults.items()]
         about = {"model": args.model, "classes": list(finder.classes), "score": args.score}
         emit({**about, "pictures": rows, "annotations": file, "skipped": skipped})
     elif file is not None:

@@ -24,12 +24,11 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print the points of each picture, write the files, and report on stderr what is wrong with pictures left out."""
     from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, percent, say
+    from pellucid.cli.out import emit, note_skipped, percent, say
     from pellucid.cli.pictures import read_batches, until_interrupted
     from pellucid.report.figures.keypoints import keypoint_overlay
     from pellucid.tasks.keypoints import KeypointFinder, coco
     from pellucid.tasks.outputs import Outputs
-    from pellucid.text import note
 
     finder = KeypointFinder(open_model(args.model, args.device))
     outputs = None if args.out is None else Outputs(Path(args.out), "keypoints")
@@ -50,10 +49,8 @@ def handle(args: argparse.Namespace) -> int:
                     say(f"{row.get('overlay', picture.file)}: {len(points)} points, mean score {score}")
     found = coco(rows, finder.kind, finder.names)
     file = None if outputs is None or not rows else outputs.write_annotations(found)
-    for said in dict.fromkeys(faults.values()):
-        note(said)
+    skipped = note_skipped(faults)
     if args.json and rows:
-        skipped = [{"image": name, "reason": said} for name, said in faults.items()]
         emit({"model": args.model, "names": finder.names, "pictures": rows, "annotations": file, "skipped": skipped})
     elif file is not None:
         say(f"wrote {file}")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pellucid.text import printable
+from pellucid.text import note, printable
 
 NAME = "pellucid"
 
@@ -31,6 +31,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return str(value)
+
+
+def note_skipped(faults: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Note what is wrong with the pictures left out, by name, each message once; return them all for JSON."""
+    for said in dict.fromkeys(map(str, faults.values())):
+        note(said)
+    return [{"image": name, "reason": str(said)} for name, said in faults.items()]
 
 
 def say(*lines: str) -> None:

@@ -20,11 +20,10 @@ def handle(args: argparse.Namespace) -> int:
     """Print each picture's label and probabilities, and on stderr what is wrong with the pictures that have none."""
     from pellucid.calibration.familiarity import score_suffix, score_to_json
     from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, percent, say
+    from pellucid.cli.out import emit, note_skipped, percent, say
     from pellucid.errors import PellucidError
     from pellucid.tasks.classify import Prediction, predict
     from pellucid.tasks.pictures import class_names
-    from pellucid.text import note
 
     model = open_model(args.model, args.device)
     class_names(model)  # raises once for a model without class names
@@ -35,8 +34,7 @@ def handle(args: argparse.Namespace) -> int:
             found.append(predict(model, image))
         except PellucidError as error:
             faults[image] = error
-    for said in dict.fromkeys(map(str, faults.values())):
-        note(said)
+    skipped = note_skipped(faults)
     code = 2 if faults else 0
     if not found:
         return code
@@ -51,7 +49,6 @@ def handle(args: argparse.Namespace) -> int:
         for one in found
     ]
     if args.json:
-        skipped = [{"image": name, "reason": str(error)} for name, error in faults.items()]
         alone = rows[0] if len(args.images) == 1 else {}
         emit({"model": args.model, **alone, "predictions": rows, "skipped": skipped})
         return code

@@ -29,12 +29,11 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Write files for each picture and print its areas, and on stderr what is wrong with pictures left out."""
     from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, percent, say
+    from pellucid.cli.out import emit, note_skipped, percent, say
     from pellucid.cli.pictures import pictures
     from pellucid.errors import PellucidError
     from pellucid.tasks.segment import Segmenter, write_segmentation
     from pellucid.tasks.segment.segmenter import check_files
-    from pellucid.text import note
 
     segmenter, out = Segmenter(open_model(args.model, args.device), args.crf), Path(args.out)
     rows: list[dict[str, Any]] = []
@@ -52,9 +51,7 @@ def handle(args: argparse.Namespace) -> int:
         if not args.json:
             largest = sorted(areas.items(), key=lambda pair: -pair[1])[:SHOWN]
             say(f"{files['overlay']}: {', '.join(f'{one} {percent(share)}' for one, share in largest if share)}")
-    for said in dict.fromkeys(faults.values()):
-        note(said)
+    skipped = note_skipped(faults)
     if args.json and rows:
-        skipped = [{"image": name, "reason": said} for name, said in faults.items()]
         emit({"model": args.model, "pictures": rows, "skipped": skipped})
     return 2 if faults else 0

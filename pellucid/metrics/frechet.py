@@ -23,14 +23,12 @@ def gaussian_distance(mean: Tensor, covariance: Tensor, other_mean: Tensor, othe
     Source: Dowson and Landau 1982, equation 4. The trace of the root is the sum of the roots of the eigenvalues of
     R C2 R, where R is the symmetric root of C1.
     """
-    values, vectors = torch.linalg.eigh(covariance.double().reshape(len(mean), -1))
+    first, second = (one.double().reshape(len(mean), -1) for one in (covariance, other_covariance))  # also of d = 1
+    values, vectors = torch.linalg.eigh(first)
     root = vectors * values.clamp_min(0).sqrt() @ vectors.T
-    mixed = torch.linalg.eigvalsh(root @ other_covariance.double().reshape(len(mean), -1) @ root)
-    traces = (
-        covariance.double().reshape(len(mean), -1).trace() + other_covariance.double().reshape(len(mean), -1).trace()
-    )
+    mixed = torch.linalg.eigvalsh(root @ second @ root)
     apart = (mean.double() - other_mean.double()).square().sum()
-    return float((apart + traces - 2 * mixed.clamp_min(0).sqrt().sum()).clamp_min(0))
+    return float((apart + first.trace() + second.trace() - 2 * mixed.clamp_min(0).sqrt().sum()).clamp_min(0))
 
 
 def kernel_distance(first: Tensor, second: Tensor) -> float:

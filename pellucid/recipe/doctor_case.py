@@ -20,7 +20,7 @@ from pellucid.recipe.material import (
     Material,
     check_exists,
     check_followed,
-    data_name,
+    data_for,
     images_alone,
     is_root,
     load_arrays,
@@ -30,6 +30,7 @@ from pellucid.recipe.material import (
     taken_by,
 )
 from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.recipe.tables import Data
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History, Row
 from pellucid.run.weights import read_weights
@@ -184,14 +185,8 @@ def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> De
 
 def case_of_detector_model(model: Model, data: str | None = None) -> DetectionCase:
     """Return the case of a detector of which only its file is known, with its own data or others."""
-    own, size = data_name(model), model.preprocess.get("size")
-    root = data if data is not None and is_root(own, data) else None
-    name = own if data is None or root is not None else data
-    if not name:
-        raise PellucidError("the model does not name its training data; name annotated images with --data")
-    if data is None:
-        check_followed(name, model.source)
-    material = load_data(load_recipe("bccd-single", {"data.name": name, "data.size": size or 0}), root)
+    name, root = data_for(model, data)
+    material = load_material(Data(name, size=model.preprocess.get("size") or 0), 0, root)
     return detection_case(model, material.train, material.test)
 
 
@@ -200,18 +195,10 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
 
     Raises PellucidError for a model that names no data, for data that are missing, and for classes that it lacks.
     """
-    own, shape = data_name(model), model.nominal_shape
+    shape = model.nominal_shape
     if len(shape) != 3:
         raise PellucidError(f"the model takes inputs of shape {shape}, not pictures; use model.doctor(x, y) in Python")
-    root = data if data is not None and is_root(own, data) else None
-    name = own if data is None or root is not None else data
-    if not name:
-        raise PellucidError(
-            "the model does not name its training data; name a data set or a folder with --data, or call "
-            "model.doctor(x, y) in Python"
-        )
-    if data is None:
-        check_followed(name, model.source)
+    name, root = data_for(model, data)
     check_exists(name)
     if isinstance(model.objective, Generator):
         found: Any = load_material(table_for(shape, name), 0, root).map(images_alone)

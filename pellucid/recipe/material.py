@@ -281,6 +281,21 @@ def is_root(name: str, folder: str) -> bool:
     return bool(place) and Path(folder).is_dir() and (data_root(folder) / place).exists()
 
 
+def data_for(model: Model, data: str | None) -> tuple[str, str | None]:
+    """Return the name or folder of the data that a model is examined with, and their root; None for the usual places.
+
+    data: the name of a data set, a folder, or the root of the model's own data set; None: the model's own. Raises
+    PellucidError where the model names none, and as `check_followed` does.
+    """
+    own = data_name(model)
+    if data is not None and not is_root(own, data):
+        return data, None
+    if not own:
+        raise PellucidError("the model does not name its training data; name a data set or a folder with --data")
+    check_followed(own, model.source)
+    return own, data
+
+
 def table_for(shape: Sequence[int], name: str) -> Data:
     """Return the [data] table that loads images as inputs of this shape."""
     if name in SHAPES:

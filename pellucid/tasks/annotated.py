@@ -8,7 +8,7 @@ from pellucid.data.annotations.layout import find_format, parts_in_order
 from pellucid.data.tree import HELD_OUT, open_tree
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.recipe.material import check_followed, data_name, is_root
+from pellucid.recipe.material import data_for
 from pellucid.text import note
 
 
@@ -17,14 +17,8 @@ def data_path(model: Model, data: str | None) -> Path:
 
     data: the name of a data set, a folder, or the root of the model's own data set; None: the model's own.
     """
-    own = data_name(model)
-    if data is None or is_root(own, data):
-        check_followed(own, model.source)
-        path = data_root(data) / CATALOGUE[own].place if own in CATALOGUE else Path(own)
-        if not own:
-            raise PellucidError("the model does not name its training data; name a folder of images with --data")
-    else:
-        path = data_root() / CATALOGUE[data].place if data in CATALOGUE else Path(data)
+    name, root = data_for(model, data)
+    path = data_root(root) / CATALOGUE[name].place if name in CATALOGUE else Path(name)
     if not path.exists():
         raise PellucidError(f"{path} does not exist; name a folder of images with --data")
     return path

@@ -48,14 +48,13 @@ def handle(args: argparse.Namespace) -> int:
     import torch
 
     from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, say
+    from pellucid.cli.out import emit, note_skipped, say
     from pellucid.cli.pictures import Picture, read_batches, until_interrupted
     from pellucid.data.images import load_channels
     from pellucid.errors import PellucidError
     from pellucid.metrics import colourfulness_rgb
     from pellucid.tasks.colorize import Colorizer, Smoothing, check_files, lightness_of, write_colorized
     from pellucid.tasks.colorize.written import Pairs
-    from pellucid.text import note
 
     colorizer, out = Colorizer(open_model(args.model, args.device), args.strength), Path(args.out)
     hints = {} if args.hints is None else _hints(args)
@@ -87,10 +86,8 @@ def handle(args: argparse.Namespace) -> int:
                 except PellucidError as error:
                     faults[picture.file] = str(error)
     page = str(pairs.write(out, f"Colorized by {args.model}", len(rows))) if rows else None
-    for said in dict.fromkeys(faults.values()):
-        note(said)
+    skipped = note_skipped(faults)
     if args.json and rows:
-        skipped = [{"image": name, "reason": said} for name, said in faults.items()]
         emit({"model": args.model, "strength": args.strength, "pictures": rows, "page": page, "skipped": skipped})
     elif page:
         say(f"wrote {page}")

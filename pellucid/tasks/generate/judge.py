@@ -9,21 +9,12 @@ from torch import Tensor
 from pellucid import assets
 from pellucid.data import Arrays, Source, float_images
 from pellucid.data.seeds import generator
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode
 from pellucid.metrics.frechet import frechet_distance
 from pellucid.metrics.generation import ParzenLikelihood, Variety, parzen, variety
 from pellucid.model import Model
 from pellucid.models import features
-from pellucid.recipe.material import (
-    check_exists,
-    check_followed,
-    data_name,
-    images_alone,
-    is_root,
-    load_material,
-    table_for,
-)
+from pellucid.recipe.material import check_exists, data_for, images_alone, load_material, table_for
 from pellucid.run_report.generated import nearest_images, sample
 from pellucid.training.examples import first_batch
 
@@ -62,12 +53,7 @@ def evaluate(model: Model, data: str | None = None, count: int = SAMPLES) -> Jud
 
     data: the name of a data set, a folder or zip of images, or the root of the model's own data set.
     """
-    own = data_name(model)
-    if data is None or is_root(own, data):
-        check_followed(own, model.source)
-    name, root = (own, data) if data is None or is_root(own, data) else (data, None)
-    if not name:
-        raise PellucidError("the model does not name its training data; name a data set with --data")
+    name, root = data_for(model, data)
     check_exists(name)
     material = load_material(table_for(model.nominal_shape, name), 0, root).map(images_alone)
     model.fitting(Arrays(*first_batch(material.train)), name)

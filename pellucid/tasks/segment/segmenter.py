@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pellucid.data import CATALOGUE, MaskFolder, data_root
+from pellucid.data import MaskFolder
 from pellucid.data.files import ANNOTATIONS, mask_parts
 from pellucid.data.images import Mode, strict_warnings
 from pellucid.data.tree import HELD_OUT, TRAIN
@@ -21,8 +21,8 @@ from pellucid.fuse.inference import inference
 from pellucid.metrics import BoundaryF1, MeanIoU
 from pellucid.model import Model
 from pellucid.objective import Supervised
-from pellucid.recipe.material import check_followed, data_name, is_root
 from pellucid.report.figures.pictures import mask_overlay, palette
+from pellucid.tasks.annotated import data_path
 from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
 from pellucid.text import plural
@@ -174,19 +174,7 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
     Of several such pairs this is test, else val, else the first other than train. data may also be the root of the
     model's own data set. Raises PellucidError where there is none.
     """
-    own = data_name(model)
-    if data is None or is_root(own, data):
-        check_followed(own, model.source)
-        path = data_root(data) / CATALOGUE[own].place if own in CATALOGUE else Path(own)
-        if not own:
-            raise PellucidError(
-                "the model does not name its training data; name a folder of images and masks with --data, or use "
-                "Model.evaluate in Python"
-            )
-        if not path.exists():
-            raise PellucidError(f"the data of the model ({own}) are not there; name a folder with --data")
-    else:
-        path = data_root() / CATALOGUE[data].place if data in CATALOGUE else Path(data)
+    path = data_path(model, data)
     parts = mask_parts(path)
     if not parts:
         raise PellucidError(f"{path} has no folder NAME beside one NAME{ANNOTATIONS}, such as val and val{ANNOTATIONS}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy import ndarray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
@@ -50,10 +51,8 @@ class Outputs:
 
     def write_overlay(self, stem: str, shown: ndarray) -> Path:
         """Write a picture (H, W, 3) uint8, and return its path."""
-        file = io.BytesIO()
-        Image.fromarray(shown).save(file, "PNG")
         make_folder(self.folder)
-        write_atomically(self.overlay(stem), file.getvalue())
+        write_atomically(self.overlay(stem), png(Image.fromarray(shown)))
         return self.overlay(stem)
 
     def write_annotations(self, found: Mapping[str, Any]) -> Path:
@@ -61,3 +60,10 @@ class Outputs:
         make_folder(self.folder)
         write_atomically(self.annotations, (json.dumps(found) + "\n").encode())
         return self.annotations
+
+
+def png(picture: Image.Image, about: PngInfo | None = None) -> bytes:
+    """Return a picture as the bytes of a PNG file, with text chunks `about` it."""
+    file = io.BytesIO()
+    picture.save(file, "PNG", pnginfo=about)
+    return file.getvalue()

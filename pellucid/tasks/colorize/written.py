@@ -1,6 +1,5 @@
 """Files of colorized pictures, and the page that shows them before and after."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 from pellucid.report.embedded import Embedded, embedded
 from pellucid.report.page import render
+from pellucid.tasks.outputs import png
 
 PAGE = "colorized.html"
 MARK = {"Software": "pellucid colorize"}  # in a PNG, so that it may be overwritten
@@ -53,9 +53,8 @@ def write_colorized(folder: Path, stem: str, picture: Tensor) -> Path:
     about = PngImagePlugin.PngInfo()
     for key, value in MARK.items():
         about.add_text(key, value)
-    file = io.BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG", pnginfo=about)
-    write_atomically(make_folder(folder) / file_name(stem), file.getvalue(), durable=False)
+    image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
+    write_atomically(make_folder(folder) / file_name(stem), png(image, about), durable=False)
     return folder / file_name(stem)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -80,8 +81,17 @@ class Pipeline:
             raise PellucidError(f"box {box}: the picture has {has}")
         return box - 1
 
-    def removed(self, label: int) -> list[Removed]:
-        """Return the candidates of a class that suppression removed, the best first."""
+    def found(self, candidate: int, label: int) -> int:
+        """Return the index of the detection that a candidate is of a class, -1 for none."""
+        same = (self.decision.chosen == candidate) & (self.decision.detections.labels == label)
+        return int(same.nonzero()[0, 0]) if bool(same.any()) else -1
+
+    @cached_property
+    def removed(self) -> list[list[Removed]]:
+        """The candidates that suppression removed, for each class, the best first."""
+        return [self._removed(label) for label in range(len(self.classes))]
+
+    def _removed(self, label: int) -> list[Removed]:
         candidates, found = self.walk.candidates, self.decision.detections
         gone = (self.decision.fates[:, label] == Fate.SUPPRESSED).nonzero()[:, 0]
         gone = gone[candidates.scores[gone, label].argsort(descending=True, stable=True)]

@@ -54,7 +54,6 @@ class BoxPage:
         self.own = int(it.decision.detections.labels[self.at])
         self.candidate = int(it.decision.chosen[self.at])
         self.boxes = it.decision.detections.boxes
-        self.removed = {label: it.removed(label) for label in range(len(it.classes))}
         self.image = it.image.float() / 255
         self.figures: dict[str, Figure | None] = {}
         self.maps: dict[str, Tensor] = {}
@@ -199,7 +198,7 @@ class BoxPage:
 
     def _suppression(self) -> Step:
         it = self.it
-        mine = [one for one in self.removed[self.own] if one.by == self.at]
+        mine = [one for one in it.removed[self.own] if one.by == self.at]
         said = [
             "Non-maximum suppression keeps the box with the highest score and removes the others of its class whose "
             f"IoU with it is above {it.detector.nms_threshold:g}; then the same among those that are left.",
@@ -221,7 +220,7 @@ class BoxPage:
         others = [k for k in range(count) if k != self.at]
         groups = [("other", shown.boxes[others], False), ("box", shown.boxes[self.at, None], False)]
         self.figures["detections"] = boxes_on(self.image, groups, [[texts[k] for k in others], [texts[self.at]]])
-        removed = Counter(one.by for some in self.removed.values() for one in some)
+        removed = Counter(one.by for some in it.removed for one in some)
         rows = [
             (f"{k + 1}", self._class(label), f"{score:.3f}", f"{removed[k]:,}", *(f"{value:.1f}" for value in box))
             for k, (label, score, box) in enumerate(
@@ -283,10 +282,9 @@ class BoxPage:
     def _fate(self, candidate: int, label: int) -> str:
         fate = Fate(int(self.it.decision.fates[candidate, label]))
         if fate == Fate.DETECTED:
-            found = (self.it.decision.chosen == candidate) & (self.it.decision.detections.labels == label)
-            return f"detected: box {int(found.nonzero()[0, 0]) + 1}"
+            return f"detected: box {self.it.found(candidate, label) + 1}"
         if fate == Fate.SUPPRESSED:
-            one = next(each for each in self.removed[label] if each.candidate == candidate)
+            one = next(each for each in self.it.removed[label] if each.candidate == candidate)
             return _removed(one)
         return FATES[fate]
 

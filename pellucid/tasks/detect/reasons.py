@@ -95,7 +95,7 @@ def _of_miss(one: Finding, it: Pipeline, objects: Objects, assigned: Assignment,
             f"its class. {learned}"
         )
     best = int(near[scores[near, label].argmax()])
-    detected = _detection(it, best, label)
+    detected = it.found(best, label)
     if detected >= 0 and detected == one.detection:
         return f"That detection comes from {place(it, best)}. {learned}"
     numbers = f"score {float(scores[best, label]):.2f}, IoU {float(overlap[best]):.2f}"
@@ -110,16 +110,10 @@ def _fate(it: Pipeline, candidate: int, label: int, score: float) -> str:
     fate = Fate(int(it.decision.fates[candidate, label]))
     if fate == Fate.DETECTED:
         low = float(it.walk.candidates.scores[candidate, label]) < score
-        return f"is detection {_detection(it, candidate, label) + 1}{f', below the score {score:g}' if low else ''}"
+        return f"is detection {it.found(candidate, label) + 1}{f', below the score {score:g}' if low else ''}"
     if fate == Fate.SUPPRESSED:
-        gone = next(one for one in it.removed(label) if one.candidate == candidate)
+        gone = next(one for one in it.removed[label] if one.candidate == candidate)
         return "was removed " + (
             f"by detection {gone.by + 1} (IoU {gone.iou:.2f})" if gone.by >= 0 else "by suppression"
         )
     return f"is no detection, since {FATES[fate]}"
-
-
-def _detection(it: Pipeline, candidate: int, label: int) -> int:
-    """Return the index of the detection that a candidate is of a class, -1 for none."""
-    same = ((it.decision.chosen == candidate) & (it.decision.detections.labels == label)).nonzero()
-    return int(same[0, 0]) if len(same) else -1

@@ -7,9 +7,11 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.files import make_folder, write_atomically
 from pellucid.generators import Generator
 from pellucid.model import Model
 from pellucid.report.figures.samples import montage
+from pellucid.tasks.outputs import png
 
 COLUMNS = 16
 WHITE = 255
@@ -27,9 +29,6 @@ def write_samples(path: Path, images: Tensor) -> Path:
     picture = montage(images, min(COLUMNS, len(images)))
     pixels = np.round(np.clip(picture, 0, 1) * WHITE).astype(np.uint8)
     drawn = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        drawn.save(path)
-    except OSError as error:
-        raise PellucidError(f"{path} cannot be written ({error.strerror or error}); give another file") from error
+    make_folder(path.parent)
+    write_atomically(path, png(drawn))
     return path

@@ -1,6 +1,5 @@
 """Masks for pictures of any size: predicted, written as files, and measured."""
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pellucid.objective import Supervised
 from pellucid.report.figures.pictures import mask_overlay, palette
 from pellucid.tasks.annotated import data_path
 from pellucid.tasks.keypoints.finder import is_keypoint_model
+from pellucid.tasks.outputs import png
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
 from pellucid.text import plural
 
@@ -133,17 +133,11 @@ def write_segmentation(folder: Path, stem: str, image: Tensor, found: Segmentati
     height, width = found.mask.shape
     numbers = {"height": height, "width": width, "areas": found.areas(), "classes": list(found.classes)}
     files = files_of(stem)
-    made = (_png(Image.fromarray(shown)), _png(indexed), json.dumps(numbers, indent=2).encode())
+    made = (png(Image.fromarray(shown)), png(indexed), json.dumps(numbers, indent=2).encode())
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in zip(files.values(), made, strict=True):
         write_atomically(folder / name, data)
     return {kind: str(folder / name) for kind, name in files.items()}
-
-
-def _png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
 
 
 def evaluate(model: Model, data: str | None = None, crf: bool = False) -> dict[str, Any]:

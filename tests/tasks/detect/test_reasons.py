@@ -63,7 +63,7 @@ def test_an_image_without_objects_has_false_alarms_alone() -> None:
 
 def test_what_suppression_removed_is_named() -> None:
     it = run()
-    gone = it.removed(0)[0]
+    gone = it.removed[0][0]
     candidate = it.walk.candidates.boxes[gone.candidate]
     truth = Objects(candidate[None] * 2, torch.tensor([0]))  # an object exactly where that candidate is
     (first, *_) = [one for one in findings(it.detections, truth, NAMES, 0.99) if one.kind == "missed"]

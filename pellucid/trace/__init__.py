@@ -14,7 +14,7 @@ from pellucid.trace.explain import explain
 from pellucid.trace.explanation import Explanation, Factor, Link, Made, Part, Term
 from pellucid.trace.nudge import Nudge, nudge
 from pellucid.trace.overview import overview, trace_html, trace_text
-from pellucid.trace.passes import Settings, prepared
+from pellucid.trace.passes import Settings, Traced, prepared
 from pellucid.trace.record import Named, Record
 from pellucid.trace.step import Stepped, step
 from pellucid.trace.translation import of_translator
@@ -100,26 +100,25 @@ def trace(
         raise PellucidError("trace: mps has no float64; give dtype=torch.float32")
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
-    params, stats = model.params, model.stats
     if isinstance(model.objective, Detector):
-        net, loss, x, target = of_detector(model, x, target)
+        it = of_detector(model, x, target)
     elif isinstance(model.objective, Translator):
-        (net, params, loss, x, target), stats = of_translator(model, x, target), None
+        it = of_translator(model, x, target)
     else:
         data = examples(x, target, classes=model.classes)
         model.fitting(data, "trace: x")
-        net, loss, x, target = model.net, model.loss, data.x, data.y
+        it = Traced(model.net, model.params, model.loss, scaled(data.x, model.stats), data.y)
     return Trace(
         Settings(
-            net=net,
-            params=prepared(params, dtype),
-            x=prepared(scaled(x, stats), dtype),
-            target=prepared(target, dtype),
-            loss=loss,
+            net=it.net,
+            params=prepared(it.params, dtype),
+            x=prepared(it.x, dtype),
+            target=prepared(it.target, dtype),
+            loss=it.loss,
             train=train,
             seed=model.seed if seed is None else seed,
             regularizers=model.regularizers,
-            examples=len(x) if n is None else whole(n, "trace: n", 1),
+            examples=len(it.x) if n is None else whole(n, "trace: n", 1),
             optimizer=model.optimizer,
             clip=model.clip,
             frozen=frozenset(model.frozen),

@@ -2,29 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pellucid.combine import Sequential
+from pellucid.data.augment.standardise import scaled
 from pellucid.detectors import Anchors, OneStage
 from pellucid.detectors.base import joined, parted
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer
 from pellucid.losses.base import Loss
 from pellucid.objects import Objects
+from pellucid.trace.passes import Traced
 from pellucid.training.examples import as_inputs
 from pellucid.training.model import BaseModel
-
-
-class Traced(NamedTuple):
-    """The network, the loss, the inputs and the targets of a pass."""
-
-    net: Layer
-    loss: Loss
-    x: Tensor
-    target: Tensor
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,7 +79,8 @@ def of_detector(model: BaseModel, x: Any, target: Any) -> Traced:
         for k, one in enumerate(objects)
     ]  # fmt: skip
     loss = DetectionLoss(Comparison(detector, len(images), (images.shape[2], images.shape[3])))
-    return Traced(Sequential(**detector.nets), loss, images, torch.cat(rows))
+    x = scaled(images, model.stats)
+    return Traced(Sequential(**detector.nets), model.params, loss, x, torch.cat(rows))
 
 
 def _objects(target: Tensor, images: int) -> list[Objects]:

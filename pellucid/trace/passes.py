@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,16 @@ from pellucid.tree import flatten, map_tree
 
 # Replaces a tensor during the pass: (index of the call in forward order, "x" or "y", part, tensor) -> tensor
 Change = Callable[[int, str, int, Tensor], Tensor]
+
+
+class Traced(NamedTuple):
+    """An objective as one network and one loss: its parameters, and the inputs and the targets of a pass."""
+
+    net: Layer
+    params: Params
+    loss: Loss
+    x: Tensor
+    target: Tensor
 
 
 @dataclass(eq=False)

@@ -1,7 +1,7 @@
 """A generator and its discriminator as one network and one loss, whose passes are traced."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,21 +12,12 @@ from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.generators import Pix2Pix, Regression, Translator
 from pellucid.layers import Concat, Identity
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.base import Mode
 from pellucid.losses.adversarial import ADVERSARIAL
 from pellucid.losses.base import Loss
+from pellucid.trace.passes import Traced
 from pellucid.training.examples import as_inputs
 from pellucid.training.model import BaseModel
-
-
-class Traced(NamedTuple):
-    """The network, its parameters, the loss, the inputs and the targets of a pass."""
-
-    net: Layer
-    params: Params
-    loss: Loss
-    x: Tensor
-    target: Tensor
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from pellucid.objective import Evaluated, Gradients, Losses, Objective
 from pellucid.objects import Detections, Objects
 from pellucid.ops.assign import Assignment
 from pellucid.ops.boxes import clip
-from pellucid.ops.nms import batched_nms, suppressors
+from pellucid.ops.nms import batched_nms
 from pellucid.sweep import backward
 from pellucid.text import shown
 from pellucid.tree import leaves
@@ -40,6 +40,7 @@ class Fate(IntEnum):
     NOT_AMONG_BEST = 2
     SUPPRESSED = 3
     OVER_LIMIT = 4
+    NO_AREA = 5
 
 
 FATES = {
@@ -48,6 +49,7 @@ FATES = {
     Fate.NOT_AMONG_BEST: f"its score is not among the {MOST_CANDIDATES:,} best of the image",
     Fate.SUPPRESSED: "a detection of this class with a higher score overlaps it",
     Fate.OVER_LIMIT: f"the image has {MOST_DETECTIONS} detections with higher scores",
+    Fate.NO_AREA: "its box has no area, mostly since it lies outside of the image",
 }
 
 
@@ -122,11 +124,13 @@ class Detector(Objective):
         raise PellucidError(f"{type(self).__name__} does not say how it scores a box; give it a method scorer")
 
     def decide(self, candidates: Candidates) -> Decision:
-        """Choose the detections: threshold, the best, suppression within each class, the limit."""
+        """Choose the detections: threshold, boxes with an area, the best, suppression within each class, the limit."""
         boxes, scores = candidates.boxes, candidates.scores
         count = scores.shape[1]
         fates = torch.full(scores.shape, Fate.LOW_SCORE, dtype=torch.uint8, device=scores.device).flatten()
         pairs = (scores.flatten() >= self.score_threshold).nonzero()[:, 0]  # candidate * C + class
+        fates[pairs] = Fate.NO_AREA
+        pairs = pairs[(boxes[:, 2:] > boxes[:, :2]).all(1)[pairs // count]]
         order = scores.flatten()[pairs].argsort(descending=True, stable=True)
         fates[pairs] = Fate.NOT_AMONG_BEST
         pairs = pairs[order[:MOST_CANDIDATES]]
@@ -138,16 +142,6 @@ class Detector(Objective):
         fates[pairs[kept]] = Fate.DETECTED
         chosen = which[kept]
         return Decision(Detections(boxes[chosen], values[kept], labels[kept]), chosen, fates.view(scores.shape))
-
-    def suppressor(self, candidates: Candidates, decision: Decision, index: int, label: int) -> int:
-        """Return which detection suppressed candidate `index` for a class; -1 where none did."""
-        if decision.fates[index, label] != Fate.SUPPRESSED:
-            return -1
-        found = decision.detections
-        same = (found.labels == label).nonzero()[:, 0]
-        boxes = torch.cat([found.boxes[same], candidates.boxes[index, None]])
-        which = int(suppressors(boxes, torch.arange(len(same)), self.nms_threshold)[-1])
-        return int(same[which]) if which >= 0 else -1
 
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
         """Return the detections in each image, on the CPU, in the order of descending scores."""

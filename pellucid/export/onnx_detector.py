@@ -100,9 +100,13 @@ def _candidates(n: Nodes, traced: Trace, detector: OneStage, anchors: Anchors) -
 
 
 def _decide(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
-    """Write `Detector.decide`, for each image of a batch; what is not chosen has the score -1."""
+    """Write `Detector.decide`, for each image of a batch; what is not chosen, or has no area, has the score -1."""
     boxes, scores = candidates
     classes = n.whole("classes", detector.classes)
+    ends = n.inner("Slice", boxes, n.whole("from2", 2), n.whole("to4", 4), n.whole("last", 2))  # (N, A, 2)
+    begins = n.inner("Slice", boxes, n.whole("first", 0), n.whole("to2", 2), n.whole("last", 2))
+    sides = n.inner("ReduceMin", n.inner("Sub", ends, begins), n.whole("last", 2), keepdims=1)
+    scores = n.inner("Where", n.inner("Greater", sides, n.number("zero", 0.0)), scores, n.number("nothing", -1.0))
     flat = n.inner("Reshape", scores, n.whole("pairs", 0, -1))  # (N, A C), pairs of candidate and class
     nothing = n.inner("Expand", n.number("nothing", -1.0), n.inner("Shape", flat))
     by_class = n.whole("by_class", 0, -1, detector.classes)

@@ -13,14 +13,12 @@ BOXES = torch.tensor(
 SCORES = torch.tensor([[0.9, 0.01], [0.8, 0.3], [0.02, 0.7], [0.6, 0.0], [0.0, 0.04]])
 
 
-def decided(**changes):
-    candidates = Candidates(BOXES, SCORES, torch.arange(5), (40, 40))
-    detector = small_single_stage()
-    return detector, candidates, detector.decide(candidates)
+def decided():
+    return small_single_stage().decide(Candidates(BOXES, SCORES, torch.arange(5), (40, 40)))
 
 
 def test_each_candidate_has_a_fate_for_each_class():
-    detector, candidates, decision = decided()
+    decision = decided()
     found = decision.detections
     assert found.scores.tolist() == [SCORES[0, 0], SCORES[2, 1], SCORES[1, 1]]
     assert found.labels.tolist() == [0, 1, 1]  # box 1 is suppressed by box 0 as class 0, and detected as class 1
@@ -28,13 +26,20 @@ def test_each_candidate_has_a_fate_for_each_class():
     assert torch.equal(found.boxes, BOXES[[0, 2, 1]])
     low, high, gone = Fate.LOW_SCORE, Fate.DETECTED, Fate.SUPPRESSED
     assert decision.fates.tolist() == [[high, low], [gone, high], [low, high], [gone, low], [low, low]]
-    assert [detector.suppressor(candidates, decision, index, 0) for index in range(5)] == [-1, 0, -1, 0, -1]
+
+
+def test_a_box_without_area_is_no_detection():
+    boxes = torch.tensor([[40.0, 5, 40, 9], [3, 4, 9, 9], [3, 40, 9, 40]])  # cut at the border of 40 x 40 pixels
+    scores = torch.tensor([[0.9], [0.8], [0.01]])
+    decision = small_single_stage().decide(Candidates(boxes, scores, torch.arange(3), (40, 40)))
+    assert decision.chosen.tolist() == [1]
+    assert decision.fates.tolist() == [[Fate.NO_AREA], [Fate.DETECTED], [Fate.LOW_SCORE]]
 
 
 def test_limits_of_candidates_and_detections_are_fates_too(monkeypatch):
     monkeypatch.setattr(detectors, "MOST_CANDIDATES", 3)
     monkeypatch.setattr(detectors, "MOST_DETECTIONS", 1)
-    _, _, decision = decided()
+    decision = decided()
     assert len(decision.detections) == 1
     fates = decision.fates.flatten().tolist()
     assert fates.count(Fate.NOT_AMONG_BEST) == 2  # scores 0.6 and 0.3

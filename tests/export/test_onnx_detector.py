@@ -78,6 +78,17 @@ def test_the_file_finds_what_the_model_finds(family, tmp_path) -> None:
     assert (boxes.shape, scores.shape, labels.shape, count.tolist()) == ((1, 0, 4), (1, 0), (1, 0), [0])
 
 
+def test_boxes_without_area_are_left_out_of_the_file_too(tmp_path) -> None:
+    model = random_model(replace(small_ssd(), score_threshold=0.0))
+    for leaf in leaves(model.params):
+        leaf.mul_(3)  # so that offsets are large, and boxes outside of the image
+    found = model.objective.candidates(model.params, images(2))
+    assert any(bool((one.boxes[:, 2:] <= one.boxes[:, :2]).any()) for one in found)
+    to_onnx(model, tmp_path / "m.onnx", SIZE)
+    assert sum(check(model, tmp_path / "m.onnx", images(2))) > 0
+    assert all(bool((one.boxes[:, 2:] > one.boxes[:, :2]).all()) for one in model.predict(images(2)))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_limits_of_candidates_and_detections_are_in_the_file(family, tmp_path, monkeypatch) -> None:
     for module in ("pellucid.detectors.base", "pellucid.export.onnx_detector"):

@@ -18,7 +18,7 @@ def parser() -> Parser:
         "doctor",
         "Say what is wrong with a model, its data or its training: the evidence in numbers, and the cause with a fix "
         "where it is measured or a short training without it does better; else symptoms. Of a run folder the training "
-        "itself is examined too; a model alone does not tell how it was trained.",
+        "itself is examined too; a model file alone lacks the training settings.",
     )
     it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     it.add_argument(
@@ -52,9 +52,7 @@ def handle(args: argparse.Namespace) -> int:
     else:
         case, trainable = replace(case, device=device), case.trainable
         if args.attempts and not trainable:
-            raise PellucidError(
-                f"--try: {args.model} does not tell how it was trained; give the run folder of its training"
-            )
+            raise PellucidError(f"--try: {args.model} lacks the training settings; give the run folder of its training")
         found = diagnose(case, args.attempts)
     if place is not None:
         write_html(place, found._repr_html_(), args.model)

@@ -14,9 +14,8 @@ def parser() -> Parser:
     it = Parser("generate", "Draw new images with a generator, and write them side by side as one picture.")
     it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     it.add_argument("--n", type=int, default=64, metavar="N", help=f"number of images, at most {MOST:,} (default: 64)")
-    it.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the latent vectors (default: 0)")
     it.add_argument("--out", metavar="FILE", default="samples.png", help="PNG file to write (default: samples.png)")
-    return it.device_option().json_flag()
+    return it.seed_option("seed of the latent vectors").device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -30,8 +29,6 @@ def handle(args: argparse.Namespace) -> int:
 
     if not 1 <= args.n <= MOST:
         raise PellucidError(f"--n must be from 1 to {MOST:,}, not {args.n}")
-    if not 0 <= args.seed < 2**63:
-        raise PellucidError(f"--seed must be a whole number from 0, not {args.seed}")
     model = open_model(args.model, args.device)
     if not is_generator(model):
         raise PellucidError(f"{args.model} generates no images; give a model of a recipe such as mnist-dcgan")

@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 
 @dataclass(frozen=True, eq=False)
 class LabelMaps:
-    """The examples of a source of masks, exchanged: what is learned is the photo of a map of labels.
+    """The examples of a source of masks with images and targets exchanged, so that photos are learned from labels.
 
     Images are (N, K + 1, H, W) uint8, 255 in the channel of each pixel's class, the last one for pixels of none of the
     K classes; targets are the photos (N, C, H, W) float32, 0 to 1. Raises PellucidError for data without masks.

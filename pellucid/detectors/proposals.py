@@ -26,7 +26,7 @@ def read_proposals(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         why = getattr(error, "strerror", None) or error
         raise PellucidError(
             f"{path} cannot be read as proposals ({why}); give a JSON file, image names to boxes"
-        ) from (error)
+        ) from error
     if not isinstance(found, dict):
         raise PellucidError(f"{path} holds no object of image names and boxes; write {{name: [[x0, y0, x1, y1], ...]}}")
     proposals: dict[str, Tensor] = {}

@@ -142,7 +142,7 @@ class Translator(Objective):
         """Return the losses of the generator's outputs y for a pair, in evaluation."""
 
     def check(self, outputs: Any, targets: Any) -> None:
-        """Raise PellucidError unless targets are images in 0 to 1, where these are what is learned."""
+        """Raise PellucidError, for to="image", unless targets are images in 0 to 1."""
         if self.to == "colour":
             return
         if not isinstance(targets, Tensor) or targets.dim() != 4 or not targets.is_floating_point():

@@ -111,8 +111,8 @@ def rcnn(setting: Setting) -> Result:
 
     R-CNN looks only at some regions that may hold an object, 2,000 of a large image. Each is warped to one size, a
     network computes its features, and a linear classifier for each class judges these. A regression then moves the box:
-    the features of a window that covers part of an object tell in which direction the rest of it is. Here features are
-    the mean colours of 12 x 12 parts, and proposals are windows.
+    the features of a window that covers part of an object show on which side the rest of the object lies. Here features
+    are the mean colours of 12 x 12 parts, and proposals are windows.
     """
     scenes = [Scenes(5).scene(k) for k in range(5)]
     proposals = windows(SIZE, 8)

@@ -42,7 +42,7 @@ def test_images_are_written_and_depend_on_the_seed(made: str, say: Say, tmp_path
     ("words", "complaint"),
     [
         (("--n", "0"), "--n must be from 1 to 10,000, not 0"),
-        (("--seed", "-1"), "--seed must be a whole number from 0, not -1"),
+        (("--seed", "-1"), "'-1' is not a seed; give a whole number from 0"),
         (("--out", "a.jpg"), "end the name in .png"),
     ],
 )

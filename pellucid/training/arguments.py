@@ -79,7 +79,7 @@ def several(values: Any, base: type[T], what: str) -> list[T]:
     """Return the objects of the class `base` in an iterable as a list."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise PellucidError(f"{what} takes a list, [{base.__name__}(...), ...], not {shown(values)}")
-    return [instance(value, base, f"{what}[{place}]") for place, value in enumerate(values)]
+    return [instance(value, base, f"{what}[{place}]") for place, value in enumerate(cast(Iterable[Any], values))]
 
 
 def objective_of(given: Any, loss: Any) -> Objective:
@@ -96,7 +96,8 @@ def optimizers(given: Any, objective: Objective) -> tuple[Optimizer, dict[str, O
     """Return the optimizer, or the first of several, and all of them by the networks' names if there are several."""
     if not isinstance(given, Mapping):
         return named(given, Optimizer, OPTIMIZERS, "optimizer"), {}
-    each = {name: named(one, Optimizer, OPTIMIZERS, f"optimizer of {shown(name)}") for name, one in given.items()}
+    pairs = cast(Mapping[Any, Any], given).items()
+    each = {name: named(one, Optimizer, OPTIMIZERS, f"optimizer of {shown(name)}") for name, one in pairs}
     checked = optimizers_of(each, objective.nets)
     return next(iter(checked.values())), checked
 
@@ -105,7 +106,7 @@ def regularizers(given: Any) -> tuple[Regularizer | MaxNorm, ...]:
     """Return none, one or several regularizers as a tuple."""
     if given is None:
         return ()
-    listed = given if isinstance(given, list | tuple) else (given,)
+    listed = cast(Sequence[Any], given) if isinstance(given, list | tuple) else (given,)
     return tuple(instance(one, (Regularizer, MaxNorm), "regularizer") for one in listed)
 
 
@@ -115,19 +116,20 @@ def class_names(value: Any) -> tuple[str, ...] | None:
         return None
     if not isinstance(value, Sequence):
         return tuple(map(str, range(whole(value, "classes", 1))))
-    if isinstance(value, str) or not value or not all(isinstance(name, str) for name in value):
-        raise PellucidError(f"classes must be their number or a list of their names, not {shown(value)}")
-    doubled = [name for name, times in Counter(value).items() if times > 1]
+    names = cast(Sequence[Any], value)
+    if isinstance(value, str) or not value or not all(isinstance(name, str) for name in names):
+        raise PellucidError(f"classes must be their number or a list of their names, not {shown(names)}")
+    doubled = [name for name, times in Counter(names).items() if times > 1]
     if doubled:
         raise PellucidError(f"classes: two are called {shown(doubled[0])}; give each its own name")
-    return tuple(value)
+    return tuple(names)
 
 
 def new_file(path: Any) -> Path:
     """Return the path of a file to write; PellucidError for a folder."""
     if not isinstance(path, str | os.PathLike):
         raise PellucidError(f"the file to write must be a path, not {shown(path)}")
-    file = Path(path)
+    file = Path(cast("str | os.PathLike[str]", path))
     if not file.name or file.is_dir():
         raise PellucidError(f"{file} is a folder; give a file in it, such as {file / 'model.safetensors'}")
     return file

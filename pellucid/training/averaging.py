@@ -1,6 +1,6 @@
 """The exponential moving average of the weights."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor
@@ -30,7 +30,7 @@ class Average:
         foreach.lerp_(self.averages, self.weights, 1 - min(self.decay, (1 + number) / (10 + number)))
 
     @contextmanager
-    def used(self) -> Iterator[None]:
+    def used(self) -> Generator[None, None, None]:
         """Put the averages in the weights' place within the context."""
         own = [weight.clone() for weight in self.weights]
         self.take()

@@ -42,7 +42,7 @@ class Training:
     batch: int = 0
     step: int = 0
     lr: float = 0.0
-    losses: dict[str, Any] = field(default_factory=dict)
+    losses: dict[str, Any] = field(default_factory=dict[str, Any])
     loss_count: float = 0.0
     seen: int = 0
     seconds: float = 0.0

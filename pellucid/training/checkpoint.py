@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -52,10 +52,10 @@ class Checkpoint:
     def __init__(self, path: Path, damage: str = "") -> None:
         self.path, self.damage = path, damage
         self.tensors, self.about = read_weights(path)
-        progress = self.about.get("progress")
-        if not isinstance(progress, dict):
+        stored = self.about.get("progress")
+        if not isinstance(stored, dict):
             raise PellucidError(f"{path} holds weights only, no training to resume; give a run folder's last weights")
-        progress = {**self._growing(), **progress}
+        progress: dict[str, Any] = {**self._growing(), **stored}
         if "loss_sum" in progress:  # as earlier versions wrote it
             progress.setdefault("losses", {"loss": progress["loss_sum"]})
         missing = [name for name in _COUNTS if name not in progress]
@@ -65,7 +65,7 @@ class Checkpoint:
         wrong = [name for name, kind in kinds.items() if not isinstance(progress.get(name), kind)]
         if wrong:
             raise PellucidError(f"{path}: {wrong[0]} is invalid; start a new run")
-        self.progress: dict[str, Any] = progress
+        self.progress = progress
 
     @classmethod
     def find(cls, folder: RunFolder) -> "Checkpoint | None":
@@ -107,12 +107,12 @@ class Checkpoint:
         """Return the part that grows with the training; {} for earlier versions, which have it in the header."""
         held = self.tensors.get(GROWING)
         try:
-            found = {} if held is None else json.loads(held.numpy().tobytes())
+            found: Any = {} if held is None else json.loads(held.numpy().tobytes())
         except (ValueError, TypeError, RecursionError) as error:
             raise PellucidError(f"{self.path}: {GROWING} is invalid ({error}); start a new run") from error
         if not isinstance(found, dict):
             raise PellucidError(f"{self.path}: {GROWING} is invalid; start a new run")
-        return found
+        return cast(dict[str, Any], found)
 
     @property
     def done(self) -> bool:

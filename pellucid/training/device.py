@@ -1,7 +1,7 @@
 """The device and the precision of a training."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -46,10 +46,12 @@ def on_device(value: Any, device: torch.device) -> Any:
             return value.to(device)
         return (value.pin_memory() if device.type == "cuda" else value).to(device, non_blocking=True)
     if isinstance(value, dict):
-        return {name: on_device(part, device) for name, part in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(on_device(part, device) for part in value))
-    return type(value)(on_device(part, device) for part in value) if isinstance(value, list | tuple) else value
+        return {name: on_device(part, device) for name, part in cast(dict[str, Any], value).items()}
+    if not isinstance(value, list | tuple):
+        return value
+    parts = [on_device(part, device) for part in cast(Sequence[Any], value)]
+    make = cast(Callable[..., Any], type(cast(object, value)))
+    return make(*parts) if hasattr(cast(object, value), "_fields") else make(parts)
 
 
 def device_of(params: Params) -> torch.device:
@@ -91,7 +93,7 @@ def _has_bfloat16(device: torch.device) -> bool:
     """Return whether a device computes in bfloat16 by its own instructions."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    can = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    can: Mapping[str, Any] = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return bool(can.get("avx512_bf16") or can.get("amx_bf16") or can.get("bf16"))
 
 

@@ -1,10 +1,12 @@
 """Where NaN or infinity first appears in a training step, and the error that reports it."""
+# What users' own parts return is checked, whatever its type should be.
+# pyright: reportUnnecessaryIsInstance=false
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, cast, get_args
 
 import torch
 from torch import Tensor
@@ -46,7 +48,9 @@ class NotFinite:
     def of(cls, value: Any, kind: Kind, tensor: str, path: str = "", layer: str = "") -> Self | None:
         """Return the first that is not finite in `value`, a tensor, None, or a tuple of such; None if all are."""
         if isinstance(value, tuple):
-            return next(filter(None, (cls.of(part, kind, tensor, path, layer) for part in value)), None)
+            return next(
+                filter(None, (cls.of(part, kind, tensor, path, layer) for part in cast(tuple[Any, ...], value))), None
+            )
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return None
         count = int((~torch.isfinite(value)).sum())

@@ -1,9 +1,11 @@
 """Evaluation: a model's outputs, mean losses and metrics."""
+# What users' own parts return is checked, whatever its type should be.
+# pyright: reportUnnecessaryIsInstance=false
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -46,7 +48,10 @@ RESERVED = ("loss", "n")  # names of results that are not metrics
 
 def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLike, ...]:
     """Return names, Metric objects and functions, one or several, as a tuple; PellucidError for anything else."""
-    several = metrics if isinstance(metrics, Sequence) and not isinstance(metrics, str) else (metrics,)
+    given: Any = metrics
+    several: Sequence[MetricLike] = (
+        given if isinstance(metrics, Sequence) and not isinstance(metrics, str) else (metrics,)
+    )
     for metric in several:
         if isinstance(metric, str) and metric not in METRICS:
             k = metric.lower().removeprefix("top").lstrip("_-")
@@ -101,7 +106,7 @@ class Measures:
 def _plain(metric: str, key: Any, value: Any) -> Any:
     """Return a result as a float, or as lists of numbers."""
     if isinstance(value, list):
-        return value
+        return cast(list[Any], value)
     try:
         number = value.item() if hasattr(value, "item") else value
         if isinstance(key, str) and isinstance(number, int | float):

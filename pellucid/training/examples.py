@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -64,11 +64,13 @@ def examples(
 
 def _without_targets(x: Any, what: str) -> PellucidError:
     """Return the error for x without y, which says what an object of other libraries becomes."""
-    first = x[0] if isinstance(x, list | tuple) and x else None
-    if isinstance(first, tuple | list) and len(first) == 2 and all(isinstance(one, Tensor) for one in first):
+    first: Any = cast(Sequence[Any], x)[0] if isinstance(x, list | tuple) and x else None
+    pair = cast(Sequence[Any], first) if isinstance(first, tuple | list) else ()
+    if len(pair) == 2 and all(isinstance(one, Tensor) for one in pair):
         return PellucidError(f"{what} is a list of batches; give a function that returns its iterator, lambda: batches")
-    if hasattr(x, "__getitem__") and not isinstance(x, list | tuple | str) and not hasattr(x, "__array__"):
-        return PellucidError(f"{what} is {_kind(x)}; give a DataLoader of it, DataLoader({what}, batch_size=32)")
+    given = cast(object, x)
+    if hasattr(given, "__getitem__") and not isinstance(given, list | tuple | str) and not hasattr(given, "__array__"):
+        return PellucidError(f"{what} is {_kind(given)}; give a DataLoader of it, DataLoader({what}, batch_size=32)")
     return PellucidError(
         f"{what} has no targets; give a Dataset, or x and y: of an autoencoder y is x, and for an objective that reads "
         "no targets torch.zeros(len(x))"
@@ -187,12 +189,13 @@ class Fitted:
 def _tensor(values: Any, what: str) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach()
-    if isinstance(values, list | tuple) and len({tuple(one.shape) for one in values if isinstance(one, Tensor)}) > 1:
+    parts = cast(Sequence[Any], values) if isinstance(values, list | tuple) else ()
+    if len({tuple(one.shape) for one in parts if isinstance(one, Tensor)}) > 1:
         raise PellucidError(
             f"{what} holds tensors of different shapes; give those of each shape as a batch of their own"
         )
     try:
-        return torch.as_tensor(np.asarray(values))
+        return torch.as_tensor(np.asarray(cast(Any, values)))
     except (TypeError, ValueError) as error:
         raise PellucidError(f"{what} is not an array of numbers: {' '.join(str(error).split())}") from error
 
@@ -284,7 +287,7 @@ def train_and_held(
         raise PellucidError(
             f"fit: validation must be a fraction between 0 and 1, data, or (x, y), not {shown(validation)}"
         )
-    pair = validation if isinstance(validation, tuple) else (validation,)
+    pair = cast(tuple[Any, ...], validation) if isinstance(validation, tuple) else (validation,)
     if not 1 <= len(pair) <= 2:
         raise PellucidError(f"fit: validation takes (x, y), a source or a fraction, not {len(pair)} values")
     held = source_of(*pair, what="validation", classes=classes or data.classes, dtype=dtype)
@@ -341,7 +344,7 @@ def read(
     """
     if isinstance(data, Arrays):
         parts = (data.x, data.y) if indices is None else data.batch(indices, generator(0))
-        found = map(Batch, *(part.split(batch_size) for part in parts))
+        found = map(Batch, *(torch.split(part, batch_size) for part in parts))
     elif isinstance(data, Stream) and indices is None:
         found = data.epoch(0)
     else:
@@ -356,7 +359,7 @@ def read_images(x: Tensor | Source, batch_size: int, stats: FeatureStats | None,
     """Yield inputs (N, ...), or the images of a source, in batches as the network with these parameters takes them."""
     device, dtype = device_of(params), dtype_of(params)
     if isinstance(x, Tensor):
-        return (scaled(on_device(part, device), stats, dtype) for part in x.split(batch_size))
+        return (scaled(on_device(part, device), stats, dtype) for part in torch.split(x, batch_size))
     return (batch.images for batch in read(x, None, batch_size, stats, device, dtype))
 
 
@@ -365,4 +368,5 @@ def sample(data: Source, seed: int) -> list[int]:
     if isinstance(data, Stream):
         return list(range(data.first_size))
     order = torch.randperm(len(data), generator=generator(seed))
-    return order[: min(max(len(data) // 10, SAMPLE[0]), SAMPLE[1])].sort().values.tolist()
+    chosen = order[: min(max(len(data) // 10, SAMPLE[0]), SAMPLE[1])]
+    return cast(Any, chosen.sort().values).tolist()

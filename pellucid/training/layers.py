@@ -1,4 +1,6 @@
 """Layers in a training step: their random draws, gradient norms and relative update sizes."""
+# vector_norm has no type annotations.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import math
 from collections.abc import Callable
@@ -56,7 +58,7 @@ def layer_rows(
 
 def _norm(x: Tensor) -> float:
     """Return ‖x‖, summed in float64: squares of large gradients overflow float32."""
-    return torch.linalg.vector_norm(x, dtype=torch.float64).item()
+    return float(torch.linalg.vector_norm(x, dtype=torch.float64))
 
 
 def _ratio(update: float, weight: float) -> float | None:

@@ -1,4 +1,6 @@
 """User-defined parts: registration, and checks before a training that everything can be saved."""
+# What users' own parts return is checked, whatever its type should be.
+# pyright: reportUnnecessaryIsInstance=false
 
 import inspect
 import json

@@ -1,4 +1,6 @@
 """Parameter groups by learning rate, and which parameters learn."""
+# What users' own parts return is checked, whatever its type should be.
+# pyright: reportUnnecessaryIsInstance=false
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ import ctypes
 import platform
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -23,7 +23,7 @@ class StopSignals:
         self.asked = False
 
     @contextmanager
-    def caught(self) -> Iterator[None]:
+    def caught(self) -> Generator[None, None, None]:
         """Let the first SIGINT or SIGTERM set `asked`, and a second one raise KeyboardInterrupt at once.
 
         Outside of the main thread, where Python delivers no signals, nothing changes.
@@ -43,7 +43,7 @@ class StopSignals:
 
 
 @contextmanager
-def memory_kept() -> Iterator[None]:
+def memory_kept() -> Generator[None, None, None]:
     """Keep freed memory in the process within the context, and return it to the kernel at the end.
 
     glibc returns large blocks to the kernel when they are freed, and the kernel clears each page when it is allocated

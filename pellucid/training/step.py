@@ -266,12 +266,13 @@ def check_gradients(objective: Objective, step: Step, found: object) -> None:
     """Raise PellucidError unless `found` is what `Objective.gradients` must return."""
     kind = f"{type(objective).__name__}.gradients"
     names: list[str] = []
-    for turn in found if isinstance(found, Iterator) else (found,):
-        if not isinstance(turn, tuple) or len(turn) != 2 or not all(isinstance(one, Mapping) for one in turn):
+    for turn in cast(Iterator[Any], found) if isinstance(found, Iterator) else (found,):
+        pair = cast(tuple[Any, ...], turn) if isinstance(turn, tuple) else ()
+        if len(pair) != 2 or not all(isinstance(one, Mapping) for one in pair):
             raise PellucidError(
-                f"{kind} must return (losses, dparams), two dicts, or yield such pairs, not {shown(turn)}"
+                f"{kind} must return (losses, dparams), two dicts, or yield such pairs, not {shown(cast(object, turn))}"
             )
-        losses, dparams = turn
+        losses, dparams = pair
         _check_turn(kind, step, losses, dparams)
         names += losses
     if not names or len(set(names)) < len(names) or ("loss" in names and len(names) > 1):
@@ -393,6 +394,6 @@ def channels_last(params: Params) -> None:
     """Convert the 4-d tensors of `params` to channels-last, the fastest format for convolutions on the CPU."""
     for name, value in params.items():
         if isinstance(value, dict):
-            channels_last(value)
+            channels_last(cast(Params, value))
         elif value.dim() == 4:
             params[name] = torch.empty_like(value, memory_format=torch.channels_last).copy_(value)

@@ -1,7 +1,7 @@
 """Verification of a model: as written, as it trains, and as it predicts."""
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -100,7 +100,7 @@ class _Product(Loss):
 
     def __call__(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return (value, dy)."""
-        pairs = zip(tensors(y), tensors(self.dy), strict=True)
+        pairs = zip(tensors(y), cast(list[Tensor | None], tensors(self.dy)), strict=True)
         parts = [torch.zeros_like(one) if dy is None else dy.to(one) for one, dy in pairs]  # None: an unused output
         value = torch.stack([(one * dy).sum() for one, dy in zip(tensors(y), parts, strict=True)]).sum()
         return value, tuple(parts) if isinstance(y, tuple) else parts[0]

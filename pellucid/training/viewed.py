@@ -1,4 +1,6 @@
 """How a model is displayed: its layers, each with its parameters by name, and its tables."""
+# What users' own parts return is checked, whatever its type should be.
+# pyright: reportUnnecessaryIsInstance=false
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

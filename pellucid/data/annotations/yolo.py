@@ -5,10 +5,11 @@ visibility), all as fractions of the image's width and height. A polygon's box i
 Source: docs.ultralytics.com/datasets.
 """
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
 
 from pellucid.data.annotations.base import Annotations, Box, DamageError, Faults, Instance, Record, numbers, polygons_of
 from pellucid.data.annotations.images import ImageIndex, part_of
@@ -19,8 +20,6 @@ from pellucid.ops.masks import outline_polygons
 
 HOLDS = frozenset({"masks", "keypoints"})
 _LISTS = ("classes.txt", "obj.names", "classes.names")
-_KEY = re.compile(r"(\w+):\s*(.*)")
-_ITEM = re.compile(r"\s*(?:-|(\d+)\s*:)\s*(.+)")
 
 
 def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
@@ -91,11 +90,11 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
             lines = [_line(record, one, found) for one in record.instances]
             name = PurePosixPath(record.image).with_suffix(".txt").name
             write_atomically(folder / name, "".join(f"{line}\n" for line in lines).encode(), durable=False)
-    lines = [f"{part or 'train'}: images/{part}" for part in parts] + ["names:"]
-    lines += [f"  {k}: {json.dumps(name)}" for k, name in enumerate(first.classes)]
+    settings: dict[str, Any] = {"path": ".", **{part or "train": f"images/{part}" for part in parts}}
+    settings["names"] = dict(enumerate(first.classes))
     if first.keypoints:
-        lines.append(f"kpt_shape: [{len(first.keypoints)}, 3]")
-    write_atomically(out / "data.yaml", "".join(f"{line}\n" for line in ["path: .", *lines]).encode())
+        settings["kpt_shape"] = [len(first.keypoints), 3]
+    write_atomically(out / "data.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
 
 
 def _line(record: Record, one: Instance, found: Annotations) -> str:
@@ -171,33 +170,21 @@ def _is_names(name: str) -> bool:
 def _settings(text: str, name: str) -> tuple[list[str], int]:
     """Return the names of the classes and the number of key-points that a file of settings holds.
 
-    Of YAML what such files use is read: `names` as a list or by number, and `kpt_shape: [K, 3]`.
+    Of YAML, `names` is read, as a list or by number, and `kpt_shape: [K, 3]`; of a .txt file, a name in each line.
+    Raises PellucidError for a file that is not YAML.
     """
-    lines = [line.rstrip() for line in text.splitlines()]
     if not name.endswith((".yaml", ".yml")):
-        return [line.strip() for line in lines if line.strip()], 0
-    classes: list[str] = []
-    points, key = 0, ""
-    for line in lines:
-        entry, item = _KEY.fullmatch(line), _ITEM.fullmatch(line)
-        if entry:
-            key, value = entry[1], entry[2]
-            if key == "names" and value:
-                inner = value.strip("[]{}").split(",")
-                classes = [_plain(one.partition(":")[2] or one if value.startswith("{") else one) for one in inner]
-            elif key == "kpt_shape" and (count := re.match(r"\[\s*(\d{1,3})\s*,\s*3\s*\]", value)):
-                points = int(count[1])
-        elif item and key == "names":
-            classes.append(_plain(item[2]))
-    return classes, points
-
-
-def _plain(text: str) -> str:
-    """Return a YAML scalar without its quotes."""
-    text = text.strip()
-    if text.startswith('"') and text.endswith('"') and len(text) > 1:
-        try:
-            return str(json.loads(text))
-        except ValueError:
-            return text[1:-1]
-    return text[1:-1] if text.startswith("'") and text.endswith("'") and len(text) > 1 else text
+        return [line.strip() for line in text.splitlines() if line.strip()], 0
+    try:
+        found = yaml.load(text, Loader=yaml.BaseLoader)  # of text, lists and dicts alone
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise PellucidError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
+    found = found if isinstance(found, dict) else {}
+    names: Any = found.get("names", [])
+    if isinstance(names, dict):
+        names = [names.get(str(number)) for number in range(len(names))]
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        raise PellucidError(f"{name}: names must be a list of the classes' names, or have them by number from 0")
+    shape = found.get("kpt_shape", [])
+    points = shape[0] if len(shape) == 2 and shape[1] == "3" else "0"
+    return names, int(points) if points in map(str, range(1000)) else 0

@@ -1,13 +1,14 @@
 """Annotated sets in every format: what is written is read again; labelme and YOLO as their tools write them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from pellucid.data import DetectionFolder
-from pellucid.data.annotations import FORMATS, read_annotations
+from pellucid.data.annotations import FORMATS, read_annotations, yolo
 from pellucid.data.annotations.convert import convert
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
@@ -133,11 +134,33 @@ def test_yolo_labels(tree):
         {"data.yaml": b"names:\n  0: cat\n  1: big dog\n"},
         {"data.yaml": b'names:\n- cat\n- "big dog"\nnc: 2\n'},
         {"data.yaml": b"names: {0: cat, 1: 'big dog'}\n"},
+        {"data.yaml": b"names: # of the classes\n  1: big dog # second\n  0: cat\n"},
+        {"data.yaml": b"names: [cat,\n  'big dog']  # both\n"},
         {"classes.txt": b"cat\nbig dog\n"},
     ],
 )
 def test_yolo_names(tree, names):
     assert read(tree("set", {k: v for k, v in YOLO.items() if k != "data.yaml"} | names)).classes == ("cat", "big dog")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (b"names: [cat", "data.yaml is not YAML"),
+        (b"names: 2\n", "names must be a list"),
+        (b"names: {0: cat, 2: dog}\n", "names must be a list"),
+    ],
+)
+def test_wrong_yolo_names_are_refused(tree, text, complaint):
+    with pytest.raises(PellucidError, match=complaint):
+        read(tree("set", YOLO | {"data.yaml": text}))
+
+
+def test_names_of_classes_with_signs_of_yaml_are_written_and_read(tree, tmp_path):
+    names = ("a: b", "# c", "yes", "'d\"", "😀", "e\nf", "7")
+    found = replace(read(tree("set", YOLO)), classes=names)
+    yolo.write({"train": found}, tmp_path / "out")
+    assert yolo._settings((tmp_path / "out/data.yaml").read_text(), "data.yaml") == (list(names), 0)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ class FasterRCNN(Detector):
         return SingleStage(1, self.backbone, self.neck, self.rpn, self.strides, self.scale, weights=weights)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw all parameters, each network for the output of the one before; scores begin as those of SingleStage."""
+        """Draw all parameters, each network for the output of the one before; scores begin near PRIOR."""
         params: Params = {}
         params["backbone"], maps = init_child("backbone", self.backbone, shape, rng)
         params["neck"], maps = init_child("neck", self.neck, maps, rng)

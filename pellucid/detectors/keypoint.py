@@ -97,9 +97,10 @@ def point_cells(
         return objects.new_zeros(0, count), torch.zeros(0, count, dtype=torch.bool, device=objects.device)
     points = torch.cat(held).to(regions)[objects]  # (P, K, 3)
     share = (points[..., :2] - regions[:, None, 1:3]) / (regions[:, 3:] - regions[:, 1:3])[:, None]
+    inside = ((share >= 0) & (share <= 1)).all(2)  # a point on the right or lower edge is of the last cell
     column, row = (share * share.new_tensor([width, height])).floor().long().unbind(2)
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    return row * width + column, inside & (points[..., 2] > 0)
+    cells = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    return cells, inside & (points[..., 2] > 0)
 
 
 def keypoint_rcnn(

@@ -1,5 +1,6 @@
 """Mask R-CNN: Faster R-CNN with the outline of each object."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,8 +20,6 @@ from pellucid.losses import BinaryCrossEntropy
 from pellucid.models.pyramid import Pyramid
 from pellucid.objects import Detections, Objects
 from pellucid.sweep import backward
-
-AT_ONCE = 8  # masks of the image's size that are drawn at once
 
 
 @dataclass(frozen=True)
@@ -95,20 +94,18 @@ def mask_targets(targets: Sequence[Objects], objects: Tensor, regions: Tensor, s
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Return masks (n, M, M), probabilities over boxes (n, 4), as masks of an image: (n, H, W) bool."""
     height, width = size
-    x = torch.arange(width, device=boxes.device) + 0.5
-    y = torch.arange(height, device=boxes.device) + 0.5
-    drawn = [torch.zeros(0, height, width, dtype=torch.bool, device=boxes.device)]
-    for part, around in zip(masks.split(AT_ONCE), boxes.split(AT_ONCE), strict=True):
-        extent = (around[:, 2:] - around[:, :2]).clamp_min(1e-6)
-        across = (x - around[:, :1]) / extent[:, :1] * 2 - 1  # (n, W), -1 and 1 at the edges of the box
-        down = (y - around[:, 1:2]) / extent[:, 1:] * 2 - 1
-        grid = torch.stack(
-            [across[:, None].expand(-1, height, -1), down[:, :, None].expand(-1, -1, width)], 3
-        )  # (n, H, W, 2)
-        inside = (grid.abs() <= 1).all(3)
-        values = F.grid_sample(part[:, None], grid.to(part), padding_mode="border", align_corners=False)[:, 0]
-        drawn.append((values >= 0.5) & inside)
-    return torch.cat(drawn)
+    drawn = torch.zeros(len(masks), height, width, dtype=torch.bool, device=boxes.device)
+    for plane, mask, (x0, y0, x1, y1) in zip(drawn, masks, boxes.tolist(), strict=True):
+        left, top = max(0, math.ceil(x0 - 0.5)), max(0, math.ceil(y0 - 0.5))  # of the pixels with centres in the box
+        right, bottom = min(width, math.floor(x1 + 0.5)), min(height, math.floor(y1 + 0.5))
+        if left >= right or top >= bottom:
+            continue
+        x = (torch.arange(left, right, device=boxes.device) + 0.5 - x0) / (x1 - x0) * 2 - 1  # -1 and 1 at the edges
+        y = (torch.arange(top, bottom, device=boxes.device) + 0.5 - y0) / (y1 - y0) * 2 - 1
+        grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], 2)[None].to(mask)
+        values = F.grid_sample(mask[None, None], grid, padding_mode="border", align_corners=False)[0, 0]
+        plane[top:bottom, left:right] = values >= 0.5
+    return drawn
 
 
 def mask_rcnn(

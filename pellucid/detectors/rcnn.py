@@ -15,6 +15,7 @@ from pellucid.fuse.inference import inference
 from pellucid.layers import Mode, RoIAlign
 from pellucid.layers.base import Layer, Params
 from pellucid.objects import Detections, Objects
+from pellucid.ops.assign.base import in_crowd
 from pellucid.ops.boxes import box_iou, clip
 from pellucid.ops.coding import decode, encode
 from pellucid.ops.nms import batched_nms
@@ -59,11 +60,13 @@ class RCNN:
         return torch.cat(parts).double().cpu().numpy() * self.scale
 
     def fit(self, images: Sequence[Tensor], targets: Sequence[Objects], proposals: Sequence[Tensor]) -> "RCNN":
-        """Learn from images, their objects, and proposals (m, 4) in each; crowds are left out.
+        """Learn from images, their objects, and proposals (m, 4) in each; crowds, and proposals in them, are left out.
 
         Raises PellucidError where there is no object at all.
         """
         truths = [one if one.crowd is None else one.take(~one.crowd) for one in targets]
+        crowds = [in_crowd(boxes, one.boxes, one.crowd) for one, boxes in zip(targets, proposals, strict=True)]
+        proposals = [boxes[~crowd] for boxes, crowd in zip(proposals, crowds, strict=True)]
         if not any(len(one) for one in truths):
             raise PellucidError("RCNN: the images have no object to learn from; give labelled images")
         held = [torch.cat([one.boxes, boxes]) for one, boxes in zip(truths, proposals, strict=True)]  # objects first
@@ -103,9 +106,11 @@ class RCNN:
             own = proposals[found]
             if move and mover is not None and len(found):
                 own = decode(torch.from_numpy(mover.predict(x[found.numpy()])).to(own), own)
-            boxes.append(clip(own, size))
-            margins.append(margin[found])
-            labels.append(torch.full((len(found),), label))
+            own = clip(own, size)
+            held = (own[:, 2:] > own[:, :2]).all(1)  # regression may move a box out of the image
+            boxes.append(own[held])
+            margins.append(margin[found[held]])
+            labels.append(torch.full((int(held.sum()),), label))
         every, scores, classes = torch.cat(boxes), torch.cat(margins), torch.cat(labels)
         kept = batched_nms(every, scores, classes, NMS)
         return Detections(every[kept], scores[kept].sigmoid(), classes[kept])

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
 
 from pellucid.combine.base import add_up_tree
 from pellucid.data.source import Batch
@@ -10,12 +9,10 @@ from pellucid.fuse import fuse
 from pellucid.generators.judged import Judged
 from pellucid.generators.spectral import Singular, normalized, restored
 from pellucid.layers.base import Mode, Params
-from pellucid.losses.adversarial import ADVERSARIAL
+from pellucid.losses.adversarial import ADVERSARIAL, GANLoss
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.objective import Gradients
 from pellucid.sweep import backward
-
-Kind = Literal["non_saturating", "least_squares", "hinge"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class GAN(Judged):
     """
 
     _: KW_ONLY
-    loss: Kind = "non_saturating"
+    loss: GANLoss = "non_saturating"
     spectral: bool = False
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
@@ -62,6 +59,17 @@ class GAN(Judged):
         )
 
 
-def dcgan(size: int = 28, channels: int = 1, width: int = 32, latent: int = 100, loss: Kind = "non_saturating") -> GAN:
-    """Return DCGAN for images of `size` x `size`; see dcgan_generator and dcgan_discriminator."""
-    return GAN(dcgan_generator(size, channels, width), latent, dcgan_discriminator(size, width), loss=loss)
+def dcgan(
+    size: int = 28,
+    channels: int = 1,
+    width: int = 32,
+    latent: int = 100,
+    loss: GANLoss = "non_saturating",
+    spectral: bool = False,
+) -> GAN:
+    """Return DCGAN for images of `size` x `size`; see dcgan_generator and dcgan_discriminator.
+
+    spectral: spectral normalization of the discriminator in place of its batch normalization.
+    """
+    discriminator = dcgan_discriminator(size, width, norm=not spectral)
+    return GAN(dcgan_generator(size, channels, width), latent, discriminator, loss=loss, spectral=spectral)

@@ -1,8 +1,8 @@
 """pix2pix: a generator that a discriminator of pairs judges, patch by patch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,13 +15,11 @@ from pellucid.generators.base import to_input
 from pellucid.generators.translation import Pair, To, Translator
 from pellucid.layers.base import Layer, Mode, Params, memory_format
 from pellucid.losses import L1
-from pellucid.losses.adversarial import ADVERSARIAL, Adversarial
+from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
 from pellucid.models.pix2pix import Field, Norm, patch_discriminator, unet_generator
-from pellucid.objective import Gradients, Losses, seeded
+from pellucid.objective import Evaluated, Gradients, Losses, seeded
 from pellucid.sweep import backward
 from pellucid.tree import map_tree
-
-GAN = Literal["non_saturating", "least_squares", "hinge"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Pix2Pix(Translator):
 
     discriminator: Layer
     _: KW_ONLY
-    gan: GAN = "non_saturating"
+    gan: GANLoss = "non_saturating"
     noise: bool = False
 
     @property
@@ -81,9 +79,24 @@ class Pix2Pix(Translator):
         """Return a and b, or images, as Translator does; with `noise` by batch statistics and dropout of seed 0."""
         if not self.noise:
             return super().predict(params, images, hints)
-        mode = Mode(True, seeded(images.device), keep=False)
+        return self.result(self._with_noise(params, self.pad(self.read(images, hints))), images)
+
+    def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
+        """Return a function that evaluates batches by what `predict` returns for them."""
+        if not self.noise:
+            return super().evaluator(params, count)
+
+        def evaluate(batch: Batch) -> Evaluated:
+            pair = self.pair(batch, Mode(keep=False))
+            y = self._with_noise(params, pair.x)
+            return Evaluated(self.result(y, batch.images), batch, self.compare(params, pair, y))
+
+        return evaluate
+
+    def _with_noise(self, params: Params, x: Tensor) -> Tensor:
+        """Return the generator's outputs in training mode, with dropout of seed 0."""
         held = map_tree(Tensor.clone, params["generator"])  # running statistics are updated in training mode
-        return self.result(self.generator.forward(held, self.pad(self.read(images, hints)), mode)[0], images)
+        return self.generator.forward(held, x, Mode(True, seeded(x.device), keep=False))[0]
 
     def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
         """Return the losses of both sides."""
@@ -114,7 +127,7 @@ def pix2pix(
     hints: bool = False,
     field: Field = 70,
     judge: int = 32,
-    gan: GAN = "non_saturating",
+    gan: GANLoss = "non_saturating",
     l1: float = 100.0,
     noise: bool = False,
 ) -> Pix2Pix:

@@ -43,7 +43,7 @@ class WGANGP(Generator):
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
         """Yield the critic's turns, the last of which names their mean losses, and the generator's."""
-        parts = (2 * batch.images - 1).chunk(self.critic_steps)
+        parts = (2 * batch.images - 1).tensor_split(min(self.critic_steps, len(batch.images)))
         distances: list[Tensor] = []
         penalties: list[Tensor] = []
         for turn, images in enumerate(parts, start=1):
@@ -56,8 +56,9 @@ class WGANGP(Generator):
             second = map_tree(lambda one: self.weight("penalty") * one, second)
             distances.append(distance)
             penalties.append(value)
-            losses = {"critic": torch.stack(distances).mean(), "penalty": torch.stack(penalties).mean()}
-            yield (losses if turn == len(parts) else {}), {"critic": add_up_tree(first, second)}
+            last = turn == len(parts)
+            losses = {"critic": torch.stack(distances).mean(), "penalty": torch.stack(penalties).mean()} if last else {}
+            yield losses, {"critic": add_up_tree(first, second)}
 
         z = self.latents(len(parts[0]), mode.rng, batch.images)
         made, making = self.generator.forward(params["generator"], z, mode)

@@ -1,13 +1,15 @@
 """The losses of a generator and a discriminator, with the gradients of both sides."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.losses.base import HALF
+
+GANLoss = Literal["non_saturating", "least_squares", "hinge"]  # the keys of ADVERSARIAL
 
 
 class DiscriminatorLoss(NamedTuple):

@@ -70,14 +70,14 @@ def test_losses_and_gradients_are_those_of_automatic_differentiation():
     assert_close(leaves(dparams), gradients, 1e-8, "gradients")
 
 
-def test_points_outside_their_region_and_unlabelled_ones_do_not_count():
+def test_points_outside_of_their_region_and_unlabelled_ones_do_not_count():
     it = Objects(
         torch.tensor([[0.0, 0.0, 8.0, 8.0]]), torch.tensor([0]),
-        keypoints=torch.tensor([[[1.0, 3.0, 2.0], [7.9, 7.9, 1.0], [8.0, 8.0, 2.0], [0.0, 0.0, 0.0]]]),
+        keypoints=torch.tensor([[[1.0, 3.0, 2.0], [8.0, 8.0, 1.0], [8.1, 8.0, 2.0], [0.0, 0.0, 0.0]]]),
     )  # fmt: skip
     cells, counted = point_cells([NOTHING, it], torch.tensor([0]), torch.tensor([[1.0, 0, 0, 8, 8]]), (4, 4, 4))
     assert counted.tolist() == [[True, True, False, False]]
-    assert cells[0, :2].tolist() == [1 * 4 + 0, 3 * 4 + 3]
+    assert cells[0, :2].tolist() == [1 * 4 + 0, 3 * 4 + 3]  # a point on the edge is of the last cell
 
 
 def test_objects_without_points_are_refused_and_batches_without_objects_are_not():

@@ -1,7 +1,9 @@
 """R-CNN: warped proposals, and rectangles that are found by their pixels."""
 
+import numpy as np
 import pytest
 import torch
+from sklearn.svm import LinearSVC
 
 from pellucid.detectors.rcnn import RCNN, warp
 from pellucid.errors import PellucidError
@@ -69,6 +71,27 @@ def test_scores_are_sorted_and_empty_images_have_no_detection(fitted):
     found = fitted.predict(images[0], proposals[0], threshold=-5.0)
     assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
     assert len(fitted.predict(images[0], proposals[0][:0])) == 0
+
+
+def test_a_box_out_of_the_image_is_no_detection(fitted):
+    images, _, proposals = scenes([16])
+    height, width = images[0].shape[1:]
+    outside = proposals[0] + torch.tensor([float(2 * width), 0, 2 * width, 0])
+    x = fitted.features(images[0], proposals[0])
+    assert len(fitted.decide(x, proposals[0], (height, width), threshold=-5.0, move=False)) > 0
+    assert len(fitted.decide(x, outside, (height, width), threshold=-5.0, move=False)) == 0
+
+
+def test_what_lies_in_a_crowd_is_no_negative_example(monkeypatch):
+    learned = []
+    monkeypatch.setattr("pellucid.detectors.rcnn._svm", lambda yes, no: learned.append(len(no)) or LinearSVC().fit(
+        np.concatenate([yes, no]), np.arange(len(yes) + len(no)) < len(yes)))  # fmt: skip
+    boxes = torch.tensor([[2.0, 2, 12, 12], [20, 20, 60, 40]])
+    truth = Objects(boxes, torch.tensor([0, 0]), crowd=torch.tensor([False, True]))
+    proposals = torch.tensor([[22.0, 22, 32, 32], [40, 24, 58, 38], [40, 2, 50, 12]])
+    image = torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(0))
+    RCNN(AvgPool2d(2), {}, 1, side=16).fit([image], [truth], [proposals])
+    assert learned[0] == 1
 
 
 def test_mistakes_are_told_in_one_line():

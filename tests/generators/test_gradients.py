@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.data import Batch
 from pellucid.layers import Mode
 from pellucid.layers.base import Params
 from tests.generators.small import (
@@ -212,3 +213,14 @@ def test_vae() -> None:
     losses, dparams = made.gradients(params, batch, mode())
     assert torch.isclose(losses["reconstruction"] + 0.7 * losses["kl"], value)
     assert_equal(dparams, expected)
+
+
+@pytest.mark.parametrize(("count", "turns"), [(4, 4), (6, 5), (9, 5)])
+def test_the_critic_has_all_its_turns_with_small_batches(count: int, turns: int) -> None:
+    made = wgan_gp(5)
+    params, _ = made.init((1, 8, 8), torch.Generator().manual_seed(0))
+    batch = Batch(torch.rand(count, 1, 8, 8), torch.zeros(count))
+    yielded = list(made.gradients(params, batch, Mode(True, torch.Generator().manual_seed(1))))
+    assert [*yielded[-1][0]] == ["generator"]
+    assert len(yielded) - 1 == turns
+    assert [sorted(losses) for losses, _ in yielded[:-1]] == [[]] * (turns - 1) + [["critic", "penalty"]]

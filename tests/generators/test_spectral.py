@@ -7,9 +7,11 @@ from torch.nn import functional as F
 
 from pellucid.generators import GAN
 from pellucid.generators.spectral import largest, normalized, restored
-from pellucid.layers import Mode
+from pellucid.layers import BatchNorm, Mode
 from pellucid.layers.base import Params
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
+from pellucid.objective import named_layers
+from pellucid.recipe.recipe import load_recipe
 from pellucid.tree import flatten, map_tree
 from tests.generators.small import LATENT, assert_equal, begun, gradients_of, run
 
@@ -30,6 +32,13 @@ def divided(params: Params) -> Params:
         else value / torch.linalg.matrix_norm(value.flatten(1), 2) if name == "weight" and value.dim() > 1 else value
         for name, value in params.items()
     }  # fmt: skip
+
+
+def test_recipes_can_ask_for_it_in_place_of_batch_normalization() -> None:
+    plain, other = (load_recipe("mnist-dcgan", {"objective.spectral": on}).build("objective") for on in (False, True))
+    assert (plain.spectral, other.spectral) == (False, True)
+    norms = [sum(isinstance(layer, BatchNorm) for _, layer in named_layers(one.nets)) for one in (plain, other)]
+    assert norms[0] > norms[1] > 0  # the generator's are left
 
 
 def test_normalized_weights_have_the_spectral_norm_1_and_the_others_stay() -> None:

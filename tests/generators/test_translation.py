@@ -167,6 +167,14 @@ def test_hints_are_dots_of_true_colours():
     assert torch.equal(dots, again)
 
 
+def test_with_noise_evaluation_measures_what_is_predicted():
+    net, images = pix2pix(width=2, levels=2, field=1, judge=2, noise=True), photos().float()
+    params, _ = net.init(tuple(images.shape[1:]), torch.Generator().manual_seed(0))
+    found = net.evaluator(params, len(images))(Batch(images, None))
+    torch.testing.assert_close(found.outputs, net.predict(params, images))
+    assert set(found.losses) == {"discriminator", "generator", "l1"}
+
+
 def test_a_hint_changes_the_prediction_and_needs_a_model_with_hints():
     net, images = SMALL["hinted"], photos()
     params = drawn(net)

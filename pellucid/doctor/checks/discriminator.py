@@ -12,10 +12,9 @@ from pellucid.generators import GAN
 MIN_ROWS = 3  # in the last third
 CERTAIN = 0.95  # the probability that it gives right answers: near perfect, gradients vanish (Arjovsky, Bottou 2017)
 LOST = -log(CERTAIN)  # its loss for each of its two answers
-RIGHT = 0.98  # its accuracy
 FOOLED = -log(1 - CERTAIN)  # the generator's loss where the discriminator recognises its images
 FALLEN = 0.75  # the generator's loss over that of the third before: where it is less, the generator still learns
-COLUMNS = ("train_discriminator_loss", "train_generator_loss", "train_discriminator_accuracy")
+COLUMNS = ("train_discriminator_loss", "train_generator_loss")
 
 
 def look(case: Case) -> list[Finding]:
@@ -31,7 +30,7 @@ def look(case: Case) -> list[Finding]:
     return [Finding(NAME, "training", evidence, cause, fix)]
 
 
-def win(discriminator: Sequence[float], generator: Sequence[float], accuracy: Sequence[float] = ()) -> Evidence | None:
+def win(discriminator: Sequence[float], generator: Sequence[float]) -> Evidence | None:
     """Return the evidence that the discriminator dominates the generator, or None.
 
     discriminator, generator: losses by epoch; the discriminator's is the sum over real and generated images. It
@@ -43,20 +42,17 @@ def win(discriminator: Sequence[float], generator: Sequence[float], accuracy: Se
         return None
     late, before = slice(-third, None), slice(-2 * third, -third)
     lost, made, then = median_high(discriminator[late]), median_high(generator[late]), median_high(generator[before])
-    rights = accuracy if len(accuracy) == len(discriminator) else [0.0] * len(discriminator)
-    certain = lost < 2 * LOST or median_high(rights[late]) > RIGHT
-    if not certain or made < FOOLED or made < FALLEN * then:
+    if lost >= 2 * LOST or made < FOOLED or made < FALLEN * then:
         return None
-    good = [loss < 2 * LOST or right > RIGHT for loss, right in zip(discriminator, rights, strict=True)]
+    good = [loss < 2 * LOST for loss in discriminator]
     since = len(good) - good[::-1].index(False) if False in good else 0  # the first from which on all are good
-    evidence: Evidence = {
+    return {
         "discriminator_loss": lost,
         "generator_loss": made,
         "generator_loss_a_third_before": then,
         "certain_since_epoch": since + 1,
         "epochs": len(discriminator),
     }
-    return evidence | ({"discriminator_accuracy": median_high(accuracy[late])} if rights is accuracy else {})
 
 
 NAME = "discriminator"

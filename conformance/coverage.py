@@ -20,6 +20,7 @@ from pellucid.metrics import (
     BoundaryF1,
     Colours,
     DeltaE,
+    KeypointAveragePrecision,
     MaskAveragePrecision,
     Reliability,
     calibration_error,
@@ -124,7 +125,7 @@ UNTOUCHED: dict[Any, Check] = {
             "test_average_precision_is_that_of_pycocotools",
             "pycocotools on drawn sets, batch by batch",
         )
-        for metric in (AveragePrecision, MaskAveragePrecision)
+        for metric in (AveragePrecision, KeypointAveragePrecision, MaskAveragePrecision)
     },
     NME: Check("tests/metrics/test_objects.py", "test_the_normalised_error_is_a_loop", "a loop over images and points"),
     PSNR: Check(

@@ -162,9 +162,8 @@ def _objects(args: argparse.Namespace, model: "Model") -> int:
     if args.json:
         emit({"model": args.model, **results.to_json(), "data": found.data, "part": found.part})
         return 0
-    parts = [("", results.figures, results.intervals)]
-    if results.masks is not None:
-        parts = [("box ", results.figures, results.intervals), ("mask ", results.masks, {})]
+    parts = [("box " if results.further else "", results.figures, results.intervals)]
+    parts += [(f"{of} ", figures, {}) for of, figures in results.further.items()]
     for what, figures, intervals in parts:
         between = [
             f" ({' to '.join(map(percent, intervals[name]))})" if name in intervals else "" for name in ("ap", "ap50")

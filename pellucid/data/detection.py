@@ -79,6 +79,10 @@ class DetectionFolder(ImageFiles):
         size = self.size_of(k)
         return resized(image, size), scaled(objects, record.size, size)
 
+    def areas(self, k: int) -> list[float | None]:
+        """Return the area of each object of image k in square pixels of its file, None where that states none."""
+        return [one.area for one in self.records[k].instances]
+
     def subset(self, indices: Sequence[int] | Tensor) -> "DetectionFolder":
         """Return a source of the images at `indices`, in that order."""
         part = copy(self)

@@ -38,7 +38,7 @@ from pellucid.metrics.functions import (
     top_k,
 )
 from pellucid.metrics.images import PSNR, SSIM, ssim
-from pellucid.metrics.objects import NME, AveragePrecision, MaskAveragePrecision
+from pellucid.metrics.objects import NME, AveragePrecision, KeypointAveragePrecision, MaskAveragePrecision
 from pellucid.metrics.regression import MAE, R2, RMSE
 from pellucid.metrics.segmentation import BoundaryF1, MeanIoU, iou, iou_of_areas
 
@@ -57,6 +57,7 @@ METRICS: dict[str, type[Metric]] = {
     "boundary_f1": BoundaryF1,
     "ap": AveragePrecision,
     "mask_ap": MaskAveragePrecision,
+    "keypoint_ap": KeypointAveragePrecision,
     "nme": NME,
     "psnr": PSNR,
     "ssim": SSIM,
@@ -85,6 +86,7 @@ __all__ = [
     "Colours",
     "Confusion",
     "DeltaE",
+    "KeypointAveragePrecision",
     "MacroF1",
     "MaskAveragePrecision",
     "MeanIoU",

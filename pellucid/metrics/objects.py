@@ -60,6 +60,13 @@ class MaskAveragePrecision(AveragePrecision):
 
 
 @dataclass
+class KeypointAveragePrecision(AveragePrecision):
+    """COCO's average precision of the 17 key-points of persons."""
+
+    kind: str = "keypoints"
+
+
+@dataclass
 class NME(Metric):
     """The normalised mean error of key-points: their mean distance from the truth over a distance in the truth.
 

@@ -63,7 +63,7 @@ def test_every_kind_of_public_part_is_asked_about() -> None:
         "accuracy", "top_k", "confusion_matrix", "precision", "recall", "f1", "macro", "macro_f1", "Reliability",
         "reliability", "calibration_error", "Bins", "Accuracy", "TopK", "Precision", "Recall", "MacroF1", "Confusion",
         "ECE", "MAE", "RMSE", "R2", "MeanIoU", "BoundaryF1", "AveragePrecision",
-        "MaskAveragePrecision", "NME", "PSNR", "SSIM", "Colours", "DeltaE",
+        "MaskAveragePrecision", "KeypointAveragePrecision", "NME", "PSNR", "SSIM", "Colours", "DeltaE",
     }  # fmt: skip
     assert metrics.top_k in kinds["metric"]
     assert {"gradient", "own", "Epsilon", "ZPlus", "Guided", "epsilon_plus", "fold"} <= {

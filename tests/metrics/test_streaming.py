@@ -43,7 +43,7 @@ OF_CLASSES = {
     "ece": ece,
 }
 OF_MASKS = {"miou", "boundary_f1"}  # in test_segmentation
-OF_OBJECTS = {"ap", "mask_ap", "nme"}  # in test_objects
+OF_OBJECTS = {"ap", "mask_ap", "keypoint_ap", "nme"}  # in test_objects
 OF_IMAGES = {"psnr", "ssim", "colours", "delta_e"}  # in test_images and test_colours
 OF_NUMBERS = {
     "mae": lambda t, y: oracle.mean_absolute_error(t.flatten(), y.flatten()),

@@ -280,7 +280,7 @@ def test_what_is_not_finite_is_missing_in_the_history(tmp_path):
 
 
 def test_every_metric_of_ours_is_saved_and_loaded(tmp_path):
-    of_images = ("miou", "boundary_f1", "ap", "mask_ap", "nme", "psnr", "ssim", "colours", "delta_e")
+    of_images = ("miou", "boundary_f1", "ap", "mask_ap", "keypoint_ap", "nme", "psnr", "ssim", "colours", "delta_e")
     of_rows = [name for name in METRICS if name not in of_images]
     it = model(metrics=of_rows, input_shape=(1, 8, 8))
     it.save(tmp_path / "m.safetensors")

@@ -25,8 +25,8 @@ NAN, INF = float("nan"), float("inf")
 
 METRICS = "metrics must be names, Metric objects or functions (outputs, targets) -> number"
 KNOWN = (
-    "accuracy, top5, precision, recall, macro_f1, confusion, ece, mae, rmse, r2, miou, boundary_f1, ap, mask_ap, nme, "
-    "psnr, ssim, colours, delta_e"
+    "accuracy, top5, precision, recall, macro_f1, confusion, ece, mae, rmse, r2, miou, boundary_f1, ap, mask_ap, "
+    "keypoint_ap, nme, psnr, ssim, colours, delta_e"
 )
 
 

@@ -44,7 +44,11 @@ class Fault:
 
 @dataclass(frozen=True)
 class Instance:
-    """One annotated object. outline: its mask as polygons, or as COCO's compressed RLE; points: K times x, y, v."""
+    """One annotated object.
+
+    outline: its mask as polygons, or as COCO's compressed RLE. points: K times x, y, v. area: in square pixels, where
+    the file states it, as COCO's do.
+    """
 
     box: Box
     label: int
@@ -52,6 +56,7 @@ class Instance:
     points: tuple[float, ...] = ()
     crowd: bool = False
     line: int | None = None
+    area: float | None = None
 
 
 @dataclass(frozen=True)

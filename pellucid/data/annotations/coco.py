@@ -91,13 +91,14 @@ def _item(record: Record, one: Instance, category: int) -> dict[str, Any]:
         "image_id": record.number,
         "category_id": category,
         "bbox": [x0, y0, x1 - x0, y1 - y0],
-        "area": (x1 - x0) * (y1 - y0),
+        "area": (x1 - x0) * (y1 - y0) if one.area is None else one.area,
         "iscrowd": int(one.crowd),
     }
     if one.outline is not None:
         packed = {"size": [*record.size], "counts": one.outline}
         item["segmentation"] = packed if isinstance(one.outline, str) else [[*polygon] for polygon in one.outline]
-        item["area"] = int(record.mask(one).sum())
+        if one.area is None:
+            item["area"] = int(record.mask(one).sum())
     if one.points:
         item |= {"keypoints": [*one.points], "num_keypoints": sum(value > 0 for value in one.points[2::3])}
     return item
@@ -195,12 +196,17 @@ class _File:
             raise PellucidError(f"has bbox {item.get('bbox')!r:.60}; give x, y, width, height")
         if crowd not in (0, 1):
             raise PellucidError(f"has iscrowd {crowd!r:.40}; give 0 or 1")
+        area = (None,) if item.get("area") is None else numbers([item["area"]])
+        if area is None or (area[0] or 0) < 0:
+            raise PellucidError(f"has area {item['area']!r:.40}; give square pixels, or leave it out")
         points = self._points(item)
         outline = outline_of(item["segmentation"], size) if item.get("segmentation") else None
         x, y, width, height = sides
         where = f"{self.where}, {_called('annotation', item)}"
         box = self.faults.box((x, y, x + width, y + height), size, where, None)
-        return None if box is None else Instance(box, self.labels[category], outline, points, bool(crowd))
+        if box is None:
+            return None
+        return Instance(box, self.labels[category], outline, points, bool(crowd), area=area[0])
 
     def _points(self, item: dict[str, Any]) -> tuple[float, ...]:
         """Return the key-points of an annotation, () for none; PellucidError for other values."""

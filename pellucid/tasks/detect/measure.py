@@ -1,5 +1,6 @@
 """A detector measured on annotated images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from pellucid.data import DetectionFolder
 from pellucid.data.detection import scaled
 from pellucid.data.images import resized
+from pellucid.metrics.overlaps import truth_areas
 from pellucid.model import Model
 from pellucid.objects import Detections, Objects
 from pellucid.report.write import write_page
@@ -69,11 +71,20 @@ def evaluate(model: Model, data: str | None = None) -> Measured:
     source = DetectionFolder(path, part, classes=finder.classes)
     detections: list[Detections] = []
     objects: list[Objects] = []
+    areas: list[Tensor] = []
     for start in range(0, len(source), CHUNK):
         some = [source.example(k) for k in range(start, min(start + CHUNK, len(source)))]
         detections += finder.find([image for image, _ in some])
         objects += [truth for _, truth in some]
-    return Measured(model, measure(detections, objects, finder.classes), str(path), part, source, detections, objects)
+        areas += [_areas(source.areas(start + k), truth) for k, (_, truth) in enumerate(some)]
+    results = measure(detections, objects, finder.classes, areas)
+    return Measured(model, results, str(path), part, source, detections, objects)
+
+
+def _areas(stated: Sequence[float | None], truth: Objects) -> Tensor:
+    """Return the areas of objects (n,): the stated ones, else those of the masks or boxes."""
+    own = truth_areas(truth)
+    return torch.tensor([float(own[k]) if area is None else area for k, area in enumerate(stated)], dtype=torch.float64)
 
 
 def nearest_image(train: DetectionFolder, test: DetectionFolder) -> Results:

@@ -1,5 +1,6 @@
 """The page of a detector's results: figures, errors, and pictures with a sentence for each detection and miss."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -101,6 +102,7 @@ def detection_page(
         "tiles_of": _tiles(results),
         "by_class": [(name, f"{n:,}", _percent(ap), _percent(ap50)) for name, n, ap, ap50 in results.by_class],
         "rows": _rows(results),
+        "further": [f"{of}s" for of in results.further],
         "groups": groups,
         "about": ABOUT,
         "shown": shown,
@@ -125,8 +127,8 @@ def picture(image: Tensor, found: Sequence[Finding], detections: Detections, obj
 
 def _tiles(results: Results) -> list[tuple[str, str]]:
     tiles = [(name.upper(), f"{100 * results.figures[name]:.1f} %") for name in ("ap", "ap50")]
-    if results.masks is not None:
-        tiles += [(f"mask {name.upper()}", f"{100 * results.masks[name]:.1f} %") for name in ("ap", "ap50")]
+    for of, figures in results.further.items():
+        tiles += [(f"{of} {name.upper()}", f"{100 * figures[name]:.1f} %") for name in ("ap", "ap50")]
     return [*tiles, ("images", f"{results.n:,}"), ("objects", f"{results.objects:,}")]
 
 
@@ -136,8 +138,8 @@ def _rows(results: Results) -> list[tuple[str, ...]]:
     for name, about in FIGURES.items():
         interval = results.intervals.get(name)
         between = "" if interval is None else " to ".join(f"{100 * value:.1f}" for value in interval)
-        masks = () if results.masks is None else (_percent(results.masks[name]),)
-        rows.append((about, _percent(results.figures[name]), between, *masks))
+        further = [_percent(figures.get(name, math.nan)) for figures in results.further.values()]
+        rows.append((about, _percent(results.figures[name]), between, *further))
     return rows
 
 

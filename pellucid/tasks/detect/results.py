@@ -9,6 +9,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.metrics.coco import Coco
 from pellucid.metrics.error_split import Gain, Share, confusion, error_split, recall_by_group
+from pellucid.metrics.overlaps import PERSON
 from pellucid.objects import Detections, Objects
 
 INTERVALS = ("ap", "ap50")
@@ -18,13 +19,13 @@ RESAMPLES = 500  # of the images, for the intervals
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured on the boxes of n images, and, where all images with objects have masks, on the masks.
+    """What was measured on the boxes of n images; and on their masks or key-points where all objects have them.
 
-    figures: COCO's, of the boxes. intervals: 95 % bootstrap intervals over the images, by name of a figure. masks: the
-    figures of the masks, None without. by_class: name, objects, AP and AP50. curves: the precision of each class at
-    COCO's 101 recalls, for an IoU of 0.5. base, gains: AP50 and what repairing each kind of error would gain.
-    confusion: counts[true, detected] of detections of at least `score`, the background last. groups: the recall of
-    objects by size and crowding at this score.
+    figures: COCO's, of the boxes. intervals: 95 % bootstrap intervals over the images, by name of a figure. masks,
+    keypoints: the figures of these, None without; of key-points with the deviations of COCO's persons. by_class: name,
+    objects, AP and AP50. curves: the precision of each class at COCO's 101 recalls, for an IoU of 0.5. base, gains:
+    AP50 and what repairing each kind of error would gain. confusion: counts[true, detected] of detections of at least
+    `score`, the background last. groups: the recall of objects by size and crowding at this score.
     """
 
     classes: tuple[str, ...]
@@ -34,6 +35,7 @@ class Results:
     figures: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     masks: dict[str, float] | None
+    keypoints: dict[str, float] | None
     by_class: list[tuple[str, int, float, float]]
     curves: dict[str, Tensor]
     base: float
@@ -41,12 +43,18 @@ class Results:
     confusion: Tensor
     groups: dict[str, dict[str, Share]]
 
+    @property
+    def further(self) -> dict[str, dict[str, float]]:
+        """The figures of masks and key-points by "mask" and "keypoint"."""
+        parts = {"mask": self.masks, "keypoint": self.keypoints}
+        return {name: figures for name, figures in parts.items() if figures is not None}
+
     def to_json(self) -> dict[str, Any]:
-        """Return {"ap", "ap50", ..., "n"}; with masks {"box_ap", ..., "mask_ap", ...}."""
-        box = "" if self.masks is None else "box_"
+        """Return {"ap", "ap50", ..., "n"}; with masks {"box_ap", ..., "mask_ap", ...}, likewise with key-points."""
+        box = "box_" if self.further else ""
         return {
             **{f"{box}{name}": value for name, value in self.figures.items()},
-            **{f"mask_{name}": value for name, value in (self.masks or {}).items()},
+            **{f"{of}_{name}": value for of, figures in self.further.items() for name, value in figures.items()},
             **{f"{box}{name}_interval": list(pair) for name, pair in self.intervals.items()},
             "n": self.n,
             "objects": self.objects,
@@ -75,10 +83,6 @@ def measure(
             "and one at least"
         )
     boxes = _evaluated("boxes", detections, objects, areas)
-    with_masks = any(len(truth) for truth in objects) and all(
-        (truth.masks is not None or not len(truth)) and (found.masks is not None or not len(found))
-        for found, truth in zip(detections, objects, strict=True)
-    )
     counts = boxes.counts()
     aps, ap50s = boxes.by_class("ap"), boxes.by_class("ap50")
     base, gains = error_split(detections, objects)
@@ -89,7 +93,8 @@ def measure(
         score,
         boxes.figures(),
         boxes.intervals(INTERVALS, RESAMPLES),
-        _evaluated("masks", detections, objects, areas).figures() if with_masks else None,
+        _further("masks", detections, objects, areas),
+        _further("keypoints", detections, objects, areas),
         [(classes[label], counts[label], aps[label], ap50s[label]) for label in counts],
         {classes[label]: boxes.curves(label, limit=100).precision[0] for label in counts},
         base,
@@ -97,6 +102,19 @@ def measure(
         confusion(detections, objects, len(classes), score),
         recall_by_group(detections, objects, score),
     )
+
+
+def _further(
+    kind: str, detections: Sequence[Detections], objects: Sequence[Objects], areas: Sequence[Tensor] | None
+) -> dict[str, float] | None:
+    """Return the figures of masks or key-points; None unless all objects and detections have them."""
+    filled = [one for one in [*detections, *objects] if len(one)]
+    if not any(len(truth) for truth in objects) or any(getattr(one, kind) is None for one in filled):
+        return None
+    points = {one.keypoints.shape[1] for one in filled if one.keypoints is not None}
+    if kind == "keypoints" and points != {len(PERSON)}:
+        return None
+    return _evaluated(kind, detections, objects, areas).figures()
 
 
 def _evaluated(

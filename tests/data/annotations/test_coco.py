@@ -7,7 +7,9 @@ import pytest
 from pycocotools import mask as pack
 from pycocotools.coco import COCO
 
+from pellucid.data import DetectionFolder
 from pellucid.data.annotations import read_annotations
+from pellucid.data.annotations.coco import document
 from pellucid.data.tree import open_tree
 from tests.data.annotations.sets import IMAGE, annotation, coco, coco_set
 from tests.data.pictures import picture_bytes
@@ -30,6 +32,16 @@ def test_ids_may_have_gaps_and_any_order(tree):
         (1, False, (2, 4, 12, 14)), (0, True, (2, 4, 12, 14))
     ]  # fmt: skip
     assert read(tree("set", {}), classes=("dog", "cat")).records[0].instances[0].label == 0
+
+
+def test_stated_areas_are_kept(tree):
+    path = tree("set", coco_set(annotation(area=33.5), annotation(id=2)))
+    found = read(path)
+    assert [one.area for one in found.records[0].instances] == [33.5, None]
+    (fault,) = read(tree("wrong", coco_set(annotation(area=-1.0)))).faults
+    assert "has area -1.0" in fault.reason
+    assert [one["area"] for one in document(found)["annotations"]] == [33.5, 100]
+    assert DetectionFolder(path, "train").areas(0) == [33.5, None]
 
 
 def test_masks_are_those_of_pycocotools(tree):

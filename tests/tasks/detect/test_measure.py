@@ -1,6 +1,7 @@
 """A trained detector measured on a folder of Pascal VOC, from Python and by the command."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -134,6 +135,12 @@ def test_masks_of_a_coco_file_are_measured(
     told = json.loads(capsys.readouterr().out)
     assert (told["box_ap"], told["box_ap50"], told["mask_ap50"], told["n"]) == (1.0, 1.0, 1.0, 1)
     assert told["mask_ap"] < 1.0
+    assert math.isnan(evaluate(model, str(tmp_path / "data")).results.figures["ap_large"])
+    stated = json.loads((tmp_path / "data/annotations.json").read_text())
+    for one in stated["annotations"]:
+        one["area"] = 100.0**2
+    (tmp_path / "data/annotations.json").write_text(json.dumps(stated))
+    assert evaluate(model, str(tmp_path / "data")).results.figures["ap_large"] == 1.0
 
 
 def test_other_models_and_other_classes_are_refused(trained: Model, folder: Path) -> None:

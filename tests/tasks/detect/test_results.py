@@ -51,6 +51,13 @@ def test_with_masks_boxes_and_masks_have_names_of_their_own() -> None:
     assert "ap" not in told
 
 
+def test_with_key_points_of_persons_they_are_measured_too() -> None:
+    drawn = draw("keypoints", 4)
+    told = measure(drawn.detections, drawn.objects, [f"class {k}" for k in range(5)], drawn.areas).to_json()
+    assert told["keypoint_ap"] == pytest.approx(expected("keypoints", drawn)[0], abs=1e-9)
+    assert {"box_ap", "keypoint_ap50", "n"} <= set(told)
+
+
 def test_other_numbers_of_images_are_refused() -> None:
     for pair in (([], []), ([DETECTIONS], [])):
         with pytest.raises(PellucidError, match="one at least"):

@@ -83,6 +83,6 @@ def drawn(name: str, net: Layer, shape: Any, images: Any, rng: torch.Generator) 
     return params
 
 
-def to_input(net: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
+def to_input(net: Layer, params: Params, cache: Cache, dy: Any) -> Tensor:
     """Return only the gradient with respect to the network's input; `cache` is emptied."""
     return backward(net, params, cache, dy, rules=lambda path, layer: own, consume=True)[0]

@@ -12,6 +12,7 @@ from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.generators.base import to_input
+from pellucid.generators.perceptual import perceptual_distance, trained_maps
 from pellucid.generators.translation import Pair, To, Translator
 from pellucid.layers.base import Layer, Mode, Params, memory_format
 from pellucid.losses import L1
@@ -30,7 +31,9 @@ class Pix2Pix(Translator):
     new scores of its pair, and by the absolute error. Losses: "discriminator", weighted by 1/2; "generator"; and "l1",
     weighted by 100 unless `weights` says otherwise. gan: the loss of `losses.adversarial`. noise: whether `predict`
     keeps dropout and the statistics of the batch as in training, which is the paper's choice and makes a prediction
-    depend on a seed and on the other images; by default it uses running statistics and no dropout.
+    depend on a seed and on the other images; by default it uses running statistics and no dropout. features: of a
+    trained network, `trained_maps`, which does not learn; with them the generator of images also learns by the loss
+    "perceptual".
     Source: Isola et al. 2017, equations 1 to 4 and section 3.3.
     """
 
@@ -38,6 +41,13 @@ class Pix2Pix(Translator):
     _: KW_ONLY
     gan: GANLoss = "non_saturating"
     noise: bool = False
+    features: Layer | None = None
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for features of colours."""
+        super().__post_init__()
+        if self.features is not None and self.to != "image":
+            raise PellucidError("Pix2Pix: the perceptual loss is of images; leave it out with to='colour'")
 
     @property
     def adversarial(self) -> Adversarial:
@@ -49,6 +59,8 @@ class Pix2Pix(Translator):
         params, out = super().init(shape, rng)
         read = self.padded(self.reads(shape))
         params["discriminator"], _ = init_child("discriminator", self.discriminator, (read[0] + out[0], *read[1:]), rng)
+        if self.features is not None:
+            params["features"], _ = init_child("features", self.features, (3, *read[1:]), rng)
         return params, out
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
@@ -65,8 +77,12 @@ class Pix2Pix(Translator):
         dpair = to_input(self.discriminator, params["discriminator"], on_made, dscores)
         distance, dy = L1("mean")(made, real)
         dy = self.weight("l1") * dy + self.weight("generator") * dpair[:, x.shape[1] :]
+        losses = {"generator": value, "l1": distance}
+        if self.features is not None:
+            losses["perceptual"], dmade = perceptual_distance(self.features, params["features"], made, real)
+            dy += self.weight("perceptual") * dmade
         _, dparams = backward(self.generator, params["generator"], making, dy, consume=True)
-        yield {"generator": value, "l1": distance}, {"generator": dparams}
+        yield losses, {"generator": dparams}
 
     def judge(self, params: Params, pair: Tensor, real: bool, mode: Mode) -> tuple[Tensor, Params]:
         """Return the discriminator's loss on pairs that are real or not, and its weighted gradients."""
@@ -105,11 +121,14 @@ class Pix2Pix(Translator):
         of_real, of_made = (
             self.discriminator.forward(params["discriminator"], _beside(x, one), mode)[0] for one in (real, y)
         )
-        return {
+        losses = {
             "discriminator": self.adversarial.discriminator(of_real, of_made).value,
             "generator": self.adversarial.generator(of_made)[0],
             "l1": L1("mean")(y, real)[0],
         }
+        if self.features is not None:
+            losses["perceptual"] = perceptual_distance(self.features, params["features"], y, real)[0]
+        return losses
 
     def fused(self) -> "Pix2Pix":
         """Return the objective over fused forms of its networks, each of which runs as a whole."""
@@ -129,20 +148,24 @@ def pix2pix(
     judge: int = 32,
     gan: GANLoss = "non_saturating",
     l1: float = 100.0,
+    perceptual: float = 0.0,
     noise: bool = False,
 ) -> Pix2Pix:
     """Return pix2pix with its U-Net and its discriminator of patches.
 
     width, levels, norm, dropout: see `unet_generator`; the paper's width and levels are 64 and 8, for images of 256
     pixels. hints: whether it reads dots of colour. field, judge: the receptive field and the width of the
-    discriminator, see `patch_discriminator`. l1: the weight of the absolute error.
+    discriminator, see `patch_discriminator`. l1: the weight of the absolute error. perceptual: the weight of the
+    distance in MobileNetV2's features, which recipes read from start.weights; for to="image".
     """
-    if l1 < 0:
-        raise PellucidError(f"pix2pix: l1 must be 0 or more, not {l1}")
+    if l1 < 0 or perceptual < 0:
+        raise PellucidError(f"pix2pix: l1 and perceptual must be 0 or more, not {l1} and {perceptual}")
+    weights = {"discriminator": 0.5, "l1": l1} | ({"perceptual": perceptual} if perceptual else {})
     return Pix2Pix(
         unet_generator(2 if to == "colour" else 3, width, levels, norm, dropout),
         patch_discriminator(field, judge, norm),
-        to=to, hints=hints, multiple=2**levels, gan=gan, noise=noise, weights={"discriminator": 0.5, "l1": l1},
+        to=to, hints=hints, multiple=2**levels, gan=gan, noise=noise, weights=weights,
+        features=trained_maps("mobilenet_v2") if perceptual else None,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from pellucid.data.label_maps import LabelMaps
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
-from pellucid.generators import Generator, Translator
+from pellucid.generators import Generator, Pix2Pix, Translator
 from pellucid.layers.base import Layer, Shape
 from pellucid.losses import LOSSES, Loss
 from pellucid.losses.keypoints import KeypointLoss
@@ -201,11 +201,14 @@ def build_model(
     if isinstance(net, Objective):
         check_objective(recipe, net, shape, train.classes)
         trained = trained_backbone(start.weights, net, data) if start.weights else None
+        if trained is None and isinstance(net, Pix2Pix) and net.features is not None:
+            raise PellucidError("objective.perceptual compares trained features; name them by start.weights")
     else:
         net = net if run is None else as_begun(net, run)
         check_network(recipe, net, shape, train.classes)
         trained = trained_features(start.weights, net, shape, data) if start.weights else None
     scaled = {} if trained is None or not trained.mean else {"mean": [*trained.mean], "std": [*trained.std]}
+    scaled = {} if isinstance(net, Translator) else scaled  # its images are scaled as its networks read them
     if recipe.data.standardize:
         scaled = scaling(FeatureStats.fit(train))
     model = Model(

@@ -8,12 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pellucid.combine import Sequential
 from pellucid.combine.base import walk
 from pellucid.data import Source, data_root
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.seeds import generator
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError, nearest
+from pellucid.generators import Pix2Pix
+from pellucid.generators.perceptual import start_maps
 from pellucid.layers import BatchNorm, Conv2d
 from pellucid.layers.base import Layer, Params, Shape, pair
 from pellucid.model import Model
@@ -67,15 +70,18 @@ def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLik
 
 
 def trained_backbone(name: str, objective: Objective, root: str | os.PathLike[str] | None = None) -> Trained:
-    """Return the initial parameters of a detector's backbone, from a model as for `trained_features`.
+    """Return the initial parameters of a detector's backbone, or of pix2pix's features, as `trained_features` does.
 
     Raises PellucidError as that does, and for a backbone that is none of `pellucid.models.pyramid`.
     """
-    if not isinstance(objective, Detector):
+    net = objective.nets.get("backbone")
+    if isinstance(objective, Pix2Pix) and isinstance(objective.features, Sequential):
+        net = objective.features.layers["maps"]
+    if net is None:
         raise PellucidError(f"start.weights: {type(objective).__name__} has no backbone to start from; leave it out")
-    backbone = backbone_name(objective.nets["backbone"])
+    backbone = backbone_name(net)
     if backbone is None:
-        raise PellucidError("start.weights: the detector's backbone is none of pellucid.models; leave it out")
+        raise PellucidError("start.weights: the backbone is none of pellucid.models; leave it out")
     zoo, found = trained_network(name, backbone, root)
     epsilon = next((layer.epsilon for _, layer in walk(zoo) if isinstance(layer, BatchNorm)), 0.0)
     return replace(found, params=pyramid_params(backbone, found.params, epsilon))
@@ -94,7 +100,10 @@ def trained_network(name: str, kind: str, root: str | os.PathLike[str] | None = 
 
 
 def take(model: Model, trained: Trained) -> None:
-    """Copy the features of a trained model into the model: its own features, or a detector's backbone."""
+    """Copy the features of a trained model into the model: its own, a detector's backbone, or pix2pix's features."""
+    if isinstance(model.objective, Pix2Pix):
+        start_maps(model.params["features"], trained.params, trained.mean, trained.std)
+        return
     place = "backbone" if isinstance(model.objective, Detector) else "features"
     own, found = flatten(model.params[place]), flatten(trained.params)
     for path, tensor in own.items():

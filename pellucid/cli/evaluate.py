@@ -176,6 +176,8 @@ def _objects(args: argparse.Namespace, model: "Model") -> int:
     say_text(aligned([("class", "objects", "AP", "AP50"), *rows], right=range(1, 4)))
     errors = [(kind, f"{gain.errors:,}", percent(gain.gain)) for kind, gain in results.gains.items()]
     say_text(aligned([("error", "number", "gain in AP50"), *errors], right=(1, 2)))
+    if page is not None:
+        say(f"wrote {page}")
     return 0
 
 

@@ -105,7 +105,8 @@ def pictures(source: Path, mode: "Mode", check: Check, load: Load | None = None)
     if source.is_dir() or source.suffix.lower() in PICTURE_SUFFIXES:
         files = [source]
         if source.is_dir():
-            files = sorted(file for file in source.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
+            known = (*PICTURE_SUFFIXES, ".gif")  # of a GIF in a folder, its first picture
+            files = sorted(file for file in source.iterdir() if file.suffix.lower() in known)
         if not files:
             raise PellucidError(
                 f"{source} holds no pictures; give a folder with {', '.join(PICTURE_SUFFIXES[:3])} files in it"

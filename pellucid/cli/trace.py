@@ -44,9 +44,10 @@ def handle(args: argparse.Namespace) -> int:
     import torch
 
     from pellucid.cli.files import html_place, write_html
-    from pellucid.cli.models import open_model
+    from pellucid.cli.models import known_classes, open_model
     from pellucid.cli.out import emit, say, say_text
     from pellucid.errors import PellucidError
+    from pellucid.objective import Supervised
     from pellucid.tasks.pictures import read_picture
     from pellucid.trace import trace
 
@@ -56,6 +57,12 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError(f"--top is {args.top}; give 1 to {MAX_PRODUCTS}")
     place = html_place(args)
     model = open_model(args.model, args.device)
+    if not isinstance(model.objective, Supervised):
+        raise PellucidError(
+            f"{args.model}: this command traces classifiers and segmentations; a single-stage detector, or pix2pix and "
+            "l1 of colours or images, by Model.load(FILE).trace(images, targets) in Python"
+        )
+    known_classes(model)
     x = read_picture(model, args.image)
     model, target, label = _target(model, x, args.target)
     dtype = torch.float32 if model.device.type == "mps" else torch.float64

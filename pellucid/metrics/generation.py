@@ -46,7 +46,7 @@ def variety(probabilities: Tensor) -> Variety:
     return Variety(
         tuple(shares.tolist()),
         int((shares >= MIN_SHARE).sum()),
-        float(-torch.xlogy(shares, shares).sum()),
+        float(torch.special.entr(shares).sum()),
         math.exp(float(divergences.mean())),
         float(best.mean()),
     )

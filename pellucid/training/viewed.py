@@ -75,8 +75,8 @@ class Viewed(metaclass=Checked):
         if not isinstance(self.objective, Supervised):
             names = ", ".join(self.objective.nets)
             raise PellucidError(
-                f"the model's objective is {type(self.objective).__name__} (networks: {names}); this needs a model of "
-                "one network and one loss, Model(net, loss)"
+                f"the model has the networks {names} and the losses of {type(self.objective).__name__}; this works for "
+                "one network with one loss, such as a classifier"
             )
         return self.objective
 

@@ -51,10 +51,10 @@ def test_convert_says_what_is_lost(say: Say, folder: Path, tmp_path: Path):
 
 def test_show_draws_a_sheet(say: Say, folder: Path, tmp_path: Path):
     found = say("data", "show", str(folder), "--out", str(tmp_path / "sheet.png"), "--json").json
-    assert found["images"] == ["JPEGImages/a.png", "JPEGImages/b.png"]
+    assert found["images"] == ["JPEGImages/a.png", "JPEGImages/b.png", "JPEGImages/c.png"]
     with Image.open(BytesIO((tmp_path / "sheet.png").read_bytes())) as picture:
         colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
-    assert {(255, 0, 0), (0, 255, 0)} <= colours  # the two images
+    assert {(255, 0, 0), (0, 255, 0)} <= colours  # the images to train on
     assert (213, 94, 0) in colours  # the box of a dog, of the second class
 
 

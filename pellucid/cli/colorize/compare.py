@@ -31,7 +31,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.tasks.colorize.measure import measure
     from pellucid.text import aligned, note
 
-    place = check_place(args.out, "--out")
+    place = check_place(args.out, "--out", (".html",))
     models = named(args.models, [open_model(model, args.device) for model in args.models])
     found = measure(models, args.data)
     for said in found.skipped.values():

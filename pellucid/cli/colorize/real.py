@@ -5,7 +5,7 @@ import argparse
 from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
 
-PAGE, ASKED = "real.html", 40
+PAGE = "real.html"
 
 
 def parser() -> Parser:
@@ -15,7 +15,9 @@ def parser() -> Parser:
     it.add_argument(
         "--data", metavar="NAME|DIR", help="a data set, or a folder or zip of colour images (default: the model's own)"
     )
-    it.add_argument("--n", metavar="N", type=int, default=ASKED, help=f"number of questions (default: {ASKED})")
+    it.add_argument(
+        "--n", metavar="N", type=int, help="number of questions (default: 40, or all images if there are fewer)"
+    )
     it.add_argument("--out", metavar="FILE", default=PAGE, help=f"the page to write (default: {PAGE})")
     return it.seed_option("seed of the images, their order and sides").device_option().json_flag()
 
@@ -28,7 +30,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.files import write_atomically
     from pellucid.tasks.colorize.real import questions, real_page
 
-    place = check_place(args.out, "--out")
+    place = check_place(args.out, "--out", (".html",))
     asked = questions(open_model(args.model, args.device), args.data, args.n, args.seed)
     write_atomically(place, real_page(asked, "Which one is real?").encode())
     if args.json:

@@ -16,6 +16,7 @@ from pellucid.tasks.annotated import data_path
 from pellucid.tasks.colorize.colorizer import Colorizer
 from pellucid.tasks.colorize.measure import colour_images
 
+ASKED = 40  # questions, where nothing else is said
 SHOWN = 320  # pixels, the longest side of a picture
 Z = 1.959964  # of a normal distribution, for 95 %
 
@@ -35,16 +36,17 @@ def wilson(count: int, n: int) -> tuple[float, float]:
     return max(0.0, (middle - reach) / (1 + weight)), min(1.0, (middle + reach) / (1 + weight))
 
 
-def questions(model: Model, data: str | None, n: int, seed: int = 0) -> list[Question]:
-    """Return questions about n images drawn from colour images, see `measure.colour_images`, in random order and sides.
+def questions(model: Model, data: str | None, n: int | None = None, seed: int = 0) -> list[Question]:
+    """Return questions about n images, by default at most ASKED, drawn from `colour_images`, in random order and sides.
 
     Raises PellucidError for fewer images, and for one that cannot be read.
     """
     colorizer, rng = Colorizer(model), generator(seed)
     with open_tree(data_path(model, data)) as tree:
         names = colour_images(tree)
+        n = min(ASKED, len(names)) if n is None else n
         if not 1 <= n <= len(names):
-            raise PellucidError(f"{tree.path} holds {len(names):,} images; ask about 1 to that many, not {n}")
+            raise PellucidError(f"{tree.path} holds {len(names):,} images; give --n from 1 to that many, not {n}")
         asked: list[Question] = []
         for place in torch.randperm(len(names), generator=rng)[:n].tolist():
             image = load_image(tree.read(names[place]), tree.where(names[place]))

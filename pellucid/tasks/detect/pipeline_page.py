@@ -254,7 +254,8 @@ class BoxPage:
                 whole = (
                     output if self.side is not None else float(it.walk.candidates.scores[self.candidate, self.label])
                 )
-                text += f"; it adds up to {float(map_.sum()):.3f} of {whole:.3f}, the rest is the part of biases"
+                of = "" if self.side is not None else "the score "
+                text += f"; it adds up to {float(map_.sum()):.3f} of {of}{whole:.3f}, the rest is the part of biases"
             step.sentences.append(f"{text}.")
             self.figures[method] = attribution(self.image, map_, self.boxes[self.at], method, method not in MAGNITUDES)
             step.figures.append((method, f"{method} of {what}"))

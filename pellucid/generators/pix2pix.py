@@ -158,8 +158,9 @@ def pix2pix(
     discriminator, see `patch_discriminator`. l1: the weight of the absolute error. perceptual: the weight of the
     distance in MobileNetV2's features, which recipes read from start.weights; for to="image".
     """
-    if l1 < 0 or perceptual < 0:
-        raise PellucidError(f"pix2pix: l1 and perceptual must be 0 or more, not {l1} and {perceptual}")
+    for name, weight in (("l1", l1), ("perceptual", perceptual)):
+        if weight < 0:
+            raise PellucidError(f"pix2pix: {name} must be 0 or more, not {weight}")
     weights = {"discriminator": 0.5, "l1": l1} | ({"perceptual": perceptual} if perceptual else {})
     return Pix2Pix(
         unet_generator(2 if to == "colour" else 3, width, levels, norm, dropout),

@@ -51,7 +51,7 @@ def colour_table() -> ColourTable:
     The colours are 52 shades each of red, green and blue. A colour is encoded as a Gaussian over its 5 nearest bins,
     with a standard deviation of 5. Source: Zhang, Isola and Efros 2016, section 2.2; the rule for the bins is ours.
     """
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), torch.device("cpu"):  # also where a file is read, on "meta"
         shade = torch.linspace(0, 1, SHADES, dtype=torch.float64)
         rgb = torch.cartesian_prod(shade, shade, shade).T[:, None]  # an image (3, 1, colours)
         cells = (rgb_to_lab(rgb)[1:, 0].T / SPACING).round() + 0.0  # -0 is 0

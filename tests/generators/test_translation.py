@@ -151,6 +151,13 @@ def test_the_annealed_mean_goes_from_the_mean_to_the_mode():
     torch.testing.assert_close(annealed_mean(logits, 1e-3)[0, :, 0, 0], centres[logits.argmax()])
 
 
+def test_a_classification_of_colours_is_loaded_by_a_process_that_has_computed_none(tmp_path):
+    Model(zhang(width=2, levels=2), input_shape=(3, 16, 16)).save(tmp_path / "m.safetensors")
+    colour_table.cache_clear()
+    assert Model.load(tmp_path / "m.safetensors").output_shape == (2, 16, 16)
+    assert colour_table().centres.device.type == "cpu"
+
+
 def test_hints_are_dots_of_true_colours():
     ab = torch.rand(200, 2, 60, 84, generator=torch.Generator().manual_seed(2)) + 0.1
     dots = draw_hints(ab, torch.Generator().manual_seed(4))

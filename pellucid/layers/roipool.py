@@ -10,6 +10,8 @@ from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, like, pair
 from pellucid.layers.checks import check_positive, check_within
 from pellucid.layers.roialign import check_regions
 
+AT_ONCE = 1 << 22  # values that are compared at once
+
 
 class RoIPoolCache(NamedTuple):
     """Cache of RoIPool: the index of each maximum, and the shapes of the inputs."""
@@ -54,19 +56,22 @@ class RoIPool(Layer):
         image, corners = regions[:, 0].long(), _rounded(regions[:, 1:] * self.scale)
         top, below = _bins(corners[:, 1], corners[:, 3], rows, height)  # (M, rows) each
         left, beyond = _bins(corners[:, 0], corners[:, 2], columns, width)
-        down = _window(top, below)  # (M, rows, k)
-        across = _window(left, beyond)  # (M, columns, l)
-
-        row = (image[:, None, None] * height + down.clamp(0, max(height - 1, 0)))[:, :, None, :, None]
-        pixel = row * width + across.clamp(0, max(width - 1, 0))[:, None, :, None, :]  # (M, rows, columns, k, l)
-        outside = (down >= below[:, :, None])[:, :, None, :, None] | (across >= beyond[:, :, None])[:, None, :, None, :]
-        pixel, outside = pixel.flatten(3), outside.flatten(3)  # (M, rows, columns, k l)
         table = maps.permute(0, 2, 3, 1).reshape(-1, channels)  # (N H W, C)
-        values = table[pixel.flatten()].view(*pixel.shape, channels)
-        y, best = values.masked_fill(outside[..., None], -torch.inf).max(3)  # (M, rows, columns, C)
-        empty = outside.all(3)[..., None]
-        switches = torch.where(empty, -1, pixel.gather(3, best.flatten(3)))
-        y = torch.where(empty, 0, y)
+        y = maps.new_zeros(len(regions), rows, columns, channels)
+        switches = torch.full(y.shape, -1, device=y.device)
+        for part in _groups((below - top).amax(1) * (beyond - left).amax(1) * rows * columns * channels):
+            down = _window(top[part], below[part])  # (m, rows, k), for the m regions of the group
+            across = _window(left[part], beyond[part])  # (m, columns, l)
+            row = (image[part, None, None] * height + down.clamp(0, max(height - 1, 0)))[:, :, None, :, None]
+            pixel = row * width + across.clamp(0, max(width - 1, 0))[:, None, :, None, :]  # (m, rows, columns, k, l)
+            beside = (across >= beyond[part, :, None])[:, None, :, None, :]
+            outside = ((down >= below[part, :, None])[:, :, None, :, None] | beside).flatten(3)
+            pixel = pixel.flatten(3)  # (m, rows, columns, k l)
+            values = table[pixel.flatten()].view(*pixel.shape, channels)
+            largest, best = values.masked_fill(outside[..., None], -torch.inf).max(3)  # (m, rows, columns, C)
+            empty = outside.all(3)[..., None]
+            switches[part] = torch.where(empty, -1, pixel.gather(3, best.flatten(3)))
+            y[part] = torch.where(empty, 0, largest)
         return y.permute(0, 3, 1, 2), RoIPoolCache(switches.permute(0, 3, 1, 2), like(maps), like(x[1]))
 
     def backward(self, params: Params, cache: RoIPoolCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
@@ -77,6 +82,20 @@ class RoIPool(Layer):
         dx = dy.new_zeros(channels, n * height * width)
         dx = dx.scatter_add(1, by_channel.clamp_min(0), given) if dx.numel() else dx
         return (dx.view(channels, n, height, width).transpose(0, 1), cache.regions), {}
+
+
+def _groups(sizes: Tensor) -> list[Tensor]:
+    """Return indices into regions, from the largest on, in groups whose windows of values fit into AT_ONCE.
+
+    sizes: how many values the windows of each region have; in a group all windows are as large as the largest.
+    """
+    order = sizes.argsort(descending=True)
+    counts, groups, start = sizes[order].tolist(), list[Tensor](), 0
+    while start < len(counts):
+        end = start + max(1, AT_ONCE // max(1, counts[start]))
+        groups.append(order[start:end])
+        start = end
+    return groups
 
 
 def _rounded(coordinates: Tensor) -> Tensor:

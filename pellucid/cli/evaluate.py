@@ -135,7 +135,10 @@ def _samples(args: argparse.Namespace, model: "Model") -> int:
             f"{seen.covered} of {len(seen.shares)} classes among the answers of {found.classifier}, entropy "
             f"{seen.entropy:.3f} nats, score {seen.score:.2f}, mean confidence {percent(seen.confidence)}"
         )
-        say(f"Frechet distance in features of {found.classifier} {found.frechet:.3f}, {found.n:,} samples")
+        say(
+            f"in features of {found.classifier}: Frechet distance {found.frechet:.3f}, kernel distance {found.kid:.3g}, "
+            f"{found.n:,} samples"
+        )
     fit = found.parzen
     say(
         f"Parzen log-likelihood {fit.mean:.1f} ± {fit.error:.1f} nats of {fit.points:,} test images, {fit.samples:,} "

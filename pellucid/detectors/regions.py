@@ -52,7 +52,7 @@ def draw_regions(
     """Draw at most `count` regions of each image, of them at most `share` with an object.
 
     Candidates are the proposals (m, 4) and the objects' own boxes. Background has an IoU of `floor` to 0.5 with the
-    nearest object. Source: Girshick 2015, section 2.3.
+    nearest object; in an image without objects, all is background. Source: Girshick 2015, section 2.3.
     """
     parts: list[Regions] = []
     first = 0  # objects of earlier images
@@ -60,7 +60,8 @@ def draw_regions(
         truth = objects.boxes.to(proposed)
         labels = objects.labels.to(proposed.device)
         boxes = torch.cat([proposed, truth if objects.crowd is None else truth[~objects.crowd]])
-        assignment = assign_by_iou(boxes, truth, POSITIVE, POSITIVE, floor, crowd=objects.crowd)
+        least = floor if len(objects) else 0.0
+        assignment = assign_by_iou(boxes, truth, POSITIVE, POSITIVE, least, crowd=objects.crowd)
         positive, negative = sample(assignment, count, share, rng)
         matched, background, ground = assignment.matched[positive], boxes[negative], torch.full_like(negative, classes)
         parts.append(

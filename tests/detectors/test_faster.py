@@ -77,6 +77,15 @@ def test_a_quarter_of_the_regions_may_have_an_object():
     assert found.labels[found.objects < 0].unique().tolist() == [2]
 
 
+def test_background_is_near_an_object_or_in_an_image_without_any():
+    one = Objects(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([1]))
+    proposals = torch.tensor([[0.0, 0, 3, 1], [0, 0, 5, 5], [20, 20, 30, 30]])  # IoU 0.03, 0.25 and 0
+    found = draw_regions([proposals, proposals], [one, NOTHING], 2, 8, 0.25, torch.Generator().manual_seed(0), 0.1)
+    boxes = found.regions[found.objects < 0]
+    assert boxes[boxes[:, 0] == 0, 1:].tolist() == [[0, 0, 5, 5]]
+    assert sorted(boxes[boxes[:, 0] == 1, 1:].tolist()) == sorted(proposals.tolist())
+
+
 def test_proposals_are_cut_at_the_borders_and_have_an_area():
     boxes = torch.tensor([[-5.0, -5.0, 5.0, 5.0], [-9.0, 0.0, -1.0, 4.0], [-4.0, -5.0, 5.0, 5.0], [6.0, 6.0, 9.0, 9.0]])
     found, anchors = propose(boxes, torch.tensor([0.4, 0.9, 0.3, 0.2]), (8, 10), 5)

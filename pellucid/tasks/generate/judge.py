@@ -10,7 +10,7 @@ from pellucid import assets
 from pellucid.data import Arrays, Source, float_images
 from pellucid.data.seeds import generator
 from pellucid.layers.base import Mode
-from pellucid.metrics.frechet import frechet_distance
+from pellucid.metrics.frechet import frechet_distance, kernel_distance
 from pellucid.metrics.generation import ParzenLikelihood, Variety, parzen, variety
 from pellucid.model import Model
 from pellucid.models import features
@@ -29,9 +29,10 @@ CLASSIFIERS = {"mnist": "mnist-conv"}  # the shipped classifier of a data set
 class Judged:
     """The judgement of a generator's samples.
 
-    n: of samples. variety: of a classifier's answers. distance: the squared Frechet distance of its features, samples
-    to as many training images. parzen: the log-likelihood of test images. nearest: the mean Euclidean distance of
-    samples to the nearest training image; nearest_test: the same of test images, which are no copies.
+    n: of samples. variety: of a classifier's answers. frechet: the squared Frechet distance of its features, samples to
+    as many training images. kid: their kernel distance. parzen: the log-likelihood of test images. nearest: the mean
+    Euclidean distance of samples to the nearest training image; nearest_test: the same of test images, which are no
+    copies.
     """
 
     data: str
@@ -39,6 +40,7 @@ class Judged:
     classifier: str
     variety: Variety | None
     frechet: float | None
+    kid: float | None
     parzen: ParzenLikelihood
     nearest: float
     nearest_test: float
@@ -66,14 +68,15 @@ def judge(model: Model, train: Source, test: Source, name: str, count: int = SAM
     held = images_of(test)
     chooses = torch.arange(len(held)) % EVERY == 0
     found = parzen(samples, held[chooses], held[~chooses])
-    answers, distance, classifier = None, None, CLASSIFIERS.get(name, "")
+    answers, distance, kid, classifier = None, None, None, CLASSIFIERS.get(name, "")
     if classifier:
         judging = Model.load(assets.pretrained_file(classifier))
         answers = variety(judging.predict(samples))
-        distance = frechet_distance(features_of(judging, samples), features_of(judging, images_of(train, count)))
+        made, real = features_of(judging, samples), features_of(judging, images_of(train, count))
+        distance, kid = frechet_distance(made, real), kernel_distance(made, real)
     _, near = nearest_images(samples[:NEAREST], train)
     _, between = nearest_images(held[:NEAREST], train)
-    return Judged(name, count, classifier, answers, distance, found, float(near.mean()), float(between.mean()))
+    return Judged(name, count, classifier, answers, distance, kid, found, float(near.mean()), float(between.mean()))
 
 
 def features_of(classifier: Model, images: Tensor) -> Tensor:

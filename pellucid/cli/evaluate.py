@@ -136,8 +136,8 @@ def _samples(args: argparse.Namespace, model: "Model") -> int:
             f"{seen.entropy:.3f} nats, score {seen.score:.2f}, mean confidence {percent(seen.confidence)}"
         )
         say(
-            f"in features of {found.classifier}: Frechet distance {found.frechet:.3f}, kernel distance {found.kid:.3g}, "
-            f"{found.n:,} samples"
+            f"in features of {found.classifier}: Frechet distance {found.frechet:.3f}, kernel distance "
+            f"{found.kid:.3g}, {found.n:,} samples"
         )
     fit = found.parzen
     say(

@@ -51,6 +51,14 @@ def test_the_first_boxes_suppress_later_ones(size: float, threshold: float):
     assert sorted(batched_nms(boxes, scores, labels, threshold).tolist()) == sorted(both.tolist())
 
 
+@pytest.mark.parametrize("step", [1.0, 3.0, 4.5])
+def test_a_chain_of_boxes_that_each_overlap_the_next(step: float):
+    left = step * torch.arange(200.0, dtype=torch.float64)
+    boxes = torch.stack([left, 0 * left, left + 10, 0 * left + 10], 1)
+    scores = torch.linspace(1, 0.1, 200, dtype=torch.float64)
+    assert nms(boxes, scores, 0.35).tolist() == greedy(boxes, scores, 0.35)
+
+
 def test_labels_are_suppressed_apart():
     boxes, scores = drawn(300, size=50.0), scores_of(300)
     labels = torch.arange(300) % 3

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from pellucid.combine.base import add_up_tree
 from pellucid.data.source import Batch
 from pellucid.fuse import fuse
-from pellucid.generators.judged import Judged
+from pellucid.generators.adversarial import AdversarialGenerator
 from pellucid.generators.spectral import Singular, normalized, restored
 from pellucid.layers.base import Mode, Params
 from pellucid.losses.adversarial import ADVERSARIAL, GANLoss
@@ -16,7 +16,7 @@ from pellucid.sweep import backward
 
 
 @dataclass(frozen=True)
-class GAN(Judged):
+class GAN(AdversarialGenerator):
     """A generator against a discriminator, which learn in turns, the discriminator first.
 
     Real and generated images are batches of their own to the discriminator. loss: of both, see

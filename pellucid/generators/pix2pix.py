@@ -145,7 +145,7 @@ def pix2pix(
     dropout: float = 0.5,
     hints: bool = False,
     field: Field = 70,
-    judge: int = 32,
+    discriminator_width: int = 32,
     gan: GANLoss = "non_saturating",
     l1: float = 100.0,
     perceptual: float = 0.0,
@@ -154,9 +154,9 @@ def pix2pix(
     """Return pix2pix with its U-Net and its discriminator of patches.
 
     width, levels, norm, dropout: see `unet_generator`; the paper's width and levels are 64 and 8, for images of 256
-    pixels. hints: whether it reads dots of colour. field, judge: the receptive field and the width of the
-    discriminator, see `patch_discriminator`. l1: the weight of the absolute error. perceptual: the weight of the
-    distance in MobileNetV2's features, which recipes read from start.weights; for to="image".
+    pixels. hints: whether it reads dots of colour. field, discriminator_width: the discriminator's receptive field and
+    width, see `patch_discriminator`. l1: the weight of the absolute error. perceptual: the weight of the distance in
+    MobileNetV2's features, which recipes read from start.weights; for to="image".
     """
     for name, weight in (("l1", l1), ("perceptual", perceptual)):
         if weight < 0:
@@ -164,7 +164,7 @@ def pix2pix(
     weights = {"discriminator": 0.5, "l1": l1} | ({"perceptual": perceptual} if perceptual else {})
     return Pix2Pix(
         unet_generator(2 if to == "colour" else 3, width, levels, norm, dropout),
-        patch_discriminator(field, judge, norm),
+        patch_discriminator(field, discriminator_width, norm),
         to=to, hints=hints, multiple=2**levels, gan=gan, noise=noise, weights=weights,
         features=trained_maps("mobilenet_v2") if perceptual else None,
     )  # fmt: skip

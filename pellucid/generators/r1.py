@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from pellucid.combine.base import add_up_tree
 from pellucid.data.source import Batch
-from pellucid.generators.judged import Judged
+from pellucid.generators.adversarial import AdversarialGenerator
 from pellucid.generators.penalty import gradient_penalty, zero_centred
 from pellucid.layers.base import Mode, Params
 from pellucid.losses.adversarial import NonSaturating
@@ -16,7 +16,7 @@ from pellucid.tree import map_tree
 
 
 @dataclass(frozen=True)
-class R1GAN(Judged):
+class R1GAN(AdversarialGenerator):
     """A generator against a discriminator with a penalty on its gradients at real images, in turns.
 
     discriminator: piecewise linear and without batch normalization, see `gradient_penalty`. gamma: of the penalty

@@ -16,7 +16,7 @@ def files(tmp_path):
     pixels = torch.randint(0, 256, (24, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     Image.fromarray(pixels.numpy()).save(tmp_path / "one.png")
     small = {"width": 2, "levels": 2}
-    made = {"l1": l1(**small), "pix2pix": pix2pix(**small, field=16, judge=2)}
+    made = {"l1": l1(**small), "pix2pix": pix2pix(**small, field=16, discriminator_width=2)}
     for name, net in made.items():
         model = Model(net, input_shape=(3, None, None), preprocess={"size": [12, 16]})
         model.save(tmp_path / f"{name}.safetensors")

@@ -47,7 +47,9 @@ def test_distance_and_gradient_are_those_of_automatic_differentiation():
 
 def test_the_generator_of_pix2pix_learns_by_it_and_the_features_do_not():
     plain = replace(
-        pix2pix("image", width=2, levels=2, field=1, judge=2), generator=Conv2d(3, 3, padding=1), multiple=1
+        pix2pix("image", width=2, levels=2, field=1, discriminator_width=2),
+        generator=Conv2d(3, 3, padding=1),
+        multiple=1,
     )
     net = replace(plain, features=NET, weights=plain.weights | {"perceptual": 3.0})
     params, _ = net.init((3, 16, 16), torch.Generator().manual_seed(0))

@@ -18,7 +18,7 @@ RATES, L1 = (2e-3, 1e-3), 10.0
 
 
 def test_fifty_steps_have_the_losses_of_plain_pytorch():
-    mine = pix2pix(width=WIDTH, levels=LEVELS, field=34, judge=WIDTH, l1=L1)
+    mine = pix2pix(width=WIDTH, levels=LEVELS, field=34, discriminator_width=WIDTH, l1=L1)
     drawn, _ = mine.init((3, 32, 32), torch.Generator().manual_seed(0))
     params = map_tree(lambda leaf: (10 * leaf if leaf.dim() == 4 else leaf).double(), drawn)
     images = photos(2 * STEPS, 32, 32)

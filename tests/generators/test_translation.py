@@ -22,8 +22,8 @@ SMALL = {
     "l1": l1(width=2, levels=2),
     "mse": mse(width=2, levels=3, norm="instance"),
     "zhang": zhang(width=2, levels=2),
-    "pix2pix": pix2pix(width=2, levels=2, field=16, judge=2, gan="least_squares"),
-    "hinted": pix2pix(width=2, levels=2, field=1, judge=2, gan="hinge", hints=True),
+    "pix2pix": pix2pix(width=2, levels=2, field=16, discriminator_width=2, gan="least_squares"),
+    "hinted": pix2pix(width=2, levels=2, field=1, discriminator_width=2, gan="hinge", hints=True),
 }
 
 
@@ -175,7 +175,7 @@ def test_hints_are_dots_of_true_colours():
 
 
 def test_with_noise_evaluation_measures_what_is_predicted():
-    net, images = pix2pix(width=2, levels=2, field=1, judge=2, noise=True), photos().float()
+    net, images = pix2pix(width=2, levels=2, field=1, discriminator_width=2, noise=True), photos().float()
     params, _ = net.init(tuple(images.shape[1:]), torch.Generator().manual_seed(0))
     found = net.evaluator(params, len(images))(Batch(images, None))
     torch.testing.assert_close(found.outputs, net.predict(params, images))
@@ -194,19 +194,21 @@ def test_a_hint_changes_the_prediction_and_needs_a_model_with_hints():
 
 
 def test_noise_keeps_dropout_and_leaves_the_statistics():
-    net = pix2pix(width=2, levels=5, field=16, judge=2, noise=True)
+    net = pix2pix(width=2, levels=5, field=16, discriminator_width=2, noise=True)
     params = drawn(net, (3, 32, 32))
     before = map_tree(torch.clone, params)
     images = photos(2, 32, 32)
     first, again = net.predict(params, images), net.predict(params, images)
     assert torch.equal(first, again)
-    assert not torch.allclose(first, pix2pix(width=2, levels=5, field=16, judge=2).predict(params, images))
+    assert not torch.allclose(
+        first, pix2pix(width=2, levels=5, field=16, discriminator_width=2).predict(params, images)
+    )
     for path, leaf in flatten(before).items():
         assert torch.equal(leaf, flatten(params)[path])
 
 
 def test_images_are_made_of_maps_of_labels():
-    net = pix2pix(to="image", width=2, levels=2, field=16, judge=2)
+    net = pix2pix(to="image", width=2, levels=2, field=16, discriminator_width=2)
     params = drawn(net, (5, 8, 12))
     maps, wanted = torch.rand(2, 5, 8, 12).double(), torch.rand(2, 3, 8, 12).double()
     losses, dparams = merged(net.gradients(params, Batch(maps, wanted), Mode(True, torch.Generator())))
@@ -221,7 +223,7 @@ def test_images_are_made_of_maps_of_labels():
 
 @pytest.mark.parametrize("name", ["l1", "mse", "zhang", "pix2pix"])
 def test_colorizers_learn_save_and_load(name, tmp_path):
-    small = {"field": 16, "judge": 2} if name == "pix2pix" else {}
+    small = {"field": 16, "discriminator_width": 2} if name == "pix2pix" else {}
     net = GENERATORS[name](width=2, levels=2, **small)
     model = Model(net, optimizer="adam", metrics=["colours"], input_shape=(3, None, None), average=0.9)
     images = photos(8).float()

@@ -20,7 +20,7 @@ def model(objective):
 
 
 def test_the_generators_turn_goes_through_both_networks():
-    it = model(pix2pix(width=2, levels=2, field=16, judge=2, l1=0.0))
+    it = model(pix2pix(width=2, levels=2, field=16, discriminator_width=2, l1=0.0))
     found = it.trace(IMAGES, torch.zeros(2), train=False)
     losses, dparams = merged(it.objective.gradients(it.params, Batch(IMAGES.double(), None), Mode()))
     torch.testing.assert_close(found["loss"], losses["generator"])

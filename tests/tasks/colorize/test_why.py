@@ -57,7 +57,7 @@ def test_of_a_classifier_the_bin_of_the_colour_is_explained():
 
 
 def test_the_patch_that_looks_least_real_is_found_with_its_pixels():
-    it = model(pix2pix(width=2, levels=2, field=16, judge=2, dropout=0.0))
+    it = model(pix2pix(width=2, levels=2, field=16, discriminator_width=2, dropout=0.0))
     found = judge_patches(it, IMAGE)
     images = IMAGE[None].double()
     pair = torch.cat([it.objective.read(images), it.objective.predict(it.params, images) / CHROMA], 1).requires_grad_()

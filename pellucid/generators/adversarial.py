@@ -15,7 +15,7 @@ from pellucid.sweep import backward
 
 
 @dataclass(frozen=True)
-class Judged(Generator):
+class AdversarialGenerator(Generator):
     """A generator against a discriminator, which learn in turns.
 
     generator: its images have values in -1 to 1. discriminator: from such images to a logit each, (N, 1).

@@ -94,11 +94,7 @@ class DetectionFolder(ImageFiles):
 
     def size_of(self, k: int) -> tuple[int, int]:
         """Return (H, W) of image k as `example` returns it."""
-        height, width = self.records[k].size
-        if self.longest is None:
-            return self.size or (height, width)
-        factor = self.longest / max(height, width)
-        return max(1, round(height * factor)), max(1, round(width * factor))
+        return fitted(self.records[k].size, self.size if self.longest is None else self.longest)
 
     def _hashed(self) -> str:
         content = f"{super()._hashed()}{self.longest}{self.keypoints}{self.has_masks}"
@@ -132,6 +128,14 @@ def has_objects(path: str | os.PathLike[str]) -> bool:
     """Return whether a folder or .zip holds annotations of objects."""
     with open_tree(path) as tree:
         return bool(find_format(tree)[0])
+
+
+def fitted(size: tuple[int, int], wanted: int | tuple[int, int] | None) -> tuple[int, int]:
+    """Return the size that an image of `size` (H, W) is resized to: `wanted`, of a number as its longest side."""
+    if not isinstance(wanted, int):
+        return wanted or size
+    factor = wanted / max(size)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
 def scaled(objects: Found, size: tuple[int, int], new: tuple[int, int]) -> Found:

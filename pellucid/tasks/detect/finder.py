@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pellucid.data.detection import scaled
+from pellucid.data.detection import fitted, scaled
 from pellucid.data.images import Mode, resized
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
@@ -56,10 +56,5 @@ class ObjectFinder:
 
     def fitted(self, image: Tensor) -> tuple[int, int]:
         """Return the size (H, W) at which the network reads a picture."""
-        height, width = image.shape[1:]
-        if self.size is None:
-            return height, width
-        if not isinstance(self.size, int):
-            return self.size[0], self.size[1]
-        factor = self.size / max(height, width)
-        return max(1, round(height * factor)), max(1, round(width * factor))
+        wanted = self.size if self.size is None or isinstance(self.size, int) else (self.size[0], self.size[1])
+        return fitted((image.shape[1], image.shape[2]), wanted)

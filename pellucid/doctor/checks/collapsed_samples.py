@@ -5,13 +5,17 @@ from torch import Tensor
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import GENERATOR, Check, Finding
+from pellucid.doctor.predictions import UnansweredError
 
+MIN_STEPS = 50  # of a training
 SPREAD = 0.5  # of the data's mean distance of two images; samples of healthy generators have 0.8 to 1
 REPEATED = 0.2  # of the data's median distance to the nearest other image
 
 
 def look(case: Case) -> list[Finding]:
     """Compare the distances between samples with those between training images."""
+    if 0 < case.steps_made < MIN_STEPS:
+        raise UnansweredError(f"samples are alike after the first steps, and the training made {case.steps_made}")
     made, real = distances(case.samples), distances(case.data_images)
     spread, apart = (mine / theirs if theirs else 1.0 for mine, theirs in zip(made, real, strict=True))
     if spread >= SPREAD and apart >= REPEATED:

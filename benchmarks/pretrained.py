@@ -85,8 +85,10 @@ SHIPPED_AS = {
     "pennfudan-mask": "pennfudan", "cifar-colorize": "colorize", "faces-colorize": "colorize",
     "camvid-colorize": "colorize",
 }  # fmt: skip
-COLOURS_MADE_FOR = """Made for photos like those of {data} (`pellucid colorize {name} PHOTO --out DIR`). Larger ones are
-reduced to {side} pixels for the network, whose colours are then enlarged: small things share the colours around them.
+PHOTOS = "cifar10"  # whose test images measure a colorizer that learned from the training images of several sets
+COLOURS_MADE_FOR = """Made for photos like those of {data} (`pellucid colorize {name} PHOTO --out DIR`).
+They are resized to a shorter side of {side} pixels for the network, whose colours are then enlarged: small things share
+the colours around them. What it has not seen, such as pictures of a microscope, it may colour worse than grey.
 Colours are guesses: what has no usual colour, such as clothes and cars, mostly stays near grey, which PSNR, SSIM and
 CIEDE2000 favour."""
 MADE_FOR = {
@@ -127,10 +129,13 @@ def ship(run: Path) -> None:
         model.confidence = fit_confidence(model.predict(held), held.y)
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    training = (
-        f"`pellucid train {trained} recipe.seed={tables['recipe']['seed']}`, {results['seconds']:.0f} s with "
-        f"{manifest['threads']} threads, PyTorch {manifest['torch']}"
-    )
+    command = f"`pellucid train {trained} recipe.seed={tables['recipe']['seed']}`"
+    folder = tables["data"]["name"]
+    if trained not in assets.recipe_names():
+        command = "`python -m benchmarks.photos photos` and the recipe below"
+        recipe = recipe.replace(folder, "photos")
+        model.preprocess["data"] = PHOTOS
+    training = f"{command}, {results['seconds']:.0f} s with {manifest['threads']} threads, PyTorch {manifest['torch']}"
     publish(name, model, recipe, training)
 
 
@@ -234,9 +239,11 @@ def publish_colours(name: str, model: Model, recipe: str, training: str) -> None
         f"| colourfulness {which} (Hasler, Suesstrunk 2003) | {found[key]:.4g}; true: {found[f'{key}_true']:.4g} |"
         for key, which in names.items()
     ]
-    rows.insert(0, f"| measured on | {found['n']:,} images of {data} (`pellucid evaluate {name} --json`) |")
-    made_for = COLOURS_MADE_FOR.format(data=data, name=name, side=Colorizer(model).side)
-    write_card(target, model, recipe, training, written, data, rows, (), made_for=made_for)
+    measured = model.preprocess["data"]
+    rows.insert(0, f"| measured on | {found['n']:,} images of {measured} (`pellucid evaluate {name} --json`) |")
+    learned = data if data == measured else "CIFAR-10, faces and CamVid"
+    made_for = COLOURS_MADE_FOR.format(data=learned, name=name, side=Colorizer(model).side)
+    write_card(target, model, recipe, training, written, measured, rows, (), made_for=made_for)
     print(f"{name}: PSNR {found['psnr']:.2f}, grey {found['psnr_grey']:.2f}; {written[1]:,} bytes", flush=True)
 
 

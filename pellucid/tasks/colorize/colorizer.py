@@ -29,8 +29,8 @@ def is_colorizer(model: Model) -> bool:
 class Colorizer:
     """Colours pictures of any size; the model's weights must not change afterwards.
 
-    The network receives the picture with its shorter side reduced to that of the training images (a smaller picture
-    unchanged); its a and b are enlarged to the picture. side: the length of that side. strength: factor of a and b,
+    The network receives the picture with its shorter side resized to that of the training images; its a and b are
+    resized to the picture. side: the length of that side. strength: factor of a and b,
     from 0 (grey) to 2. Raises PellucidError for other models and factors.
     """
 
@@ -75,7 +75,7 @@ class Colorizer:
         return _resized(found, size)
 
     def reduced(self, image: Tensor) -> Tensor:
-        """Return a picture (C, H, W) uint8 as the network receives it: float32, 0 to 1, its shorter side reduced."""
+        """Return a picture (C, H, W) uint8 as the network receives it: float32, 0 to 1, resized."""
         size = (image.shape[1], image.shape[2])
         return _resized(float_images(image)[None], self._fitted(size))[0]
 
@@ -88,7 +88,7 @@ class Colorizer:
 
     def _fitted(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the height and width of a picture in the network's input."""
-        factor = min(1.0, self.side / min(size), MAX_PROPORTION * self.side / max(size))
+        factor = min(self.side / min(size), MAX_PROPORTION * self.side / max(size))
         return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 

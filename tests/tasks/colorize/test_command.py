@@ -139,7 +139,7 @@ def test_hints_by_file(tmp_path, save, run):
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("a.png", "b.png"):
-        Image.fromarray(np.full((13, 17), 128, np.uint8)).save(folder / name)
+        Image.fromarray(np.full((16, 21), 128, np.uint8)).save(folder / name)
     hint = {"x": 2, "y": 3, "color": "#a05050"}
     (tmp_path / "one.json").write_text(json.dumps([hint]))
     (tmp_path / "many.json").write_text(json.dumps({"b.png": [hint]}))

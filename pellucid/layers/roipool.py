@@ -1,7 +1,7 @@
 """RoIPool: regions of feature maps, pooled to one size by maxima."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -90,7 +90,8 @@ def _groups(sizes: Tensor) -> list[Tensor]:
     sizes: how many values the windows of each region have; in a group all windows are as large as the largest.
     """
     order = sizes.argsort(descending=True)
-    counts, groups, start = sizes[order].tolist(), list[Tensor](), 0
+    counts: list[int] = cast(Any, sizes[order]).tolist()
+    groups, start = list[Tensor](), 0
     while start < len(counts):
         end = start + max(1, AT_ONCE // max(1, counts[start]))
         groups.append(order[start:end])

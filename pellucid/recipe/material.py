@@ -291,7 +291,10 @@ def data_for(model: Model, data: str | None) -> tuple[str, str | None]:
     if data is not None and not is_root(own, data):
         return data, None
     if not own:
-        raise PellucidError("the model does not name its training data; name a data set or a folder with --data")
+        raise PellucidError(
+            "the model does not name its training data; name a data set or a folder with --data, or use "
+            "Model.evaluate in Python, or model.doctor(x, y)"
+        )
     check_followed(own, model.source)
     return own, data
 

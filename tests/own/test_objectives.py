@@ -267,7 +267,7 @@ def test_what_gradients_must_return_is_checked_before_the_first_step(monkeypatch
         (lambda: Model(gan(), "hinge"), "GAN has its own losses; leave out loss='hinge'"),
         (
             lambda: gan_model(input_shape=(1, 8, 8)).explain(digits().x[:1]),
-            "the model's objective is GAN (networks: ",
+            "the losses of GAN; this works for one network with one loss",
         ),
         (
             lambda: Model(distill({"sft": 2.0})).fit(digits(), epochs=1, verbose=False),

@@ -58,7 +58,8 @@ def write_table(results: dict[str, dict[str, Any]]) -> str:
 def conditions() -> str:
     """Say when and on what it is being measured."""
     here = measured_with()
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    there = {one.name for one in importlib.metadata.distributions()}
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES if name in there)
     return f"{here['date']}, {machine(here)}, Python {platform.python_version()}, {versions}"
 
 

@@ -41,3 +41,9 @@ def perceptual_distance(net: Layer, params: Params, made: Tensor, real: Tensor) 
     dmaps = tuple(dy / len(compared) for _, dy in compared)
     value = torch.stack([one for one, _ in compared]).mean()
     return value, to_input(net, params, cache, dmaps) / 2
+
+
+def perceptual_value(net: Layer, params: Params, made: Tensor, real: Tensor) -> Tensor:
+    """Return that distance alone, without a backward pass."""
+    found, wanted = (net.forward(params, (one + 1) / 2, Mode(keep=False))[0] for one in (made, real))
+    return torch.stack([L1("mean")(y, target)[0] for y, target in zip(found, wanted, strict=True)]).mean()

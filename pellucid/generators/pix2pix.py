@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,13 +13,13 @@ from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.generators.base import to_input
-from pellucid.generators.perceptual import perceptual_distance, trained_maps
+from pellucid.generators.perceptual import perceptual_distance, perceptual_value, trained_maps
 from pellucid.generators.translation import Pair, To, Translator
 from pellucid.layers.base import Layer, Mode, Params, memory_format
 from pellucid.losses import L1
 from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
 from pellucid.models.pix2pix import Field, Norm, patch_discriminator, unet_generator
-from pellucid.objective import Evaluated, Gradients, Losses, seeded
+from pellucid.objective import Gradients, Losses, seeded
 from pellucid.sweep import backward
 from pellucid.tree import map_tree
 
@@ -97,17 +98,9 @@ class Pix2Pix(Translator):
             return super().predict(params, images, hints)
         return self.result(self._with_noise(params, self.pad(self.read(images, hints))), images)
 
-    def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
-        """Return a function that evaluates batches by what `predict` returns for them."""
-        if not self.noise:
-            return super().evaluator(params, count)
-
-        def evaluate(batch: Batch) -> Evaluated:
-            pair = self.pair(batch, Mode(keep=False))
-            y = self._with_noise(params, pair.x)
-            return Evaluated(self.result(y, batch.images), batch, self.compare(params, pair, y))
-
-        return evaluate
+    def runner(self, params: Params) -> Callable[[Tensor], Tensor]:
+        """Return a function from what the generator reads to its outputs as predicted."""
+        return partial(self._with_noise, params) if self.noise else super().runner(params)
 
     def _with_noise(self, params: Params, x: Tensor) -> Tensor:
         """Return the generator's outputs in training mode, with dropout of seed 0."""
@@ -127,7 +120,7 @@ class Pix2Pix(Translator):
             "l1": L1("mean")(y, real)[0],
         }
         if self.features is not None:
-            losses["perceptual"] = perceptual_distance(self.features, params["features"], y, real)[0]
+            losses["perceptual"] = perceptual_value(self.features, params["features"], y, real)
         return losses
 
     def fused(self) -> "Pix2Pix":

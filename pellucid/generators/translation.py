@@ -128,7 +128,7 @@ class Translator(Objective):
 
     def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
         """Return a function that evaluates batches by one pass of the generator; `params` must stay meanwhile."""
-        run, mode = inference(self.generator, params["generator"]), Mode(keep=False)
+        run, mode = self.runner(params), Mode(keep=False)
 
         def evaluate(batch: Batch) -> Evaluated:
             pair = self.pair(batch, mode)
@@ -136,6 +136,10 @@ class Translator(Objective):
             return Evaluated(self.result(y, batch.images), batch, self.compare(params, pair, y))
 
         return evaluate
+
+    def runner(self, params: Params) -> Callable[[Tensor], Tensor]:
+        """Return a function from what the generator reads to its outputs as predicted; `params` must stay meanwhile."""
+        return inference(self.generator, params["generator"])
 
     @abstractmethod
     def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:

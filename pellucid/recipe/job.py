@@ -207,8 +207,9 @@ def build_model(
         net = net if run is None else as_begun(net, run)
         check_network(recipe, net, shape, train.classes)
         trained = trained_features(start.weights, net, shape, data) if start.weights else None
-    scaled = {} if trained is None or not trained.mean else {"mean": [*trained.mean], "std": [*trained.std]}
-    scaled = {} if isinstance(net, Translator) else scaled  # its images are scaled as its networks read them
+    scaled: dict[str, Any] = {}
+    if trained is not None and trained.mean and not isinstance(net, Translator):  # whose networks scale by themselves
+        scaled = {"mean": [*trained.mean], "std": [*trained.std]}
     if recipe.data.standardize:
         scaled = scaling(FeatureStats.fit(train))
     model = Model(

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.generators import pix2pix
-from pellucid.generators.perceptual import perceptual_distance, start_maps, trained_maps
+from pellucid.generators.perceptual import perceptual_distance, perceptual_value, start_maps, trained_maps
 from pellucid.layers import Conv2d, Mode
 from pellucid.models.pyramid import pyramid
 from pellucid.tree import flatten, map_tree
@@ -42,6 +42,7 @@ def test_distance_and_gradient_are_those_of_automatic_differentiation():
     expected = torch.stack([F.l1_loss(y, target) for y, target in zip(*maps, strict=True)]).mean()
     expected.backward()
     torch.testing.assert_close(value, expected.detach(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(perceptual_value(NET, params, made, real), value)
     torch.testing.assert_close(dmade, leaf.grad, rtol=1e-6, atol=1e-12)
 
 

@@ -141,9 +141,9 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     """Return a recipe: a built-in one by its name, or a TOML file (or the run folder that holds one).
 
     overrides: values by dotted key, `{"optimizer.lr": 0.5}`. A new name for a part ("optimizer.name") drops the
-    arguments that the file gave to the old one; fewer epochs drop the later ones of `train.keep`. Raises PellucidError
-    for files that cannot be read, for unknown names and keys (with the nearest), and for values of the wrong type or
-    size.
+    arguments that the file gave to the old one; of fewer epochs, `train.keep` has the last in place of later ones.
+    Raises PellucidError for files that cannot be read, for unknown names and keys (with the nearest), and for values
+    of the wrong type or size.
     """
     path = find_recipe(name_or_path)
     return read_recipe(_read(path), str(name_or_path), overrides or {}, path.stem)
@@ -157,9 +157,11 @@ def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, A
         if not isinstance(given, Mapping):
             raise PellucidError(f"{where}: {table} must be a table, written [{table}], not {given!r:.60}")
     raw = _override({table: dict(tables.get(table, {})) for table in TABLES}, overrides, where)
-    epochs, keep = raw["train"].get("epochs"), raw["train"].get("keep")
-    if "train.epochs" in overrides and "train.keep" not in overrides and isinstance(epochs, int) and keep:
-        raw["train"]["keep"] = sorted({min(epochs, epoch) for epoch in keep})  # of a training that is now shorter
+    epochs: Any = raw["train"].get("epochs")
+    keep: Any = raw["train"].get("keep")
+    shortened = "train.epochs" in overrides and "train.keep" not in overrides and isinstance(keep, list)
+    if shortened and all(type(one) is int for one in (epochs, *keep)):  # others are refused below
+        raw["train"]["keep"] = sorted({min(epochs, epoch) for epoch in keep})
     values: dict[str, Any] = {}
     whole = raw["objective"].get(KINDS["objective"].key, NOTHING) != NOTHING
     for table in TABLES:

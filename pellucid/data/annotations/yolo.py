@@ -186,5 +186,5 @@ def _settings(text: str, name: str) -> tuple[list[str], int]:
     if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
         raise PellucidError(f"{name}: names must be a list of the classes' names, or have them by number from 0")
     shape = found.get("kpt_shape", [])
-    points = shape[0] if len(shape) == 2 and shape[1] == "3" else "0"
+    points = shape[0] if isinstance(shape, list) and len(shape) == 2 and shape[1] == "3" else "0"
     return names, int(points) if points in map(str, range(1000)) else 0

@@ -156,6 +156,11 @@ def test_wrong_yolo_names_are_refused(tree, text, complaint):
         read(tree("set", YOLO | {"data.yaml": text}))
 
 
+@pytest.mark.parametrize("shape", ["13", "{a: 1, b: 2}", "[2, 2]", "[x, 3]", ""])
+def test_other_shapes_of_key_points_are_none(shape):
+    assert yolo._settings(f"names: [cat]\nkpt_shape: {shape}\n", "data.yaml") == (["cat"], 0)
+
+
 def test_names_of_classes_with_signs_of_yaml_are_written_and_read(tree, tmp_path):
     names = ("a: b", "# c", "yes", "'d\"", "😀", "e\nf", "7")
     found = replace(read(tree("set", YOLO)), classes=names)

@@ -1,5 +1,6 @@
 """Fast R-CNN: one pass over the image, then a head for each proposal of another method."""
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
 from pellucid.detectors.base import Candidates, Detector, Size
-from pellucid.detectors.faster import box_head, precise, region_reader, scorer_of_region
+from pellucid.detectors.faster import box_head, precise, region_reader, regional_evaluator, scorer_of_region
 from pellucid.detectors.regions import compare, draw_regions, numbered, read
 from pellucid.detectors.search import STRIDE, Search, search
 from pellucid.detectors.single_stage import single_stage
@@ -17,7 +18,7 @@ from pellucid.detectors.walk import Scorer, Walk
 from pellucid.fuse import fuse
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.models.pyramid import Pyramid
-from pellucid.objective import Gradients, Losses
+from pellucid.objective import Evaluated, Gradients, Losses
 from pellucid.ops.boxes import clip
 from pellucid.sweep import backward
 
@@ -67,6 +68,8 @@ class FastRCNN(Detector):
         scores, cache_head = self.head.forward(params["head"], pooled, mode)  # (M, C + 1 + 4)
         (label, box), dscores = compare(precise(scores), drawn, (self.weight("class"), self.weight("box")))
         losses: Losses = {"class": label, "box": box}
+        if not mode.keep:
+            return losses, {}
 
         dparams: Params = {}
         dpooled, dparams["head"] = backward(
@@ -77,6 +80,10 @@ class FastRCNN(Detector):
         dx, dparams["neck"] = backward(self.neck, params["neck"], cache_neck, dmaps, consume=True)
         _, dparams["backbone"] = backward(self.backbone, params["backbone"], cache_backbone, dx, consume=True)
         return losses, dparams
+
+    def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
+        """Return a function that evaluates batches by one pass of the features; `params` must stay meanwhile."""
+        return regional_evaluator(self, params)
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return each proposal with its scores, the box moved; `anchors` is the index of the proposal."""

@@ -1,8 +1,8 @@
 """Faster R-CNN: a network proposes regions, a second one classifies each."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -17,14 +17,16 @@ from pellucid.detectors.rpn import propose, unlabelled
 from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
 from pellucid.detectors.walk import Scorer, Walk, region_scorer
 from pellucid.fuse import fuse
+from pellucid.fuse.inference import inference
 from pellucid.layers import Dense, Flatten, ReLU, RoIAlign, RoIPool
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import HALF
 from pellucid.models.pyramid import Pyramid
-from pellucid.objective import Gradients, Losses
+from pellucid.objective import Evaluated, Gradients, Losses, StandIn, seeded
 from pellucid.objects import Detections, Objects
 from pellucid.ops.boxes import clip
 from pellucid.sweep import backward
+from pellucid.tree import leaves
 
 if TYPE_CHECKING:
     from pellucid.detectors.fast import FastRCNN
@@ -102,6 +104,8 @@ class FasterRCNN(Detector):
         weights = self.weight("class"), self.weight("box")
         (losses["class"], losses["box"]), dscores = compare(precise(scores), drawn, weights)
         more = self.more(params, maps[0], drawn, targets, mode)
+        if not mode.keep:
+            return losses | more.losses, {}
 
         dparams: Params = dict(more.dparams)
         dpooled, dparams["head"] = backward(
@@ -132,6 +136,10 @@ class FasterRCNN(Detector):
         found = [self.decide(one).detections for one in self._candidates(params, maps, images)]
         height, width = images.shape[2:]
         return [one.to("cpu") for one in self.complete(params, maps[0], found, (height, width))]
+
+    def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
+        """Return a function that evaluates batches by one forward pass; `params` must stay meanwhile."""
+        return regional_evaluator(self, params)
 
     def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> More:
         """Return losses and gradients of further heads, which a subclass has."""
@@ -231,6 +239,48 @@ def scorer_of_region(
     own = slopes(walk.outputs[candidate], region, label, side)
     nets = {"backbone": detector.backbone, "neck": detector.neck}
     return region_scorer(nets, params, detector.align, detector.head, region, own)
+
+
+@dataclass(frozen=True, eq=False)
+class _Remembered(StandIn):
+    """A network as `inference` runs it, which computes nothing for an input that it got the last time."""
+
+    run: Callable[[Any], Any]
+    last: list[Any] = field(default_factory=list)  # the input and the output
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Initialise the network."""
+        return self.layer.init(shape, rng)
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        """Run the network on a new input."""
+        if not self.last or self.last[0] is not x:
+            self.last[:] = x, self.run(x)
+        return self.last[1], None
+
+    def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
+        """Raise NotImplementedError: an evaluation has no backward pass."""
+        raise NotImplementedError("an evaluation has no backward pass")
+
+
+def regional_evaluator(detector: "FasterRCNN | FastRCNN", params: Params) -> Callable[[Batch], Evaluated]:
+    """Return the evaluator of a detector of two stages: detections and losses share the features.
+
+    Regions are drawn with the same random numbers each time.
+    """
+    before = {name: net for name, net in detector.nets.items() if name in ("backbone", "neck", "rpn")}
+    runs = {name: _Remembered(net, inference(net, params[name])) for name, net in before.items()}
+    prepared = detector.with_nets(runs)
+    mode = Mode(rng=seeded(leaves(params)[0].device), keep=False)
+
+    def evaluate(batch: Batch) -> Evaluated:
+        found = prepared.predict(params, batch.images)
+        losses, _ = prepared.gradients(params, batch, mode)
+        for run in runs.values():
+            run.last.clear()  # what is computed with may be filled anew with the next batch
+        return Evaluated(found, batch, losses)
+
+    return evaluate
 
 
 def box_head(classes: int, units: int) -> Layer:

@@ -52,6 +52,8 @@ class KeypointRCNN(FasterRCNN):
         rows = precise(y).flatten(2)[counted]  # (points, M M)
         share = 1 / max(len(rows), 1)
         value, drows = SoftmaxCrossEntropy(reduction="sum").compute(rows, cells[counted])
+        if not mode.keep:
+            return More({"points": value * share}, None, {})
         dy = torch.zeros_like(y).flatten(2)
         dy[counted] = (drows * (self.weight("points") * share)).to(y.dtype)
         dpooled, dparams = backward(self.point_head, params["point_head"], cache, dy.view(y.shape), consume=True)

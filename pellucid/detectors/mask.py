@@ -53,6 +53,8 @@ class MaskRCNN(FasterRCNN):
         labels = drawn.labels[positive]
         share = 1 / max(target.numel(), 1)
         value, dmask = BinaryCrossEntropy(reduction="sum").compute(precise(y[rows, labels]), target)
+        if not mode.keep:
+            return More({"mask": value * share}, None, {})
         dy = torch.zeros_like(y)
         dy[rows, labels] = (dmask * (self.weight("mask") * share)).to(y.dtype)
         dpooled, dparams = backward(self.mask_head, params["mask_head"], cache, dy, consume=True)

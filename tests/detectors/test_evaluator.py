@@ -1,0 +1,46 @@
+"""Evaluation of a detector by one forward pass: the losses of the training step, the detections of predict."""
+
+import pytest
+import torch
+
+from pellucid.data import Batch
+from pellucid.layers import Mode
+from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, small_yolo3
+from tests.detectors.test_fast import small_fast
+from tests.detectors.test_keypoint import pointed, small_points
+from tests.detectors.test_mask import masked, small_mask
+from tests.detectors.two_stages import drawn, parameters, small_faster
+from tests.oracle import assert_close
+
+FAMILIES = {
+    "single_stage": (small_single_stage, lambda batch: batch),
+    "ssd": (small_ssd, lambda batch: batch),
+    "yolo1": (small_yolo1, lambda batch: batch),
+    "yolo3": (small_yolo3, lambda batch: batch),
+    "fast": (small_fast, lambda batch: batch),
+    "faster": (small_faster, lambda batch: batch),
+    "mask": (small_mask, masked),
+    "keypoint": (small_points, pointed),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_evaluation_has_the_losses_of_a_step_and_the_detections_of_predict(family):
+    make, complete = FAMILIES[family]
+    detector = make()
+    params = parameters(detector)
+    evaluate = detector.evaluator(params, 8)
+    buffer = drawn().images.clone()
+    for flip in (False, True):  # the second batch lies in the memory of the first
+        batch = complete(drawn())
+        buffer.copy_(batch.images.flip(0) if flip else batch.images)
+        batch = Batch(buffer, batch.targets[::-1] if flip else batch.targets)
+        outputs, _, losses = evaluate(batch)
+        rng = torch.Generator().manual_seed(0)
+        expected, dparams = detector.gradients(params, batch, Mode(rng=rng))
+        if not flip:  # the draws of the second continue
+            assert_close(losses, expected, 1e-9, "losses")
+        assert dparams
+        for one, other in zip(outputs, detector.predict(params, batch.images), strict=True):
+            assert torch.equal(one.labels, other.labels)
+            assert torch.allclose(one.boxes, other.boxes, atol=1e-9)

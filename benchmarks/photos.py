@@ -17,6 +17,7 @@ from PIL import Image
 from pellucid.data import CATALOGUE, data_root
 from pellucid.data.tree import Tree, open_tree
 
+ABOUT = "CIFAR-10, faces and CamVid"  # what the photos are from, for the card of a model
 SIZE = 64  # pixels
 OF_CLASS = {"train": 2_000, "test": 100}  # images of each class of CIFAR-10
 # Images of each set, by the beginning of their names, crops of each, and the least part of the shorter side.

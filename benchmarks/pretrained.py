@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import photos
 from pellucid import __version__, assets
 from pellucid.calibration.familiarity import fit_familiarity, named_tensors
 from pellucid.cli.models import weights_file
@@ -241,7 +242,7 @@ def publish_colours(name: str, model: Model, recipe: str, training: str) -> None
     ]
     measured = model.preprocess["data"]
     rows.insert(0, f"| measured on | {found['n']:,} images of {measured} (`pellucid evaluate {name} --json`) |")
-    learned = data if data == measured else "CIFAR-10, faces and CamVid"
+    learned = data if data == measured else photos.ABOUT
     made_for = COLOURS_MADE_FOR.format(data=learned, name=name, side=Colorizer(model).side)
     write_card(target, model, recipe, training, written, measured, rows, (), made_for=made_for)
     print(f"{name}: PSNR {found['psnr']:.2f}, grey {found['psnr_grey']:.2f}; {written[1]:,} bytes", flush=True)

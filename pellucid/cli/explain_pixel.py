@@ -27,7 +27,7 @@ def explain_pixel(args: argparse.Namespace, model: "Model", out: Path, methods: 
 
     image = load_image(args.image)
     row, column = _place(args.pixel, image.shape[1:])
-    small = Colorizer(model).reduced(image)
+    small = Colorizer(model).as_input(image)
     size = small.shape[1:]
     row, column = row * size[0] // image.shape[1], column * size[1] // image.shape[2]
     with torch.inference_mode():

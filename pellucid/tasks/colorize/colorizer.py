@@ -74,7 +74,7 @@ class Colorizer:
             raise PellucidError(f"{self.model.source or 'the model'}: an output is NaN or infinite; check the weights")
         return _resized(found, size)
 
-    def reduced(self, image: Tensor) -> Tensor:
+    def as_input(self, image: Tensor) -> Tensor:
         """Return a picture (C, H, W) uint8 as the network receives it: float32, 0 to 1, resized."""
         size = (image.shape[1], image.shape[2])
         return _resized(float_images(image)[None], self._fitted(size))[0]

@@ -1,0 +1,32 @@
+"""Divide CamVid by drive: `python -m benchmarks.drives FOLDER`, then `pellucid train camvid-fcn8 data.name=FOLDER`.
+
+CamVid's own `val` is a stretch of the drive 0016E5, of which `train` has the rest. FOLDER/val holds all images of that
+drive and FOLDER/train those of the other two, as links.
+"""
+
+import argparse
+from pathlib import Path
+
+from pellucid.data import CATALOGUE, data_root
+
+HELD_OUT = "0016E5"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
+    source = (data_root() / CATALOGUE["camvid"].place).resolve()
+    for kind in ("", "annot"):
+        found = [path for part in ("train", "val") for path in sorted((source / f"{part}{kind}").iterdir())]
+        for part in ("train", "val"):
+            target = folder / f"{part}{kind}"
+            target.mkdir(parents=True)
+            chosen = [path for path in found if path.name.startswith(f"{HELD_OUT}_") == (part == "val")]
+            for path in chosen:
+                (target / path.name).symlink_to(path)
+            print(target, len(chosen))
+
+
+if __name__ == "__main__":
+    main()

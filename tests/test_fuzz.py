@@ -19,6 +19,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/sta
 KINDS = [*WEIGHTS, *PICTURES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_changed_files_are_refused_or_read_in_one_way(kind, tmp_path):
     """The same cases as the command's first, in this process."""
@@ -56,6 +57,7 @@ def test_a_lost_object_is_seen(tmp_path, monkeypatch):
     assert judged_annotations("voc", path) == "lost: 3 objects in the file, 0 loaded, 0 listed"
 
 
+@pytest.mark.slow
 @linux
 def test_the_command_measures_each_file_in_another_process():
     results = fuzz({"zip": 3, "png": 2, "voc": 2}, seed=0, processes=1)

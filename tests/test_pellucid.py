@@ -59,6 +59,7 @@ def test_names_of_keras_and_pytorch_lead_to_ours(theirs: str, ours: str):
     assert not hasattr(pellucid, theirs)
 
 
+@pytest.mark.slow
 def test_submodules_can_still_be_imported_from_the_package():
     code = "from pellucid import layers, tree, network; from pellucid import *; print(layers.__name__, tree.__name__)"
     root = Path(__file__).resolve().parents[1]

@@ -78,6 +78,7 @@ def test_the_features_of_each_can_be_frozen(name: str) -> None:
     model.check_learns()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "recipe"), [(name, RECIPES.get(name, name)) for name in NAMES])
 def test_each_has_the_network_of_its_recipe(name: str, recipe: str) -> None:
     model, kind = Model.load(assets.pretrained_file(name)), "network" if name in NETWORKS else "objective"
@@ -116,6 +117,7 @@ def test_noise_is_unlike_anything_that_each_was_trained_on(name: str) -> None:
     assert bool((distances > model.familiarity.threshold).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist-lenet", "mnist-mlp-100"])
 def test_pictures_laid_out_as_digits_are_told_from_digits(name: str) -> None:
     """What the layout leaves of noise and of scattered ink looks like a digit."""

@@ -122,6 +122,7 @@ TRAINING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [Adam(), SGD()], ids=["after the sweep", "in the sweep"])
 @pytest.mark.parametrize(("form", "method"), TRAINING, ids=lambda one: getattr(one, "__name__", one))
 def test_a_mistake_in_the_form_that_trains_is_found_there(
@@ -243,6 +244,7 @@ def test_a_mistake_of_float32_alone_is_found(monkeypatch: pytest.MonkeyPatch) ->
     assert [row.what for row in verified(model()).rows if not row.ok] == ["y (float32)"]
 
 
+@pytest.mark.slow
 def test_frozen_parts_train_as_in_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     it = model(optimizer=SGD())
     it.freeze("grown.*", "norm.*", "stem.*")

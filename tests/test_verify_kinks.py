@@ -41,6 +41,7 @@ def row(table: Table, path: str, what: str) -> Row:
     return next(row for row in table.rows if (row.path, row.what) == (path, what))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_black_backgrounds_put_entries_on_kinks_and_fail_nothing(seed: int) -> None:
     for pool in (MaxPool2d(2), MaxPool2d(3, 2), MaxPool2d(3, 1, 1)):
@@ -84,6 +85,7 @@ class NumPyPool(Layer):
         return chosen.view(n, c, h, w, 2, 2).permute(0, 1, 2, 4, 3, 5).reshape(n, c, 2 * h, 2 * w), {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("kind", [lambda factor: Pool(2, factor=factor), NumPyPool], ids=["followed", "not followed"])
 def test_a_wrong_gradient_among_kinks_is_named_and_a_right_one_is_not(kind: Any, seed: int) -> None:

@@ -34,6 +34,7 @@ def edit(file: Path, before: object, after: object) -> None:
     file.write_text(text.replace(f"lr = {before}", f"lr = {after}"))
 
 
+@pytest.mark.slow
 def test_only_what_differs_is_listed(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
     found = say("compare-runs", *map(str, runs), "--out", "page.html", "--json").json
     assert found["page"] == "page.html"

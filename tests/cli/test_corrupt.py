@@ -48,6 +48,7 @@ def test_damaged_weights_are_refused(say: Say, run_folder: Path, tmp_path: Path)
         assert file.name in say("evaluate", str(file), "--json").complaint
 
 
+@pytest.mark.slow
 def test_damaged_pictures_are_refused(say: Say, run_folder: Path, seven: Path, tmp_path: Path):
     file = tmp_path / "damaged.png"
     whole, refused = seven.read_bytes(), 0

@@ -41,6 +41,7 @@ def examined(diagnosis: Diagnosis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pellucid.doctor.diagnose", lambda case, attempts: diagnosis)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("examined")
 def test_it_says_what_is_wrong_with_a_run(say: Say, ill: Path) -> None:
     said = say("doctor", str(ill))
@@ -52,6 +53,7 @@ def test_it_says_what_is_wrong_with_a_run(say: Say, ill: Path) -> None:
     assert "--try" not in said.out
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_how_to_go_on_before_its_findings(say: Say, ill: Path, tmp_path: Path) -> None:
     cut = Path(shutil.copytree(ill, tmp_path / "cut"))
     (cut / "results.json").unlink()
@@ -83,6 +85,7 @@ def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
     assert "dead-units" in page
 
 
+@pytest.mark.slow
 def test_remedies_are_tried_when_asked(say: Say, ill: Path) -> None:
     found = say("doctor", str(ill), "--try", "--json").json["findings"]
     tried = [one["tried"] for one in found if one["tried"]]

@@ -12,6 +12,7 @@ from tests.cli.conftest import Say
 OFTEN = ("saliency", "occlusion", "lrp")
 
 
+@pytest.mark.slow
 def test_all_methods_leave_a_picture_and_numbers(say: Say, seven: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
     said = say("explain", "mnist-lenet", str(seven), "--method", "all", "--out", str(out))
@@ -34,6 +35,7 @@ def test_all_methods_leave_a_picture_and_numbers(say: Say, seven: Path, tmp_path
         assert 0 <= kept["probability"].min() <= kept["probability"].max() <= 1
 
 
+@pytest.mark.slow
 def test_json_holds_the_checks(say: Say, seven: Path, tmp_path: Path) -> None:
     found = say("explain", "mnist-lenet", str(seven), "--method", "all", "--json").json
     assert list(found["methods"]) == list(METHODS)
@@ -61,6 +63,7 @@ def few_orders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pellucid.explain.examine.ORDERS", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_orders")
 def test_no_picture_takes_the_folder_of_another(say: Say, seven: Path, tmp_path: Path) -> None:
     """Of equal file names in folders of classes, in parts, and for two targets, each leaves its own numbers."""
@@ -88,6 +91,7 @@ def test_no_picture_takes_the_folder_of_another(say: Say, seven: Path, tmp_path:
     assert folder(files[3]) == root / "mnist-lenet-0-2"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_orders")
 def test_a_class_or_a_map_is_asked_for(say: Say, seven: Path) -> None:
     one = say("explain", "mnist-lenet", str(seven), "--method", "lrp", "--target", "3", "--json").json
@@ -123,6 +127,7 @@ def test_a_page_takes_no_picture(say: Say, seven: Path) -> None:
     assert "give an IMAGE" in say("explain", "mnist-lenet", str(seven), "--data", "mnist").complaint
 
 
+@pytest.mark.slow
 def test_the_page_of_a_shipped_network_on_a_folder_of_pictures(say: Say, seven: Path, tmp_path: Path) -> None:
     folder = tmp_path / "digits" / "7"
     folder.mkdir(parents=True)

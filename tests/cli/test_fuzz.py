@@ -74,6 +74,7 @@ def places(run_folder: Path, seven: Path, tmp_path: Path, monkeypatch: pytest.Mo
     return {"RUN": str(run_folder), "WEIGHTS": str(weights), "PICTURE": str(seven), "BROKEN": str(broken)}
 
 
+@pytest.mark.slow
 @settings(
     max_examples=int(os.environ.get("PELLUCID_FUZZ", "150")),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -21,6 +21,7 @@ def pictures(folder: Path, count: int, seed: int) -> None:
             Image.fromarray(noise).save(folder / name / f"{k}.png")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_five_variants_by_one_command(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures(tmp_path / "hands" / "train", 8, 0)

@@ -43,6 +43,7 @@ def test_people_read_the_findings_the_result_and_what_to_do_next(say: Say, hands
     assert answer["confidence"] is not None
 
 
+@pytest.mark.slow
 def test_json_is_one_object(say: Say, hands):
     said = say("gestures", "train", "hands", *SETTINGS, "--epochs", "1", "--seed", "3", "--json").json
     assert said["run"] == "runs/gestures-1"

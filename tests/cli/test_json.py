@@ -19,6 +19,7 @@ from pellucid.model import Model
 from tests.cli.conftest import Say
 
 
+@pytest.mark.slow
 def test_train_tells_the_result_and_where_it_is(say: Say, tmp_path: Path):
     found = say("train", "digits", "train.epochs=2", "--json", "optimizer.lr=0.01").json
     assert found["recipe"] == "digits"
@@ -48,6 +49,7 @@ def test_a_recipe_may_name_a_second_one_for_comparison_and_both_are_resumed(say:
     assert say("train", "--resume", done["run"], "--json").json["then"]["sha256"] == done["then"]["sha256"]
 
 
+@pytest.mark.slow
 def test_demo_reaches_its_accuracy_on_bundled_data(say: Say, tmp_path: Path):
     found = say("demo", "--json").json
     assert found["accuracy"] >= 0.96

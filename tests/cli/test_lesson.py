@@ -11,6 +11,7 @@ from pellucid.lessons.lesson import find_lesson
 from tests.cli.conftest import Say
 
 
+@pytest.mark.slow
 def test_a_lesson_is_a_command(say: Say, tmp_path: Path):
     said = say("lesson", "universality", "--small", "--out", str(tmp_path), "--json").json
     assert said["steps"]["built"]["error below 0.1"]["hidden neurons"] == 81

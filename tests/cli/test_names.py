@@ -103,6 +103,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_shows_names_printably(
@@ -137,6 +138,7 @@ def test_a_name_that_is_wrong_is_told_in_one_printable_line(command: str, name: 
     assert "\n" not in said.complaint[:-1]
 
 
+@pytest.mark.slow
 def test_training_on_a_folder_of_such_names_writes_a_report(pictures: Path, say: Say, tmp_path: Path):
     recipe = ("data.size=16", "data.mode=L", "data.validation=0.2", "network.sizes=[256, 8, 10]", "train.epochs=1")
     said = say("train", "digits", f"data.name={pictures}", *recipe, "--out", NAMES[1])
@@ -183,6 +185,7 @@ sys.exit(0 if codes == [0, 2] else f"codes {codes}")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}])
 def test_names_survive_a_terminal_of_few_characters(encoding: dict[str, str], model: str, pictures: Path):
     picture = os.fsencode(pictures / NAMES[1] / "0.png")

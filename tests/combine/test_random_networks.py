@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
@@ -50,6 +51,7 @@ def jittered(tree: Any, size: float) -> Any:
     return tree_map(jitter, tree)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(network=networks(), train=st.booleans(), batch=st.integers(2, 3))
 def test_random_networks_agree_with_autograd(network: tuple[Layer, Any], train: bool, batch: int) -> None:
@@ -78,6 +80,7 @@ def test_every_layer_can_be_drawn() -> None:
     assert set(LEAVES) | set(MERGES) | BUILT_IN_PLACE | OF_REGIONS == set(LAYERS)
 
 
+@pytest.mark.slow
 def test_the_draws_hold_every_layer_and_combinator() -> None:
     seen: set[type[Layer]] = set()
 

@@ -9,6 +9,8 @@ from conformance import card, parts
 from conformance.tally import Row
 from pellucid.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 KEYS = {"suite", "version", "cases", "passed", "skipped", "failed", "worst_error", "skips", "file"}
 
 

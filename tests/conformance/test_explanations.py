@@ -18,6 +18,8 @@ from conformance.explanations import captum_side, cases, zennit_rules, zennit_si
 from conformance.explanations.networks import FAMILIES, MOBILENET, RESNET, VGG, pair
 from tests.oracle import assert_close
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_cases_of_a_row_stand_together_and_have_names_of_their_own() -> None:
     seen: list[tuple[str, Any]] = []

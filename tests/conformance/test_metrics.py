@@ -13,6 +13,8 @@ from conformance.metrics import data_sets
 from conformance.tally import count
 from pellucid import metrics as ours
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_data_sets_are_what_their_names_say() -> None:
     sets = data_sets()

@@ -32,6 +32,8 @@ from pellucid.errors import PellucidError
 from pellucid.layers import LAYERS, BatchNorm, Conv2d, Dense
 from pellucid.losses import BinaryCrossEntropy
 
+pytestmark = pytest.mark.slow
+
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -16,6 +16,8 @@ from pellucid.combine.base import map_layers, walk
 from pellucid.layers import BatchNorm
 from pellucid.models import MODELS, mobilenet_v2, resnet18, resnet34
 
+pytestmark = pytest.mark.slow
+
 NEEDED = ("keras", "onnxruntime", "transformers")
 LIBRARIES = pytest.mark.real  # importing them and building their networks takes half a minute
 

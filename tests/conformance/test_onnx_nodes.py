@@ -18,6 +18,8 @@ from conformance.tally import Row
 from pellucid.layers import Conv2d, Dense, MaxPool2d, Upsample
 from pellucid.optim import Momentum, Nesterov
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 ASKED = {
     "Conv",

@@ -3,9 +3,12 @@
 import re
 from typing import Any
 
+import pytest
 from torch.testing._internal.common_methods_invocations import op_db
 
 from conformance.opinfo import OPERATORS
+
+pytestmark = pytest.mark.slow
 
 OURS = re.compile(
     "conv|pool|norm|pad|interpolate|upsample|relu|elu|gelu|sigmoid|tanh|softmax|softmin|dropout|loss|cross_entropy|"

@@ -18,6 +18,8 @@ from conformance.trial import run
 from pellucid import layers
 from pellucid.errors import PellucidError
 
+pytestmark = pytest.mark.slow
+
 MODULES = (pooling, convolutions, products, padding, resizing, shapes)
 
 

@@ -18,6 +18,8 @@ from pellucid.layers import BatchNorm, Dropout, LayerNorm, Mode, Multiply, Softm
 from pellucid.layers.dropout import DropoutCache
 from pellucid.losses import BinaryCrossEntropy, Huber, NegativeLogLikelihood, SoftmaxCrossEntropy
 
+pytestmark = pytest.mark.slow
+
 MODULES = (normalizations, activations, merges, functions, dropout)
 
 

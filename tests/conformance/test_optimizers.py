@@ -17,6 +17,8 @@ from pellucid.optim import Adam, Momentum, Nesterov, Schedule, clip, foreach
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Constant, Cosine, InverseTime, Step
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_cases_of_a_row_stand_together_and_have_names_of_their_own() -> None:
     seen: list[tuple[str, Any]] = []

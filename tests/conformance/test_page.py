@@ -12,6 +12,8 @@ from conformance.tally import Row
 from pellucid.errors import PellucidError
 from pellucid.layers import ReLU
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = (
     Row(

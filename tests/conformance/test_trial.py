@@ -8,6 +8,8 @@ from conformance.case import Mismatch, gap
 from conformance.trial import layer_trial, run
 from pellucid.layers import Mode, Params, ReLU
 
+pytestmark = pytest.mark.slow
+
 
 class WritesIntoX(ReLU):
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, object]:

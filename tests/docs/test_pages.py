@@ -16,6 +16,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["README.md", "docs/start.md", "docs/how-to/estimators.md"])
 def test_the_first_example_of_a_page_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.chdir(tmp_path)

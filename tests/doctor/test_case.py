@@ -123,6 +123,7 @@ def test_steps_made_are_not_those_planned() -> None:
     assert (case().steps_made, replace(case(), epochs=10).steps_planned) == (0, 40)
 
 
+@pytest.mark.slow
 def test_a_training_whose_steps_are_slow_is_not_waited_for() -> None:
     def slow(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         time.sleep(0.005)

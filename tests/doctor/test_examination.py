@@ -144,6 +144,7 @@ def test_a_frozen_part_is_examined_as_it_was_loaded() -> None:
     assert it.doctor(x, y, batch_size=16, epochs=8).healthy  # a head that is still to be trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"epochs": 8}, {"optimizer": SGD(1e4)}])
 def test_without_room_for_all_examples_the_same_is_found(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -128,6 +128,7 @@ CASES: list[Callable[[], Case]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
 def test_examining_changes_nothing_and_says_the_same_twice(
     make: Callable[[], Case], monkeypatch: pytest.MonkeyPatch

@@ -98,6 +98,7 @@ def known_reference(reference: float | None, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(trials, "_reference", lambda case: reference)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known_reference")
 @pytest.mark.parametrize(("name", "options"), MISTAKES)
 def test_a_mistake_is_the_cause_and_its_symptoms_follow(name: str, options: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ def small(channels: int = 1) -> tuple[Model, Dataset]:
     return model, Dataset.from_arrays(x, torch.arange(30) % 3, ("a", "b", "<c>"), "noise")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_page_stands_by_itself_and_says_what_it_shows(channels: int, tmp_path: Path) -> None:
     model, data = small(channels)
@@ -64,6 +65,7 @@ def test_the_page_stands_by_itself_and_says_what_it_shows(channels: int, tmp_pat
         assert kept["image"].shape == (channels, 12, 12)
 
 
+@pytest.mark.slow
 def test_the_page_says_whose_epochs_it_shows(tmp_path: Path) -> None:
     net = Sequential(conv1=Conv2d(2, 3), relu=ReLU(), flat=Flatten(), out=Dense(3))
     model = Model(net, input_shape=(1, 6, 6), classes=("a", "b", "c"))

@@ -54,6 +54,7 @@ def by_matrices(both: Pair, usual: Any, first: Any) -> Tensor:
     return dense.relevance_of(both.net, both.params, both.x, above, leaf)
 
 
+@pytest.mark.slow
 @zennit
 @pytest.mark.parametrize("name", RULES)
 def test_zennit_takes_the_second_uses_input_for_both(name: str) -> None:

@@ -73,6 +73,7 @@ def test_a_file_is_imported_and_gives_the_models_logits(tmp_path, monkeypatch) -
         assert torch.allclose(module.load()(x).softmax(1), model.predict(x), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_weights_are_called_as_ours(tmp_path) -> None:
     model = small_model()
     to_torch(model, tmp_path / "net.py")
@@ -133,6 +134,7 @@ def test_children_may_have_any_name(make) -> None:
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(flat(y), flat(wanted), strict=True))
 
 
+@pytest.mark.slow
 def test_what_would_differ_or_does_not_run_is_not_written(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(ReLU, "torch_code", lambda layer, shape: "nn.Sigmoid()")
     with pytest.raises(ParityError, match="the PyTorch file would differ from the network by"):

@@ -19,6 +19,7 @@ def test_the_zoo_is_complete() -> None:
     assert {name.split()[0] for name in NETWORKS} == set(MODELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_go_to_onnx_and_come_back(name: str, tmp_path) -> None:
     net, shape = NETWORKS[name]
@@ -35,6 +36,7 @@ def test_networks_go_to_onnx_and_come_back(name: str, tmp_path) -> None:
     assert compare(outputs(net, params, xs, None), outputs(back, held, xs, None)).difference <= 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_go_to_pytorch(name: str) -> None:
     net, shape = NETWORKS[name]

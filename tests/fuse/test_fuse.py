@@ -65,6 +65,7 @@ def compare(net: Layer, params: Any, x: Any, mode: Any, dy: Any) -> None:
         assert difference(fused_dparams[path], leaf) < 1e-11, path
 
 
+@pytest.mark.slow
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(network=networks(), train=st.booleans(), batch=st.integers(2, 3))
 def test_random_networks_fused_are_the_same(network: tuple[Layer, Any], train: bool, batch: int) -> None:

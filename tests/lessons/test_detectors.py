@@ -18,6 +18,7 @@ def numbers(step):
     return taught()[step].numbers
 
 
+@pytest.mark.slow
 def test_windows_by_counting():
     """Around each of 6 x 8 cells stand five sizes and three shapes; of the large image, each of 38 x 50 cells."""
     found = numbers("sliding")

@@ -7,6 +7,7 @@ import pytest
 from pellucid.lessons import Lesson, lesson
 
 
+@pytest.mark.slow
 def test_the_curves_have_the_shape_of_overfitting():
     results = lesson("overfitting", small=True).results
     learned, images = results["memorised"].numbers, results["more_data"].numbers

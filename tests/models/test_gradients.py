@@ -74,6 +74,7 @@ FAMILIES: dict[str, tuple[int, tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_verify_agrees_on_one_network_of_each_family(name: str) -> None:
     side, left_out = FAMILIES[name]

@@ -11,6 +11,7 @@ from tests.fuse.test_inference import TOLERANCE, check, parts
 from tests.models.test_gradients import CASES, small
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize(("name", "options", "side"), CASES)
 def test_the_networks_of_the_zoo_predict_the_same(

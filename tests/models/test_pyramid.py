@@ -14,6 +14,7 @@ from pellucid.models.pyramid import Pyramid, backbone_name, pyramid, pyramid_par
 from tests.oracle import assert_close, randomized
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "stage"), [("mobilenet_v2", "stage7"), ("resnet18", "stage4"), ("vgg11", "block5")])
 def test_a_pyramid_computes_what_the_network_of_the_zoo_does(name, stage):
     zoo = features(MODELS[name]())
@@ -33,6 +34,7 @@ def test_a_pyramid_computes_what_the_network_of_the_zoo_does(name, stage):
     assert [one.shape[2:] for one in maps] == [(8, 12), (4, 6), (2, 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", get_args(Pyramid))
 def test_every_backbone_is_recognized_and_has_maps_of_its_strides(name):
     net = pyramid(name)

@@ -40,6 +40,7 @@ def test_the_zoo_is_complete() -> None:
     assert {published.name for published in ZOO} | small | DENSE | IMAGES | {*POINTS} == set(MODELS)
 
 
+@pytest.mark.slow
 @zoo
 def test_parameters_maps_and_multiply_adds_are_the_published_ones(published: Published) -> None:
     net = published.build()

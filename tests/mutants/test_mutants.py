@@ -20,6 +20,8 @@ from benchmarks.mutants.sites import sites
 from pellucid.layers import LAYERS
 from pellucid.losses import LOSSES
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 SQUARE = '''

@@ -8,6 +8,8 @@ from benchmarks.mutants.mutant import rewritten
 from benchmarks.mutants.operators import OPERATORS
 from benchmarks.mutants.sites import live
 
+pytestmark = pytest.mark.slow
+
 EXPECTED: dict[str, list[tuple[str, list[str]]]] = {
     "wrong sign": [
         ("dx = a + b", ["dx = (a - b)"]),

@@ -89,6 +89,7 @@ TOO_LARGE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOO_LARGE)
 def test_a_network_that_takes_too_much_is_refused_at_once(name):
     net, shape, what = TOO_LARGE[name]
@@ -138,6 +139,7 @@ REAL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "net", "shape"), REAL, ids=[name for name, *_ in REAL])
 def test_real_networks_are_within_the_bounds_and_keep_their_shapes(name, net, shape):
     params, out = within_bounds(net, shape)

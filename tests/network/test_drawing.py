@@ -45,6 +45,7 @@ NETWORKS: dict[str, tuple[Layer, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_boxes_lie_apart_or_inside_one_another_and_in_the_picture(name: str) -> None:
     figure = draw_network(*NETWORKS[name])
@@ -72,6 +73,7 @@ def test_a_residual_network_says_what_its_blocks_do() -> None:
     assert "512 x 7 x 7" in said
 
 
+@pytest.mark.slow
 def test_branches_have_their_names_and_auxiliaries_say_what_they_read() -> None:
     said = texts(draw_network(googlenet(auxiliary=True), (3, 224, 224)))
     assert [said.count(name) for name in ("branch1x1", "branch3x3", "branch5x5", "branch_pool", "concat")] == [9] * 5

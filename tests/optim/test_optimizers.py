@@ -105,6 +105,7 @@ each_pair = pytest.mark.parametrize("name", PAIRS)
 each_kind = pytest.mark.parametrize("kind", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
 
+@pytest.mark.slow
 @each_pair
 def test_a_hundred_steps_are_those_of_torch(name: str) -> None:
     ours, make = PAIRS[name]

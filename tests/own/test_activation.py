@@ -114,6 +114,7 @@ def test_a_trace_takes_its_derivative_apart(model):
     assert term.factors[1].value == pytest.approx(1 / (1 + math.exp(-trace["dense.y"][0, 3].item())), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_its_files_say_what_pytorch_says(model, tmp_path):
     x = digits(300, 310).x
     logits, _ = reference(model.weights, x)

@@ -57,6 +57,7 @@ class Kill(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_weights(trained, tmp_path):
     code, _ = forked(partial(counting.train, str(tmp_path / "run"), callbacks=[Kill()]))
     assert code == -signal.SIGKILL
@@ -71,6 +72,7 @@ def test_a_killed_training_resumes_to_the_same_weights(trained, tmp_path):
     assert epochs == [3, 4]  # it went on, and did not begin anew
 
 
+@pytest.mark.slow
 def test_a_new_process_loads_it_by_custom_or_by_registration(trained, tmp_path):
     trained.save(tmp_path / "own.safetensors")
     code, (refusal, found) = forked(elsewhere.counted, tmp_path / "own.safetensors")

@@ -32,6 +32,7 @@ def focal(y, target):
     return -((1 - p) ** 1.5 * p.log()).mean()
 
 
+@pytest.mark.slow
 def test_the_users_parts_live_as_ours_do(tmp_path):
     # fit, two kill -9, each resumed, against the hash of the training that nobody killed
     expected = killed.train(tmp_path / "whole")

@@ -160,6 +160,7 @@ def test_a_frozen_teacher_stays_and_the_student_learns():
     assert same == {path for path in before if path.startswith("teacher.")}
 
 
+@pytest.mark.slow
 def test_two_networks_killed_over_and_over_end_in_the_hash_of_the_undisturbed_run(tmp_path):
     whole = two_networks.train(tmp_path / "whole")
     found, steps = killed_and_resumed(two_networks.train, tmp_path / "killed", kills=2)

@@ -36,6 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(folder / "new-digits.toml", out=folder, progress=False)
 
 
+@pytest.mark.slow
 def test_the_run_has_a_report_with_samples(run: Run) -> None:
     for name in ("samples", "epochs", "nearest", "walks"):
         assert (run.path / "figures" / f"{name}.png").is_file()

@@ -27,6 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train("digits", out=out, progress=False, **{"train.epochs": 3, "data.validation": 0.2, "recipe.seed": 7})
 
 
+@pytest.mark.slow
 def test_the_run_folder_holds_what_is_promised(run: Run):
     for name in ("manifest.json", "metrics.csv", "layers.csv", "results.json", "report.html", "figures/loss.png"):
         assert (run.path / name).is_file(), name
@@ -141,6 +142,7 @@ def test_the_number_of_threads_is_given_back(tmp_path: Path):
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_exclusive_or_is_learned_to_the_published_error(tmp_path: Path):
     run = train("xor", out=tmp_path, progress=False)

@@ -75,6 +75,7 @@ def measured(run: Run) -> list[list[object]]:
     return [[name, value] for name, value in rows.items() if name not in ("seconds", "images_per_second")]
 
 
+@pytest.mark.slow
 def test_pictures_without_parts_end_in_the_same_weights_results_and_confusion(plain: Path, tmp_path: Path) -> None:
     settings = {
         "data.name": str(plain), "data.validation": 0.2, "data.limit": 40, "data.standardize": True,
@@ -194,6 +195,7 @@ def test_the_mode_of_images_with_masks(roads: Path, stream: bool, own: bool) -> 
         load_material(replace(table, size=8), 0, roads)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_recipe_trains_on_masks_of_ones_own_and_the_doctor_reads_them(roads: Path, tmp_path: Path) -> None:
     settings = {**ROADS, "data.name": str(roads / "camvid")}

@@ -41,6 +41,7 @@ def begin(out, units=64, steps=None, net=None):
         return train("digits", out=out, progress=False, **SETTINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_an_interrupted_run_goes_on_exactly(tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "TICK", 0.0)

@@ -174,6 +174,7 @@ def test_text_cannot_become_markup(tmp_path: Path) -> None:
     assert evil in page.text
 
 
+@pytest.mark.slow
 def test_pictures_stand_beside_the_report(tmp_path: Path) -> None:
     write_report(tmp_path, full())
     names = {path.name for path in (tmp_path / "figures").iterdir()}

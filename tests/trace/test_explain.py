@@ -24,6 +24,7 @@ def told(trace: Any, name: str, **options: Any) -> dict[str, Any]:
     return json.loads(json.dumps(trace.explain(name, top=None, **options).to_json(), allow_nan=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
 def test_products_add_up_to_the_gradient(sample: Sample) -> None:
     trace = traced(sample, BATCH)

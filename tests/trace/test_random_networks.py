@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from tests.oracle import Sample, difference, ours
 from tests.trace.oracle import assert_adds_up, by_autograd, numbers, traced
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(network=networks(), train=st.booleans(), batch=st.integers(2, 3), seed=st.integers(0, 99))
 def test_random_networks_are_explained(network: tuple[Layer, Any], train: bool, batch: int, seed: int) -> None:

@@ -172,6 +172,7 @@ def test_where_files_have_one_name_only_the_last_checkpoint_moves(tmp_path, monk
     assert steps == [10, 20]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*checkpoint._COUNTS, *checkpoint._PARTS])
 def test_a_checkpoint_of_other_values_is_one_line(tmp_path, name):
     train(small_mlp(), tmp_path)

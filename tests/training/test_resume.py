@@ -49,6 +49,7 @@ def whole(tmp_path_factory):
     return trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [small_mlp, small_conv])
 @pytest.mark.parametrize("step", [1, 10, 13, 29, 40])
 def test_a_training_that_an_error_ended_goes_on_exactly(tmp_path, whole, make, step):
@@ -163,6 +164,7 @@ SCHEDULES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 def test_every_schedule_goes_on_from_within_an_epoch(tmp_path, monkeypatch, schedule):
     monkeypatch.setattr(fit, "TICK", 0.0)
@@ -249,6 +251,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
         train(small_mlp(), tmp_path, extra=[Twice(3, signal.SIGINT)])
 
 
+@pytest.mark.slow
 def test_killing_it_at_any_moment_loses_nothing(tmp_path):
     """Four kill -9, each after more checkpoints than the one before, each resumed, against the uninterrupted hash."""
     expected = killed.train(tmp_path / "whole")

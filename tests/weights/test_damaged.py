@@ -93,6 +93,7 @@ print((peak() - before) * 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 def test_files_that_promise_terabytes_take_little_memory(tmp_path):
     """The peak of a process that opens hostile files, against that before the first of them."""

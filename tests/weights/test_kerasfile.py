@@ -326,6 +326,7 @@ model.save_weights(sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_the_norms_that_keras_saves_are_named_as_far_as_the_file_tells(tmp_path: Path) -> None:
     if find_spec("keras") is None:
         pytest.skip("needs keras")

@@ -162,6 +162,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor, Tenso
     return folder, *keras(WRITE, folder, folder, "torch")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["small.h5", "small.weights.h5", "transfer.weights.h5"])
 def test_a_file_that_keras_has_saved(file, saved):
     folder, x, y = saved

@@ -45,6 +45,7 @@ def empty(shapes: Shapes) -> dict[str, Tensor]:
     return {name: torch.empty(shape, dtype=kinds[name], device="meta") for name, shape in shapes.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "shapes", "library"), CASES)
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_file_fits_its_network(name, options, shapes, library, prefix):

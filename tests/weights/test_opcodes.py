@@ -186,6 +186,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_refused_quickly(name, tmp_path, refused: Refused):
     path = tmp_path / "a.pth"

@@ -77,6 +77,7 @@ def test_the_last_of_very_many_names_twice_is_found_at_once(tmp_path, refused: R
     assert paces(time.process_time() - start) < 400  # comparing each with all before took half an hour
 
 
+@pytest.mark.slow
 def test_many_scalars_are_read_or_refused_quickly(tmp_path, refused: Refused):
     """The library's reader of single tensors looks through the whole header for each: 140,000 took 16 s."""
     for count in (40_000, 140_000):

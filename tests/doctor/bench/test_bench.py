@@ -21,6 +21,8 @@ from pellucid.data import Dataset
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.finding import SUPERVISED
 
+pytestmark = pytest.mark.slow
+
 WIDE = Fault("dead-units", "too fast", lambda setting: setting.train())
 NARROW = Fault("leakage", "copies", lambda setting: setting.train(), ("digits-relu", "mnist-conv", "signs-norm"))
 

@@ -34,6 +34,8 @@ from pellucid.layers.base import Layer, Mode
 from pellucid.losses import Loss
 from pellucid.optim import Progress
 
+pytestmark = pytest.mark.slow
+
 FROZEN = "2c5f86391e5ebf4c79c1e65d2b12d472fb30a0c57b879493a19daa5ba0ef62f1"  # SHA-256 of list.toml
 
 

@@ -21,6 +21,7 @@ def digits(share: float) -> tuple[Case, set[int]]:
     return case_of(model, data.x, y), set(wrong.tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.2])
 def test_one_label_in_ten_is_found_and_measured(share: float) -> None:
     case, wrong = digits(share)

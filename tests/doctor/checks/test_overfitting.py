@@ -63,6 +63,7 @@ def test_a_gap_that_may_be_chance_is_none() -> None:
     assert not CHECK.look(replace(it, validation=few))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(240, 1), (240,)])
 def test_numbers_are_compared_by_their_loss(shape: tuple[int, ...]) -> None:
     rng = torch.Generator().manual_seed(0)

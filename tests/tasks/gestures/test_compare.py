@@ -110,6 +110,7 @@ def read(out: Path) -> dict[str, Any]:
     return json.loads((out / "comparison.json").read_text(), parse_constant=pytest.fail)
 
 
+@pytest.mark.slow
 def test_every_number_is_what_scikit_learn_says_of_the_saved_weights(
     bench: Bench, done: tuple[Path, Comparison]
 ) -> None:
@@ -251,6 +252,7 @@ def test_few_pictures_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
     assert found.rows[0].first.epochs == STEPS / steps_an_epoch
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -334,6 +336,7 @@ def plain(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return root, root.parent / "out", found
 
 
+@pytest.mark.slow
 def test_near_duplicates_of_a_folder_of_ones_own_lie_on_one_side(plain: tuple[Path, Path, Comparison]) -> None:
     root, _, found = plain
     collection = read_collection(root, 16)

@@ -64,6 +64,7 @@ def outcome(data: bytes, path: Path) -> int | str:
         return str(error)
 
 
+@pytest.mark.slow
 def test_a_gif_cut_anywhere_gives_whole_frames_or_one_clear_error(tmp_path: Path):
     whole = animation(tmp_path / "a.gif", [RED, GREEN, BLUE]).read_bytes()
     found = [outcome(whole[:cut], tmp_path / "cut.gif") for cut in range(6, len(whole))]

@@ -99,6 +99,7 @@ def test_uneven_classes_are_weighed(tree):
     assert recipe_for(collection, own).loss.arguments["class_weights"] == (1.0, 2.0)
 
 
+@pytest.mark.slow
 def test_a_training_learns_and_is_calibrated(folder, tmp_path):
     settings = settings_for(folder, "", {**SMALL, "network.width": 8, "train.epochs": 25, "train.batch_size": 8})
     collection = read_for(load_recipe(RECIPE, settings))
@@ -116,6 +117,7 @@ def test_a_training_learns_and_is_calibrated(folder, tmp_path):
     assert run.metrics["accuracy"] >= 5 / 6
 
 
+@pytest.mark.slow
 def test_the_report_says_which_pictures_chose_the_weights(tree):
     """A folder of three parts validates, although its recipe sets nothing aside."""
     parts = {"train": 6, "val": 3, "test": 3}

@@ -233,6 +233,7 @@ def collection_or_complaint(root) -> Collection | str:
         return str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(25))
 def test_damaged_folders_are_read_or_refused_in_one_line(tmp_path, shots, seed):
     """What is read and what is left out are together what was there."""

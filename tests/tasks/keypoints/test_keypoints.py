@@ -294,6 +294,7 @@ def test_a_key_point_model_is_saved_verified_traced_and_exported(model: Model, f
     np.testing.assert_allclose((found.reshape(2, 3, 2) + 0.5) * 24, model.predict(batch.images)[..., :2], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_recipe_trains_on_a_folder_of_coco_and_its_report_shows_the_worst_pictures(
     model: Model, folder: Path, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def test_the_smoothness_kernel_is_exact() -> None:
     torch.testing.assert_close(smooth(x, Kernels()).flatten(1), x.flatten(1) @ near, rtol=1e-3, atol=0)
 
 
+@pytest.mark.slow
 def test_the_bilateral_kernel_is_near() -> None:
     x = torch.rand(C, H, W, dtype=torch.float64)
     image = picture()
@@ -80,6 +81,7 @@ def test_memory_for_a_pixel_is_bounded_and_chunks_change_nothing(monkeypatch: py
     torch.testing.assert_close(bilateral(x, grid), whole, rtol=1e-12, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [4.0, 12.0])
 def test_the_marginals_are_those_of_a_dense_double_loop(noise: float) -> None:
     p, image = probabilities(), picture(noise)

@@ -92,6 +92,7 @@ def test_masks_are_read_with_their_images(folder: Path) -> None:
     assert torch.equal(parts.test.y[0], data.y[data.files.index(parts.test.files[0])])
 
 
+@pytest.mark.slow
 def test_measuring_is_scikit_learns(model: Model, folder: Path) -> None:
     found = evaluate(model)
     true, said = [], []
@@ -270,6 +271,7 @@ def test_images_of_several_sizes_are_refused_in_memory(folder: Path, tmp_path: P
         load_masks(tmp_path, "train", CLASSES, IGNORED)
 
 
+@pytest.mark.slow
 def test_fcn_trains_by_a_recipe_with_features_of_cifar(folder: Path, tmp_path: Path, monkeypatch) -> None:
     """Recipes name data sets of the catalogue; here CamVid's name stands for the drawn shapes."""
     from dataclasses import replace

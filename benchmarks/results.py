@@ -103,10 +103,10 @@ def measure(result: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def stored() -> Iterator[dict[str, Any]]:
-    """Read docs/results.json, and write it back; two processes take turns."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a+", encoding="utf-8") as file:
+def stored(path: Path = RESULTS) -> Iterator[dict[str, Any]]:
+    """Read a file of results, and write it back; two processes take turns."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         text = file.read()

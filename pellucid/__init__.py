@@ -1,4 +1,4 @@
-"""Neural networks for vision that you can see through: every layer states its forward and its backward pass."""
+"""See-through neural networks for vision: every layer has an explicit forward and an explicit backward pass."""
 
 import re
 import sys
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
     from pellucid.data import Augment, Dataset, Loader, Splits, load_folder, load_image, load_splits
     from pellucid.errors import PellucidError
-    from pellucid.layers import *  # noqa: F403 - __all__ below has all of its names
+    from pellucid.layers import *  # noqa: F403 - __all__ below contains all of its names
     from pellucid.losses import (
         L1,
         AuxiliaryCrossEntropy,
@@ -125,7 +125,7 @@ __all__ = [
     "resume",
     "train",
 ]
-if not TYPE_CHECKING:  # the names in pellucid.layers, read from its source: importing it would import PyTorch
+if not TYPE_CHECKING:  # the names in pellucid.layers, read from its source, since importing it would import PyTorch
     _source = __spec__.loader.get_data(__file__.removesuffix("__init__.py") + "layers/__init__.py").decode()
     __all__.extend(re.findall(r'^    "(\w+)",$', _source, re.MULTILINE))
 
@@ -163,8 +163,8 @@ def __getattr__(name: str) -> Any:
     from pellucid.errors import nearest
 
     hint = nearest(name, __all__)
-    # `from pellucid import NAME` would replace the text of an AttributeError by its own. It calls this function through
-    # importlib's _handle_fromlist, and then imports the submodule of that name, if there is one.
+    # `from pellucid import NAME` replaces the message of an AttributeError by its own, so an ImportError is raised. It
+    # calls this function from importlib's _handle_fromlist, before it tries to import a submodule of that name.
     if hint and sys._getframe(1).f_code.co_name == "_handle_fromlist" and find_spec(f"{__name__}.{name}") is None:
         raise ImportError(f"cannot import name {name!r} from 'pellucid'{hint}", name=__name__, path=__file__)
     raise AttributeError(f"module 'pellucid' has no attribute {name!r}{hint}")

@@ -7,7 +7,7 @@ from pellucid.errors import PellucidError, nearest
 
 
 def folder(kind: str) -> Path:
-    """Return the folder "recipes" or "pretrained": inside the installed package, else beside it in a checkout."""
+    """Return the folder `kind`, "recipes" or "pretrained", of the installed package, or of a checkout beside it."""
     package = Path(__file__).resolve().parent
     inside = package / kind
     return inside if inside.is_dir() else package.parent / kind
@@ -19,7 +19,7 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def recipe_file(name: str) -> Path:
-    """Return the file of a built-in recipe; PellucidError with the nearest name when there is none."""
+    """Return the path of a built-in recipe; PellucidError with the nearest name for an unknown one."""
     return _named("recipes", name, ".toml", "recipe", "give one of these or a TOML file")
 
 
@@ -38,7 +38,7 @@ def pretrained_names() -> tuple[str, ...]:
 
 
 def pretrained_file(name: str) -> Path:
-    """Return the weights of a pretrained model; PellucidError with the nearest name when there is none."""
+    """Return the path of the weights of a pretrained model; PellucidError with the nearest name for an unknown one."""
     return _named("pretrained", name, ".safetensors", "model", "give one of these, a run folder or a weights file")
 
 

@@ -1,4 +1,4 @@
-"""Calls with unknown or missing arguments: the error names the argument and the nearest valid one."""
+"""Errors for calls with unknown or missing arguments, which name the argument and the nearest valid one."""
 
 import inspect
 from abc import ABCMeta
@@ -14,15 +14,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 _OPTIMIZER = "give it to the optimizer: Model(net, optimizer=Adam(lr=0.01))"
 _FROM_INPUT = "leave it out: it is taken from the layer's input"
 _MODEL = "give it to Model(net, ...)"
-CLOSE = 0.8  # similarity (difflib) from which a word counts as misspelled
-# Arguments of other libraries that have no counterpart under any name, and what to do instead.
+MIN_SIMILARITY = 0.8  # of a misspelled word to the intended one, by difflib
+# Arguments of other libraries without a counterpart here, and what to do instead.
 INSTEAD: dict[str, str] = {
     "activation": "put the activation after it, as a layer such as ReLU()",
     "in_channels": _FROM_INPUT,
     "in_features": _FROM_INPUT,
     "num_features": _FROM_INPUT,
     "input_dim": _FROM_INPUT,
-    "input_shape": "leave it out: Model takes input_shape, or learns it from the data",
+    "input_shape": "leave it out: Model takes input_shape, or infers it from the data",
     "name": "name it where it is put: Sequential(name=...)",
     "weight_decay": "give Model(net, regularizer=L2(...)), or take the optimizer AdamW",
     "momentum": "take the optimizer Momentum, Nesterov or RMSprop",
@@ -55,15 +55,15 @@ class Checked(ABCMeta):
                 return super().__call__(*args, **kwargs)
             except TypeError:
                 check_call(cls.__name__, cls.__signature__, args, kwargs)
-                lacking = ", ".join(f"{name}{_taken(getattr(cls, name))}" for name in sorted(cls.__abstractmethods__))
-                if lacking and not cls.__module__.startswith("pellucid."):
-                    base = next(one.__name__ for one in cls.__mro__ if one.__module__.startswith("pellucid."))
-                    raise ArgumentError(f"{cls.__name__} lacks the methods {lacking} of {base}; write them") from None
+                missing = ", ".join(f"{name}{_taken(getattr(cls, name))}" for name in sorted(cls.__abstractmethods__))
+                if missing and not cls.__module__.startswith("pellucid."):
+                    base = next(kind.__name__ for kind in cls.__mro__ if kind.__module__.startswith("pellucid."))
+                    raise ArgumentError(f"{cls.__name__} lacks the methods {missing} of {base}; write them") from None
                 raise
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        """The signature of the constructor for `inspect.signature`, which would use `__call__` above."""
+        """The signature of the constructor; without it, `inspect.signature` would return that of `__call__` above."""
         if cls.__init__ is object.__init__:
             return inspect.Signature()
         signature = inspect.signature(cls.__init__)
@@ -85,27 +85,27 @@ def checked(function: F) -> F:
 
 
 def check_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Raise ArgumentError unless the arguments fit the function's signature; `name` is its name in errors."""
+    """Raise ArgumentError unless the arguments fit the function's signature; `name` is its name in the message."""
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        known = [one for one in signature.parameters if one != "self"]
+        known = [parameter for parameter in signature.parameters if parameter != "self"]
         unknown = next((key for key in kwargs if key not in known), None)
         if unknown is None:
             how = "; no number of input channels, which is taken from the input" if "filters" in known else ""
             raise ArgumentError(f"{name}: {error}; it takes {_listed(signature)}{how}") from None
-        others = {other for one in known for other in (one, *OTHERS.get(one, ()))}
-        advice = None if unknown in others else closest(unknown, sorted(INSTEAD.keys() - others), CLOSE)
+        valid = {word for parameter in known for word in (parameter, *OTHERS.get(parameter, ()))}
+        advice = None if unknown in valid else closest(unknown, sorted(INSTEAD.keys() - valid), MIN_SIMILARITY)
         hint = f"; {INSTEAD[advice]}" if advice else nearest(unknown, known)
         raise ArgumentError(f"{name}: no argument {unknown!r}{hint or f'; it takes {_listed(signature)}'}") from None
 
 
 def _taken(member: Any) -> str:
-    """Return the parameters of a method, "" for a property."""
+    """Return the parameters of a method as text, such as "(self, x)"; "" for a property."""
     return f"({', '.join(inspect.signature(member).parameters)})" if inspect.isfunction(member) else ""
 
 
 def _listed(signature: inspect.Signature) -> str:
-    parameters = [one for one in signature.parameters.values() if one.name != "self"]
-    texts = [one.name if one.default is one.empty else f"{one.name}={one.default!r:.30}" for one in parameters]
+    listed = [parameter for parameter in signature.parameters.values() if parameter.name != "self"]
+    texts = [entry.name if entry.default is entry.empty else f"{entry.name}={entry.default!r:.30}" for entry in listed]
     return ", ".join(texts) or "no arguments"

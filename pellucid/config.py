@@ -19,11 +19,11 @@ from pellucid.text import shown
 
 
 class Part(metaclass=Checked):
-    """Base class of further parts that a file may name by class: pellucid.objective.Objective."""
+    """Base class of other parts that a file may name by class, such as pellucid.objective.Objective."""
 
 
-# What a file can name of Pellucid's own. With what the caller's program registered, or passed as `custom`, these are
-# the only types that a file can name: a name that is not among them is an error, so that no file can name code to run.
+# Pellucid's own types that a file can name. Besides them, a file can only name the classes that the program has
+# registered or passed as `custom`; any other name is an error, so that no file can run other code.
 TYPES: dict[str, type[Any]] = {
     **{layer.__name__: layer for layer in LAYERS},
     **{loss.__name__: loss for loss in LOSSES.values()},
@@ -34,19 +34,19 @@ TYPES: dict[str, type[Any]] = {
     "Shared": Shared,
     "Graph": Graph,
 }
-NAMED: tuple[type[Any], ...] = (Layer, Loss, Metric, Part)  # kinds of parts whose classes a file may name
-REGISTERED: dict[str, Any] = {}  # classes of NAMED, and functions that are metrics, by name
-DEEPEST = 128  # nesting depth of objects and lists; a layer inside a layer takes two or three
-MOST_LAYERS = 10_000
-MOST_VALUES = 100_000  # of all kinds, so that no short file takes long to read
-LIMITS = "PELLUCID_LIMITS"  # of the environment: a factor on these limits, for the user's own files
-SMALLER = f"make it smaller, or raise the limits for files of your own, such as {LIMITS}=10"
-_LARGEST = 2**31 - 1
+NAMED: tuple[type[Any], ...] = (Layer, Loss, Metric, Part)  # base classes of the types that a file can name
+REGISTERED: dict[str, Any] = {}  # user-defined subclasses of these, and functions that are metrics, by name
+MAX_DEPTH = 128  # nesting depth of objects and lists; a layer inside a layer takes two or three
+MAX_LAYERS = 10_000
+MAX_VALUES = 100_000  # of all kinds, so that no small file takes long to read
+LIMITS = "PELLUCID_LIMITS"  # environment variable: a factor on these limits, for the user's own files
+LIMITS_HINT = f"make it smaller, or raise the limits for files of your own, such as {LIMITS}=10"
+_MAX_INT = 2**31 - 1
 T = TypeVar("T", bound=Layer | Loss | Metric | Part)
 
 
 def raised(limit: int) -> int:
-    """Return a limit on files times the environment variable PELLUCID_LIMITS, by default 1.
+    """Return `limit` times the value of the environment variable PELLUCID_LIMITS, by default 1.
 
     Raises PellucidError unless the variable is a number of at least 1.
     """
@@ -66,78 +66,81 @@ def is_ours(value: object) -> bool:
 
 
 def register(*parts: Any) -> None:
-    """Let files name these classes of layers, losses and metrics, and functions that are metrics.
+    """Register user-defined classes, and functions that are metrics, so that files can name them.
 
-    Raises PellucidError as `known` does, and for a name that another class or function is registered by. A class that
-    was defined again, as by running a notebook's cell twice, replaces its earlier definition.
+    Raises the errors of `known`, and PellucidError for a name under which another class or function is registered. A
+    class that is defined again, as when a notebook's cell runs twice, replaces its earlier definition.
     """
     for name, part in known(parts).items():
         other = REGISTERED.get(name, part)
         if (other.__module__, other.__qualname__) != (part.__module__, part.__qualname__):
             raise PellucidError(
-                f"{name}: {other.__module__}.{other.__qualname__} is registered by this name already; choose another"
+                f"{name}: {other.__module__}.{other.__qualname__} is already registered by this name; choose another"
             )
         REGISTERED[name] = part
 
 
 def known(parts: Iterable[Any]) -> dict[str, Any]:
-    """Return classes and functions of the user's own by their names.
+    """Return user-defined classes and functions by name.
 
-    Raises PellucidError for what is neither a layer, a loss, a metric nor an objective, for a name that Pellucid's own
-    parts or others of these have, and for a class whose constructor takes what is not a field of it.
+    Raises PellucidError for anything but layers, losses, metrics and objectives, for a name that one of Pellucid's own
+    classes or another one of `parts` has, and for a class whose constructor has an argument that is not a field.
     """
     check_list(parts)
     found: dict[str, Any] = {}
     for part in parts:
         name = _check_part(part)
         if TYPES.get(name, part) is not part or name in METRICS:
-            raise PellucidError(f"{name}: a part of pellucid's own has this name; choose another")
+            raise PellucidError(f"{name}: one of pellucid's own parts has this name; choose another")
         if found.setdefault(name, part) is not part:
             raise PellucidError(f"{name}: two of these have this name; choose another")
     return found
 
 
 def check_list(parts: Any) -> None:
-    """Raise PellucidError unless the value is a list of classes and functions."""
+    """Raise PellucidError unless the value is a list or another iterable; its entries are not checked."""
     if inspect.isclass(parts) or not isinstance(parts, Iterable):
         raise PellucidError(f"custom takes a list of classes, [Scale, ...], not {shown(parts)}")
 
 
 def check_fields(kind: type[Any]) -> None:
-    """Raise PellucidError unless the parameters of a class's constructor are exactly its fields."""
+    """Raise PellucidError unless all arguments of a class's constructor are its fields, and none is called "type"."""
     if kind.__init__ in (Sequential.__init__, Fork.__init__, object.__init__):
         return
-    held = {field.name for field in _fields(kind)}
-    _, *taken = inspect.signature(kind.__init__).parameters  # without self
-    odd = [name for name in taken if name not in held]
+    names = {field.name for field in _fields(kind)}
+    _, *arguments = inspect.signature(kind.__init__).parameters  # without self
+    odd = [name for name in arguments if name not in names]
     if odd:
         raise PellucidError(
             f"{kind.__name__}: its constructor takes {odd[0]!r}, which is not a field; make the class a dataclass: "
             "@dataclass(frozen=True), or @dataclass for a metric"
         )
-    if "type" in held:
+    if "type" in names:
         raise PellucidError(
-            f"{kind.__name__}: no field can be called 'type', by which a file names the class; rename it"
+            f"{kind.__name__}: no field can be called 'type', the key for the class in a file; rename it"
         )
 
 
 def to_config(value: Layer | Loss | Metric | Part, custom: Iterable[Any] = ()) -> dict[str, Any]:
-    """Return a part as JSON values: {"type": "Conv2d", "filters": 20, ...}, children inside.
+    """Return the configuration of a part as JSON values: {"type": "Conv2d", "filters": 20, ...}, nested for children.
 
-    The order of a combinator's children counts, so the objects must keep their order. custom: classes that count as
-    registered. Raises PellucidError for a class that a file could not name, and for a field that JSON cannot hold.
+    The order of a combinator's children is part of the configuration, so JSON objects must keep their order. custom:
+    further classes that are treated as registered. Raises PellucidError for a class that is not registered, and for a
+    field whose value JSON cannot represent.
     """
     types = {**TYPES, **REGISTERED, **known(custom)}
     config = _encode(value, type(value).__name__, types)
     if any(not is_ours(part) for part in _parts(value)):
         back = _Reader(types).read(config, "network", 0, type(value))
         if _encode(back, type(value).__name__, types) != config:
-            raise PellucidError(f"{type(value).__name__}: it is not built again from its fields as it was; keep them")
+            raise PellucidError(
+                f"{type(value).__name__}: building it again from its fields gives another object; keep them unchanged"
+            )
     return config
 
 
 def metric_to_config(metric: MetricLike, custom: Iterable[Any] = ()) -> Any:
-    """Return a metric as JSON: its name, or its `to_config`; raises as `to_config` does."""
+    """Return the configuration of a metric: its name, or the result of `to_config`, whose errors it raises."""
     if isinstance(metric, str):
         return metric
     if isinstance(metric, Metric):
@@ -149,26 +152,26 @@ def metric_to_config(metric: MetricLike, custom: Iterable[Any] = ()) -> Any:
 
 
 def from_config(config: Any, custom: Iterable[Any] = ()) -> Layer:
-    """Build the layer that `to_config` described.
+    """Build a layer from its configuration by `to_config`.
 
-    Raises PellucidError for unknown types, for fields that are unknown, missing or of a wrong type or value,
-    and for more than 128 levels, 10,000 layers or 100,000 values.
+    Raises PellucidError for unknown types, for fields that are unknown, missing or of a wrong type or value, and for
+    more than MAX_DEPTH levels, MAX_LAYERS layers or MAX_VALUES values (the last two times PELLUCID_LIMITS).
     """
     return _Reader({**TYPES, **REGISTERED, **known(custom)}).read(config, "network", 0, Layer)
 
 
 def loss_from_config(config: Any, custom: Iterable[Any] = ()) -> Loss:
-    """Build the loss that `to_config` described; raises as `from_config` does."""
+    """Build a loss from its configuration by `to_config`; raises the errors of `from_config`."""
     return _Reader({**TYPES, **REGISTERED, **known(custom)}).read(config, "loss", 0, Loss)
 
 
 def part_from_config(config: Any, custom: Iterable[Any] = ()) -> Part:
-    """Build the objective that `to_config` described; raises as `from_config` does."""
+    """Build an objective from its configuration by `to_config`; raises the errors of `from_config`."""
     return _Reader({**TYPES, **REGISTERED, **known(custom)}).read(config, "objective", 0, Part)
 
 
 def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
-    """Return the metric that `metric_to_config` described; raises as `from_config` does."""
+    """Return a metric from its configuration by `metric_to_config`; raises the errors of `from_config`."""
     types = {**TYPES, **REGISTERED, **known(custom)}
     if not isinstance(config, str):
         return _Reader(types).read(config, "metrics", 0, Metric)
@@ -180,12 +183,12 @@ def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
 
 
 def _check_part(part: Any) -> str:
-    """Return the name of a class or function; raises PellucidError if a file cannot name it."""
+    """Return the name of a class or function; PellucidError if it cannot be registered."""
     if not inspect.isclass(part):
         name = function_name(part) if inspect.isroutine(part) else ""
         if not name.isidentifier():
             raise PellucidError(
-                f"{shown(part)} cannot be registered; give a class, or a function with a name of its own"
+                f"{shown(part)} cannot be registered; give a class, or a function that is defined by def"
             )
         return name
     if not issubclass(part, NAMED):
@@ -216,12 +219,12 @@ def _encode(value: Any, where: str, types: Mapping[str, Any]) -> Any:
         hints = {} if is_ours(value) else get_type_hints(kind)
         config = {"type": kind.__name__}
         for field in _fields(kind):
-            held = getattr(value, field.name)
-            config[field.name] = _encode(held, f"{where}.{field.name}", types)
-            if hints and not _fits(held, hints[field.name]):
+            field_value = getattr(value, field.name)
+            config[field.name] = _encode(field_value, f"{where}.{field.name}", types)
+            if hints and not _fits(field_value, hints[field.name]):
                 raise PellucidError(
-                    f"{where}: the field {field.name!r} holds {shown(held)}, but is annotated "
-                    f"{getattr(field.type, '__name__', field.type)}; annotate the type that it is"
+                    f"{where}: the field {field.name!r} is {shown(field_value)}, but annotated as "
+                    f"{getattr(field.type, '__name__', field.type)}; annotate it with the type of its value"
                 )
         return config
     if isinstance(value, Mapping):
@@ -231,12 +234,12 @@ def _encode(value: Any, where: str, types: Mapping[str, Any]) -> Any:
     if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise PellucidError(
-        f"{where} is {shown(value)}, which a file cannot hold; use finite numbers, texts, tuples, layers or None"
+        f"{where} is {shown(value)}, which a file cannot contain; use finite numbers, texts, tuples, layers or None"
     )
 
 
 def _parts(value: Any) -> Iterable[Any]:
-    """Yield a part, and all parts in its fields."""
+    """Yield a part, and all parts nested in its fields."""
     if isinstance(value, NAMED):
         yield value
         for field in _fields(type(value)):
@@ -248,20 +251,20 @@ def _parts(value: Any) -> Iterable[Any]:
 
 def _unregistered(where: str, name: str) -> PellucidError:
     known = f", but another class or function is registered as {name}" if name in {**TYPES, **REGISTERED} else ""
-    how = f"register it: pellucid.register({name})" if name.isidentifier() else "give it a name by def, and register it"
+    how = f"register it: pellucid.register({name})" if name.isidentifier() else "define it by def, and register it"
     return PellucidError(f"{where}: {name} is not registered, so no file can name it{known}; {how}")
 
 
 def _unknown(where: str, what: str, name: str, names: Iterable[str]) -> PellucidError:
-    """Return the advice for an unknown name in a file."""
+    """Return the error for an unknown name in a file."""
     name = name[:80]
-    said = f"{where}: no {what} is called {name!r}{nearest(name, list(names))}"
+    text = f"{where}: no {what} is called {name!r}{nearest(name, list(names))}"
     how = f"; register it: pellucid.register({name}) or Model.load(path, custom=[{name}]); in a shell, --custom FILE.py"
-    return PellucidError(f"{said}{how if name.isidentifier() else ''}")
+    return PellucidError(f"{text}{how if name.isidentifier() else ''}")
 
 
 class _Reader:
-    """Builds one network, counting the values and layers read."""
+    """Builds parts from one configuration, counting the values and layers against the limits."""
 
     def __init__(self, types: Mapping[str, Any]) -> None:
         self.types = types
@@ -277,8 +280,8 @@ class _Reader:
             known = [name for name, kind in self.types.items() if inspect.isclass(kind) and issubclass(kind, base)]
             raise _unknown(where, base.__name__.lower(), name, known)
         self.layers += 1
-        if self.layers > raised(MOST_LAYERS):
-            raise PellucidError(f"network: there are more than {raised(MOST_LAYERS)} layers; {SMALLER}")
+        if self.layers > raised(MAX_LAYERS):
+            raise PellucidError(f"network: there are more than {raised(MAX_LAYERS)} layers; {LIMITS_HINT}")
         where = f"{where}.{name}"
         hints = get_type_hints(kind)
         fields = {field.name: field for field in _fields(kind)}
@@ -298,10 +301,10 @@ class _Reader:
 
     def decode(self, value: Any, where: str, depth: int) -> Any:
         self.values += 1
-        if depth > DEEPEST:
-            raise PellucidError(f"network: layers lie in more than {DEEPEST} levels; make it flatter")
-        if self.values > raised(MOST_VALUES):
-            raise PellucidError(f"network: there are more than {raised(MOST_VALUES)} values; {SMALLER}")
+        if depth > MAX_DEPTH:
+            raise PellucidError(f"network: layers are nested in more than {MAX_DEPTH} levels; make it flatter")
+        if self.values > raised(MAX_VALUES):
+            raise PellucidError(f"network: there are more than {raised(MAX_VALUES)} values; {LIMITS_HINT}")
         if isinstance(value, dict):
             if isinstance(value.get("type"), str):
                 kind = self.types.get(value["type"])
@@ -324,20 +327,20 @@ def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
         raise PellucidError(f"{where}: cannot be built ({' '.join(str(error).split())})") from error
 
 
-# Checks for annotations other than containers; bool is not accepted as int, and numbers are finite.
+# Checks of values by annotation, for annotations other than containers. A bool is not an int; numbers must be finite.
 PLAIN: dict[Any, Callable[[Any], bool]] = {
-    int: lambda value: type(value) is int and abs(value) <= _LARGEST,
+    int: lambda value: type(value) is int and abs(value) <= _MAX_INT,
     float: lambda value: type(value) in (int, float) and math.isfinite(value),
     bool: lambda value: type(value) is bool,
     str: lambda value: type(value) is str,
     None: lambda value: value is None,
     type(None): lambda value: value is None,
-    Any: lambda value: isinstance(value, Layer | str),  # the layer of a Graph's node, or the names of others
+    Any: lambda value: isinstance(value, Layer | str),  # in a Graph's node: its layer, or the name of another node
 }
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Return whether a value has the type that a field's annotation asks for."""
+    """Return whether a value has the type of a field's annotation."""
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(_fits(value, arg) for arg in args)

@@ -1,6 +1,6 @@
-"""Checks of the values returned by methods of user-defined layers and losses, with one batch.
+"""Checks of the values that methods of user-defined layers and losses return for one batch.
 
-Pellucid's own classes have tests; user-defined ones are checked once before training.
+Pellucid's own classes have tests; user-defined classes are checked once before training.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,16 +24,21 @@ T = TypeVar("T")
 
 
 def attempt(what: str, call: Callable[..., T], *given: Any) -> T:
-    """Return `call(*given)`; PellucidError that names `what`, with the original as its cause, for other errors."""
+    """Return `call(*given)`; an error in it becomes a PellucidError that begins with `what`, with that error as cause.
+
+    PellucidError and MemoryError are raised unchanged.
+    """
     try:
         return call(*given)
     except (PellucidError, MemoryError):
         raise
     except Exception as error:  # raised by user code
         why = " ".join(str(error).split())
-        off = "does not require grad" in why or "Inference tensor" in why
+        disabled = "does not require grad" in why or "Inference tensor" in why
         hint = (
-            "; PyTorch records nothing here: use `with torch.inference_mode(False):`, y.detach().clone()" if off else ""
+            "; PyTorch gradients are off here: use `with torch.inference_mode(False):`, y.detach().clone()"
+            if disabled
+            else ""
         )
         raise PellucidError(f"{what} raised {type(error).__name__}: {why}{hint}; --debug shows where") from error
 
@@ -47,18 +52,18 @@ def form(value: Any) -> str:
     """Describe a value for messages: shape and dtype of tensors, the type of objects in a list, otherwise the value."""
     if isinstance(value, tuple):
         return f"({', '.join(map(form, value))})"
-    if isinstance(value, list) and value and is_dataclass(value[0]):  # whose repr would write out all its tensors
+    if isinstance(value, list) and value and is_dataclass(value[0]):  # their repr would print all their tensors
         return f"a list of {len(value)} {type(value[0]).__name__}"
     return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else shown(value)
 
 
 def copied(x: Any) -> Any:
-    """Return a copy of a tensor, or of each in a nest of tuples."""
+    """Return a copy of a tensor, or of nested tuples of tensors."""
     return tuple(map(copied, x)) if isinstance(x, tuple) else x.clone()
 
 
 def changed(before: Any, x: Any) -> bool:
-    """Return whether x, a tensor or a nest of tuples, is no longer equal to its copy; NaN counts as equal to NaN."""
+    """Return whether x, a tensor or nested tuples, differs from its earlier copy `before`; NaN equals NaN."""
     if isinstance(x, tuple):
         return any(map(changed, before, x))
     return before.shape != x.shape or not torch.equal(before.nan_to_num(), x.nan_to_num())
@@ -67,11 +72,11 @@ def changed(before: Any, x: Any) -> bool:
 def try_network(net: Layer, params: Params, loss: Loss, x: Any, target: Tensor) -> None:
     """Run one batch forward and backward in training mode, and check the results of user-defined classes.
 
-    Nothing is learned, and running statistics stay. Raises PellucidError, naming layer, method and what it must
-    return, for an error inside one, for results of other shapes, and for parameters without a gradient.
+    Parameters and running statistics are not changed. Raises PellucidError, naming the layer and the method, for an
+    error in user-defined code, for results of unexpected shapes, and for parameters without a gradient.
     """
-    own = {path for path, layer in walk(net) if not is_ours(layer)}
-    inputs: dict[str, set[str]] = {}  # forms, by path: several where a layer is shared
+    user_defined = {path for path, layer in walk(net) if not is_ours(layer)}
+    inputs: dict[str, set[str]] = {}  # descriptions of inputs by path; several if a layer is shared
     params = map_tree(torch.clone, params)
     reached: set[str] = set()
 
@@ -82,50 +87,50 @@ def try_network(net: Layer, params: Params, loss: Loss, x: Any, target: Tensor) 
     def rules(path: str, layer: Layer) -> Callable[..., tuple[Any, Params]]:
         def rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
             reached.add(path)
-            if path not in own:
+            if path not in user_defined:
                 return layer.backward(params, cache, dy)
             what = f"{named(path, layer)}: backward"
-            dx, dparams = answer = _pair(what, attempt(what, layer.backward, params, cache, dy))
+            dx, dparams = result = _pair(what, attempt(what, layer.backward, params, cache, dy))
             if not isinstance(dx, tuple) and form(dx) not in inputs[path]:
-                raise PellucidError(f"{what} must return dx formed like x, {' or '.join(inputs[path])}, not {form(dx)}")
+                raise PellucidError(f"{what} must return dx shaped like x, {' or '.join(inputs[path])}, not {form(dx)}")
             _check_gradients(what, layer, params, dparams)
-            return answer
+            return result
 
         return rule
 
-    device = next(one.device for one in (x if isinstance(x, tuple) else (x,)))
+    device = (x[0] if isinstance(x, tuple) else x).device
     generator = torch.Generator(device).manual_seed(0)
     y, cache = run(net, params, x, Mode(True, generator), forward_of)
     _, dy = try_loss(loss, y, target)
     _, dparams = backward(net, params, cache, dy, rules)
-    if any(isinstance(layer, Combinator) and path in own for path, layer in walk(net)):
+    if any(isinstance(layer, Combinator) and path in user_defined for path, layer in walk(net)):
         _check_combinators(net, params, dparams, reached)
 
 
 def checked_forward(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-    """Return a layer's output and cache; PellucidError, naming it, for mistakes of one that is not ours."""
+    """Return a layer's output and cache; PellucidError, naming the layer, for errors of a user-defined one."""
     if is_ours(layer):
         return layer.forward(params, x, mode)
     what = f"{named(path, layer)}: forward"
     before = copied(x)
-    answer = attempt(what, layer.forward, params, x, mode)
+    result = attempt(what, layer.forward, params, x, mode)
     if changed(before, x):
         raise PellucidError(f"{what} changes its input, which others read too; return a new tensor, such as y = x * 2")
-    if not isinstance(answer, tuple) or len(answer) != 2:
-        raise PellucidError(f"{what} must return (y, cache), not {form(answer)}")
-    y = answer[0]
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise PellucidError(f"{what} must return (y, cache), not {form(result)}")
+    y = result[0]
     if not isinstance(y, Tensor | tuple):
         raise PellucidError(f"{what} must return a tensor as y, not {form(y)}")
     if not isinstance(y, tuple) and not isinstance(x, tuple):
         _check_output(what, path, layer, x, y)
-    return answer
+    return result
 
 
 @contextmanager
 def naming_layers(net: Layer, params: Params, x: Any) -> Iterator[None]:
-    """Raise PellucidError, naming the layer, where a forward pass of x fails inside one that is not ours.
+    """Within the context, raise PellucidError, naming the layer, if a forward pass of x fails in a user-defined layer.
 
-    The pass is repeated in evaluation mode to find the layer; an error that does not come again is raised as it is.
+    To find the layer, the pass is repeated in evaluation mode; if no layer fails there, the error is raised unchanged.
     """
     try:
         yield
@@ -137,15 +142,15 @@ def naming_layers(net: Layer, params: Params, x: Any) -> Iterator[None]:
 
 
 def try_loss(loss: Loss, y: Any, target: Tensor) -> tuple[Tensor, Any]:
-    """Return (value, dy) of a loss; raises PellucidError unless value is 0-d and dy has the shapes of `y`."""
+    """Return (value, dy) of a loss; if user-defined, raise PellucidError unless value is 0-d and dy shaped like `y`."""
     if is_ours(loss):
         return loss(y, target)
     name = type(loss).__name__
     what = f"{name}: compute, given outputs {form(y)} and targets {form(target)},"
-    answer = attempt(what, loss, y, target)
-    if not isinstance(answer, tuple) or len(answer) != 2:
-        raise PellucidError(f"{name}: compute must return (value, dy), not {form(answer)}")
-    value, dy = answer
+    result = attempt(what, loss, y, target)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise PellucidError(f"{name}: compute must return (value, dy), not {form(result)}")
+    value, dy = result
     if not isinstance(value, Tensor) or value.dim():
         raise PellucidError(f"{name}: the loss must be a tensor of one number, not {form(value)}; sum or average it")
     if form(dy) != form(y):
@@ -154,19 +159,19 @@ def try_loss(loss: Loss, y: Any, target: Tensor) -> tuple[Tensor, Any]:
 
 
 def _check_output(what: str, path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
-    """Raise PellucidError unless a layer's output has the shape returned by its `init`."""
+    """Raise PellucidError unless a layer's output has the dtype of x and the shape returned by its `init`."""
     if y.is_floating_point() and x.is_floating_point() and y.dtype != x.dtype:
         raise PellucidError(f"{what} must return y of {x.dtype}, as x is, not {y.dtype}; convert it by y.to(x.dtype)")
     _, out = attempt(f"{named(path, layer)}: init", layer.init, tuple(x.shape[1:]), torch.Generator().manual_seed(0))
-    wanted = (len(x), *out)
-    if tuple(y.shape) != wanted:
-        raise PellucidError(f"{what} must return y of shape {wanted}, as init says, not {tuple(y.shape)}")
+    expected = (len(x), *out)
+    if tuple(y.shape) != expected:
+        raise PellucidError(f"{what} must return y of shape {expected}, as init returns it, not {tuple(y.shape)}")
 
 
-def _pair(what: str, answer: Any) -> tuple[Any, Params]:
-    if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[1], dict):
-        raise PellucidError(f"{what} must return (dx, dparams), dparams a dict by parameter, not {form(answer)}")
-    return answer
+def _pair(what: str, result: Any) -> tuple[Any, Params]:
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
+        raise PellucidError(f"{what} must return (dx, dparams), dparams a dict by parameter, not {form(result)}")
+    return result
 
 
 def _check_gradients(what: str, layer: Layer, params: Params, dparams: Params) -> None:
@@ -175,30 +180,35 @@ def _check_gradients(what: str, layer: Layer, params: Params, dparams: Params) -
     learned = {name: value for name, value in flatten(params).items() if name not in layer.buffers}
     for name in found:
         if name not in learned:
-            known = f"it learns {', '.join(learned)}" if learned else "it learns nothing"
-            raise PellucidError(f"{what} returns a gradient for {name!r}, which init does not make; {known}")
+            known = f"its parameters: {', '.join(learned)}" if learned else "it has no parameters"
+            raise PellucidError(f"{what} returns a gradient for {name!r}, which init does not return; {known}")
     for name, value in learned.items():
         if name not in found:
             raise PellucidError(
-                f"{what} returns no gradient for {name!r}, which would never learn; return one, zeros where there is "
-                "none, or name it in `buffers`"
+                f"{what} returns no gradient for {name!r}, which would never be updated; return one (zeros if nothing "
+                "depends on it), or name it in `buffers`"
             )
         if form(found[name]) != form(value):
             raise PellucidError(f"{what} must return a gradient of {form(value)} for {name!r}, not {form(found[name])}")
 
 
 def _check_combinators(net: Layer, params: Params, dparams: Params, reached: set[str]) -> None:
-    """Require that the gradients of the layers that a sweep reached have arrived, and no others."""
+    """Raise PellucidError unless combinators return the gradients of all layers that a sweep reached, and no others.
+
+    reached: the paths of the layers whose backward was called.
+    """
     found, known = flatten(dparams), flatten(params)
     unknown = [path for path in found if path not in known]
     if unknown:
-        raise PellucidError(f"{unknown[0]}: a combinator's sweep returns a gradient for it, but init makes no such one")
+        raise PellucidError(
+            f"{unknown[0]}: a combinator's sweep returns a gradient for it, but init returns no such parameter"
+        )
     for path, layer in walk(net):
         names = {} if path not in reached or isinstance(layer, Combinator) else _within(known, path)
         for name in names:
             if name not in found and name.removeprefix(f"{path}.") not in layer.buffers:
-                raise PellucidError(f"{name}: a combinator's sweep takes its layer back but drops its gradient")
+                raise PellucidError(f"{name}: a combinator's sweep calls its layer's backward but drops its gradient")
 
 
 def _within(paths: dict[str, Tensor], path: str) -> list[str]:
-    return [one for one in paths if one.startswith(join(path, ""))]
+    return [name for name in paths if name.startswith(join(path, ""))]

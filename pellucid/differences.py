@@ -1,4 +1,4 @@
-"""Central differences of a loss, which distinguish wrong gradients from corners of the loss."""
+"""Comparison of gradients with central differences of a loss, which distinguishes errors from kinks of the loss."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,21 +8,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-TOLERANCE = 1e-5  # of the largest entry of the tensor's gradient
-STEPS = (1e-5, 1e-6, 1e-7)  # relative to the entry where that is above 1
-CORNER = 0.3  # slopes to both sides differ on a corner by the same over a tenth of the step, and else by a tenth
-ROUNDING = 100 * torch.finfo(torch.float64).eps  # of a loss: a difference over a step h errs by this / h
+TOLERANCE = 1e-5  # relative to the largest entry of the tensor's gradient
+STEPS = (1e-5, 1e-6, 1e-7)  # relative to the entry if its magnitude is above 1, otherwise absolute
+# The slopes to both sides of an entry differ by the same amount for a tenth of the step if the loss has a kink there,
+# and by a tenth of the amount if it is smooth. A ratio above this means a kink.
+KINK_RATIO = 0.3
+ROUNDING = 100 * torch.finfo(torch.float64).eps  # relative error of a loss; for a step h, slopes have this error / h
 
 
 class Difference(NamedTuple):
     """One entry of a gradient, compared with its central difference and with another gradient."""
 
     error: float  # distance from the central difference
-    agrees: bool  # whether that is rounding
-    kink: bool  # the slopes to both sides differ, however short the step: the loss has a corner at this entry
-    between: bool  # the entry lies between these slopes
-    noise: float  # what rounding may change in a difference over the shortest step
-    gap: float | None  # distance from the other gradient, 0 where that is rounding; None where it has no answer
+    agrees: bool  # whether rounding can explain this distance
+    kink: bool  # whether the slopes to both sides differ for short steps too, so that the loss has a kink here
+    between: bool  # whether the entry lies between these slopes
+    noise: float  # possible rounding error of a central difference with the last step tried
+    gap: float | None  # distance from the other gradient, 0 if rounding can explain it; None if there is no other
 
     @property
     def right(self) -> bool:
@@ -31,58 +33,65 @@ class Difference(NamedTuple):
 
     @property
     def tie(self) -> bool:
-        """Whether both gradients may be right, though they differ: this one is a subgradient on a corner."""
+        """Whether both gradients may be right although they differ: this one is a subgradient at a kink."""
         return bool(self.gap) and self.kink and self.between
 
     @property
     def wrong(self) -> bool:
-        """Whether no corner can explain what it disagrees with; a gap too small for differences is left open."""
+        """Whether the entry is wrong: it disagrees, and no kink explains it.
+
+        A gap below the rounding error of differences is not counted as wrong.
+        """
         if self.gap:
             return not self.tie and not self.gap <= self.noise
         return self.gap is None and not self.agrees and not self.kink
 
     @property
     def inconclusive(self) -> bool:
-        """Whether a nudged input has to decide: without one, only what the other gradient confirms is a kink."""
+        """Whether the entry must be compared at a nudged input: it is not right, nor a kink with equal gradients."""
         return not self.right and (self.gap != 0 or not self.kink)
 
 
 @dataclass
 class Comparison:
-    """A gradient beside another one of the same tensor, where there is one, and beside central differences."""
+    """A gradient of a tensor, compared with central differences and, if there is one, with another gradient."""
 
-    gap: float | None  # largest distance from the other one
-    close: bool | None  # whether that is rounding
-    scale: float
-    largest: float
-    entries: list[Difference]
-    places: list[int]  # of the entries in the tensor
-    lost: int = 0  # entries at which the other one is not finite, though this one is: there it has no answer
+    gap: float | None  # largest distance from the other gradient
+    close: bool | None  # whether rounding can explain this distance
+    scale: float  # largest magnitude of both gradients
+    largest: float  # largest magnitude of this gradient
+    entries: list[Difference]  # the sampled entries
+    places: list[int]  # their indices in the flat tensor
+    lost: int = 0  # number of entries at which only the other gradient is not finite, which do not count as a gap
 
     def explain(self, right: Callable[[int, float | None], bool]) -> None:
-        """Take entries for kinks that are wrong here if `right(place, gap)` holds for each, by another test."""
-        wrong = [k for k, one in enumerate(self.entries) if one.wrong]
+        """Mark all wrong entries as kinks if `right(index, gap)`, another test, returns True for each of them."""
+        wrong = [k for k, entry in enumerate(self.entries) if entry.wrong]
         if all(right(self.places[k], self.entries[k].gap) for k in wrong):
             for k in wrong:
                 self.entries[k] = self.entries[k]._replace(kink=True, between=True)
 
     @property
     def wrong(self) -> bool:
-        """Whether it is not finite, or an entry is wrong, or it differs from the other one and no entry is a tie."""
-        apart = self.close is False and not any(one.tie for one in self.entries)
-        return apart or not math.isfinite(self.largest) or any(one.wrong for one in self.entries)
+        """Whether it is not finite, an entry is wrong, or it differs from the other gradient without any tie."""
+        apart = self.close is False and not any(entry.tie for entry in self.entries)
+        return apart or not math.isfinite(self.largest) or any(entry.wrong for entry in self.entries)
 
     @property
     def confirmed(self) -> bool:
-        """Whether it is right without another point: where all entries lie on corners, the other one can say so."""
-        smooth = all(one.agrees or one.kink for one in self.entries)
-        beside = self.close is True or (self.close is None and any(one.agrees for one in self.entries))
-        return smooth and beside and math.isfinite(self.largest)
+        """Whether it is right, without a comparison at a nudged input.
+
+        Each entry agrees with its central difference or is a kink, and the gradient is equal to the other one; without
+        another one, at least one entry must agree.
+        """
+        explained = all(entry.agrees or entry.kink for entry in self.entries)
+        supported = self.close is True or (self.close is None and any(entry.agrees for entry in self.entries))
+        return explained and supported and math.isfinite(self.largest)
 
     @property
     def inconclusive(self) -> bool:
-        """Whether a nudged input has to decide."""
-        return self.close is False or any(one.inconclusive for one in self.entries)
+        """Whether it must be compared at a nudged input."""
+        return self.close is False or any(entry.inconclusive for entry in self.entries)
 
 
 def compare(
@@ -95,10 +104,11 @@ def compare(
     tolerance: float,
     floor: float,
 ) -> Comparison:
-    """Compare the flat gradient of `tensors` with another, to `tolerance` and `floor`, and with differences.
+    """Compare the flat gradient `mine` of `tensors` with another one, `theirs`, and with central differences of `loss`.
 
-    Where the two gradients differ, `samples` of the entries that do are compared with differences as well. An entry of
-    `theirs` that is not finite, where `mine` is, is not an answer.
+    The gradients are equal up to `tolerance` times their largest magnitude plus `floor`. `samples` entries are compared
+    with differences, and up to as many of those at which the gradients differ, and of those at which `theirs` is not
+    finite although `mine` is; the latter do not count as differences between the gradients.
     """
     scale = largest = float(mine.abs().max()) if mine.numel() else 0.0
     gap = close = gaps = None
@@ -110,7 +120,7 @@ def compare(
         if answered.numel():
             scale = max(largest, float(answered.abs().max()))
             gap = float(gaps[~lost].max())
-        gaps = torch.where(gaps <= tolerance * scale + floor, 0, gaps)  # NaN stays
+        gaps = torch.where(gaps <= tolerance * scale + floor, 0, gaps)  # NaN is unchanged
         if answered.numel():
             close = not gaps[~lost].any()
         for apart in ((~lost & (gaps != 0)).nonzero().flatten(), lost.nonzero().flatten()):
@@ -126,7 +136,7 @@ def compare(
 
 
 def choose(gradient: Tensor, samples: int, rng: torch.Generator) -> list[int]:
-    """Return the places to look at in a flat gradient: half of them its largest entries, half drawn from `rng`."""
+    """Return the indices of `samples` entries of a flat gradient: half are the largest, half are drawn from `rng`."""
     if gradient.numel() <= samples:
         return list(range(gradient.numel()))
     large: list[int] = gradient.abs().nan_to_num(math.inf).topk(samples // 2).indices.tolist()
@@ -143,14 +153,14 @@ def difference(
     floor: float,
     gap: float | None = None,
 ) -> Difference:
-    """Compare (C(t + h) - C(t - h)) / 2h with `expected` at one entry of `tensors`, counted through all of them.
+    """Compare the central difference (C(t + h) - C(t - h)) / 2h of the loss C with `expected` at one entry t.
 
-    The tensors are dense and float64; the entry is moved in place and put back. Errors of TOLERANCE `scale` and of
-    `floor` agree, and so does what rounding may explain. The step shrinks as long as they disagree, to stay clear of
-    corners nearby. `gap` is the distance from another gradient, see Difference.
+    entry: its index in the concatenated flat `tensors`, which are dense and float64; it is changed in place and
+    restored. The two agree if their distance is at most TOLERANCE times `scale` plus `floor` plus the rounding error.
+    Otherwise the step h is reduced, in case there is a kink near the entry. gap: see Difference.
     """
-    numbers, place = _locate(tensors, entry)
-    start = float(numbers[place])
+    values, place = _locate(tensors, entry)
+    start = float(values[place])
     middle = loss()
     agreed = None  # the error of the first step that agrees
     error = noise = math.nan
@@ -158,11 +168,11 @@ def difference(
     kink = between = False
     for relative in STEPS:
         step = relative * max(1.0, abs(start))
-        numbers[place] = start + step
+        values[place] = start + step
         above = loss()
-        numbers[place] = start - step
+        values[place] = start - step
         below = loss()
-        numbers[place] = start
+        values[place] = start
         noise = ROUNDING * max(abs(above), abs(below)) / step
         bound = TOLERANCE * scale + floor + noise
         error = abs((above - below) / (2 * step) - expected)
@@ -172,8 +182,8 @@ def difference(
                 break
         slopes = (above - middle) / step, (middle - below) / step
         longer, bend = bend, abs(slopes[0] - slopes[1])
-        # over a smooth stretch the slopes to both sides grow as alike as the step grows short
-        if bend > max(0.2 * error, noise, CORNER * longer):
+        # If the loss is smooth here, the difference of the slopes to both sides is proportional to the step.
+        if bend > max(0.2 * error, noise, KINK_RATIO * longer):
             kink = True
             between = between or min(slopes) - bound <= expected <= max(slopes) + bound
     return Difference(error if agreed is None else agreed, agreed is not None, kink, between, noise, gap)

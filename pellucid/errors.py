@@ -19,7 +19,7 @@ class PellucidError(Exception):
 
 
 class LayerError(PellucidError):
-    """A layer with an invalid input shape: its path, the shape, and the reason."""
+    """An error of one layer of a network, usually an invalid input shape: its path, that shape, and the reason."""
 
     def __init__(self, path: str, shape: object, why: str) -> None:
         super().__init__(f"{path}: {why} (its input is {shape})")
@@ -27,7 +27,7 @@ class LayerError(PellucidError):
 
 
 class DamagedFileError(PellucidError):
-    """A weights file that is missing, not a regular file, or damaged, but not a temporary failure to read one."""
+    """A weights file that is missing, not a regular file, or damaged; not a temporary failure to read a file."""
 
 
 class ArgumentError(PellucidError, TypeError):
@@ -41,12 +41,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """Return the known name closest to `word`, ignoring case, also by the synonyms that other libraries use."""
+    """Return the known name that is closest to `word`, or has a synonym in other libraries that is; None without any.
+
+    Case is ignored. cutoff: the minimum similarity, from 0 to 1, by difflib.
+    """
     names, word = list(known), word.lower()
-    others = {other: name for name in reversed(names) for other in OTHERS.get(name.lower(), ())}
-    spelled = {
-        other: name for other, name in others.items() if len(other) > 3 or other == word
-    }  # short synonyms such as "bs" are close to many words
-    spelled |= {name.lower(): name for name in reversed(names)}
-    close = difflib.get_close_matches(word, spelled, n=1, cutoff=cutoff)
-    return spelled[close[0]] if close else None
+    synonyms = {other: name for name in reversed(names) for other in OTHERS.get(name.lower(), ())}
+    # Short synonyms such as "bs" must match exactly, because they are similar to many words.
+    candidates = {other: name for other, name in synonyms.items() if len(other) > 3 or other == word}
+    candidates |= {name.lower(): name for name in reversed(names)}
+    close = difflib.get_close_matches(word, candidates, n=1, cutoff=cutoff)
+    return candidates[close[0]] if close else None

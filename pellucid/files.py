@@ -9,8 +9,8 @@ from typing import BinaryIO
 from pellucid.errors import PellucidError
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
-LARGEST = 1 << 28  # bytes of a text file in a run folder
-# Errors of os.link where a file system, or a file, does not support hard links.
+MAX_BYTES = 1 << 28  # of a text file in a run folder
+# Errors of os.link if the file system, or the file, does not support hard links.
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 _SUFFIX = ".tmp"
@@ -37,7 +37,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = 
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         why = getattr(error, "strerror", None) or error
-        raise PellucidError(f"{path} cannot be written ({why}); check the place and its space") from error
+        raise PellucidError(f"{path} cannot be written ({why}); check the folder and its free space") from error
 
 
 def make_folder(folder: Path) -> Path:
@@ -45,14 +45,14 @@ def make_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PellucidError(f"{folder} cannot be made ({error.strerror}); check the place") from error
+        raise PellucidError(f"{folder} cannot be created ({error.strerror}); check the path") from error
     return folder
 
 
 def keep_as(path: Path, kept: Path) -> None:
-    """Hard-link the file `path`, if it exists, as `kept`, replacing a file of that name atomically.
+    """Keep the file `path`, if it exists, under the name `kept` too, by a hard link; replace an older one atomically.
 
-    The file is moved if the file system does not support hard links. Raises PellucidError if both fail.
+    Without support for hard links, the file is moved instead. Raises PellucidError if that fails too.
     """
     if not path.exists():
         return
@@ -64,9 +64,11 @@ def keep_as(path: Path, kept: Path) -> None:
         try:
             temporary.replace(kept)
         finally:
-            temporary.unlink(missing_ok=True)  # it remains if `kept` is a link to the same file already
+            temporary.unlink(missing_ok=True)  # `replace` does nothing if `kept` is already a link to the same file
     except OSError as error:
-        raise PellucidError(f"{kept} cannot be written ({error.strerror}); check the place and its space") from error
+        raise PellucidError(
+            f"{kept} cannot be written ({error.strerror}); check the folder and its free space"
+        ) from error
 
 
 def set_aside(path: Path) -> Path | None:
@@ -86,18 +88,18 @@ def set_aside(path: Path) -> Path | None:
 
 
 def read_regular(path: Path) -> bytes:
-    """Return the bytes of a file; raises OSError for pipes and devices, and for files of more than LARGEST bytes."""
+    """Return the bytes of a file; raises OSError for pipes and devices, and for files of more than MAX_BYTES."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file")
-    if path.stat().st_size > LARGEST:
+    if path.stat().st_size > MAX_BYTES:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return path.read_bytes()
 
 
 def remove_orphans(folder: Path) -> None:
-    """Remove temporary files that killed processes left in a folder; the caller must hold the folder's lock.
+    """Remove the temporary files of killed processes from a folder, not from its subfolders.
 
-    Subfolders are not removed.
+    The caller must hold the folder's lock, so that no process is writing these files.
     """
     for file in folder.glob(f".*{_SUFFIX}"):
         if file.is_symlink() or not file.is_dir():
@@ -105,17 +107,17 @@ def remove_orphans(folder: Path) -> None:
 
 
 def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
-    """Create a temporary file with an unused name in the folder of `path`."""
+    """Create a temporary file with an unused name in the folder of `path`; return its path and the open file."""
     for temporary in _names_beside(path):
         try:
             return temporary, temporary.open("xb")
-        except FileExistsError:  # another process with the same id, a folder, or a link
+        except FileExistsError:  # a file of another process with the same id, a folder, or a link
             continue
     raise AssertionError("the names are unlimited")
 
 
 def _link_beside(path: Path, kept: Path) -> Path | None:
-    """Hard-link a file to an unused name in the folder of `kept`; None if the file system does not support it."""
+    """Hard-link a file to an unused name in the folder of `kept` and return it; None without support for hard links."""
     for temporary in _names_beside(kept):
         try:
             os.link(path, temporary)

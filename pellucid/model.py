@@ -1,4 +1,4 @@
-"""Model, the main interface: a network, its weights, training, and tools that explain it."""
+"""Model, the main interface: a network with its weights, training, prediction, and tools to explain them."""
 
 from typing import Any
 
@@ -17,38 +17,40 @@ from pellucid.verify_table import Table
 
 
 class Model(BaseModel):
-    """A network with its weights, a loss, an optimizer and metrics; or an Objective, of one network or several.
+    """A network with its weights, a loss, an optimizer and metrics; or an Objective with one or several networks.
 
-    loss, optimizer: objects, or names of LOSSES and OPTIMIZERS for their defaults. An Objective has its own losses; it
-    takes one optimizer, or a dict of them by network. metrics: names of METRICS, Metric objects or functions (outputs,
-    targets) -> number; by default accuracy for classes, mean absolute error for numbers, both for a loss of numbers on
-    classes. input_shape: without the batch axis; the weights are drawn from `seed` once it is known, here or from the
-    first data. classes: their number or names. regularizer: one or several. schedule: of the learning rate,
-    constant unless given. clip: the largest norm of the whole gradient. average: the decay of a moving average of the
-    weights, which is evaluated, saved and left by `fit` in their place. precision: "float32", "bf16" or "float64".
-    preprocess: JSON values that describe how images are prepared; "mean" and "std", by channel, are applied here.
+    loss, optimizer: objects, or names in LOSSES and OPTIMIZERS for the defaults. An Objective has its own losses; it
+    takes one optimizer, or a dict of one for each network. metrics: names in METRICS, Metric objects or functions
+    (outputs, targets) -> number; by default, accuracy for losses of classification (mean IoU for masks), mean absolute
+    error for losses of regression, and both for a loss of regression with class targets. input_shape: without the batch
+    axis; the weights are drawn with `seed` as soon as it is known, here or from the first data. classes: their number
+    or names. regularizer: one or several. schedule: of the learning rate, by default constant. clip: the maximum norm
+    of the gradient of all parameters. average: the decay of a moving average of the weights, which replaces them in
+    evaluation, in the run's best weights and at the end of `fit`. precision: "float32", "bf16" or "float64".
+    preprocess: JSON values that describe the preprocessing of images; "mean" and "std", per channel, are applied here.
     device: "cpu", "cuda", "mps", or "auto" for the fastest.
     Raises PellucidError for unknown names and other types, and for a network whose outputs do not fit the loss or the
     classes.
     """
 
     def verify(self, x: Any, y: Any = None, samples: int = 8) -> Table:
-        """Compare every gradient with independent ones on one batch, in each form of the network.
+        """Compare all gradients on one batch with independent ones, for each form of the network; see pellucid.verify.
 
-        Of an Objective, those within each network are compared, at what `gradients` passes to it.
+        For an Objective, the gradients in each network are compared, given the inputs and output gradients that
+        `gradients` passes to it. samples: the number of entries of each tensor to compare with finite differences.
         """
         data = fitted(source_of(x, y, classes=self.classes, dtype=self.dtype), "x", self.fitting)
         return verify_model(self, next(read(data, None, len(data), self.stats, self.device, self.dtype)), samples)
 
     def trace(self, x: Any, target: Any, **options: Any) -> Trace:
-        """Return every named tensor of one pass forward and backward; see pellucid.trace."""
+        """Return all tensors of one forward and backward pass by name; see pellucid.trace."""
         return trace(self, x, target, **options)
 
     def explain(self, x: Any, method: str = "saliency", target: Any = None, **options: Any) -> Tensor:
-        """Attribute the outputs to the inputs (N, ...), with a method of pellucid.explain.METHODS.
+        """Return attributions of the outputs to the inputs (N, ...), by a method in pellucid.explain.METHODS.
 
-        target: a class, one for each input, None for each one's best, or the path of a unit or map,
-        such as "head.conv[0, :, :]" for the sum of map 0; see pellucid.explain.aim.
+        target: a class, or one class for each input; None for the class with the highest score; or the path of a unit
+        or map, such as "head.conv[0, :, :]" for the sum of map 0; see pellucid.explain.aim.
         """
         inputs = as_inputs(x)
         self._fit_shape(inputs, "x")
@@ -57,7 +59,7 @@ class Model(BaseModel):
     def doctor(self, x: Any, y: Any = None, *, attempts: bool = False, **options: Any) -> Diagnosis:
         """Diagnose model, data and training. attempts: whether to try the fixes. options: see doctor.case_of.
 
-        Of a detector, x is a source of images with objects, and options are `validation` and `history`.
+        For a detector, x is a source of images with objects, and the options are `validation` and `history`.
         """
         if isinstance(self.objective, Detector):
             return diagnose_detector(detection_case(self, x, **options))

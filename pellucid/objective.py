@@ -24,7 +24,11 @@ Gradients = tuple[Losses, Params]  # (losses, dparams)
 
 
 class Evaluated(NamedTuple):
-    """outputs: as `predict` returns them. batch: the examples that metrics see, with these outputs. losses: by name."""
+    """The evaluation of one batch.
+
+    outputs: predictions, as `predict` returns them. batch: the examples to which they belong, without those that the
+    loss ignores. losses: 0-d tensors by name.
+    """
 
     outputs: Any
     batch: Batch
@@ -35,34 +39,34 @@ class Evaluated(NamedTuple):
 class Objective(Part):
     """The training objective of one or several networks: losses of a batch by name, and their gradients.
 
-    A subclass is a frozen dataclass; its fields are networks, losses and numbers. `params` holds the parameters of
-    each network under the name of its field, {"student": {...}, "teacher": {...}}, and so do gradients.
-    weights: factors of losses by name, 1 for all others. The total loss is the weighted sum; `gradients` multiplies
+    A subclass is a frozen dataclass; its fields are networks, losses and numbers. `params` contains the parameters of
+    each network under the name of its field, {"student": {...}, "teacher": {...}}; gradients have the same nesting.
+    weights: factors of losses by name, 1 for all others. The total loss is the weighted sum; `gradients` must multiply
     each loss's gradient by `self.weight(name)`.
     """
 
-    any_size: ClassVar[bool] = False  # whether images of any height and width fit, not only those of training
+    any_size: ClassVar[bool] = False  # whether images of any height and width are valid, not only those of training
     weights: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
     @property
     def nets(self) -> Mapping[str, Layer]:
-        """The networks by name: the fields that hold a layer."""
-        held = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {name: value for name, value in held.items() if isinstance(value, Layer)}
+        """The networks by name: the fields whose value is a layer."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Layer)}
 
     def with_nets(self, nets: Mapping[str, Layer]) -> Self:
-        """Return the same objective over other networks of the same names."""
+        """Return the same objective with other networks of the same names."""
         return replace(self, **nets)
 
     def watched(self, forward: ForwardWatch, backward: BackwardWatch | None = None) -> Self:
-        """Return the same objective over networks that call these after each layer, with its path."""
+        """Return the same objective with networks that call `forward` and `backward` after each layer's passes."""
         return self.with_nets({name: _watched(net, name, forward, backward) for name, net in self.nets.items()})
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw all parameters for images of `shape`; return them, and the shape of what `predict` returns.
+        """Draw all parameters for images of `shape`; return them, and the shape of the result of `predict`.
 
-        Shapes are without the batch axis. Every network gets images, and the first one's output is the prediction,
-        unless a subclass says otherwise: a generator gets latent vectors, a head gets features.
+        Shapes are without the batch axis. By default, images are the input of every network, and the output of the
+        first one is the prediction; a subclass overrides this for networks with other inputs, such as a generator.
         """
         drawn = {name: init_child(name, net, shape, rng) for name, net in self.nets.items()}
         if not drawn:
@@ -73,9 +77,10 @@ class Objective(Part):
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients | Iterator[Gradients]:
         """Return (losses, dparams): 0-d tensors by name, and the gradients of their weighted sum.
 
-        dparams may lack networks and parameters, which then do not learn from this batch. To train in turns, as the
-        networks of a GAN do, `yield` several such pairs: what one holds is learned before execution continues, so that
-        the next is computed with the new parameters. Random numbers come from `mode.rng`, on `mode.rng.device`.
+        Networks without an entry in dparams are not updated by this batch; for other missing parameters, the gradient
+        is zero. To update networks in turns, such as those of a GAN, `yield` several such pairs: each updates the
+        parameters before execution continues, so that the next is computed with the new parameters. Draw random numbers
+        from `mode.rng`, on `mode.rng.device`.
         """
 
     @abstractmethod
@@ -83,9 +88,9 @@ class Objective(Part):
         """Return predictions for images (N, ...) in evaluation mode, as used by metrics."""
 
     def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
-        """Return a function that evaluates batches of `count` examples in all; `params` must stay meanwhile.
+        """Return a function that evaluates one batch of `count` examples in total; `params` must not change meanwhile.
 
-        The losses are those of `gradients` in evaluation mode, with the same random numbers each time.
+        The losses are those of `gradients` in evaluation mode, with the same random numbers in each evaluation.
         """
         leaf = next(iter(leaves(params)), torch.empty(0))
         mode = Mode(rng=seeded(leaf.device))
@@ -96,9 +101,10 @@ class Objective(Part):
         return evaluate
 
     def fused(self) -> "Objective":
-        """Return the objective as it trains, its networks in fused forms where it runs each of them as a whole.
+        """Return an equal objective whose networks are in fused forms, for training; by default the objective itself.
 
-        Fused forms write over each other's outputs: an objective that uses parts of its networks returns itself.
+        Layers of a fused network may overwrite each other's outputs, so only an objective that runs each network as a
+        whole can override this.
         """
         return self
 
@@ -107,18 +113,21 @@ class Objective(Part):
         return float(len(batch.images))
 
     def check(self, outputs: Any, targets: Any) -> None:
-        """Raise PellucidError unless all targets of a data set are valid for outputs of this shape (no batch axis)."""
+        """Raise PellucidError unless all targets of a data set are valid for outputs of this shape (no batch axis).
+
+        By default, nothing is checked.
+        """
 
     def about(self, custom: Iterable[Any] = ()) -> dict[str, Any]:
-        """Return its configuration for a weights file, as JSON values; raises as `to_config` does."""
+        """Return the objective's configuration for a weights file, as JSON values; raises the errors of `to_config`."""
         return {"objective": to_config(self, custom)}
 
     def weight(self, name: str) -> float:
-        """Return the weight of a loss."""
+        """Return the weight of a loss, 1 by default."""
         return self.weights.get(name, 1.0)
 
     def total(self, losses: Mapping[str, float]) -> float:
-        """Return the weighted sum of losses; PellucidError for a weight of a loss that is not among them."""
+        """Return the weighted sum of losses; PellucidError if `weights` names a loss that is not among them."""
         unknown = next((name for name in self.weights if name not in losses), None)
         if unknown is not None:
             hint = nearest(unknown, losses) or f"; losses: {', '.join(losses)}"
@@ -128,47 +137,48 @@ class Objective(Part):
 
 @dataclass(frozen=True)
 class Supervised(Objective):
-    """One network, one loss between its outputs and the targets; the parameters are the network's own.
+    """One network with one loss of its outputs and the targets.
 
-    Raises PellucidError for weights: a single loss has nothing to be balanced with.
+    `params` are the network's parameters, without a level for its name. Raises PellucidError if `weights` are given,
+    because a weight of the only loss would be a factor of the learning rate.
     """
 
     net: Layer
     loss: Loss
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for weights."""
+        """Raise PellucidError if `weights` are given."""
         if self.weights:
-            raise PellucidError("Supervised has one loss, so that weights change nothing; change the learning rate")
+            raise PellucidError("Supervised has one loss, which takes no weights; change the learning rate instead")
 
     @property
     def nets(self) -> Mapping[str, Layer]:
-        """The network, without a name, so that paths begin with its layers'."""
+        """The network under the name "", so that paths begin with the names of its layers."""
         return {"": self.net}
 
     def with_nets(self, nets: Mapping[str, Layer]) -> "Supervised":
-        """Return the same objective over another network."""
+        """Return the same objective with another network, `nets[""]`."""
         return Supervised(nets[""], self.loss)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw the network's parameters."""
+        """Draw the network's parameters; return them and the shape of its output."""
         return self.net.init(shape, rng)
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
-        """Return ({"loss": value}, dparams): forward, loss, sweep."""
+        """Return ({"loss": value}, dparams), from a forward pass, the loss, and a backward pass."""
         y, cache = self.net.forward(params, batch.images, mode)
         value, dy = self.loss(y, batch.targets)
         del y
         return {"loss": value}, backward(self.net, params, cache, dy, consume=True)[1]
 
     def predict(self, params: Params, images: Any) -> Any:
-        """Return the network's outputs as the loss reads them, such as probabilities."""
+        """Return the network's outputs converted by `loss.predict`, for example to probabilities."""
         return self.loss.predict(self.net.forward(params, images, Mode(keep=False))[0])
 
     def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
-        """Return a function that evaluates batches by one forward pass.
+        """Return a function that evaluates a batch by one forward pass.
 
-        Metrics see no examples that the loss ignores.
+        Its outputs and its batch contain only the examples that the loss does not ignore.
         """
         run = inference(self.net, params) if count >= MIN_INPUTS else AsWritten(self.net, params)
 
@@ -183,7 +193,7 @@ class Supervised(Objective):
         return evaluate
 
     def counted(self, batch: Batch) -> float | Tensor:
-        """Return the number of examples, or the weight that the loss gives to the batch."""
+        """Return the weight of the batch by `Loss.counted`: its number of examples, or the sum of their weights."""
         return self.loss.counted(batch.targets)
 
     def check(self, outputs: Any, targets: Any) -> None:
@@ -191,27 +201,27 @@ class Supervised(Objective):
         self.loss.check(outputs, targets)
 
     def about(self, custom: Iterable[Any] = ()) -> dict[str, Any]:
-        """Return the network and the loss."""
+        """Return the configurations of the network and the loss."""
         return {"network": to_config(self.net, custom), "loss": to_config(self.loss, custom)}
 
 
 @dataclass(frozen=True)
 class StandIn(Layer):
-    """A layer that replaces another to observe its passes."""
+    """Base class of layers that wrap another layer to observe its passes."""
 
     layer: Layer
 
 
 def unwatched(net: Layer) -> Layer:
-    """Return a network without the stand-ins in it, for passes that no one is to observe."""
+    """Return a network with each StandIn replaced by its layer, for passes that are not observed."""
     if isinstance(net, StandIn):
         return unwatched(net.layer)
-    return net.rebuild({name: unwatched(one) for name, one in net.layers.items()}) if is_wiring(net) else net
+    return net.rebuild({name: unwatched(child) for name, child in net.layers.items()}) if is_wiring(net) else net
 
 
 @dataclass(frozen=True)
 class _Watched(StandIn):
-    """Replace a layer to call functions after its forward and its backward pass."""
+    """Run a layer, and call a function after its forward and after its backward pass."""
 
     path: str
     after_forward: ForwardWatch
@@ -243,40 +253,40 @@ def _watched(net: Layer, path: str, forward: ForwardWatch, backward: BackwardWat
     return _Watched(net, path, forward, backward)
 
 
-def merged(found: Gradients | Iterator[Gradients]) -> Gradients:
-    """Return all losses and gradients, those of several turns together; nothing is learned between these."""
-    if isinstance(found, tuple):
-        return found
+def merged(result: Gradients | Iterator[Gradients]) -> Gradients:
+    """Return all losses and gradients of a result of `Objective.gradients`, without updates between several turns."""
+    if isinstance(result, tuple):
+        return result
     losses: Losses = {}
     dparams: Params = {}
-    for turn, part in found:
-        losses |= turn
-        dparams |= part
+    for turn_losses, turn_dparams in result:
+        losses |= turn_losses
+        dparams |= turn_dparams
     return losses, dparams
 
 
 def seeded(device: torch.device, seed: int = 0) -> torch.Generator:
-    """Return a generator of random numbers on a device; for the device "meta", which has none, on the CPU."""
+    """Return a random generator on a device, seeded with `seed`; on the CPU for "meta", which has no generators."""
     return torch.Generator("cpu" if device.type == "meta" else device).manual_seed(seed)
 
 
 def named_layers(nets: Mapping[str, Layer]) -> Iterator[tuple[str, Layer]]:
-    """Yield (path, layer) for everything in several networks."""
+    """Yield (path, layer) for all layers and combinators of several networks."""
     for name, net in nets.items():
         yield from walk(net, name)
 
 
 def all_buffers(nets: Mapping[str, Layer]) -> set[str]:
-    """Return the paths of the running statistics of several networks."""
+    """Return the paths of all buffers (running statistics) of several networks."""
     return set().union(*(buffer_paths(net, name) for name, net in nets.items()))
 
 
 def params_of(params: Params, name: str) -> Params:
-    """Return the parameters of the network `name`; of the one without a name, all."""
+    """Return the parameters of the network `name`, or all parameters for the name ""."""
     return params[name] if name else params
 
 
 def below(paths: Any, name: str) -> set[str]:
-    """Return those of the paths that lie in the network `name`, without that name."""
+    """Return the paths of parameters in the network `name`, without that prefix."""
     prefix = join(name, "")
     return {path.removeprefix(prefix) for path in paths if path.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""The objects in an image, true or detected: boxes, classes, masks and key-points."""
+"""Annotated and detected objects in an image: boxes, classes, masks and key-points."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from pellucid.errors import PellucidError
 class Objects(metaclass=Checked):
     """The n >= 0 objects in one image; the targets of a batch are a list of `Objects`, one per image.
 
-    Coordinates are continuous and in pixels: x to the right, y down, (0, 0) the image's upper left corner, so that
-    pixel i covers [i, i + 1) and its centre is at i + 0.5. A box (x0, y0, x1, y1) has the width x1 - x0; the box of
+    Coordinates are continuous and in pixels: x to the right, y down, (0, 0) the image's upper left corner; pixel i
+    covers [i, i + 1), with its centre at i + 0.5. A box (x0, y0, x1, y1) has the width x1 - x0; the box of
     the pixels in columns 2 and 3 extends from x0 = 2 to x1 = 4.
 
     boxes: (n, 4) float. labels: (n,) integers. masks: (n, H, W) bool, as large as the image, or None. keypoints:
     (n, K, 3) float, or None: x, y and COCO's visibility, 0 not labelled (x and y are 0), 1 labelled but hidden,
-    2 visible. crowd: (n,) bool, or None for all false: regions whose objects are not labelled one by one, or are too
-    difficult; training does not learn from them, and a detection there is neither right nor wrong.
-    Raises PellucidError for other shapes and types.
+    2 visible. crowd: (n,) bool, or None for all false: regions whose objects are not labelled individually, or are
+    too difficult; they are ignored in training, and detections there count neither as true nor as false positives.
+    Raises PellucidError for other shapes and dtypes.
     """
 
     boxes: Tensor
@@ -37,11 +37,11 @@ class Objects(metaclass=Checked):
         n = len(self.boxes)
         _check("labels", self.labels, self.labels.shape == (n,), f"({n},), one per box")
         if self.masks is not None:
-            good = self.masks.ndim == 3 and len(self.masks) == n
-            _check("masks", self.masks, good, f"({n}, H, W), one per box")
+            valid = self.masks.ndim == 3 and len(self.masks) == n
+            _check("masks", self.masks, valid, f"({n}, H, W), one per box")
         if self.keypoints is not None:
-            good = self.keypoints.ndim == 3 and len(self.keypoints) == n and self.keypoints.shape[2] == 3
-            _check("keypoints", self.keypoints, good, f"({n}, K, 3): x, y and visibility for each box")
+            valid = self.keypoints.ndim == 3 and len(self.keypoints) == n and self.keypoints.shape[2] == 3
+            _check("keypoints", self.keypoints, valid, f"({n}, K, 3): x, y and visibility for each box")
         if self.crowd is not None:
             _check("crowd", self.crowd, self.crowd.shape == (n,), f"({n},), one per box")
         swapped = (self.boxes[:, 2:] < self.boxes[:, :2]).any(1).nonzero()
@@ -70,7 +70,7 @@ class Detections(metaclass=Checked):
 
     boxes: (n, 4) float, in pixels of the image as for `Objects`. scores: (n,) float, 0 to 1. labels: (n,) integers.
     masks: (n, H, W) bool, or None. keypoints: (n, K, 3) float, or None: x, y and the score of each point.
-    Raises PellucidError for other shapes and types.
+    Raises PellucidError for other shapes and dtypes.
     """
 
     boxes: Tensor
@@ -102,7 +102,7 @@ class Detections(metaclass=Checked):
 def concatenate(parts: Sequence[Objects]) -> Objects:
     """Concatenate the objects of several images of the same size into the objects of one image.
 
-    Parts without objects need no masks or key-points; parts without `crowd` hold no crowds. Raises PellucidError if
+    Parts without objects need no masks or key-points; `crowd=None` means no crowds. Raises PellucidError if
     only some of the other parts have masks or key-points, or if their numbers of key-points differ.
     """
     filled = [part for part in parts if len(part)] or parts[:1]
@@ -131,7 +131,7 @@ def _joined(name: str, values: list[Tensor | None]) -> Tensor | None:
         raise PellucidError(
             f"objects: {name} of images to concatenate are "
             f"{', '.join('missing' if value is None else str(tuple(value.shape)) for value in values)}; "
-            "give them for all images or for none, in equal shapes"
+            "give them for all images or for none, with equal shapes"
         )
     return torch.cat(given)
 
@@ -146,9 +146,9 @@ _TYPES = {
 }
 
 
-def _check(name: str, value: Tensor, good: bool, wanted: str) -> None:
-    kind, fits = _TYPES[name]
-    if not good:
-        raise PellucidError(f"objects: {name} have shape {tuple(value.shape)}; give {wanted}")
-    if not fits(value.dtype):
-        raise PellucidError(f"objects: {name} are {str(value.dtype).removeprefix('torch.')}; give {kind}")
+def _check(name: str, value: Tensor, valid: bool, expected: str) -> None:
+    dtypes, is_valid_dtype = _TYPES[name]
+    if not valid:
+        raise PellucidError(f"objects: {name} have shape {tuple(value.shape)}; give {expected}")
+    if not is_valid_dtype(value.dtype):
+        raise PellucidError(f"objects: {name} are {str(value.dtype).removeprefix('torch.')}; give {dtypes}")

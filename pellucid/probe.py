@@ -1,4 +1,4 @@
-"""Repeated runs of a network in float64 from the same state, with access to each layer."""
+"""Repeated passes of a network in float64, from the same state, with access to each layer."""
 
 import copy
 import math
@@ -19,17 +19,18 @@ from pellucid.losses.base import Loss
 from pellucid.sweep import backward, run
 from pellucid.tree import flatten, map_tree, nest
 
-# How a leaf layer runs: (place among all leaves in forward order, path, layer, its params, x, mode) -> (y, its cache)
+# How a leaf, a layer that is not a combinator, runs: (its index in forward order, path, layer, its params, x, mode)
+# -> (y, its cache)
 Leaf = Callable[[int, str, Layer, Params, Any, Mode], tuple[Any, Cache]]
 
 
 class Probe:
-    """Float64 copies of a network's parameters and of one batch, and the loss that they give.
+    """Float64 copies of a network's parameters and of one batch, to compute the loss repeatedly.
 
-    Every run draws the same random numbers (from the state of `mode.rng`, else from `seed`) and starts with the same
-    running statistics. With a `nudge`, what each leaf layer and the loss receive is moved by small constants, drawn
-    once, relative to the entries: gradients stay defined and what was equal, or zero, no longer is. Layers at or
-    below the paths in `frozen` run as in evaluation.
+    Every run draws the same random numbers (from the state of `mode.rng`, by default from `seed`) and starts with the
+    same running statistics. nudge: the relative size of small constants that are added to the inputs of each leaf and
+    of the loss, in every run the same, so that no values are equal or zero and the loss has a derivative there. frozen:
+    paths of layers that run, with the layers in them, in evaluation mode.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Probe:
     ) -> None:
         self.net, self.loss, self.train = net, loss, mode.train
         self.params = map_tree(double, params)
-        self.xs = [double(one) for one in tensors(x)]
+        self.xs = [double(part) for part in tensors(x)]
         self.target = double(target)
         self.several = isinstance(x, tuple)
         self.device = self.xs[0].device if mode.rng is None else mode.rng.device
@@ -54,53 +55,54 @@ class Probe:
         self.random = rng.get_state()
         self.nudge, self.frozen = nudge, frozenset(frozen)
         self.draw = torch.Generator().manual_seed(seed)
-        self.moves: dict[int, list[Tensor]] = {}  # by place in forward order, the loss's at -1
+        self.moves: dict[int, list[Tensor]] = {}  # the constants, by index in forward order; -1 is the loss
 
     def moved(self, size: float) -> "Probe":
-        """Return the same with inputs and parameters, not running statistics, moved by up to `size` of each entry."""
-        draw, kept, flat = torch.Generator().manual_seed(0), buffer_paths(self.net), flatten(self.params)
+        """Return a copy with inputs and parameters, but not running statistics, changed by up to `size` times each."""
+        draw, buffers, flat = torch.Generator().manual_seed(0), buffer_paths(self.net), flatten(self.params)
         other = copy.copy(self)
         other.params = nest(
-            self.params, {path: one if path in kept else nudged(one, size, draw) for path, one in flat.items()}
+            self.params,
+            {path: value if path in buffers else nudged(value, size, draw) for path, value in flat.items()},
         )
-        other.xs = [nudged(one, size, draw) for one in self.xs]
+        other.xs = [nudged(part, size, draw) for part in self.xs]
         return other
 
     def run(self, xs: list[Tensor], params: Params, leaf: Leaf) -> tuple[Any, Cache]:
-        """Run the network forward, each layer that is not a combinator by `leaf`."""
-        rng, places = self.generator(), count()
+        """Run the network forward, calling `leaf` for each layer that is not a combinator; return (y, cache)."""
+        rng, indices = self.generator(), count()
         x = tuple(xs) if self.several else xs[0]
 
         def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-            place = next(places)
+            index = next(indices)
             if any(part in ("", path) or path.startswith(f"{part}.") for part in self.frozen):
                 mode = Mode(False, mode.rng, mode.keep)
-            return leaf(place, path, layer, params, self._moved(place, x), mode)
+            return leaf(index, path, layer, params, self._nudged(index, x), mode)
 
         y, cache = run(self.net, params, x, Mode(self.train, rng), visit)
-        return self._moved(-1, y), cache
+        return self._nudged(-1, y), cache
 
     def generator(self) -> torch.Generator:
-        """Return a generator that draws what every run draws."""
+        """Return a new generator in the state in which every run starts."""
         rng = torch.Generator(self.device)
         rng.set_state(self.random)
         return rng
 
-    def _moved(self, place: int, x: Any) -> Any:
-        """Return x with the nudge of this layer added."""
+    def _nudged(self, index: int, x: Any) -> Any:
+        """Return x, the input of the leaf with this index, with its constants added."""
         if not self.nudge:
             return x
         parts = tensors(x)
-        if place not in self.moves:
-            self.moves[place] = [nudged(one.detach(), self.nudge, self.draw) - one.detach() for one in parts]
-        return like(x, [one + move for one, move in zip(parts, self.moves[place], strict=True)])
+        if index not in self.moves:
+            self.moves[index] = [nudged(part.detach(), self.nudge, self.draw) - part.detach() for part in parts]
+        return like(x, [part + move for part, move in zip(parts, self.moves[index], strict=True)])
 
     def fresh(self) -> Params:
-        """Return the parameters with running statistics that may be written to."""
+        """Return the parameters, copied in training mode, in which a pass writes to the running statistics."""
         return map_tree(torch.clone, self.params) if self.train else self.params
 
     def value(self, instead: Mapping[int, Any] | None = None) -> float:
-        """Return the loss; the leaf layers visited at the places in `instead` receive those inputs."""
+        """Return the loss; `instead` replaces the inputs of leaves, by their index in forward order."""
 
         def leaf(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
             return layer.forward(params, (instead or {}).get(index, x), mode)
@@ -112,20 +114,20 @@ class Probe:
 
 @dataclass
 class Visit:
-    """One pass through one leaf layer."""
+    """One pass through one leaf: its input and cache, and the gradient dx of the backward pass."""
 
     path: str
     layer: Layer
     x: Any
     cache: Cache
     dx: tuple[Tensor | None, ...] | None = None
-    order: int = -1  # place in the backward sweep; -1 where the sweep does not come by
-    writes: bool = False  # whether its backward changes the dy that it is given
+    order: int = -1  # index in the order of the backward pass; -1 if the backward pass does not reach the layer
+    writes: bool = False  # whether its `backward` changes dy in place
 
 
 @dataclass
 class Swept:
-    """One pass forward and the explicit one backward; `used` are the parameters after it, running statistics moved."""
+    """One forward and one explicit backward pass; `used` are the parameters with updated running statistics."""
 
     visits: list[Visit]
     y: Any
@@ -135,7 +137,7 @@ class Swept:
     used: Params
 
     def owner(self, path: str) -> str | None:
-        """Return the path of the visited layer that a parameter belongs to; None where that one was not visited."""
+        """Return the path of the layer to which a parameter belongs; None if that layer was not visited."""
         visited = {visit.path for visit in self.visits}
         while path and path not in visited:
             path = path.rpartition(".")[0]
@@ -144,27 +146,27 @@ class Swept:
 
 @dataclass
 class Gradient:
-    """One explicit gradient and another answer, the tensors it belongs to, and the loss as they stand."""
+    """One explicit gradient, and the gradient of the same tensors from a reference."""
 
     path: str
     layer: str
-    what: str
-    tensors: list[Tensor]
-    explicit: list[Tensor | None]
-    theirs: list[Tensor] | None
-    order: int
-    loss: Callable[[], float]
-    writes: bool = False
+    what: str  # name of the gradient: dx, dy, or the path of a parameter
+    tensors: list[Tensor]  # with respect to which the gradient is
+    explicit: list[Tensor | None]  # the gradient from `backward`, by tensor
+    theirs: list[Tensor] | None  # the gradient from the reference; None if that cannot compute it
+    order: int  # index of the layer in the order of the backward pass
+    loss: Callable[[], float]  # returns the loss for the current values of `tensors`
+    writes: bool = False  # whether the layer's `backward` changes dy in place
 
     @property
     def largest(self) -> float:
-        """The largest finite magnitude of the explicit gradient, one tensor's."""
-        sizes = [float(one.abs().max()) for one in self.explicit if one is not None and one.numel()]
+        """The largest magnitude of the explicit gradient, over the tensors whose gradient is finite."""
+        sizes = [float(part.abs().max()) for part in self.explicit if part is not None and part.numel()]
         return max((size for size in sizes if math.isfinite(size)), default=0.0)
 
     @property
     def fault(self) -> str:
-        """The fault of the gradient independent of its values; "" if none."""
+        """A fault of the gradient that does not depend on its values, as text; "" if there is none."""
         if self.writes:
             return "backward writes into dy"
         for x, dx in zip(self.tensors, self.explicit, strict=True):
@@ -174,9 +176,10 @@ class Gradient:
 
 
 def sweep(probe: Probe) -> Swept:
-    """Run forward and the explicit backward, and record the input, output, dy and dx of each leaf layer.
+    """Run one forward and one explicit backward pass, and record input, cache and dx of each leaf.
 
-    Raises PellucidError where the loss is not finite.
+    Raises PellucidError for a loss that is not finite, for a user-defined layer whose forward changes its input, and
+    for errors in user-defined layers.
     """
     visits: list[Visit] = []
 
@@ -190,10 +193,11 @@ def sweep(probe: Probe) -> Swept:
 
     def rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
         visit = next(visit for visit in visits if visit.cache is cache and visit.dx is None)
-        given = like(dy, [one.clone() for one in tensors(dy)])  # so that one layer's writing spoils no other's gradient
-        dx, dparams = attempt(f"{named(visit.path, layer)}: backward", layer.backward, params, cache, given)
-        pairs = zip(tensors(dy), tensors(given), strict=True)
-        visit.writes = not all(torch.equal(one.nan_to_num(), now.nan_to_num()) for one, now in pairs)
+        # A copy, so that a layer that writes into dy does not change the gradients of other layers.
+        copied_dy = like(dy, [part.clone() for part in tensors(dy)])
+        dx, dparams = attempt(f"{named(visit.path, layer)}: backward", layer.backward, params, cache, copied_dy)
+        pairs = zip(tensors(dy), tensors(copied_dy), strict=True)
+        visit.writes = not all(torch.equal(before.nan_to_num(), after.nan_to_num()) for before, after in pairs)
         visit.dx, visit.order = tuple(tensors(dx)), sum(visit.dx is not None for visit in visits)
         return dx, dparams
 
@@ -208,15 +212,15 @@ def sweep(probe: Probe) -> Swept:
 
 
 def double(x: Tensor) -> Tensor:
-    """Return a plain, dense float64 copy; integers keep their type."""
+    """Return a contiguous copy in float64 without a graph; integers keep their dtype."""
     copy = x.detach().to(torch.float64) if x.is_floating_point() else x.detach()
     return copy.clone(memory_format=torch.contiguous_format)
 
 
 def nudged(x: Tensor, size: float, draw: torch.Generator) -> Tensor:
-    """Return x with each entry moved by up to `size` times itself, and zeros to small positive numbers.
+    """Return x with each entry changed by up to `size` times itself, and zeros replaced by small positive values.
 
-    Signs stay, so that a layer that takes numbers above 0 alone still gets them; integers stay as they are.
+    Signs are kept, for layers that accept only positive inputs. Integers are returned unchanged.
     """
     if not x.is_floating_point() or not x.numel():
         return x
@@ -227,8 +231,8 @@ def nudged(x: Tensor, size: float, draw: torch.Generator) -> Tensor:
 
 
 def tensors(x: Any) -> list[Tensor]:
-    """Return the tensors of a nest of tuples, in order."""
-    return [one for part in x for one in tensors(part)] if isinstance(x, tuple) else [x]
+    """Return the tensors of nested tuples in order; for a single tensor, a list of it."""
+    return [tensor for part in x for tensor in tensors(part)] if isinstance(x, tuple) else [x]
 
 
 def like(x: Any, tensors: list[Tensor]) -> Any:
@@ -236,6 +240,6 @@ def like(x: Any, tensors: list[Tensor]) -> Any:
     rest = iter(tensors)
 
     def fill(part: Any) -> Any:
-        return tuple(fill(one) for one in part) if isinstance(part, tuple) else next(rest)
+        return tuple(map(fill, part)) if isinstance(part, tuple) else next(rest)
 
     return fill(x)

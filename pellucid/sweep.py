@@ -1,4 +1,4 @@
-"""The forward and backward recursions used for all networks and rules."""
+"""The recursions over the layers of a network for forward and backward passes, used for all networks and rules."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ Rules = Callable[[str, Layer], Rule]
 ForwardWatch = Callable[[str, Layer, Any, Any, Cache], None]  # (path, layer, x, y, cache)
 # How a layer that is not a combinator runs forward: (path, layer, its params, x, mode) -> (y, its cache)
 Leaf = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]
-After = Callable[[str, Any], Any]  # (path, a layer's output) -> the value that replaces it
+After = Callable[[str, Any], Any]  # (path, a layer's output) -> the output that replaces it
 BackwardWatch = Callable[[str, Layer, Any, Any, Params], None]  # (path, layer, dy, dx, dparams)
 
 
@@ -22,12 +22,14 @@ def own_rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, 
 
 
 def gradient(path: str, layer: Layer) -> Rule:
-    """Return the layer's own backward for every layer: the rules of training."""
+    """Return the rule that calls a layer's own `backward`, for every layer: the rules for computing gradients."""
     return own_rule
 
 
 def forward(net: Layer, params: Params, x: Any, mode: Mode, watch: ForwardWatch | None = None) -> tuple[Any, Cache]:
-    """Run `net` forward; `watch` is called with each layer's path, layer, input, output and cache, children first.
+    """Run `net` forward and return (y, cache).
+
+    watch: a function called with each layer's path, layer, input, output and cache, for children before combinators.
 
     Raises PellucidError for an x of an unsupported dtype.
     """
@@ -56,9 +58,10 @@ def own_leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tup
 def run(
     net: Layer, params: Params, x: Any, mode: Mode, leaf: Leaf = own_leaf, after: After | None = None
 ) -> tuple[Any, Cache]:
-    """Run `net` forward, each layer that is not a combinator by `leaf`, which decides what x and y are.
+    """Run `net` forward, calling `leaf` for each layer that is not a combinator, and return (y, cache).
 
-    after: returns what replaces any layer's output, combinators' too.
+    x and the outputs may be any values that `leaf` accepts and returns. after: a function that replaces the output of
+    each layer and each combinator.
     """
 
     def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
@@ -84,8 +87,8 @@ def backward(
 ) -> tuple[Any, Params]:
     """Propagate `dy` back through `net`, each layer by its rule, and return (dx, dparams).
 
-    `watch` sees each layer's path, dy, dx and dparams, combinators after their children. `consume=True` lets go
-    of each cache as the sweep passes it, which empties `cache` and frees its memory at once.
+    watch: a function called with each layer's path, layer, dy, dx and dparams, for children before combinators.
+    consume: whether to remove each layer's cache from `cache` after its use, which frees the memory early.
     """
     if not consume:
         cache = copy_cache(cache)

@@ -1,6 +1,6 @@
-"""Names in Keras, PyTorch, fastai and scikit-learn of arguments and classes with other names in Pellucid."""
+"""Synonyms in Keras, PyTorch, fastai and scikit-learn for Pellucid's names of arguments and classes."""
 
-# Each of our names, and the names of others that "did you mean" should lead to it where it is known.
+# Names in Pellucid, in lower case, and their synonyms, for which messages suggest them ("did you mean").
 OTHERS: dict[str, tuple[str, ...]] = {
     # layers
     "dense": ("linear", "fully_connected"),

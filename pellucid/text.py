@@ -26,13 +26,13 @@ def shown(value: object) -> str:
 
 
 def constructed(self: object) -> str:
-    """Return an object as its class with those arguments that are attributes, such as `EarlyStopping(patience=3)`."""
+    """Return an object as its class with those arguments that are also attributes: `EarlyStopping(patience=3)`."""
     names = [name for name in inspect.signature(type(self)).parameters if name in vars(self)]
     return f"{type(self).__name__}({', '.join(f'{name}={vars(self)[name]!r}' for name in names)})"
 
 
 def plural(count: int, what: str, several: str = "") -> str:
-    """Return "1 epoch" or "30 epochs"; `several` is an irregular plural."""
+    """Return the count with its noun, "1 epoch" or "30 epochs"; `several` is an irregular plural."""
     return f"1 {what}" if count == 1 else f"{count:,} {several or f'{what}s'}"
 
 

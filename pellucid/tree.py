@@ -1,4 +1,4 @@
-"""Nested dicts of tensors as flat lists and dicts: paths, leaves and their order."""
+"""Nested dicts of tensors: conversion to flat dicts by path and to lists, and back."""
 
 from collections.abc import Callable, Mapping
 
@@ -9,7 +9,7 @@ from pellucid.layers.base import Params
 
 
 def flatten(params: Params) -> dict[str, Tensor]:
-    """Return the leaves of `params` by dotted path (`block1.conv.weight`), in order of insertion."""
+    """Return the tensors of `params` by dotted path (`block1.conv.weight`), in the order of the nested dicts."""
     flat: dict[str, Tensor] = {}
     for name, value in params.items():
         if isinstance(value, dict):
@@ -20,7 +20,7 @@ def flatten(params: Params) -> dict[str, Tensor]:
 
 
 def nest(like: Params, flat: Mapping[str, Tensor], prefix: str = "") -> Params:
-    """Return the tensors of `flat`, by dotted path, in the nesting of `like`, which may hold empty dicts."""
+    """Return the tensors of `flat`, by dotted path, in the nesting of `like`, including its empty dicts."""
     return {
         name: nest(value, flat, f"{prefix}{name}.") if isinstance(value, dict) else flat[f"{prefix}{name}"]
         for name, value in like.items()
@@ -28,12 +28,12 @@ def nest(like: Params, flat: Mapping[str, Tensor], prefix: str = "") -> Params:
 
 
 def map_tree(f: Callable[[Tensor], Tensor], params: Params) -> Params:
-    """Return a tree of the same nesting whose leaves are `f` of the leaves of `params`."""
+    """Return nested dicts like `params` with `f` applied to each tensor."""
     return {name: map_tree(f, value) if isinstance(value, dict) else f(value) for name, value in params.items()}
 
 
 def leaves(tree: Params, found: list[Tensor] | None = None) -> list[Tensor]:
-    """Return the tensors of a nested dict in its own order, after those in `found`."""
+    """Return the tensors of nested dicts in order; if `found` is given, append them to it."""
     found = [] if found is None else found
     for value in tree.values():
         if type(value) is dict:
@@ -44,5 +44,5 @@ def leaves(tree: Params, found: list[Tensor] | None = None) -> list[Tensor]:
 
 
 def dtype_of(params: Params) -> torch.dtype:
-    """Return the dtype of a network's inputs: float64 where its parameters are, else float32."""
+    """Return the dtype for a network's inputs: float64 if one of its parameters is, otherwise float32."""
     return torch.float64 if any(tensor.dtype is torch.float64 for tensor in leaves(params)) else torch.float32

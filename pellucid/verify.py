@@ -22,13 +22,13 @@ from pellucid.verify_forms import Reference, Training
 from pellucid.verify_table import FLOOR, FORM_TOLERANCE, TOLERANCE, Row, Table
 from pellucid.verify_ties import Alone, layer_alone
 
-NUDGES = (1e-3, 1e-2, 1e-4)  # of each entry of what the layers receive; tried one after the other
+NUDGES = (1e-3, 1e-2, 1e-4)  # relative sizes of the changes to the layers' inputs, tried one after the other
 
 
 def pull_back(function: Callable[[], Tensor], inputs: Sequence[Tensor], dy: Tensor) -> tuple[Tensor, ...]:
-    """Return autograd's gradients of the sum of `function()` x dy, one for each of the `inputs` that it reads.
+    """Return autograd's gradients of sum(function() * dy) with respect to the `inputs`, which `function` reads.
 
-    `inputs` are left as they were; one that the result does not depend on gets zeros.
+    An input on which the result does not depend gets zeros. The flags `requires_grad` of the inputs are restored.
     """
     floating = [x for x in inputs if x.is_floating_point()]
     plain = [x for x in floating if not x.requires_grad]
@@ -36,11 +36,11 @@ def pull_back(function: Callable[[], Tensor], inputs: Sequence[Tensor], dy: Tens
         for x in floating:
             x.requires_grad_()
         try:
-            answers = _ask(function(), floating, dy)
+            gradients = _autograd(function(), floating, dy)
         finally:
             for x in plain:
                 x.requires_grad_(False)
-    return tuple(answers[id(x)] if id(x) in answers else torch.zeros_like(x) for x in inputs)
+    return tuple(gradients[id(x)] if id(x) in gradients else torch.zeros_like(x) for x in inputs)
 
 
 def verify(
@@ -54,25 +54,26 @@ def verify(
     seed: int = 0,
     training: Training | None = None,
 ) -> Table:
-    """Compare every gradient of `loss` over `net` with autograd's and with central differences, in float64.
+    """Compare every gradient of `loss` through `net` with autograd and with central differences, in float64.
 
-    x (a tensor or a tuple of them) and target are one batch; `mode` is `Mode()` unless given. Dropout draws the same
-    numbers in every evaluation, from the state of `mode.rng`, else from `seed`; running statistics stay as they are.
-    Of each tensor the `samples` / 2 entries of largest gradient and as many drawn from `seed` are moved up and down
-    by 1e-5 (all of them where there are no more than `samples`); where that disagrees, by 1e-6 and 1e-7.
+    x (a tensor or a tuple of tensors) and target are one batch; mode: by default `Mode()`. Dropout draws the same
+    numbers in every evaluation, from the state of `mode.rng`, by default from `seed`; running statistics do not change.
+    Central differences are computed for the `samples` / 2 entries of each tensor with the largest gradients and as many
+    drawn with `seed` (or for all, up to `samples`), with steps of 1e-5, and of 1e-6 and 1e-7 if these disagree.
 
-    A loss has no derivative on a kink: a ReLU at 0, equal maxima. An entry that disagrees with the differences lies on
-    one if the slopes to both sides differ there, or if autograd agrees with the entry; where no slopes differ or
-    autograd has no answer, only if the whole tensor is right at a nudged input, at which what each layer receives is
-    moved by a thousandth, so that nothing is equal. Entries that disagree with autograd are compared with differences
-    too, up to `samples` of them; they lie on a kink if the slopes to both sides differ and enclose the entry, the whole
-    tensor is right at a nudged input, and also where all entries move together, so that what is equal stays equal. Any
-    other disagreement is a wrong gradient; where autograd's answer is not finite and the explicit one is, it is none.
-    The layers below one where the two differ so are compared with autograd across its explicit backward.
+    The loss has no derivative at a kink, such as a ReLU at 0 or equal maxima. An entry that disagrees with the central
+    difference is at a kink if the slopes to both sides differ, or if autograd agrees with the entry. If the slopes do
+    not differ, or without a gradient of autograd, the whole tensor must also be right at a nudged input: the inputs of
+    all layers changed by a thousandth, so that no values are equal. Up to `samples` entries that disagree with autograd
+    are compared with central differences too. They are at a kink if the slopes to both sides differ and enclose the
+    entry, and if the whole tensor is right at a nudged input, and along directions in which all entries change
+    together, so that equal values remain equal. Any other disagreement is a wrong gradient. Entries at which only
+    autograd's gradient is not finite are not compared with it. For the layers before one whose gradient differs at a
+    kink, autograd continues from the explicit gradient of that layer.
 
-    training: how the network trains. Where it is given, the forms that train and predict are compared as well: their
-    gradients, statistics and outputs with those of the network as written, in training and in evaluation mode.
-    Raises PellucidError where the loss is not finite.
+    training: the settings of training. If given, the network's forms for training and for prediction are compared as
+    well: their gradients, running statistics and outputs with those of the network as written.
+    Raises PellucidError for a loss that is not finite, fewer than 2 samples, and the device mps, which lacks float64.
     """
     if samples < 2:
         raise PellucidError(f"verify: samples is {samples}; compare at least 2 entries of each tensor")
@@ -84,9 +85,9 @@ def verify(
         if training is None:
             return table
         frozen = verify_forms.frozen_layers(net, params, training.frozen)
-        it = Probe(net, params, x, target, loss, Mode(True), seed, frozen=frozen)
+        probe = Probe(net, params, x, target, loss, Mode(True), seed, frozen=frozen)
         rows, notes = verify_forms.training_rows(
-            it, training, NUDGES, lambda probe: _reference(probe, samples, seed), samples
+            probe, training, NUDGES, lambda probe: _reference(probe, samples, seed), samples
         )
         rows += verify_forms.predicting_rows(Probe(net, params, x, target, loss, Mode(), seed), params, x)
         wrong = [f"{row.path} ({row.what}, in the {row.form} form)" for row in rows if not row.ok]
@@ -94,21 +95,26 @@ def verify(
 
 
 def _reference(probe: Probe, samples: int, seed: int) -> Reference:
-    """Return the results of the network as written, and autograd's gradients of its parameters, across ties."""
+    """Return the results of the network as written, and autograd's gradients with respect to its parameters.
+
+    If the two differ, autograd is computed again with the explicit gradients of layers at kinks.
+    """
     work = _Work(lambda nudge: probe.moved(nudge) if nudge else probe, samples, seed)
     gradients, theirs = flatten(work.dparams), work.autograd()
-    pairs = [(gradients[path], one) for path, one in theirs.items() if path in gradients]
-    if any(mine.shape == one.shape and not torch.allclose(mine, one, FORM_TOLERANCE, FLOOR) for mine, one in pairs):
+    pairs = [(gradients[path], other) for path, other in theirs.items() if path in gradients]
+    if any(
+        mine.shape == other.shape and not torch.allclose(mine, other, FORM_TOLERANCE, FLOOR) for mine, other in pairs
+    ):
         work.table()
         theirs = work.autograd()
-    theirs = {path: one for path, one in theirs.items() if one.isfinite().all()}  # else it has no answer
+    theirs = {path: gradient for path, gradient in theirs.items() if gradient.isfinite().all()}
     return Reference(tuple(tensors(work.y)), gradients, flatten(work.swept.used), theirs)
 
 
 class _Work:
-    """One verification: float64 copies of everything, and the explicit sweep over them.
+    """One verification: a probe, and one explicit forward and backward pass of it.
 
-    `probe_at` returns the network nudged by a size, 0 for as it is.
+    probe_at: a function that returns the probe nudged by a size; 0 for without a nudge.
     """
 
     def __init__(self, probe_at: Callable[[float], Probe], samples: int, seed: int, size: float = 0.0) -> None:
@@ -116,51 +122,52 @@ class _Work:
         self.draw = torch.Generator().manual_seed(seed)
         self.swept = swept = sweep(self.probe)
         self.visits, self.y, self.dparams = swept.visits, swept.y, swept.dparams
-        self.tracked = [True] * len(self.visits)  # whether autograd can follow each one's forward
-        self.ties: set[int] = set()  # places in the backward sweep where a layer, or at -1 the loss, chose otherwise
-        self.bridged: set[int] = set()  # those of them that autograd is carried across
-        self.nudged: dict[float, list[tuple[Gradient, float]]] = {}
+        self.tracked = [True] * len(self.visits)  # whether autograd can differentiate each visit's forward
+        # Indices in the backward pass of the layers (-1: the loss) whose gradient differs from autograd's at a kink.
+        self.ties: set[int] = set()
+        self.bridged: set[int] = set()  # ties at which autograd uses the layer's explicit backward
+        self.nudged: dict[float, list[tuple[Gradient, float]]] = {}  # gradients at nudged inputs, by size
 
     def table(self) -> Table:
-        """Compute the explicit gradients and autograd's once, then compare them one by one."""
+        """Return the table of all gradients: compare each, and again for the layers before each tie."""
         gradients = self.with_floors()
-        rows = [self.row(place, *one) for place, one in enumerate(gradients)]
+        rows = [self.row(index, *pair) for index, pair in enumerate(gradients)]
         while ties := self.ties - self.bridged:
-            first = min(ties)  # below it the choice made there holds, which autograd gets by the explicit backward
+            first = min(ties)  # the layers before it receive its explicit gradient, so autograd must use that too
             self.bridged.add(first)
             self.ties -= {order for order in self.ties if order > first}
             gradients = self.with_floors()
             rows = [
-                row if one.order <= first else self.row(place, one, floor)
-                for place, (row, (one, floor)) in enumerate(zip(rows, gradients, strict=True))
+                row if gradient.order <= first else self.row(index, gradient, floor)
+                for index, (row, (gradient, floor)) in enumerate(zip(rows, gradients, strict=True))
             ]
-        wrong = [one for (one, _), row in zip(gradients, rows, strict=True) if not row.ok]
-        first = min(wrong, key=lambda one: one.order, default=None)
+        wrong = [gradient for (gradient, _), row in zip(gradients, rows, strict=True) if not row.ok]
+        first = min(wrong, key=lambda gradient: gradient.order, default=None)
         return Table(tuple(rows), None if first is None else f"{first.path} ({first.layer}, {first.what})")
 
     def with_floors(self) -> list[tuple[Gradient, float]]:
-        """Return every gradient, and the threshold below which values count as zero."""
+        """Return every gradient with the threshold below which its values count as zero."""
         gradients = self.gradients()
-        largest = max(one.largest for one in gradients)
-        return [(one, FLOOR * max(1.0, largest)) for one in gradients]
+        largest = max(gradient.largest for gradient in gradients)
+        return [(gradient, FLOOR * max(1.0, largest)) for gradient in gradients]
 
     def follow(self, params: Params, xs: list[Tensor]) -> tuple[Any, Tensor, list[list[Tensor]]]:
-        """Run forward under autograd and return the output, the loss, and each visit's own alias of its input.
+        """Run forward under autograd; return the output, the loss, and for each visit an alias of its input tensors.
 
-        What autograd cannot follow is marked, and bridged by the layer's explicit backward, so that the layers
-        below it still get their answer.
+        For a layer that autograd cannot differentiate, `tracked` becomes False, and its explicit backward takes the
+        place of autograd, so that the layers before it still get autograd's gradients.
         """
         aliases: list[list[Tensor]] = []
 
         def leaf(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-            own = [one.view_as(one) for one in tensors(x)]
-            aliases.append(own)
+            alias = [part.view_as(part) for part in tensors(x)]
+            aliases.append(alias)
             state = mode.rng.get_state() if mode.rng is not None else None
             try:
-                y, cache = layer.forward(params, like(x, own), mode)
-                lost = any(one.requires_grad for one in own) and not any(one.requires_grad for one in tensors(y))
+                y, cache = layer.forward(params, like(x, alias), mode)
+                lost = any(part.requires_grad for part in alias) and not any(part.requires_grad for part in tensors(y))
                 lost = lost or self.visits[index].order in self.bridged
-            except RuntimeError:  # a kernel without a derivative
+            except RuntimeError:  # an operation without a derivative
                 lost, y, cache = True, None, None
             if not lost:
                 return y, cache
@@ -168,61 +175,63 @@ class _Work:
             if mode.rng is not None and state is not None:
                 mode.rng.set_state(state)
             with torch.no_grad():
-                plain = like(x, [one.detach() for one in tensors(x)])
+                plain = like(x, [part.detach() for part in tensors(x)])
                 y, cache = layer.forward(map_tree(torch.detach, params), plain, mode)
-            bridged = _Bridge.apply(layer, params, cache, len(tensors(y)), *own, *tensors(y))
+            bridged = _Bridge.apply(layer, params, cache, len(tensors(y)), *alias, *tensors(y))
             return like(y, list(tensors(bridged))), cache
 
         y, _ = self.probe.run(xs, params, leaf)
         if -1 in self.bridged:
             pairs = zip(tensors(y), tensors(self.swept.dy), strict=True)
-            return y, torch.stack([(one * dy).sum() for one, dy in pairs]).sum(), aliases
+            return y, torch.stack([(part * dy).sum() for part, dy in pairs]).sum(), aliases
         return y, self.probe.loss(y, self.probe.target)[0], aliases
 
     def autograd(self) -> dict[str, Tensor]:
-        """Return autograd's gradients by path, of the layers that it can follow."""
+        """Return autograd's gradients with respect to parameters by path, for layers that it can differentiate."""
         params, weights = self.watched()
         _, value, _ = self.follow(params, self.inputs())
-        answers = _ask(value, list(weights.values()))
-        kept = {path: one for path, one in weights.items() if self.followed(self.swept.owner(path))}
-        return {path: answers[id(one)] for path, one in kept.items() if id(one) in answers}
+        answers = _autograd(value, list(weights.values()))
+        kept = {path: weight for path, weight in weights.items() if self.followed(self.swept.owner(path))}
+        return {path: answers[id(weight)] for path, weight in kept.items() if id(weight) in answers}
 
     def gradients(self) -> list[Gradient]:
-        """Return every gradient in forward order, the input's first and the loss's last."""
+        """Return every gradient in forward order: first that of the input, last that of the loss."""
         params, weights = self.watched()
         xs = self.inputs()
         y, value, aliases = self.follow(params, xs)
-        answers = _ask(value, [*weights.values(), *xs, *tensors(y), *(one for own in aliases for one in own)])
-        held, explicit = flatten(self.probe.params), flatten(self.dparams)
+        wanted = [*weights.values(), *xs, *tensors(y), *(part for alias in aliases for part in alias)]
+        answers = _autograd(value, wanted)
+        current, explicit = flatten(self.probe.params), flatten(self.dparams)
 
         def compare(
             path: str, what: str, at: list[Tensor], mine: Any, theirs: list[Tensor], order: int,
             layer: str = "", tracked: bool = True, loss: Callable[[], float] = self.probe.value, writes: bool = False,
             constants: Collection[int] = (),
         ) -> Gradient:  # fmt: skip
-            """Pair each explicit gradient of a floating-point tensor with that of autograd, None where there is none.
+            """Pair the explicit gradients with those of autograd, for floating-point tensors that are not constants.
 
-            A tensor outside of autograd's graph has the gradient 0 if the explicit one is 0, and else none.
+            A tensor outside autograd's graph has the gradient 0 if the explicit one is 0, otherwise none; if any tensor
+            has none, `theirs` is None.
             """
             trios = [
                 trio
-                for place, trio in enumerate(zip(at, mine, theirs, strict=True))
-                if trio[0].is_floating_point() and place not in constants
+                for index, trio in enumerate(zip(at, mine, theirs, strict=True))
+                if trio[0].is_floating_point() and index not in constants
             ]
-            found = [answers.get(id(own), None if dx is not None and dx.any() else x * 0) for x, dx, own in trios]
-            known = [one for one in found if one is not None]
+            found = [answers.get(id(leaf), None if dx is not None and dx.any() else x * 0) for x, dx, leaf in trios]
+            present = [gradient for gradient in found if gradient is not None]
             return Gradient(
                 path, layer, what, [x for x, _, _ in trios], [dx for _, dx, _ in trios],
-                known if tracked and len(known) == len(found) else None, order, loss, writes,
+                present if tracked and len(present) == len(found) else None, order, loss, writes,
             )  # fmt: skip
 
         reached = zip(self.probe.xs, tensors(self.swept.dx), strict=True)
-        dx = [torch.zeros_like(x) if one is None else one for x, one in reached]  # None: no layer reads this input
-        taken = {id(tensors(visit.x)[place]) for visit in self.visits for place in visit.layer.constants}
-        constants = [place for place, x in enumerate(self.probe.xs) if id(x) in taken]
+        dx = [torch.zeros_like(x) if part is None else part for x, part in reached]  # None: no layer reads this input
+        taken = {id(tensors(visit.x)[index]) for visit in self.visits for index in visit.layer.constants}
+        constants = [index for index, x in enumerate(self.probe.xs) if id(x) in taken]
         result = [compare("input", "dx", self.probe.xs, dx, xs, len(self.visits) + 1, constants=constants)]
-        for index, (visit, own) in enumerate(zip(self.visits, aliases, strict=True)):
-            if visit.dx is None:  # nothing that reaches the loss reads it
+        for index, (visit, alias) in enumerate(zip(self.visits, aliases, strict=True)):
+            if visit.dx is None:  # the loss does not depend on this layer
                 continue
             name = type(visit.layer).__name__
             same = [other for other in self.visits if other.path == visit.path]  # several if the layer is shared
@@ -232,92 +241,95 @@ class _Work:
                     if self.swept.owner(path) == visit.path:
                         what = path.removeprefix(f"{visit.path}.")
                         mine = [explicit.get(path)]
-                        result.append(compare(visit.path, what, [held[path]], mine, [weight], order, name, tracked))
-            at = [double(one) for one in tensors(visit.x)]
+                        result.append(compare(visit.path, what, [current[path]], mine, [weight], order, name, tracked))
+            at = [double(part) for part in tensors(visit.x)]
             instead = {index: like(visit.x, at)}
 
             def moved(instead: dict[int, Any] = instead) -> float:
                 return self.probe.value(instead)
 
             about = visit.order, name, self.tracked[index], moved, visit.writes
-            result.append(compare(visit.path, "dx", at, visit.dx, own, *about, visit.layer.constants))
-        at = [double(one) for one in tensors(self.y)]
+            result.append(compare(visit.path, "dx", at, visit.dx, alias, *about, visit.layer.constants))
+        at = [double(part) for part in tensors(self.y)]
 
         def cost() -> float:
             return float(self.probe.loss(like(self.y, at), self.probe.target)[0])
 
         name = type(self.probe.loss).__name__
         result.append(compare("loss", "dy", at, tensors(self.swept.dy), tensors(y), -1, name, True, cost))
-        return [one for one in result if one.tensors]
+        return [gradient for gradient in result if gradient.tensors]
 
     def watched(self) -> tuple[Params, dict[str, Tensor]]:
-        """Return parameters for autograd, and by path those of them that are learned."""
+        """Return a copy of the parameters for autograd, and the learned ones among them by path."""
         copies = map_tree(torch.clone, self.probe.params)
-        kept = buffer_paths(self.probe.net)
+        buffers = buffer_paths(self.probe.net)
         weights = {
             path: copy.requires_grad_(copy.is_floating_point())
             for path, copy in flatten(copies).items()
-            if path not in kept and self.swept.owner(path) is not None
+            if path not in buffers and self.swept.owner(path) is not None
         }
         return copies, weights
 
     def inputs(self) -> list[Tensor]:
-        """Return inputs for autograd."""
-        return [one.clone().requires_grad_(one.is_floating_point()) for one in self.probe.xs]
+        """Return a copy of the inputs for autograd."""
+        return [x.clone().requires_grad_(x.is_floating_point()) for x in self.probe.xs]
 
     def followed(self, path: str | None) -> bool:
-        """Return whether autograd can follow every visit to the layer at a path."""
+        """Return whether autograd can differentiate every visit to the layer at a path."""
         return all(tracked for visit, tracked in zip(self.visits, self.tracked, strict=True) if visit.path == path)
 
-    def row(self, place: int, one: Gradient, floor: float) -> Row:
-        """Compare one gradient with both oracles, at a nudged input too where they are inconclusive."""
-        entries = sum(x.numel() for x in one.tensors)
-        if one.fault:
-            return Row(one.path, one.layer, one.what, entries, math.nan, None, None, 0, 0, False, one.fault)
-        found = self.compare(one, floor)
-        alone = self.alone(one) if found.close is not True or found.lost else None
-        if alone:  # the layers above may have kinks of their own, which the layer alone has not
+    def row(self, index: int, gradient: Gradient, floor: float) -> Row:
+        """Compare one gradient with both references, and at a nudged input if they are inconclusive."""
+        entries = sum(x.numel() for x in gradient.tensors)
+        if gradient.fault:
+            return Row(
+                gradient.path, gradient.layer, gradient.what, entries, math.nan, None, None, 0, 0, False, gradient.fault
+            )
+        found = self.compare(gradient, floor)
+        alone = self.alone(gradient) if found.close is not True or found.lost else None
+        if alone:  # kinks of later layers affect the differences of the loss, but not those of the layer alone
             found.explain(lambda entry, gap: alone.right_at(entry, enclosed=gap is not None))
-        ok = not found.wrong and (not found.inconclusive or self.recheck_nudged(place, found))
+        ok = not found.wrong and (not found.inconclusive or self.recheck_nudged(index, found))
         apart = [entry for entry in found.entries if not entry.right]
         together = not (ok and alone) or alone.right_together()
         ok = ok and together
         kinks = len(apart) if ok else sum(entry.kink for entry in apart)
         errors = [entry.error for entry in found.entries if entry.right or not (ok or entry.kink)]
-        notes = [] if one.theirs is not None else ["central differences only"]
+        notes = [] if gradient.theirs is not None else ["central differences only"]
         if found.scale <= floor:
             notes.append("zero")
         if kinks:
             notes.append(f"{kinks} on a kink")
-        if found.lost and one.theirs is not None:
+        if found.lost and gradient.theirs is not None:
             notes.append(f"autograd not finite at {found.lost:,}")
         if not together:
-            notes.append("wrong where all entries move together")
+            notes.append("wrong where all entries change together")
         if ok and found.close is False:
             notes.append("not autograd's side of a kink")
-        if ok and (found.close is False or found.lost) and one.what in ("dx", "dy"):
-            self.ties.add(one.order)
+        if ok and (found.close is False or found.lost) and gradient.what in ("dx", "dy"):
+            self.ties.add(gradient.order)
         unit = found.scale if found.scale > floor else math.inf
         return Row(
-            one.path, one.layer, one.what, entries, found.largest, None if found.gap is None else found.gap / unit,
-            max(errors) / unit if errors else None, len(errors), kinks, ok, ", ".join(notes),
+            gradient.path, gradient.layer, gradient.what, entries, found.largest,
+            None if found.gap is None else found.gap / unit, max(errors) / unit if errors else None,
+            len(errors), kinks, ok, ", ".join(notes),
         )  # fmt: skip
 
-    def compare(self, one: Gradient, floor: float) -> Comparison:
-        """Compare one gradient with both oracles where the network stands."""
+    def compare(self, gradient: Gradient, floor: float) -> Comparison:
+        """Compare one gradient with both references at the current values."""
         mine, theirs = (
-            None if all_ is None else torch.cat([dx.double().flatten() for dx in all_ if dx is not None])
-            for all_ in (one.explicit, one.theirs)
+            None if parts is None else torch.cat([dx.double().flatten() for dx in parts if dx is not None])
+            for parts in (gradient.explicit, gradient.theirs)
         )
         assert mine is not None
-        return compare(one.tensors, mine, theirs, one.loss, self.samples, self.draw, TOLERANCE, floor)
+        return compare(gradient.tensors, mine, theirs, gradient.loss, self.samples, self.draw, TOLERANCE, floor)
 
-    def alone(self, one: Gradient) -> Alone | None:
-        """Return the layer, or the loss, that a gradient of what it receives is of; None for other gradients."""
-        if one.what not in ("dx", "dy") or one.order > len(self.visits):
+    def alone(self, gradient: Gradient) -> Alone | None:
+        """Return the layer, or the loss, whose dx (dy for the loss) a gradient is; None for other gradients."""
+        if gradient.what not in ("dx", "dy") or gradient.order > len(self.visits):
             return None
         for index, visit in enumerate(self.visits):
-            if visit.order == one.order and visit.dx is not None:
+            if visit.order == gradient.order and visit.dx is not None:
                 return layer_alone(self.probe, index, visit.x, self.draw)
         loss, target, dy = self.probe.loss, self.probe.target, tensors(self.swept.dy)
 
@@ -326,25 +338,25 @@ class _Work:
 
         return Alone(value, lambda dvalue: [dvalue[0] * part for part in dy], tensors(self.y), self.draw)
 
-    def recheck_nudged(self, place: int, found: Comparison) -> bool:
-        """Return whether an inconclusive gradient is right, as its whole tensor is at a nudged input."""
+    def recheck_nudged(self, index: int, found: Comparison) -> bool:
+        """Return whether an inconclusive gradient counts as right, because its whole tensor is at a nudged input."""
         tried = []
         for size in NUDGES:
             if size not in self.nudged:
                 self.nudged[size] = _Work(self.probe_at, self.samples, self.seed, size).with_floors()
-            tried.append(self.compare(*self.nudged[size][place]))
+            tried.append(self.compare(*self.nudged[size][index]))
             if tried[-1].confirmed:
                 return True
-        # without autograd, corners that no nudge removes leave nothing to compare with
-        return found.close is None and not any(one.wrong for one in tried)
+        # Without autograd, no comparison remains at kinks that no nudge removes: nothing must be wrong.
+        return found.close is None and not any(comparison.wrong for comparison in tried)
 
 
 class _Bridge(torch.autograd.Function):
-    """Carries autograd across a layer that it cannot follow, by the layer's explicit backward."""
+    """An autograd function for a layer that autograd cannot differentiate: its backward is the layer's explicit one."""
 
     @staticmethod
     def forward(ctx: Any, layer: Layer, params: Params, cache: Cache, outputs: int, *tensors: Tensor) -> Any:
-        """Return the outputs, the last `outputs` of `tensors`; the others are the inputs."""
+        """Return copies of the outputs, which are the last `outputs` of `tensors`; the others are the inputs."""
         ctx.call, ctx.outputs = (layer, map_tree(torch.detach, params), cache), outputs
         ys = tuple(y.clone() for y in tensors[len(tensors) - outputs :])
         return ys if outputs > 1 else ys[0]
@@ -357,10 +369,10 @@ class _Bridge(torch.autograd.Function):
         return (None, None, None, None, *tensors(dx), *(None,) * ctx.outputs)
 
 
-def _ask(value: Tensor, wanted: list[Tensor], dy: Tensor | None = None) -> dict[int, Tensor]:
-    """Return autograd's gradients of `value`, or of its sum times `dy`, by ids of the tensors that it depends on."""
-    asked = [one for one in wanted if one.requires_grad]
-    if not value.requires_grad or not asked:
+def _autograd(value: Tensor, inputs: list[Tensor], dy: Tensor | None = None) -> dict[int, Tensor]:
+    """Return autograd's gradients of `value`, or of sum(value * dy), by the id of each tensor that it depends on."""
+    variables = [x for x in inputs if x.requires_grad]
+    if not value.requires_grad or not variables:
         return {}
-    found = torch.autograd.grad(value, asked, dy, allow_unused=True)
-    return {id(one): gradient for one, gradient in zip(asked, found, strict=True) if gradient is not None}
+    gradients = torch.autograd.grad(value, variables, dy, allow_unused=True)
+    return {id(x): gradient for x, gradient in zip(variables, gradients, strict=True) if gradient is not None}

@@ -1,4 +1,4 @@
-"""Comparison of the fused forms of a network, for training and prediction, with the network as written."""
+"""Comparison of a network's fused forms, for training and for prediction, with the network as written."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,15 +19,17 @@ from pellucid.sweep import backward
 from pellucid.tree import flatten, map_tree
 from pellucid.verify_table import FLOOR, FORM_TOLERANCE, PREDICTS, TRAINS, Row
 
-RATE = Rate(2.0**20, 0.25)  # a step so long that the weights' own rounding does not show in it
+RATE = Rate(2.0**20, 0.25)  # a learning rate so large that the rounding of the weights does not affect the update
 ZERO = 1e-9  # relative to the network's largest gradient; smaller values are rounding errors of 0
-FLOAT32 = 1e-4, 10.0  # errors of float32 that pass: of the largest output, and times that of the network as written
+# Tolerated error of a float32 output: a fraction of the largest output, plus a multiple of the rounding error of the
+# network as written.
+FLOAT32 = 1e-4, 10.0
 OUTPUT = "output"
 
 
 @dataclass(frozen=True)
 class Training:
-    """Settings of training: the frozen paths, and whether layers learn in the sweep, by plain SGD."""
+    """Settings of training: the paths of frozen parameters, and whether layers are updated in the backward pass."""
 
     frozen: frozenset[str] = frozenset()
     in_sweep: bool = False
@@ -35,7 +37,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a network computes as written: outputs, gradients, parameters after the pass, and PyTorch's gradients."""
+    """Results of a network as written: outputs, gradients, parameters after the pass, and PyTorch's gradients."""
 
     outputs: tuple[Tensor, ...]
     gradients: Mapping[str, Tensor]
@@ -44,33 +46,33 @@ class Reference:
 
 
 def learned(net: Layer, params: Params) -> set[str]:
-    """Return the paths of all parameters that the network can learn."""
+    """Return the paths of all parameters, without running statistics."""
     return set(flatten(params)) - buffer_paths(net)
 
 
 def frozen_layers(net: Layer, params: Params, frozen: Collection[str]) -> set[str]:
-    """Return the paths of the layers and combinators all of whose learned values are frozen."""
-    values, found = learned(net, params), set()
+    """Return the paths of the layers and combinators whose parameters are all frozen."""
+    parameters, found = learned(net, params), set()
     for path, _ in walk(net):
-        own = {value for value in values if not path or value.startswith(f"{path}.")}
-        if own and own <= set(frozen):
+        below = {parameter for parameter in parameters if not path or parameter.startswith(f"{path}.")}
+        if below and below <= set(frozen):
             found.add(path)
     return found
 
 
 def trained(probe: Probe, training: Training) -> dict[str, Tensor]:
-    """Return what the form that trains computes: its output, the gradients of what learns, the running statistics.
+    """Return the results of the form for training by path: outputs, gradients and running statistics.
 
-    Images and their weights lie channels-last, as in training. Where layers learn in the sweep, their gradients are
-    read off the step that they took.
+    Images and 4-d weights are channels-last, as in training. For layers that are updated during the backward pass, the
+    gradients are computed from the change of their weights.
     """
     net, start = probe.net, flatten(probe.params)
     params = map_tree(channels_last, map_tree(torch.clone, probe.params))
-    xs = tuple(channels_last(one.clone()) for one in probe.xs)
+    xs = tuple(channels_last(x.clone()) for x in probe.xs)
     in_sweep = training.in_sweep and not training.frozen
     form = fuse(freeze(net, params, training.frozen), RATE if in_sweep else None)
     y, cache = form.forward(params, xs if probe.several else xs[0], Mode(True, probe.generator()))
-    found = {join(OUTPUT, str(place)): one.clone() for place, one in enumerate(tensors(y))}
+    found = {join(OUTPUT, str(index)): output.clone() for index, output in enumerate(tensors(y))}
     _, dy = probe.loss(y, probe.target)
     del y
     _, dparams = backward(form, params, cache, dy, consume=True)
@@ -88,37 +90,38 @@ def trained(probe: Probe, training: Training) -> dict[str, Tensor]:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Return x in the memory format of training: images channels-last."""
+    """Return x in the memory format of training: 4-d tensors are channels-last."""
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
 def training_rows(
-    it: Probe,
+    probe: Probe,
     training: Training,
     nudges: Sequence[float],
     reference: Callable[[Probe], Reference],
     samples: int,
 ) -> tuple[list[Row], tuple[str, ...]]:
-    """Compare the form that trains with the network as written and with PyTorch; say why, if it cannot train here.
+    """Compare the form for training with the network as written and with PyTorch; return (rows, notes).
 
-    Rounding may put the two on different sides of a kink. So a gradient that differs is right if the loss of the
-    network as written has a kink at entries that differ, see Comparison, and if the whole tensor is equal where a nudge
-    moves parameters and inputs. Outputs and running statistics have no kinks.
+    Due to rounding, the two may be on different sides of a kink. So a gradient that differs is right if the loss of the
+    network as written has a kink at the entries that differ, see Comparison, and if the whole tensor is equal after a
+    nudge of parameters and inputs. Outputs and running statistics must be equal without a nudge. reference: returns the
+    results of the network as written. If it raises PellucidError, the comparison ends with a note.
     """
     rows: list[Row] = []
     tied: list[int] = []
     for size in (0.0, *nudges):
-        probe = it.moved(size) if size else it
+        moved = probe.moved(size) if size else probe
         try:
-            written = reference(probe)
+            written = reference(moved)
         except PellucidError as error:
-            return rows, (f"The form that trains was not compared: {error}",)
+            return rows, (f"The form for training was not compared: {error}",)
         with torch.no_grad():
-            found = trained(probe, training)
-            tried = _compared(probe, training, written, found)
+            found = trained(moved, training)
+            tried = _compared(moved, training, written, found)
             if not size:
                 rows = tried
-                tied = [k for k, row in enumerate(rows) if not row.ok and _on_kink(it, row, written, found, samples)]
+                tied = [k for k, row in enumerate(rows) if not row.ok and _on_kink(probe, row, written, found, samples)]
         for k in tied:
             if tried[k].ok:
                 rows[k] = replace(rows[k], ok=True, note="on a kink; equal at a nudged input")
@@ -128,34 +131,34 @@ def training_rows(
     return rows, ()
 
 
-def _on_kink(it: Probe, row: Row, written: Reference, found: Mapping[str, Tensor], samples: int) -> bool:
+def _on_kink(probe: Probe, row: Row, written: Reference, found: Mapping[str, Tensor], samples: int) -> bool:
     """Return whether the loss has a kink where a gradient of the form differs from those of the network as written."""
     path = join(row.path, row.what)
-    if not row.layer or path not in learned(it.net, it.params):
+    if not row.layer or path not in learned(probe.net, probe.params):
         return False
-    value, mine = flatten(it.params)[path], found[path]
+    value, mine = flatten(probe.params)[path], found[path]
     if mine.shape != value.shape:
         return False
-    others = [one for one in (written.gradients.get(path), written.theirs.get(path)) if one is not None]
+    others = [other for other in (written.gradients.get(path), written.theirs.get(path)) if other is not None]
     draw = torch.Generator().manual_seed(0)
     return not any(
-        compare([value], mine.flatten(), one.flatten(), it.value, samples, draw, FORM_TOLERANCE, FLOOR).wrong
-        for one in others
+        compare([value], mine.flatten(), other.flatten(), probe.value, samples, draw, FORM_TOLERANCE, FLOOR).wrong
+        for other in others
     )
 
 
 def _compared(probe: Probe, training: Training, written: Reference, found: Mapping[str, Tensor]) -> list[Row]:
-    """Return the rows of what the form that trains computed: outputs, gradients, running statistics."""
+    """Return the rows for the results of the form for training: outputs, gradients and running statistics."""
     params = flatten(probe.params)
-    learns = learned(probe.net, probe.params) - training.frozen
-    gradients = {path: written.gradients.get(path) for path in params if path in learns}
-    sizes = [float(one.abs().max()) for one in gradients.values() if one is not None and one.numel()]
+    updated = learned(probe.net, probe.params) - training.frozen
+    gradients = {path: written.gradients.get(path) for path in params if path in updated}
+    sizes = [float(part.abs().max()) for part in gradients.values() if part is not None and part.numel()]
     floor = max([FLOOR, *(ZERO * size for size in sizes)])
     kinds = dict(walk(probe.net))
     rows = [_row(TRAINS, OUTPUT, "", "y", found[join(OUTPUT, str(k))], y, FLOOR) for k, y in enumerate(written.outputs)]
     for path, value in params.items():
         owner = path
-        while owner not in kinds:  # a combinator that runs as a whole holds the values of the layers in it
+        while owner not in kinds:  # a parameter may be nested more deeply than the layers
             owner = owner.rpartition(".")[0]
         parent, _, what = path.rpartition(".")
         layer = type(kinds[owner]).__name__
@@ -169,23 +172,22 @@ def _compared(probe: Probe, training: Training, written: Reference, found: Mappi
 
 
 def predicting_rows(probe: Probe, params: Params, x: Any) -> list[Row]:
-    """Compare the outputs of the form that predicts with those of the network as written.
+    """Compare the outputs of the form for prediction with those of the network as written, in float64.
 
-    In float64; and, where the network is in float32, in float32 too, which runs on other kernels: there to ten times
-    the rounding error of the network as written.
+    A float32 network is also compared in float32, which other kernels compute, with the tolerance FLOAT32.
     """
     with torch.no_grad():
-        expected = flat(probe.run(probe.xs, probe.params, lambda place, path, *its: its[0].forward(*its[1:]))[0])
-        given = tuple(one.clone() for one in probe.xs)
+        expected = flat(probe.run(probe.xs, probe.params, lambda index, path, *call: call[0].forward(*call[1:]))[0])
+        given = tuple(x.clone() for x in probe.xs)
         found = flat(inference(probe.net, probe.params)(given if probe.several else given[0]))
         largest = float(expected.abs().max()) if expected.numel() else 0.0
         rows = [_row(PREDICTS, OUTPUT, "", "y", found, expected, FLOOR)]
-        if all(one.dtype is torch.float32 for one in [*flatten(params).values(), *tensors(x)]):
-            rough = float((flat(probe.net.forward(params, x, Mode())[0]).double() - expected).abs().max())
-            alone = tuple(one.clone() for one in tensors(x))
-            found = flat(inference(probe.net, params)(alone if probe.several else alone[0])).double()
-            share, times = FLOAT32
-            bound = share * largest + times * rough
+        if all(tensor.dtype is torch.float32 for tensor in [*flatten(params).values(), *tensors(x)]):
+            rounding = float((flat(probe.net.forward(params, x, Mode())[0]).double() - expected).abs().max())
+            copies = tuple(part.clone() for part in tensors(x))
+            found = flat(inference(probe.net, params)(copies if probe.several else copies[0])).double()
+            fraction, multiple = FLOAT32
+            bound = fraction * largest + multiple * rounding
             rows.append(_row(PREDICTS, OUTPUT, "", "y (float32)", found, expected, bound, tolerance=0.0))
     return rows
 
@@ -201,7 +203,7 @@ def _row(
     theirs: Tensor | None = None,
     tolerance: float = FORM_TOLERANCE,
 ) -> Row:
-    """Return the row of one tensor of a form; errors up to `tolerance` of the largest entry and `floor` pass."""
+    """Return the row of one tensor of a form; errors up to `tolerance` times the largest entry plus `floor` pass."""
     about, entries = (path, layer, what), expected.numel()
     if found.shape != expected.shape:
         note = f"shape {tuple(found.shape)} instead of {tuple(expected.shape)}"
@@ -213,12 +215,12 @@ def _row(
     unit = math.inf if zero else largest or 1.0
     error = float((found - expected).abs().max())
     other = None if theirs is None else float((found - theirs).abs().max())
-    ok = all(one <= tolerance * largest + floor for one in (error, other or 0.0))  # not so for NaN
+    ok = all(distance <= tolerance * largest + floor for distance in (error, other or 0.0))  # False for NaN
     relative = None if other is None else other / unit
     note = "zero" if zero else ""
     return Row(*about, entries, largest, relative, None, 0, 0, ok, note, form, error / unit)
 
 
 def flat(y: Any) -> Tensor:
-    """Return all outputs in one row."""
-    return torch.cat([one.flatten() for one in tensors(y)])
+    """Return all outputs as one flat tensor."""
+    return torch.cat([part.flatten() for part in tensors(y)])

@@ -8,21 +8,21 @@ from pellucid import differences
 from pellucid.text import aligned
 
 WRITTEN, TRAINS, PREDICTS = "written", "training", "predicting"
-TOLERANCE = 1e-9  # of the largest entry of the tensor's gradient, in float64
+TOLERANCE = 1e-9  # relative to the largest entry of the tensor's gradient, in float64
 FLOOR = 1e-12  # relative to the network's largest gradient; smaller values are rounding errors of 0
-FORM_TOLERANCE = 1e-7  # of the largest entry; a fused form has other rounding errors than the network as written
-HEADINGS = {WRITTEN: "", TRAINS: "The form that trains, in training mode\n", PREDICTS: "The form that predicts\n"}
+FORM_TOLERANCE = 1e-7  # relative to the largest entry; fused forms have other rounding errors than the network
+HEADINGS = {WRITTEN: "", TRAINS: "The form for training, in training mode\n", PREDICTS: "The form for prediction\n"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor, compared.
+    """The comparison of one tensor.
 
-    `what` is weight, bias, dx, dy ...; `entries` is its size and `largest` its largest magnitude. `autograd` and
-    `differences` are the largest absolute errors divided by the largest magnitude, or None where that oracle has
-    no answer; `checked` entries were compared with central differences, `kinks` more lie on a corner of the loss.
-    `form` is the form of the network that the tensor is of: as written, or that which trains or predicts, and then
-    `written` is its largest error against the network as written.
+    what: its name, such as weight, bias, dx or dy. entries: its number of entries. largest: its largest magnitude.
+    autograd, differences: the largest absolute errors relative to the largest magnitude; None if that reference has no
+    gradient. checked: the number of entries compared with central differences; kinks: of further ones at a kink.
+    form: the form of the network: as written, for training or for prediction. written: for the latter two, the largest
+    error relative to the network as written.
     """
 
     path: str
@@ -41,16 +41,17 @@ class Row:
 
     @property
     def errors(self) -> dict[str, float]:
-        """The largest errors by the name of the reference."""
+        """The largest errors by reference, "autograd" and "differences"; without references that have no gradient."""
         errors = {"autograd": self.autograd, "differences": self.differences}
         return {name: error for name, error in errors.items() if error is not None}
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one verification, in forward order, and where the first wrong gradient arose.
+    """The result of a verification: rows in forward order.
 
-    `notes` say what was left out, and why.
+    culprit: the layer at which the first wrong gradient, in the order of the backward pass, arises; or None. notes: on
+    comparisons that were left out, with the reason.
     """
 
     rows: tuple[Row, ...]
@@ -59,11 +60,11 @@ class Table:
 
     @property
     def ok(self) -> bool:
-        """Whether every gradient is right, and every form of the network computes the same."""
+        """Whether every gradient is right, and all forms of the network agree."""
         return all(row.ok for row in self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the table as plain values, with None for values that are not finite."""
+        """Return the table as JSON values, with None for numbers that are not finite."""
         rows = [
             {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(row).items()}
             for row in self.rows
@@ -78,7 +79,7 @@ class Table:
         return {**about, "rows": rows}
 
     def __str__(self) -> str:
-        """Return the table as aligned text, a part for each form, and a line that sums it up."""
+        """Return the table as aligned text, with a part for each form, the notes, and a summary line."""
         by_form = {form: [row for row in self.rows if row.form == form] for form in HEADINGS}
         parts = [_part(form, rows) for form, rows in by_form.items() if rows]
         return "\n\n".join([*parts, *self.notes, self._verdict()])

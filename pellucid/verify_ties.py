@@ -1,4 +1,4 @@
-"""A layer's backward compared with differences of that layer alone, at ties and where the network's decide nothing."""
+"""Comparison of a layer's backward with differences of the layer alone, if those of the network are inconclusive."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,11 @@ from pellucid.tree import map_tree
 
 
 class Alone:
-    """A differentiable step from the tensors `at` to those of `outputs`, and its explicit `pull_back` to them."""
+    """A function from the tensors `at` to other tensors, with its explicit gradient.
+
+    outputs: computes the function. pull_back: returns the gradients with respect to the tensors `at`, given those with
+    respect to the outputs. draw: a random generator.
+    """
 
     def __init__(
         self,
@@ -26,32 +30,36 @@ class Alone:
         self.start = outputs(at)
 
     def right_together(self) -> bool:
-        """Return whether the gradient is right as all entries grow by the same, and as they grow in proportion.
+        """Return whether the gradient is right along two directions: all entries plus a constant, and times a constant.
 
-        At equal maxima each entry alone may have the gradient of the maximum, but all of them together may not: where
-        an output is smooth along such a direction, every right choice among them has the same sum.
+        At equal maxima, any of the entries alone may receive the gradient, but not all of them at once: the output is
+        smooth along these directions, so the sum of the gradients is the same for every right choice.
         """
         return self.right_along([torch.ones_like(x) for x in self.at]) and self.right_along(self.at)
 
     def right_at(self, entry: int, enclosed: bool) -> bool:
-        """Return whether one entry, counted through all tensors, is right where outputs are smooth.
+        """Return whether the gradient of one entry is right for the outputs that are smooth there.
 
-        With `enclosed`, its gradient has to lie between the slopes to both sides where they are not, too.
+        entry: its index in the concatenated flat tensors. enclosed: whether, for the other outputs, it must also lie
+        between the slopes to both sides.
         """
-        ones = [torch.zeros_like(x) for x in self.at]
-        for one in ones:
-            if 0 <= entry < one.numel():
-                one.view(-1)[entry] = 1
-            entry -= one.numel() if one.is_floating_point() else 0
-        return self.right_along(ones, enclosed)
+        direction = [torch.zeros_like(x) for x in self.at]
+        for part in direction:
+            if 0 <= entry < part.numel():
+                part.view(-1)[entry] = 1
+            entry -= part.numel() if part.is_floating_point() else 0
+        return self.right_along(direction, enclosed)
 
     def right_along(self, direction: list[Tensor], enclosed: bool = False) -> bool:
-        """Return whether the gradient along a direction is the slope of those outputs that are smooth along it."""
+        """Return whether the gradient along a direction equals the slope of the outputs that are smooth along it.
+
+        enclosed: as for `right_at`.
+        """
         time, step = torch.zeros(1, dtype=torch.float64, device=self.at[0].device), STEPS[-1]
 
         def moved() -> list[Tensor]:
             pairs = zip(self.at, direction, strict=True)
-            return self.outputs([x + time * one if x.is_floating_point() else x for x, one in pairs])
+            return self.outputs([x + time * part if x.is_floating_point() else x for x, part in pairs])
 
         time.fill_(step)
         above = moved()
@@ -65,9 +73,9 @@ class Alone:
         ]
         for dys in (smooth, weights) if enclosed else (smooth,):
             slopes = [
-                (dx.double() * one).flatten()
-                for dx, one in zip(self.pull_back(dys), direction, strict=True)
-                if dx is not None and one.is_floating_point()
+                (dx.double() * part).flatten()
+                for dx, part in zip(self.pull_back(dys), direction, strict=True)
+                if dx is not None and part.is_floating_point()
             ]
             slope = torch.cat(slopes) if slopes else torch.zeros(1)
 
@@ -82,13 +90,13 @@ class Alone:
 
 
 def layer_alone(probe: Probe, index: int, x: Any, draw: torch.Generator) -> Alone:
-    """Return the leaf layer visited at place `index`, which receives x."""
+    """Return the leaf with this index in forward order, which receives x, as a function of its input alone."""
 
     def visit(xs: list[Tensor]) -> tuple[Layer, Params, Any, Cache]:
         found: list[tuple[Layer, Params, Any, Cache]] = []
 
-        def leaf(place: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-            if place != index:
+        def leaf(number: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+            if number != index:
                 return layer.forward(params, x, mode)
             y, cache = layer.forward(params, like(x, xs), mode)
             found.append((layer, params, y, cache))
@@ -98,7 +106,7 @@ def layer_alone(probe: Probe, index: int, x: Any, draw: torch.Generator) -> Alon
             probe.run(probe.xs, probe.fresh(), leaf)
         return found[0]
 
-    at = [one.detach().clone() for one in tensors(x)]
+    at = [part.detach().clone() for part in tensors(x)]
 
     def pull_back(dys: list[Tensor]) -> list[Tensor | None]:
         layer, params, y, cache = visit(at)

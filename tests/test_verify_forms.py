@@ -81,8 +81,8 @@ def test_each_form_has_its_rows() -> None:
                and row.path != "output")  # fmt: skip
     assert [row.what for row in rows(table, "predicting")] == ["y", "y (float32)"]
     text = str(table)
-    assert "\n\nThe form that trains, in training mode\npath" in text
-    assert "\n\nThe form that predicts\npath" in text
+    assert "\n\nThe form for training, in training mode\npath" in text
+    assert "\n\nThe form for prediction\npath" in text
     found = json.loads(json.dumps(table.to_json(), allow_nan=False))
     assert {row["form"] for row in found["rows"]} == {"written", "training", "predicting"}
 
@@ -267,7 +267,7 @@ def test_what_cannot_train_says_so_and_predicts() -> None:
     it = Model(net, input_shape=(1, 2, 2), metrics=())
     table = it.verify(torch.rand(1, 1, 2, 2), torch.tensor([0]))
     assert table.ok
-    assert table.notes[0].startswith("The form that trains was not compared: BatchNorm")
+    assert table.notes[0].startswith("The form for training was not compared: BatchNorm")
     assert table.notes[0] in str(table)
     assert not rows(table, "training")
 

@@ -127,7 +127,7 @@ def test_a_pooling_that_gives_all_of_dy_to_every_equal_value_fails(outside: bool
     for seed, first in enumerate(fronts):
         wrong = table_of(Sequential(*first, TiesPool(outside), Flatten(), Dense(3)), strokes(seed), seed)
         assert wrong.culprit == "tiespool1 (TiesPool, dx)"
-        assert "all entries move together" in row(wrong, "tiespool1", "dx").note
+        assert "all entries change together" in row(wrong, "tiespool1", "dx").note
         right = table_of(Sequential(*first, TiesPool(outside, True), Flatten(), Dense(3)), strokes(seed), seed)
         assert right.ok, str(right)
 

@@ -59,7 +59,7 @@ def judged_annotations(kind: str, path: Path) -> str:
         return _judged_mask(path) if kind == "mask" else _judged_objects(kind, path)
     except PellucidError as error:
         said = str(error)
-        named = Path(FILES[kind]).name in said or "holds no annotations" in said
+        named = Path(FILES[kind]).name in said or "contains no annotations" in said
         return "refused" if named and "\n" not in said and said.isprintable() else f"message: {said!r}"
     except Exception as error:
         return f"traceback: {type(error).__name__}: {' '.join(str(error).split()):.300}"

@@ -18,7 +18,7 @@ from pellucid.detectors.mask import mask_targets
 from pellucid.detectors.regions import DEVIATIONS, Regions, draw_regions
 from pellucid.detectors.rpn import unlabelled
 from pellucid.detectors.search import search
-from pellucid.detectors.yolo3 import IGNORED
+from pellucid.detectors.yolo3 import MAX_BACKGROUND_IOU
 from pellucid.export.torch_file import source
 from pellucid.layers import Mode
 from pellucid.objects import Objects
@@ -82,7 +82,7 @@ def yolo3(it: YOLO3, y: Tensor, anchors: Anchors, targets: Targets) -> Tensor:
     with torch.no_grad():
         predicted, shapes = it._boxes(y, anchors), [torch.tensor(one) for one in it.shapes]
         assigned = [
-            assign_best_anchor(anchors.boxes, shapes, anchors.sizes, it.strides, one.boxes, boxes, IGNORED)
+            assign_best_anchor(anchors.boxes, shapes, anchors.sizes, it.strides, one.boxes, boxes, MAX_BACKGROUND_IOU)
             for one, boxes in zip(targets, predicted, strict=True)
         ]
         found = positives(assigned, targets, y)

@@ -1,1 +1,1 @@
-"""How far the outputs of a trained classifier can be trusted: calibrated confidence and familiarity."""
+"""Calibrated confidence of a trained classifier, and the familiarity of its inputs."""

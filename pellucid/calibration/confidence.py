@@ -1,4 +1,4 @@
-"""Calibrated probabilities: temperature scaling, and a threshold below which a classifier is unsure."""
+"""Calibrated probabilities: temperature scaling, and a threshold below which a prediction is unsure."""
 
 import math
 import sys
@@ -13,52 +13,53 @@ from torch.nn import functional as F
 from pellucid.errors import PellucidError
 
 KEYS = ("temperature", "threshold")
-HOTTEST = 1e4  # every output is nearly uniform there
+MAX_TEMPERATURE = 1e4  # all probabilities are nearly uniform there
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """Temperature scaling, and the calibrated probability below which an answer is "unsure".
+    """Temperature scaling, and the calibrated probability below which a prediction is "unsure".
 
-    temperature: divides the logits, above 0; 1 leaves probabilities as they are, more makes them less sure.
-    threshold: 0 (always sure) to 1. Guo, Pleiss, Sun, Weinberger 2017, "On Calibration of Modern Neural Networks",
-    section 4.2. Raises PellucidError for values outside these ranges.
+    temperature: divides the logits, from 1 / MAX_TEMPERATURE to MAX_TEMPERATURE; 1 leaves probabilities unchanged,
+    higher values make them more uniform. threshold: from 0 (no prediction is unsure) to 1. Guo, Pleiss, Sun and
+    Weinberger 2017, "On calibration of modern neural networks", section 4.2. Raises PellucidError for values outside
+    these ranges.
     """
 
     temperature: float
     threshold: float
 
     def __post_init__(self) -> None:
-        """Refuse values outside the ranges."""
-        if not (is_number(self.temperature) and 1 / HOTTEST <= self.temperature <= HOTTEST):
+        """Raise PellucidError for values outside the ranges."""
+        if not (is_number(self.temperature) and 1 / MAX_TEMPERATURE <= self.temperature <= MAX_TEMPERATURE):
             raise PellucidError(
-                f"confidence: temperature must be a number from {1 / HOTTEST:g} to {HOTTEST:g}, "
-                f"not {self.temperature!s:.40}; 1 leaves probabilities as they are"
+                f"confidence: temperature must be a number from {1 / MAX_TEMPERATURE:g} to {MAX_TEMPERATURE:g}, "
+                f"not {self.temperature!s:.40}; 1 leaves probabilities unchanged"
             )
         if not (is_number(self.threshold) and 0 <= self.threshold <= 1):
             raise PellucidError(
                 f"confidence: threshold must be a number from 0 to 1, not {self.threshold!s:.40}; "
-                "0 calls no answer unsure"
+                "with 0, no prediction is unsure"
             )
 
     def calibrate(self, probabilities: Tensor) -> Tensor:
-        """Return softmax(log p / T) of probabilities (N, C): the softmax of the logits over T, without the logits.
+        """Return the calibrated probabilities softmax(log p / T), (N, C), for probabilities p (N, C).
 
-        The order of the classes stays. A probability of 0 counts as the smallest positive number of its type, so that
-        any temperature gives finite values. Raises PellucidError for another shape, and for values that are no
-        probabilities.
+        They equal softmax(logits / T); the order of the classes does not change. A probability of 0 counts as the
+        smallest positive normal number of its dtype, so that the result is finite for any temperature. Raises
+        PellucidError for another shape, and for values that are no probabilities.
         """
         return torch.softmax(log_probabilities(probabilities) / self.temperature, 1)
 
     def to_json(self) -> dict[str, float]:
-        """Return the two numbers by name."""
+        """Return temperature and threshold by name."""
         return {"temperature": self.temperature, "threshold": self.threshold}
 
     @classmethod
     def from_json(cls, value: Any) -> "Confidence":
-        """Build from what `to_json` returned; PellucidError for anything else."""
+        """Build from the result of `to_json`; PellucidError for anything else."""
         if not isinstance(value, Mapping) or set(value) != set(KEYS):
-            raise PellucidError(f"confidence must hold {' and '.join(KEYS)}, not {value!s:.80}")
+            raise PellucidError(f"confidence must contain {' and '.join(KEYS)}, not {value!s:.80}")
         return cls(*(value[key] for key in KEYS))
 
 
@@ -67,7 +68,7 @@ def log_probabilities(probabilities: Tensor) -> Tensor:
     if probabilities.dim() != 2 or probabilities.shape[1] < 2 or not probabilities.is_floating_point():
         kind = str(probabilities.dtype).removeprefix("torch.")
         raise PellucidError(
-            f"confidence needs probabilities (N, classes), float, of two classes at least, "
+            f"confidence needs float probabilities (N, classes) of at least two classes, "
             f"not {tuple(probabilities.shape)} {kind}"
         )
     p = probabilities.float() if probabilities.dtype.itemsize < 4 else probabilities
@@ -78,21 +79,21 @@ def log_probabilities(probabilities: Tensor) -> Tensor:
 
 def is_number(value: Any) -> bool:
     """Return whether a value from a file is a finite number."""
-    # No bool, no text; a comparison, as math.isfinite raises OverflowError for integers beyond the range of floats.
+    # Comparisons, because math.isfinite raises OverflowError for integers beyond the range of floats.
     return type(value) in (int, float) and -sys.float_info.max <= value <= sys.float_info.max
 
 
-SHARPEST, FLATTEST = 0.01, 100.0  # temperatures; outside, all outputs are nearly certain or nearly uniform
-HALVINGS = 60
+MIN_FITTED, MAX_FITTED = 0.01, 100.0  # temperatures; outside, all probabilities are nearly 0 or 1, or nearly uniform
+N_BISECTIONS = 60
 
 
 def fit_temperature(probabilities: Tensor, targets: Tensor, spare: float = 0.0) -> float:
     """Return the temperature T for which softmax(log p / T) has the lowest negative log-likelihood.
 
-    probabilities: (N, C); targets: (N,) classes. spare: the probability of all classes other than the target
-    together. The result lies within SHARPEST to FLATTEST. In 1/T the likelihood is convex, so that its slope
-    has one root, found by halving. Raises PellucidError for anything but probabilities and classes. Guo et al. 2017,
-    section 4.2.
+    probabilities: (N, C); targets: (N,), class indices. spare: the total target probability of all other classes, as in
+    label smoothing. The result is between MIN_FITTED and MAX_FITTED. The negative log-likelihood is convex in 1/T, so
+    the root of its derivative is found by bisection. Raises PellucidError for anything but probabilities and classes.
+    Guo et al. 2017, section 4.2.
     """
     z = log_probabilities(probabilities.detach()).double()  # (N, C): logits up to a constant
     n, classes = z.shape
@@ -100,14 +101,14 @@ def fit_temperature(probabilities: Tensor, targets: Tensor, spare: float = 0.0) 
     z = z - z.amax(1, keepdim=True)
     soft = torch.full_like(z, spare / (classes - 1))
     soft.scatter_(1, targets.to(z.device).long()[:, None], 1 - spare)  # (N, C)
-    wanted = (soft * z).sum(1).mean()
+    target_mean = (soft * z).sum(1).mean()
 
     def slope(inverse: float) -> float:
-        """The derivative of the mean of logsumexp(z / T) - soft . z / T by 1/T, which grows with 1/T."""
-        return float((torch.softmax(z * inverse, 1) * z).sum(1).mean() - wanted)
+        """Return the derivative by 1/T of the mean of logsumexp(z / T) - soft . z / T; it grows with 1/T."""
+        return float((torch.softmax(z * inverse, 1) * z).sum(1).mean() - target_mean)
 
-    low, high = math.log(1 / FLATTEST), math.log(1 / SHARPEST)
-    for _ in range(HALVINGS):
+    low, high = math.log(1 / MAX_FITTED), math.log(1 / MIN_FITTED)
+    for _ in range(N_BISECTIONS):
         middle = (low + high) / 2
         if slope(math.exp(middle)) < 0:
             low = middle
@@ -117,19 +118,20 @@ def fit_temperature(probabilities: Tensor, targets: Tensor, spare: float = 0.0) 
 
 
 def likelihood(probabilities: Tensor, targets: Tensor, temperature: float = 1.0) -> float:
-    """Return the mean negative log-likelihood of classes (N,) at a temperature; probabilities: (N, C)."""
+    """Return the mean negative log-likelihood of target classes (N,) for probabilities (N, C) at a temperature."""
     logits = log_probabilities(probabilities).double() / temperature
     return F.cross_entropy(logits, targets.long()).item()
 
 
 def check_targets(targets: Tensor, n: int, classes: int) -> None:
-    """Raise PellucidError unless there is a class, 0 to `classes` - 1, for each of n pictures, and a picture."""
+    """Raise PellucidError unless targets are n class indices, 0 to `classes` - 1, and n is at least 1."""
     if targets.dim() != 1 or len(targets) != n or not n or targets.is_floating_point():
         raise PellucidError(
-            f"confidence: {tuple(targets.shape)} targets for {n} pictures; give one class for each, and one picture"
+            f"confidence: targets of shape {tuple(targets.shape)} for {n} examples; give at least one example, and one "
+            "class index for each"
         )
     if int(targets.min()) < 0 or int(targets.max()) >= classes:
         raise PellucidError(
             f"confidence: targets are classes {int(targets.min())} to {int(targets.max())}, but the probabilities are "
-            f"of {classes}; number them 0 to {classes - 1}"
+            f"of {classes} classes; number them 0 to {classes - 1}"
         )

@@ -1,10 +1,11 @@
 """Out-of-distribution detection: a distance from the training data in the network's own features.
 
-At several depths the features of the training images are modelled by one Gaussian for each class with a covariance that
-all classes share (Lee, Lee, Lee, Shin 2018, "A simple unified framework for detecting out-of-distribution samples and
-adversarial attacks", section 2), of low rank plus the same variance in every other direction (Tipping, Bishop 1999,
-"Probabilistic principal component analysis"). The score is the maximum over layers of the Mahalanobis distance,
-divided by that layer's 99th training percentile: early layers detect noise and unknown textures, late ones shapes.
+At several depths, the features of the training images are modelled by one Gaussian for each class, with a covariance
+matrix that all classes share (Lee, Lee, Lee and Shin 2018, "A simple unified framework for detecting
+out-of-distribution samples and adversarial attacks", section 2). It has low rank plus the same variance in every other
+direction (Tipping and Bishop 1999, "Probabilistic principal component analysis"). The score is the maximum over these
+layers of the Mahalanobis distance to the nearest class, divided by the layer's 99th percentile for training images.
+Early layers detect noise and unknown textures, late layers unknown shapes.
 """
 
 import math
@@ -26,27 +27,29 @@ from pellucid.layers.dense import Dense
 from pellucid.sweep import forward
 from pellucid.tree import dtype_of
 
-TARGET_FALSE_POSITIVE_RATE = 0.01  # of in-distribution images; 1 / (N + 1) of N held-out ones where that is more
-MIN_HELD_OUT = 20  # images: with fewer, more than one in twenty would be called unfamiliar
-DEPTHS = 6  # at most, from the first layer to the last
+TARGET_FALSE_POSITIVE_RATE = 0.01  # for in-distribution images; 1 / (N + 1) for N held-out images if that is more
+MIN_HELD_OUT = 20  # images; with fewer, the false positive rate would be above 5 %
+MAX_DEPTHS = 6  # layers, evenly chosen from the first to the last
 AXES = 16  # directions with a variance of their own
-WIDEST = 2048  # features of one depth: larger covariances take too long
-MAX_IMAGES = 3000  # of either part
-BATCH = 64
-PREFIX = "[familiarity]."  # "[" is in no path of a network
+MAX_FEATURES = 2048  # at one depth; larger covariance matrices take too long
+MAX_IMAGES = 3000  # of the training data, and of the held-out data
+BATCH_SIZE = 64
+PREFIX = "[familiarity]."  # of tensor names in weights files; paths of layers contain no "["
 TENSORS = ("scale", "means", "axes", "variances")
 KEYS = ("depths", "threshold", "alarms", "held_out")
-LEAST_SCALE = 0.1  # of the mean deviation of features: none is taken to vary less, so that no single one decides
-LEAST_VARIANCE = 1e-3  # of the mean variance along all directions, likewise
+# Lower limits, so that no single feature or direction dominates the distance:
+MIN_SCALE = 0.1  # standard deviation of a feature over the mean of all features' standard deviations
+MIN_VARIANCE = 1e-3  # variance along a direction over the mean variance of all directions
 TINY = torch.finfo(torch.float32).tiny
 
 
 class Depth(NamedTuple):
-    """The features at one layer: each map's mean and deviation behind a convolution, the inputs of a Dense layer.
+    """The Gaussian model of the D features at one layer.
 
-    scale: (D,), the deviation of each feature, which they are divided by; means: (C, D), of each class; axes: (K, D),
-    orthonormal; variances: (K + 1,), along each axis and last in every other direction. unit: the distance that the
-    share TARGET_FALSE_POSITIVE_RATE of the training images exceeds here; the held-out ones fit the threshold.
+    The features are the mean and standard deviation of each output channel of a Conv2d, or the inputs of a Dense layer.
+    scale: (D,), the standard deviations that the features are divided by. means: (C, D), of each class. axes: (K, D),
+    orthonormal. variances: (K + 1,), along each axis, and last in every other direction. unit: the Mahalanobis distance
+    that the fraction TARGET_FALSE_POSITIVE_RATE of the training images exceeds.
     """
 
     path: str
@@ -57,23 +60,24 @@ class Depth(NamedTuple):
     variances: Tensor
 
     def distance(self, features: Tensor) -> Tensor:
-        """Return (N,): the Mahalanobis distance of features (N, D) to the nearest class, over `unit`.
+        """Return the Mahalanobis distance of features (N, D) to the nearest class over `unit`, (N,).
 
-        It is infinite where features are NaN or infinite, or so large that the distance cannot be computed.
+        It is infinite if features are NaN or infinite, or so large that the distance overflows.
         """
         scale, means, axes, variances = (tensor.double() for tensor in self[2:])
         x = features.double() / scale
         along = torch.cdist((x @ axes.T) / variances[:-1].sqrt(), (means @ axes.T) / variances[:-1].sqrt()).square()
-        beside = torch.cdist(x, means).square() - torch.cdist(x @ axes.T, means @ axes.T).square()
-        squared = along + beside.clamp_min(0) / variances[-1]  # (N, C)
+        orthogonal = torch.cdist(x, means).square() - torch.cdist(x @ axes.T, means @ axes.T).square()
+        squared = along + orthogonal.clamp_min(0) / variances[-1]  # (N, C)
         return (squared.amin(1).sqrt() / self.unit).nan_to_num(nan=math.inf, posinf=math.inf)
 
 
 @dataclass(frozen=True, eq=False)
 class Familiarity:
-    """The features of a model's training data, and the distance above which an input is unlike them.
+    """The models of a network's training features, and the distance above which an input is unfamiliar.
 
-    threshold: of `distance`, above 0. alarms: the share of the held-out images above it; held_out: their number.
+    threshold: for `distance`, above 0. alarms: the fraction of the held-out images above it. held_out: the number of
+    held-out images.
     """
 
     depths: tuple[Depth, ...]
@@ -82,7 +86,7 @@ class Familiarity:
     held_out: int
 
     def distance(self, net: Layer, params: Params, x: Tensor, stats: FeatureStats | None = None) -> Tensor:
-        """Return how far inputs (N, C, H, W) are from the training data, (N,), in float64."""
+        """Return the distance of inputs (N, C, H, W) from the training data, (N,), float64."""
         found = features(net, params, x, [depth.path for depth in self.depths], stats)
         distances = [depth.distance(found[depth.path]) for depth in self.depths]
         return torch.stack(distances).amax(0)
@@ -96,14 +100,15 @@ class Familiarity:
     def from_json(
         cls, value: Any, tensors: Mapping[str, Tensor], net: Layer, shapes: Mapping[str, tuple[Any, Any]]
     ) -> "Familiarity | None":
-        """Build from what `to_json` and `named_tensors` returned, None for None; PellucidError for anything else.
+        """Build from the results of `to_json` and `named_tensors`; None for None.
 
-        shapes: of the input and the output of each layer that runs, by path; see `within_bounds`.
+        shapes: the shapes of the input and the output of each layer that runs, by path; see `within_bounds`. Raises
+        PellucidError for anything else.
         """
         if value is None:
             return None
         if not isinstance(value, Mapping) or set(value) != set(KEYS) or not isinstance(value["depths"], list):
-            raise PellucidError(f"familiarity must hold {', '.join(KEYS)}, not {value!s:.80}")
+            raise PellucidError(f"familiarity must contain {', '.join(KEYS)}, not {value!s:.80}")
         if not value["depths"]:
             raise PellucidError("familiarity: depths must name at least one layer")
         if not is_number(value["threshold"]) or value["threshold"] <= 0:
@@ -116,24 +121,24 @@ class Familiarity:
             )
         layers = dict(walk(net))
         depths: list[Depth] = []
-        for k, one in enumerate(value["depths"]):
-            if not isinstance(one, Mapping) or set(one) != {"path", "unit"}:
-                raise PellucidError(f"familiarity: a depth must hold path and unit, not {one!s:.80}")
-            path, unit = one["path"], one["unit"]
+        for k, depth in enumerate(value["depths"]):
+            if not isinstance(depth, Mapping) or set(depth) != {"path", "unit"}:
+                raise PellucidError(f"familiarity: a depth must contain path and unit, not {depth!s:.80}")
+            path, unit = depth["path"], depth["unit"]
             if not is_number(unit) or unit <= 0:
                 raise PellucidError(f"familiarity: a unit must be a number above 0, not {unit!s:.40}")
             if not isinstance(path, str) or path not in shapes or not isinstance(layers.get(path), Conv2d | Dense):
                 raise PellucidError(f"familiarity: the network runs no Conv2d or Dense at {path!s:.40}")
-            given, out = shapes[path]
-            width = 2 * out[0] if isinstance(layers[path], Conv2d) else math.prod(given)  # see `features`
+            input_shape, output_shape = shapes[path]
+            width = 2 * output_shape[0] if isinstance(layers[path], Conv2d) else math.prod(input_shape)  # see `Depth`
             named = [tensors.get(f"{PREFIX}{k}.{name}") for name in TENSORS]
-            depths.append(Depth(path, float(unit), *_checked(path, named, width)))  # a larger integer fits no tensor
+            depths.append(Depth(path, float(unit), *_checked(path, named, width)))
         return cls(tuple(depths), float(value["threshold"]), value["alarms"], value["held_out"])
 
 
 @dataclass(frozen=True)
 class FamiliarityScore:
-    """How far an input is from the training data, and the distance above which it is unlike any of them."""
+    """The distance of an input from the training data, and the threshold above which it is unfamiliar."""
 
     distance: float
     threshold: float
@@ -145,7 +150,7 @@ class FamiliarityScore:
 
     @property
     def text(self) -> str:
-        """A sentence for people; "" for an input like the training data."""
+        """The score in words; "" for a familiar input."""
         if not self.unfamiliar:
             return ""
         return f"unlike anything it was trained on (distance {self.distance:.3g}, threshold {self.threshold:.3g})"
@@ -162,7 +167,7 @@ class Measured(Protocol):
 
 
 def familiarity_scores(model: Measured, x: Tensor) -> list[FamiliarityScore] | list[None]:
-    """Return the score of each input (N, C, H, W); a list of None for a model without familiarity."""
+    """Return the score of each input (N, C, H, W); a list of None for a model without a familiarity distance."""
     distances = model.distance(x)
     if distances is None or model.familiarity is None:
         return [None] * len(x)
@@ -170,20 +175,20 @@ def familiarity_scores(model: Measured, x: Tensor) -> list[FamiliarityScore] | l
 
 
 def farthest(model: Measured, views: Tensor) -> FamiliarityScore | None:
-    """Return the largest score of one picture given as several inputs (N, C, H, W); None without familiarity."""
+    """Return the score with the largest distance of several views of one image (N, C, H, W); None without scores."""
     scores = [score for score in familiarity_scores(model, views) if score is not None]
     return max(scores, key=lambda score: score.distance, default=None)
 
 
 def score_to_json(score: FamiliarityScore | None) -> dict[str, Any]:
-    """Return the score as JSON values of a prediction; null without one."""
+    """Return the score as JSON values of a prediction; None (null) without one."""
     if score is None:
         return {"unfamiliar": None, "distance": None, "distance_threshold": None}
     return {"unfamiliar": score.unfamiliar, "distance": score.distance, "distance_threshold": score.threshold}
 
 
 def score_suffix(score: FamiliarityScore | None) -> str:
-    """Return the end of a line for people; "" for a familiar input or without a score."""
+    """Return the score in words, to append to a line of text; "" for a familiar input or without a score."""
     return f"; {score.text}" if score is not None and score.unfamiliar else ""
 
 
@@ -198,61 +203,68 @@ def fit_familiarity(
 ) -> Familiarity | None:
     """Fit the features of training inputs (N, ...) with their classes (N,), and the threshold on held-out inputs.
 
-    The threshold is the distance that at most TARGET_FALSE_POSITIVE_RATE of in-distribution images exceed, or
-    1 / (N + 1) of N where that is more (Vovk, Gammerman, Shafer 2005, "Algorithmic Learning in a Random World",
-    section 2.2). At most MAX_IMAGES of either part are used, evenly chosen. None where there are fewer than
-    MIN_HELD_OUT inputs, targets that are not classes, or no layer whose features can be modelled.
+    The threshold is the distance that at most the fraction TARGET_FALSE_POSITIVE_RATE of in-distribution images
+    exceeds, or 1 / (N + 1) for N held-out inputs if that is more (Vovk, Gammerman and Shafer 2005, "Algorithmic
+    learning in a random world", section 2.2). At most MAX_IMAGES training and held-out inputs are used, evenly chosen.
+    Returns None for fewer than MIN_HELD_OUT inputs, targets that are not classes, features that are not finite, or no
+    layer whose features can be modelled.
     """
     x, y = (part[evenly(len(part))] for part in train)
     held = held[evenly(len(held))]
     if len(held) < MIN_HELD_OUT or len(x) < MIN_HELD_OUT or y.is_floating_point() or y.dim() != 1:
         return None
     paths = [path for path, layer in walk(net) if isinstance(layer, Conv2d | Dense)]
-    usable = [path for path, few in features(net, params, x[:2], paths, stats).items() if 1 < few.shape[1] <= WIDEST]
-    count = min(DEPTHS, len(usable))
+    sample = features(net, params, x[:2], paths, stats)
+    usable = [path for path, values in sample.items() if 1 < values.shape[1] <= MAX_FEATURES]
+    count = min(MAX_DEPTHS, len(usable))
     chosen = list(dict.fromkeys(usable[round(k * (len(usable) - 1) / max(count - 1, 1))] for k in range(count)))
-    known, seen = (features(net, params, part, chosen, stats) for part in (x, held))
-    if not known or not all(bool(torch.isfinite(found).all()) for found in (*known.values(), *seen.values())):
+    fitted, held_out = (features(net, params, part, chosen, stats) for part in (x, held))
+    if not fitted or not all(bool(torch.isfinite(values).all()) for values in (*fitted.values(), *held_out.values())):
         return None
-    depths = [_fit(path, known[path], y) for path in chosen]
-    distances = torch.stack([depth.distance(seen[depth.path]) for depth in depths]).amax(0)
-    top = float(_quantile(distances)) * (1 + 1e-6)  # rounding moves no held-out image across
-    if not math.isfinite(top):
+    depths = [_fit(path, fitted[path], y) for path in chosen]
+    distances = torch.stack([depth.distance(held_out[depth.path]) for depth in depths]).amax(0)
+    # Slightly above the quantile, so that rounding errors carry no held-out image across the threshold.
+    threshold = float(_quantile(distances)) * (1 + 1e-6)
+    if not math.isfinite(threshold):
         return None
-    top = max(top, TINY)
-    return Familiarity(tuple(depths), top, float((distances > top).double().mean()), len(held))
+    threshold = max(threshold, TINY)
+    return Familiarity(tuple(depths), threshold, float((distances > threshold).double().mean()), len(held))
 
 
 def features(
     net: Layer, params: Params, x: Tensor, paths: list[str], stats: FeatureStats | None = None
 ) -> dict[str, Tensor]:
-    """Return the features of inputs (N, ...) at these layers that run, (N, D) each; see `Depth`."""
-    wanted = {*paths}
+    """Return the features of inputs (N, ...) at these layers, (N, D) each, by path; see `Depth`.
+
+    Layers that the forward pass does not run are left out.
+    """
+    selected = {*paths}
     found: dict[str, list[Tensor]] = {}
 
-    for part in x.split(BATCH):
-        once: dict[str, Tensor] = {}
+    for part in x.split(BATCH_SIZE):
+        batch: dict[str, Tensor] = {}
 
-        def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache, once: dict[str, Tensor] = once) -> None:
-            if path in wanted:
-                once[path] = _pooled(y) if isinstance(layer, Conv2d) else x.flatten(1)
+        def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache, batch: dict[str, Tensor] = batch) -> None:
+            if path in selected:
+                batch[path] = _pooled(y) if isinstance(layer, Conv2d) else x.flatten(1)
 
         with torch.inference_mode():
             forward(net, params, scaled(part, stats, dtype_of(params)), Mode(keep=False), watch)
-        for path, values in once.items():
+        for path, values in batch.items():
             found.setdefault(path, []).append(values)
     return {path: torch.cat(found[path]).clone() for path in paths if path in found}
 
 
 def _pooled(y: Tensor) -> Tensor:
-    """Return the mean and the deviation of each map (N, C, H, W), as (N, 2 C)."""
+    """Return the mean and the standard deviation of each map of y (N, C, H, W), (N, 2 * C)."""
     return torch.cat([y.mean((2, 3)), y.std((2, 3), correction=0)], 1)
 
 
 def _fit(path: str, x: Tensor, y: Tensor) -> Depth:
+    """Fit the Gaussian model to features x (N, D) with classes y (N,)."""
     x = x.double()
     scale = x.std(0, correction=0)
-    scale = scale.clamp_min(max(LEAST_SCALE * float(scale.mean()), TINY))
+    scale = scale.clamp_min(max(MIN_SCALE * float(scale.mean()), TINY))
     x = x / scale
     classes, index = y.unique(return_inverse=True)
     means = torch.zeros(len(classes), x.shape[1], dtype=x.dtype).index_add_(0, index, x)
@@ -260,37 +272,37 @@ def _fit(path: str, x: Tensor, y: Tensor) -> Depth:
     centred = x - means[index]
     values, vectors = torch.linalg.eigh(centred.T @ centred / len(x))  # ascending
     count = min(AXES, len(values) - 1)
-    least = max(LEAST_VARIANCE * float(values.mean()), TINY)
-    beside = values[: len(values) - count].mean().clamp_min(least)
-    along = values[len(values) - count :].maximum(beside)
+    min_variance = max(MIN_VARIANCE * float(values.mean()), TINY)
+    orthogonal = values[: len(values) - count].mean().clamp_min(min_variance)
+    along = values[len(values) - count :].maximum(orthogonal)
     axes = vectors[:, len(values) - count :].T
-    variances = torch.cat([along, beside[None]])
+    variances = torch.cat([along, orthogonal[None]])
     depth = Depth(path, 1.0, *(part.float().contiguous() for part in (scale, means, axes, variances)))
     return depth._replace(unit=max(float(_quantile(depth.distance(x * scale))), TINY))
 
 
 def _quantile(distances: Tensor) -> Tensor:
-    """Return the distance that at most the share TARGET_FALSE_POSITIVE_RATE of new images exceeds."""
+    """Return the distance that at most the fraction TARGET_FALSE_POSITIVE_RATE of new images exceeds."""
     rank = max(1, math.floor(TARGET_FALSE_POSITIVE_RATE * (len(distances) + 1)))  # from the largest
     return distances.sort(descending=True).values[rank - 1]
 
 
 def evenly(n: int) -> Tensor:
-    """Return the indices of at most MAX_IMAGES of n rows, evenly chosen, as data may lie class after class."""
+    """Return the indices of at most MAX_IMAGES of n rows, evenly chosen because data may be sorted by class."""
     count = min(MAX_IMAGES, n)
     return torch.arange(count) * n // max(count, 1)
 
 
 def _checked(path: str, named: list[Tensor | None], width: int) -> list[Tensor]:
-    """Return a depth's tensors; PellucidError unless they fit each other and the layer's `width` features."""
-    held = [tensor.float() for tensor in named if tensor is not None and tensor.is_floating_point()]
-    if len(held) == len(TENSORS):
-        scale, means, axes, variances = held
+    """Return a depth's tensors; PellucidError unless their shapes fit each other and the layer's `width` features."""
+    checked = [tensor.float() for tensor in named if tensor is not None and tensor.is_floating_point()]
+    if len(checked) == len(TENSORS):
+        scale, means, axes, variances = checked
         fits = scale.shape == (width,) and means.shape[1:] == (width,) and axes.shape[1:] == (width,)
         if fits and len(means) and variances.shape == (len(axes) + 1,):
             positive = bool((scale > 0).all() and (variances > 0).all())
-            if positive and all(bool(torch.isfinite(one).all()) for one in held):
-                return held
+            if positive and all(bool(torch.isfinite(tensor).all()) for tensor in checked):
+                return checked
     raise PellucidError(
         f"familiarity: the tensors of {path} are missing, or do not fit each other and its {width} features"
     )

@@ -1,4 +1,4 @@
-"""Arguments of commands: argparse, whose errors become PellucidErrors with the nearest known name."""
+"""Arguments of commands: argparse, with errors raised as PellucidError that suggest the nearest known name."""
 
 import argparse
 import re
@@ -13,13 +13,13 @@ MAX_SEED = 2**31 - 1  # NumPy's largest is 2**32 - 1, and some draws add to the 
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises PellucidError, in one line, where argparse would print its usage and exit."""
+    """An argument parser that raises a PellucidError of one line where argparse would print its usage and exit."""
 
     def __init__(self, command: str, about: str, **kwargs: Any) -> None:
         super().__init__(prog=f"pellucid {command}", description=about, allow_abbrev=False, **kwargs)
 
     def read(self, words: Sequence[str]) -> argparse.Namespace | None:
-        """Parse the words after the command's name; None for `--help`, which is then printed."""
+        """Parse the words after the command's name; for `--help`, print the help and return None."""
         end = list(words).index("--") if "--" in words else len(words)
         if any(word in ("--help", "-h") for word in words[:end]):
             say_text(self.format_help().rstrip())
@@ -31,7 +31,9 @@ class Parser(argparse.ArgumentParser):
             value = getattr(args, action.dest, None)
             if value != action.default and "" in (value if isinstance(value, list) else [value]):
                 name = next(iter(action.option_strings), action.metavar or action.dest)
-                raise PellucidError(f"{self.prog}: {name} is empty; see {self.prog} --help")  # Path("") is "."
+                raise PellucidError(
+                    f"{self.prog}: {name} is empty; see {self.prog} --help"
+                )  # else Path("") would be the current folder
         return args
 
     def error(self, message: str) -> NoReturn:
@@ -48,9 +50,13 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--html", metavar="FILE", help="also write an HTML page")
         return self
 
-    def data_option(self, what: str = "the folder that holds the data sets") -> "Parser":
+    def data_option(self, what: str = "the folder that contains the data sets") -> "Parser":
         """Add `--data`."""
-        self.add_argument("--data", metavar="DIR", help=f"{what} (default: PELLUCID_DATA, else the usual places)")
+        self.add_argument(
+            "--data",
+            metavar="DIR",
+            help=f"{what} (default: the environment variable PELLUCID_DATA, else the user's cache)",
+        )
         return self
 
     def device_option(self) -> "Parser":
@@ -73,14 +79,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def seed(text: str) -> int:
-    """Return a seed; ArgumentTypeError for any text but a whole number from 0 to MAX_SEED."""
+    """Return the text as a seed; raise ArgumentTypeError unless it is a whole number from 0 to MAX_SEED."""
     if not re.fullmatch("[0-9]{1,10}", text) or int(text) > MAX_SEED:
         raise argparse.ArgumentTypeError(f"{text!r} is not a seed; give a whole number from 0 to {MAX_SEED}")
     return int(text)
 
 
 def sizes(text: str, option: str, *axes: str) -> tuple[int, ...]:
-    """Return the size of each axis in a text such as "180x240"; PellucidError for any other text."""
+    """Return the size of each axis of a text such as "180x240"; raises PellucidError for any other text."""
     sides = text.split("x")
     if len(sides) != len(axes) or not all(re.fullmatch("0*[1-9][0-9]{0,4}", side) for side in sides):
         raise PellucidError(
@@ -91,13 +97,16 @@ def sizes(text: str, option: str, *axes: str) -> tuple[int, ...]:
 
 
 class Actions:
-    """The parser of a command of several actions, each a module pellucid.cli.COMMAND.ACTION like a command's own."""
+    """The parser of a command with several actions.
+
+    Each action is a module pellucid.cli.COMMAND.ACTION with parser() and handle(), as a command is.
+    """
 
     def __init__(self, command: str, about: str, actions: Mapping[str, str]) -> None:
         self.command, self.about, self.actions = command, about, actions
 
     def read(self, words: Sequence[str]) -> argparse.Namespace | None:
-        """Parse the words after the command's name; `handle` of the result is the action's."""
+        """Parse the words after the command's name; `handle` of the result is the action's function."""
         if not words or words[0] in ("--help", "-h"):
             say_text(self.usage())
             return None
@@ -117,7 +126,7 @@ class Actions:
 
 
 def check_action(command: str, action: str, known: Sequence[str]) -> None:
-    """Raise PellucidError, with the nearest, unless a command knows the action."""
+    """Raise PellucidError, with the nearest name, unless `action` is one of the `known` actions of the command."""
     if action not in known:
         raise PellucidError(
             f"pellucid {command} has no action {action!r}{nearest(action, known)}; known: {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""`pellucid compare`: classifiers, or detectors, of several kinds on one data set."""
+"""`pellucid compare`: train and compare several kinds of classifiers, or of detectors, on one data set."""
 
 import argparse
 from pathlib import Path
@@ -8,38 +8,42 @@ from pellucid.cli.args import Parser
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser(
+    parser = Parser(
         "compare",
-        "Train classifiers of several kinds on one data set, or on annotated images detectors of several kinds, and "
+        "Train several kinds of classifiers on one data set, or several kinds of detectors on annotated images, and "
         "compare them.",
     )
-    it.add_argument(
-        "dataset", metavar="DATASET", help="a data set, a folder or zip of images by class, or of annotated images"
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        help="a data set, or a folder or zip file of images by class or of annotated images",
     )
-    it.add_argument(
+    parser.add_argument(
         "settings",
         nargs="*",
         metavar="key=value",
-        help="of annotated images: settings that override all recipes, such as train.epochs=2",
+        help="for annotated images: settings that override all recipes, such as train.epochs=2",
     )
-    it.add_argument("--only", nargs="+", default=(), metavar="NAME", help="only these, such as nearest-l2 or rcnn")
-    it.seed_option()
-    it.add_argument("--out", metavar="DIR", help="where comparison.json and the figures go (default: compare/NAME)")
-    it.add_argument(
+    parser.add_argument(
+        "--only", nargs="+", default=(), metavar="NAME", help="compare only these models, such as nearest-l2 or rcnn"
+    )
+    parser.seed_option()
+    parser.add_argument("--out", metavar="DIR", help="where comparison.json and the figures go (default: compare/NAME)")
+    parser.add_argument(
         "--runs",
         metavar="DIR",
         default="runs",
-        help="of annotated images: the folder of run folders; a finished training by the same recipe there is used, an "
-        "unfinished one resumed (default: runs)",
+        help="for annotated images: the folder of run folders; a finished run of the same recipe is used, and an "
+        "unfinished one is resumed (default: runs)",
     )
-    it.add_argument(
+    parser.add_argument(
         "--proposals",
         metavar="FILE|windows|selective_search",
         default="selective_search",
-        help="where R-CNN looks for objects: a JSON file {image: [[x0, y0, x1, y1], ...]}, sliding windows, or "
+        help="region proposals of R-CNN: a JSON file {image: [[x0, y0, x1, y1], ...]}, sliding windows, or "
         "selective search, which needs pellucid[search] (default: selective_search)",
     )
-    return it.data_option().json_flag()
+    return parser.data_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -51,7 +55,9 @@ def handle(args: argparse.Namespace) -> int:
     if is_annotated(args.dataset):
         return _detectors(args)
     if args.settings:
-        raise PellucidError(f"{args.settings[0]}: settings are for annotated images, which {args.dataset} has not")
+        raise PellucidError(
+            f"{args.settings[0]}: settings are for annotated images, which {args.dataset} lacks; leave them out"
+        )
     import json
     import warnings
 
@@ -62,13 +68,13 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.tasks.compare import compare
 
     folder = _folder(args)
-    watch = Reading(not args.json)
+    progress = Reading(not args.json)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = compare(args.dataset, args.data, args.seed, args.only, watch)
-    watch.end()
+        found = compare(args.dataset, args.data, args.seed, args.only, progress)
+    progress.end()
     rows = found.rows
-    drawn = classifiers(
+    figure = classifiers(
         [row.title for row in rows],
         [row.accuracy for row in rows],
         [row.fit_seconds for row in rows],
@@ -77,8 +83,8 @@ def handle(args: argparse.Namespace) -> int:
     if not args.json:
         say(f"{found.data}: {found.train:,} training and {found.test:,} test images.", *found.notes(), "")
         say_text(str(found))
-    make_folder(folder)  # not for a comparison that failed
-    files = {"comparison.json": json.dumps(plain(found.to_json()), indent=1).encode(), "comparison.png": png(drawn)}
+    make_folder(folder)  # only now, so that a failed comparison leaves no folder
+    files = {"comparison.json": json.dumps(plain(found.to_json()), indent=1).encode(), "comparison.png": png(figure)}
     for name, content in files.items():
         write_atomically(folder / name, content, durable=False)
     if args.json:

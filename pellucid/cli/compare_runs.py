@@ -10,13 +10,14 @@ PAGE = "comparison.html"
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser(
+    parser = Parser(
         "compare-runs",
-        "Compare run folders on one page: results, the keys in which recipes and manifests differ, curves, classes.",
+        "Compare run folders on one page: results, curves, F1 of each class, and the keys in which recipes and "
+        "manifests differ.",
     )
-    it.add_argument("runs", nargs="*", metavar="RUN", help="two or more folders that trainings wrote")
-    it.add_argument("--out", metavar="FILE", default=PAGE, help=f"the page to write (default: {PAGE})")
-    return it.json_flag()
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="two or more run folders")
+    parser.add_argument("--out", metavar="FILE", default=PAGE, help=f"the page to write (default: {PAGE})")
+    return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:

@@ -7,9 +7,9 @@ from pellucid.cli.args import Parser
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("demo", "Train the recipe `digits` on bundled data (no download) and write its report.")
-    it.add_argument("--out", metavar="DIR", default="runs", help="folder for run folders (default: runs)")
-    return it.json_flag()
+    parser = Parser("demo", "Train the recipe `digits` on bundled data (no download) and write its report.")
+    parser.add_argument("--out", metavar="DIR", default="runs", help="folder for run folders (default: runs)")
+    return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`pellucid detect`: find the objects in images, folders of images, videos and a camera's frames."""
+"""`pellucid detect`: detect objects in images, folders of images, videos and the frames of a camera."""
 
 import argparse
 from collections import Counter
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser(
-        "detect", "Find objects in images of any size: boxes, classes and scores, masks where the model has them."
+    parser = Parser(
+        "detect", "Detect objects in images of any size: boxes, classes, scores, and masks if the model predicts them."
     )
-    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    add_source(it).add_argument(
-        "--score", metavar="X", type=float, default=0.5, help="the lowest score of a detection (default: 0.5)"
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    add_source(parser).add_argument(
+        "--score", metavar="X", type=float, default=0.5, help="minimum score of a detection (default: 0.5)"
     )
-    it.add_argument(
+    parser.add_argument(
         "--out",
         metavar="DIR",
-        help="output folder, for the images with their detections and detections.json in COCO's format",
+        help="output folder, for the images with their detections drawn and for detections.json in COCO's format",
     )
-    return it.device_option().json_flag()
+    return parser.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the detections of each picture, write the files, and report what is wrong with pictures left out."""
+    """Print the detections of each image, write the files, and report on stderr why images were skipped."""
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, note_skipped, say
     from pellucid.cli.pictures import read_batches, until_interrupted
@@ -42,16 +42,16 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.tasks.outputs import Outputs
 
     if not 0 <= args.score <= 1:
-        raise PellucidError(f"--score {args.score:g}: scores are from 0 to 1")
+        raise PellucidError(f"--score must be from 0 to 1, not {args.score:g}")
     finder = ObjectFinder(open_model(args.model, args.device))
     outputs = None if args.out is None else Outputs(Path(args.out), "detections")
     coco = CocoResults(finder.classes)
     rows: list[dict[str, Any]] = []
     faults: dict[str, str] = {}
     with until_interrupted(args):
-        for some in read_batches(args, finder.mode, outputs.check if outputs else None, faults):
+        for batch in read_batches(args, finder.mode, outputs.check if outputs else None, faults):
             for (picture, image), found in zip(
-                some, finder.find([image for _, image in some], args.score), strict=True
+                batch, finder.find([image for _, image in batch], args.score), strict=True
             ):
                 _, height, width = image.shape
                 row = {"image": picture.file, "height": height, "width": width}
@@ -80,7 +80,7 @@ def _listed(found: "Detections", classes: "Sequence[str]") -> list[dict[str, Any
         for number, (label, score, box) in enumerate(rows, 1)
     ]
     if found.keypoints is not None:
-        listed = [{**one, "keypoints": points} for one, points in zip(listed, found.keypoints.tolist(), strict=True)]
+        listed = [{**row, "keypoints": points} for row, points in zip(listed, found.keypoints.tolist(), strict=True)]
     return listed
 
 

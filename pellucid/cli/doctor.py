@@ -1,4 +1,4 @@
-"""`pellucid doctor`: what is wrong with a model, its data or its training, and what would mend it."""
+"""`pellucid doctor`: diagnose a model, its data and its training, and suggest fixes."""
 
 import argparse
 from pathlib import Path
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser(
+    parser = Parser(
         "doctor",
-        "Say what is wrong with a model, its data or its training: the evidence in numbers, and the cause with a fix "
-        "where it is measured or a short training without it does better; else symptoms. Of a run folder the training "
-        "itself is examined too; a model file alone lacks the training settings.",
+        "Diagnose a model, its data and its training, with the evidence in numbers. A finding that is measured "
+        "directly, or without which a short training does better, is a cause and comes with a fix; other findings are "
+        "symptoms. For a run folder the training is examined too; a weights file alone lacks the training settings.",
     )
-    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    it.add_argument(
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
         "--data",
         metavar="NAME|DIR",
-        help="another data set, an image folder or zip, or the folder that holds the data sets (default: the data it "
-        "was trained on)",
+        help="another data set, an image folder or zip file, or the folder that contains the data sets (default: the "
+        "data that the model was trained on)",
     )
-    it.add_argument("--try", dest="attempts", action="store_true", help="try each fix in a short training")
-    return it.device_option().html_option().json_flag()
+    parser.add_argument("--try", dest="attempts", action="store_true", help="try each fix in a short training")
+    return parser.device_option().html_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -47,7 +47,9 @@ def handle(args: argparse.Namespace) -> int:
     case = _case(args.model, args.data)
     if isinstance(case, DetectionCase):
         if args.attempts:
-            raise PellucidError("--try: nothing is tried for detectors, whose causes are measured; leave it out")
+            raise PellucidError("--try does not apply to detectors, whose causes are measured directly; leave it out")
+        if device.type != "cpu":
+            raise PellucidError("--device: detectors are examined on the CPU; leave it out")
         found, trainable = diagnose_detector(case), False
     else:
         case, trainable = replace(case, device=device), case.trainable
@@ -63,12 +65,12 @@ def handle(args: argparse.Namespace) -> int:
     causes = (index for index in range(len(found.findings)) if found.kind(index) == "cause")
     untried = any(found.findings[index].remedy is not None for index in causes if index not in found.attempts)
     if not args.attempts and trainable and untried:
-        say("", "--try tries the fixes in short trainings")
+        say("", "use --try to test each fix in a short training")
     return 0
 
 
 def _case(name: str, data: str | None) -> "Case | DetectionCase":
-    """Return the case of MODEL: with its training where it is a run folder with a recipe."""
+    """Return the case of MODEL, which includes its training if MODEL is a run folder with a recipe."""
     from pellucid import assets
     from pellucid.cli.models import open_model
     from pellucid.detectors import DETECTORS
@@ -87,12 +89,12 @@ def _case(name: str, data: str | None) -> "Case | DetectionCase":
     if name in assets.pretrained_names() or not path.is_dir():
         model = open_model(name)
         return case_of_detector_model(model, data) if is_detector(model) else case_of_model(model, data)
-    if not (path / "recipe.toml").is_file():  # what `model.fit(run=...)` wrote
+    if not (path / "recipe.toml").is_file():  # a run folder of `model.fit(run=...)`
         model = open_model(name)
         return case_of_model(model, data, read_history(path))
     if load_recipe(path / "recipe.toml").objective.name in DETECTORS:
         return case_of_detector(path, data)
     if not (path / FOUND).is_file():
         return case_of_run(path, data)
-    material = None if data is not None else read_for(begun(path)).material()  # split by what is in the pictures
+    material = None if data is not None else read_for(begun(path)).material()  # not determined by the recipe alone
     return case_of_run(path, data, material, "pellucid gestures train --resume")

@@ -1,4 +1,4 @@
-"""`pellucid evaluate`: how good a model is on held-out images."""
+"""`pellucid evaluate`: evaluate a model on held-out images."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -12,29 +12,39 @@ if TYPE_CHECKING:
     from pellucid.model import Model
 
 COLUMNS = ("recall", "precision", "f1")
-NAMED = 10  # files in text output
+MAX_FILES = 10  # skipped files that the text output names
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("evaluate", "Measure a model on the test images of a data set, by default the one it was trained on.")
-    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    it.add_argument(
+    parser = Parser(
+        "evaluate", "Evaluate a model on the test images of a data set (default: the data set that it was trained on)."
+    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
         "--data",
         metavar="NAME|DIR",
-        help="another data set, an image folder or zip (for masks: of NAME/ and NAMEannot/; for objects and "
-        "key-points: of images with annotations of Pascal VOC or COCO), or the folder that holds the data sets",
+        help="another data set, an image folder or zip file, or the folder that contains the data sets. A folder for "
+        "segmentation has images in NAME/ and masks in NAMEannot/; a folder for detection or key-points has "
+        "annotations in the format of Pascal VOC or COCO",
     )
-    it.add_argument("--crf", action="store_true", help="of masks: let them follow the edges in the picture first")
-    it.add_argument("--html", metavar="FILE", help="of detectors: also write a page with hits, false alarms and misses")
-    return it.device_option().json_flag()
+    parser.add_argument(
+        "--crf", action="store_true", help="for segmentation: refine the masks along image edges with a CRF first"
+    )
+    parser.add_argument(
+        "--html",
+        metavar="FILE",
+        help="for detectors: also write an HTML page with true positives, false positives and missed objects",
+    )
+    return parser.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
     """Print accuracy, macro F1, loss, calibration, the number of images, and a row for each class.
 
-    Of colours, and of photos of labels, the PSNR and others beside a baseline, of masks the IoU, of detectors COCO's
-    average precision, of key-points the normalised mean error, of generators the variety and likelihood of samples.
+    Other models have other metrics: colorizers and photo generators PSNR and more, beside a baseline; segmentation
+    models the IoU; detectors COCO's average precision; key-point models the normalised mean error; generators the
+    variety and likelihood of their samples.
     """
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say, say_text
@@ -50,7 +60,7 @@ def handle(args: argparse.Namespace) -> int:
 
     model = open_model(args.model, args.device)
     if args.html is not None and not is_detector(model):
-        raise PellucidError(f"--html is for detectors, and {args.model} is none; leave it out")
+        raise PellucidError(f"--html is for detectors, and {args.model} is not one; leave it out")
     kinds = (
         (is_colorizer, _colours),
         (is_photo_model, _photos),
@@ -61,7 +71,7 @@ def handle(args: argparse.Namespace) -> int:
     )
     show = next((show for is_kind, show in kinds if is_kind(model)), None)
     if args.crf and show is not _masks:
-        raise PellucidError(f"--crf is for masks, and {args.model} has none; leave it out")
+        raise PellucidError(f"--crf is for segmentation models, and {args.model} is not one; leave it out")
     if show is not None:
         return show(args, model)
     found = evaluate(model, args.data)
@@ -74,17 +84,20 @@ def handle(args: argparse.Namespace) -> int:
         f"{calibration}  on {found['n']:,} images of {found['data']}"
     )
     if kept := found["confidence"]:
-        right = "" if kept["accuracy"] is None else f", {percent(kept['accuracy'])} of them right"
-        here = " (fitted on these very images, which flatters)" if kept["fitted_here"] else ""
-        say(f"answered {percent(kept['coverage'])}{right}; unsure below {percent(kept['threshold'])}{here}")
+        accuracy = "" if kept["accuracy"] is None else f" with accuracy {percent(kept['accuracy'])}"
+        fitted = " (fitted on these images, so optimistic)" if kept["fitted_here"] else ""
+        say(
+            f"answers {percent(kept['coverage'])} of the images{accuracy}; unsure below a confidence of "
+            f"{percent(kept['threshold'])}{fitted}"
+        )
     rows = [
         (one["class"], *("-" if one[name] is None else percent(one[name]) for name in COLUMNS), f"{one['n']:,}")
         for one in found["classes"]
     ]
     say_text(aligned([("class", *COLUMNS, "images"), *rows], right=range(1, 5)))
     if skipped := found["skipped"]:
-        more = ", ..." if len(skipped) > NAMED else ""
-        say(f"left out {plural(len(skipped), 'file')} that cannot be read: {', '.join(skipped[:NAMED])}{more}")
+        more = ", ..." if len(skipped) > MAX_FILES else ""
+        say(f"skipped {plural(len(skipped), 'file')} that cannot be read: {', '.join(skipped[:MAX_FILES])}{more}")
     return 0
 
 
@@ -130,10 +143,11 @@ def _samples(args: argparse.Namespace, model: "Model") -> int:
     if args.json:
         emit({"model": args.model, **found.to_json()})
         return 0
-    if seen := found.variety:
+    if variety := found.variety:
         say(
-            f"{seen.covered} of {len(seen.shares)} classes among the answers of {found.classifier}, entropy "
-            f"{seen.entropy:.3f} nats, score {seen.score:.2f}, mean confidence {percent(seen.confidence)}"
+            f"{variety.covered} of {len(variety.shares)} classes among the predictions of {found.classifier}, entropy "
+            f"{variety.entropy:.3f} nats, inception score by this classifier {variety.score:.2f}, mean confidence "
+            f"{percent(variety.confidence)}"
         )
         say(
             f"in features of {found.classifier}: Frechet distance {found.frechet:.3f}, kernel distance "
@@ -142,7 +156,8 @@ def _samples(args: argparse.Namespace, model: "Model") -> int:
     fit = found.parzen
     say(
         f"Parzen log-likelihood {fit.mean:.1f} ± {fit.error:.1f} nats of {fit.points:,} test images, {fit.samples:,} "
-        f"windows of bandwidth {fit.bandwidth:g}, which {fit.chosen:,} others chose; comparable under this rule only"
+        f"windows of bandwidth {fit.bandwidth:g}, chosen on {fit.chosen:,} other images; comparable only with "
+        "estimates of the same kind"
     )
     say(
         f"distance to the nearest training image: samples {found.nearest:.2f}, test images {found.nearest_test:.2f}, "
@@ -166,7 +181,7 @@ def _objects(args: argparse.Namespace, model: "Model") -> int:
         emit({"model": args.model, **results.to_json(), "data": found.data, "part": found.part})
         return 0
     parts = [("box " if results.further else "", results.figures, results.intervals)]
-    parts += [(f"{of} ", figures, {}) for of, figures in results.further.items()]
+    parts += [(f"{kind} ", figures, {}) for kind, figures in results.further.items()]
     for what, figures, intervals in parts:
         between = [
             f" ({' to '.join(map(percent, intervals[name]))})" if name in intervals else "" for name in ("ap", "ap50")
@@ -178,7 +193,7 @@ def _objects(args: argparse.Namespace, model: "Model") -> int:
     rows = [(name, f"{count:,}", percent(ap), percent(ap50)) for name, count, ap, ap50 in results.by_class]
     say_text(aligned([("class", "objects", "AP", "AP50"), *rows], right=range(1, 4)))
     errors = [(kind, f"{gain.errors:,}", percent(gain.gain)) for kind, gain in results.gains.items()]
-    say_text(aligned([("error", "number", "gain in AP50"), *errors], right=(1, 2)))
+    say_text(aligned([("error", "count", "gain in AP50"), *errors], right=(1, 2)))
     if page is not None:
         say(f"wrote {page}")
     return 0
@@ -190,12 +205,15 @@ def _colours(args: argparse.Namespace, model: "Model") -> int:
     from pellucid.text import note, plural
 
     found = evaluate(model, args.data)
-    for said in found["skipped"].values():
-        note(said)
+    for message in found["skipped"].values():
+        note(message)
     if args.json:
         emit({"model": args.model, **found})
         return 0
-    say(f"on {plural(found['n'], 'image')} of {found['data']}; answers and frechet on {found['n_judged']:,}")
+    say(
+        f"on {plural(found['n'], 'image')} of {found['data']}; answers and frechet are over "
+        f"{found['n_judged']:,} of them"
+    )
     say_text(_beside(found, FIGURES, "colours", "grey"))
     return 0
 
@@ -209,13 +227,13 @@ def _photos(args: argparse.Namespace, model: "Model") -> int:
     if args.json:
         emit({"model": args.model, **found})
         return 0
-    say(f"on {plural(found['n'], 'photo')} of {found['data']}; frechet on {found['n_tiles']:,} tiles")
+    say(f"on {plural(found['n'], 'photo')} of {found['data']}; frechet is over {found['n_tiles']:,} tiles")
     say_text(_beside(found, FIGURES, "photos", FLAT))
     return 0
 
 
 def _beside(found: "Mapping[str, Any]", figures: "Mapping[str, str]", ours: str, baseline: str) -> str:
-    """Return a table of figures, of a model and of a baseline, whose names end in its own."""
+    """Return a table of the figures of a model, NAME, beside those of a baseline, NAME_BASELINE."""
     from pellucid.text import aligned
 
     rows = [

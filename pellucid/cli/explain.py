@@ -1,4 +1,4 @@
-"""`pellucid explain`: the parts of an image that a prediction, or a unit inside the network, depends on."""
+"""`pellucid explain`: show which parts of an image a prediction, or a unit inside the network, depends on."""
 
 import argparse
 from pathlib import Path
@@ -23,63 +23,65 @@ MAX_IMAGES = 10_000  # training images for --retrain
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser(
+    parser = Parser(
         "explain",
         "Show which parts of an image determine a prediction: for each method, its map, measures and verdicts.",
     )
-    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    it.add_argument("image", metavar="IMAGE", nargs="?", help="a PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF file")
-    it.add_argument(
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("image", metavar="IMAGE", nargs="?", help="a PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF file")
+    parser.add_argument(
         "--method",
         metavar="NAME",
         default=ALL,
         help="saliency, input_x_gradient, smoothgrad, integrated_gradients, guided_backprop, deconvnet, gradcam, "
         "gradcam_plus_plus, guided_gradcam, lrp, occlusion, or all of them (the default)",
     )
-    it.add_argument(
+    parser.add_argument(
         "--target",
         metavar="CLASS|PATH",
-        help="the class to explain (default: the predicted class), or a unit: 'features.conv2[3]' is map 3 at its "
-        "largest activation, 'features.conv2[3, :, :]' the whole map; of a segmentation, a class where it is predicted "
-        "(default: the one that covers the most pixels), at one pixel, 'CLASS[ROW, COLUMN]', or over a region, "
+        help="the class to explain (default: the predicted class), or a unit: 'features.conv2[3]' is channel 3 at its "
+        "largest activation, 'features.conv2[3, :, :]' the whole channel. For segmentation: a class where it is "
+        "predicted (default: the class with the most pixels), at one pixel, 'CLASS[ROW, COLUMN]', or over a region, "
         "'CLASS[90:100, 120:200]'",
     )
-    it.add_argument(
+    parser.add_argument(
         "--box",
         metavar="N",
         type=int,
-        help="of a detector: a box by its number in `pellucid detect`. Writes a page of the steps that lead to it, and "
-        "maps (saliency, gradcam and lrp, or --method) of its class's score, of that of --target CLASS, or of a "
-        "coordinate, --target x0, y0, x1 or y1",
+        help="for a detector: explain the box with this number in the output of `pellucid detect`. Writes a page with "
+        "the steps that lead to it, and maps (saliency, gradcam and lrp, or --method) of the score of its class, of "
+        "another class (--target CLASS), or of a coordinate (--target x0, y0, x1 or y1)",
     )
-    it.add_argument(
+    parser.add_argument(
         "--pixel",
         metavar="ROW,COLUMN",
-        help="of a colorizer: a pixel of the image, counted from 0. Writes maps (lrp, saliency, or --method) of what "
-        "its a and b depend on, and of pix2pix the patch that the discriminator takes for generated",
+        help="for a colorizer: explain the colour of this pixel, counted from 0. Writes maps (lrp, saliency, or "
+        "--method) of what its channels a and b depend on, and for pix2pix the patch with the discriminator's lowest "
+        "score",
     )
-    it.add_argument(
+    parser.add_argument(
         "--out",
         metavar="DIR",
         help=f"output folder, created if missing (default: {FOLDER}/MODEL-PARENT-IMAGE, where PARENT is the image's "
         "folder; with a number if that folder holds the results of another image)",
     )
-    it.add_argument(
+    parser.add_argument(
         "--page",
         metavar="DIR",
-        help="instead of one IMAGE, analyse the whole network: write a page with the top patches of its maps, "
-        "deconvolutions, filters, occlusion, ablation, and, for a run with train.keep, the maps by epoch",
+        help="instead of one IMAGE, analyse the whole network: write a page with the patches that activate its "
+        "channels most, deconvolutions, filters, occlusion, ablation, and, for a run with train.keep, the channels by "
+        "epoch",
     )
-    it.add_argument(
+    parser.add_argument(
         "--retrain",
         metavar="EPOCHS",
         type=int,
         default=0,
-        help="with --page, also train the network and variants with layers removed or resized from scratch, for EPOCHS "
-        f"epochs on at most {MAX_IMAGES:,} images",
+        help="with --page, also train the network, and variants of it with layers removed or resized, from scratch for "
+        f"EPOCHS epochs on at most {MAX_IMAGES:,} images",
     )
-    it.data_option("with --page, a data set, an image folder, or the folder that holds the data sets")
-    return it.device_option().json_flag()
+    parser.data_option("with --page, a data set, an image folder, or the folder that contains the data sets")
+    return parser.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -100,28 +102,30 @@ def handle(args: argparse.Namespace) -> int:
     model = open_model(args.model, args.device)
     if is_detector(model) != (args.box is not None):
         raise PellucidError(
-            f"{args.model} finds no objects; leave --box out"
+            f"{args.model} is not a detector; leave --box out"
             if args.box is not None
-            else "the model finds objects; name one of them by --box N, numbered as by `pellucid detect`"
+            else "the model is a detector; give the number of a box in the output of `pellucid detect` with --box N"
         )
     if args.box is not None:
         from pellucid.cli.explain_box import explain_box
-        from pellucid.tasks.detect.pipeline import METHODS as OF_BOXES
+        from pellucid.tasks.detect.pipeline import METHODS as BOX_METHODS
 
         out = _place(args, f"box{args.box}") if args.out is None else Path(args.out)
-        return explain_box(args, model, out, list(OF_BOXES) if args.method == ALL else [args.method])
+        return explain_box(args, model, out, list(BOX_METHODS) if args.method == ALL else [args.method])
     if is_colorizer(model) != (args.pixel is not None):
         raise PellucidError(
-            f"{args.model} predicts no colours; leave --pixel out"
+            f"{args.model} is not a colorizer; leave --pixel out"
             if args.pixel is not None
-            else "the model predicts colours; name one of the pixels by --pixel ROW,COLUMN"
+            else "the model is a colorizer; give a pixel with --pixel ROW,COLUMN"
         )
     if args.pixel is not None:
-        from pellucid.cli.explain_pixel import METHODS as OF_PIXELS
+        from pellucid.cli.explain_pixel import METHODS as PIXEL_METHODS
         from pellucid.cli.explain_pixel import explain_pixel
 
+        if args.target is not None:
+            raise PellucidError("--target does not apply to --pixel; leave it out")
         out = _place(args, f"pixel{args.pixel.replace(',', '-')}") if args.out is None else Path(args.out)
-        return explain_pixel(args, model, out, list(OF_PIXELS) if args.method == ALL else [args.method])
+        return explain_pixel(args, model, out, list(PIXEL_METHODS) if args.method == ALL else [args.method])
     classes = known_classes(model)
     x = read_picture(model, args.image)
     methods = list(METHODS) if args.method == ALL else [args.method]
@@ -132,9 +136,9 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         emit(_json(args, label, found, written))
         return 0
-    predicted = " (predicted)" if isinstance(found.target, int) else " (the class of the most pixels)"
-    why = "" if args.target else predicted
-    say(f"{args.model} on {args.image}: {label}{why}, score {found.score:.4g}", "")
+    predicted = " (predicted)" if isinstance(found.target, int) else " (the class with the most pixels)"
+    suffix = "" if args.target else predicted
+    say(f"{args.model} on {args.image}: {label}{suffix}, score {found.score:.4g}", "")
     say_text(_table(found))
     for method, reason in found.skipped.items():
         say(f"skipped {method}: {reason}")
@@ -160,8 +164,8 @@ def _page(args: argparse.Namespace) -> int:
     from pellucid.files import make_folder
     from pellucid.tasks.pictures import held_out
 
-    given = (args.image, args.target, args.out, args.box, args.pixel)
-    if any(one is not None for one in given) or args.method != ALL:
+    excluded = (args.image, args.target, args.out, args.box, args.pixel)
+    if any(value is not None for value in excluded) or args.method != ALL:
         raise PellucidError(
             "--page is for the whole network; give it without IMAGE, --box, --pixel, --method, --target and --out"
         )
@@ -186,18 +190,21 @@ def _page(args: argparse.Namespace) -> int:
 
 
 def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Retraining":
-    """Train variants of the model's network on some of its own training images, evenly chosen."""
+    """Train variants of the model's network on an evenly chosen subset of its own training images."""
     from pellucid.errors import PellucidError
     from pellucid.explain.retrained import retrained
     from pellucid.recipe.material import check_followed, data_name, is_root, load_splits, table_for, taken_by
 
     if args.retrain < 0:
         raise PellucidError(f"--retrain: train for at least one epoch, not {args.retrain}")
-    own, root = data_name(model), args.data
-    if not own or (root is not None and not is_root(own, root)):
-        raise PellucidError("--retrain uses the data set that the model was trained on; omit --data, or give its root")
-    check_followed(own, model.source)
-    train = taken_by(model.nominal_shape, model.classes, load_splits(table_for(model.nominal_shape, own), root).train)
+    name, root = data_name(model), args.data
+    if not name or (root is not None and not is_root(name, root)):
+        raise PellucidError(
+            "--retrain uses the data set that the model was trained on; leave --data out, or give the folder "
+            "that contains the data sets"
+        )
+    check_followed(name, model.source)
+    train = taken_by(model.nominal_shape, model.classes, load_splits(table_for(model.nominal_shape, name), root).train)
     return retrained(model, train.evenly(MAX_IMAGES), test, args.retrain, verbose=not args.json)
 
 
@@ -231,14 +238,14 @@ def _table(found: "Examination") -> str:
     ]
     last = ("random order", "", "", f"{found.random[0]:.3f}", f"{found.random[1]:.3f}", "")
     paths = ", ".join(found.found[0].likeness) if found.found else ""
-    words = (
+    notes = (
         "deletion, insertion: the mean score while pixels are removed (lower is better) and added (higher is better), "
-        "the most important first\nlikeness: to the map of a network with weights shuffled from the top down to "
-        f"{paths}; near 1 means that the map depends on the image, not on the weights\n{RULES}"
+        "the most important first\nlikeness: rank correlation with the map of a network whose weights are shuffled "
+        f"from the top down to {paths}; near 1 means that the map depends on the image, not on the weights\n{RULES}"
     )
     tests = [(one.method, test, verdict.text) for one in found.found for test, verdict in one.verdicts.items()]
     verdicts = aligned([("method", "test", "verdict"), *tests])
-    return f"{aligned([head, *rows, last], right=range(1, 5))}\n{words}\n\n{verdicts}"
+    return f"{aligned([head, *rows, last], right=range(1, 5))}\n{notes}\n\n{verdicts}"
 
 
 def _json(args: argparse.Namespace, label: str, found: "Examination", written: list[Path]) -> dict[str, Any]:

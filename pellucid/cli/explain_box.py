@@ -1,4 +1,4 @@
-"""`pellucid explain --box`: how a detector reaches one box of an image, and what it depends on."""
+"""`pellucid explain --box`: show how a detector arrives at one box of an image, and what the box depends on."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ PAGE = "page.html"
 
 
 def explain_box(args: argparse.Namespace, model: "Model", out: Path, methods: list[str]) -> int:
-    """Write the page and the maps of one box into a folder, and print its sentences."""
+    """Write the page and the maps of one box into a folder, and print the sentences of the page."""
     from pellucid.cli.out import again, emit, say
     from pellucid.data import load_image
     from pellucid.report.write import write_page, write_picture

@@ -1,4 +1,4 @@
-"""`pellucid explain --pixel`: what the colour of a pixel depends on, and which patch a discriminator doubts."""
+"""`pellucid explain --pixel`: show what the colour of a pixel depends on, and the patch with the lowest score."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ METHODS = ("lrp", "saliency")
 
 
 def explain_pixel(args: argparse.Namespace, model: "Model", out: Path, methods: list[str]) -> int:
-    """Write a map of each channel and method into a folder, and print the colour and the doubted patch."""
+    """Write a map of each channel and method into a folder; print the colour and the patch that scores lowest."""
     import torch
 
     from pellucid.cli.out import emit, say
@@ -26,7 +26,7 @@ def explain_pixel(args: argparse.Namespace, model: "Model", out: Path, methods: 
     from pellucid.tasks.colorize.colorizer import Colorizer
 
     image = load_image(args.image)
-    row, column = _place(args.pixel, image.shape[1:])
+    row, column = _pixel(args.pixel, image.shape[1:])
     small = Colorizer(model).as_input(image)
     size = small.shape[1:]
     row, column = row * size[0] // image.shape[1], column * size[1] // image.shape[2]
@@ -44,7 +44,7 @@ def explain_pixel(args: argparse.Namespace, model: "Model", out: Path, methods: 
         drawn = heat(colours, one.map, title, signed=method not in MAGNITUDES, outline=mark)
         written += write_picture(out, f"{channel}-{method}", drawn, {"map": one.map, "image": colours})
     first = next(iter(found.values()))
-    said = {"row": row, "column": column, "size": [*size], "a": first.a, "b": first.b}
+    results = {"row": row, "column": column, "size": [*size], "a": first.a, "b": first.b}
     lines = [f"pixel {row}, {column} of {size[0]}x{size[1]}: a = {first.a:.1f}, b = {first.b:.1f}"]
     if isinstance(model.objective, Pix2Pix):
         judged = why.judge_patches(model, small)
@@ -56,15 +56,16 @@ def explain_pixel(args: argparse.Namespace, model: "Model", out: Path, methods: 
                      f"{left} to {right - 1}; the mean is {float(judged.scores.mean()):.2f}")  # fmt: skip
         drawn = heat(colours, judged.map, f"gradient of the lowest score, {score:.2f}", outline=mark)
         written += write_picture(out, "patch", drawn, {"map": judged.map, "scores": judged.scores, "image": colours})
-        said |= {"patch": [*judged.patch], "score": score, "mean_score": float(judged.scores.mean())}
+        results |= {"patch": [*judged.patch], "score": score, "mean_score": float(judged.scores.mean())}
     if args.json:
-        emit({"model": args.model, "image": args.image, **said, "files": [str(file) for file in written]})
+        emit({"model": args.model, "image": args.image, **results, "files": [str(file) for file in written]})
         return 0
     say(*lines, "", f"wrote {len(written)} files into {out}: {', '.join(file.name for file in written)}")
     return 0
 
 
-def _place(text: str, size: tuple[int, ...]) -> tuple[int, int]:
+def _pixel(text: str, size: tuple[int, ...]) -> tuple[int, int]:
+    """Return row and column of a text such as "12,30"; raises PellucidError unless it is a pixel of the image."""
     from pellucid.errors import PellucidError
 
     words = [word.strip() for word in text.split(",")]
@@ -72,5 +73,5 @@ def _place(text: str, size: tuple[int, ...]) -> tuple[int, int]:
         raise PellucidError(f"--pixel takes ROW,COLUMN counted from 0, such as 12,30, not {text!r}")
     row, column = map(int, words)
     if row >= size[0] or column >= size[1]:
-        raise PellucidError(f"--pixel {row},{column} is outside of the image of {size[0]}x{size[1]}; count from 0")
+        raise PellucidError(f"--pixel {row},{column} is outside the image of {size[0]}x{size[1]}; count from 0")
     return row, column

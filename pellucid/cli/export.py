@@ -11,29 +11,32 @@ from pellucid.text import note
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".py"}
 ABOUT = (
-    "Write a model as an ONNX file, or as a Python file that makes a PyTorch module with a safetensors file beside it. "
-    "It is left there only if its outputs are the model's, to 1e-5 of the largest."
+    "Write a model as an ONNX file, or as a Python file that builds a PyTorch module, with its weights in a "
+    "safetensors file beside it. The files are kept only if their outputs equal the model's to within 1e-5 of the "
+    "largest output."
 )
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("export", ABOUT)
-    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    it.add_argument("--to", metavar="FORMAT", required=True, help="onnx or torch")
-    it.add_argument(
-        "--out", metavar="FILE", help="the file to write (default: the model's name with .onnx or .py, here)"
+    parser = Parser("export", ABOUT)
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("--to", metavar="FORMAT", required=True, help="onnx or torch")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="the file to write (default: the model's name with .onnx or .py, in the current folder)",
     )
-    it.add_argument(
+    parser.add_argument(
         "--size",
         metavar="HxW",
-        help="of the images that an ONNX file takes, for networks of any size (default: the model's)",
+        help="image size of an ONNX file's input, for networks that take images of any size (default: the model's)",
     )
-    return it.json_flag()
+    return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Write the files and print them; the exit code is 1, and nothing is left, where the outputs differ."""
+    """Write the files and print their names; return 1 and leave no file if the outputs differ."""
     from pellucid.cli.models import weights_file
     from pellucid.cli.out import emit, say
     from pellucid.export import TOLERANCE, ParityError, to_onnx, to_torch, weights_path
@@ -41,7 +44,7 @@ def handle(args: argparse.Namespace) -> int:
 
     if args.to not in SUFFIXES:
         hint = nearest(args.to, SUFFIXES)
-        raise PellucidError(f"pellucid export knows no format {args.to!r}{hint}; known: {', '.join(SUFFIXES)}")
+        raise PellucidError(f"pellucid export: unknown format {args.to!r}{hint}; known: {', '.join(SUFFIXES)}")
     source = weights_file(args.model)
     path = _path(args)
     files = [path] if args.to == "onnx" else [path, weights_path(path)]
@@ -51,7 +54,9 @@ def handle(args: argparse.Namespace) -> int:
     size = None
     if args.size is not None:
         if args.to != "onnx":
-            raise PellucidError("--size is for ONNX files: a PyTorch module takes any size that the network does")
+            raise PellucidError(
+                "--size is for ONNX files; leave it out: a PyTorch module takes any size that the network takes"
+            )
         height, width = sizes(args.size, "--size", "height", "width")
         size = height, width
     try:
@@ -61,8 +66,8 @@ def handle(args: argparse.Namespace) -> int:
         note(str(error))
         return 1
     if args.json:
-        found = {"difference": parity.difference, "tolerance": TOLERANCE, "images": parity.images}
-        emit({"model": args.model, "format": args.to, "files": [str(file) for file in files], **found})
+        comparison = {"difference": parity.difference, "tolerance": TOLERANCE, "images": parity.images}
+        emit({"model": args.model, "format": args.to, "files": [str(file) for file in files], **comparison})
         return 0
     for file in files:
         say(f"wrote {file} ({file.stat().st_size:,} bytes)")

@@ -1,4 +1,4 @@
-"""Check output files of options, and write the HTML page of `--html`."""
+"""Check the output files that options name, and write the HTML page of `--html`."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ def check_place(file: str, option: str, suffixes: Sequence[str] = ()) -> Path:
         raise PellucidError(f"{option} {file} does not end in {' or '.join(suffixes)}; give the file to write")
     try:
         if not place.parent.is_dir():
-            raise PellucidError(f"{option} {file} is in a folder that does not exist; make it first")
+            raise PellucidError(f"{option} {file} is in a folder that does not exist; create it first")
         if place.is_dir():
             raise PellucidError(f"{option}: {file!r} is a folder; name a file in it")
         with NamedTemporaryFile(dir=place.parent, prefix=f".{place.name}.", suffix=".tmp"):
             pass  # the same temporary file as in `write_atomically`
     except OSError as error:
-        raise PellucidError(f"{option}: {file!r} cannot be written ({error.strerror}); check the place") from error
+        raise PellucidError(f"{option}: {file!r} cannot be written ({error.strerror}); check its folder") from error
     return place
 
 
 def check_folder(folder: Path) -> Path:
-    """Return an output folder, which may be missing; raises PellucidError where a file is in its place."""
+    """Return an output folder, which need not exist; raises PellucidError if it, or a parent, is a file."""
     from pellucid.errors import PellucidError
 
     file = next((place for place in (folder, *folder.parents) if place.exists()), folder)
@@ -36,7 +36,7 @@ def check_folder(folder: Path) -> Path:
 
 
 def html_place(args: argparse.Namespace) -> Path | None:
-    """Return the file of `--html`, None without the option; raises PellucidError if it cannot be written."""
+    """Return the file of `--html`, or None without the option; raises PellucidError if it cannot be written."""
     return None if args.html is None else check_place(args.html, "--html")
 
 

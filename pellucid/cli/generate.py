@@ -6,20 +6,22 @@ from pathlib import Path
 from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
 
-MOST = 10_000
+MAX_IMAGES = 10_000
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("generate", "Draw new images with a generator, and write them side by side as one picture.")
-    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    it.add_argument("--n", type=int, default=64, metavar="N", help=f"number of images, at most {MOST:,} (default: 64)")
-    it.add_argument("--out", metavar="FILE", default="samples.png", help="PNG file to write (default: samples.png)")
-    return it.seed_option("seed of the latent vectors").device_option().json_flag()
+    parser = Parser("generate", "Draw new images with a generator, and write them as a grid into one PNG file.")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
+        "--n", type=int, default=64, metavar="N", help=f"number of images, at most {MAX_IMAGES:,} (default: 64)"
+    )
+    parser.add_argument("--out", metavar="FILE", default="samples.png", help="PNG file to write (default: samples.png)")
+    return parser.seed_option("seed of the latent vectors").device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Write the picture, and print its name."""
+    """Write the images, and print the name of the file."""
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, say
     from pellucid.errors import PellucidError
@@ -27,11 +29,11 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.tasks.generate import is_generator, write_samples
     from pellucid.text import plural
 
-    if not 1 <= args.n <= MOST:
-        raise PellucidError(f"--n must be from 1 to {MOST:,}, not {args.n}")
+    if not 1 <= args.n <= MAX_IMAGES:
+        raise PellucidError(f"--n must be from 1 to {MAX_IMAGES:,}, not {args.n}")
     model = open_model(args.model, args.device)
     if not is_generator(model):
-        raise PellucidError(f"{args.model} generates no images; give a model of a recipe such as mnist-dcgan")
+        raise PellucidError(f"{args.model} is not a generator; give a model trained with a recipe such as mnist-dcgan")
     images = sample(model, args.n, args.seed)
     path = write_samples(Path(args.out), images)
     if args.json:

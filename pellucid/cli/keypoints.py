@@ -1,4 +1,4 @@
-"""`pellucid keypoints`: find the key-points of the object in images, folders, videos and a camera's frames."""
+"""`pellucid keypoints`: find the key-points of an object in images, folders, videos and the frames of a camera."""
 
 import argparse
 from pathlib import Path
@@ -11,18 +11,18 @@ from pellucid.cli.pictures import add_source
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("keypoints", "Find the key-points of the one object that fills each image, such as a face.")
-    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    add_source(it).add_argument(
+    parser = Parser("keypoints", "Find the key-points of the one object that fills each image, such as a face.")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    add_source(parser).add_argument(
         "--out",
         metavar="DIR",
-        help="output folder, for the images with their points and keypoints.json in COCO's format",
+        help="output folder, for the images with their points drawn and for keypoints.json in COCO's format",
     )
-    return it.device_option().json_flag()
+    return parser.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the points of each picture, write the files, and report on stderr what is wrong with pictures left out."""
+    """Print the points of each image, write the files, and report on stderr why images were skipped."""
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, note_skipped, percent, say
     from pellucid.cli.pictures import read_batches, until_interrupted
@@ -35,14 +35,14 @@ def handle(args: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     faults: dict[str, str] = {}
     with until_interrupted(args):
-        for some in read_batches(args, finder.mode, outputs.check if outputs else None, faults):
-            for (picture, image), points in zip(some, finder([image for _, image in some]), strict=True):
+        for batch in read_batches(args, finder.mode, outputs.check if outputs else None, faults):
+            for (picture, image), points in zip(batch, finder([image for _, image in batch]), strict=True):
                 _, height, width = image.shape
                 row = {"image": picture.file, "height": height, "width": width, "keypoints": points.tolist()}
                 rows.append(row)
                 if outputs is not None:
-                    shown = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
-                    overlay = keypoint_overlay(shown, points[:, :2])
+                    rgb = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
+                    overlay = keypoint_overlay(rgb, points[:, :2])
                     row["overlay"] = str(outputs.write_overlay(picture.name, overlay))
                 if not args.json:
                     score = percent(float(points[:, 2].mean()))

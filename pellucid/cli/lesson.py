@@ -7,17 +7,17 @@ from pellucid.cli.args import Parser
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("lesson", "Run a lesson: print its numbers, and write its figures. Without NAME: list the lessons.")
-    it.add_argument("name", nargs="?", metavar="NAME", help="the lesson")
-    it.add_argument("--out", metavar="DIR", help="where the figures go (default: lessons/NAME)")
-    it.seed_option()
-    it.add_argument("--small", action="store_true", help="use fewer examples and epochs, where a lesson takes long")
-    it.add_argument(
+    parser = Parser("lesson", "Run a lesson: print its numbers, and write its figures. Without NAME: list the lessons.")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the lesson")
+    parser.add_argument("--out", metavar="DIR", help="where the figures go (default: lessons/NAME)")
+    parser.seed_option()
+    parser.add_argument("--small", action="store_true", help="use fewer examples and epochs in lessons that take long")
+    parser.add_argument(
         "--notebook",
         metavar="FILE",
-        help="write the lesson as a Jupyter notebook, or as a script of cells (.py), instead of running it",
+        help="write the lesson as a Jupyter notebook (.ipynb) or as a script of cells (.py) instead of running it",
     )
-    return it.data_option().json_flag()
+    return parser.data_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -40,11 +40,11 @@ def handle(args: argparse.Namespace) -> int:
     if args.notebook is not None:
         return _write_notebook(args)
     folder = check_folder(Path(args.out or f"lessons/{args.name}"))
-    taught = lesson(args.name, args.seed, args.small, args.data)
+    finished = lesson(args.name, args.seed, args.small, args.data)
     make_folder(folder)
     figures: dict[str, str] = {}
     for step in module.STEPS:
-        result = taught.results[step.__name__]
+        result = finished.results[step.__name__]
         if result.figure is not None:
             from pellucid.report.figures.style import png
 
@@ -55,7 +55,7 @@ def handle(args: argparse.Namespace) -> int:
             say_text(f"{title(step)}\n{_indented(str(result))}")
             say(*([f"  wrote {figures[step.__name__]}"] if step.__name__ in figures else []), "")
     if args.json:
-        steps = {name: result.numbers for name, result in taught.results.items()}
+        steps = {name: result.numbers for name, result in finished.results.items()}
         emit({"lesson": args.name, "seed": args.seed, "small": args.small, "steps": steps, "figures": figures})
     return 0
 
@@ -70,8 +70,8 @@ def _write_notebook(args: argparse.Namespace) -> int:
 
     place = check_place(args.notebook, "--notebook", (".ipynb", ".py"))
     text = markdown(args.name, args.small)
-    made = script(text) if place.suffix == ".py" else json.dumps(notebook(text), indent=1) + "\n"
-    write_atomically(place, made.encode(), durable=False)
+    content = script(text) if place.suffix == ".py" else json.dumps(notebook(text), indent=1) + "\n"
+    write_atomically(place, content.encode(), durable=False)
     if args.json:
         emit({"lesson": args.name, "notebook": str(place)})
     else:

@@ -17,31 +17,31 @@ from pellucid.text import note
 COMMANDS = {
     "demo": "train on the bundled digits, and write a report",
     "train": "train with a recipe: pellucid train RECIPE [key=value ...]",
-    "compare": "compare classifiers of several kinds on one data set",
+    "compare": "train and compare several kinds of classifiers or detectors on one data set",
     "compare-runs": "compare two or more runs on one page",
-    "evaluate": "measure a trained model on a data set",
+    "evaluate": "evaluate a trained model on a data set",
     "predict": "classify images",
-    "detect": "find the objects in images and videos: boxes, classes, masks",
+    "detect": "detect the objects in images and videos: boxes, classes, masks",
     "segment": "classify each pixel of images and videos",
     "keypoints": "find the key-points of a face, or of other objects, in images and videos",
     "generate": "draw new images with a generator",
-    "colorize": "colour grey images and videos, and compare models that do",
-    "gestures": "train and use classifiers of hand gestures, or of other images in folders",
+    "colorize": "colorize grey images and videos, and compare colorizers",
+    "gestures": "train and use classifiers of hand gestures, or of other images in class folders",
     "trace": "show one forward and backward pass, and explain a derivative by the chain rule",
     "explain": "show which parts of an image determine a prediction or a unit",
-    "doctor": "find faults of a model, its data or its training",
+    "doctor": "diagnose a model, its data and its training",
     "summary": "show the layers, shapes and sizes of a model, recipe or network",
     "verify": "compare every gradient with independent derivatives",
     "scorecard": "run test suites of other projects against the library",
     "data": "list, download and check data sets; show, check and convert annotations",
     "export": "write a model as an ONNX file or a PyTorch module, checked against it",
-    "weights": "list, download and show files of pretrained weights",
+    "weights": "list, download and inspect files of pretrained weights",
     "lesson": "run a lesson: numbers, figures, and a notebook",
     "calc": "calculate output sizes, counts, receptive fields, IoU and average precision",
     "recipes": "list the recipes, print one, or explain their keys",
 }
 
-DONE, OURS, YOURS, STOPPED = 0, 1, 2, 130
+SUCCESS, INTERNAL_ERROR, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
 
 def run() -> NoReturn:
@@ -66,10 +66,10 @@ def main(argv: Sequence[str]) -> int:
     words, debug = _take_debug(list(argv))
     try:
         return _dispatch(_take_custom(words))
-    except BrokenPipeError:  # the reader of our output has closed it
+    except BrokenPipeError:  # the program that reads stdout has closed it
         silence_stdout()
-        return DONE
-    except (Exception, KeyboardInterrupt) as error:  # any other place may have raised
+        return SUCCESS
+    except (Exception, KeyboardInterrupt) as error:  # every failure becomes one line
         message, code = _explain(error, debug)
         return _fail(message, code, debug)
 
@@ -95,13 +95,13 @@ def usage() -> str:
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("--help", "-h", "help"):
         say_text(usage())
-        return DONE
+        return SUCCESS
     name, rest = words[0], words[1:]
     if name == "--version":
         from pellucid.version import __version__
 
         say(f"pellucid {__version__}")
-        return DONE
+        return SUCCESS
     if name not in COMMANDS:
         what = "option" if name.startswith("-") else "command"
         known = ["--help", "--version", "--debug", "--custom"] if name.startswith("-") else list(COMMANDS)
@@ -110,11 +110,11 @@ def _dispatch(words: list[str]) -> int:
     try:
         os.getcwd()
     except OSError as error:
-        raise PellucidError("the current folder is no longer there; go to one that is, and try again") from error
+        raise PellucidError("the current folder no longer exists; change to one that does, and try again") from error
     command = import_module(f"pellucid.cli.{name.replace('-', '_')}")
     parser = command.parser()
     args = parser.read(rest)
-    return DONE if args is None else command.handle(args)
+    return SUCCESS if args is None else command.handle(args)
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:
@@ -127,7 +127,8 @@ def _take_debug(words: list[str]) -> tuple[list[str], bool]:
 def _take_custom(words: list[str]) -> list[str]:
     """Take each `--custom FILE.py` out of the options, run that file, and return the other words.
 
-    A model's file never names code; the user does, and what the file registers can then be loaded.
+    A weights file never names code to run, only the user does. Models with the parts that FILE.py registers can then
+    be loaded.
     """
     end = words.index("--") if "--" in words else len(words)
     rest: list[str] = []
@@ -145,14 +146,14 @@ def _take_custom(words: list[str]) -> list[str]:
 
 
 def _run_file(path: Path) -> None:
-    """Run a user's file as a module; what it registers stays registered."""
+    """Run a user's file as a module; the parts that it registers remain registered."""
     if not path.is_file():
         raise PellucidError(f"--custom: no file {str(path)!r}; give the file that registers your own parts")
     spec = spec_from_file_location(f"custom.{path.stem}", path)
     assert spec is not None
-    assert spec.loader is not None  # of a name that ends in .py
+    assert spec.loader is not None  # both exist for a name that ends in .py
     module = sys.modules[spec.name] = module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))  # as Python does for a file that it runs
+    sys.path.insert(0, str(path.resolve().parent))  # as for a script, so that it can import its neighbours
     try:
         spec.loader.exec_module(module)
     except PellucidError:
@@ -166,17 +167,17 @@ def _run_file(path: Path) -> None:
 def _explain(error: BaseException, debug: bool) -> tuple[str, int]:
     """Return the message and the exit code for an error."""
     if isinstance(error, PellucidError):
-        return str(error), YOURS
+        return str(error), USER_ERROR
     if isinstance(error, KeyboardInterrupt):
-        return str(error) or "stopped by Ctrl-C", STOPPED
+        return str(error) or "stopped by Ctrl-C", INTERRUPTED
     if isinstance(error, ImportError) and _is_interrupted(error):
-        return "stopped by Ctrl-C", STOPPED
+        return "stopped by Ctrl-C", INTERRUPTED
     if _is_out_of_memory(error):
-        return "not enough memory; lower train.batch_size, or make the network or the images smaller", YOURS
+        return "not enough memory; lower train.batch_size, or make the network or the images smaller", USER_ERROR
     if isinstance(error, OSError):
-        return _describe(error), YOURS
+        return _describe(error), USER_ERROR
     hint = "" if debug else "; this is a fault in pellucid: run again with --debug to see where"
-    return f"{type(error).__name__}: {error}{hint}", OURS
+    return f"{type(error).__name__}: {error}{hint}", INTERNAL_ERROR
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
@@ -191,19 +192,23 @@ def _fail(message: str, code: int, debug: bool) -> int:
 def _describe(error: OSError) -> str:
     where = f"{os.fspath(error.filename)!r}: " if isinstance(error.filename, (str, os.PathLike)) else ""
     if isinstance(error, FileExistsError) and where:
-        return f"{where}is a file already; choose another place, or remove it"
+        return f"{where}is already a file; choose another path, or remove it"
     why = error.strerror or str(error) or type(error).__name__
     return f"{where}{why[:1].lower()}{why[1:]}; check the path, its permissions and the free space of the disk"
 
 
 def _is_interrupted(error: BaseException | None) -> bool:
-    """Return whether Ctrl-C caused an error: an import that it stops raises another one."""
+    """Return whether Ctrl-C caused an error: an interrupted import raises another error in its place."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    signs = ("can't allocate memory", "out of memory", "not enough memory")  # of PyTorch's RuntimeErrors
+    signs = (
+        "can't allocate memory",
+        "out of memory",
+        "not enough memory",
+    )  # in the messages of PyTorch's RuntimeErrors
     raised = isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
     return raised or isinstance(error, MemoryError)

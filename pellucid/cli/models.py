@@ -22,7 +22,7 @@ def open_model(model: str, device: str | None = None) -> "Model":
 
 
 def known_classes(model: "Model") -> tuple[str, ...]:
-    """Return the names of the classes of a classifier or of a segmentation; PellucidError for any other model."""
+    """Return the class names of a classifier or segmentation model; raises PellucidError for any other model."""
     from pellucid.tasks.pictures import class_names
     from pellucid.tasks.segment import is_segmenter
 
@@ -32,9 +32,9 @@ def known_classes(model: "Model") -> tuple[str, ...]:
 
 
 def pixels_named(model: "Model", x: "Tensor", target: str | None) -> "Region | None":
-    """Return what `--target` names in a segmentation of x: CLASS, or CLASS[ROWS, COLUMNS]; None for other indices.
+    """Return the region of the segmentation of x that `--target` names: CLASS, or CLASS[ROWS, COLUMNS].
 
-    None for `target` is the class that covers the most pixels.
+    Returns None for a target such as LAYER[3], whose name is no class. target: None for the class with the most pixels.
     """
     from pellucid.tasks.segment import region
 
@@ -42,8 +42,8 @@ def pixels_named(model: "Model", x: "Tensor", target: str | None) -> "Region | N
     name, bracket, place = (target or "").partition("[")
     if bracket and name not in classes and not name.isdecimal():
         return None
-    besides = ", and a unit is written 'layer[3]'"
-    label = None if target is None else class_number(name, classes, besides)
+    unit_hint = ", and a unit is written 'layer[3]'"
+    label = None if target is None else class_number(name, classes, unit_hint)
     return region(model, x, label, (place.removesuffix("]") or " ") if bracket else "")
 
 
@@ -55,5 +55,5 @@ def class_number(target: str, classes: Sequence[str], besides: str = "") -> int:
         return classes.index(target)
     if target.isdecimal() and int(target) < len(classes):
         return int(target)
-    hint = ("" if target.isdecimal() else nearest(target, classes)) or f"; it knows {', '.join(classes):.80}"
+    hint = ("" if target.isdecimal() else nearest(target, classes)) or f"; its classes are {', '.join(classes):.80}"
     raise PellucidError(f"--target: the model has no class {target!r}{hint}{besides}")

@@ -28,15 +28,15 @@ from pellucid.training.step import training_of
 from pellucid.tree import flatten
 from pellucid.verify_forms import Training
 
-# Input shapes of networks that are not for ImageNet's 224 x 224.
+# Input shapes (C, H, W) of networks whose images are not 224 x 224 as for ImageNet.
 IMAGES: dict[str, Shape] = {
     **dict.fromkeys(("lenet", "convnet"), (1, 28, 28)),
     **dict.fromkeys(("airbench", "airbench96", "resnet20", "resnet32", "resnet56"), (3, 32, 32)),
     "inception_v3": (3, 299, 299),
 }
 IMAGENET: Shape = (3, 224, 224)
-SMALL = 32  # pixels of a side that may have any size, where values are computed
-LARGEST = 1 << 24  # values of an image
+DEFAULT_SIDE = 32  # pixels: height and width of inputs to `open_net` where the network takes any size
+MAX_VALUES = 1 << 24  # of an image
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,34 +48,36 @@ class Net:
     loss: Loss
     input_shape: Shape
     output_shape: Any  # a tuple of shapes for several outputs
-    training: Training = field(default_factory=Training)  # as the recipe does
-    takes: FreeShape = ()  # of a model: the input shape, with None for any size
+    training: Training = field(default_factory=Training)  # regularization, clipping and others, by the recipe
+    takes: FreeShape = ()  # the input shape of a trained model, with None for any size
 
 
 def open_net(what: str, settings: list[str], data: str | None) -> Net:
-    """Return the network of a model, else of a recipe; PellucidError with the nearest name when it is neither."""
+    """Return the network of a model or a recipe; raises PellucidError, with the nearest name, for anything else."""
     if _is_recipe(what, settings):
         return _of_recipe(what, settings, data)
     if settings:
-        raise PellucidError(f"{what} is not a recipe, so {settings[0]!r} changes nothing; give only a recipe settings")
-    return _of_model(what, "model or recipe", (), SMALL)
+        raise PellucidError(
+            f"{what} is not a recipe, so {settings[0]!r} has no effect; give settings only with a recipe"
+        )
+    return _of_model(what, "model or recipe", (), DEFAULT_SIDE)
 
 
 def open_outline(what: str, settings: list[str], data: str | None, image: str | None) -> Net:
-    """Return the same, or a network of the zoo, with parameters on the device "meta" unless a file holds them.
+    """Return the network as `open_net` does, or a network of the zoo; untrained parameters are on the device "meta".
 
-    image: "CxHxW", the size of the input (default: that of the images that the network is for, or 224 x 224).
+    image: "CxHxW", the shape of the input (default: the shape of the images that the network is for, or 224 x 224).
     """
-    known = _is_recipe(what, settings) or what in assets.pretrained_names() or Path(what).exists()
+    is_trained_or_recipe = _is_recipe(what, settings) or what in assets.pretrained_names() or Path(what).exists()
     shape = None if image is None else _shape(image)
-    if what in MODELS and not known:
+    if what in MODELS and not is_trained_or_recipe:
         return _of_zoo(what, settings, shape)
     if _is_recipe(what, settings):
         with torch.device("meta"):
             return _of_recipe(what, settings, data, shape)
     if settings:
         raise PellucidError(
-            f"{what} is trained, so {settings[0]!r} changes nothing; give settings for a recipe or a network"
+            f"{what} is trained, so {settings[0]!r} has no effect; give settings only with a recipe or a network"
         )
     return _of_model(what, "model, recipe or network", MODELS, image=shape)
 
@@ -91,26 +93,26 @@ def _of_recipe(what: str, settings: list[str], data: str | None, image: Shape | 
     if image is not None and image != shape:
         out = _resized(what, net, params, shape, image)
         shape = image
-    named = set().union(*(match(params, pattern) for pattern in recipe.train.frozen))
+    frozen = set().union(*(match(params, pattern) for pattern in recipe.train.frozen))
     training = training_of(
         recipe.build("optimizer"),
         regularizers(recipe.build("regularizer")),
         recipe.train.clip or None,
         recipe.train.precision,
-        named - buffer_paths(net),
+        frozen - buffer_paths(net),
         recipe.train.factors(),
     )
     return Net(net, params, recipe.build("loss"), shape, out, training)
 
 
 def _resized(what: str, net: Layer, params: Params, shape: Shape, image: Shape) -> Any:
-    """Return the output shape for images of another size; PellucidError where the parameters fit `shape` alone."""
+    """Return the output shape for images of another size; raises PellucidError if the parameters fit only `shape`."""
     _check_fits(what, (shape[0], None, None), image)
     try:
-        others, out = net.init(image, torch.Generator())
+        resized, out = net.init(image, torch.Generator())
     except PellucidError as error:
         raise PellucidError(f"--input: {what}: {error}") from error
-    if any(tensor.shape != flatten(params)[path].shape for path, tensor in flatten(others).items()):
+    if any(tensor.shape != flatten(params)[path].shape for path, tensor in flatten(resized).items()):
         _check_fits(what, shape, image)
     return out
 
@@ -128,8 +130,8 @@ def _of_zoo(name: str, settings: list[str], image: Shape | None) -> Net:
             params, out = net.init(shape, torch.Generator())
     except PellucidError as error:
         raise PellucidError(f"{name}: {error}") from error
-    except (RuntimeError, OverflowError) as error:  # sizes beyond what tensors can have
-        raise PellucidError(f"{name}: no such network can exist; make it smaller") from error
+    except (RuntimeError, OverflowError) as error:  # sizes that no tensor can have
+        raise PellucidError(f"{name}: its tensors would be too large; make the network smaller") from error
     return Net(net, params, SoftmaxCrossEntropy(), shape, out)
 
 
@@ -149,7 +151,7 @@ def _of_model(
     except PellucidError as error:
         if image is not None:
             raise PellucidError(f"--input: {what}: {error}") from error
-        shape = model.nominal_shape  # its layers leave nothing of so small an image
+        shape = model.nominal_shape  # the network reduces so small an image to nothing
         outputs = model.outputs_for(shape)
     return Net(model.net, model.params, model.loss, shape, outputs, takes=model.input_shape)
 
@@ -157,12 +159,12 @@ def _of_model(
 def _shape(text: str) -> Shape:
     """Return (channels, height, width) of "3x224x224"."""
     shape = sizes(text, "--input", "channels", "height", "width")
-    if math.prod(shape) > LARGEST:
-        raise PellucidError(f"--input {text} has more than {LARGEST:,} values; give a smaller image")
+    if math.prod(shape) > MAX_VALUES:
+        raise PellucidError(f"--input {text} has more than {MAX_VALUES:,} values; give a smaller image")
     return shape
 
 
 def _is_recipe(what: str, settings: list[str]) -> bool:
-    """Return whether `what` is a recipe: a TOML file, or a built-in name, but with settings if a model has it too."""
-    named = what in assets.recipe_names() and (bool(settings) or what not in assets.pretrained_names())
-    return named or Path(what).suffix == ".toml"
+    """Return whether `what` is a recipe: a TOML file, or a built-in name (a model's name too only with settings)."""
+    builtin = what in assets.recipe_names() and (bool(settings) or what not in assets.pretrained_names())
+    return builtin or Path(what).suffix == ".toml"

@@ -1,4 +1,4 @@
-"""What commands print: one JSON object, or text for people, with command lines to copy."""
+"""The output of commands: one JSON object, or text with command lines to copy."""
 
 import json
 import math
@@ -16,12 +16,12 @@ NAME = "pellucid"
 
 
 def emit(value: Mapping[str, Any]) -> None:
-    """Print one JSON object, in ASCII; what is not a finite number becomes null."""
+    """Print one JSON object in ASCII; NaN and infinity become null."""
     say(json.dumps(plain(value), allow_nan=False))
 
 
 def plain(value: Any) -> Any:
-    """Return `value` made of JSON's own types; NaN and infinity become None, other objects their text."""
+    """Return `value` converted to JSON types; NaN and infinity become None, other objects `str(object)`."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -34,14 +34,14 @@ def plain(value: Any) -> Any:
 
 
 def note_skipped(faults: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Note what is wrong with the pictures left out, by name, each message once; return them all for JSON."""
-    for said in dict.fromkeys(map(str, faults.values())):
-        note(said)
-    return [{"image": name, "reason": str(said)} for name, said in faults.items()]
+    """Print on stderr why images were skipped, each message once; return all names and messages for JSON."""
+    for message in dict.fromkeys(map(str, faults.values())):
+        note(message)
+    return [{"image": name, "reason": str(error)} for name, error in faults.items()]
 
 
 def say(*lines: str) -> None:
-    """Print lines at once, escaping what is not printable: names in them are data.
+    """Print lines and flush, with unprintable characters escaped, since lines may contain any file name.
 
     Continue when stdout is closed, so that the exit code still reports the result.
     """
@@ -49,7 +49,7 @@ def say(*lines: str) -> None:
 
 
 def say_text(text: str) -> None:
-    """Print text of several lines, such as a table, as `say` prints one."""
+    """Print text of several lines, such as a table, like `say`."""
     _write(printable(text, keep="\n"))
 
 
@@ -61,7 +61,7 @@ def _write(text: str) -> None:
 
 
 def silence_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's last flush finds an open file."""
+    """Redirect stdout to os.devnull, so that the flush at the interpreter's exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -71,9 +71,9 @@ def percent(fraction: float) -> str:
 
 
 def again(words: Sequence[str], options: Mapping[str, Any], settings: Sequence[str]) -> str:
-    """Return the command line that repeats this call; options that are None or "" were not given."""
-    named = [word for name, value in options.items() if value not in (None, "") for word in (name, str(value))]
-    return shlex.join([NAME, *words, *named, *settings])
+    """Return the command line that repeats this call; options that are None or "" are left out."""
+    flags = [word for name, value in options.items() if value not in (None, "") for word in (name, str(value))]
+    return shlex.join([NAME, *words, *flags, *settings])
 
 
 def command() -> str:

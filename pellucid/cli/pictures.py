@@ -1,4 +1,4 @@
-"""The pictures of the arguments IMAGE|FOLDER|VIDEO and --camera."""
+"""Read the images of the arguments IMAGE|FOLDER|VIDEO and --camera."""
 
 import argparse
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from pellucid.data.images import Mode
 
 HELP = "an image, a folder of images, a GIF or a video"
-BATCH = 16  # pictures at a time
-BATCH_PIXELS = 16_000_000  # pixels of the pictures at a time, so that large ones are read one by one
+BATCH = 16  # images in a batch
+BATCH_PIXELS = 16_000_000  # a batch ends at this number of pixels, so that large images are read one by one
 
 
 class Picture(NamedTuple):
-    """name: for output files, different for each picture. file: its file name. read: returns it (C, H, W), uint8.
+    """An image to read.
 
-    frame: its number in a video or of a camera, from 0; None for image files.
+    name: for output files, different for each image. file: the file name. read: returns the image (C, H, W), uint8.
+    frame: the index in a video or of a camera, from 0; None for image files.
     """
 
     name: str
@@ -37,7 +38,7 @@ Load = Callable[[Path], "Tensor"]
 
 
 def add_source(it: Parser) -> Parser:
-    """Add the arguments that `read_batches` takes."""
+    """Add the arguments that `read_batches` needs."""
     it.add_argument("source", metavar="IMAGE|FOLDER|VIDEO", nargs="?", help=HELP)
     it.add_argument("--camera", metavar="N", type=int, help="a camera by its number, from 0; Ctrl-C ends it")
     return it
@@ -46,53 +47,53 @@ def add_source(it: Parser) -> Parser:
 def read_batches(
     args: argparse.Namespace, mode: "Mode", check: Check | None, faults: dict[str, str], load: Load | None = None
 ) -> Iterator[list[tuple[Picture, "Tensor"]]]:
-    """Yield the pictures that can be read, several at a time; of a camera, one by one.
+    """Yield batches of the images that can be read; batches of one image for a camera.
 
-    What is wrong with the others goes to `faults`, by file; also why a video or a camera ended early, unless it gave no
-    picture at all, which raises PellucidError as `pictures` does. check, load: see `pictures`; check is None where
-    nothing is written. Raises PellucidError unless one source is given.
+    The errors of the other images are added to `faults` by file, and so is the error that ends a video or a camera
+    early; before its first image that error is raised. check, load: see `pictures`; check is None where nothing is
+    written. Raises PellucidError unless exactly one source is given.
     """
     from pellucid.errors import PellucidError
 
     camera = args.camera is not None
     if camera == (args.source is not None):
-        raise PellucidError(f"give {HELP}, or --camera N, and not both")
-    some: list[tuple[Picture, Tensor]] = []
-    pixels, begun = 0, False
+        raise PellucidError(f"give either {HELP}, or --camera N")
+    batch: list[tuple[Picture, Tensor]] = []
+    pixels, started = 0, False
     check = (lambda names, files: None) if check is None else check
     with closing(_camera(args.camera, mode) if camera else pictures(Path(args.source), mode, check, load)) as found:
         try:
             for picture in found:
-                begun = True
+                started = True
                 try:
                     image = picture.read()
                 except PellucidError as error:
                     faults[picture.file] = str(error)
                     continue
-                some.append((picture, image))
+                batch.append((picture, image))
                 pixels += image[0].numel()
-                if camera or len(some) == BATCH or pixels >= BATCH_PIXELS:
-                    yield some
-                    some, pixels = [], 0
+                if camera or len(batch) == BATCH or pixels >= BATCH_PIXELS:
+                    yield batch
+                    batch, pixels = [], 0
         except PellucidError as error:
-            if not begun:
+            if not started:
                 raise
             faults[f"camera {args.camera}" if camera else args.source] = str(error)
-    if some:
-        yield some
+    if batch:
+        yield batch
 
 
 def until_interrupted(args: argparse.Namespace) -> AbstractContextManager[None]:
-    """Return a context that Ctrl-C ends where the pictures are those of a camera."""
+    """Return a context that ends without an error at Ctrl-C if the images are from a camera."""
     return nullcontext() if args.camera is None else suppress(KeyboardInterrupt)
 
 
 def pictures(source: Path, mode: "Mode", check: Check, load: Load | None = None) -> Generator[Picture, None, None]:
-    """Yield the pictures of an image, a folder or a video, which are read as (3, H, W), or (1, H, W) for mode "L".
+    """Yield the images of an image file, a folder or a video, to be read as (3, H, W), or (1, H, W) for mode "L".
 
-    check(names, files) is called before the first picture, except of videos, to refuse outputs that would overwrite
-    other files. load: reads an image file, in place of `load_image` with the mode. Raises PellucidError for a source
-    without pictures.
+    check(names, files): called before the first image, except for videos; raises if outputs would overwrite other
+    files. load: reads an image file, in place of `load_image` with the mode. Raises PellucidError for a source without
+    images.
     """
     from pellucid.data import load_image
     from pellucid.data.images import luma
@@ -101,15 +102,15 @@ def pictures(source: Path, mode: "Mode", check: Check, load: Load | None = None)
 
     load = load or partial(load_image, mode=mode)
     if not source.exists():
-        raise PellucidError(f"{source} is missing; give a picture, a folder of pictures, a GIF or a video")
+        raise PellucidError(f"{source} is missing; give {HELP}")
     if source.is_dir() or source.suffix.lower() in PICTURE_SUFFIXES:
         files = [source]
         if source.is_dir():
-            known = (*PICTURE_SUFFIXES, ".gif")  # of a GIF in a folder, its first picture
-            files = sorted(file for file in source.iterdir() if file.suffix.lower() in known)
+            suffixes = (*PICTURE_SUFFIXES, ".gif")  # a GIF in a folder counts as its first image
+            files = sorted(file for file in source.iterdir() if file.suffix.lower() in suffixes)
         if not files:
             raise PellucidError(
-                f"{source} holds no pictures; give a folder with {', '.join(PICTURE_SUFFIXES[:3])} files in it"
+                f"{source} contains no images; give a folder with {', '.join(PICTURE_SUFFIXES[:3])} files in it"
             )
         stems = [file.stem for file in files]
         names = [file.stem if stems.count(file.stem) == 1 else file.name for file in files]
@@ -125,7 +126,7 @@ def pictures(source: Path, mode: "Mode", check: Check, load: Load | None = None)
 
 
 def _camera(number: int, mode: "Mode") -> Generator[Picture, None, None]:
-    """Yield the newest frame of a camera each time."""
+    """Yield the newest frame of a camera, again and again."""
     from pellucid.data.images import luma
     from pellucid.tasks.gestures.frames import camera_frames
 

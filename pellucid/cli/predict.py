@@ -5,19 +5,19 @@ import argparse
 from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
 
-SHOWN = 3  # most probable classes that text output lists
+MAX_CLASSES = 3  # most probable classes that the text output lists
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("predict", "Classify pictures of any size; digits may be dark on light or light on dark.")
-    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    it.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF files")
-    return it.device_option().json_flag()
+    parser = Parser("predict", "Classify images of any size; digits may be dark on light or light on dark.")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF files")
+    return parser.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print each picture's label and probabilities, and on stderr what is wrong with the pictures that have none."""
+    """Print the label and probabilities of each image, and report on stderr why images were skipped."""
     from pellucid.calibration.familiarity import score_suffix, score_to_json
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, note_skipped, percent, say
@@ -49,12 +49,12 @@ def handle(args: argparse.Namespace) -> int:
         for one in found
     ]
     if args.json:
-        alone = rows[0] if len(args.images) == 1 else {}
-        emit({"model": args.model, **alone, "predictions": rows, "skipped": skipped})
+        single = rows[0] if len(args.images) == 1 else {}
+        emit({"model": args.model, **single, "predictions": rows, "skipped": skipped})
         return code
     for one in found:
-        best = sorted(one.outputs.items(), key=lambda pair: -pair[1])[:SHOWN]
-        known = one.are_probabilities
-        listed = ", ".join(f"{label} {percent(value) if known else f'{value:.4g}'}" for label, value in best)
-        say(f"{one.name}: {one.label}  ({'' if known else 'scores: '}{listed}){score_suffix(one.familiarity)}")
+        best = sorted(one.outputs.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
+        calibrated = one.are_probabilities
+        listed = ", ".join(f"{label} {percent(value) if calibrated else f'{value:.4g}'}" for label, value in best)
+        say(f"{one.name}: {one.label}  ({'' if calibrated else 'scores: '}{listed}){score_suffix(one.familiarity)}")
     return code

@@ -4,13 +4,13 @@ import sys
 
 
 class Downloading:
-    """The percentage of a file that has arrived, or its megabytes where the size is unknown."""
+    """The percentage of a file that is downloaded, or the megabytes if the size is unknown."""
 
     def __init__(self) -> None:
         self._shown: tuple[str, int] | None = None
 
     def __call__(self, file: str, done: int, total: int | None) -> None:
-        """Show that `done` of `total` bytes have arrived; the total may be unknown."""
+        """Show that `done` of `total` bytes are downloaded; total None for an unknown size."""
         part = 100 * done // total if total else done >> 20
         if self._shown != (file, part):
             self._shown = (file, part)
@@ -23,19 +23,19 @@ class Downloading:
 
 
 class Reading:
-    """The number of files that were read; the line is removed at the end. Nothing is written unless `watched`."""
+    """The number of files read so far; nothing is written unless `watched` and stderr is a terminal."""
 
     def __init__(self, watched: bool) -> None:
         self._watched, self._shown = watched and sys.stderr.isatty(), False
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Show that `done` of `total` files are read, or pairs of them compared."""
+        """Show that `done` of `total` files are read, or pairs of files compared."""
         if self._watched:
             self._shown = True
             sys.stderr.write(f"\r\x1b[K{what} {done:,} of {total:,} ")
 
     def end(self) -> None:
-        """End the line, if there is one."""
+        """Remove the line, if there is one."""
         if self._shown:
             self._shown = False
             sys.stderr.write("\r\x1b[K")

@@ -7,10 +7,10 @@ from pellucid.cli.args import Parser
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("recipes", "List the built-in recipes, print one, or explain every key that a recipe may set.")
-    it.add_argument("name", nargs="?", metavar="NAME", help="print the TOML of this recipe")
-    it.add_argument("--keys", action="store_true", help="print every key with its type, default and meaning")
-    return it.json_flag()
+    parser = Parser("recipes", "List the built-in recipes, print one, or explain every key that a recipe may set.")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="print the TOML of this recipe")
+    parser.add_argument("--keys", action="store_true", help="print every key with its type, default and meaning")
+    return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:

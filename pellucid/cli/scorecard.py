@@ -1,4 +1,4 @@
-"""`pellucid scorecard`: `python -m conformance`, which needs a checkout of the project."""
+"""`pellucid scorecard`: run `python -m conformance`, which needs a checkout of the project."""
 
 import argparse
 import sys
@@ -23,7 +23,7 @@ def handle(args: argparse.Namespace) -> int:
 def _conformance() -> Any:
     checkout = Path(__file__).resolve().parents[2]
     if not (checkout / "conformance" / "__main__.py").is_file():
-        raise PellucidError("pellucid scorecard runs in a checkout of the project, which this installation is not")
+        raise PellucidError("pellucid scorecard needs a checkout of the project, and this installation is not one")
     if str(checkout) not in sys.path:
         sys.path.append(str(checkout))
     return import_module("conformance.__main__")

@@ -9,25 +9,25 @@ from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
 from pellucid.cli.pictures import HELP
 
-SHOWN = 4  # classes per image in text output
+MAX_CLASSES = 4  # per image in the text output
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("segment", "Classify each pixel of images of any size.")
-    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    it.add_argument("source", metavar="IMAGE|FOLDER|VIDEO", help=HELP)
-    it.add_argument(
+    parser = Parser("segment", "Classify each pixel of images of any size.")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("source", metavar="IMAGE|FOLDER|VIDEO", help=HELP)
+    parser.add_argument(
         "--crf",
         action="store_true",
-        help="refine the masks along edges of the image by a conditional random field (slower)",
+        help="refine the masks along image edges with a conditional random field (CRF; slower)",
     )
-    it.add_argument("--out", metavar="DIR", required=True, help="output folder")
-    return it.device_option().json_flag()
+    parser.add_argument("--out", metavar="DIR", required=True, help="output folder")
+    return parser.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Write files for each picture and print its areas, and on stderr what is wrong with pictures left out."""
+    """Write files for each image, print the areas of its classes, and report on stderr why images were skipped."""
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, note_skipped, percent, say
     from pellucid.cli.pictures import pictures
@@ -49,8 +49,8 @@ def handle(args: argparse.Namespace) -> int:
         areas = found.areas()
         rows.append({"image": name, "files": files, "areas": areas})
         if not args.json:
-            largest = sorted(areas.items(), key=lambda pair: -pair[1])[:SHOWN]
-            say(f"{files['overlay']}: {', '.join(f'{one} {percent(share)}' for one, share in largest if share)}")
+            largest = sorted(areas.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
+            say(f"{files['overlay']}: {', '.join(f'{name} {percent(area)}' for name, area in largest if area)}")
     skipped = note_skipped(faults)
     if args.json and rows:
         emit({"model": args.model, "pictures": rows, "skipped": skipped})

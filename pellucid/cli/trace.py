@@ -1,4 +1,4 @@
-"""`pellucid trace`: every number of one forward and backward pass, and one derivative of the loss explained."""
+"""`pellucid trace`: show all values of one forward and backward pass, and explain one derivative of the loss."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -16,31 +16,38 @@ MAX_PRODUCTS = 1000
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser(
+    parser = Parser(
         "trace",
         "Run a forward and a backward pass for one image, and explain a derivative of the loss by the chain rule.",
     )
-    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    it.add_argument("image", metavar="IMAGE", help="a PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF file")
-    it.add_argument(
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("image", metavar="IMAGE", help="a PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF file")
+    parser.add_argument(
         "--target",
         metavar="CLASS",
-        help="the class in the loss (default: the predicted class); of a segmentation, the loss of the pixels "
+        help="the class in the loss (default: the predicted class); for segmentation, the loss of the pixels "
         "predicted as CLASS, of the pixel 'CLASS[ROW, COLUMN]', or of the region 'CLASS[90:100, 120:200]'",
     )
-    it.add_argument(
+    parser.add_argument(
         "--weight",
         metavar="PATH",
-        help="the number to explain, 'dense2.weight[3, 17]', 'relu1.y[0, 3, 2, 2]', 'x[0, 0, 14, 14]'; of a whole "
-        "tensor the number with the largest gradient",
+        help="the value whose derivative to explain, such as 'dense2.weight[3, 17]', 'relu1.y[0, 3, 2, 2]' or "
+        "'x[0, 0, 14, 14]'; for a whole tensor, its value with the largest gradient",
     )
-    it.add_argument("--nudge", metavar="H", type=float, help="add H to that number, and compare the change of the loss")
-    it.add_argument("--top", metavar="N", type=int, default=6, help="products of each sum to show (default: 6)")
-    return it.device_option().html_option().json_flag()
+    parser.add_argument(
+        "--nudge",
+        metavar="H",
+        type=float,
+        help="add H to that value, and compare the change of the loss with the derivative",
+    )
+    parser.add_argument(
+        "--top", metavar="N", type=int, default=6, help="number of products to show of each sum (default: 6)"
+    )
+    return parser.device_option().html_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the trace, or the explanation of one number and what a nudge does."""
+    """Print the trace, or the explanation of one derivative and the change of the loss after a nudge."""
     import torch
 
     from pellucid.cli.files import html_place, write_html
@@ -52,15 +59,15 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.trace import trace
 
     if args.nudge is not None and args.weight is None:
-        raise PellucidError("--nudge changes the number that --weight names; give both")
+        raise PellucidError("--nudge changes the value that --weight names; give both")
     if not 1 <= args.top <= MAX_PRODUCTS:
         raise PellucidError(f"--top is {args.top}; give 1 to {MAX_PRODUCTS}")
     place = html_place(args)
     model = open_model(args.model, args.device)
     if not isinstance(model.objective, Supervised):
         raise PellucidError(
-            f"{args.model}: this command traces classifiers and segmentations; a single-stage detector, or pix2pix and "
-            "l1 of colours or images, by Model.load(FILE).trace(images, targets) in Python"
+            f"{args.model}: this command traces classifiers and segmentation models; trace a single-stage detector, "
+            "pix2pix or l1 in Python by Model.load(FILE).trace(images, targets)"
         )
     known_classes(model)
     x = read_picture(model, args.image)
@@ -87,12 +94,18 @@ def handle(args: argparse.Namespace) -> int:
     say(f"{args.model} on {args.image}, class {label}{'' if args.target else ' (predicted)'}", "")
     say_text("\n\n".join(map(str, shown)))
     if explained is None:
-        say("", "explain one number with --weight 'NAME[i, j]', change it with --nudge H; --json lists all names")
+        say(
+            "",
+            "explain a derivative with --weight 'NAME[i, j]', change the value with --nudge H; --json lists the names",
+        )
     return 0
 
 
 def _target(model: "Model", x: "Tensor", asked: str | None) -> "tuple[Model, Tensor, str]":
-    """Return the model with the loss, the loss's targets for x (C, H, W), and their name; by default as predicted."""
+    """Return the model, the targets of its loss for x (C, H, W), and their name; None asks for the predicted class.
+
+    The model of a segmentation has a loss of the selected pixels only.
+    """
     import torch
 
     from pellucid.cli.models import class_number, known_classes, pixels_named

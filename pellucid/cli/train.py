@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser(
+    parser = Parser(
         "train", "Train a network with a recipe, and write a new run folder; `pellucid recipes` lists the recipes."
     )
-    it.add_argument("recipe", nargs="?", metavar="RECIPE", help="a built-in name or a TOML file")
-    it.add_argument(
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a built-in name or a TOML file")
+    parser.add_argument(
         "settings", nargs="*", metavar="key=value", help="settings that override the recipe, such as optimizer.lr=0.5"
     )
-    it.add_argument("--out", metavar="DIR", default="runs", help="folder for run folders (default: runs)")
-    it.add_argument("--resume", metavar="RUN", help="resume this run folder, with its own recipe")
-    return it.data_option().device_option().json_flag()
+    parser.add_argument("--out", metavar="DIR", default="runs", help="folder for run folders (default: runs)")
+    parser.add_argument("--resume", metavar="RUN", help="resume this run folder with its own recipe")
+    return parser.data_option().device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Train, and print the test results and the paths of run folder and report."""
+    """Train, and print the test results and the paths of the run folder and the report."""
     from pellucid.recipe.job import resume_runs, train_recipe
     from pellucid.recipe.recipe import load_recipe, parse_overrides
 

@@ -15,15 +15,15 @@ ACTIONS = ("list", "get", "show")
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("weights", "List, download and show files of pretrained weights: list, get NAME, show FILE.")
-    it.add_argument("action", metavar="ACTION", help="list, get or show")
-    it.add_argument(
+    parser = Parser("weights", "List, download and show files of pretrained weights: list, get NAME, show FILE.")
+    parser.add_argument("action", metavar="ACTION", help="list, get or show")
+    parser.add_argument(
         "name",
         nargs="?",
         metavar="NAME",
-        help="one of the list, or with show a weights file or a pretrained model's name",
+        help="a name from the list; for show, a weights file or a pretrained model's name",
     )
-    return it.data_option("the folder whose folder weights/ holds them").json_flag()
+    return parser.data_option("the folder with the subfolder weights/ for these files").json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -31,7 +31,9 @@ def handle(args: argparse.Namespace) -> int:
     check_action("weights", args.action, ACTIONS)
     if args.action == "list":
         if args.name is not None:
-            raise PellucidError(f"pellucid weights list takes no name; to have {args.name!r} say: get {args.name}")
+            raise PellucidError(
+                f"pellucid weights list takes no name; to download {args.name!r}, use: pellucid weights get {args.name}"
+            )
         return _list(args)
     if args.name is None:
         what = "a name; `pellucid weights list` shows them" if args.action == "get" else "a weights file"
@@ -63,7 +65,7 @@ def _list(args: argparse.Namespace) -> int:
         emit({"folder": str(folder), "weights": rows})
         return 0
     say(f"folder: {folder}")
-    states = ("here" if row["present"] else "get" if row["download"] else "by hand" for row in rows)
+    states = ("present" if row["present"] else "downloadable" if row["download"] else "manual" for row in rows)
     table = [
         (row["name"], state, f"{row['megabytes']} MB", row["title"]) for row, state in zip(rows, states, strict=True)
     ]
@@ -72,7 +74,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _present(path: Path, megabytes: int) -> bool:
-    """Return whether a file of about the published size is there; `get` compares the checksum."""
+    """Return whether a file of about the published size exists; only `get` compares the checksum."""
     return path.is_file() and megabytes / 2 < path.stat().st_size / 1e6 <= megabytes
 
 
@@ -82,9 +84,11 @@ def _get(args: argparse.Namespace) -> int:
     from pellucid.weights.catalogue import get
 
     progress = Downloading()
-    watched = partial(progress, args.name) if sys.stderr.isatty() and not args.json else None
-    path, status = get(args.name, data_root(args.data) / "weights", watched)
-    progress.end()
+    report = partial(progress, args.name) if sys.stderr.isatty() and not args.json else None
+    try:
+        path, status = get(args.name, data_root(args.data) / "weights", report)
+    finally:
+        progress.end()
     if args.json:
         emit({"name": args.name, "path": str(path), "status": status})
     else:
@@ -102,8 +106,8 @@ def _show(args: argparse.Namespace) -> int:
     path = assets.pretrained_file(args.name) if args.name in assets.pretrained_names() else args.name
     form = format_name(path)
     tensors = open_weights(path)
-    own = {name: tensor for name, tensor in tensors.items() if not name.startswith("[")}  # "[...]": statistics
-    numbers = sum(tensor.numel() for tensor in own.values())
+    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("[")}  # "[...]": statistics
+    numbers = sum(tensor.numel() for tensor in weights.values())
     if args.json:
         rows = [
             {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
@@ -112,5 +116,5 @@ def _show(args: argparse.Namespace) -> int:
         emit({"file": args.name, "format": form, "numbers": numbers, "tensors": rows})
         return 0
     say_text(aligned([(quoted(name, 200), *kind(tensor).split(" ", 1)) for name, tensor in tensors.items()]))
-    say(f"{form}: {plural(len(own), 'tensor')}, {plural(numbers, 'number')}")
+    say(f"{form}: {plural(len(weights), 'tensor')}, {plural(numbers, 'value')}")
     return 0

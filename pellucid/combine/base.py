@@ -1,5 +1,5 @@
 """The interface of combinators: layers that contain named layers."""
-# A child may be a user-defined layer, whose return values need not have the annotated types.
+# The return values of user-defined layers are checked at run time, whatever their annotations promise.
 # pyright: reportUnnecessaryIsInstance=false
 
 import copy
@@ -24,8 +24,8 @@ Back = Callable[[str, Layer, Params, Cache, Any], tuple[Any, Params]]
 class Combinator(Layer):
     """A layer that contains named layers and defines the order of computation.
 
-    Its params and its cache are dicts by child name. The functions `step` and `back` run one child. `sweep` removes
-    each child's cache from the dict after its use, which frees its memory.
+    Its params and its cache are dicts by child name. In `flow` and `sweep`, the functions `step` and `back` run one
+    child. `sweep` removes each child's cache from the dict after its use, which frees its memory.
     """
 
     @property
@@ -39,18 +39,18 @@ class Combinator(Layer):
 
     @abstractmethod
     def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
-        """Run the children forward, each with `step`."""
+        """Run the children forward, each with `step`, and return (y, cache)."""
 
     @abstractmethod
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
-        """Propagate back through the children, each with `back`, and remove their caches from `cache`."""
+        """Propagate back through the children, each with `back`, remove their caches, and return (dx, dparams)."""
 
     def with_fields(self, **fields: Any) -> Self:
-        """Return a copy with these fields replaced; a subclass keeps its type and its other fields."""
-        made = copy.copy(self)
+        """Return a copy of the same type with these fields replaced."""
+        result = copy.copy(self)
         for name, value in fields.items():
-            object.__setattr__(made, name, value)
-        return made
+            object.__setattr__(result, name, value)
+        return result
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the children forward, each by its own `forward`."""
@@ -76,24 +76,24 @@ def map_layers(net: Layer, change: Callable[[Layer], Layer]) -> Layer:
 
 def replace_layer(net: Layer, path: str, change: Callable[[Layer], Layer]) -> Layer:
     """Return the network with the layer at `path` replaced by `change(layer)`; PellucidError for an unknown path."""
-    inner, at = [net], path.split(".") if path else []
-    for name in at:
-        above = inner[-1]
-        known: Mapping[str, Layer] = above.layers if isinstance(above, Combinator) else {}
+    chain, names = [net], path.split(".") if path else []  # the layers on the path, and their names
+    for name in names:
+        parent = chain[-1]
+        known: Mapping[str, Layer] = parent.layers if isinstance(parent, Combinator) else {}
         if name not in known:
             raise PellucidError(f"no layer {path!r}{nearest(name, known)}")
-        inner.append(known[name])
-    new = change(inner.pop())
-    for name, above in zip(reversed(at), reversed(inner), strict=True):
-        assert isinstance(above, Combinator)
-        new = above.rebuild({**above.layers, name: new})
+        chain.append(known[name])
+    new = change(chain.pop())
+    for name, parent in zip(reversed(names), reversed(chain), strict=True):
+        assert isinstance(parent, Combinator)
+        new = parent.rebuild({**parent.layers, name: new})
     return new
 
 
 def init_child(name: str, child: Layer, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-    """Initialise a child; errors name its path and input shape."""
+    """Initialise a child and return (params, output shape); errors name its path and input shape."""
     try:
-        answer = child.init(shape, rng)
+        result = child.init(shape, rng)
     except LayerError as error:
         raise LayerError(join(name, error.path), error.shape, error.why) from error
     except PellucidError as error:
@@ -104,10 +104,10 @@ def init_child(name: str, child: Layer, shape: Any, rng: torch.Generator) -> tup
             raise
         why = f"{kind.__name__}.init raised {type(error).__name__}: {' '.join(str(error).split())}"
         raise LayerError(name, shape, why) from error
-    if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[0], dict):
-        why = f"{type(child).__name__}.init must return (params, shape), params a dict, not {shown(answer)}"
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], dict):
+        why = f"{type(child).__name__}.init must return (params, shape), params a dict, not {shown(result)}"
         raise LayerError(name, shape, why)
-    return answer
+    return result
 
 
 def own_forward(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
@@ -116,7 +116,7 @@ def own_forward(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> 
 
 
 def own_backward(name: str, layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-    """Propagate back through a child by its own `backward`, removing used caches inside combinators."""
+    """Propagate back through a child by its own `backward`, in combinators by `sweep`, which removes used caches."""
     if is_wiring(layer):
         return layer.sweep(params, cache, dy, own_backward)
     return layer.backward(params, cache, dy)
@@ -130,18 +130,18 @@ def copy_cache(cache: Cache) -> Cache:
 
 
 def add_up(total: Any, part: Any) -> Any:
-    """Sum the gradients of a value that several layers read, tuples elementwise; None means no gradient."""
+    """Return total + part, gradients of a value that several layers read; tuples by entry, and None for no gradient."""
     if total is None:
         return part
     if part is None:
         return total
     if isinstance(total, tuple):
-        return tuple(add_up(one, other) for one, other in zip(cast("tuple[Any, ...]", total), part, strict=True))
+        return tuple(add_up(left, right) for left, right in zip(cast("tuple[Any, ...]", total), part, strict=True))
     return total + part
 
 
 def add_up_tree(total: Params, part: Params) -> Params:
-    """Sum, by name, the gradients of parameters that are used more than once."""
+    """Return total + part by name, gradients of parameters that are used more than once."""
     merged = dict(total)
     for name, value in part.items():
         if name not in merged:
@@ -156,7 +156,11 @@ def add_up_tree(total: Params, part: Params) -> Params:
 def name_children(
     where: str, unnamed: Iterable[Any], named: Mapping[str, Layer], reserved: tuple[str, ...] = ()
 ) -> dict[str, Layer]:
-    """Name each unnamed layer by its type and a count (conv2d1, relu1, conv2d2), and check all names."""
+    """Return all layers by name, the unnamed ones named by type and count (conv2d1, relu1, conv2d2).
+
+    Raises PellucidError, which begins with `where`, for a value that is not a layer, and for a repeated, invalid or
+    reserved name.
+    """
     children: dict[str, Layer] = {}
     counts: dict[str, int] = {}
     for index, layer in enumerate(unnamed, start=1):
@@ -176,7 +180,7 @@ def name_children(
 
 
 def check_layer(given: object, what: str) -> None:
-    """Raise PellucidError, which calls the value `what`, for anything but a layer."""
+    """Raise PellucidError unless the value is a layer; `what` is its name in the message."""
     if isinstance(given, Layer):
         return
     shown = " ".join(repr(given).split())[:60]
@@ -199,7 +203,7 @@ def walk(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
 
 def buffer_paths(layer: Layer, path: str = "") -> set[str]:
     """Return the paths of all buffers of the layer at `path` and of all layers in it."""
-    return {join(at, name) for at, one in walk(layer, path) for name in one.buffers}
+    return {join(inner_path, name) for inner_path, inner in walk(layer, path) for name in inner.buffers}
 
 
 def join(path: str, name: str) -> str:

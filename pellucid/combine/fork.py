@@ -12,7 +12,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 
 @dataclass(frozen=True, init=False)
 class Fork(Combinator):
-    """Feed one input to several heads; y is the tuple of their outputs, dx the sum of their gradients.
+    """Apply several layers (heads) to the same input; y is the tuple of their outputs, dx the sum of their gradients.
 
     `Fork(scores=Dense(21), boxes=Dense(84))` is the pair of heads of Girshick 2015 (Fast R-CNN, figure 1).
     """
@@ -32,7 +32,7 @@ class Fork(Combinator):
         return self.with_fields(heads=dict(layers))
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, tuple[Any, ...]]:
-        """Initialise each head for the one input shape; return the tuple of output shapes."""
+        """Initialise each head for the input shape; return the parameters and the tuple of output shapes."""
         params: Params = {}
         shapes: list[Any] = []
         for name, head in self.heads.items():

@@ -15,10 +15,10 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 class Graph(Combinator):
     """Connect layers by name: `Graph({"c1": (Conv2d(8, 3), "input"), "s": (Add(), "c1", "c2"), ...}, ("s",))`.
 
-    Each node is (layer, its input names...), in an order in which every input comes first; a layer with several
-    inputs receives a tuple. A node whose layer is the name of an earlier node runs that node's layer again with
-    the same parameters, and the gradients add up. `outputs` names the results: one name gives a tensor,
-    several give a tuple. With more than one name in `inputs`, x is a tuple.
+    Each node is (layer, names of its inputs ...); the inputs must be earlier nodes or names in `inputs`. A layer with
+    several inputs receives a tuple. A node whose layer is the name of an earlier node runs the layer of that node again
+    with the same parameters, whose gradients are summed. outputs: the names of the nodes whose values are returned: one
+    value, or a tuple for several names. With more than one name in `inputs`, x is a tuple.
     """
 
     nodes: dict[str, tuple[Any, ...]]
@@ -65,7 +65,7 @@ class Graph(Combinator):
         return self.with_fields(nodes=nodes)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise the nodes in order."""
+        """Initialise the nodes in order; return the parameters and the output shape, or the tuple of shapes."""
         shapes: dict[str, Any] = dict(zip(self.inputs, self._tuple(shape), strict=True))
         params: Params = {}
         for name, (layer, *sources) in self.nodes.items():

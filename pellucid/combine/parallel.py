@@ -12,10 +12,11 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 
 @dataclass(frozen=True, init=False)
 class Parallel(Combinator):
-    """Feed one input to several branches and merge their outputs with a layer that takes a tuple.
+    """Apply several layers (branches) to the same input, and merge their outputs with a layer that takes a tuple.
 
     A residual block is `Parallel((Identity(), body), Add())`, an Inception block `Parallel(branches, Concat())`.
-    `branches` is a tuple (names by type and count) or a dict of names to layers; the merge is called "merge".
+    branches: a dict of layers by name, or a tuple, whose layers are named by type and count. The child `merge` has the
+    name "merge".
     Source: He et al. 2016, figure 2; Szegedy et al. 2015, figure 2.
     """
 
@@ -34,11 +35,11 @@ class Parallel(Combinator):
         return {**self.branches, "merge": self.merge}
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "Parallel":
-        """Return a Parallel of `layers`, of which "merge" is the merge."""
+        """Return a Parallel of `layers`, the branches by name and the merge as "merge"."""
         return self.with_fields(branches={name: layers[name] for name in self.branches}, merge=layers["merge"])
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise each branch for the input shape, and the merge for the tuple of their outputs."""
+        """Initialise each branch for the input shape, and the merge for the tuple of their output shapes."""
         params: Params = {}
         shapes: list[Any] = []
         for name, branch in self.branches.items():

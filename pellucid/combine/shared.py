@@ -13,9 +13,9 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 
 @dataclass(frozen=True)
 class Shared(Combinator):
-    """Apply one layer, with the same parameters, to each of a tuple of inputs; its gradients add up.
+    """Apply one layer, with the same parameters, to each input in a tuple; the parameters' gradients are summed.
 
-    x and y are tuples of equal length. A detector's head on every level of a pyramid is `Shared(head)`
+    x and y are tuples of equal length. A detector's head on every level of a feature pyramid is `Shared(head)`
     (Lin et al. 2017, section 4); the two arms of a siamese network are `Shared(arm)` (Bromley et al. 1993).
     """
 
@@ -23,7 +23,7 @@ class Shared(Combinator):
 
     @property
     def layers(self) -> Mapping[str, Layer]:
-        """The shared layer, by the name "layer"."""
+        """The shared layer, under the name "layer"."""
         return {"layer": self.layer}
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "Shared":
@@ -31,8 +31,11 @@ class Shared(Combinator):
         return self.with_fields(layer=layers["layer"])
 
     def init(self, shape: tuple[Any, ...], rng: torch.Generator) -> tuple[Params, tuple[Any, ...]]:
-        """Initialise the layer for the first input; every other must lead to parameters of the same shapes."""
-        if not shape or not all(isinstance(one, tuple) for one in shape):
+        """Initialise the layer for the first input shape; return the parameters and the tuple of output shapes.
+
+        Raises PellucidError if another input shape needs parameters of other shapes.
+        """
+        if not shape or not all(isinstance(part, tuple) for part in shape):
             raise PellucidError(f"Shared takes a tuple of inputs, not one of shape {shape}; feed it from a Fork")
         params, first = init_child("layer", self.layer, shape[0], rng)
         outs = [first]
@@ -47,11 +50,11 @@ class Shared(Combinator):
         return {"layer": params}, tuple(outs)
 
     def flow(self, params: Params, x: tuple[Any, ...], mode: Mode, step: Step) -> tuple[tuple[Any, ...], Cache]:
-        """Run the layer on each input; the cache is a dict by position."""
+        """Run the layer on each input; the cache is a dict by the index of the input."""
         cache: dict[str, Cache] = {}
         ys: list[Any] = []
-        for index, one in enumerate(x):
-            y, kept = step("layer", self.layer, params["layer"], one, mode)
+        for index, part in enumerate(x):
+            y, kept = step("layer", self.layer, params["layer"], part, mode)
             ys.append(y)
             cache[str(index)] = kept if mode.keep else None
         return tuple(ys), cache

@@ -1,4 +1,4 @@
-"""The catalogue of data sets: locations of their files, loading, download and checks."""
+"""The catalogue of data sets: where their files are, and how to load, download and check them."""
 
 import hashlib
 import os
@@ -24,21 +24,21 @@ FileProgress = Callable[[str, int, int | None], None]  # file, bytes so far, tot
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """One published file: its address and MD5, its size in bytes, and the SHA-256 of the uncompressed file."""
+    """One published file: its URL, MD5 and size in bytes, and the SHA-256 of the uncompressed file."""
 
     file: str
     url: str
     md5: str
     size: int
-    sha256: str = ""  # "" where only the MD5 of the compressed file is published
+    sha256: str = ""  # "" if only the MD5 of the compressed file is published
 
 
 @dataclass(frozen=True)
 class Entry:
     """One data set.
 
-    kind: where its files come from. place: its file or folder below the data root. swaps: the pairs of key-points that
-    a mirror image exchanges.
+    kind: how its files are stored. place: the path of its file or folder below the data root. swaps: the pairs of
+    key-points that mirroring exchanges.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Entry:
     swaps: Pairs | None = None
 
 
-MASK_PARTS = ("train", "val")  # folders of images with masks, to train and to test on
+MASK_PARTS = ("train", "val")  # folders of images with masks: training data, test data
 _DIGITS = tuple("0123456789")
 # Left and right of 68 points: jaw, brows, nose, eyes, outer and inner lips (Sagonas et al. 2013, "300 Faces").
 _FACE = (
@@ -65,7 +65,7 @@ _FACE = (
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # mirror of the retired yann.lecun.com
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 
-# In the order training images, training labels, test images, test labels.
+# In the order: training images, training labels, test images, test labels.
 _IDX_FILES = (
     "train-images-idx3-ubyte.gz",
     "train-labels-idx1-ubyte.gz",
@@ -75,7 +75,7 @@ _IDX_FILES = (
 
 
 def _sources(site: str, *sums: tuple[str, int, str]) -> tuple[PublishedFile, ...]:
-    return tuple(PublishedFile(file, site + file, *each) for file, each in zip(_IDX_FILES, sums, strict=True))
+    return tuple(PublishedFile(file, site + file, *values) for file, values in zip(_IDX_FILES, sums, strict=True))
 
 
 CATALOGUE: dict[str, Entry] = {
@@ -181,22 +181,22 @@ CATALOGUE: dict[str, Entry] = {
 def data_root(explicit: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder of the data sets.
 
-    The first of: `explicit`; the environment's PELLUCID_DATA; ../shared/data beside the checkout, where it
-    exists; pellucid/data in the user's cache folder (XDG_CACHE_HOME, else ~/.cache).
+    The first of: `explicit`; the environment variable PELLUCID_DATA; ../shared/data beside the checkout, if it exists;
+    pellucid/data in the user's cache folder (XDG_CACHE_HOME, or ~/.cache).
     """
     if explicit is not None:
         return Path(explicit).expanduser()
-    if named := os.environ.get("PELLUCID_DATA"):
-        return Path(named).expanduser()
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
-    if beside.is_dir():
-        return beside
+    if from_environment := os.environ.get("PELLUCID_DATA"):
+        return Path(from_environment).expanduser()
+    shared = Path(__file__).resolve().parents[3] / "shared" / "data"
+    if shared.is_dir():
+        return shared
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "pellucid" / "data"
 
 
 def find(name: str) -> Entry:
-    """Return a data set by name; raises PellucidError, which suggests the nearest name, for an unknown one."""
+    """Return the entry of a data set; raise PellucidError, which suggests the nearest name, for an unknown name."""
     entry = CATALOGUE.get(name)
     if entry is None:
         raise PellucidError(
@@ -216,10 +216,10 @@ def load(
 ) -> Splits[Any]:
     """Load a data set of the catalogue, or the image folder or zip at that path.
 
-    Images are loaded into memory, except annotated ones, whose parts are sources, see `load_objects`. root: see
-    `data_root`. size and mode belong to image folders, see `load_splits`, and to annotated images; on_error to image
-    folders. Raises PellucidError for an unknown name, for missing, damaged or altered files, and for a size where
-    the images come as arrays.
+    Images are loaded into memory, except annotated ones, which are decoded on demand, see `load_objects`. root: see
+    `data_root`. size: for image folders (see `load_splits`) and annotated images. mode: also for images with masks.
+    on_error: for image folders only. Raises PellucidError for an unknown name, for missing, damaged or altered files,
+    and for a size of images that have a fixed size.
     """
     if name not in CATALOGUE and (os.sep in name or Path(name).exists()):
         if Path(name).exists() and has_objects(name):
@@ -237,7 +237,7 @@ def load(
         parts = load_splits(path, size, mode, on_error)
         return Splits(replace(parts.train, name=entry.name), replace(parts.test, name=entry.name))
     if size is not None:
-        raise PellucidError(f"{entry.name} comes in one size; leave out size")
+        raise PellucidError(f"{entry.name} has a fixed size; leave out size")
     if entry.kind == "masks":
         return _masks(entry, path, mode)
     return _digits(entry) if entry.kind == "bundled" else _idx(entry, path)
@@ -251,7 +251,7 @@ def _check_raises(name: str, on_error: OnError) -> None:
 def get(
     name: str, root: str | os.PathLike[str] | None = None, progress: FileProgress | None = None
 ) -> list[tuple[str, str]]:
-    """Download the files of a data set that are missing or wrong, and return their (path, status).
+    """Download the missing and damaged files of a data set; return (path, status) of every file.
 
     status: "kept" for an existing correct file, "downloaded", or "bundled". root: see `data_root`.
     Raises PellucidError for an unknown name, for a data set without a download site, and as `fetch` does.
@@ -259,12 +259,12 @@ def get(
     entry = find(name)
     if entry.kind == "bundled":
         return [(entry.name, "bundled")]
-    place = data_root(root) / entry.place
+    folder = data_root(root) / entry.place
     if not entry.sources:
-        raise PellucidError(f"{entry.name} cannot be downloaded: {by_hand(entry, place)}")
+        raise PellucidError(f"{entry.name} cannot be downloaded: {by_hand(entry, folder)}")
     done: list[tuple[str, str]] = []
     for source in entry.sources:
-        path = place / source.file
+        path = folder / source.file
         if _file_status(entry, source, path) == "ok":
             done.append((str(path), "kept"))
             continue
@@ -281,44 +281,44 @@ def get(
 def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[str, str]]:
     """Return (path, status) of every file of a data set: "ok", "missing", or what is wrong with it.
 
-    Files of idx sets are compared with their published checksums; of an image set every file is read, and
-    in a zip its CRC checked: the status is then of the whole ("ok: 1737 files") or of the first bad file.
+    idx files are compared with their published checksums. For an image data set every file is read, with a check of its
+    CRC in a zip; there is one status for the whole folder or zip ("ok: 1737 files", or the first bad file).
     Raises PellucidError for an unknown name.
     """
     entry = find(name)
     if entry.kind == "bundled":
         return [(entry.name, "ok")]
-    place = data_root(root) / entry.place
+    path = data_root(root) / entry.place
     if entry.kind in ("images", "masks", "objects"):
-        return [(str(place), _tree_status(place))]
-    return [(str(place / source.file), _file_status(entry, source, place / source.file)) for source in entry.sources]
+        return [(str(path), _tree_status(path))]
+    return [(str(path / source.file), _file_status(entry, source, path / source.file)) for source in entry.sources]
 
 
 def annotated_path(name: str, root: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder or .zip of a data set with annotated objects, or of a path; PellucidError for other data."""
+    """Return the folder or .zip of annotated objects, from a name or path; PellucidError for other data."""
     if name not in CATALOGUE and (os.sep in name or Path(name).exists()):
         path = Path(name)
     else:
         entry = find(name)
         if entry.kind != "objects":
-            raise PellucidError(f"{name} holds no annotated objects; give a set that does, or a folder")
+            raise PellucidError(f"{name} has no annotated objects; give a data set that has, or a folder")
         path = data_root(root) / entry.place
         if not path.exists():
             raise PellucidError(f"{entry.name} is missing; {by_hand(entry, path)}")
     if not has_objects(path):
-        raise PellucidError(f"{path} holds no annotations; give those of VOC, COCO, YOLO or labelme")
+        raise PellucidError(f"{path} contains no annotations; give VOC, COCO, YOLO or labelme annotations")
     return path
 
 
 def by_hand(entry: Entry, path: Path) -> str:
-    """Return the advice of an error: how to obtain the file or folder at `path`."""
+    """Return the advice for an error message: how to obtain the file or folder at `path`."""
     if not entry.sources:
         return f"it has no download site in this form: put it at {path} by hand ({entry.about})"
     return f"run `pellucid data get {entry.name}`, or put it at {path} by hand"
 
 
 def _verified(entry: Entry, source: PublishedFile, path: Path) -> Tensor:
-    """Read one idx file of the catalogue; PellucidError unless its checksum is the published one."""
+    """Read one idx file of the catalogue; raise PellucidError unless it has the published checksum."""
     if not path.exists():
         raise PellucidError(f"{entry.name} is missing {path}; {by_hand(entry, path)} (from {source.url})")
     if not source.sha256 and path.is_file():
@@ -329,7 +329,7 @@ def _verified(entry: Entry, source: PublishedFile, path: Path) -> Tensor:
 
 
 def _masks(entry: Entry, folder: Path, mode: Mode) -> Splits[Dataset]:
-    """Return train/ and val/, whose masks hold the number of classes where a pixel has none."""
+    """Return train/ and val/; a mask value equal to the number of classes marks a pixel without a class."""
     if not folder.exists():
         raise PellucidError(f"{entry.name} is missing; {by_hand(entry, folder)}")
     train, test = (load_masks(folder, part, entry.classes, len(entry.classes), mode) for part in MASK_PARTS)
@@ -343,7 +343,7 @@ def _idx(entry: Entry, folder: Path) -> Splits[Dataset]:
 
 def _images(entry: Entry, folder: Path, x: Tensor, y: Tensor) -> Dataset:
     if x.ndim != 3 or x.dtype != torch.uint8 or y.ndim != 1:
-        raise PellucidError(f"{folder} does not hold images of {entry.name}; download them again")
+        raise PellucidError(f"{folder} does not contain images of {entry.name}; download them again")
     return make_dataset(entry.name, x[:, None], y.to(torch.int64), entry.classes)  # (N, 1, H, W)
 
 
@@ -351,7 +351,7 @@ def _digits(entry: Entry) -> Splits[Dataset]:
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
-    x = torch.tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16  # whole numbers 0..16 in the file
+    x = torch.tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16  # integers 0..16 in the file
     y = torch.tensor(labels, dtype=torch.int64)
     return make_dataset(entry.name, x, y, entry.classes).split(0.2, seed=0)
 
@@ -366,11 +366,11 @@ def _file_status(entry: Entry, source: PublishedFile, path: Path) -> str:
     return "ok"
 
 
-def _tree_status(place: Path) -> str:
-    if not place.exists():
+def _tree_status(path: Path) -> str:
+    if not path.exists():
         return "missing"
     try:
-        with open_tree(place) as tree:
+        with open_tree(path) as tree:
             for name in tree.names:
                 tree.read(name)
             return f"ok: {len(tree.names)} files"

@@ -15,13 +15,13 @@ from pellucid.data.source import Arrays, Source
 from pellucid.errors import PellucidError, nearest
 from pellucid.text import aligned, plural, printable
 
-LISTED = 20  # maximum number of classes in a table or an error
+MAX_LISTED = 20  # classes in a table or an error message
 MIN_SIDE = 24  # pixels; smaller arrays may be feature maps
-MIN_SQUARE = 8  # pixels; smaller squares may be feature maps too
+MIN_SQUARE = 8  # pixels; even squares may be feature maps if smaller
 
 
 def float_images(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return x as `dtype`, float32 or float64: uint8 0..255 becomes 0..1, floats keep their values."""
+    """Return x as `dtype`, float32 or float64: uint8 0..255 becomes 0..1, floats are only cast."""
     return x.to(dtype).div_(255) if x.dtype == torch.uint8 else x.to(dtype)
 
 
@@ -29,7 +29,7 @@ def float_images(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 class Dataset(Arrays):
     """Images with their labels and the names of their classes.
 
-    x: (N, C, H, W), uint8 0..255 if the source is uint8 (a quarter of the memory), else float32.
+    x: (N, C, H, W), uint8 0..255 if the input was uint8 (a quarter of the memory), else float32.
     y: (N,) int64, indices into `classes`. checksum: SHA-256 of the arrays, for the manifest of a run.
     skipped: names of unreadable files, omitted with on_error="skip".
     """
@@ -44,7 +44,7 @@ class Dataset(Arrays):
         return printable(f"<Dataset {self.name!r:.60}: {plural(len(self), 'image')} of {shape}, {count}>")
 
     def __str__(self) -> str:
-        """Return the classes with their numbers of images as a table."""
+        """Return a table of the classes and their image counts."""
         return f"{self!r}\n{aligned(self._cells(), right=(1,))}"
 
     def _repr_html_(self) -> str:
@@ -56,8 +56,12 @@ class Dataset(Arrays):
     def _cells(self) -> list[tuple[str, str]]:
         counts = torch.bincount(self.y, minlength=len(self.classes)).tolist()
         named = [(name[:60], f"{count:,}") for name, count in zip(self.classes, counts, strict=True)]
-        rest = [(f"... {len(named) - LISTED:,} more", f"{sum(counts[LISTED:]):,}")] if len(named) > LISTED else []
-        return [("class", "images"), *named[:LISTED], *rest]
+        rest = (
+            [(f"... {len(named) - MAX_LISTED:,} more", f"{sum(counts[MAX_LISTED:]):,}")]
+            if len(named) > MAX_LISTED
+            else []
+        )
+        return [("class", "images"), *named[:MAX_LISTED], *rest]
 
     @classmethod
     @checked
@@ -65,7 +69,7 @@ class Dataset(Arrays):
         """Copy arrays (numpy or tensors) into a data set.
 
         x: (N, C, H, W), (N, H, W), or (N, D), which becomes (N, D, 1, 1); uint8 or finite floats.
-        y: (N,) integers from 0, or class names. classes: the class names, by default "0", "1", ..., or the sorted
+        y: (N,) integers from 0, or class names. classes: class names, by default "0", "1", ..., or the sorted
         names in y.
         Raises PellucidError for any other shape, dtype or value.
         """
@@ -81,7 +85,7 @@ class Dataset(Arrays):
             x = x[:, None]
         elif x.ndim == 2:
             x = x[:, :, None, None]
-        if x.dtype == torch.uint8 or x.shape[3] > 1:  # floats (C, L, 1) may be sequences
+        if x.dtype == torch.uint8 or x.shape[3] > 1:  # floats (N, C, L, 1) may be sequences
             check_channels_first(x.shape[1:], "x", x.dtype == torch.uint8)
         if x.is_floating_point():
             x = x.to(torch.float32)
@@ -132,27 +136,27 @@ class Splits(Generic[S_co]):
 def split_by_class(labels: Tensor, fraction: float, seed: int, name: str) -> tuple[Tensor, Tensor]:
     """Return the sorted indices of the training examples and of the test examples.
 
-    The examples of a class are ordered by `mix(seed, index)`; the first round(fraction * n) become test data, but each
-    part has at least one example of every class with two or more. Raises PellucidError, whose message calls the data
-    `name`, unless 0 < fraction < 1 and both parts have examples.
+    The n examples of a class are ordered by `mix(seed, index)`; the first round(fraction * n) become test data, but
+    each part gets at least one example of every class with two or more. name: of the data, for messages. Raises
+    PellucidError unless 0 < fraction < 1 and both parts have examples.
     """
     if not 0 < fraction < 1:
         raise PellucidError(f"split of {name}: fraction is {fraction}; give a number between 0 and 1")
-    chosen: list[int] = []
+    test: list[int] = []
     for label in range(int(labels.max()) + 1):
         members: list[int] = torch.nonzero(labels == label).flatten().tolist()
         members.sort(key=lambda i: mix(seed, i))
         n = int(len(members) * fraction + 0.5)
-        chosen += members[: min(max(n, 1), len(members) - 1)] if len(members) > 1 else []
-    if not chosen:
-        raise PellucidError(f"{name} cannot be split: no class has two examples")
-    held = torch.zeros(len(labels), dtype=torch.bool)
-    held[chosen] = True
-    return torch.nonzero(~held).flatten(), torch.nonzero(held).flatten()
+        test += members[: min(max(n, 1), len(members) - 1)] if len(members) > 1 else []
+    if not test:
+        raise PellucidError(f"{name} cannot be split: no class has two examples; add examples")
+    is_test = torch.zeros(len(labels), dtype=torch.bool)
+    is_test[test] = True
+    return torch.nonzero(~is_test).flatten(), torch.nonzero(is_test).flatten()
 
 
 def make_dataset(name: str, x: Tensor, y: Tensor, classes: Sequence[str], skipped: tuple[str, ...] = ()) -> Dataset:
-    """Check the arrays and return them as a data set with their checksum, without a copy.
+    """Return checked arrays as a data set with their checksum, without a copy.
 
     Raises PellucidError for empty arrays, different lengths, values that are not finite, and labels out of range.
     """
@@ -163,10 +167,10 @@ def make_dataset(name: str, x: Tensor, y: Tensor, classes: Sequence[str], skippe
     if len(x) != len(y):
         raise PellucidError(f"{name}: x has {len(x)} images but y has {len(y)} labels; give one label per image")
     if x.numel() == 0:
-        raise PellucidError(f"{name}: x has shape {tuple(x.shape)}, which holds no values; give some images")
+        raise PellucidError(f"{name}: x has shape {tuple(x.shape)}, which has no values; give at least one image")
     if x.is_floating_point() and not bool(torch.isfinite(x).all()):
         bad = int(torch.nonzero(~torch.isfinite(x).flatten(1).all(dim=1))[0])
-        raise PellucidError(f"{name}: image {bad} holds NaN or infinity; clean the values first")
+        raise PellucidError(f"{name}: image {bad} contains NaN or infinity; clean the values first")
     if int(y.min()) < 0 or int(y.max()) >= len(classes):
         raise PellucidError(
             f"{name}: labels span {int(y.min())}..{int(y.max())} but there are {len(classes)} classes; "
@@ -180,40 +184,40 @@ def named_labels(
 ) -> tuple[Tensor, tuple[str, ...]] | None:
     """Return text labels as (indices (N,) int64, class names), or None for labels that are not text.
 
-    infer_classes: if `classes` is None, use the sorted distinct labels. Without it, `classes` is required, since a part
-    of the data may lack some classes, which would shift the indices. Raises PellucidError, whose message calls the
-    labels `what`, for a name that is not among `classes`, for a mixture of text and other types, and for missing
-    `classes`.
+    infer_classes: whether `classes=None` means the sorted distinct labels; if False, `classes` is required, since a
+    part of the data may lack some classes, which would shift the indices. what: name of the labels in messages. Raises
+    PellucidError for a name that is not in `classes`, for a mixture of text and other types, and for missing `classes`.
     """
     array = None if isinstance(y, Tensor) else _array(y)
     if array is None or array.dtype.kind not in "SUO" or not array.size:
         return None
     values: list[Any] = array.tolist() if isinstance(y, np.ndarray) or array.ndim != 1 else list(y)
-    odd = [value for value in values if not isinstance(value, str)]
-    if array.ndim != 1 or odd:
-        wrong = f"shape {array.shape}" if array.ndim != 1 else f"{odd[0]!r:.40}"
-        raise PellucidError(f"{what} holds {wrong}; give one name of a class for each example, or numbers from 0")
+    not_text = [value for value in values if not isinstance(value, str)]
+    if array.ndim != 1 or not_text:
+        found = f"shape {array.shape}" if array.ndim != 1 else f"{not_text[0]!r:.40}"
+        raise PellucidError(f"{what} contains {found}; give one class name for each example, or integers from 0")
     if classes is None and not infer_classes:
         raise PellucidError(
-            f"{what} are names of classes such as {values[0]!r:.60}, but the model has no class names; "
-            "give numbers from 0, or the names to the model: Model(net, classes=[...])"
+            f"{what} are class names such as {values[0]!r:.60}, but the model has no class names; "
+            "give integers from 0, or the names to the model: Model(net, classes=[...])"
         )
     names = tuple(sorted(set(values))) if classes is None else tuple(classes)
     index = {name: k for k, name in enumerate(names)}
     unknown = next((value for value in values if value not in index), None)
     if unknown is not None:
-        hint = nearest(unknown, names) or f"; known: {', '.join(names[:LISTED])}"
-        raise PellucidError(f"{what} holds the class {unknown!r:.60}, which is not known{hint:.400}")
+        hint = nearest(unknown, names) or f"; known: {', '.join(names[:MAX_LISTED])}"
+        raise PellucidError(f"{what} contains the unknown class {unknown!r:.60}{hint:.400}")
     return torch.tensor([index[value] for value in values]), names
 
 
 def check_channels_first(shape: Sequence[int], what: str, images: bool = False) -> None:
     """Raise PellucidError for a shape that is clearly (H, W, C), an image with 1, 3 or 4 channels in the last axis.
 
-    It is clearly an image if both sides have at least MIN_SIDE pixels and differ by a factor of at most 4, or are equal
-    if there is one channel. From MIN_SQUARE pixels on, so is a square with 3 or 4 channels, and with `images`, for
-    values that only images have (uint8), all whose sides differ by a fourth at most. Other shapes, such as (8, 32, 1)
-    and (16, 8, 4), may be feature maps or sequences and are accepted.
+    A shape is clearly (H, W, C) in three cases. Both sides have at least MIN_SIDE pixels, and one is at most 4 times
+    the other (equal to it for one channel). Both sides have at least MIN_SQUARE pixels, and they are equal with 3 or 4
+    channels. Both sides have at least MIN_SQUARE pixels, `images` is True (uint8, which only images have), and one is
+    at most 5/4 of the other. Other shapes, such as (8, 32, 1) and (16, 8, 4), may be feature maps or sequences and are
+    accepted. what: name of the array in messages.
     """
     if len(shape) != 3 or shape[2] not in (1, 3, 4):
         return
@@ -230,7 +234,7 @@ def check_channels_first(shape: Sequence[int], what: str, images: bool = False) 
 def _array(values: Any) -> Any:
     try:
         return np.asarray(values)
-    except (TypeError, ValueError):  # lists of different lengths, for which the conversion to numbers raises
+    except (TypeError, ValueError):  # lists of different lengths; `_tensor` reports them
         return None
 
 

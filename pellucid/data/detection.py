@@ -29,15 +29,16 @@ _SIDES = (("left", "right"), ("Left", "Right"))
 class DetectionFolder(ImageFiles):
     """Images with the objects in each, from a folder or a .zip with annotations of Pascal VOC, COCO, YOLO or labelme.
 
-    Targets are `Objects` in the pixels of the image as it is returned; images without objects have none. Masks and
-    key-points are there where the annotations have them for every object; VOC's difficult objects and COCO's crowds are
-    `Objects.crowd`. part: such as "train", or the path of a COCO file; "" where there is one only. size: (H, W), or the
-    length of the longest side, the other one in proportion; by default as they are. classes: names that those of the
-    annotations must be among. records: what the annotations hold of each image. faults: all that is wrong in them;
-    objects that cannot be used are left out, with a note that counts them. swaps: the pairs of key-points that a mirror
-    image exchanges, from their names (left_eye, right_eye) unless given, None where these have no sides.
-    Raises PellucidError, naming the file, for annotations that cannot be read, and when it is used for an image that
-    cannot be read or has another size than its annotations say.
+    Targets are `Objects` in pixels of the returned image; they are empty for images without objects. They have masks if
+    every object in the annotations has one, and key-points if the annotations name some. VOC's difficult objects and
+    COCO's crowds set `Objects.crowd`. part: such as "train", or the path of a COCO file; "" if there is only one. size:
+    (H, W), or the length of the longest side, which keeps the proportions; by default images are not resized. classes:
+    the allowed class names. swaps: the pairs of key-points that mirroring exchanges, by default derived from their
+    names (left_eye, right_eye), None if no names have sides.
+    records: the annotations of each image. faults: everything wrong in the annotations; objects that cannot be used
+    are left out, and a note counts them.
+    Raises PellucidError, naming the file, for annotations that cannot be read, and, when `example` or `batch` is
+    called, for an image that cannot be read or whose size differs from its annotations.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class DetectionFolder(ImageFiles):
         found = read_annotations(tree, part, classes)
         refuse(found.faults)
         if not found.records:
-            raise PellucidError(f"{path}: the annotations{f' of {part!r}' if part else ''} name no images; add some")
+            raise PellucidError(f"{path}: the annotations{f' of {part!r}' if part else ''} contain no images; add some")
         names = [record.image for record in found.records]
         super().__init__(tree, names, size=None if isinstance(size, int) else size, mode=mode, classes=found.classes)
         self.longest = max(check_format(size, mode) or (0,)) if isinstance(size, int) else None
@@ -61,7 +62,7 @@ class DetectionFolder(ImageFiles):
         self.faults = found.faults
         self.keypoints = found.keypoints
         self.has_masks = found.has_masks
-        self.numbers = found.numbers  # COCO's ids of the categories
+        self.numbers = found.numbers  # COCO's category id of each class
         self.swaps = swaps if swaps is not None else mirrored(found.keypoints)
         if text := summary(found.faults):
             note(f"{path}: {text}")
@@ -73,15 +74,15 @@ class DetectionFolder(ImageFiles):
         if tuple(image.shape[1:]) != record.size:
             raise PellucidError(
                 f"{self.tree.where(name)} is {image.shape[1]}x{image.shape[2]}, but its annotations in {record.file} "
-                f"are of {record.size[0]}x{record.size[1]}; annotate this image, or correct the size there"
+                f"state {record.size[0]}x{record.size[1]}; annotate this image, or correct the size there"
             )
         objects = record.objects(len(self.keypoints), self.has_masks)
         size = self.size_of(k)
         return resized(image, size), scaled(objects, record.size, size)
 
     def areas(self, k: int) -> list[float | None]:
-        """Return the area of each object of image k in square pixels of its file, None where that states none."""
-        return [one.area for one in self.records[k].instances]
+        """Return the area of each object of image k in square pixels of its file, None if it is not stated."""
+        return [instance.area for instance in self.records[k].instances]
 
     def subset(self, indices: Sequence[int] | Tensor) -> "DetectionFolder":
         """Return a source of the images at `indices`, in that order."""
@@ -98,7 +99,7 @@ class DetectionFolder(ImageFiles):
 
     def _hashed(self) -> str:
         content = f"{super()._hashed()}{self.longest}{self.keypoints}{self.has_masks}"
-        for record in self.records:  # without its file, whose path may change
+        for record in self.records:  # without record.file, whose path may change
             content += f"\0{record.image}{record.size}{record.instances}"
         return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
 
@@ -112,26 +113,26 @@ def load_objects(
 ) -> Splits[DetectionFolder]:
     """Return the training part and the held-out part of annotated images, see `DetectionFolder`.
 
-    These are "train" and "test", or "val" if there is no "test"; of a set with a single part a fifth of the images is
-    held out. Both have the classes of the training part.
+    The parts are "train" and "test", or "val" if there is no "test". From a data set with a single part, a fifth of the
+    images is held out. Both parts have the classes of the training part.
     """
     with open_tree(path) as tree:
         parts = parts_in_order(find_format(tree)[1])
     train = DetectionFolder(path, parts[0] if parts else "", size, mode, classes, swaps)
     if len(parts) > 1:
         return Splits(train, DetectionFolder(path, parts[1], size, mode, train.classes, swaps))
-    chosen, held = split_images(len(train), TEST_FRACTION, 0, str(path))
-    return Splits(train.subset(chosen), train.subset(held))
+    train_indices, test_indices = split_images(len(train), TEST_FRACTION, 0, str(path))
+    return Splits(train.subset(train_indices), train.subset(test_indices))
 
 
 def has_objects(path: str | os.PathLike[str]) -> bool:
-    """Return whether a folder or .zip holds annotations of objects."""
+    """Return whether a folder or .zip contains annotations of objects."""
     with open_tree(path) as tree:
         return bool(find_format(tree)[0])
 
 
 def fitted(size: tuple[int, int], wanted: int | tuple[int, int] | None) -> tuple[int, int]:
-    """Return the size that an image of `size` (H, W) is resized to: `wanted`, of a number as its longest side."""
+    """Return the size to resize an image of `size` (H, W) to: `wanted` (H, W), or from `wanted` as the longest side."""
     if not isinstance(wanted, int):
         return wanted or size
     factor = wanted / max(size)
@@ -139,7 +140,7 @@ def fitted(size: tuple[int, int], wanted: int | tuple[int, int] | None) -> tuple
 
 
 def scaled(objects: Found, size: tuple[int, int], new: tuple[int, int]) -> Found:
-    """Return the objects, or detections, of an image of `size` (H, W) in the same image resized to `new`."""
+    """Return the objects or detections of an image of `size` (H, W) after it is resized to `new` (H, W)."""
     if size == new:
         return objects
     factor = torch.tensor([new[1] / size[1], new[0] / size[0]])
@@ -155,12 +156,12 @@ def scaled(objects: Found, size: tuple[int, int], new: tuple[int, int]) -> Found
 
 
 def mirrored(names: Sequence[str]) -> Pairs | None:
-    """Return the pairs of key-points whose names differ in left and right alone; None where there are none."""
-    place = {name: k for k, name in enumerate(names)}
+    """Return the pairs of key-points whose names differ only in left and right; None if there are none."""
+    index = {name: k for k, name in enumerate(names)}
     pairs = [
-        (k, place[name.replace(left, right)])
-        for name, k in place.items()
+        (k, index[name.replace(left, right)])
+        for name, k in index.items()
         for left, right in _SIDES
-        if left in name and name.replace(left, right) in place
+        if left in name and name.replace(left, right) in index
     ]
     return tuple(pairs) or None

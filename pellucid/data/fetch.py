@@ -1,4 +1,4 @@
-"""Download of one file: resumed after a lost connection, and renamed to its final name once its checksum is right."""
+"""Download of one file: resumed after a lost connection, and renamed once its checksum is verified."""
 
 import hashlib
 import http.client
@@ -19,14 +19,14 @@ from pellucid.errors import PellucidError
 
 Progress = Callable[[int, int | None], None]  # bytes so far, total bytes, if the server sends them
 _CHUNK = 1 << 16
-_ATTEMPTS = 3
+_MAX_ATTEMPTS = 3
 _MIN_RATE = 1024  # bytes a second
 _DIGEST = re.compile(r"(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})")
-_ETAG = re.compile(r'"[!#-~]{0,1000}"')  # strong (RFC 9110, 8.8.3): a weak one does not identify the bytes
+_ETAG = re.compile(r'"[!#-~]{0,1000}"')  # a strong ETag (RFC 9110, 8.8.3): weak ones do not identify the bytes
 
 
 class _CutError(Exception):
-    """The connection ended before the file did."""
+    """The connection ended before the whole file arrived."""
 
 
 def fetch(
@@ -44,10 +44,10 @@ def fetch(
     Only redirects to http and https are followed. The partial file is `path`.part; after a lost connection, this and
     later calls resume it with an HTTP range request. If the server does not support ranges, or has a new version of
     the file (its ETag is saved in `path`.part.etag), the download restarts. A part with a wrong checksum is deleted.
-    Raises PellucidError, which says where to put a file downloaded manually.
+    Raises PellucidError, whose message says where to put a file that was downloaded manually.
     """
     path = Path(path)
-    _require_http(url)
+    _check_http(url)
     if not _DIGEST.fullmatch(checksum):
         raise PellucidError(f"checksum {checksum!r} of {url} is not md5:HEX or sha256:HEX; correct it")
     part, etag = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.etag")
@@ -55,16 +55,16 @@ def fetch(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PellucidError(f"{path.parent} cannot be made ({error.strerror}); choose another data root") from error
+        raise PellucidError(f"{path.parent} cannot be created ({error.strerror}); choose another data root") from error
     for file in (part, etag):
         if file.exists() and not file.is_file():
             raise PellucidError(f"{file} is not a file; remove it")
-    for attempt in range(1, _ATTEMPTS + 1):
+    for attempt in range(1, _MAX_ATTEMPTS + 1):
         try:
             _complete(url, part, etag, limit, progress, timeout)
             break
         except _CutError as cut:
-            if attempt == _ATTEMPTS:
+            if attempt == _MAX_ATTEMPTS:
                 raise PellucidError(f"{url}: {cut}; {advice}") from cut
         except urllib.error.HTTPError as error:
             error.close()
@@ -84,56 +84,60 @@ def fetch(
         part.unlink()
     except OSError as error:
         raise PellucidError(f"{path} cannot be written ({error.strerror}); {advice}") from error
-    raise PellucidError(f"{url} has the wrong checksum ({kind} {found}, not {expected}), so it was deleted; {advice}")
+    raise PellucidError(
+        f"{url} has the wrong checksum ({kind} {found}, not {expected}); the download was deleted; {advice}"
+    )
 
 
 def _complete(url: str, part: Path, etag: Path, limit: int, progress: Progress | None, timeout: float) -> None:
     """Append to `part` until it has the length of the file at `url`."""
-    done = part.stat().st_size if part.exists() else 0
+    received = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "pellucid", "Accept-Encoding": "identity"})
-    if done:
-        request.add_header("Range", f"bytes={done}-")
-        if known := _read_etag(etag):
-            request.add_header("If-Range", known)
+    if received:
+        request.add_header("Range", f"bytes={received}-")
+        if saved := _read_etag(etag):
+            request.add_header("If-Range", saved)
     try:
         response = urllib.request.build_opener(_Redirects, _Http, _Https).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        # 416: the server has no bytes after ours, so the part is complete, or it belongs to another file.
+        # 416: there are no bytes after those received; the part is complete or belongs to another version of the file.
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         error.close()
-        if error.headers.get("Content-Range", "") == f"bytes */{done}":
+        if error.headers.get("Content-Range", "") == f"bytes */{received}":
             return
         part.unlink()
         raise _CutError("the partial download belongs to another version of the file") from error
     with response:
-        if not (response.status == http.client.PARTIAL_CONTENT and _range_start(response.headers) == done):
-            done = 0
+        if not (response.status == http.client.PARTIAL_CONTENT and _range_start(response.headers) == received):
+            received = 0
         _save_etag(etag, response.headers.get("ETag", ""))
         length = response.headers.get("Content-Length")
-        total = done + int(length) if length else None
+        total = received + int(length) if length else None
         if (total or 0) > limit:
             raise PellucidError(f"{url} has {total} bytes, more than the {limit} expected; nothing was downloaded")
-        with part.open("ab" if done else "wb") as file:
-            for data in _chunks(response, done):
-                done += len(data)
-                if done > limit:
+        with part.open("ab" if received else "wb") as file:
+            for data in _chunks(response, received):
+                received += len(data)
+                if received > limit:
                     part.unlink()
-                    raise PellucidError(f"{url} sends more than the {limit} bytes expected; it was deleted")
+                    raise PellucidError(
+                        f"{url} sends more than the {limit} bytes expected; the partial file was deleted"
+                    )
                 file.write(data)
                 if progress is not None:
-                    progress(done, total)
-        if total is not None and done < total:
-            raise _CutError(f"the connection was cut at {done} of {total} bytes")
+                    progress(received, total)
+        if total is not None and received < total:
+            raise _CutError(f"the connection was cut at {received} of {total} bytes")
 
 
-def _chunks(response: http.client.HTTPResponse, done: int) -> Iterator[bytes]:
+def _chunks(response: http.client.HTTPResponse, received: int) -> Iterator[bytes]:
     try:
         while data := response.read1(_CHUNK):
             yield data
     except (OSError, http.client.HTTPException) as error:
-        why = str(error) if isinstance(error, _SlowError) else f"the connection was cut ({type(error).__name__})"
-        raise _CutError(f"{why} after byte {done}") from error
+        reason = str(error) if isinstance(error, _SlowError) else f"the connection was cut ({type(error).__name__})"
+        raise _CutError(f"{reason} after byte {received}") from error
 
 
 class _SlowError(OSError):
@@ -141,7 +145,7 @@ class _SlowError(OSError):
 
 
 class _TimedResponse(http.client.HTTPResponse):
-    """A response that is aborted when it is too slow: the timeout of a socket restarts with each byte.
+    """A response that is aborted if it is too slow; a socket's own timeout restarts with each byte.
 
     The headers must arrive within the socket's timeout; then the mean rate in each interval of that length must be at
     least _MIN_RATE bytes a second.
@@ -219,11 +223,11 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        _require_http(newurl)
+        _check_http(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _require_http(url: str) -> None:
+def _check_http(url: str) -> None:
     if urlsplit(url).scheme not in ("http", "https"):
         raise PellucidError(f"{url!a:.200} is not an http address; give one that starts with https://")
 
@@ -234,13 +238,13 @@ def _range_start(headers: http.client.HTTPMessage) -> int:
 
 
 def _read_etag(etag: Path) -> str:
-    """Return the ETag that `_save_etag` saved, "" where there is none or the file is damaged."""
+    """Return the ETag that `_save_etag` saved, "" if there is none or the file is damaged."""
     value = etag.read_bytes()[:1100].decode("latin-1") if etag.exists() else ""
     return value if _ETAG.fullmatch(value) else ""
 
 
 def _save_etag(etag: Path, value: str) -> None:
-    """Save a strong ETag for the next call."""
+    """Save a strong ETag for the next call; remove the saved one for any other value."""
     if _ETAG.fullmatch(value):
         etag.write_text(value)
     else:

@@ -1,4 +1,4 @@
-"""Image files as a source: decoded when a batch needs them, so that memory does not grow with the set."""
+"""Image files as a source: decoded when a batch needs them, so memory does not grow with the data set."""
 
 import hashlib
 import os
@@ -30,16 +30,16 @@ from pellucid.errors import PellucidError
 from pellucid.objects import Objects
 from pellucid.text import plural, printable
 
-ANNOTATIONS = "annot"  # suffix of a folder of masks
+ANNOTATIONS = "annot"  # suffix of the name of a folder of masks
 
 
 def collate(examples: Sequence[tuple[Tensor, Any]], ignored: int | None = None) -> Batch:
     """Return one batch of examples (image, target).
 
     Images (C, H, W) of different sizes are padded with zeros, masks (H, W) with the class `ignored`, on the right and
-    at the bottom, so that coordinates stay. Numbers become one tensor (N,), tensors of one shape are stacked, and
-    anything else, such as boxes, stays a list; the masks of Objects are padded as their images. Raises PellucidError
-    for masks to pad without `ignored`.
+    at the bottom, so coordinates do not change. Targets that are numbers become a tensor (N,), tensors of the same
+    shape are stacked, and anything else stays a list; the masks of Objects are padded like their images. Raises
+    PellucidError if masks must be padded but `ignored` is None.
     """
     images, targets = [image for image, _ in examples], [target for _, target in examples]
     batch = _padded(images)
@@ -47,7 +47,8 @@ def collate(examples: Sequence[tuple[Tensor, Any]], ignored: int | None = None) 
         return Batch(batch, torch.tensor(targets))
     if not all(isinstance(target, Tensor) for target in targets):
         size = (batch.shape[2], batch.shape[3])
-        return Batch(batch, [_with_padding(one, size) if isinstance(one, Objects) else one for one in targets])
+        padded = [_with_padding(target, size) if isinstance(target, Objects) else target for target in targets]
+        return Batch(batch, padded)
     if len({target.shape for target in targets}) == 1:
         return Batch(batch, torch.stack(targets))
     if all(target.shape == image.shape[-2:] for image, target in examples):
@@ -81,7 +82,7 @@ class ImageFiles(metaclass=Checked):
     """A source whose images are files in a folder or a zip; a subclass implements `example`.
 
     tree, names: the images; others: further files that examples are read from. size, mode: see `load_folder`; without a
-    size, images of different sizes are padded, see `collate`. classes: names, None where targets are not classes.
+    size, images of different sizes are padded, see `collate`. classes: class names, None if targets are not classes.
     ignored: the class that pads masks.
     """
 
@@ -116,10 +117,10 @@ class ImageFiles(metaclass=Checked):
 
     @abstractmethod
     def example(self, k: int) -> tuple[Tensor, Any]:
-        """Return image k (C, H, W) and its target; PellucidError, naming the file, for one that cannot be read."""
+        """Return image k (C, H, W) and its target; PellucidError, naming the file, if it cannot be read."""
 
     def image(self, k: int) -> Tensor:
-        """Return image k (C, H, W), uint8, resized where there is a size."""
+        """Return image k (C, H, W), uint8, resized to `size` if it is given."""
         name = self.names[k]
         return decode(self.tree.read(name), self.tree.where(name), self.size, self.mode)
 
@@ -137,18 +138,18 @@ class ImageFiles(metaclass=Checked):
     def _hashed(self) -> str:
         digest = hashlib.sha256(repr((self.size, self.mode, self.classes, self.ignored)).encode())
         for name in (*self.names, *self.others):
-            # names that are not UTF-8 by their bytes on disk
+            # surrogateescape: a name that is not UTF-8 is hashed by its bytes on disk
             digest.update(f"\0{name}\0{self.tree.fingerprint(name)}".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
 
 class ImageFolder(ImageFiles):
-    """Images in one folder per class, CLASS/IMAGE, in a folder or a .zip, decoded on demand: `load_folder` streamed.
+    """Images in one folder per class, CLASS/IMAGE, in a folder or a .zip, decoded on demand.
 
-    part: the folder that holds the class folders, such as "train"; then classes are those of "train" where there is
-    one. size, mode: see `load_folder`. on_error="skip" decodes every image once at the beginning and leaves out those
-    that cannot be read; their names are in `skipped`. labels: (N,) int64.
-    Raises PellucidError as `load_folder` does, but for an unreadable image not before it is used.
+    part: the folder that contains the class folders, such as "train"; classes are then those of "train" if it exists.
+    size, mode: see `load_folder`. on_error="skip" decodes every image once at the beginning and leaves out unreadable
+    ones, whose names are in `skipped`. labels: (N,) int64.
+    Raises PellucidError as `load_folder` does, but with on_error="raise", for an unreadable image only when it is used.
     """
 
     def __init__(
@@ -162,14 +163,14 @@ class ImageFolder(ImageFiles):
         tree = tree_at(path)
         top = root_of(tree)
         if not part and TRAIN in parts_of(tree, top):
-            raise PellucidError(f"{path} has a folder {TRAIN!r} beside its classes; give part={TRAIN!r} to stream it")
+            raise PellucidError(f"{path} has a folder {TRAIN!r} beside class folders; give part={TRAIN!r} to stream it")
         root, classes = part_classes(tree, top, part)
         super().__init__(tree, files_of(tree, root), size=size, mode=mode, classes=classes)
         self.skipped: tuple[str, ...] = ()
         if check_on_error(on_error) == "skip":
             self.names, self.skipped = _readable(self)
-        number = {name: k for k, name in enumerate(classes)}
-        self.labels = torch.tensor([number[class_of(name, root)] for name in self.names], dtype=torch.int64)
+        label = {name: k for k, name in enumerate(classes)}
+        self.labels = torch.tensor([label[class_of(name, root)] for name in self.names], dtype=torch.int64)
 
     def example(self, k: int) -> tuple[Tensor, int]:
         """Return image k and its class index."""
@@ -179,11 +180,11 @@ class ImageFolder(ImageFiles):
 class MaskFolder(ImageFiles):
     """Images with a mask of classes each: PART/NAME.jpg and PARTannot/NAME.png, in a folder or a .zip.
 
-    A mask is a grey or palette image whose values are classes, as large as its image; batches hold them as int64
-    (N, H, W). size: images are resized smoothly, masks to the nearest pixel. classes: their names. ignored: the class
-    that pads masks where images of different sizes make a batch; give the loss the same as `ignore`.
-    Raises PellucidError, naming the file, for an image without a mask, a mask without an image, and when it is used
-    for a file that cannot be read, a mask of another size, or one that holds a class beyond `classes`.
+    A mask is a grey or palette image of the same size as its image, whose values are class indices; in batches masks
+    are int64 (N, H, W). size: images are resized bilinearly, masks by nearest neighbour. classes: class names. ignored:
+    the class that pads masks in a batch of different sizes; pass it to the loss as `ignore` too.
+    Raises PellucidError, naming the file, for an image without a mask and a mask without an image; and, when `example`
+    or `batch` is called, for an unreadable file, a mask of another size, or a class that is not in `classes`.
     """
 
     def __init__(
@@ -199,13 +200,13 @@ class MaskFolder(ImageFiles):
         top = root_of(tree)
         images, masks = (_by_stem(tree, f"{top}{folder}/") for folder in (part, part + ANNOTATIONS))
         if not images:
-            raise PellucidError(f"{tree.where(f'{top}{part}')} holds no images; give the folder that does as part=")
+            raise PellucidError(f"{tree.where(f'{top}{part}')} contains no images; give the image folder as part=")
         for found, others, what in ((images, masks, "mask in"), (masks, images, "image in")):
-            alone = next((name for stem, name in found.items() if stem not in others), None)
-            if alone:
+            unpaired = next((name for stem, name in found.items() if stem not in others), None)
+            if unpaired:
                 where = f"{part}{ANNOTATIONS if others is masks else ''}/"
                 raise PellucidError(
-                    f"{tree.where(alone)} has no {what} {where}; add one of the same name, or remove it"
+                    f"{tree.where(unpaired)} has no {what} {where}; add one with the same name, or remove the file"
                 )
         paired = [masks[stem] for stem in images]
         super().__init__(
@@ -223,11 +224,11 @@ class MaskFolder(ImageFiles):
                 f"{image.shape[1]}x{image.shape[2]}; make them the same size"
             )
         if self.classes is not None:
-            beyond = mask[(mask >= len(self.classes)) & (mask != (-1 if self.ignored is None else self.ignored))]
-            if beyond.numel():
+            unknown = mask[(mask >= len(self.classes)) & (mask != (-1 if self.ignored is None else self.ignored))]
+            if unknown.numel():
                 raise PellucidError(
-                    f"{self.tree.where(mask_name)} holds the class {int(beyond[0])}, but there are "
-                    f"{len(self.classes)} classes, numbered from 0; name them all, or give ignored={int(beyond[0])}"
+                    f"{self.tree.where(mask_name)} contains the class {int(unknown[0])}, but there are "
+                    f"{len(self.classes)} classes, counted from 0; name them all, or give ignored={int(unknown[0])}"
                 )
         if self.size is not None:
             image, mask = resized(image, self.size), resized(mask[None], self.size, smooth=False)[0]
@@ -235,7 +236,7 @@ class MaskFolder(ImageFiles):
 
 
 def mask_parts(path: str | os.PathLike[str]) -> list[str]:
-    """Return the sorted names of the folders NAME beside a folder NAMEannot, in a folder or a .zip."""
+    """Return the sorted names of folders with masks, NAME beside NAMEannot, in a folder or a .zip."""
     with closing(tree_at(path)) as tree:
         top = root_of(tree)
         below = (name.removeprefix(top) for name in tree.names)
@@ -244,19 +245,21 @@ def mask_parts(path: str | os.PathLike[str]) -> list[str]:
 
 
 def _by_stem(tree: Tree, root: str) -> dict[str, str]:
-    """Return the files below a folder by their paths in it without suffix; PellucidError for two of one name."""
+    """Return the files below a folder by path without suffix; PellucidError for two with the same such path."""
     found: dict[str, str] = {}
     for name in tree.names:
         if name.startswith(root):
             stem = str(PurePosixPath(name.removeprefix(root)).with_suffix(""))
             if stem in found:
-                raise PellucidError(f"{tree.where(name)} and {tree.where(found[stem])} differ only in their suffix")
+                raise PellucidError(
+                    f"{tree.where(name)} and {tree.where(found[stem])} differ only in their suffix; remove one"
+                )
             found[stem] = name
     return found
 
 
 def _readable(files: ImageFiles) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Decode every image once: the names of those that can be read, and how errors call the others."""
+    """Decode every image once; return the names of readable images, and of unreadable images as used in messages."""
 
     def fault(k: int) -> PellucidError | None:
         try:

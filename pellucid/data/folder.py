@@ -17,8 +17,8 @@ from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, files_of, open_t
 from pellucid.errors import PellucidError
 from pellucid.text import plural
 
-MEMORY_LIMIT = 16 << 30  # bytes of decoded images
-TEST_FRACTION = 0.2  # of each class, in a folder without a test part
+MAX_BYTES = 16 << 30  # bytes of decoded images
+TEST_FRACTION = 0.2  # fraction of each class that is held out if there is no test part
 
 
 @checked
@@ -28,7 +28,7 @@ def load_folder(
     mode: Mode = "RGB",
     on_error: OnError = "raise",
 ) -> Dataset:
-    """Load CLASS/IMAGE files, from a folder or a .zip, as one data set in sorted order.
+    """Load images from class folders, CLASS/IMAGE, in a folder or a .zip, as one data set in sorted order.
 
     Every file in a class folder, at any depth, is read as an image; files outside the class folders, hidden files and
     system files such as Thumbs.db are ignored. size: (H, W) to resize to, or one number for a square; by default all
@@ -40,7 +40,7 @@ def load_folder(
     with open_tree(path) as tree:
         root = root_of(tree)
         if TRAIN in parts_of(tree, root):
-            raise PellucidError(f"{path} has a folder {TRAIN!r} beside its classes; load it with load_splits")
+            raise PellucidError(f"{path} has a folder {TRAIN!r} beside class folders; load it with load_splits")
         names = {name.removeprefix(root).split("/")[0] for name in tree.names}
         masked = next((name for name in sorted(names) if name + ANNOTATIONS in names), None)
         if masked is not None:
@@ -60,9 +60,9 @@ def load_splits(
 ) -> Splits[Dataset]:
     """Load an image folder (see `load_folder`) in two parts.
 
-    With train/CLASS/IMAGE, the test part is test/, or val/ if there is no test/, or a fifth of each class of train/ if
-    there is neither. A tree CLASS/IMAGE is split in the same ratio. Raises PellucidError as `load_folder` does, and for
-    a class that only the test part has.
+    With train/CLASS/IMAGE, the test part is the first of test/, val/, valid/ and validation/ that exists, else a fifth
+    of each class of train/. A tree CLASS/IMAGE is split in the same ratio. Raises PellucidError as `load_folder` does,
+    and for a class that only the test part has.
     """
     check_on_error(on_error)
     size = check_format(size, mode)
@@ -72,7 +72,7 @@ def load_splits(
         if TRAIN not in parts:
             return _load(tree, root, "", size, mode, on_error).split(TEST_FRACTION)
         train = _load(tree, root, TRAIN, size, mode, on_error)
-        held_out = next((part for part in HELD_OUT if part in parts), None)  # the first that exists
+        held_out = next((part for part in HELD_OUT if part in parts), None)
         if held_out is None:
             return train.split(TEST_FRACTION)
         test = _load(tree, root, held_out, size, mode, on_error)
@@ -87,8 +87,8 @@ def load_splits(
 class MaskDataset(Dataset):
     """Images with a class label for each pixel.
 
-    x: (N, C, H, W), y: (N, H, W), both uint8; y holds indices into `classes`, and `ignored` for unlabelled pixels.
-    files: the name of each image.
+    x: (N, C, H, W), y: (N, H, W), both uint8; y: indices into `classes`, or `ignored` for unlabelled pixels.
+    files: the path of each image in the folder or zip.
     """
 
     ignored: int | None = None
@@ -106,18 +106,20 @@ class MaskDataset(Dataset):
         return MaskDataset(x, y, self.classes, arrays_checksum(x, y), self.name, self.skipped, self.ignored, files)
 
     def split(self, fraction: float, seed: int = 0) -> Splits[Dataset]:
-        """Split into train and test, with `fraction` of the images, drawn by `seed`, in test; order is preserved."""
+        """Split into train and test, with `fraction` of the images, drawn by `seed`, in test; both keep their order."""
         train, test = split_images(len(self), fraction, seed, self.name)
         return Splits(train=self.subset(train), test=self.subset(test))
 
 
 def split_images(count: int, fraction: float, seed: int, name: str) -> tuple[Tensor, Tensor]:
     """Return the sorted indices of the training images and of the test images, which are drawn by `seed`."""
-    held = round(count * fraction)
-    if not 0 < held < count:
-        raise PellucidError(f"split of {name}: {fraction} of {plural(count, 'image')} leaves a part empty")
+    n_test = round(count * fraction)
+    if not 0 < n_test < count:
+        raise PellucidError(
+            f"split of {name}: {fraction} of {plural(count, 'image')} leaves a part empty; change the fraction"
+        )
     order = torch.tensor(sorted(range(count), key=lambda i: mix(seed, i)))
-    return order[held:].sort().values, order[:held].sort().values
+    return order[n_test:].sort().values, order[:n_test].sort().values
 
 
 @checked
@@ -128,7 +130,7 @@ def load_masks(
     ignored: int | None = None,
     mode: Mode = "RGB",
 ) -> MaskDataset:
-    """Load PART/NAME.jpg and PARTannot/NAME.png, from a folder or a .zip, as `MaskFolder` reads them.
+    """Load images PART/NAME.jpg and masks PARTannot/NAME.png from a folder or a .zip into memory, see `MaskFolder`.
 
     classes: the class names, by default "0", "1", ... up to the largest class index except `ignored`. mode: of the
     images. Raises PellucidError as `MaskFolder` does, and for images of different sizes.
@@ -148,13 +150,13 @@ def load_masks(
             masks.append(mask.to(torch.uint8))
     x, y = torch.stack(images), torch.stack(masks)
     if classes is None:
-        known = y if ignored is None else y[y != ignored]
-        classes = [str(k) for k in range(int(known.max()) + 1)] if known.numel() else []
+        labelled = y if ignored is None else y[y != ignored]
+        classes = [str(k) for k in range(int(labelled.max()) + 1)] if labelled.numel() else []
     return MaskDataset(x, y, tuple(classes), arrays_checksum(x, y), str(path), (), ignored, source.names)
 
 
 def _load(tree: Tree, root: str, part: str, size: tuple[int, int] | None, mode: Mode, on_error: OnError) -> Dataset:
-    """Load one part of a tree, or all of it for ""; classes are numbered as in the training part."""
+    """Load one part of a tree, or all of it for ""; class indices are those of the training part."""
     below, classes = part_classes(tree, root, part)
     label = {name: k for k, name in enumerate(classes)}
     x, kept, skipped = _decoded(tree, files_of(tree, below), size, mode, on_error)
@@ -167,7 +169,7 @@ def _decoded(
 ) -> tuple[Tensor, list[str], tuple[str, ...]]:
     """Decode all files in order; return the images (N, C, H, W), their names, and the names of skipped files."""
 
-    def picture(name: str) -> Tensor | PellucidError:
+    def decoded(name: str) -> Tensor | PellucidError:
         try:
             return decode(tree.read(name), tree.where(name), size, mode)
         except PellucidError as error:
@@ -176,7 +178,7 @@ def _decoded(
     x = torch.empty(0)
     kept: list[str] = []
     skipped: list[str] = []
-    with strict_warnings(), closing(in_threads(picture, names)) as found:
+    with strict_warnings(), closing(in_threads(decoded, names)) as found:
         for name, image in found:
             if isinstance(image, PellucidError):
                 if on_error == "raise":
@@ -193,13 +195,13 @@ def _decoded(
             kept.append(name)
     if not kept:
         raise PellucidError(
-            f"{tree.path}: none of its {len(names)} images can be read, {skipped[0]} first; replace them"
+            f"{tree.path}: none of its {len(names)} images can be read; replace {skipped[0]} and the others"
         )
     return x[: len(kept)].contiguous(), kept, tuple(skipped)
 
 
 def _allocated(tree: Tree, n: int, image: Tensor) -> Tensor:
-    if n * image.numel() > MEMORY_LIMIT:
+    if n * image.numel() > MAX_BYTES:
         raise PellucidError(f"{tree.path}: {n} images of {_hw(image)} do not fit into memory; give a smaller size")
     return torch.empty((n, *image.shape), dtype=torch.uint8)
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
-# The third byte of the magic number names the type, the fourth the number of dimensions.
-_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
+# The third byte of the magic number is the code of the dtype, the fourth the number of dimensions.
+_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 _CODES = {
     torch.uint8: 0x08,
     torch.int8: 0x09,
@@ -25,18 +25,18 @@ _CODES = {
     torch.float32: 0x0D,
     torch.float64: 0x0E,
 }
-_LIMIT = 4 << 30  # bytes of values
-_DEFLATE_RATIO = 1032  # no deflate stream expands further than this
-_DIMENSIONS = 8
-_PIECE = 1 << 20  # bytes read at a time, so that memory grows with the bytes that exist, not with those declared
+_MAX_BYTES = 4 << 30  # of values in a file
+_DEFLATE_RATIO = 1032  # maximum compression ratio of a deflate stream
+_MAX_DIMENSIONS = 8
+_CHUNK = 1 << 20  # bytes read at a time
 
 
 def read_idx(path: str | os.PathLike[str], sha256: str = "") -> Tensor:
-    """Read an idx file (gzipped or not, recognized by its content) into a tensor of its own shape and type.
+    """Read an idx file (gzipped or not, recognized by its content) into a tensor of its shape and dtype.
 
-    The size that the header declares is checked against the file before anything is allocated, and no more
-    than that is ever decompressed. sha256: when given, of the uncompressed file, compared before returning.
-    Raises PellucidError, naming the file, for anything but a whole idx file with the right checksum.
+    The size declared by the header is compared with the file's size before memory is allocated, and no more is
+    decompressed. sha256: expected checksum of the uncompressed file, "" for no check.
+    Raises PellucidError, naming the file, unless it is a complete idx file with the right checksum.
     Format: LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
     """
     path = Path(path)
@@ -55,23 +55,25 @@ def read_idx(path: str | os.PathLike[str], sha256: str = "") -> Tensor:
         raise PellucidError(f"{path} cannot be read ({error}); download it again") from error
 
 
-def _read(stream: io.BufferedIOBase, path: Path, most: int, sha256: str) -> Tensor:
+def _read(stream: io.BufferedIOBase, path: Path, max_size: int, sha256: str) -> Tensor:
     magic = _exactly(stream, 4, path)
-    if magic[:2] != b"\0\0" or magic[2] not in _TYPES or not 1 <= magic[3] <= _DIMENSIONS:
+    if magic[:2] != b"\0\0" or magic[2] not in _DTYPES or not 1 <= magic[3] <= _MAX_DIMENSIONS:
         raise PellucidError(f"{path} is not an idx file: its magic number is {magic.hex()}")
     header = _exactly(stream, 4 * magic[3], path)
     shape = [int(n) for n in np.frombuffer(header, ">u4")]
-    dtype = np.dtype(_TYPES[magic[2]])
+    dtype = np.dtype(_DTYPES[magic[2]])
     size = math.prod(shape) * dtype.itemsize
-    if size > min(_LIMIT, most):
-        raise PellucidError(f"{path} declares shape {tuple(shape)}, more than such a file can hold; download it again")
+    if size > min(_MAX_BYTES, max_size):
+        raise PellucidError(
+            f"{path} declares shape {tuple(shape)}, more than a file of its size can contain; download it again"
+        )
     values = _exactly(stream, size, path)
     if stream.read(1):
-        raise PellucidError(f"{path} goes on after the {size} bytes that its header declares; download it again")
+        raise PellucidError(f"{path} continues after the {size} bytes that its header declares; download it again")
     digest = hashlib.sha256(magic + header)
     digest.update(values)
     if sha256 and digest.hexdigest() != sha256:
-        raise PellucidError(f"{path} has the wrong checksum, it is not the published file; download it again")
+        raise PellucidError(f"{path} has the wrong checksum (it is not the published file); download it again")
     array = np.frombuffer(values, dtype.newbyteorder(">")).astype(dtype, copy=False).reshape(shape)
     return torch.from_numpy(array)
 
@@ -80,7 +82,7 @@ def _exactly(stream: io.BufferedIOBase, size: int, path: Path) -> bytearray:
     buffer = bytearray(size)
     view, done = memoryview(buffer), 0
     while done < size:
-        n = stream.readinto(view[done : done + _PIECE])
+        n = stream.readinto(view[done : done + _CHUNK])
         if not n:
             raise PellucidError(f"{path} is truncated: {size - done} bytes are missing; download it again")
         done += n
@@ -88,15 +90,15 @@ def _exactly(stream: io.BufferedIOBase, size: int, path: Path) -> bytearray:
 
 
 def write_idx(path: str | os.PathLike[str], tensor: Tensor) -> None:
-    """Write a tensor as an idx file, gzipped when the name ends in .gz; the file appears whole or not at all.
+    """Write a tensor as an idx file, gzipped if the name ends in .gz; the file is replaced atomically.
 
-    Raises PellucidError for a type or shape that idx cannot hold, or when the place cannot be written.
+    Raises PellucidError for a dtype or shape that idx does not support, or if the file cannot be written.
     """
     path = Path(path)
     code = _CODES.get(tensor.dtype)
-    if code is None or not 1 <= tensor.ndim <= _DIMENSIONS:
-        kind = str(tensor.dtype).removeprefix("torch.")
-        raise PellucidError(f"{path}: idx cannot hold {kind} of shape {tuple(tensor.shape)}; convert it first")
+    if code is None or not 1 <= tensor.ndim <= _MAX_DIMENSIONS:
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        raise PellucidError(f"{path}: idx does not support {dtype} of shape {tuple(tensor.shape)}; convert it first")
     array = tensor.detach().cpu().contiguous().numpy()
     data = bytes([0, 0, code, tensor.ndim]) + np.array(tensor.shape, ">u4").tobytes()
     data += array.astype(array.dtype.newbyteorder(">")).tobytes()

@@ -1,4 +1,4 @@
-"""Decoding of image files, or their bytes, to uint8 tensors, with all checks before decoding."""
+"""Decoding of image files, or their bytes, to uint8 tensors, checked before decoding."""
 
 import contextlib
 import io
@@ -36,15 +36,15 @@ K = TypeVar("K")
 T = TypeVar("T")
 Mode = Literal["RGB", "L"]
 OnError = Literal["raise", "skip"]
-FILE_LIMIT = 200 << 20  # bytes
-PIXEL_LIMIT = 64_000_000
+MAX_FILE_BYTES = 200 << 20
+MAX_PIXELS = 64_000_000
 WORKERS = 2  # Pillow decodes without holding the interpreter's lock
-AHEAD = 256  # files submitted to the workers at a time, so that an interrupt stops them soon
+CHUNK = 256  # files submitted to the workers at a time; an interrupt waits for these only
 _ORIENTATION = 0x0112  # the EXIF tag
-MIN_RANGE = 10  # of 255; pictures with a smaller or equal range of values count as uniform
+MIN_RANGE = 10  # of 255; images with a smaller or equal range of values count as uniform
 
-# Called by name, not through Image.open, which would try other formats too and would warn about large images before
-# they can be refused.
+# Readers are called directly: Image.open would also try other formats, and would warn about large images before the
+# check of their size.
 _READERS: tuple[tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], ...] = (
     (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
     (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
@@ -58,7 +58,7 @@ _READERS: tuple[tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], ...] 
 )
 FORMATS = "PNG, JPEG, BMP, GIF, WEBP, PPM or uncompressed TIFF"
 
-# Exceptions of Pillow's readers for damaged files, with warnings, which are errors here.
+# Exceptions of Pillow's readers for damaged files; includes warnings, which `strict_warnings` turns into errors.
 DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError,
     AttributeError, AssertionError, NotImplementedError, RuntimeError, struct.error, zlib.error,
@@ -73,12 +73,12 @@ def load_image(
     size: int | tuple[int, int] | None = None,
     mode: Mode = "RGB",
 ) -> Tensor:
-    """Read a picture into a uint8 tensor (3, H, W) for mode "RGB" or (1, H, W) for "L".
+    """Read an image into a uint8 tensor (3, H, W) for mode "RGB" or (1, H, W) for "L".
 
     source: a file or its bytes; name: its name in errors. size: (H, W) to resize to, or one number for a square.
-    The EXIF orientation is applied, transparency lies on white (on black, where nothing shows on white), 16-bit
-    grey keeps its upper 8 bits, and of an animation the first frame is taken. Raises PellucidError, naming the
-    file, for anything that is not a whole picture in one of the known formats with at most 64 million pixels.
+    The EXIF orientation is applied. Transparent images are composited over white, or over black if the result over
+    white is uniform. 16-bit grey keeps its upper 8 bits; of an animation the first frame is read. Raises PellucidError,
+    naming the file, for anything but a complete image in one of the supported formats with at most 64 million pixels.
     """
     size = check_format(size, mode)
     with strict_warnings():
@@ -87,9 +87,9 @@ def load_image(
 
 @checked
 def load_channels(source: str | os.PathLike[str] | bytes, name: str = "") -> Tensor:
-    """Read a picture with its own channels: (1, H, W) grey, (3, H, W) RGB, or (2 or 4, H, W) with opacity as the last.
+    """Read an image with its own channels: (1, H, W) grey, (3, H, W) RGB, or (2 or 4, H, W) with a final alpha channel.
 
-    Values are uint8, of 16-bit grey float32 from 0 to 1. Otherwise as `load_image`.
+    Values are uint8, except that 16-bit grey becomes float32 from 0 to 1. Otherwise like `load_image`.
     """
 
     def channels(image: Image.Image) -> Any:
@@ -111,9 +111,11 @@ def check_format(size: int | tuple[int, int] | None, mode: str) -> tuple[int, in
     if size is None:
         return None
     sides = (size, size) if isinstance(size, int) else size
-    good = isinstance(sides, list | tuple) and len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)
-    if not good or sides[0] * sides[1] > PIXEL_LIMIT:
-        raise PellucidError(f"image size {size!r:.60} is not possible; give (height, width) in pixels, or one number")
+    valid = (
+        isinstance(sides, list | tuple) and len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)
+    )
+    if not valid or sides[0] * sides[1] > MAX_PIXELS:
+        raise PellucidError(f"invalid image size {size!r:.60}; give (height, width) in pixels, or one number")
     return sides[0], sides[1]
 
 
@@ -126,9 +128,9 @@ def check_on_error(on_error: str) -> str:
 
 @contextlib.contextmanager
 def strict_warnings() -> Iterator[None]:
-    """Turn Pillow's warnings about damaged files into errors; not to be entered from several threads.
+    """Turn Pillow's warnings about damaged files into errors; must not be entered from several threads.
 
-    Pillow's log messages reach the terminal only where logging is configured.
+    Pillow's log messages are not printed unless logging is configured.
     """
     log, handler = logging.getLogger("PIL"), logging.NullHandler()
     log.addHandler(handler)
@@ -145,23 +147,23 @@ def in_threads(work: Callable[[K], T], items: Sequence[K]) -> Generator[tuple[K,
     """Yield (item, work(item)) in order, computed ahead in threads; closing the iterator stops them."""
     pool = ThreadPoolExecutor(WORKERS)
     try:
-        for start in range(0, len(items), AHEAD):
-            some = items[start : start + AHEAD]
-            yield from zip(some, pool.map(work, some), strict=True)
+        for start in range(0, len(items), CHUNK):
+            chunk = items[start : start + CHUNK]
+            yield from zip(chunk, pool.map(work, chunk), strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, int] | None, mode: Mode) -> Tensor:
-    """Do the work of `load_image`, from any thread; inside `strict_warnings`, which makes Pillow's warnings errors."""
+    """Decode an image as `load_image` does, from any thread; call inside `strict_warnings`."""
 
-    def picture(image: Image.Image) -> Image.Image:
+    def flattened(image: Image.Image) -> Image.Image:
         flat = _flatten(ImageOps.exif_transpose(image), mode)
         if size is not None and flat.size != (size[1], size[0]):
             flat = flat.resize((size[1], size[0]), Image.Resampling.BILINEAR)
         return flat
 
-    return channels_first(_decoded(_bytes_of(source), name, picture))
+    return channels_first(_decoded(_bytes_of(source), name, flattened))
 
 
 def _bytes_of(source: str | os.PathLike[str] | bytes) -> bytes:
@@ -173,7 +175,7 @@ def _name_of(source: str | os.PathLike[str] | bytes) -> str:
 
 
 def decode_mask(data: bytes, name: str) -> Tensor:
-    """Read the values of a grey or palette image, 8 bits each, as uint8 (H, W); PellucidError for other images."""
+    """Read the values of an 8-bit grey or palette image as uint8 (H, W); PellucidError for other images."""
 
     def values(image: Image.Image) -> Image.Image:
         if image.mode not in ("L", "P", "1"):
@@ -184,21 +186,21 @@ def decode_mask(data: bytes, name: str) -> Tensor:
 
 
 def resized(x: Tensor, size: tuple[int, int], smooth: bool = True) -> Tensor:
-    """Resize a uint8 image (C, H, W) to (H, W) as `decode` does, or without `smooth` to the nearest pixel."""
+    """Resize a uint8 image (C, H, W) to `size`: bilinearly like `decode`, or without `smooth` to the nearest pixel."""
     if x.shape[1:] == size:
         return x
-    how = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
-    return channels_first(np.array(to_pillow(x).resize((size[1], size[0]), how)))
+    method = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    return channels_first(np.array(to_pillow(x).resize((size[1], size[0]), method)))
 
 
 def to_pillow(x: Tensor) -> Image.Image:
-    """Return a uint8 image (C, H, W) of 1 or 3 channels as Pillow's."""
+    """Return a uint8 image (C, H, W) with 1 or 3 channels as a Pillow image."""
     array = x.permute(1, 2, 0).numpy()
     return Image.fromarray(array[..., 0] if len(x) == 1 else array)
 
 
 def luma(x: Tensor) -> Tensor:
-    """Return the luma (1, H, W) of a uint8 image (C, H, W), as mode "L" reads it."""
+    """Return the luma (1, H, W) of a uint8 image (C, H, W), as read in mode "L"."""
     return channels_first(np.array(to_pillow(x).convert("L")))
 
 
@@ -208,18 +210,18 @@ def channels_first(array: Any) -> Tensor:
 
 
 def _decoded(data: bytes, name: str, then: Callable[[Image.Image], Any]) -> Any:
-    """Decode a picture and return what `then` makes of it as an array; PellucidError, naming the file, for damage."""
+    """Decode an image and return `then(image)` as an array; PellucidError, naming the file, if it is damaged."""
     reader = _reader(data, name)
     try:
         with reader(io.BytesIO(data)) as image:
             width, height = image.size
-            if width * height > PIXEL_LIMIT:
+            if width * height > MAX_PIXELS:
                 raise PellucidError(
-                    f"{name} declares {width}x{height} pixels, above the limit of {PIXEL_LIMIT}; make it smaller"
+                    f"{name} declares {width}x{height} pixels, above the limit of {MAX_PIXELS}; make it smaller"
                 )
             if any(tile[0] == "libtiff" for tile in image.tile):
-                # That library prints its errors, and ignores some damage.
-                raise PellucidError(f"{name} is a compressed TIFF, which is not read; save it as PNG")
+                # libtiff prints its errors and ignores some damage.
+                raise PellucidError(f"{name} is a compressed TIFF, which is not supported; save it as PNG")
             if image.format == "PNG":
                 _check_png(data)
             image.load()
@@ -229,12 +231,12 @@ def _decoded(data: bytes, name: str, then: Callable[[Image.Image], Any]) -> Any:
 
 
 def _reader(data: bytes, name: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """Return the reader of a picture's format; PellucidError, naming the file, for none."""
+    """Return the reader of an image's format; PellucidError, naming the file, for an unsupported format."""
     if not data:
-        raise PellucidError(f"{name} is empty; replace it by a picture")
+        raise PellucidError(f"{name} is empty; replace it by an image")
     reader = next((reader for magic, reader in _READERS if data.startswith(magic)), None)
     if reader is None:
-        raise PellucidError(f"{name} is not a picture that can be read; give {FORMATS}")
+        raise PellucidError(f"{name} is not an image that can be read; give {FORMATS}")
     return reader
 
 
@@ -244,7 +246,7 @@ def _damaged(name: str, error: Exception) -> PellucidError:
 
 
 def image_size(data: bytes, name: str) -> tuple[int, int]:
-    """Return (H, W) of an image upright, from its header; PellucidError, naming the file, for damage."""
+    """Return (H, W) of an image after EXIF rotation, from its header; PellucidError, naming the file, if damaged."""
     reader = _reader(data, name)
     try:
         with reader(io.BytesIO(data)) as image:
@@ -255,41 +257,41 @@ def image_size(data: bytes, name: str) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def read_file(path: Path, limit: int = FILE_LIMIT) -> bytes:
-    """Return the bytes of a file; PellucidError when it is missing, no file, unreadable or above `limit`."""
+def read_file(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
+    """Return the bytes of a file; PellucidError if it is missing, not a file, unreadable or above `limit` bytes."""
     try:
         if not path.is_file():
-            raise PellucidError(f"{path} is {'not a file' if path.exists() else 'missing'}; give a picture file")
+            raise PellucidError(f"{path} is {'not a file' if path.exists() else 'missing'}; give an image file")
         if path.stat().st_size > limit:
             raise PellucidError(f"{path} has {path.stat().st_size} bytes, above the limit of {limit}; make it smaller")
         return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name that holds a NUL
-        raise PellucidError(f"{path} cannot be read ({error}); give a picture file") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
+        raise PellucidError(f"{path} cannot be read ({error}); give an image file") from error
 
 
 def _check_png(data: bytes) -> None:
-    """Raise ValueError unless every chunk up to IEND has its CRC: Pillow leaves those of the pixels unread."""
-    at, kind = 8, b""
+    """Raise ValueError unless every chunk up to IEND has the right CRC; Pillow does not check those of pixel data."""
+    position, kind = 8, b""
     while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, at)
-        (crc,) = struct.unpack_from(">I", data, at + 8 + length)
-        if zlib.crc32(data[at + 4 : at + 8 + length]) != crc:
+        length, kind = struct.unpack_from(">I4s", data, position)
+        (crc,) = struct.unpack_from(">I", data, position + 8 + length)
+        if zlib.crc32(data[position + 4 : position + 8 + length]) != crc:
             raise ValueError(f"the checksum of chunk {kind.decode('ascii', 'replace')!r} is wrong")
-        at += 12 + length
+        position += 12 + length
 
 
 def _flatten(image: Image.Image, mode: Mode) -> Image.Image:
-    """Convert any Pillow mode to RGB or L, with transparency on white, or on black where all is white on white."""
+    """Convert any Pillow mode to RGB or L, composited over white, or over black if the result over white is uniform."""
     _check_integers(image)
     if image.mode.startswith("I"):  # "I" and "I;16...": 16-bit grey
         image = Image.fromarray((_sixteen_bits(image) >> 8).astype(np.uint8))
     if not image.has_transparency_data:
         return image.convert(mode)
     image = image.convert("RGBA")
-    on_white = _on(255, image).convert(mode)
+    on_white = _composited(255, image).convert(mode)
     if _spread(on_white) > MIN_RANGE:
         return on_white
-    on_black = _on(0, image).convert(mode)
+    on_black = _composited(0, image).convert(mode)
     return on_black if _spread(on_black) > MIN_RANGE else on_white
 
 
@@ -299,19 +301,19 @@ def _check_integers(image: Image.Image) -> None:
 
 
 def _sixteen_bits(image: Image.Image) -> Any:
-    """Return the values of a picture in Pillow's mode "I" or "I;16"; ValueError for more than 16 bits."""
+    """Return the values of an image in Pillow's mode "I" or "I;16"; ValueError for more than 16 bits."""
     values = np.array(image).astype(np.int64)
     if values.min() < 0 or values.max() > 0xFFFF:
         raise ValueError("32-bit integers; convert it to 8 bits")
     return values
 
 
-def _on(grey: int, image: Image.Image) -> Image.Image:
-    """Composite a picture in RGBA over a uniform grey background."""
+def _composited(grey: int, image: Image.Image) -> Image.Image:
+    """Composite an RGBA image over a uniform grey background."""
     return Image.alpha_composite(Image.new("RGBA", image.size, (grey, grey, grey, 255)), image)
 
 
 def _spread(image: Image.Image) -> int:
-    """Return the largest range of values of a channel."""
+    """Return the range of values of an image, the largest over its channels."""
     values = np.asarray(image)  # (H, W) or (H, W, 3)
     return int(np.max(values.max(axis=(0, 1)) - values.min(axis=(0, 1))))

@@ -1,4 +1,4 @@
-"""Key-points as tensors: the targets of a source whose images hold one object each."""
+"""Key-points as tensors: the targets of a source with one object in each image."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from pellucid.errors import PellucidError
 class KeypointSource:
     """Images with one object each, and its key-points (K, 3) as targets: x and y in pixels, and COCO's visibility.
 
-    Raises PellucidError for annotations without key-points, and, naming the file, for an image with no object or
-    several.
+    Raises PellucidError for annotations without key-points, and, naming the file, for an image without exactly one
+    object.
     """
 
     source: DetectionFolder
@@ -28,12 +28,12 @@ class KeypointSource:
         """Raise PellucidError for annotations without key-points, and for an image without exactly one object."""
         where = self.source.tree.path
         if not self.source.keypoints:
-            raise PellucidError(f"{where}: the annotations have no key-points; give data that do")
+            raise PellucidError(f"{where}: the annotations have no key-points; give data with key-points")
         for record in self.source.records:
             if len(record.instances) != 1:
                 raise PellucidError(
                     f"{self.source.tree.where(record.image)} has {len(record.instances)} objects; key-points are "
-                    "learned from images of one object each, so crop the images to one"
+                    "learned from images with one object each, so crop each image to one"
                 )
 
     @property
@@ -43,13 +43,13 @@ class KeypointSource:
 
     @property
     def kind(self) -> str:
-        """What the objects are, such as "face"; "object" where there are several classes."""
+        """The class of the objects, such as "face"; "object" if there are several classes."""
         classes = self.source.classes or ()
         return classes[0] if len(classes) == 1 else "object"
 
     @property
     def swaps(self) -> Pairs | None:
-        """The pairs of key-points that a mirror image exchanges."""
+        """The pairs of key-points that mirroring exchanges."""
         return self.source.swaps
 
     @property
@@ -70,4 +70,4 @@ class KeypointSource:
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
         """Return the examples at `indices`: images (N, 3, H, W) and key-points (N, K, 3)."""
         batch = self.source.batch(indices, rng)
-        return Batch(batch.images, torch.stack([one.keypoints[0] for one in batch.targets]))
+        return Batch(batch.images, torch.stack([objects.keypoints[0] for objects in batch.targets]))

@@ -1,4 +1,4 @@
-"""Maps of labels as images, and photos as their targets: masks the other way round."""
+"""Label maps as images and photos as targets, for networks that generate photos from label maps."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from pellucid.errors import PellucidError
 
 @dataclass(frozen=True, eq=False)
 class LabelMaps:
-    """The examples of a source of masks with images and targets exchanged, so that photos are learned from labels.
+    """The examples of a source of masks with images and targets exchanged.
 
-    Images are (N, K + 1, H, W) uint8, 255 in the channel of each pixel's class, the last one for pixels of none of the
-    K classes; targets are the photos (N, C, H, W) float32, 0 to 1. Raises PellucidError for data without masks.
+    Images are label maps (N, K + 1, H, W) uint8: 255 in the channel of each pixel's class, with the last channel for
+    pixels of none of the K classes. Targets are the photos (N, C, H, W) float32, 0 to 1.
     """
 
     source: Source
@@ -25,15 +25,15 @@ class LabelMaps:
 
     @classmethod
     def of(cls, source: Source, name: str) -> "LabelMaps":
-        """Return the examples of a source exchanged; `name` is that of the data, for errors."""
+        """Return the exchanged examples of a source; PellucidError, naming the data `name`, if it has no masks."""
         masks = source.batch([0], torch.Generator()).targets
         if source.classes is None or not isinstance(masks, Tensor) or masks.dim() != 3:
-            raise PellucidError(f"{name} has no masks to make photos of; give data with a mask for each image")
+            raise PellucidError(f"{name} has no masks to generate photos from; give data with a mask for each image")
         return cls(source, tuple(source.classes))
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the source's checksum, marked as maps of labels."""
+        """SHA-256 of the source's checksum, marked as label maps."""
         return hashlib.sha256(f"{self.source.checksum} maps of labels".encode()).hexdigest()
 
     def __len__(self) -> int:
@@ -41,7 +41,7 @@ class LabelMaps:
         return len(self.source)
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
-        """Return the maps and the photos at `indices`."""
+        """Return the label maps and the photos at `indices`."""
         photos, masks = self.source.batch(indices, rng)
         photos = photos.float() / 255 if photos.dtype is torch.uint8 else photos
         return Batch(label_channels(masks, len(self.labels)), photos)
@@ -50,8 +50,8 @@ class LabelMaps:
 def label_channels(masks: Tensor, count: int) -> Tensor:
     """Return masks (N, H, W) of classes as images (N, count + 1, H, W) uint8, 255 in the channel of each class.
 
-    Values that are none of the `count` classes are in the last channel.
+    Values outside 0..count - 1 set the last channel.
     """
-    held = masks.long()
-    held = torch.where((held >= 0) & (held < count), held, count)
-    return 255 * (held[:, None] == torch.arange(count + 1, device=held.device)[:, None, None]).to(torch.uint8)
+    labels = masks.long()
+    labels = torch.where((labels >= 0) & (labels < count), labels, count)
+    return 255 * (labels[:, None] == torch.arange(count + 1, device=labels.device)[:, None, None]).to(torch.uint8)

@@ -17,7 +17,7 @@ from pellucid.errors import PellucidError
 from pellucid.text import shown
 
 _CHUNK_BATCHES = 64
-_CHUNK_BYTES = 8 << 20  # of float32 images: about what the caches of a processor hold
+_CHUNK_BYTES = 8 << 20  # of float32 images: about the size of a processor's caches
 
 
 def usable_processors() -> int:
@@ -25,25 +25,26 @@ def usable_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-WORKERS = min(16, max(1, usable_processors() // 2))  # the training step uses the others; each prepares a whole batch
+# Threads that each prepare a whole batch; the training step uses the other processors.
+WORKERS = min(16, max(1, usable_processors() // 2))
 
 
 @dataclass(frozen=True, eq=False)
 class Loader:
-    """Shuffled batches of a source, epoch by epoch: the same ones in every process.
+    """Shuffled batches of a source, epoch by epoch; the same seed gives the same batches in every process.
 
-    Images are new tensors of `dtype` (uint8 becomes 0..1); the source is never written to. augment(images, rng), or
-    augment(batch, rng) where the augmentation has `joint = True` and changes targets too, and then transform(images)
-    are applied to every batch. The order is torch.randperm with seed mix(seed, epoch); what the source and then the
-    augmentation draw for batch k has seed mix(seed, epoch, k, rank), so an epoch resumed at any batch, with any
-    prefetch, has the same bits.
+    Images are new tensors of `dtype` (uint8 becomes 0..1); the source is never modified. Every batch goes through
+    augment(images, rng), or augment(batch, rng) if the augmentation has `joint = True` and also changes targets, and
+    then through transform(images). The order is torch.randperm with seed mix(seed, epoch); the source and then the
+    augmentation draw batch k with seed mix(seed, epoch, k, rank), so an epoch resumed at any batch, with any prefetch,
+    is bit-identical.
 
-    batch_size: over all machines; rank r of `world` gets rows r, r + world, ... of each batch. A last batch
-    with fewer rows than batch_size is left out if drop_last, or if it has no row for some rank.
-    prefetch: how many batches background threads prepare ahead, by default one for each thread, of which there are half
-    as many as processors that this process may use, at most 16; 0 works without threads. `Arrays` without
-    augmentation need none: many batches are gathered at a time, and a batch is a view.
-    Raises PellucidError for sizes that do not fit, and for a source that returns anything but a Batch.
+    batch_size: total over all ranks; rank r of `world` gets rows r, r + world, ... of each batch. A last batch with
+    fewer rows than batch_size is left out if drop_last, or if some rank would get no row.
+    prefetch: number of batches that background threads prepare ahead. The default, WORKERS, is also the largest number
+    of threads: half of the usable processors, at most 16. 0 uses no threads. `Arrays` without augmentation never use
+    threads: many batches are gathered at a time, and each batch is a view.
+    Raises PellucidError for invalid sizes, and for a source that returns anything but a Batch.
     """
 
     source: Source
@@ -64,7 +65,7 @@ class Loader:
             raise PellucidError(f"loader: rank {self.rank} of {self.world}; ranks go from 0 to world - 1")
         if self.batch_size < self.world:
             raise PellucidError(
-                f"loader: batch size {self.batch_size} is below the least, {self.world}; make it larger"
+                f"loader: batch size {self.batch_size} is below the number of ranks, {self.world}; make it larger"
             )
         if self.prefetch < 0:
             raise PellucidError(f"loader: prefetch is {self.prefetch}; give 0 or more")
@@ -84,7 +85,7 @@ class Loader:
             raise PellucidError(f"loader: start is {start}; an epoch has batches 0 to {len(self) - 1}")
         if start == len(self):
             return iter(())
-        rows = len(range(self.rank, self.batch_size, self.world))  # of this rank, in a full batch
+        rows = len(range(self.rank, self.batch_size, self.world))  # examples of this rank in a full batch
         order = self._order(epoch)
         if self.augment is None and isinstance(self.source, Arrays) and type(self.source).batch is Arrays.batch:
             return self._gathered(self.source, order[start * rows :], rows)
@@ -99,22 +100,22 @@ class Loader:
         order = torch.randperm(n, generator=generator(self.seed, epoch)) if self.shuffle else torch.arange(n)
         order = order[: len(self) * self.batch_size]
         if self.world > 1:
-            place = torch.arange(len(order)) % self.batch_size  # within its batch
-            order = order[place % self.world == self.rank]
+            row = torch.arange(len(order)) % self.batch_size  # index within the batch
+            order = order[row % self.world == self.rank]
         return order
 
     def _gathered(self, source: Arrays, order: Tensor, rows: int) -> Iterator[Batch]:
         row_bytes = 4 * max(1, source.x[0].numel())
-        most = _CHUNK_BATCHES if self.transform is None else 1  # a view of a chunk is slower to transform
-        batches = max(1, min(most, _CHUNK_BYTES // (row_bytes * rows)))
-        for take in order.to(source.x.device).split(batches * rows):
-            y = source.y.index_select(0, take)
-            x = float_images(source.x.index_select(0, take), self.dtype).split(rows)
+        max_batches = _CHUNK_BATCHES if self.transform is None else 1  # a view of a chunk is slower to transform
+        batches = max(1, min(max_batches, _CHUNK_BYTES // (row_bytes * rows)))
+        for indices in order.to(source.x.device).split(batches * rows):
+            y = source.y.index_select(0, indices)
+            x = float_images(source.x.index_select(0, indices), self.dtype).split(rows)
             yield from map(Batch, x if self.transform is None else map(self.transform, x), y.split(rows))
 
-    def _batch(self, take: Tensor, epoch: int, k: int) -> Batch:
+    def _batch(self, rows: Tensor, epoch: int, k: int) -> Batch:
         rng = generator(self.seed, epoch, k, self.rank)
-        indices = take.tolist()
+        indices = rows.tolist()
         batch = as_batch(batch_of(self.source, indices, rng), len(indices), type(self.source).__name__, self.dtype)
         return changed(batch, self.augment, self.transform, rng)
 
@@ -133,7 +134,7 @@ class Loader:
                 yield queue.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-            # The workers' number of threads is also the default of later threads: restore this thread's.
+            # The workers' setting also became the default of later threads: restore this thread's number.
             torch.set_num_threads(torch.get_num_threads())
 
 
@@ -143,7 +144,7 @@ def changed(
     transform: Callable[[Tensor], Tensor] | None,
     rng: torch.Generator,
 ) -> Batch:
-    """Return a batch after augment(images, rng), of a joint one augment(batch, rng), and transform(images)."""
+    """Return a batch after augment(images, rng), or augment(batch, rng) if it is joint, and transform(images)."""
     if augment is not None and getattr(augment, "joint", False):
         batch = augment(batch, rng)
     elif augment is not None:

@@ -6,9 +6,9 @@ _MASK = (1 << 64) - 1
 
 
 def mix(*parts: int) -> int:
-    """Fold integers into one 64-bit seed: h = splitmix64(h XOR part) for each part in turn, from h = 0.
+    """Return a 64-bit seed mixed from integers: h = splitmix64(h XOR part) for each part in turn, from h = 0.
 
-    The same parts always give the same seed, on every machine and with every version of the libraries.
+    The same parts always give the same seed, on every machine and with all library versions.
     Source: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators".
     """
     h = 0

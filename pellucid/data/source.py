@@ -15,8 +15,8 @@ from pellucid.errors import PellucidError
 class Batch(NamedTuple):
     """Images (N, C, H, W), or other inputs (N, ...), and their targets.
 
-    targets: a tensor (N, ...) of classes, numbers, masks or images, or a list with one entry per image where their
-    sizes differ, such as the objects in it.
+    targets: a tensor (N, ...) of classes, values, masks or images, or a list with one entry per image, such as its
+    Objects.
     """
 
     images: Tensor
@@ -27,8 +27,8 @@ class Batch(NamedTuple):
 class Source(Protocol):
     """Examples by index: arrays in memory, image files decoded on demand, or a user-defined source.
 
-    classes: their names, None where targets are not classes. checksum: changes when the examples do; a resumed
-    training compares it.
+    classes: class names, None if targets are not classes. checksum: changes when the examples do; it is compared when
+    training is resumed.
     """
 
     @property
@@ -48,18 +48,18 @@ class Source(Protocol):
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
         """Return the examples at `indices`, in that order; may be called from several threads at a time.
 
-        Images are uint8 (0..255, taken as 0..1) or floats. rng: for random draws of the source itself; its seed
-        depends on the training's seed, the epoch and the batch alone.
+        Images are uint8 (0..255, scaled to 0..1 later) or floats. rng: for random draws of the source itself; its seed
+        depends only on the training's seed, the epoch, the batch and the rank.
         """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """Examples in memory. x: (N, ...), uint8 (0..255, taken as 0..1) or floats; y: (N, ...), integer classes or floats.
+    """Examples in memory. x: (N, ...), uint8 (0..255, scaled to 0..1 later) or floats; y: (N, ...), classes or floats.
 
-    classes: their names, or None for targets that are not classes or have no names. checksum: SHA-256 of the arrays.
-    Raises PellucidError where x and y differ in length.
+    classes: class names, None if targets are not classes or have no names. checksum: SHA-256 of the arrays.
+    Raises PellucidError if x and y differ in length.
     """
 
     x: Tensor
@@ -78,13 +78,13 @@ class Arrays:
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
         """Return copies of the examples at `indices`; nothing is drawn from `rng`."""
-        take = torch.as_tensor(indices, dtype=torch.int64, device=self.x.device)
-        return Batch(self.x.index_select(0, take), self.y.index_select(0, take))
+        rows = torch.as_tensor(indices, dtype=torch.int64, device=self.x.device)
+        return Batch(self.x.index_select(0, rows), self.y.index_select(0, rows))
 
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """The examples of a source at `indices`, a tensor (n,) int64 of numbers below its length."""
+    """The examples of a source at `indices`, a tensor (n,) int64 of indices into the source."""
 
     source: Source
     indices: Tensor
@@ -104,12 +104,12 @@ class Subset:
         return len(self.indices)
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
-        """Return the source's examples at `indices` of the indices."""
+        """Return the examples at `indices` of this subset."""
         return batch_of(self.source, self.indices[torch.as_tensor(indices)].tolist(), rng)
 
 
 def batch_of(source: Source, indices: Sequence[int], rng: torch.Generator) -> Any:
-    """Return `source.batch(indices, rng)`; PellucidError, which names it, for errors of a user-defined source."""
+    """Return `source.batch(indices, rng)`; errors of a user-defined source become PellucidError naming its class."""
     if type(source).__module__.startswith("pellucid."):
         return source.batch(indices, rng)
     return attempt(f"{type(source).__name__}.batch", source.batch, indices, rng)

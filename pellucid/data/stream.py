@@ -1,4 +1,4 @@
-"""Batches that are yielded one after the other: by a generator, a function of the epoch or a PyTorch DataLoader."""
+"""Batches yielded one after the other by a generator, a function of the epoch or a PyTorch DataLoader."""
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -22,16 +22,16 @@ def is_stream(x: Any) -> bool:
 
 
 class Stream:
-    """Batches (images, targets) in the order in which they are yielded: a source that is only read forwards.
+    """Batches (images, targets) in the order in which they are yielded: a source without random access.
 
-    given: a DataLoader; a function that returns an iterator for each epoch, and gets the epoch's number from 0 if it
-    takes an argument; or a generator, which continues from epoch to epoch. steps: batches per epoch, by default the
-    length of a DataLoader; without it, up to the last. what: its name in errors. alone: batches are images without
-    targets, or their targets are left out. dtype: of images and of targets that are not whole numbers.
+    given: a DataLoader; a function that returns an iterator for each epoch, called with the epoch (from 0) if it takes
+    an argument; or a generator, which continues from epoch to epoch. steps: batches per epoch, by default the length of
+    a DataLoader, else until the iterator ends. what: its name in errors. alone: whether images may come without
+    targets. dtype: of images and floating-point targets.
 
-    The first batch is read ahead: `batch` returns examples of it, and `len` counts `steps` batches of its size. A
-    resumed training reads up to its place again, which is exact only if the batches are the same; this is not checked.
-    Raises PellucidError for anything but batches.
+    The first batch is read at construction: `batch` returns examples of it, and `len` counts `steps` batches of its
+    size. A resumed training skips the batches before its start, which is exact only if the same batches are yielded
+    again; this is not checked. Raises PellucidError for anything but batches.
     """
 
     classes: tuple[str, ...] | None = None
@@ -41,7 +41,7 @@ class Stream:
     ) -> None:
         self.steps = len(given) if steps is None and isinstance(given, DataLoader) else steps
         self.checksum = f"batches as they are yielded, {self.steps} per epoch"
-        self.once = isinstance(given, Iterator)  # read only once, a generator
+        self.once = isinstance(given, Iterator)  # a generator, which can be read only once
         self._given, self._what, self._alone, self._dtype = given, what, alone, dtype
         self.check: Callable[[Batch], None] = lambda batch: None  # called with every batch
         self.seen = 0  # examples yielded in the last epoch that was read
@@ -59,35 +59,35 @@ class Stream:
         return len(self._first.images)
 
     def checked(self, check: Callable[[Batch], None]) -> "Stream":
-        """Call `check` with every batch from now on."""
+        """Call `check` with every later batch, and return this stream."""
         self.check = check
         return self
 
     def __len__(self) -> int:
-        """Return the number of examples of an epoch, if all batches are as large as the first."""
+        """Return the number of examples in an epoch, assuming that all batches are as large as the first."""
         return self.first_size * (self.steps or 1)
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
         """Return examples of the first batch."""
         images, targets = self._first
-        take = [k % len(images) for k in indices]
-        return Batch(images[take], targets[take] if isinstance(targets, Tensor) else [targets[k] for k in take])
+        rows = [k % len(images) for k in indices]
+        return Batch(images[rows], targets[rows] if isinstance(targets, Tensor) else [targets[k] for k in rows])
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, from batch `start`; PellucidError where it has fewer than `steps`."""
+        """Yield the batches of an epoch, from batch `start`; PellucidError if it has fewer than `steps` batches."""
         self.seen = 0
         number, skipped = epoch + 1, start + (epoch * (self.steps or 0) - self._passed if self.once else 0)
         if skipped < start:
             raise PellucidError(f"{self._what} is a generator, which can be read only once; give a function")
-        wanted, read = None if self.steps is None else skipped + self.steps - start, 0
-        for item in islice(self._iterator(epoch), wanted):
+        end, read = None if self.steps is None else skipped + self.steps - start, 0
+        for item in islice(self._iterator(epoch), end):
             read += 1
             self._passed += self.once
             if read > skipped:
                 batch = self._batch(item)
                 self.seen += len(batch.images)
                 yield batch
-        if wanted is not None and read < wanted:
+        if end is not None and read < end:
             raise PellucidError(
                 f"{self._what} ended in epoch {number} after {max(0, read - skipped + start)} of {self.steps} batches; "
                 "give fewer steps_per_epoch, or a function that returns an iterator for each epoch"
@@ -97,17 +97,19 @@ class Stream:
         """Return the iterator of an epoch."""
         if not callable(self._given):
             return iter(self._given)
-        takes = any(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in _parameters(self._given))
-        found: Any = self._given(epoch) if takes else self._given()
+        takes_epoch = any(
+            each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in _parameters(self._given)
+        )
+        returned: Any = self._given(epoch) if takes_epoch else self._given()
         try:
-            return iter(found)
+            return iter(returned)
         except TypeError:
             raise PellucidError(
-                f"{self._what} returned {shown(found)}; return an iterator of batches (images, targets)"
+                f"{self._what} returned {shown(returned)}; return an iterator of batches (images, targets)"
             ) from None
 
     def _batch(self, item: Any) -> Batch:
-        """Return what was yielded as a batch of tensors."""
+        """Return a yielded item as a checked batch of tensors."""
         parts: Any = [item] if self._alone and not isinstance(item, tuple | list) else item
         if not isinstance(parts, tuple | list) or not 2 - self._alone <= len(parts) <= 2:
             raise PellucidError(f"{self._what} yields {shown(item)}; yield batches (images, targets)")
@@ -119,14 +121,14 @@ class Stream:
         if not count or count != len(batch.targets):
             raise PellucidError(
                 f"{self._what} yields {count} images and {len(batch.targets)} targets in a batch; "
-                "yield as many of both, and at least one"
+                "yield the same number of both, and at least one"
             )
         self.check(batch)
         return batch
 
 
 def _targets(values: Any, what: str, dtype: torch.dtype) -> Any:
-    """Return numbers as a tensor, floats as `dtype`; a list of anything else, such as boxes, stays."""
+    """Return numbers as a tensor, floats as `dtype`; a list of other targets, such as boxes, is unchanged."""
     if isinstance(values, list | tuple) and values and not isinstance(values[0], int | float):
         return values
     tensor = _tensor(values, what)
@@ -141,4 +143,4 @@ def _tensor(values: Any, what: str) -> Tensor:
     try:
         return values.detach() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
     except (TypeError, ValueError) as error:
-        raise PellucidError(f"{what} yields what is not an array: {' '.join(str(error).split())}") from error
+        raise PellucidError(f"{what} yields a value that is not an array: {' '.join(str(error).split())}") from error

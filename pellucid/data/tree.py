@@ -1,4 +1,4 @@
-"""The files below a folder or inside a zip, read the same way, and where classes and parts lie among them."""
+"""Files below a folder or inside a zip, read in the same way, and the class folders and parts among them."""
 
 import lzma
 import os
@@ -11,64 +11,64 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path, PurePosixPath
 
-from pellucid.data.images import FILE_LIMIT, read_file
+from pellucid.data.images import MAX_FILE_BYTES, read_file
 from pellucid.errors import PellucidError
 
 TRAIN = "train"
 HELD_OUT = ("test", "val", "valid", "validation")
 _DESKTOP_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
-SAMPLE = 4096  # bytes
-_DEFLATE_RATIO = 1032  # deflate expands no further; bzip2 and lzma can, and are refused above it
+SAMPLE = 4096  # bytes at each of three positions of a file, for its fingerprint
+_DEFLATE_RATIO = 1032  # maximum compression ratio of deflate; members above it are refused
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 
-# What zipfile raises on damaged members; RuntimeError covers unknown compression and encryption.
+# Exceptions of zipfile for damaged members; RuntimeError: unknown compression and encryption.
 _DAMAGE = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
 
 
 class Tree(ABC):
-    """Files by their paths relative to a root; hidden files and those that desktops create are not listed.
+    """Files by path relative to a root, without hidden files and files that desktop systems create.
 
-    names: sorted, with "/" between the parts. empty: folders without any of these files below them, sorted likewise.
+    names: sorted paths with "/" as separator. empty: sorted paths of the folders without any of these files below.
     """
 
     def __init__(self, path: Path, files: Iterable[str], folders: Iterable[str]) -> None:
         self.path, self.names = path, _listed(files)
-        filled = {str(parent) for name in self.names for parent in PurePosixPath(name).parents}
-        self.empty = _listed(folder for folder in folders if folder not in filled)
+        nonempty = {str(parent) for name in self.names for parent in PurePosixPath(name).parents}
+        self.empty = _listed(folder for folder in folders if folder not in nonempty)
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """Return the bytes of one file; PellucidError when they cannot be read or are too many."""
+        """Return the bytes of one file; PellucidError if it cannot be read or is too large."""
 
     @abstractmethod
     def fingerprint(self, name: str) -> str:
-        """Return a text that changes with the file's content, without reading all of a large file."""
+        """Return a string that changes with the file's content, computed without reading all of a large file."""
 
     @abstractmethod
     def where(self, name: str) -> str:
-        """Return the name of that file for error messages."""
+        """Return the name of a file for error messages."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close what the tree holds open."""
+        """Close open files."""
 
 
 @contextmanager
 def open_tree(path: str | os.PathLike[str]) -> Iterator[Tree]:
-    """Open a folder or a .zip, and close it at the end; see `tree_at`."""
+    """Return a context manager that opens a folder or a .zip and closes it at the end; see `tree_at`."""
     with closing(tree_at(path)) as tree:
         yield tree
 
 
 def tree_at(path: str | os.PathLike[str]) -> Tree:
-    """Return a folder or a .zip as a tree; PellucidError when it is neither, damaged or encrypted."""
+    """Return a folder or a .zip as a tree; PellucidError if it is missing or a damaged zip."""
     path = Path(path)
     if path.is_dir():
         return FolderTree(path)
     if path.is_file():
         return ZipTree(path)
-    raise PellucidError(f"{path} is missing; give a folder of images or a .zip of one")
+    raise PellucidError(f"{path} is missing; give a folder of images, or a .zip of such a folder")
 
 
 class FolderTree(Tree):
@@ -85,8 +85,8 @@ class FolderTree(Tree):
                     files.append(top)
         except OSError as error:
             raise PellucidError(f"{path} cannot be listed ({error}); check its permissions") from error
-        below = [[one.relative_to(path).as_posix() for one in some] for some in (files, folders)]
-        super().__init__(path, *below)
+        relative = [[each.relative_to(path).as_posix() for each in paths] for paths in (files, folders)]
+        super().__init__(path, *relative)
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one file."""
@@ -95,24 +95,24 @@ class FolderTree(Tree):
     def fingerprint(self, name: str) -> str:
         """Return a file's size and the CRC-32 of its beginning, middle and end, SAMPLE bytes each.
 
-        Files of up to three times SAMPLE are covered whole. In a larger PNG any change of a pixel shows, as its
-        checksum is at the end, and in a JPEG nearly any, as what follows it shifts. A change between these places in a
-        large uncompressed image does not show.
+        All bytes of a file of up to three times SAMPLE are covered. In a larger PNG or JPEG a changed pixel nearly
+        always changes the fingerprint, since the bytes after it change too. A change between these positions in a
+        large uncompressed image is not detected.
         """
         path = self.path / name
         try:
             with path.open("rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
                 crc = 0
-                for at in sorted({0, max(0, (size - SAMPLE) // 2), max(0, size - SAMPLE)}):
-                    file.seek(at)
+                for position in sorted({0, max(0, (size - SAMPLE) // 2), max(0, size - SAMPLE)}):
+                    file.seek(position)
                     crc = zlib.crc32(file.read(SAMPLE), crc)
         except OSError as error:
-            raise PellucidError(f"{path} cannot be read ({error}); give a picture file") from error
+            raise PellucidError(f"{path} cannot be read ({error}); give an image file") from error
         return f"{size}:{crc}"
 
     def where(self, name: str) -> str:
-        """Return the path of that file."""
+        """Return the path of a file."""
         return str(self.path / name)
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class FolderTree(Tree):
 
 
 def _walk(folder: Path, files: list[Path], folders: list[Path]) -> None:
-    """Add a folder and all below it; OSError where a part cannot be listed, which a glob would leave out."""
+    """Add a folder and everything below it; OSError for a folder that cannot be listed, which glob would skip."""
     if not _is_listed(folder.name):
         return
 
@@ -144,7 +144,7 @@ class ZipTree(Tree):
                     _check_inside(path, info)
                 self._members = {i.filename: i for i in members if not i.is_dir() and _is_listed(i.filename)}
                 if len({i.filename for i in members}) != len(members):
-                    raise PellucidError(f"{path} holds two files of the same name; make the zip again")
+                    raise PellucidError(f"{path} contains two files of the same name; make the zip again")
                 stack.pop_all()
         except _DAMAGE as error:
             raise PellucidError(f"{path} is not a readable zip file ({error}); make it again") from error
@@ -155,7 +155,7 @@ class ZipTree(Tree):
         info = self._members[name]
         if info.flag_bits & 1:
             raise PellucidError(f"{self.where(name)} is encrypted; make the zip without a password")
-        if info.file_size > min(FILE_LIMIT, max(info.compress_size, 1) * _DEFLATE_RATIO):
+        if info.file_size > min(MAX_FILE_BYTES, max(info.compress_size, 1) * _DEFLATE_RATIO):
             raise PellucidError(f"{self.where(name)} declares {info.file_size} bytes, too many to unpack; replace it")
         try:
             with self._zip.open(info) as member:
@@ -180,15 +180,15 @@ class ZipTree(Tree):
 
 
 def _check_inside(path: Path, info: zipfile.ZipInfo) -> None:
-    """Raise PellucidError for a member that is a link, or whose name is not a plain path inside the zip."""
+    """Raise PellucidError if a member is a link, or its name is not a plain path inside the zip."""
     parts = info.filename.removesuffix("/").split("/")
     if "\\" in info.filename or _DRIVE.match(info.filename) or not {"", ".", ".."}.isdisjoint(parts):
-        why = "whose name is not a path inside it"
+        reason = "whose name is not a path inside it"
     elif stat.S_ISLNK(info.external_attr >> 16):
-        why = "which is a symbolic link"
+        reason = "which is a symbolic link"
     else:
         return
-    raise PellucidError(f"{path} has the member {info.filename!a:.200}, {why}; make the zip again")
+    raise PellucidError(f"{path} has the member {info.filename!a:.200}, {reason}; make the zip again")
 
 
 def _listed(names: Iterable[str]) -> tuple[str, ...]:
@@ -201,46 +201,46 @@ def _is_listed(name: str) -> bool:
 
 
 def root_of(tree: Tree) -> str:
-    """Return the one folder that a zip was wrapped in, as a prefix, else ""."""
-    tops = {name.split("/", 1)[0] for name in tree.names}
-    deep = all(name.count("/") >= 2 for name in tree.names)
-    wrapped = len(tops) == 1 and deep and not tops & {TRAIN, *HELD_OUT}
-    # CLASS/folder/IMAGE with a single class looks the same; one class is nothing to learn from.
-    return f"{tops.pop()}/" if wrapped else ""
+    """Return the single folder that contains everything, as a prefix such as "pets/"; "" if there is none."""
+    top_folders = {name.split("/", 1)[0] for name in tree.names}
+    all_nested = all(name.count("/") >= 2 for name in tree.names)
+    wrapped = len(top_folders) == 1 and all_nested and not top_folders & {TRAIN, *HELD_OUT}
+    # CLASS/folder/IMAGE with a single class has the same structure, but one class cannot be learned.
+    return f"{top_folders.pop()}/" if wrapped else ""
 
 
 def parts_of(tree: Tree, root: str) -> set[str]:
-    """Return the names of the folders below `root` that hold class folders."""
+    """Return the names of the folders below `root` that contain class folders."""
     below = (name.removeprefix(root) for name in tree.names)
     return {name.split("/", 1)[0] for name in below if name.count("/") >= 2}
 
 
 def classes_of(tree: Tree, root: str) -> tuple[str, ...]:
-    """Return the class folders below `root`, sorted; PellucidError when there are none, or one is empty."""
+    """Return the class folders below `root`, sorted; PellucidError if there are none, or one is empty."""
     classes = sorted({class_of(name, root) for name in files_of(tree, root)})
     empty = [name for name in tree.empty if name.startswith(root) and "/" not in name.removeprefix(root)]
     if empty:
-        raise PellucidError(f"{tree.where(empty[0])} is a class folder without pictures; add some, or remove it")
+        raise PellucidError(f"{tree.where(empty[0])} is a class folder without images; add some, or remove it")
     if not classes:
-        raise PellucidError(f"{tree.where(root)} has no class folders; lay it out as CLASS/IMAGE")
+        raise PellucidError(f"{tree.where(root)} has no class folders; arrange the images as CLASS/IMAGE")
     return tuple(classes)
 
 
 def part_classes(tree: Tree, root: str, part: str) -> tuple[str, tuple[str, ...]]:
-    """Return the prefix of a part's files, and the classes: those of the training part where there is one.
+    """Return the prefix of a part's files, and the classes: those of the training part if there is one.
 
-    part: a folder of class folders, "" for the tree itself. Raises PellucidError for a class that the training part
-    lacks.
+    part: a folder of class folders, "" for the tree itself. Raises PellucidError for a class that is not in the
+    training part.
     """
-    below = f"{root}{part}/" if part else root
-    own = classes_of(tree, below)
+    prefix = f"{root}{part}/" if part else root
+    part_names = classes_of(tree, prefix)
     if not part or part == TRAIN or TRAIN not in parts_of(tree, root):
-        return below, own
+        return prefix, part_names
     classes = classes_of(tree, f"{root}{TRAIN}/")
-    unknown = sorted(set(own) - set(classes))
+    unknown = sorted(set(part_names) - set(classes))
     if unknown:
-        raise PellucidError(f"{tree.where(below + unknown[0])} is a class that {TRAIN}/ lacks; add it there")
-    return below, classes
+        raise PellucidError(f"{tree.where(prefix + unknown[0])} is a class that is not in {TRAIN}/; add it there")
+    return prefix, classes
 
 
 def files_of(tree: Tree, root: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The interface of detectors: candidates, the decision among them, and detections."""
+"""The interface of detectors: candidate boxes, and the decision which of them are detections."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -27,9 +27,9 @@ from pellucid.sweep import backward
 from pellucid.text import shown
 from pellucid.tree import leaves
 
-DEVIATION = 0.01  # of the last weights, at the beginning
-MOST_CANDIDATES = 1000  # pairs of box and class of an image that suppression compares
-MOST_DETECTIONS = 100  # of an image, as many as COCO's evaluation reads
+INITIAL_STD = 0.01  # standard deviation of the initial weights of a head's last convolutions
+MAX_CANDIDATES = 1000  # pairs of box and class of an image that enter non-maximum suppression
+MAX_DETECTIONS = 100  # of an image, as in COCO's evaluation
 
 
 class Fate(IntEnum):
@@ -46,10 +46,10 @@ class Fate(IntEnum):
 FATES = {
     Fate.DETECTED: "detected",
     Fate.LOW_SCORE: "its score is below the threshold",
-    Fate.NOT_AMONG_BEST: f"its score is not among the {MOST_CANDIDATES:,} best of the image",
+    Fate.NOT_AMONG_BEST: f"its score is not among the {MAX_CANDIDATES:,} highest of the image",
     Fate.SUPPRESSED: "a detection of this class with a higher score overlaps it",
-    Fate.OVER_LIMIT: f"the image has {MOST_DETECTIONS} detections with higher scores",
-    Fate.NO_AREA: "its box has no area, mostly since it lies outside of the image",
+    Fate.OVER_LIMIT: f"the image has {MAX_DETECTIONS} detections with higher scores",
+    Fate.NO_AREA: "its box has no area, usually because it lies outside the image",
 }
 
 
@@ -57,10 +57,10 @@ Size = tuple[int, int]  # (height, width)
 
 
 class Anchors(NamedTuple):
-    """The anchors of images of one size.
+    """The anchors for images of one size.
 
-    boxes: (A, 4), in the order of maps, rows, columns and anchors of a cell. sizes: (H', W') of each map. image: its
-    size.
+    boxes: (A, 4), ordered by map, row, column and anchor of a cell. sizes: (H', W') of each map. image: (H, W) of the
+    images.
     """
 
     boxes: Tensor
@@ -69,10 +69,10 @@ class Anchors(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """The boxes of one image before the decision.
+    """The boxes predicted for one image, before the decision which of them are detections.
 
-    boxes: (n, 4). scores: (n, C), of each class, 0 to 1. anchors: (n,) index of the anchor, proposal or cell that each
-    is from. size: (H, W) of the image.
+    boxes: (n, 4). scores: (n, C), the score of each class, 0 to 1. anchors: (n,), the index of the anchor, proposal or
+    cell that each box comes from. size: (H, W) of the image.
     """
 
     boxes: Tensor
@@ -84,7 +84,8 @@ class Candidates(NamedTuple):
 class Decision(NamedTuple):
     """The detections among candidates.
 
-    chosen: (d,) candidate that each detection is. fates: (n, C), the `Fate` of each candidate for each class.
+    chosen: (d,), the index of the candidate of each detection. fates: (n, C), the `Fate` of each candidate for each
+    class.
     """
 
     detections: Detections
@@ -96,8 +97,9 @@ class Decision(NamedTuple):
 class Detector(Objective):
     """An objective whose targets are `Objects` for each image, and whose predictions are `Detections`.
 
-    classes: their number. A detection has a score of at least `score_threshold`, and an IoU of at most `nms_threshold`
-    with each detection of its class that has a higher score. Images have any size; the sizes of maps are rounded up.
+    classes: the number of classes. A detection has a score of at least `score_threshold`, and an IoU of at most
+    `nms_threshold` with each detection of its class that has a higher score. Images may have any size; the sizes of
+    maps are rounded up.
     """
 
     any_size: ClassVar[bool] = True
@@ -111,20 +113,21 @@ class Detector(Objective):
         """Return the candidates of each image (N, C, H, W)."""
 
     def walk(self, params: Params, image: Tensor) -> Walk:
-        """Return what is computed of one image (1, C, H, W) on the way to its candidates."""
-        raise PellucidError(f"{type(self).__name__} does not say how it reaches its candidates; give it a method walk")
+        """Return the intermediate results for one image (1, C, H, W), from the networks' outputs to the candidates."""
+        raise PellucidError(f"{type(self).__name__} returns no intermediate results; implement its method walk")
 
     def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
-        """Return a network whose output is the logit of a class of a candidate, or, for `side` 0 to 3, its coordinate.
+        """Return a network whose output is the logit of a class for a candidate, or a coordinate of its box.
 
-        The network computes it for any image at the same place; coordinates x0, y0, x1, y1 to first order around the
-        image of `walk`, without their constant part. Of scores that are a product, it is the sum of both factors'
-        logits, of YOLO v1 their sum to first order.
+        side: None for the logit, 0 to 3 for the coordinate x0, y0, x1 or y1. The network computes the output for any
+        image, at the position of the candidate. A coordinate is linearized at the image of `walk`, without its constant
+        term. Where a score is the product of two probabilities, as in YOLO v3, the output is the sum of their logits;
+        for YOLO v1, whose two factors have no logits, it is their product, linearized in the same way.
         """
-        raise PellucidError(f"{type(self).__name__} does not say how it scores a box; give it a method scorer")
+        raise PellucidError(f"{type(self).__name__} returns no network for a score; implement its method scorer")
 
     def decide(self, candidates: Candidates) -> Decision:
-        """Choose the detections: threshold, boxes with an area, the best, suppression within each class, the limit."""
+        """Select the detections: threshold, boxes with an area, best scores, suppression within each class, limit."""
         boxes, scores = candidates.boxes, candidates.scores
         count = scores.shape[1]
         fates = torch.full(scores.shape, Fate.LOW_SCORE, dtype=torch.uint8, device=scores.device).flatten()
@@ -133,18 +136,18 @@ class Detector(Objective):
         pairs = pairs[(boxes[:, 2:] > boxes[:, :2]).all(1)[pairs // count]]
         order = scores.flatten()[pairs].argsort(descending=True, stable=True)
         fates[pairs] = Fate.NOT_AMONG_BEST
-        pairs = pairs[order[:MOST_CANDIDATES]]
+        pairs = pairs[order[:MAX_CANDIDATES]]
         fates[pairs] = Fate.SUPPRESSED
-        which, labels, values = pairs // count, pairs % count, scores.flatten()[pairs]
-        kept = batched_nms(boxes[which], values, labels, self.nms_threshold)
+        indices, labels, values = pairs // count, pairs % count, scores.flatten()[pairs]
+        kept = batched_nms(boxes[indices], values, labels, self.nms_threshold)
         fates[pairs[kept]] = Fate.OVER_LIMIT
-        kept = kept[:MOST_DETECTIONS]
+        kept = kept[:MAX_DETECTIONS]
         fates[pairs[kept]] = Fate.DETECTED
-        chosen = which[kept]
+        chosen = indices[kept]
         return Decision(Detections(boxes[chosen], values[kept], labels[kept]), chosen, fates.view(scores.shape))
 
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
-        """Return the detections in each image, on the CPU, in the order of descending scores."""
+        """Return the detections in each image, on the CPU, by descending score."""
         return [self.decide(one).detections.to("cpu") for one in self.candidates(params, images)]
 
     def check(self, outputs: Any, targets: Any) -> None:
@@ -155,25 +158,26 @@ class Detector(Objective):
                 f"{name} takes a list with the Objects of each image as targets, not {shown(targets)}; "
                 "give data with boxes, such as a DetectionFolder"
             )
-        for place, one in enumerate(targets):
+        for index, one in enumerate(targets):
             if not bool(one.boxes.isfinite().all()):
-                raise PellucidError(f"{name}: image {place} has a box that is not finite; clean the data first")
+                raise PellucidError(f"{name}: image {index} has a box that is not finite; clean the data first")
             if len(one) and not 0 <= int(one.labels.min()) <= int(one.labels.max()) < self.classes:
                 raise PellucidError(
-                    f"{name}: image {place} has classes {int(one.labels.min())} to {int(one.labels.max())}, but the "
+                    f"{name}: image {index} has classes {int(one.labels.min())} to {int(one.labels.max())}, but the "
                     f"detector has {self.classes}, numbered from 0; set classes={int(one.labels.max()) + 1}"
                 )
 
     def about(self, custom: Iterable[Any] = ()) -> dict[str, Any]:
-        """Return its configuration for a weights file, as JSON values."""
+        """Return the configuration for a weights file, as JSON values."""
         return {"objective": to_config(self, [type(self), *custom])}
 
 
 @dataclass(frozen=True)
 class OneStage(Detector):
-    """A detector whose networks follow each other: the first reads the images, the last one's maps are compared.
+    """A detector whose networks run in sequence; the losses are computed from the maps that the last one outputs.
 
-    The last one outputs maps (N, K D, H', W'), one or a tuple: for each cell K anchors with D numbers each.
+    The last network outputs one map (N, K D, H', W') or a tuple of maps: for each cell D values for each of its K
+    anchors.
     """
 
     @abstractmethod
@@ -182,7 +186,7 @@ class OneStage(Detector):
 
     @abstractmethod
     def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
-        """Return which anchor learns which object of an image, before anything is predicted."""
+        """Assign the objects of an image to the anchors, without using predictions."""
 
     def anchors_of(self, params: Params, images: Tensor) -> Anchors:
         """Return the anchors for images (N, C, H, W)."""
@@ -194,43 +198,47 @@ class OneStage(Detector):
 
     @abstractmethod
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
-        """Return boxes (A, 4) and scores (A, C) of the outputs (A, D) for one image."""
+        """Return boxes (n, 4) and scores (n, C) decoded from the outputs y (A, D) for one image.
+
+        n is A, or a multiple of A where an anchor has several boxes, as in YOLO v1.
+        """
 
     @abstractmethod
     def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
-        """Return the derivative of what `scorer` explains with respect to the outputs y (A, D) for one image."""
+        """Return the derivative (A, D) of the output of `scorer` with respect to the outputs y (A, D) for one image."""
 
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
-        """Write `read` as ONNX nodes for a batch: the value y (N, A, D) as boxes (N, A, 4) and scores (N, A, C).
+        """Add ONNX nodes that compute `read` for a batch; return the names of the boxes (N, n, 4) and scores (N, n, C).
 
-        nodes: a pellucid.export.Nodes. Raises PellucidError unless a subclass says how.
+        nodes: a pellucid.export.Nodes. y: the name of the value (N, A, D). Raises PellucidError unless a subclass
+        implements it.
         """
-        raise PellucidError(f"{type(self).__name__} does not say how it is read in ONNX; give it a method onnx")
+        raise PellucidError(f"{type(self).__name__} cannot be exported to ONNX; implement its method onnx")
 
     @property
     @abstractmethod
     def numbers(self) -> int:
-        """D, how many numbers the network outputs for each anchor."""
+        """D, the number of values that the network outputs for each anchor."""
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw all parameters, each network for the output of the one before."""
+        """Initialize all parameters, each network for the output shape of the previous one."""
         params: Params = {}
         for name, net in self.nets.items():
             params[name], shape = init_child(name, net, shape, rng)
         return params, shape
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
-        """Return the losses by name, and the gradients: maps, anchors, comparison, and back."""
+        """Return the losses by name, and the gradients of the parameters."""
         maps, caches = self._forward(params, batch.images, mode)
         losses, dy = self.compare(joined(maps, self.numbers), self._anchors(maps, batch.images), batch.targets)
         return losses, self._backward(params, caches, parted(dy, maps))
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
-        """Return the box of each anchor, cut at the borders of the image."""
+        """Return the boxes decoded for each anchor, clipped to the image."""
         return self._candidates(self._forward(params, images, Mode(keep=False))[0], images)
 
     def walk(self, params: Params, image: Tensor) -> Walk:
-        """Return the maps, the anchors, and their boxes."""
+        """Return the maps, the anchors, and the candidates."""
         maps, _ = self._forward(params, image, Mode(keep=False))
         anchors = self._anchors(maps, image)
         _, scores = self.read(joined(maps, self.numbers)[0], anchors)
@@ -238,42 +246,42 @@ class OneStage(Detector):
         return Walk(maps, anchors, self.numbers, scores, None, None, candidates)
 
     def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
-        """Return the networks in a row, and a sum of their outputs with the slopes as weights."""
+        """Return the networks in sequence, followed by the sum of their outputs weighted by `slopes`."""
         assert walk.anchors is not None
         slopes = self.slopes(joined(walk.maps, self.numbers)[0], walk.anchors, candidate, label, side)
         return map_scorer(self.nets, params, walk, slopes, int(walk.candidates.anchors[candidate]))
 
     def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
-        """Return a function that evaluates batches by one forward pass; `params` must stay meanwhile."""
+        """Return a function that evaluates a batch in one forward pass; `params` must not change in the meantime."""
         runs = [inference(net, params[name]) for name, net in self.nets.items()]
 
         def evaluate(batch: Batch) -> Evaluated:
             maps: Any = batch.images
             for run in runs:
                 maps = run(maps)
-            maps = _several(maps)
+            maps = _as_tuple(maps)
             y = joined(maps, self.numbers)
             losses, _ = self.compare(y, self._anchors(maps, batch.images), batch.targets)
-            found = [self.decide(one).detections.to("cpu") for one in self._candidates(maps, batch.images)]
-            return Evaluated(found, batch, losses)
+            detections = [self.decide(one).detections.to("cpu") for one in self._candidates(maps, batch.images)]
+            return Evaluated(detections, batch, losses)
 
         return evaluate
 
     def fused(self) -> "OneStage":
-        """Return the detector over fused forms of its networks, each of which runs as a whole."""
+        """Return the detector with the fused forms of its networks."""
         first, *_ = self.nets
         return self.with_nets({name: fuse(net, need_dx=name != first) for name, net in self.nets.items()})
 
     def _forward(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
-        """Run the networks; the caches are by network."""
+        """Run the networks; return the maps of the last one, and the caches by network."""
         x: Any = images
         caches: dict[str, Cache] = {}
         for name, net in self.nets.items():
             x, caches[name] = net.forward(params[name], x, mode)
-        return _several(x), caches
+        return _as_tuple(x), caches
 
     def _backward(self, params: Params, caches: dict[str, Cache], dmaps: tuple[Tensor, ...]) -> Params:
-        """Propagate back through the networks, which empties the caches."""
+        """Return the gradients of the parameters, given those of the maps; this empties the caches."""
         dy: Any = dmaps[0] if len(dmaps) == 1 else dmaps
         dparams: Params = {}
         for name, net in reversed([*self.nets.items()]):
@@ -292,16 +300,17 @@ class OneStage(Detector):
         found: list[Candidates] = []
         for y in joined(maps, self.numbers):
             boxes, scores = self.read(y, anchors)
-            places = torch.arange(len(boxes), device=boxes.device) // (len(boxes) // len(anchors.boxes))
-            found.append(Candidates(clip(boxes, anchors.image), scores, places, anchors.image))
+            indices = torch.arange(len(boxes), device=boxes.device) // (len(boxes) // len(anchors.boxes))
+            found.append(Candidates(clip(boxes, anchors.image), scores, indices, anchors.image))
         return found
 
 
 class Positives(NamedTuple):
-    """What the positive anchors of a batch learn.
+    """The targets of the positive anchors of a batch.
 
-    image, anchor: (P,) each, where they are in (N, A). truth: (P, 4), their objects' boxes. label: (P,). negative:
-    (N, A), which anchors learn that they are background; the others learn nothing.
+    image, anchor: (P,) each, their indices in (N, A). truth: (P, 4), the boxes of their objects. label: (P,), the
+    classes of these. negative: (N, A) bool, the anchors whose target is background. All other anchors are left out of
+    the losses.
     """
 
     image: Tensor
@@ -312,39 +321,39 @@ class Positives(NamedTuple):
 
 
 def positives(assigned: Sequence[Assignment], targets: Sequence[Objects], y: Tensor) -> Positives:
-    """Return what the assignments of the images of a batch say; boxes and labels are like y in type and device."""
+    """Collect the assignments of a batch's images; the results have the device, and boxes the dtype, of y."""
     matched = torch.stack([one.matched for one in assigned])  # (N, A)
     image, anchor = (matched >= 0).nonzero().T
-    begin = torch.tensor([0, *(len(one) for one in targets[:-1])], device=y.device).cumsum(0)
-    place = begin[image] + matched[image, anchor]  # among the objects of the whole batch
+    first = torch.tensor([0, *(len(one) for one in targets[:-1])], device=y.device).cumsum(0)
+    object_index = first[image] + matched[image, anchor]  # index into the objects of all images
     boxes = torch.cat([one.boxes for one in targets]).to(y)
     labels = torch.cat([one.labels for one in targets]).to(y.device)
     negative = torch.stack([one.negative for one in assigned])
-    return Positives(image, anchor, boxes[place], labels[place], negative)
+    return Positives(image, anchor, boxes[object_index], labels[object_index], negative)
 
 
 def draw_small(params: Params, rng: torch.Generator) -> None:
-    """Draw the weights of a head's last convolutions so small that it begins with what its biases say.
+    """Draw small weights for a head's last convolutions, so that its first outputs are near its biases.
 
     Source: Lin et al. 2017, "Focal loss for dense object detection", section 4.1.
     """
     for weight in leaves(params):
         if weight.dim() == 4:
-            weight.copy_(DEVIATION * torch.randn(weight.shape, generator=rng))
+            weight.copy_(INITIAL_STD * torch.randn(weight.shape, generator=rng))
 
 
-def _several(maps: Any) -> tuple[Tensor, ...]:
+def _as_tuple(maps: Any) -> tuple[Tensor, ...]:
     return maps if isinstance(maps, tuple) else (maps,)
 
 
 def joined(maps: Sequence[Tensor], numbers: int) -> Tensor:
-    """Return maps (N, K D, H, W) as one tensor (N, A, D), in the order of `Anchors`; of bfloat16 in float32."""
+    """Return maps (N, K D, H, W) as one tensor (N, A, D), in the order of `Anchors`; half precision becomes float32."""
     y = torch.cat([one.permute(0, 2, 3, 1).reshape(len(one), -1, numbers) for one in maps], 1)
     return y.float() if y.dtype in HALF else y
 
 
 def parted(dy: Tensor, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return the gradient (N, A, D) as gradients of the maps, the inverse of `joined`."""
+    """Split the gradient (N, A, D) into the gradients of the maps: the inverse of `joined`."""
     cells = [one.shape[2] * one.shape[3] * one.shape[1] // dy.shape[2] for one in maps]
     parts = zip(dy.split(cells, 1), maps, strict=True)
     return tuple(

@@ -1,4 +1,4 @@
-"""Fast R-CNN: one pass over the image, then a head for each proposal of another method."""
+"""Fast R-CNN: one pass over the image, then a head for each proposal, which another method finds."""
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
@@ -22,18 +22,18 @@ from pellucid.objective import Evaluated, Gradients, Losses
 from pellucid.ops.boxes import clip
 from pellucid.sweep import backward
 
-FLOOR = 0.1  # IoU below which a proposal of selective search is no background (Girshick 2015, section 2.3)
-AT_ONCE = 512  # regions that the head looks at in one pass
+MIN_BACKGROUND_IOU = 0.1  # of a background proposal of selective search with an object (Girshick 2015, section 2.3)
+BATCH_SIZE = 512  # regions in a forward pass of the head
 
 
 @dataclass(frozen=True)
 class FastRCNN(Detector):
-    """A head that classifies proposals, which are not learned, and moves their boxes.
+    """A detector with proposals that are not learned, and a head that classifies each one and refines its box.
 
-    backbone, neck, head and losses "class" and "box" are those of FasterRCNN. align: RoIAlign or RoIPool on the finest
-    map. by: how proposals are found in an image, see `pellucid.detectors.search`; stride: of windows, in pixels.
-    Background is drawn from windows with an IoU below 0.5, and from proposals of selective search, as in the paper,
-    where it is at least 0.1. Source: Girshick 2015.
+    backbone, neck, head and the losses "class" and "box": see FasterRCNN. align: RoIAlign or RoIPool on the finest map.
+    by: the method that finds proposals, see `pellucid.detectors.search`; stride: of windows, in pixels. regions: the
+    maximum number for each image that the head is trained on. The IoU of background regions with objects is below 0.5;
+    with selective search it is also at least 0.1, as in the paper. Source: Girshick 2015.
     """
 
     backbone: Layer
@@ -47,7 +47,7 @@ class FastRCNN(Detector):
     regions: int = 64
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw all parameters, each network for the output of the one before."""
+        """Initialize all parameters, each network for the output shape of the previous one."""
         params: Params = {}
         params["backbone"], maps = init_child("backbone", self.backbone, shape, rng)
         params["neck"], maps = init_child("neck", self.neck, maps, rng)
@@ -56,13 +56,13 @@ class FastRCNN(Detector):
         return params, out
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
-        """Return the losses by name, and the gradients: features, regions, head, and back."""
+        """Return the losses by name, and the gradients of the parameters."""
         images, targets = batch
         x, cache_backbone = self.backbone.forward(params["backbone"], images, mode)
         maps, cache_neck = self.neck.forward(params["neck"], x, mode)
 
         proposals = [search(image, self.by, self.stride) for image in images]
-        floor = FLOOR if self.by == "selective_search" else 0.0
+        floor = MIN_BACKGROUND_IOU if self.by == "selective_search" else 0.0
         drawn = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, floor)
         pooled, cache_align = self.align.forward({}, (maps[0], drawn.regions), mode)  # (M, channels, size, size)
         scores, cache_head = self.head.forward(params["head"], pooled, mode)  # (M, C + 1 + 4)
@@ -82,11 +82,11 @@ class FastRCNN(Detector):
         return losses, dparams
 
     def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
-        """Return a function that evaluates batches by one pass of the features; `params` must stay meanwhile."""
+        """Return a function that evaluates a batch in one pass of the features; `params` must not change meanwhile."""
         return regional_evaluator(self, params)
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
-        """Return each proposal with its scores, the box moved; `anchors` is the index of the proposal."""
+        """Return each proposal with its scores and refined box; `anchors` is the index of the proposal."""
         return self._candidates(*self._outputs(params, images), (images.shape[2], images.shape[3]))
 
     def walk(self, params: Params, image: Tensor) -> Walk:
@@ -96,11 +96,11 @@ class FastRCNN(Detector):
         return Walk((), None, 0, outputs.new_zeros(0, 1), proposals[0], outputs, candidates)
 
     def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
-        """Return the network on the proposal of a candidate."""
+        """Return the network that computes an output for the proposal of a candidate."""
         return scorer_of_region(self, params, walk, candidate, label, side)
 
     def fused(self) -> "FastRCNN":
-        """Return the detector over fused forms of its networks, each of which runs as a whole."""
+        """Return the detector with the fused forms of its networks."""
         return self.with_nets({name: fuse(net, need_dx=name != "backbone") for name, net in self.nets.items()})
 
     def _outputs(self, params: Params, images: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -110,7 +110,7 @@ class FastRCNN(Detector):
         maps, _ = self.neck.forward(params["neck"], x, mode)
         proposals = [search(image, self.by, self.stride) for image in images]
         outputs: list[Tensor] = []
-        for regions in numbered(proposals).split(AT_ONCE):
+        for regions in numbered(proposals).split(BATCH_SIZE):
             pooled, _ = self.align.forward({}, (maps[0], regions), mode)
             outputs.append(precise(self.head.forward(params["head"], pooled, mode)[0]))
         return proposals, torch.cat(outputs)
@@ -134,9 +134,10 @@ def fast_rcnn(
     stride: int = STRIDE,
     pool: bool = False,
 ) -> FastRCNN:
-    """Return Fast R-CNN on a backbone of the zoo; with `pool`, regions are read by RoIPool in place of RoIAlign.
+    """Return Fast R-CNN on a backbone of the zoo.
 
-    by, stride: how proposals are found, and the stride of windows. The other arguments are those of `faster_rcnn`.
+    by, stride: the method that finds proposals, and the stride of windows in pixels. pool: use RoIPool in place of
+    RoIAlign. For the other arguments see `faster_rcnn`.
     """
     first = single_stage(1, backbone, channels)
     align = region_reader(7, first.strides[0], pool)

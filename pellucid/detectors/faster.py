@@ -1,4 +1,4 @@
-"""Faster R-CNN: a network proposes regions, a second one classifies each."""
+"""Faster R-CNN: one network proposes regions, another one classifies each of them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class More(NamedTuple):
-    """What further heads return: losses, the gradient with respect to the finest map (None for 0), and dparams."""
+    """The results of further heads: losses, the gradient with respect to the finest map (None for 0), and dparams."""
 
     losses: Losses
     dmap: Tensor | None
@@ -42,14 +42,17 @@ class More(NamedTuple):
 
 @dataclass(frozen=True)
 class FasterRCNN(Detector):
-    """A detector of two stages: proposals, and a head that classifies each and moves its box.
+    """A two-stage detector: region proposals, and a head that classifies each one and refines its box.
 
-    backbone, neck: maps of an image at `strides`. rpn: for each map one score and the offsets of a box in each cell,
-    learned as by `SingleStage` of one class with anchors of `scale` strides. align: RoIAlign on the finest map, from
-    (maps, regions). head: C + 1 scores, the last one of background, and four offsets, the same for all classes.
-    proposals: their number for each image. regions: how many of them the head learns from, at most a quarter with an
-    object. Losses: "rpn_score", "rpn_box", "class", "box". Proposals are constants to the second stage's gradient.
-    Source: Ren, He, Girshick and Sun 2015; Lin et al. 2017 (the pyramid); Zhang et al. 2020 (how anchors are assigned).
+    backbone, neck: output the maps of an image at `strides`. rpn: outputs for each cell of each map a score and the
+    offsets of a box, trained as a `SingleStage` of one class with anchors of `scale` strides. align: RoIAlign, which
+    receives the finest map and the regions. head: outputs C + 1 scores, the last one for background, and four offsets
+    that all classes share.
+    proposals: their maximum number for each image. regions: the maximum number for each image that the head is trained
+    on, at most a quarter of them with an object. Losses: "rpn_score", "rpn_box", "class", "box". Proposals are
+    constants in the gradient of the second stage.
+    Source: Ren, He, Girshick and Sun 2015; Lin et al. 2017 (the pyramid); Zhang et al. 2020 (the assignment of
+    anchors).
     """
 
     backbone: Layer
@@ -66,12 +69,12 @@ class FasterRCNN(Detector):
 
     @property
     def proposer(self) -> SingleStage:
-        """The first stage as a detector of one class."""
+        """The first stage, as a single-stage detector of one class."""
         weights = {"score": self.weight("rpn_score"), "box": self.weight("rpn_box")}
         return SingleStage(1, self.backbone, self.neck, self.rpn, self.strides, self.scale, weights=weights)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw all parameters, each network for the output of the one before; scores begin near PRIOR."""
+        """Initialize all parameters, each network for its input's shape; the first stage's scores start near PRIOR."""
         params: Params = {}
         params["backbone"], maps = init_child("backbone", self.backbone, shape, rng)
         params["neck"], maps = init_child("neck", self.neck, maps, rng)
@@ -82,13 +85,13 @@ class FasterRCNN(Detector):
         return params, out
 
     def pooled(self, shape: Any) -> tuple[Any, Any]:
-        """Return the input's shapes of RoIAlign, finest map and region, for images of `shape`."""
+        """Return the input shapes of RoIAlign, for the finest map and a region, for images of `shape`."""
         with torch.device("meta"):
             maps = self.neck.init(self.backbone.init(shape, torch.Generator())[1], torch.Generator())[1]
         return maps[0], (5,)
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
-        """Return the losses by name, and the gradients: features, proposals, regions, heads, and back."""
+        """Return the losses by name, and the gradients of the parameters."""
         images, targets = batch
         maps, caches = self._features(params, images, mode)  # one map for each stride
 
@@ -127,32 +130,32 @@ class FasterRCNN(Detector):
         return self._first(self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0], images)[1]
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
-        """Return each proposal with its scores, the box moved; `anchors` is the anchor that proposed it."""
+        """Return each proposal with its scores and refined box; `anchors` is the index of the anchor it comes from."""
         return self._candidates(params, self._features(params, images, Mode(keep=False))[0], images)
 
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
-        """Return the detections in each image, on the CPU, in the order of descending scores."""
+        """Return the detections in each image, on the CPU, by descending score."""
         maps, _ = self._features(params, images, Mode(keep=False))
-        found = [self.decide(one).detections for one in self._candidates(params, maps, images)]
+        detections = [self.decide(one).detections for one in self._candidates(params, maps, images)]
         height, width = images.shape[2:]
-        return [one.to("cpu") for one in self.complete(params, maps[0], found, (height, width))]
+        return [one.to("cpu") for one in self.complete(params, maps[0], detections, (height, width))]
 
     def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
-        """Return a function that evaluates batches by one forward pass; `params` must stay meanwhile."""
+        """Return a function that evaluates a batch in one pass of the features; `params` must not change meanwhile."""
         return regional_evaluator(self, params)
 
     def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> More:
-        """Return losses and gradients of further heads, which a subclass has."""
+        """Return the losses and gradients of the further heads of a subclass; here there are none."""
         return More({}, None, {})
 
     def complete(
         self, params: Params, finest: Tensor, found: list[Detections], size: tuple[int, int]
     ) -> list[Detections]:
-        """Return the detections of each image with what further heads find in their boxes."""
+        """Return the detections of each image with the outputs of further heads; here they are unchanged."""
         return found
 
     def fused(self) -> "FasterRCNN":
-        """Return the detector over fused forms of its networks, each of which runs as a whole."""
+        """Return the detector with the fused forms of its networks."""
         return self.with_nets({name: fuse(net, need_dx=name != "backbone") for name, net in self.nets.items()})
 
     def walk(self, params: Params, image: Tensor) -> Walk:
@@ -160,15 +163,15 @@ class FasterRCNN(Detector):
         maps, _ = self._features(params, image, Mode(keep=False))
         y = self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0]
         first, anchors, outputs = self._first(y, image)
-        _, scores = first.read(outputs[0], anchors)
-        ((proposals, of),) = self._propose(outputs, first, anchors)
+        _, anchor_scores = first.read(outputs[0], anchors)
+        ((proposals, anchor_indices),) = self._propose(outputs, first, anchors)
         head = self._head(params, maps, numbered([proposals]))
-        boxes, found = read(head, proposals)
-        candidates = Candidates(clip(boxes, anchors.image), found, of, anchors.image)
-        return Walk(tuple(y), anchors, first.numbers, scores, proposals, head, candidates)
+        boxes, scores = read(head, proposals)
+        candidates = Candidates(clip(boxes, anchors.image), scores, anchor_indices, anchors.image)
+        return Walk(tuple(y), anchors, first.numbers, anchor_scores, proposals, head, candidates)
 
     def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
-        """Return the second stage on the proposal of a candidate."""
+        """Return the network that computes an output for the proposal of a candidate."""
         return scorer_of_region(self, params, walk, candidate, label, side)
 
     def _features(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
@@ -177,19 +180,19 @@ class FasterRCNN(Detector):
         return maps, {"backbone": backbone, "neck": neck}
 
     def _first(self, y: Sequence[Tensor], images: Tensor) -> tuple[SingleStage, Anchors, Tensor]:
-        """Return the first stage, its anchors, and its outputs y as (N, A, 5)."""
+        """Return the first stage, its anchors, and its output maps y as one tensor (N, A, 5)."""
         first, (height, width) = self.proposer, images.shape[2:]
         outputs, sizes = joined(y, first.numbers), [(one.shape[2], one.shape[3]) for one in y]
         boxes = first.anchors(sizes, (height, width)).to(outputs)
         return first, Anchors(boxes, sizes, (height, width)), outputs
 
     def _propose(self, outputs: Tensor, first: SingleStage, anchors: Anchors) -> list[tuple[Tensor, Tensor]]:
-        """Return the proposals of each image, and the anchor of each."""
+        """Return the proposals of each image, and the indices of their anchors."""
         pairs = (first.read(one, anchors) for one in outputs)
         return [propose(boxes, scores[:, 0], anchors.image, self.proposals) for boxes, scores in pairs]
 
     def _head(self, params: Params, maps: tuple[Tensor, ...], regions: Tensor) -> Tensor:
-        """Return the outputs (M, C + 1 + 4) of the head for regions (M, 5), in evaluation."""
+        """Return the outputs (M, C + 1 + 4) of the head for regions (M, 5), in evaluation mode."""
         pooled, _ = self.align.forward({}, (maps[0], regions), Mode(keep=False))
         return precise(self.head.forward(params["head"], pooled, Mode(keep=False))[0])
 
@@ -200,7 +203,9 @@ class FasterRCNN(Detector):
         boxes, scores = read(self._head(params, maps, regions), regions[:, 1:])
         counts = [len(one) for one, _ in proposed]
         parts = zip(boxes.split(counts), scores.split(counts), proposed, strict=True)
-        return [Candidates(clip(box, anchors.image), score, of, anchors.image) for box, score, (_, of) in parts]
+        return [
+            Candidates(clip(box, anchors.image), score, indices, anchors.image) for box, score, (_, indices) in parts
+        ]
 
 
 def faster_rcnn(
@@ -213,8 +218,8 @@ def faster_rcnn(
 ) -> FasterRCNN:
     """Return Faster R-CNN on a backbone of the zoo.
 
-    channels, depth: of the pyramid and of the first stage, as for `single_stage`. units: of the two dense layers of
-    the head. pool: whether regions are read by RoIPool in place of RoIAlign.
+    channels, depth: of the feature pyramid and of the first stage, see `single_stage`. units: of each of the head's two
+    dense layers. pool: use RoIPool in place of RoIAlign.
     """
     first = single_stage(1, backbone, channels, depth)
     align = region_reader(7, first.strides[0], pool)
@@ -225,35 +230,35 @@ def faster_rcnn(
 
 
 def region_reader(size: int, stride: int, pool: bool) -> Layer:
-    """Return RoIAlign, or RoIPool, that reads regions of a map of `stride` pixels as size x size."""
+    """Return RoIAlign, or RoIPool if `pool`, with outputs of size x size, for a map with this stride in pixels."""
     return RoIPool(size, 1 / stride) if pool else RoIAlign(size, 1 / stride, sampling=2)
 
 
 def scorer_of_region(
     detector: "FasterRCNN | FastRCNN", params: Params, walk: Walk, candidate: int, label: int, side: int | None
 ) -> Scorer:
-    """Return backbone, neck and head of a detector of two stages on the proposal of a candidate."""
+    """Return the backbone, neck and head of a two-stage detector, for the proposal of a candidate."""
     assert walk.proposals is not None
     assert walk.outputs is not None
     region = walk.proposals[candidate]
-    own = slopes(walk.outputs[candidate], region, label, side)
+    head_slopes = slopes(walk.outputs[candidate], region, label, side)
     nets = {"backbone": detector.backbone, "neck": detector.neck}
-    return region_scorer(nets, params, detector.align, detector.head, region, own)
+    return region_scorer(nets, params, detector.align, detector.head, region, head_slopes)
 
 
 @dataclass(frozen=True, eq=False)
-class _Remembered(StandIn):
-    """A network as `inference` runs it, which computes nothing for an input that it got the last time."""
+class _Memoized(StandIn):
+    """A network in the form of `inference`, which returns its last output again if the input is the same object."""
 
     run: Callable[[Any], Any]
     last: list[Any] = field(default_factory=list)  # the input and the output
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise the network."""
+        """Initialize the parameters of the network."""
         return self.layer.init(shape, rng)
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        """Run the network on a new input."""
+        """Return the output for x, computed only if x is not the last input."""
         if not self.last or self.last[0] is not x:
             self.last[:] = x, self.run(x)
         return self.last[1], None
@@ -264,27 +269,27 @@ class _Remembered(StandIn):
 
 
 def regional_evaluator(detector: "FasterRCNN | FastRCNN", params: Params) -> Callable[[Batch], Evaluated]:
-    """Return the evaluator of a detector of two stages: detections and losses share the features.
+    """Return the evaluator of a two-stage detector: detections and losses share the features.
 
-    Regions are drawn with the same random numbers each time.
+    Regions are drawn by a generator that has the same seed for each evaluator.
     """
     before = {name: net for name, net in detector.nets.items() if name in ("backbone", "neck", "rpn")}
-    runs = {name: _Remembered(net, inference(net, params[name])) for name, net in before.items()}
+    runs = {name: _Memoized(net, inference(net, params[name])) for name, net in before.items()}
     prepared = detector.with_nets(runs)
     mode = Mode(rng=seeded(leaves(params)[0].device), keep=False)
 
     def evaluate(batch: Batch) -> Evaluated:
-        found = prepared.predict(params, batch.images)
+        detections = prepared.predict(params, batch.images)
         losses, _ = prepared.gradients(params, batch, mode)
         for run in runs.values():
-            run.last.clear()  # what is computed with may be filled anew with the next batch
-        return Evaluated(found, batch, losses)
+            run.last.clear()  # the next batch may be written into the same tensor, and must be computed again
+        return Evaluated(detections, batch, losses)
 
     return evaluate
 
 
 def box_head(classes: int, units: int) -> Layer:
-    """Return two dense layers and the outputs: C + 1 scores and four offsets."""
+    """Return a head of two dense layers and an output layer with C + 1 scores and four offsets."""
     return Sequential(
         flat=Flatten(), dense1=Dense(units), relu1=ReLU(), dense2=Dense(units), relu2=ReLU(),
         out=Dense(classes + 5, init_weight="lecun"),
@@ -292,5 +297,5 @@ def box_head(classes: int, units: int) -> Layer:
 
 
 def precise(y: Tensor) -> Tensor:
-    """Return y in float32 where it is in half precision."""
+    """Return y, converted to float32 if it is in half precision."""
     return y.float() if y.dtype in HALF else y

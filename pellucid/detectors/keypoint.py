@@ -23,12 +23,12 @@ from pellucid.sweep import backward
 
 @dataclass(frozen=True)
 class KeypointRCNN(FasterRCNN):
-    """Faster R-CNN with a further head, whose output for a region is a map of each of K key-points.
+    """Faster R-CNN with a further head, which outputs a map of each of K key-points for a region.
 
-    point_align: RoIAlign on the finest map; point_head: (K, M, M) logits over the region. Its loss, "points", is the
-    softmax cross-entropy over the M x M cells, whose class is the cell that holds the point; the mean over the
-    labelled points in regions with an object. A point outside the region does not count. The score of a point is its
-    probability among the cells. Objects without key-points raise PellucidError.
+    point_align: RoIAlign on the finest map; point_head: outputs (K, M, M) logits over the region. The loss "points" is
+    the softmax cross-entropy over the M x M cells; the target is the cell that contains the point. It is the mean over
+    the labelled points in regions with an object; a point outside its region does not count. The score of a point is
+    its highest probability among the cells. Raises PellucidError for objects without key-points.
     Source: He, Gkioxari, Dollar and Girshick 2017, section 5.
     """
 
@@ -36,29 +36,29 @@ class KeypointRCNN(FasterRCNN):
     point_head: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw all parameters, as FasterRCNN does."""
+        """Initialize all parameters, those of the key-point head after those of FasterRCNN."""
         params, out = super().init(shape, rng)
         params["point_align"], pooled = init_child("point_align", self.point_align, self.pooled(shape), rng)
         params["point_head"], _ = init_child("point_head", self.point_head, pooled, rng)
         return params, out
 
     def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> More:
-        """Return the loss of the key-points, and its gradient."""
+        """Return the loss of the key-points, and its gradients."""
         positive = drawn.positive
         regions = drawn.regions[positive]  # (P, 5)
         pooled, aligned = self.point_align.forward({}, (finest, regions), mode)
         y, cache = self.point_head.forward(params["point_head"], pooled, mode)  # (P, K, M, M)
         cells, counted = point_cells(targets, drawn.objects[positive], regions, y.shape[1:])
         rows = precise(y).flatten(2)[counted]  # (points, M M)
-        share = 1 / max(len(rows), 1)
+        scale = 1 / max(len(rows), 1)
         value, drows = SoftmaxCrossEntropy(reduction="sum").compute(rows, cells[counted])
         if not mode.keep:
-            return More({"points": value * share}, None, {})
+            return More({"points": value * scale}, None, {})
         dy = torch.zeros_like(y).flatten(2)
-        dy[counted] = (drows * (self.weight("points") * share)).to(y.dtype)
+        dy[counted] = (drows * (self.weight("points") * scale)).to(y.dtype)
         dpooled, dparams = backward(self.point_head, params["point_head"], cache, dy.view(y.shape), consume=True)
         (dmap, _), _ = self.point_align.backward({}, aligned, dpooled)
-        return More({"points": value * share}, dmap, {"point_head": dparams})
+        return More({"points": value * scale}, dmap, {"point_head": dparams})
 
     def complete(
         self, params: Params, finest: Tensor, found: list[Detections], size: tuple[int, int]
@@ -70,18 +70,18 @@ class KeypointRCNN(FasterRCNN):
         y = precise(self.point_head.forward(params["point_head"], pooled, mode)[0])  # (n, K, M, M)
         score = y.flatten(2).softmax(2).amax(2)  # (n, K)
         low, extent = regions[:, None, 1:3], (regions[:, 3:] - regions[:, 1:3])[:, None]
-        place = low + quarter(y) / y.shape[3] * extent
-        points = torch.cat([place, score[..., None]], 2).split([len(one) for one in found])
+        position = low + quarter(y) / y.shape[3] * extent
+        points = torch.cat([position, score[..., None]], 2).split([len(one) for one in found])
         return [replace(one, keypoints=part) for one, part in zip(found, points, strict=True)]
 
 
 def point_cells(
     targets: Sequence[Objects], objects: Tensor, regions: Tensor, shape: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """Return the cell of each key-point (P, K) in its region (P, 5), row by row, and whether it counts (P, K) bool.
+    """Return the index (P, K) of each key-point's cell in its region (P, 5), and whether the point counts (P, K) bool.
 
-    objects: index (P,) into the objects of all images. shape: (K, M, M). Raises PellucidError where an image with
-    objects has no key-points, or another number of them.
+    Cells are numbered by rows. objects: index (P,) into the objects of all images. shape: (K, M, M). Raises
+    PellucidError if an image with objects has no key-points, or another number of them.
     """
     count, height, width = shape
     wrong = next(
@@ -89,18 +89,18 @@ def point_cells(
         None,
     )
     if wrong is not None:
-        held = targets[wrong].keypoints
+        given = targets[wrong].keypoints
         raise PellucidError(
-            f"KeypointRCNN learns {count} key-points, and the objects of image {wrong} of the batch have "
-            f"{'none' if held is None else held.shape[1]}; give data with {count} for each object"
+            f"KeypointRCNN needs {count} key-points, but the objects of image {wrong} of the batch have "
+            f"{'none' if given is None else given.shape[1]}; give data with {count} for each object"
         )
-    held = [one.keypoints for one in targets if one.keypoints is not None and len(one)]
-    if not held:
+    annotated = [one.keypoints for one in targets if one.keypoints is not None and len(one)]
+    if not annotated:
         return objects.new_zeros(0, count), torch.zeros(0, count, dtype=torch.bool, device=objects.device)
-    points = torch.cat(held).to(regions)[objects]  # (P, K, 3)
-    share = (points[..., :2] - regions[:, None, 1:3]) / (regions[:, 3:] - regions[:, 1:3])[:, None]
-    inside = ((share >= 0) & (share <= 1)).all(2)  # a point on the right or lower edge is of the last cell
-    column, row = (share * share.new_tensor([width, height])).floor().long().unbind(2)
+    points = torch.cat(annotated).to(regions)[objects]  # (P, K, 3)
+    relative = (points[..., :2] - regions[:, None, 1:3]) / (regions[:, 3:] - regions[:, 1:3])[:, None]
+    inside = ((relative >= 0) & (relative <= 1)).all(2)  # a point on the right or lower edge belongs to the last cell
+    column, row = (relative * relative.new_tensor([width, height])).floor().long().unbind(2)
     cells = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
     return cells, inside & (points[..., 2] > 0)
 
@@ -108,16 +108,16 @@ def point_cells(
 def keypoint_rcnn(
     points: int = 17, backbone: Pyramid = "mobilenet_v2", channels: int = 96, depth: int = 2, units: int = 384
 ) -> KeypointRCNN:
-    """Return Keypoint R-CNN of one class on a backbone of the zoo, with maps of 28 x 28 for each of `points`.
+    """Return Keypoint R-CNN of one class on a backbone of the zoo, with a map of 28 x 28 for each of `points`.
 
-    The other arguments are those of `faster_rcnn`.
+    For the other arguments see `faster_rcnn`.
     """
-    it = faster_rcnn(1, backbone, channels, depth, units)
+    base = faster_rcnn(1, backbone, channels, depth, units)
     head = Sequential(
         conv1=Conv2d(channels, 3, padding=1), relu1=ReLU(), conv2=Conv2d(channels, 3, padding=1), relu2=ReLU(),
         up=ConvTranspose2d(points, 4, stride=2, padding=1),
     )  # fmt: skip
     return KeypointRCNN(
-        1, it.backbone, it.neck, it.rpn, it.align, it.head, it.strides,
-        RoIAlign(14, 1 / it.strides[0], sampling=2), head, weights=it.weights,
+        1, base.backbone, base.neck, base.rpn, base.align, base.head, base.strides,
+        RoIAlign(14, 1 / base.strides[0], sampling=2), head, weights=base.weights,
     )  # fmt: skip

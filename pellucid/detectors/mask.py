@@ -1,4 +1,4 @@
-"""Mask R-CNN: Faster R-CNN with the outline of each object."""
+"""Mask R-CNN: Faster R-CNN with a mask for each object."""
 
 import math
 from collections.abc import Sequence
@@ -24,11 +24,12 @@ from pellucid.sweep import backward
 
 @dataclass(frozen=True)
 class MaskRCNN(FasterRCNN):
-    """Faster R-CNN with a further head, whose output for a region is a mask of each class.
+    """Faster R-CNN with a further head, which outputs a mask of each class for a region.
 
-    mask_align: RoIAlign on the finest map; mask_head: (C, M, M) logits of masks over the region. Its loss, "mask", is
-    the binary cross-entropy of the true class's mask, the mean over pixels and regions with an object; its target is
-    RoIAlign of the object's mask, at least 1/2. Where an object has no mask, PellucidError.
+    mask_align: RoIAlign on the finest map; mask_head: outputs (C, M, M) logits of masks over the region. The loss
+    "mask" is the binary cross-entropy of the true class's mask, the mean over all pixels of the regions with an object.
+    Its target is the object's mask, resampled by RoIAlign and thresholded at 1/2. Raises PellucidError for objects
+    without a mask.
     Source: He, Gkioxari, Dollar and Girshick 2017, section 3.
     """
 
@@ -36,14 +37,14 @@ class MaskRCNN(FasterRCNN):
     mask_head: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw all parameters, as FasterRCNN does."""
+        """Initialize all parameters, those of the mask head after those of FasterRCNN."""
         params, out = super().init(shape, rng)
         params["mask_align"], pooled = init_child("mask_align", self.mask_align, self.pooled(shape), rng)
         params["mask_head"], _ = init_child("mask_head", self.mask_head, pooled, rng)
         return params, out
 
     def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> More:
-        """Return the loss of the masks, and its gradient."""
+        """Return the loss of the masks, and its gradients."""
         positive = drawn.positive
         regions = drawn.regions[positive]  # (P, 5)
         pooled, aligned = self.mask_align.forward({}, (finest, regions), mode)
@@ -51,15 +52,15 @@ class MaskRCNN(FasterRCNN):
         target = mask_targets(targets, drawn.objects[positive], regions, y.shape[2:])
         rows = torch.arange(len(y), device=y.device)
         labels = drawn.labels[positive]
-        share = 1 / max(target.numel(), 1)
+        scale = 1 / max(target.numel(), 1)
         value, dmask = BinaryCrossEntropy(reduction="sum").compute(precise(y[rows, labels]), target)
         if not mode.keep:
-            return More({"mask": value * share}, None, {})
+            return More({"mask": value * scale}, None, {})
         dy = torch.zeros_like(y)
-        dy[rows, labels] = (dmask * (self.weight("mask") * share)).to(y.dtype)
+        dy[rows, labels] = (dmask * (self.weight("mask") * scale)).to(y.dtype)
         dpooled, dparams = backward(self.mask_head, params["mask_head"], cache, dy, consume=True)
         (dmap, _), _ = self.mask_align.backward({}, aligned, dpooled)
-        return More({"mask": value * share}, dmap, {"mask_head": dparams})
+        return More({"mask": value * scale}, dmap, {"mask_head": dparams})
 
     def complete(
         self, params: Params, finest: Tensor, found: list[Detections], size: tuple[int, int]
@@ -69,36 +70,37 @@ class MaskRCNN(FasterRCNN):
         pooled, _ = self.mask_align.forward({}, (finest, numbered([one.boxes for one in found])), mode)
         y = precise(self.mask_head.forward(params["mask_head"], pooled, mode)[0]).sigmoid()
         parts = y.split([len(one) for one in found])
-        own = (part[torch.arange(len(part)), one.labels] for part, one in zip(parts, found, strict=True))
-        return [replace(one, masks=paste(masks, one.boxes, size)) for masks, one in zip(own, found, strict=True)]
+        predicted = (part[torch.arange(len(part)), one.labels] for part, one in zip(parts, found, strict=True))
+        return [replace(one, masks=paste(masks, one.boxes, size)) for masks, one in zip(predicted, found, strict=True)]
 
 
 def mask_targets(targets: Sequence[Objects], objects: Tensor, regions: Tensor, size: Sequence[int]) -> Tensor:
-    """Return the part of the mask of each object (P,) in its region (P, 5), resampled: (P, *size) of 0 and 1.
+    """Return the mask of each object inside its region, resampled: (P, *size) with the values 0 and 1.
 
-    objects: index into the objects of all images. Raises PellucidError where an image with objects has no masks.
+    objects: (P,), indices into the objects of all images. regions: (P, 5). Raises PellucidError if an image with
+    objects has no masks.
     """
     missing = next((index for index, one in enumerate(targets) if len(one) and one.masks is None), None)
     if missing is not None:
         raise PellucidError(
-            f"MaskRCNN learns masks, and the objects of image {missing} of the batch have none; "
+            f"MaskRCNN needs masks, but the objects of image {missing} of the batch have none; "
             "give data with masks or polygons, or train FasterRCNN"
         )
     masks = [one.masks for one in targets if one.masks is not None and len(one)]
     if not masks or not len(objects):
         return regions.new_zeros(len(objects), *size)
     planes = torch.cat(masks).to(regions)[:, None]  # (objects, 1, H, W)
-    own = torch.cat([objects[:, None].to(regions), regions[:, 1:]], 1)
-    resampled, _ = RoIAlign((size[0], size[1])).forward({}, (planes, own), Mode())
+    indexed = torch.cat([objects[:, None].to(regions), regions[:, 1:]], 1)
+    resampled, _ = RoIAlign((size[0], size[1])).forward({}, (planes, indexed), Mode())
     return (resampled[:, 0] >= 0.5).to(regions)
 
 
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return masks (n, M, M), probabilities over boxes (n, 4), as masks of an image: (n, H, W) bool."""
+    """Paste masks (n, M, M) of probabilities over boxes (n, 4) into an image of `size` (H, W): (n, H, W) bool."""
     height, width = size
     drawn = torch.zeros(len(masks), height, width, dtype=torch.bool, device=boxes.device)
     for plane, mask, (x0, y0, x1, y1) in zip(drawn, masks, boxes.tolist(), strict=True):
-        left, top = max(0, math.ceil(x0 - 0.5)), max(0, math.ceil(y0 - 0.5))  # of the pixels with centres in the box
+        left, top = max(0, math.ceil(x0 - 0.5)), max(0, math.ceil(y0 - 0.5))  # of the pixels with centres in it
         right, bottom = min(width, math.floor(x1 + 0.5)), min(height, math.floor(y1 + 0.5))
         if left >= right or top >= bottom:
             continue
@@ -118,13 +120,13 @@ def mask_rcnn(
     units: int = 384,
     pool: bool = False,
 ) -> MaskRCNN:
-    """Return Mask R-CNN on a backbone of the zoo, with masks of 28 x 28; the arguments are those of `faster_rcnn`."""
-    it = faster_rcnn(classes, backbone, channels, depth, units, pool)
+    """Return Mask R-CNN on a backbone of the zoo, with masks of 28 x 28; for the arguments see `faster_rcnn`."""
+    base = faster_rcnn(classes, backbone, channels, depth, units, pool)
     head = Sequential(
         conv1=Conv2d(channels, 3, padding=1), relu1=ReLU(), conv2=Conv2d(channels, 3, padding=1), relu2=ReLU(),
         up=ConvTranspose2d(channels, 2, stride=2), relu3=ReLU(), out=Conv2d(classes, 1, init_weight="lecun"),
     )  # fmt: skip
     return MaskRCNN(
-        classes, it.backbone, it.neck, it.rpn, it.align, it.head, it.strides,
-        region_reader(14, it.strides[0], pool), head, weights=it.weights,
+        classes, base.backbone, base.neck, base.rpn, base.align, base.head, base.strides,
+        region_reader(14, base.strides[0], pool), head, weights=base.weights,
     )  # fmt: skip

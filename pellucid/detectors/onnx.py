@@ -1,4 +1,4 @@
-"""The parts of reading a detector's outputs as ONNX nodes; `nodes` is a pellucid.export.Nodes, values go by name."""
+"""ONNX nodes that decode a detector's outputs; `nodes` is a pellucid.export.Nodes, and values are given by name."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.ops.coding import LIMIT
+from pellucid.ops.coding import MAX_LOG_SIZE
 
 
 def part(nodes: Any, y: str, begin: int, end: int) -> str:
-    """Return the numbers from `begin` to before `end` of the last axis."""
+    """Return the slice from `begin` to `end`, excluded, along the last axis of y."""
     name = f"{begin}:{end}:{len(nodes.written)}"
-    bounds = [nodes.whole(f"{name}/{what}", value) for what, value in (("begin", begin), ("end", end), ("axis", -1))]
+    bounds = [nodes.whole(f"{name}/{bound}", value) for bound, value in (("begin", begin), ("end", end), ("axis", -1))]
     return nodes.inner("Slice", y, *bounds)
 
 
 def decoded(nodes: Any, offsets: str, anchors: Tensor, deviations: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> str:
-    """Return the boxes (N, A, 4) at offsets (N, A, 4) from anchors (A, 4), as `pellucid.ops.coding.decode` does."""
+    """Return boxes (N, A, 4) for offsets (N, A, 4) from anchors (A, 4), see `pellucid.ops.coding.decode`."""
     size = anchors[:, 2:] - anchors[:, :2]
     scaled = nodes.inner("Mul", offsets, nodes.constant("deviations", torch.tensor(deviations)))
     shift = nodes.inner("Mul", part(nodes, scaled, 0, 2), nodes.constant("anchor_size", size))
@@ -26,11 +26,11 @@ def decoded(nodes: Any, offsets: str, anchors: Tensor, deviations: Sequence[floa
 
 
 def grown(nodes: Any, log_size: str, size: Tensor) -> str:
-    """Return half of size (A, 2) times exp(log_size), at most exp(LIMIT): (N, A, 2)."""
-    limited = nodes.inner("Min", log_size, nodes.number("limit", LIMIT))
+    """Return size / 2 * exp(min(log_size, MAX_LOG_SIZE)), (N, A, 2), for a size (A, 2)."""
+    limited = nodes.inner("Min", log_size, nodes.number("limit", MAX_LOG_SIZE))
     return nodes.inner("Mul", nodes.constant("half_size", size / 2), nodes.inner("Exp", limited))
 
 
 def around(nodes: Any, centre: str, half: str) -> str:
-    """Return the boxes around centres with halves of their sizes."""
+    """Return the boxes with these centres and half sizes."""
     return nodes.inner("Concat", nodes.inner("Sub", centre, half), nodes.inner("Add", centre, half), axis=-1)

@@ -22,23 +22,24 @@ from pellucid.ops.nms import batched_nms
 
 CONTEXT = 16  # pixels around the proposal in its warped image (Girshick et al. 2014, appendix A)
 NORM = 20.0  # mean norm of the scaled features
-NEGATIVE = 0.3  # IoU with every object of the class below which a proposal is a negative example
-HARD = -1.0  # margin from which a negative that was not learned from is a hard one
-NEAR = 0.6  # IoU with an object from which a proposal learns to move to it
-C, POSITIVE_WEIGHT, RIDGE = 1e-3, 2.0, 1000.0
-NMS = 0.3
-AT_ONCE = 64  # warped proposals in a forward pass
+MAX_NEGATIVE_IOU = 0.3  # of a negative example with any object of the class
+HARD_MARGIN = -1.0  # above it, a negative example that the first fit left out is used in the second one
+MIN_REGRESSION_IOU = 0.6  # of a proposal with an object, to be used in the regression of its box
+C, POSITIVE_WEIGHT, RIDGE_ALPHA = 1e-3, 2.0, 1000.0  # of the SVMs, and of the ridge regressions
+NMS_THRESHOLD = 0.3
+BATCH_SIZE = 64  # warped proposals in a forward pass
 
 Array = NDArray[np.float64]
 
 
 @dataclass
 class RCNN:
-    """A detector that classifies the features of each proposal by itself.
+    """A detector that computes the features of each proposal separately and classifies them with linear SVMs.
 
-    net, params: features of warped proposals (n, 3, side, side), such as those of a trained classifier. side: in
-    pixels. Proposals come from elsewhere: `pellucid.detectors.search`, or a file, see `read_proposals`. Source:
-    Girshick et al. 2014, without the fine-tuning of the network.
+    net, params: compute the features of warped proposals (n, 3, side, side), such as those of a trained classifier.
+    side: in pixels. Proposals are given: see `pellucid.detectors.search`, or `read_proposals` for those of a file.
+    `fit` sets scale, the factor of the features, and machines and moves: the SVM and the box regression of each class.
+    Source: Girshick et al. 2014, without the fine-tuning of the network.
     """
 
     net: Layer
@@ -55,28 +56,30 @@ class RCNN:
         self.run = inference(self.net, self.params)
 
     def features(self, image: Tensor, boxes: Tensor) -> Array:
-        """Return the features (n, D) of boxes (n, 4) in an image (C, H, W), scaled once the detector is fitted."""
-        parts = [self.run(warp(image, part, self.side)).flatten(1).clone() for part in boxes.split(AT_ONCE)]
+        """Return the features (n, D) of boxes (n, 4) in an image (C, H, W), multiplied by `scale`."""
+        parts = [self.run(warp(image, part, self.side)).flatten(1).clone() for part in boxes.split(BATCH_SIZE)]
         return torch.cat(parts).double().cpu().numpy() * self.scale
 
     def fit(self, images: Sequence[Tensor], targets: Sequence[Objects], proposals: Sequence[Tensor]) -> "RCNN":
-        """Learn from images, their objects, and proposals (m, 4) in each; crowds, and proposals in them, are left out.
+        """Fit the SVMs and regressions to images, their objects, and proposals (m, 4) in each image.
 
-        Raises PellucidError where there is no object at all.
+        Crowds, and proposals in them, are left out. Raises PellucidError if the images have no object.
         """
-        truths = [one if one.crowd is None else one.take(~one.crowd) for one in targets]
+        objects = [one if one.crowd is None else one.take(~one.crowd) for one in targets]
         crowds = [in_crowd(boxes, one.boxes, one.crowd) for one, boxes in zip(targets, proposals, strict=True)]
         proposals = [boxes[~crowd] for boxes, crowd in zip(proposals, crowds, strict=True)]
-        if not any(len(one) for one in truths):
+        if not any(len(one) for one in objects):
             raise PellucidError("RCNN: the images have no object to learn from; give labelled images")
-        held = [torch.cat([one.boxes, boxes]) for one, boxes in zip(truths, proposals, strict=True)]  # objects first
+        regions = [
+            torch.cat([one.boxes, boxes]) for one, boxes in zip(objects, proposals, strict=True)
+        ]  # objects first
         self.scale = 1.0
-        raw = [self.features(image, boxes) for image, boxes in zip(images, held, strict=True)]
+        raw = [self.features(image, boxes) for image, boxes in zip(images, regions, strict=True)]
         self.scale = NORM / float(np.linalg.norm(np.concatenate(raw), axis=1).mean())
         scaled = [one * self.scale for one in raw]
-        examples = list(zip(scaled, held, truths, strict=True))
-        self.machines = [self._machine(label, examples) for label in range(self.classes)]
-        self.moves = [self._move(label, examples) for label in range(self.classes)]
+        examples = list(zip(scaled, regions, objects, strict=True))
+        self.machines = [self._fit_svm(label, examples) for label in range(self.classes)]
+        self.moves = [self._fit_regression(label, examples) for label in range(self.classes)]
         return self
 
     def predict(self, image: Tensor, proposals: Tensor, threshold: float = 0.0, move: bool = True) -> Detections:
@@ -84,7 +87,7 @@ class RCNN:
 
         Raises PellucidError before `fit`.
         """
-        self._need_fit()
+        self._check_fitted()
         size = int(image.shape[1]), int(image.shape[2])
         return self.decide(self.features(image, proposals), proposals, size, threshold, move)
 
@@ -93,77 +96,78 @@ class RCNN:
     ) -> Detections:
         """Return the detections among proposals (m, 4) with the features x (m, D) in an image of `size` (H, W).
 
-        threshold: the lowest margin of the classifier. Scores are margins under a sigmoid, without calibration. With
-        `move`, boxes are moved by the regression.
+        threshold: the lowest SVM margin of a detection. Scores are the sigmoid of the margins, without calibration.
+        move: whether boxes are refined by the regression.
         """
-        self._need_fit()
+        self._check_fitted()
         boxes, margins, labels = [proposals[:0]], [proposals[:0, 0]], [torch.zeros(0, dtype=torch.int64)]
-        for label, (machine, mover) in enumerate(zip(self.machines, self.moves, strict=True)):
-            if machine is None or not len(proposals):
+        for label, (svm, regression) in enumerate(zip(self.machines, self.moves, strict=True)):
+            if svm is None or not len(proposals):
                 continue
-            margin = torch.from_numpy(machine.decision_function(x)).to(proposals)
-            found = (margin >= threshold).nonzero()[:, 0]
-            own = proposals[found]
-            if move and mover is not None and len(found):
-                own = decode(torch.from_numpy(mover.predict(x[found.numpy()])).to(own), own)
-            own = clip(own, size)
-            held = (own[:, 2:] > own[:, :2]).all(1)  # regression may move a box out of the image
-            boxes.append(own[held])
-            margins.append(margin[found[held]])
-            labels.append(torch.full((int(held.sum()),), label))
-        every, scores, classes = torch.cat(boxes), torch.cat(margins), torch.cat(labels)
-        kept = batched_nms(every, scores, classes, NMS)
-        return Detections(every[kept], scores[kept].sigmoid(), classes[kept])
+            margin = torch.from_numpy(svm.decision_function(x)).to(proposals)
+            indices = (margin >= threshold).nonzero()[:, 0]
+            moved = proposals[indices]
+            if move and regression is not None and len(indices):
+                moved = decode(torch.from_numpy(regression.predict(x[indices.numpy()])).to(moved), moved)
+            moved = clip(moved, size)
+            valid = (moved[:, 2:] > moved[:, :2]).all(1)  # the regression may move a box out of the image
+            boxes.append(moved[valid])
+            margins.append(margin[indices[valid]])
+            labels.append(torch.full((int(valid.sum()),), label))
+        all_boxes, scores, classes = torch.cat(boxes), torch.cat(margins), torch.cat(labels)
+        kept = batched_nms(all_boxes, scores, classes, NMS_THRESHOLD)
+        return Detections(all_boxes[kept], scores[kept].sigmoid(), classes[kept])
 
-    def _need_fit(self) -> None:
+    def _check_fitted(self) -> None:
         if not self.machines:
             raise PellucidError("RCNN is not fitted; call fit(images, targets, proposals) first")
 
-    def _machine(self, label: int, examples: list[tuple[Array, Tensor, Objects]]) -> LinearSVC | None:
-        """Return the classifier of a class, None without an object of it: objects against what overlaps none of them.
+    def _fit_svm(self, label: int, examples: list[tuple[Array, Tensor, Objects]]) -> LinearSVC | None:
+        """Return the SVM of a class, None if it has no object or no negative example.
 
-        Half of the negatives come first; then those of the others that it takes for objects, or nearly.
+        Negative examples are boxes with a low IoU with each object of the class. The SVM is fitted with half of them,
+        and again with those of the other half that have a high margin.
         """
         positive: list[Array] = []
         negative: list[Array] = []
         for x, boxes, truth in examples:
-            own = (truth.labels == label).nonzero()[:, 0]
-            positive.append(x[own.numpy()])
-            overlap = box_iou(boxes, truth.boxes[own]).amax(1) if len(own) else boxes.new_zeros(len(boxes))
-            negative.append(x[(overlap < NEGATIVE).numpy()])
-        yes, no = np.concatenate(positive), np.concatenate(negative)
-        if not len(yes) or not len(no):
+            indices = (truth.labels == label).nonzero()[:, 0]
+            positive.append(x[indices.numpy()])
+            overlap = box_iou(boxes, truth.boxes[indices]).amax(1) if len(indices) else boxes.new_zeros(len(boxes))
+            negative.append(x[(overlap < MAX_NEGATIVE_IOU).numpy()])
+        positives, negatives = np.concatenate(positive), np.concatenate(negative)
+        if not len(positives) or not len(negatives):
             return None
-        first, rest = no[::2], no[1::2]
-        machine = _svm(yes, first)
-        hard = rest[machine.decision_function(rest) > HARD] if len(rest) else rest
-        return _svm(yes, np.concatenate([first, hard])) if len(hard) else machine
+        first, rest = negatives[::2], negatives[1::2]
+        svm = _svm(positives, first)
+        hard = rest[svm.decision_function(rest) > HARD_MARGIN] if len(rest) else rest
+        return _svm(positives, np.concatenate([first, hard])) if len(hard) else svm
 
-    def _move(self, label: int, examples: list[tuple[Array, Tensor, Objects]]) -> Ridge | None:
-        """Return the regression from features to offsets, by proposals near an object of the class; None without."""
+    def _fit_regression(self, label: int, examples: list[tuple[Array, Tensor, Objects]]) -> Ridge | None:
+        """Return the regression from features to offsets for proposals near objects of the class; None without any."""
         inputs: list[Array] = []
         offsets: list[Tensor] = []
         for x, boxes, truth in examples:
-            own = truth.boxes[truth.labels == label]
-            if not len(own):
+            objects = truth.boxes[truth.labels == label]
+            if not len(objects):
                 continue
-            overlap, nearest = box_iou(boxes, own).max(1)
-            near = (overlap >= NEAR).nonzero()[:, 0]
+            overlap, nearest = box_iou(boxes, objects).max(1)
+            near = (overlap >= MIN_REGRESSION_IOU).nonzero()[:, 0]
             inputs.append(x[near.numpy()])
-            offsets.append(encode(own[nearest[near]], boxes[near]))
-        wanted = torch.cat(offsets).double().numpy() if offsets else np.zeros((0, 4))
-        return Ridge(alpha=RIDGE).fit(np.concatenate(inputs), wanted) if len(wanted) else None
+            offsets.append(encode(objects[nearest[near]], boxes[near]))
+        expected = torch.cat(offsets).double().numpy() if offsets else np.zeros((0, 4))
+        return Ridge(alpha=RIDGE_ALPHA).fit(np.concatenate(inputs), expected) if len(expected) else None
 
 
 def warp(image: Tensor, boxes: Tensor, side: int) -> Tensor:
     """Return boxes (n, 4) of an image (C, H, W) resampled to (n, C, side, side), with CONTEXT pixels around each.
 
-    Beyond the image stands its mean.
+    Outside the image, pixels have the mean colour of the image.
     """
     mean = image.mean((1, 2), keepdim=True)
-    middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     half = half * side / (side - 2 * CONTEXT)
-    regions = torch.cat([boxes.new_zeros(len(boxes), 1), middle - half, middle + half], 1)
+    regions = torch.cat([boxes.new_zeros(len(boxes), 1), centre - half, centre + half], 1)
     warped, _ = RoIAlign(side, sampling=1).forward({}, ((image - mean)[None], regions), Mode())
     return warped + mean
 

@@ -1,4 +1,4 @@
-"""What the second stage of a detector learns: regions drawn from proposals, compared with objects."""
+"""Training of a detector's second stage: regions drawn from proposals, their targets and their losses."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,16 +12,16 @@ from pellucid.objects import Objects
 from pellucid.ops.assign import assign_by_iou, sample
 from pellucid.ops.coding import decode, encode
 
-DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # of the offsets that the head predicts (Girshick 2015, reference code)
-POSITIVE = 0.5  # lowest IoU of a region with the object that it learns
+DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # standard deviations of the predicted offsets (Girshick 2015, reference code)
+MIN_POSITIVE_IOU = 0.5  # of a region with the object that it is assigned to
 
 
 class Regions(NamedTuple):
-    """M regions of a batch. Those that learn an object come first in each image.
+    """M regions of a batch. In each image, those with an object come first.
 
-    regions: (M, 5), image index, x0, y0, x1, y1. labels: (M,), the number of classes for background. objects: (M,)
-    index into the objects of all images, one after the other, -1 for background. truth: (M, 4), the box of that
-    object, for background the region itself.
+    regions: (M, 5), image index, x0, y0, x1, y1. labels: (M,), the classes, C for background. objects: (M,), indices
+    into the objects of all images, one image after the other, -1 for background. truth: (M, 4), the box of that object,
+    for background the region itself.
     """
 
     regions: Tensor
@@ -31,12 +31,12 @@ class Regions(NamedTuple):
 
     @property
     def positive(self) -> Tensor:
-        """The indices of the regions that learn an object: (P,)."""
+        """The indices (P,) of the regions with an object."""
         return (self.objects >= 0).nonzero()[:, 0]
 
 
 def numbered(boxes: Sequence[Tensor]) -> Tensor:
-    """Return the boxes (m, 4) of each image as regions (M, 5) with the index of the image."""
+    """Return the boxes (m, 4) of all images as regions (M, 5), with the index of the image first."""
     return torch.cat([torch.cat([one.new_full((len(one), 1), index), one], 1) for index, one in enumerate(boxes)])
 
 
@@ -49,25 +49,26 @@ def draw_regions(
     rng: torch.Generator | None,
     floor: float = 0.0,
 ) -> Regions:
-    """Draw at most `count` regions of each image, of them at most `share` with an object.
+    """Draw at most `count` regions of each image, at most the fraction `share` of `count` with an object.
 
-    Candidates are the proposals (m, 4) and the objects' own boxes. Background has an IoU of `floor` to 0.5 with the
-    nearest object; in an image without objects, all is background. Source: Girshick 2015, section 2.3.
+    They are drawn from the proposals (m, 4) and the boxes of the objects. Background regions have a highest IoU with an
+    object from `floor` to 0.5; in an image without objects, all regions are background. Source: Girshick 2015, section
+    2.3.
     """
     parts: list[Regions] = []
-    first = 0  # objects of earlier images
+    first = 0  # number of objects in earlier images
     for index, (proposed, objects) in enumerate(zip(proposals, targets, strict=True)):
         truth = objects.boxes.to(proposed)
         labels = objects.labels.to(proposed.device)
         boxes = torch.cat([proposed, truth if objects.crowd is None else truth[~objects.crowd]])
-        least = floor if len(objects) else 0.0
-        assignment = assign_by_iou(boxes, truth, POSITIVE, POSITIVE, least, crowd=objects.crowd)
+        lowest = floor if len(objects) else 0.0
+        assignment = assign_by_iou(boxes, truth, MIN_POSITIVE_IOU, MIN_POSITIVE_IOU, lowest, crowd=objects.crowd)
         positive, negative = sample(assignment, count, share, rng)
-        matched, background, ground = assignment.matched[positive], boxes[negative], torch.full_like(negative, classes)
+        matched, background, empty = assignment.matched[positive], boxes[negative], torch.full_like(negative, classes)
         parts.append(
             Regions(
                 numbered([boxes[torch.cat([positive, negative])]]) + boxes.new_tensor([index, 0, 0, 0, 0]),
-                torch.cat([labels[matched], ground]),
+                torch.cat([labels[matched], empty]),
                 torch.cat([matched + first, torch.full_like(negative, -1)]),
                 torch.cat([truth[matched], background]),
             )
@@ -79,15 +80,16 @@ def draw_regions(
 def compare(y: Tensor, drawn: Regions, weights: tuple[float, float]) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """Return both losses of the head's outputs y (M, C + 1 + 4), and the gradient of their weighted sum.
 
-    The softmax cross-entropy of the C classes and background, the mean over the regions; and the smooth L1 distance
-    of the four offsets, of regions with an object, divided by the number of all. Source: Girshick 2015, equations 1-3.
+    The first is the softmax cross-entropy of the C classes and background, the mean over the regions. The second is the
+    smooth L1 loss of the four offsets of the regions with an object, divided by the number of all regions. Source:
+    Girshick 2015, equations 1-3.
     """
     count = max(len(y), 1)
     positive = drawn.positive
     logits, offsets = y[:, :-4], y[positive, -4:]
     cost, dlogits = SoftmaxCrossEntropy(reduction="sum").compute(logits, drawn.labels)
-    wanted = encode(drawn.truth[positive], drawn.regions[positive, 1:], DEVIATIONS)
-    distance, doffsets = Huber(reduction="sum").compute(offsets, wanted)
+    expected = encode(drawn.truth[positive], drawn.regions[positive, 1:], DEVIATIONS)
+    distance, doffsets = Huber(reduction="sum").compute(offsets, expected)
     dy = torch.zeros_like(y)
     dy[:, :-4] = dlogits * (weights[0] / count)
     dy[positive, -4:] = doffsets * (weights[1] / count)
@@ -95,14 +97,14 @@ def compare(y: Tensor, drawn: Regions, weights: tuple[float, float]) -> tuple[tu
 
 
 def read(y: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the boxes (M, 4) and the scores (M, C) of the head's outputs (M, C + 1 + 4) for proposals (M, 4)."""
+    """Return boxes (M, 4) and scores (M, C) decoded from the head's outputs (M, C + 1 + 4) for proposals (M, 4)."""
     return decode(y[:, -4:], boxes, DEVIATIONS), y[:, :-4].softmax(1)[:, :-1]
 
 
 def slopes(y: Tensor, box: Tensor, label: int, side: int | None) -> Tensor:
-    """Return the derivative of a class's logit, or of a side of the box that is read, for one proposal (4,).
+    """Return the derivative of a class's logit, or of a side of the decoded box, with respect to y.
 
-    y: the head's outputs (C + 1 + 4,) for it. side: 0 to 3 for x0, y0, x1, y1.
+    y: the head's outputs (C + 1 + 4,) for the proposal `box` (4,). side: None for the logit, 0 to 3 for x0, y0, x1, y1.
     """
     dy = torch.zeros_like(y)
     if side is None:

@@ -1,4 +1,4 @@
-"""Region proposals: the boxes of one image that a second stage looks at."""
+"""Region proposals: the boxes of an image that the second stage classifies."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,24 +10,24 @@ from pellucid.objects import Objects
 from pellucid.ops.boxes import area, clip
 from pellucid.ops.nms import nms
 
-BEST = 1000  # boxes of an image that suppression compares
-OVERLAP = 0.7  # IoU above which suppression removes a proposal
+MAX_BOXES = 1000  # of an image, that enter non-maximum suppression
+MAX_IOU = 0.7  # of two proposals; above it, suppression removes the one with the lower score
 
 
 def propose(boxes: Tensor, scores: Tensor, size: tuple[int, int], count: int) -> tuple[Tensor, Tensor]:
-    """Return at most `count` proposals (m, 4) of an image of `size` (H, W), and the anchor (m,) that each is from.
+    """Return at most `count` proposals (m, 4) of an image of `size` (H, W), and the index (m,) of each one's anchor.
 
-    boxes: (A, 4), scores: (A,). The best by score are cut at the borders of the image; those without an area, and
-    those that overlap a better one, are left out. Source: Ren et al. 2015, section 3.3.
+    boxes: (A, 4), scores: (A,). The boxes with the highest scores are clipped to the image; those without an area, and
+    those that overlap a box with a higher score, are removed. Source: Ren et al. 2015, section 3.3.
     """
-    best = scores.topk(min(BEST, len(scores))).indices
-    cut = clip(boxes[best], size)
-    filled = (area(cut) > 0).nonzero()[:, 0]
-    best, cut = best[filled], cut[filled]
-    kept = nms(cut, scores[best], OVERLAP)[:count]
-    return cut[kept], best[kept]
+    best = scores.topk(min(MAX_BOXES, len(scores))).indices
+    clipped = clip(boxes[best], size)
+    valid = (area(clipped) > 0).nonzero()[:, 0]
+    best, clipped = best[valid], clipped[valid]
+    kept = nms(clipped, scores[best], MAX_IOU)[:count]
+    return clipped[kept], best[kept]
 
 
 def unlabelled(targets: Sequence[Objects]) -> list[Objects]:
-    """Return the objects with the label 0: for proposals, there is one class of objects."""
+    """Return the objects with the label 0, the only class of proposals."""
     return [replace(one, labels=torch.zeros_like(one.labels)) for one in targets]

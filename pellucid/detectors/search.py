@@ -10,9 +10,9 @@ from pellucid.ops.anchors import base_anchors, grid_anchors
 from pellucid.ops.boxes import area, clip
 
 Search = Literal["windows", "selective_search"]
-STRIDE = 16  # pixels from window to window, unless given
+STRIDE = 16  # pixels between windows, by default
 SCALES = (1, 2, 4, 8, 16)  # sides of windows in strides
-SMALLEST = 8  # pixels, the side of the smallest segments that selective search proposes
+MIN_SIDE = 8  # pixels, of a segment that selective search proposes
 
 
 def search(image: Tensor, by: Search, stride: int = STRIDE) -> Tensor:
@@ -23,7 +23,7 @@ def search(image: Tensor, by: Search, stride: int = STRIDE) -> Tensor:
 
 
 def windows(size: tuple[int, int], stride: int = STRIDE) -> Tensor:
-    """Return windows (m, 4) of five sizes and three shapes around each cell of `stride` pixels, cut at the borders."""
+    """Return windows (m, 4) of five sizes and three shapes around each cell of `stride` pixels, clipped to `size`."""
     cells = tuple(-(-length // stride) for length in size)
     boxes = clip(grid_anchors([base_anchors(stride, SCALES)], [(cells[0], cells[1])], [stride]), size)
     return boxes[area(boxes) > 0]
@@ -32,9 +32,9 @@ def windows(size: tuple[int, int], stride: int = STRIDE) -> Tensor:
 def selective_search(image: Tensor, quality: bool = False) -> Tensor:
     """Return the boxes (m, 4) of segments that are merged by colour, texture, size and fill, the best ones first.
 
-    image: (3, H, W), any range of values; one with a side below SMALLEST has no proposals. `quality` takes more colour
-    spaces and scales, and longer. Without OpenCV's contributed modules, PellucidError. Source: Uijlings et al. 2013, by
-    OpenCV's implementation, whose quality mode differs from the original.
+    image: (3, H, W), any range of values; an image with a side below MIN_SIDE has no proposals. quality: use more
+    colour spaces and scales, which takes longer. Raises PellucidError without OpenCV's contributed modules. Source:
+    Uijlings et al. 2013, in OpenCV's implementation, whose quality mode differs from the original.
     """
     try:
         from cv2 import ximgproc  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
@@ -43,7 +43,7 @@ def selective_search(image: Tensor, quality: bool = False) -> Tensor:
             "selective search needs OpenCV with its contributed modules; run: pip install 'pellucid[search]', "
             'or search by "windows"'
         ) from error
-    if min(image.shape[1:]) < SMALLEST:
+    if min(image.shape[1:]) < MIN_SIDE:
         return torch.zeros(0, 4)
     low, high = image.min(), image.max()
     pixels = ((image - low) / (high - low).clamp_min(1e-6) * 255).byte().permute(1, 2, 0).contiguous()
@@ -54,5 +54,5 @@ def selective_search(image: Tensor, quality: bool = False) -> Tensor:
     else:
         method.switchToSelectiveSearchFast()
     found = torch.as_tensor(method.process()).float().view(-1, 4)  # x, y, width, height
-    found = found[(found[:, 2:] >= SMALLEST).all(1)]
+    found = found[(found[:, 2:] >= MIN_SIDE).all(1)]
     return torch.cat([found[:, :2], found[:, :2] + found[:, 2:]], 1)

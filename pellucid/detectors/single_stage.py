@@ -24,8 +24,8 @@ from pellucid.ops.assign import Assignment, assign_atss
 from pellucid.ops.boxes import paired_iou
 from pellucid.ops.coding import decode, decode_gradient
 
-# The scores at the beginning, since nearly all anchors are background (Lin et al. 2017, "Focal loss for dense object
-# detection", section 4.1).
+# The initial scores. They are low because nearly all anchors are background (Lin et al. 2017, "Focal loss for dense
+# object detection", section 4.1).
 PRIOR = 0.01
 
 
@@ -33,10 +33,11 @@ PRIOR = 0.01
 class SingleStage(OneStage):
     """A single-stage detector with one square anchor in each cell, matched by ATSS.
 
-    backbone: maps of an image at `strides`; neck: maps of the same sizes; head: for each of these C scores and the
-    offsets of a box. An anchor's side is `scale` strides. Its score learns the IoU of its box with the object that it
-    is assigned to, 0 for background and for other classes. Losses: "score", the quality focal loss, and "box", 1 -
-    GIoU, twice by default; both are sums over the anchors, divided by the number of positive ones in the batch.
+    backbone: outputs the maps of an image at `strides`; neck: maps of the same sizes; head: for each cell of these C
+    scores and the offsets of a box. The side of an anchor is `scale` strides. The target of an anchor's score is the
+    IoU of its predicted box with the object that it is assigned to, and 0 for background and for other classes. Losses:
+    "score", the quality focal loss, and "box", 1 - GIoU (weight 2 in `single_stage`); both are sums over the anchors,
+    divided by the number of positive anchors in the batch.
     Sources: Lin et al. 2017 (the pyramid), Zhang et al. 2020 (ATSS), Li et al. 2020 (quality focal loss), Rezatofighi
     et al. 2019 (GIoU).
     """
@@ -49,11 +50,11 @@ class SingleStage(OneStage):
 
     @property
     def numbers(self) -> int:
-        """The scores of the classes, and dx, dy, dw, dh."""
+        """D: the scores of the classes, and dx, dy, dw, dh."""
         return self.classes + 4
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw all parameters; scores begin near PRIOR, boxes near the anchors."""
+        """Initialize all parameters; scores start near PRIOR, boxes near the anchors."""
         params, out = super().init(shape, rng)
         last = params["head"]["layer"]["out"]
         draw_small(last, rng)
@@ -61,7 +62,7 @@ class SingleStage(OneStage):
         return params, out
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
-        """Return the square around the centre of each cell."""
+        """Return a square anchor around the centre of each cell."""
         bases = [torch.tensor([[1 - self.scale, 1 - self.scale, 1 + self.scale, 1 + self.scale]]) for _ in sizes]
         return grid_anchors([base * s / 2 for base, s in zip(bases, self.strides, strict=True)], sizes, self.strides)
 
@@ -71,24 +72,24 @@ class SingleStage(OneStage):
         return assign_atss(anchors.boxes, counts, truth.boxes.to(anchors.boxes), crowd=truth.crowd)
 
     def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
-        """Return both losses and their gradient: assign, decode, compare, and back through the decoding."""
+        """Return both losses, and the gradient of their weighted sum with respect to y."""
         logits, offsets = y.split([self.classes, 4], 2)  # (N, A, C), (N, A, 4)
         assigned = [self.assign(anchors, one) for one in targets]
-        found = positives(assigned, targets, y)
-        at, count = (found.image, found.anchor), max(len(found.image), 1)
+        matches = positives(assigned, targets, y)
+        index, count = (matches.image, matches.anchor), max(len(matches.image), 1)
 
-        mine, around = offsets[at], anchors.boxes[found.anchor]  # (P, 4)
-        boxes = decode(mine, around)
-        distance, dboxes = GIoU(reduction="sum").compute(boxes, found.truth)
+        predicted, matched = offsets[index], anchors.boxes[matches.anchor]  # (P, 4)
+        boxes = decode(predicted, matched)
+        distance, dboxes = GIoU(reduction="sum").compute(boxes, matches.truth)
         quality = torch.zeros_like(logits)
-        quality[(*at, found.label)] = paired_iou(boxes, found.truth)
-        learns = found.negative.clone()
-        learns[at] = True
-        value, dlogits = QualityFocal(reduction="sum").compute(logits[learns], quality[learns])
+        quality[(*index, matches.label)] = paired_iou(boxes, matches.truth)
+        counted = matches.negative.clone()
+        counted[index] = True
+        value, dlogits = QualityFocal(reduction="sum").compute(logits[counted], quality[counted])
 
         dy = torch.zeros_like(y)
-        dy[..., : self.classes][learns] = dlogits * (self.weight("score") / count)
-        dy[..., self.classes :][at] = decode_gradient(dboxes, mine, around) * (self.weight("box") / count)
+        dy[..., : self.classes][counted] = dlogits * (self.weight("score") / count)
+        dy[..., self.classes :][index] = decode_gradient(dboxes, predicted, matched) * (self.weight("box") / count)
         return {"score": value / count, "box": distance / count}, dy
 
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
@@ -96,7 +97,7 @@ class SingleStage(OneStage):
         return decode(y[:, self.classes :], anchors.boxes), y[:, : self.classes].sigmoid()
 
     def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
-        """Return 1 for the logit of the class, or the slopes of the decoding for the offsets."""
+        """Return 1 for the logit of the class, or the derivative of a side of the decoded box for the offsets."""
         dy = torch.zeros_like(y)
         if side is None:
             dy[candidate, label] = 1
@@ -105,7 +106,7 @@ class SingleStage(OneStage):
         return dy
 
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
-        """Write `read` as ONNX nodes."""
+        """Add ONNX nodes that compute `read`."""
         offsets = part(nodes, y, self.classes, self.classes + 4)
         return decoded(nodes, offsets, anchors.boxes), nodes.inner("Sigmoid", part(nodes, y, 0, self.classes))
 
@@ -115,14 +116,14 @@ def single_stage(
 ) -> SingleStage:
     """Return the default detector on a backbone of the zoo.
 
-    channels: of the pyramid's maps. depth: 3 x 3 convolutions of the head before the last one.
+    channels: of the feature pyramid's maps. depth: the number of 3 x 3 convolutions in the head before the last one.
     """
-    row: dict[str, Layer] = {}
-    for number in range(1, depth + 1):
-        row |= {
-            f"conv{number}": Conv2d(channels, 3, padding=1, bias=False),
-            f"norm{number}": GroupNorm(8),
-            f"relu{number}": ReLU(),
+    blocks: dict[str, Layer] = {}
+    for k in range(1, depth + 1):
+        blocks |= {
+            f"conv{k}": Conv2d(channels, 3, padding=1, bias=False),
+            f"norm{k}": GroupNorm(8),
+            f"relu{k}": ReLU(),
         }
-    head = Shared(Sequential(**row, out=Conv2d(classes + 4, 3, padding=1)))
+    head = Shared(Sequential(**blocks, out=Conv2d(classes + 4, 3, padding=1)))
     return SingleStage(classes, pyramid(backbone), fpn(channels), head, strides(backbone), weights={"box": 2.0})

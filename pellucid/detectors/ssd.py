@@ -1,4 +1,4 @@
-"""SSD: priors of several shapes on maps of several sizes, each with its class and its box."""
+"""SSD: priors of several shapes on maps of several sizes, each with class scores and a box."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ from pellucid.ops.anchors import ssd_priors
 from pellucid.ops.assign import Assignment, assign_bipartite
 from pellucid.ops.coding import decode, encode
 
-NEGATIVES = 3  # for each positive prior: section 2.2, hard negative mining
-DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # of dx, dy, dw, dh, called variances in the reference code
+NEGATIVES_PER_POSITIVE = 3  # priors in the loss: hard negative mining, section 2.2
+DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # standard deviations of dx, dy, dw, dh; the reference code calls them variances
 
 
 @dataclass(frozen=True)
 class SSD(OneStage):
     """The single shot detector.
 
-    backbone and neck: maps of an image at `strides`; head: for each prior of each map the scores of background and the
+    backbone and neck: maps of an image at `strides`; head: for each prior of each map the logits of background and the
     C classes, and the offsets of a box. sides, ratios: see `pellucid.ops.anchors.ssd_priors`. Losses: "class", the
     softmax cross-entropy of the positive priors and of the three times as many negative ones with the highest loss in
-    their image, and "box", the smooth L1 of the positive ones; both are sums, divided by the number of positive priors
-    in the batch. Source: Liu et al. 2016, section 2.2, equations 1 to 3.
+    their image, and "box", the smooth L1 loss of the positive ones; both are sums, divided by the number of positive
+    priors in the batch. Source: Liu et al. 2016, section 2.2, equations 1 to 3.
     """
 
     backbone: Layer
@@ -45,11 +45,11 @@ class SSD(OneStage):
 
     @property
     def numbers(self) -> int:
-        """The scores of background and of the classes, and dx, dy, dw, dh."""
+        """D: the logits of background and of the classes, and dx, dy, dw, dh."""
         return self.classes + 5
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw all parameters; classes begin equal, boxes near the priors."""
+        """Initialize all parameters; classes start with about equal probabilities, boxes near the priors."""
         params, out = super().init(shape, rng)
         draw_small(params["head"], rng)
         return params, out
@@ -59,37 +59,37 @@ class SSD(OneStage):
         return ssd_priors(sizes, self.strides, self.sides, self.ratios)
 
     def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
-        """Return a prior of its own for each object, and all that overlap it by half."""
+        """Assign each object to a prior of its own, and to the priors with an IoU of at least 0.5 with it."""
         return assign_bipartite(anchors.boxes, truth.boxes.to(anchors.boxes), crowd=truth.crowd)
 
     def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
-        """Return both losses and their gradient: assign, mine the negatives, compare."""
+        """Return both losses, and the gradient of their weighted sum with respect to y."""
         logits, offsets = y.split([self.classes + 1, 4], 2)  # (N, A, C + 1), (N, A, 4)
         assigned = [self.assign(anchors, one) for one in targets]
-        found = positives(assigned, targets, y)
-        at, count = (found.image, found.anchor), max(len(found.image), 1)
+        matches = positives(assigned, targets, y)
+        index, count = (matches.image, matches.anchor), max(len(matches.image), 1)
 
         classes = torch.zeros(y.shape[:2], dtype=torch.int64, device=y.device)  # 0 is background
-        classes[at] = found.label + 1
-        chosen = self._hard(logits, found.negative, (classes > 0).sum(1))
-        chosen[at] = True
+        classes[index] = matches.label + 1
+        chosen = self._hard(logits, matches.negative, (classes > 0).sum(1))
+        chosen[index] = True
         value, dlogits = SoftmaxCrossEntropy(reduction="sum").compute(logits[chosen], classes[chosen])
 
-        wanted = encode(found.truth, anchors.boxes[found.anchor], DEVIATIONS)
-        distance, doffsets = Huber(reduction="sum").compute(offsets[at], wanted)
+        expected = encode(matches.truth, anchors.boxes[matches.anchor], DEVIATIONS)
+        distance, doffsets = Huber(reduction="sum").compute(offsets[index], expected)
 
         dy = torch.zeros_like(y)
         dy[..., : self.classes + 1][chosen] = dlogits * (self.weight("class") / count)
-        dy[..., self.classes + 1 :][at] = doffsets * (self.weight("box") / count)
+        dy[..., self.classes + 1 :][index] = doffsets * (self.weight("box") / count)
         return {"class": value / count, "box": distance / count}, dy
 
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
-        """Return the decoded boxes, and the probabilities without that of the background."""
+        """Return the decoded boxes, and the probabilities of the classes without background."""
         scores = y[:, : self.classes + 1].softmax(1)[:, 1:]
         return decode(y[:, self.classes + 1 :], anchors.boxes, DEVIATIONS), scores
 
     def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
-        """Return 1 for the logit of the class, or the slopes of the decoding for the offsets."""
+        """Return 1 for the logit of the class, or the derivative of a side of the decoded box for the offsets."""
         dy, first = torch.zeros_like(y), self.classes + 1
         if side is None:
             dy[candidate, label + 1] = 1
@@ -98,7 +98,7 @@ class SSD(OneStage):
         return dy
 
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
-        """Write `read` as ONNX nodes."""
+        """Add ONNX nodes that compute `read`."""
         offsets = part(nodes, y, self.classes + 1, self.classes + 5)
         probabilities = nodes.inner("Softmax", part(nodes, y, 0, self.classes + 1), axis=-1)
         boxes = decoded(nodes, offsets, anchors.boxes, DEVIATIONS)
@@ -106,10 +106,10 @@ class SSD(OneStage):
 
     @staticmethod
     def _hard(logits: Tensor, negative: Tensor, positives: Tensor) -> Tensor:
-        """Return which negative priors (N, A) have the highest loss, three for each positive one of an image (N,)."""
-        cost = (-logits.log_softmax(2)[..., 0]).masked_fill(~negative, -1)  # (N, A), that of background
+        """Return which negative priors (N, A) have the highest loss, three for each of an image's `positives` (N,)."""
+        cost = (-logits.log_softmax(2)[..., 0]).masked_fill(~negative, -1)  # (N, A), the loss of background
         rank = cost.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        return negative & (rank < NEGATIVES * positives[:, None])
+        return negative & (rank < NEGATIVES_PER_POSITIVE * positives[:, None])
 
 
 def ssd(
@@ -118,13 +118,14 @@ def ssd(
     channels: int = 128,
     sides: tuple[float, ...] = (20.0, 40.0, 72.0, 112.0, 168.0, 240.0),
 ) -> SSD:
-    """Return SSD on a backbone of the zoo, for images of some 320 pixels: its three maps and two smaller ones.
+    """Return SSD on a backbone of the zoo, for images of about 320 pixels, with its three maps and two smaller ones.
 
-    channels: of the maps that the last convolutions read. sides: of the squares on each map, and one more, in pixels.
+    channels: of the maps that the last convolutions receive. sides: of the squares on each map in pixels, and one more
+    value, see `ssd_priors`.
     """
     ratios = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,))
-    nodes: dict[str, tuple[Any, ...]] = {f"reduce{k}": (_row(channels, 1), f"map{k}") for k in (1, 2, 3)}
-    nodes |= {"extra4": (_row(channels, 3, 2), "reduce3"), "extra5": (_row(channels, 3, 2), "extra4")}
+    nodes: dict[str, tuple[Any, ...]] = {f"reduce{k}": (_block(channels, 1), f"map{k}") for k in (1, 2, 3)}
+    nodes |= {"extra4": (_block(channels, 3, 2), "reduce3"), "extra5": (_block(channels, 3, 2), "extra4")}
     inputs = ("map1", "map2", "map3")
     maps = tuple(nodes)
     counts = [2 + 2 * len(shapes) for shapes in ratios]
@@ -139,6 +140,6 @@ def ssd(
     )  # fmt: skip
 
 
-def _row(channels: int, kernel: int, stride: int = 1) -> Layer:
+def _block(channels: int, kernel: int, stride: int = 1) -> Layer:
     conv = Conv2d(channels, kernel, stride=stride, padding=kernel // 2, bias=False)
     return Sequential(conv=conv, norm=GroupNorm(8), relu=ReLU())

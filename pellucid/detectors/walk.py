@@ -1,4 +1,4 @@
-"""The way from one image to its candidates, and one number of a candidate as the output of a network."""
+"""The intermediate results of a detector for one image, and networks with a single output of a candidate."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 
 class Walk(NamedTuple):
-    """What a detector computes of one image on the way to its candidates.
+    """The intermediate results of a detector for one image.
 
-    maps: the outputs (1, K D, H', W') of the network that reads anchors; anchors: those, None where proposals come from
-    elsewhere. numbers: D. scores: (A, C) of the anchors, (A, 1) of a first stage. proposals: (P, 4) of the second
-    stage, and `outputs` (P, C + 1 + 4) of its head, both None for one stage.
+    maps: (1, K D, H', W') each, the outputs for the anchors. anchors: None where proposals are found without learning.
+    numbers: D. scores: (A, C) of the anchors, (A B, C) where each has B boxes, (A, 1) of a first stage. proposals: (P,
+    4), the input of a second stage; outputs: (P, C + 1 + 4), of its head; both None for a single-stage detector.
+    candidates: the boxes before the decision.
     """
 
     maps: tuple[Tensor, ...]
@@ -38,7 +39,7 @@ class Walk(NamedTuple):
         return [one.shape[2] * one.shape[3] * (one.shape[1] // self.numbers) for one in self.maps]
 
     def cell(self, anchor: int) -> tuple[int, int, int]:
-        """Return the map, the row and the column of an anchor."""
+        """Return the index of the map, the row and the column of the cell of an anchor."""
         level = 0
         for count in self.anchor_counts[:-1]:
             if anchor < count:
@@ -49,7 +50,7 @@ class Walk(NamedTuple):
         return level, cell // one.shape[3], cell % one.shape[3]
 
     def score_maps(self, label: int) -> list[Tensor]:
-        """Return the highest score of each cell (H', W') of each map, of a class or of a first stage."""
+        """Return for each map the highest score in each cell (H', W'): of a class, or the only one of a first stage."""
         column = self.scores[:, min(label, self.scores.shape[1] - 1)]
         boxes = len(column) // sum(self.anchor_counts)  # of an anchor: YOLO v1 has several
         parts = column.split([count * boxes for count in self.anchor_counts])
@@ -57,7 +58,7 @@ class Walk(NamedTuple):
 
 
 class Scorer(NamedTuple):
-    """A network (N, C, H, W) -> (N, 1) with its parameters, and the path of the map that a candidate is read from."""
+    """A network (N, C, H, W) -> (N, 1), its parameters, and the path of the map that a candidate is computed from."""
 
     net: Layer
     params: Params
@@ -65,7 +66,7 @@ class Scorer(NamedTuple):
 
 
 def map_scorer(nets: Mapping[str, Layer], params: Params, walk: Walk, slopes: Tensor, anchor: int) -> Scorer:
-    """Return the networks of a single-stage detector with the sum of their outputs times `slopes` (A, D)."""
+    """Return the networks of a single-stage detector, followed by the sum of their outputs times `slopes` (A, D)."""
     parts = zip(slopes.split(walk.anchor_counts), walk.maps, strict=True)
     weights = torch.cat([part.reshape(*one.shape[2:], one.shape[1]).permute(2, 0, 1).flatten() for part, one in parts])
     names = tuple(f"map{k}" for k in range(1, len(walk.maps) + 1))
@@ -83,7 +84,7 @@ def map_scorer(nets: Mapping[str, Layer], params: Params, walk: Walk, slopes: Te
 def region_scorer(
     nets: Mapping[str, Layer], params: Params, align: Layer, head: Layer, region: Tensor, slopes: Tensor
 ) -> Scorer:
-    """Return the second stage on one region (4,), with the sum of the head's outputs times `slopes` (C + 1 + 4,).
+    """Return the network for one region (4,), followed by the sum of the head's outputs times `slopes` (C + 1 + 4,).
 
     nets: backbone and neck. The region is a constant, as in training.
     """
@@ -97,13 +98,13 @@ def region_scorer(
         "head": (head, "align"),
         "sum": (Dense(1, bias=False), "head"),
     }
-    own: Params = {"region": {}, "align": {}, "head": params["head"], "sum": {"weight": slopes[None]}}
+    box_params: Params = {"region": {}, "align": {}, "head": params["head"], "sum": {"weight": slopes[None]}}
     net = Sequential(**nets, box=Graph(nodes, ("sum",), names))
-    return Scorer(net, {**{name: params[name] for name in nets}, "box": own}, map_path(nets, 0, last=True))
+    return Scorer(net, {**{name: params[name] for name in nets}, "box": box_params}, map_path(nets, 0, last=True))
 
 
 def map_path(nets: Mapping[str, Layer], level: int, last: bool = False) -> str:
-    """Return the path of map `level` of the neck: the last network, or the one before it."""
+    """Return the path of map `level` of the neck: the last network if `last`, otherwise the one before it."""
     name = [*nets][-1 if last or len(nets) == 1 else -2]
     net = nets[name]
     return f"{name}.{net.outputs[level if level < len(net.outputs) else 0]}" if isinstance(net, Graph) else name
@@ -119,14 +120,14 @@ def side_slope(
 
 
 class OneRegionCache(NamedTuple):
-    """Cache of OneRegion: an input of zeros."""
+    """Cache of OneRegion: its input, for the shape of the gradient."""
 
     x: Tensor
 
 
 @dataclass(frozen=True)
 class OneRegion(Layer):
-    """Output the same region for each image, as RoIAlign takes it: x (N, C, H, W), y (N, 5) image index and box."""
+    """Return the same region for each image, as an input of RoIAlign: x (N, C, H, W), y (N, 5) image index and box."""
 
     box: Sequence[float]
 

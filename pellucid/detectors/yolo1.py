@@ -1,4 +1,4 @@
-"""YOLO v1: a grid whose cells each predict some boxes and one class."""
+"""YOLO v1: a grid in which each cell predicts several boxes and one class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ from pellucid.ops.anchors import grid_anchors
 from pellucid.ops.assign import Assignment, assign_grid
 from pellucid.tree import leaves
 
-ROOT = 0.4  # of a box's share of the image's width and height, at the beginning
-WEIGHTS = {"box": 5.0, "background": 0.5}  # section 2.2
+INITIAL_ROOT = 0.4  # initial w and h: square roots of a box's size as a fraction of the image's
+WEIGHTS = {"box": 5.0, "background": 0.5}  # of the losses, section 2.2
 
 
 @dataclass(frozen=True)
 class YOLO1(OneStage):
-    """YOLO v1 with a convolution in place of the dense layers, so that images have any size.
+    """YOLO v1 with a convolution in place of the dense layers, so that images may have any size.
 
-    backbone, neck and head: for each cell of a grid with `stride` pixels, B times x, y, w, h and a confidence, and C
-    scores of classes, all without a sigmoid. x and y are the place of a box's centre in the cell, 0 to 1; w and h are
-    the roots of its width and height as shares of the image. The cell that holds an object's centre learns it, by that
-    one of its boxes that has the highest IoU with it. Losses are squared errors: "box" (weighted 5 times), "object",
-    the confidence of these boxes, whose target is that IoU, "background" (half), that of all others, and "class", of
-    the cells with objects; all are sums, divided by the number of images. Source: Redmon, Divvala, Girshick and Farhadi
-    2016, section 2.2, equation 3.
+    backbone, neck and head: output for each cell of a grid with `stride` pixels B times x, y, w, h and a confidence,
+    and C class scores, all without a sigmoid. x and y are the position of a box's centre in the cell, 0 to 1; w and h
+    are the square roots of its width and height as fractions of the image's. An object is assigned to the cell that
+    contains its centre, and there to the box with the highest IoU with it. The losses are squared errors: "box" (weight
+    5 in `yolo1`); "object", of the confidences of the assigned boxes, whose targets are these IoUs; "background"
+    (weight 1/2), of all other confidences, whose targets are 0; and "class", of the cells with objects. Each is a sum,
+    divided by the number of images. Source: Redmon, Divvala, Girshick and Farhadi 2016, section 2.2, equation 3.
     """
 
     backbone: Layer
@@ -45,69 +45,71 @@ class YOLO1(OneStage):
 
     @property
     def numbers(self) -> int:
-        """The five numbers of each box, and the scores of the classes."""
+        """D: five values for each box, and the scores of the classes."""
         return 5 * self.boxes + self.classes
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw all parameters; boxes begin in the middle of their cells, with ROOT as the roots of their sizes."""
+        """Initialize all parameters; boxes start at the centres of their cells, with w and h at INITIAL_ROOT."""
         params, out = super().init(shape, rng)
         draw_small(params["head"], rng)
         (bias,) = (leaf for leaf in leaves(params["head"]) if leaf.dim() == 1)
         numbers = bias[: 5 * self.boxes].view(self.boxes, 5)
-        numbers[:, :2], numbers[:, 2:4] = 0.5, ROOT
+        numbers[:, :2], numbers[:, 2:4] = 0.5, INITIAL_ROOT
         return params, out
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
-        """Return the cells."""
+        """Return the cells of the grid, as boxes."""
         side = float(self.stride)
         return grid_anchors([torch.tensor([[0.0, 0.0, side, side]])], sizes, [side])
 
     def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
-        """Return the cell that holds the centre of each object."""
+        """Assign each object to the cell that contains its centre."""
         return assign_grid(anchors.sizes[0], self.stride, truth.boxes.to(anchors.boxes), truth.crowd)
 
     def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
-        """Return the four losses and their gradient: assign cells, choose boxes, compare."""
+        """Return the four losses, and the gradient of their weighted sum with respect to y."""
         count = len(y)
         assigned = [self.assign(anchors, one) for one in targets]
-        found = positives(assigned, targets, y)
-        at = (found.image, found.anchor)
+        matches = positives(assigned, targets, y)
+        index = (matches.image, matches.anchor)
         numbers = y[..., : 5 * self.boxes].unflatten(2, (self.boxes, 5))  # (N, A, B, 5)
-        boxes = self._boxes(numbers[at], anchors.boxes[found.anchor], anchors.image)  # (P, B, 4)
-        iou, best = _paired(boxes, found.truth).max(1)  # (P,) each
-        mine = numbers[at][torch.arange(len(best), device=y.device), best]  # (P, 5)
+        boxes = self._boxes(numbers[index], anchors.boxes[matches.anchor], anchors.image)  # (P, B, 4)
+        iou, best = _paired(boxes, matches.truth).max(1)  # (P,) each
+        predicted = numbers[index][torch.arange(len(best), device=y.device), best]  # (P, 5)
 
-        cell, (low, high) = anchors.boxes[found.anchor], found.truth.split(2, 1)
-        whole = found.truth.new_tensor(anchors.image).flip(0)  # (width, height)
-        wanted = torch.cat([((low + high) / 2 - cell[:, :2]) / self.stride, ((high - low) / whole).sqrt()], 1)
-        off = mine[:, :4] - wanted
-        sure = mine[:, 4] - iou
-        learns = found.negative.clone()
-        learns[at] = True
-        others = numbers[..., 4].clone()  # (N, A, B), the confidences that should be 0
-        others[(*at, best)] = 0
-        others[~learns] = 0
-        scores = y[..., 5 * self.boxes :][at] - F.one_hot(found.label, self.classes).to(y)
+        cell, (low, high) = anchors.boxes[matches.anchor], matches.truth.split(2, 1)
+        image_size = matches.truth.new_tensor(anchors.image).flip(0)  # (width, height)
+        expected = torch.cat([((low + high) / 2 - cell[:, :2]) / self.stride, ((high - low) / image_size).sqrt()], 1)
+        box_error = predicted[:, :4] - expected
+        object_error = predicted[:, 4] - iou
+        counted = matches.negative.clone()
+        counted[index] = True
+        background_error = numbers[..., 4].clone()  # (N, A, B), the confidences that should be 0
+        background_error[(*index, best)] = 0
+        background_error[~counted] = 0
+        class_error = y[..., 5 * self.boxes :][index] - F.one_hot(matches.label, self.classes).to(y)
 
         dnumbers = torch.zeros_like(numbers)
-        dnumbers[..., 4] = self.weight("background") * others
-        dnumbers[(*at, best)] = torch.cat([self.weight("box") * off, self.weight("object") * sure[:, None]], 1)
+        dnumbers[..., 4] = self.weight("background") * background_error
+        dnumbers[(*index, best)] = torch.cat(
+            [self.weight("box") * box_error, self.weight("object") * object_error[:, None]], 1
+        )
         dy = torch.zeros_like(y)
         dy[..., : 5 * self.boxes] = dnumbers.flatten(2)
-        dy[..., 5 * self.boxes :][at] = self.weight("class") * scores
+        dy[..., 5 * self.boxes :][index] = self.weight("class") * class_error
         dy *= 2 / count
-        sums = {"box": off, "object": sure, "background": others, "class": scores}
-        return {name: (part**2).sum() / count for name, part in sums.items()}, dy
+        sums = {"box": box_error, "object": object_error, "background": background_error, "class": class_error}
+        return {name: (error**2).sum() / count for name, error in sums.items()}, dy
 
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
-        """Return all boxes of all cells, and their confidences times the cell's scores of the classes."""
+        """Return the B boxes of each cell, and their scores: confidence times class score, both limited to 0 to 1."""
         numbers = y[:, : 5 * self.boxes].unflatten(1, (self.boxes, 5))  # (A, B, 5)
         boxes = self._boxes(numbers, anchors.boxes, anchors.image)
         scores = numbers[..., 4:].clamp(0, 1) * y[:, None, 5 * self.boxes :].clamp(0, 1)  # (A, B, C)
         return boxes.flatten(0, 1), scores.flatten(0, 1)
 
     def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
-        """Return the confidence and the class's score, each as the slope of the other; or those of the decoding."""
+        """Return the derivative of the product of confidence and class score, or of a side of the decoded box."""
         dy, (cell, box) = torch.zeros_like(y), divmod(candidate, self.boxes)
         first, column = 5 * box, 5 * self.boxes + label
         if side is None:
@@ -119,15 +121,15 @@ class YOLO1(OneStage):
         return dy
 
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
-        """Write `read` as ONNX nodes."""
+        """Add ONNX nodes that compute `read`."""
         low, high = nodes.number("low", 0.0), nodes.number("high", 1.0)
         shape = nodes.whole("boxes", 0, len(anchors.boxes), self.boxes, 5)
         numbers = nodes.inner("Reshape", part(nodes, y, 0, 5 * self.boxes), shape)  # (N, A, B, 5)
         shift = nodes.inner("Mul", part(nodes, numbers, 0, 2), nodes.number("stride", float(self.stride)))
         centre = nodes.inner("Add", nodes.constant("corner", anchors.boxes[:, None, :2]), shift)
         root = part(nodes, numbers, 2, 4)
-        whole = anchors.boxes.new_tensor(anchors.image).flip(0)
-        half = nodes.inner("Mul", nodes.inner("Mul", root, root), nodes.constant("half_image", whole / 2))
+        image_size = anchors.boxes.new_tensor(anchors.image).flip(0)
+        half = nodes.inner("Mul", nodes.inner("Mul", root, root), nodes.constant("half_image", image_size / 2))
         confidence = nodes.inner("Clip", part(nodes, numbers, 4, 5), low, high)  # (N, A, B, 1)
         classes = nodes.inner("Clip", part(nodes, y, 5 * self.boxes, self.numbers), low, high)  # (N, A, C)
         scores = nodes.inner("Mul", confidence, nodes.inner("Unsqueeze", classes, nodes.whole("box_axis", 2)))
@@ -136,15 +138,15 @@ class YOLO1(OneStage):
         return nodes.inner("Reshape", boxes, flat[0]), nodes.inner("Reshape", scores, flat[1])
 
     def _boxes(self, numbers: Tensor, cells: Tensor, image: Size) -> Tensor:
-        """Return the boxes (n, B, 4) that the numbers (n, B, 5) of cells (n, 4) stand for."""
-        whole = numbers.new_tensor(image).flip(0)
+        """Return the boxes (n, B, 4) decoded from the outputs (n, B, 5) of cells (n, 4)."""
+        image_size = numbers.new_tensor(image).flip(0)
         centre = cells[:, None, :2] + numbers[..., :2] * self.stride
-        half = numbers[..., 2:4] ** 2 * whole / 2
+        half = numbers[..., 2:4] ** 2 * image_size / 2
         return torch.cat([centre - half, centre + half], 2)
 
 
 def _paired(boxes: Tensor, truth: Tensor) -> Tensor:
-    """Return the IoU (n, B) of boxes (n, B, 4) with the object (n, 4) of their cell."""
+    """Return the IoU (n, B) of the boxes (n, B, 4) of each cell with its object (n, 4)."""
     low = boxes[..., :2].maximum(truth[:, None, :2])
     high = boxes[..., 2:].minimum(truth[:, None, 2:])
     common = (high - low).clamp_min(0).prod(2)
@@ -155,15 +157,15 @@ def _paired(boxes: Tensor, truth: Tensor) -> Tensor:
 def yolo1(classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 192) -> YOLO1:
     """Return YOLO v1 on a backbone of the zoo, with a grid as fine as the backbone's middle map.
 
-    channels: of the two convolutions before the last one.
+    channels: output channels of the two convolutions before the last one.
     """
     inputs = ("map1", "map2", "map3")
     nodes: dict[str, tuple[Any, ...]] = {
         "enlarge": (Upsample(2), "map3"),
         "crop": (Crop(), "enlarge", "map2"),
         "both": (Concat(), "map2", "crop"),
-        "row1": (_row(channels, 1), "both"),
-        "row2": (_row(channels, 3), "row1"),
+        "row1": (_block(channels, 1), "both"),
+        "row2": (_block(channels, 3), "row1"),
     }
     head = Graph({"out": (Conv2d(10 + classes, 3, padding=1), "maps")}, ("out",), ("maps",))
     return YOLO1(
@@ -172,6 +174,6 @@ def yolo1(classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 
     )  # fmt: skip
 
 
-def _row(channels: int, kernel: int) -> Layer:
+def _block(channels: int, kernel: int) -> Layer:
     conv = Conv2d(channels, kernel, padding=kernel // 2, bias=False)
     return Sequential(conv=conv, norm=GroupNorm(8), act=LeakyReLU(0.1))

@@ -1,4 +1,4 @@
-"""YOLO v3: three anchors in each cell of three maps; of all anchors, one learns an object."""
+"""YOLO v3: three anchors in each cell of three maps; each object is assigned to one anchor."""
 
 import math
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ from pellucid.objective import Losses
 from pellucid.objects import Objects
 from pellucid.ops.anchors import grid_anchors
 from pellucid.ops.assign import Assignment, assign_best_anchor
-from pellucid.ops.coding import LIMIT
+from pellucid.ops.coding import MAX_LOG_SIZE
 
-PRIOR = 0.01  # that an anchor holds an object, at the beginning
-IGNORED = 0.7  # an anchor without an object whose box has a higher IoU with one is not background
-# Of the fine, the middle and the coarse map, in pixels: section 2.3.
+PRIOR = 0.01  # initial probability that an anchor contains an object
+MAX_BACKGROUND_IOU = 0.7  # an anchor without an object whose box has a higher IoU with one is ignored
+# Widths and heights of the anchors of the fine, the middle and the coarse map, in pixels (section 2.3).
 SHAPES = (
     ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)),
     ((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)),
@@ -38,13 +38,13 @@ BINARY = BinaryCrossEntropy(reduction="sum")
 class YOLO3(OneStage):
     """YOLO v3.
 
-    backbone and neck: maps of an image at `strides`; head: for each anchor x, y, w, h, whether there is an object, and
-    the C classes. shapes: width and height of the anchors of a cell, for each map. The centre of a box lies in the
-    anchor's cell, at sigmoid(x), sigmoid(y); its size is the anchor's times exp(w), exp(h). An object is learned by the
-    anchor of the most similar shape in the cell that holds its centre. Losses: "box", the cross-entropy of x and y and
-    half the squared error of w and h, times 2 - the share of the image that the object covers; "object" and "class",
-    cross-entropies; all are sums, divided by the number of objects in the batch.
-    Source: Redmon and Farhadi 2018, sections 2.1 to 2.3; the weight is that of their code.
+    backbone and neck: output the maps of an image at `strides`; head: for each anchor x, y, w, h, the logit of an
+    object, and the logits of the C classes. shapes: width and height of the anchors of a cell, for each map. The centre
+    of a box is at sigmoid(x), sigmoid(y) in the anchor's cell; its size is the anchor's times exp(w), exp(h). An object
+    is assigned to the anchor of the most similar shape in the cell that contains its centre. Losses: "box", the
+    cross-entropy of x and y and half the squared error of w and h, times 2 minus the fraction of the image that the
+    object covers; "object" and "class", cross-entropies. All are sums, divided by the number of objects in the batch.
+    Source: Redmon and Farhadi 2018, sections 2.1 to 2.3; the weight of "box" is from their code.
     """
 
     backbone: Layer
@@ -55,11 +55,11 @@ class YOLO3(OneStage):
 
     @property
     def numbers(self) -> int:
-        """The numbers x, y, w, h, the logit of an object, and those of the classes."""
+        """D: x, y, w, h, the logit of an object, and the logits of the classes."""
         return 5 + self.classes
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw all parameters; the probability of objects begins at PRIOR."""
+        """Initialize all parameters; the probability of objects starts at PRIOR."""
         params, out = super().init(shape, rng)
         draw_small(params["head"], rng)
         for last in params["head"].values():
@@ -73,75 +73,77 @@ class YOLO3(OneStage):
         return grid_anchors(bases, sizes, self.strides)
 
     def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
-        """Return the anchor of the most similar shape in the cell that holds the centre of each object."""
+        """Assign each object to the anchor of the most similar shape in the cell that contains its centre."""
         return self._assign(anchors, truth, None)
 
     def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
-        """Return the three losses and their gradient: decode, assign, compare."""
-        predicted = self._boxes(y, anchors)  # (N, A, 4)
-        assigned = [self._assign(anchors, one, boxes) for one, boxes in zip(targets, predicted, strict=True)]
-        found = positives(assigned, targets, y)
-        at, count = (found.image, found.anchor), max(len(found.image), 1)
-        mine = y[at]  # (P, D)
+        """Return the three losses, and the gradient of their weighted sum with respect to y."""
+        all_boxes = self._boxes(y, anchors)  # (N, A, 4)
+        assigned = [self._assign(anchors, one, boxes) for one, boxes in zip(targets, all_boxes, strict=True)]
+        matches = positives(assigned, targets, y)
+        index, count = (matches.image, matches.anchor), max(len(matches.image), 1)
+        outputs = y[index]  # (P, D)
         corner, size = self._cells(anchors)
-        low, high = found.truth.split(2, 1)
-        inside = (((low + high) / 2 - corner[found.anchor]) / size[found.anchor]).clamp(0, 1)  # (P, 2)
-        shape = anchors.boxes[found.anchor, 2:] - anchors.boxes[found.anchor, :2]
+        low, high = matches.truth.split(2, 1)
+        position = (((low + high) / 2 - corner[matches.anchor]) / size[matches.anchor]).clamp(0, 1)  # (P, 2)
+        shape = anchors.boxes[matches.anchor, 2:] - anchors.boxes[matches.anchor, :2]
         log_size = ((high - low) / shape).clamp_min(1e-3).log()
-        share = (high - low).prod(1, keepdim=True) / (anchors.image[0] * anchors.image[1])
-        weight = 2 - share  # (P, 1)
+        covered = (high - low).prod(1, keepdim=True) / (anchors.image[0] * anchors.image[1])
+        weight = 2 - covered  # (P, 1)
 
-        dmine = torch.zeros_like(mine)
-        cross = F.binary_cross_entropy_with_logits(mine[:, :2], inside, weight, reduction="sum")
-        off = mine[:, 2:4] - log_size
-        box = cross + (weight * off**2).sum() / 2
-        dmine[:, :2] = weight * (mine[:, :2].sigmoid() - inside) * self.weight("box")
-        dmine[:, 2:4] = weight * off * self.weight("box")
-        classes, dclasses = BINARY.compute(mine[:, 5:], F.one_hot(found.label, self.classes).to(y))
-        dmine[:, 5:] = dclasses * self.weight("class")
-        there = torch.zeros_like(y[..., 4])
-        there[at] = 1
-        learns = found.negative.clone()
-        learns[at] = True
-        objects, dobjects = BINARY.compute(y[..., 4][learns], there[learns])
+        doutputs = torch.zeros_like(outputs)
+        cross = F.binary_cross_entropy_with_logits(outputs[:, :2], position, weight, reduction="sum")
+        size_error = outputs[:, 2:4] - log_size
+        box = cross + (weight * size_error**2).sum() / 2
+        doutputs[:, :2] = weight * (outputs[:, :2].sigmoid() - position) * self.weight("box")
+        doutputs[:, 2:4] = weight * size_error * self.weight("box")
+        classes, dclasses = BINARY.compute(outputs[:, 5:], F.one_hot(matches.label, self.classes).to(y))
+        doutputs[:, 5:] = dclasses * self.weight("class")
+        has_object = torch.zeros_like(y[..., 4])
+        has_object[index] = 1
+        counted = matches.negative.clone()
+        counted[index] = True
+        objects, dobjects = BINARY.compute(y[..., 4][counted], has_object[counted])
 
         dy = torch.zeros_like(y)
-        dy[at] = dmine / count
-        dy[..., 4][learns] = dobjects * (self.weight("object") / count)
+        dy[index] = doutputs / count
+        dy[..., 4][counted] = dobjects * (self.weight("object") / count)
         return {"box": box / count, "object": objects / count, "class": classes / count}, dy
 
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
-        """Return the boxes, and the probability of an object times that of each class."""
+        """Return the decoded boxes, and the probability of an object times the probability of each class."""
         return self._boxes(y[None], anchors)[0], y[:, 4:5].sigmoid() * y[:, 5:].sigmoid()
 
     def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
-        """Return 1 for the logits of the object and of the class, or the slopes of the decoding of a side."""
+        """Return 1 for the logits of the object and of the class, or the derivative of a side of the decoded box."""
         dy = torch.zeros_like(y)
         if side is None:
             dy[candidate, 4] = dy[candidate, 5 + label] = 1
             return dy
         axis, sign = side % 2, -1 if side < 2 else 1
-        share = y[candidate, axis].sigmoid()
-        dy[candidate, axis] = self._cells(anchors)[1][candidate, 0] * share * (1 - share)
+        position = y[candidate, axis].sigmoid()
+        dy[candidate, axis] = self._cells(anchors)[1][candidate, 0] * position * (1 - position)
         log_size = y[candidate, 2 + axis]
         length = anchors.boxes[candidate, 2 + axis] - anchors.boxes[candidate, axis]
-        if log_size <= LIMIT:
+        if log_size <= MAX_LOG_SIZE:
             dy[candidate, 2 + axis] = sign * length * log_size.exp() / 2
         return dy
 
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
-        """Write `read` as ONNX nodes."""
+        """Add ONNX nodes that compute `read`."""
         corner, size = self._cells(anchors)
-        inside = nodes.inner("Mul", nodes.inner("Sigmoid", part(nodes, y, 0, 2)), nodes.constant("cell_size", size))
-        centre = nodes.inner("Add", nodes.constant("cell_corner", corner), inside)
+        offset = nodes.inner("Mul", nodes.inner("Sigmoid", part(nodes, y, 0, 2)), nodes.constant("cell_size", size))
+        centre = nodes.inner("Add", nodes.constant("cell_corner", corner), offset)
         half = grown(nodes, part(nodes, y, 2, 4), anchors.boxes[:, 2:] - anchors.boxes[:, :2])
-        there, classes = (nodes.inner("Sigmoid", part(nodes, y, *ends)) for ends in ((4, 5), (5, self.numbers)))
-        return around(nodes, centre, half), nodes.inner("Mul", there, classes)
+        objectness, classes = (
+            nodes.inner("Sigmoid", part(nodes, y, *bounds)) for bounds in ((4, 5), (5, self.numbers))
+        )
+        return around(nodes, centre, half), nodes.inner("Mul", objectness, classes)
 
     def _assign(self, anchors: Anchors, truth: Objects, predicted: Tensor | None) -> Assignment:
         return assign_best_anchor(
             anchors.boxes, [torch.tensor(one) for one in self.shapes], anchors.sizes, self.strides,
-            truth.boxes.to(anchors.boxes), predicted, IGNORED, truth.crowd,
+            truth.boxes.to(anchors.boxes), predicted, MAX_BACKGROUND_IOU, truth.crowd,
         )  # fmt: skip
 
     def _boxes(self, y: Tensor, anchors: Anchors) -> Tensor:
@@ -149,7 +151,7 @@ class YOLO3(OneStage):
         corner, size = self._cells(anchors)
         shape = anchors.boxes[:, 2:] - anchors.boxes[:, :2]
         centre = corner + y[..., :2].sigmoid() * size
-        half = shape * y[..., 2:4].clamp_max(LIMIT).exp() / 2
+        half = shape * y[..., 2:4].clamp_max(MAX_LOG_SIZE).exp() / 2
         return torch.cat([centre - half, centre + half], -1)
 
     def _cells(self, anchors: Anchors) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The doctor: find faults of a network, its data or its training, with numbers as evidence."""
+"""The doctor: find faults of a network, its data or its training, with measurements as evidence."""
 
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
@@ -39,10 +39,10 @@ def case_of(
     """Return the case of a model with its training data, for `diagnose`; the model is not changed.
 
     x, y, validation, batch_size, epochs, augment: the arguments of `fit`; validation is a Dataset or a pair (x, y), and
-    without it checks that need validation data are skipped. history: the result of `fit`. begin: returns the model
-    before its first step; by default its weights are drawn by its seed. stopped: the error that ended the training, as
-    an exception, which is more detailed, or as text. Short trainings and predictions run on the model's device.
-    Raises PellucidError for data that do not fit the model, and for invalid counts.
+    checks that need validation data are skipped without it. history: the result of `fit`. begin: returns the model
+    before its first step; by default, a model whose weights are newly drawn from its seed. stopped: the error that
+    ended the training, as an exception (which gives more detail) or as text. Short trainings and predictions run on
+    the model's device. Raises PellucidError for data that do not fit the model, and for invalid counts.
     """
     whole(epochs, "epochs", 0)
     whole(batch_size, "batch_size", 1)
@@ -62,10 +62,10 @@ def case_of(
 
 def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> Case:
     """Return `case_of` with these options; raises PellucidError for an unknown option."""
-    known = [name for name, it in signature(case_of).parameters.items() if it.kind is it.KEYWORD_ONLY]
+    valid = [name for name, option in signature(case_of).parameters.items() if option.kind is option.KEYWORD_ONLY]
     for name in options:
-        if name not in known:
-            raise PellucidError(f"doctor has no option {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+        if name not in valid:
+            raise PellucidError(f"doctor has no option {name!r}{nearest(name, valid)}; known: {', '.join(valid)}")
     return case_of(model, x, y, **options)
 
 
@@ -77,5 +77,5 @@ def _validation(validation: Any, classes: Sequence[str] | None) -> Arrays:
         )
     pair = validation if isinstance(validation, tuple) else (validation,)
     if len(pair) > 2:
-        raise PellucidError(f"validation holds {len(pair)} values; give a Dataset or a pair (x, y)")
+        raise PellucidError(f"validation has {len(pair)} elements; give a Dataset or a pair (x, y)")
     return examples(*pair, what="validation", classes=classes)

@@ -1,4 +1,4 @@
-"""What the doctor examines: a model, its data, and how it was or is to be trained."""
+"""A case for the doctor: a model, its data, and the settings and history of its training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,18 +29,18 @@ from pellucid.training.examples import Augmentation
 from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
-SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
-SAMPLES = 256  # images of a generator
-PROBE = 128  # examples of a forward and backward pass
-STEPS = 40  # of a rehearsal
+MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
+N_SAMPLES = 256  # images drawn from a generator
+MAX_PROBE = 128  # examples of a forward and backward pass
+REHEARSAL_STEPS = 40
 FACTORS = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the learning rate, in the range test
-SHORT = 25  # steps at each of these factors
-LEVEL = 1.2  # times the lowest loss of a range test; smaller differences come from the choice of batches
-MAX_FACTOR = 1e6  # limit of the search beyond FACTORS: twice a mistake of units (1e3)
-# Time limits in seconds: of the rehearsal, of each rate of the range test, and of a trial; two minutes in all.
-REHEARSING, RANGING, TRYING = 20.0, 2.5, 20.0
+RANGE_TEST_STEPS = 25  # steps at each of these factors
+MAX_LOSS_RATIO = 1.2  # times the lowest loss of a range test; smaller differences come from the choice of batches
+MAX_FACTOR = 1e6  # limit of the search beyond FACTORS: two wrong units (1e3 each) at once
+# Time limits in seconds: for the rehearsal, each rate of the range test, and a trial; about two minutes in all.
+MAX_REHEARSAL_SECONDS, MAX_RANGE_TEST_SECONDS, MAX_TRIAL_SECONDS = 20.0, 2.5, 20.0
 LAST_EPOCHS = 4  # the last 1 / LAST_EPOCHS of the epochs is compared, which reduces the noise of single epochs
-FALLING = 0.98  # loss at its end over loss at its beginning, below which the loss falls
+MAX_FALLING_RATIO = 0.98  # the loss falls if its last value over that before these last epochs is below this ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +52,9 @@ class Case:
     of the training, if there was one. stopped: the error that ended the training, or its message. augment: the
     augmentation in training. epochs: the number of epochs trained or planned, 0 if unknown. trainable: whether
     optimizer, learning rate and batch size are known; a weights file does not contain them, and then nothing is
-    rehearsed. notes: sentences to print before the findings. steps: the number of steps made, where there is no
-    history. resume_command: the command that resumes an interrupted training, else "". device: where models are
-    trained and predict; everything else is computed on the CPU, where the models and data of a case are.
+    rehearsed. notes: sentences to print before the findings. steps: the number of steps made, used if there is no
+    history. resume_command: the command that resumes an interrupted training, or "". device: the device for training
+    and prediction; the models and data of a case are on the CPU, where everything else is computed.
     Measurements are computed once, when a check first needs them.
     """
 
@@ -87,21 +87,21 @@ class Case:
 
     @property
     def generates(self) -> bool:
-        """Whether the model is a generator, of which other checks are made."""
+        """Whether the model is a generator, which has checks of its own."""
         return isinstance(self.model.objective, Generator)
 
     @cached_property
     def samples(self) -> Tensor:
-        """SAMPLES images (n, C, H, W) of a generator, values 0 to 1."""
+        """Images drawn from the generator, (N_SAMPLES, C, H, W), values 0 to 1."""
         objective = self.model.objective
         assert isinstance(objective, Generator)
         with torch.inference_mode():
-            return objective.sample(self.model.params, SAMPLES, seeded(CPU, self.model.seed)).float()
+            return objective.sample(self.model.params, N_SAMPLES, seeded(CPU, self.model.seed)).float()
 
     @cached_property
     def data_images(self) -> Tensor:
-        """As many training images as samples, or all, values 0 to 1."""
-        return float_images(subsample(self.train, SAMPLES, self.model.seed).x)
+        """At most N_SAMPLES training images, values 0 to 1."""
+        return float_images(subsample(self.train, N_SAMPLES, self.model.seed).x)
 
     @property
     def compares(self) -> bool:
@@ -115,7 +115,7 @@ class Case:
 
     @cached_property
     def first(self) -> BaseModel:
-        """The model before its first step, with newly drawn weights where the initial weights are unknown."""
+        """The model before its first step, with newly drawn weights if the initial weights are unknown."""
         return self.begin()
 
     @cached_property
@@ -126,30 +126,30 @@ class Case:
 
     @cached_property
     def weight_growth(self) -> float:
-        """The sum of the trainable weights' root mean squares over that sum before the first step."""
+        """The sum over layers of the root mean square of the trainable weight, over that sum before the first step."""
         now, then = flatten(self.model.params), flatten(self.first.params)
         paths = [path for _, path in trainable_layers(self.model)]
         return sum(rms(now[path]) for path in paths) / (sum(rms(then[path]) for path in paths) or 1.0)
 
     @cached_property
     def sample(self) -> Arrays:
-        """At most SAMPLE training examples, drawn by the seed."""
-        return subsample(self.train, SAMPLE, self.model.seed)
+        """At most MAX_SAMPLE training examples, drawn by the seed."""
+        return subsample(self.train, MAX_SAMPLE, self.model.seed)
 
     @cached_property
     def validation_sample(self) -> Arrays | None:
-        """At most SAMPLE validation examples, drawn by the seed."""
-        return None if self.validation is None else subsample(self.validation, SAMPLE, self.model.seed)
+        """At most MAX_SAMPLE validation examples, drawn by the seed."""
+        return None if self.validation is None else subsample(self.validation, MAX_SAMPLE, self.model.seed)
 
     @cached_property
     def probe(self) -> Arrays:
-        """The training examples of a forward and backward pass, at most PROBE."""
-        return subsample(self.train, PROBE, self.model.seed)
+        """The training examples of a forward and backward pass, at most MAX_PROBE."""
+        return subsample(self.train, MAX_PROBE, self.model.seed)
 
     @cached_property
     def watched(self) -> Arrays:
-        """The training examples for which layer outputs are measured, at most 2 * PROBE."""
-        return subsample(self.train, 2 * PROBE, self.model.seed)
+        """The training examples for which layer outputs are measured, at most 2 * MAX_PROBE."""
+        return subsample(self.train, 2 * MAX_PROBE, self.model.seed)
 
     def class_name(self, label: int) -> str:
         """Return the name of a class, or its index if it has no name."""
@@ -172,14 +172,15 @@ class Case:
 
     def units_of(self, kinds: tuple[type[Layer], ...], units: int) -> list[Activity]:
         """Return the finite outputs of the layers of these types with at least `units` units, in forward order."""
-        found = (seen for seen in self.activity.values() if isinstance(seen.layer, kinds) and seen.units >= units)
-        return [seen for seen in found if seen.finite]
+        found = (outputs for outputs in self.activity.values() if isinstance(outputs.layer, kinds))
+        return [outputs for outputs in found if outputs.units >= units and outputs.finite]
 
     def beyond_chance(self, seen: Activity, count: Callable[[Activity], int], share: float) -> tuple[int, int] | None:
         """Return a count of a layer's units and the same count with newly drawn weights; None if they differ little.
 
-        With few or similar examples, a layer can have such units for any weights. So the first count must exceed the
-        second by more than `share` of all units.
+        seen: the layer's outputs. count: counts units of some kind, such as dead ones. With few or similar examples, a
+        layer can have such units for any weights, so the first count must exceed the second by more than the fraction
+        `share` of all units.
         """
         now = count(seen)
         if now <= share * seen.units:
@@ -194,12 +195,12 @@ class Case:
 
     @cached_property
     def gradients(self) -> Gradients:
-        """Gradients at the model's weights, over one batch."""
+        """The gradients at the model's present weights, for one batch."""
         return gradients(self.model, self.inputs(self.probe), self.probe.y)
 
     @cached_property
     def first_gradients(self) -> Gradients:
-        """Gradients before the first step, over one batch."""
+        """The gradients before the first step, for one batch."""
         return gradients(self.first, self.inputs(self.probe), self.probe.y)
 
     @cached_property
@@ -215,9 +216,10 @@ class Case:
 
     @cached_property
     def class_predictions(self) -> tuple[Predictions, Predictions | None] | None:
-        """A trained model's predictions of classes, for the samples of training and validation examples.
+        """A trained model's class predictions for the samples of training and validation examples.
 
-        None where it is not trained, does not classify, or outputs NaN.
+        None if the model is not trained, does not classify, or outputs values that are not finite. The validation
+        predictions are None without validation data.
         """
         if not self.classifies or not self.trained:
             return None
@@ -234,14 +236,14 @@ class Case:
 
     @cached_property
     def loss(self) -> float:
-        """The model's loss on the sample, in evaluation mode; infinite where its outputs are not finite."""
+        """The model's loss on the sample, in evaluation mode; infinite if its outputs are not finite."""
         try:
             return self.train_predictions.loss
         except UnansweredError:
             return inf
 
     def column(self, name: str) -> list[float]:
-        """Return a column of the history, [] if it does not exist, with inf for missing and non-finite values."""
+        """Return a column of the history with inf for missing and non-finite values; [] if there is no such column."""
         if self.history is None or not self.history.rows or name not in self.history.rows[0]:
             return []
         values = [row.get(name) for row in self.history.rows]
@@ -252,7 +254,7 @@ class Case:
         """Whether the training loss was still falling at the end of the training; True after a single epoch."""
         losses = self.column("train_loss")
         back = max(len(losses) // LAST_EPOCHS, 1)
-        return bool(losses) and (len(losses) <= back or losses[-1] < FALLING * losses[-1 - back])
+        return bool(losses) and (len(losses) <= back or losses[-1] < MAX_FALLING_RATIO * losses[-1 - back])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -266,11 +268,14 @@ class Case:
 
     @property
     def steps_planned(self) -> int:
-        """The number of steps of the whole training, from its epochs if known, else the steps made; 0 if unknown."""
+        """The number of steps of the whole training: from its epochs if known, else the steps made; 0 if unknown."""
         return self.epochs * self.steps_per_epoch or self.steps_made
 
     def rehearse(self, settings: Settings) -> Rehearsal:
-        """Train a copy of the model from its initial weights for a few steps; UnansweredError if not `trainable`."""
+        """Train a copy of the model from its initial weights for a few steps; UnansweredError if not `trainable`.
+
+        The returned model is on the CPU.
+        """
         if not self.trainable:
             raise UnansweredError("a weights file does not contain the training settings; give the run folder")
         model = moved(self.begin(), self.device)
@@ -279,11 +284,11 @@ class Case:
 
     @cached_property
     def rehearsal(self) -> Rehearsal:
-        """The first STEPS steps with the training's own settings, fewer if they take longer than REHEARSING."""
-        return self.rehearse(Settings(STEPS, seconds=REHEARSING))
+        """The first REHEARSAL_STEPS steps with the training's own settings; fewer after MAX_REHEARSAL_SECONDS."""
+        return self.rehearse(Settings(REHEARSAL_STEPS, seconds=MAX_REHEARSAL_SECONDS))
 
     def _all_steps(self, settings: Settings) -> Rehearsal:
-        """Rehearse all steps; UnansweredError where they take too long."""
+        """Rehearse all steps; UnansweredError if they take too long."""
         done = self.rehearse(settings)
         if done.late:
             raise UnansweredError(f"{settings.steps} steps take longer than {settings.seconds:g} s here")
@@ -291,20 +296,23 @@ class Case:
 
     @cached_property
     def range_test(self) -> Sequence[tuple[float, Rehearsal]]:
-        """The first SHORT steps at each of FACTORS times the learning rate."""
-        return [(factor, self._all_steps(Settings(SHORT, factor, RANGING))) for factor in FACTORS]
+        """The first RANGE_TEST_STEPS steps at each of FACTORS times the learning rate."""
+        return [
+            (factor, self._all_steps(Settings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_SECONDS))) for factor in FACTORS
+        ]
 
     @cached_property
     def range_losses(self) -> dict[float, float]:
         """The loss at the end of the range test by factor; extended beyond FACTORS while the outermost loss is low."""
         found = {factor: done.end for factor, done in self.range_test}
-        for by in (1 / 10, 10.0):
-            factor = min(found) if by < 1 else max(found)
+        for multiplier in (1 / 10, 10.0):
+            lower = multiplier < 1
+            factor = min(found) if lower else max(found)
             while MAX_FACTOR > factor > 1 / MAX_FACTOR:
-                if found[factor] > LEVEL * min(found.values()) and not (by < 1 and found[factor] == inf):
+                if found[factor] > MAX_LOSS_RATIO * min(found.values()) and not (lower and found[factor] == inf):
                     break
-                factor *= by
-                found[factor] = self._all_steps(Settings(SHORT, factor, RANGING)).end
+                factor *= multiplier
+                found[factor] = self._all_steps(Settings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_SECONDS)).end
         return found
 
     @cached_property
@@ -313,13 +321,13 @@ class Case:
         found, optimizer = dict(self.range_losses), self.model.optimizer
         rate = default_rate(optimizer)
         if 0 < rate < optimizer.lr * min(found):
-            found[rate / optimizer.lr] = self.rehearse(Settings(SHORT, rate / optimizer.lr)).end
+            found[rate / optimizer.lr] = self.rehearse(Settings(RANGE_TEST_STEPS, rate / optimizer.lr)).end
         return found
 
     def loss_at(self, factor: float, steps: int) -> float:
         """Return the loss on the sample after `steps` steps at `factor` times the learning rate, from the start."""
         if (factor, steps) not in self._losses_at:
-            done = self._all_steps(Settings(steps, factor, TRYING))
+            done = self._all_steps(Settings(steps, factor, MAX_TRIAL_SECONDS))
             self._losses_at[factor, steps] = inf if done.broke else loss_on(done.model, self.sample)
         return self._losses_at[factor, steps]
 

@@ -1,4 +1,4 @@
-"""A diagnosis, as a value, as text for a terminal and as HTML for notebooks.
+"""A diagnosis: its findings, and how they are shown as text in a terminal and as HTML in notebooks.
 
 Findings of one kind are shown together, consequences below their cause.
 """
@@ -15,18 +15,18 @@ from pellucid.text import aligned, plural
 Table = list[tuple[str, ...]]
 UNKNOWN = "cause not established"  # shown for symptoms
 WIDTH = 100  # characters of a line and of a table
-INDENT = "    "  # of a consequence below its cause
+INDENT = "    "  # for a consequence below its cause
 
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
     """The findings, causes first, then symptoms, then consequences, and the names of the checks made.
 
-    A cause was measured as the fault itself, or a trial without it has shown that it matters. symptoms: the indices of
-    the findings whose cause is not established. follows: by their indices, the findings that go away with another one,
-    with that one's name. attempts: for findings by their index, what their remedy did. left_out: the checks that have
-    no answer here, and why. notes: what to know before reading the findings, a sentence each. trained: whether the
-    weights differ from those before the first step.
+    A finding is a cause if the measurement is itself the fault, or if a trial without the fault did clearly better.
+    symptoms: the indices of the findings whose cause is not established. follows: the name of the cause of each
+    consequence, by the index of the consequence. attempts: the results of the remedies that were tried, by the index of
+    the finding. left_out: the reason for each check that was skipped, by name. notes: sentences to print before the
+    findings. trained: whether the weights differ from those before the first step.
     """
 
     findings: tuple[Finding, ...]
@@ -54,15 +54,15 @@ class Diagnosis:
         return self._of_kind("cause")
 
     def _of_kind(self, kind: str) -> tuple[str, ...]:
-        found = (one.check for index, one in enumerate(self.findings) if self.kind(index) == kind)
+        found = (finding.check for index, finding in enumerate(self.findings) if self.kind(index) == kind)
         return tuple(dict.fromkeys(found))
 
     def kind(self, index: int) -> str:
-        """Return what a finding is: "cause", "symptom" (of no established cause) or "consequence"."""
+        """Return the kind of a finding: "cause", "symptom" (no cause is established) or "consequence"."""
         return "consequence" if index in self.follows else "symptom" if index in self.symptoms else "cause"
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as values of JSON; symptoms and consequences have no cause of their own, and no fix."""
+        """Return the diagnosis as JSON values; `cause` and `fix` are None for symptoms and consequences."""
         nothing = dict.fromkeys(("cause", "fix", "can_try"))
         return {
             "healthy": self.healthy,
@@ -84,14 +84,14 @@ class Diagnosis:
 
     def __str__(self) -> str:
         """Return the diagnosis as text: causes with their numbers, fix and consequences, then symptoms."""
-        blocks = [headline(self), *self.notes]  # not wrapped: commands in them are to be copied
+        blocks = [headline(self), *self.notes]  # not wrapped, so that commands in them can be copied
         for group in grouped(self):
             blocks += _blocks(group, "")
         note = footnote(self)
         return "\n\n".join([*blocks, *(["\n".join(wrap(note, WIDTH, break_long_words=False))] if note else [])])
 
     def _repr_html_(self) -> str:
-        """Return the diagnosis as HTML, without scripts, in the page's own colours."""
+        """Return the diagnosis as HTML without scripts, in the colours of the surrounding page."""
         from pellucid.report.page import render
 
         return render(
@@ -102,9 +102,9 @@ class Diagnosis:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Findings of one check that differ in path and numbers only, and the consequences of that check.
+    """Findings of one check that differ only in path and measurements, and the consequences of that check.
 
-    attempts: what their remedies did, each once. kind: as `Diagnosis.kind`.
+    attempts: the results of their remedies, each once. kind: as `Diagnosis.kind`.
     """
 
     findings: Sequence[Finding]
@@ -114,37 +114,38 @@ class Group:
 
     @property
     def first(self) -> Finding:
-        """The finding whose words are shown for all."""
+        """The first finding, whose cause and fix are shown for all."""
         return self.findings[0]
 
     def tables(self, width: int) -> list[Table]:
-        """Return the evidence, in one table if that is no wider than `width`, else in one for each finding.
+        """Return the evidence in one table if it is at most `width` wide, else in one table for each finding.
 
-        The first row and column are names: a row is a finding, or a number where that is narrower or there is only one
-        finding.
+        The first row and column contain names. A row is a finding, or a measurement if that is narrower or there is
+        only one finding.
         """
         names = [name.replace("_", " ") for name in self.first.evidence]
-        rows = [(one.path, *(shown(value) for value in one.evidence.values())) for one in self.findings]
+        rows = [(finding.path, *(shown(value) for value in finding.evidence.values())) for finding in self.findings]
         table = [("where", *names), *rows]
-        turned = list(zip(*table, strict=True))
-        if len(rows) == 1 or _width(turned) <= min(width, _width(table)):
-            return [turned]
+        transposed = list(zip(*table, strict=True))
+        if len(rows) == 1 or _width(transposed) <= min(width, _width(table)):
+            return [transposed]
         if _width(table) <= width:
             return [table]
         return [list(zip(table[0], row, strict=True)) for row in rows]
 
 
 def grouped(diagnosis: Diagnosis) -> list[Group]:
-    """Return the causes and the symptoms in their order, each with its consequences."""
+    """Return the causes and the symptoms in the order of the findings, each with its consequences."""
 
     def below(cause: str | None) -> list[Group]:
         kinds: dict[tuple[object, ...], list[int]] = {}
-        for index, it in enumerate(diagnosis.findings):
+        for index, finding in enumerate(diagnosis.findings):
             if diagnosis.follows.get(index) == cause:
                 kind = diagnosis.kind(index)
-                words = (it.cause, it.fix) if kind == "cause" else ()  # of others they are not shown
-                kinds.setdefault((it.check, kind, *words, *it.evidence), []).append(index)
-        last = {diagnosis.findings[indices[0]].check: key for key, indices in kinds.items()}  # has the consequences
+                words = (finding.cause, finding.fix) if kind == "cause" else ()  # not shown for other kinds
+                kinds.setdefault((finding.check, kind, *words, *finding.evidence), []).append(index)
+        # Consequences are shown below the last group of a check.
+        last = {diagnosis.findings[indices[0]].check: key for key, indices in kinds.items()}
         groups: list[Group] = []
         for key, indices in kinds.items():
             findings = [diagnosis.findings[index] for index in indices]
@@ -158,18 +159,18 @@ def grouped(diagnosis: Diagnosis) -> list[Group]:
 
 
 def headline(diagnosis: Diagnosis) -> str:
-    """Return one line: what was found, by how many checks."""
+    """Return one line with the numbers of causes, symptoms and consequences, and of checks."""
     checks = plural(len(diagnosis.checks), "check")
     if not diagnosis.findings:
         return f"nothing wrong was found by {checks}"
     counts = {kind: len(diagnosis._of_kind(kind)) for kind in ("cause", "symptom", "consequence")}
-    known = [plural(number, kind) for kind, number in counts.items() if number]
-    listed = f"{', '.join(known[:-1])} and {known[-1]}" if len(known) > 1 else known[0]
+    parts = [plural(number, kind) for kind, number in counts.items() if number]
+    listed = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
     return f"{listed}, found by {checks}"
 
 
 def footnote(diagnosis: Diagnosis) -> str:
-    """Return which checks were not made, and why; "" where all were."""
+    """Return which checks were skipped, and why; "" if all were made."""
     why: dict[str, list[str]] = {}
     for name, reason in diagnosis.left_out.items():
         why.setdefault(reason, []).append(name)
@@ -177,17 +178,18 @@ def footnote(diagnosis: Diagnosis) -> str:
 
 
 def outcome(tried: Attempt) -> str:
-    """Return in a line what a remedy did."""
+    """Return one line with the result of a remedy: loss and accuracy before and after."""
     loss = _change("loss", *(None if value is None else f"{value:.3g}" for value in tried.loss))
     accuracy = ""
     if any(value is not None for value in tried.accuracy):
-        accuracy = ", " + _change("accuracy", *(None if it is None else f"{100 * it:.1f} %" for it in tried.accuracy))
+        percent = (None if value is None else f"{100 * value:.1f} %" for value in tried.accuracy)
+        accuracy = ", " + _change("accuracy", *percent)
     part = "validation data" if tried.measured_on == "validation" else "training data"
     return f"{tried.does}: {loss}{accuracy} ({part}, after {_steps(tried)})"
 
 
 def shown(value: Number) -> str:
-    """Return one number of the evidence: whole ones in full, others with three digits."""
+    """Return a value of the evidence as text: integers in full, other numbers with three digits."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value
@@ -195,12 +197,12 @@ def shown(value: Number) -> str:
 
 
 def _width(table: Table) -> int:
-    """Return the characters of a table's line, with two between columns."""
+    """Return the number of characters in a line of the table, with two between columns."""
     return sum(max(map(len, column)) + 2 for column in zip(*table, strict=True)) - 2
 
 
 def _steps(tried: Attempt) -> str:
-    """Return how many steps were made, of how many that the training has."""
+    """Return as text how many steps were made, and how many the training has."""
     made = plural(tried.steps, "step")
     if tried.steps == tried.planned:
         return f"all {made} of the training"
@@ -214,19 +216,19 @@ def _change(name: str, before: str | None, after: str | None) -> str:
 
 
 def _blocks(group: Group, indent: str, because: str = "") -> list[str]:
-    """Return a paragraph of text for the group, and those of its consequences."""
-    it, inner = group.first, f"{indent}  "
-    head = f"{indent}{it.check}{f', which goes away with {because}' if because else ''}"
+    """Return a paragraph of text for the group and one for each of its consequences; because: the name of its cause."""
+    first, inner = group.first, f"{indent}  "
+    head = f"{indent}{first.check}{f', which goes away with {because}' if because else ''}"
     head += f", a symptom: {UNKNOWN}" if group.kind == "symptom" else ""
     tables = group.tables(WIDTH - len(inner))
     numbers = [line for table in tables for line in aligned(table, right=range(1, len(table[0]))).splitlines()]
-    words = [("cause", it.cause), ("fix", it.fix)] if group.kind == "cause" else []
-    words += [("tried", outcome(one)) for one in group.attempts]
+    words = [("cause", first.cause), ("fix", first.fix)] if group.kind == "cause" else []
+    words += [("tried", outcome(attempt)) for attempt in group.attempts]
     lines = [head, *(f"{inner}{line}" for line in numbers)]
     for name, text in words:
         margin = f"{inner}{name:<5}  "
         lines += wrap(
             text, WIDTH, initial_indent=margin, subsequent_indent=" " * len(margin), break_long_words=False
         )  # fmt: skip
-    below = [block for one in group.consequences for block in _blocks(one, indent + INDENT, it.check)]
+    below = [block for group in group.consequences for block in _blocks(group, indent + INDENT, first.check)]
     return ["\n".join(lines), *below]

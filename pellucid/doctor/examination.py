@@ -12,41 +12,42 @@ from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.trials import Attempt, Attempts, Verdict, establish
 
 POOR = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
-BROKEN = {"collapsed-predictions", "nan-origin"}  # of which, proven, nothing else is the cause
-UNTRAINED = "the weights are those from before the first step, so all is examined as not trained yet"
+BROKEN = {"collapsed-predictions", "nan-origin"}  # if proven, they are the cause, so no trials are made
+UNTRAINED = "the weights are those before the first step, so the model is examined as not trained yet"
 
 
 def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECKS) -> Diagnosis:
-    """Make every check of a case, and try without each suspect whether a failing training does better.
+    """Make every check of a case, and if its training fails, try whether it does better without each suspect.
 
-    attempts: try the remedies of proven causes too. Checks that do not apply are skipped; UnansweredError for
-    attempts without a known training.
+    attempts: whether to try the remedies of proven causes too. Checks that do not apply are skipped. Raises
+    UnansweredError for attempts if the settings of the training are unknown.
     """
     if attempts and not case.trainable:
         raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
     kind = GENERATOR if case.generates else SUPERVISED
-    found, made, left_out = _asked(case, [check for check in checks if kind in check.of])
+    found, made, left_out = _run_checks(case, [check for check in checks if kind in check.of])
     because = _explained(made, found)
     tries = Attempts(case)
-    open_to = [it for it in found if it.remedy is not None and not it.proven and it.check not in because]
-    broken = any(it.proven and it.check in BROKEN for it in found)
-    verdict = Verdict(False) if broken or case.generates else establish(case, open_to, tries, bool(set(because) & POOR))
+    unproven = [one for one in found if one.remedy is not None and not one.proven and one.check not in because]
+    broken = any(one.proven and one.check in BROKEN for one in found)
+    explained = bool(set(because) & POOR)
+    verdict = Verdict(False) if broken or case.generates else establish(case, unproven, tries, explained)
     left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it took all the time")
     found = _established(found, made, verdict)
-    because = _explained(made, found) | _gone(found, made, verdict, tries)
+    because = _explained(made, found) | _explained_by_trials(found, made, verdict, tries)
     ordered, follows, symptoms = _in_order(found, because)
-    known = {id(cause.finding): cause.attempt for cause in verdict.causes}
-    tried = {index: known[id(it)] for index, it in enumerate(ordered) if id(it) in known}
+    trials = {id(cause.finding): cause.attempt for cause in verdict.causes}
+    tried = {index: trials[id(finding)] for index, finding in enumerate(ordered) if id(finding) in trials}
     if attempts:
-        tried |= _tried(tries, {k: it for k, it in enumerate(ordered) if k not in follows and k not in tried})
+        tried |= _try_remedies(tries, {k: one for k, one in enumerate(ordered) if k not in follows and k not in tried})
     notes = case.notes if case.trained else (UNTRAINED, *case.notes)
     names = tuple(check.name for check in made)
     return Diagnosis(tuple(ordered), names, follows, tried, left_out, notes, case.trained, symptoms)
 
 
 def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
-    """Make every check of a case with `notes` and `trained`, without trials: what is not proven stays a symptom."""
-    found, made, left_out = _asked(case, checks)
+    """Make every check of a case with `notes` and `trained`, without trials: unproven findings are symptoms."""
+    found, made, left_out = _run_checks(case, checks)
     ordered, follows, symptoms = _in_order(found, _explained(made, found))
     names = tuple(check.name for check in made)
     return Diagnosis(tuple(ordered), names, follows, {}, left_out, case.notes, case.trained, symptoms)
@@ -55,15 +56,18 @@ def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
 def _in_order(
     found: Sequence[Finding], because: Mapping[str, str]
 ) -> tuple[list[Finding], dict[int, str], frozenset[int]]:
-    """Return the findings in order, causes first, which of them follow from which check, and which are symptoms."""
-    ordered = sorted(found, key=lambda it: (it.check in because, not it.proven))  # stable
-    follows = {index: because[it.check] for index, it in enumerate(ordered) if it.check in because}
-    symptoms = frozenset(index for index, it in enumerate(ordered) if index not in follows and not it.proven)
+    """Return the findings (causes first), the cause of each consequence, and the indices of the symptoms.
+
+    because: the name of the check that explains a check, by name.
+    """
+    ordered = sorted(found, key=lambda one: (one.check in because, not one.proven))  # stable
+    follows = {index: because[one.check] for index, one in enumerate(ordered) if one.check in because}
+    symptoms = frozenset(index for index, one in enumerate(ordered) if index not in follows and not one.proven)
     return ordered, follows, symptoms
 
 
-def _asked(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], list[Check[C]], dict[str, str]]:
-    """Return what the checks find, those that were made, and those left out with the reason."""
+def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], list[Check[C]], dict[str, str]]:
+    """Return the findings, the checks that were made, and the reason for each check that was skipped, by name."""
     found: list[Finding] = []
     made: list[Check[C]] = []
     left_out: dict[str, str] = {}
@@ -81,25 +85,30 @@ def _asked(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], list[Che
 
 
 def _established(found: Sequence[Finding], made: Sequence[Check], verdict: Verdict) -> list[Finding]:
-    """Return the causes that trials established, before the other findings, of which they replace those of their name.
+    """Return the causes that trials established, followed by the other findings.
 
-    What rests on a trial of its own is a cause where the training does not fail, so that no other trial was made.
+    A cause replaces the findings of the same name. If the training does not fail, no such trials are made; the findings
+    of checks with a trial of their own then count as causes.
     """
     own = set() if verdict.failed else {check.name for check in made if check.own_trial}
     causes = [cause.finding for cause in verdict.causes]
-    names = {it.check for it in causes}
-    rest = [replace(it, proven=it.proven or it.check in own) for it in found if it.check not in names]
+    names = {cause.check for cause in causes}
+    rest = [replace(one, proven=one.proven or one.check in own) for one in found if one.check not in names]
     return [*causes, *([] if verdict.other is None else [verdict.other]), *rest]
 
 
-def _gone(
+def _explained_by_trials(
     found: Sequence[Finding], made: Sequence[Check], verdict: Verdict, tries: Attempts
-) -> dict[str, str]:  # fmt: skip
-    """Return which symptoms go away with which cause: they are there after the trial as set, and not without it."""
+) -> dict[str, str]:
+    """Return the cause of each symptom that goes away with a cause, by the symptom's name.
+
+    Such a symptom is found after the trial with the training's own settings, but not after the trial without the cause.
+    """
     if verdict.as_set is None:
         return {}
     as_set, checks = verdict.as_set, {check.name: check for check in made}
-    symptoms = [checks[name] for name in dict.fromkeys(it.check for it in found if not it.proven) if name in checks]
+    names = dict.fromkeys(one.check for one in found if not one.proven)
+    symptoms = [checks[name] for name in names if name in checks]
     if verdict.other is not None and verdict.other.proven:
         other = verdict.other.check
         return {check.name: other for check in symptoms if check.own_trial or not _finds(check, as_set)}
@@ -125,14 +134,14 @@ def _finds(check: Check, case: Case) -> bool:
 
 
 def _explained(made: Sequence[Check], found: Sequence[Finding]) -> dict[str, str]:
-    """Return, of checks that found something, which proven one explains which: the first that does, never in a circle.
+    """Return the first proven check that explains each other check with findings, by name, without cycles.
 
-    What is proven itself follows from something else too: labels that are shuffled give copies with other labels.
+    Proven findings may follow from other ones too: shuffled labels give copies with different labels.
     """
-    names = {it.check for it in found}
+    names = {one.check for one in found}
     because: dict[str, str] = {}
     for check in made:
-        if not any(it.proven for it in found if it.check == check.name):
+        if not any(one.proven for one in found if one.check == check.name):
             continue
         above = [check.name]
         while above[-1] in because:
@@ -143,8 +152,8 @@ def _explained(made: Sequence[Check], found: Sequence[Finding]) -> dict[str, str
     return because
 
 
-def _tried(attempts: Attempts, causes: Mapping[int, Finding]) -> dict[int, Attempt]:
-    """Try the remedies; one that several findings of a check share is tried once."""
+def _try_remedies(attempts: Attempts, causes: Mapping[int, Finding]) -> dict[int, Attempt]:
+    """Try the remedies of the causes; a remedy that several findings of a check share is tried once."""
     done: dict[tuple[str, str], Attempt] = {}
     tried: dict[int, Attempt] = {}
     for index, finding in causes.items():

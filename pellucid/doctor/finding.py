@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from pellucid.doctor.case import Case
 
-C = TypeVar("C")  # what is examined: a case of a network, or of a detector
+C = TypeVar("C")  # the type of the case: of a network, or of a detector
 Number = float | int | str
 Evidence = dict[str, Number]
 
@@ -21,13 +21,13 @@ class Remedy:
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """One thing that is wrong.
+    """One fault or symptom.
 
     check: the name of the check, or of the suspect that a trial has established. path: the layer or tensor
-    (`features.conv2`, `conv1.weight`), or "train", "validation" or "training" where no layer is meant. evidence: the
-    measurements, by name, so that a reader can judge them. cause: its cause, fix: what to do, in the
-    imperative; "" for symptoms. remedy: the fix as something that can be tried. proven: whether the measurement is
-    itself the fault, so that no trial is needed to call it a cause; else it is a symptom until a trial establishes it.
+    (`features.conv2`, `conv1.weight`), or "train", "validation" or "training" if no layer is meant. evidence: the
+    measurements, by name, so that a reader can judge them. cause: the cause, and fix: what to do, in the imperative;
+    both "" for symptoms. remedy: the fix as a change that can be tried. proven: whether the measurement is itself the
+    fault, so that no trial is needed to call it a cause; otherwise it is a symptom until a trial establishes it.
     """
 
     check: str
@@ -39,7 +39,7 @@ class Finding:
     proven: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return the finding as values of JSON."""
+        """Return the finding as JSON values."""
         return {
             "check": self.check,
             "path": self.path,
@@ -56,12 +56,13 @@ ANY = (SUPERVISED, GENERATOR)
 
 @dataclass(frozen=True, eq=False)
 class Check(Generic[C]):
-    """One question to a case.
+    """One check of a case.
 
-    name: as in reports, `dead-units`. look: returns what it finds. explains: the names of checks whose findings follow
-    from this one's where these are proven. examples, unseen: the training and validation examples it needs at least.
-    trained: whether it needs a trained model. proven: whether all of its findings are, see there. own_trial: whether
-    they rest on a trial of their own. of: the kinds of models that it examines; it is not made of others.
+    name: its name in reports, such as `dead-units`. look: returns its findings. explains: the names of checks whose
+    findings follow from this check's proven findings. examples, unseen: the minimum numbers of training and validation
+    examples. trained: whether it needs a trained model. proven: whether all of its findings are proven
+    (`Finding.proven`). own_trial: whether the check makes a trial of its own. of: the kinds of models that it examines;
+    other models are not checked.
     """
 
     name: str
@@ -75,7 +76,7 @@ class Check(Generic[C]):
     of: tuple[str, ...] = (SUPERVISED,)
 
     def cannot_ask(self, case: Any) -> str:
-        """Return why the question has no answer for a case, whatever its numbers; "" where it may have one."""
+        """Return why the check cannot be made for a case: too few examples, or no trained model; "" if it can."""
         validation = 0 if case.validation is None else len(case.validation)
         if len(case.train) < self.examples:
             return f"needs {self.examples} training examples"
@@ -86,12 +87,13 @@ class Check(Generic[C]):
 
 @dataclass(frozen=True, eq=False)
 class Suspect:
-    """One thing that may be the cause of a failing training.
+    """A possible cause of a failing training.
 
-    finding: what is reported if a trial establishes it; its remedy is the case without it. general: whether it helps
-    many trainings, whatever their fault is (another rate, more epochs, a larger network): it is the cause only where
-    nothing particular is. longer: how many times the steps the remedy takes, for the same examples or more epochs. odd:
-    whether it is unusual at sight, without a trial, so that it is tried where little is missing too.
+    finding: the finding to report if a trial establishes the cause; its remedy returns the case without it. general:
+    whether the remedy helps many trainings with different faults (another learning rate, more epochs, a larger
+    network); it is the cause only if no particular suspect is. longer: the factor by which the remedy needs more steps,
+    for more epochs or smaller batches. odd: whether the setting is unusual even without a trial, so that it is also
+    tried if the training is only slightly worse than expected.
     """
 
     finding: Finding
@@ -114,5 +116,9 @@ def suspect(
     name: str, cause: str, fix: str, does: str, apply: Callable[[Case], Case], longer: float = 1.0,
     path: str = "training", odd: bool = False, **evidence: Number,
 ) -> Suspect:  # fmt: skip
-    """Return a suspect: its finding, and `apply`, which returns a case without it."""
+    """Return a suspect.
+
+    name, path, cause, fix and evidence: of its finding. does: the description of its remedy; apply: returns the case
+    without the suspect. longer, odd: see `Suspect`.
+    """
     return Suspect(Finding(name, path, evidence, cause, fix, Remedy(does, apply)), longer=longer, odd=odd)

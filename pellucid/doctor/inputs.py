@@ -1,4 +1,4 @@
-"""Inputs in numbers: parts of the data, sizes, copies, how parts differ, and a linear regression to compare with."""
+"""Statistics of inputs: subsets, ranges, copies, differences between data sets, and a linear regression as baseline."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -14,29 +14,29 @@ from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 
-SMALL_SIDE = 12  # pixels: enough for digits and hands
-CHUNK = 4_096  # examples at a time
-# Changes of scale and mean only.
+MAX_SIDE = 12  # pixels: enough to tell digits or hand signs apart
+CHUNK_SIZE = 4_096  # examples at a time
+# The changes that affect only scale and mean.
 SCALE_CHANGES = (
     "not divided by 255", "divided by 255 once more", "standardised otherwise", "standardised twice",
     "standardised not at all",
 )  # fmt: skip
 MAX_SAMPLED, MAX_NEIGHBOURS = 500, 10_000  # images whose nearest neighbours are searched for, and among how many
-SHIFT = 1  # pixels by which an image may be moved
+MAX_SHIFT = 1  # pixels by which an image may be moved
 RANK, FAR_RANK = 5, 30  # of the neighbours that the nearest one is compared with
-RIDGE = 0.1  # of the mean squared length of an example; enough where there are more values than examples
-TINY = 1e-12  # for inputs that are all the same, whose ridge would be 0
+RIDGE = 0.1  # over the mean squared norm of an example; enough if there are more features than examples
+TINY = 1e-12  # avoids a ridge of 0 if all inputs are the same
 
 Change = Callable[[Tensor], Tensor]
 
 
 def select(part: Arrays, which: Tensor) -> Arrays:
-    """Return some examples; which: their indices, or a mask (N,)."""
+    """Return a subset of the examples; which: their indices, or a mask (N,)."""
     return Arrays(part.x[which], part.y[which], part.classes, "")
 
 
 def subsample(part: Arrays, count: int, seed: int) -> Arrays:
-    """Return at most `count` examples, drawn by the seed, in their order."""
+    """Return at most `count` examples, drawn by the seed, in their original order."""
     if len(part) <= count:
         return part
     return select(part, torch.randperm(len(part), generator=generator(seed))[:count].sort().values)
@@ -48,16 +48,20 @@ def is_image(x: Tensor) -> bool:
 
 
 def small(x: Tensor) -> Tensor:
-    """Return inputs (N, ...) as features (N, D): images of at most SMALL_SIDE x SMALL_SIDE pixels."""
+    """Return inputs (N, ...) as features (N, D); images are first averaged to at most MAX_SIDE x MAX_SIDE pixels."""
     x = float_images(x)
     if x.dim() == 4:
-        x = F.adaptive_avg_pool2d(x, (min(x.shape[2], SMALL_SIDE), min(x.shape[3], SMALL_SIDE)))
+        x = F.adaptive_avg_pool2d(x, (min(x.shape[2], MAX_SIDE), min(x.shape[3], MAX_SIDE)))
     return x.flatten(1)
 
 
 @dataclass(frozen=True, eq=False)
 class Sizes:
-    """mean, std: of all values; channels: the root mean square of each; low, high: their extremes, (C,) all."""
+    """Statistics of inputs (N, C, ...).
+
+    mean, std: of all values. channels: the root mean square of each channel, (C,). low, high: the minimum and maximum
+    of each channel, (C,).
+    """
 
     mean: float
     std: float
@@ -72,7 +76,7 @@ class Sizes:
 
 
 def sizes(batches: Iterable[Tensor]) -> Sizes:
-    """Measure inputs (N, C, ...) that come in batches, each of which is summed in float64."""
+    """Return the statistics of batches of inputs (N, C, ...), computed in float64."""
     found: list[Tensor] = []
     count = 0
     for batch in batches:
@@ -83,16 +87,17 @@ def sizes(batches: Iterable[Tensor]) -> Sizes:
     total, squares, low, high = torch.stack(found).unbind(1)  # (batches, C) each
     mean, square = float(total.sum(0).mean()) / count, squares.sum(0) / count
     low, high = low.amin(0), high.amax(0)
-    varies = bool(low.min() < high.max())  # what is constant differs from its mean by rounding
+    varies = bool(low.min() < high.max())  # for constant inputs, rounding errors would give a std above 0
     std = float((square.mean() - mean**2).clamp_min(0).sqrt()) if varies else 0.0
     return Sizes(mean, std, square.sqrt(), low, high)
 
 
 @dataclass(frozen=True, eq=False)
 class Ranges:
-    """low, high: the extremes of each value over all examples, of an input's shape; blank: (N,), which have one value.
+    """Ranges of inputs (N, ...).
 
-    In images with channels an example is blank where each channel has one value.
+    low, high: the minimum and maximum of each feature over all examples, with the shape of an input. blank: (N,),
+    whether all values of an example are equal, for images in each channel.
     """
 
     low: Tensor
@@ -101,18 +106,18 @@ class Ranges:
 
 
 def ranges(x: Tensor) -> Ranges:
-    """Measure inputs (N, ...)."""
-    low, high = (torch.stack([getattr(part, name)(0) for part in x.split(CHUNK)]) for name in ("amin", "amax"))
+    """Return the ranges of inputs (N, ...)."""
+    low, high = (torch.stack([getattr(part, name)(0) for part in x.split(CHUNK_SIZE)]) for name in ("amin", "amax"))
     flat = x.flatten(2 if is_image(x) else 1)
     blank = flat.amin(-1) == flat.amax(-1)
     return Ranges(low.amin(0), high.amax(0), blank.reshape(len(x), -1).all(1))
 
 
 def traits(x: Tensor) -> Tensor:
-    """Return a few numbers that describe each input, (N, F).
+    """Return a few statistics of each input, (N, F).
 
-    Of images the mean and the standard deviation of each channel, and the differences of these means; of others the
-    features themselves, or their mean and standard deviation where they are more than 64.
+    For images, the mean and the standard deviation of each channel, and the differences of consecutive channel means.
+    For other inputs, the features themselves, or their mean and standard deviation if there are more than 64.
     """
     x = float_images(x)
     if is_image(x):
@@ -123,7 +128,7 @@ def traits(x: Tensor) -> Tensor:
 
 
 def changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, Change]:
-    """Return functions that may make inputs such as x similar to `like`, by what would then be wrong with x.
+    """Return functions that may make inputs such as x similar to `like`; each key names the fault of x that it undoes.
 
     x, like: (N, ...), floats. stats: the model's own standardisation. Only images can be flipped or rotated.
     """
@@ -162,32 +167,33 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def digests(x: Tensor) -> list[bytes]:
-    """Return a hash of each example, N of 16 bytes."""
+    """Return a hash of 16 bytes for each example."""
     rows = x.detach().cpu().contiguous().flatten(1).numpy()
     return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
 
 
 def closeness(x: Tensor, among: Tensor, seed: int, same: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return for at most MAX_SAMPLED images of x (N, C, H, W) how much nearer the nearest is than the RANK-th nearest.
+    """Compare the distance to the nearest neighbour with that to farther ones, for at most MAX_SAMPLED images of x.
 
-    Returns (indices in x, indices in among of the nearest, quotients of the distances: 1 for no nearer, 0 for a copy,
-    and the same by the FAR_RANK-th nearest, for images with many copies).
-    Images are compared small, without brightness and contrast, and moved by up to SHIFT pixels. same: x is `among`, and
-    an image is not a neighbour of itself.
+    x, among: images (N, C, H, W). Returns (indices of the images in x, indices of their nearest neighbours in `among`,
+    the distance to the nearest over the distance to the RANK-th nearest neighbour, the same for the FAR_RANK-th, for
+    images with many copies); a quotient is 0 for a copy, and 1 if the nearest is no nearer. Images are compared at
+    reduced size, with brightness and contrast normalized, at all shifts of x by up to MAX_SHIFT pixels. same: whether x
+    is `among`; then an image is not a neighbour of itself.
     """
     rng = generator(seed)
     sampled = torch.randperm(len(x), generator=rng)[:MAX_SAMPLED].sort().values
     others = torch.randperm(len(among), generator=rng)
     if len(others) > MAX_NEIGHBOURS:
         others = others[:MAX_NEIGHBOURS].sort().values
-    known = _plain(among[others])
+    references = _normalized(among[others])
     height, width = x.shape[2:]
-    padded = F.pad(float_images(x[sampled]), (SHIFT,) * 4, mode="replicate")
+    padded = F.pad(float_images(x[sampled]), (MAX_SHIFT,) * 4, mode="replicate")
     distance = torch.full((len(sampled), len(others)), float("inf"))
-    for top in range(2 * SHIFT + 1):
-        for left in range(2 * SHIFT + 1):
-            view = _plain(padded[:, :, top : top + height, left : left + width])
-            distance = torch.minimum(distance, torch.cdist(view, known))
+    for top in range(2 * MAX_SHIFT + 1):
+        for left in range(2 * MAX_SHIFT + 1):
+            view = _normalized(padded[:, :, top : top + height, left : left + width])
+            distance = torch.minimum(distance, torch.cdist(view, references))
     if same:
         distance[sampled[:, None] == others] = float("inf")
     nearest = distance.topk(min(FAR_RANK, len(others)), largest=False)
@@ -195,15 +201,15 @@ def closeness(x: Tensor, among: Tensor, seed: int, same: bool = False) -> tuple[
     return sampled, others[nearest.indices[:, 0]], first / ranked[:, RANK - 1], first / ranked[:, -1]
 
 
-def _plain(x: Tensor) -> Tensor:
+def _normalized(x: Tensor) -> Tensor:
     flat = small(x)
     return F.normalize(flat - flat.mean(1, keepdim=True))
 
 
 def linear_error(x: Tensor, y: Tensor) -> float:
-    """Return the mean squared error of a linear regression, fitted to the first half of examples, on the second.
+    """Return the mean squared error, on the second half of the examples, of a linear regression fitted to the first.
 
-    x, y: (N, ...), N at least 2. Ridge regression in its dual form: Rasmussen, Williams 2006, section 2.1.
+    x, y: (N, ...), N at least 2. Ridge regression in its dual form: Rasmussen and Williams 2006, section 2.1.
     """
     half = len(x) // 2
     rows = x.reshape(len(x), -1).double()

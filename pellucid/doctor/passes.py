@@ -1,4 +1,4 @@
-"""Passes through a network that leave the model unchanged: outputs and gradients of its layers."""
+"""Forward and backward passes that leave the model unchanged: outputs and gradients of its layers."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from pellucid.sweep import ForwardWatch, backward, forward, run
 from pellucid.training.model import BaseModel
 from pellucid.tree import flatten, map_tree
 
-MAX_PASS_BYTES = 1 << 30  # of all layers' outputs together: 9 images of VGG16 at 224 x 224
-MIN_BATCH = 2  # examples: one alone has no variance
-MAX_ACTIVITY_BYTES = 512 << 20  # of the outputs that `activity` keeps, of all layers together
-MAX_CORRELATED = 20_000  # outputs of a unit, evenly spread, are enough to find copies
-MIN_SCALE = 1e-3  # a channel that batch normalization scales by less carries nothing
-EARLY = 4  # the early layers are the first fourth of those that learn, the late ones the last fourth
+MAX_PASS_BYTES = 1 << 30  # of all layers' outputs together: 9 images for VGG16 at 224 x 224
+MIN_BATCH = 2  # examples: a single one has no variance
+MAX_ACTIVITY_BYTES = 512 << 20  # of the outputs that `activity` returns, for all layers together
+MAX_CORRELATED = 20_000  # outputs of a unit, evenly spaced, that are compared; enough to find copies
+MIN_SCALE = 1e-3  # channels that batch normalization scales by less are practically constant
+LAYER_GROUPS = 4  # the early layers are the first quarter of the trainable layers, the late ones the last quarter
 
 
 def rms(x: Tensor) -> float:
@@ -30,7 +30,7 @@ def rms(x: Tensor) -> float:
 
 
 def is_user_defined(part: object) -> bool:
-    """Return whether a layer or loss is none of the library's."""
+    """Return whether a layer or loss is defined outside of the library."""
     return not type(part).__module__.startswith("pellucid.")
 
 
@@ -40,13 +40,16 @@ def leaves(net: Layer) -> Iterator[tuple[str, Layer]]:
 
 
 def trainable_layers(model: BaseModel) -> list[tuple[str, str]]:
-    """Return (path of the layer, path of its weight) of every layer with a weight that is not frozen, in order."""
+    """Return (path of the layer, path of its weight) for every layer with a weight that is not frozen, in order."""
     pairs = ((path, join(path, "weight")) for path, layer in leaves(model.net) if "weight" in layer.decayed)
     return [(path, weight) for path, weight in pairs if weight not in model.frozen]
 
 
 def watch_leaves(see: Callable[[str, Layer, Tensor], object]) -> ForwardWatch:
-    """Return a watch of `forward` that calls see(path, layer, y) for layers, no combinators, that output a tensor."""
+    """Return a watch for `forward` that calls see(path, layer, y) for each layer that outputs a tensor.
+
+    Combinators are skipped.
+    """
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         if not isinstance(layer, Combinator) and isinstance(y, Tensor):
@@ -56,9 +59,9 @@ def watch_leaves(see: Callable[[str, Layer, Tensor], object]) -> ForwardWatch:
 
 
 def output_layers(model: BaseModel, x: Tensor) -> set[str]:
-    """Return the paths of the layers whose outputs are the network's, and of the last layer that learns."""
+    """Return the paths of the layers whose outputs are the network's outputs, and of the last trainable layer."""
     producer: dict[int, str] = {}
-    kept: list[Any] = []  # so that no id is used twice
+    kept: list[Any] = []  # kept alive so that no id is reused
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         if not isinstance(layer, Combinator):
@@ -68,36 +71,36 @@ def output_layers(model: BaseModel, x: Tensor) -> set[str]:
     with torch.inference_mode():
         y, _ = forward(model.net, model.params, x[:2], Mode(), watch)
     outputs = y if isinstance(y, tuple) else (y,)
-    found = {producer[id(one)] for one in outputs if id(one) in producer}
+    found = {producer[id(output)] for output in outputs if id(output) in producer}
     return found | {path for path, _ in trainable_layers(model)[-1:]}
 
 
 def max_batch(model: BaseModel, x: Tensor) -> int:
     """Return how many of the inputs x (N, ...) fit into one pass of MAX_PASS_BYTES, at least MIN_BATCH.
 
-    Measured by one example in evaluation mode.
+    Measured with one example in evaluation mode.
     """
-    numbers: list[int] = []
+    sizes: list[int] = []
     with torch.inference_mode():
-        watch = watch_leaves(lambda path, layer, y: numbers.append(y.numel()))
+        watch = watch_leaves(lambda path, layer, y: sizes.append(y.numel()))
         forward(model.net, model.params, x[:1], Mode(keep=False), watch)
-    return max(MAX_PASS_BYTES // max(4 * sum(numbers), 1), MIN_BATCH)
+    return max(MAX_PASS_BYTES // max(4 * sum(sizes), 1), MIN_BATCH)
 
 
 def in_batches(model: BaseModel, x: Tensor) -> tuple[Tensor, ...]:
-    """Return the inputs in as few batches of about the same size as fit into memory."""
+    """Return the inputs in as few batches as fit into memory, of about equal size."""
     return torch.tensor_split(x, max(-(-len(x) // max_batch(model, x)), 1))
 
 
 def _run_in_batches(model: BaseModel, x: Tensor, compute: Callable[[Tensor], Any]) -> Any:
-    """Return the outputs of `compute` for all batches, joined; several outputs are those of the first batch."""
+    """Return the outputs of `compute` for all batches; for several outputs, those for the first batch only."""
     with torch.inference_mode():
         outputs = [compute(batch) for batch in in_batches(model, x)]
         return torch.cat(outputs) if isinstance(outputs[0], Tensor) else outputs[0]
 
 
 def with_batch_statistics(model: BaseModel, x: Tensor) -> Any:
-    """Return the outputs for inputs (N, ...) in evaluation, but with every BatchNorm in training mode."""
+    """Return the outputs for inputs (N, ...) in evaluation mode, but with every BatchNorm in training mode."""
 
     def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         return layer.forward(params, x, Mode(isinstance(layer, BatchNorm), keep=False))
@@ -107,7 +110,10 @@ def with_batch_statistics(model: BaseModel, x: Tensor) -> Any:
 
 
 def with_constant_units(model: BaseModel, x: Tensor, at: str, units: Tensor, value: Tensor) -> Any:
-    """Return the outputs in evaluation mode where `units` (K,) of the layer at a path output `value` (K,)."""
+    """Return the outputs in evaluation mode if some units of one layer output constants.
+
+    at: the path of the layer. units: the indices of its units, (K,). value: their outputs, (K,).
+    """
 
     def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         y, cache = layer.forward(params, x, mode)
@@ -121,10 +127,10 @@ def with_constant_units(model: BaseModel, x: Tensor, at: str, units: Tensor, val
 
 @dataclass(frozen=True, eq=False)
 class Activity:
-    """The outputs of one layer over N examples, U units: features of (N, U), maps of (N, U, H, W).
+    """The outputs of one layer with U units for N examples: features (N, U), or feature maps (N, U, H, W).
 
-    y: (N, U, positions), with one position for features; of maps that take too much memory at some positions only,
-    drawn for each example. size: the numbers that the layer outputs for one example.
+    y: (N, U, positions), with one position for features; maps that take too much memory are kept at some positions
+    only, drawn for each example. size: the number of values that the layer outputs for one example.
     """
 
     path: str
@@ -154,22 +160,23 @@ class Activity:
 
 
 def activity(model: BaseModel, x: Tensor, train: bool = False, max_bytes: int = 0) -> dict[str, Activity]:
-    """Run inputs (N, ...) forward and return the outputs of each layer that is not a combinator, by path, in order.
+    """Return the outputs of each layer that is not a combinator for inputs (N, ...), by path, in forward order.
 
     Outputs other than (N, U, ...) tensors are skipped; for a layer that is used several times, the last use counts.
-    train: in training mode, on a copy of the weights; inputs that do not fit into memory are several batches then.
-    max_bytes: of the outputs together, MAX_ACTIVITY_BYTES by default.
+    train: whether to run in training mode, on a copy of the weights; inputs that do not fit into memory are then split
+    into several batches, each with its own statistics. max_bytes: the limit for all outputs together,
+    MAX_ACTIVITY_BYTES by default.
     """
     found: dict[str, list[Tensor]] = {}
     layers: dict[str, tuple[Layer, int]] = {}
     batch: dict[str, Tensor] = {}
     positions = generator(model.seed)
-    share = (max_bytes or MAX_ACTIVITY_BYTES) // (4 * len(x) * max(len(list(leaves(model.net))), 1))
+    max_values = (max_bytes or MAX_ACTIVITY_BYTES) // (4 * len(x) * max(len(list(leaves(model.net))), 1))
 
     def see(path: str, layer: Layer, y: Tensor) -> None:
         if y.dim() >= 2:
             batch.pop(path, None)
-            batch[path] = _thinned(y.reshape(*y.shape[:2], -1), share, positions)
+            batch[path] = _thinned(y.reshape(*y.shape[:2], -1), max_values, positions)
             layers[path] = layer, y[0].numel()
 
     with torch.inference_mode():
@@ -183,10 +190,10 @@ def activity(model: BaseModel, x: Tensor, train: bool = False, max_bytes: int = 
         return {path: Activity(path, layers[path][0], torch.cat(ys), layers[path][1]) for path, ys in found.items()}
 
 
-def _thinned(y: Tensor, share: int, rng: torch.Generator) -> Tensor:
-    """Return outputs (N, U, positions), of at most `share` numbers for each example, as a copy."""
+def _thinned(y: Tensor, max_values: int, rng: torch.Generator) -> Tensor:
+    """Return a copy of the outputs (N, U, positions) at drawn positions, about `max_values` values for each example."""
     n, units, positions = y.shape
-    kept = max(share // max(units, 1), 1)
+    kept = max(max_values // max(units, 1), 1)
     if positions <= kept:
         return y.clone()
     drawn = torch.rand(n, 1, positions, generator=rng).topk(kept).indices.sort().values
@@ -194,9 +201,9 @@ def _thinned(y: Tensor, share: int, rng: torch.Generator) -> Tensor:
 
 
 def normalized_moments(model: BaseModel, seen: Activity) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (K,) of a BatchNorm's outputs before its own scale and shift.
+    """Return the mean and the standard deviation, (K,) each, of a BatchNorm's outputs before its scale and shift.
 
-    Of each channel that is not scaled by almost 0.
+    Channels that are scaled by almost 0 are left out.
     """
     values = flatten(model.params)
     weight, bias = values[join(seen.path, "weight")], values[join(seen.path, "bias")]
@@ -205,10 +212,10 @@ def normalized_moments(model: BaseModel, seen: Activity) -> tuple[Tensor, Tensor
 
 
 def correlated_units(seen: Activity, threshold: float) -> list[tuple[int, int]]:
-    """Return (unit, an earlier one) for units whose outputs correlate with an earlier one's by the threshold or more.
+    """Return (unit, an earlier unit) for units whose outputs have at least this correlation with an earlier unit's.
 
-    The earlier one is itself like none before it, so that without the units named first no pair is left. Units that do
-    not vary are like no other.
+    The earlier unit is never a copy itself, so that no such pair is left without the first unit of each pair. Constant
+    units are skipped.
     """
     y = seen.y.transpose(0, 1).flatten(1)  # (U, N positions)
     y = y[:, :: max(y.shape[1] // MAX_CORRELATED, 1)].double()
@@ -230,10 +237,10 @@ def correlated_units(seen: Activity, threshold: float) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """One pass forward and backward in training mode.
+    """The result of a forward and backward pass in training mode.
 
-    loss: of the batch. dy: root mean square of the gradient with respect to each layer's output, by path, the last
-    layer first. weights: the gradients with respect to learned tensors, by path.
+    loss: the batch loss. dy: the root mean square of the gradient with respect to each layer's output, by path, the
+    last layer first. weights: the gradients with respect to the parameters, by path.
     """
 
     loss: float
@@ -242,7 +249,7 @@ class Gradients:
 
 
 def gradients(model: BaseModel, x: Tensor, target: Tensor) -> Gradients:
-    """Run a batch, or as much of it as fits into memory, forward and backward."""
+    """Return the gradients for a batch, or for as many of its examples as fit into memory."""
     dys: dict[str, float] = {}
 
     def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
@@ -261,9 +268,9 @@ def gradients(model: BaseModel, x: Tensor, target: Tensor) -> Gradients:
 
 @dataclass(frozen=True)
 class GradientDecay:
-    """Norms of the gradient with respect to layers' outputs, the largest among the early and among the late ones.
+    """The largest norm of the gradient with respect to a layer's output, among the early and among the late layers.
 
-    He et al. 2015, section 2.2: well drawn weights propagate this norm from layer to layer unchanged, for layers of any
+    He et al. 2015, section 2.2: suitable initial weights keep this norm constant from layer to layer, for layers of any
     size.
     """
 
@@ -279,9 +286,9 @@ class GradientDecay:
 
 
 def gradient_decay(model: BaseModel, found: Gradients, outputs: Mapping[str, Activity]) -> GradientDecay | None:
-    """Compare early with late layers; None where fewer than two layers learn or the gradient is 0 or not finite.
+    """Compare early with late layers; None for fewer than two trainable layers, or a gradient of 0 or not finite.
 
-    outputs: of the layers of the same network, whose sizes the gradients are scaled by.
+    outputs: the outputs of the layers of the same network, by path; their sizes convert root mean squares to norms.
     """
     norms = [
         (found.dy[path] * sqrt(outputs[path].size), path)
@@ -290,6 +297,6 @@ def gradient_decay(model: BaseModel, found: Gradients, outputs: Mapping[str, Act
     ]
     if len(norms) < 2 or not all(isfinite(norm) for norm, _ in norms):
         return None
-    few = max(len(norms) // EARLY, 1)
+    few = max(len(norms) // LAYER_GROUPS, 1)
     early, late = (max(part, key=lambda pair: pair[0]) for part in (norms[:few], norms[-few:]))
     return GradientDecay(early[1], early[0], late[1], late[0]) if late[0] > 0 else None

@@ -1,4 +1,4 @@
-"""Predictions of a model for examples, and how good they are."""
+"""Predictions of a model, and their scores."""
 
 from dataclasses import dataclass, replace
 from math import sqrt
@@ -13,19 +13,20 @@ from pellucid.objective import Supervised
 from pellucid.training.evaluate import boundary, judge
 from pellucid.training.model import BaseModel
 
-SURE = 4.0  # standard deviations, of McNemar's test
-MIN_GAIN = 0.02  # of the examples
+MIN_DEVIATIONS = 4.0  # standard deviations, in McNemar's test
+MIN_GAIN = 0.02  # as a fraction of the examples
 
 
 class UnansweredError(PellucidError):
-    """Raised where the question of a check has no answer for a case, with the reason; the check is then left out."""
+    """Raised if a check cannot be made for a case, with the reason; the check is then skipped."""
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """y: outputs for N examples as the loss interprets them, such as probabilities; loss: the mean.
+    """The predictions of a model for N examples.
 
-    part: the examples, without those that the loss ignores. boundary: see `pellucid.training.evaluate.boundary`.
+    y: the outputs as the loss interprets them, such as probabilities. loss: the mean loss. part: the examples, without
+    those that the loss ignores. boundary: see `pellucid.training.evaluate.boundary`.
     """
 
     y: Tensor
@@ -40,12 +41,12 @@ class Predictions:
 
     @property
     def accuracy(self) -> float:
-        """The share of correct classes."""
+        """The fraction of correct classes."""
         return (self.classes == self.part.y).float().mean().item()
 
 
 def predictions(model: BaseModel, part: Arrays) -> Predictions:
-    """Predict examples that fit the model, in evaluation mode; UnansweredError for outputs of NaN or infinity."""
+    """Return the model's predictions in evaluation mode; UnansweredError if the outputs are not finite."""
     try:
         with torch.inference_mode():
             loss, y = judge(model, part)
@@ -60,7 +61,7 @@ def predictions(model: BaseModel, part: Arrays) -> Predictions:
 
 
 def loss_on(model: BaseModel, part: Arrays) -> float:
-    """Return the mean loss in evaluation mode, infinite where the model's outputs are not finite."""
+    """Return the mean loss in evaluation mode; infinite if the model's outputs are not finite."""
     try:
         return predictions(model, part).loss
     except UnansweredError:
@@ -68,9 +69,10 @@ def loss_on(model: BaseModel, part: Arrays) -> float:
 
 
 def score(model: BaseModel, part: Arrays, classes: bool) -> float:
-    """Return the mean recall of the classes, or R squared of numbers; 0 where the outputs are not finite.
+    """Return the mean recall over classes, or R squared for a regression; 0 if the outputs are not finite.
 
-    Raises UnansweredError for outputs that are not scores of classes, and for targets of another shape than these.
+    classes: whether the targets are class indices. Raises UnansweredError if the outputs are not class scores, or for a
+    regression, if the targets are all the same or do not have the shape of the outputs.
     """
     try:
         found = predictions(model, part)
@@ -82,7 +84,7 @@ def score(model: BaseModel, part: Arrays, classes: bool) -> float:
 def _mean_recall(found: Predictions) -> float:
     y = found.part.y
     if found.y.dim() != 2 or y.dim() != 1:
-        raise UnansweredError("the outputs are not scores of classes")
+        raise UnansweredError("the outputs are not class scores")
     right = (found.classes == y).double()
     classes, index = y.unique(return_inverse=True)
     counts = torch.zeros(len(classes), dtype=torch.float64).index_add_(0, index, torch.ones_like(right))
@@ -90,9 +92,9 @@ def _mean_recall(found: Predictions) -> float:
 
 
 def _r_squared(found: Predictions) -> float:
-    """Return the share of the targets' variance that is explained, at least 0."""
+    """Return R squared, the fraction of the targets' variance that is explained, at least 0."""
     if found.y.numel() != found.part.y.numel():
-        raise UnansweredError("the outputs are not numbers of the targets' shape")
+        raise UnansweredError("the outputs do not have the targets' shape")
     target = found.part.y.double().reshape(found.y.shape)
     variance = float(target.var(0, correction=0).mean())
     if variance == 0:
@@ -101,11 +103,14 @@ def _r_squared(found: Predictions) -> float:
 
 
 def standard_error(one: float, other: float, n: int) -> float:
-    """Return the standard deviation of the difference of two shares of n examples."""
+    """Return the standard error of the difference of two fractions, of n examples each."""
     return sqrt(max(one * (1 - one) + other * (1 - other), 1 / n) / n)
 
 
 def significantly_better(before: Tensor, after: Tensor) -> bool:
-    """Return whether more of the predictions (N,) are right than were before, beyond chance (McNemar 1947)."""
+    """Return whether significantly more predictions are correct after a change than before (McNemar 1947).
+
+    before, after: whether each prediction is correct, (N,).
+    """
     won, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    return won - lost >= max(MIN_GAIN * len(before), SURE * sqrt(won + lost))
+    return won - lost >= max(MIN_GAIN * len(before), MIN_DEVIATIONS * sqrt(won + lost))

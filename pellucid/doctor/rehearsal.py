@@ -1,4 +1,4 @@
-"""Models before their first step, and short trainings of them."""
+"""Rehearsals: short trainings of a model from its initial weights."""
 
 import time
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from pellucid.training.model import BaseModel
 from pellucid.training.step import NotFiniteError, Step
 from pellucid.tree import flatten, map_tree
 
-MEASURED = 8  # steps between measurements of the size of the update
+UPDATE_INTERVAL = 8  # steps between measurements of the update ratio
 DEFAULT_EPOCHS = 30  # length of the schedule if the number of epochs is unknown
 SETTINGS = (
     "net", "loss", "optimizer", "metrics", "classes", "seed", "schedule", "clip", "precision", "preprocess",
@@ -44,22 +44,22 @@ def reinitialized(model: BaseModel, **changes: Any) -> BaseModel:
         return new
     settings: dict[str, Any] = {name: getattr(model, name) for name in SETTINGS}
     new = BaseModel(**{**settings, "regularizer": model.regularizers, **changes})
-    old, own = flatten(model.params), flatten(new.params)
-    same = {path for path, value in own.items() if path in old and value.shape == old[path].shape}
+    old, drawn = flatten(model.params), flatten(new.params)
+    same = {path for path, value in drawn.items() if path in old and value.shape == old[path].shape}
     new.frozen, new.rates = model.frozen & same, {path: rate for path, rate in model.rates.items() if path in same}
     for path in _fixed(model) & same:
-        own[path].copy_(old[path])
+        drawn[path].copy_(old[path])
     return new
 
 
 def _fixed(model: BaseModel) -> set[str]:
-    """Return the paths of all tensors that training does not change: frozen ones, and buffers of frozen layers."""
+    """Return the paths of tensors that training does not change: frozen parameters, and buffers of frozen layers."""
     found = set(model.frozen)
     buffers = buffer_paths(model.net)
     learned = [path for path in flatten(model.params) if path not in buffers]
     for path in buffers:
-        beside = {other for other in learned if other.rpartition(".")[0] == path.rpartition(".")[0]}
-        if beside and beside <= model.frozen:
+        same_layer = {other for other in learned if other.rpartition(".")[0] == path.rpartition(".")[0]}
+        if same_layer and same_layer <= model.frozen:
             found.add(path)
     return found
 
@@ -72,7 +72,7 @@ def copied(model: BaseModel) -> BaseModel:
 
 
 def moved(model: BaseModel, device: torch.device) -> BaseModel:
-    """Return the model on a device: itself if it is there, else a copy."""
+    """Return the model on a device: itself if it is already there, else a copy."""
     if model.device == device:
         return model
     new = copy(model)
@@ -90,8 +90,8 @@ def default_rate(optimizer: Optimizer) -> float:
 class Settings:
     """Settings of a rehearsal.
 
-    steps: their number, fewer if they take longer than `seconds`. factor: of the learning rate. whole: whether the
-    schedule is compressed into these steps.
+    steps: the number of steps; fewer are made if they take longer than `seconds`. factor: multiplies the learning rate.
+    whole: whether the whole schedule is compressed into these steps.
     """
 
     steps: int
@@ -105,8 +105,8 @@ class Rehearsal:
     """The result of a rehearsal.
 
     losses: the loss of each step before its update; fewer than requested if a loss was not finite or a step raised an
-    error (`broke`), or if the time limit was exceeded (`late`). stopped: the message of a step's error, else "".
-    ratios: the median over steps of rms(update) / rms(weights), by parameter path; None for weights of 0.
+    error (`broke`), or if the time limit was exceeded (`late`). stopped: the message of the error of a step, else "".
+    ratios: the median over steps of rms(update) / rms(weights), by parameter path; None if the weights were 0.
     model: the trained model.
     """
 
@@ -129,7 +129,7 @@ def rehearse(
 ) -> Rehearsal:
     """Train `model` in place for a few steps at a multiple of its learning rate.
 
-    planned: the steps of the whole training, for its schedule; 0 if unknown.
+    planned: the number of steps of the whole training, for its schedule; 0 if unknown.
     """
     step = Step.of(model, len(data))
     loader = batches(model, data, min(batch_size, len(data)), augment)
@@ -149,10 +149,10 @@ def rehearse(
         while len(losses) < settings.steps and not over:
             for batch in loader.epoch(epoch):
                 number = len(losses)
-                at = min(int(number * stride), planned - 1)  # after the end, the last rate is used
-                place = Progress(at, planned, len(loader))
-                lr = model.optimizer.lr * settings.factor * model.schedule.factor(place, memory)
-                before = [weight.clone() for weight in step.weights] if number % MEASURED == 0 else []
+                scheduled = min(int(number * stride), planned - 1)  # after the end, the last rate is used
+                progress = Progress(scheduled, planned, len(loader))
+                lr = model.optimizer.lr * settings.factor * model.schedule.factor(progress, memory)
+                before = [weight.clone() for weight in step.weights] if number % UPDATE_INTERVAL == 0 else []
                 try:
                     loss = float(step(on_device(batch, model.device), lr, draws(rng, model.seed, number))["loss"])
                 except NotFiniteError:

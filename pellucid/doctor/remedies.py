@@ -1,4 +1,4 @@
-"""Cases with one thing changed, of which remedies are made, and the case of a small reference network."""
+"""Functions that return a changed case, used in remedies, and the case of a small reference network."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,28 +22,28 @@ from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
 # The small network:
-MIN_SIDE = 8  # pixels, from which on there is something to convolve
-MAX_SIDE = 64  # pixels to which strides reduce a side
-RATE, BATCH = 2e-3, 32
+MIN_SIDE = 8  # pixels; smaller images are flattened instead of convolved
+MAX_SIDE = 64  # pixels; larger sides are reduced by the stride of the first convolution
+LEARNING_RATE, BATCH_SIZE = 2e-3, 32
 TINY = 1e-12
 
 
 def rebuilt(case: Case, keep: bool = False, **changes: Any) -> Case:
-    """Return the case of a model with other arguments (`Model`'s own: net, optimizer, regularizer, preprocess, ...).
+    """Return the case of an untrained model with changed arguments of `Model`: net, optimizer, regularizer, and so on.
 
-    It begins with the same weights unless the network is another one; then they are newly drawn.
-    keep: whether another network takes over the weights of the same path and shape. The model of the new case is the
-    one before its first step.
+    The initial weights are the same unless `changes` contain a network, whose weights are newly drawn. keep: whether
+    that network takes over the initial weights with the same path and shape. The model of the new case is before its
+    first step, and the case has no history.
     """
 
     def begin() -> BaseModel:
         old = case.begin()
         new = reinitialized(old, **changes)
         if keep or "net" not in changes:
-            known = flatten(old.params)
+            weights = flatten(old.params)
             for path, value in flatten(new.params).items():
-                if path in known and known[path].shape == value.shape:
-                    value.copy_(known[path])
+                if path in weights and weights[path].shape == value.shape:
+                    value.copy_(weights[path])
         return new
 
     epochs = case.epochs or (0 if case.history is None else len(case.history))
@@ -51,7 +51,7 @@ def rebuilt(case: Case, keep: bool = False, **changes: Any) -> Case:
 
 
 def begun(case: Case, alter: Callable[[BaseModel], object]) -> Case:
-    """Return the case whose model is altered before its first step."""
+    """Return the case with `alter` applied to the model before its first step."""
     new = rebuilt(case)
 
     def begin() -> BaseModel:
@@ -64,28 +64,31 @@ def begun(case: Case, alter: Callable[[BaseModel], object]) -> Case:
 
 
 def with_rate(case: Case, factor: float) -> Case:
-    """Return the case with the learning rate times `factor`."""
+    """Return the case with the learning rate multiplied by `factor`."""
     optimizer = case.model.optimizer
     return rebuilt(case, optimizer=replace(optimizer, lr=optimizer.lr * factor))
 
 
 def with_layers(case: Case, change: Callable[[Layer], Layer], keep: bool = False) -> Case:
-    """Return the case of the network with `change` of each of its layers, and weights newly drawn, or kept."""
+    """Return the case with each layer replaced by `change` of it; its weights are newly drawn, or kept with `keep`."""
     return rebuilt(case, keep, net=map_layers(case.model.net, change))
 
 
 def as_he(layer: Layer) -> Layer:
-    """Return a layer that draws its weights as He 2015 and begins with biases of 0; layers without weights stay."""
+    """Return the layer with He initialization and biases of 0; other layers than dense and convolution are unchanged.
+
+    He et al. 2015, section 2.2.
+    """
     if isinstance(layer, Dense | Conv2d | ConvTranspose2d):
         return replace(layer, init_weight="he", init_bias="zeros")
     return layer
 
 
-DRAWN_AS_HE = Remedy("weights redrawn as He 2015", lambda case: with_layers(case, as_he))
+DRAWN_AS_HE = Remedy("weights redrawn by He initialization", lambda case: with_layers(case, as_he))
 
 
 def with_parts(case: Case, change: Callable[[Arrays], Arrays]) -> Case:
-    """Return the case of a training with both parts of its data changed."""
+    """Return the case with its training and validation data changed."""
     validation = None if case.validation is None else change(case.validation)
     return rebuilt(replace(case, train=change(case.train), validation=validation))
 
@@ -96,12 +99,12 @@ def with_validation(case: Case, change: Callable[[Arrays], Arrays]) -> Case:
 
 
 def with_examples(case: Case, kept: Tensor) -> Case:
-    """Return the case of a training with some of its examples; kept: their indices, or a mask (N,)."""
+    """Return the case with a subset of its training examples; kept: their indices, or a mask (N,)."""
     return rebuilt(replace(case, train=select(case.train, kept)))
 
 
 def standardised(case: Case) -> Case:
-    """Return the case with targets of mean 0 and deviation 1 in training, and by the same numbers in validation."""
+    """Return the case with targets standardised by the mean and standard deviation of the training targets."""
     y = case.train.y.double()
     mean, std = y.mean(0, keepdim=True), y.std(0, correction=0, keepdim=True).clamp_min(TINY)
     train, validation = (
@@ -111,9 +114,10 @@ def standardised(case: Case) -> Case:
 
 
 def small_network(case: Case) -> Case:
-    """Return the case of a small network with the same examples: what can be learned from them without much care.
+    """Return the case of a small network with the same examples, as a baseline that trains well without tuning.
 
-    Inputs are normalized, the optimizer is Adam with a rate that falls to 0; targets that are numbers are standardised.
+    Inputs are batch-normalized, the optimizer is Adam with a learning rate that falls to 0; targets of a regression are
+    standardised.
     """
     if not case.classifies:
         case = standardised(case)
@@ -123,10 +127,10 @@ def small_network(case: Case) -> Case:
 
     def begin() -> BaseModel:
         return BaseModel(
-            net, loss, Adam(RATE), metrics=(), schedule=Cosine(), seed=case.model.seed, input_shape=shape
+            net, loss, Adam(LEARNING_RATE), metrics=(), schedule=Cosine(), seed=case.model.seed, input_shape=shape
         )  # fmt: skip
 
-    batch = min(BATCH, len(case.train))
+    batch = min(BATCH_SIZE, len(case.train))
     return replace(
         case, model=begin(), begin=begin, batch_size=batch, epochs=0, history=None, stopped="", augment=None, steps=0,
         trainable=True,

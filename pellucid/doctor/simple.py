@@ -14,13 +14,13 @@ from pellucid.doctor.inputs import small
 
 MAX_EXAMPLES = 1_000  # inverting their kernel matrix takes 0.1 s
 MAX_CLASSES = 20  # the most frequent ones, so that each has 50 examples
-# Added to the kernel's diagonal, where the kernel is 1; without it the fit interpolates wrong labels too.
+# Added to the kernel's diagonal, where the kernel is 1; without it the classifier would fit wrong labels exactly.
 RIDGE = 0.1
 
 
 @dataclass(frozen=True)
 class Hits:
-    """The number of correct guesses among n, and the share expected if guesses and labels were independent."""
+    """The number of correct guesses among n, and the fraction expected if guesses and labels were independent."""
 
     right: int
     n: int
@@ -28,12 +28,12 @@ class Hits:
 
     @property
     def share(self) -> float:
-        """The share of correct guesses."""
+        """The fraction of correct guesses."""
         return self.right / self.n
 
     @property
     def above(self) -> float:
-        """The share minus chance, in standard deviations of the binomial distribution."""
+        """The fraction of correct guesses minus chance, in standard deviations of the binomial distribution."""
         return (self.share - self.chance) / sqrt(max(self.chance * (1 - self.chance), 1 / self.n) / self.n)
 
 
@@ -46,10 +46,11 @@ def hits(guesses: Tensor, labels: Tensor) -> Hits:
 
 @dataclass(frozen=True, eq=False)
 class Simple:
-    """Kernel ridge regression on the classes, with a Gaussian kernel of the median distance's width.
+    """Kernel ridge regression on the classes, with a Gaussian kernel whose width is the median distance.
 
-    indices: (n,), the examples' indices in the data. y: their labels. classes: (K,), ascending. features: (n, D).
-    inverse: (n, n), the inverse of the kernel matrix plus ridge. width: the median squared distance.
+    indices: (n,), the examples' indices in the data. y: (n,), their labels. classes: (K,), ascending. features: (n, D),
+    standardised by centre and scale, (D,) each. inverse: (n, n), the inverse of the kernel matrix plus ridge. width:
+    the median squared distance.
     """
 
     indices: Tensor
@@ -81,20 +82,23 @@ class Simple:
         return _left_out_scores(self.inverse, y).argmax(1)
 
     def of_size(self, n: int) -> Hits:
-        """Return the number of correct leave-one-out predictions with only n of the examples, drawn at random."""
+        """Count the correct leave-one-out predictions with only n of the examples, drawn at random."""
         chosen = torch.randperm(len(self.y), generator=generator(0))[:n]
         inverse = torch.linalg.inv(torch.linalg.inv(self.inverse)[chosen][:, chosen])
         return hits(_left_out_scores(inverse, self.y[chosen]).argmax(1), self.y[chosen])
 
     def predict(self, x: Tensor) -> Tensor:
-        """Return the predictions for other inputs (N, ...)."""
+        """Return the predicted classes for other inputs (N, ...)."""
         features = (small(x) - self.centre) / self.scale
         kernel = torch.exp(-2 * torch.cdist(features, self.features).square() / self.width)
         return (kernel @ (self.inverse @ _columns(self.y))).argmax(1)
 
 
 def simple(part: Arrays, seed: int, among: Tensor | None = None) -> Simple | None:
-    """Fit the classifier to examples drawn by `balanced`; None unless there are two classes and inputs differ."""
+    """Fit the classifier to examples drawn by `balanced`; None with fewer than two classes, or if all inputs are equal.
+
+    among: see `balanced`.
+    """
     if not len(part) or int(part.y.min()) < 0:
         return None
     indices = balanced(part.y, seed, among)
@@ -119,7 +123,7 @@ def simple(part: Arrays, seed: int, among: Tensor | None = None) -> Simple | Non
 def balanced(y: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
     """Return ascending indices of about MAX_EXAMPLES of the labels y (N,), equally many of each class if available.
 
-    among: the classes (K,) to draw from, for the comparison of two parts; None for the MAX_CLASSES most frequent.
+    among: the classes (K,) to draw from, for the comparison of two data sets; None for the MAX_CLASSES most frequent.
     """
     counts = y.bincount().sort(descending=True, stable=True)
     present = counts.indices[counts.values > 0]

@@ -1,6 +1,6 @@
-"""Short trainings that try remedies, and which suspects they establish as causes.
+"""Trials: short trainings with and without a remedy, which establish suspects as causes.
 
-A suspect is a cause if without it the same short training does clearly better.
+A suspect is a cause if the same short training does clearly better without it.
 """
 
 import time
@@ -21,27 +21,30 @@ from pellucid.doctor.suspects import Suspect, suspects
 from pellucid.errors import PellucidError
 
 MAX_STEPS = 600  # and no more than the training has
-PATIENCE = 8.0  # seconds of the steps without a remedy
-# All of these are of the score: the mean recall of the classes, or the share of the variance that is explained.
-BEHIND = 0.08  # a training that is so much worse than a small network of the usual kind has a fault
-SLIGHTLY, ORDERS = 0.025, 3  # what the remedy of something odd must gain on average, in so many orders of the examples
-MARGIN = 0.05  # a remedy that gains less is not a remedy
-SURE = 3.0  # standard deviations that both must exceed
-GENERAL_GAIN, PARTICULAR_GAIN = 0.5, 0.4  # of what is missing that a remedy must bring back
-GOOD = 0.97  # a model of this score has no fault that a trial could find
-MIN_EXAMPLES = 20  # that are measured
-SMALL_STEPS, SMALL_SECONDS = 400, 8.0  # of the small network
-ALL_SECONDS = 40.0  # of all trials together
-SKEWED = 0.25  # of the predictions, beyond the shares of their classes
-MIN_ACCURACY = 0.5  # at the end of a training, from which on nothing was forgotten
+MAX_BASELINE_SECONDS = 8.0  # for the trial without a remedy
+# These are differences of the score, which is the mean recall of the classes, or R squared:
+MIN_DEFICIT = 0.08  # a training that is this much worse than a small reference network has a fault
+MIN_MEAN_GAIN = 0.025  # of the remedy of an odd setting, on average over N_ORDERS orders of the examples
+N_ORDERS = 3
+MIN_GAIN = 0.05  # of the remedy of any other suspect
+MIN_DEVIATIONS = 3.0  # standard deviations that a deficit or gain must exceed as well
+# A remedy must recover at least this fraction of the deficit, for general and for particular suspects.
+MIN_GENERAL_FRACTION, MIN_PARTICULAR_FRACTION = 0.5, 0.4
+GOOD_SCORE = 0.97  # a model with this score has no fault that a trial could find
+MIN_EXAMPLES = 20  # for which the score is computed
+MAX_SMALL_STEPS, MAX_SMALL_SECONDS = 400, 8.0  # for the small reference network
+MAX_TOTAL_SECONDS = 40.0  # for all trials together
+MIN_SKEW = 0.25  # total variation distance between the classes of the predictions and of the labels
+MIN_ACCURACY = 0.5  # on validation data in the last epoch, above which the training itself was not at fault
 
 
 @dataclass(frozen=True)
 class Attempt:
     """The loss and the accuracy on the same examples after the same number of steps, without and with a remedy.
 
-    planned: the steps of the whole training, 0 where they are unknown. None: of a training that broke, and of the
-    accuracy where there are no classes. longer: how many times the steps were made with the remedy. score:
+    does: the description of the remedy. loss, accuracy: None for a training that stopped with NaN or an error;
+    accuracy is also None for a regression. measured_on: "train" or "validation". planned: the number of steps of the
+    whole training, 0 if unknown. longer: the factor by which more steps were made with the remedy. score:
     `predictions.score` without and with it. mended: the case with the remedy, with its trained model.
     """
 
@@ -56,7 +59,7 @@ class Attempt:
     mended: Case | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the attempt as values of JSON."""
+        """Return the attempt as JSON values."""
         return {
             "remedy": self.does,
             "steps": self.steps,
@@ -69,11 +72,11 @@ class Attempt:
 
 
 class Attempts:
-    """Tries remedies: trains shortly as the case is set and with a remedy, with the same seed and order.
+    """Tries remedies: compares a short training with and without a remedy, with the same seed and order of examples.
 
-    Both are measured on the validation data, if there are any. As it is set, the case is trained only once, for as many
-    of the steps as PATIENCE allows, and no longer than the training itself; the remedies get as many. Schedules are run
-    through whole.
+    Both are scored on the validation data, if there are any. The training without a remedy is made only once, for as
+    many steps as fit into MAX_BASELINE_SECONDS, and no more than the training has; with a remedy, as many steps are
+    made. Schedules are compressed into these steps.
     """
 
     def __init__(self, case: Case, steps: int = MAX_STEPS) -> None:
@@ -82,7 +85,7 @@ class Attempts:
 
     @cached_property
     def _before(self) -> Rehearsal:
-        return self.case.rehearse(Settings(self.steps, seconds=PATIENCE, whole=True))
+        return self.case.rehearse(Settings(self.steps, seconds=MAX_BASELINE_SECONDS, whole=True))
 
     @cached_property
     def _measured(self) -> tuple[float | None, float | None]:
@@ -90,22 +93,22 @@ class Attempts:
 
     @property
     def as_set(self) -> Case:
-        """The case with the model that its training results in."""
+        """The case with the model that the trial with its own settings results in."""
         return replace(self.case, model=self._before.model, history=None, stopped="")
 
     @cached_property
     def score(self) -> float:
-        """The score of the training with its own settings."""
+        """The score of the trial with the case's own settings."""
         return 0.0 if self._before.broke else case_score(self.as_set)
 
     @property
     def whole(self) -> bool:
-        """Whether these are all steps of the training."""
+        """Whether the trial makes all steps of the training."""
         return self.made == self.case.steps_planned
 
     @property
     def made(self) -> int:
-        """The steps that are made without a remedy."""
+        """The number of steps that are made without a remedy."""
         return len(self._before.losses) if self._before.late else self.steps
 
     def __call__(self, remedy: Remedy, longer: float = 1.0) -> Attempt:
@@ -113,19 +116,21 @@ class Attempts:
         case, made = self.case, self.made
         mended = remedy.apply(case)
         if longer > 1 and mended.epochs and mended.steps_planned < longer * case.steps_planned:
-            mended = replace(mended, epochs=round(longer * case.epochs))  # which the schedule spans
-        done = mended.rehearse(Settings(max(round(made * longer), 1), seconds=max(longer, 2.0) * PATIENCE, whole=True))
+            mended = replace(mended, epochs=round(longer * case.epochs))  # the length of the schedule
+        seconds = max(longer, 2.0) * MAX_BASELINE_SECONDS
+        done = mended.rehearse(Settings(max(round(made * longer), 1), seconds=seconds, whole=True))
         after = replace(mended, model=done.model)
         (loss, accuracy), (new_loss, new_accuracy) = self._measured, _outcome(mended, done)
         scores = self.score, 0.0 if done.broke else case_score(after)
-        on = "train" if case.validation is None else "validation"
+        measured_on = "train" if case.validation is None else "validation"
         return Attempt(
-            remedy.does, made, (loss, new_loss), (accuracy, new_accuracy), on, case.steps_planned, longer, scores, after
+            remedy.does, made, (loss, new_loss), (accuracy, new_accuracy), measured_on, case.steps_planned, longer,
+            scores, after,
         )  # fmt: skip
 
 
 def case_score(case: Case) -> float:
-    """Return the score of the case's model on the validation sample; 0 where it has none."""
+    """Return the score of the case's model on the validation sample, or else the training sample; 0 if undefined."""
     try:
         return score(case.model, case.validation_sample or case.sample, case.classifies)
     except UnansweredError:
@@ -144,7 +149,10 @@ def _outcome(case: Case, done: Rehearsal) -> tuple[float | None, float | None]:
 
 @dataclass(frozen=True, eq=False)
 class Cause:
-    """A suspect that a trial established, with the trial. mends: whether without it the training lacks nothing more."""
+    """A suspect that a trial established as a cause.
+
+    attempt: the trial. mends: whether the training does as well as expected without the cause.
+    """
 
     finding: Finding
     attempt: Attempt
@@ -153,10 +161,12 @@ class Cause:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """The result of the trials. failed: whether the training is so bad that there were any.
+    """The result of the trials.
 
-    as_set: the case with the model that results when its training is rehearsed. untried: suspects for which there was
-    no time. other: the finding where the same training, rehearsed, does well, so that no setting is to blame.
+    failed: whether the training fails, or is slightly worse because of an established cause. causes: the causes that
+    trials established. other: the finding if the same training, rehearsed, does well, so that no setting is to blame.
+    as_set: the case with the model that results from the rehearsal with its own settings. untried: the names of
+    suspects for which there was no time.
     """
 
     failed: bool
@@ -167,21 +177,21 @@ class Verdict:
 
 
 def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained: bool = False) -> Verdict:
-    """Try the suspects of a case if its training fails. more: findings whose remedies are suspects too.
+    """Try the suspects of a case if its training fails.
 
-    Where little is missing, or a check's proof explained it, what is odd at sight is tried alone.
+    more: findings whose remedies are suspects too. explained: whether a proven finding already explains the failure.
 
-    A training fails if the model is worse than a small network of the usual kind is after a few hundred steps. Of the
-    remedies that bring back what is missing, the best is the cause's; of those as good as the best, a particular one
-    before a general one, and the first in their order. If much is still missing without that cause, the others are
-    tried once more without it, the particular ones.
+    A training fails if its score is clearly below that of a small reference network after a few hundred steps. If it
+    does not, or if the failure is explained, only odd suspects are tried. The cause is the suspect whose remedy gains
+    most; among about equally good remedies, a particular one is preferred to a general one, then the first in order. If
+    the training still fails without that cause, the other particular suspects are tried once more without it.
     """
     part = case.validation_sample or case.sample
     if len(part) < MIN_EXAMPLES or not case.trainable:
         return Verdict(False)
     is_trained = case.trained and not case.stopped
     now = case_score(case) if is_trained else 0.0
-    if now >= GOOD:
+    if now >= GOOD_SCORE:
         return Verdict(False)
     if explained:
         return _slightly_worse(case, more, 0.0) if is_trained else Verdict(False)
@@ -189,22 +199,22 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
 
     def fails(found: float) -> bool:
         assert reference is not None
-        return reference - found >= max(BEHIND, SURE * standard_error(found, reference, len(part)))
+        return reference - found >= max(MIN_DEFICIT, MIN_DEVIATIONS * standard_error(found, reference, len(part)))
 
     if reference is None or not fails(now):
         return _slightly_worse(case, more, reference or 0.0) if is_trained else Verdict(False)
     begun = time.monotonic()
     if not fails(attempts.score):
-        # As it is set, the training does well: the fault is not in its settings.
+        # With its own settings, the training does well, so the fault is not in its settings.
         other = _other_weights(case, attempts, now) if is_trained else None
         return Verdict(is_trained, other=other, as_set=attempts.as_set)
     causes: list[Cause] = []
     untried: list[str] = []
     current, remaining = attempts, suspects(case, more)
     for _ in range(2):
-        tried = _trials(current, remaining, reference, begun + ALL_SECONDS)
-        if time.monotonic() > begun + ALL_SECONDS:
-            untried += [one.finding.check for one in remaining[len(tried) :]]
+        tried = _trials(current, remaining, reference, begun + MAX_TOTAL_SECONDS)
+        if time.monotonic() > begun + MAX_TOTAL_SECONDS:
+            untried += [suspect.finding.check for suspect in remaining[len(tried) :]]
         best = _best([pair for pair in tried if pair is not None], current.score, reference, len(part))
         if best is None:
             break
@@ -219,10 +229,10 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
 
 
 def _slightly_worse(case: Case, more: Sequence[Finding], reference: float) -> Verdict:
-    """Try what is odd at sight where little is missing, with several orders of the examples, to rule out chance."""
+    """Try odd suspects of a slightly worse training, with several orders of the examples, to rule out chance."""
     causes: list[tuple[float, Cause]] = []
-    until = time.monotonic() + ALL_SECONDS
-    orders = [Attempts(rebuilt(case, seed=case.model.seed + k)) for k in range(ORDERS)]
+    until = time.monotonic() + MAX_TOTAL_SECONDS
+    orders = [Attempts(rebuilt(case, seed=case.model.seed + k)) for k in range(N_ORDERS)]
     for one in suspects(case, more):
         if not one.odd or time.monotonic() > until:
             continue
@@ -236,25 +246,25 @@ def _slightly_worse(case: Case, more: Sequence[Finding], reference: float) -> Ve
             gains.append(attempt.score[1] - attempt.score[0])
             if gains[-1] <= 0:
                 break
-        if attempt is not None and len(gains) == ORDERS and min(gains) > 0 and fmean(gains) >= _clear(gains):
-            known = {**_measured(one.finding, attempt, reference).evidence, "mean_gain": fmean(gains)}
-            causes.append((fmean(gains), Cause(replace(one.finding, evidence=known, proven=True), attempt, True)))
+        if attempt is not None and len(gains) == N_ORDERS and min(gains) > 0 and fmean(gains) >= _min_gain(gains):
+            evidence = {**_measured(one.finding, attempt, reference).evidence, "mean_gain": fmean(gains)}
+            causes.append((fmean(gains), Cause(replace(one.finding, evidence=evidence, proven=True), attempt, True)))
     if not causes:
         return Verdict(False)
     _, best = max(causes, key=lambda pair: pair[0])
     return Verdict(True, (best,), None, orders[0].as_set)
 
 
-def _clear(gains: Sequence[float]) -> float:
-    """Return what the mean of gains must reach to be none of chance."""
-    return max(SLIGHTLY, SURE * stdev(gains) / len(gains) ** 0.5)
+def _min_gain(gains: Sequence[float]) -> float:
+    """Return the smallest mean of these gains that is significant."""
+    return max(MIN_MEAN_GAIN, MIN_DEVIATIONS * stdev(gains) / len(gains) ** 0.5)
 
 
 def _reference(case: Case) -> float | None:
-    """Return the score of the small network; None where there is nothing to learn or no time to learn it."""
+    """Return the score of the small reference network; None if its training raises an error or diverges."""
     try:
         small = small_network(case)
-        done = small.rehearse(Settings(SMALL_STEPS, seconds=SMALL_SECONDS, whole=True))
+        done = small.rehearse(Settings(MAX_SMALL_STEPS, seconds=MAX_SMALL_SECONDS, whole=True))
     except PellucidError:
         return None
     return None if done.broke else case_score(replace(small, model=done.model))
@@ -263,7 +273,10 @@ def _reference(case: Case) -> float | None:
 def _trials(
     current: Attempts, remaining: Sequence[Suspect], reference: float, until: float
 ) -> list[tuple[Suspect, Attempt] | None]:  # fmt: skip
-    """Try one suspect after the other, until the time is over or a particular one is enough; None where none fits."""
+    """Try the suspects in order, until the time is over or a particular one is enough.
+
+    Returns (suspect, attempt) for each, or None for a remedy that does not fit the network.
+    """
     tried: list[tuple[Suspect, Attempt] | None] = []
     enough = False
     for one in remaining:
@@ -275,25 +288,26 @@ def _trials(
             tried.append(None)
             continue
         tried.append((one, attempt))
-        enough = not one.general and reference - attempt.score[1] < MARGIN
+        enough = not one.general and reference - attempt.score[1] < MIN_GAIN
     return tried
 
 
 def _best(
     tried: Sequence[tuple[Suspect, Attempt]], before: float, reference: float, n: int
 ) -> tuple[Suspect, Attempt] | None:  # fmt: skip
-    """Return the suspect whose remedy brings back most; None where none brings back enough."""
+    """Return the suspect whose remedy gains most, with its attempt; None if no remedy gains enough."""
     target = max([reference, *(attempt.score[1] for _, attempt in tried)])
     good: list[tuple[Suspect, Attempt]] = []
     for suspect, attempt in tried:
         after = attempt.score[1]
-        share = GENERAL_GAIN if suspect.general else PARTICULAR_GAIN
-        if after - before >= max(MARGIN, SURE * standard_error(before, after, n), share * (target - before)):
+        fraction = MIN_GENERAL_FRACTION if suspect.general else MIN_PARTICULAR_FRACTION
+        significant = MIN_DEVIATIONS * standard_error(before, after, n)
+        if after - before >= max(MIN_GAIN, significant, fraction * (target - before)):
             good.append((suspect, attempt))
     if not good:
         return None
     top = max(attempt.score[1] for _, attempt in good)
-    near = [pair for pair in good if top - pair[1].score[1] < MARGIN]
+    near = [pair for pair in good if top - pair[1].score[1] < MIN_GAIN]
     return next((pair for pair in near if not pair[0].general), near[0])
 
 
@@ -306,31 +320,35 @@ def _measured(finding: Finding, attempt: Attempt, reference: float) -> Finding:
 
 
 def _other_weights(case: Case, attempts: Attempts, now: float) -> Finding | None:
-    """Return what is known where the same training, rehearsed, does well: in what order the examples came, at best."""
+    """Return the finding if the same training, rehearsed, does well; None if the rehearsal had too few steps to tell.
+
+    The cause is the order of the examples if the predictions are skewed, otherwise that the weights come from another
+    training.
+    """
     evidence: Evidence = {"score": now, "score_of_the_same_training_rehearsed": attempts.score}
     skewed = _skewed(case) if case.classifies else None
     if skewed is not None:
         return Finding(
             "examples-in-order", "training", evidence | skewed,
             "the examples came class after class: in random order the same training does well, and the model prefers "
-            "the classes that it saw last",
+            "the classes that it was trained on last",
             "train on all examples in one call of fit, which shuffles them, not on one class or file after the other",
             proven=True,
         )  # fmt: skip
     if not attempts.whole:
-        return None  # the rest of the training may have done it
+        return None  # the rest of the training may have done the damage
     return Finding(
         "weights-of-another-training", "training", evidence,
-        "the weights come from another training than the one that the doctor was told of",
-        "give the doctor the batch size, the epochs, the augmentation and the data as they were; else look at what "
-        "changed the weights afterwards",
+        "the weights come from another training than the one described to the doctor",
+        "give the doctor the batch size, the epochs, the augmentation and the data of the training; if they are right, "
+        "find out what changed the weights afterwards",
     )  # fmt: skip
 
 
 def _skewed(case: Case) -> Evidence | None:
-    """Return the evidence if the model predicts some classes far too often, as after examples in their order.
+    """Return the evidence if the model predicts some classes far too often, as after examples sorted by class.
 
-    None where the history says that the model was good when its training ended.
+    None if they are not, or if the history shows a good accuracy at the end of the training.
     """
     try:
         predicted = predictions(case.model, case.sample).classes
@@ -340,7 +358,7 @@ def _skewed(case: Case) -> Evidence | None:
     count = int(torch.maximum(predicted.max(), y.max())) + 1
     shares, usual = (found.bincount(minlength=count).double() / len(y) for found in (predicted, y))
     too_often = float((shares - usual).clamp_min(0).sum())  # the total variation distance
-    if too_often < SKEWED or (ended and ended[-1] > MIN_ACCURACY):
+    if too_often < MIN_SKEW or (ended and ended[-1] > MIN_ACCURACY):
         return None
     return {
         "commonest_answer": case.class_name(int(shares.argmax())),

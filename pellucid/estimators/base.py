@@ -1,4 +1,4 @@
-"""The parts that estimators share: their network, sample weights, and training with scikit-learn's kind of errors."""
+"""Shared parts of estimators: the network, sample weights, training, and errors as raised by scikit-learn."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,14 +29,14 @@ Array = NDArray[Any]
 class NetworkEstimator(BaseEstimator):
     """An estimator whose fitted network is `model_`, a pellucid.Model, with `explain`, `trace`, `verify` and `doctor`.
 
-    history_: of the training, if there was one.
+    history_: the training history; only after training by gradient descent.
     """
 
     model_: Model
     history_: History
 
     def _network_outputs(self, X: Any) -> Array:
-        """Return the network's outputs as its loss reads them, such as probabilities, (n, outputs)."""
+        """Return the predictions of the network's loss, such as probabilities, (n, outputs)."""
         check_is_fitted(self, "model_")
         with value_errors():
             return self.model_.predict(self._inputs(X)).numpy()
@@ -51,13 +51,13 @@ class NetworkEstimator(BaseEstimator):
             return torch.cat([model(part).cpu() for part in parts]).numpy()
 
     def _inputs(self, X: Any) -> Tensor:
-        """Return checked inputs of a fitted estimator as a tensor."""
+        """Return inputs for a fitted estimator, checked, as a tensor."""
         return torch.tensor(validate_data(self, X, reset=False, dtype=np.float64))
 
 
 @contextmanager
 def value_errors() -> Iterator[None]:
-    """Raise ValueError, as scikit-learn's estimators do, where Pellucid raises PellucidError."""
+    """Turn PellucidError into ValueError, which scikit-learn's estimators raise."""
     try:
         yield
     except PellucidError as error:
@@ -108,15 +108,15 @@ def train(
 ) -> History:
     """Train a model by `Model.fit` on the weighted mean of its loss, and return the history.
 
-    steps: where given, an epoch is that many steps of all examples, and `batch_size` is unused.
+    steps: if given, an epoch is this number of steps on all examples, and `batch_size` is unused.
     A regularizer's cost term is divided by the sum of the weights, or without them by the number of examples.
-    Raises what `Model.fit` raises, and PellucidError for weights beside those of a loss.
+    Raises the errors of `Model.fit`, and PellucidError for weights with a loss that has class_weights.
     """
     loss, metrics, penalties = model.loss, model.metrics, model.regularizers
     try:
         if weights is not None:
             model.objective, model.metrics = Supervised(model.net, Weighted(loss, not y.is_floating_point())), ()
-            model.regularizers = tuple(weighted_penalty(one, float(weights.mean())) for one in penalties)
+            model.regularizers = tuple(weighted_penalty(penalty, float(weights.mean())) for penalty in penalties)
             y = with_weights(y, torch.from_numpy(weights / weights.mean()))
         if steps is not None:
             return model.fit(

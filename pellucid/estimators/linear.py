@@ -23,8 +23,10 @@ from pellucid.run.history import History
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DECAY = 20  # the rate of a descent with an L1 penalty falls to 1 / (DECAY + 1), since each step moves what should be 0
-DELAY = 50.0  # the default t1
+# With an L1 penalty, the learning rate decays to 1 / (DECAY + 1) of its first value: each step moves weights away from
+# 0 that should be 0.
+DECAY = 20
+DELAY = 50.0  # the minimum of the default t1
 TOLERANCE = 1e-12  # of the duality gap of coordinate descent, relative to Σ y²: coefficients to about 1e-6
 EPOCHS = {"batch": 1000, "minibatch": 50, "sgd": 50}
 
@@ -38,7 +40,7 @@ class _Linear(CoefficientPlot, RegressorMixin, NetworkEstimator):
     intercept_: float
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit to X (n, n_features) and y (n,), with weights (n,) of the examples."""
+        """Fit to X (n, n_features) and y (n,), with sample weights (n,)."""
         if self.solver not in self.solvers:
             raise ValueError(f"solver must be one of {', '.join(self.solvers)}, not {self.solver!r}")
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64)
@@ -59,7 +61,7 @@ class _Linear(CoefficientPlot, RegressorMixin, NetworkEstimator):
         raise NotImplementedError
 
     def _keep(self, weight: Array, intercept: float) -> None:
-        """Store the solution, and the network that computes it."""
+        """Store the solution, and the network with these parameters."""
         self.model_ = model = network(len(weight), True)
         params = model["dense1"].params
         params["weight"].copy_(torch.from_numpy(np.ascontiguousarray(weight))[None])
@@ -80,13 +82,13 @@ class _Linear(CoefficientPlot, RegressorMixin, NetworkEstimator):
 class LinearRegression(_Linear):
     """Least squares as a network of one layer.
 
-    Unlike scikit-learn's, `solver` chooses how: "svd", the pseudoinverse X⁺ y; "normal", the normal equation
-    (Xᵀ X)⁺ Xᵀ y, which squares the condition number; "batch", "minibatch" and "sgd", gradient descent on the mean
-    squared error 1/n Σ (x w + b - y)² from w = 0, in steps of all, `batch_size` or one example, `epochs` times over the
-    data, by default 1,000 for "batch", else 50. learning_rate: of "batch", by default 1/L, L the largest curvature.
-    t0, t1: the rate of step t of "minibatch" and "sgd" is t0 / (t + t1), t from 0; t1 is by default 50, or more where
-    the first step for the longest example would otherwise overshoot its minimum. random_state: the order of examples.
-    Raises ValueError where descent diverges.
+    Unlike scikit-learn's class, it has a choice of `solver`: "svd", the pseudoinverse X⁺ y; "normal", the normal
+    equation (Xᵀ X)⁺ Xᵀ y, which squares the condition number; "batch", "minibatch" and "sgd", gradient descent on the
+    mean squared error 1/n Σ (x w + b - y)² from w = 0, with all, `batch_size` or one of the examples in each step, for
+    `epochs` epochs, by default 1,000 for "batch", else 50. learning_rate: for "batch", by default 1/L, where L is the
+    largest eigenvalue of the Hessian. t0, t1: the learning rate of step t of "minibatch" and "sgd" is t0 / (t + t1), t
+    from 0; t1 is by default 50, or larger if the first step on the longest example would otherwise overshoot its
+    minimum. random_state: determines the order of examples. Raises ValueError if gradient descent diverges.
     Source: Géron 2019, Hands-on machine learning, chapter 4; Bottou 2012, Stochastic gradient descent tricks.
     """
 
@@ -137,9 +139,9 @@ class LinearRegression(_Linear):
 class Ridge(PathPlot, _Linear):
     """Least squares with an L2 penalty, ‖y - X w - b‖² + alpha ‖w‖², as a network of one layer.
 
-    Unlike scikit-learn's, `solver` is "normal", (Xᵀ X + alpha I)⁻¹ Xᵀ y on centred data; "svd"; or "batch", gradient
-    descent with pellucid.optim.L2 in `epochs` steps. learning_rate: of "batch", for the cost divided by 2 n, by default
-    1/L with L the largest curvature.
+    Unlike in scikit-learn, `solver` is "normal", (Xᵀ X + alpha I)⁻¹ Xᵀ y on centred data; "svd"; or "batch", gradient
+    descent with pellucid.optim.L2 in `epochs` steps. learning_rate: for "batch", on the cost divided by 2 n, by default
+    1/L, where L is the largest eigenvalue of its Hessian.
     Source: Hoerl and Kennard 1970, Ridge regression: biased estimation for nonorthogonal problems.
     """
 
@@ -176,10 +178,10 @@ class ElasticNet(PathPlot, _Linear):
     """Least squares with L1 and L2 penalties, as a network of one layer.
 
     The cost is 1/2n ‖y - X w - b‖² + alpha l1_ratio ‖w‖₁ + alpha (1 - l1_ratio) / 2 ‖w‖².
-    Unlike scikit-learn's, `solver` is "coordinate", scikit-learn's coordinate descent of at most `epochs` rounds, or
-    "batch", gradient descent in `epochs` steps with L2 and the decoupled L1 of pellucid.optim, whose soft threshold
-    sets weights to 0 exactly, and which ends near the minimum. learning_rate: of the first steps of "batch", by default
-    1/L with L the largest curvature; it decays to a twentieth.
+    Unlike in scikit-learn, `solver` is "coordinate", scikit-learn's coordinate descent with at most `epochs`
+    iterations, or "batch", gradient descent in `epochs` steps with L2 and the decoupled L1 of pellucid.optim. Its soft
+    threshold sets weights to exactly 0; the result is close to the minimum. learning_rate: the initial learning rate of
+    "batch", by default 1/L, where L is the largest eigenvalue of the Hessian; it decays to about a twentieth.
     Source: Zou and Hastie 2005, Regularization and variable selection via the elastic net.
     """
 
@@ -208,10 +210,10 @@ class ElasticNet(PathPlot, _Linear):
         if not is_real(ratio) or not 0 <= ratio <= 1:
             raise ValueError(f"l1_ratio must be from 0 to 1, not {ratio!r}")
         if self.solver == "coordinate":
-            found = linear_model.ElasticNet(
+            solution = linear_model.ElasticNet(
                 self.alpha, l1_ratio=ratio, fit_intercept=self.fit_intercept, max_iter=self.epochs, tol=TOLERANCE
             ).fit(X, y, weights)
-            self._keep(found.coef_, float(found.intercept_))
+            self._keep(solution.coef_, float(solution.intercept_))
             return
         l1, l2 = self.alpha * ratio, self.alpha * (1 - ratio)
         examples = len(X) if weights is None else float(weights.sum())
@@ -229,7 +231,7 @@ class ElasticNet(PathPlot, _Linear):
 class Lasso(ElasticNet):
     """Least squares with an L1 penalty, 1/2n ‖y - X w - b‖² + alpha ‖w‖₁, as a network of one layer.
 
-    Unlike scikit-learn's, `solver` is "coordinate" or "batch", as in ElasticNet.
+    Unlike in scikit-learn, `solver` is "coordinate" or "batch", as in ElasticNet.
     Source: Tibshirani 1996, Regression shrinkage and selection via the lasso.
     """
 
@@ -255,7 +257,7 @@ def network(
     regularizer: Regularizer | Several[Regularizer] | None = None,
     seed: int = 0,
 ) -> Model:
-    """Return a model of one output in float64 whose weights are 0."""
+    """Return a linear model of one output in float64, with all weights 0."""
     net = Sequential(Dense(1, bias=bias, init_weight="zeros"))
     return Model(
         net,
@@ -273,11 +275,11 @@ def network(
 def closed_form(
     X: Array, y: Array, weights: Array | None, alpha: float, intercept: bool, solver: str
 ) -> tuple[Array, float]:
-    """Return (w, b) of the minimum of Σ weight (x w + b - y)² + alpha ‖w‖²; of several, the one of smallest norm.
+    """Return the (w, b) that minimizes Σ weight (x w + b - y)² + alpha ‖w‖², of the smallest norm if not unique.
 
-    Centring X and y takes the intercept, which has no penalty, out of the problem. "normal" solves
-    (Xᵀ X + alpha I) w = Xᵀ y; "svd" computes w = V diag(s / (s² + alpha)) Uᵀ y with X = U diag(s) Vᵀ, which "normal"
-    does too where rounding makes the matrix singular.
+    Centring X and y eliminates the intercept, which has no penalty. "normal" solves
+    (Xᵀ X + alpha I) w = Xᵀ y; "svd" computes w = V diag(s / (s² + alpha)) Uᵀ y with X = U diag(s) Vᵀ, and also
+    replaces "normal" if rounding makes the matrix singular.
     """
     centre, mean = np.zeros(X.shape[1]), 0.0
     if intercept:
@@ -293,7 +295,7 @@ def _normal(x: Tensor, y: Tensor, alpha: float) -> Tensor:
     if alpha == 0:
         return torch.linalg.pinv(gram, hermitian=True) @ moment
     gram.diagonal().add_(alpha)
-    # Unlike the cutoff of a pseudoinverse, one relative to each feature's own scale loses no feature of a small scale.
+    # Scaling each feature keeps those with small values, which the cutoff of a pseudoinverse would remove.
     scale = gram.diagonal().rsqrt()
     factor, indefinite = torch.linalg.cholesky_ex(gram * scale * scale[:, None])
     if indefinite or factor.diagonal().min() ** 2 < len(gram) * torch.finfo(x.dtype).eps:
@@ -303,7 +305,7 @@ def _normal(x: Tensor, y: Tensor, alpha: float) -> Tensor:
 
 def _svd(x: Tensor, y: Tensor, alpha: float) -> Tensor:
     u, s, vt = torch.linalg.svd(x, full_matrices=False)
-    kept = s > s.max() * max(x.shape) * torch.finfo(x.dtype).eps  # the others are rounding of 0
+    kept = s > s.max() * max(x.shape) * torch.finfo(x.dtype).eps  # smaller values are rounding errors of 0
     factors = torch.where(kept, s / (s.square() + alpha).clamp_min(torch.finfo(x.dtype).tiny), 0.0)
     return vt.T @ (factors * (u.T @ y))
 
@@ -316,16 +318,16 @@ def curvature(X: Array, weights: Array | None, intercept: bool) -> float:
 
 
 def longest(X: Array, weights: Array | None, intercept: bool) -> float:
-    """Return the largest curvature of one example's 1/2 (x w + b - y)², of those whose weight is not 0."""
+    """Return the largest curvature of 1/2 (x w + b - y)² among the examples whose weight is not 0."""
     return float(np.square(X if weights is None else X[weights > 0]).sum(1).max() + intercept)
 
 
 def is_real(value: Any) -> bool:
-    """Return whether a value is a real number, also of NumPy."""
+    """Return whether a value is a real number, including NumPy's types."""
     return isinstance(value, Real)
 
 
 def check_penalty(alpha: Any) -> None:
-    """Raise ValueError for a penalty below 0, and for what is not a number."""
+    """Raise ValueError unless the penalty is a number of at least 0."""
     if not is_real(alpha) or not alpha >= 0:
         raise ValueError(f"alpha must be at least 0, not {alpha!r}")

@@ -22,19 +22,19 @@ from pellucid.run.history import History, Row
 from pellucid.training.callbacks import Callback, Training
 from pellucid.tree import flatten
 
-STEPS = 50  # between two looks at how far the parameters have moved
-LEAST_CONVEXITY = 1e-6  # of the largest curvature, where no penalty bounds the smallest
+STEPS = 50  # between two tests of convergence
+MIN_CONVEXITY = 1e-6  # ratio of curvatures assumed without a penalty, which bounds the smallest curvature
 
 
 class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
-    """A classifier of one layer whose cross-entropy descends to its minimum by Nesterov's method.
+    """A classifier of one layer whose cross-entropy is minimized by Nesterov's accelerated gradient descent.
 
-    The rate is 1/L, with L a bound on the curvature, and the momentum (1 - √q) / (1 + √q), with q the ratio of the
-    penalty's curvature and L. Source: Nesterov 2004, Introductory lectures on convex optimization, scheme 2.2.11.
+    The learning rate is 1/L, with L a bound on the curvature, and the momentum (1 - √q) / (1 + √q), with q the ratio of
+    the penalty's curvature to L. Source: Nesterov 2004, Introductory lectures on convex optimization, scheme 2.2.11.
     """
 
     loss: ClassVar[str]
-    bend: ClassVar[float]  # bound on the curvature of the loss in the outputs
+    bend: ClassVar[float]  # bound on the second derivative of the loss with respect to the outputs
     coef_: Array
     intercept_: Array
 
@@ -47,18 +47,18 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         self.tol = tol
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit to X (n, n_features) and classes y (n,), with weights (n,) of the examples."""
+        """Fit to X (n, n_features) and classes y (n,), with sample weights (n,)."""
         X, y = validate_data(self, X, y, dtype=np.float64)
         weights = checked_weights(sample_weight, X)
         self.classes_, labels = checked_classes(y, weights)
         strength = self._penalty()
         if isinstance(self.max_iter, bool) or not isinstance(self.max_iter, int | np.integer) or self.max_iter < 1:
             raise ValueError(f"max_iter must be a whole number of at least 1, not {self.max_iter!r}")
-        penalty = strength / (len(X) if weights is None else weights.sum())  # of ‖w‖²/2 in the mean cost
+        penalty = strength / (len(X) if weights is None else weights.sum())  # factor of ‖w‖²/2 in the mean cost
         centre = np.average(X, 0, weights) if self.fit_intercept else np.zeros(X.shape[1])
-        x = X - centre  # changes the bias alone, and makes the problem better conditioned
+        x = X - centre  # changes only the bias, and improves the conditioning
         steepest = self.bend * curvature(x, weights, self.fit_intercept) + penalty
-        q = math.sqrt(max(penalty / steepest, LEAST_CONVEXITY))
+        q = math.sqrt(max(penalty / steepest, MIN_CONVEXITY))
         model = Model(
             Sequential(Dense(self._outputs(), bias=self.fit_intercept, init_weight="zeros")),
             self.loss,
@@ -74,11 +74,11 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         parts: list[History] = []
         for epochs, steps in ((whole, STEPS), (1, rest)):
             if epochs and steps and not converged.reached:
-                model.regularizers = (L2(strength * steps),)  # which Model divides by the examples of an epoch
-                watch = [converged] if steps == STEPS else []
+                model.regularizers = (L2(strength * steps),)  # Model divides it by the number of examples of an epoch
+                stops = [converged] if steps == STEPS else []
                 with value_errors():
                     parts.append(
-                        train(model, *examples, weights, epochs=epochs, batch_size=len(x), callbacks=watch, steps=steps)
+                        train(model, *examples, weights, epochs=epochs, batch_size=len(x), callbacks=stops, steps=steps)
                     )
         self.history_ = parts[0]
         self.n_iter_ = sum(int(part.last["step"]) for part in parts)
@@ -110,11 +110,11 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
 class LogisticRegression(_LinearClassifier):
     """Logistic regression, a network of one layer with sigmoid outputs.
 
-    Unlike scikit-learn's, several classes are each separated from the rest, as in its OneVsRestClassifier;
+    Unlike scikit-learn's class, it separates each of several classes from the rest, as OneVsRestClassifier does;
     SoftmaxRegression is the multinomial model. The cost is ‖w‖²/2 + C Σ cross-entropy; C: the inverse strength of the
-    penalty, math.inf for none. Training ends when no parameter has moved by more than `tol` of the largest in 50
-    steps, or with a ConvergenceWarning after `max_iter` steps, of which those after the last multiple of 50 start
-    without momentum.
+    penalty, math.inf for none. Training stops when within 50 steps no parameter has changed by more than `tol` times
+    the largest absolute parameter, or with a ConvergenceWarning after `max_iter` steps; the steps after the last
+    multiple of 50 start with zero momentum.
     Source: Cox 1958, The regression analysis of binary sequences.
     """
 
@@ -128,8 +128,8 @@ class LogisticRegression(_LinearClassifier):
 class SoftmaxRegression(_LinearClassifier):
     """Multinomial logistic regression, a network of one layer with a softmax over the classes.
 
-    The cost is ‖w‖²/2 + C Σ cross-entropy, as of scikit-learn's LogisticRegression for three classes or more; of two
-    classes too there is an output for each. Parameters are those of LogisticRegression.
+    The cost is ‖w‖²/2 + C Σ cross-entropy, as in scikit-learn's LogisticRegression for three or more classes;
+    two classes also have one output each. Parameters are those of LogisticRegression.
     Source: Bishop 2006, Pattern recognition and machine learning, section 4.3.4.
     """
 
@@ -141,18 +141,18 @@ class SoftmaxRegression(_LinearClassifier):
 
 
 class Converged(Callback):
-    """Stop when in an epoch no parameter moves by more than `tol` of the largest."""
+    """Stop after an epoch in which no parameter changes by more than `tol` times the largest absolute parameter."""
 
     def __init__(self, tol: float) -> None:
         self.tol, self.reached = tol, False
         self._before: dict[str, torch.Tensor] = {}
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        """Compare the parameters with those of the epoch before."""
+        """Compare the parameters with those after the previous epoch."""
         now = {path: tensor.clone() for path, tensor in flatten(training.model.params).items()}
         if self._before:
-            moved = max(float((now[path] - self._before[path]).abs().max()) for path in now)
-            self.reached = moved <= self.tol * max(float(tensor.abs().max()) for tensor in now.values())
+            change = max(float((now[path] - self._before[path]).abs().max()) for path in now)
+            self.reached = change <= self.tol * max(float(tensor.abs().max()) for tensor in now.values())
         self._before = now
         if self.reached:
             training.stop = "the parameters no longer move"

@@ -14,22 +14,22 @@ from torch import Tensor
 from pellucid.estimators.plotting import BoundaryPlot
 
 METRICS = ("l1", "l2")
-BLOCK_BYTES = 32 << 20  # of the distances between a block of queries and all training points
-CACHE_BYTES = 1 << 20  # of the differences between a query and some points
-CHUNK = 4096  # points converted at a time
-TYPES = (np.float64, np.float32, np.uint8)  # X of another type becomes float64
-MOST = 1000  # binary orders of magnitude that data are scaled by at most, so that the scale is a number itself
-PAIR_BYTES = 16 << 20  # of the differences whose distances are computed in float64 at a time
+BLOCK_BYTES = 32 << 20  # memory of the distances between a block of queries and all training points
+CACHE_BYTES = 1 << 20  # memory of the differences between a query and a block of points
+CHUNK = 4096  # points converted to float64 at a time
+TYPES = (np.float64, np.float32, np.uint8)  # X of another dtype is converted to float64
+MAX_EXPONENT = 1000  # data are scaled by at most 2^±1000, so the scale is itself finite and not 0
+PAIR_BYTES = 16 << 20  # memory of the differences whose distances are computed in float64 at a time
 
 
 class KNeighborsClassifier(BoundaryPlot, ClassifierMixin, BaseEstimator):
     """Classification by the majority of the nearest training points.
 
-    Unlike scikit-learn's, it always compares a query with every training point, on tensors in blocks, and equal
-    distances and votes go to the first point and the first class. X is (n, n_features), y is (n,).
-    n_neighbors: the number of votes. metric: "l2", Euclidean, or "l1", the sum of absolute differences.
-    Raises ValueError for an unknown metric, and for fewer neighbours than 1 or more than training points; TypeError
-    for a number of neighbours that is not whole.
+    Unlike scikit-learn's class, it always compares a query with every training point, on tensors in blocks; ties
+    between distances or votes go to the first point or class. X is (n, n_features), y is (n,). n_neighbors: the number
+    of neighbours that vote. metric: "l2", Euclidean, or "l1", the sum of absolute differences. Raises ValueError for an
+    unknown metric, and for fewer neighbours than 1 or more than training points; TypeError if the number of neighbours
+    is not an integer.
     Source: Cover and Hart 1967, Nearest neighbor pattern classification.
     """
 
@@ -66,30 +66,30 @@ class KNeighborsClassifier(BoundaryPlot, ClassifierMixin, BaseEstimator):
         return distances.numpy(), indices.numpy()
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the share of the votes for each class, (n, n_classes)."""
+        """Return the fraction of the votes for each class, (n, n_classes)."""
         _, indices = self.kneighbors(X)
         votes = self._labels[indices]  # (n, n_neighbors)
         return np.stack([(votes == k).mean(1) for k in range(len(self.classes_))], axis=1)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the class with the most votes, (n,)."""
-        shares = self.predict_proba(X)
-        return self.classes_[shares.argmax(1)]
+        fractions = self.predict_proba(X)
+        return self.classes_[fractions.argmax(1)]
 
 
 def nearest(points: Tensor, queries: Tensor, count: int, metric: str) -> tuple[Tensor, Tensor]:
     """Return the distances of the `count` nearest points, ascending, and their indices, (queries, count) each.
 
-    A block of distances is computed in float32, with a bound on the error of each; points that may be nearer than the
-    last neighbour are compared again in float64, so that the result is exact to float64. All are scaled by a power of
-    two first, which is exact, so that no square overflows. points: (n, d); queries: (m, d).
+    Blocks of distances are computed in float32, with a bound on the error of each; for points that may be among the
+    neighbours, they are computed again in float64, which makes the result exact to float64. The data are first scaled
+    by a power of two, which is exact, to keep squares from overflowing. points: (n, d); queries: (m, d).
     """
     order = 1 if metric == "l1" else 2
     scale = _scale(points, queries)
-    centre = (points[:CHUNK].double() * scale).median(0).values  # near most points: small numbers have small errors
+    centre = (points[:CHUNK].double() * scale).median(0).values  # small values have small errors
     base = torch.empty(points.shape, dtype=torch.float32)
-    for to, part in zip(base.split(CHUNK), points.split(CHUNK), strict=True):
-        to.copy_(_centred(part, centre, scale))
+    for rows, part in zip(base.split(CHUNK), points.split(CHUNK), strict=True):
+        rows.copy_(_centred(part, centre, scale))
     sizes = torch.linalg.vector_norm(base, ord=order, dim=1)  # (n,)
     # The error of a sum of d products (Higham 2002, equation 3.5), of the inputs in float32, and of underflow.
     terms = base.shape[1] + 16
@@ -101,7 +101,7 @@ def nearest(points: Tensor, queries: Tensor, count: int, metric: str) -> tuple[T
         error = sizes + torch.linalg.vector_norm(x, ord=order, dim=1, keepdim=True)  # (m, n)
         error.pow_(order).mul_(eps).add_(tiny)
         rough.add_(error)
-        farthest = rough.topk(count, dim=1, largest=False).values[:, -1:]  # that the last neighbour may be
+        farthest = rough.topk(count, dim=1, largest=False).values[:, -1:]  # bound on the distance of the last neighbour
         possible = rough.sub_(error, alpha=2) <= farthest
         del rough, error
         parts.append(_exact(points, block, possible, count, order, scale))
@@ -129,48 +129,48 @@ def _exact(
 
 
 def _length(difference: Tensor, order: int) -> Tensor:
-    """Return the norm of each row, (m,); squares neither overflow nor underflow, since each row is scaled to 1/2 to 1.
+    """Return the norm of each row, (m,); squares neither overflow nor underflow, since each row is scaled to [1/2, 1].
 
     Writes into `difference`.
     """
     _, exponent = torch.frexp(difference.abs().amax(1, keepdim=True))
-    unit = torch.pow(2.0, exponent.double().clamp_min(-MOST))
+    unit = torch.pow(2.0, exponent.double().clamp_min(-MAX_EXPONENT))
     return torch.linalg.vector_norm(difference.div_(unit), ord=order, dim=1) * unit[:, 0]
 
 
 def _scale(*arrays: Tensor) -> float:
-    """Return the power of two that scales the largest absolute value to 1/2 to 1, within 2^±MOST."""
+    """Return the power of two that scales the largest absolute value to [1/2, 1], within 2^±MAX_EXPONENT."""
     ends = [float(end) for array in arrays for end in torch.aminmax(array)]
     _, exponent = math.frexp(max(map(abs, ends)))
-    return math.ldexp(1.0, -max(-MOST, min(exponent, MOST)))
+    return math.ldexp(1.0, -max(-MAX_EXPONENT, min(exponent, MAX_EXPONENT)))
 
 
 def _squares(queries: Tensor, base: Tensor, sizes: Tensor) -> Tensor:
     """Return squared L2 distances (m, n): ‖x‖² + ‖y‖² - 2 x·y."""
-    own = queries.square().sum(1, keepdim=True)
-    return torch.addmm(sizes.square(), queries, base.T, alpha=-2).add_(own)
+    query_squares = queries.square().sum(1, keepdim=True)
+    return torch.addmm(sizes.square(), queries, base.T, alpha=-2).add_(query_squares)
 
 
 def _l1(queries: Tensor, base: Tensor) -> Tensor:
-    """Return L1 distances (m, n), by parts of the points that stay in the cache: twice as fast as torch.cdist."""
-    found = torch.empty(len(queries), len(base))
+    """Return L1 distances (m, n), in blocks of points that stay in the CPU cache: twice as fast as torch.cdist."""
+    distances = torch.empty(len(queries), len(base))
     rows = max(1, CACHE_BYTES // (4 * base.shape[1]))
     difference = torch.empty(rows, base.shape[1])
-    for part, columns in zip(base.split(rows), found.split(rows, dim=1), strict=True):
+    for part, columns in zip(base.split(rows), distances.split(rows, dim=1), strict=True):
         buffer = difference[: len(part)]
-        for query, to in zip(queries, columns, strict=True):
+        for query, column in zip(queries, columns, strict=True):
             torch.sub(part, query, out=buffer)
-            torch.sum(buffer.abs_(), 1, out=to)
-    return found
+            torch.sum(buffer.abs_(), 1, out=column)
+    return distances
 
 
 def _centred(x: Tensor, centre: Tensor, scale: float) -> Tensor:
-    """Return x scale - centre in float32, rounded once."""
+    """Return x * scale - centre in float32, rounded once."""
     return (x.double() * scale).sub_(centre).to(torch.float32)
 
 
 def _check_count(count: Any) -> None:
-    """Raise TypeError unless the number of neighbours is whole, and ValueError unless it is at least 1."""
+    """Raise TypeError unless the number of neighbours is an integer, and ValueError unless it is at least 1."""
     if isinstance(count, bool) or not isinstance(count, int | np.integer):
         raise TypeError(f"n_neighbors must be a whole number, not {count!r}")
     if count < 1:
@@ -178,5 +178,5 @@ def _check_count(count: Any) -> None:
 
 
 def _tensor(array: Any) -> Tensor:
-    """Return an array as a tensor, without a copy where PyTorch takes its memory."""
+    """Return an array as a tensor, without a copy if PyTorch can use its memory."""
     return torch.from_numpy(np.require(array, requirements=("C", "W")))

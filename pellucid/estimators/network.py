@@ -1,4 +1,4 @@
-"""Any network as a classifier or a regressor."""
+"""Estimators that train any network: a classifier and a regressor."""
 
 from collections.abc import Callable
 from typing import Any, Self
@@ -31,12 +31,12 @@ from pellucid.training.callbacks import EarlyStopping
 from pellucid.training.evaluate import boundary, ends_in_probabilities, gives_probabilities
 
 Builder = Callable[[int, int], Layer]
-FLOATS = (np.float64, np.float32)  # X of another type becomes float64
+FLOATS = (np.float64, np.float32)  # X of another dtype is converted to float64
 HIDDEN = 100  # units of the default network
 
 
 class _Network(NetworkEstimator):
-    """The parameters and the training of both estimators; X may have more than two axes, such as images."""
+    """Base class of both estimators: parameters and training. X may have more than two axes, as images do."""
 
     def __init__(
         self,
@@ -83,19 +83,19 @@ class _Network(NetworkEstimator):
             )
         allowed = {(outputs,), (1,)} if outputs == 2 else {(outputs,)}
         if model.output_shape not in allowed:
-            raise ValueError(f"the network outputs {model.output_shape} for each example, but y takes ({outputs},)")
+            raise ValueError(f"the network outputs {model.output_shape} for each example, but y needs ({outputs},)")
         model.classes = None if classes is None else tuple(classes)
         return model
 
     def _continued(self) -> Model:
-        """Return the fitted model with a new seed, so that each call draws another order and other dropout masks."""
+        """Return the fitted model with a new seed, so each call draws a new order and new dropout masks."""
         self.model_.seed = mix(self.model_.seed, 1) >> 1  # seeds are below 2^63
         return self.model_
 
-    def _train(self, model: Model, X: Array, y: Array, weights: Array | None, epochs: int, held: bool) -> None:
-        """Train, with early stopping if `held`, and store the model and its history."""
+    def _train(self, model: Model, X: Array, y: Array, weights: Array | None, epochs: int, hold_out: bool) -> None:
+        """Train, with early stopping on held-out data if `hold_out`, and store the model and its history."""
         with value_errors():
-            stop = [EarlyStopping(self.patience)] if held and self.patience is not None else []
+            stop = [EarlyStopping(self.patience)] if hold_out and self.patience is not None else []
             self.history_ = train(
                 model,
                 torch.tensor(X, dtype=model.dtype),
@@ -119,18 +119,18 @@ class _Network(NetworkEstimator):
 
 
 class NetworkClassifier(ProbabilisticClassification, _Network):
-    """A classifier by any network.
+    """A classifier that trains any network.
 
-    network: a layer that outputs a score for each class, or for "binary_cross_entropy" and two classes one score; a
-    function (n_features, n_classes) that returns one; by default one hidden layer of 100 ReLUs. X is (n, n_features),
-    or (n, C, H, W) and so on as the network takes it, and is not scaled. As in scikit-learn, float32 X trains in
-    float32, which is faster, and all else in float64. loss, optimizer, regularizer, device: as for pellucid.Model.
-    patience: epochs without a better validation accuracy (with sample weights: loss) after which training ends with the
-    best weights, where `validation_fraction` of the data is held out; by default there is no early stopping.
-    random_state: of initial weights, order and validation examples.
-    A single output means the second class above 0, or above 1/2 for a loss of numbers such as "quadratic".
-    `predict_proba` exists for losses of probabilities, and for networks that end in a sigmoid or a softmax.
-    Raises ValueError where the network, the data and the loss do not fit each other, and where training diverges.
+    network: a layer that outputs one score for each class, or a single score for two classes; or a function
+    (n_features, n_classes) that returns such a layer; by default one hidden layer of 100 ReLUs. X is (n, n_features),
+    or of any other shape that the network accepts, such as (n, C, H, W), and is not scaled. As in scikit-learn, float32
+    X trains in float32, which is faster, and X of any other dtype in float64. loss, optimizer, regularizer, device: as
+    for pellucid.Model. patience: the number of epochs without a better validation accuracy (with sample weights: loss)
+    after which training stops and restores the best weights; `validation_fraction` of the data is then held out. By
+    default there is no early stopping. random_state: determines initial weights, order and validation examples. With a
+    single output, the second class is predicted above a threshold of 0, or of 1/2 for losses such as "quadratic".
+    `predict_proba` exists for losses of probabilities, and for networks that end in a sigmoid or a softmax. Raises
+    ValueError if the network, the data and the loss are incompatible, and if training diverges.
     """
 
     def __init__(
@@ -161,17 +161,17 @@ class NetworkClassifier(ProbabilisticClassification, _Network):
         )
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit newly drawn weights to X (n, ...) and classes y (n,), with weights (n,) of the examples."""
+        """Fit newly drawn weights to X (n, ...) and classes y (n,), with sample weights (n,)."""
         X, y = self._check(X, y)
         weights = checked_weights(sample_weight, X)
         self.classes_, labels = checked_classes(y, weights)
-        self._train(self._new(X), X, labels, weights, self.epochs, held=True)
+        self._train(self._new(X), X, labels, weights, self.epochs, hold_out=True)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Continue for one epoch over X (n, ...) and y (n,), without early stopping.
 
-        classes: all that will occur, needed in the first call. An optimizer's state begins anew in each call.
+        classes: all classes that will occur, required in the first call. The optimizer's state is reset in each call.
         """
         first = not hasattr(self, "model_")
         X, y = self._check(X, y, first)
@@ -185,22 +185,22 @@ class NetworkClassifier(ProbabilisticClassification, _Network):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, {self.classes_!r}")
         labels = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         if not np.array_equal(self.classes_[labels], y):
-            raise ValueError(f"y holds classes beside {self.classes_!r}; give all classes in the first call")
-        self._train(self._new(X) if first else self._continued(), X, labels, weights, 1, held=False)
+            raise ValueError(f"y contains classes other than {self.classes_!r}; give all classes in the first call")
+        self._train(self._new(X) if first else self._continued(), X, labels, weights, 1, hold_out=False)
         return self
 
     def _margin(self, scores: Array) -> Array:
         loss = self.model_.loss
         if isinstance(loss, BinaryCrossEntropy):
-            return scores  # of logits 0; their sigmoid less 1/2 would round the large ones
+            return scores  # the threshold of logits is 0; sigmoid minus 1/2 would round large ones
         return loss.predict(torch.from_numpy(scores)).numpy() - boundary(self.model_.net, loss)
 
     def _probabilities(self) -> bool:
         if hasattr(self, "model_"):
             return gives_probabilities(self.model_.net, self.model_.loss)
         loss = LOSSES.get(self.loss, Loss) if isinstance(self.loss, str) else type(self.loss)
-        known = self.network if isinstance(self.network, Layer) else default_network(1, 1)
-        return loss.predict is not Loss.predict or ends_in_probabilities(known)
+        net = self.network if isinstance(self.network, Layer) else default_network(1, 1)
+        return loss.predict is not Loss.predict or ends_in_probabilities(net)
 
     def _new(self, X: Array) -> Model:
         names = [str(name) for name in self.classes_]
@@ -208,29 +208,29 @@ class NetworkClassifier(ProbabilisticClassification, _Network):
 
 
 class NetworkRegressor(RegressorMixin, _Network):
-    """A regressor by any network.
+    """A regressor that trains any network.
 
-    network: a layer with one output; a function (n_features, 1) that returns one; by default one hidden layer of 100
-    ReLUs. All else is as for NetworkClassifier, with the validation loss for early stopping.
+    network: a layer with one output; or a function (n_features, 1) that returns one; by default one hidden layer of 100
+    ReLUs. The other parameters are as in NetworkClassifier; early stopping uses the validation loss.
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit newly drawn weights to X (n, ...) and numbers y (n,), with weights (n,) of the examples."""
+        """Fit newly drawn weights to X (n, ...) and targets y (n,), with sample weights (n,)."""
         X, y = self._check(X, y)
         weights = checked_weights(sample_weight, X)
-        self._train(self._model(X, 1, None), X, y.astype(np.float64), weights, self.epochs, held=True)
+        self._train(self._model(X, 1, None), X, y.astype(np.float64), weights, self.epochs, hold_out=True)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Continue for one epoch over X (n, ...) and y (n,), without early stopping.
 
-        An optimizer's state begins anew in each call.
+        The optimizer's state is reset in each call.
         """
         first = not hasattr(self, "model_")
         X, y = self._check(X, y, first)
         weights = checked_weights(sample_weight, X)
         model = self._model(X, 1, None) if first else self._continued()
-        self._train(model, X, y.astype(np.float64), weights, 1, held=False)
+        self._train(model, X, y.astype(np.float64), weights, 1, hold_out=False)
         return self
 
     def predict(self, X: Any) -> Array:

@@ -25,8 +25,8 @@ from pellucid.training.callbacks import Callback, Training
 class PerceptronLoss(Loss):
     """The perceptron criterion C = 1/n Σ max(0, -t y), with t = 1 for the class of an output and -1 for all others.
 
-    y is (N, 1) or (N, C), targets are classes (N,). The gradient is -t/n where t y <= 0, so that an output of 0 counts
-    as a mistake. Source: Bishop 2006, Pattern recognition and machine learning, equation 4.54.
+    y is (N, 1) or (N, C), targets are classes (N,). The gradient is -t/n where t y <= 0, so an output of 0 counts as
+    a mistake. Source: Bishop 2006, Pattern recognition and machine learning, equation 4.54.
     """
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,9 +39,9 @@ class PerceptronLoss(Loss):
 class Perceptron(CoefficientPlot, NetworkClassification):
     """Rosenblatt's perceptron, a network of one layer that learns from its mistakes, one example at a time.
 
-    Unlike scikit-learn's, it stops after the first epoch that ends without a mistake, or after `max_iter` epochs, and
-    has no penalty. A mistake moves w by learning_rate t x, from w = 0; several classes are each separated from the
-    rest. random_state: the order of the examples.
+    Unlike scikit-learn's class, it stops after the first epoch that ends without a mistake, or after `max_iter` epochs,
+    and has no penalty. A mistake moves w by learning_rate t x, from w = 0; several classes are each separated from the
+    rest. random_state: determines the order of the examples.
     Source: Rosenblatt 1958, The perceptron: a probabilistic model for information storage.
     """
 
@@ -89,13 +89,13 @@ class Perceptron(CoefficientPlot, NetworkClassification):
 
 
 class Separated(Callback):
-    """Stop after an epoch at whose end every example is on the right side of every boundary."""
+    """Stop after the first epoch at whose end no example is misclassified."""
 
     def __init__(self, model: Model, x: Tensor, target: Tensor) -> None:
         self._model, self._x, self._target = model, x, target
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        """Look for a mistake."""
+        """Stop if no example is misclassified."""
         _, dy = PerceptronLoss()(self._model(self._x), self._target)
         if not bool(dy.any()):
             training.stop = "no example is on the wrong side"

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class BoundaryPlot:
-    """`plot` of a classifier of two features."""
+    """Mixin for the `plot` method of classifiers of two features."""
 
     def plot(self, X: Any, y: Any) -> "Figure":
-        """Draw the class predicted at each point of a plane of two features, and the examples X (n, 2) with y (n,).
+        """Draw the class predicted at each point of the plane of two features, and the examples X (n, 2) with y (n,).
 
         Raises ValueError for another number of features.
         """
@@ -36,10 +36,10 @@ class BoundaryPlot:
 
 
 class CoefficientPlot:
-    """`plot_coefficients` of a linear model."""
+    """Mixin for the `plot_coefficients` method of linear models."""
 
     def plot_coefficients(self) -> "Figure":
-        """Draw the coefficients as bars, one for each feature; of several classes their norms."""
+        """Draw the coefficients as bars, one for each feature; for several classes, their norms over the classes."""
         from pellucid.report.figures.coefficients import coefficients
 
         estimator: Any = self
@@ -48,18 +48,18 @@ class CoefficientPlot:
 
 
 class PathPlot:
-    """`plot_path` of a linear model with a penalty."""
+    """Mixin for the `plot_path` method of linear models with a penalty."""
 
     def plot_path(self, X: Any, y: Any, alphas: Sequence[float]) -> "Figure":
-        """Draw the coefficients by the penalty: one fit to X (n, n_features) and y (n,) for each of `alphas`."""
+        """Draw the coefficients against the penalty: one fit to X (n, n_features) and y (n,) for each of `alphas`."""
         from pellucid.report.figures.coefficients import coefficient_paths
 
         unfitted: list[Any] = [clone(self) for _ in alphas]
-        fits = [one.set_params(alpha=alpha).fit(X, y) for one, alpha in zip(unfitted, sorted(alphas), strict=True)]
+        fits = [model.set_params(alpha=alpha).fit(X, y) for model, alpha in zip(unfitted, sorted(alphas), strict=True)]
         names = _names(fits[0], fits[0].n_features_in_)
         return coefficient_paths(names, sorted(alphas), {type(self).__name__: [fit.coef_ for fit in fits]})
 
 
 def _names(estimator: Any, count: int) -> list[str]:
-    """Return the names of the features, of a data frame's columns or x0, x1, ..."""
+    """Return the names of the features: the columns of a data frame, or x0, x1, ..."""
     return [str(name) for name in getattr(estimator, "feature_names_in_", [f"x{k}" for k in range(count)])]

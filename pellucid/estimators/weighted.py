@@ -1,4 +1,4 @@
-"""The weighted mean of a loss over examples; the weights travel with the targets."""
+"""The weighted mean of a loss over examples; the weights are stored in the targets."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,19 +23,19 @@ class Weighted(Loss):
 
     Targets are those of `with_weights`. With weights whose mean over the data is 1, the mean over all batches is
     Σ w_i C_i / Σ w_i. The gradient of the loss is multiplied by w_i in the rows of example i.
-    Raises PellucidError for a loss with class_weights, by which its own mean is divided.
+    Raises PellucidError for a loss with class_weights, whose mean is already weighted.
     """
 
     loss: Loss
     classes: bool = True
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a loss whose mean is over weights of its own."""
-        own = getattr(self.loss, "class_weights", None)
-        if own is not None:
+        """Raise PellucidError for a loss with class_weights."""
+        class_weights = getattr(self.loss, "class_weights", None)
+        if class_weights is not None:
             raise PellucidError(
                 f"{type(self.loss).__name__} has class_weights; leave them out, and multiply the sample weights by "
-                "those of the classes"
+                "the class weights"
             )
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,7 +47,7 @@ class Weighted(Loss):
         return value, dy * weights.reshape(-1, *(1,) * (y.dim() - 1))
 
     def check(self, outputs: Any, targets: Tensor) -> None:
-        """Raise PellucidError unless the loss takes the targets."""
+        """Raise PellucidError if the targets are invalid for the loss."""
         self.loss.check(outputs, self._parts(targets)[0])
 
     def predict(self, y: Tensor) -> Tensor:
@@ -74,21 +74,21 @@ class WeightedPenalty(Regularizer):
 
     def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
         """Add the cost term's gradient to `grads`, in place."""
-        own = [torch.zeros_like(one) for one in grads]
-        self.penalty.add_gradient(weights, own, n)
-        foreach.add_(grads, own, alpha=1 / self.mean)
+        unscaled = [torch.zeros_like(grad) for grad in grads]
+        self.penalty.add_gradient(weights, unscaled, n)
+        foreach.add_(grads, unscaled, alpha=1 / self.mean)
 
     def shrink(self, weights: list[Tensor], lr: float) -> None:
-        """Do nothing: decoupled weight decay, which has no cost term, stays as it is."""
+        """Do nothing: only penalties with a cost term are weighted, not decoupled ones."""
 
 
 def weighted_penalty(one: Regularizer | MaxNorm, mean: float) -> Regularizer | MaxNorm:
-    """Return a regularizer with its cost term, if it has one, for examples whose weights have this mean."""
+    """Return a regularizer whose cost term, if any, is divided by the mean weight of the examples."""
     return one if isinstance(one, MaxNorm) or one.decoupled else WeightedPenalty(one, mean)
 
 
 def each(loss: Loss, y: Tensor, target: Tensor) -> Tensor:
-    """Return the loss of each example, (n,): in one call for the usual losses, else in one for each example."""
+    """Return the loss of each example, (n,): in one call for common losses, else in one call per example."""
     if loss == Quadratic():
         return (y - target.reshape(y.shape)).square().flatten(1).sum(1) / 2
     if loss == SoftmaxCrossEntropy() and y.dim() == 2:

@@ -20,13 +20,13 @@ from pellucid.metrics import accuracy, classes_of
 from pellucid.sweep import run
 from pellucid.training.arguments import whole
 
-Edit = Callable[[Any], Any]  # maps a layer's output to the value that replaces it
+Edit = Callable[[Any], Any]  # function of a layer's output that returns its replacement
 FILLS = ("zero", "mean")
 
 
 @dataclass(frozen=True)
 class Removal:
-    """An ablation of the output of the layer at `path`: of the feature maps with indices `maps`, or of all (None)."""
+    """The ablation of the layer at `path`: of the feature maps with indices `maps`, or of all (None)."""
 
     path: str
     maps: tuple[int, ...] | None = None
@@ -63,10 +63,10 @@ def ablation_table(
 ) -> list[Row]:
     """Return the accuracy on images (N, C, H, W) of the unchanged network, and with the removals of each row.
 
-    rows: by default each layer with weights except the last, all these dense layers, and all these convolutions except
-    the first. by: "zero", or "mean" for a map's mean over images and positions, which keeps the inputs of later layers
-    in their usual range. Removal means a constant output, so layers that change the shape can be removed too. The
-    network is not retrained; Zeiler and Fergus 2014, table 3, retrain it.
+    rows: by default one for each layer with weights except the last, one for all dense layers among them, and one for
+    all convolutions among them except the first. by: "zero", or "mean" for a map's mean over images and positions,
+    which keeps the inputs of later layers in their usual range. A removed layer has a constant output, so layers that
+    change the shape can be removed too. The network is not retrained; Zeiler and Fergus 2014, table 3, retrain it.
     Raises PellucidError for unknown paths and maps.
     """
     whole(batch, "ablation_table: batch", 1)
@@ -78,9 +78,9 @@ def ablation_table(
     found: list[Row] = []
     for row in [(), *chosen]:
         edits = {removal.path: _edit(removal, means.get(removal.path)) for removal in row}
-        predicted = [classes_of(ablated(net, params, prepare(some), edits)).cpu() for some in images.split(batch)]
-        right = accuracy(labels.cpu(), torch.cat(predicted))
-        found.append(Row(row, sum(_parameters(net, params, one) for one in row), right))
+        predicted = [classes_of(ablated(net, params, prepare(part), edits)).cpu() for part in images.split(batch)]
+        fraction = accuracy(labels.cpu(), torch.cat(predicted))
+        found.append(Row(row, sum(_parameters(net, params, one) for one in row), fraction))
     return found
 
 
@@ -92,29 +92,30 @@ def map_effects(net: Layer, params: Params, x: Tensor, target: Target, path: str
     network must come after the layer. Source: Zeiler and Fergus 2014, section 5.1.
     """
     aimed = aim(net, fixed(net, params, x, target), len(x))
-    sizes: list[int] = []
+    counts: list[int] = []
 
-    def note(y: Any) -> Tensor:
+    def count_maps(y: Any) -> Tensor:
         y = one_tensor(path, y)
-        sizes.append(y.shape[1])
+        counts.append(y.shape[1])
         return y
 
-    y = ablated(aimed.net, params, x, {path: note})
+    y = ablated(aimed.net, params, x, {path: count_maps})
     mask = aimed.mask(y)
-    fill = torch.as_tensor(by, dtype=x.dtype, device=x.device).expand(sizes[0])
+    fill = torch.as_tensor(by, dtype=x.dtype, device=x.device).expand(counts[0])
     score = (y * mask).flatten(1).sum(1)
     decreases: list[Tensor] = []
-    for k in range(sizes[0]):
+    for k in range(counts[0]):
         without = ablated(aimed.net, params, x, {path: _edit(Removal(path, (k,)), fill)})
-        at = aimed.mask(without) if aimed.classes is None else mask
-        decreases.append(score - (without * at).flatten(1).sum(1))
+        mask_without = aimed.mask(without) if aimed.classes is None else mask
+        decreases.append(score - (without * mask_without).flatten(1).sum(1))
     return torch.stack(decreases, 1)
 
 
 def ablated(net: Layer, params: Params, x: Any, edits: Mapping[str, Edit]) -> Any:
-    """Run `net` on x in evaluation mode with the outputs of some layers, by path, edited; the network stays unchanged.
+    """Run `net` on x in evaluation mode, with the outputs of some layers edited by the functions `edits`, by path.
 
-    A layer that runs several times is edited each time. Raises PellucidError for an unknown path.
+    The network is unchanged. A layer that runs several times is edited each time. Raises PellucidError for an unknown
+    path.
     """
     paths = [path for path, _ in walk(net)]
     for path in edits:
@@ -125,32 +126,34 @@ def ablated(net: Layer, params: Params, x: Any, edits: Mapping[str, Edit]) -> An
 
 def default_rows(net: Layer) -> list[tuple[Removal, ...]]:
     """Return the default removals of a table; see `ablation_table`."""
-    learning = [(path, layer) for path, layer in walk(net) if Trait.WEIGHTED in layer.traits]
-    weighted = [(Removal(path), isinstance(layer, Dense)) for path, layer in learning]
+    layers = [(path, layer) for path, layer in walk(net) if Trait.WEIGHTED in layer.traits]
+    weighted = [(Removal(path), isinstance(layer, Dense)) for path, layer in layers]
     dense = tuple(one for one, is_dense in weighted[:-1] if is_dense)
     maps = tuple(one for one, is_dense in weighted[:-1] if not is_dense)[1:]
     return [*((one,) for one, _ in weighted[:-1]), *(row for row in (dense, maps) if len(row) > 1)]
 
 
 def _edit(removal: Removal, fill: Tensor | None) -> Edit:
+    """Return the function that ablates an output; fill: one value for each map, None for 0."""
+
     def edit(y: Any) -> Tensor:
         y = one_tensor(removal.path, y)
-        which = list(range(y.shape[1])) if removal.maps is None else list(removal.maps)
-        if not all(0 <= one < y.shape[1] for one in which):
+        maps = list(range(y.shape[1])) if removal.maps is None else list(removal.maps)
+        if not all(0 <= k < y.shape[1] for k in maps):
             raise PellucidError(f"{removal}: the layer has maps 0 to {y.shape[1] - 1}")
         edited = y.clone()
         shape = (1, -1, *(1,) * (y.dim() - 2))
-        edited[:, which] = 0 if fill is None else fill[which].to(y).view(shape)
+        edited[:, maps] = 0 if fill is None else fill[maps].to(y).view(shape)
         return edited
 
     return edit
 
 
 def _parameters(net: Layer, params: Params, removal: Removal) -> int:
-    """Return the number of parameters that only compute the removed outputs; all maps of a layer have equally many.
+    """Return the number of parameters that are only needed for the removed outputs.
 
-    For maps of a Sequential, parameters of its last layer with weights and of the layers after it are counted; for maps
-    of merged branches, none.
+    All maps of a layer have equally many. For maps of a Sequential, these are the parameters of its last layer with
+    weights and of the layers after it; for maps of merged branches, 0.
     """
     layer, inside = dict(walk(net))[removal.path], params
     for name in filter(None, removal.path.split(".")):
@@ -164,6 +167,7 @@ def _parameters(net: Layer, params: Params, removal: Removal) -> int:
 
 
 def _of_one_map(layer: Layer, params: Params) -> int:
+    """Return the number of parameters that are only needed for one output map of a layer."""
     if isinstance(layer, Sequential):
         found = 0
         for name, child in reversed(layer.children.items()):

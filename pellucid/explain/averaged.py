@@ -20,7 +20,7 @@ def repeated(x: Tensor, count: int) -> Tensor:
 
 
 def batch_gradients(net: Layer, params: Params, variants: Tensor, target: Target, count: int) -> Tensor:
-    """Return ∂ score / ∂ x of (N count, ...) variants, `count` per example in a row, with its target."""
+    """Return ∂ score / ∂ x for variants (N count, ...), `count` in a row for each example, with its target."""
     if isinstance(target, Region):
         target = target.repeated(count)
     elif not isinstance(target, str) and target is not None:
@@ -30,9 +30,9 @@ def batch_gradients(net: Layer, params: Params, variants: Tensor, target: Target
 
 
 def variants_at_once(where: str, batch: int, x: Tensor) -> int:
-    """Return the number of variants of each example that run at once, `batch` in all; PellucidError for no examples."""
+    """Return the number of variants of each example to run at once, about `batch` in total; at least 1."""
     if not len(x):
-        raise PellucidError(f"{where}: the batch holds no examples; give at least one")
+        raise PellucidError(f"{where}: the batch is empty; give at least one example")
     return max(1, batch // len(x))
 
 
@@ -52,9 +52,9 @@ def smoothgrad(
 ) -> Tensor:
     """Return the mean of ∂ score / ∂ x over `samples` copies of x with Gaussian noise, in x's shape.
 
-    noise: its standard deviation, as a fraction of the range of values of each image. kind: "square" for the mean of
-    the squares (Hooker et al. 2019), "variance" for their variance (Adebayo et al. 2018, VarGrad). batch: the number of
-    images that run at once. target: see `aim`; None is the best class of x itself.
+    noise: standard deviation of the noise, as a fraction of each image's range of values. kind: "square" for the mean
+    of the squares (Hooker et al. 2019), "variance" for their variance (Adebayo et al. 2018, VarGrad). batch: the number
+    of images that run at once. target: see `aim`; None is the class of x with the largest score.
     Raises PellucidError for invalid options. Source: Smilkov et al. 2017, section 3.
     """
     if kind not in KINDS:
@@ -62,7 +62,7 @@ def smoothgrad(
     samples, batch = whole(samples, "smoothgrad: samples", 1), whole(batch, "smoothgrad: batch", 1)
     if not 0 <= noise < float("inf"):
         raise PellucidError(f"smoothgrad: noise must be a number of at least 0, not {noise!r}")
-    together = variants_at_once("smoothgrad", batch, x)
+    at_once = variants_at_once("smoothgrad", batch, x)
     rng = seeded(x.device, seed)
     target = fixed(net, params, x, target)
     flat = x.flatten(1)
@@ -70,7 +70,7 @@ def smoothgrad(
     mean, square = torch.zeros_like(x), torch.zeros_like(x)
     left = samples
     while left:
-        count = min(left, together)
+        count = min(left, at_once)
         shape = (len(x) * count, *x.shape[1:])
         drawn = torch.randn(shape, generator=rng, device=rng.device).to(x)  # drawn in float32 for every dtype
         noisy = repeated(x, count) + drawn * repeated(deviation, count)
@@ -120,9 +120,9 @@ def integrated_gradients(
 ) -> Tensor:
     """Return (x - baseline) times the mean of ∂ score / ∂ x on the path from the baseline to x, in x's shape.
 
-    With enough `steps` it adds up to the score of x less that of the baseline. baseline: a number, or a tensor that
-    broadcasts to x. quadrature: the integration rule, one of QUADRATURES. batch: the number of images that run at once.
-    target: see `aim`; None is the best class of x itself.
+    With enough `steps` it adds up to the score of x minus the score of the baseline. baseline: a number, or a tensor
+    that broadcasts to x. quadrature: the integration rule, one of QUADRATURES. batch: the number of images that run at
+    once. target: see `aim`; None is the class of x with the largest score.
     Raises PellucidError for invalid options. Source: Sundararajan, Taly and Yan 2017, equations 1 and 3.
     """
     if quadrature not in QUADRATURES:
@@ -152,10 +152,10 @@ def _start(baseline: float | Tensor, x: Tensor) -> Tensor:
         given = torch.as_tensor(baseline, dtype=x.dtype)
         start = given.to(x.device).expand(x.shape)
     except (RuntimeError, TypeError, ValueError) as error:
-        found = f"one of shape {tuple(baseline.shape)}" if isinstance(baseline, Tensor) else repr(baseline)
+        found = f"a tensor {tuple(baseline.shape)}" if isinstance(baseline, Tensor) else repr(baseline)
         raise PellucidError(
             f"integrated_gradients: baseline must be a number or broadcast to {tuple(x.shape)}, not {found}"
         ) from error
     if not bool(given.isfinite().all()):
-        raise PellucidError("integrated_gradients: baseline must be of finite numbers; it holds NaN or infinity")
+        raise PellucidError("integrated_gradients: baseline must be finite; it contains NaN or infinity")
     return start

@@ -1,4 +1,4 @@
-"""Tests of explanations: whether they add up, depend on the weights, and order the pixels by importance."""
+"""Tests of explanations: whether they add up, depend on the weights, and rank the pixels by importance."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -19,19 +19,19 @@ from pellucid.tree import flatten, nest
 
 
 def single(map_: Tensor) -> Tensor:
-    """Return an explanation (N, C, H, W) as (N, H, W), the sum over the channels, with signs.
+    """Return the sum of an explanation (N, C, H, W) over its channels, (N, H, W).
 
     Raises PellucidError for another shape.
     """
     if map_.dim() != 4:
-        raise PellucidError(f"an explanation of shape {tuple(map_.shape)} is not a picture; give (N, C, H, W)")
+        raise PellucidError(f"an explanation of shape {tuple(map_.shape)} is not an image; give (N, C, H, W)")
     return map_.sum(1)
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
     """Return (N,): Spearman's rank correlation of two maps (N, ...) for each example; equal values share a rank.
 
-    1 is the same order, 0 none in common, -1 the reverse; NaN where a map is the same everywhere.
+    1 is the same order, 0 is no correlation, -1 the reverse order; NaN for a constant map.
     Raises PellucidError for maps of different shapes.
     """
     if a.shape != b.shape:
@@ -41,7 +41,7 @@ def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ranks(values: Tensor) -> Tensor:
-    """Return the rank of each of (n,) values from 0, in float64; equal values share the mean of their ranks."""
+    """Return the ranks of values (n,), from 0, in float64; equal values share the mean of their ranks."""
     _, which, counts = torch.unique(values, return_inverse=True, return_counts=True)
     last = counts.cumsum(0).double()
     return (last - (counts + 1) / 2)[which]
@@ -55,7 +55,7 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
 def distance(a: Tensor, b: Tensor) -> Tensor:
     """Return (N,): 1 minus the rank correlation of two explanations (N, C or 1, H, W), summed over their channels.
 
-    0 is the same order of pixels, 1 nothing in common, 2 the reverse; NaN where one of them is the same everywhere.
+    0 is the same order of pixels, 1 is no correlation, 2 the reverse order; NaN if one of them is constant.
     """
     return (1 - rank_correlation(single(a), single(b))).clamp(0, 2)  # rounding may exceed the bounds
 
@@ -63,7 +63,7 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
 class Sum(NamedTuple):
     """The sum of an explanation, the expected sum, and the gap between them; (N,) each.
 
-    gap: |found - wanted| / |wanted|, infinite where 0 is wanted and something else found, NaN where either sum is.
+    gap: |found - wanted| / |wanted|; infinite if only `wanted` is 0, NaN if one of the sums is NaN.
     """
 
     found: Tensor
@@ -72,14 +72,14 @@ class Sum(NamedTuple):
     @property
     def gap(self) -> Tensor:
         """The gap relative to the expected sum."""
-        off = (self.found - self.wanted).abs()
-        return (off / self.wanted.abs()).where(off != 0, 0.0)  # a gap of NaN stays NaN
+        difference = (self.found - self.wanted).abs()
+        return (difference / self.wanted.abs()).where(difference != 0, 0.0)  # a gap of NaN stays NaN
 
 
 def conservation(net: Layer, params: Params, x: Any, target: Target, relevance: Tensor) -> Sum:
-    """Return the sum of the relevance beside the target's score.
+    """Return the sum of the relevance and the target's score, which it should equal.
 
-    Biases and stabilizers absorb relevance, so a gap is not an error where there are any. Source: Bach et al. 2015,
+    Biases and stabilizers absorb relevance, so with them a gap is not an error. Source: Bach et al. 2015,
     equation 2.
     """
     return Sum(relevance.flatten(1).sum(1), scores(net, params, x, target))
@@ -88,9 +88,9 @@ def conservation(net: Layer, params: Params, x: Any, target: Target, relevance: 
 def completeness(
     net: Layer, params: Params, x: Tensor, target: Target, attribution: Tensor, baseline: float | Tensor = 0.0
 ) -> Sum:
-    """Return the sum of an attribution beside the score of x minus that of the baseline.
+    """Return the sum of an attribution, and the score of x minus the score of the baseline, which it should equal.
 
-    target: None is the best class of x itself. Source: Sundararajan, Taly and Yan 2017, proposition 1.
+    target: None is the class of x with the largest score. Source: Sundararajan, Taly and Yan 2017, proposition 1.
     """
     target = fixed(net, params, x, target)
     start = x.new_zeros(()).add(baseline).expand(x.shape)
@@ -101,9 +101,9 @@ def completeness(
 class Agreement(NamedTuple):
     """The agreement of an explanation with an object whose position is known; (N,) each.
 
-    inside: the fraction of the map's positive values that lies on the object; area: the fraction of the image that the
-    object covers, which a random map would have inside. hit: whether the map's largest value lies on the object (the
-    pointing game of Zhang et al. 2016).
+    inside: the fraction of the sum of the map's positive values that lies on the object; area: the fraction of the
+    image that the object covers, the expected `inside` of a random map. hit: whether the map's largest value lies on
+    the object (the pointing game of Zhang et al. 2016).
     """
 
     inside: Tensor
@@ -112,30 +112,30 @@ class Agreement(NamedTuple):
 
 
 def planted(map_: Tensor, mask: Tensor) -> Agreement:
-    """Return the agreement of an explanation (N, C, H, W) with an object: mask (N, H, W), True on it.
+    """Return the agreement of an explanation (N, C, H, W) with an object; mask (N, H, W) is True on the object.
 
-    A map without anything positive has 0 inside. Raises PellucidError for shapes that differ.
+    A map without positive values has 0 inside. Raises PellucidError for shapes that differ.
     """
     one = single(map_)
     if one.shape != mask.shape:
         raise PellucidError(
             f"a map of shape {tuple(map_.shape)} needs a mask {tuple(one.shape)}, not {tuple(mask.shape)}"
         )
-    above, on = one.clamp_min(0).flatten(1), mask.flatten(1).bool()
-    total = above.sum(1)
-    inside = torch.where(total > 0, (above * on).sum(1) / total, 0.0)
+    positive, on = one.clamp_min(0).flatten(1), mask.flatten(1).bool()
+    total = positive.sum(1)
+    inside = torch.where(total > 0, (positive * on).sum(1) / total, 0.0)
     best = one.flatten(1).argmax(1, keepdim=True)
     return Agreement(inside, on.to(one).mean(1), on.gather(1, best)[:, 0])
 
 
-Explain = Callable[[Params], Tensor]  # parameters, to the explanation (N, C, H, W) of the network that has them
+Explain = Callable[[Params], Tensor]  # function of parameters that returns the explanation (N, C, H, W)
 
 
 class Randomised(NamedTuple):
-    """The explanation once the layer at `path`, and all above it, have lost their weights.
+    """The explanation after shuffling the weights of the layer at `path` and of all layers after it.
 
-    likeness: (N,), the rank correlation of its magnitudes with those of the true network's, over the pixels where one
-    of the two is not 0: an image's empty background, where both are 0, is not agreement.
+    likeness: (N,), the rank correlation of its magnitudes with the magnitudes for the unchanged network, over the
+    pixels where at least one is not 0, so that an empty background does not count as agreement.
     """
 
     path: str
@@ -145,43 +145,44 @@ class Randomised(NamedTuple):
 def randomisation(
     net: Layer, params: Params, explain: Explain, seed: int = 0, most: int | None = None
 ) -> list[Randomised]:
-    """Shuffle the weights of one layer after the other, from the last to the first, and explain each time.
+    """Shuffle the weights of one layer after another, from the last to the first, and explain each time.
 
-    The numbers of each tensor are permuted, so their distribution stays the same; running statistics stay unchanged.
+    The values of each tensor are permuted, so their distribution is unchanged; running statistics are not shuffled.
     An explanation whose likeness stays near 1 depends on the image, not on the network. Magnitudes are compared, since
     a shuffled network may change signs. explain: the same method, target and options, for other parameters.
-    most: the number of explanations, evenly over the layers, the topmost and the lowest included; None for each.
+    most: number of explanations, evenly spread over the layers from the last to the first; None for all layers.
     Source: Adebayo et al. 2018, section 3.1, cascading randomization.
     """
-    true = single(explain(params)).abs()
+    original = single(explain(params)).abs()
     steps = len(list(cascade(net, params, seed)))
     count = steps if most is None else min(most, steps)
     chosen = {round(k * (steps - 1) / max(count - 1, 1)) for k in range(count)}
     return [
-        Randomised(path, _likeness(true, single(explain(shuffled)).abs()))
+        Randomised(path, _likeness(original, single(explain(shuffled)).abs()))
         for k, (path, shuffled) in enumerate(cascade(net, params, seed))
         if k in chosen
     ]
 
 
 def cascade(net: Layer, params: Params, seed: int = 0) -> Iterator[tuple[str, Params]]:
-    """Yield the path of each layer with weights, from the last, and parameters shuffled from there to the top."""
+    """Yield each layer's path, from the last to the first, and the parameters shuffled from this layer to the last."""
     rng = torch.Generator().manual_seed(seed)
     flat = flatten(params)
     for path, layer in reversed(list(walk(net))):
         prefix = f"{path}." if path else ""
-        own = [
+        names = [
             name for name in flat if name.rpartition(".")[0] == path and name.removeprefix(prefix) not in layer.buffers
         ]
-        if isinstance(layer, Combinator) or not own:
+        if isinstance(layer, Combinator) or not names:
             continue
-        for name in own:
+        for name in names:
             flat[name] = _shuffled(flat[name], rng)
         yield path, nest(params, flat)
 
 
 def _likeness(a: Tensor, b: Tensor) -> Tensor:
-    pairs = [(one[kept], other[kept]) for one, other in zip(a, b, strict=True) for kept in [(one != 0) | (other != 0)]]
+    masks = [(one != 0) | (other != 0) for one, other in zip(a, b, strict=True)]
+    pairs = [(one[mask], other[mask]) for one, other, mask in zip(a, b, masks, strict=True)]
     return torch.cat([rank_correlation(one[None], other[None]) for one, other in pairs])
 
 
@@ -190,11 +191,11 @@ def _shuffled(values: Tensor, rng: torch.Generator) -> Tensor:
     return values.flatten()[order].view(values.shape)
 
 
-BLUR = 0.1  # of the shorter side: the standard deviation of the blur at the start of an insertion
+BLUR = 0.1  # standard deviation of the blur at the start of an insertion, as a fraction of the shorter side
 
 
 class Curve(NamedTuple):
-    """Scores (N, steps + 1) with these fractions (steps + 1,) of the pixels changed, the most important first."""
+    """Scores (N, steps + 1) after changing the fractions `parts` (steps + 1,) of the pixels, most important first."""
 
     parts: Tensor
     scores: Tensor
@@ -209,10 +210,10 @@ def deletion(
     net: Layer, params: Params, x: Tensor, target: Target, map_: Tensor, fill: Fill = 0.0, steps: int = 20,
     read: Read | None = None,
 ) -> Curve:  # fmt: skip
-    """Remove the pixels, the most important first: with a good explanation the score falls at once.
+    """Remove the pixels, the most important first: for a good explanation the score falls quickly.
 
-    map_: (N, C, H, W), whose sum over channels orders the pixels. fill: the value that replaces them. read: see
-    `occlude`. target: None is the best class of x itself. Source: Petsiuk, Das and Saenko 2018, section 4.1.
+    map_: (N, C, H, W); its sum over channels ranks the pixels. fill: the value that replaces them. read: see
+    `occlude`. target: None is the class of x with the largest score. Source: Petsiuk, Das and Saenko 2018, section 4.1.
     """
     empty = torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand(x.shape)
     return _curve(net, params, x, empty, fixed(net, params, x, target), map_, steps, read)
@@ -222,21 +223,21 @@ def insertion(
     net: Layer, params: Params, x: Tensor, target: Target, map_: Tensor, start: Tensor | None = None, steps: int = 20,
     read: Read | None = None,
 ) -> Curve:  # fmt: skip
-    """Add the pixels, the most important first: with a good explanation the score rises at once.
+    """Add the pixels, the most important first: for a good explanation the score rises quickly.
 
-    start: the image without them, by default x strongly blurred, which has no edges that a network could mistake for
-    objects. The others as in `deletion`.
+    start: the image before, by default x strongly blurred, which has no edges that a network could mistake for objects.
+    The other arguments are the same as for `deletion`.
     """
     begin = blurred(x, BLUR * min(x.shape[2:])) if start is None else start.expand(x.shape)
     return _curve(net, params, begin, x, fixed(net, params, x, target), map_, steps, read)
 
 
 def blurred(x: Tensor, deviation: float) -> Tensor:
-    """Return images (N, C, H, W) blurred by a Gaussian of this standard deviation in pixels, edges repeated."""
+    """Return images (N, C, H, W) blurred by a Gaussian of this standard deviation in pixels, with replicate padding."""
     for axis in (2, 3):
         reach = min(max(1, round(3 * deviation)), x.shape[axis] - 1)
-        at = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
-        weights = torch.exp(-(at**2) / (2 * deviation**2))
+        offsets = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
+        weights = torch.exp(-(offsets**2) / (2 * deviation**2))
         shape, pad = ((1, 1, -1, 1), (0, 0, reach, reach)) if axis == 2 else ((1, 1, 1, -1), (reach, reach, 0, 0))
         kernel = (weights / weights.sum()).view(shape).expand(x.shape[1], *shape[1:])
         x = F.conv2d(F.pad(x, pad, mode="replicate"), kernel, groups=x.shape[1])
@@ -248,18 +249,18 @@ def _curve(
     net: Layer, params: Params, before: Tensor, after: Tensor, target: Target, map_: Tensor, steps: int,
     read: Read | None,
 ) -> Curve:  # fmt: skip
-    """Return the scores while the pixels of `before` become those of `after`, the most important first."""
+    """Return the scores while pixels of `before` are replaced by pixels of `after`, the most important first."""
     whole(steps, "deletion and insertion: steps", 1)
     ordered = single(map_).flatten(1)  # (N, H W)
     if ordered.shape[1] != before.shape[2] * before.shape[3] or len(ordered) != len(before):
-        raise PellucidError(f"a map of shape {tuple(map_.shape)} does not order the pixels of {tuple(before.shape)}")
-    place = ordered.argsort(dim=1, descending=True, stable=True).argsort(1)  # (N, H W), 0 for the most important
-    place = place.view(len(before), 1, *before.shape[2:])
+        raise PellucidError(f"a map of shape {tuple(map_.shape)} does not rank the pixels of {tuple(before.shape)}")
+    rank = ordered.argsort(dim=1, descending=True, stable=True).argsort(1)  # (N, H W), 0 for the most important
+    rank = rank.view(len(before), 1, *before.shape[2:])
     counts = torch.linspace(0, ordered.shape[1], steps + 1).round().long()
     aimed = aim(net, target, len(before))
     found: list[Tensor] = []
     for count in counts.tolist():
-        y, _ = forward(aimed.net, params, torch.where(place < count, after, before), Mode(keep=False))
+        y, _ = forward(aimed.net, params, torch.where(rank < count, after, before), Mode(keep=False))
         measured = y if read is None or aimed.index is not None else read(y)
         found.append((measured * aimed.mask(measured)).flatten(1).sum(1))
     return Curve((counts / ordered.shape[1]).to(before), torch.stack(found, 1))

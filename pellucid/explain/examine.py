@@ -1,4 +1,4 @@
-"""One image explained by several methods, each with its tests, and the files that show them."""
+"""One image explained by several methods, tests of each explanation, and files with the results."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,22 +32,22 @@ from pellucid.training.model import BaseModel
 
 GREY = 0.5  # of the range black..white
 SUMS = {"lrp": conservation, "integrated_gradients": completeness}  # methods whose maps have a known sum
-DEPTHS = 4  # at which weights are randomised
-BATCH = 10  # random orders that are measured together
+DEPTHS = 4  # layers down to which weights are shuffled
+BATCH = 10  # maps whose curves are computed together
 OVERVIEW, BY_CLASS = "all", "occlusion-classes"
 Areas = tuple[list[float], list[float]]  # under deletion and insertion curves, one for each map
-One = int | str | Region  # the target of one image
+One = int | str | Region  # a target for one image
 
 
 @dataclass(frozen=True, eq=False)
 class Examined:
     """The map of one method for one image, (C, H, W) or (1, H, W), and the results of its tests.
 
-    sum: of the map's values; wanted: the sum that the method guarantees, None for methods without one. likeness:
-    the rank correlation of the magnitudes with those of a network whose layers have lost their weights, by the path
-    of the lowest such layer, from the top: far below 1 if the explanation depends on the network. deletion, insertion:
-    the mean score while pixels are removed and added in the order of the map, the most important first: low and high,
-    against `Examination.random`. None where a map is the same everywhere. verdicts: of each of these tests, by name.
+    sum: the sum of the map; wanted: the sum that the method guarantees, None for methods without one. likeness: the
+    rank correlation of the map's magnitudes with the map for shuffled weights, by the path of the lowest shuffled layer
+    (all layers above it are shuffled too); far below 1 if the explanation depends on the network, None if a map is
+    constant. deletion, insertion: the mean score while pixels are removed or added, the most important first; for a
+    good map lower and higher than `Examination.random`. verdicts: results of these tests, by name.
     """
 
     method: str
@@ -72,11 +72,11 @@ class Examined:
 
 @dataclass(frozen=True, eq=False)
 class Examination:
-    """All results for one image: `skipped` holds the reason for each method that does not apply.
+    """All results for one image.
 
-    target: a class, the path of a unit, or a region. score: what is explained. random: the mean areas (deletion,
-    insertion) of pixels in random orders. distances: 1 less the rank correlation of each two methods, None where one is
-    the same everywhere.
+    target: a class, the path of a unit, or a region. score: the target's score. found: the results by method. skipped:
+    the reason for each method that does not apply. random: the mean areas (deletion, insertion) for random orders of
+    the pixels. distances: 1 minus the rank correlation of each pair of methods, None if one map is constant.
     """
 
     target: One
@@ -88,11 +88,11 @@ class Examination:
 
 
 def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: One | None = None) -> Examination:
-    """Explain one image x (C, H, W), as `read_picture` gives it, by several methods, and test each of them.
+    """Explain one image x (C, H, W), as returned by `read_picture`, by several methods, and test the explanations.
 
     target: a class, None for the predicted class, a Region, or a path such as "features.conv2[3]"; see `aim`. Curves
-    measure the loss's predictions, as a rule probabilities. Occlusion fills with grey. Of several methods those that
-    do not fit the network or the target are skipped; of one the reason is raised, as PellucidError.
+    use the predictions of the loss, usually probabilities. Occlusion fills with grey. Of several methods, those that do
+    not fit the network or the target are skipped; a single one raises PellucidError.
     """
     for method in methods:
         if method not in METHODS:
@@ -136,10 +136,10 @@ def _examined(model: BaseModel, batch: Tensor, method: str, target: One, random:
     run = partial(explain, model.net, x=batch, method=method, target=target, **options)
     map_ = run(params=model.params)
     if not bool(map_.isfinite().all()):
-        raise PellucidError(f"{method} finds numbers that are not finite; look for NaN in the model's weights")
-    below = aim(model.net, target, len(batch)).net  # a unit inside does not depend on the layers above it
-    lost = randomisation(below, model.params, lambda params: run(params=params), most=DEPTHS)
-    likeness = {one.path: _number(one.likeness) for one in lost}
+        raise PellucidError(f"{method} returns NaN or infinity; look for NaN in the model's weights")
+    part = aim(model.net, target, len(batch)).net  # layers after the target have no effect on it
+    shuffled = randomisation(part, model.params, lambda params: run(params=params), most=DEPTHS)
+    likeness = {one.path: _number(one.likeness) for one in shuffled}
     (removed,), (added,) = _areas(model, batch, target, map_)
     total, wanted, verdicts = float(map_.sum()), None, dict[str, Verdict]()
     if method in SUMS:
@@ -162,12 +162,12 @@ def _areas(model: BaseModel, batch: Tensor, target: One, maps: Tensor) -> Areas:
 
 
 def _gap(found: float, wanted: float) -> float:
-    off = abs(found - wanted)
-    return 0.0 if off == 0 else off / abs(wanted) if wanted else float("inf")
+    difference = abs(found - wanted)
+    return 0.0 if difference == 0 else difference / abs(wanted) if wanted else float("inf")
 
 
 def _distance(one: Examined, other: Examined) -> float | None:
-    """Return the distance of two maps: of a map to itself exactly 0, None where one is the same everywhere."""
+    """Return the distance of two maps: exactly 0 for a map and itself, None if one is constant."""
     found = _number(distance(one.map[None], other.map[None]))
     return 0.0 if found is not None and one is other else found
 
@@ -179,10 +179,10 @@ def _number(value: Tensor) -> float | None:
 def write_examination(
     folder: Path, model: BaseModel, x: Tensor, examined: Examination, classes: Sequence[str]
 ) -> list[Path]:
-    """Write METHOD.png and METHOD.npz for each method, all.png of several, occlusion by class, and index.html.
+    """Write METHOD.png and METHOD.npz for each method, all.png for several, occlusion by class, and index.html.
 
-    x: the image (C, H, W) of values 0..1 that was examined. Channels are added up in pictures, and separate in the
-    .npz. Returns the files in the order of writing. Raises PellucidError where they cannot be written.
+    x: the image (C, H, W) of values 0..1 that was examined. Figures show the sum over channels; the .npz files contain
+    each channel. Returns the written files in order. Raises PellucidError if they cannot be written.
     """
     make_folder(folder)
     named = title(examined.target, classes)
@@ -208,7 +208,7 @@ def write_examination(
 
 
 def title(target: One, classes: Sequence[str]) -> str:
-    """Return a target in words, with the name of its class."""
+    """Return a target as text: the name of a class, with the pixels of a region, or a path."""
     if isinstance(target, Region):
         return f"{classes[int(target.classes[0])]} {target.where}".rstrip()
     return classes[target] if isinstance(target, int) else target
@@ -226,26 +226,26 @@ def _page(named: str, examined: Examination, maps: Mapping[str, tuple[Figure, tu
 
 
 def folder_for(folder: Path, x: Tensor, examined: Examination) -> Path:
-    """Return the folder, or FOLDER-2, -3 ...: the first that holds no examination of another image, target or model."""
-    own = {"image": x.cpu(), "target": str(examined.target), "score": examined.score}
+    """Return FOLDER, FOLDER-2, FOLDER-3 ...: the first without results for another image, target or score."""
+    identity = {"image": x.cpu(), "target": str(examined.target), "score": examined.score}
     folders = chain([folder], (folder.with_name(f"{folder.name}-{number}") for number in count(2)))
     return next(
-        place for place in folders if all(_same(file, own) for file in place.glob("*.npz") if file.stem in METHODS)
+        path for path in folders if all(_same(file, identity) for file in path.glob("*.npz") if file.stem in METHODS)
     )
 
 
-def _same(file: Path, own: dict[str, Any]) -> bool:
-    """Whether a method's file is of this image, target and score, but for the score's rounding; False if unreadable."""
+def _same(file: Path, identity: dict[str, Any]) -> bool:
+    """Return whether a method's file is for this image, target and (up to rounding) score; False if unreadable."""
     try:
         with np.load(file) as kept:
-            alike = np.array_equal(kept["image"], own["image"]) and str(kept["target"]) == own["target"]
-            return alike and math.isclose(float(kept["score"]), own["score"], rel_tol=1e-4)
+            alike = np.array_equal(kept["image"], identity["image"]) and str(kept["target"]) == identity["target"]
+            return alike and math.isclose(float(kept["score"]), identity["score"], rel_tol=1e-4)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return False
 
 
 def notes(one: Examined, examined: Examination) -> tuple[str, ...]:
-    """Return the verdicts on one method as text, one line each."""
+    """Return the test results and verdicts of one method as lines of text."""
     likeness = ", ".join(f"{path} {'-' if value is None else f'{value:.2f}'}" for path, value in one.likeness.items())
     sums = []
     if one.wanted is not None:
@@ -254,7 +254,7 @@ def notes(one: Examined, examined: Examination) -> tuple[str, ...]:
         *sums,
         f"deletion {one.deletion:.3f} (random {examined.random[0]:.3f}; lower is better), "
         f"insertion {one.insertion:.3f} (random {examined.random[1]:.3f}; higher is better)",
-        f"likeness with the weights lost from the top down to: {likeness or 'none to lose'}",
+        f"likeness with weights shuffled from the top down to: {likeness or 'no layer with weights'}",
         *(f"{test}: {verdict.text}" for test, verdict in one.verdicts.items()),
     )
 

@@ -18,15 +18,15 @@ POOLS = (MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, LpPool2d)
 
 
 class Maps(NamedTuple):
-    """A layer's output, (N, C, H, W), the gradient of the target's score with respect to it, and the forward pass."""
+    """A layer's output a (N, C, H, W), the gradient da of the target's score, and the forward pass."""
 
     a: Tensor
     da: Tensor
     run: ForwardPass
 
 
-class _Arrived(Exception):  # noqa: N818 - no error: earlier layers are not needed
-    """Raised to end the backward pass at the layer."""
+class _Arrived(Exception):  # noqa: N818 - not an error
+    """Raised to end the backward pass at the layer, since earlier layers are not needed."""
 
     def __init__(self, dy: Tensor) -> None:
         super().__init__()
@@ -34,9 +34,9 @@ class _Arrived(Exception):  # noqa: N818 - no error: earlier layers are not need
 
 
 def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) -> Maps:
-    """Return the maps of the layer at path `layer`; None for the last one with maps that is not a pooling.
+    """Return the maps of the layer at path `layer`, by default the last layer with maps that is not a pooling layer.
 
-    Raises PellucidError for a path without maps, one that the target does not depend on, and one that runs twice.
+    Raises PellucidError for a layer that outputs no maps, runs twice, or has no effect on the target.
     """
     outputs: dict[str, list[Any]] = {}
     if layer is not None and layer not in (paths := [path for path, _ in walk(net)]):
@@ -48,13 +48,13 @@ def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) 
 
     run = forward_to(net, params, x, target, watch)
     if not outputs and layer is None:
-        raise PellucidError("the network has no feature maps, which class activation mapping needs; choose saliency")
+        raise PellucidError("the network has no feature maps, which class activation mapping needs; use saliency")
     path = layer if layer is not None else list(outputs)[-1]
     found = outputs.get(path, [])
     if len(found) > 1:
-        raise PellucidError(f"the layer {path!r} runs more than once, so it has several outputs; name another")
+        raise PellucidError(f"the layer {path!r} runs more than once, so it has several outputs; give another")
     if found and not (isinstance(found[0], Tensor) and found[0].dim() == 4):
-        raise PellucidError(f"the layer {path!r} outputs no feature maps (N, C, H, W); name another")
+        raise PellucidError(f"the layer {path!r} outputs no feature maps (N, C, H, W); give another")
     return Maps(found[0], _arriving(run, path), run) if found else _no_part(path)
 
 
@@ -87,7 +87,7 @@ def _arriving(run: ForwardPass, path: str) -> Tensor:
 
 
 def _no_part(path: str) -> Any:
-    raise PellucidError(f"the target's score does not depend on the layer {path!r}; name another")
+    raise PellucidError(f"the target's score does not depend on the layer {path!r}; give another")
 
 
 def gradcam(
@@ -102,9 +102,9 @@ def gradcam(
 ) -> Tensor:
     """Return max(Σ_k w_k A_k, 0), (N, 1, H, W): maps A, each weighted by its mean gradient w_k = mean ∂ score / ∂ A_k.
 
-    layer: the path of the maps, by default the last ones before pooling. signed: without the rectification. upsample:
-    to the size of x, bilinear; else in that of the maps. local: weight each position by its own gradient in place of
-    the mean, for scores of one place in the image. target: see `aim`. Raises PellucidError for a layer without maps or
+    layer: path of the layer, by default the last one before pooling. signed: leave out the max. upsample: resize
+    bilinearly to the size of x. local: weight each position by its own gradient instead of the mean, for scores of one
+    position in the image. target: see `aim`. Raises PellucidError for a layer without maps or
     one that runs twice. Source: Selvaraju et al. 2017, equations 1 and 2; local: Draelos and Carin 2020 (HiResCAM).
     """
     found = maps(net, params, x, target, layer)
@@ -127,14 +127,14 @@ def gradcam_plus_plus(
 ) -> Tensor:
     """Return max(Σ_k w_k A_k, 0), (N, 1, H, W), with w_k = Σ_ij α_kij max(g_kij, 0), g = ∂ score / ∂ A.
 
-    α = g² / (2 g² + g³ Σ_ab A_kab), and 0 where g is: from the second and third derivatives of exp(score) in a
-    piecewise linear network. Its factor exp(score), one for each image, is left out. layer, upsample: see
+    α = g² / (2 g² + g³ Σ_ab A_kab), and 0 where g is 0: from the second and third derivatives of exp(score) in a
+    piecewise linear network. The factor exp(score) of each image is left out. layer, upsample: see
     `gradcam`. target: see `aim`. Raises PellucidError for a layer without maps or one that runs twice.
     Source: Chattopadhyay et al. 2018, equations 5, 10 and 19.
     """
     a, da, _ = maps(net, params, x, target, layer)
-    below = 2 * da**2 + da**3 * a.sum((2, 3), keepdim=True)
-    alpha = torch.where(below == 0, 0, da**2 / below)
+    denominator = 2 * da**2 + da**3 * a.sum((2, 3), keepdim=True)
+    alpha = torch.where(denominator == 0, 0, da**2 / denominator)
     weights = (alpha * da.clamp_min(0)).sum((2, 3), keepdim=True)  # (N, C, 1, 1)
     return shown((weights * a).sum(1, keepdim=True).clamp_min(0), x, upsample)
 

@@ -11,10 +11,9 @@ from pellucid.layers.base import Layer, Params
 
 
 def saliency(net: Layer, params: Params, x: Any, target: Target = None, signed: bool = False) -> Tensor:
-    """Return |∂ score / ∂ x| in x's shape; the derivative itself if `signed`.
+    """Return |∂ score / ∂ x| in x's shape, or ∂ score / ∂ x if `signed`.
 
-    target: see `aim`. Source: Simonyan, Vedaldi and Zisserman 2014, section 3.1, which shows the largest of the
-    channels.
+    target: see `aim`. Source: Simonyan, Vedaldi and Zisserman 2014, section 3.1, which shows the maximum over channels.
     """
     dx = forward_to(net, params, x, target).back()
     return dx if signed else dx.abs()
@@ -23,14 +22,13 @@ def saliency(net: Layer, params: Params, x: Any, target: Target = None, signed: 
 def input_x_gradient(net: Layer, params: Params, x: Any, target: Target = None) -> Tensor:
     """Return x ∂ score / ∂ x in x's shape.
 
-    The sum is the score for ReLU networks without biases. target: see `aim`. Source: Shrikumar et al.
-    2016.
+    For ReLU networks without biases the sum equals the score. target: see `aim`. Source: Shrikumar et al. 2016.
     """
     return x * forward_to(net, params, x, target).back()
 
 
 def guided_backprop(net: Layer, params: Params, x: Any, target: Target = None) -> Tensor:
-    """Return the gradient of the target with respect to x if rectifiers pass only positive gradients, in x's shape.
+    """Return the gradient of the score with respect to x, where ReLUs pass back positive gradients only, in x's shape.
 
     target: see `aim`. Source: Springenberg et al. 2015, section 3.4.
     """
@@ -40,10 +38,10 @@ def guided_backprop(net: Layer, params: Params, x: Any, target: Target = None) -
 def deconvnet(net: Layer, params: Params, x: Any, target: Target = None, activation: bool = True) -> Tensor:
     """Return the pattern in x that the target responds to, as a DeconvNet reconstructs it, in x's shape.
 
-    All activations but the target's are set to 0, and its own is propagated back: unpooled by the switches of max
-    pooling, rectified, filtered by the transposed filters. Without `activation`, 1 is propagated in its place, as
-    always for a class, whose score may be negative: rectifiers would then pass evidence against the class.
-    target: see `aim`; "features.conv5[12]" is map 12 where it is strongest, as in the paper's figure 2.
+    All activations except the target's are set to 0, and the target's is propagated back: unpooled by the switches of
+    max pooling, rectified, and convolved with the transposed filters. Without `activation`, 1 is propagated instead.
+    This is always done for a class, whose score may be negative, so rectifiers would pass evidence against the class.
+    target: see `aim`; "features.conv5[12]" is the unit with the largest value of map 12, as in the paper's figure 2.
     Source: Zeiler and Fergus 2014, section 2.1.
     """
     seed = values if activation and isinstance(target, str) else ones

@@ -1,4 +1,4 @@
-"""The contents of the page on a convolutional network, after Zeiler and Fergus 2014."""
+"""The contents of a page about a convolutional network, after Zeiler and Fergus 2014."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,16 +27,16 @@ from pellucid.training.device import CPU, on_device
 from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
-MAPS, PATCHES, SHOWN = 16, 9, 3  # maps per layer, patches per map, images for occlusion
+MAPS, PATCHES, IMAGES = 16, 9, 3  # maps per layer, patches per map, images for occlusion
 ASCENT = {"steps": 100, "jitter": 1, "blur": 0.4, "decay": 0.01}
 
 
 @dataclass(frozen=True, eq=False)
 class LayerLook:
-    """One convolution: its path, the path of its activation (see `after`), and the top patches of its maps.
+    """A convolution at `path`, the path of its activation (`output`, see `after`), and its maps' top patches.
 
-    weight: (filters, C, h, w). field: the largest receptive field of a unit, (height, width). silent: the number of
-    maps that are never above 0. maps: the number of all maps. outputs: (maps, h, w), of the first image shown.
+    weight: (filters, C, h, w). field: the largest receptive field of a unit, (height, width). silent: number of
+    maps that are never positive. maps: number of maps. outputs: (maps, h, w), for the first image that is shown.
     """
 
     path: str
@@ -56,7 +56,7 @@ class LayerLook:
 
 @dataclass(frozen=True, eq=False)
 class Hidden:
-    """Occlusion of one image (C, H, W): its effect on the class's probability and on the strongest map of a layer."""
+    """Occlusion of an image (C, H, W): the effect on the class's probability and on the map with the largest sum."""
 
     image: Tensor
     label: str
@@ -69,7 +69,7 @@ class Hidden:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """The contents of the page of one model on n images; anew: whether `grown` is of the retrained network."""
+    """The contents of the page about a model; anew: whether `grown` shows the retrained network, not the model."""
 
     name: str
     data: str
@@ -97,9 +97,9 @@ def look(
 ) -> Look:
     """Analyse a model on at most `most` images, evenly chosen from data with the model's class indices.
 
-    maps: the number of maps per layer to show, those with the largest activations. epochs: weights of the network by
-    epoch, for the evolution of its maps; by default those of the unchanged network in `again`. again: the results of
-    retraining. Raises PellucidError for a network without convolutions or without classes.
+    maps: number of maps to show per layer, chosen by their largest activations. epochs: weights of the network by
+    epoch, for the evolution of its maps; by default the weights of the unchanged network in `again`. again: the results
+    of retraining. Raises PellucidError for a network without convolutions or without classes.
     """
     chosen = data.evenly(most)
     stored, labels = chosen.x, chosen.y
@@ -108,7 +108,7 @@ def look(
     if not convolutions or len(model.output_shape) != 1 or model.output_shape[0] < 2:
         raise PellucidError(f"{name} is not a convolutional classifier; the page needs convolutions and class scores")
     weights = epochs or (again.weights if again is not None else {})
-    first = sorted(int((labels == one).nonzero()[0]) for one in labels.unique())[:SHOWN]  # of each class
+    first = sorted(int((labels == one).nonzero()[0]) for one in labels.unique())[:IMAGES]  # one image per class
     layers = [_layer(model, images, path, maps, first[0]) for path in convolutions]
     outputs, ready = [layer.output for layer in layers], partial(inputs, model)
     predicted = classes_of(model.predict(stored))

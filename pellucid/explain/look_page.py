@@ -1,4 +1,4 @@
-"""The page of a network, its figures and their numbers."""
+"""The page about a network: its HTML, its figures, and the values that they show."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -37,12 +37,12 @@ PAPER = "Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Net
 PATCHES, MAPS, EPOCHS = 3, 4, 10  # patches and maps in a row; epochs at most
 SIDE, GAP, NAME = 0.86, 0.12, 0.2  # inches of a square of patches; between maps; for a map's name
 CELL, CELL_GAP, CELL_NAME, LEFT = 0.62, 0.05, 0.22, 0.55  # inches, for maps over epochs
-WHITE = 0.99  # quantile of the magnitudes that is drawn white
-GROUND = 0.5  # grey beyond the image, and of a reconstruction's 0
+WHITE = 0.99  # quantile of the magnitudes that is drawn as white
+GROUND = 0.5  # grey level outside of the image, and of the value 0 in a reconstruction
 
 
 def write_page(folder: Path, found: Look) -> Path:
-    """Write index.html, which needs no other file, and each picture as PNG with its numbers as .npz beside it."""
+    """Write index.html, which needs no other file, and in figures/ each figure as PNG and its values as .npz."""
     make_folder(folder / "figures")
     for name, numbers in numbers_of(found).items():
         write_atomically(folder / "figures" / f"{name}.npz", packed(numbers), durable=False)
@@ -81,7 +81,7 @@ def _percent(share: float) -> str:
 
 
 def draw(found: Look) -> dict[str, Figure]:
-    """Return the page's pictures by name."""
+    """Return the page's figures by name."""
     figures: dict[str, Figure] = {}
     for layer in found.layers:
         figures[f"filters-{layer.key}"] = filters(layer.weight, f"{layer.path}.weight")
@@ -99,12 +99,12 @@ def draw(found: Look) -> dict[str, Figure]:
         figures[f"hidden-{k}-deconvolution"] = heat(one.image, back, f"{one.map}, projected down", signed=True)
     names = [f"{name}: {best.scores[-1]:.3g}" for name, best in found.best]
     pictures = [best.x[0].mean(0).numpy() for _, best in found.best]
-    figures["best"] = sheet(pictures, "the best picture of each class, and its score", names, columns=5)
+    figures["best"] = sheet(pictures, "the input that maximizes each class, and its score", names, columns=5)
     return figures
 
 
 def numbers_of(found: Look) -> dict[str, dict[str, Any]]:
-    """Return the numbers that the pictures show, by name."""
+    """Return the values that the figures show, by the name of the file."""
     numbers: dict[str, dict[str, Any]] = {}
     for layer in found.layers:
         numbers[f"filters-{layer.key}"] = {"weight": layer.weight}
@@ -131,7 +131,8 @@ def numbers_of(found: Look) -> dict[str, dict[str, Any]]:
 def growth(found: Evolution) -> Figure:
     """Draw a row for each map and a column for each epoch: the strongest activation, projected back to the pixels.
 
-    Each picture shows the unit's receptive field on its own scale, 0 in mid-grey. Of many epochs, evenly chosen ones.
+    Each image shows the unit's receptive field on its own scale, with 0 as mid-grey; at most EPOCHS epochs, evenly
+    chosen.
     Source: Zeiler and Fergus 2014, figure 4.
     """
     columns = np.unique(np.linspace(0, len(found.epochs) - 1, EPOCHS).round().astype(int)).tolist()
@@ -156,7 +157,7 @@ def growth(found: Evolution) -> Figure:
 
 
 def means(found: Evolution) -> Figure:
-    """Draw the mean activation of the same maps over the epochs, and the largest of all maps of the layer."""
+    """Draw the mean activation of the same maps over the epochs, and the largest mean of all maps of the layer."""
     figure, plot = curve_axes("epoch", "mean activation")
     ends: list[End] = []
     for number, colour in zip(found.maps, depth_colours(len(found.maps)), strict=True):
@@ -165,7 +166,7 @@ def means(found: Evolution) -> Figure:
         figure.lines_by_name.append((f"map {number}", line))
         ends.append(End(found.epochs[-1], values[-1], f"map {number}", colour))
     largest = found.means.amax(1).tolist()
-    plot.plot(found.epochs, largest, color=PALE, linewidth=1.2, linestyle=(0, (4, 2)), label="the largest of all maps")
+    plot.plot(found.epochs, largest, color=PALE, linewidth=1.2, linestyle=(0, (4, 2)), label="largest of all maps")
     plot.legend(frameon=False, fontsize=SMALL, labelcolor=INK, loc="best")
     plot.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_ends(plot, ends)
@@ -173,10 +174,10 @@ def means(found: Evolution) -> Figure:
 
 
 def patch_sheet(found: Sequence[TopPatches], images: Tensor) -> Figure:
-    """Draw each map's reconstructions on the left and patches on the right, the strongest first.
+    """Draw each map's reconstructions on the left and patches on the right, the largest activation first.
 
-    images: (N, 1 or 3, H, W) of values 0..1, as the data set has them. Each reconstruction has its own scale, with 0 in
-    mid-grey, as in the paper, and the strongest hundredth clipped. Source: Zeiler and Fergus 2014, figure 2.
+    images: (N, 1 or 3, H, W) of values 0..1, all images of the data set. Each reconstruction has its own scale, with 0
+    as mid-grey, as in the paper; the largest 1 % of magnitudes are clipped. Source: Zeiler and Fergus 2014, figure 2.
     """
     rows, across = math.ceil(len(found) / MAPS), min(MAPS, len(found))
     size = (across * (2 * SIDE + 0.04 + GAP) + GAP, rows * (SIDE + NAME + GAP) + GAP)
@@ -208,7 +209,7 @@ def tiles(one: TopPatches, images: Tensor) -> tuple[Any, Any]:
         picture = images[one.images[k]].double().numpy()
         for square, source in zip(squares, (GROUND + GROUND * reconstruction / reach, picture), strict=True):
             square[:, down : down + height, along : along + width] = GROUND
-            # What lies beyond the image's edge stays grey, on the side where the patch is clipped.
+            # The part outside of the image remains grey, on the side where the patch is clipped.
             y = down + (height - (bottom - top) if top == 0 else 0)
             x = along + (width - (right - left) if left == 0 else 0)
             square[:, y : y + bottom - top, x : x + right - left] = source[:, top:bottom, left:right]
@@ -216,6 +217,6 @@ def tiles(one: TopPatches, images: Tensor) -> tuple[Any, Any]:
 
 
 def scale_of(reconstruction: Any) -> float:
-    """Return the magnitude that is drawn white: above all but a hundredth, which would leave the rest grey."""
+    """Return the magnitude that is drawn as white: the 99 % quantile, since a maximum can make the rest grey."""
     magnitudes = np.abs(reconstruction)
     return float(np.quantile(magnitudes, WHITE) or magnitudes.max() or 1.0)

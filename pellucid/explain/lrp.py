@@ -10,7 +10,7 @@ from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 from pellucid.rules import COMPOSITES, Composite, Table, fold
 
-GRADIENT_RULES = ("guided_backprop", "deconvnet")  # composites too, but for gradients
+GRADIENT_RULES = ("guided_backprop", "deconvnet")  # composites that compute gradients, not relevance
 
 
 def lrp(
@@ -24,16 +24,17 @@ def lrp(
 ) -> Tensor:
     """Return the relevance of each input value for the target's score, in x's shape.
 
-    It adds up to the score, less the shares of biases and stabilizers. composite: a name in COMPOSITES, with its
-    `options` (`epsilon`, `gamma`, `low`, `high` ...); a table of rules made by `composite`; or a function from an
-    Entrance to rules. folded: fold batch normalization into the layers before it. target: see `aim`.
-    Raises PellucidError for a composite or an option that does not exist.
+    It adds up to the score, except for the relevance that biases and stabilizers absorb. composite: a name in
+    COMPOSITES, with its `options` (`epsilon`, `gamma`, `low`, `high` ...); a table of rules made by `composite`; or a
+    function of an Entrance that returns rules. folded: fold batch normalization into the layers before it. target: see
+    `aim`.
+    Raises PellucidError for unknown composites and options.
     Source: Bach et al. 2015, section 2.3; composites: Montavon et al. 2019, section 10.3.
     """
     if isinstance(composite, str):
         if composite in GRADIENT_RULES:
             raise PellucidError(
-                f"lrp: {composite!r} distributes no relevance; it is a method of its own, explain.{composite}"
+                f"lrp: {composite!r} computes gradients, not relevance; use the method explain.{composite}"
             )
         if composite not in COMPOSITES:
             known = ", ".join(COMPOSITES)
@@ -44,7 +45,7 @@ def lrp(
             raise PellucidError(f"lrp: {composite}: {str(error).split(') ', 1)[-1]}") from error
     elif options:
         raise PellucidError(
-            f"lrp: {', '.join(options)} are options of composites by name; give them to your own directly"
+            f"lrp: {', '.join(options)}: options are for composites by name only; build them into your composite"
         )
     elif isinstance(composite, Table):
         composite.check(net)

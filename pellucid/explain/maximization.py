@@ -16,7 +16,7 @@ from pellucid.training.device import device_of
 
 @dataclass(frozen=True, eq=False)
 class Maximum:
-    """A network input (1, C, H, W), and the target's scores: at the start, and after each step."""
+    """The network input x (1, C, H, W), and the target's scores at the start and after each step."""
 
     x: Tensor
     scores: tuple[float, ...]
@@ -42,7 +42,7 @@ def maximize(
 ) -> Maximum:
     """Maximize the target's score by gradient ascent from grey noise of `shape` (C, H, W).
 
-    target: see `aim`; a class, "features.conv2[3]" for a map at its largest value, "features.conv2[3, 4, 4]" for one
+    target: see `aim`; a class, "features.conv2[3]" for the largest value of a map, "features.conv2[3, 4, 4]" for one
     unit, "features.conv2[3, :, :]" for the sum of a map. Prefer outputs before a rectifier, whose gradients do not
     vanish. start: the initial value, usually grey, to which Gaussian noise of standard deviation `noise` is added.
     rate: the mean change of each step (the gradient is scaled to a root mean square of 1). low, high: the range of the
@@ -59,7 +59,7 @@ def maximize(
         if not 0 <= value < float("inf"):
             raise PellucidError(f"maximize: {name} must be a number of at least 0, not {value!r}")
     if len(shape) != 3:
-        raise PellucidError(f"maximize: shape must be that of an image (C, H, W), not {tuple(shape)}")
+        raise PellucidError(f"maximize: shape must be an image shape (C, H, W), not {tuple(shape)}")
     if target is None:
         raise PellucidError(
             "maximize: target must be a class or a unit; a noise image has no predicted class to maximize"
@@ -68,21 +68,21 @@ def maximize(
     grey = torch.as_tensor(start, dtype=torch.float32).expand(1, *shape)
     device = device_of(params)
     x = _within(grey + noise * torch.randn(1, *shape, generator=rng), low, high)
-    found: list[float] = []
+    history: list[float] = []
     for _ in range(steps):
         down, across = torch.randint(-jitter, jitter + 1, (2,), generator=rng).tolist()
         run = forward_to(net, params, x.roll((down, across), (2, 3)).to(device), target)
         if not jitter:
-            found.append(float((run.y * run.mask).sum()))
+            history.append(float((run.y * run.mask).sum()))
         else:
-            found.append(_score(net, params, x.to(device), target))
+            history.append(_score(net, params, x.to(device), target))
         dx = run.back().cpu().roll((-down, -across), (2, 3))
         size = dx.square().mean().sqrt()
         dx = dx / size if size > 0 else dx
         x = x + rate * (dx - variation * variation_gradient(x))
         x = grey + (1 - decay) * (x - grey)
         x = _within(blurred(x, blur) if blur else x, low, high)
-    return Maximum(x, (*found, _score(net, params, x.to(device), target)))
+    return Maximum(x, (*history, _score(net, params, x.to(device), target)))
 
 
 def variation_gradient(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Runs of a network on images that differ from one image in a square: only what the square reaches is recomputed."""
+"""A network on images that differ from one image in a square: only values that depend on the square are recomputed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,13 +20,13 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Layer, Mode, Params, Trait, pair, states
 
-MAX_PART = 0.85  # of a map's area; where more of it depends on the square, the whole map is computed
+MAX_PART = 0.85  # fraction of a map that is recomputed in part; above it, the whole map is computed
 EVALUATION = Mode(keep=False)
-LAST = torch.channels_last  # faster copies of rectangles, and faster convolutions of odd sizes on the CPU
+LAST = torch.channels_last  # faster for copying rectangles and for convolutions of odd sizes on the CPU
 
 
 class Part(NamedTuple):
-    """The same rectangle of P variants of a map: their values (P, C, h, w), and where each of them begins, (P,)."""
+    """Rectangles of equal size in P variants of a map: the values (P, C, h, w), top rows (P,) and left columns (P,)."""
 
     values: Tensor
     rows: Tensor
@@ -34,69 +34,70 @@ class Part(NamedTuple):
 
 
 class Near:
-    """A network on variants of one image (C, H, W), each with a square of `filled` (C, H, W) in it.
+    """A network on variants of one image (C, H, W), in each of which a square is copied from `filled` (C, H, W).
 
-    The result is that of whole passes, up to rounding: convolutions, poolings and pointwise layers at the beginning of
-    a Sequential are computed only where they depend on the square, all later layers in full. The outputs for the image
-    itself are computed once. Source: the incremental inference of Nakandala, Kumar and Papakonstantinou 2019,
-    section 4.
+    The outputs are the same as from full passes, up to rounding: convolutions, poolings and pointwise layers at the
+    beginning of a Sequential are computed only where they depend on the square, all later layers in full. The outputs
+    for the unchanged image are computed once. Source: the incremental inference of Nakandala, Kumar and
+    Papakonstantinou 2019, section 4.
     """
 
     def __init__(self, net: Layer, params: Params, image: Tensor, filled: Tensor) -> None:
         self.filled = filled
         self.layers = list(_flat(net, params))
-        self._bases = [image[None].contiguous(memory_format=LAST)]  # the input of each layer for the image itself
+        self._bases = [image[None].contiguous(memory_format=LAST)]  # the inputs of the layers for the unchanged image
 
     def run(self, places: Tensor, side: int, batch: int) -> Tensor:
-        """Return the outputs for P squares (P, 4), top, left, bottom, right; none is larger than `side`.
+        """Return the outputs for P squares, (P, 4): top, left, bottom, right; none has a side above `side`.
 
-        Layers of maps run on `batch` squares at once, the layers of vectors after them on all.
+        Layers on maps run on `batch` squares at once, the later layers on vectors on all squares.
         """
-        y = torch.cat([self._maps(some, side) for some in places.split(batch)])
-        for layer, own in self.layers[self._vectors() :]:
-            y = _run(layer, own, y)
+        y = torch.cat([self._maps(part, side) for part in places.split(batch)])
+        for layer, params in self.layers[self._vectors() :]:
+            y = _run(layer, params, y)
         return y
 
     def _vectors(self) -> int:
-        """Return the index of the first layer that reads vectors, or the number of layers."""
-        reads = (self._base(k) for k in range(len(self.layers)))
-        return next((k for k, x in enumerate(reads) if isinstance(x, Tensor) and x.dim() == 2), len(self.layers))
+        """Return the index of the first layer whose input is vectors, or the number of layers."""
+        inputs = (self._base(k) for k in range(len(self.layers)))
+        return next((k for k, x in enumerate(inputs) if isinstance(x, Tensor) and x.dim() == 2), len(self.layers))
 
     def _maps(self, places: Tensor, side: int) -> Tensor:
-        """Return for each square the input of the first layer that reads vectors, or the outputs."""
+        """Return for each square the input of the first layer on vectors, or the outputs if there is none."""
         base = self._bases[0]
         part = _square(base[0], self.filled, places, side)
         done = 0
         while done < len(self.layers) and _is_small(part.values, base):
-            layer, own = self.layers[done]
+            layer, params = self.layers[done]
             if _pointwise(layer):
-                part = part._replace(values=_run(layer, own, part.values))
+                part = part._replace(values=_run(layer, params, part.values))
             elif (window := _window(layer, base)) is not None:
-                part = _step(layer, own, base, part, window)
+                part = _step(layer, params, base, part, window)
             else:
                 break
             done += 1
             base = self._base(done)
         y = _paste(base, part)
-        for layer, own in self.layers[done : self._vectors()]:
-            y = _run(layer, own, y)
+        for layer, params in self.layers[done : self._vectors()]:
+            y = _run(layer, params, y)
         return y
 
     def _base(self, index: int) -> Tensor:
+        """Return the input of layer `index` for the unchanged image."""
         if index == len(self._bases):
             self._bases.append(_run(*self.layers[index - 1], self._bases[-1]))
         return self._bases[index]
 
 
 def _pointwise(layer: Layer) -> bool:
-    """Return whether each position of the layer's output depends on the same position of its input alone."""
+    """Return whether each position of the layer's output depends only on the same position of its input."""
     if isinstance(layer, Softmax | LogSoftmax):
         return states(layer, Softmax, LogSoftmax) and layer.axis == 1
     return states(layer, Trait.ELEMENTWISE, BatchNorm, LocalResponseNorm)  # in evaluation mode
 
 
 class Window(NamedTuple):
-    """A layer's sliding window, each pair in the order (height, width), and the value of its padding."""
+    """A layer's sliding window, as pairs (height, width), and the padding value."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -106,7 +107,7 @@ class Window(NamedTuple):
 
 
 def _window(layer: Layer, x: Tensor) -> Window | None:
-    """Return the window of a layer on x; None for other layers, and for rounding modes that are not supported here."""
+    """Return the window of a layer on x; None for layers without one and for options that are not supported here."""
     if x.dim() != 4:
         return None
     if type(layer) is Conv2d and not isinstance(layer.padding, str):
@@ -129,7 +130,7 @@ def _step(layer: Any, params: Params, base: Tensor, part: Part, window: Window) 
         out = (base.shape[2 + axis] + 2 * p - span) // s + 1
         low = (-((span - 1 - p - first) // s)).clamp(0, out - 1)  # the first window that ends after `first`
         high = ((first + part.values.shape[2 + axis] - 1 + p) // s).clamp(0, out - 1)
-        size = max(1, int((high - low).max()) + 1)  # 0 where the square lies between windows
+        size = max(1, int((high - low).max()) + 1)  # the difference is -1 if the square lies between windows
         starts.append(low.clamp_max(out - size))
         needed.append((size - 1) * s + span)
     p, s = window.padding, window.stride
@@ -141,14 +142,14 @@ def _step(layer: Any, params: Params, base: Tensor, part: Part, window: Window) 
 
 
 def _mixed(base: Tensor, part: Part, rows: Tensor, columns: Tensor, high: int, wide: int) -> Tensor:
-    """Return (P, C, high, wide) from `rows` and `columns` on: the part where there is one, the base elsewhere."""
+    """Return (P, C, high, wide), the rectangles at `rows` and `columns`: values of the part, elsewhere of the base."""
     shape = (len(rows), base.shape[1], high, wide)
     x = torch.empty(shape, dtype=base.dtype, device=base.device, memory_format=LAST)
     places = torch.stack([rows, columns, part.rows - rows, part.columns - columns], 1).tolist()
-    for out, own, (row, column, down, along) in zip(x, part.values, places, strict=True):
+    for out, values, (row, column, down, along) in zip(x, part.values, places, strict=True):
         out.copy_(base[0, :, row : row + high, column : column + wide])
-        # The part inside the rectangle: its first -down rows are above it where `down` is below 0.
-        inner = own[:, max(-down, 0) : high - down, max(-along, 0) : wide - along]
+        # Rows of the part above the rectangle (if `down` is negative) and beyond its end are cut off; columns likewise.
+        inner = values[:, max(-down, 0) : high - down, max(-along, 0) : wide - along]
         top, left = max(down, 0), max(along, 0)
         out[:, top : top + inner.shape[1], left : left + inner.shape[2]] = inner
     return x
@@ -158,11 +159,11 @@ def _square(image: Tensor, filled: Tensor, places: Tensor, side: int) -> Part:
     """Return the image around each square, with the square in it."""
     rows, columns = (places[:, axis].clamp_max(image.shape[1 + axis] - side) for axis in (0, 1))
     values = image.new_empty(len(places), len(image), side, side)
-    for own, row, column, (top, left, bottom, right) in zip(
+    for value, row, column, (top, left, bottom, right) in zip(
         values, rows.tolist(), columns.tolist(), places.tolist(), strict=True
     ):
-        own.copy_(image[:, row : row + side, column : column + side])
-        own[:, top - row : bottom - row, left - column : right - column] = filled[:, top:bottom, left:right]
+        value.copy_(image[:, row : row + side, column : column + side])
+        value[:, top - row : bottom - row, left - column : right - column] = filled[:, top:bottom, left:right]
     return Part(values, rows, columns)
 
 

@@ -16,7 +16,7 @@ from pellucid.sweep import forward
 from pellucid.training.arguments import whole
 from pellucid.training.process import memory_kept
 
-VECTORS = 32  # factor of the number of squares per batch for class targets, whose last layers need little memory
+VECTORS = 32  # for class targets, factor of the number of squares per batch in the last layers, which are small
 Fill = float | Tensor
 Read = Callable[[Tensor], Tensor]  # maps the network's output (N, K) to the measured values, such as probabilities
 
@@ -24,10 +24,10 @@ Read = Callable[[Tensor], Tensor]  # maps the network's output (N, K) to the mea
 class Occluded(NamedTuple):
     """The network's outputs with the square at each of h x w positions.
 
-    score: (N, h, w), the target's score with the square there; whole: (N,), without a square. predicted: (N, h, w)
-    int64, the class with the largest output with the square there; None for targets inside the network and regions.
-    corners: (h, w, 4), the square's top, left, bottom and right in pixels, clipped at the edges; bottom and right are
-    exclusive.
+    score: (N, h, w), the target's score with the square at each position; whole: (N,), the score without a square.
+    predicted: (N, h, w) int64, the class with the largest output with the square at each position; None for targets
+    inside the network and regions. corners: (h, w, 4), the square's top, left, bottom and right in pixels, clipped at
+    the edges; bottom and right are exclusive.
     """
 
     score: Tensor
@@ -58,7 +58,7 @@ def occlusion(
 ) -> Tensor:
     """Return the decrease of the target's score when a pixel is hidden, (N, 1, H, W): see `Occluded.effect`.
 
-    The options are those of `occlude`. Source: Zeiler and Fergus 2014, section 4.2.
+    For the options see `occlude`. Source: Zeiler and Fergus 2014, section 4.2.
     """
     return occlude(net, params, x, target, square, stride, fill, batch).effect(x.shape[2], x.shape[3])
 
@@ -93,35 +93,38 @@ def occlude(
     for name, value in {"square": side, "stride": step, "batch": batch}.items():
         whole(value, f"occlusion: {name}", 1)
     if side > min(x.shape[2:]):
-        raise PellucidError(f"occlusion: a square of {side} exceeds the image of {tuple(x.shape[2:])}; shrink it")
+        raise PellucidError(
+            f"occlusion: a square of {side} pixels exceeds the image of {tuple(x.shape[2:])}; shrink it"
+        )
     if step > side:
-        raise PellucidError(f"occlusion: a stride of {step} leaves pixels that no square of {side} hides; lower it")
+        raise PellucidError(f"occlusion: a stride of {step} leaves pixels that no square of {side} hides; reduce it")
     aimed = aim(net, fixed(net, params, x, target), len(x))
     if aimed.index is not None:
         read = None
     y = _run(aimed.net, params, x, read)
     mask = aimed.mask(y)
-    of_classes = aimed.index is None and aimed.region is None
+    is_class = aimed.index is None and aimed.region is None
     corners = _corners(x.shape[2], x.shape[3], side, step)
     filled = torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand(x.shape)
-    runs = [Near(aimed.net, params, *both) for both in zip(x, filled, strict=True)]
+    variants = [Near(aimed.net, params, *both) for both in zip(x, filled, strict=True)]
     scores: list[list[Tensor]] = [[] for _ in x]
     classes: list[list[Tensor]] = [[] for _ in x]
     with memory_kept():
-        for places in corners.flatten(0, 1).split(batch * VECTORS if of_classes else batch):
+        for places in corners.flatten(0, 1).split(batch * VECTORS if is_class else batch):
             for n in range(len(x)):
-                found = runs[n].run(places, side, batch)
+                found = variants[n].run(places, side, batch)
                 found = found if read is None else read(found)
-                # The strongest unit of a map may change under each square; a class and a region do not.
-                at = mask[n].expand(found.shape) if aimed.index is None else aimed.mask(found)
-                scores[n].append((found * at).flatten(1).sum(1))
-                if of_classes:
+                # The unit with a map's largest value may be another one for each square; a class and a region are
+                # fixed.
+                weights = mask[n].expand(found.shape) if aimed.index is None else aimed.mask(found)
+                scores[n].append((found * weights).flatten(1).sum(1))
+                if is_class:
                     classes[n].append(found.argmax(1))
     shape = corners.shape[:2]
     return Occluded(
         torch.stack([torch.cat(parts).view(shape) for parts in scores]),
         (y * mask).flatten(1).sum(1),
-        torch.stack([torch.cat(parts).view(shape) for parts in classes]) if of_classes else None,
+        torch.stack([torch.cat(parts).view(shape) for parts in classes]) if is_class else None,
         corners,
     )
 
@@ -132,7 +135,7 @@ def _run(net: Layer, params: Params, x: Tensor, read: Read | None) -> Tensor:
 
 
 def _corners(height: int, width: int, side: int, step: int) -> Tensor:
-    """Return (h, w, 4): top, left, bottom, right of every square."""
+    """Return (h, w, 4): top, left, bottom, right of each square."""
     tops, lefts = (torch.arange(math.ceil((length - side) / step) + 1) * step for length in (height, width))
     top, left = torch.meshgrid(tops, lefts, indexing="ij")
     return torch.stack([top, left, (top + side).clamp_max(height), (left + side).clamp_max(width)], 2)

@@ -30,24 +30,25 @@ from pellucid.rules import own
 from pellucid.sweep import Rule
 from pellucid.tree import map_tree
 
-Reach = Callable[[Any, Params, Any, Any], Any]  # (layer, params, cache, marks of outputs) -> marks of inputs
+Reach = Callable[[Any, Params, Any, Any], Any]  # (layer, params, cache, dy) -> dx, where nonzero values are marks
 
 
 @torch.no_grad()
 def receptive_fields(run: ForwardPass) -> Tensor:
     """Return the rectangle of pixels that each example's target depends on: (N, 4), top, left, bottom, right.
 
-    The last two are excluded; the rectangle is clipped at the image's edges. A mark is propagated back from the target
-    through every window, for any weights: each layer marks all inputs of its marked outputs, as if all weights were 1
-    and maxima were means. Normalization over a whole image depends on all of it; of `LocalContrastNorm` the window
-    counts, not the mean deviation. Raises PellucidError for a layer without a rule here.
+    Bottom and right are exclusive; the rectangle is clipped at the image's edges. A mark is propagated back from the
+    target through every window, independently of the weights: each layer marks all inputs of its marked outputs, as if
+    all weights were 1 and maxima were means. Normalization over a whole image marks the whole image; for
+    `LocalContrastNorm`, only the window is marked, although the mean deviation depends on the whole image. Raises
+    PellucidError for a layer without a rule.
     """
     marks = run.back(rules, last=False)  # (N, C, H, W)
     found: list[list[int]] = []
     for one in (marks > 0).any(1):
         rows, columns = one.any(1).nonzero().flatten(), one.any(0).nonzero().flatten()
         if not len(rows):
-            raise PellucidError("the target depends on no pixel; name one that reads the input")
+            raise PellucidError("the target depends on no pixel; choose one that depends on the input")
         found.append([int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1])
     return torch.tensor(found)
 
@@ -56,7 +57,7 @@ def rules(path: str, layer: Layer) -> Rule:
     """Return the rule that propagates marks back through a layer."""
     reach = next((reach for kinds, reach in REACHES if states(layer, *kinds)), None)
     if reach is None:
-        raise PellucidError(f"{path}: which inputs an output of a {type(layer).__name__} depends on is not known")
+        raise PellucidError(f"{path}: the receptive field of a {type(layer).__name__} is unknown")
 
     def back(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
         return _marked(reach(layer, params, cache, dy)), {}
@@ -65,7 +66,7 @@ def rules(path: str, layer: Layer) -> Rule:
 
 
 def _marked(dx: Any) -> Any:
-    """Return 1 where there is a mark, so that sums over many layers do not overflow."""
+    """Return 1 for each mark and 0 elsewhere, which prevents overflow over many layers."""
     return tuple(map(_marked, dx)) if isinstance(dx, tuple) else (dx != 0).to(dx.dtype)
 
 
@@ -74,7 +75,7 @@ def _own(layer: Layer, params: Params, cache: Cache, dy: Any) -> Any:
 
 
 def _pass(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
-    """Each output depends on its own position; mark all channels there."""
+    """Mark all channels at the position of each marked output."""
     return dy.sum(1, keepdim=True).expand(dy.shape)
 
 

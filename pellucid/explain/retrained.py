@@ -24,7 +24,7 @@ RATE = 1e-3
 
 @dataclass(frozen=True)
 class Variant:
-    """A network to train: its name, the paths of changed layers, and the factor of their size; 0 removes them."""
+    """A network to train: its name, the paths of the changed layers, and the factor for their size; 0 removes them."""
 
     name: str
     paths: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Retrained:
-    """A row of the table; `accuracy` is None where the network cannot be built, and `why` is the reason."""
+    """A row of the table; accuracy: None if the network cannot be built or trained, for the reason `why`."""
 
     variant: Variant
     parameters: int = 0
@@ -44,7 +44,7 @@ class Retrained:
 
 @dataclass(frozen=True, eq=False)
 class Retraining:
-    """The rows, first the unchanged network, and its weights by epoch, from 0 (initial weights) on."""
+    """The rows, the first for the unchanged network, and its weights by epoch; epoch 0 has the initial weights."""
 
     rows: list[Retrained]
     epochs: int
@@ -75,7 +75,7 @@ def retrained(
 ) -> Retraining:
     """Train variants of a model's network from scratch, with the same settings, and return their accuracy on `test`.
 
-    variants: trained in addition to the unchanged network, by default those of `default_variants`. All are trained for
+    variants: trained in addition to the unchanged network, by default `default_variants`. All are trained for
     `epochs` epochs with Adam in batches of 64, with weights drawn by the model's seed, so compare them with each other,
     not with the model. A removed layer becomes an Identity; if the next layer does not fit, the row gives the reason.
     Raises PellucidError for unknown paths. Source: Zeiler and Fergus 2014, section 5.1 and table 3.
@@ -94,10 +94,10 @@ def retrained(
         except PellucidError as error:  # this network cannot be built or trained
             rows.append(Retrained(variant, why=str(error)))
             continue
-        found = other.evaluate(test)["accuracy"]
+        test_accuracy = other.evaluate(test)["accuracy"]
         statistics = buffer_paths(net)  # not counted as parameters
-        learned = sum(tensor.numel() for path, tensor in other.weights.items() if path not in statistics)
-        rows.append(Retrained(variant, learned, history.last["train_accuracy"], found))
+        parameters = sum(tensor.numel() for path, tensor in other.weights.items() if path not in statistics)
+        rows.append(Retrained(variant, parameters, history.last["train_accuracy"], test_accuracy))
     return Retraining(rows, epochs, len(train), keep.found)
 
 
@@ -131,4 +131,4 @@ def _scaled(layer: Layer, factor: float) -> Layer:
         return replace(layer, filters=max(1, round(layer.filters * factor)))
     if isinstance(layer, Dense):
         return replace(layer, units=max(1, round(layer.units * factor)))
-    raise PellucidError(f"the size of a {type(layer).__name__} cannot be changed; name a Conv2d or a Dense layer")
+    raise PellucidError(f"the size of a {type(layer).__name__} cannot be changed; give a Conv2d or a Dense layer")

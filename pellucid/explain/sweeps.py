@@ -12,17 +12,17 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.rules import Composite, Entrance, Outputs, Rule, Rules, own
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward
 
-# (outputs, mask) -> dy at the start of the backward pass; the mask is 1 at explained outputs, else 0
+# Function of the outputs and the mask (see ForwardPass) that returns dy at the start of the backward pass.
 Seed = Callable[[Tensor, Tensor], Tensor]
 
 
 def ones(y: Tensor, mask: Tensor) -> Tensor:
-    """Return 1 at explained outputs: the backward pass computes gradients."""
+    """Return 1 (or the weight) for the explained outputs: the backward pass computes gradients."""
     return mask
 
 
 def values(y: Tensor, mask: Tensor) -> Tensor:
-    """Return the explained outputs: the backward pass distributes them among the inputs as relevance."""
+    """Return the values of the explained outputs: the backward pass distributes them as relevance."""
     return y * mask
 
 
@@ -33,7 +33,7 @@ def gradients(path: str, layer: Layer) -> Rule:
 
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
-    """A forward pass up to a target, for one or more backward passes: `mask` is 1 where y is explained, else 0."""
+    """A forward pass up to a target, for backward passes; mask: 1 or a weight for each explained output, else 0."""
 
     net: Layer
     params: Params
@@ -45,14 +45,14 @@ class ForwardPass:
     def back(
         self, rules: Rules = gradients, seed: Seed = ones, watch: BackwardWatch | None = None, last: bool = True
     ) -> Any:
-        """Return the gradient or relevance of the input by `rules`; the `last` sweep releases the caches."""
+        """Return the gradient or relevance of the input by `rules`; last: release the caches during the pass."""
         dy = seed(self.y, self.mask)
         return backward(self.net, self.params, self.cache, dy, rules, watch, consume=last)[0]
 
 
 @torch.no_grad()
 def forward_to(net: Layer, params: Params, x: Any, target: Target, watch: ForwardWatch | None = None) -> ForwardPass:
-    """Run `net` on x in evaluation mode, up to the target; raises PellucidError for a target that does not fit."""
+    """Run `net` on x in evaluation mode up to the target; raises PellucidError if the target does not fit."""
     aimed = aim(net, target, examples(x))
     y, cache = forward(aimed.net, params, x, Mode(), watch)
     return ForwardPass(aimed.net, params, y, aimed.mask(y), cache)
@@ -60,7 +60,7 @@ def forward_to(net: Layer, params: Params, x: Any, target: Target, watch: Forwar
 
 @torch.no_grad()
 def scores(net: Layer, params: Params, x: Any, target: Target) -> Tensor:
-    """Return the score (N,) of the target; rules that conserve relevance distribute exactly this sum."""
+    """Return the target's score (N,), the sum that rules with conservation of relevance distribute."""
     aimed = aim(net, target, examples(x))
     y, _ = forward(aimed.net, params, x, Mode(keep=False))
     return (y * aimed.mask(y)).flatten(1).sum(1)
@@ -68,9 +68,9 @@ def scores(net: Layer, params: Params, x: Any, target: Target) -> Tensor:
 
 @torch.no_grad()
 def fixed(net: Layer, params: Params, x: Any, target: Target) -> Target:
-    """Return the target for variants of x: None becomes the class with the largest output of each example of x.
+    """Return the target to use for variants of x: None becomes the class with the largest score of each example of x.
 
-    Of scores for each pixel, a class becomes the Region of the pixels that are predicted as it in x.
+    For scores of each pixel, a class becomes the Region of the pixels of x that are predicted as this class.
     """
     if isinstance(target, (str, Region)):
         return target

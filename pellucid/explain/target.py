@@ -14,10 +14,10 @@ from pellucid.layers.base import Layer
 
 
 def upto(net: Layer, path: str) -> Layer:
-    """Return the part of `net` that ends with the layer or node at `path`; params and paths stay those of the whole.
+    """Return the part of `net` up to the layer or node at `path`; parameters and paths are the same as for `net`.
 
-    A Shared layer outputs a tuple, one value for each use; a node of a Graph that runs another's layer again is named
-    by its own name. Raises PellucidError for an unknown path.
+    A Shared layer outputs a tuple with one value for each use. A node of a Graph that reuses the layer of another node
+    has its own name. Raises PellucidError for an unknown path.
     """
     return _cut(net, path.split(".") if path else [], path)
 
@@ -32,17 +32,17 @@ def _cut(layer: Layer, names: list[str], path: str) -> Layer:
         raise PellucidError(f"no layer {path!r}: {names[0]!r} is none of {', '.join(known)}{nearest(names[0], known)}")
     if type(layer) not in CUTS:
         raise PellucidError(
-            f"{path!r}: a layer inside a {type(layer).__name__} cannot be a target; name one outside of it"
+            f"{path!r}: a layer inside a {type(layer).__name__} cannot be a target; give a layer outside of it"
         )
     return CUTS[type(layer)](layer, names[0], names[1:], path)
 
 
 def _sequential(layer: Sequential, name: str, rest: list[str], path: str) -> Layer:
     kept: dict[str, Layer] = {}
-    for child, its in layer.children.items():
+    for child, sublayer in layer.children.items():
         if child == name:
             break
-        kept[child] = its
+        kept[child] = sublayer
     return Sequential(**kept, **{name: _cut(layer.children[name], rest, path)})
 
 
@@ -62,7 +62,7 @@ def _shared(layer: Shared, name: str, rest: list[str], path: str) -> Layer:
 
 def _graph(graph: Graph, name: str, rest: list[str], path: str) -> Layer:
     if rest and (isinstance(graph.nodes[name][0], str) or any(node[0] == name for node in graph.nodes.values())):
-        raise PellucidError(f"{path!r} is in a layer that runs more than once; name one of its nodes as a whole")
+        raise PellucidError(f"{path!r} is in a layer that runs more than once; give one of its nodes as a whole")
     needed, pending = set[str](), [name]
     while pending:
         one = pending.pop()
@@ -90,7 +90,8 @@ CUTS: dict[type[Layer], Callable[[Any, str, list[str], str], Layer]] = {
 class Region:
     """A target for scores at each pixel (N, C, H, W): the weighted sum of the scores of one class over the pixels.
 
-    classes: (N,) or (1,). weights: (N, H, W) or (1, H, W), of the pixels. where: the pixels in words, for titles.
+    classes: (N,) or (1,). weights: weights of the pixels, (N, H, W) or (1, H, W). where: the pixels in words, for
+    titles.
     """
 
     classes: Tensor
@@ -102,7 +103,7 @@ class Region:
         return f"{', '.join(map(str, self.classes.tolist()))} {self.where}".rstrip()
 
     def repeated(self, count: int) -> "Region":
-        """Return the target of a batch that holds each example `count` times in a row."""
+        """Return the target for a batch with each example repeated `count` times in a row."""
         classes, weights = (
             one.repeat_interleave(count, 0) if len(one) > 1 else one for one in (self.classes, self.weights)
         )
@@ -110,7 +111,7 @@ class Region:
 
 
 Target = int | Sequence[int] | Tensor | str | Region | None
-WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 PLACE = re.compile(r"(?P<path>[^\[\]]*)\[(?P<index>[^\[\]]+)\]")
 
 
@@ -118,9 +119,9 @@ PLACE = re.compile(r"(?P<path>[^\[\]]*)\[(?P<index>[^\[\]]+)\]")
 class Aim:
     """The part of a network that a target needs, and the outputs that it selects.
 
-    `index` holds the indices and slices after the batch axis; `classes` one class for each example, or one for all;
-    with neither, the class with the largest score is the target. Of scores for each pixel (N, C, H, W), a class selects
-    its scores at the pixels where it is the largest, and `region` those of the given pixels.
+    index: indices and slices after the batch axis. classes: one class for each example, or one for all. Without index,
+    classes and region, the class with the largest score is the target. For scores of each pixel (N, C, H, W), a class
+    selects its scores at the pixels where they are largest, and `region` its scores at the given pixels.
     """
 
     net: Layer
@@ -129,9 +130,9 @@ class Aim:
     region: Region | None = None
 
     def mask(self, y: Any) -> Tensor:
-        """Return 1 for the outputs that are explained, or their weights in the sum, and 0 for the others, shaped as y.
+        """Return 1, or the weight in the sum, for the explained outputs, and 0 for the others, in the shape of y.
 
-        Raises PellucidError where the target does not fit the network's output.
+        Raises PellucidError if the target does not fit the network's output.
         """
         if not isinstance(y, Tensor):
             raise PellucidError(
@@ -145,7 +146,7 @@ class Aim:
         if y.dim() != 2:
             raise PellucidError(
                 f"outputs of shape {tuple(y.shape[1:])} are not scores of classes; give the target as a path, such as "
-                "'head.conv[3]' for where map 3 is strongest, 'head.conv[3, :, :]' for all of it, or "
+                "'head.conv[3]' for the largest value of map 3, 'head.conv[3, :, :]' for the whole map, or "
                 "'head.conv[3, 10:20, 30:50]' for a region"
             )
         classes = y.argmax(1) if self.classes is None else _checked(self.classes, y)
@@ -163,16 +164,16 @@ def predicted_region(y: Tensor, classes: Any) -> Region:
     if len(empty):
         raise PellucidError(
             f"target: no pixel of image {int(empty[0])} is predicted as class {int(chosen[empty[0]])}; "
-            "name its scores by a path, such as 'head.conv[3, :, :]'"
+            "give its scores by a path, such as 'head.conv[3, :, :]'"
         )
     return Region(chosen, pixels.to(y.dtype), "where it is predicted")
 
 
 def _spread(y: Tensor, region: Region) -> Tensor:
-    """Return the weights of a region in the shape of scores y (N, C, H, W); PellucidError for others."""
+    """Return the weights of a region in the shape of scores y (N, C, H, W); raises PellucidError if it does not fit."""
     if y.dim() != 4 or y.shape[2:] != region.weights.shape[1:]:
         raise PellucidError(
-            f"target: a region of {tuple(region.weights.shape[1:])} pixels is not one of outputs of shape "
+            f"target: a region of {tuple(region.weights.shape[1:])} pixels does not fit outputs of shape "
             f"{tuple(y.shape[1:])}"
         )
     index = _checked(region.classes, y)[:, None, None, None].expand(-1, 1, *y.shape[2:])
@@ -181,13 +182,13 @@ def _spread(y: Tensor, region: Region) -> Tensor:
 
 
 def aim(net: Layer, target: Target, examples: int) -> Aim:
-    """Return the part of `net` and the outputs that a target names, on a batch of `examples`.
+    """Return the part of `net` and the outputs that a target selects, for a batch of `examples`.
 
-    target: a class, or one for each example; None for each example's best class; a Region; or a path with an index:
-    "head.scores[3]" is unit 3, "features.conv5[12, 4, 7]" one unit of map 12, "features.conv5[12]" the unit of map 12
-    that is strongest in each image, "features.conv5[12, :, :]" the sum of the map, "head.conv[3, 10:20, 30:50]" that of
-    a region; numbers below 0 count from the end.
-    Raises PellucidError for others.
+    target: a class, or one for each example; None for each example's class with the largest score; a Region; or a path
+    with an index: "head.scores[3]" for unit 3, "features.conv5[12, 4, 7]" for one unit of map 12, "features.conv5[12]"
+    for the unit of map 12 with the largest value in each image, "features.conv5[12, :, :]" for the sum of the map,
+    "head.conv[3, 10:20, 30:50]" for the sum of a region. Negative indices count from the end.
+    Raises PellucidError for other targets.
     """
     if target is None:
         return Aim(net)
@@ -197,8 +198,8 @@ def aim(net: Layer, target: Target, examples: int) -> Aim:
         found = PLACE.fullmatch(target.replace(" ", ""))
         if found is None:
             raise PellucidError(
-                f"target {target!r} names no unit; write a path and an index, such as 'features.conv5[12]', or a class "
-                "as its number"
+                f"target {target!r} is not a unit; write a path and an index, such as 'features.conv5[12]', or a "
+                "class index"
             )
         return Aim(upto(net, found["path"]), tuple(_number(part, target) for part in found["index"].split(",")))
     return Aim(net, classes=target_classes(target, examples))
@@ -209,8 +210,8 @@ def target_classes(target: Any, examples: int) -> Tensor:
     try:
         classes = torch.as_tensor(target)
     except (TypeError, ValueError, RuntimeError):
-        classes = torch.zeros(())  # no whole numbers
-    if classes.dtype not in WHOLE or classes.numel() not in (1, examples):
+        classes = torch.zeros(())  # not integers: raises below
+    if classes.dtype not in INTEGERS or classes.numel() not in (1, examples):
         raise PellucidError(
             f"target must be a class, {examples} of them for {examples} examples, or a path, not {target!r}"
         )
@@ -218,7 +219,7 @@ def target_classes(target: Any, examples: int) -> Tensor:
 
 
 def _checked(classes: Tensor, y: Tensor) -> Tensor:
-    """Return a class for each example; PellucidError for one without a score in `y`."""
+    """Return a class for each example; raises PellucidError for a class without a score in `y`."""
     classes = classes.to(y.device).expand(len(y))
     if bool((classes < 0).any() or (classes >= y.shape[1]).any()):
         raise PellucidError(
@@ -230,18 +231,18 @@ def _checked(classes: Tensor, y: Tensor) -> Tensor:
 def _number(part: str, target: str) -> int | slice:
     found = re.fullmatch("(-?[0-9]{1,18})?(:)?(-?[0-9]{1,18})?", part)
     if found is None or not part or (found[2] is None and found[3] is not None):
-        raise PellucidError(f"target {target!r}: {part!r} is not an index; write whole numbers, 3:9, or : for all")
+        raise PellucidError(f"target {target!r}: {part!r} is not an index; write integers, 3:9, or : for all")
     if found[2] is None:
         return int(part)
     return slice(None if found[1] is None else int(found[1]), None if found[3] is None else int(found[3]))
 
 
 def _at(y: Tensor, index: tuple[int | slice, ...]) -> Tensor:
-    """Return the mask of one unit, of a map's strongest unit, or of a whole map."""
+    """Return the mask of a unit, of the unit with a map's largest value, or of a region or whole map."""
     sizes = y.shape[1:]
     if len(index) not in (1, len(sizes)) or any(
-        not range(size)[at] if isinstance(at, slice) else not -size <= at < size
-        for at, size in zip(index, sizes, strict=False)
+        not range(size)[part] if isinstance(part, slice) else not -size <= part < size
+        for part, size in zip(index, sizes, strict=False)
     ):
         raise PellucidError(f"target: no index {_written(index)} in outputs of shape {tuple(sizes)}")
     mask = torch.zeros_like(y)
@@ -249,7 +250,7 @@ def _at(y: Tensor, index: tuple[int | slice, ...]) -> Tensor:
         mask[(slice(None), *index)] = 1
         return mask
     if isinstance(index[0], slice):
-        raise PellucidError("target: [:] is every map at once; name one, or write [:, :, :] for the sum of all")
+        raise PellucidError("target: [:] selects all maps; give one, or write [:, :, :] for the sum of all")
     maps = y[:, index[0]].flatten(1)  # (N, H W)
     strongest = torch.zeros_like(maps).scatter_(1, maps.argmax(1, keepdim=True), 1.0)
     mask[:, index[0]] = strongest.view(y[:, index[0]].shape)

@@ -21,7 +21,7 @@ from pellucid.training.arguments import whole
 from pellucid.training.callbacks import kept_epochs
 from pellucid.training.model import BaseModel
 
-Prepare = Callable[[Tensor], Tensor]  # maps stored images to the network's inputs
+Prepare = Callable[[Tensor], Tensor]  # function of stored images that returns the network's inputs
 BATCH = 256
 MAPS = 6
 
@@ -30,8 +30,8 @@ MAPS = 6
 class TopPatches:
     """The largest activations of one map, at most one per image, largest first.
 
-    images: (k,) int64, indices in the data set. value: (k,), the activation. corners: (k, 4), the receptive field of
-    the unit, clipped at the image's edges: top, left, bottom, right in pixels; bottom and right are exclusive.
+    images: (k,) int64, indices in the data set. value: (k,), the activations. corners: (k, 4), the receptive field of
+    each unit, clipped at the image's edges: top, left, bottom, right in pixels; bottom and right are exclusive.
     deconvolution: (k, C, H, W), the DeconvNet reconstruction, in the size of the image. All are on the CPU.
     """
 
@@ -86,12 +86,12 @@ def activations(
     """Return the largest activation of each map of the layer at `path` for each image, (N, K), on the CPU."""
     part = upto(net, path)
     if not len(images):
-        raise PellucidError("top_patches: there are no images; give some")
+        raise PellucidError("top_patches: there are no images; give at least one")
     found: list[Tensor] = []
-    for some in images.split(batch):
-        y, _ = forward(part, params, prepare(some), Mode(keep=False))
+    for chunk in images.split(batch):
+        y, _ = forward(part, params, prepare(chunk), Mode(keep=False))
         if not isinstance(y, Tensor) or y.dim() not in (2, 4):
-            raise PellucidError(f"the layer {path!r} outputs neither maps (N, C, H, W) nor units (N, K); name another")
+            raise PellucidError(f"the layer {path!r} outputs neither maps (N, C, H, W) nor units (N, K); give another")
         found.append((y.flatten(2).amax(2) if y.dim() == 4 else y).cpu())
     return torch.cat(found)
 
@@ -110,15 +110,15 @@ def map_means(
             sums[path] = sums.get(path, 0) + y.double().sum((0, *range(2, y.dim())))
             counts[path] += y.numel() // y.shape[1]
 
-    for some in images.split(batch):
-        forward(net, params, prepare(some), Mode(keep=False), watch)
+    for chunk in images.split(batch):
+        forward(net, params, prepare(chunk), Mode(keep=False), watch)
     return {path: total / counts[path] for path, total in sums.items()}
 
 
 def one_tensor(path: str, y: Any) -> Tensor:
     """Return `y`, the output of the layer at `path`; raises PellucidError unless it is one tensor."""
     if not isinstance(y, Tensor):
-        raise PellucidError(f"the layer {path!r} outputs {len(y)} tensors; name one inside it")
+        raise PellucidError(f"the layer {path!r} outputs {len(y)} tensors; give a layer inside it")
     return y
 
 
@@ -153,7 +153,7 @@ def evolution(
     Source: Zeiler and Fergus 2014, section 4.1 and figure 4.
     """
     if not weights:
-        raise PellucidError("there are no weights of epochs; train with train.keep=[1,2,5], and give the run folder")
+        raise PellucidError("no epochs were kept; train with train.keep=[1,2,5], and give the run folder")
     means = {epoch: map_means(net, params, images, set(paths), prepare) for epoch, params in weights.items()}
     found: list[Evolution] = []
     for path in paths:
@@ -173,6 +173,6 @@ def epoch_weights(model: BaseModel, run: Path) -> dict[int, Params]:
     for epoch, path in kept_epochs(run / "weights").items():
         other = BaseModel.load(path, device=str(model.device))
         if other.net != model.net:
-            raise PellucidError(f"{path} holds another network than the model; remove it")
+            raise PellucidError(f"{path} contains another network than the model; remove it")
         found[epoch] = other.params
     return found

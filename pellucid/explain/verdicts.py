@@ -1,12 +1,12 @@
 """Verdicts of the tests of an explanation, each by one rule.
 
-- Deletion and insertion: the area under the curve is compared with those of ORDERS random orders of the same image's
-  pixels (a Monte Carlo test: Barnard 1963; Besag and Diggle 1977). A random map is better than all of them with
-  probability 1 / (ORDERS + 1), 5 %: the significance level. An area among theirs is no better than random order on this
-  picture.
+- Deletion and insertion: the area under the curve is compared with the areas for ORDERS random orders of the same
+  image's pixels (a Monte Carlo test: Barnard 1963; Besag and Diggle 1977). A random map is better than all of them with
+  probability 1 / (ORDERS + 1) = 5 %, the significance level. A map that is not better than all is "no better than
+  random order".
 - Sums: a map with a guaranteed sum adds up within MAX_GAP, the tolerance of Sundararajan, Taly and Yan 2017, section
   5, for integrated gradients.
-- Weights: with all weights shuffled, the map must change (Adebayo et al. 2018). A rank correlation with the map before
+- Weights: when all weights are shuffled, the map must change (Adebayo et al. 2018). A rank correlation of the two maps
   above MAX_LIKENESS means that more than half of the variance of the pixels' ranks does not depend on the weights.
 """
 
@@ -26,10 +26,10 @@ BETTER, NO_BETTER, WORSE = "better than random order", "no better than random or
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of one test of one explanation of one picture.
+    """The result of one test of one explanation of one image.
 
-    passed: whether the explanation passes the test, None where the test is not conclusive. p: the probability that a
-    random map does as well, where it is known.
+    passed: whether the explanation passes the test, None if the test is not conclusive. p: the probability that a
+    random map passes as well, None if unknown.
     """
 
     passed: bool | None
@@ -43,14 +43,14 @@ class Verdict:
 
 def against_random(area: float, random: Sequence[float], low_is_good: bool) -> Verdict:
     """Compare the area under a deletion curve (low is good) or an insertion curve with those of random orders."""
-    good, bad = (sum(one <= area for one in random), sum(one >= area for one in random))
-    good, bad = (good, bad) if low_is_good else (bad, good)  # random orders that do as well, and as badly
-    p = (1 + good) / (len(random) + 1)
+    at_most, at_least = (sum(one <= area for one in random), sum(one >= area for one in random))
+    as_good, as_bad = (at_most, at_least) if low_is_good else (at_least, at_most)
+    p = (1 + as_good) / (len(random) + 1)
     if len(set(random)) == 1 and random[0] == area:
-        return Verdict(None, "every order does the same", p)
-    if good == 0:
+        return Verdict(None, "all orders have the same result", p)
+    if as_good == 0:
         return Verdict(True, f"{BETTER} on this picture", p)
-    return Verdict(False, f"{WORSE if bad == 0 else NO_BETTER} on this picture", p)
+    return Verdict(False, f"{WORSE if as_bad == 0 else NO_BETTER} on this picture", p)
 
 
 def adds_up(found: float, wanted: float, gap: float) -> Verdict:
@@ -61,10 +61,10 @@ def adds_up(found: float, wanted: float, gap: float) -> Verdict:
 
 
 def needs_weights(likeness: Mapping[str, float | None]) -> Verdict:
-    """Test the likeness to the map of a network whose weights are all shuffled, the last of `likeness`."""
+    """Test whether the map changed with all weights shuffled; likeness: rank correlations, the last for all layers."""
     last = list(likeness.values())[-1] if likeness else None
     if last is None:
-        return Verdict(None, "nothing to compare without weights")
+        return Verdict(None, "not tested: there is nothing to compare")
     if last > MAX_LIKENESS:
         return Verdict(False, "nearly the same without the learned weights: it shows the picture, not the network")
     return Verdict(True, "changes when the weights are shuffled")

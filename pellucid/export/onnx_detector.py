@@ -1,4 +1,4 @@
-"""Single-stage detectors as ONNX files, with the decision among the candidates inside."""
+"""Single-stage detectors as ONNX files, including the selection of detections among the candidates."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.combine import Sequential
 from pellucid.detectors import Anchors, Candidates, OneStage
-from pellucid.detectors.base import MOST_CANDIDATES, MOST_DETECTIONS
+from pellucid.detectors.base import MAX_CANDIDATES, MAX_DETECTIONS
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes, run_file
 from pellucid.export.onnx_nodes import Nodes
@@ -33,19 +33,19 @@ OUTPUTS: Shapes = (
 
 
 def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping[str, str]) -> tuple[bytes, Parity]:
-    """Return a single-stage detector as the bytes of an ONNX file, and how much its candidates differ.
+    """Return a single-stage detector as the bytes of an ONNX file, and its candidates' difference from the model's.
 
-    size: (H, W) of the images, by default those of the training, a square for a longest side. The file takes "input",
-    float32 images from 0 to 1 (N, C, H, W) for any N, and returns the detections of each in the order of descending
-    scores: "boxes" (N, d, 4), "scores" (N, d), "labels" (N, d), where d is the most of any image, and "count" (N,), how
-    many of them each image has; what follows them is 0, and -1 in the labels. An image without detections has none.
-    Raises PellucidError for a detector of two stages, and ParityError.
+    size: (H, W) of the images, by default the size in training, or a square of its longest side. The file takes
+    "input", float32 images from 0 to 1 (N, C, H, W) for any N. It returns the detections of each image by descending
+    score: "boxes" (N, d, 4), "scores" (N, d), "labels" (N, d) and "count" (N,), the number of detections of each image;
+    d is the largest count. Entries after an image's detections are 0, and -1 for labels.
+    Raises PellucidError for a two-stage detector, and ParityError.
     """
     onnx, detector = optional("onnx"), model.objective
     if not isinstance(detector, OneStage):
         raise PellucidError(
-            f"{type(detector).__name__} reads regions that it chooses by what it computes, which is not written "
-            "as ONNX; export a single-stage detector"
+            f"{type(detector).__name__} selects regions between its networks, which cannot be written as ONNX; export "
+            "a single-stage detector"
         )
     params = map_tree(lambda leaf: leaf.detach().cpu().float().contiguous(), model.params)
     height, width = _size(model, size)
@@ -86,7 +86,7 @@ def _size(model: Model, size: tuple[int, int] | None) -> tuple[int, int]:
 
 
 def _candidates(n: Nodes, traced: Trace, detector: OneStage, anchors: Anchors) -> tuple[str, str]:
-    """Write the boxes (N, A, 4), cut at the borders of the image, and the scores (N, A, C)."""
+    """Write the boxes (N, A, 4), clipped to the image, and the scores (N, A, C); return their names."""
     rows: list[str] = []
     joined = n.whole("joined", 0, -1, detector.numbers)
     for value in traced.outputs:
@@ -100,7 +100,7 @@ def _candidates(n: Nodes, traced: Trace, detector: OneStage, anchors: Anchors) -
 
 
 def _decide(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
-    """Write `Detector.decide`, for each image of a batch; what is not chosen, or has no area, has the score -1."""
+    """Write `Detector.decide` for each image of a batch; boxes that are not selected or have no area get score -1."""
     boxes, scores = candidates
     classes = n.whole("classes", detector.classes)
     ends = n.inner("Slice", boxes, n.whole("from2", 2), n.whole("to4", 4), n.whole("last", 2))  # (N, A, 2)
@@ -111,38 +111,38 @@ def _decide(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
     nothing = n.inner("Expand", n.number("nothing", -1.0), n.inner("Shape", flat))
     by_class = n.whole("by_class", 0, -1, detector.classes)
 
-    values, places = _best(n, flat, MOST_CANDIDATES)
+    values, places = _best(n, flat, MAX_CANDIDATES)
     best = n.inner("Reshape", n.inner("ScatterElements", nothing, places, values, axis=1), by_class)
-    turned = n.inner("Transpose", best, perm=[0, 2, 1])  # (N, C, A)
-    # ONNX takes scores above its threshold, `decide` those from its threshold on.
+    transposed = n.inner("Transpose", best, perm=[0, 2, 1])  # (N, C, A)
+    # ONNX selects scores above its threshold; `decide` also selects scores equal to it.
     below = float(np.nextafter(np.float32(detector.score_threshold), np.float32(-1)))
-    most, iou = n.whole("most", MOST_CANDIDATES), n.number("iou", detector.nms_threshold)
-    chosen = n.inner("NonMaxSuppression", boxes, turned, most, iou, n.number("score", below))  # (M, 3)
+    limit, iou = n.whole("most", MAX_CANDIDATES), n.number("iou", detector.nms_threshold)
+    chosen = n.inner("NonMaxSuppression", boxes, transposed, limit, iou, n.number("score", below))  # (M, 3)
 
-    empty = n.inner("Expand", n.number("empty", -1.0), n.inner("Shape", turned))
-    kept = n.inner("ScatterND", empty, chosen, n.inner("GatherND", turned, chosen))
+    empty = n.inner("Expand", n.number("empty", -1.0), n.inner("Shape", transposed))
+    kept = n.inner("ScatterND", empty, chosen, n.inner("GatherND", transposed, chosen))
     kept = n.inner("Reshape", n.inner("Transpose", kept, perm=[0, 2, 1]), n.whole("pairs", 0, -1))
-    values, places = _best(n, kept, MOST_DETECTIONS)  # (N, k)
+    values, places = _best(n, kept, MAX_DETECTIONS)  # (N, k)
     found = n.inner("GreaterOrEqual", values, n.number("zero", 0.0))
     counts = n.inner("ReduceSum", n.inner("Cast", found, to=7), n.whole("row", 1), keepdims=0)  # 7: INT64
     end = n.inner("Reshape", n.inner("ReduceMax", counts, keepdims=0), n.whole("one", 1))
     bounds = n.whole("first", 0), end, n.whole("axis", 1)
     values, places, found = (n.inner("Slice", each, *bounds) for each in (values, places, found))  # (N, d)
 
-    which = n.inner("Unsqueeze", n.inner("Div", places, classes), n.whole("last", 2))  # (N, d, 1)
-    own = n.inner("GatherND", boxes, which, batch_dims=1)
-    there = n.inner("Unsqueeze", found, n.whole("last", 2))
-    for name, (mask, value, other) in {
-        "boxes": (there, own, n.number("zero", 0.0)),
+    anchor = n.inner("Unsqueeze", n.inner("Div", places, classes), n.whole("last", 2))  # (N, d, 1)
+    selected = n.inner("GatherND", boxes, anchor, batch_dims=1)
+    mask = n.inner("Unsqueeze", found, n.whole("last", 2))
+    for name, (condition, value, padding) in {
+        "boxes": (mask, selected, n.number("zero", 0.0)),
         "scores": (found, values, n.number("zero", 0.0)),
         "labels": (found, n.inner("Mod", places, classes), n.whole("none", -1)),
     }.items():
-        n.output("Where", name, mask, value, other)
+        n.output("Where", name, condition, value, padding)
     n.output("Identity", "count", counts)
 
 
 def _best(n: Nodes, values: str, most: int) -> tuple[str, str]:
-    """Write the `most` largest values of each row, or all, in descending order, and where they are."""
+    """Write TopK: the largest values of each row, at most `most`, in descending order; return values and indices."""
     length = n.inner("Shape", values, start=1, end=2)
     values, places = n.inners("TopK", 2, values, n.inner("Min", length, n.whole(f"most{most}", most)), axis=1)
     return values, places
@@ -151,16 +151,20 @@ def _best(n: Nodes, values: str, most: int) -> tuple[str, str]:
 def _check_decision(
     detector: OneStage, boxes: Tensor, scores: Tensor, decided: list[Tensor], size: tuple[int, int]
 ) -> None:
-    """Raise ParityError unless the file's detections are those that `decide` chooses among the file's candidates."""
+    """Raise ParityError unless the file selects the same detections as `decide` among the file's candidates."""
     for k, (box, score) in enumerate(zip(boxes, scores, strict=True)):
         ours = detector.decide(Candidates(box, score, torch.arange(len(box)), size)).detections
         count = int(decided[3][k])
         theirs = Detections(*(part[k, :count] for part in decided[:3]))
         if len(ours) != count or any(
-            not torch.equal(mine, own)
-            for mine, own in ((ours.boxes, theirs.boxes), (ours.scores, theirs.scores), (ours.labels, theirs.labels))
+            not torch.equal(expected, found)
+            for expected, found in (
+                (ours.boxes, theirs.boxes),
+                (ours.scores, theirs.scores),
+                (ours.labels, theirs.labels),
+            )
         ):
             raise ParityError(
-                f"the ONNX file would choose other detections of a random image than the model ({count}, the model "
-                f"{len(ours)}), and is not written; this is a fault in pellucid"
+                f"the ONNX file would select other detections than the model for a random image ({count}, the model "
+                f"{len(ours)}), so it is not written; this is a fault in pellucid"
             )

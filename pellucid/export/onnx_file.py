@@ -13,7 +13,7 @@ from pellucid.data import FeatureStats
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_nodes import Node, custom_layers, unwritable, write
-from pellucid.export.onnx_proto import IR_VERSION, LIMIT, OPSET, node_proto, optional
+from pellucid.export.onnx_proto import IR_VERSION, MAX_BYTES, OPSET, node_proto, optional
 from pellucid.export.onnx_readers import READERS
 from pellucid.export.parity import Parity, batch, compare, outputs
 from pellucid.export.trace import Step, Trace, trace
@@ -26,15 +26,15 @@ BATCH_AXIS = "N"
 
 
 def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> Parity:
-    """Write a model as an ONNX file, which appears only if onnxruntime gives the model's own outputs.
+    """Write a model as an ONNX file, and return the difference of onnxruntime's outputs from the model's.
 
-    The file takes "input", float32 images from 0 to 1 (N, *input_shape) for any N, and returns "output", the
-    network's output before any softmax that the loss contains; standardising by the model's mean and std comes first.
-    size: (H, W) of the file's images, where a fully convolutional network takes others than the model's own; the file
-    then takes these alone. Tensors have the paths of our parameters; the classes and the preprocessing stand in the
-    metadata. Of a single-stage detector the file holds the whole decision: see `onnx_detector.detector_bytes`.
-    Raises PellucidError for a model without weights, for layers that ONNX cannot express and for detectors of two
-    stages, and ParityError.
+    The file takes "input", float32 images from 0 to 1 (N, *input_shape) for any N, and returns "output", the network's
+    output before any softmax that the loss contains; it includes the standardisation by the model's mean and std.
+    size: (H, W) of the images that the file takes, by default the model's; for fully convolutional networks. Tensors
+    are named by the paths of the parameters; the metadata contains the classes and the preprocessing. The file of a
+    single-stage detector includes the selection of detections: see `onnx_detector.detector_bytes`.
+    Raises PellucidError for a model without weights, for layers that ONNX cannot express and for two-stage detectors,
+    and ParityError, without writing the file, if the outputs differ from the model's.
     """
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
@@ -53,17 +53,17 @@ def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | 
 
 
 def _resized(model: Model, size: tuple[int, int]) -> tuple[int, ...]:
-    """Return the shape of images of another size; PellucidError where the weights do not fit it."""
+    """Return the shape of images of another size; raises PellucidError if the weights do not fit it."""
     if len(model.input_shape) != 3:
-        raise PellucidError(f"size: the model takes {model.input_shape}, no images; leave it out")
+        raise PellucidError(f"size: the model takes inputs of shape {model.input_shape}, not images; leave size out")
     shape = (model.nominal_shape[0], *size)
     with torch.device("meta"):  # shapes only
-        wanted, _ = model.net.init(shape, torch.Generator())
-    own = flatten(model.params)
-    wrong = next((path for path, leaf in flatten(wanted).items() if leaf.shape != own[path].shape), None)
+        expected, _ = model.net.init(shape, torch.Generator())
+    params = flatten(model.params)
+    wrong = next((path for path, leaf in flatten(expected).items() if leaf.shape != params[path].shape), None)
     if wrong is not None:
         raise PellucidError(
-            f"size: {wrong} is for images of {model.input_shape[1]}x{model.input_shape[2]} alone; leave size out"
+            f"size: {wrong} only fits images of {model.input_shape[1]}x{model.input_shape[2]}; leave size out"
         )
     return shape
 
@@ -77,23 +77,23 @@ def onnx_bytes(
 ) -> tuple[bytes, Parity]:
     """Return a network as the bytes of an ONNX file, and the difference of onnxruntime's outputs from the network's.
 
-    shape: of one input without the batch axis, or a tuple of shapes. stats: of the channels, for images only.
-    Raises as `to_onnx` does.
+    shape: shape of one input without the batch axis, or a tuple of shapes. stats: mean and standard deviation of the
+    channels, for images only. Raises the same errors as `to_onnx`.
     """
     onnx = optional("onnx")
     params = map_tree(lambda leaf: leaf.detach().cpu().float().contiguous(), params)
     traced = trace(net, params, shape)
-    own = custom_layers(traced.steps)
+    custom = custom_layers(traced.steps)
     xs = batch(traced)
     try:
         data = _proto(onnx, traced, stats, metadata or {})
         theirs = run_file(data, {value.name: x for value, x in zip(traced.inputs, xs, strict=True)})
     except Exception as error:
-        if not own or isinstance(error, PellucidError):
+        if not custom or isinstance(error, PellucidError):
             raise
-        why = " ".join(str(error).split())[:300]  # onnx and onnxruntime have no common class of errors
-        raise PellucidError(f"the method onnx of {' or '.join(own)} writes no valid nodes: {why}") from error
-    fault = f"see the method onnx of {', '.join(own)}" if own else "this is a fault in pellucid"
+        why = " ".join(str(error).split())[:300]  # onnx and onnxruntime have no common exception class
+        raise PellucidError(f"the method onnx of {' or '.join(custom)} writes invalid nodes: {why}") from error
+    fault = f"see the method onnx of {', '.join(custom)}" if custom else "this is a fault in pellucid"
     return data, compare(outputs(net, params, xs, stats), theirs).require("the ONNX file", fault)
 
 
@@ -121,12 +121,12 @@ def graph_bytes(
     outputs: Sequence[tuple[str, int, Axes]],
     metadata: Mapping[str, str],
 ) -> bytes:
-    """Return checked nodes as the bytes of a file; inputs and outputs have a name, a type and a shape."""
+    """Return the bytes of an ONNX file, checked by the onnx package; inputs, outputs: (name, type, shape)."""
     from pellucid.version import __version__
 
     size = sum(tensor.numel() * tensor.element_size() for tensor in constants.values())
-    if size > LIMIT - (64 << 20):
-        raise PellucidError(f"the weights take {size} bytes, more than the 2 GB that an ONNX file can hold")
+    if size > MAX_BYTES - (64 << 20):
+        raise PellucidError(f"the weights take {size} bytes, more than the 2 GB limit of ONNX files")
     graph = onnx.helper.make_graph(
         [node_proto(onnx, node) for node in nodes],
         "network",
@@ -148,11 +148,11 @@ def graph_bytes(
 
 
 def network_nodes(traced: Trace, stats: FeatureStats | None) -> tuple[list[Node], dict[str, Tensor]]:
-    """Return all nodes, with the final names of inputs and outputs, and the tensors that they read."""
+    """Return all nodes, with the file's names of inputs and outputs, and the constants by name."""
     missing = unwritable(traced.steps)
     if missing:
         raise PellucidError(
-            f"ONNX has no form for the layers {', '.join(missing)}; use pellucid's own, or give them a method "
+            f"no ONNX operators for the layers {', '.join(missing)}; use pellucid's own, or give them a method "
             "onnx(self, nodes): see pellucid.Layer.onnx"
         )
     nodes: list[Node] = []
@@ -180,9 +180,9 @@ def _renamed(step: Step, names: Mapping[str, str]) -> Step:
 
 
 def _output_names(traced: Trace) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the names of the outputs' values, and the source of each output that is a copy.
+    """Return the outputs' names by the names of their values, and the sources of copies by the outputs' names.
 
-    An output that is an input, and the second output of one value, are copies.
+    An output that is also an input, and a further output of the same value, are written as copies.
     """
     names: dict[str, str] = {}
     copies: dict[str, str] = {}

@@ -23,7 +23,7 @@ from pellucid.run.weights import fill
 from pellucid.weights.fault import Fault, quoted, refusing
 
 OTHER = "pellucid imports the operators that it exports"
-MAX_SIZE = 1 << 13  # of height, width and channels; exporting a layer again may make constants of the square of it
+MAX_SIZE = 1 << 13  # of height, width and channels; the check of a mark may create constants of its square
 TOLERANCE = 1e-5  # constants computed on another machine differ in the last digits
 
 
@@ -43,15 +43,15 @@ def from_onnx(path: str | os.PathLike[str]) -> tuple[Graph, Params]:
     others = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
     with refusing(path, "ONNX model", (*broken, *others)):
         model, constants = read_proto(onnx, path)
-        it = _Network(model.graph, constants)
-        it.read(onnx, model.graph.node)
-        net = it.graph([each.name for each in model.graph.output])
-        params, _ = within_bounds(net, it.input_shape)
-    return net, fill(path, params, it.tensors)
+        network = _Network(model.graph, constants)
+        network.read(onnx, model.graph.node)
+        net = network.graph([each.name for each in model.graph.output])
+        params, _ = within_bounds(net, network.input_shape)
+    return net, fill(path, params, network.tensors)
 
 
 class _Network:
-    """The network under construction, node by node."""
+    """A network that is built node by node."""
 
     def __init__(self, graph: Any, constants: Mapping[str, Tensor]) -> None:
         self.constants = constants
@@ -101,16 +101,16 @@ class _Network:
         """Return the network as a Graph with these outputs."""
         for name in outputs:
             if name not in self.names:
-                raise Fault(f"has an output {quoted(name)} that is a constant")
+                raise Fault(f"has an output {quoted(name)} that is not computed by a node")
         return Graph(self.nodes, tuple(self.names[name] for name in outputs), self.inputs)
 
     def _one(self, onnx: Any, proto: Any) -> Found:
         if len([name for name in proto.output if name]) != 1:
             raise Unreadable("has several outputs")
-        it = Reading(node_of(onnx, proto), self.constants, self.shapes)
-        found = READERS[it.node.op](it)
-        if it.attributes:
-            raise Unreadable(f"has unsupported attributes: {', '.join(it.attributes)}")
+        reading = Reading(node_of(onnx, proto), self.constants, self.shapes)
+        found = READERS[reading.node.op](reading)
+        if reading.attributes:
+            raise Unreadable(f"has unsupported attributes: {', '.join(reading.attributes)}")
         return found
 
     def _add(self, proto: Any, found: Found) -> None:
@@ -171,19 +171,19 @@ def _marked_layer(
     layer, path, inputs = from_config(mark["layer"]), mark["path"], tuple(mark["inputs"])
     if not (is_ours(layer) and is_writable(type(layer))) or not all(name in shapes for name in inputs):
         raise Unreadable("has a mark without a layer and its inputs")
-    given = tuple(Value(name, shapes[name]) for name in inputs)
-    shape = tuple(value.shape for value in given)
+    values = tuple(Value(name, shapes[name]) for name in inputs)
+    shape = tuple(value.shape for value in values)
     expected, out = _init(layer, shape[0] if len(shape) == 1 else shape)
     if any(size > MAX_SIZE for each in (*shape, tuple(out)) for size in each):
         raise Unreadable(f"has more than {MAX_SIZE} rows, columns or channels")
     params = {name: constants[join(path, name)] for name in expected}
     last = nodes[-1]
-    step = Step(last.name, path, layer, params, given, Value(last.output[0], tuple(out)))
+    step = Step(last.name, path, layer, params, values, Value(last.output[0], tuple(out)))
     rewritten = write(step)
     if [node_proto(onnx, node) for node in rewritten.marked(READERS)] != list(nodes) or not all(
         name in constants and _close(tensor, constants[name]) for name, tensor in rewritten.constants.items()
     ):
-        raise Unreadable("has the mark of a layer that pellucid exports as other nodes")
+        raise Unreadable("has the mark of a layer that pellucid exports as different nodes")
     return Found(layer, inputs, params, tuple(join(path, name) for name in params))
 
 

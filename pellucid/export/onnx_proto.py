@@ -15,9 +15,9 @@ from pellucid.weights.fault import Fault, quoted
 OPSET = 21  # the first in which GroupNormalization has a scale per channel
 MIN_OPSET = 13  # the first with the current definitions of Softmax and Dropout
 IR_VERSION = 10  # the first in which nodes have metadata
-LIMIT = (2 << 30) - 1  # bytes of a Protocol Buffers file
+MAX_BYTES = (2 << 30) - 1  # bytes of a Protocol Buffers file
 MAX_NODES = 10_000
-MARK = "pellucid.layer"
+MARK = "pellucid.layer"  # metadata key of a node's layer configuration
 
 
 def optional(name: str) -> Any:
@@ -33,7 +33,7 @@ def optional(name: str) -> Any:
 
 
 def node_proto(onnx: Any, node: Node) -> Any:
-    """Return a node of the onnx package."""
+    """Return a node as onnx.NodeProto."""
     proto = onnx.helper.make_node(node.op, node.inputs, node.outputs, name=node.name, **node.attributes)
     if node.mark:
         proto.metadata_props.add(key=MARK, value=node.mark)
@@ -41,7 +41,7 @@ def node_proto(onnx: Any, node: Node) -> Any:
 
 
 def node_of(onnx: Any, proto: Any) -> Node:
-    """Return a node of the onnx package as a plain value; operators outside the ONNX domain have a domain prefix."""
+    """Return an onnx.NodeProto as a Node; operators outside of the ONNX domain have their domain as prefix."""
     domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}."
     values = {each.name: onnx.helper.get_attribute_value(each) for each in proto.attribute}
     attributes = {
@@ -66,14 +66,14 @@ def read_proto(onnx: Any, path: Path) -> tuple[Any, dict[str, Tensor]]:
     model = onnxfile.load(path)
     _check(model)
     onnx.checker.check_model(model)
-    held = {each.name: each for each in model.graph.initializer}
+    protos = {each.name: each for each in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and not node.domain:
             value = next((each.t for each in node.attribute if each.name == "value"), None)
             if value is None:
                 raise Fault(f"has a constant {quoted(node.name)} that is not a tensor", "export it as an initializer")
-            held[node.output[0]] = value
-    return model, {name: _tensor(tensor) for name, tensor in held.items()}
+            protos[node.output[0]] = value
+    return model, {name: _tensor(tensor) for name, tensor in protos.items()}
 
 
 def _check(model: Any) -> None:
@@ -82,7 +82,7 @@ def _check(model: Any) -> None:
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
     if len(versions) != 1 or not MIN_OPSET <= versions[0] <= OPSET:
         found = ", ".join(map(str, versions)) or "no version"
-        raise Fault(f"uses {found} of ONNX's operators", f"export it with opset {MIN_OPSET} to {OPSET}")
+        raise Fault(f"uses operator set {found}", f"export it with opset {MIN_OPSET} to {OPSET}")
     if len(graph.node) > MAX_NODES:
         raise Fault(f"has {len(graph.node)} nodes, above the limit of {MAX_NODES}")
 
@@ -90,7 +90,7 @@ def _check(model: Any) -> None:
 def _tensor(proto: Any) -> Tensor:
     found = onnxfile.tensor_of(proto)
     if found.dtype == torch.bfloat16:
-        raise Fault(f"holds {quoted(proto.name)} in bfloat16, which is not supported", "export it in float32")
+        raise Fault(f"contains {quoted(proto.name)} in bfloat16, which is not supported", "export it in float32")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Compare the outputs of an exported file with the network's, on the same random batch."""
+"""Comparison of an exported file's outputs with the network's, on the same random batch."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pellucid.layers.base import Layer, Mode, Params
 from pellucid.sweep import forward
 
 TOLERANCE = 1e-5  # relative to the largest absolute value of an output
-BATCH = 3
+BATCH = 3  # images
 SEED = 0
 
 
@@ -25,23 +25,23 @@ class ParityError(PellucidError):
 
 @dataclass(frozen=True)
 class Parity:
-    """The largest absolute difference of two outputs, relative to the largest absolute value of the network's."""
+    """The largest absolute difference of outputs, relative to the largest absolute value of the network's output."""
 
     difference: float
     images: int = BATCH
 
     def require(self, what: str, fault: str = "this is a fault in pellucid") -> "Parity":
-        """Return self; raise ParityError, whose message calls the file `what`, for a difference above TOLERANCE."""
+        """Return self; raises ParityError, whose message names the file `what`, for a difference above TOLERANCE."""
         if not self.difference <= TOLERANCE:
             raise ParityError(
                 f"{what} would differ from the network by {self.difference:.1e} of its largest output, above "
-                f"{TOLERANCE:.0e}, and is not written; {fault}, or the weights hold NaN"
+                f"{TOLERANCE:.0e}, and is not written; {fault}, or the weights contain NaN"
             )
         return self
 
 
 def batch(traced: Trace, images: int = BATCH) -> tuple[Tensor, ...]:
-    """Return random inputs in [0, 1), the range of images; switches of max pooling are distinct random indices."""
+    """Return random inputs in [0, 1); inputs that are switches of max pooling are distinct random indices."""
     rng = torch.Generator().manual_seed(SEED)
 
     def draw(value: Value) -> Tensor:
@@ -56,9 +56,9 @@ def batch(traced: Trace, images: int = BATCH) -> tuple[Tensor, ...]:
 
 def outputs(net: Layer, params: Params, xs: Sequence[Tensor], stats: FeatureStats | None) -> list[Tensor]:
     """Return the network's outputs as a flat list."""
-    given = [x if stats is None else stats.apply(x) for x in xs]
+    inputs = [x if stats is None else stats.apply(x) for x in xs]
     with torch.inference_mode():
-        y, _ = forward(net, params, tuple(given) if len(given) > 1 else given[0], Mode(keep=False))
+        y, _ = forward(net, params, tuple(inputs) if len(inputs) > 1 else inputs[0], Mode(keep=False))
     return _flat(y)
 
 

@@ -1,4 +1,4 @@
-"""Networks as a Python file that makes a PyTorch module, and a safetensors file with its weights."""
+"""Networks as a Python file that defines a PyTorch module, and a safetensors file with its weights."""
 
 import inspect
 import os
@@ -30,13 +30,13 @@ from pellucid.tree import map_tree
 HELPERS = tuple(
     kind for kind in vars(modules).values() if inspect.isclass(kind) and kind.__module__ == modules.__name__
 )
-TAKEN = frozenset({*dir(nn.Sequential()), "merge", "names", "wires", "outputs", "inputs"})
+RESERVED = frozenset({*dir(nn.Sequential()), "merge", "names", "wires", "outputs", "inputs"})
 INDENT = "    "
 HEAD = '''
 """A PyTorch module, written by pellucid {version}; `load()` returns it with its weights.
 
-They stand in the safetensors file that must lie beside this one, under the names of the module's parts. The module
-takes float32 images from 0 to 1, (N, {shape}), and returns what stands before any softmax.
+The weights are read from the safetensors file in the folder of this file. The module takes float32 inputs
+(N, {shape}), images with values from 0 to 1, and returns logits: the output before any softmax.
 """
 
 from collections import OrderedDict
@@ -49,7 +49,7 @@ WEIGHTS = Path(__file__).with_name({weights})
 {classes}'''
 FUNCTIONS = '''
 def network() -> nn.Module:
-    """Return the network; its weights are drawn at random."""
+    """Return the network with random weights."""
     return {network}
 
 
@@ -59,36 +59,37 @@ def load(weights: Path = WEIGHTS) -> nn.Module:
     net.load_state_dict(load_file(weights))
     return {whole}.train(False)
 '''
-# Run in a separate Python process; arguments: the file, the inputs, the outputs, the threads.
+# Program of a separate Python process; arguments: module file, file of inputs, file of outputs, number of threads.
 CHECK = """
 import importlib.util, sys, torch
 from safetensors.torch import load_file, save_file
 spec = importlib.util.spec_from_file_location("exported", sys.argv[1])
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-given = load_file(sys.argv[2])
-xs = tuple(given[str(place)] for place in range(len(given)))
+inputs = load_file(sys.argv[2])
+xs = tuple(inputs[str(index)] for index in range(len(inputs)))
 def flat(y):
     return [leaf for part in y for leaf in flat(part)] if isinstance(y, tuple) else [y]
 torch.set_num_threads(int(sys.argv[4]))
 with torch.inference_mode():
     ys = flat(module.load()(xs if len(xs) > 1 else xs[0]))
-save_file({str(place): y.contiguous().clone() for place, y in enumerate(ys)}, sys.argv[3])
+save_file({str(index): y.contiguous().clone() for index, y in enumerate(ys)}, sys.argv[3])
 """
 
 
 def to_torch(model: Model, path: str | os.PathLike[str]) -> Parity:
-    """Write a model as FILE.py and FILE_weights.safetensors, which appear only if they give the model's own outputs.
+    """Write a model as FILE.py and FILE_weights.safetensors, and return the difference of its outputs from the model's.
 
-    `load()` of the file returns the module with its weights, whose names are the paths of our parameters; the module
-    takes float32 images from 0 to 1 and returns the network's output before any softmax that the loss contains.
-    Raises PellucidError for a model without weights and for user-defined layers, and ParityError.
+    `load()` in the file returns the module with its weights, whose names are the parameters' paths. The module takes
+    float32 images from 0 to 1 and returns the network's output, before any softmax that the loss contains.
+    Raises PellucidError for a model without weights and for layers without PyTorch code, and ParityError, without
+    writing the files, if the outputs differ from the model's.
     """
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
     path = Path(path)
     if not path.name.isprintable():
-        raise PellucidError(f"{path.name} cannot name a Python file and its weights; give another name")
+        raise PellucidError(f"{path.name} cannot be the name of a Python file; give another name")
     text, weights, parity = torch_files(
         path.stem, model.net, model.params, model.nominal_shape, model.stats, model.classes
     )
@@ -98,7 +99,7 @@ def to_torch(model: Model, path: str | os.PathLike[str]) -> Parity:
 
 
 def weights_path(path: Path) -> Path:
-    """Return the file of the weights that belong to an exported file."""
+    """Return the path of the weights file that belongs to an exported file."""
     return path.with_name(f"{path.stem}_weights.safetensors")
 
 
@@ -112,12 +113,12 @@ def torch_files(
 ) -> tuple[str, bytes, Parity]:
     """Return the text of STEM.py, the bytes of its weights file, and the difference of its outputs from the network's.
 
-    shape: of one input without the batch axis, or a tuple of shapes. stats: of the channels, for images only.
-    Raises as `to_torch` does.
+    shape: shape of one input without the batch axis, or a tuple of shapes. stats: mean and standard deviation of the
+    channels, for images only. Raises the same errors as `to_torch`.
     """
     params = map_tree(lambda leaf: leaf.detach().cpu().float().contiguous(), params)
-    text, held = source(stem, net, params, shape, stats, classes)
-    weights = safetensors.torch.save({name: leaf.clone() for name, leaf in held.items()}, {"format": "pt"})
+    text, tensors = source(stem, net, params, shape, stats, classes)
+    weights = safetensors.torch.save({name: leaf.clone() for name, leaf in tensors.items()}, {"format": "pt"})
     xs = batch(trace(net, params, shape))
     theirs = _run(stem, text, weights, xs)
     return text, weights, compare(outputs(net, params, xs, stats), theirs).require("the PyTorch file")
@@ -126,15 +127,15 @@ def torch_files(
 def source(
     stem: str, net: Layer, params: Params, shape: Any, stats: FeatureStats | None, classes: Sequence[str] | None
 ) -> tuple[str, dict[str, Tensor]]:
-    """Return the text of STEM.py, and the weights by the names of its modules."""
+    """Return the text of STEM.py, and the weights by their names in the module."""
     from pellucid.version import __version__
 
-    made = _code_of(net, params, trace(net, params, shape))
+    code = _code_of(net, params, trace(net, params, shape))
     whole = "net"
     if stats is not None:
         numbers = ", ".join(repr(tuple(each.flatten().tolist())) for each in (stats.mean, stats.std))
         whole = f"nn.Sequential(Standardise({numbers}), net)"
-    body = FUNCTIONS.format(network=made.text, whole=whole)
+    body = FUNCTIONS.format(network=code.text, whole=whole)
     parts = [*_helpers(body), body.strip()]
     uses_functions = any("F." in part for part in parts)
     head = HEAD.format(
@@ -148,36 +149,38 @@ def source(
         torch="import torch\n" if any("torch." in part for part in parts) else "",
         tensor="Tensor, " if any("Tensor" in part for part in parts) else "",
     )
-    return "\n\n\n".join([head.strip(), *parts]) + "\n", made.weights
+    return "\n\n\n".join([head.strip(), *parts]) + "\n", code.weights
 
 
 def _run(stem: str, text: str, weights: bytes, xs: Sequence[Tensor]) -> list[Tensor]:
-    """Return the module's outputs, computed in another process, as by its users."""
+    """Return the module's outputs, computed in a separate process like a user's."""
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
-        file, given, found = here / f"{stem}.py", here / "[given]", here / "[found]"
+        file, xs_file, ys_file = here / f"{stem}.py", here / "[inputs]", here / "[outputs]"
         file.write_text(text, encoding="utf-8")
         weights_path(file).write_bytes(weights)
-        safetensors.torch.save_file({str(place): x.contiguous() for place, x in enumerate(xs)}, given)
-        words = [sys.executable, "-c", CHECK, str(file), str(given), str(found), str(torch.get_num_threads())]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        safetensors.torch.save_file({str(index): x.contiguous() for index, x in enumerate(xs)}, xs_file)
+        command = [sys.executable, "-c", CHECK, str(file), str(xs_file), str(ys_file), str(torch.get_num_threads())]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["no error message"])[-1]
-            raise ParityError(f"the PyTorch file does not run, and is not written: {said}; this is a fault in pellucid")
-        ys = safetensors.torch.load_file(found)
-    return [ys[str(place)] for place in range(len(ys))]
+            message = (done.stderr.strip().splitlines() or ["no error message"])[-1]
+            raise ParityError(
+                f"the PyTorch file does not run, and is not written: {message}; this is a fault in pellucid"
+            )
+        ys = safetensors.torch.load_file(ys_file)
+    return [ys[str(index)] for index in range(len(ys))]
 
 
 @dataclass(frozen=True, eq=False)
 class Code:
-    """An expression that makes a module, and the module's weights by name."""
+    """A Python expression that creates a module, and the module's weights by name."""
 
     text: str
     weights: dict[str, Tensor]
 
 
 def _code_of(net: Layer, params: Params, traced: Trace) -> Code:
-    """Return the expression for a network; PellucidError that lists every layer that has none."""
+    """Return the code of a network; raises PellucidError that lists all layers without PyTorch code."""
     steps: dict[str, Step] = {}
     for step in traced.steps:
         steps.setdefault(step.path, step)
@@ -186,14 +189,14 @@ def _code_of(net: Layer, params: Params, traced: Trace) -> Code:
     missing = dict.fromkeys(type(layer).__name__ for layer in layers)
     if missing:
         raise PellucidError(
-            f"PyTorch has no form for the layers {', '.join(missing)}; use pellucid's own, or give layers a method "
+            f"no PyTorch code for the layers {', '.join(missing)}; use pellucid's own, or give them a method "
             "torch_code(self, shape): see pellucid.Layer.torch_code"
         )
     return _code(net, params, "", steps, 1)
 
 
 def _helpers(text: str) -> list[str]:
-    """Return the sources of the classes that the text of a file needs and PyTorch does not have."""
+    """Return the source code of the classes in HELPERS that the text of a file uses."""
     used = set(re.findall(r"(?<![\w.\"'])([A-Z]\w+)\(", text))
     return [inspect.getsource(kind).rstrip() for kind in HELPERS if kind.__name__ in used]
 
@@ -205,7 +208,7 @@ def _code(layer: Layer, params: Params, path: str, steps: Mapping[str, Step], de
     inner = {
         name: _code(child, params[name], join(path, name), steps, depth + 1) for name, child in layer.layers.items()
     }
-    weights = {join(names[name], its): tensor for name, each in inner.items() for its, tensor in each.weights.items()}
+    weights = {join(names[name], key): tensor for name, each in inner.items() for key, tensor in each.weights.items()}
     return Code(COMBINED[type(layer)](layer, {name: each.text for name, each in inner.items()}, names, depth), weights)
 
 
@@ -229,9 +232,9 @@ def _shared(layer: Shared, inner: Mapping[str, str], names: Mapping[str, str], d
 def _graph(layer: Graph, inner: Mapping[str, str], names: Mapping[str, str], depth: int) -> str:
     nodes = {}
     for name, (owner, *sources) in layer.nodes.items():
-        made = literal(names[owner]) if isinstance(owner, str) else inner[name]
-        nodes[names[name]] = f"({', '.join([made, *(literal(names[source]) for source in sources)])})"
-    outputs, inputs = (tuple(names[name] for name in some) for some in (layer.outputs, layer.inputs))
+        module = literal(names[owner]) if isinstance(owner, str) else inner[name]
+        nodes[names[name]] = f"({', '.join([module, *(literal(names[source]) for source in sources)])})"
+    outputs, inputs = (tuple(names[name] for name in group) for group in (layer.outputs, layer.inputs))
     return f"Graph({_table(nodes, depth)}, {literal(outputs)}, {literal(inputs)})"
 
 
@@ -252,13 +255,13 @@ def _table(entries: Mapping[str, str], depth: int) -> str:
 
 
 def _names(layer: Combinator) -> dict[str, str]:
-    """Return the names of the children as modules: their own, except for attributes of PyTorch's modules."""
-    known: Iterable[str] = (*layer.nodes, *layer.inputs) if isinstance(layer, Graph) else layer.layers
-    fixed = isinstance(layer, Parallel | Shared)  # of which merge and layer are the modules' own
+    """Return the children's names as submodules: unchanged unless they are attributes of PyTorch's modules."""
+    children: Iterable[str] = (*layer.nodes, *layer.inputs) if isinstance(layer, Graph) else layer.layers
+    fixed = isinstance(layer, Parallel | Shared)  # whose modules have the attributes `merge` and `layer`
     names: dict[str, str] = {}
-    for name in known:
+    for name in children:
         free = name
-        while (free in TAKEN and not (fixed and name in ("merge", "layer"))) or free in names.values():
+        while (free in RESERVED and not (fixed and name in ("merge", "layer"))) or free in names.values():
             free += "_"
         names[name] = free
     return names

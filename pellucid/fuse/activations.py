@@ -1,4 +1,4 @@
-"""Activations computed in place, in memory that no other layer reads."""
+"""Fused forms of activations, computed in place in memory that no other layer reads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,13 +20,17 @@ aten = torch.ops.aten
 
 
 class OutputCache(NamedTuple):
-    """Cache of these activations: their output."""
+    """The cache of these activations: their output."""
 
     y: Tensor
 
 
 class Kernels(NamedTuple):
-    """One activation as kernels: y from x, and dx from dy and y."""
+    """The kernels of one activation.
+
+    new, over: return y for x, in new memory and in x's memory. back, back_over: return dx for dy and y, in new memory
+    and in dy's memory.
+    """
 
     new: Callable[[Tensor], Tensor]
     over: Callable[[Tensor], Tensor]
@@ -62,13 +66,16 @@ KERNELS: dict[type[Layer], Kernels] = {
 }
 
 
-# Those that cost no more than reading and writing their numbers, so that y may be computed again in the backward pass.
+# Activations whose only cost is reading and writing memory, so that y may be recomputed in the backward pass.
 CHEAP: tuple[type[Layer], ...] = (ReLU, ReLU6)
 
 
 @dataclass(frozen=True)
 class FusedActivation(Layer):
-    """Replace a ReLU, ReLU6, Sigmoid or Tanh; `over_x` and `over_dy` say whose memory the results may take."""
+    """Replace a ReLU, ReLU6, Sigmoid or Tanh.
+
+    over_x: whether y is written into x's memory. over_dy: whether dx is written into dy's memory.
+    """
 
     kind: type[Layer]
     over_x: bool
@@ -79,32 +86,35 @@ class FusedActivation(Layer):
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, OutputCache]:
-        """Compute y, over x where that is allowed."""
+        """Compute y, in x's memory if `over_x`."""
         kernels = KERNELS[self.kind]
         y = kernels.over(x) if self.over_x else kernels.new(x)
         return y, OutputCache(y)
 
     def backward(self, params: Params, cache: OutputCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx from dy and y, over dy where that is allowed."""
+        """Compute dx from dy and y, in dy's memory if `over_dy`."""
         kernels = KERNELS[self.kind]
         return (kernels.back_over if self.over_dy else kernels.back)(dy, cache.y), {}
 
 
 @dataclass(frozen=True)
 class FusedLeakyReLU(Form):
-    """Replace a LeakyReLU; `over_x` and `over_dy` say whose memory the results may take."""
+    """Replace a LeakyReLU.
+
+    over_x: whether y is written into x's memory. over_dy: whether dx is written into dy's memory.
+    """
 
     layer: LeakyReLU
     over_x: bool
     over_dy: bool
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, OutputCache]:
-        """Compute y, over x where that is allowed."""
+        """Compute y, in x's memory if `over_x`."""
         y = F.leaky_relu(x, self.layer.slope, inplace=self.over_x)
         return y, OutputCache(y)
 
     def backward(self, params: Params, cache: OutputCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx from dy and y, whose signs are x's, over dy where that is allowed."""
+        """Compute dx from dy and y, which has the sign of x, in dy's memory if `over_dy`."""
         slope = self.layer.slope
         if self.over_dy:
             return aten.leaky_relu_backward.grad_input(dy, cache.y, slope, True, grad_input=dy), {}

@@ -12,14 +12,18 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 
 @dataclass(frozen=True)
 class FusedSequential(Combinator):
-    """Replace a Sequential; the children in `groups` take all its params and return gradients for several names."""
+    """Replace a Sequential with some of its children fused into groups.
+
+    groups: the names of the children that replace several layers; they receive all params of the Sequential, and return
+    gradients for several names.
+    """
 
     children: dict[str, Layer]
     groups: frozenset[str]
 
     @property
     def layers(self) -> Mapping[str, Layer]:
-        """The children by name, a group by the name of its first layer."""
+        """The children by name; a group has the name of its first layer."""
         return self.children
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "FusedSequential":
@@ -58,9 +62,9 @@ class FusedSequential(Combinator):
 
 @dataclass(frozen=True)
 class FusedResidual(Combinator):
-    """Replace `Parallel({...two branches...}, Add())`: the sum is added into the output of the branch `target`.
+    """Replace `Parallel({...two branches...}, Add())`; the sum is computed in the output of the branch `target`.
 
-    That output must be new memory that no cache holds. On the way back, the skip's gradient is added into the
+    That output must be new memory that is not in any cache. In the backward pass, the other branch's dx is added to the
     target's dx, which must be new memory as well.
     """
 
@@ -85,7 +89,7 @@ class FusedResidual(Combinator):
         return params | {"merge": {}}, out
 
     def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
-        """Run both branches on x, and add the other's output into the target's."""
+        """Run both branches on x, and add the other branch's output to the target's in place."""
         cache, ys = {}, {}
         for name, branch in self.branches.items():
             ys[name], kept = step(name, branch, params[name], x, mode)
@@ -96,7 +100,7 @@ class FusedResidual(Combinator):
         return y.add_(other), cache
 
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
-        """Propagate back through both branches from the same dy, and add the other's dx into the target's."""
+        """Propagate dy back through both branches, and add the other branch's dx to the target's in place."""
         dxs: dict[str, Any] = {}
         dparams: Params = {"merge": {}}
         for name, branch in reversed(self.branches.items()):

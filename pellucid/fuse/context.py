@@ -10,7 +10,7 @@ from pellucid.layers.base import Layer, Params
 
 @dataclass
 class Rate:
-    """The learning rate and the weight decay of the current step."""
+    """The learning rate of the current step, and `shrink`, the fraction by which weight decay shrinks weights."""
 
     lr: float = 0.0
     shrink: float = 0.0
@@ -22,7 +22,11 @@ class Rate:
 
 @dataclass(frozen=True)
 class FusionContext:
-    """Whether layers learn, and the rate with which `backward` updates them; with None it returns gradients instead."""
+    """How fused layers learn.
+
+    rate: the rate with which `backward` updates the parameters itself; if None, it returns their gradients. learns:
+    False for frozen layers, which do neither.
+    """
 
     rate: Rate | None = None
     learns: bool = True
@@ -38,7 +42,7 @@ class NoCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Form(Layer):
-    """A layer that computes the same as `layer`, from the same params."""
+    """A layer that computes the same output as `layer`, from the same params."""
 
     layer: Layer
 

@@ -1,4 +1,4 @@
-"""The dense block with memory linear, not quadratic, in its depth."""
+"""The fused form of a dense block, with memory linear instead of quadratic in its depth."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -34,20 +34,23 @@ class DenseLayer:
     act: type[Layer]
     conv: Layer
     rest: Layer
-    growth: int  # maps that it adds
+    growth: int  # the number of maps that the layer adds
 
     def own(self, params: Params) -> Params:
-        """Return the params of the body, given those of all layers."""
+        """Return the params of the body from the params of the Sequential."""
         return params[self.name][self.body]
 
     def spread(self, dbody: Params) -> Params:
-        """Return the gradients of the Parallel, given those of its body."""
+        """Return the gradients of the Parallel from the gradients of its body."""
         return {self.before: {}, self.body: {self.inner[1]: {}, **dbody}, "merge": {}}
 
     def read(
         self, own: Params, maps: Tensor, mean: Tensor | None, var: Tensor | None
     ) -> tuple[Tensor, BatchCache | RunningCache]:
-        """Return the maps normalized and rectified, and what the norm keeps; the statistics are those of all maps."""
+        """Return the normalized and rectified maps, and the norm's cache.
+
+        mean, var: the batch statistics of all maps of the block; None to use the norm's running statistics.
+        """
         kept: BatchCache | RunningCache
         if mean is None or var is None:
             kept = RunningCache(maps)
@@ -61,8 +64,9 @@ class DenseLayer:
     ) -> Params:
         """Propagate back through the norm: add its dx to `dmaps`, and return the gradients of its parameters.
 
-        dx = w / σ (dy - db / m - x̂ dw / m). What of it is linear in the maps, which is the same for all norms that
-        read them, waits in `later`, slope and summand of each channel, for the last of them.
+        dx = w / σ (dy - db / m - x̂ dw / m). The terms after dy are linear in the maps for all norms that read a map, so
+        they are only summed in `later` (2, channels), as slope and constant of each channel, and added to dmaps once,
+        by `arrived`.
         """
         if later is None or not isinstance(kept, BatchCache):
             dx, dparams = self.norm.backward(params, kept, dy)
@@ -70,8 +74,8 @@ class DenseLayer:
             return dparams
         x, mean, invstd = kept
         weight, running = params["weight"], (params["running_mean"], params["running_var"])
-        wanted = False, True, True
-        _, dweight, dbias = norm_backward(dy, x, weight, *running, mean, invstd, True, self.norm.epsilon, wanted)
+        needed = False, True, True  # dx, dweight, dbias
+        _, dweight, dbias = norm_backward(dy, x, weight, *running, mean, invstd, True, self.norm.epsilon, needed)
         channels, count = len(weight), dy[:, 0].numel()
         scale = weight * invstd
         dmaps.addcmul_(dy, scale[:, None, None])
@@ -83,12 +87,12 @@ class DenseLayer:
 
 @dataclass(frozen=True)
 class DenseBlock(Combinator):
-    """Replace DenseLayers in a row, whose `names` these are in the Sequential's own params.
+    """Replace consecutive dense layers of a Sequential, whose params they share by their `names`.
 
-    All maps lie in one tensor, to which each layer adds its own, and of which each norm reads the first channels. The
-    output of a norm and its activation is computed again in the backward pass (Pleiss et al. 2017, Memory-efficient
-    implementation of DenseNets), and since the statistics of a map are the same for all norms that read it, they are
-    computed once. `own_dy`: no other layer reads the dy that arrives.
+    All maps are in one tensor: each layer appends its maps to it, and each norm reads the first channels of it. The
+    outputs of the norms and activations are recomputed in the backward pass (Pleiss et al. 2017, "Memory-efficient
+    implementation of DenseNets"). The statistics of a map are computed only once, since they are the same for all norms
+    that read it. own_dy: whether no other layer reads the block's dy, so that it may be overwritten.
     """
 
     rows: tuple[DenseLayer, ...]
@@ -125,7 +129,7 @@ class DenseBlock(Combinator):
         channels, height, width = x.shape[1:]
         first = self.rows[0].own(params)[self.rows[0].inner[0]]
         if mode.train and len(x) * height * width <= 1:
-            self.rows[0].norm.forward(first, x, mode)  # which refuses it, and says why
+            self.rows[0].norm.forward(first, x, mode)  # raises the error for a single value per channel
         total = channels + sum(row.growth for row in self.rows)
         form = memory_format(x)
         maps = torch.empty(len(x), total, height, width, dtype=x.dtype, device=x.device, memory_format=form)
@@ -141,7 +145,7 @@ class DenseBlock(Combinator):
                 measure(x, mean[read:channels], var[read:channels])
                 move(row.norm, own[norm], mean[:channels], var[:channels], maps[:, 0].numel())
             seen = maps[:, :channels]
-            if maps.dtype is torch.bfloat16:  # which is normalized by a kernel that is slow on parts of rows
+            if maps.dtype is torch.bfloat16:  # its kernel for normalization is slow for slices of channels
                 seen = seen.contiguous(memory_format=form)
             x, _ = row.conv.forward(own[conv], row.read(own, seen, mean, var)[0], mode)
             x, kept = step(row.name, row.rest, own, x, mode)
@@ -153,7 +157,7 @@ class DenseBlock(Combinator):
         return maps, {"maps": maps, "mean": mean, "var": var, "rows": cache} if mode.keep else {}
 
     def sweep(self, params: Params, cache: Cache, dy: Tensor, back: Back) -> tuple[Tensor, Params]:
-        """Propagate back through the layers in reverse order, each adding what it sends to the maps that it read."""
+        """Propagate back through the layers in reverse order; each adds its dx to the gradient of the maps it read."""
         maps, mean, var, rows = (cache.pop(name) for name in ("maps", "mean", "var", "rows"))
         form = memory_format(maps)
         dmaps = dy if self.own_dy else dy.clone()
@@ -179,7 +183,7 @@ class DenseBlock(Combinator):
 
 
 def arrived(dmaps: Tensor, maps: Tensor, later: Tensor | None, part: slice, form: torch.memory_format) -> Tensor:
-    """Return all that the layers sent to maps, in memory of its own form."""
+    """Return the complete gradient of the maps in `part`: `dmaps` plus the summed linear terms of `later`."""
     if later is None:
         return dmaps.contiguous(memory_format=form)
     slope, shift = later[:, part, None, None]
@@ -187,20 +191,23 @@ def arrived(dmaps: Tensor, maps: Tensor, later: Tensor | None, part: slice, form
 
 
 def measure(x: Tensor, mean: Tensor, var: Tensor) -> None:
-    """Write each channel's mean and variance in the batch."""
-    unused = torch.zeros_like(mean), torch.ones_like(var)  # running statistics; their type is that of the result
-    for kept, found in zip((mean, var), update_stats(x, *unused, 0.0), strict=True):
-        kept.copy_(found)
+    """Write the batch mean and variance of each channel of x into `mean` and `var`, (C,) each."""
+    unused = torch.zeros_like(mean), torch.ones_like(var)  # running statistics; only their dtype matters
+    for target, found in zip((mean, var), update_stats(x, *unused, 0.0), strict=True):
+        target.copy_(found)
 
 
 def move(norm: BatchNorm, params: Params, mean: Tensor, var: Tensor, count: int) -> None:
-    """Move the running statistics towards those of a batch with `count` values a channel."""
+    """Update the running statistics with those of a batch with `count` values per channel."""
     params["running_mean"].lerp_(mean, norm.momentum)
     params["running_var"].lerp_(var * (count / (count - 1)), norm.momentum)
 
 
 def dense_layer(name: str, layer: Layer, fuse: Callable[[Layer], Layer]) -> DenseLayer | None:
-    """Return a layer of a row as one of a dense block, None if it is not; `fuse` makes its parts."""
+    """Return the DenseLayer for a layer of a Sequential; None if it is no layer of a dense block.
+
+    fuse: converts its convolution and the layers after that.
+    """
     if not (type(layer) is Parallel and layer.merge == Concat() and len(layer.branches) == 2):
         return None
     (before, identity), (body, inside) = layer.branches.items()

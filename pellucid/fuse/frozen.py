@@ -1,4 +1,4 @@
-"""Parts of a network that do not learn."""
+"""Fused forms of layers with frozen parameters."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from pellucid.tree import flatten
 class FrozenLayer(Form):
     """Replace a layer whose parameters are frozen.
 
-    It runs as in evaluation, so that batch normalization uses its running statistics and leaves them alone, and
-    returns dx and no gradients of parameters.
+    It always runs in evaluation mode, so batch normalization uses its running statistics and does not update them. The
+    backward pass returns dx, and no gradients of parameters.
     """
 
     layer: Layer
@@ -35,16 +35,16 @@ class FrozenLayer(Form):
 
 
 def freeze(net: Layer, params: Params, frozen: Collection[str]) -> Layer:
-    """Return the network with a FrozenLayer for each part, as large as can be, all of whose learned values are frozen.
+    """Return the network with a FrozenLayer for each largest part whose parameters are all frozen.
 
-    frozen: paths of learned values. What shares its layer with a value that learns is left to the caller, who must
-    not use its gradient.
+    frozen: the paths of the frozen parameters. Layers with both frozen and trainable parameters are unchanged; the
+    caller must ignore the gradients of their frozen parameters.
     """
     return _freeze(net, params, "", set(frozen)) if frozen else net
 
 
 def learned_paths(layer: Layer, params: Params, path: str = "") -> set[str]:
-    """Return the paths of the learned parameters of a layer at `path`: all but running statistics."""
+    """Return the paths of the parameters of a layer at `path`, without buffers such as running statistics."""
     return {join(path, name) for name in flatten(params)} - buffer_paths(layer, path)
 
 
@@ -61,9 +61,9 @@ def _freeze(layer: Layer, params: Params, path: str, frozen: set[str]) -> Layer:
 
 @dataclass(frozen=True)
 class FrozenNorm(Layer):
-    """Replace a BatchNorm by its running statistics, with which dx does not depend on x.
+    """Replace a frozen BatchNorm, which uses its running statistics, so that dx does not depend on x.
 
-    `over_x` and `over_dy` say whose memory the results may take.
+    over_x: whether y is written into x's memory. over_dy: whether dx is written into dy's memory.
     """
 
     norm: BatchNorm
@@ -75,11 +75,11 @@ class FrozenNorm(Layer):
         return self.norm.init(shape, rng)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, NoCache]:
-        """Compute y = x (w / σ) + (b - μ w / σ), over x where that is allowed."""
+        """Compute y = x (w / σ) + (b - μ w / σ), in x's memory if `over_x`."""
         return normalized(self.norm, params, RunningCache(x), x if self.over_x else None), NoCache()
 
     def backward(self, params: Params, cache: NoCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx = dy (w / σ), over dy where that is allowed."""
+        """Compute dx = dy (w / σ), in dy's memory if `over_dy`."""
         scale = params["weight"] * torch.rsqrt(params["running_var"] + self.norm.epsilon)
         scale = scale.view(-1, *(1,) * (dy.dim() - 2)).to(dy.dtype)
         return dy.mul_(scale) if self.over_dy else dy * scale, {}

@@ -1,4 +1,4 @@
-"""Fused forms of single layers: arguments resolved once, no dx where it is not needed, and the update in the sweep."""
+"""Fused forms of single layers, which skip dx if it is not needed and can update parameters in the backward pass."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,17 +20,17 @@ _conv2d_backward = torch.ops.aten.convolution_backward.default
 _max_pool2d = torch.ops.aten.max_pool2d_with_indices.default
 _max_pool2d_backward = torch.ops.aten.max_pool2d_with_indices_backward.default
 
-# From a wide input to a narrow output, oneMKL works on Wxᵀ up to 1.7 times as fast as on xWᵀ (measured on 784 to 30).
-NARROW, WIDE, MANY_ROWS = 64, 256, 16
+# For wide inputs and narrow outputs, oneMKL computes W xᵀ up to 1.7 times as fast as x Wᵀ (measured for 784 to 30).
+MAX_UNITS, MIN_INPUTS, MIN_ROWS = 64, 256, 16
 
 
 @dataclass(frozen=True)
 class FusedDense(Form):
     """Replace a Dense.
 
-    `need_dx=False` leaves dx out. With a rate in its `context`, backward learns at once, W ← (1 - shrink) W - lr dyᵀ x,
-    and returns no gradients: one pass over W where two and a tensor of W's size would be needed. Where it does not
-    learn, only dx is computed, and x is not kept.
+    need_dx: whether dx is computed. With a rate in its `context`, the backward pass updates the parameters, W ←
+    (1 - shrink) W - lr dyᵀ x, and returns no gradients; this takes one pass over W instead of two, and no memory for a
+    gradient. If the context is frozen, only dx is computed, and x is not kept.
     """
 
     layer: Dense
@@ -38,16 +38,16 @@ class FusedDense(Form):
     context: FusionContext = GRADIENTS
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DenseCache]:
-        """Compute y = x Wᵀ + b; narrow outputs of wide inputs as (W xᵀ + b)ᵀ."""
-        narrow = self.layer.units < NARROW and self.layer.bias
-        if narrow and x.dim() == 2 and x.shape[0] >= MANY_ROWS and x.shape[1] >= WIDE:
+        """Compute y = x Wᵀ + b, as (W xᵀ + b)ᵀ for wide inputs and narrow outputs."""
+        narrow = self.layer.units < MAX_UNITS and self.layer.bias
+        if narrow and x.dim() == 2 and x.shape[0] >= MIN_ROWS and x.shape[1] >= MIN_INPUTS:
             y = torch.addmm(params["bias"].unsqueeze(1), params["weight"], x.t()).t()
         else:
             y, _ = self.layer.forward(params, x, mode)
         return y, DenseCache(x if self.context.learns else like(x))
 
     def backward(self, params: Params, cache: DenseCache, dy: Tensor) -> tuple[Tensor | None, Params]:
-        """Compute dx, and the gradients of weight and bias or the step along them."""
+        """Compute dx if it is needed, and the gradients of weight and bias or the update by them."""
         dx = dy @ params["weight"] if self.need_dx else None  # before W changes
         if not self.context.learns:
             return dx, {}
@@ -66,9 +66,9 @@ class FusedDense(Form):
 class FusedConv2d(Form):
     """Replace a Conv2d whose padding is the same on opposite edges.
 
-    `need_dx=False` leaves dx out. With a rate in its `context`, backward learns at once, W ← (1 - shrink) W - lr dW,
-    and returns no gradients, so that those of all layers need not be there at one time; where it does not learn, they
-    are not computed, and of x only the shape is kept.
+    need_dx: whether dx is computed. With a rate in its `context`, the backward pass updates the parameters, W ←
+    (1 - shrink) W - lr dW, and returns no gradients, so that the gradients of all layers are never in memory at the
+    same time. If the context is frozen, they are not computed, and only the shape of x is kept.
     """
 
     layer: Conv2d
@@ -76,14 +76,14 @@ class FusedConv2d(Form):
     context: FusionContext = GRADIENTS
 
     @cached_property
-    def _ahead(self) -> tuple[Any, ...]:
+    def _forward_arguments(self) -> tuple[Any, ...]:
         layer = self.layer
         left, _, top, _ = layer.edges()
         return pair(layer.stride), (top, left), spread(layer), layer.groups
 
     @cached_property
-    def _back(self) -> tuple[Any, ...]:
-        stride, padding, dilation, groups = self._ahead
+    def _backward_arguments(self) -> tuple[Any, ...]:
+        stride, padding, dilation, groups = self._forward_arguments
         learns = self.context.learns
         biases = [self.layer.filters] if self.layer.bias else None
         return (
@@ -99,15 +99,15 @@ class FusedConv2d(Form):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Conv2dCache]:
         """Run the convolution."""
-        y = torch.conv2d(x, params["weight"], params.get("bias"), *self._ahead)
+        y = torch.conv2d(x, params["weight"], params.get("bias"), *self._forward_arguments)
         return y, Conv2dCache(x if self.context.learns else like(x))
 
     def backward(self, params: Params, cache: Conv2dCache, dy: Tensor) -> tuple[Tensor | None, Params]:
-        """Compute the gradients of weight and bias or the step along them, and dx if it is needed."""
+        """Compute the gradients of weight and bias or the update by them, and dx if it is needed."""
         x = cache.x
         if not self.context.learns:  # the kernel needs its shape, and would materialize an expanded scalar
             x = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=memory_format(dy))
-        dx, dweight, dbias = _conv2d_backward(dy, x, params["weight"], *self._back)
+        dx, dweight, dbias = _conv2d_backward(dy, x, params["weight"], *self._backward_arguments)
         if not self.context.learns:
             return dx, {}
         rate = self.context.rate
@@ -121,15 +121,15 @@ class FusedConv2d(Form):
         return dx, {}
 
     def pull(self, params: Params, cache: Conv2dCache, dy: Tensor) -> Tensor:
-        """Compute only dx, without those gradients."""
+        """Compute only dx, without gradients of parameters."""
         return self.layer.pull(params, cache, dy)
 
 
 def spread(layer: Conv2d) -> tuple[int, int]:
-    """Return the dilation to compute with.
+    """Return the dilation to compute with: (2, 2) instead of (1, 1) for 1 x 1 convolutions of stride 1.
 
-    The dilation of a window of one pixel has no effect on the result. Without a dilation and a stride, however,
-    PyTorch chooses a kernel that has a third of the speed where a thread processes fewer than 16 images.
+    For a 1 x 1 kernel, dilation does not change the result. But without dilation and stride, PyTorch chooses a kernel
+    that is three times slower if a thread processes fewer than 16 images.
     """
     return (2, 2) if pair(layer.kernel) == pair(layer.stride) == (1, 1) else pair(layer.dilation)
 
@@ -151,7 +151,7 @@ class FusedMaxPool2d(Form):
         return y, MaxPool2dCache(switches, like(x))
 
     def backward(self, params: Params, cache: MaxPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Add each dy at the position of its maximum."""
+        """Add each element of dy to dx at the position of its maximum."""
         if dy.device.type == "mps":  # its kernel does not use the switches; the layer's own backward does
             return self.layer.backward(params, cache, dy)
         switches, x = cache
@@ -162,22 +162,22 @@ class FusedMaxPool2d(Form):
 
 @dataclass(frozen=True)
 class FusedPadChannels(Form):
-    """Replace a PadChannels, without keeping its input, which only rules read."""
+    """Replace a PadChannels, without caching its input, which only rules need."""
 
     layer: PadChannels
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, NoCache]:
-        """Add the channels of zeros."""
+        """Append the channels of zeros."""
         return self.layer.forward(params, x, mode)[0], NoCache()
 
     def backward(self, params: Params, cache: NoCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Return the part of dy that belongs to x's own channels."""
+        """Return dy for the channels of x."""
         return F.pad(dy, (0, 0, 0, 0, -self.layer.before, -self.layer.after)), {}
 
 
 @dataclass(frozen=True)
 class FusedConcat(Form):
-    """Replace a Concat, without keeping its inputs, of which only the shapes are needed."""
+    """Replace a Concat, caching only the shapes of its inputs."""
 
     layer: Concat
 

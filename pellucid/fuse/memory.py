@@ -1,4 +1,4 @@
-"""Which memory layers may overwrite, and the order of layers with the fewest operations."""
+"""Predicates for memory that layers may overwrite, and the order of layers with the fewest operations."""
 
 from collections.abc import Mapping
 
@@ -15,16 +15,16 @@ from pellucid.layers.relu import ReLU
 
 
 def owns_parameters(layer: Layer) -> bool:
-    """Return whether `layer` may have values that learn: a combinator, one of ours that learns, or any of a user's."""
+    """Return whether `layer` may have trainable parameters; True for any combinator or user-defined layer."""
     return type(layer) is not FrozenLayer and (type(layer) not in LAYERS or Trait.LEARNS in layer.traits)
 
 
 def new_output(layer: Layer) -> bool:
-    """Return whether the output of `layer` is new memory that no cache holds."""
+    """Return whether the output of `layer` is new memory that is not in any cache."""
     if type(layer) is Sequential:
         last = list(reordered(layer.children).values())[-1:]
-        # A dense block within the row would keep its output.
-        return any(new_output(one) and (type(one) is not Parallel or type(one.merge) is Add) for one in last)
+        # Other Parallels may become part of a dense block, which caches its output.
+        return any(new_output(child) and (type(child) is not Parallel or type(child.merge) is Add) for child in last)
     if type(layer) is Parallel:
         return type(layer.merge) is Add or states(layer.merge, Trait.NEW_OUTPUT)
     if type(layer) is FrozenLayer:
@@ -44,11 +44,11 @@ def new_dx(layer: Layer) -> bool:
 
 
 def reordered(children: Mapping[str, Layer]) -> dict[str, Layer]:
-    """Swap each ReLU with the MaxPool2d behind it, and each convolution of single pixels with the AvgPool2d.
+    """Swap each ReLU with a MaxPool2d after it, and each 1 x 1 convolution with an AvgPool2d after it.
 
-    Both orders give the same y and the same gradients. ReLU does not decrease, so the maximum passes it unharmed, and
-    where it is not positive no gradient passes in either order; the mean over a window of pixels commutes with a sum
-    over channels. Pooled first, the other layer has fewer numbers to visit and to keep.
+    Both orders give the same y and the same gradients. ReLU is monotonic, so it commutes with the maximum, and the
+    gradient is 0 in either order if the maximum is not positive. A mean over pixels commutes with a sum over channels.
+    If pooling comes first, the other layer has fewer values to compute and to cache.
     """
     names = list(children)
     for index in range(len(names) - 1):
@@ -62,4 +62,4 @@ def _commute(conv: Layer, pool: Layer) -> bool:
     if not (type(conv) is Conv2d and type(pool) is AvgPool2d):
         return False
     single = pair(conv.kernel) == pair(conv.stride) == (1, 1) and conv.edges() == (0, 0, 0, 0)
-    return single and pair(pool.padding) == (0, 0) and not pool.ceil_mode  # else a bias would be averaged with zeros
+    return single and pair(pool.padding) == (0, 0) and not pool.ceil_mode  # padding would be averaged with the bias

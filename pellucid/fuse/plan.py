@@ -31,18 +31,19 @@ from pellucid.layers.padchannels import PadChannels
 def fuse(net: Layer, rate: Rate | None = None, need_dx: bool = False) -> Layer:
     """Return an equivalent network with the same params that is faster and needs less memory.
 
-    Its layers write over memory that no cache needs, pool first where both orders give the same, compute cheap
-    activations again instead of keeping them, lay the maps of a dense block in one tensor, and leave out the gradients
-    before the first layers that learn; `need_dx=True` keeps them, for a network whose inputs are another one's outputs.
-    With a `rate`, each Dense and Conv2d whose parameters are used once learns in the sweep by plain gradient descent
-    and returns no gradients. Paths and params stay; caches differ, so that rules and traces use the network as it was
-    written. Only layers of exactly these types are replaced: a subclass runs as written.
+    Its layers overwrite memory that no cache needs, pool first if the order does not matter, recompute cheap
+    activations instead of caching them, store the maps of a dense block in one tensor, and skip the gradients before
+    the first trainable layers. need_dx: whether the gradient with respect to the input is needed, as for a network
+    whose inputs are the outputs of another one. rate: if given, each Dense and Conv2d whose parameters are used only
+    once updates them in the backward pass by plain gradient descent, and returns no gradients. Paths and params are
+    unchanged, but caches differ, so rules and traces need the original network. Subclasses of the replaced layers are
+    not replaced.
     """
     return _fuse(net, own_dy=False, need_dx=need_dx, context=FusionContext(rate))
 
 
 def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> Layer:
-    """Fuse `layer`; `own_dy`: no other layer reads the dy that arrives; `need_dx`: the dx it returns is used."""
+    """Fuse `layer`; own_dy: whether no other layer reads its dy; need_dx: whether its dx is used."""
     if type(layer) is FrozenLayer:
         return FrozenLayer(_fuse(layer.layer, own_dy, True, FROZEN)) if need_dx else FrozenStart(layer.layer)
     if type(layer) is Sequential:
@@ -51,7 +52,7 @@ def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> 
         return _fuse_parallel(layer, need_dx, context)
     if type(layer) is Graph:
         return _fuse_graph(layer, need_dx, FusionContext(None, context.learns))
-    if is_wiring(layer):  # parameters may be used more than once: they learn from the sum, later
+    if is_wiring(layer):  # layers may be used more than once, so the update has to wait for the sum of their gradients
         return layer.rebuild(
             {
                 name: _fuse(child, False, True, FusionContext(None, context.learns))
@@ -62,7 +63,7 @@ def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> 
 
 
 def _fuse_graph(layer: Graph, need_dx: bool, context: FusionContext) -> Layer:
-    """Fuse the nodes; those that no learned node comes before need no backward pass."""
+    """Fuse the nodes; nodes without a trainable node before them need no backward pass."""
     repeated = {node[0] for node in layer.nodes.values() if isinstance(node[0], str)}
     reached = dict.fromkeys(layer.inputs, need_dx)  # by name: whether a gradient with respect to the value is used
     fused: dict[str, Layer] = {}
@@ -76,7 +77,7 @@ def _fuse_graph(layer: Graph, need_dx: bool, context: FusionContext) -> Layer:
 
 
 def _fuse_entrance(layer: Layer, context: FusionContext) -> Layer:
-    """Fuse a layer that no learned one comes before."""
+    """Fuse a layer without trainable layers before it, whose dx is not needed."""
     if owns_parameters(layer):
         return _fuse(layer, False, False, context)
     return FrozenStart(layer.layer) if type(layer) is FrozenLayer else EntranceLayer(layer)
@@ -108,12 +109,12 @@ def _fuse_parallel(layer: Parallel, need_dx: bool, context: FusionContext) -> La
 
 def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, context: FusionContext) -> Layer:
     children = reordered(layer.children)
-    owns = {}  # whether each child is the only reader of the dy that arrives at it
+    owns = {}  # by name: whether the child is the only reader of its dy
     for name, child in reversed(children.items()):
         owns[name] = own_dy
         own_dy = new_dx(child) or (own_dy and states(child, Trait.VIEW))
     blocks = _dense_blocks(children, owns, context)
-    held = {name for block in blocks.values() for name in block.names}  # whose outputs lie in the block's cache
+    cached = {name for block in blocks.values() for name in block.names}  # their outputs are in the block's cache
     groups: dict[str, NormActConv | DenseBlock] = {**_recomputed(children, context), **blocks}
     within = {name for group in groups.values() for name in group.names[1:]}
     fused: dict[str, Layer] = {}
@@ -134,18 +135,18 @@ def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, context: Fu
         else:
             fused[name] = _fuse(child, owns[name], need_dx, context)
         need_dx = need_dx or owns_parameters(child)
-        before = None if name in held else child
+        before = None if name in cached else child
     return FusedSequential(fused, frozenset(groups))
 
 
 def _frozen_norm(layer: Layer, context: FusionContext) -> BatchNorm | None:
-    """Return the norm that this is, if it is one that does not learn."""
+    """Return the layer's BatchNorm if the layer is a frozen one, else None."""
     inner = layer.layer if type(layer) is FrozenLayer else None if context.learns else layer
     return inner if type(inner) is BatchNorm else None
 
 
 def _recomputed(children: Mapping[str, Layer], context: FusionContext) -> dict[str, NormActConv]:
-    """Return the replacement of each norm, activation, perhaps pool, and convolution in a row, by the norm's name."""
+    """Return the replacements of consecutive norm, activation, optional pool, and convolution, by the norm's name."""
     names = list(children) if context.learns else []
     groups = {}
     for index, name in enumerate(names):
@@ -160,7 +161,7 @@ def _recomputed(children: Mapping[str, Layer], context: FusionContext) -> dict[s
 def _dense_blocks(
     children: Mapping[str, Layer], owns: Mapping[str, bool], context: FusionContext
 ) -> dict[str, DenseBlock]:
-    """Return the replacement of layers of a dense block in a row, by the name of the first."""
+    """Return the replacements of consecutive layers of a dense block, by the name of the first layer."""
 
     def part(layer: Layer) -> Layer:
         return _fuse(layer, True, True, context)

@@ -15,12 +15,11 @@ from pellucid.layers.conv2d import Conv2dCache
 
 @dataclass(frozen=True)
 class NormActConv(Layer):
-    """Replace BatchNorm, a cheap activation, perhaps AvgPool2d, and Conv2d in a row.
+    """Replace consecutive BatchNorm, ReLU or ReLU6, optional AvgPool2d, and Conv2d layers.
 
-    `names` are those of all of them in the Sequential's own params. As written, the input of each is kept; here only
-    the norm's is, and the others, a product, a sum and a comparison away from it, are computed again. It costs about
-    1 % of a step of ResNet-20 and saves a fifth of its memory. The idea is that of Chen et al. 2016, Training deep
-    nets with sublinear memory cost.
+    names: their names in the params of the Sequential. Separate layers would cache an input each; here only the norm's
+    input is cached, and the others are recomputed from it in the backward pass. For ResNet-20, this takes about 1 % of
+    a step and saves a fifth of the memory. Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
     """
 
     names: tuple[str, ...]
@@ -39,13 +38,13 @@ class NormActConv(Layer):
         return params, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, BatchCache | RunningCache]:
-        """Normalize, rectify in place, pool, convolve; keep what the norm keeps."""
+        """Normalize, rectify in place, pool and convolve; return the norm's cache."""
         y, kept = self.norm.forward(params[self.names[0]], x, mode)
         y = self._pooled(KERNELS[self.act].over(y), mode)
         return self.conv.forward(params[self.names[-1]], y, mode)[0], kept
 
     def backward(self, params: Params, cache: BatchCache | RunningCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute the convolution's input again, then propagate back through the layers."""
+        """Recompute the convolution's input, then propagate back through the layers."""
         norm, conv = self.names[0], self.names[-1]
         kernels = KERNELS[self.act]
         y = kernels.over(normalized(self.norm, params[norm], cache))
@@ -61,20 +60,22 @@ class NormActConv(Layer):
         return y if self.pool is None else self.pool.forward({}, y, mode)[0]
 
     def _idle(self) -> Params:
+        """Return the empty params of the activation and the pool."""
         return {name: {} for name in self.names[1:-1]}
 
 
 def normalized(norm: BatchNorm, params: Params, cache: BatchCache | RunningCache, out: Tensor | None = None) -> Tensor:
-    """Return the output of `norm`, in one pass: y = x (w / σ) + (b - μ w / σ), three times as fast as its own kernel.
+    """Return the output of `norm` by y = x (w / σ) + (b - μ w / σ), which is three times as fast as PyTorch's kernel.
 
-    out: where to write y, if that is possible.
+    The batch statistics in a BatchCache are used, otherwise the running statistics. out: the tensor to write y into;
+    not used for bfloat16.
     """
     if isinstance(cache, BatchCache):
         mean, invstd = cache.mean, cache.invstd
     else:
         mean, invstd = params["running_mean"], torch.rsqrt(params["running_var"] + norm.epsilon)
     weight, bias = params["weight"], params["bias"]
-    if cache.x.dtype is torch.bfloat16:  # times float32 parameters it would be float32, and take twice the memory
+    if cache.x.dtype is torch.bfloat16:  # multiplied by float32 parameters, x would need twice the memory
         return torch.batch_norm(cache.x, weight, bias, mean, invstd**-2 - norm.epsilon, False, 0.0, norm.epsilon, False)
     shape = (-1, *(1,) * (cache.x.dim() - 2))
     scale = (invstd * weight).view(shape)  # (C, 1, 1), or (C,) for vectors

@@ -1,4 +1,4 @@
-"""Layers before the first one that learns, which need no backward pass."""
+"""Fused forms of the layers before the first trainable layer, which need no backward pass."""
 
 from dataclasses import dataclass, field
 from operator import is_
@@ -15,7 +15,7 @@ from pellucid.tree import leaves
 
 @dataclass(frozen=True)
 class EntranceLayer(Form):
-    """Replace a layer that learns nothing before the first one that learns: it needs no backward pass."""
+    """Replace a layer without parameters before the first trainable layer: it needs no backward pass."""
 
     layer: Layer
 
@@ -30,7 +30,7 @@ class EntranceLayer(Form):
 
 @dataclass
 class Ready:
-    """The function for prediction, the tensors it was made from, and their version counters at that time."""
+    """A function for prediction, the tensors that it was built from, and their version counters at that time."""
 
     run: Run | None = None
     tensors: list[Tensor] = field(default_factory=list)
@@ -39,11 +39,11 @@ class Ready:
 
 @dataclass(frozen=True)
 class FrozenStart(Form):
-    """Replace frozen layers before the first one that learns: they run as in prediction, without a cache.
+    """Replace frozen layers before the first trainable layer: they run as in prediction, without a cache.
 
     The function for prediction is built in the first pass, and reused until a parameter is replaced or written to.
-    PyTorch does not count writes to tensors created in inference mode, for which the function is rebuilt in each pass,
-    nor writes through `.data` and `.numpy()`, which are not detected.
+    PyTorch does not count writes to tensors that were created in inference mode; for these the function is rebuilt in
+    each pass. Writes through `.data` and `.numpy()` are not detected.
     """
 
     layer: Layer

@@ -1,4 +1,4 @@
-"""Generators: objectives that make images, of noise or of other images."""
+"""Generators: objectives that learn to generate images from noise or from other images."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ GENERATORS: dict[str, Callable[..., Objective]] = {
     "zhang": zhang,
     "pix2pix": pix2pix,
 }
-# The classes that a weights file may name.
+# The classes of generators that a weights file may name.
 OWN: tuple[type[Objective], ...] = (GAN, WGANGP, R1GAN, GMMN, CodeGMMN, VAE, Regression, Zhang, Pix2Pix)
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The base of generators that a discriminator judges."""
+"""Base class of generators that are trained against a discriminator."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +16,15 @@ from pellucid.sweep import backward
 
 @dataclass(frozen=True)
 class AdversarialGenerator(Generator):
-    """A generator against a discriminator, which learn in turns.
+    """A generator and a discriminator that are trained in turns.
 
-    generator: its images have values in -1 to 1. discriminator: from such images to a logit each, (N, 1).
+    generator: outputs images with values in -1 to 1. discriminator: maps such images to logits (N, 1).
     """
 
     discriminator: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw both networks' parameters."""
+        """Draw the parameters of both networks."""
         generator = drawn("generator", self.generator, (self.latent,), shape, rng)
         discriminator, _ = init_child("discriminator", self.discriminator, shape, rng)
         return {"generator": generator, "discriminator": discriminator}, shape
@@ -34,7 +34,8 @@ class AdversarialGenerator(Generator):
     ) -> Gradients:
         """Return the generator's loss and gradients.
 
-        judging: the parameters that the discriminator runs with. made, making: the generator's images and its cache.
+        judging: the discriminator's parameters, perhaps normalized. made, making: the generated images and the
+        generator's cache.
         """
         scores, cache = self.discriminator.forward(judging, made, mode)
         value, dscores = loss.generator(scores)

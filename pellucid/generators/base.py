@@ -22,10 +22,10 @@ Prior = Literal["normal", "uniform"]
 
 @dataclass(frozen=True)
 class Generator(Objective):
-    """An objective that learns to draw images like those of the data, whose targets it does not read.
+    """Base class of objectives that learn to sample images like the training images; targets are ignored.
 
-    generator: from latent vectors (N, latent). prior: of their values, N(0, 1) or uniform in -1 to 1. Images of data,
-    and samples, have values in 0 to 1.
+    generator: maps latent vectors (N, latent) to images. prior: distribution of the latent values, N(0, 1) or uniform
+    in -1 to 1. Training images and samples have values in 0 to 1.
     """
 
     generator: Layer
@@ -42,22 +42,22 @@ class Generator(Objective):
         return torch.randn(size, generator=rng, device=device, dtype=like.dtype)
 
     def draw(self, params: Params, z: Tensor) -> Tensor:
-        """Return the images (N, C, H, W) of latent vectors (N, latent), values in 0 to 1, in evaluation mode.
+        """Return the images (N, C, H, W) of latent vectors (N, latent), with values in 0 to 1, in evaluation mode.
 
-        Here of a generator whose images have values in -1 to 1; a subclass overrides it for others.
+        For a generator whose outputs are in -1 to 1; subclasses with another range override this method.
         """
         return (self.generator.forward(params["generator"], z, Mode(keep=False))[0] + 1) / 2
 
     def sample(self, params: Params, count: int, rng: torch.Generator) -> Tensor:
-        """Draw images (count, C, H, W), values in 0 to 1."""
+        """Draw images (count, C, H, W) with values in 0 to 1."""
         return self.draw(params, self.latents(count, rng, leaves(params)[0]))
 
     def predict(self, params: Params, images: Any) -> Tensor:
-        """Return as many samples as there are images, the same each time."""
+        """Return as many samples as images, drawn with a fixed seed."""
         return self.sample(params, len(images), seeded(leaves(params)[0].device))
 
     def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
-        """Return a function that evaluates batches; its outputs are samples, new ones for each batch."""
+        """Return a function that evaluates batches; its outputs are new samples for each batch."""
         rng = seeded(leaves(params)[0].device)
 
         def evaluate(batch: Batch) -> Evaluated:
@@ -67,22 +67,22 @@ class Generator(Objective):
         return evaluate
 
     def about(self, custom: Iterable[Any] = ()) -> dict[str, Any]:
-        """Return its configuration for a weights file, as JSON values."""
+        """Return the objective's configuration for a weights file, as JSON values."""
         return {"objective": to_config(self, [type(self), *custom])}
 
 
 def drawn(name: str, net: Layer, shape: Any, images: Any, rng: torch.Generator) -> Params:
-    """Draw the parameters of a network that outputs images; PellucidError unless they are of the shape `images`."""
+    """Draw the parameters of a network; raise PellucidError unless its outputs have the shape `images`."""
     params, out = init_child(name, net, shape, rng)
     if tuple(out) != tuple(images):
-        made, given = (" x ".join(map(str, one)) for one in (out, images))
+        found, expected = (" x ".join(map(str, sizes)) for sizes in (out, images))
         raise PellucidError(
-            f"{name} outputs images of {made}, but those of the data are {given}; give a generator of their size and "
-            "channels"
+            f"{name} outputs images of {found}, but the data have {expected}; give a generator of this size and "
+            "number of channels"
         )
     return params
 
 
 def to_input(net: Layer, params: Params, cache: Cache, dy: Any) -> Tensor:
-    """Return only the gradient with respect to the network's input; `cache` is emptied."""
+    """Return only the gradient with respect to the network's input; empties `cache`."""
     return backward(net, params, cache, dy, rules=lambda path, layer: own, consume=True)[0]

@@ -17,9 +17,9 @@ from pellucid.sweep import backward
 
 @dataclass(frozen=True)
 class GAN(AdversarialGenerator):
-    """A generator against a discriminator, which learn in turns, the discriminator first.
+    """A generator and a discriminator that are trained in turns, the discriminator first.
 
-    Real and generated images are batches of their own to the discriminator. loss: of both, see
+    The discriminator runs on real and on generated images in separate batches. loss: of both networks, see
     pellucid.losses.adversarial. spectral: whether the discriminator's weights are divided by their largest singular
     values, see `normalized`.
     Losses: "discriminator", "generator".
@@ -31,29 +31,32 @@ class GAN(AdversarialGenerator):
     spectral: bool = False
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
-        """Yield the discriminator's turn, and the generator's against the discriminator that has just learned."""
+        """Yield the discriminator's losses and gradients, then the generator's, for the updated discriminator."""
         loss, images = ADVERSARIAL[self.loss], 2 * batch.images - 1
         z = self.latents(len(images), mode.rng, images)
-        made, making = self.generator.forward(params["generator"], z, mode)
+        generated, generator_cache = self.generator.forward(params["generator"], z, mode)
 
-        judging, singular = self._judging(params)
-        real, of_real = self.discriminator.forward(judging, images, mode)
-        fake, of_fake = self.discriminator.forward(judging, made, mode)
+        discriminator_params, singular = self._discriminator_params(params)
+        real, real_cache = self.discriminator.forward(discriminator_params, images, mode)
+        fake, fake_cache = self.discriminator.forward(discriminator_params, generated, mode)
         value, dreal, dfake = loss.discriminator(real, fake)
         weight = self.weight("discriminator")
-        _, first = backward(self.discriminator, judging, of_real, weight * dreal, consume=True)
-        _, second = backward(self.discriminator, judging, of_fake, weight * dfake, consume=True)
-        yield {"discriminator": value}, {"discriminator": restored(add_up_tree(first, second), judging, singular)}
+        _, first = backward(self.discriminator, discriminator_params, real_cache, weight * dreal, consume=True)
+        _, second = backward(self.discriminator, discriminator_params, fake_cache, weight * dfake, consume=True)
+        yield (
+            {"discriminator": value},
+            {"discriminator": restored(add_up_tree(first, second), discriminator_params, singular)},
+        )
 
-        judging, _ = self._judging(params)
-        yield self.generator_turn(params, judging, made, making, loss, mode)
+        discriminator_params, _ = self._discriminator_params(params)
+        yield self.generator_turn(params, discriminator_params, generated, generator_cache, loss, mode)
 
-    def _judging(self, params: Params) -> tuple[Params, dict[str, Singular]]:
-        """Return the parameters that the discriminator runs with."""
+    def _discriminator_params(self, params: Params) -> tuple[Params, dict[str, Singular]]:
+        """Return the discriminator's parameters, with spectral normalization if enabled, and its singular values."""
         return normalized(params["discriminator"]) if self.spectral else (params["discriminator"], {})
 
     def fused(self) -> "GAN":
-        """Return the GAN over fused forms of its networks."""
+        """Return the GAN with fused forms of its networks."""
         return self.with_nets(
             {"generator": fuse(self.generator), "discriminator": fuse(self.discriminator, need_dx=True)}
         )
@@ -69,7 +72,7 @@ def dcgan(
 ) -> GAN:
     """Return DCGAN for images of `size` x `size`; see dcgan_generator and dcgan_discriminator.
 
-    spectral: spectral normalization of the discriminator in place of its batch normalization.
+    spectral: whether the discriminator has spectral normalization instead of batch normalization.
     """
     discriminator = dcgan_discriminator(size, width, norm=not spectral)
     return GAN(dcgan_generator(size, channels, width), latent, discriminator, loss=loss, spectral=spectral)

@@ -1,4 +1,4 @@
-"""Generative moment matching networks, of images and of the codes of an auto-encoder."""
+"""Generative moment matching networks (GMMN) for images and for the codes of an auto-encoder."""
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
@@ -17,16 +17,17 @@ from pellucid.models.gmmn import dense_decoder, dense_encoder, gmmn_generator
 from pellucid.objective import Gradients
 from pellucid.sweep import backward
 
-OF_CODES = (0.05, 0.1, 0.2, 0.4)  # bandwidths for codes, whose mean squared distance was 2.5 on digits, not 100
+# Smaller than for images: on digits the mean squared distance was 2.5 for codes, 100 for images.
+CODE_BANDWIDTHS = (0.05, 0.1, 0.2, 0.4)
 
 
 @dataclass(frozen=True)
 class GMMN(Generator):
-    """A generator whose samples are to have the moments of the data: the loss is `scale` times their MMD.
+    """A generator trained by the maximum mean discrepancy (MMD) of samples and images, times `scale`.
 
-    The kernel's moments are those of batches, which must be large, some hundreds of images. bandwidths: of `mmd`.
+    The MMD is estimated from each batch, which must have some hundreds of images. bandwidths: see `mmd`.
     Losses: "mmd", without the scale.
-    Source: Li, Swersky and Zemel 2015, algorithm 1, whose authors' code has the scale 1000.
+    Source: Li, Swersky and Zemel 2015, algorithm 1, with the scale 1000 of the authors' code.
     """
 
     _: KW_ONLY
@@ -39,27 +40,27 @@ class GMMN(Generator):
         return {"generator": drawn("generator", self.generator, (self.latent,), shape, rng)}, shape
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
-        """Return the discrepancy of as many samples as images, and its gradients."""
+        """Return the MMD of the images and the same number of samples, and its gradients."""
         z = self.latents(len(batch.images), mode.rng, batch.images)
-        made, making = self.generator.forward(params["generator"], z, mode)
-        value, dmade = mmd(made.flatten(1), batch.images.flatten(1), self.bandwidths)
-        dmade = self.weight("mmd") * self.scale * dmade.view_as(made)
-        return {"mmd": value}, {"generator": backward(self.generator, params["generator"], making, dmade)[1]}
+        generated, generator_cache = self.generator.forward(params["generator"], z, mode)
+        value, dmade = mmd(generated.flatten(1), batch.images.flatten(1), self.bandwidths)
+        dmade = self.weight("mmd") * self.scale * dmade.view_as(generated)
+        return {"mmd": value}, {"generator": backward(self.generator, params["generator"], generator_cache, dmade)[1]}
 
     def draw(self, params: Params, z: Tensor) -> Tensor:
-        """Return the generator's images."""
+        """Return the generator's outputs, images with values in 0 to 1."""
         return self.generator.forward(params["generator"], z, Mode(keep=False))[0]
 
 
 @dataclass(frozen=True)
 class CodeGMMN(Generator):
-    """A GMMN of the codes of an auto-encoder, which learn in turns; the decoder makes images of codes.
+    """A GMMN that generates codes of an auto-encoder, trained in turns with it; the decoder maps codes to images.
 
-    encoder: from images to logits of codes (N, codes). decoder: from codes to logits of images. generator: from latent
-    vectors to codes. noise: the fraction of the encoder's input pixels that are set to 0 in training. The codes are
-    constants to the generator's loss.
+    encoder: maps images to logits of codes (N, codes). decoder: maps codes to logits of images. generator: maps latent
+    vectors to codes. noise: the fraction of the encoder's input pixels that are set to 0 in training. The generator's
+    loss has no gradient with respect to the encoder.
     Losses: "reconstruction", the cross-entropy of each image summed over its pixels, and "mmd" of codes.
-    Source: Li, Swersky and Zemel 2015, section 3.2, who train the auto-encoder first.
+    Source: Li, Swersky and Zemel 2015, section 3.2, where the auto-encoder is trained first.
     """
 
     encoder: Layer
@@ -78,28 +79,28 @@ class CodeGMMN(Generator):
         return {"generator": generator, "encoder": encoder, "decoder": decoder}, shape
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
-        """Yield the auto-encoder's turn, and that of the generator of its codes."""
+        """Yield the auto-encoder's losses and gradients, then the generator's, for the updated encoder."""
         images = batch.images
-        seen = images
+        inputs = images
         if mode.train and self.noise:
             kept = torch.rand(images.shape, generator=mode.rng, device=images.device) >= self.noise
-            seen = images * kept
-        logits, encoding = self.encoder.forward(params["encoder"], seen, mode)
+            inputs = images * kept
+        logits, encoder_cache = self.encoder.forward(params["encoder"], inputs, mode)
         codes = logits.sigmoid()
-        pixels, decoding = self.decoder.forward(params["decoder"], codes, mode)
+        pixels, decoder_cache = self.decoder.forward(params["decoder"], codes, mode)
         value, dpixels = BinaryCrossEntropy(reduction="batch")(pixels, images)
         dpixels = self.weight("reconstruction") * dpixels
-        dcodes, ddecoder = backward(self.decoder, params["decoder"], decoding, dpixels, consume=True)
+        dcodes, ddecoder = backward(self.decoder, params["decoder"], decoder_cache, dpixels, consume=True)
         dlogits = dcodes * codes * (1 - codes)
-        _, dencoder = backward(self.encoder, params["encoder"], encoding, dlogits, consume=True)
+        _, dencoder = backward(self.encoder, params["encoder"], encoder_cache, dlogits, consume=True)
         yield {"reconstruction": value}, {"encoder": dencoder, "decoder": ddecoder}
 
         codes = self.encoder.forward(params["encoder"], images, Mode(keep=False))[0].sigmoid()
         z = self.latents(len(images), mode.rng, images)
-        made, making = self.generator.forward(params["generator"], z, mode)
-        value, dmade = mmd(made, codes, self.bandwidths)
+        generated, generator_cache = self.generator.forward(params["generator"], z, mode)
+        value, dmade = mmd(generated, codes, self.bandwidths)
         dmade = self.weight("mmd") * self.scale * dmade
-        _, dgenerator = backward(self.generator, params["generator"], making, dmade, consume=True)
+        _, dgenerator = backward(self.generator, params["generator"], generator_cache, dmade, consume=True)
         yield {"mmd": value}, {"generator": dgenerator}
 
     def draw(self, params: Params, z: Tensor) -> Tensor:
@@ -109,15 +110,15 @@ class CodeGMMN(Generator):
 
 
 def gmmn(size: int = 28, channels: int = 1, latent: int = 10, bandwidths: tuple[float, ...] = BANDWIDTHS) -> GMMN:
-    """Return a GMMN of images of `size` x `size` with hidden layers of 64, 256, 256 and 1024 units."""
+    """Return a GMMN for images of `size` x `size` with hidden layers of 64, 256, 256 and 1024 units."""
     return GMMN(gmmn_generator((channels, size, size)), latent, bandwidths=bandwidths)
 
 
 def gmmn_ae(
     size: int = 28, channels: int = 1, latent: int = 10, codes: int = 32, units: int = 1024,
-    bandwidths: tuple[float, ...] = OF_CODES, noise: float = 0.0,
+    bandwidths: tuple[float, ...] = CODE_BANDWIDTHS, noise: float = 0.0,
 ) -> CodeGMMN:  # fmt: skip
-    """Return a GMMN of `codes` numbers for images of `size` x `size`; units: of the auto-encoder's hidden layers."""
+    """Return a GMMN of codes of length `codes` for `size` x `size` images; units: of the hidden layers around them."""
     decoder = dense_decoder((channels, size, size), (units,))
     return CodeGMMN(
         gmmn_generator((codes,)), latent, dense_encoder(codes, (units,)), decoder, bandwidths=bandwidths, noise=noise

@@ -1,4 +1,4 @@
-"""Penalties on a network's gradient with respect to its input, their double backward pass written out."""
+"""Penalties on a network's gradient with respect to its input, with an explicit double backward pass."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,15 +11,15 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.objective import unwatched
 
-# The value of a penalty on gradients g (N, ...), and its gradient with respect to them.
+# Maps gradients g (N, ...) to the value of the penalty and its gradient with respect to g.
 Penalty = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-# Linear layers that add no constant beside a bias, unlike padding.
+# Linear layers that add no constant except a bias, unlike padding.
 HOMOGENEOUS = Trait.WEIGHTED | Trait.RESHAPE | Trait.SUM | Trait.MERGE
 
 
 class Penalized(NamedTuple):
-    """value: of the penalty, 0-d. dparams: its gradients. norms: (N,), of the network's input gradients."""
+    """Value of a penalty (0-d), its gradients `dparams`, and the norms (N,) of the network's input gradients."""
 
     value: Tensor
     dparams: Params
@@ -27,23 +27,25 @@ class Penalized(NamedTuple):
 
 
 def one_centred(weight: float) -> Penalty:
-    """Return WGAN-GP's penalty: weight/N Σ (‖g‖ - 1)², u = 2 weight/N (‖g‖ - 1) g / ‖g‖, which is 0 for g = 0.
+    """Return WGAN-GP's penalty weight/N Σ (‖g‖ - 1)².
 
+    Its gradient is u = 2 weight/N (‖g‖ - 1) g / ‖g‖, and 0 for g = 0.
     Source: Gulrajani et al. 2017, equation 3.
     """
 
     def penalty(g: Tensor) -> tuple[Tensor, Tensor]:
         norms = lengths(g)
         excess = (norms - 1) * (norms > 0)
-        share = 2 * weight / len(g) * excess / norms.clamp_min(torch.finfo(g.dtype).tiny)
-        return weight * ((norms - 1) ** 2).mean(), share.view(-1, *[1] * (g.dim() - 1)) * g
+        factor = 2 * weight / len(g) * excess / norms.clamp_min(torch.finfo(g.dtype).tiny)
+        return weight * ((norms - 1) ** 2).mean(), factor.view(-1, *[1] * (g.dim() - 1)) * g
 
     return penalty
 
 
 def zero_centred(gamma: float) -> Penalty:
-    """Return R1's penalty: gamma/2N Σ ‖g‖², u = gamma/N g; other code leaves the 1/2 out, so that its gamma is half.
+    """Return R1's penalty gamma/2N Σ ‖g‖², with the gradient u = gamma/N g.
 
+    Implementations without the factor 1/2 use half this gamma.
     Source: Mescheder, Geiger and Nowozin 2018, equation 9.
     """
 
@@ -56,43 +58,44 @@ def zero_centred(gamma: float) -> Penalty:
 def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mode: Mode) -> Penalized:
     """Penalize g, the gradient of the sum of the network's outputs with respect to x (N, ...).
 
-    The network is piecewise linear, y = J x + constants with J = W_L M_L-1 ... M_1 W_1: linear layers W, and
-    activations that multiply by M, 0 or a slope. Three passes give the penalty P and its gradients:
+    The network must be piecewise linear, y = J x + constant with J = W_L M_L-1 ... M_1 W_1: linear layers W, and
+    rectifiers, which multiply by a diagonal M of slopes (0 or 1 for ReLU). Three passes compute the penalty P and its
+    gradients:
 
         forward       the masks M
         backward      v = the output gradient of each layer, down to g = v_0
-        forward       u_0 = dP/dg, then u = W u or M u, the layer without its bias and with the mask of x; dP/dW = v uᵀ
+        forward       u_0 = dP/dg, then u = W u or M u: each layer without its bias, with the mask of x; dP/dW = v uᵀ
 
-    The last is what the layer's own `backward` returns for the input u and the output gradient v. Nothing else depends
-    on the weights, since the masks are constant almost everywhere. Raises PellucidError, naming the layer, for one that
-    is neither linear nor a rectifier, such as batch normalization.
+    dP/dW is the result of the layer's own `backward` for the input u and the output gradient v. The masks M do not
+    contribute, since they are constant almost everywhere. Raises PellucidError, naming the layer, for a layer that is
+    neither linear nor a rectifier, such as batch normalization, and for a layer that is used twice.
     Source: the chain rule on the backward pass, as in Gulrajani et al. 2017, section 4.
     """
     net = unwatched(net)
     y, cache = net.forward(params, x, mode)
-    above: dict[str, Any] = {}  # v by path
-    masks: dict[str, Cache] = {}  # caches by path
+    output_gradients: dict[str, Any] = {}  # v by path of the layer
+    masks: dict[str, Cache] = {}  # caches of the first pass by path of the layer
 
     def back(path: str, layer: Layer, params: Params, cache: Cache, v: Any) -> Any:
         if is_wiring(layer):
             return layer.sweep(
-                params, cache, v, lambda name, one, p, c, v: (back(join(path, name), one, p, c, v), {})
+                params, cache, v, lambda name, child, p, c, v: (back(join(path, name), child, p, c, v), {})
             )[0]  # fmt: skip
         check_piecewise_linear(path, layer)
-        if path in above:
+        if path in output_gradients:
             raise PellucidError(f"a gradient penalty takes networks that use each layer once, and {path} is used again")
-        above[path], masks[path] = v, cache
+        output_gradients[path], masks[path] = v, cache
         return layer.pull(params, cache, v)
 
     def onward(path: str, layer: Layer, params: Params, u: Any, mode: Mode) -> tuple[Any, Params]:
-        """Return J u of one layer, and as its "cache" the gradients of its parameters."""
+        """Return W u or M u of one layer and, in place of a cache, the gradients of its parameters."""
         if is_wiring(layer):
-            return layer.flow(params, u, mode, lambda name, *one: onward(join(path, name), *one))
+            return layer.flow(params, u, mode, lambda name, *child: onward(join(path, name), *child))
         if Trait.RECTIFIER in layer.traits:
-            return layer.pull(params, masks[path], u), {}  # M is diagonal: M u is its backward pass too
+            return layer.pull(params, masks[path], u), {}  # M is diagonal, so M u is the layer's backward pass
         unbiased = {name: weight for name, weight in params.items() if name != "bias"}
         y, cache = layer.forward(unbiased, u, mode)
-        found = layer.backward(unbiased, cache, above[path])[1] if unbiased else {}
+        found = layer.backward(unbiased, cache, output_gradients[path])[1] if unbiased else {}
         return y, {name: dweight for name, dweight in found.items() if name != "bias"}
 
     g = back("", net, params, copy_cache(cache), torch.ones_like(y))
@@ -102,7 +105,7 @@ def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mo
 
 
 def check_piecewise_linear(path: str, layer: Layer) -> None:
-    """Raise PellucidError for a layer whose second derivative is not 0, or that is unknown."""
+    """Raise PellucidError unless a layer is linear or a rectifier."""
     linear = Trait.LINEAR in layer.traits and bool(layer.traits & HOMOGENEOUS)
     if not linear and Trait.RECTIFIER not in layer.traits:
         raise PellucidError(

@@ -1,4 +1,4 @@
-"""The perceptual loss: how far images are apart in the features of a trained network."""
+"""The perceptual loss: the distance of images in the features of a trained network."""
 
 import torch
 from torch import Tensor
@@ -13,37 +13,42 @@ from pellucid.tree import leaves
 
 
 def trained_maps(backbone: Pyramid) -> Layer:
-    """Return a network from RGB images, 0 to 1, to the maps of a `pyramid`, which `start_maps` gives trained weights.
+    """Return a network that maps RGB images, 0 to 1, to the maps of a `pyramid`; see `start_maps` for its weights.
 
-    Its first layer scales the images as those that the backbone was trained on.
+    Its first layer scales the images as in the training of the backbone.
     """
     return Sequential(scale=BatchNorm(epsilon=0.0), maps=pyramid(backbone))
 
 
 def start_maps(params: Params, maps: Params, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-    """Write trained weights into those of `trained_maps`: of the pyramid, and how its images were scaled."""
+    """Copy trained weights into the parameters of `trained_maps`.
+
+    maps: the trained parameters of the pyramid. mean, std: of each channel, by which its images were scaled; () for
+    none.
+    """
     if mean:
         params["scale"]["running_mean"].copy_(torch.tensor(mean))
         params["scale"]["running_var"].copy_(torch.tensor(std).square())
-    for own, trained in zip(leaves(params["maps"]), leaves(maps), strict=True):
-        own.copy_(trained)
+    for param, trained in zip(leaves(params["maps"]), leaves(maps), strict=True):
+        param.copy_(trained)
 
 
 def perceptual_distance(net: Layer, params: Params, made: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distance of images (N, 3, H, W), -1 to 1, from real ones, and its gradient with respect to them.
+    """Return the distance of images `made` (N, 3, H, W), -1 to 1, from `real`, and its gradient with respect to `made`.
 
-    It is the mean over the maps of `trained_maps` of their mean absolute difference; the network does not learn.
-    Source: Johnson, Alahi and Fei-Fei 2016, equation 2, with absolute in place of squared differences.
+    The distance is the mean absolute difference of each of the maps of `trained_maps`, averaged over the maps; the
+    network is frozen.
+    Source: Johnson, Alahi and Fei-Fei 2016, equation 2, with absolute instead of squared differences.
     """
-    wanted, _ = net.forward(params, (real + 1) / 2, Mode(keep=False))
-    found, cache = net.forward(params, (made + 1) / 2, Mode())
-    compared = [L1("mean")(y, target) for y, target in zip(found, wanted, strict=True)]
-    dmaps = tuple(dy / len(compared) for _, dy in compared)
-    value = torch.stack([one for one, _ in compared]).mean()
+    real_maps, _ = net.forward(params, (real + 1) / 2, Mode(keep=False))
+    made_maps, cache = net.forward(params, (made + 1) / 2, Mode())
+    losses = [L1("mean")(y, target) for y, target in zip(made_maps, real_maps, strict=True)]
+    dmaps = tuple(dy / len(losses) for _, dy in losses)
+    value = torch.stack([distance for distance, _ in losses]).mean()
     return value, to_input(net, params, cache, dmaps) / 2
 
 
 def perceptual_value(net: Layer, params: Params, made: Tensor, real: Tensor) -> Tensor:
-    """Return that distance alone, without a backward pass."""
-    found, wanted = (net.forward(params, (one + 1) / 2, Mode(keep=False))[0] for one in (made, real))
-    return torch.stack([L1("mean")(y, target)[0] for y, target in zip(found, wanted, strict=True)]).mean()
+    """Return only the value of `perceptual_distance`, without a backward pass."""
+    made_maps, real_maps = (net.forward(params, (images + 1) / 2, Mode(keep=False))[0] for images in (made, real))
+    return torch.stack([L1("mean")(y, target)[0] for y, target in zip(made_maps, real_maps, strict=True)]).mean()

@@ -1,4 +1,4 @@
-"""pix2pix: a generator that a discriminator of pairs judges, patch by patch."""
+"""pix2pix: a generator trained against a discriminator that classifies patches of image pairs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
@@ -26,15 +26,14 @@ from pellucid.tree import map_tree
 
 @dataclass(frozen=True)
 class Pix2Pix(Translator):
-    """A generator with a discriminator, which reads what the generator reads beside the real or the generated image.
+    """A generator with a conditional discriminator, which reads the generator's input and the real or generated image.
 
-    The discriminator learns first, by the scores of a real and of a generated pair; then the generator learns by the
-    new scores of its pair, and by the absolute error. Losses: "discriminator", weighted by 1/2; "generator"; and "l1",
-    weighted by 100 unless `weights` says otherwise. gan: the loss of `losses.adversarial`. noise: whether `predict`
-    keeps dropout and the statistics of the batch as in training, which is the paper's choice and makes a prediction
-    depend on a seed and on the other images; by default it uses running statistics and no dropout. features: of a
-    trained network, `trained_maps`, which does not learn; with them the generator of images also learns by the loss
-    "perceptual".
+    In each step the discriminator is updated first, by its scores of a real and a generated pair; then the generator,
+    by the new scores of its pair and by the absolute error. Losses: "discriminator", "generator" and "l1", weighted by
+    `weights`; the function `pix2pix` sets them to 1/2, 1 and 100. gan: the name of the loss in `losses.adversarial`.
+    noise: whether `predict` uses dropout and batch statistics as in training; this is the paper's choice and makes a
+    prediction depend on a seed and on the other images. By default it uses running statistics and no dropout.
+    features: a frozen network, `trained_maps`, with which a generator of images has the additional loss "perceptual".
     Source: Isola et al. 2017, equations 1 to 4 and section 3.3.
     """
 
@@ -45,78 +44,79 @@ class Pix2Pix(Translator):
     features: Layer | None = None
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for features of colours."""
+        """Raise PellucidError for features without to="image"."""
         super().__post_init__()
         if self.features is not None and self.to != "image":
-            raise PellucidError("Pix2Pix: the perceptual loss is of images; leave it out with to='colour'")
+            raise PellucidError(f"Pix2Pix: the perceptual loss is for to='image'; leave it out with to={self.to!r}")
 
     @property
     def adversarial(self) -> Adversarial:
-        """The losses of both sides."""
+        """The adversarial losses of the discriminator and the generator."""
         return ADVERSARIAL[self.gan]
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw all parameters, those of the discriminator for what the generator reads and makes."""
+        """Draw all parameters; the discriminator's input has the channels of the generator's input and output."""
         params, out = super().init(shape, rng)
-        read = self.padded(self.reads(shape))
-        params["discriminator"], _ = init_child("discriminator", self.discriminator, (read[0] + out[0], *read[1:]), rng)
+        input_shape = self.padded(self.reads(shape))
+        channels = input_shape[0] + (3 if self.to == "rgb" else out[0])
+        params["discriminator"], _ = init_child("discriminator", self.discriminator, (channels, *input_shape[1:]), rng)
         if self.features is not None:
-            params["features"], _ = init_child("features", self.features, (3, *read[1:]), rng)
+            params["features"], _ = init_child("features", self.features, (3, *input_shape[1:]), rng)
         return params, out
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
-        """Yield the losses and gradients of the discriminator, and after it has learned those of the generator."""
+        """Yield the discriminator's losses and gradients, then the generator's, for the updated discriminator."""
         x, real = self.pair(batch, mode)
-        made, making = self.generator.forward(params["generator"], x, mode)  # (N, 2 or 3, H, W)
+        made, generator_cache = self.generator.forward(params["generator"], x, mode)  # (N, 2 or 3, H, W)
 
-        on_real, dparams = self.judge(params, _beside(x, real), True, mode)
-        on_made, dmore = self.judge(params, _beside(x, made), False, mode)
-        yield {"discriminator": on_real + on_made}, {"discriminator": add_up_tree(dparams, dmore)}
+        real_loss, dparams = self.judge(params, _concatenated(x, real), True, mode)
+        made_loss, dmore = self.judge(params, _concatenated(x, made), False, mode)
+        yield {"discriminator": real_loss + made_loss}, {"discriminator": add_up_tree(dparams, dmore)}
 
-        of_made, on_made = self.discriminator.forward(params["discriminator"], _beside(x, made), mode)
-        value, dscores = self.adversarial.generator(of_made)
-        dpair = to_input(self.discriminator, params["discriminator"], on_made, dscores)
+        scores, cache = self.discriminator.forward(params["discriminator"], _concatenated(x, made), mode)
+        value, dscores = self.adversarial.generator(scores)
+        dpair = to_input(self.discriminator, params["discriminator"], cache, dscores)
         distance, dy = L1("mean")(made, real)
         dy = self.weight("l1") * dy + self.weight("generator") * dpair[:, x.shape[1] :]
         losses = {"generator": value, "l1": distance}
         if self.features is not None:
             losses["perceptual"], dmade = perceptual_distance(self.features, params["features"], made, real)
             dy += self.weight("perceptual") * dmade
-        _, dparams = backward(self.generator, params["generator"], making, dy, consume=True)
+        _, dparams = backward(self.generator, params["generator"], generator_cache, dy, consume=True)
         yield losses, {"generator": dparams}
 
     def judge(self, params: Params, pair: Tensor, real: bool, mode: Mode) -> tuple[Tensor, Params]:
-        """Return the discriminator's loss on pairs that are real or not, and its weighted gradients."""
+        """Return the discriminator's loss on real or generated pairs, and its gradients times the loss weight."""
         scores, cache = self.discriminator.forward(params["discriminator"], pair, mode)
         value, dscores = self.adversarial.judge(scores, real)
         dscores = self.weight("discriminator") * dscores
         return value, backward(self.discriminator, params["discriminator"], cache, dscores, consume=True)[1]
 
     def predict(self, params: Params, images: Tensor, hints: Tensor | None = None) -> Tensor:
-        """Return a and b, or images, as Translator does; with `noise` by batch statistics and dropout of seed 0."""
+        """Return predictions as Translator does; with `noise`, by batch statistics and dropout with seed 0."""
         if not self.noise:
             return super().predict(params, images, hints)
         return self.result(self._with_noise(params, self.pad(self.read(images, hints))), images)
 
     def runner(self, params: Params) -> Callable[[Tensor], Tensor]:
-        """Return a function from what the generator reads to its outputs as predicted."""
+        """Return a function from the generator's inputs to its outputs in prediction."""
         return partial(self._with_noise, params) if self.noise else super().runner(params)
 
     def _with_noise(self, params: Params, x: Tensor) -> Tensor:
-        """Return the generator's outputs in training mode, with dropout of seed 0."""
-        held = map_tree(Tensor.clone, params["generator"])  # running statistics are updated in training mode
-        return self.generator.forward(held, x, Mode(True, seeded(x.device), keep=False))[0]
+        """Return the generator's outputs in training mode, with dropout of seed 0; parameters are not changed."""
+        copies = map_tree(Tensor.clone, params["generator"])  # training mode updates running statistics
+        return self.generator.forward(copies, x, Mode(True, seeded(x.device), keep=False))[0]
 
     def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
-        """Return the losses of both sides."""
+        """Return the losses of the discriminator and the generator."""
         x, real = pair
         mode = Mode(keep=False)
-        of_real, of_made = (
-            self.discriminator.forward(params["discriminator"], _beside(x, one), mode)[0] for one in (real, y)
+        real_scores, made_scores = (
+            self.discriminator.forward(params["discriminator"], _concatenated(x, image), mode)[0] for image in (real, y)
         )
         losses = {
-            "discriminator": self.adversarial.discriminator(of_real, of_made).value,
-            "generator": self.adversarial.generator(of_made)[0],
+            "discriminator": self.adversarial.discriminator(real_scores, made_scores).value,
+            "generator": self.adversarial.generator(made_scores)[0],
             "l1": L1("mean")(y, real)[0],
         }
         if self.features is not None:
@@ -124,7 +124,7 @@ class Pix2Pix(Translator):
         return losses
 
     def fused(self) -> "Pix2Pix":
-        """Return the objective over fused forms of its networks, each of which runs as a whole."""
+        """Return the objective with fused forms of its networks."""
         return self.with_nets(
             {"generator": fuse(self.generator), "discriminator": fuse(self.discriminator, need_dx=True)}
         )
@@ -147,9 +147,9 @@ def pix2pix(
     """Return pix2pix with its U-Net and its discriminator of patches.
 
     width, levels, norm, dropout: see `unet_generator`; the paper's width and levels are 64 and 8, for images of 256
-    pixels. hints: whether it reads dots of colour. field, discriminator_width: the discriminator's receptive field and
-    width, see `patch_discriminator`. l1: the weight of the absolute error. perceptual: the weight of the distance in
-    MobileNetV2's features, which recipes read from start.weights; for to="image".
+    pixels. hints: whether the generator reads colour hints. field, discriminator_width: the discriminator's receptive
+    field and width, see `patch_discriminator`. l1: the weight of the absolute error. perceptual: the weight of the
+    distance in MobileNetV2's features, whose weights recipes read from start.weights; only for to="image".
     """
     for name, weight in (("l1", l1), ("perceptual", perceptual)):
         if weight < 0:
@@ -163,6 +163,6 @@ def pix2pix(
     )  # fmt: skip
 
 
-def _beside(x: Tensor, y: Tensor) -> Tensor:
-    """Return both images as channels of one, in the memory format of y: a single channel has none of its own."""
+def _concatenated(x: Tensor, y: Tensor) -> Tensor:
+    """Concatenate the channels of x and y in the memory format of y, since that of a single channel is ambiguous."""
     return torch.cat([x, y], 1).contiguous(memory_format=memory_format(y))

@@ -17,11 +17,11 @@ from pellucid.tree import map_tree
 
 @dataclass(frozen=True)
 class R1GAN(AdversarialGenerator):
-    """A generator against a discriminator with a penalty on its gradients at real images, in turns.
+    """A GAN whose discriminator has a penalty on its gradients with respect to real images.
 
     discriminator: piecewise linear and without batch normalization, see `gradient_penalty`. gamma: of the penalty
-    gamma/2 E ‖g‖² with g the gradient of the logit with respect to the image, values in -1 to 1; in each step.
-    Losses: "discriminator" and "generator", the non-saturating ones, and "penalty".
+    gamma/2 E ‖g‖², with g the gradient of the logit with respect to the image, scaled to -1 to 1; it is added in every
+    step. Losses: "discriminator" and "generator", which are non-saturating, and "penalty".
     Source: Mescheder, Geiger and Nowozin 2018, equation 9.
     """
 
@@ -29,28 +29,28 @@ class R1GAN(AdversarialGenerator):
     gamma: float = 10.0
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
-        """Yield the discriminator's turn, and the generator's against the discriminator that has just learned."""
+        """Yield the discriminator's losses and gradients, then the generator's, for the updated discriminator."""
         loss, images = NonSaturating(), 2 * batch.images - 1
         z = self.latents(len(images), mode.rng, images)
-        made, making = self.generator.forward(params["generator"], z, mode)
+        generated, generator_cache = self.generator.forward(params["generator"], z, mode)
 
-        real, of_real = self.discriminator.forward(params["discriminator"], images, mode)
-        fake, of_fake = self.discriminator.forward(params["discriminator"], made, mode)
+        real, real_cache = self.discriminator.forward(params["discriminator"], images, mode)
+        fake, fake_cache = self.discriminator.forward(params["discriminator"], generated, mode)
         value, dreal, dfake = loss.discriminator(real, fake)
         weight = self.weight("discriminator")
-        _, first = backward(self.discriminator, params["discriminator"], of_real, weight * dreal, consume=True)
-        _, second = backward(self.discriminator, params["discriminator"], of_fake, weight * dfake, consume=True)
-        smooth, third, _ = gradient_penalty(
+        _, first = backward(self.discriminator, params["discriminator"], real_cache, weight * dreal, consume=True)
+        _, second = backward(self.discriminator, params["discriminator"], fake_cache, weight * dfake, consume=True)
+        penalty, third, _ = gradient_penalty(
             self.discriminator, params["discriminator"], images, zero_centred(self.gamma), mode
         )
-        third = map_tree(lambda one: self.weight("penalty") * one, third)
+        third = map_tree(lambda gradient: self.weight("penalty") * gradient, third)
         dparams = add_up_tree(add_up_tree(first, second), third)
-        yield {"discriminator": value, "penalty": smooth}, {"discriminator": dparams}
+        yield {"discriminator": value, "penalty": penalty}, {"discriminator": dparams}
 
-        yield self.generator_turn(params, params["discriminator"], made, making, loss, mode)
+        yield self.generator_turn(params, params["discriminator"], generated, generator_cache, loss, mode)
 
 
 def r1_gan(size: int = 28, channels: int = 1, width: int = 32, latent: int = 100, gamma: float = 10.0) -> R1GAN:
-    """Return an R1-regularized GAN of DCGAN's networks for images of `size` x `size`, without normalization in one."""
+    """Return an R1-regularized DCGAN for images of `size` x `size`, without normalization in the discriminator."""
     discriminator = dcgan_discriminator(size, width, norm=False)
     return R1GAN(dcgan_generator(size, channels, width), latent, discriminator, gamma=gamma)

@@ -1,4 +1,4 @@
-"""Regression: the generator learns the distance from the true colours, or the true image."""
+"""Regression: a generator trained only by the distance of its outputs from the true colours or image."""
 
 from dataclasses import dataclass, replace
 
@@ -17,9 +17,9 @@ from pellucid.sweep import backward
 
 @dataclass(frozen=True)
 class Regression(Translator):
-    """A generator alone, with a loss between its output and what it should be, in the units of the network.
+    """A generator with a loss between its outputs and the targets, in the units of the network.
 
-    With L1 it learns the median of what is possible, with the quadratic loss the mean; both are greyer than real
+    With L1 it learns the median of the possible targets, with the quadratic loss their mean; both are greyer than real
     colours where these are uncertain. Source: the baselines of Isola et al. 2017, section 4.2, and of Zhang, Isola and
     Efros 2016, section 3.
     """
@@ -27,19 +27,19 @@ class Regression(Translator):
     loss: Loss
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
-        """Return {"loss": value} and the gradients: pair, generator, distance, and back."""
-        x, wanted = self.pair(batch, mode)
+        """Return {"loss": value} and the gradients of the generator."""
+        x, target = self.pair(batch, mode)
         y, cache = self.generator.forward(params["generator"], x, mode)  # (N, 2 or 3, H, W)
-        value, dy = self.loss(y, wanted)
+        value, dy = self.loss(y, target)
         _, dparams = backward(self.generator, params["generator"], cache, dy, consume=True)
         return {"loss": value}, {"generator": dparams}
 
     def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
-        """Return the distance."""
+        """Return the loss of the outputs."""
         return {"loss": self.loss(y, pair.wanted)[0]}
 
     def fused(self) -> "Regression":
-        """Return the objective over the fused form of the generator."""
+        """Return the objective with the fused form of the generator."""
         return self.with_nets({"generator": fuse(self.generator)})
 
 
@@ -51,10 +51,10 @@ def l1(
     dropout: float = 0.0,
     hints: bool = False,
 ) -> Regression:
-    """Return the regression of a and b, or of an image, by the absolute error, with pix2pix's U-Net.
+    """Return the regression of a and b, or of an image, by the mean absolute error, with pix2pix's U-Net.
 
-    width, levels, norm, dropout: see `unet_generator`; the sizes are for images of 32 to 128 pixels. hints: whether it
-    reads dots of colour.
+    width, levels, norm, dropout: see `unet_generator`; the defaults are for images of 32 to 128 pixels. hints: whether
+    the generator reads colour hints.
     """
     net = unet_generator(2 if to == "colour" else 3, width, levels, norm, dropout)
     return Regression(net, L1("mean"), to=to, hints=hints, multiple=2**levels)
@@ -68,5 +68,5 @@ def mse(
     dropout: float = 0.0,
     hints: bool = False,
 ) -> Regression:
-    """Return the same by half of the mean squared error."""
+    """Return the same regression by half the mean squared error; arguments as for `l1`."""
     return replace(l1(to, width, levels, norm, dropout, hints), loss=Quadratic("mean"))

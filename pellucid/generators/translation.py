@@ -1,4 +1,4 @@
-"""The base of objectives that make an image of another one: colours of a grey image, a photo of a map of labels."""
+"""Base class of image-to-image objectives: colours from a grey image, or a photo from a label map."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
@@ -21,13 +21,13 @@ from pellucid.objective import Evaluated, Losses, Objective
 from pellucid.ops.colour import rgb_to_lab
 from pellucid.text import shown
 
-LIGHTNESS, CHROMA = 50.0, 110.0  # the units of networks: L / 50 - 1, a / 110 and b / 110
-HINTED = 3  # channels of hints: a, b, and whether there is one
-To = Literal["colour", "image"]
+LIGHTNESS, CHROMA = 50.0, 110.0  # units of the network's values: L / 50 - 1, a / 110 and b / 110
+HINT_CHANNELS = 3  # a, b, and 1 inside a hint
+To = Literal["colour", "rgb", "image"]
 
 
 class Pair(NamedTuple):
-    """What the generator reads (N, C, H, W), and what it should make of it, both mostly in -1 to 1."""
+    """Inputs of the generator (N, C, H, W) and their targets, mostly in -1 to 1."""
 
     x: Tensor
     wanted: Tensor
@@ -35,12 +35,13 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Translator(Objective):
-    """An objective whose generator makes an image of another one.
+    """An objective whose generator translates images to images.
 
-    to: "colour" for a and b of Lab from L alone: images are RGB or grey, 0 to 1, and targets are not read; predictions
-    (N, 2, H, W) are in the units of Lab. "image" for images 0 to 1 that are the targets; so are predictions. hints:
-    whether the generator of colours also reads dots of colour, see `draw_hints`. multiple: of which height and width
-    are for the generator; images of other sizes are padded with their edge pixels.
+    to: "colour" to predict a and b of Lab from L: images are RGB or grey, 0 to 1, targets are ignored, and predictions
+    (N, 2, H, W) are in the units of Lab. "rgb" for the same by a generator of RGB images, whose a and b are predicted.
+    "image" to predict the targets, which are images in 0 to 1. hints: whether the generator of "colour" or "rgb" also
+    reads colour hints, see `draw_hints`. multiple: the generator needs a height and a width
+    that are multiples of this; images of other sizes are padded by repeating their edge pixels.
     """
 
     any_size: ClassVar[bool] = True
@@ -52,37 +53,42 @@ class Translator(Objective):
     multiple: int = 1
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for hints without colours."""
-        if self.hints and self.to != "colour":
+        """Raise PellucidError for hints with to="image"."""
+        if self.hints and not self.of_colours:
             raise PellucidError(f"{type(self).__name__}: hints are colours; leave them out with to={self.to!r}")
 
     @property
+    def of_colours(self) -> bool:
+        """Whether the predictions are a and b of the images, not the targets."""
+        return self.to != "image"
+
+    @property
     def channels(self) -> int:
-        """The number of channels that the generator reads of an image, for colours."""
-        return 1 + HINTED * self.hints
+        """The number of input channels of a generator of colours."""
+        return 1 + HINT_CHANNELS * self.hints
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw the parameters of the generator for images of `shape`, padded."""
+        """Draw the generator's parameters for images of `shape`; return them and the shape of its predictions."""
         params, out = init_child("generator", self.generator, self.padded(self.reads(shape)), rng)
-        return {"generator": params}, (out[0], *shape[1:])
+        return {"generator": params}, (2 if self.of_colours else out[0], *shape[1:])
 
     def reads(self, shape: Any) -> tuple[int, ...]:
-        """Return the shape of what the generator reads of images of `shape`."""
-        if len(shape) != 3 or (self.to == "colour" and shape[0] not in (1, 3)):
-            what = "RGB or grey images" if self.to == "colour" else "images"
-            raise PellucidError(f"{type(self).__name__} takes {what} (C, H, W), not {tuple(shape)}")
-        return (self.channels if self.to == "colour" else shape[0], *shape[1:])
+        """Return the shape of the generator's input for images of `shape`."""
+        if len(shape) != 3 or (self.of_colours and shape[0] not in (1, 3)):
+            expected = "RGB or grey images" if self.of_colours else "images"
+            raise PellucidError(f"{type(self).__name__} takes {expected} (C, H, W), not {tuple(shape)}")
+        return (self.channels if self.of_colours else shape[0], *shape[1:])
 
     def padded(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape with height and width rounded up to a multiple of `multiple`."""
         return (shape[0], *(-(-size // self.multiple) * self.multiple for size in shape[1:]))
 
     def read(self, images: Tensor, hints: Tensor | None = None) -> Tensor:
-        """Return what the generator reads of images (N, C, H, W).
+        """Return the generator's input for images (N, C, H, W), not padded.
 
         hints: (N, 3, H, W), a and b in the units of Lab, and 1 where they are given, else 0.
         """
-        if self.to == "image":
+        if not self.of_colours:
             return images
         x = lab_of(images)[:, :1] / LIGHTNESS - 1
         if not self.hints:
@@ -90,24 +96,25 @@ class Translator(Objective):
                 raise PellucidError(f"{type(self).__name__} was not trained with hints; use a model that was")
             return laid_out(x, images)
         if hints is None:
-            dots = x.new_zeros(len(x), HINTED, *x.shape[2:])
+            dots = x.new_zeros(len(x), HINT_CHANNELS, *x.shape[2:])
         else:
             dots = hints.to(x) * hints[:, 2:].to(x) * x.new_tensor([1 / CHROMA, 1 / CHROMA, 1])[:, None, None]
         return laid_out(torch.cat([x, dots], 1), images)
 
     def pair(self, batch: Batch, mode: Mode) -> Pair:
-        """Return what the generator reads of a batch, in training with hints, and what it should make, both padded."""
+        """Return the generator's input for a batch, with drawn hints in training, and its target, both padded."""
         images = batch.images
-        if self.to == "image":
+        if not self.of_colours:
             return Pair(self.pad(images), self.pad(laid_out(2 * batch.targets - 1, images)))
         if images.shape[1] != 3:
             raise PellucidError(f"{type(self).__name__} learns colours, but images are grey; give RGB (data.mode)")
         ab = lab_of(images)[:, 1:]
         dots = draw_hints(ab, mode.rng) if self.hints and mode.train and mode.rng is not None else None
-        return Pair(self.pad(self.read(images, dots)), self.pad(laid_out(ab / CHROMA, images)))
+        target = ab / CHROMA if self.to == "colour" else 2 * images - 1
+        return Pair(self.pad(self.read(images, dots)), self.pad(laid_out(target, images)))
 
     def predict(self, params: Params, images: Tensor, hints: Tensor | None = None) -> Tensor:
-        """Return a and b (N, 2, H, W) in the units of Lab, or images in 0 to 1.
+        """Return predicted a and b (N, 2, H, W) in the units of Lab, or images in 0 to 1.
 
         images: RGB or grey, 0 to 1, of any size; hints: see `read`.
         """
@@ -115,19 +122,22 @@ class Translator(Objective):
         return self.result(y, images)
 
     def result(self, y: Tensor, images: Tensor) -> Tensor:
-        """Return the generator's outputs for padded images as predictions, cropped to the images."""
+        """Return predictions from the generator's outputs for padded images, cropped to the size of `images`."""
         y = (y.float() if y.dtype in HALF else y)[:, :, : images.shape[2], : images.shape[3]]
-        return y * CHROMA if self.to == "colour" else ((y + 1) / 2).clamp(0, 1)
+        if self.to == "colour":
+            return y * CHROMA
+        made = ((y + 1) / 2).clamp(0, 1)
+        return lab_of(made)[:, 1:] if self.of_colours else made
 
     def pad(self, x: Tensor) -> Tensor:
-        """Return x (N, C, H, W) with height and width as `padded` says, the edge pixels repeated."""
+        """Return x (N, C, H, W) padded to a height and width of `padded` by repeating the edge pixels."""
         height, width = x.shape[2:]
-        _, high, wide = self.padded(tuple(x.shape[1:]))
-        same = (high, wide) == (height, width)
-        return x if same else F.pad(x, (0, wide - width, 0, high - height), "replicate")
+        _, new_height, new_width = self.padded(tuple(x.shape[1:]))
+        same = (new_height, new_width) == (height, width)
+        return x if same else F.pad(x, (0, new_width - width, 0, new_height - height), "replicate")
 
     def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
-        """Return a function that evaluates batches by one pass of the generator; `params` must stay meanwhile."""
+        """Return a function that evaluates batches by one forward pass; do not change `params` while it is in use."""
         run, mode = self.runner(params), Mode(keep=False)
 
         def evaluate(batch: Batch) -> Evaluated:
@@ -138,16 +148,16 @@ class Translator(Objective):
         return evaluate
 
     def runner(self, params: Params) -> Callable[[Tensor], Tensor]:
-        """Return a function from what the generator reads to its outputs as predicted; `params` must stay meanwhile."""
+        """Return a function from the generator's inputs to its outputs; do not change `params` while it is in use."""
         return inference(self.generator, params["generator"])
 
     @abstractmethod
     def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
-        """Return the losses of the generator's outputs y for a pair, in evaluation."""
+        """Return the losses of the generator's outputs y for a pair in evaluation."""
 
     def check(self, outputs: Any, targets: Any) -> None:
         """Raise PellucidError, for to="image", unless targets are images in 0 to 1."""
-        if self.to == "colour":
+        if self.of_colours:
             return
         if not isinstance(targets, Tensor) or targets.dim() != 4 or not targets.is_floating_point():
             raise PellucidError(
@@ -155,16 +165,16 @@ class Translator(Objective):
             )
 
     def about(self, custom: Iterable[Any] = ()) -> dict[str, Any]:
-        """Return its configuration for a weights file, as JSON values."""
+        """Return the objective's configuration for a weights file, as JSON values."""
         return {"objective": to_config(self, [type(self), *custom])}
 
 
 def lab_of(images: Tensor) -> Tensor:
-    """Return RGB or grey images (N, C, H, W), 0 to 1, in Lab; in float32 where they are in half precision."""
+    """Convert RGB or grey images (N, C, H, W), 0 to 1, to Lab; half precision becomes float32."""
     images = images.float() if images.dtype in HALF else images
     return rgb_to_lab(images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images)
 
 
 def laid_out(x: Tensor, images: Tensor) -> Tensor:
-    """Return x in the dtype and the memory format of images."""
+    """Return x with the dtype and memory format of `images`."""
     return x.to(images.dtype).contiguous(memory_format=memory_format(images))

@@ -19,47 +19,50 @@ from pellucid.sweep import backward
 
 @dataclass(frozen=True)
 class VAE(Generator):
-    """A decoder of latent vectors, and an encoder that outputs their distribution for an image.
+    """A variational auto-encoder: a decoder of latent vectors, and an encoder that outputs their distribution.
 
-    generator: the decoder, from latent vectors to logits of images. encoder: from images to (N, 2 latent), means and
-    logarithms of variances. Losses: "reconstruction", the cross-entropy of each image summed over its pixels, with one
-    latent vector drawn; and "kl", the divergence from N(0, 1). Their sum is the negative of the evidence lower bound.
+    generator: the decoder, which maps latent vectors to logits of images. encoder: maps images to (N, 2 * latent),
+    means and logarithms of variances. Losses: "reconstruction", the cross-entropy of each image summed over its
+    pixels, for one latent vector drawn per image; and "kl", the divergence from N(0, 1). Their sum is the negative
+    evidence lower bound.
     Source: Kingma and Welling 2014, equation 10 and appendix B.
     """
 
     encoder: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw both networks' parameters."""
+        """Draw the parameters of both networks."""
         generator = drawn("generator", self.generator, (self.latent,), shape, rng)
         encoder, out = init_child("encoder", self.encoder, shape, rng)
         if out != (2 * self.latent,):
-            raise PellucidError(f"VAE: the encoder outputs {out}; give it {2 * self.latent} units, two per latent one")
+            raise PellucidError(
+                f"VAE: the encoder outputs {out}; give it {2 * self.latent} units, two per latent value"
+            )
         return {"generator": generator, "encoder": encoder}, shape
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
-        """Return the two losses and the gradients: encode, draw, decode, and back."""
+        """Return the two losses and the gradients of both networks."""
         images, count = batch.images, len(batch.images)
-        y, encoding = self.encoder.forward(params["encoder"], images, mode)
+        y, encoder_cache = self.encoder.forward(params["encoder"], images, mode)
         mean, log_variance = y.chunk(2, 1)  # (N, latent) each
-        deviation = (log_variance / 2).exp()
+        std = (log_variance / 2).exp()
         noise = self.latents(count, mode.rng, images)
-        z = mean + deviation * noise
-        logits, decoding = self.generator.forward(params["generator"], z, mode)
+        z = mean + std * noise
+        logits, decoder_cache = self.generator.forward(params["generator"], z, mode)
         reconstruction, dlogits = BinaryCrossEntropy(reduction="batch")(logits, images)
-        kl = (mean**2 + deviation**2 - 1 - log_variance).sum() / (2 * count)
+        kl = (mean**2 + std**2 - 1 - log_variance).sum() / (2 * count)
 
         dlogits = self.weight("reconstruction") * dlogits
-        dz, dgenerator = backward(self.generator, params["generator"], decoding, dlogits, consume=True)
-        share = self.weight("kl") / count
-        dmean = dz + share * mean
-        dlog_variance = dz * noise * deviation / 2 + share / 2 * (deviation**2 - 1)
+        dz, dgenerator = backward(self.generator, params["generator"], decoder_cache, dlogits, consume=True)
+        weight = self.weight("kl") / count
+        dmean = dz + weight * mean
+        dlog_variance = dz * noise * std / 2 + weight / 2 * (std**2 - 1)
         dy = torch.cat([dmean, dlog_variance], 1)
-        _, dencoder = backward(self.encoder, params["encoder"], encoding, dy, consume=True)
+        _, dencoder = backward(self.encoder, params["encoder"], encoder_cache, dy, consume=True)
         return {"reconstruction": reconstruction, "kl": kl}, {"generator": dgenerator, "encoder": dencoder}
 
     def draw(self, params: Params, z: Tensor) -> Tensor:
-        """Return the decoder's images, the probability of each pixel."""
+        """Return the decoder's outputs as probabilities of the pixels."""
         return self.generator.forward(params["generator"], z, Mode(keep=False))[0].sigmoid()
 
 

@@ -20,13 +20,13 @@ from pellucid.tree import map_tree
 
 @dataclass(frozen=True)
 class WGANGP(Generator):
-    """A generator against a critic, whose mean difference of scores estimates the Wasserstein distance.
+    """A generator and a critic, whose difference of mean scores estimates the Wasserstein distance.
 
-    generator: its images have values in -1 to 1. critic: from such images to a score each, (N, 1), piecewise linear and
-    without batch normalization, see `gradient_penalty`. penalty: the factor of the gradient penalty, at points between
-    real and generated images. critic_steps: the critic's turns before each of the generator; every batch is divided
-    among them, and the generator's turn draws as many images as one of the critic's.
-    Losses: "critic" (the mean score of generated images less that of real ones), "penalty", "generator".
+    generator: outputs images with values in -1 to 1. critic: maps such images to scores (N, 1); it must be piecewise
+    linear and without batch normalization, see `gradient_penalty`. penalty: the factor of the gradient penalty, at
+    random points between real and generated images. critic_steps: updates of the critic before each update of the
+    generator; every batch is divided among them, and the generator's update uses as many samples as one of them.
+    Losses: "critic" (the mean score of generated images minus the mean score of real ones), "penalty", "generator".
     Source: Gulrajani et al. 2017, algorithm 1.
     """
 
@@ -36,40 +36,42 @@ class WGANGP(Generator):
     critic_steps: int = 5
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw both networks' parameters."""
+        """Draw the parameters of both networks."""
         generator = drawn("generator", self.generator, (self.latent,), shape, rng)
         critic, _ = init_child("critic", self.critic, shape, rng)
         return {"generator": generator, "critic": critic}, shape
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
-        """Yield the critic's turns, the last of which names their mean losses, and the generator's."""
+        """Yield the critic's gradients for each update, the last with the mean losses; then the generator's."""
         parts = (2 * batch.images - 1).tensor_split(min(self.critic_steps, len(batch.images)))
         distances: list[Tensor] = []
         penalties: list[Tensor] = []
-        for turn, images in enumerate(parts, start=1):
+        for step, images in enumerate(parts, start=1):
             z = self.latents(len(images), mode.rng, images)
-            made, _ = self.generator.forward(params["generator"], z, Mode(mode.train, mode.rng, keep=False))
-            distance, first = self._distance(params, images, made, mode)
-            share = torch.rand(len(images), 1, 1, 1, generator=mode.rng, device=images.device, dtype=images.dtype)
-            between = share * images + (1 - share) * made
+            generated, _ = self.generator.forward(params["generator"], z, Mode(mode.train, mode.rng, keep=False))
+            distance, first = self._distance(params, images, generated, mode)
+            t = torch.rand(len(images), 1, 1, 1, generator=mode.rng, device=images.device, dtype=images.dtype)
+            between = t * images + (1 - t) * generated
             value, second, _ = gradient_penalty(self.critic, params["critic"], between, one_centred(self.penalty), mode)
-            second = map_tree(lambda one: self.weight("penalty") * one, second)
+            second = map_tree(lambda gradient: self.weight("penalty") * gradient, second)
             distances.append(distance)
             penalties.append(value)
-            last = turn == len(parts)
-            losses = {"critic": torch.stack(distances).mean(), "penalty": torch.stack(penalties).mean()} if last else {}
+            is_last = step == len(parts)
+            losses = (
+                {"critic": torch.stack(distances).mean(), "penalty": torch.stack(penalties).mean()} if is_last else {}
+            )
             yield losses, {"critic": add_up_tree(first, second)}
 
         z = self.latents(len(parts[0]), mode.rng, batch.images)
-        made, making = self.generator.forward(params["generator"], z, mode)
-        scores, cache = self.critic.forward(params["critic"], made, mode)
+        generated, generator_cache = self.generator.forward(params["generator"], z, mode)
+        scores, cache = self.critic.forward(params["critic"], generated, mode)
         dscores = torch.full_like(scores, -self.weight("generator") / len(scores))
         dmade = to_input(self.critic, params["critic"], cache, dscores)
-        _, dparams = backward(self.generator, params["generator"], making, dmade, consume=True)
+        _, dparams = backward(self.generator, params["generator"], generator_cache, dmade, consume=True)
         yield {"generator": -scores.mean()}, {"generator": dparams}
 
     def _distance(self, params: Params, images: Tensor, made: Tensor, mode: Mode) -> tuple[Tensor, Params]:
-        """Return the mean score of generated images less that of real ones, and the critic's gradients."""
+        """Return the mean score of generated images minus that of real ones, and the critic's gradients."""
         count = len(images)
         scores, cache = self.critic.forward(params["critic"], torch.cat([images, made]), mode)  # (2 count, 1)
         dscores = torch.full_like(scores, self.weight("critic") / count)
@@ -81,7 +83,7 @@ class WGANGP(Generator):
 def wgan_gp(
     size: int = 28, channels: int = 1, width: int = 32, latent: int = 100, penalty: float = 10.0, critic_steps: int = 5
 ) -> WGANGP:
-    """Return a WGAN-GP of DCGAN's networks for images of `size` x `size`, the critic without normalization."""
+    """Return a WGAN-GP with DCGAN's networks for images of `size` x `size`, without normalization in the critic."""
     critic = dcgan_discriminator(size, width, norm=False)
     generator = dcgan_generator(size, channels, width)
     return WGANGP(generator, latent, critic, penalty=penalty, critic_steps=critic_steps)

@@ -1,6 +1,6 @@
 """Layers: one per file, each with its forward and its backward pass.
 
-A new layer is imported and named in `__all__`: LAYERS, and the names that `pellucid` itself has, follow.
+To add a layer, import it here and add its name to `__all__`, from which LAYERS and the exports of `pellucid` follow.
 """
 
 from pellucid.layers.adaptiveavgpool2d import AdaptiveAvgPool2d
@@ -91,7 +91,7 @@ __all__ = [
     "Upsample",
 ]
 
-_parts = [globals()[name] for name in __all__ if name != "LAYERS"]
+_exported = [globals()[name] for name in __all__ if name != "LAYERS"]
 LAYERS: tuple[type[Layer], ...] = tuple(
-    part for part in _parts if isinstance(part, type) and issubclass(part, Layer) and part is not Layer
+    value for value in _exported if isinstance(value, type) and issubclass(value, Layer) and value is not Layer
 )

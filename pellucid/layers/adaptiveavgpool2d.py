@@ -1,4 +1,4 @@
-"""Average pooling to a given size."""
+"""Average pooling to a given output size."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -19,7 +19,7 @@ class AdaptiveAvgPool2dCache(NamedTuple):
 
 @dataclass(frozen=True)
 class AdaptiveAvgPool2d(Layer):
-    """Take means of windows that are chosen to give an output of `size`, for any input size.
+    """Average each window, with windows chosen such that the output has `size` for any input size.
 
     x is (N, C, H, W), y is (N, C, *size); output row i is the mean of the rows from floor(i H / H') to
     ceil((i + 1) H / H'). Size 1 is global average pooling (Lin, Chen and Yan 2013, section 3.2).
@@ -42,7 +42,7 @@ class AdaptiveAvgPool2d(Layer):
         return F.adaptive_avg_pool2d(x, pair(self.size)), AdaptiveAvgPool2dCache(x)
 
     def backward(self, params: Params, cache: AdaptiveAvgPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx[i] = the sum of dy / (values in the window) over the windows that hold i."""
+        """Compute dx[i] = the sum of dy / (number of values in the window) over the windows that contain pixel i."""
         x = cache.x
         if pair(self.size) == (1, 1):
             return (dy / (x.shape[2] * x.shape[3])).expand(x.shape), {}

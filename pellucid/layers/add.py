@@ -18,7 +18,7 @@ class AddCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Add(Layer):
-    """Sum tensors of one shape: y = x1 + x2 + ...; each input receives dy.
+    """Sum tensors of the same shape: y = x1 + x2 + ...; each input receives dy.
 
     Source: He et al. 2016, equation 1.
     """

@@ -29,9 +29,9 @@ class AvgPool2d(Layer):
     """Take the mean of each window.
 
     x is (N, C, H, W), y is (N, C, H', W') with H' = floor((H + 2 p - d (k - 1) - 1) / s) + 1, or rounded up with
-    `ceil_mode`; `stride` is the kernel unless given. Zeros of the padding count as values unless `count_include_pad`
-    is False; what a rounded-up window has beyond the padding never counts. Source: LeCun et al. 1989; dilation: Yu
-    and Koltun 2016, equation 2.
+    `ceil_mode`; `stride` defaults to `kernel`. The mean includes the zeros of the padding unless `count_include_pad`
+    is False; it never includes pixels beyond the padding, which rounded-up windows can reach. Source: LeCun et al.
+    1989; dilation: Yu and Koltun 2016, equation 2.
     """
 
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.SUM | Trait.RESAMPLE | Trait.NEW_OUTPUT | Trait.NEW_DX
@@ -50,7 +50,7 @@ class AvgPool2d(Layer):
 
     @property
     def step(self) -> int | tuple[int, int]:
-        """The stride, which is the kernel unless given."""
+        """The stride, by default the kernel size."""
         return self.kernel if self.stride is None else self.stride
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
@@ -67,7 +67,7 @@ class AvgPool2d(Layer):
         return y, AvgPool2dCache(x)
 
     def backward(self, params: Params, cache: AvgPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx[i] = the sum of dy / (values in the window) over the windows that hold i."""
+        """Compute dx[i] = the sum of dy / (number of values in the window) over the windows that contain pixel i."""
         if pair(self.dilation) != (1, 1):
             windows = self._windows(*cache.x.shape[2:])
             return windows.spread(dy / self._counts(windows, cache.x)).to(dy.dtype), {}
@@ -79,7 +79,7 @@ class AvgPool2d(Layer):
             pair(self.padding),
             self.ceil_mode,
             self.count_include_pad,
-            None,  # divide by the window's size
+            None,  # no fixed divisor: divide by the number of values in the window
         )
         return dx, {}
 
@@ -94,7 +94,7 @@ class AvgPool2d(Layer):
     def _counts(self, windows: Windows, x: Tensor) -> Tensor:
         """Return the number of values in each window: (1, 1, H', W')."""
         down, across = windows.padding
-        counted = F.pad(  # 1 where a number is a value, else 0
+        counted = F.pad(  # 1 where a pixel is included in the mean, else 0
             x.new_ones(1, 1, *windows.size, dtype=wide_type(x.dtype)),
             (across, across, down, down),
             value=float(self.count_include_pad),

@@ -1,4 +1,4 @@
-"""The interface of layers: hyperparameters in a frozen dataclass, learned values in `params`, five methods."""
+"""The interface of layers: hyperparameters in a frozen dataclass, learned parameters in a separate `params` dict."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.calls import Checked
 from pellucid.errors import PellucidError
 
-Params = dict[str, Any]  # nested: names to tensors or to further dicts; its paths are `block1.conv.weight`
+Params = dict[str, Any]  # a nested dict of tensors; a path in it is written `block1.conv.weight`
 Shape = tuple[int, ...]  # without the batch axis
 Cache = Any  # a NamedTuple of tensors for a layer, a dict of caches for a combinator
 
@@ -20,8 +20,8 @@ Cache = Any  # a NamedTuple of tensors for a layer, a dict of caches for a combi
 class Mode:
     """How a forward pass runs.
 
-    `train` switches dropout and batch statistics on, `rng` is the generator that dropout draws from, and
-    `keep=False` lets combinators drop each cache at once, for a pass that no backward pass will follow.
+    `train` enables dropout and batch statistics, `rng` is the generator that dropout draws from, and `keep=False`
+    lets combinators discard each cache immediately, if no backward pass will follow.
     """
 
     train: bool = False
@@ -30,30 +30,30 @@ class Mode:
 
 
 class Trait(Flag):
-    """Properties of a layer, used instead of types by rules, traces, drawings, exports and fusing.
+    """Properties of a layer, which rules, traces, drawings, exports and fusing check instead of its type.
 
-    A subclass inherits the traits of its class. `states` compares with what a class itself states, for uses that hold
-    only if forward and backward compute exactly what the class says.
+    A subclass inherits the traits of its base class. It may compute something else, so code that depends on exactly
+    what a class computes uses `states`, which ignores inherited traits.
     """
 
     NONE = 0
-    ELEMENTWISE = auto()  # each output depends on the input at the same position alone
+    ELEMENTWISE = auto()  # each output depends only on the input at the same position
     ACTIVATION = auto()  # a nonlinearity: relevance passes through it unchanged
     RECTIFIER = auto()  # max(x, 0), up to a slope below 0 or a ceiling
-    SMOOTH_RECTIFIER = auto()  # near to max(x, 0), and equal to it far from 0
+    SMOOTH_RECTIFIER = auto()  # a smooth function close to max(x, 0)
     LINEAR = auto()  # an output is a weighted sum of inputs, plus a constant
-    WEIGHTED = auto()  # the weights are learned: `weight`, and perhaps `bias`
-    CONVOLUTION = auto()  # the same weights at each position of an image
-    SUM = auto()  # an output is a sum of shares, one from each input
+    WEIGHTED = auto()  # has the learned parameter `weight`, and optionally `bias`
+    CONVOLUTION = auto()  # applies the same weights at each position of an image
+    SUM = auto()  # an output is a sum of contributions, one from each input
     RESHAPE = auto()  # the values of each example are returned unchanged, in the same order
-    RESAMPLE = auto()  # an image of another size, without learned values: pooling and resizing
+    RESAMPLE = auto()  # changes the size of an image without learned parameters: pooling and resizing
     MERGE = auto()  # takes a tuple of inputs
-    NORM = auto()  # subtracts a mean or divides by a deviation or norm
-    CONTRAST_NORM = auto()  # a norm across maps at one place, without learned values
-    LEARNS = auto()  # has learned values
-    NEW_OUTPUT = auto()  # the output is new memory that the cache does not hold
-    NEW_DX = auto()  # dx is new memory, each number once
-    VIEW = auto()  # the output is a view of the input, dx one of dy
+    NORM = auto()  # subtracts a mean or divides by a standard deviation or norm
+    CONTRAST_NORM = auto()  # normalizes across channels around each pixel, without learned parameters
+    LEARNS = auto()  # has learned parameters
+    NEW_OUTPUT = auto()  # the output is newly allocated, and the cache does not contain it
+    NEW_DX = auto()  # dx is newly allocated, and not an expanded tensor
+    VIEW = auto()  # the output is a view of the input, and dx is a view of dy
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Layer(metaclass=Checked):
     """One layer of a network: a frozen dataclass of hyperparameters, stored unchanged.
 
     `traits` are its properties. `buffers` names the entries of its params that are running statistics:
-    updated in place by a forward pass in training mode, and absent from dparams. `decayed` names those that
-    regularizers act on: weights that multiply inputs, no biases and no scales. `constants` are the places, among
-    several inputs, of those that the layer takes as constants, and returns gradients of 0 for.
+    updated in place by a forward pass in training mode, and absent from dparams. `decayed` names the parameters that
+    regularizers act on: weights that multiply inputs, but no biases or scales. `constants` contains the indices of
+    the inputs, among several, that the layer treats as constants and whose gradients are 0.
     """
 
     traits: ClassVar[Trait] = Trait.NONE
@@ -87,35 +87,35 @@ class Layer(metaclass=Checked):
 
     @abstractmethod
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        """Return (dx, dparams), the gradients of the loss, given dy, its gradient with respect to the output."""
+        """Return (dx, dparams), the gradients of the loss, given dy, the gradient with respect to the output."""
 
     def pull(self, params: Params, cache: Cache, dy: Any) -> Any:
         """Return only dx; layers override this where it is faster than `backward`."""
         return self.backward(params, cache, dy)[0]
 
     def onnx(self, nodes: Any) -> None:
-        """Write the layer as nodes of ONNX, by the builder `pellucid.export.Nodes`.
+        """Write the layer as ONNX nodes with the builder `pellucid.export.Nodes`.
 
-        `nodes.last("Mul", nodes.x, nodes.param("scale"))` writes the node whose output is the layer's. Layers that take
-        more than a node or two are written by `pellucid.export.onnx_nodes`; without either, a layer has no form in
-        ONNX.
+        `nodes.last("Mul", nodes.x, nodes.param("scale"))` writes the node whose output is the layer's output. Layers
+        that do not override this method are written by `pellucid.export.onnx_nodes`. Raises PellucidError for a layer
+        with neither.
         """
-        raise PellucidError(f"{type(self).__name__} does not say how it is written in ONNX; give it a method onnx")
+        raise PellucidError(f"{type(self).__name__} cannot be exported to ONNX; define its method onnx")
 
     def torch_code(self, shape: Shape) -> str:
-        """Return the PyTorch expression for a module that computes the same on inputs of `shape`: "nn.ReLU()".
+        """Return the PyTorch expression of an equivalent module for inputs of `shape`, such as "nn.ReLU()".
 
-        Layers whose module has many options are written by `pellucid.export.torch_code`; without either, a layer has
-        no form in PyTorch.
+        Layers that do not override this method are written by `pellucid.export.torch_code`. Raises PellucidError for
+        a layer with neither.
         """
-        raise PellucidError(f"{type(self).__name__} has no form in PyTorch; give it a method torch_code")
+        raise PellucidError(f"{type(self).__name__} cannot be written as PyTorch code; define its method torch_code")
 
 
 def states(layer: Layer, *kinds: type[Layer] | Trait) -> bool:
-    """Return whether the layer is of exactly one of these types, or its own class states one of these traits."""
-    kind = type(layer)
-    stated = vars(kind).get("traits", Trait.NONE)
-    return any(one in stated if isinstance(one, Trait) else one is kind for one in kinds)
+    """Return whether the layer's class is one of these types, or itself declares (not inherits) one of these traits."""
+    layer_type = type(layer)
+    declared = vars(layer_type).get("traits", Trait.NONE)
+    return any(kind in declared if isinstance(kind, Trait) else kind is layer_type for kind in kinds)
 
 
 def pair(value: int | tuple[int, int]) -> tuple[int, int]:
@@ -124,14 +124,14 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def like(x: Tensor) -> Tensor:
-    """Return zeros of x's shape, dtype and device, expanded from a single number in memory.
+    """Return zeros of x's shape, dtype and device, expanded from a single stored value.
 
-    Caches hold only tensors; where a backward pass needs the input's shape alone, they hold this in its place.
+    Caches contain only tensors; if a backward pass needs only the input's shape, its cache contains this tensor.
     """
     return x.new_zeros(()).expand(x.shape)
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
     """Return the memory format of the images x: channels last, or contiguous."""
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if last else torch.contiguous_format
+    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if channels_last else torch.contiguous_format

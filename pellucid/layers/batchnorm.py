@@ -14,7 +14,7 @@ from pellucid.layers.checks import check_within
 
 
 class BatchCache(NamedTuple):
-    """Cache of BatchNorm in training mode: its input, and each channel's mean and 1 / deviation in the batch."""
+    """Cache of BatchNorm in training mode: its input, and each channel's mean and 1 / sqrt(σ² + ε)."""
 
     x: Tensor
     mean: Tensor  # (C,)
@@ -33,7 +33,7 @@ class BatchNorm(Layer):
 
     x and y are (N, C) or (N, C, H, W). In training mode μ and σ² are those of the batch (over N, H, W), and the
     buffers `running_mean` and `running_var` move towards them by the fraction `momentum`, the variance in its
-    unbiased form; in evaluation mode μ and σ² are the buffers. The parameters are float32 also for a bfloat16 x.
+    unbiased form; in evaluation mode μ and σ² are the buffers. The parameters are float32 even for a bfloat16 x.
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
 
@@ -67,13 +67,13 @@ class BatchNorm(Layer):
         channels = params["weight"].shape[0]
         if x.shape[1] != channels:  # the kernel does not check this, and would read out of bounds
             raise PellucidError(
-                f"BatchNorm made for {channels} channels cannot take an input of shape {tuple(x.shape)}; "
-                "give it the parameters of its own network"
+                f"BatchNorm with parameters for {channels} channels received an input of shape {tuple(x.shape)}; "
+                "use the parameters of this network"
             )
         if x.numel() <= channels and mode.train:
             raise PellucidError(
-                f"BatchNorm: one value per channel or none (input {tuple(x.shape)}) has no variance to train on; "
-                "use a batch of two or more"
+                f"BatchNorm: an input of shape {tuple(x.shape)}, with at most one value per channel, has no variance "
+                "to train on; use a batch of two or more"
             )
         if not x.numel():  # the kernel divides by the number of values
             return x, RunningCache(x)
@@ -92,21 +92,21 @@ class BatchNorm(Layer):
     def backward(self, params: Params, cache: BatchCache | RunningCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dw = Σ dy x̂, db = Σ dy, and dx = w / sqrt(σ² + ε) (dy - db / m - x̂ dw / m).
 
-        The sums run over the m values of a channel. With running statistics, which do not depend on x, dx is
-        only w / sqrt(σ² + ε) dy. Source: Ioffe and Szegedy 2015, the chain rule of section 3.
+        The sums run over the m values of a channel. In evaluation mode, where μ and σ² do not depend on x,
+        dx = w / sqrt(σ² + ε) dy. Source: Ioffe and Szegedy 2015, the chain rule of section 3.
         """
         if not dy.numel():
             return dy, {name: torch.zeros_like(params[name]) for name in ("weight", "bias")}
-        batch = isinstance(cache, BatchCache)
+        training = isinstance(cache, BatchCache)
         dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
             dy,
             cache.x,
             params["weight"],
             params["running_mean"],
             params["running_var"],
-            cache.mean if batch else None,
-            cache.invstd if batch else None,
-            batch,
+            cache.mean if training else None,
+            cache.invstd if training else None,
+            training,
             self.epsilon,
             (True, True, True),
         )

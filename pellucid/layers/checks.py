@@ -1,4 +1,4 @@
-"""Checks of hyperparameters and shapes that several layers share; each raises PellucidError in one line."""
+"""Checks of hyperparameters and shapes that several layers share; each raises PellucidError."""
 
 import math
 from typing import Any, cast
@@ -28,21 +28,21 @@ def check_whole(layer: object, **values: Any) -> None:
 
 
 def check_flag(layer: object, **values: Any) -> None:
-    """Raise PellucidError unless the values are True or False: the 30 of `Dense(784, 30)` would be the bias."""
+    """Raise PellucidError unless the values are True or False; `Dense(784, 30)` would set `bias` to 30."""
     for name, value in values.items():
         if type(value) is not bool:
             raise PellucidError(
-                f"{type(layer).__name__}: {name} must be True or False, not {value!r}; its input's size is not given"
+                f"{type(layer).__name__}: {name} must be True or False, not {value!r}; the input size is no argument"
             )
 
 
 def check_choice(layer: object, allowed: tuple[str, ...], **values: Any) -> None:
-    """Raise PellucidError unless the values are among the `allowed` words."""
+    """Raise PellucidError unless the values are among the `allowed` strings."""
     for name, value in values.items():
         if value not in allowed:
-            known = ", ".join(allowed)
+            options = ", ".join(allowed)
             raise PellucidError(
-                f"{type(layer).__name__}: {name} must be one of {known}, not {value!r}{nearest(str(value), allowed)}"
+                f"{type(layer).__name__}: {name} must be one of {options}, not {value!r}{nearest(str(value), allowed)}"
             )
 
 
@@ -55,11 +55,11 @@ def check_within(layer: object, low: float, high: float, **values: Any) -> None:
 
 
 def check_image_shape(layer: object, shape: Any) -> tuple[int, int, int]:
-    """Return `shape`; PellucidError unless it is (channels, height, width)."""
+    """Return `shape`; raise PellucidError unless it is (channels, height, width)."""
     if len(shape) != 3 or not all(isinstance(size, int) for size in shape):
         raise PellucidError(
             f"{type(layer).__name__} takes images of shape (channels, height, width), not {tuple(shape)}; "
-            + ("give grey images an axis of channels, x[:, None]" if len(shape) == 2 else "put Reshape before it")
+            + ("add a channel axis to grey images, x[:, None]" if len(shape) == 2 else "put Reshape before it")
         )
     return shape
 
@@ -73,7 +73,7 @@ def window_outputs(
     dilation: tuple[int, int] = (1, 1),
     ceil_mode: bool = False,
 ) -> tuple[int, int]:
-    """Return the number of window positions over (height, width); at least one of each is required.
+    """Return the number of window positions along (height, width); raise PellucidError if there are none.
 
     Without `ceil_mode`, floor((size + 2 p - d (k - 1) - 1) / s) + 1; with it, rounded up, but no window starts
     in the padding beyond the input (Dumoulin and Visin 2016, relationship 6).
@@ -96,12 +96,12 @@ def check_window_reach(
     padding: tuple[int, int],
     dilation: tuple[int, int],
 ) -> None:
-    """Raise PellucidError if a window over (height, width) has nothing but padding under its pixels.
+    """Raise PellucidError if all pixels of some window lie in the padding.
 
-    Only a window that starts in the padding can, and only over an image shorter than the dilation.
+    This happens only to windows that start in the padding, on images shorter than the dilation.
     """
-    frames = zip(("height", "width"), size, kernel, stride, padding, dilation, strict=True)
-    for axis, length, k, s, p, d in frames:
+    axes = zip(("height", "width"), size, kernel, stride, padding, dilation, strict=True)
+    for axis, length, k, s, p, d in axes:
         starts = range(-p, 0, s) if length < d else ()
         if any(all(not 0 <= start + d * i < length for i in range(k)) for start in starts):
             raise PellucidError(
@@ -111,7 +111,7 @@ def check_window_reach(
 
 
 def check_window_output(layer: object, axis: str, size: int) -> int:
-    """Return `size`, the number of window positions along an axis; PellucidError unless there is at least one."""
+    """Return `size`, the number of window positions along an axis; raise PellucidError unless it is at least 1."""
     if size < 1:
         raise PellucidError(
             f"{type(layer).__name__}: the input is smaller than the window along its {axis}; "
@@ -120,22 +120,22 @@ def check_window_output(layer: object, axis: str, size: int) -> int:
     return size
 
 
-def _at_least(layer: object, least: int, values: dict[str, Any]) -> None:
+def _at_least(layer: object, minimum: int, values: dict[str, Any]) -> None:
     for name, value in values.items():
         numbers: tuple[Any, ...] = (value,)
         if isinstance(value, tuple) and len(cast("tuple[Any, ...]", value)) == 2:
             numbers = cast("tuple[Any, ...]", value)
-        if not all(type(number) is int and number >= least for number in numbers):
+        if not all(type(number) is int and number >= minimum for number in numbers):
             raise PellucidError(
-                f"{type(layer).__name__}: {name} must be a whole number of at least {least} "
+                f"{type(layer).__name__}: {name} must be a whole number of at least {minimum} "
                 f"(or a pair of them, (height, width), for a window), not {value!r}"
             )
 
 
 def check_same_shapes(layer: object, shapes: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
-    """Return the shape that two or more inputs share; PellucidError for others."""
+    """Return the common shape of two or more inputs; raise PellucidError if they have none."""
     if len(shapes) < 2 or any(shape != shapes[0] for shape in shapes):
-        raise PellucidError(f"{type(layer).__name__} takes two or more inputs of one shape, not {shapes}")
+        raise PellucidError(f"{type(layer).__name__} takes two or more inputs of the same shape, not {shapes}")
     return shapes[0]
 
 
@@ -162,10 +162,11 @@ FLOATING = frozenset((torch.float32, torch.float64, torch.bfloat16))
 
 
 def check_floating(x: Any) -> None:
-    """Raise PellucidError unless x is float32, float64 or bfloat16, or float16 on another device than the CPU.
+    """Raise PellucidError unless x is float32, float64 or bfloat16, or float16 on a device other than the CPU.
 
-    A network's input is checked once, by `sweep.forward`; in a tuple, int64 means switches after the first.
-    Layers do not check again: some accept integers without an error, and then return wrong gradients.
+    A network's input is checked once, by `sweep.forward`; in a tuple, int64 tensors after
+    the first are accepted as switches. Layers do not check again: some would accept integers without an error and
+    return wrong gradients.
     """
     if isinstance(x, tuple):
         first, *others = cast("tuple[Any, ...]", x)
@@ -178,6 +179,6 @@ def check_floating(x: Any) -> None:
         raise PellucidError(f"a network takes a tensor, not {type(x).__name__}; use torch.as_tensor")
     if x.dtype not in FLOATING and (x.dtype is not torch.float16 or x.device.type == "cpu"):
         raise PellucidError(
-            f"a network does not compute in {str(x.dtype).removeprefix('torch.')} on {x.device.type}; "
+            f"networks do not support {str(x.dtype).removeprefix('torch.')} on {x.device.type}; "
             "convert the input to float32, float64 or bfloat16"
         )

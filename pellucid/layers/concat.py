@@ -37,20 +37,20 @@ class Concat(Layer):
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the shape with the sizes along the axis summed."""
-        if len(shape) < 2 or not all(isinstance(one, tuple) for one in shape):
+        if len(shape) < 2 or not all(isinstance(branch, tuple) for branch in shape):
             raise PellucidError(f"Concat takes two or more inputs, not {shape}")
         along = self.axis - 1
-        for one in shape:
-            check_axis(self, self.axis, one)
-            if len(one) != len(shape[0]) or any(
-                size != first for i, (size, first) in enumerate(zip(one, shape[0], strict=True)) if i != along
+        for branch in shape:
+            check_axis(self, self.axis, branch)
+            if len(branch) != len(shape[0]) or any(
+                size != first for i, (size, first) in enumerate(zip(branch, shape[0], strict=True)) if i != along
             ):
-                raise PellucidError(f"Concat: shapes {shape} differ elsewhere than along axis {self.axis}")
-        total = sum(one[along] for one in shape)
+                raise PellucidError(f"Concat: shapes {shape} may differ only along axis {self.axis}")
+        total = sum(branch[along] for branch in shape)
         return {}, (*shape[0][:along], total, *shape[0][along + 1 :])
 
     def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, ConcatCache]:
-        """Compute y = x1, x2, ... along the axis."""
+        """Concatenate x1, x2, ... along the axis."""
         return torch.cat(x, self.axis), ConcatCache(x)
 
     def backward(self, params: Params, cache: ConcatCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:

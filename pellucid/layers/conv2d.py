@@ -19,7 +19,8 @@ from pellucid.layers.checks import (
 )
 from pellucid.layers.initializers import check_initializer, draw
 
-FEW = 4  # channels: to so few, PyTorch's kernel for dx takes two to six times as long as to sum windows (on the CPU)
+# Up to this many input channels, summing windows on the CPU is two to six times as fast as PyTorch's kernel for dx.
+MAX_SUMMED_CHANNELS = 4
 
 
 class Conv2dCache(NamedTuple):
@@ -33,8 +34,8 @@ class Conv2d(Layer):
     """Cross-correlate an image with `filters` learned kernels.
 
     x is (N, C, H, W), y is (N, filters, H', W') with H' = floor((H + 2 p - d (k - 1) - 1) / s) + 1;
-    `weight` is (filters, C / groups, kH, kW), `bias` is (filters,). `padding="same"` (stride 1) keeps H and W:
-    of an odd total the extra row and column come last.
+    `weight` is (filters, C / groups, kH, kW), `bias` is (filters,). `padding="same"` (stride 1) keeps H and W;
+    if the total padding is odd, the extra row or column is added at the bottom or right.
     Source: LeCun et al. 1989; the arithmetic is Dumoulin and Visin 2016, relationship 6.
     """
 
@@ -70,7 +71,7 @@ class Conv2d(Layer):
         check_initializer("Conv2d", self.init_bias)
 
     def edges(self) -> tuple[int, int, int, int]:
-        """Return the numbers of zero rows and columns added (left, right, top, bottom)."""
+        """Return the number of zero columns or rows added on each side: (left, right, top, bottom)."""
         if isinstance(self.padding, str):
             totals = [d * (k - 1) for d, k in zip(pair(self.dilation), pair(self.kernel), strict=True)]
             return totals[1] // 2, totals[1] - totals[1] // 2, totals[0] // 2, totals[0] - totals[0] // 2
@@ -100,7 +101,7 @@ class Conv2d(Layer):
         return params, (self.filters, *out)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Conv2dCache]:
-        """Compute y[n, f] = b[f] + sum over c of w[f, c] ⋆ x[n, c]."""
+        """Compute y[n, f] = b[f] + sum over c of w[f, c] ⋆ x[n, c], where ⋆ is cross-correlation."""
         left, right, top, bottom = self.edges()
         padded = x if (left, top) == (right, bottom) else F.pad(x, (0, right - left, 0, bottom - top))
         y = F.conv2d(padded, params["weight"], params.get("bias"), self.stride, (top, left), self.dilation, self.groups)
@@ -109,8 +110,8 @@ class Conv2d(Layer):
     def backward(self, params: Params, cache: Conv2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy convolved with the flipped w, dw = x correlated with dy, db = the sum of dy.
 
-        dx is the transposed convolution of dy; dw slides dy over x, so stride and dilation change places.
-        Both are the kernels that `torch.ops.aten.convolution_backward` holds.
+        dx is the transposed convolution of dy; dw slides dy over x, so stride and dilation exchange roles.
+        PyTorch computes all three in `torch.ops.aten.convolution_backward`.
         """
         dx, dweight, dbias = self._kernels(params, cache, dy, (True, True, self.bias))
         return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
@@ -118,10 +119,11 @@ class Conv2d(Layer):
     def pull(self, params: Params, cache: Conv2dCache, dy: Tensor) -> Tensor:
         """Compute only dx, in half the time of `backward`.
 
-        On the way back to the few channels of an image: each window's share wᵀ dy, then added up where windows overlap.
+        For inputs of few channels on the CPU, the contributions wᵀ dy of all windows are computed first, and then added
+        where windows overlap.
         """
         left, right, top, bottom = self.edges()
-        few = self.groups == 1 and cache.x.shape[1] <= FEW and dy.numel() > 0
+        few = self.groups == 1 and cache.x.shape[1] <= MAX_SUMMED_CHANNELS and dy.numel() > 0
         if few and dy.device.type == "cpu" and (left, top) == (right, bottom):
             windows = params["weight"].flatten(1).t() @ dy.flatten(2)  # (N, C kH kW, H' W')
             size, padding = cache.x.shape[2:], (top, left)
@@ -129,7 +131,7 @@ class Conv2d(Layer):
         return self._kernels(params, cache, dy, (True, False, False))[0]
 
     def _kernels(
-        self, params: Params, cache: Conv2dCache, dy: Tensor, wanted: tuple[bool, bool, bool]
+        self, params: Params, cache: Conv2dCache, dy: Tensor, requested: tuple[bool, bool, bool]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return dx, dw and db, each computed only if requested."""
         left, right, top, bottom = self.edges()
@@ -147,7 +149,7 @@ class Conv2d(Layer):
             False,  # not transposed
             (0, 0),  # output padding
             self.groups,
-            wanted,
+            requested,
         )
         if any(extra):
             dx = dx[:, :, :height, :width]  # drop the gradient of the padding

@@ -31,8 +31,8 @@ class ConvTranspose2d(Layer):
     """Upsample an image by adding `filters` learned kernels, each scaled by a pixel of x, to the output.
 
     It is the gradient of Conv2d with respect to its input. x is (N, C, H, W), y is (N, filters, H', W') with
-    H' = s (H - 1) + d (k - 1) + 1 - 2 p + o, where o is `output_padding`, the rows and columns added last;
-    `weight` is (C, filters / groups, kH, kW), `bias` is (filters,).
+    H' = s (H - 1) + d (k - 1) + 1 - 2 p + o, where o is `output_padding`, the number of rows or columns added at the
+    bottom or right; `weight` is (C, filters / groups, kH, kW), `bias` is (filters,).
     Source: Zeiler et al. 2010; the arithmetic is Dumoulin and Visin 2016, relationship 14.
     """
 
@@ -77,12 +77,12 @@ class ConvTranspose2d(Layer):
             )
         kernel, stride = pair(self.kernel), pair(self.stride)
         spans = [d * (k - 1) + 1 for d, k in zip(pair(self.dilation), kernel, strict=True)]
-        frames = zip(size, spans, stride, pair(self.padding), pair(self.output_padding), strict=True)
-        out = [s * (length - 1) + span - 2 * p + extra for length, span, s, p, extra in frames]
+        axes = zip(size, spans, stride, pair(self.padding), pair(self.output_padding), strict=True)
+        out = [s * (length - 1) + span - 2 * p + extra for length, span, s, p, extra in axes]
         for axis, length in zip(("height", "width"), out, strict=True):
             check_window_output(self, axis, length)
         area = kernel[0] * kernel[1]
-        # of the stamps' area, only every stride-th place meets a given output pixel
+        # along each axis, an output pixel receives only about 1 / stride of the kernel's weights
         fan_in = max(1, channels // self.groups * area // (stride[0] * stride[1]))
         fan_out = self.filters // self.groups * area
         params = {
@@ -93,7 +93,7 @@ class ConvTranspose2d(Layer):
         return params, (self.filters, *out)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ConvTranspose2dCache]:
-        """Compute y[n, f] = b[f] + sum over c of w[c, f] stamped at every pixel of x[n, c], times that pixel."""
+        """Compute y[n, f] = b[f] + the sum over c of w[c, f], placed at each pixel of x[n, c] and scaled by it."""
         y = F.conv_transpose2d(
             x,
             params["weight"],
@@ -109,7 +109,7 @@ class ConvTranspose2d(Layer):
     def backward(self, params: Params, cache: ConvTranspose2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = Conv2d of dy with the same w, dw = dy correlated with x, db = the sum of dy.
 
-        Both are the kernels that `torch.ops.aten.convolution_backward` holds.
+        PyTorch computes all three in `torch.ops.aten.convolution_backward`.
         """
         dx, dweight, dbias = self._kernels(params, cache, dy, (True, True, self.bias))
         return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
@@ -119,7 +119,7 @@ class ConvTranspose2d(Layer):
         return self._kernels(params, cache, dy, (True, False, False))[0]
 
     def _kernels(
-        self, params: Params, cache: ConvTranspose2dCache, dy: Tensor, wanted: tuple[bool, bool, bool]
+        self, params: Params, cache: ConvTranspose2dCache, dy: Tensor, requested: tuple[bool, bool, bool]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return dx, dw and db, each computed only if requested."""
         return torch.ops.aten.convolution_backward(
@@ -133,5 +133,5 @@ class ConvTranspose2d(Layer):
             True,  # transposed
             pair(self.output_padding),
             self.groups,
-            wanted,
+            requested,
         )

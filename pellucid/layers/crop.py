@@ -1,4 +1,4 @@
-"""An image cropped to the size of another one."""
+"""Cropping an image to the size of another image."""
 # Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
@@ -24,7 +24,7 @@ class Crop(Layer):
     """Crop the first input to the height and width of the second, from the top left corner.
 
     The input is a tuple (x, reference), x (N, C, H, W), reference (N, C', H', W') with H' <= H and W' <= W; y is
-    (N, C, H', W'). Only the size of the reference is used, so that its gradient is zero.
+    (N, C, H', W'). Only the size of the reference is used, so its gradient is zero.
     Source: Long, Shelhamer and Darrell 2015, section 4.1 (the crop layers of their public networks).
     """
 
@@ -32,12 +32,12 @@ class Crop(Layer):
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the new shape."""
-        if len(shape) != 2 or not all(isinstance(one, tuple) and len(one) == 3 for one in shape):
-            raise PellucidError(f"Crop takes two images (C, H, W), the second for its size alone, not {shape}")
-        (channels, *size), (_, *wanted) = shape
-        if any(new > old for new, old in zip(wanted, size, strict=True)):
-            raise PellucidError(f"Crop: an image of {size[0]}x{size[1]} cannot be cut to {wanted[0]}x{wanted[1]}")
-        return {}, (channels, *wanted)
+        if len(shape) != 2 or not all(isinstance(image, tuple) and len(image) == 3 for image in shape):
+            raise PellucidError(f"Crop takes two images (C, H, W), the second only for its size, not {shape}")
+        (channels, *size), (_, *target) = shape
+        if any(new > old for new, old in zip(target, size, strict=True)):
+            raise PellucidError(f"Crop: an image of {size[0]}x{size[1]} cannot be cropped to {target[0]}x{target[1]}")
+        return {}, (channels, *target)
 
     def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, CropCache]:
         """Take the first H' rows and W' columns of x."""
@@ -48,5 +48,5 @@ class Crop(Layer):
     def backward(self, params: Params, cache: CropCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
         """Compute dx = dy inside and 0 outside; the reference receives zeros."""
         image, reference = cache.xs
-        below, beside = (old - new for old, new in zip(image.shape[2:], dy.shape[2:], strict=True))
-        return (F.pad(dy, (0, beside, 0, below)), like(reference)), {}
+        bottom, right = (old - new for old, new in zip(image.shape[2:], dy.shape[2:], strict=True))
+        return (F.pad(dy, (0, right, 0, bottom)), like(reference)), {}

@@ -44,11 +44,9 @@ class Dense(Layer):
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Draw `weight` and `bias`."""
         if not shape:
-            raise PellucidError("Dense takes inputs of shape (..., n_in), not single numbers")
+            raise PellucidError("Dense takes inputs of shape (..., n_in), not scalars")
         if len(shape) == 3:
-            raise PellucidError(
-                f"Dense takes rows of numbers, not images of shape {tuple(shape)}; put Flatten before it"
-            )
+            raise PellucidError(f"Dense takes vectors, not images of shape {tuple(shape)}; put Flatten before it")
         n_in = shape[-1]
         params = {"weight": draw(self.init_weight, (self.units, n_in), n_in, self.units, rng)}
         if self.bias:

@@ -12,18 +12,18 @@ from pellucid.layers.checks import check_within
 
 
 class DropoutCache(NamedTuple):
-    """Cache of Dropout: which values passed, and what they were multiplied by, 1 / (1 - rate) or 1 in evaluation."""
+    """Cache of Dropout: which values were kept, and their factor: 1 / (1 - rate), or 1 in evaluation mode."""
 
-    mask: Tensor  # bool, of x's shape, or (N, C, 1, 1) if whole channels pass
-    scale: Tensor  # one number
+    mask: Tensor  # bool, of x's shape, or (N, C, 1, 1) if whole channels are dropped
+    scale: Tensor  # 0-d
 
 
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """Set each value to 0 with probability `rate` in training mode, and scale the others so that the mean stays.
+    """Set each value to 0 with probability `rate` in training mode, and scale the others to keep the mean.
 
-    x and y are of any shape. With `channels`, all pixels of a channel pass or none: one draw for each of x's first
-    two axes. y = x in evaluation mode. The draw comes from `mode.rng`; training mode without one raises PellucidError.
+    x and y are of any shape. With `channels`, whole channels of a sample are kept or dropped. In evaluation mode,
+    y = x. The mask is mask_shape from `mode.rng`; training mode without a generator raises PellucidError.
     Source: Srivastava et al. 2014, section 4, scaled in training as in section 10; whole channels: Tompson et al.
     2015, section 3.2.
     """
@@ -37,7 +37,7 @@ class Dropout(Layer):
         """Raise PellucidError for an invalid hyperparameter."""
         check_within(self, 0.0, 1.0, rate=self.rate)
         if self.rate == 1:
-            raise PellucidError("Dropout: rate=1 leaves nothing; use a rate below 1")
+            raise PellucidError("Dropout: rate=1 drops every value; use a rate below 1")
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the unchanged shape."""
@@ -46,12 +46,12 @@ class Dropout(Layer):
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DropoutCache]:
         """Compute y = x m / (1 - rate), each m being 1 with probability 1 - rate, else 0."""
         if not mode.train:
-            everywhere = torch.ones((), dtype=torch.bool, device=x.device).expand(x.shape)  # the memory of one number
-            return x, DropoutCache(everywhere, x.new_ones(()))
+            mask = torch.ones((), dtype=torch.bool, device=x.device).expand(x.shape)  # stores one value
+            return x, DropoutCache(mask, x.new_ones(()))
         if mode.rng is None:
             raise PellucidError("Dropout draws at random in training mode; give it Mode(train=True, rng=generator)")
-        drawn = (*x.shape[:2], *(1,) * (x.dim() - 2)) if self.channels else x.shape
-        draws = torch.rand(drawn, generator=mode.rng, device=mode.rng.device)  # in [0, 1)
+        mask_shape = (*x.shape[:2], *(1,) * (x.dim() - 2)) if self.channels else x.shape
+        draws = torch.rand(mask_shape, generator=mode.rng, device=mode.rng.device)  # in [0, 1)
         mask = (draws >= self.rate).to(x.device)
         scale = x.new_tensor(1 / (1 - self.rate))
         return x * mask * scale, DropoutCache(mask, scale)
@@ -61,5 +61,5 @@ class Dropout(Layer):
         return dy * cache.mask * cache.scale, {}
 
     def onnx(self, nodes: Any) -> None:
-        """Write Dropout, which returns its input outside training mode."""
+        """Write Dropout, which returns its input unchanged in evaluation mode."""
         nodes.last("Dropout", nodes.x, nodes.number("ratio", self.rate))

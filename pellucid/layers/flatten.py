@@ -1,4 +1,4 @@
-"""Images flattened to vectors."""
+"""Flattening of images to vectors."""
 
 import math
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Flatten(Layer):
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.RESHAPE | Trait.VIEW
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the one remaining axis."""
+        """Return no parameters and the number of values per sample."""
         return {}, (math.prod(shape),)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, FlattenCache]:

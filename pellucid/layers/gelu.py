@@ -24,7 +24,7 @@ class GELUCache(NamedTuple):
 class GELU(Layer):
     """Weight x by the probability that a standard normal variable is smaller: y = x Φ(x), for any shape.
 
-    `approximate="tanh"` takes Φ(x) ≈ (1 + tanh(sqrt(2/π) (x + 0.044715 x³))) / 2.
+    `approximate="tanh"` uses Φ(x) ≈ (1 + tanh(sqrt(2/π) (x + 0.044715 x³))) / 2.
     Source: Hendrycks and Gimpel 2016, section 2.
     """
 

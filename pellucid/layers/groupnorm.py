@@ -15,7 +15,7 @@ from pellucid.layers.checks import check_whole, check_within
 
 
 class GroupNormCache(NamedTuple):
-    """Cache of GroupNorm: its input, and the mean and 1 / deviation of each group of each sample."""
+    """Cache of GroupNorm: its input, and the mean and 1 / sqrt(σ² + ε) of each group of each sample."""
 
     x: Tensor
     mean: Tensor  # (N, groups)
@@ -27,7 +27,7 @@ class GroupNorm(Layer):
     """Normalize each group of channels of each sample to mean 0 and variance 1, then scale and shift each channel.
 
     y = w x̂ + b, x̂ = (x - μ) / sqrt(σ² + ε), with μ and σ² over the C / groups channels of a group and all pixels.
-    x and y are (N, C) or (N, C, H, W), `weight` and `bias` are (C,); they are float32 also for a bfloat16 x.
+    x and y are (N, C) or (N, C, H, W), `weight` and `bias` are (C,); they are float32 even for a bfloat16 x.
     Source: Wu and He 2018, equations 1 to 3 and 7.
     """
 
@@ -50,7 +50,10 @@ class GroupNorm(Layer):
         if shape[0] % self.groups:
             raise PellucidError(f"GroupNorm: {shape[0]} channels are not a multiple of groups={self.groups}")
         if math.prod(shape) == self.groups:
-            raise PellucidError(f"GroupNorm: with groups={self.groups} each value of {tuple(shape)} is a group alone")
+            raise PellucidError(
+                f"GroupNorm: with groups={self.groups} each group of {tuple(shape)} is one value, whose variance is 0; "
+                "use fewer groups"
+            )
         return {"weight": torch.ones(shape[0]), "bias": torch.zeros(shape[0])}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, GroupNormCache]:
@@ -66,15 +69,15 @@ class GroupNorm(Layer):
 
 
 def group_norm(params: Params, x: Tensor, groups: int, epsilon: float) -> tuple[Tensor, GroupNormCache]:
-    """Normalize each of `groups` groups of channels; without `weight` and `bias`, y = x̂."""
-    x = x.contiguous(memory_format=memory_format(x))  # the kernels read memory in order
+    """Return (y, cache); y is x normalized by group, then scaled and shifted if params has `weight`."""
+    x = x.contiguous(memory_format=memory_format(x))  # the kernels assume contiguous memory
     sizes = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     y, mean, invstd = torch.native_group_norm(x, params.get("weight"), params.get("bias"), *sizes, groups, epsilon)
     return y, GroupNormCache(x, mean, invstd)
 
 
 def group_norm_backward(params: Params, cache: GroupNormCache, dy: Tensor, groups: int) -> tuple[Tensor, Params]:
-    """Return (dx, dparams) of `group_norm`."""
+    """Return (dx, dparams), the gradients of `group_norm`."""
     x, mean, invstd = cache
     weight = params.get("weight")
     affine = weight is not None

@@ -58,17 +58,17 @@ def orthogonal(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) ->
 
 
 def dirac(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
-    """Return kernels the first of which copy the input channels; the others are drawn as in `he`.
+    """Return kernels of which the first copy one input channel each; the others are drawn as in `he`.
 
-    shape: (filters, channels, kH, kW), or (units, features), a matrix whose rows act as kernels of one pixel.
+    shape: (filters, channels, kH, kW), or (units, features), whose rows are treated as kernels of one pixel.
     Source: Zagoruyko and Komodakis 2017, "DiracNets", section 3.
     """
     weight = he(shape, fan_in, fan_out, rng)
-    same = min(shape[:2])
+    copies = min(shape[:2])
     kernels = weight.view(*shape[:2], -1)  # shares memory with `weight`
-    kernels[:same] = 0.0
+    kernels[:copies] = 0.0
     centre = sum((size // 2) * math.prod(shape[axis + 1 :]) for axis, size in enumerate(shape) if axis >= 2)
-    kernels[range(same), range(same), centre] = 1.0
+    kernels[range(copies), range(copies), centre] = 1.0
     return weight
 
 
@@ -107,10 +107,10 @@ INITIALIZERS: dict[str, Callable[[Shape, int, int, torch.Generator], Tensor]] = 
 
 
 def check_initializer(where: str, name: str) -> None:
-    """Raise PellucidError, which suggests the nearest name, for an unknown initializer."""
+    """Raise PellucidError for an unknown initializer, with the nearest name as a hint."""
     if name not in INITIALIZERS:
-        known = ", ".join(INITIALIZERS)
-        raise PellucidError(f"{where}: no initializer {name!r}; known: {known}{nearest(name, INITIALIZERS)}")
+        names = ", ".join(INITIALIZERS)
+        raise PellucidError(f"{where}: no initializer {name!r}; known: {names}{nearest(name, INITIALIZERS)}")
 
 
 def draw(name: str, shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:

@@ -16,7 +16,7 @@ from pellucid.layers.groupnorm import GroupNormCache, group_norm, group_norm_bac
 class InstanceNorm2d(Layer):
     """Normalize each channel of each image: y = (x - μ) / sqrt(σ² + ε), then w y + b if `affine`.
 
-    x and y are (N, C, H, W); μ and σ² are over H and W, as in GroupNorm with a group for each channel. With
+    x and y are (N, C, H, W); μ and σ² are over H and W, as in GroupNorm with one channel per group. With
     `affine`, `weight` and `bias` are (C,). Source: Ulyanov, Vedaldi and Lempitsky 2016, equation 4.
     """
 
@@ -33,7 +33,7 @@ class InstanceNorm2d(Layer):
         """Return, if `affine`, `weight` of ones and `bias` of zeros."""
         channels, height, width = check_image_shape(self, shape)
         if height * width == 1:
-            raise PellucidError("InstanceNorm2d: an image of one pixel has no variance; put it where images are larger")
+            raise PellucidError("InstanceNorm2d: an image of one pixel has no variance; use the layer on larger images")
         return {"weight": torch.ones(channels), "bias": torch.zeros(channels)} if self.affine else {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, GroupNormCache]:

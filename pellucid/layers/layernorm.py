@@ -15,7 +15,7 @@ from pellucid.layers.checks import check_whole, check_within
 
 
 class LayerNormCache(NamedTuple):
-    """Cache of LayerNorm: its input, and the mean and 1 / deviation of each sample (or row)."""
+    """Cache of LayerNorm: its input, and the mean and 1 / sqrt(σ² + ε) of each sample (or row)."""
 
     x: Tensor
     mean: Tensor
@@ -27,7 +27,7 @@ class LayerNorm(Layer):
     """Normalize each sample to mean 0 and variance 1, then scale and shift each value: y = w x̂ + b.
 
     x̂ = (x - μ) / sqrt(σ² + ε), with μ and σ² over the last axes, of sizes `shape` (by default all axes but the batch);
-    `weight` and `bias` have that shape, and are float32 also for a bfloat16 x.
+    `weight` and `bias` have that shape, and are float32 even for a bfloat16 x.
     Source: Ba, Kiros and Hinton 2016, equation 3.
     """
 

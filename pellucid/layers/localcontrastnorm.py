@@ -13,7 +13,7 @@ from pellucid.layers.checks import check_image_shape, check_whole, check_within
 
 
 class LocalContrastNormCache(NamedTuple):
-    """Cache of LocalContrastNorm: the centred image and its local deviation."""
+    """Cache of LocalContrastNorm: the centred image and its local standard deviation."""
 
     centred: Tensor  # (N, C, H, W)
     deviation: Tensor  # (N, 1, H, W)
@@ -21,7 +21,7 @@ class LocalContrastNormCache(NamedTuple):
 
 @dataclass(frozen=True)
 class LocalContrastNorm(Layer):
-    """Subtract the local mean, then divide by the local deviation where that is above its average.
+    """Subtract the local mean, then divide by the local standard deviation, or by its mean where that is larger.
 
     x and y are (N, C, H, W). v = x - Σ w x and y = v / max(c, σ, epsilon), with σ = sqrt(Σ w v²) and c the mean of
     σ over the image. The sums run over all channels and a `size` x `size` window with Gaussian weights w, of
@@ -58,8 +58,8 @@ class LocalContrastNorm(Layer):
     def backward(self, params: Params, cache: LocalContrastNormCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute, with d = max(c, σ, epsilon): dd = -Σ dy v / d², and from it dσ, dv, dx.
 
-        dd goes to σ where σ is the maximum, by way of c in equal parts to every σ of the image where c is, and
-        nowhere where epsilon is. Then dv = dy / d + v Σ w dσ / σ, and dx = dv - Σ w Σ_channels dv.
+        Where σ is the maximum, dd is added to dσ at this pixel; where c is, dd is divided equally among the dσ of all
+        pixels; where epsilon is, dd has no effect. Then dv = dy / d + v Σ w dσ / σ, and dx = dv - Σ w Σ_channels dv.
         """
         v, sigma = cache
         mass = self._mass(v)
@@ -67,9 +67,9 @@ class LocalContrastNorm(Layer):
         d = self._divisor(sigma, average)
         dd = -(dy * v).sum(1, keepdim=True) / (d * d)  # (N, 1, H, W)
         dd = torch.where(d > self.epsilon, dd, 0)
-        own = sigma >= average
-        daverage = torch.where(own, 0, dd).mean((2, 3), keepdim=True)
-        dsigma = torch.where(own, dd, 0) + daverage
+        is_local = sigma >= average
+        daverage = torch.where(is_local, 0, dd).mean((2, 3), keepdim=True)
+        dsigma = torch.where(is_local, dd, 0) + daverage
         ratio = torch.where(sigma > 0, dsigma / sigma, 0)  # d(sqrt s) = ds / (2 sigma), and ds = 2 v dv
         dv = dy / d + v * self._window(ratio / mass)
         return dv - self._window(dv.sum(1, keepdim=True) / mass), {}
@@ -78,7 +78,7 @@ class LocalContrastNorm(Layer):
         return torch.maximum(deviation, average).clamp_min(self.epsilon)
 
     def _window(self, plane: Tensor) -> Tensor:
-        """Slide the Gaussian over (N, 1, H, W), first along the columns, then along the rows."""
+        """Return the Gaussian-weighted sums around each pixel of (N, 1, H, W), with zeros beyond the image."""
         half = self.size // 2
         offsets = torch.arange(-half, half + 1, dtype=plane.dtype, device=plane.device)
         weights = torch.exp(-0.5 * (offsets / (self.size / 4)) ** 2)
@@ -86,5 +86,5 @@ class LocalContrastNorm(Layer):
         return F.conv2d(rows, weights.view(1, 1, 1, -1), padding=(0, half))
 
     def _mass(self, x: Tensor) -> Tensor:
-        """Return (1, 1, H, W): what the weights over all channels sum to inside the image."""
+        """Return the sum of the weights inside the image, over all channels: (1, 1, H, W)."""
         return x.shape[1] * self._window(x.new_ones(1, 1, *x.shape[2:]))

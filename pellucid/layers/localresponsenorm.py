@@ -12,7 +12,7 @@ from pellucid.layers.checks import check_image_shape, check_whole, check_within
 
 
 class LocalResponseNormCache(NamedTuple):
-    """Cache of LocalResponseNorm: its input, and the divisor before the power."""
+    """Cache of LocalResponseNorm: its input, and the divisor d before it is raised to the power beta."""
 
     x: Tensor  # (N, C, H, W)
     divisor: Tensor  # (N, C, H, W): d = k + alpha / size Σ x²
@@ -22,7 +22,7 @@ class LocalResponseNormCache(NamedTuple):
 class LocalResponseNorm(Layer):
     """Divide each value by a norm over neighbouring channels: y = x / d^beta, d = k + alpha / size Σ x².
 
-    x and y are (N, C, H, W); the sum runs over `size` channels, from c - floor(size / 2) on, at the same pixel.
+    x and y are (N, C, H, W); the sum runs over `size` channels, starting at c - floor(size / 2), at the same pixel.
     Source: Krizhevsky, Sutskever and Hinton 2012, section 3.3 (which writes alpha for alpha / size).
     """
 
@@ -51,17 +51,17 @@ class LocalResponseNorm(Layer):
     def backward(self, params: Params, cache: LocalResponseNormCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy / d^beta - 2 alpha beta / size x Σ' dy x / d^(beta + 1).
 
-        Σ' is the sum over the channels whose own sum contains this channel: Σ with the sides exchanged.
+        Σ' is the sum over the channels c' whose Σ contains channel c: its window is mirrored.
         """
         x, divisor = cache
         before = self.size // 2
         power = divisor**-self.beta
-        blame = _window_sum(dy * x * power / divisor, self.size - 1 - before, before)
-        return dy * power - 2 * self.alpha * self.beta / self.size * x * blame, {}
+        weighted = _window_sum(dy * x * power / divisor, self.size - 1 - before, before)
+        return dy * power - 2 * self.alpha * self.beta / self.size * x * weighted, {}
 
 
 def _window_sum(x: Tensor, before: int, after: int) -> Tensor:
-    """Sum each channel of (N, C, H, W) with `before` channels before it and `after` after it, where there are any."""
+    """Sum each channel of (N, C, H, W) with up to `before` channels before it and up to `after` channels after it."""
     channels = x.shape[1]
     padded = F.pad(x, (0, 0, 0, 0, before, after))
     total = padded[:, :channels]

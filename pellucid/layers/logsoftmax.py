@@ -18,7 +18,7 @@ class LogSoftmaxCache(NamedTuple):
 
 @dataclass(frozen=True)
 class LogSoftmax(Layer):
-    """Convert scores to log-probabilities along an axis: y_i = x_i - log Σ_j exp(x_j).
+    """Convert logits to log-probabilities along an axis: y_i = x_i - log Σ_j exp(x_j).
 
     `axis` counts the batch axis as 0: 1 is the classes of (N, C), and the channels of (N, C, H, W).
     Source: Bridle 1990.

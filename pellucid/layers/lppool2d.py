@@ -24,9 +24,9 @@ class LpPool2d(Layer):
     """Take the p-norm of each window: y = (Σ |x|^p)^(1/p); p = 2 is L2 pooling.
 
     x is (N, C, H, W), y is (N, C, H', W') with H' = floor((H - d (k - 1) - 1) / s) + 1, or rounded up with
-    `ceil_mode`, where a window that reaches beyond the input sums what is there; `stride` is the kernel unless given.
-    Where a whole window is 0, which has no gradient, the gradient is 0. Source: Sermanet, Chintala and LeCun 2012,
-    section 2.2; dilation: Yu and Koltun 2016, equation 2.
+    `ceil_mode`, where a window that reaches beyond the input sums only values inside it; `stride` defaults to `kernel`.
+    For a window of zeros, where the norm is not differentiable, the gradient is 0. Source: Sermanet, Chintala and
+    LeCun 2012, section 2.2; dilation: Yu and Koltun 2016, equation 2.
     """
 
     traits: ClassVar[Trait] = Trait.SUM | Trait.RESAMPLE
@@ -44,7 +44,7 @@ class LpPool2d(Layer):
 
     @property
     def step(self) -> int | tuple[int, int]:
-        """The stride, which is the kernel unless given."""
+        """The stride, by default the kernel size."""
         return self.kernel if self.stride is None else self.stride
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
@@ -54,7 +54,7 @@ class LpPool2d(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LpPool2dCache]:
         """Compute y = (Σ |x|^p)^(1/p) over each window of x."""
-        powers = x.to(wide_type(x.dtype)).abs() ** self.p  # half precision has too small a range for them
+        powers = x.to(wide_type(x.dtype)).abs() ** self.p  # the powers may overflow in half precision
         if pair(self.dilation) == (1, 1):
             sums = F.avg_pool2d(powers, self.kernel, self.step, 0, self.ceil_mode, divisor_override=1)
         else:
@@ -63,8 +63,8 @@ class LpPool2d(Layer):
         return y, LpPool2dCache(x, y)
 
     def backward(self, params: Params, cache: LpPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx = sign(x) |x|^(p - 1) times the sum of dy y^(1 - p) over the windows that hold x."""
-        x, y = (kept.to(wide_type(kept.dtype)) for kept in cache)
+        """Compute dx = sign(x) |x|^(p - 1) times the sum of dy y^(1 - p) over the windows that contain x."""
+        x, y = (tensor.to(wide_type(tensor.dtype)) for tensor in cache)
         weighted = torch.where(y > 0, dy * y ** (1 - self.p), 0)  # (N, C, H', W')
         if pair(self.dilation) == (1, 1):
             spread = torch.ops.aten.avg_pool2d_backward(

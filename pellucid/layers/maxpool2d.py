@@ -21,7 +21,7 @@ class MaxPool2dCache(NamedTuple):
     """Cache of MaxPool2d: the index of each maximum, and the shape of the input."""
 
     switches: Tensor  # (N, C, H', W') int64: row W + column in the input's plane
-    x: Tensor  # (N, C, H, W), one number in memory
+    x: Tensor  # (N, C, H, W), expanded from a single stored value
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,8 @@ class MaxPool2d(Layer):
     """Take the maximum of each window.
 
     x is (N, C, H, W), y is (N, C, H', W') with H' = floor((H + 2 p - d (k - 1) - 1) / s) + 1, or rounded up with
-    `ceil_mode`; `stride` is the kernel unless given, and padding is never the maximum. Of equal values, the first
-    in row-major order receives the gradient. Source: Ranzato et al. 2007; the switches are those of Zeiler and
-    Fergus 2014, section 2.1.
+    `ceil_mode`; `stride` defaults to `kernel`, and padding is never the maximum. Among equal values, the first in
+    row-major order receives the gradient. Source: Ranzato et al. 2007; switches: Zeiler and Fergus 2014, section 2.1.
     """
 
     traits: ClassVar[Trait] = Trait.RESAMPLE | Trait.NEW_OUTPUT | Trait.NEW_DX
@@ -49,7 +48,7 @@ class MaxPool2d(Layer):
 
     @property
     def step(self) -> int | tuple[int, int]:
-        """The stride, which is the kernel unless given."""
+        """The stride, by default the kernel size."""
         return self.kernel if self.stride is None else self.stride
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
@@ -77,7 +76,7 @@ class MaxPool2d(Layer):
         return y, MaxPool2dCache(switches, like(x))
 
     def backward(self, params: Params, cache: MaxPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx[switch] = the sum of dy over the windows that chose it, 0 where none did."""
+        """Compute dx[switch] = the sum of dy over the windows that have their maximum there, and 0 elsewhere."""
         switches, x = cache
         if dy.device.type == "mps":  # Apple's kernel recomputes the maxima, but the input is not cached
             planes = dy.new_zeros(*x.shape[:2], x.shape[2] * x.shape[3])  # (N, C, H W)

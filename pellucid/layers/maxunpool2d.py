@@ -26,11 +26,11 @@ class MaxUnpool2dCache(NamedTuple):
 
 @dataclass(frozen=True)
 class MaxUnpool2d(Layer):
-    """Put each value at the position of its maximum, and 0 elsewhere.
+    """Place each value at the position of its maximum before pooling, with 0 elsewhere.
 
-    It takes a tuple (x, switches) of one shape (N, C, H, W); the switches are those in MaxPool2d's cache. y is
-    (N, C, H', W'), H' = s (H - 1) - 2 p + k, or `size` = (H', W') where pooling had rounded. Equal switches, which
-    overlapping windows give, hold equal values; one of them stands in y. The switches have no gradient (None).
+    The input is a tuple (x, switches), both (N, C, H, W), with the switches from MaxPool2d's cache. y is
+    (N, C, H', W'), H' = s (H - 1) - 2 p + k, or `size` = (H', W') if pooling rounded its output size. Where
+    switches are equal, as for overlapping windows, y contains one of the values. The gradient of the switches is None.
     Source: Zeiler and Fergus 2014, section 2.1.
     """
 
@@ -52,13 +52,13 @@ class MaxUnpool2d(Layer):
 
     @property
     def step(self) -> int | tuple[int, int]:
-        """The stride, which is the kernel unless given."""
+        """The stride, by default the kernel size."""
         return self.kernel if self.stride is None else self.stride
 
     def init(self, shape: tuple[Shape, Shape], rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the shape before pooling."""
         if len(shape) != 2:
-            raise PellucidError(f"MaxUnpool2d takes a tuple (x, switches) of one shape, not {shape}")
+            raise PellucidError(f"MaxUnpool2d takes a tuple (x, switches) of the same shape, not {shape}")
         channels, *size = check_image_shape(self, check_same_shapes(self, shape))
         outs = self._output(*size)
         for axis, length in zip(("height", "width"), outs, strict=True):
@@ -79,6 +79,6 @@ class MaxUnpool2d(Layer):
     def _output(self, *size: int) -> tuple[int, int]:
         if self.size is not None:
             return self.size
-        frames = zip(size, pair(self.kernel), pair(self.step), pair(self.padding), strict=True)
-        high, wide = (s * (length - 1) - 2 * p + k for length, k, s, p in frames)
+        axes = zip(size, pair(self.kernel), pair(self.step), pair(self.padding), strict=True)
+        high, wide = (s * (length - 1) - 2 * p + k for length, k, s, p in axes)
         return high, wide

@@ -25,15 +25,15 @@ class Multiply(Layer):
 
     An axis of size 1 is broadcast to the size of the other inputs: a gate (N, C, 1, 1) scales the channels of
     (N, C, H, W), and receives the sum over its pixels as gradient. All other sizes must agree.
-    Source: the gates of Hochreiter and Schmidhuber 1997, section 4; of channels: Hu, Shen and Sun 2018, equation 4.
+    Source: the gates of Hochreiter and Schmidhuber 1997, section 4; channel gates: Hu, Shen and Sun 2018, equation 4.
     """
 
     traits: ClassVar[Trait] = Trait.MERGE
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the broadcast shape of the inputs."""
-        if len(shape) < 2 or not all(isinstance(one, tuple) and len(one) == len(shape[0]) for one in shape):
-            raise PellucidError(f"Multiply takes two or more inputs of as many axes each, not {shape}")
+        if len(shape) < 2 or not all(isinstance(sizes, tuple) and len(sizes) == len(shape[0]) for sizes in shape):
+            raise PellucidError(f"Multiply takes two or more inputs with the same number of axes, not {shape}")
         sizes = [{size for size in axis if size != 1} or {1} for axis in zip(*shape, strict=True)]
         if any(len(size) > 1 for size in sizes):
             raise PellucidError(f"Multiply takes two or more inputs whose sizes agree or are 1, not {shape}")
@@ -46,7 +46,7 @@ class Multiply(Layer):
     def backward(self, params: Params, cache: MultiplyCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
         """Compute dx_i = dy times the product of the other inputs (a quotient y / x_i would fail at 0).
 
-        It is summed over the axes along which x_i was repeated.
+        It is summed over the axes along which x_i was broadcast.
         """
         xs = cache.xs
         dxs = (math.prod(xs[:i] + xs[i + 1 :], start=dy) for i in range(len(xs)))

@@ -12,7 +12,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format
 from pellucid.layers.checks import check_choice, check_image_shape
 
-KINDS = {
+KINDS = {  # to the modes of torch.nn.functional.pad
     "zero": "constant",
     "constant": "constant",
     "reflect": "reflect",
@@ -32,10 +32,9 @@ class Pad2d(Layer):
     """Pad an image with a constant, its reflection, its edge pixels, or the pixels of the opposite edge.
 
     x is (N, C, H, W), y is (N, C, H + top + bottom, W + left + right); `padding` is (left, right, top, bottom) or
-    one number for all, and takes rows and columns away where it is negative. "zero" puts zeros, "constant" puts
-    `value`. "reflect" mirrors about the edge pixel, which is not repeated, so that the padding must be smaller than
-    the image; "replicate" repeats the edge pixel; "circular" continues with what is left at the opposite edge, and
-    goes round at most once.
+    one number for all; negative padding crops. "zero" pads with zeros, "constant" with `value`. "reflect" mirrors about
+    the edge pixel, which is not repeated, so the padding must be smaller than the image; "replicate" repeats the edge
+    pixel; "circular" wraps around to the opposite edge of the cropped image, at most once.
     """
 
     traits: ClassVar[Trait] = Trait.LINEAR
@@ -54,10 +53,10 @@ class Pad2d(Layer):
         if type(self.value) not in (int, float) or not math.isfinite(self.value):
             raise PellucidError(f"Pad2d: value must be a finite number, not {self.value!r}")
         if self.value and self.kind != "constant":
-            raise PellucidError(f"Pad2d: value={self.value} means something for kind='constant' only; leave it out")
+            raise PellucidError(f"Pad2d: value={self.value} has an effect only for kind='constant'; leave it out")
 
     def edges(self) -> tuple[int, int, int, int]:
-        """Return the numbers of added columns and rows (left, right, top, bottom)."""
+        """Return the number of columns or rows added on each side: (left, right, top, bottom)."""
         if isinstance(self.padding, tuple):
             return self.padding
         return self.padding, self.padding, self.padding, self.padding
@@ -69,17 +68,15 @@ class Pad2d(Layer):
         out = height + top + bottom, width + left + right
         kept = height + min(top, 0) + min(bottom, 0), width + min(left, 0) + min(right, 0)
         if min(out) < 1 or min(kept) < 0:
-            raise PellucidError(
-                f"Pad2d: padding={self.padding} takes more than there is of an image of {height}x{width}; take less"
-            )
+            raise PellucidError(f"Pad2d: padding={self.padding} crops all of an image of {height}x{width}; crop less")
         if self.kind == "reflect" and (max(left, right) >= width or max(top, bottom) >= height):
             raise PellucidError(
-                f"Pad2d: an image of {height}x{width} has no mirror image as wide as padding={self.padding}; "
+                f"Pad2d: with kind='reflect', padding={self.padding} must be smaller than the image, {height}x{width}; "
                 "use less padding, or kind='replicate'"
             )
         if self.kind == "circular" and (max(top, bottom) > kept[0] or max(left, right) > kept[1]):
             raise PellucidError(
-                f"Pad2d: padding={self.padding} goes round an image of {height}x{width} more than once; use less"
+                f"Pad2d: padding={self.padding} wraps around an image of {height}x{width} more than once; use less"
             )
         return {}, (channels, *out)
 
@@ -91,10 +88,10 @@ class Pad2d(Layer):
         return y.contiguous(memory_format=memory_format(x)), Pad2dCache(x)
 
     def backward(self, params: Params, cache: Pad2dCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx[i] = the sum of dy over the places that show pixel i; for a number, the inside of dy."""
+        """Compute dx[i] = the sum of dy over the output pixels that copy pixel i; for a constant, crop dy."""
         left, right, top, bottom = self.edges()
         if self.kind == "circular":
-            dx = _unrolled(_unrolled(dy, 2, top, bottom), 3, left, right)
+            dx = _circular_backward(_circular_backward(dy, 2, top, bottom), 3, left, right)
             return F.pad(dx, tuple(max(-size, 0) for size in self.edges())), {}
         if KINDS[self.kind] == "constant":
             return F.pad(dy, (-left, -right, -top, -bottom)), {}
@@ -103,8 +100,8 @@ class Pad2d(Layer):
         return kernel(dy, cache.x, (left, right, top, bottom)), {}
 
 
-def _unrolled(dy: Tensor, axis: int, before: int, after: int) -> Tensor:
-    """Return the gradient of what circular padding left of the image along one axis, which it then continued."""
+def _circular_backward(dy: Tensor, axis: int, before: int, after: int) -> Tensor:
+    """Return the gradient of circular padding along one axis, with respect to the cropped image."""
     before, after = max(before, 0), max(after, 0)
     kept = dy.shape[axis] - before - after
     dx = dy.narrow(axis, before, kept).clone()

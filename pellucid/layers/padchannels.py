@@ -49,5 +49,5 @@ class PadChannels(Layer):
         return F.pad(x, (0, 0, 0, 0, self.before, self.after)), PadChannelsCache(x)
 
     def backward(self, params: Params, cache: PadChannelsCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Return the part of dy that belongs to x's own channels."""
+        """Return the part of dy for the channels of x."""
         return F.pad(dy, (0, 0, 0, 0, -self.before, -self.after)), {}

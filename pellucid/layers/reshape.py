@@ -1,4 +1,4 @@
-"""The same values in another shape."""
+"""Reshaping without a change of the values."""
 # Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
@@ -22,9 +22,9 @@ class ReshapeCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Reshape(Layer):
-    """Read the values of each sample, last axis fastest, into another shape: (N, *any) becomes (N, *shape).
+    """Reshape each sample in row-major order: (N, *any) becomes (N, *shape).
 
-    One size of the shape may be -1: what the others leave.
+    One size of the shape may be -1, and is then inferred from the others.
     """
 
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.RESHAPE | Trait.VIEW
@@ -42,12 +42,12 @@ class Reshape(Layer):
                 check_whole(self, shape=size)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the new shape, which must hold as many values as the old."""
+        """Return no parameters and the new shape, which must have as many values as the old one."""
         count, sizes = math.prod(shape), self._sizes(math.prod(shape))
         if math.prod(sizes) != count:
             raise PellucidError(
-                f"Reshape: {tuple(shape)} holds {count} values, {self.shape} holds "
-                f"{'a multiple of ' if -1 in self.shape else ''}{math.prod(self._known())}"
+                f"Reshape: {tuple(shape)} has {count} values, but {self.shape} has "
+                f"{'a multiple of ' if -1 in self.shape else ''}{math.prod(self._given_sizes())}"
             )
         return {}, sizes
 
@@ -59,10 +59,10 @@ class Reshape(Layer):
         """Reshape dy to the input's shape."""
         return dy.reshape(cache.x.shape), {}
 
-    def _known(self) -> tuple[int, ...]:
+    def _given_sizes(self) -> tuple[int, ...]:
         return tuple(size for size in self.shape if size != -1)
 
     def _sizes(self, count: int) -> tuple[int, ...]:
-        """Return the shape for `count` values, with the size that -1 represents."""
-        rest = count // math.prod(self._known())
+        """Return the shape for `count` values, with -1 replaced by the inferred size."""
+        rest = count // math.prod(self._given_sizes())
         return tuple(rest if size == -1 else size for size in self.shape)

@@ -15,7 +15,7 @@ from pellucid.layers.checks import check_flag, check_image_shape, check_not_nega
 class RoIAlignCache(NamedTuple):
     """Cache of RoIAlign: its inputs, and the output as weighted sums of pixels.
 
-    Output bin b, in the order (region, row, column), is the sum of weight[j] times pixel[j] for those j with
+    Output bin b, in the order (region, row, column), is the sum of weight[j] times pixel[j] over the j with
     bin[j] = b. pixel: (J,) int64, index into (image, row, column).
     """
 
@@ -26,7 +26,7 @@ class RoIAlignCache(NamedTuple):
 
 
 class _Axis(NamedTuple):
-    """Sampling along one axis: pixels and weights (M, bins, 2 k), and which of them are used (M, 1, 2 k)."""
+    """Samples along one axis: pixel indices and weights (M, bins, 2 k), and whether each is used (M, 1, 2 k)."""
 
     pixel: Tensor
     weight: Tensor
@@ -38,11 +38,12 @@ class RoIAlign(Layer):
     """Resample regions of feature maps: the mean of bilinear samples in each of size x size equal bins.
 
     The input is a tuple (maps, regions): maps (N, C, H, W), regions (M, 5) as image index, x0, y0, x1, y1; y is
-    (M, C, size, size), or (M, C, h, w) for a pair. Coordinates times `scale` are those of the maps: 1/16 for a map of
-    stride 16. `sampling` is the number of samples along each axis of a bin; 0 takes about one per pixel, the bin's
-    length rounded up. `aligned` counts the centre of the first pixel as 0.5, as boxes do; without it, as in the paper's
-    first code, it is 0, and regions are at least 1 x 1. Samples further than one pixel outside the map count as 0.
-    Regions have no gradient (zeros). Source: He et al. 2017, section 3; "aligned": Wu et al. 2019 (Detectron2).
+    (M, C, size, size), or (M, C, h, w) for a pair. Coordinates are multiplied by `scale`, 1/16 for a map of
+    stride 16. `sampling` is the number of samples along each axis of a bin; for 0, it is the bin's length in pixels,
+    rounded up. With `aligned`, the centre of the first pixel has the coordinate 0.5, as for boxes; without it, as in
+    the paper's first code, it has 0, and regions are at least 1 x 1. Samples more than one pixel outside the map are 0.
+    The gradient with respect to the regions is zero. Source: He et al. 2017, section 3; `aligned`: Wu et al. 2019
+    (Detectron2).
     """
 
     traits: ClassVar[Trait] = Trait.SUM | Trait.RESAMPLE | Trait.MERGE
@@ -76,7 +77,7 @@ class RoIAlign(Layer):
         return y, RoIAlignCache(x, pixel, weight, index)
 
     def backward(self, params: Params, cache: RoIAlignCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
-        """Compute dx = the same weights, summed over the bins that a pixel is part of."""
+        """Compute dx = the sum of dy times the same weights, over the bins that use a pixel."""
         maps, regions = cache.xs
         n, channels, height, width = maps.shape
         pixel, order = cache.pixel.sort()
@@ -84,7 +85,7 @@ class RoIAlign(Layer):
         return (dx.view(n, height, width, channels).permute(0, 3, 1, 2), like(regions)), {}
 
     def _terms(self, images: int, height: int, width: int, regions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return pixel, weight and bin of every product of a sample's row and column, the bins in order."""
+        """Return the pixel, weight and bin of every term of the sums, in ascending order of the bins."""
         rows, columns = pair(self.size)
         regions = regions if regions.dtype == torch.float64 else regions.float()
         image, boxes = regions[:, 0].long(), regions[:, 1:] * self.scale
@@ -109,18 +110,18 @@ class RoIAlign(Layer):
             extent = extent.clamp_min(1)
         step = extent / bins
         if self.sampling:
-            most, count = self.sampling, torch.full_like(step, self.sampling)
+            max_count, count = self.sampling, torch.full_like(step, self.sampling)
         else:
             count = step.ceil().clamp_min(0)  # (M,)
-            most = max(1, int(count.max())) if len(count) else 1
-        k, divisor = torch.arange(most, device=low.device), count.clamp_min(1)[:, None, None]
-        part = torch.arange(bins, device=low.device)[:, None] + (k + 0.5) / divisor  # (M, bins, k), in bins
-        position = low[:, None, None] + step[:, None, None] * part
+            max_count = max(1, int(count.max())) if len(count) else 1
+        k, divisor = torch.arange(max_count, device=low.device), count.clamp_min(1)[:, None, None]
+        offset = torch.arange(bins, device=low.device)[:, None] + (k + 0.5) / divisor  # (M, bins, k), in units of bins
+        position = low[:, None, None] + step[:, None, None] * offset
         inside = (position >= -1) & (position <= length)
         position = position.clamp(0, length - 1)
         before = position.floor().clamp_max(max(length - 2, 0))
-        share = position - before
-        weight = torch.stack([1 - share, share], 3) * (inside / divisor)[..., None]
+        fraction = position - before
+        weight = torch.stack([1 - fraction, fraction], 3) * (inside / divisor)[..., None]
         after = (before + 1).clamp_max(length - 1)
         pixel = torch.stack([before, after], 3).long()
         used = (k < count[:, None, None])[..., None].expand(-1, -1, -1, 2)
@@ -128,7 +129,7 @@ class RoIAlign(Layer):
 
 
 def check_regions(layer: Layer, shape: Any) -> int:
-    """Return the channels of the maps; PellucidError unless `shape` is that of maps and of regions."""
+    """Return the channels of the maps; raise PellucidError unless `shape` is ((C, H, W), (5,))."""
     if len(shape) != 2 or not isinstance(shape[0], tuple) or shape[1] != (5,):
         raise PellucidError(
             f"{type(layer).__name__} takes a tuple (maps, regions) of shapes (C, H, W) and (5,), not {shape}; "
@@ -138,10 +139,10 @@ def check_regions(layer: Layer, shape: Any) -> int:
 
 
 def weighted_sums(rows: Tensor, source: Tensor, weight: Tensor, target: Tensor, count: int) -> Tensor:
-    """Return (count, C): row t is the sum of weight[j] times rows[source[j]] over those j with target[j] = t.
+    """Return (count, C): row t is the sum of weight[j] times rows[source[j]] over the j with target[j] = t.
 
-    rows: (R, C). source, weight, target: (J,); targets in ascending order. Each row is read and added in one kernel
-    that needs no memory for the products.
+    rows: (R, C). source, weight, target: (J,); targets in ascending order. One kernel reads and adds the rows without
+    storing the products.
     """
     if not len(rows):
         return rows.new_zeros(count, rows.shape[1])

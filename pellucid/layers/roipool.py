@@ -1,4 +1,4 @@
-"""RoIPool: regions of feature maps, pooled to one size by maxima."""
+"""RoIPool: regions of feature maps, max-pooled to one size."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, cast
@@ -10,25 +10,25 @@ from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, like, pair
 from pellucid.layers.checks import check_positive, check_within
 from pellucid.layers.roialign import check_regions
 
-AT_ONCE = 1 << 22  # values that are compared at once
+MAX_VALUES = 1 << 22  # compared at once, which limits the memory
 
 
 class RoIPoolCache(NamedTuple):
     """Cache of RoIPool: the index of each maximum, and the shapes of the inputs."""
 
     switches: Tensor  # (M, C, h, w) int64: index into (image, row, column), -1 for an empty bin
-    maps: Tensor  # (N, C, H, W), one number in memory
-    regions: Tensor  # (M, 5), one number in memory
+    maps: Tensor  # (N, C, H, W), expanded from a single stored value
+    regions: Tensor  # (M, 5), expanded from a single stored value
 
 
 @dataclass(frozen=True)
 class RoIPool(Layer):
     """Take the maximum of each of size x size bins of regions of feature maps.
 
-    Input, output, `size` and `scale` are those of RoIAlign. Corners are rounded to whole pixels, both of which belong
-    to the region, and bins to whole pixels outwards, so that neighbours may share some. An empty bin, outside the map,
-    is 0 and has no gradient. Of equal values, the first in row-major order receives the gradient; regions have none
-    (zeros). Source: Girshick 2015, section 2.1, with the rounding of its reference code.
+    Input, output, `size` and `scale` are as in RoIAlign. Corners are rounded to whole pixels, and both belong to the
+    region. Bins are rounded outwards to whole pixels, so neighbouring bins may overlap. An empty bin, outside the map,
+    is 0 and has no gradient. Among equal values, the first in row-major order receives the gradient; the gradient with
+    respect to the regions is zero. Source: Girshick 2015, section 2.1, with the rounding of its reference code.
     """
 
     traits: ClassVar[Trait] = Trait.RESAMPLE | Trait.MERGE
@@ -54,18 +54,18 @@ class RoIPool(Layer):
         rows, columns = pair(self.size)
         regions = regions if regions.dtype == torch.float64 else regions.float()
         image, corners = regions[:, 0].long(), _rounded(regions[:, 1:] * self.scale)
-        top, below = _bins(corners[:, 1], corners[:, 3], rows, height)  # (M, rows) each
-        left, beyond = _bins(corners[:, 0], corners[:, 2], columns, width)
+        top, bottom = _bins(corners[:, 1], corners[:, 3], rows, height)  # (M, rows) each
+        left, right = _bins(corners[:, 0], corners[:, 2], columns, width)
         table = maps.permute(0, 2, 3, 1).reshape(-1, channels)  # (N H W, C)
         y = maps.new_zeros(len(regions), rows, columns, channels)
         switches = torch.full(y.shape, -1, device=y.device)
-        for part in _groups((below - top).amax(1) * (beyond - left).amax(1) * rows * columns * channels):
-            down = _window(top[part], below[part])  # (m, rows, k), for the m regions of the group
-            across = _window(left[part], beyond[part])  # (m, columns, l)
+        for part in _groups((bottom - top).amax(1) * (right - left).amax(1) * rows * columns * channels):
+            down = _window(top[part], bottom[part])  # (m, rows, k), for the m regions of the group
+            across = _window(left[part], right[part])  # (m, columns, l)
             row = (image[part, None, None] * height + down.clamp(0, max(height - 1, 0)))[:, :, None, :, None]
             pixel = row * width + across.clamp(0, max(width - 1, 0))[:, None, :, None, :]  # (m, rows, columns, k, l)
-            beside = (across >= beyond[part, :, None])[:, None, :, None, :]
-            outside = ((down >= below[part, :, None])[:, :, None, :, None] | beside).flatten(3)
+            outside_columns = (across >= right[part, :, None])[:, None, :, None, :]
+            outside = ((down >= bottom[part, :, None])[:, :, None, :, None] | outside_columns).flatten(3)
             pixel = pixel.flatten(3)  # (m, rows, columns, k l)
             values = table[pixel.flatten()].view(*pixel.shape, channels)
             largest, best = values.masked_fill(outside[..., None], -torch.inf).max(3)  # (m, rows, columns, C)
@@ -75,37 +75,38 @@ class RoIPool(Layer):
         return y.permute(0, 3, 1, 2), RoIPoolCache(switches.permute(0, 3, 1, 2), like(maps), like(x[1]))
 
     def backward(self, params: Params, cache: RoIPoolCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
-        """Compute dx[switch] = the sum of dy over the bins that chose it."""
+        """Compute dx[switch] = the sum of dy over the bins that have their maximum there."""
         n, channels, height, width = cache.maps.shape
         by_channel = cache.switches.transpose(0, 1).flatten(1)  # (C, M h w)
-        given = dy.transpose(0, 1).flatten(1).masked_fill(by_channel < 0, 0)
+        gradient = dy.transpose(0, 1).flatten(1).masked_fill(by_channel < 0, 0)
         dx = dy.new_zeros(channels, n * height * width)
-        dx = dx.scatter_add(1, by_channel.clamp_min(0), given) if dx.numel() else dx
+        dx = dx.scatter_add(1, by_channel.clamp_min(0), gradient) if dx.numel() else dx
         return (dx.view(channels, n, height, width).transpose(0, 1), cache.regions), {}
 
 
 def _groups(sizes: Tensor) -> list[Tensor]:
-    """Return indices into regions, from the largest on, in groups whose windows of values fit into AT_ONCE.
+    """Return the indices of the regions in groups that need at most MAX_VALUES values, or of a single larger region.
 
-    sizes: how many values the windows of each region have; in a group all windows are as large as the largest.
+    sizes: the number of values in the bins of each region. The regions are in descending order, since all bins of a
+    group are padded to its largest one.
     """
     order = sizes.argsort(descending=True)
     counts: list[int] = cast(Any, sizes[order]).tolist()
     groups, start = list[Tensor](), 0
     while start < len(counts):
-        end = start + max(1, AT_ONCE // max(1, counts[start]))
+        end = start + max(1, MAX_VALUES // max(1, counts[start]))
         groups.append(order[start:end])
         start = end
     return groups
 
 
 def _rounded(coordinates: Tensor) -> Tensor:
-    """Return the nearest whole numbers, halves away from zero."""
+    """Return the nearest whole numbers, with halves rounded away from zero."""
     return torch.copysign((coordinates.abs() + 0.5).floor(), coordinates).long()
 
 
 def _bins(first: Tensor, last: Tensor, bins: int, length: int) -> tuple[Tensor, Tensor]:
-    """Return the first pixel of each bin and the one after its last, (M, bins) each, for pixels first to last (M,)."""
+    """Return the first pixel of each bin and the pixel after its last, (M, bins) each, for regions first to last."""
     extent = (last - first + 1).clamp_min(1)[:, None]
     index = torch.arange(bins, device=first.device)
     low = extent * index // bins
@@ -114,6 +115,6 @@ def _bins(first: Tensor, last: Tensor, bins: int, length: int) -> tuple[Tensor, 
 
 
 def _window(start: Tensor, end: Tensor) -> Tensor:
-    """Return consecutive pixels from each start on, as many as the largest bin has: (M, bins, k)."""
+    """Return consecutive pixels from each start, as many as the largest bin has: (M, bins, k)."""
     count = max(1, int((end - start).max()) if start.numel() else 1)
     return start[..., None] + torch.arange(count, device=start.device)

@@ -1,4 +1,4 @@
-"""The expected position of maps."""
+"""The expected position in each of several maps."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,21 +20,21 @@ class SoftArgmaxCache(NamedTuple):
 
 @dataclass(frozen=True)
 class SoftArgmax(Layer):
-    """The expected position in each map, if softmax over its cells gives their probabilities.
+    """Compute the expected position in each map, where the softmax over its cells gives their probabilities.
 
-    x is (N, C, H, W), y is (N, 2 C): of each map x, then y, from the map's centre and in units of its sides, so that
-    -0.5 and 0.5 are its borders. With p = softmax(x) over the H W cells and centres k + 1/2:
+    x is (N, C, H, W), y is (N, 2 C): the x and then the y coordinate for each map, relative to its centre and in
+    units of its sides, so -0.5 and 0.5 are its borders. With p = softmax(x) over the H W cells and centres k + 1/2:
     y = Σ p (k + 1/2) / side - 1/2, dx = p ((centre - mean) · dy / sides).
     Source: Sun et al. 2018, Integral human pose regression, equation 2.
     """
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters, and two numbers for each map."""
+        """Return no parameters, and the shape of two coordinates for each map."""
         channels, _, _ = check_image_shape(self, shape)
         return {}, (2 * channels,)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, SoftArgmaxCache]:
-        """Compute y = the mean position over the sides, minus 1/2."""
+        """Compute y = the expected position divided by the sides, minus 1/2."""
         p = x.flatten(2).softmax(2).view_as(x)
         mean = heatmaps.expectation(p)
         across, down = mean.unbind(2)

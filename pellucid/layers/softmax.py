@@ -18,7 +18,7 @@ class SoftmaxCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Softmax(Layer):
-    """Convert scores to probabilities along an axis: y_i = exp(x_i) / Σ_j exp(x_j).
+    """Convert logits to probabilities along an axis: y_i = exp(x_i) / Σ_j exp(x_j).
 
     `axis` counts the batch axis as 0: 1 is the classes of (N, C), and the channels of (N, C, H, W).
     Source: Bridle 1990; Nielsen 2015, equation 78.

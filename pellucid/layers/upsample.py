@@ -22,8 +22,8 @@ ANTIALIASED = {
     "bilinear": (torch.ops.aten._upsample_bilinear2d_aa, torch.ops.aten._upsample_bilinear2d_aa_backward),
     "bicubic": (torch.ops.aten._upsample_bicubic2d_aa, torch.ops.aten._upsample_bicubic2d_aa_backward),
 }
-WITH_CORNERS = ("bilinear", "bicubic")
-COPYING = ("nearest", "bilinear")  # along an axis whose size does not change, for any scale
+WITH_CORNERS = ("bilinear", "bicubic")  # kinds that accept align_corners
+COPYING = ("nearest", "bilinear")  # kinds that copy an axis whose size does not change, for any scale
 
 
 class UpsampleCache(NamedTuple):
@@ -36,17 +36,17 @@ class UpsampleCache(NamedTuple):
 class Upsample(Layer):
     """Resize an image to `scale` times its size, rounded down, or to `size`.
 
-    x is (N, C, H, W), y is (N, C, H', W'). With s the scale, or H' / H where the size is given, row i of y is row
-    floor(i / s) of x for "nearest", and row floor((i + 1/2) / s) for "nearest-exact"; "bilinear" weighs the two rows
-    around (i + 1/2) / s - 1/2, "bicubic" four of them by Keys' kernel with a = -3/4; with `align_corners` both stand
-    around i (H - 1) / (H' - 1), so that corners meet corners. With `antialias` the kernel grows by 1 / s where s is
-    below 1, so that a shrunken image shows every pixel; "bicubic" then has a = -1/2, and rows beyond the image weigh
-    nothing where else the last one stands for them: what Pillow does.
+    x is (N, C, H, W), y is (N, C, H', W'). With s the scale, or H' / H if the size is given, row i of y is row
+    floor(i / s) of x for "nearest", and row floor((i + 1/2) / s) for "nearest-exact". "bilinear" interpolates between
+    the two rows around (i + 1/2) / s - 1/2, "bicubic" between four, by Keys' kernel with a = -3/4; with `align_corners`
+    both use i (H - 1) / (H' - 1) instead, which aligns the centres of the corner pixels. With `antialias` and s below
+    1, the kernel is 1 / s times as wide, so every input pixel has an influence; "bicubic" then has a = -1/2, and rows
+    beyond the image have weight 0 instead of the values of the last row, as in Pillow.
 
-    A scale that rounding leaves without effect, 1 < s < 1 + 1/H, has H' = H. Then row i of y is row i of x for
-    "nearest" and "bilinear", and for both kinds with `antialias` or `align_corners`; "nearest-exact" and "bicubic"
-    without them still read where s says. Likewise "nearest" reads row floor(i / 2) where H' = 2 H. Each axis goes by
-    its own scale and size; all this is as in PyTorch on the CPU. Sources: Keys 1981, equation 4; Schumacher, General
+    For 1 < s < 1 + 1/H, rounding gives H' = H. Then row i of y is row i of x for "nearest" and "bilinear", and for
+    "bicubic" with `antialias` or `align_corners`; otherwise "nearest-exact" and "bicubic" still use the positions
+    above. Also, "nearest" copies row floor(i / 2) if H' = 2 H. Each axis has its own scale and size. All this is as in
+    PyTorch on the CPU. Sources: Keys 1981, equation 4; Schumacher, General
     Filtered Image Rescaling, in Graphics Gems III, 1992.
     """
 
@@ -69,14 +69,14 @@ class Upsample(Layer):
         check_choice(self, tuple(KINDS), kind=self.kind)
         if self.align_corners and self.kind not in WITH_CORNERS:
             raise PellucidError(
-                "Upsample: align_corners means something for kind='bilinear' and kind='bicubic' only; leave it out"
+                "Upsample: align_corners has an effect only for kind='bilinear' and kind='bicubic'; leave it out"
             )
         if self.antialias and self.kind not in ANTIALIASED:
             raise PellucidError(
-                "Upsample: antialias means something for kind='bilinear' and kind='bicubic' only; leave it out"
+                "Upsample: antialias has an effect only for kind='bilinear' and kind='bicubic'; leave it out"
             )
-        if self.antialias and self.align_corners:  # PyTorch's kernels take both, but corners then do not meet
-            raise PellucidError("Upsample: antialias has no align_corners; leave one of them out")
+        if self.antialias and self.align_corners:  # PyTorch's kernels accept both, but then do not align the corners
+            raise PellucidError("Upsample: antialias and align_corners cannot be combined; leave one of them out")
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the new shape."""
@@ -84,7 +84,7 @@ class Upsample(Layer):
         out = self._output(height, width)
         if min(out) < 1:
             raise PellucidError(
-                f"Upsample: scale={self.scale} leaves nothing of an image of {height}x{width}; use a larger scale"
+                f"Upsample: scale={self.scale} reduces an image of {height}x{width} to nothing; use a larger scale"
             )
         return {}, (channels, *out)
 
@@ -93,23 +93,26 @@ class Upsample(Layer):
         out = self._output(*x.shape[2:])
         if self.antialias:
             return self._antialiased(x, out), UpsampleCache(x)
-        worked = self._worked(x, out)
-        y = KINDS[self.kind][0](x, worked, *self._settings(x, out))
-        y = y if worked == out else y[:, :, : out[0]].contiguous(memory_format=memory_format(x))
+        computed = self._computed_size(x, out)
+        y = KINDS[self.kind][0](x, computed, *self._settings(x, out))
+        y = y if computed == out else y[:, :, : out[0]].contiguous(memory_format=memory_format(x))
         return y, UpsampleCache(x)
 
     def backward(self, params: Params, cache: UpsampleCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx[j] = the sum of dy over the pixels that read pixel j, by the weights they read it with."""
+        """Compute dx[j] = the sum of dy over the output pixels that use pixel j, times its weight in each."""
         x = cache.x
         out = self._output(*x.shape[2:])
         if self.antialias:
             return ANTIALIASED[self.kind][1](_wide(dy), out, x.shape, *self._settings(x, out)).to(dy.dtype), {}
-        worked = self._worked(x, out)
-        dy = dy if worked == out else F.pad(dy, (0, 0, 0, 1))
-        return KINDS[self.kind][1](dy, worked, x.shape, *self._settings(x, out)), {}
+        computed = self._computed_size(x, out)
+        dy = dy if computed == out else F.pad(dy, (0, 0, 0, 1))
+        return KINDS[self.kind][1](dy, computed, x.shape, *self._settings(x, out)), {}
 
     def _antialiased(self, x: Tensor, out: tuple[int, int]) -> Tensor:
-        """Resize with PyTorch's kernel; to one column on its side, as the CPU's would repeat the first row there."""
+        """Resize with PyTorch's kernel; an output of one column is computed transposed to avoid an error of the kernel.
+
+        For one column, the CPU kernel would repeat the first row.
+        """
         kernel, _ = ANTIALIASED[self.kind]
         high, wide = out
         align, *scales = self._settings(x, out)
@@ -120,7 +123,8 @@ class Upsample(Layer):
     def _settings(self, x: Tensor, out: tuple[int, int]) -> tuple[Any, ...]:
         """Return the kernels' last arguments: align_corners, and the scales where the sizes do not imply them.
 
-        Of an axis to copy they get no scale: with `antialias` the forward kernel ignores it, the backward kernel not.
+        An axis that is only copied gets no scale: with `antialias`, the forward kernel would ignore the scale, but the
+        backward kernel would not.
         """
         scales = (None, None) if self.scale is None else self._scales()
         if self.antialias or self.kind in COPYING:
@@ -128,13 +132,13 @@ class Upsample(Layer):
             scales = tuple(None if new == old else scale for scale, new, old in axes)
         return (self.align_corners, *scales) if self.kind in WITH_CORNERS else scales
 
-    def _worked(self, x: Tensor, out: tuple[int, int]) -> tuple[int, int]:
-        """Return the size to compute: `out`, or a row more that counts for nothing, where bicubic keeps both sizes.
+    def _computed_size(self, x: Tensor, out: tuple[int, int]) -> tuple[int, int]:
+        """Return the size to compute: `out`, with an extra row that is dropped if bicubic resizing keeps both sizes.
 
-        There the CPU's backward kernel only copies, though its forward kernel uses the scale.
+        Without it, the CPU's backward kernel would only copy, although the forward kernel uses the scale.
         """
-        kept = self.kind == "bicubic" and self.scale is not None and not self.align_corners and out == x.shape[2:]
-        return (out[0] + 1, out[1]) if kept else out
+        unchanged = self.kind == "bicubic" and self.scale is not None and not self.align_corners and out == x.shape[2:]
+        return (out[0] + 1, out[1]) if unchanged else out
 
     def _scales(self) -> tuple[Any, ...]:
         return self.scale if isinstance(self.scale, tuple) else (self.scale, self.scale)
@@ -147,5 +151,5 @@ class Upsample(Layer):
 
 
 def _wide(x: Tensor) -> Tensor:
-    """Return x in at least float32, which antialiasing kernels are made for."""
+    """Return x in at least float32, which the antialiasing kernels require."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -15,7 +15,7 @@ class Windows:
     """The positions of windows over an image of `size`, each pair in the order (height, width).
 
     Pixel i of window o lies over row s o + d i - p of the image; values beyond the image are 0. Sums are
-    in float32 at least, so that no step between them and a layer's result rounds or overflows.
+    in at least float32, so intermediate results in half precision neither round nor overflow.
     """
 
     size: tuple[int, int]
@@ -34,7 +34,7 @@ class Windows:
         return total
 
     def spread(self, dy: Tensor) -> Tensor:
-        """Return at each pixel the sum of dy over the windows that hold it: (N, C, H', W') to (N, C, H, W)."""
+        """Return for each pixel the sum of dy over the windows that contain it: (N, C, H', W') to (N, C, H, W)."""
         left, right, top, bottom = edges = self._edges()
         shape = (*dy.shape[:2], self.size[0] + top + bottom, self.size[1] + left + right)
         dx = torch.empty(shape, dtype=wide_type(dy.dtype), device=dy.device, memory_format=memory_format(dy)).zero_()
@@ -44,15 +44,15 @@ class Windows:
 
     def _edges(self) -> tuple[int, int, int, int]:
         """Return how far windows extend beyond the image, negative inside it: (left, right, top, bottom)."""
-        reaches = [
+        extents = [
             s * (out - 1) + d * (k - 1) + 1
             for out, k, s, d in zip(self.outs, self.kernel, self.stride, self.dilation, strict=True)
         ]
         (top, left), (height, width) = self.padding, self.size
-        return left, reaches[1] - left - width, top, reaches[0] - top - height
+        return left, extents[1] - left - width, top, extents[0] - top - height
 
     def _pixels(self, padded: Tensor) -> Iterator[Tensor]:
-        """Yield, for each pixel of a window, the view of its values in all windows: (N, C, H', W')."""
+        """Yield, for each pixel of a window, the view of the values under it in all windows: (N, C, H', W')."""
         (high, wide), (down, across) = self.outs, self.stride
         for i in range(self.kernel[0]):
             rows = padded[:, :, self.dilation[0] * i :: down][:, :, :high]

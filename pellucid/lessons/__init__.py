@@ -1,8 +1,8 @@
-"""Lessons: what a course teaches before convolutional networks, each a module that runs, draws and explains itself.
+"""Lessons: the topics of an introductory course, each a module with explanations, code and figures.
 
 A lesson is one module. Its docstring introduces it, and each function in its STEPS is a step: the docstring explains,
-the code computes, the result holds the numbers and a figure. The command `pellucid lesson`, the page of the
-documentation and the notebook are made from that one file.
+the code computes, and the result contains numbers and a figure. The command `pellucid lesson`, the page of the
+documentation and the notebook are all generated from this file.
 """
 
 from pellucid.lessons.lesson import LESSONS, Lesson, Result, Setting, lesson

@@ -2,7 +2,7 @@
 
 Four equations give the gradient of the cost with respect to every weight and bias of a network (Nielsen 2015, chapter
 2). Here they are computed one by one for a network of three layers: two inputs, three hidden neurons, two outputs. Each
-number stands beside its finite difference, the change of the cost when one quantity moves by a small amount.
+derivative is compared with its finite difference, computed from the cost after small changes of one quantity.
 
 z = w a + b are the weighted inputs of a layer, where a are the outputs of the layer below. The outputs of a layer are
 a = σ(z), and δ = ∂C/∂z is called the error of a neuron.
@@ -40,7 +40,7 @@ def weights(seed: int) -> Params:
 
 
 def outputs(params: Params, x: Tensor, moved: Mapping[str, Tensor]) -> Tensor:
-    """Return the network's outputs; moved: what is added to parameters, or to the output of a layer, by path."""
+    """Return the network's outputs; moved: tensors added to parameters or to outputs of layers, by path."""
     changed = nest(params, {path: leaf + moved.get(path, 0) for path, leaf in flatten(params).items()})
     return run(NET, changed, x, Mode(), after=lambda path, y: y + moved.get(path, 0))[0]
 
@@ -61,11 +61,11 @@ def equations(setting: Setting) -> Result:
     For one example with the target y, and C = ½ ‖a - y‖²:
 
     - BP1, the error of the output layer: δ = (a - y) ⊙ σ'(z)
-    - BP2, the error of a layer from that of the next: δ = (wᵀ δ of the next) ⊙ σ'(z)
+    - BP2, the error of a layer from the error of the next layer: δ = (wᵀ δ of the next layer) ⊙ σ'(z)
     - BP3, the biases: ∂C/∂b = δ
     - BP4, the weights: ∂C/∂w = δ times the outputs of the layer below
 
-    ⊙ multiplies entry by entry, and σ'(z) = a (1 - a). The figure shows a and δ in each neuron.
+    ⊙ is the elementwise product, and σ'(z) = a (1 - a). The figure shows a and δ in each neuron.
     """
     params, x, y = weights(setting.seed), X[:1], TARGETS[:1]
     (w1, b1), (w2, b2) = (params[name].values() for name in ("dense1", "dense2"))
@@ -73,26 +73,28 @@ def equations(setting: Setting) -> Result:
     a2 = (a1 @ w2.T + b2).sigmoid()  # (1, 2)
     delta2 = (a2 - y) * a2 * (1 - a2)  # BP1
     delta1 = (delta2 @ w2) * a1 * (1 - a1)  # BP2
-    found = {
+    by_equation = {
         "BP1": {"dense2": delta2},
         "BP2": {"dense1": delta1},
         "BP3": {"dense1.bias": delta1[0], "dense2.bias": delta2[0]},
         "BP4": {"dense1.weight": delta1.T @ x, "dense2.weight": delta2.T @ a1},
     }
     numbers: dict[str, Any] = {}
-    for name, gradients in found.items():
+    for name, gradients in by_equation.items():
         for path, gradient in gradients.items():
             slopes = difference(lambda moved: Quadratic()(outputs(params, x, moved), y)[0], path, gradient.shape)
             row = {"equation": gradient.squeeze(0).tolist(), "difference": slopes.squeeze(0).tolist()}
             numbers[f"{name}, {path}"] = {**row, "gap": float((gradient - slopes).abs().max())}
     out, cache = forward(NET, params, x, Mode())
     library = flatten(backward(NET, params, cache, Quadratic()(out, y)[1])[1])
-    gaps = [(library[path] - gradient).abs().max() for path, gradient in (found["BP3"] | found["BP4"]).items()]
+    by_parameter = by_equation["BP3"] | by_equation["BP4"]
+    gaps = [(library[path] - gradient).abs().max() for path, gradient in by_parameter.items()]
     numbers["largest gap to the library's backward pass"] = float(max(gaps))
     layers = [[f"a {value:.2f}" for value in x[0]]]
     for a, delta in ((a1, delta1), (a2, delta2)):
         layers.append([f"a {float(p):.2f}\nδ {float(q):.3f}" for p, q in zip(a[0], delta[0], strict=True)])
-    return Result(numbers, neurons(layers, list(found["BP4"].values()), ("inputs", "hidden layer", "output layer")))
+    weight_gradients = list(by_equation["BP4"].values())
+    return Result(numbers, neurons(layers, weight_gradients, ("inputs", "hidden layer", "output layer")))
 
 
 def three_ways(setting: Setting) -> Result:
@@ -104,7 +106,7 @@ def three_ways(setting: Setting) -> Result:
     ∂a/∂b = σ'(z),  ∂a/∂w = a' σ'(z),  ∂a/∂a' = w σ'(z)
 
     So a weight matters in proportion to the output below it, and an output below in proportion to its weight. The
-    numbers are those of the first output neuron; the last two, divided by ∂a/∂b, are the outputs below and the weights.
+    numbers are for the first output neuron; the last two, divided by ∂a/∂b, are the outputs below and the weights.
     """
     params, x = weights(setting.seed), X[:1]
     _, cache = forward(NET, params, x, Mode())
@@ -113,8 +115,8 @@ def three_ways(setting: Setting) -> Result:
     def keep(path: str, layer: Any, dy: Tensor, dx: Tensor, dparams: Params) -> None:
         below[path] = dx
 
-    first = torch.tensor([[1.0, 0.0]], dtype=torch.float64)  # the gradient of the first output
-    _, dparams = backward(NET, params, cache, first, watch=keep)
+    dy = torch.tensor([[1.0, 0.0]], dtype=torch.float64)  # selects the first output
+    _, dparams = backward(NET, params, cache, dy, watch=keep)
     slopes = {
         "dense2.bias": dparams["dense2"]["bias"], "dense2.weight": dparams["dense2"]["weight"],
         "sigmoid1": below["dense2"],
@@ -137,7 +139,7 @@ def averaged(setting: Setting) -> Result:
 
     Each example has a gradient of its own, and a step that lowers the cost of one may raise that of another. The cost
     of a batch is the mean of the costs of its examples, so its gradient is the mean of their gradients. The figure
-    shows the gradient of the output layer for four examples, and that of the batch.
+    shows the gradient of the output layer for four examples, and the gradient of the batch.
     """
     params = weights(setting.seed)
 

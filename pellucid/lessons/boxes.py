@@ -1,7 +1,7 @@
 """Boxes: anchors, overlap and average precision.
 
 A detector outputs boxes, each with a class and a score. Every detector has to answer three questions: how much do two
-boxes overlap, which of its possible boxes learns which object, and how good are its results? The answers are
+boxes overlap, which anchor is trained on which object, and how good are the results? The answers are
 arithmetic that can be done by hand.
 """
 
@@ -25,27 +25,28 @@ VGG16 = ", ".join(
     f"Conv2d(1, 3, padding=1){', MaxPool2d(2)' if last and block < 4 else ''}"
     for block, depth in enumerate((2, 2, 3, 3, 3))
     for last in [False] * (depth - 1) + [True]
-)  # the 13 convolutions that Faster R-CNN reads, of one filter each: the receptive field does not depend on it
+)  # its 13 convolutions, as in Faster R-CNN, with one filter each, which does not change the receptive field
 
 
 def white(height: int, width: int) -> Tensor:
-    """Return an empty picture (3, height, width)."""
+    """Return a white image (3, height, width)."""
     return torch.ones(3, height, width)
 
 
 def drawn(boxes: Tensor, colours: list[str], texts: list[str] | None = None) -> Marks:
-    """Return boxes (n, 4) to be drawn in colours, with a text each."""
+    """Return boxes (n, 4) for a figure, with a colour and optionally a text for each."""
     return Marks(boxes, torch.zeros(len(boxes)), texts=texts or [], colours=colours)
 
 
 def overlap(setting: Setting) -> Result:
     """Intersection over union.
 
-    The overlap of two boxes is the area that they share, divided by the area that they cover together: 1 for equal
-    boxes, 0 for boxes that do not touch. A box of 40 x 40 that is moved by 10 pixels to the right and down shares
-    30 · 30 = 900 pixels with where it was, of 2 · 1600 - 900 = 2300: an IoU of 0.39, below the usual threshold of 0.5.
-    A box of 20 x 20 moved by the same 10 pixels has 100 / 700 = 0.14: small objects are harder to place. GIoU also
-    says how far boxes are apart that do not touch: it subtracts the share of the hull that neither covers.
+    The intersection over union (IoU) of two boxes is the area of their intersection divided by the area of their union:
+    1 for equal boxes, 0 for boxes that do not overlap. If a box of 40 x 40 is moved by 10 pixels to the right and down,
+    the intersection with the old box is 30 · 30 = 900 and the union 2 · 1600 - 900 = 2300: an IoU of 0.39, below the
+    usual threshold of 0.5. For a box of 20 x 20 moved by the same 10 pixels, it is 100 / 700 = 0.14: small objects are
+    harder to localize. GIoU also measures how far apart boxes are that do not overlap: it subtracts the fraction of the
+    smallest enclosing box that neither covers.
     """
     pairs = {
         "40 x 40, moved by 10": [[10, 10, 50, 50], [20, 20, 60, 60]],
@@ -71,21 +72,21 @@ def overlap(setting: Setting) -> Result:
 def anchors(setting: Setting) -> Result:
     """Nine anchors.
 
-    A convolutional head outputs the same numbers in each cell of a map. It cannot know how large objects are, so each
-    cell gets boxes of fixed sizes, the anchors, and the head outputs offsets from these. Faster R-CNN has three areas,
-    128², 256² and 512² pixels, of three shapes, in each cell of 16 pixels. The reference code prints them with the
-    first and the last pixel, counted from 1, both included; here a box ends where its last pixel ends. A map of 38 x 50
-    cells, for an image of 600 x 800 pixels, has 17,100 anchors.
+    A convolutional head outputs the same number of values in each cell of a map. Objects differ in size, so each cell
+    has boxes of fixed sizes, the anchors, and the head outputs offsets from these. Faster R-CNN uses three areas, 128²,
+    256² and 512² pixels, and three shapes, in each cell of 16 pixels. The reference code prints them as first and last
+    pixel, counted from 1, both included; here a box ends where its last pixel ends. A map of 38 x 50 cells, for an
+    image of 600 x 800 pixels, has 17,100 anchors.
     """
     nine = base_anchors()
     printed = nine + torch.tensor([1.0, 1.0, 0.0, 0.0])
-    every = grid_anchors([nine], [(38, 50)], [16])
+    all_anchors = grid_anchors([nine], [(38, 50)], [16])
     numbers = {
         "as printed with the reference code": printed.int().tolist(),
         "width x height": [f"{x1 - x0:.0f} x {y1 - y0:.0f}" for x0, y0, x1, y1 in nine.tolist()],
-        "anchors of a map of 38 x 50": len(every),
+        "anchors of a map of 38 x 50": len(all_anchors),
     }
-    shapes = (nine + 372).split(3)  # around the middle of a picture of 760 x 760
+    shapes = (nine + 372).split(3)  # around the middle of an image of 760 x 760
     names = ["twice as wide as tall", "square", "twice as tall as wide"]
     marks = [drawn(three, [BLUE, GREEN, ORANGE]) for three in shapes]
     return Result(numbers, sheet_of_objects([white(760, 760)] * 3, marks, names, ()))
@@ -94,33 +95,35 @@ def anchors(setting: Setting) -> Result:
 def fields(setting: Setting) -> Result:
     """Anchors and receptive fields.
 
-    What a cell can say about an anchor depends on the pixels that it sees. A number of VGG-16's last map, 16 times
-    smaller than the image, depends on 196 x 196 pixels, and after the 3 x 3 convolution of Faster R-CNN's head on 228 x
-    228 (Ren et al. 2015, section 3.1). Its largest anchors have 512 x 512 pixels: their objects are recognized by
-    their middle, as a person is by the trunk. A feature pyramid gives large anchors to coarse maps, which see more.
+    The prediction for an anchor depends only on the pixels in the cell's receptive field. A value of VGG-16's last map,
+    16 times smaller than the image, depends on 196 x 196 pixels, and after the 3 x 3 convolution of Faster R-CNN's head
+    on 228 x 228 (Ren et al. 2015, section 3.1). Its largest anchors have 512 x 512 pixels: their objects are recognized
+    by their middle, as a person is by the trunk. A feature pyramid assigns large anchors to coarse maps, which have
+    larger receptive fields.
     """
     maps = receptive_field(read_layers(VGG16))
     head = receptive_field(read_layers(f"{VGG16}, Conv2d(1, 3, padding=1)"))
-    seen = head[-1].field[0]
+    field = head[-1].field[0]
     numbers = {
         "the last map of VGG-16": maps[-1].field[0],
-        "with the head's convolution": seen,
+        "with the head's convolution": field,
         "sides of the square anchors": [128, 256, 512],
-        "share of the anchor that is seen": [min(1.0, (seen / side) ** 2) for side in (128, 256, 512)],
+        "share of the anchor that is seen": [min(1.0, (field / side) ** 2) for side in (128, 256, 512)],
     }
     around = torch.tensor([-0.5, -0.5, 0.5, 0.5])
-    marks = [drawn(280 + around * torch.tensor([[side], [seen]]), [BLUE, ORANGE]) for side in (128.0, 256.0, 512.0)]
-    names = [f"anchor of {side}, cell sees {seen}" for side in (128, 256, 512)]
+    marks = [drawn(280 + around * torch.tensor([[side], [field]]), [BLUE, ORANGE]) for side in (128.0, 256.0, 512.0)]
+    names = [f"anchor of {side}, receptive field {field}" for side in (128, 256, 512)]
     return Result(numbers, sheet_of_objects([white(560, 560)] * 3, marks, names, ()))
 
 
 def assignment(setting: Setting) -> Result:
     """Which anchor learns which object.
 
-    Training needs an answer for each anchor: an object, background, or nothing. Faster R-CNN takes thresholds: an IoU
-    of 0.7 and more is an object, below 0.3 is background, and the anchors of an object's highest IoU are its own even
-    if that is low. Without this last rule, the lower object here would not be learned at all. ATSS takes no threshold
-    but the object's own: the mean plus the deviation of the IoU of the nearest anchors.
+    Training needs a target for each anchor: an object, background, or to be ignored. Faster R-CNN uses thresholds:
+    anchors with an IoU of at least 0.7 are assigned to the object, those below 0.3 to the background, and the anchors
+    with an object's highest IoU are assigned to it even if that is low. Without this last rule, the lower object here
+    would have no anchor. ATSS has a threshold for each object: the mean plus the standard deviation of the IoU of its
+    nearest anchors.
     """
     base = torch.tensor([[-12.0, -12.0, 28.0, 28.0]])  # 40 x 40 around a cell of 16
     grid = grid_anchors([base], [(8, 10)], [16])
@@ -133,25 +136,25 @@ def assignment(setting: Setting) -> Result:
     }
     numbers: dict[str, Any] = {"highest IoU of each object": iou.amax(0).tolist()}
     marks = []
-    for name, found in rules.items():
-        learned = found.matched[found.positive]
+    for name, assigned in rules.items():
+        learned = assigned.matched[assigned.positive]
         numbers[name] = {
             "positive anchors of each object": learned.bincount(minlength=2).tolist(),
-            "background": int(found.negative.sum()),
-            "ignored": int((~found.positive & ~found.negative).sum()),
+            "background": int(assigned.negative.sum()),
+            "ignored": int((~assigned.positive & ~assigned.negative).sum()),
         }
         colours = [ORANGE] * len(objects) + [BLUE] * len(learned)
-        marks.append(drawn(torch.cat([objects, grid[found.positive]]), colours))
+        marks.append(drawn(torch.cat([objects, grid[assigned.positive]]), colours))
     return Result(numbers, sheet_of_objects([white(128, 160)] * 3, marks, list(rules), ()))
 
 
 def suppression(setting: Setting) -> Result:
     """Non-maximum suppression.
 
-    Several boxes find the same object. From the highest score downwards, a box stays unless it overlaps one that
-    stays by more than a threshold. With 0.5, the second box goes because of the first; the third overlaps the first by
-    0.33 only and stays; the fourth goes because of the third. The fifth overlaps the fourth, which is gone already, and
-    stays.
+    Several boxes often detect the same object. In descending order of scores, a box is kept unless its IoU with a kept
+    box is above a threshold. With 0.5, the second box is removed because of the first; the third has an IoU of only
+    0.33 with the first and is kept; the fourth is removed because of the third. The fifth overlaps the fourth, which is
+    already removed, and is kept.
     """
     boxes = torch.tensor([[10.0, 20, 50, 60], [15, 20, 55, 60], [30, 20, 70, 60], [38, 20, 78, 60], [56, 20, 96, 60]])
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5])
@@ -172,14 +175,14 @@ def precision(setting: Setting) -> Result:
     """Average precision.
 
     Five detections, the best score first, are right, wrong, right, right, wrong; there are four objects. After k
-    detections, precision is the share of these that are right, and recall the share of the objects that are found. The
-    precision at a recall is the highest at that recall or above, since one may always take more detections. Average
-    precision is the area below: 0.25 · 1 + 0.25 · 0.75 + 0.25 · 0.75 = 0.625; the fourth object is never found. VOC
-    2007 takes the mean at 11 recalls instead, COCO at 101.
+    detections, precision is the fraction of these that are right, and recall the fraction of the objects found. The
+    precision at a recall is the highest at that recall or above, since more detections may always be used. Average
+    precision is the area under this curve: 0.25 · 1 + 0.25 · 0.75 + 0.25 · 0.75 = 0.625; the fourth object is never
+    found. VOC 2007 uses the mean at 11 recalls instead, COCO at 101.
     """
     hits, objects = torch.tensor([True, False, True, True, False]), 4
-    found = hits.cumsum(0)
-    precisions, recalls = found / torch.arange(1, 6), found / objects
+    n_found = hits.cumsum(0)
+    precisions, recalls = n_found / torch.arange(1, 6), n_found / objects
     exact, eleven = average_precision(hits, objects)
     levels = torch.arange(101) / 100
     envelope = torch.stack([precisions[recalls >= level - 1e-6].max() if level <= 0.75 else torch.tensor(0.0)

@@ -1,8 +1,8 @@
 """Convolution.
 
 A convolutional layer slides small kernels over an image. At each position it multiplies the kernel by the pixels under
-it and adds the products up: one number of the output. The same few weights are used at every position. The photo is
-one of scikit-learn's sample images.
+it and sums the products, which gives one value of the output. The same few weights are used at every position. The
+photo is one of scikit-learn's sample images.
 """
 
 import torch
@@ -16,7 +16,7 @@ from pellucid.models import alexnet
 from pellucid.network.counts import counts, output_size, read_layers, receptive_field
 from pellucid.report.figures import grids
 
-VERTICAL = torch.tensor([[-1.0, 0.0, 1.0]]).expand(3, 3)  # is positive where it gets brighter to the right
+VERTICAL = torch.tensor([[-1.0, 0.0, 1.0]]).expand(3, 3)  # positive where the image gets brighter to the right
 STACK = ["Conv2d(10, 3)"] * 3
 
 
@@ -27,7 +27,7 @@ def photo() -> Tensor:
 
 
 def apply(layer: Layer, image: Tensor, kernel: Tensor | None = None) -> Tensor:
-    """Return a layer's output for an image (H, W), with a kernel (h, w) as its only weights: (H', W')."""
+    """Return a layer's output for an image (H, W), (H', W'), with an optional kernel (h, w) as its weights."""
     params = {} if kernel is None else {"weight": kernel[None, None]}
     y, _ = layer.forward(params, image[None, None], Mode())
     return y[0, 0]
@@ -37,9 +37,9 @@ def sliding(setting: Setting) -> Result:
     """A kernel slides over a photo.
 
     Six by six pixels of the photo, a bright post in the shade, in grey values from 0 to 9, and a kernel that compares
-    the pixels to the right of a position with those to the left. The figure shows the window of 3 x 3 pixels at the
-    first steps and at the last: 16 positions, 16 numbers. Deep learning says convolution although the kernel is not
-    flipped; mathematics calls this cross-correlation.
+    the pixels to the right of a position with those to the left. The figure shows the window of 3 x 3 pixels at
+    the first steps and at the last: 16 positions, 16 values. In deep learning this is called convolution although the
+    kernel is not flipped; in mathematics it is a cross-correlation.
     """
     patch = (9 * photo()[99:105, 50:56]).round()  # (6, 6)
     output = apply(Conv2d(1, 3, bias=False), patch, VERTICAL)  # (4, 4)
@@ -64,8 +64,8 @@ def filters(setting: Setting) -> Result:
         "all edges": laplacian,
     }
     image, layer = photo(), Conv2d(1, 3, padding=1, bias=False)
-    found = {name: apply(layer, image, kernel) for name, kernel in kernels.items()}
-    inner = {name: y[1:-1, 1:-1] for name, y in found.items()}  # without the padding of zeros at the edges
+    outputs = {name: apply(layer, image, kernel) for name, kernel in kernels.items()}
+    inner = {name: y[1:-1, 1:-1] for name, y in outputs.items()}  # without the padding of zeros at the edges
     numbers = {name: y.abs().mean().item() for name, y in inner.items()}
     figure = grids.images({"photo": image[1:-1, 1:-1], **inner}, maps=[name for name in kernels if "edges" in name])
     return Result({"mean of |output|": numbers}, figure)
@@ -91,14 +91,14 @@ def weights(setting: Setting) -> Result:
     """Weights and multiply-adds.
 
     A filter has one weight for each pixel of its window and each channel of its input. AlexNet's first layer has 96
-    filters of 11 x 11 x 3: 34,848 weights and 96 biases. Twenty filters of 5 x 5 on a grey image have 520 numbers, one
-    45th of the 23,550 of a dense layer from 784 pixels to 30 units. A second layer of 10 filters has (20 · 25 + 1) · 10
-    = 5,010 numbers; (25 + 1) · 10 = 260, which is often read, forgets that each filter looks at all 20 maps below. One
-    kernel of 7 x 7 over c maps costs 49 c² weights; three of 3 x 3, which see as much, cost 27 c². Two of them cost
-    18 c², and see 5 x 5.
+    filters of 11 x 11 x 3: 34,848 weights and 96 biases. Twenty filters of 5 x 5 on a grey image have 520 parameters,
+    one 45th of the 23,550 of a dense layer from 784 pixels to 30 units. A second layer of 10 filters has (20 · 25 + 1)
+    · 10 = 5,010 parameters; the (25 + 1) · 10 = 260 that one often reads ignores that each filter has weights for all
+    20 input maps. A layer of 7 x 7 from c to c maps has 49 c² weights; three of 3 x 3, with the same receptive field,
+    have 27 c². Two of them have 18 c², and a receptive field of 5 x 5.
 
-    The figure shows AlexNet: convolutions hold few of the weights, since they use them at every position, and nearly
-    all multiply-adds; the dense layers hold most of the weights.
+    The figure shows AlexNet: convolutions have few of the weights, since they reuse them at every position, but nearly
+    all multiply-adds; the dense layers have most of the weights.
     """
     first = counts(read_layers("Conv2d(96, 11, stride=4)"), (3, 227, 227))
     two = counts(read_layers("Conv2d(20, 5), Conv2d(10, 5)"), (1, 28, 28))
@@ -122,9 +122,9 @@ def weights(setting: Setting) -> Result:
 def fields(setting: Setting) -> Result:
     """Receptive fields.
 
-    One number of the first layer depends on 3 x 3 pixels. One of the second depends on 3 x 3 numbers of the first, and
-    so on 5 x 5 pixels; three such layers see 7 x 7. Pooling with the stride 2 doubles what each later layer adds. The
-    figure shows the window of the middle unit of each layer on the photo.
+    A value of the first layer depends on 3 x 3 pixels. A value of the second depends on 3 x 3 values of the first, and
+    so on 5 x 5 pixels; after three such layers, it is 7 x 7. Pooling with stride 2 doubles what each later layer adds.
+    The figure shows the window of the middle unit of each layer on the photo.
     """
     text = ", ".join(["Conv2d(1, 3), Conv2d(1, 3), MaxPool2d(2)"] * 4)
     found = receptive_field(read_layers(text))
@@ -141,8 +141,8 @@ def fields(setting: Setting) -> Result:
 def pooling(setting: Setting) -> Result:
     """Max, average and L2 pooling.
 
-    Pooling makes a map smaller by one number for each window: its largest value, its mean, or the root of the sum of
-    its squares. Nothing is learned. Max pooling keeps whether a feature was found in the window, and forgets where.
+    Pooling makes a map smaller: it replaces each window by one value, its maximum, its mean, or the root of the sum of
+    its squares. Nothing is learned. Max pooling keeps whether a feature was found in the window, but not where.
     """
     values = torch.tensor([[1.0, 3.0, 0.0, 2.0], [4.0, 0.0, 0.0, 1.0], [0.0, 0.0, 3.0, 4.0], [0.0, 5.0, 0.0, 0.0]])
     layers = {"max": MaxPool2d(2), "average": AvgPool2d(2), "L2": LpPool2d(2)}
@@ -156,9 +156,9 @@ def pooling(setting: Setting) -> Result:
 def dilated(setting: Setting) -> Result:
     """Dilated convolution.
 
-    A dilation D leaves D - 1 pixels out between those under a kernel, so that K weights span D (K - 1) + 1 pixels: it
-    sees more with the same number of weights. The size of the output is that of a kernel so large:
-    (W - D (K - 1) - 1 + 2 P)/S + 1. A row of 10 pixels gives 8 numbers for K = 3, and 6 with D = 2.
+    A dilation D leaves out D - 1 pixels between those under a kernel, so K weights span D (K - 1) + 1 pixels: a larger
+    receptive field with the same number of weights. The output has the size as for a kernel of this span:
+    (W - D (K - 1) - 1 + 2 P)/S + 1. For K = 3, a row of 10 pixels gives 8 values, and 6 with D = 2.
     """
     params, masks = {"weight": torch.ones(1, 1, 3, 3)}, dict[str, Tensor]()
     for dilation in (1, 2, 4):
@@ -174,9 +174,9 @@ def dilated(setting: Setting) -> Result:
 def transposed(setting: Setting) -> Result:
     """Transposed convolution.
 
-    It goes the other way: each pixel of the input scales the whole kernel, and the kernels are added up at positions S
-    pixels apart, so that W pixels become S (W - 1) + K. It computes what the backward pass of a convolution with the
-    same kernel computes for dx, and it has learned weights, so that networks use it to enlarge maps.
+    A transposed convolution works in the other direction: each pixel of the input scales the whole kernel, and these
+    scaled kernels are added at positions S pixels apart, so W pixels become S (W - 1) + K. It computes the same as the
+    backward pass of a convolution with this kernel does for dx. Networks use it, with learned weights, to enlarge maps.
     """
     image = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     kernel = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]])

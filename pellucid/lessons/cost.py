@@ -4,7 +4,7 @@ The quadratic cost makes a neuron that is badly wrong learn slowly; the cross-en
 3). This lesson shows why in one neuron's gradient, then in a network for handwritten digits that starts badly wrong,
 and ends with the accuracies that both costs reach from usual weights.
 
-The networks learn from MNIST, 784-30-10 as in the book, with its learning rates: 3.0 for the quadratic cost and 0.5
+The networks are trained on MNIST, 784-30-10 as in the book, with its learning rates: 3.0 for the quadratic cost and 0.5
 for the cross-entropy. The small form, which the documentation shows, and any form without MNIST use the 8x8 digits that
 come with scikit-learn.
 """
@@ -37,10 +37,10 @@ def slowdown(setting: Setting) -> Result:
     _, dy = Quadratic("sum").compute(output, target)
     quadratic, _ = Sigmoid().backward({}, cache, dy)
     _, entropy = BinaryCrossEntropy(reduction="sum").compute(z, target)
-    most = int(quadratic.argmax())
+    largest = int(quadratic.argmax())
     numbers = {
-        "largest quadratic gradient": quadratic[most].item(),
-        "at the output": a[most].item(),
+        "largest quadratic gradient": quadratic[largest].item(),
+        "at the output": a[largest].item(),
         "quadratic gradient at 0.98": quadratic[979].item(),
         "cross-entropy gradient at 0.98": entropy[979].item(),
     }
@@ -49,7 +49,7 @@ def slowdown(setting: Setting) -> Result:
 
 
 def train(splits: Splits, seed: int, epochs: int, bias: float | None = None) -> dict[str, list[dict[str, float]]]:
-    """Return the history of a network with each cost; bias: of the output neurons at the start, else drawn."""
+    """Return the history of a network for each cost. bias: the initial bias of the outputs, drawn by default."""
     sizes, found = (splits.train.x[0].numel(), 30, 10), {}
     for name, output, loss, rate in (
         ("quadratic", "sigmoid", Quadratic(), 3.0),
@@ -67,8 +67,8 @@ def saturated(setting: Setting) -> Result:
     """Ten outputs that start wrong.
 
     All biases of the output layer start at 8, so that every output begins near 1 although nine in ten targets are 0.
-    The quadratic cost first has to leave the flat end of the sigmoid; the cross-entropy leaves it at once. The network
-    learns from the first 2,000 images for 20 epochs.
+    With the quadratic cost, training must first leave the flat end of the sigmoid; with the cross-entropy, it does so
+    at once. The network learns from the first 2,000 images for 20 epochs.
     """
     splits = handwritten(setting, 400 if setting.small else 2000)
     found = train(splits, setting.seed, 10 if setting.small else 20, bias=8.0)
@@ -84,8 +84,8 @@ def accuracies(setting: Setting) -> Result:
 
     From usual weights, both costs reach nearly the same accuracy. Nielsen starts from N(0, 1), which saturates many
     hidden neurons, and reports 95.42 % with the quadratic cost and 95.49 % with the cross-entropy after 30 epochs on
-    50,000 images. Here the weights start from N(0, 1/n_in), which do not saturate, so that 10 epochs on the same images
-    reach about as much. The two costs are in different units, so only the accuracies are comparable.
+    50,000 images. Here the weights start from N(0, 1/n_in), which saturate few neurons, so 10 epochs on the same images
+    reach about the same. The two costs are in different units, so only the accuracies are comparable.
     """
     splits = handwritten(setting)
     found = train(splits, setting.seed, 10)

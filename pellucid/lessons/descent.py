@@ -1,7 +1,8 @@
 """Gradient descent.
 
 The gradient of a cost points in the direction in which the cost rises fastest. Gradient descent steps against it, again
-and again. Two questions decide how well that works: how long a step is, and how many examples it is computed from.
+and again. Two questions decide how well that works: the length of a step, and the number of examples that it is
+computed from.
 """
 
 from typing import Any
@@ -45,17 +46,17 @@ def rates(setting: Setting) -> Result:
     start = torch.ones(2, dtype=torch.float64)
     numbers: dict[str, Any] = {"gradient at (1, 1)": slope(start).tolist(), "largest rate": 2 / float(CURVATURES.max())}
     figure, (plane, curves) = plots_in_rows(["paths on the surface", "cost"], 2, 3.4)
-    walked = {}
+    paths_by_name = {}
     for (name, rate), colour in zip(RATES.items(), colours(len(RATES)), strict=True):
         path = [start]
         for _ in range(STEPS_TAKEN):
             path.append(path[-1] - rate * slope(path[-1]))
-        walked[name] = torch.stack(path)
-        numbers[name] = {"end": path[-1].tolist(), "cost": float(surface(walked[name])[-1])}
-        curves.plot(surface(walked[name]), color=colour, linewidth=1.7)
+        paths_by_name[name] = torch.stack(path)
+        numbers[name] = {"end": path[-1].tolist(), "cost": float(surface(paths_by_name[name])[-1])}
+        curves.plot(surface(paths_by_name[name]), color=colour, linewidth=1.7)
     limits = (-1.6, 1.6, -1.3, 1.3)
     contours(plane, lambda points: surface(torch.from_numpy(points)), limits, [0.1, 0.3, 0.7, 1.2, 2.0, 3.0])
-    paths(plane, walked)
+    paths(plane, paths_by_name)
     name_axes(plane, "x", "y")
     logarithmic(curves)
     name_axes(curves, "step", "C")
@@ -63,17 +64,17 @@ def rates(setting: Setting) -> Result:
 
 
 class Path(Callback):
-    """Keep the weight and the bias of a fit of a line after each step."""
+    """Record the weight and the bias of a fitted line after each step."""
 
     def __init__(self) -> None:
         self.points: list[list[float]] = []
 
     def on_start(self, training: Training) -> None:
-        """Keep the start."""
+        """Record the initial parameters."""
         self.on_step(training)
 
     def on_step(self, training: Training) -> None:
-        """Keep the parameters after a step."""
+        """Record the parameters after a step."""
         params = training.model.params
         self.points.append([float(params["bias"]), float(params["weight"])])
 
@@ -98,18 +99,18 @@ def batches(setting: Setting) -> Result:
     """Batch, mini-batch and stochastic descent.
 
     A line is fitted to 100 points of y = 5 + 7 x + noise, three times for the same ten epochs and with the same
-    rate of 0.1. A step computed from all 100 points is exact: the path is smooth, but ten epochs are only ten steps.
-    With mini-batches of 10 there are 100 steps, and with single examples 1,000. Those are noisy: the stochastic path
-    comes close to the minimum soon, but it does not settle there; it moves around it as long as the rate stays the
-    same.
+    rate of 0.1. A step computed from all 100 points follows the exact gradient: the path is smooth, but ten epochs are
+    only ten steps. With mini-batches of 10 there are 100 steps, and with single examples 1,000. Those are noisy: the
+    stochastic path comes close to the minimum soon, but it does not settle there; it moves around it as long as the
+    rate stays the same.
     """
     x, y = line_data(setting.seed)
     columns = torch.cat([torch.ones_like(x), x], 1)
     best = torch.linalg.lstsq(columns, y).solution[:, 0].double()
     numbers: dict[str, Any] = {"minimum": best.tolist()}
-    walked = {}
+    paths_by_name = {}
     for name, size in (("stochastic", 1), ("mini-batch of 10", 10), ("batch", len(x))):
-        walked[name] = path = fit_line(x, y, size, 10, setting.seed)
+        paths_by_name[name] = path = fit_line(x, y, size, 10, setting.seed)
         distance = torch.linalg.vector_norm(path - best, dim=1)
         moved = torch.linalg.vector_norm(path[1:] - path[:-1], dim=1)
         late = slice(-max(len(moved) // 10, 1), None)  # the last epoch
@@ -127,7 +128,7 @@ def batches(setting: Setting) -> Result:
     near = (float(best[0]) - 1.2, float(best[0]) + 1.2, float(best[1]) - 1.2, float(best[1]) + 1.2)
     for plot, part in zip(plots, (limits, near), strict=True):
         contours(plot, cost, part, [lowest + step for step in (0.02, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 80.0)])
-        paths(plot, walked, markers=False)
+        paths(plot, paths_by_name, markers=False)
         plot.plot(*best[:, None], marker="*", color=INK, markersize=9, markeredgecolor="white")
         name_axes(plot, "bias", "weight")
     return Result(numbers, figure)

@@ -8,11 +8,11 @@ from pellucid.lessons.lesson import Setting
 
 
 def handwritten(setting: Setting, images: int = 50_000) -> Splits:
-    """Return MNIST with its first `images` training images, whose name says which data they are.
+    """Return MNIST with only its first `images` training images.
 
-    The small form, and every form where the data root has no MNIST, uses the 8x8 digits that come with scikit-learn.
-    Raises PellucidError for damaged files.
+    The small form, and the full form without MNIST in the data root, return scikit-learn's 8x8 digits; `name`
+    identifies the data. Raises PellucidError for damaged files.
     """
-    present = (data_root(setting.data) / CATALOGUE["mnist"].place).is_dir()
-    splits = load("digits" if setting.small or not present else "mnist", setting.data)
+    has_mnist = (data_root(setting.data) / CATALOGUE["mnist"].place).is_dir()
+    splits = load("digits" if setting.small or not has_mnist else "mnist", setting.data)
     return replace(splits, train=splits.train.subset(range(min(images, len(splits.train)))))

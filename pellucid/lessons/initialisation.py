@@ -1,11 +1,11 @@
 """Initial weights.
 
-How large should the first weights be? Weights from N(0, 1) make the weighted sums of a wide layer so large that its
+How large should the initial weights be? Weights from N(0, 1) make the weighted sums of a wide layer so large that its
 sigmoid neurons start saturated and learn slowly; N(0, 1/n_in) keeps them near 0 (Nielsen 2015, chapter 3). For deep
 networks of ReLUs the variance has to be twice that (He et al. 2015).
 
-The networks learn from MNIST; without it, and in the small form, which the documentation shows, from the 8x8 digits
-that come with scikit-learn.
+The networks are trained on MNIST, or, without it and in the small form that the documentation shows, on the 8x8 digits
+of scikit-learn.
 """
 
 from dataclasses import replace
@@ -28,8 +28,8 @@ from pellucid.report.figures.series import curves, densities, histories
 def sums(setting: Setting) -> Result:
     """The weighted sum of one neuron.
 
-    Of a neuron's 1,000 inputs, 500 are 1 and 500 are 0. With weights and bias from N(0, 1) its weighted sum z has the
-    standard deviation √501 = 22.4: nearly always the sigmoid is saturated. With weights from N(0, 1/1000) it is
+    500 of a neuron's 1,000 inputs are 1, and 500 are 0. With weights and bias from N(0, 1) its weighted sum z has the
+    standard deviation √501 = 22.4: the sigmoid is nearly always saturated. With weights from N(0, 1/1000) it is
     √(500/1000 + 1) = 1.22. Here 20,000 such neurons are drawn.
     """
     x = torch.cat([torch.ones(1, 500), torch.zeros(1, 500)], 1)
@@ -38,8 +38,8 @@ def sums(setting: Setting) -> Result:
         layer = Dense(20_000, init_weight=name, init_bias="normal")
         params, _ = layer.init((1000,), torch.Generator().manual_seed(setting.seed))
         z[name] = layer.forward(params, x, Mode())[0][0]
-    numbers = {f"standard deviation, {name}": one.std().item() for name, one in z.items()}
-    saturated = {name: (one.abs() > 4).double().mean().item() for name, one in z.items()}  # σ'(4) = 0.018
+    numbers = {f"standard deviation, {name}": sums.std().item() for name, sums in z.items()}
+    saturated = {name: (sums.abs() > 4).double().mean().item() for name, sums in z.items()}  # σ'(4) = 0.018
     figure = densities(z, "weighted sum z", (-60, 60))
     return Result(numbers | {"share with |z| > 4": saturated}, figure)
 
@@ -57,8 +57,8 @@ def first_epochs(setting: Setting) -> Result:
     """Faster from the first epoch.
 
     784-30-10 with the cross-entropy, rate 0.1 and L2 regularization with λ = 5, on 50,000 images: in the book, the
-    large weights are at 87 % after the first epoch and the small ones nearly at 93 %, and after 30 epochs both are near
-    96 %. Here they learn for 10 epochs. Other numbers of images have λ in proportion. The 8x8 digits are enlarged to
+    large weights reach 87 % after the first epoch and the small ones nearly 93 %, and after 30 epochs both are near
+    96 %. Here training takes 10 epochs. λ is proportional to the number of images. The 8x8 digits are enlarged to
     32x32: with 64 inputs even weights from N(0, 1) saturate few neurons.
     """
     splits = handwritten(setting)
@@ -79,9 +79,9 @@ def first_epochs(setting: Setting) -> Result:
 def depth(setting: Setting) -> Result:
     """Thirty layers of ReLUs.
 
-    A weight variance of 1/n_in keeps the mean square of a layer's weighted sums at the mean square of its inputs. A
-    ReLU then sets half of them to 0, and the mean square with them: with `scaled` it halves in every layer, down to
-    2^-30 after thirty. The variance 2/n_in of `he` makes up for it. Each layer has 500 neurons.
+    A weight variance of 1/n_in keeps the mean square of a layer's weighted sums equal to that of its inputs. A ReLU
+    then sets half of them to 0, which halves the mean square: with `scaled`, it halves in every layer, to about 2^-30
+    after thirty. The variance 2/n_in of `he` compensates for this. Each layer has 500 neurons.
     """
     squares: dict[str, list[float]] = {}
     for name in ("scaled", "he"):

@@ -1,11 +1,11 @@
-# scikit-learn has no type annotations, and what is inferred from its code is wrong in places.
+# scikit-learn has no type annotations, and the types inferred from its code are wrong in places.
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportAssignmentType=false
 """k-means.
 
-k-means divides points into k clusters, each around its mean, without knowing any class. Lloyd's algorithm alternates
-two steps: every point joins the nearest centre, and every centre moves to the mean of its points. Both lower the
-inertia, the sum of squared distances to the own centre, so that it ends; where depends on the start. `KMeans` is
-scikit-learn's.
+k-means divides points into k clusters, each around its mean, without using class labels. Lloyd's algorithm alternates
+two steps: every point is assigned to the nearest centre, and every centre moves to the mean of its points. Both lower
+the inertia, the sum of squared distances of the points to their centres, so the algorithm ends, in a local minimum that
+depends on the start. `KMeans` is scikit-learn's.
 """
 
 import numpy as np
@@ -28,23 +28,24 @@ def blobs(seed: int, side: int = 2) -> np.ndarray:
 def lloyd(setting: Setting) -> Result:
     """Step by step.
 
-    The centres start at the first four points. After 1, 2, 3 and 20 iterations of the algorithm the crosses show where
-    they are, the colours which centre is nearest. At the end each centre is the mean of its points, and the sum of
-    squared distances to the common mean is the inertia plus that of the centres, each counted for all its points.
+    The centres start at the first four points. The figure shows the centres as crosses after 1, 2, 3 and 20
+    iterations, and the nearest centre of each point by colour. At the end each centre is the mean of its points, and
+    the sum of squared distances to the overall mean is the inertia plus the same sum for the centres, each counted once
+    for each of its points.
     """
     points = blobs(setting.seed)
     iterations = (1, 2, 3, 20)
     fits = [KMeans(4, init=points[:4], n_init=1, max_iter=count).fit(points) for count in iterations]
     figure, plots = plots_in_rows([f"{k} iteration{'s' if k > 1 else ''}" for k in iterations], 4, 2.3, square=True)
-    for plot, one in zip(plots, fits, strict=True):
-        scatter(plot, points, one.labels_, size=6)
-        crosses(plot, one.cluster_centers_)
+    for plot, fit in zip(plots, fits, strict=True):
+        scatter(plot, points, fit.labels_, size=6)
+        crosses(plot, fit.cluster_centers_)
     found = fits[-1]
     means = np.stack([points[found.labels_ == k].mean(0) for k in range(4)])
     within = float(((points - means[found.labels_]) ** 2).sum())
     between = float(((means[found.labels_] - points.mean(0)) ** 2).sum())
     numbers = {
-        "inertia": [float(one.inertia_) for one in fits],
+        "inertia": [float(fit.inertia_) for fit in fits],
         "centres - means": float(np.abs(found.cluster_centers_ - means).max()),
         "inertia - sum of squares": float(found.inertia_) - within,
         "total - within - between": float(((points - points.mean(0)) ** 2).sum()) - within - between,
@@ -55,21 +56,21 @@ def lloyd(setting: Setting) -> Result:
 def starts(setting: Setting) -> Result:
     """Where it starts decides where it ends.
 
-    Lloyd's algorithm ends in a local minimum. With nine groups, 50 random starts end in many different ones: left the
-    best of them, right the worst, where one centre holds two groups and others share one. k-means++ draws centres far
-    apart (Arthur and Vassilvitskii 2007), and the best of ten such starts is taken.
+    Lloyd's algorithm ends in a local minimum. With nine groups, 50 random starts end in many different ones: on the
+    left the best of them, on the right the worst, where one centre covers two groups and others share a group.
+    k-means++ draws centres far apart (Arthur and Vassilvitskii 2007), and the best of ten such starts is taken.
     """
     points = blobs(setting.seed, side=3)
     tried = [KMeans(9, init="random", n_init=1, random_state=setting.seed + k).fit(points) for k in range(50)]
-    tried.sort(key=lambda one: one.inertia_)
+    tried.sort(key=lambda fit: fit.inertia_)
     best = KMeans(9, n_init=10, random_state=setting.seed).fit(points)
-    figure, plots = plots_in_rows([f"inertia {one.inertia_:.0f}" for one in (tried[0], tried[-1])], 2, 3.0, square=True)
-    for plot, one in zip(plots, (tried[0], tried[-1]), strict=True):
-        regions(plot, one.predict, points, 9)
-        scatter(plot, points, one.labels_, size=8)
-        crosses(plot, one.cluster_centers_)
+    figure, plots = plots_in_rows([f"inertia {fit.inertia_:.0f}" for fit in (tried[0], tried[-1])], 2, 3.0, square=True)
+    for plot, fit in zip(plots, (tried[0], tried[-1]), strict=True):
+        regions(plot, fit.predict, points, 9)
+        scatter(plot, points, fit.labels_, size=8)
+        crosses(plot, fit.cluster_centers_)
     numbers = {
-        "random starts, inertia of the best and the worst": [float(one.inertia_) for one in (tried[0], tried[-1])],
+        "random starts, inertia of the best and the worst": [float(fit.inertia_) for fit in (tried[0], tried[-1])],
         "k-means++, inertia": float(best.inertia_),
     }
     return Result(numbers, figure)
@@ -78,17 +79,17 @@ def starts(setting: Setting) -> Result:
 def count(setting: Setting) -> Result:
     """How many clusters.
 
-    The inertia falls with every further cluster, down to 0 with one for each point, so that it cannot choose k; but
-    where k passes the number of groups, the curve has an elbow. The silhouette compares each point's distance to its
-    own cluster with that to the next one, and is largest there (Rousseeuw 1987).
+    The inertia falls with every further cluster, down to 0 with one for each point, so its minimum cannot choose k;
+    but the curve has an elbow at the number of groups. The silhouette compares the distance of each point to its own
+    cluster with the distance to the nearest other cluster, and is largest there (Rousseeuw 1987).
     """
     points = blobs(setting.seed)
     counts = list(range(2, 10))
     found = {k: KMeans(k, n_init=10, random_state=setting.seed).fit(points) for k in counts}
     silhouettes = [float(silhouette_score(points, found[k].labels_)) for k in counts]
     inertias = [float(found[k].inertia_) for k in counts]
-    shares = [one / float(((points - points.mean(0)) ** 2).sum()) for one in inertias]
-    figure = curves({"inertia / total": shares, "silhouette": silhouettes}, "clusters k", "", counts)
+    fractions = [inertia / float(((points - points.mean(0)) ** 2).sum()) for inertia in inertias]
+    figure = curves({"inertia / total": fractions, "silhouette": silhouettes}, "clusters k", "", counts)
     best = counts[int(np.argmax(silhouettes))]
     return Result({"inertia": inertias, "silhouette": silhouettes, "k of the largest silhouette": best}, figure)
 
@@ -97,8 +98,8 @@ def digits(setting: Setting) -> Result:
     """Digits without labels.
 
     Ten clusters of 1,797 digits: each centre is the mean of its images, and looks like a digit. Named after the most
-    frequent class among its images, the clusters classify most digits correctly, although none of the classes was used
-    to find them. Above each centre: its name, and how many of its images have that class.
+    frequent class among its images, the clusters classify most digits correctly, although no class was used to
+    find them. Above each centre: its name, and the percentage of its images that have this class.
     """
     x, y = load_digits(return_X_y=True)
     found = KMeans(10, n_init=4, random_state=setting.seed).fit(x / 16)

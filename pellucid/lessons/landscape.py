@@ -2,7 +2,8 @@
 
 The cost of a network is a surface over its weights. This lesson looks at that surface for a network with ten weights,
 1-3-1 with tanh neurons, which learns a sine from noisy points: how it curves, how a quadratic function approximates it
-(Bishop 2006, section 5.2), why it has many equal minima, and what its height says about the noise of the data.
+(Bishop 2006, section 5.2), why it has many equal minima, and how its height at the minimum estimates the noise of the
+data.
 """
 
 from functools import cache
@@ -29,7 +30,7 @@ STEP = 1e-4  # of the finite differences
 
 
 class Surface(NamedTuple):
-    """A trained network and its data: x and y (N, 1), params as the network takes them, `point` as one vector (W,)."""
+    """A trained network and its data: x and y (N, 1); params, the parameters; point, the same as one vector (W,)."""
 
     x: Tensor
     y: Tensor
@@ -37,7 +38,7 @@ class Surface(NamedTuple):
     point: Tensor
 
     def at(self, point: Tensor) -> Params:
-        """Return parameters from one vector."""
+        """Return the parameters as a nested dict from a vector."""
         flat = flatten(self.params)
         parts = point.split([leaf.numel() for leaf in flat.values()])
         return nest(self.params, {path: p.view_as(leaf) for (path, leaf), p in zip(flat.items(), parts, strict=True)})
@@ -77,19 +78,19 @@ def hessian(surface: Surface, point: Tensor) -> Tensor:
 def curvature(setting: Setting) -> Result:
     """The Hessian and its eigenvalues.
 
-    The Hessian holds the second derivatives of the cost. It is symmetric, so W weights give W (W + 1) / 2 different
+    The Hessian contains the second derivatives of the cost. It is symmetric, so W weights have W (W + 1) / 2 different
     entries. Here it is the finite difference of explicit gradients: two backward passes for each weight. Its
-    eigenvalues are the curvatures along its eigenvectors. They differ by orders of magnitude, which is why one
-    learning rate cannot suit all directions: the largest eigenvalue limits it to 2 / λ, and along the smallest the
-    descent hardly moves.
+    eigenvalues are the curvatures along its eigenvectors. They differ by orders of magnitude, which is why no
+    single learning rate is right for all directions: the largest eigenvalue limits it to 2 / λ, and along the smallest
+    the descent hardly moves.
     """
     surface = trained(setting.seed, setting.small)
     found = hessian(surface, surface.point)
     eigenvalues = torch.linalg.eigvalsh((found + found.T) / 2)
-    count = len(surface.point)
+    size = len(surface.point)
     names = [f"{kind}{k}" for kind in ("w", "b", "v") for k in range(1, HIDDEN + 1)] + ["c"]
     numbers = {
-        "weights": count, "different entries": count * (count + 1) // 2, "cost": surface.cost(surface.point),
+        "weights": size, "different entries": size * (size + 1) // 2, "cost": surface.cost(surface.point),
         "norm of the gradient": float(surface.gradient(surface.point).norm()),
         "largest asymmetry": float((found - found.T).abs().max()), "eigenvalues": eigenvalues.tolist(),
         "largest stable learning rate": 2 / float(eigenvalues[-1]),
@@ -104,9 +105,9 @@ def quadratic(setting: Setting) -> Result:
 
     C(w + d) ≈ C(w) + dᵀ g + ½ dᵀ H d
 
-    with the gradient g and the Hessian H: W + W (W + 1) / 2 = W (W + 3) / 2 numbers. To find a minimum from function
-    values alone, all of them must be gathered, at a cost of O(W) for each evaluation, O(W³) in all. A gradient gives W
-    numbers at once for the same O(W), so O(W²) suffices. That is what backpropagation is for.
+    with the gradient g and the Hessian H: W + W (W + 1) / 2 = W (W + 3) / 2 values. To find a minimum from evaluations
+    of the cost alone, all of them must be determined, at O(W) for each evaluation and O(W³) in all. A gradient provides
+    W values at once for the same O(W), so O(W²) suffices. This is the advantage of backpropagation.
 
     The figure compares the cost with its approximation along the eigenvectors of the largest and the smallest
     eigenvalue. The error falls with the third power of the distance: half the distance, about an eighth of the error.
@@ -120,12 +121,12 @@ def quadratic(setting: Setting) -> Result:
 
     figure, plots = plots_in_rows(["steepest direction", "flattest direction"], 2, 3.0)
     for plot, k, reach in zip(plots, (-1, 0), (1.0, 3.0), strict=True):
-        across = torch.linspace(-reach, reach, 81, dtype=torch.float64)
+        positions = torch.linspace(-reach, reach, 81, dtype=torch.float64)
         for name, value, colour in (
             ("cost", lambda move: surface.cost(point + move), colours(2)[0]),
             ("quadratic approximation", approximation, colours(2)[1]),
         ):
-            plot.plot(across, [value(t * vectors[:, k]) for t in across], color=colour, label=name)
+            plot.plot(positions, [value(t * vectors[:, k]) for t in positions], color=colour, label=name)
         plot.legend(frameon=False, fontsize=SMALL)
         plot.locator_params(axis="x", nbins=6)
         name_axes(plot, f"distance along the eigenvector, λ = {float(values[k]):.2g}", "cost")
@@ -133,8 +134,8 @@ def quadratic(setting: Setting) -> Result:
     for distance in (0.008, 0.004, 0.002):
         move = distance * vectors[:, -1]
         errors.append(abs(surface.cost(point + move) - approximation(move)))
-    count = len(point)
-    numbers = {"numbers in the approximation": count * (count + 3) // 2, "errors at 0.008, 0.004, 0.002": errors}
+    size = len(point)
+    numbers = {"numbers in the approximation": size * (size + 3) // 2, "errors at 0.008, 0.004, 0.002": errors}
     return Result({**numbers, "ratios": [errors[0] / errors[1], errors[1] / errors[2]]}, figure)
 
 
@@ -142,7 +143,7 @@ def symmetries(setting: Setting) -> Result:
     """Many equal minima.
 
     Hidden neurons can change places, and since tanh(-z) = -tanh(z), the signs of all weights into and out of a neuron
-    can change together: the outputs stay the same. M hidden neurons have M! 2^M such arrangements, so each minimum
+    can change together: the outputs are unchanged. M hidden neurons have M! 2^M such arrangements, so each minimum
     exists M! 2^M times. Between two of them the cost rises, as the figure shows along the straight lines from the
     trained weights to three others.
     """
@@ -151,19 +152,19 @@ def symmetries(setting: Setting) -> Result:
     points = []
     for order in permutations(range(HIDDEN)):
         for signs in product((1.0, -1.0), repeat=HIDDEN):
-            sign, places = torch.tensor(signs, dtype=torch.float64), list(order)
-            points.append(torch.cat([sign * w[places], sign * b[places], sign * v[places], c]))
+            sign, indices = torch.tensor(signs, dtype=torch.float64), list(order)
+            points.append(torch.cat([sign * w[indices], sign * b[indices], sign * v[indices], c]))
     expected = surface.outputs(surface.point)
     gaps = [float((surface.outputs(point) - expected).abs().max()) for point in points]
     apart = torch.pdist(torch.stack(points))
     figure, (plot,) = plots_in_rows(["between equal minima"], 1, 3.0)
-    across = torch.linspace(0, 1, 81, dtype=torch.float64)
+    positions = torch.linspace(0, 1, 81, dtype=torch.float64)
     ends = {"one sign changed": points[4], "two neurons exchanged": points[8], "all signs changed": points[7]}
     for (name, end), colour in zip(ends.items(), colours(len(ends)), strict=True):
-        costs = [surface.cost(surface.point + t * (end - surface.point)) for t in across]
-        plot.plot(across, costs, color=colour, label=name)
+        costs = [surface.cost(surface.point + t * (end - surface.point)) for t in positions]
+        plot.plot(positions, costs, color=colour, label=name)
     plot.legend(frameon=False, fontsize=SMALL)
-    name_axes(plot, "part of the way", "cost")
+    name_axes(plot, "fraction of the way", "cost")
     numbers = {
         "arrangements": len(points),
         "smallest distance": float(apart.min()),
@@ -173,7 +174,7 @@ def symmetries(setting: Setting) -> Result:
 
 
 def noise(setting: Setting) -> Result:
-    """What the minimum says about the noise.
+    """Estimating the noise from the minimum.
 
     If targets are the network's outputs plus noise of precision β (one over the variance), the likelihood of N targets
     is largest at the weights with the least squared error, and for these at
@@ -181,7 +182,7 @@ def noise(setting: Setting) -> Result:
     1 / β = 1 / N Σ (output - target)²
 
     (Bishop 2006, equation 5.15): twice the cost. The noise drawn here has a standard deviation of 0.2, a precision of
-    25. The network also adapts to some of the noise, which raises the estimate on average.
+    25. The network also fits some of the noise, which raises the estimated precision on average.
     """
     surface = trained(setting.seed, setting.small)
     outputs = surface.outputs(surface.point)[:, 0]

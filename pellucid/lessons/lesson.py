@@ -21,8 +21,8 @@ LESSONS = {
     "regression": "lines and polynomials: closed forms, descent, penalties, early stopping",
     "neighbours": "nearest neighbours: distances, boundaries, choosing k; a linear classifier's templates",
     "cost": "why the cross-entropy learns faster than the quadratic cost",
-    "overfitting": "1,000 images learned by heart; more data, weight decay, dropout, early stopping",
-    "initialisation": "how large the first weights should be, and why",
+    "overfitting": "memorizing 1,000 images; more data, weight decay, dropout, early stopping",
+    "initialisation": "how large the initial weights should be, and why",
     "vanishing": "gradients that vanish or explode in deep networks",
     "softmax": "softmax outputs, the log-likelihood, and their gradient",
     "convolution": "kernels over a photo: sizes, counts, receptive fields, pooling, dilation",
@@ -38,15 +38,15 @@ LESSONS = {
     "svm": "margins, support vectors and kernels",
     "pca": "principal components of points and of digits",
     "sampling": "draws of any distribution from uniform numbers: by formula, by table, and by a learned network",
-}  # in the order in which a course would take them
+}  # in the order of a course
 
 
 @dataclass(frozen=True)
 class Setting:
     """How a lesson runs.
 
-    seed: of every random draw. small: fewer examples and epochs, where a lesson takes long. data: the folder that holds
-    the data sets; None for the usual places, see `pellucid.data.data_root`.
+    seed: of all random draws. small: whether long lessons use fewer examples and epochs. data: the folder of the data
+    sets; None for the default folder, see `pellucid.data.data_root`.
     """
 
     seed: int = 0
@@ -55,16 +55,16 @@ class Setting:
 
 
 class Result(NamedTuple):
-    """What one step of a lesson found.
+    """The result of one step of a lesson.
 
-    numbers: JSON values by name. figure: a picture of them, where there is something to see.
+    numbers: JSON values by name. figure: a figure of them, or None.
     """
 
     numbers: Mapping[str, Any]
     figure: Figure | None = None
 
     def __str__(self) -> str:
-        """Return the numbers as a table; a matrix takes a line for each of its rows."""
+        """Return the numbers as a table, with one line for each row of a matrix."""
         return "\n".join(_table(self.numbers))
 
 
@@ -81,7 +81,7 @@ class Lesson:
 
 
 def lesson(name: str, seed: int = 0, small: bool = False, data: str | os.PathLike[str] | None = None) -> Lesson:
-    """Run all steps of a lesson of LESSONS; seed, small and data as in `Setting`.
+    """Run all steps of a lesson of LESSONS; seed, small and data are those of `Setting`.
 
     Raises PellucidError for an unknown name.
     """
@@ -113,7 +113,7 @@ def _table(numbers: Mapping[str, Any]) -> list[str]:
 
 
 def _lines(value: Any) -> list[str]:
-    """Return a value as people read it: one line, a line for each row of a matrix, or a table in the table."""
+    """Return the lines of a value: one line, one for each row of a matrix, or those of a nested table."""
     if isinstance(value, Mapping) and value:
         return _table({str(key): item for key, item in value.items()})
     if isinstance(value, list | tuple) and value and all(isinstance(row, list | tuple) for row in value):

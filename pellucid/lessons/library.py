@@ -1,8 +1,8 @@
 """A library in 60 lines.
 
 A common exercise is to write a small network library: layers with a forward and a backward method, and a network that
-calls one after the other. In NumPy that takes about 60 lines. This lesson compares two such
-libraries with this one, weight by weight after every step, and then shows what 60 lines lack.
+calls them one after the other. In NumPy this takes about 60 lines. This lesson compares two such libraries with
+Pellucid, weight by weight after every step, and then shows what 60 lines lack.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ class Layer:
         raise NotImplementedError
 
     def backward(self, dy: Any, rate: float) -> Any:
-        """Learn from the gradient with respect to the output, and return the one with respect to the input."""
+        """Update the parameters and return dx, given dy, the gradient with respect to the output."""
         raise NotImplementedError
 
 
@@ -55,7 +55,7 @@ class FCLayer(Layer):
 
 
 class ActivationLayer(Layer):
-    """A function of each number, with its derivative."""
+    """An elementwise function with its derivative."""
 
     def __init__(self, function: Callable[[Any], Any], derivative: Callable[[Any], Any]) -> None:
         self.function, self.derivative = function, derivative
@@ -71,7 +71,7 @@ class ActivationLayer(Layer):
 
 
 class Network:
-    """Layers one after the other, which learn from one example at a time."""
+    """Layers in sequence, trained on one example at a time."""
 
     def __init__(self) -> None:
         self.layers: list[Layer] = []
@@ -81,11 +81,11 @@ class Network:
         self.layers.append(layer)
 
     def use(self, loss: Callable[[Any, Any], float], slope: Callable[[Any, Any], Any]) -> None:
-        """Choose a loss and its derivative."""
+        """Set the loss and its derivative."""
         self.loss, self.slope = loss, slope
 
     def fit(self, x: Any, y: Any, epochs: int, rate: float) -> list[float]:
-        """Learn from x and y in order, and return the mean loss of each epoch."""
+        """Train on the examples of x and y in order, and return the mean loss of each epoch."""
         losses = [0.0] * epochs
         for epoch in range(epochs):
             for k in range(len(x)):
@@ -108,10 +108,10 @@ class BookNetwork:
 
     def activations(self, x: Any) -> list[Any]:
         """Return the input and the outputs of all layers for one example."""
-        found = [x]
+        outputs = [x]
         for weight, bias in zip(self.weights, self.biases, strict=True):
-            found.append(1 / (1 + np.exp(-(weight @ found[-1] + bias))))
-        return found
+            outputs.append(1 / (1 + np.exp(-(weight @ outputs[-1] + bias))))
+        return outputs
 
     def backprop(self, x: Any, y: Any) -> tuple[list[Any], list[Any]]:
         """Return the gradients with respect to all weights and biases for one example."""
@@ -122,19 +122,19 @@ class BookNetwork:
         return [np.outer(delta, a[k]) for k, delta in enumerate(deltas)], deltas
 
     def SGD(self, x: Any, y: Any, epochs: int, size: int, rate: float, after: Callable[[Any, Any], None]) -> None:  # noqa: N802
-        """Learn from mini-batches of `size` in random order; `after` is called with each of them after its step."""
+        """Train on mini-batches of `size` in random order, and call `after` with each batch after its step."""
         for epoch in range(epochs):
             order = np.random.default_rng(epoch).permutation(len(x))
             for batch in (order[k : k + size] for k in range(0, len(x), size)):
                 gradients = [self.backprop(x[k], y[k]) for k in batch]
                 for k in range(len(self.weights)):
-                    self.weights[k] = self.weights[k] - rate / len(batch) * sum(one[0][k] for one in gradients)
-                    self.biases[k] = self.biases[k] - rate / len(batch) * sum(one[1][k] for one in gradients)
+                    self.weights[k] = self.weights[k] - rate / len(batch) * sum(dws[k] for dws, _ in gradients)
+                    self.biases[k] = self.biases[k] - rate / len(batch) * sum(dbs[k] for _, dbs in gradients)
                 after(x[batch], y[batch])
 
 
 class Beside:
-    """This library, which starts from the weights of another and takes the same steps; gaps: after each step."""
+    """The same network in Pellucid, trained with the same steps. gaps: the largest weight difference after each."""
 
     def __init__(self, net: Sequential, pairs: Pairs) -> None:
         dense, self.net, self.gaps = iter(pairs), net, list[float]()
@@ -151,12 +151,12 @@ class Beside:
         by_path, learned = flatten(gradients), flatten(self.params)
         SGD().update([*learned.values()], [by_path[path] for path in learned], {}, rate)
         theirs = [array for pair in pairs for array in pair]
-        gaps = [np.abs(own.numpy() - array).max() for own, array in zip(learned.values(), theirs, strict=True)]
+        gaps = [np.abs(ours.numpy() - array).max() for ours, array in zip(learned.values(), theirs, strict=True)]
         self.gaps.append(float(max(gaps)))
 
 
 def drawn(values: Sequence[float], across: str, up: str, gaps: Sequence[float]) -> Plot:
-    """Draw what the library in NumPy learned, and its largest distance from this library after each step."""
+    """Draw the losses of the library in NumPy, and its largest difference from Pellucid after each step."""
     figure, (left, right) = plots_in_rows(["the library in NumPy", "largest gap between any two weights"], 2, 2.8)
     left.plot(range(1, len(values) + 1), values, color=BLUE, linewidth=1)
     right.plot(range(1, len(gaps) + 1), gaps, color=ORANGE, linewidth=1)
@@ -179,7 +179,7 @@ def sixty_lines(setting: Setting) -> Result:
     """XOR, step by step.
 
     A 2-3-1 tanh network learns XOR in both libraries, from the same weights, one example at a time, in order. The loss
-    in NumPy is the mean squared error; `Quadratic` is half of that, so that its rate is twice as high.
+    in NumPy is the mean squared error; `Quadratic` is half of this, so its learning rate is twice as high.
     """
     x, y = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0.0], [1], [1], [0]])
     rng, network = np.random.default_rng(setting.seed), Network()
@@ -188,13 +188,13 @@ def sixty_lines(setting: Setting) -> Result:
         network.add(layer)
         network.add(ActivationLayer(np.tanh, lambda z: 1 - np.tanh(z) ** 2))
     network.use(mean_squared_error, its_slope)
-    beside = Beside(Sequential(Dense(3), Tanh(), Dense(1), Tanh()), [(one.weight.T, one.bias) for one in dense])
+    beside = Beside(Sequential(Dense(3), Tanh(), Dense(1), Tanh()), [(layer.weight.T, layer.bias) for layer in dense])
     errors = []
     for _ in range(100 if setting.small else 1000):
         errors.append(0.0)
         for k in range(4):
             errors[-1] += network.fit(x[k : k + 1], y[k : k + 1], 1, 0.1)[0] / 4
-            beside.step(x[k : k + 1], y[k : k + 1], 0.2, [(one.weight.T, one.bias) for one in dense])
+            beside.step(x[k : k + 1], y[k : k + 1], 0.2, [(layer.weight.T, layer.bias) for layer in dense])
     numbers = {"steps": len(beside.gaps), "largest gap": max(beside.gaps), "mean squared error": errors[-1]}
     return Result(numbers, drawn(errors, "epoch", "mean squared error", beside.gaps))
 
@@ -203,7 +203,7 @@ def book(setting: Setting) -> Result:
     """The book's network, step by step.
 
     Nielsen's network learns the 8x8 digits that come with scikit-learn: 64-30-10, mini-batches of 10, a rate of 3.0. It
-    computes the gradient of one example after the other, this library that of a mini-batch at once.
+    computes the gradients one example after the other, Pellucid for a mini-batch at once.
     """
     splits = load("digits")
     x, test = (part.x.flatten(1).double().numpy() for part in (splits.train, splits.test))
@@ -226,7 +226,7 @@ def book(setting: Setting) -> Result:
 def what_is_missing(setting: Setting) -> Result:
     """What 60 lines lack.
 
-    They compute the same numbers as long as nothing is wrong. Below are three mistakes. The first library trains in
+    They compute the same values as long as there is no mistake. Below are three mistakes. The first library trains in
     spite of them, without a message. It also has no layers for images, no branches, no
     other optimizers, schedules or regularizers, no gradients of whole mini-batches, no GPU, no validation, no files,
     and no check of its gradients: a mistake in `backward` makes it learn worse, which is hard to notice.

@@ -1,10 +1,10 @@
-# scikit-learn has no type annotations, and what is inferred from its code is wrong in places.
+# scikit-learn has no type annotations, and the types inferred from its code are wrong in places.
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportAssignmentType=false
 """Linear algebra.
 
-What networks are made of, as pictures: norms and their unit balls, eigenvectors, the singular value decomposition, the
-pseudoinverse and least squares, and the principal components of handwritten digits. All by NumPy; each picture comes
-with the identity that it shows, and the numbers are how far both sides differ.
+The linear algebra behind networks, in pictures: norms and their unit balls, eigenvectors, the singular value
+decomposition, the pseudoinverse and least squares, and the principal components of handwritten digits. All computed
+with NumPy. Each figure comes with the identity that it shows; the numbers are the differences between its two sides.
 """
 
 import numpy as np
@@ -23,9 +23,9 @@ CIRCLE = np.stack([np.cos(TURN), np.sin(TURN)], 1)  # (200, 2)
 def norms(setting: Setting) -> Result:
     """Norms.
 
-    The norm ‖x‖_p = (Σ |x_i|^p)^(1/p) measures a vector; L1 sums, L2 is the usual length, and L∞ takes the largest
-    entry. The picture shows the vectors of norm 1. For all x of n entries ‖x‖∞ ≤ ‖x‖2 ≤ ‖x‖1 ≤ √n ‖x‖2: the L1 ball is
-    the smallest, and its corners on the axes are why L1 regularization makes weights 0.
+    The norm ‖x‖_p = (Σ |x_i|^p)^(1/p) measures a vector; L1 sums the absolute values, L2 is the usual length, and L∞ is
+    the largest absolute value. The figure shows the vectors of norm 1. For all x of n entries ‖x‖∞ ≤ ‖x‖2 ≤ ‖x‖1 ≤ √n
+    ‖x‖2: the L1 ball is the smallest, and its corners on the axes are why L1 regularization makes weights 0.
     """
     figure, (plot,) = plots_in_rows(["vectors of norm 1"], 1, 4.0, square=True)
     for (name, p), colour in zip({"L1": 1, "L2": 2, "L∞": np.inf}.items(), COLOURS, strict=False):
@@ -44,13 +44,13 @@ def norms(setting: Setting) -> Result:
 def eigenvectors(setting: Setting) -> Result:
     """Eigenvectors.
 
-    A matrix turns most vectors; its eigenvectors it only stretches: A v = λ v. A symmetric matrix has orthogonal ones,
-    A = Q Λ Qᵀ, and maps the unit circle to an ellipse whose axes are λ v. The eigenvalues sum to the trace, and their
-    product is the determinant.
+    A matrix turns most vectors, but only stretches its eigenvectors: A v = λ v. A symmetric matrix has orthogonal
+    eigenvectors, A = Q Λ Qᵀ, and maps the unit circle to an ellipse whose axes are λ v. The eigenvalues sum to the
+    trace, and their product is the determinant.
     """
     a = np.array([[2.0, 1.0], [1.0, 1.5]])
     values, vectors = np.linalg.eigh(a)
-    vectors = vectors * np.sign(vectors[1])  # upwards; the sign is free
+    vectors = vectors * np.sign(vectors[1])  # pointing upwards, since the sign is arbitrary
     figure, (plot,) = plots_in_rows(["the circle, and its image under A"], 1, 4.0, square=True)
     loop(plot, CIRCLE)
     loop(plot, CIRCLE @ a.T, COLOURS[0])
@@ -72,8 +72,8 @@ def decomposition(setting: Setting) -> Result:
 
     Every matrix is a rotation, a stretching along the axes and another rotation, each rotation perhaps with a
     reflection: A = U Σ Vᵀ. The right singular vectors v are mapped to σ u, which are orthogonal again. The largest
-    singular value is the spectral norm, the longest that A makes a unit vector; the Frobenius norm, the root of the sum
-    of squares of all entries, is √Σ σ². The squares σ² are the eigenvalues of AᵀA.
+    singular value is the spectral norm, the largest length of A x for unit vectors x; the Frobenius norm, the root of
+    the sum of squares of all entries, is √Σ σ². The squares σ² are the eigenvalues of AᵀA.
     """
     a = np.array([[1.5, 1.0], [-0.5, 1.2]])
     u, sigma, vt = np.linalg.svd(a)
@@ -100,7 +100,7 @@ def pseudoinverse(setting: Setting) -> Result:
 
     A system of more equations than unknowns, X w = y, has no solution; w = X⁺ y has the smallest error, with
     X⁺ = V Σ⁻¹ Uᵀ. Its residual is orthogonal to the columns of X, which is the normal equation XᵀX w = Xᵀ y. Where XᵀX
-    has no inverse, as for two equal columns, X⁺ exists all the same, and gives the smallest w of all best ones.
+    has no inverse, as for two equal columns, X⁺ still exists, and gives the w of the smallest norm among all solutions.
     """
     rng = np.random.default_rng(setting.seed)
     x = np.sort(rng.uniform(0, 2, 40))
@@ -127,9 +127,9 @@ def pseudoinverse(setting: Setting) -> Result:
 def digits(setting: Setting) -> Result:
     """Principal components of digits.
 
-    Each of 1,797 digits is a row of 64 pixels. Of the centred matrix X = U Σ Vᵀ the rows of Vᵀ are the principal
+    Each of 1,797 digits is a row of 64 pixels. For the centred matrix X = U Σ Vᵀ, the rows of Vᵀ are the principal
     components: the directions in which the digits vary most, orthogonal, with the variances σ²/(n - 1). They are the
-    eigenvectors of the covariance matrix. The lesson `pca` puts digits together again from the first few of them.
+    eigenvectors of the covariance matrix. The lesson `pca` reconstructs digits from the first few of them.
     """
     x = load_digits().data / 16  # (1797, 64)
     centred = x - x.mean(0)

@@ -1,8 +1,8 @@
 """Nearest neighbours and templates.
 
-The nearest-neighbour classifier learns nothing: it keeps all training examples, and gives a new one the class that most
-of its k nearest neighbours have. A linear classifier keeps one template for each class instead. The digits are the
-1,797 images of 8 x 8 pixels that come with scikit-learn.
+The nearest-neighbour classifier learns nothing: it stores all training examples, and predicts the class of most of the
+k nearest neighbours. A linear classifier stores one template for each class instead. The digits are the 1,797 images of
+8 x 8 pixels that come with scikit-learn.
 """
 
 import numpy as np
@@ -41,9 +41,9 @@ def distances(setting: Setting) -> Result:
 def decisions(setting: Setting) -> Result:
     """Decision boundaries.
 
-    150 points of three classes that overlap. With k = 1 every training point is right, and each outlier has an island
-    of its own: the boundary follows the noise. With larger k the boundary becomes smoother, and new points are
-    classified better. L1 and L2 differ little here.
+    The data are 150 points of three overlapping classes. With k = 1, every training point is classified correctly, and
+    each outlier has its own island: the boundary follows the noise. With larger k the boundary becomes smoother, and
+    new points are classified better. L1 and L2 differ little here.
     """
     x, y = make_blobs(1150, centers=[(0, 0), (2.4, 0.4), (1, 2.2)], random_state=setting.seed)[:2]
     models = {
@@ -69,8 +69,8 @@ def choosing(setting: Setting) -> Result:
     """Choosing k by validation.
 
     k and the distance are not learned: they are hyperparameters. A quarter of the training images is held out, and the
-    pair that is best on these is taken. The test images are used once, at the end: a choice made on them would make
-    their accuracy too good to be true.
+    pair with the best accuracy on these is chosen. The test images are used once, at the end: if they were used for the
+    choice, their accuracy would be too optimistic.
     """
     digits = load("digits")
     x, y = flat(digits.train)
@@ -91,8 +91,8 @@ def templates(setting: Setting) -> Result:
     """Templates of a linear classifier.
 
     Softmax regression has ten rows of weights, one for each digit, that are as large as an image. A class's score is
-    the product of its row with the pixels, so that the row is a template: orange pixels speak for the digit, blue ones
-    against it. Ten templates replace 1,438 stored images, and need ten products for an answer.
+    the product of its row with the pixels, so the row is a template: orange pixels increase the score of the digit,
+    blue ones decrease it. Ten templates replace 1,438 stored images, and a prediction takes ten dot products.
     """
     digits = load("digits")
     x, y = flat(digits.train)

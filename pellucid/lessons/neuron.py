@@ -1,7 +1,7 @@
 """One sigmoid neuron.
 
 A sigmoid neuron outputs a = σ(z) of its weighted input z = w x + b. Here its target is 0 for the input 1. How
-fast it learns that depends on the cost (Nielsen 2015, chapter 3).
+fast it learns this depends on the cost (Nielsen 2015, chapter 3).
 """
 
 from typing import Any
@@ -52,8 +52,8 @@ def learning(setting: Setting) -> Result:
             name = f"w = {start[0]:g}, b = {start[1]:g}"
             plot.plot(outputs, color=colour, linewidth=1.7, label=name)
             weight, bias = (float(value) for value in model["dense"].params.values())
-            found = {"first": first, "after 150 epochs": outputs[150], "last": outputs[-1]}
-            numbers[f"{cost}, {name}"] = {**found, "weight": weight, "bias": bias}
+            results = {"first": first, "after 150 epochs": outputs[150], "last": outputs[-1]}
+            numbers[f"{cost}, {name}"] = {**results, "weight": weight, "bias": bias}
         plot.set_ylim(0, 1)
         plot.legend(frameon=False, fontsize=SMALL)
         name_axes(plot, "epoch", "output")
@@ -75,11 +75,11 @@ def derivatives(setting: Setting) -> Result:
     ∂C/∂w = (a - y) σ'(z) x,  with σ'(z) = a (1 - a)
 
     For a near 1 the factor σ'(z) is near 0, and the step is small although the error a - y is large. The cross-entropy
-    C = -y ln a - (1 - y) ln(1 - a) is made such that this factor cancels:
+    C = -y ln a - (1 - y) ln(1 - a) is designed such that this factor cancels:
 
     ∂C/∂w = (a - y) x
 
-    The derivatives below are those of the network's own backward pass. The figure shows them for all weighted inputs.
+    The derivatives below are computed by the network's backward pass. The figure shows them as functions of z.
     """
     numbers: dict[str, Any] = {}
     figure, (plot,) = plots_in_rows(["derivative with respect to the weight, input 1, target 0"], 1, 3.0)

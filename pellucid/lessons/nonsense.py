@@ -3,10 +3,10 @@
 A classifier of digits outputs one of ten digits for every input, and a high probability for many inputs that are not
 digits at all. This lesson measures how confident a network is on noise and on shuffled images, and what calibration
 changes. Temperature scaling (Guo et al. 2017) divides the logits by one number, so that on images like the training
-data a confidence of 80 % is right in 80 of 100 cases; for inputs unlike the training data it guarantees nothing.
+data, predictions with a confidence of 80 % are right in 80 of 100 cases; for other inputs it guarantees nothing.
 
-The network is the shipped `mnist-lenet` with MNIST, the overconfident one learns from 1,000 images. Without MNIST, and
-in the small form, which the documentation shows, both learn from the 8x8 digits that come with scikit-learn.
+With MNIST, the network is the shipped `mnist-lenet`, and the overconfident one is trained on 1,000 images. Without
+MNIST, and in the small form that the documentation shows, one network for both is trained on scikit-learn's 8x8 digits.
 """
 
 from functools import cache
@@ -27,9 +27,9 @@ from pellucid.report.figures.pictures import sheet
 
 @cache
 def halves(setting: Setting) -> tuple[Model, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return a network that learned 1,000 images, and its probabilities with the classes of both halves of the test.
+    """Return a network trained on 1,000 images, and (probabilities, classes) for each half of the test images.
 
-    It has 100 hidden ReLUs and learns for 60 epochs with Adam.
+    It has 100 hidden ReLUs and is trained for 60 epochs with Adam, on 200 images in the small form.
     """
     splits = handwritten(setting, 200 if setting.small else 1000)
     model = Model(mlp((splits.train.x[0].numel(), 100, 10), "relu", init_weight="he"), seed=setting.seed)
@@ -50,15 +50,15 @@ def nonsense(setting: Setting) -> Result:
     """Noise and shuffled images.
 
     The confidence is the probability of the predicted class. On shuffled test images, with every pixel in another
-    place, and on uniform noise, no confidence is right: there is no digit. Above each picture: the predicted class and
-    its probability in per cent.
+    place, and on uniform noise, no confidence is justified: there is no digit. Above each image: the predicted class
+    and its probability in per cent.
     """
     splits = handwritten(setting)
     if splits.train.name == "mnist":
         model = Model.load(assets.pretrained_file("mnist-lenet"))
     else:
         model, *_ = halves(setting)
-    pictures: list[Tensor] = []
+    sheet_images: list[Tensor] = []
     names: list[str] = []
     numbers: dict[str, object] = {"data": splits.train.name}
     for kind, images in inputs(float_images(splits.test.x[:1000]), setting.seed).items():
@@ -67,10 +67,10 @@ def nonsense(setting: Setting) -> Result:
             "mean confidence": confidence.mean().item(),
             "share above 0.9": (confidence > 0.9).double().mean().item(),
         }
-        pictures.append(images[:8, 0])
+        sheet_images.append(images[:8, 0])
         names += [f"{label}: {100 * p:.0f} %" for label, p in zip(predicted[:8], confidence[:8], strict=True)]
     title = "test images, shuffled images, noise"
-    return Result(numbers, sheet(torch.cat(pictures), title, names, signed=False, columns=8))
+    return Result(numbers, sheet(torch.cat(sheet_images), title, names, signed=False, columns=8))
 
 
 def diagram(p: Tensor, y: Tensor) -> Result:
@@ -83,9 +83,9 @@ def diagram(p: Tensor, y: Tensor) -> Result:
 def overconfident(setting: Setting) -> Result:
     """An overconfident network.
 
-    A network that learned 1,000 images until it makes no mistake on them has seen only certain answers. The diagram
-    sorts the test images by confidence: where the accuracy of a bin, its dark line, lies below the diagonal, the
-    network is too sure. The expected calibration error (ECE) is the mean of that distance over the images.
+    A network trained on 1,000 images until it makes no mistake on them is nearly certain of every prediction. The
+    diagram groups the test images by confidence: where the accuracy of a bin, its dark line, lies below the diagonal,
+    the network is overconfident. The expected calibration error (ECE) is the mean of that distance over the images.
     """
     _, _, measured = halves(setting)
     return diagram(*measured)
@@ -95,17 +95,17 @@ def temperature(setting: Setting) -> Result:
     """Temperature scaling.
 
     The temperature T that minimizes the negative log-likelihood is fitted on one half of the test images and measured
-    on the other: softmax(z / T). T above 1 lowers every confidence and changes no decision, so that the accuracy stays
-    as it is and the ECE falls. Nonsense gets less confident too, but it is not recognized.
+    on the other: softmax(z / T). T above 1 lowers every confidence and changes no decision, so the accuracy is
+    unchanged and the ECE falls. The confidence in nonsense falls too, but nonsense is not recognized.
     """
     model, fitted, (p, y) = halves(setting)
     confidence = Confidence(fit_temperature(*fitted), threshold=0.0)
     after = diagram(confidence.calibrate(p), y)
     numbers = {"temperature": confidence.temperature, "ECE before": calibration_error(y, p), **after.numbers}
     images = float_images(handwritten(setting).test.x[:1000])
-    for kind, some in inputs(images, setting.seed).items():
-        q = model.predict(some)
-        means = [one.amax(1).mean().item() for one in (q, confidence.calibrate(q))]
+    for kind, batch in inputs(images, setting.seed).items():
+        q = model.predict(batch)
+        means = [probabilities.amax(1).mean().item() for probabilities in (q, confidence.calibrate(q))]
         numbers[f"{kind}: mean confidence before and after"] = means
     return Result(numbers, after.figure)
 

@@ -1,13 +1,13 @@
 """Overfitting.
 
-A network with more parameters than it has examples can learn them by heart: its training cost goes on falling while
-the test accuracy stands still and the test cost rises (Nielsen 2015, chapter 3). This lesson shows it on 1,000 images,
+A network with more parameters than it has examples can memorize them: its training cost keeps falling while
+the test accuracy stagnates and the test cost rises (Nielsen 2015, chapter 3). This lesson shows this on 1,000 images,
 and then what helps: more data, L2 regularization, dropout and early stopping.
 
 The network is 784-30-10 with large initial weights, the cross-entropy, rate 0.5 and batches of 10, as in the book, on
-MNIST. Without MNIST it learns from the 8x8 digits that come with scikit-learn, and so does the small form, which the
-documentation shows, from 100 to 500 of them. The test images choose nothing here: early stopping holds out training
-images of its own.
+MNIST. Without MNIST, and in the small form that the documentation shows, it is trained on scikit-learn's 8x8 digits, in
+the small form on fewer images. No choice depends on the test images: early stopping holds out some of the training
+images.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from pellucid.training.callbacks import EarlyStopping
 
 
 def network(splits: Splits, seed: int, hidden: int = 30, dropout: float = 0.0, **options: Any) -> Model:
-    """Return the network of this lesson, untrained; options: of Model."""
+    """Return the network of this lesson, untrained; options: further arguments of Model."""
     sizes = (splits.train.x[0].numel(), hidden, 10)
     net = mlp(sizes, dropout=dropout, init_weight="normal", init_bias="normal")
     return Model(net, BinaryCrossEntropy(), SGD(0.5), input_shape=splits.train.x.shape[1:], seed=seed, **options)
@@ -51,11 +51,11 @@ def summary(rows: list[dict[str, Any]]) -> Mapping[str, Any]:
 
 
 def memorised(setting: Setting) -> Result:
-    """A thousand images learned by heart.
+    """A thousand memorized images.
 
     The network has 23,860 parameters and sees 1,000 images (2,290 and 100 in the small form). After 200 epochs it
     classifies all of them correctly, and its training cost still falls. The test cost is lowest in the first quarter
-    and then rises: what the network learns after that is true of these images only. Nielsen trains for 400 epochs and
+    and then rises: what the network learns after that applies only to these images. Nielsen trains for 400 epochs and
     reports 82.27 %.
     """
     splits = handwritten(setting, 100 if setting.small else 1000)
@@ -69,7 +69,7 @@ def more_data(setting: Setting) -> Result:
     """More data.
 
     The same network learns from 200, 1,000, 5,000 and 50,000 images, for 10,000 steps each: 500 epochs of the first, 2
-    of the last. The gap between training and test accuracy closes. Where they can be had, more data are the best cure
+    of the last. The gap between training and test accuracy closes. If they are available, more data are the best cure
     for overfitting.
     """
     counts, steps = ((50, 200, 1438), 1000) if setting.small else ((200, 1000, 5000, 50_000), 10_000)
@@ -87,7 +87,7 @@ def more_data(setting: Setting) -> Result:
 def regularized(setting: Setting) -> Result:
     """L2 regularization and dropout.
 
-    L2 regularization adds λ/2n Σ w² to the cost, n being the number of images: large weights need a reason.
+    L2 regularization adds λ/2n Σ w² to the cost, n being the number of images: it penalizes large weights.
     Dropout drops each hidden neuron with probability one half in every step, so that no neuron can rely on another;
     this network has 100 hidden neurons. Both learn from 1,000 images for 100 epochs (300 for 60 in the small form),
     with λ = 0.1 as in the book, which reports 87.1 % after 400. With L2 regularization the test cost hardly rises.
@@ -112,8 +112,8 @@ def stopped(setting: Setting) -> Result:
     """Early stopping.
 
     A tenth of the 1,000 images (500 in the small form) is held out for validation. When its cost has not improved for
-    10 epochs, training stops, and the weights of the best epoch are restored. The test images then measure a choice
-    that they did not make.
+    10 epochs, training stops, and the weights of the best epoch are restored. The test images then measure
+    the result without having influenced it.
     """
     splits = handwritten(setting, 500 if setting.small else 1000)
     model = network(splits, setting.seed)

@@ -12,7 +12,7 @@ FENCE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def markdown(name: str, small: bool = False) -> str:
-    """Return a lesson as Markdown: each step's docstring as text, and its code as a block that runs it.
+    """Return a lesson as Markdown: each step's docstring as text, then its code as a block that also runs the step.
 
     small: whether the blocks run the small form. Raises PellucidError for an unknown name.
     """
@@ -24,7 +24,7 @@ def markdown(name: str, small: bool = False) -> str:
     first, *statements = ast.parse(source).body
     end = first.end_lineno or 0
     for node in statements:
-        text = "\n".join(lines[end : node.end_lineno])  # with the comments above it
+        text = "\n".join(lines[end : node.end_lineno])  # including the comments above it
         end = node.end_lineno or end
         if isinstance(node, ast.FunctionDef) and node.name in steps:
             parts += _block(code)
@@ -40,21 +40,21 @@ def markdown(name: str, small: bool = False) -> str:
 def notebook(text: str) -> dict[str, Any]:
     """Return Markdown as a Jupyter notebook (nbformat 4.5): each Python block a code cell, the rest Markdown cells."""
     cells: list[dict[str, Any]] = []
-    for place, part in enumerate(FENCE.split(text)):  # text, code, text, code, ..., text
+    for index, part in enumerate(FENCE.split(text)):  # text, code, text, code, ..., text
         if not part.strip():
             continue
-        cell = {"id": f"cell-{len(cells)}", "metadata": {}, "source": part.rstrip() if place % 2 else part.strip()}
+        cell = {"id": f"cell-{len(cells)}", "metadata": {}, "source": part.rstrip() if index % 2 else part.strip()}
         code = {"cell_type": "code", "execution_count": None, "outputs": []}
-        cells.append(cell | (code if place % 2 else {"cell_type": "markdown"}))
+        cells.append(cell | (code if index % 2 else {"cell_type": "markdown"}))
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
 
 
 def script(text: str) -> str:
-    """Return Markdown as a Python script of cells, which begin with `# %%`; those of text are comments."""
+    """Return Markdown as a Python script of cells, which begin with `# %%`; text cells are comments."""
     cells: list[str] = []
-    for place, part in enumerate(FENCE.split(text)):  # as in `notebook`
-        if place % 2:
+    for index, part in enumerate(FENCE.split(text)):  # as in `notebook`
+        if index % 2:
             cells.append(f"# %%\n{part.rstrip()}\n")
         elif part.strip():
             lines = (f"# {line}".rstrip() for line in part.strip().splitlines())

@@ -1,10 +1,10 @@
-# scikit-learn has no type annotations, and what is inferred from its code is wrong in places.
+# scikit-learn has no type annotations, and the types inferred from its code are wrong in places.
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportAssignmentType=false
 # pyright: reportGeneralTypeIssues=false, reportOptionalSubscript=false
 """Principal component analysis.
 
 Principal components are the orthogonal directions in which data vary most. They are the eigenvectors of the covariance
-matrix, and projecting on the first few keeps most of the variance: a description of each example by a few numbers.
+matrix, and projecting on the first few keeps most of the variance, so a few numbers describe each example.
 `PCA` is scikit-learn's.
 """
 
@@ -25,8 +25,8 @@ def directions(setting: Setting) -> Result:
     """Directions of a cloud of points.
 
     300 points are drawn from a Gaussian whose covariance is [[3, 1.5], [1.5, 1]]. The arrows are the components, two
-    standard deviations long: the first points along the cloud, the second is orthogonal to it. Rotated to these axes,
-    the points have no correlation.
+    standard deviations long: the first points along the cloud, the second is orthogonal to it. After
+    rotation to these axes, the two coordinates are uncorrelated.
     """
     points = np.random.default_rng(setting.seed).multivariate_normal([0, 0], [[3, 1.5], [1.5, 1]], 300)
     pca = PCA(2).fit(points)
@@ -53,7 +53,7 @@ def plane(setting: Setting) -> Result:
     """Digits in a plane.
 
     1,797 digits of 64 pixels each become points of the plane of their first two components, coloured by their class,
-    which PCA does not know. Two numbers keep 29 % of the variance, and already separate many of the digits.
+    which PCA does not use. Two numbers keep 29 % of the variance, and already separate many of the digits.
     """
     x, y = load_digits(return_X_y=True)
     pca = PCA(2).fit(x)
@@ -70,26 +70,26 @@ def plane(setting: Setting) -> Result:
 def reconstruction(setting: Setting) -> Result:
     """How many components.
 
-    A digit is put together again from its first k components and the mean. The mean squared error of all digits is the
-    sum of the variances that were left out, times (n - 1)/n, and no approximation by a matrix of rank k has a smaller
-    one (Eckart and Young 1936).
+    A digit is reconstructed from its first k components and the mean. The mean squared error of all digits is the
+    sum of the variances of the other components, times (n - 1)/n, and no approximation by a matrix of rank k has a
+    smaller one (Eckart and Young 1936).
     """
     x = load_digits().data / 16
     pca = PCA().fit(x)
-    pictures, names, errors = [x[:8]], ["64 pixels"] + [""] * 7, {}
+    images, names, errors = [x[:8]], ["64 pixels"] + [""] * 7, {}
     for k in (2, 8, 16, 32):
         rebuilt = pca.mean_ + pca.transform(x)[:, :k] @ pca.components_[:k]
         errors[k] = float(((x - rebuilt) ** 2).sum(1).mean())
-        pictures.append(rebuilt[:8].clip(0, 1))
+        images.append(rebuilt[:8].clip(0, 1))
         names += [f"{k} components"] + [""] * 7
-    enough = int(np.searchsorted(np.cumsum(pca.explained_variance_ratio_), 0.95)) + 1
+    n_components = int(np.searchsorted(np.cumsum(pca.explained_variance_ratio_), 0.95)) + 1
     left_out = {k: float(pca.explained_variance_[k:].sum()) * (len(x) - 1) / len(x) for k in errors}
     numbers = {
-        "components for 95 % of the variance": enough,
+        "components for 95 % of the variance": n_components,
         "mean squared error by components": errors,
         "error - variances left out": max(abs(errors[k] - left_out[k]) for k in errors),
     }
-    drawn = np.concatenate(pictures).reshape(-1, 8, 8)
+    drawn = np.concatenate(images).reshape(-1, 8, 8)
     return Result(numbers, sheet(drawn, "", names, signed=False, columns=8, largest=0.8))
 
 
@@ -97,12 +97,12 @@ def features(setting: Setting) -> Result:
     """Components as features.
 
     A softmax regression classifies the digits from their first k components. With 20 of them it is nearly as accurate
-    as with all 64 pixels. PCA is part of the pipeline, so that it learns from the training images alone.
+    as with all 64 pixels. PCA is part of the pipeline, so it is fitted to the training images only.
     """
     x, y = load_digits(return_X_y=True)
-    x, held, y, classes = train_test_split(x / 16, y, test_size=0.3, random_state=setting.seed, stratify=y)
+    x, x_test, y, y_test = train_test_split(x / 16, y, test_size=0.3, random_state=setting.seed, stratify=y)
     counts = [1, 2, 5, 10, 20, 40, 64]
-    scores = [make_pipeline(PCA(k), LogisticRegression(max_iter=1000)).fit(x, y).score(held, classes) for k in counts]
+    scores = [make_pipeline(PCA(k), LogisticRegression(max_iter=1000)).fit(x, y).score(x_test, y_test) for k in counts]
     figure = curves({"softmax regression": scores}, "components", "test accuracy", counts, log_x=True)
     return Result({f"{k} components: test accuracy": score for k, score in zip(counts, scores, strict=True)}, figure)
 

@@ -1,7 +1,7 @@
 """The perceptron.
 
 A perceptron weighs its inputs, adds a bias, and outputs 1 if the sum is positive and 0 otherwise: the oldest model of a
-neuron (Rosenblatt 1958). It is a `Dense` layer with one output, and a threshold.
+neuron (Rosenblatt 1958). It is a `Dense` layer with one output, followed by a threshold.
 """
 
 from itertools import product
@@ -41,7 +41,7 @@ def perceptron(x: Tensor, weights: Tensor, bias: float) -> Tensor:
 
 
 def learn(x: Tensor, target: Tensor, epochs: int) -> tuple[Tensor, float, list[int]]:
-    """Learn by the perceptron rule, from weights of 0; return weights, bias and the mistakes of each epoch."""
+    """Train with the perceptron rule, from weights of 0; return weights, bias and the mistakes in each epoch."""
     weights, bias, mistakes = torch.zeros(x.shape[1]), 0.0, []
     for _ in range(epochs):
         mistakes.append(0)
@@ -99,7 +99,7 @@ def adder(setting: Setting) -> Result:
     total = nand(torch.stack([left, right], 1))  # a + b modulo 2
     carry = nand(torch.stack([middle, middle], 1))
     values = {"a": a, "b": b, "middle": middle, "left": left, "right": right, "sum": total, "carry": carry}
-    places = {
+    positions = {
         "a": (0, 0), "b": (0, 2), "middle": (1, 1), "left": (2, 0), "right": (2, 2), "sum": (3, 1), "carry": (2, 3)
     }  # fmt: skip
     wires = [
@@ -117,16 +117,16 @@ def adder(setting: Setting) -> Result:
     }
     shown = {name: " ".join(str(int(bit)) for bit in bits) for name, bits in values.items()}
     numbers = {"nand": middle.int().tolist(), "sum": total.int().tolist(), "carry": carry.int().tolist()}
-    return Result(numbers, circuit(places, labels, shown, wires))
+    return Result(numbers, circuit(positions, labels, shown, wires))
 
 
 def one_line_fails(setting: Setting) -> Result:
     """Why one perceptron cannot learn XOR.
 
     XOR would need b ≤ 0 for 00, w₁ + b > 0 for 10, w₂ + b > 0 for 01, and w₁ + w₂ + b ≤ 0 for 11. The sum of the
-    second and the third is w₁ + w₂ + 2b > 0, that of the first and the last w₁ + w₂ + 2b ≤ 0: a contradiction (Minsky
-    and Papert 1969). No straight line leaves 01 and 10 on one side and 00 and 11 on the other; three of the four are
-    the most that a line can classify correctly. The perceptron rule makes mistakes in every epoch.
+    second and the third is w₁ + w₂ + 2b > 0, the sum of the first and the last is w₁ + w₂ + 2b ≤ 0: a contradiction
+    (Minsky and Papert 1969). No straight line leaves 01 and 10 on one side and 00 and 11 on the other; three of the
+    four are the most that a line can classify correctly. The perceptron rule makes mistakes in every epoch.
     """
     _, _, mistakes = learn(INPUTS, XOR, epochs=100)
     grid = torch.linspace(-2, 2, 17)
@@ -136,8 +136,8 @@ def one_line_fails(setting: Setting) -> Result:
     figure, (curves, plot) = plots_in_rows(["the perceptron rule", "a line that is right for three of four"], 2, 3.0)
     rules = {**GATES, "XOR": XOR}
     for (name, target), colour in zip(rules.items(), colours(len(rules)), strict=True):
-        found = learn(INPUTS, target, epochs=12)[2]
-        curves.plot(range(1, len(found) + 1), found, "o-", color=colour, markersize=3, label=name)
+        counts = learn(INPUTS, target, epochs=12)[2]
+        curves.plot(range(1, len(counts) + 1), counts, "o-", color=colour, markersize=3, label=name)
     curves.legend(frameon=False, fontsize=SMALL)
     name_axes(curves, "epoch", "mistakes")
     halves(plot, lambda x: weighted_sum(torch.tensor(x, dtype=torch.float32), best[:2], float(best[2])), LIMITS)

@@ -2,7 +2,7 @@
 
 A linear model y = w x + b is a network of one layer without an activation. Its mean squared error has one minimum,
 which can be computed in closed form or reached by gradient descent. With more features the same model fits curves, and
-then has to be kept from fitting noise.
+then must be prevented from fitting noise.
 """
 
 from typing import Any
@@ -21,17 +21,17 @@ from pellucid.report.figures import regression as figures
 from pellucid.report.figures.coefficients import coefficient_paths
 
 DEGREES = (1, 2, 10, 90)
-COLUMNS = {"training": "train_loss", "validation": "val_loss"}  # of a history
+COLUMNS = {"training": "train_loss", "validation": "val_loss"}  # of a training history
 PASSES = {"batch": (1, 3, 10, 30, 100, 300), "sgd": (1, 2, 5, 10, 20)}
 
 
 def polynomial(degree: int) -> Pipeline:
-    """Return least squares on the powers x, x², ..., each scaled to the deviation 1."""
+    """Return a least-squares regressor on the powers x, x², ..., each scaled to standard deviation 1."""
     return make_pipeline(PolynomialFeatures(degree, include_bias=False), StandardScaler(), LinearRegression())
 
 
 def parabola(seed: int, count: int = 100) -> tuple[np.ndarray, np.ndarray]:
-    """Return x (count, 1) in [-3, 3) and y = x²/2 + x + 2 + noise of deviation 1, (count,)."""
+    """Return x (count, 1) in [-3, 3) and y = x²/2 + x + 2 + noise of standard deviation 1, (count,)."""
     rng = np.random.default_rng(seed)
     x = 6 * rng.random((count, 1)) - 3
     return x, 0.5 * x[:, 0] ** 2 + x[:, 0] + 2 + rng.normal(size=count)
@@ -46,10 +46,10 @@ def line(setting: Setting) -> Result:
     """Four ways to one line.
 
     100 points lie around y = 5 + 7 x. The gradient of the mean squared error is 0 at the solution of the normal
-    equation (XᵀX) θ = Xᵀy; the pseudoinverse X⁺y, from the singular value decomposition of X, gives the same and also
-    works where XᵀX has no inverse. Batch gradient descent with the rate 0.1 reaches it in 1,000 steps to 1e-8.
-    Stochastic descent takes one example at a time, with the rate 5/(t + 50) at step t: it comes near in a few passes,
-    and then approaches slowly, as fast as its rate falls.
+    equation (XᵀX) θ = Xᵀy; the pseudoinverse X⁺y, from the singular value decomposition of X, gives the same solution,
+    and also works if XᵀX has no inverse. Batch gradient descent with the learning rate 0.1 comes within 1e-8 of it in
+    1,000 steps. Stochastic descent uses one example at a time, with the learning rate 5/(t + 50) at step t: it is close
+    after a few epochs, and then approaches slowly, as its learning rate falls.
     """
     rng = np.random.default_rng(setting.seed)
     x = 2 * rng.random((100, 1))
@@ -57,8 +57,8 @@ def line(setting: Setting) -> Result:
 
     def fitted(solver: str, epochs: int | None = None) -> np.ndarray:
         rate = 0.1 if solver == "batch" else None
-        it = LinearRegression(solver, learning_rate=rate, epochs=epochs, random_state=setting.seed).fit(x, y)
-        return np.array([it.intercept_, it.coef_[0]])
+        model = LinearRegression(solver, learning_rate=rate, epochs=epochs, random_state=setting.seed).fit(x, y)
+        return np.array([model.intercept_, model.coef_[0]])
 
     found = {solver: fitted(solver) for solver in ("normal", "svd", "batch", "sgd")}
     passes = {"batch": (1, 10, 100), "sgd": (1, 10)} if setting.small else PASSES
@@ -79,7 +79,7 @@ def polynomials(setting: Setting) -> Result:
 
     100 points lie around a parabola. With x², x³, ... as further features the same least squares fits a polynomial. A
     line is too simple: it underfits. Degree 90 has nearly as many coefficients as there are points: it follows the
-    noise, and its error on 1,000 new points is larger than that of the parabola.
+    noise, and its error on 1,000 new points is larger than the parabola's.
     """
     x, y = parabola(setting.seed)
     new = parabola(setting.seed + 1000, 1000)
@@ -119,8 +119,8 @@ def penalties(setting: Setting) -> Result:
 
     A penalty on the weights keeps them small. The cost is 1/2n ‖y - X w - b‖² plus alpha/2 ‖w‖² for ridge, alpha ‖w‖₁
     for the lasso, and half of both for the elastic net. With growing alpha ridge shrinks all weights, but makes none
-    exactly 0; the lasso sets one after the other to 0, and so chooses features. The data are 442 patients with ten
-    measurements each, scaled to the deviation 1.
+    exactly 0; the lasso sets one after the other to 0, and so selects features. The data are 442 patients with ten
+    measurements each, scaled to standard deviation 1.
     """
     data: Any = load_diabetes()
     x, y = StandardScaler().fit_transform(data.data), data.target
@@ -140,7 +140,7 @@ def early_stopping(setting: Setting) -> Result:
 
     A polynomial of degree 15 learns from 15 points by gradient descent. Its training error keeps falling; the error on
     85 other points falls first, and rises once the network fits the noise. Early stopping ends the training when the
-    validation error has not improved for 200 epochs, and takes the weights of its minimum.
+    validation error has not improved for 200 epochs, and restores the weights of its minimum.
     """
     x, y = parabola(setting.seed)
     features = make_pipeline(PolynomialFeatures(15, include_bias=False), StandardScaler())
@@ -151,9 +151,9 @@ def early_stopping(setting: Setting) -> Result:
     def train(*callbacks: EarlyStopping) -> tuple[Model, list[dict[str, float]]]:
         net = Sequential(Dense(1, init_weight="zeros"))
         model = Model(net, "quadratic", SGD(0.05), metrics=(), input_shape=(15,), precision="float64")
-        held = (inputs[15:], y[15:])
+        held_out = (inputs[15:], y[15:])
         history = model.fit(
-            inputs[:15], y[:15], epochs=epochs, batch_size=15, validation=held, callbacks=callbacks, verbose=False
+            inputs[:15], y[:15], epochs=epochs, batch_size=15, validation=held_out, callbacks=callbacks, verbose=False
         )
         return model, history.rows
 

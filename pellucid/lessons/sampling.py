@@ -1,8 +1,8 @@
 """Inverse transform sampling.
 
-A computer draws numbers u that are uniform between 0 and 1. A function of them can have any distribution: if F is the
+A computer draws numbers u that are uniform between 0 and 1. A function of u can have any distribution: if F is the
 cumulative distribution function of a density, then x = F⁻¹(u) has that density (Devroye 1986, chapter 2). A generative
-network is such a function too, with the difference that it is learned from examples.
+network is also such a function, but learned from examples.
 """
 
 import math
@@ -20,8 +20,8 @@ from pellucid.report.figures.series import colours, name_axes, plots_in_rows
 from pellucid.report.figures.style import SMALL, show
 
 RATE = 1.5  # of the exponential distribution
-PEAKS = ((0.35, -1.2, 0.4), (0.65, 0.9, 0.6))  # weight, mean and deviation of each bump of a density
-LOW, HIGH = -3.5, 3.5  # outside, that density is taken as 0
+PEAKS = ((0.35, -1.2, 0.4), (0.65, 0.9, 0.6))  # weight, mean and standard deviation of each Gaussian of a density
+LOW, HIGH = -3.5, 3.5  # outside this interval, the density is treated as 0
 FIRST, SECOND = colours(2)
 
 
@@ -41,8 +41,8 @@ def exponential(setting: Setting) -> Result:
     F(x) = 1 - exp(-λ x),  so that  F⁻¹(u) = -ln(1 - u) / λ
 
     Its mean is 1 / λ and its variance 1 / λ². Each u is mapped to an x by the curve on the left: where F is steep, many
-    of the u end in a short interval of x, which is therefore dense. Kolmogorov's distance between the sample and F
-    falls with the square root of the number of draws.
+    values of u are mapped to a short interval of x, where the density is therefore high. Kolmogorov's distance between
+    the sample and F falls with the square root of the number of draws.
     """
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
     x = -torch.log1p(-u) / RATE
@@ -59,8 +59,8 @@ def exponential(setting: Setting) -> Result:
     figure, (curve, histogram) = plots_in_rows(["u = F(x), and 12 draws", "10,000 draws"], 2, 3.0)
     grid = np.linspace(0, 4, 200)
     curve.plot(grid, 1 - np.exp(-RATE * grid), color=FIRST, linewidth=1.7)
-    for one, at in zip(u[:12].tolist(), x[:12].tolist(), strict=True):
-        curve.plot([0, at, at], [one, one, 0], color=SECOND, linewidth=0.8)
+    for height, position in zip(u[:12].tolist(), x[:12].tolist(), strict=True):
+        curve.plot([0, position, position], [height, height, 0], color=SECOND, linewidth=0.8)
     curve.set_ylim(0, 1)
     name_axes(curve, "x", "u")
     histogram.hist(x.numpy(), bins=60, range=(0, 4), density=True, color=SECOND, alpha=0.5)
@@ -77,20 +77,20 @@ def bumps(x: Tensor) -> Tensor:
 
 
 def draw_bumps(u: Tensor, points: int = 2_001) -> Tensor:
-    """Return F⁻¹(u) of two bumps: F in a table, read from right to left with straight lines between its points."""
+    """Return F⁻¹(u) of two bumps, by linear interpolation in a table of F."""
     grid = torch.linspace(LOW, HIGH, points, dtype=torch.float64)
     table = bumps(grid)
     right = torch.searchsorted(table, u).clamp(1, points - 1)
     below, above = table[right - 1], table[right]
-    share = ((u - below) / (above - below)).clamp(0, 1)
-    return grid[right - 1] + share * (grid[right] - grid[right - 1])
+    fraction = ((u - below) / (above - below)).clamp(0, 1)
+    return grid[right - 1] + fraction * (grid[right] - grid[right - 1])
 
 
 def table(setting: Setting) -> Result:
-    """A distribution whose inverse has none.
+    """A distribution whose inverse has no formula.
 
-    The sum of two Gaussian bumps has no formula for F⁻¹. A table of F does as well: the x where it passes u is found by
-    bisection, and by a straight line between two points of the table.
+    The sum of two Gaussian bumps has no formula for F⁻¹. A table of F suffices: the x with F(x) = u is found by
+    bisection, and linear interpolation between two points of the table.
     """
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
     x = draw_bumps(u)
@@ -114,11 +114,11 @@ def table(setting: Setting) -> Result:
 def brightness(setting: Setting) -> Result:
     """Two dimensions, one after the other: an image as a density.
 
-    Let the mean of all images of a digit be a density, the brightness of a pixel its probability. Two uniform numbers
-    draw a pixel: the first its row, by the cumulative sum of the rows' brightness; the second its column, by that of
-    the brightness within this row. Every density of several variables can be drawn so, one variable after the other,
-    each given those before; but the tables grow with every variable, and for images of 784 there are none. This is why
-    networks are trained to draw them.
+    Let the mean of all images of a digit be a density, in which the brightness of a pixel is proportional to its
+    probability. Two uniform numbers draw a pixel: the first its row, by the cumulative sum of the rows' brightness; the
+    second its column, by the cumulative sum of the brightness within this row. Every distribution of several variables
+    can be drawn like this, one variable after the other, given the previous ones; but the tables grow exponentially
+    with the number of variables, too large for images of 784 pixels. This is why networks are trained to draw images.
     """
     digits = load("digits").train
     density = digits.x[digits.y == 3].double().mean(0)[0]  # (8, 8)
@@ -127,7 +127,7 @@ def brightness(setting: Setting) -> Result:
     u = torch.rand(2, count, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
     last = len(density) - 1
     row = torch.searchsorted(density.sum(1).cumsum(0), u[0]).clamp(max=last)
-    within = (density / density.sum(1, keepdim=True)).cumsum(1)[row]  # (count, 8), given the row
+    within = (density / density.sum(1, keepdim=True)).cumsum(1)[row]  # (count, 8), cumulative, given the row
     column = torch.searchsorted(within, u[1][:, None])[:, 0].clamp(max=last)
     counts = torch.zeros_like(density).index_put((row, column), torch.ones(count, dtype=torch.float64), accumulate=True)
     numbers = {
@@ -136,8 +136,8 @@ def brightness(setting: Setting) -> Result:
         "largest difference of a pixel": float((counts / count - density).abs().max()),
     }
     figure, plots = plots_in_rows(["mean image of a 3", f"{count:,} draws"], 2, 3.0)
-    for plot, picture in zip(plots, (density, counts / count), strict=True):
-        show(plot, (picture / density.max()).clamp(max=1).numpy())
+    for plot, image in zip(plots, (density, counts / count), strict=True):
+        show(plot, (image / density.max()).clamp(max=1).numpy())
         plot.set_axis_off()
     return Result(numbers, figure)
 
@@ -145,10 +145,10 @@ def brightness(setting: Setting) -> Result:
 def learned(setting: Setting) -> Result:
     """A network that learns to draw.
 
-    A network with one input u and one output x is trained to draw from the two bumps, of which it gets nothing but
+    A network with one input u and one output x is trained to draw from the two bumps, given only
     examples. Its loss is the maximum mean discrepancy between a batch of examples and as many of its own draws, as in a
-    generative moment matching network (Li, Swersky and Zemel 2015). Its curve becomes F⁻¹, or one that runs the other
-    way or folds: many functions of u have the same distribution, and the loss compares distributions only.
+    generative moment matching network (Li, Swersky and Zemel 2015). Its curve becomes F⁻¹, or one that is mirrored
+    or folded: many functions of u have the same distribution, and the loss compares distributions only.
     """
     count, epochs = (1_000, 50) if setting.small else (4_000, 80)
     rng = torch.Generator().manual_seed(setting.seed)
@@ -157,7 +157,7 @@ def learned(setting: Setting) -> Result:
     objective = GMMN(net, 1, bandwidths=(0.02, 0.1, 0.5, 2.0), scale=1.0)
     model = Model(objective, optimizer=Adam(0.005), input_shape=(1,), seed=setting.seed)
     u = torch.rand(10_000, generator=rng)
-    before = objective.draw(model.params, 2 * u[:, None] - 1)[:, 0]  # its latent numbers lie in -1 to 1
+    before = objective.draw(model.params, 2 * u[:, None] - 1)[:, 0]  # its latent inputs are from -1 to 1
     history = model.fit(examples, torch.zeros(count), epochs=epochs, batch_size=250, verbose=False)
     x = objective.draw(model.params, 2 * u[:, None] - 1)[:, 0]
     numbers = {

@@ -4,8 +4,8 @@ A softmax layer turns weighted sums z into probabilities p_j = exp(z_j) / Σ exp
 -ln p_t of the target class t its gradient is as simple as that of sigmoids with the cross-entropy, and it learns as
 fast (Nielsen 2015, chapter 3).
 
-The networks learn from MNIST; without it, and in the small form, which the documentation shows, from the 8x8 digits
-that come with scikit-learn.
+The networks are trained on MNIST, or, without it and in the small form that the documentation shows, on the 8x8 digits
+of scikit-learn.
 """
 
 import torch
@@ -52,8 +52,8 @@ def sharpness(setting: Setting) -> Result:
     """Why it is soft.
 
     With p_j = exp(c z_j) / Σ exp(c z_k) the factor c decides how sharp the outputs are: for c = 0 all are equal, for
-    c = 1 it is the softmax, and for large c the largest z takes everything, as the maximum does. Its reciprocal 1/c is
-    the temperature of the lesson about nonsense.
+    c = 1 it is the softmax, and for large c the largest z takes everything, as the maximum does. The reciprocal 1/c is
+    the temperature in the lesson `nonsense`.
     """
     factors = torch.linspace(0, 10, 101, dtype=torch.float64)
     p = softmax(factors[:, None] * Z)
@@ -89,11 +89,11 @@ def gradient(setting: Setting) -> Result:
 
 
 def accuracies(setting: Setting) -> Result:
-    """Beside sigmoids with the cross-entropy.
+    """Comparison with sigmoids and the cross-entropy.
 
     784-30-10 learns from 50,000 images for 10 epochs, once with ten sigmoid outputs and the cross-entropy, once with a
-    softmax and the log-likelihood, both at the rate 0.5. The accuracies are alike; only the softmax has outputs that
-    are one distribution: the sums of ten sigmoids over the test images lie anywhere.
+    softmax and the log-likelihood, both with the learning rate 0.5. The accuracies are similar, but only the outputs of
+    the softmax are a probability distribution: the sum of the ten sigmoid outputs varies from image to image.
     """
     splits = handwritten(setting)
     found, sums = {}, {}

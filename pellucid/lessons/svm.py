@@ -1,11 +1,11 @@
-# scikit-learn has no type annotations, and what is inferred from its code is wrong in places.
+# scikit-learn has no type annotations, and the types inferred from its code are wrong in places.
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportAssignmentType=false
 # pyright: reportOperatorIssue=false
 """Support vector machines.
 
-Many lines separate two classes; a support vector machine takes the one that is farthest from both, and only the points
-nearest to it, the support vectors, decide where it lies (Cortes and Vapnik 1995). With a kernel the same machine draws
-curved boundaries. `SVC` is scikit-learn's.
+Many lines separate two classes; a support vector machine chooses the one that is farthest from both, and only the
+points nearest to it, the support vectors, decide where it lies (Cortes and Vapnik 1995). With a kernel the same machine
+draws curved boundaries. `SVC` is scikit-learn's.
 """
 
 import numpy as np
@@ -31,24 +31,24 @@ def margin(setting: Setting) -> Result:
     """The widest margin.
 
     f(x) = w x + b is 0 on the boundary, and scaled so that it is 1 and -1 at the nearest points of the two classes. The
-    margin between them is 2/‖w‖ wide, so that the widest margin has the smallest ‖w‖. The solution has the form
-    w = Σ alpha_i t_i x_i with targets t = 1 or -1, and alpha is 0 for all points but the support vectors, which are
+    margin between them is 2/‖w‖ wide, so the widest margin has the smallest ‖w‖. The solution has the form
+    w = Σ alpha_i t_i x_i with targets t = 1 or -1, and alpha is 0 for all points except the support vectors, which are
     circled. Without the other points the boundary would be the same.
     """
     x, y = make_blobs(60, centers=[[-2, -1], [2, 1]], cluster_std=0.8, random_state=setting.seed)
     machine = SVC(kernel="linear", C=1e6, tol=1e-8).fit(x, y)
-    w, b, held = machine.coef_[0], float(machine.intercept_[0]), machine.support_
-    alone = SVC(kernel="linear", C=1e6, tol=1e-8).fit(x[held], y[held])
+    w, b, support = machine.coef_[0], float(machine.intercept_[0]), machine.support_
+    alone = SVC(kernel="linear", C=1e6, tol=1e-8).fit(x[support], y[support])
     t = 2 * y - 1
     distances = t * (x @ w + b) / np.linalg.norm(w)
     figure, (plot,) = plots_in_rows(["boundary, margins and support vectors"], 1, 3.8, square=True)
     draw(plot, machine, x, y)
     numbers = {
-        "support vectors": len(held),
+        "support vectors": len(support),
         "width of the margin": float(2 / np.linalg.norm(w)),
         "twice the smallest distance": float(2 * distances.min()),
-        "t f(x) of the support vectors": (t[held] * (x[held] @ w + b)).tolist(),
-        "w - Σ alpha t x": float(np.abs(w - machine.dual_coef_[0] @ x[held]).max()),
+        "t f(x) of the support vectors": (t[support] * (x[support] @ w + b)).tolist(),
+        "w - Σ alpha t x": float(np.abs(w - machine.dual_coef_[0] @ x[support]).max()),
         "Σ alpha t": float(machine.dual_coef_.sum()),
         "w - w of the support vectors alone": float(np.abs(w - alone.coef_[0]).max()),
     }
@@ -58,9 +58,9 @@ def margin(setting: Setting) -> Result:
 def soft(setting: Setting) -> Result:
     """Soft margins.
 
-    Where classes overlap, no line separates them. The machine minimizes ‖w‖²/2 + C Σ max(0, 1 - t f(x)): C is the price
-    of a point inside the margin or on the wrong side, its hinge loss. A small C gives a wide margin with many support
-    vectors, a large one a narrow margin.
+    Where classes overlap, no line separates them. The machine minimizes ‖w‖²/2 + C Σ max(0, 1 - t f(x)): C is the
+    weight of the hinge loss, the cost of points inside the margin or on the wrong side. A small C gives a wide margin
+    with many support vectors, a large one a narrow margin.
     """
     x, y = make_blobs(120, centers=[[-1, -0.5], [1, 0.5]], cluster_std=1.0, random_state=setting.seed)
     prices = (0.01, 1.0, 100.0)
@@ -78,7 +78,7 @@ def soft(setting: Setting) -> Result:
 def kernels(setting: Setting) -> Result:
     """Kernels.
 
-    In f(x) = Σ alpha_i t_i k(x_i, x) + b the points occur in the kernel only. With k(u, v) = exp(-gamma ‖u - v‖²) the
+    In f(x) = Σ alpha_i t_i k(x_i, x) + b the points occur only in the kernel. With k(u, v) = exp(-gamma ‖u - v‖²) the
     boundary is linear in a space of infinitely many dimensions and curved in the plane. gamma decides how far a point
     reaches: a small one gives smooth boundaries, a large one an island around every point. On two circles no line does
     much better than chance.
@@ -108,15 +108,19 @@ def kernels(setting: Setting) -> Result:
 def digits(setting: Setting) -> Result:
     """Digits, and choosing gamma.
 
-    1,797 digits, 45 classifiers of two classes each, and a vote. gamma is chosen by the accuracy on validation images;
-    the test images are used once, for the chosen one. A gamma that is too large learns every training image by heart.
+    The 1,797 digits are classified by a vote of 45 classifiers of two classes each. gamma is chosen by the accuracy on
+    validation images; the test images are used once, for the chosen one. With a gamma that is too large, every training
+    image is memorized.
     """
     x, y = load_digits(return_X_y=True)
-    x, held, y, classes = train_test_split(x / 16, y, test_size=0.4, random_state=setting.seed, stratify=y)
-    val, test = (held[::2], classes[::2]), (held[1::2], classes[1::2])
+    x, x_rest, y, y_rest = train_test_split(x / 16, y, test_size=0.4, random_state=setting.seed, stratify=y)
+    val, test = (x_rest[::2], y_rest[::2]), (x_rest[1::2], y_rest[1::2])
     gammas = [0.001, 0.01, 0.1, 1.0, 10.0]
     machines = [SVC(C=10.0, gamma=gamma).fit(x, y) for gamma in gammas]
-    scores = {"training": [one.score(x, y) for one in machines], "validation": [one.score(*val) for one in machines]}
+    scores = {
+        "training": [machine.score(x, y) for machine in machines],
+        "validation": [machine.score(*val) for machine in machines],
+    }
     best = int(np.argmax(scores["validation"]))
     numbers = {"gamma": gammas[best], "validation accuracy": scores["validation"][best]}
     numbers |= {"test accuracy": machines[best].score(*test), "support vectors": len(machines[best].support_)}

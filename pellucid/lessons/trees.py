@@ -1,10 +1,10 @@
-# scikit-learn has no type annotations, and what is inferred from its code is wrong in places.
+# scikit-learn has no type annotations, and the types inferred from its code are wrong in places.
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportAssignmentType=false
 """Decision trees and forests.
 
-A tree asks one question about one feature after the other until it knows the class: it can be read as rules, and a
-deep one learns its training data by heart. Many trees, each grown from other examples and features, err in different
-places, and their vote is better than any of them (Breiman 1996, 2001). The trees and forests are scikit-learn's.
+A tree tests one feature after the other until it reaches a class: it can be read as rules, and a deep tree memorizes
+its training data. Many trees, each grown from different examples and features, make different mistakes, and their vote
+is better than each of them (Breiman 1996, 2001). The trees and forests are scikit-learn's.
 """
 
 import numpy as np
@@ -29,9 +29,9 @@ def gini(classes: np.ndarray) -> float:
 def rules(setting: Setting) -> Result:
     """A tree as rules.
 
-    150 irises of three kinds, by length and width of their petals in centimetres. Each question is the one that makes
-    both answers purest: it lowers the Gini impurity, 1 - Σ f² over the frequencies of the classes, the most. Three
-    levels of questions give rectangles, and rules that anyone can check.
+    150 irises of three kinds are classified by length and width of their petals in centimetres. Each question is the
+    one that makes both parts purest: it lowers the Gini impurity, 1 - Σ f² over the frequencies of the classes, the
+    most. Three levels of questions give rectangles, and rules that anyone can check.
     """
     iris = load_iris()
     x, y, names = iris.data[:, 2:], iris.target, ["petal length", "petal width"]
@@ -54,14 +54,14 @@ def rules(setting: Setting) -> Result:
 def depth(setting: Setting) -> Result:
     """Deep trees overfit.
 
-    Two interleaving half circles with noise, 200 points to learn from and 2,000 to test on. The deeper the tree, the
-    better it knows its own points; the test accuracy peaks, then falls.
+    The data are two interleaving half circles with noise, 200 training points and 2,000 test points. The deeper the
+    tree, the better it fits the training points; the test accuracy peaks, then falls.
     """
     x, y = make_moons(200, noise=0.3, random_state=setting.seed)
     test = make_moons(2000, noise=0.3, random_state=setting.seed + 1)
     depths = list(range(1, 13))
     trees = [DecisionTreeClassifier(max_depth=k, random_state=setting.seed).fit(x, y) for k in depths]
-    scores = {"training": [one.score(x, y) for one in trees], "test": [one.score(*test) for one in trees]}
+    scores = {"training": [tree.score(x, y) for tree in trees], "test": [tree.score(*test) for tree in trees]}
     numbers = {name: [row[0], max(row), row[-1]] for name, row in scores.items()}
     shown = {f"{name}: depth 1, best, depth 12": row for name, row in numbers.items()}
     return Result(shown, curves(scores, "depth", "accuracy", depths))
@@ -70,10 +70,10 @@ def depth(setting: Setting) -> Result:
 def bagging(setting: Setting) -> Result:
     """Bagging and random features.
 
-    Bagging grows each of 100 deep trees from another sample of the points, drawn with replacement, which contains 63 %
-    of them on average: 1 - 1/e. A random forest also allows each question only some of the features, so that its trees
-    differ more. Votes smooth the ragged boundary of a single tree. The points that a tree has not drawn test it at no
-    cost: the out-of-bag accuracy of the forest.
+    Bagging grows each of 100 deep trees from a different sample of the points, drawn with replacement, which contains
+    63 % of them on average: 1 - 1/e. A random forest also allows each question only some of the features, so that its
+    trees differ more. Votes smooth the ragged boundary of a single tree. The points outside the sample of a tree are
+    test data for it, which gives the out-of-bag accuracy of the forest.
     """
     x, y = make_moons(200, noise=0.3, random_state=setting.seed)
     test = make_moons(2000, noise=0.3, random_state=setting.seed + 1)
@@ -96,19 +96,21 @@ def bagging(setting: Setting) -> Result:
 
 
 def forest(setting: Setting) -> Result:
-    """A forest beside logistic regression.
+    """A forest compared with logistic regression.
 
-    1,797 digits, two thirds to learn from. The forest's votes are probabilities too, and the picture shows which pixels
-    its questions use: how much they lower the impurity, on average over all trees, in all 1.
+    Two thirds of the 1,797 digits are training data. The votes of the forest are also probabilities. The figure shows
+    which pixels its questions use: how much they lower the impurity on average over all trees, scaled to the sum 1.
     """
     x, y = load_digits(return_X_y=True)
-    x, test, y, classes = train_test_split(x / 16, y, test_size=1 / 3, random_state=setting.seed, stratify=y)
+    x, x_test, y, y_test = train_test_split(x / 16, y, test_size=1 / 3, random_state=setting.seed, stratify=y)
     trees = RandomForestClassifier(100, random_state=setting.seed).fit(x, y)
     numbers = {
-        "one tree": DecisionTreeClassifier(random_state=setting.seed).fit(x, y).score(test, classes),
-        "random forest": trees.score(test, classes),
-        "logistic regression": LogisticRegression(max_iter=1000).fit(x, y).score(test, classes),
-        "mean accuracy of the forest's trees": float(np.mean([one.score(test, classes) for one in trees.estimators_])),
+        "one tree": DecisionTreeClassifier(random_state=setting.seed).fit(x, y).score(x_test, y_test),
+        "random forest": trees.score(x_test, y_test),
+        "logistic regression": LogisticRegression(max_iter=1000).fit(x, y).score(x_test, y_test),
+        "mean accuracy of the forest's trees": float(
+            np.mean([tree.score(x_test, y_test) for tree in trees.estimators_])
+        ),
         "sum of the importances": float(trees.feature_importances_.sum()),
     }
     return Result(numbers, sheet(trees.feature_importances_.reshape(1, 8, 8), "importance of the pixels", largest=2.4))

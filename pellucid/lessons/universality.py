@@ -1,7 +1,8 @@
 """Universal approximation.
 
 A network with one hidden layer can approximate every continuous function to any error (Cybenko 1989). Nielsen 2015,
-chapter 4, shows why in pictures. Here such a network is built, not trained: its weights are written down.
+chapter 4, shows why in pictures. Here such a network is constructed instead of trained: its weights are given by
+formulas.
 """
 
 import math
@@ -17,11 +18,11 @@ from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
 from pellucid.report.figures.style import INK, SMALL
 
-DENSE = torch.linspace(0, 1, 20001, dtype=torch.float64)[:, None]  # where functions are compared and drawn
+DENSE = torch.linspace(0, 1, 20001, dtype=torch.float64)[:, None]  # points where functions are evaluated
 
 
 def double(*numbers: float) -> Tensor:
-    """Return numbers as a float64 tensor."""
+    """Return values as a float64 tensor."""
     return torch.tensor(numbers, dtype=torch.float64)
 
 
@@ -56,8 +57,8 @@ def steps_and_bumps(setting: Setting) -> Result:
         bump = network(weight, double(0.4, 0.6), double(0.8, -0.8), 0.0)
         ideal = (away[:, 0] > 0.4).double()
         numbers[f"w = {weight:g}"] = float((outputs(*step, away) - ideal).abs().max())
-        for plot, made in ((left, step), (right, bump)):
-            plot.plot(DENSE, outputs(*made, DENSE), color=colour, linewidth=1.5, label=f"w = {weight:g}")
+        for plot, net_and_params in ((left, step), (right, bump)):
+            plot.plot(DENSE, outputs(*net_and_params, DENSE), color=colour, linewidth=1.5, label=f"w = {weight:g}")
             name_axes(plot, "input x", "output")
     left.legend(frameon=False, fontsize=SMALL)
     return Result(numbers, figure)
@@ -72,39 +73,39 @@ SLOPE = 0.8 + 0.3 + 4.5 + 2.5  # a bound of |f'| on [0, 1]: the sum of the bound
 
 
 def approximate(function: Callable[[Tensor], Tensor], slope: float, error: float) -> tuple[Sequential, Params]:
-    """Return a network of one hidden layer within `error` of a function on [0, 1] whose slope is bounded."""
+    """Return a network of one hidden layer within `error` of a function on [0, 1], given a bound of its slope."""
     count = math.ceil(slope / error)
     weight = 4 * math.log(2) * slope / error
-    places = torch.linspace(0, 1, count + 1, dtype=torch.float64)  # where a step ends and the function is met
-    values = function(places)
-    return network(weight, (places[1:] + places[:-1]) / 2, values[1:] - values[:-1], float(values[0]))
+    points = torch.linspace(0, 1, count + 1, dtype=torch.float64)  # where the network has the function's value
+    values = function(points)
+    return network(weight, (points[1:] + points[:-1]) / 2, values[1:] - values[:-1], float(values[0]))
 
 
 def built(setting: Setting) -> Result:
     """A network for every error.
 
-    Let the function have slopes of at most L, and let N steps of height f(x_k) - f(x_{k-1}) stand half way between
-    N + 1 equally spaced points x_k. The output of the network is then a weighted mean of the values f(x_k), with
-    weights that belong to a rounding of x plus noise with the logistic distribution of scale 1 / w. The rounding
+    Let the function have slopes of at most L, and let N steps of height f(x_k) - f(x_{k-1}) be half way between
+    N + 1 equally spaced points x_k. The output of the network is then a weighted mean of the values f(x_k), with the
+    probabilities of rounding x plus logistic noise of scale 1 / w to each x_k as weights. The rounding
     moves x by at most 1 / 2N, the noise by 2 ln 2 / w on average, so that
 
     |output - f(x)| ≤ L (1 / 2N + 2 ln 2 / w)
 
-    With N ≥ L / ε and w = 4 ln 2 · L / ε this is at most ε. The function is that of Nielsen, with L = 8.1.
-    The error measured is smaller: the bound holds for the steepest and most angular function with these slopes.
+    With N ≥ L / ε and w = 4 ln 2 · L / ε this is at most ε. The function is Nielsen's, with L = 8.1.
+    The error measured is smaller: the bound holds for every function with such slopes.
     """
     errors = (0.3, 0.1, 0.01)
     numbers: dict[str, Any] = {}
     figure, plots = plots_in_rows([f"error below {error:g}" for error in errors], 3, 2.8)
     for plot, error in zip(plots, errors, strict=True):
         net, params = approximate(target, SLOPE, error)
-        found, wanted = outputs(net, params, DENSE), target(DENSE[:, 0])
+        found, expected = outputs(net, params, DENSE), target(DENSE[:, 0])
         units = params["output"]["weight"].shape[1]
         numbers[f"error below {error:g}"] = {
             "hidden neurons": units,
-            "largest error": float((found - wanted).abs().max()),
+            "largest error": float((found - expected).abs().max()),
         }
-        plot.plot(DENSE, wanted, color=INK, linewidth=1, label="function")
+        plot.plot(DENSE, expected, color=INK, linewidth=1, label="function")
         plot.plot(DENSE, found, color=colours(2)[1], linewidth=1.3, label=f"{units} neurons")
         plot.legend(frameon=False, fontsize=SMALL)
         name_axes(plot, "x", "output")

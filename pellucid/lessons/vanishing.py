@@ -1,11 +1,11 @@
 """Vanishing gradients.
 
-In a deep network of sigmoid neurons the gradient shrinks from layer to layer on its way back, so that the first layers
+In a deep network of sigmoid neurons the gradient shrinks from layer to layer in the backward pass, so the first layers
 hardly learn; with large weights it can explode instead. It is a product of one factor per layer, and such products
 are unstable (Nielsen 2015, chapter 5).
 
-The networks learn from MNIST; without it, and in the small form, which the documentation shows, from the 8x8 digits
-that come with scikit-learn.
+The networks are trained on MNIST, or, without it and in the small form that the documentation shows, on the 8x8 digits
+of scikit-learn.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ def chain(setting: Setting) -> Result:
 
 
 def network(splits: Splits, layers: int, seed: int, activation: str = "sigmoid", rate: float = 0.1) -> Model:
-    """Return a network with hidden layers of 30 neurons, untrained; λ = 5 is for 50,000 images."""
+    """Return an untrained network with hidden layers of 30 neurons; λ is 5 for 50,000 images, and proportional to n."""
     init = "scaled" if activation == "sigmoid" else "he"
     net = mlp((splits.train.x[0].numel(), *[30] * layers, 10), activation, init_weight=init, init_bias="normal")
     penalty, shape = L2(5.0 * len(splits.train) / 50_000), splits.train.x.shape[1:]
@@ -67,7 +67,7 @@ def network(splits: Splits, layers: int, seed: int, activation: str = "sigmoid",
 
 
 def speeds(model: Learner, splits: Splits) -> list[float]:
-    """Return how fast each hidden layer learns: the norm of the gradient of 1,000 images by its biases."""
+    """Return the speed of each hidden layer: the norm of the gradient with respect to its biases, over 1,000 images."""
     batch = Batch(float_images(splits.train.x[:1000]), splits.train.y[:1000])
     _, gradients = model.objective.gradients(model.params, batch, Mode())
     return [bias.norm().item() for bias in biases(gradients)]
@@ -78,8 +78,8 @@ def depths(setting: Setting) -> Result:
 
     The speed of a layer is the norm of the gradient with respect to its biases, here over 1,000 images before any
     training. In the book the two layers of 784-30-30-10 have the speeds 0.07 and 0.31, three layers 0.012, 0.060 and
-    0.283, and four 0.003, 0.017, 0.070 and 0.285. The draw of the weights moves these numbers, so that each is the
-    median of ten draws.
+    0.283, and four 0.003, 0.017, 0.070 and 0.285. These values depend on the drawn weights, so each is
+    the median of ten draws.
     """
     splits = handwritten(setting, 1000)
     found: dict[str, list[float]] = {}
@@ -107,9 +107,9 @@ class Speeds(Callback):
 def plateau(setting: Setting) -> Result:
     """The gradient during training.
 
-    Four hidden layers learn from 1,000 images for 60 epochs, at the rate 0.5. The first layer begins a hundred times
-    slower than the last one. As long as it is slow, the network does no more than output the frequencies f of the
-    classes, whatever the image is, and its cost stays at that of such outputs, Σ -f ln f - (1 - f) ln(1 - f). When all
+    Four hidden layers learn from 1,000 images for 60 epochs, with the learning rate 0.5. The first layer begins a
+    hundred times slower than the last one. As long as it is slow, the network only outputs the frequencies f of the
+    classes, for any image, and its cost stays at the value for these outputs, Σ -f ln f - (1 - f) ln(1 - f). When all
     layers have reached the same speed, the cost begins to fall.
     """
     splits = handwritten(setting, 1000)
@@ -133,7 +133,7 @@ def plateau(setting: Setting) -> Result:
 
 
 def accuracies(setting: Setting) -> Result:
-    """What it costs, and ReLUs.
+    """Accuracies with depth, and ReLUs.
 
     More layers of sigmoids do not help: after 30 epochs the book reports 96.48, 96.90, 96.57 and 96.53 % with one to
     four hidden layers. Here one and four layers learn from 10,000 images for 10 epochs, and four layers of ReLUs with

@@ -24,7 +24,7 @@ class Adversarial(ABC):
     """The losses of both sides of a GAN.
 
     Scores, of any shape, are the discriminator's outputs without a sigmoid: high for real images. A loss is the mean
-    over all scores, those of patches too. For scores in half precision it is computed in float32.
+    over all scores, including those of patches. For scores in half precision it is computed in float32.
     """
 
     def discriminator(self, real: Tensor, fake: Tensor) -> DiscriminatorLoss:
@@ -93,17 +93,17 @@ class LeastSquares(Adversarial):
 
 
 class HingeGAN(Adversarial):
-    """Margins: max(0, 1 - y) and max(0, 1 + y) for the discriminator, -y for the generator.
+    """Hinge losses: max(0, 1 - y) and max(0, 1 + y) for the discriminator, -y for the generator.
 
     The derivative is 0 where a score lies on its margin. Source: Lim and Ye 2017, "Geometric GAN", algorithm 1.
     """
 
     def real(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return max(0, 1 - y) and -1 within the margin."""
+        """Return max(0, 1 - y) and its derivative: -1 where y < 1, else 0."""
         return (1 - y).clamp_min(0), -(y < 1).to(y.dtype)
 
     def fake(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return max(0, 1 + y) and 1 within the margin."""
+        """Return max(0, 1 + y) and its derivative: 1 where y > -1, else 0."""
         return (1 + y).clamp_min(0), (y > -1).to(y.dtype)
 
     def made(self, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,11 +12,11 @@ from pellucid.losses.softmax_cross_entropy import SoftmaxCrossEntropy
 
 @dataclass(frozen=True)
 class AuxiliaryCrossEntropy(Loss):
-    """The main output's cross-entropy, and `weight` times that of each auxiliary one: C = C_0 + w (C_1 + C_2 + ...).
+    """The cross-entropy of the main output plus weighted auxiliary cross-entropies: C = C_0 + w (C_1 + C_2 + ...).
 
     y is (logits, auxiliary logits, ...), each (N, C) and without a softmax, as googlenet(auxiliary=True) outputs them;
-    dy is the tuple of their gradients. Each output has the cost SoftmaxCrossEntropy(label_smoothing, class_weights).
-    Evaluation and `predict` use the main output alone; logits that are not a tuple are taken as the main output.
+    dy is the tuple of their gradients; w is `weight`. Each C_k is SoftmaxCrossEntropy(label_smoothing, class_weights).
+    Evaluation and `predict` use only the main output; a single tensor is taken as the main output.
     Source: Szegedy et al. 2015, section 5, with weight 0.3; torchvision trains Inception-v3 with 0.4.
     """
 
@@ -27,24 +27,24 @@ class AuxiliaryCrossEntropy(Loss):
     class_weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a weight that is not above 0, and for what SoftmaxCrossEntropy refuses."""
+        """Raise PellucidError for a weight that is not above 0, and for arguments invalid for SoftmaxCrossEntropy."""
         check_positive(self, weight=self.weight)
         self.each()
 
     def each(self) -> SoftmaxCrossEntropy:
-        """Return the loss of one output."""
+        """Return the loss that applies to each output."""
         return SoftmaxCrossEntropy(self.label_smoothing, self.class_weights)
 
     def compute(self, y: Tensor | tuple[Tensor, ...], target: Tensor) -> tuple[Tensor, Any]:
-        """Return (value, dy), dy a tuple where y is one."""
+        """Return (value, dy), where dy is a tuple if y is a tuple."""
         each = self.each()
         if not isinstance(y, tuple):
             return each(y, target)
         value, dmain = each(y[0], target)
         dy = [dmain]
         for logits in y[1:]:
-            extra, dlogits = each(logits, target)
-            value = value + self.weight * extra
+            cost, dlogits = each(logits, target)
+            value = value + self.weight * cost
             dy.append(self.weight * dlogits)
         return value, tuple(dy)
 
@@ -52,8 +52,8 @@ class AuxiliaryCrossEntropy(Loss):
         """Raise PellucidError for a single output, and for targets that are invalid for one of the outputs."""
         if not outputs or not all(isinstance(shape, tuple) for shape in outputs):
             raise PellucidError(
-                f"AuxiliaryCrossEntropy: the network has one output {outputs}, no auxiliary ones; make it with "
-                "auxiliary=True, or take the loss softmax_cross_entropy"
+                f"AuxiliaryCrossEntropy: the network has one output {outputs}, no auxiliary ones; build it with "
+                "auxiliary=True, or use the loss softmax_cross_entropy"
             )
         for shape in outputs:
             self.each().check(shape, targets)
@@ -67,5 +67,5 @@ class AuxiliaryCrossEntropy(Loss):
         return y[0] if isinstance(y, tuple) else y
 
     def predict(self, y: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """Return the probability of each class, by the main output."""
+        """Return the probability of each class from the main output."""
         return self.each().predict(self.judged(y))

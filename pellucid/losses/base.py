@@ -29,8 +29,7 @@ class Loss(metaclass=Checked):
 
         y is (N, ...), or a tuple of outputs if the loss accepts several; the gradient is then a tuple too. For
         half-precision outputs the loss is computed in float32. `y` and `target` are not modified.
-        Raises PellucidError for an unexpected target shape, a class index out of range, and a batch without examples,
-        whose mean would be 0/0.
+        Raises PellucidError for an unexpected target shape, a class index out of range, and a batch without examples.
         """
         if isinstance(y, tuple):
             return self.compute(y, target)
@@ -50,7 +49,7 @@ class Loss(metaclass=Checked):
 
         `outputs` is the shape without the batch axis, or a tuple of shapes for several outputs. Called once for each
         data set, because it reads every target. By default, targets must be finite, and integer targets without the
-        axis of classes must be class indices in range.
+        class axis must be class indices in range.
         """
         if targets.is_floating_point() and not bool(targets.isfinite().all()):
             raise PellucidError(f"{type(self).__name__}: targets must be finite; look for NaN and infinity in the data")
@@ -60,18 +59,18 @@ class Loss(metaclass=Checked):
             raise out_of_range(self, targets, outputs[0])
 
     def predict(self, y: Any) -> Tensor:
-        """Return predictions for the network's output: numbers, probabilities or scores; y itself by default."""
+        """Return predictions for the network's output: values, probabilities or scores; y unchanged by default."""
         return y
 
     def counted(self, target: Tensor) -> float | Tensor:
         """Return the weight of a batch in a mean over batches: its number of examples, or the sum of their weights.
 
-        A number, or on an accelerator a 0-d tensor there, which is read later.
+        A float, or on an accelerator possibly a 0-d tensor on it, since reading a value waits for the device.
         """
         return float(len(target))
 
     def kept(self, target: Tensor) -> Tensor | None:
-        """Return which examples the loss includes, (n,) bool, or None for all. Metrics use only these."""
+        """Return a mask (n,) of the examples that the loss includes, or None for all. Metrics use only these."""
         return None
 
     def judged(self, y: Any) -> Any:
@@ -82,8 +81,8 @@ class Loss(metaclass=Checked):
 def check_reduction(loss: Loss, reduction: str) -> None:
     """Raise PellucidError for an unknown reduction."""
     if reduction not in get_args(Reduction):
-        known = ", ".join(get_args(Reduction))
-        raise PellucidError(f"{type(loss).__name__}: reduction must be one of {known}, not {reduction!r}")
+        options = ", ".join(get_args(Reduction))
+        raise PellucidError(f"{type(loss).__name__}: reduction must be one of {options}, not {reduction!r}")
 
 
 def check_positive(loss: Loss, **values: float) -> None:
@@ -124,6 +123,6 @@ def fraction(numerator: float, denominator: int, dtype: torch.dtype) -> Tensor:
 def out_of_range(loss: object, targets: Tensor, classes: int) -> PellucidError:
     """Return the error for class indices out of range."""
     return PellucidError(
-        f"{type(loss).__name__}: the targets hold classes {int(targets.min())} to {int(targets.max())}, "
+        f"{type(loss).__name__}: the targets contain classes {int(targets.min())} to {int(targets.max())}, "
         f"but the network has outputs for 0 to {classes - 1}; number the classes from 0 or give it more outputs"
     )

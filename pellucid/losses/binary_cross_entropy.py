@@ -1,4 +1,4 @@
-"""The cross-entropy of independent yes-or-no outputs."""
+"""The cross-entropy of independent binary outputs."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,13 +17,13 @@ from pellucid.losses.targets import by_class, check_numbers, check_weights, numb
 class BinaryCrossEntropy(Loss):
     """The cross-entropy of a = sigmoid(y): C = -1/n Σ w [p t ln a + (1 - t) ln(1 - a)], with t the target.
 
-    p is `pos_weight` and w the output's of `class_weights`, both 1 unless given. It contains the sigmoid, so the
-    network ends without one; the two together have the gradient dy = (a - t) / n for p = w = 1, which does not vanish
-    where the sigmoid is flat, and neither overflows nor divides. y (N, ...) and target alike with targets in [0, 1],
-    or integer classes (N, ...) for y (N, C, ...). `reduction` "batch" sums over the outputs and takes the mean over
-    the batch, "mean" takes the mean over both, "sum" neither. `pos_weight`, a number or one for each of the C
-    outputs, makes a yes count so much more than a no; `class_weights`, one for each of the C outputs, multiply what
-    an output costs and do not change what a mean divides by.
+    p is `pos_weight` and w the output's entry in `class_weights`, both 1 by default. The loss contains the sigmoid, so
+    the network ends without one. For p = w = 1 the gradient is dy = (a - t) / n, which does not vanish where the
+    sigmoid saturates, and the computation does not overflow. Targets are in [0, 1] and have the shape of y (N, ...),
+    or are integer classes (N, ...) for y (N, C, ...). `reduction` "batch" sums over the outputs and averages over the
+    batch, "mean" averages over both, "sum" sums over both. `pos_weight`, a number or one for each of the C outputs,
+    multiplies the term of positive targets; `class_weights`, one for each of the C outputs, multiply the loss of an
+    output and do not change the divisor of a mean.
     Source: Nielsen 2015, equations 63 and 67.
     """
 
@@ -34,7 +34,7 @@ class BinaryCrossEntropy(Loss):
     class_weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for an unknown reduction, a pos_weight not above 0, or negative class_weights."""
+        """Raise PellucidError for an unknown reduction, a pos_weight not above 0, or invalid class_weights."""
         if self.pos_weight == ():
             raise PellucidError("BinaryCrossEntropy: pos_weight must be a number or one for each output, not ()")
         for weight in self.pos_weight if isinstance(self.pos_weight, tuple) else (self.pos_weight,):
@@ -44,23 +44,23 @@ class BinaryCrossEntropy(Loss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        share = fraction(1.0, shares(self.reduction, y), y.dtype)
+        scale = fraction(1.0, shares(self.reduction, y), y.dtype)
         target = numbers(self, y, target)
         a = y.sigmoid()  # (N, ...)
         if self.pos_weight == 1 and self.class_weights is None:
             value = torch.binary_cross_entropy_with_logits(y, target, None, None, 2)  # 2 is the sum
-            return value * share, (a - target) * share
-        yes, no = target, 1 - target
+            return value * scale, (a - target) * scale
+        positive, negative = target, 1 - target
         if isinstance(self.pos_weight, tuple):
-            yes = yes * by_class(self, self.pos_weight, y, "pos_weight")
+            positive = positive * by_class(self, self.pos_weight, y, "pos_weight")
         else:
-            yes = yes * self.pos_weight
-        cost = yes * F.softplus(-y, threshold=50) + no * F.softplus(y, threshold=50)
-        slope = a * (yes + no) - yes
+            positive = positive * self.pos_weight
+        cost = positive * F.softplus(-y, threshold=50) + negative * F.softplus(y, threshold=50)
+        slope = a * (positive + negative) - positive
         if self.class_weights is not None:
             weights = by_class(self, self.class_weights, y)
             cost, slope = cost * weights, slope * weights
-        return cost.sum() * share, slope * share
+        return cost.sum() * scale, slope * scale
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Raise PellucidError unless targets are in [0, 1] and of the output shape, or class indices."""
@@ -70,5 +70,5 @@ class BinaryCrossEntropy(Loss):
                 raise wrong_weights(self, len(weights), outputs[0] if outputs else 0, name)
 
     def predict(self, y: Tensor) -> Tensor:
-        """Return the probability of yes for each output."""
+        """Return the probability of the positive class for each output."""
         return y.sigmoid()

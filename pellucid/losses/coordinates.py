@@ -13,7 +13,7 @@ from pellucid.losses.keypoints import KeypointLoss, labelled
 
 
 class CoordinatePieces(NamedTuple):
-    """error: y - c; share: of each output in the mean, 0 where its point is not labelled; both (N, 2 K)."""
+    """error: y - c, (N, 2 K); share: the weight of each output in the mean, (N, 2 K), 0 for unlabelled points."""
 
     error: Tensor
     share: Tensor
@@ -21,10 +21,10 @@ class CoordinatePieces(NamedTuple):
 
 @dataclass(frozen=True)
 class Coordinates(KeypointLoss):
-    """The absolute error of coordinates: C = Σ |y - c|, summed over x and y, the mean over the labelled points.
+    """The absolute error of coordinates: C = Σ |y - c|, summed over x and y, averaged over the labelled points.
 
-    y: (N, 2 K), x and y of each point in turn, from the centre of the image and in units of its sides, so that -0.5
-    and 0.5 are its borders; targets: key-points (N, K, 3) in pixels, whose positions in these units are c.
+    y: (N, 2 K), x and y of each point in turn, relative to the centre of the image and in units of its sides, so
+    -0.5 and 0.5 are its borders; targets: key-points (N, K, 3) in pixels, whose positions in these units are c.
     dy = sign(y - c) / points. size: height and width of the images in pixels.
     """
 
@@ -38,11 +38,11 @@ class Coordinates(KeypointLoss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        it = self.pieces(y, target)
-        return (it.error.abs() * it.share).sum(), it.error.sign() * it.share
+        terms = self.pieces(y, target)
+        return (terms.error.abs() * terms.share).sum(), terms.error.sign() * terms.share
 
     def pieces(self, y: Tensor, target: Tensor) -> "CoordinatePieces":
-        """Return what value and gradient are made of."""
+        """Return the terms of the value and of the gradient."""
         height, width = self.size
         x, down, _ = target.to(y.dtype).unbind(-1)
         c = torch.stack((x / width, down / height), -1) - 0.5  # (N, K, 2)
@@ -50,7 +50,7 @@ class Coordinates(KeypointLoss):
         return CoordinatePieces(y - c.reshape(y.shape), share.reshape(y.shape))
 
     def points(self, outputs: Shape) -> int:
-        """Return half the number of outputs; PellucidError for outputs that are not pairs."""
+        """Return half the number of outputs; raise PellucidError if they are not pairs of coordinates."""
         if len(outputs) != 1 or outputs[0] % 2:
             raise PellucidError(f"Coordinates: the network outputs {tuple(outputs)}, not x and y of each point (2 K,)")
         return outputs[0] // 2

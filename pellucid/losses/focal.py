@@ -25,9 +25,9 @@ class Focal(ClassLoss):
 
     It contains the softmax, so the network ends without one; with gamma = 0 it is SoftmaxCrossEntropy, and the larger
     gamma, the less well-classified positions count. y is (N, C) or (N, C, ...), targets are integer classes (N, ...).
-    With `class_weights`, w is the weight of the target's class, else 1, and the sum is divided by the sum of the w.
-    Positions of class `ignore` are excluded from sum and mean. `reduction` "batch" sums over the positions and takes
-    the mean over the batch, "sum" takes no mean.
+    With `class_weights`, w is the weight of the target's class, else 1, and the mean is weighted by w.
+    Positions of class `ignore` are excluded from sum and mean. `reduction` "batch" sums over the positions and averages
+    over the batch, "sum" sums over both.
     Source: Lin, Goyal, Girshick, He and Dollar 2017, equations 4 and 5, with a softmax over the classes.
     """
 
@@ -39,7 +39,7 @@ class Focal(ClassLoss):
     reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a gamma that is neither 0 nor at least 1, wrong weights or an unknown reduction."""
+        """Raise PellucidError for a gamma that is neither 0 nor at least 1, invalid weights or an unknown reduction."""
         if not (is_number(self.gamma) and (self.gamma == 0 or 1 <= self.gamma < float("inf"))):
             raise PellucidError(f"Focal: gamma must be 0 or at least 1, not {self.gamma!r}")
         check_weights(self, self.class_weights)
@@ -47,8 +47,8 @@ class Focal(ClassLoss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        it = self.pieces(y, target)
-        return it.cost.sum(), (it.log_a.exp() * -it.slope).scatter_add(1, it.classes, it.slope)
+        terms = self.pieces(y, target)
+        return terms.cost.sum(), (terms.log_a.exp() * -terms.slope).scatter_add(1, terms.classes, terms.slope)
 
     def pieces(self, y: Tensor, target: Tensor) -> Pieces:
         """Return the cost and the slope of each position.
@@ -58,14 +58,14 @@ class Focal(ClassLoss):
         """
         picks = pick(self, y, target, self.class_weights, self.ignore)
         log_a = y.log_softmax(1)
-        share = picks.weight / picks.total(self.reduction)
+        weight = picks.weight / picks.total(self.reduction)
         log_p = log_a.gather(1, picks.classes)
-        p, rest = log_p.exp(), -log_p.expm1()  # rest is 1 - p without cancellation
-        focus = rest**self.gamma
+        p, one_minus_p = log_p.exp(), -log_p.expm1()  # without cancellation
+        focus = one_minus_p**self.gamma
         slope = -focus
         if self.gamma:
-            slope = slope + self.gamma * p * rest ** (self.gamma - 1) * log_p
-        return Pieces(log_a, picks.classes, -focus * log_p * share, slope * share)
+            slope = slope + self.gamma * p * one_minus_p ** (self.gamma - 1) * log_p
+        return Pieces(log_a, picks.classes, -focus * log_p * weight, slope * weight)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of each class."""

@@ -17,7 +17,7 @@ class Hinge(Loss):
 
     y is (N, C), targets are integer classes (N,). `power` is 1, or 2 for the squared hinge. The gradient is 0 for a
     class whose score is exactly `margin` below y_t. `class_weights`, one for each class, multiply the loss of the
-    examples of that class. `reduction`: "mean" averages over classes and batch without regard to the weights, "batch"
+    examples of that class. `reduction`: "mean" averages over classes and batch, not dividing by the weights, "batch"
     sums over the classes and averages over the batch, "sum" sums over both.
     Source: Weston and Watkins 1999, Support vector machines for multi-class pattern recognition, equation 6.
     """
@@ -30,7 +30,7 @@ class Hinge(Loss):
     reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a margin not above 0, a power other than 1 and 2, bad weights, unknown reduction."""
+        """Raise PellucidError for a margin not above 0, a power other than 1 and 2, invalid weights or reduction."""
         check_positive(self, margin=self.margin)
         if self.power not in (1, 2):
             raise PellucidError(f"Hinge: power must be 1 or 2, not {self.power!r}")
@@ -39,14 +39,14 @@ class Hinge(Loss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        share = fraction(1.0, shares(self.reduction, y), y.dtype)
+        scale = fraction(1.0, shares(self.reduction, y), y.dtype)
         index, _, weight = pick(self, y, target, self.class_weights)  # (N, 1)
         violation = (y - y.gather(1, index) + self.margin).clamp_min(0).scatter(1, index, 0)  # (N, C), 0 at the class
         if self.power == 1:
             cost, slope = violation, (violation > 0) * weight
         else:
             cost, slope = violation * violation, 2 * violation * weight
-        return (cost * weight).sum() * share, slope.scatter(1, index, -slope.sum(1, keepdim=True)) * share
+        return (cost * weight).sum() * scale, slope.scatter(1, index, -slope.sum(1, keepdim=True)) * scale
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Raise PellucidError unless the network has two or more outputs and all class indices are in range."""

@@ -11,17 +11,17 @@ from pellucid.losses.base import Loss
 
 
 class KeypointLoss(Loss):
-    """A loss of the key-points of one object in each image, (N, K, 3); the mean over the labelled points."""
+    """A loss of the key-points of one object in each image, (N, K, 3), averaged over the labelled points."""
 
     @abstractmethod
     def points(self, outputs: Shape) -> int:
-        """Return K for outputs of this shape, without the batch axis; PellucidError where they do not fit."""
+        """Return K for outputs of this shape, without the batch axis; raise PellucidError for an unexpected shape."""
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Raise PellucidError unless targets are finite key-points (n, K, 3) for outputs of this shape."""
         points = self.points(outputs)
         if targets.shape[1:] != (points, 3) or not targets.is_floating_point():
-            given = f"targets of shape {tuple(targets.shape[1:])} and type {targets.dtype}"
+            given = f"targets of shape {tuple(targets.shape[1:])} and dtype {targets.dtype}"
             raise PellucidError(
                 f"{type(self).__name__}: {given} do not fit a network with outputs for {points} points; give floats "
                 f"({points}, 3): x, y and visibility of each point"
@@ -32,10 +32,10 @@ class KeypointLoss(Loss):
     def counted(self, target: Tensor) -> float | Tensor:
         """Return the number of labelled points, never 0."""
         count = (target[..., 2] > 0).sum().clamp_min(1)
-        return float(count) if target.device.type == "cpu" else count  # elsewhere, reading it would wait
+        return float(count) if target.device.type == "cpu" else count  # on other devices, reading the count would wait
 
 
 def labelled(target: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the share of each point in the mean over those labelled, (N, K): 1 / count, or 0."""
-    seen = (target[..., 2] > 0).to(dtype)
-    return seen / seen.sum().clamp_min(1)  # a batch without labelled points costs 0, not 0/0
+    """Return the weight of each point in the mean over the labelled points, (N, K): 1 / count, or 0."""
+    is_labelled = (target[..., 2] > 0).to(dtype)
+    return is_labelled / is_labelled.sum().clamp_min(1)  # without labelled points, the loss is 0 instead of 0/0

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
-BANDWIDTHS = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # squared lengths
+BANDWIDTHS = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # squared distances
 
 
 def mmd(x: Tensor, y: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> tuple[Tensor, Tensor]:

@@ -12,11 +12,11 @@ from pellucid.losses.targets import ClassLoss, check_weights, pick
 
 @dataclass(frozen=True)
 class NegativeLogLikelihood(ClassLoss):
-    """The mean of -y at the target's class, y being log-probabilities: for networks that end in LogSoftmax.
+    """The mean of -y at the target's class, for log-probabilities y: for networks that end in LogSoftmax.
 
     y is (N, C) or (N, C, ...), targets are integer classes (N, ...). With `class_weights`, one for each class, it is
     the mean weighted by the targets' classes. Positions of class `ignore` are excluded from sum and mean.
-    `reduction` "batch" sums over the positions and takes the mean over the batch, "sum" takes no mean.
+    `reduction` "batch" sums over the positions and averages over the batch, "sum" sums over both.
     Source: Goodfellow, Bengio and Courville 2016, section 5.5.
     """
 
@@ -27,7 +27,7 @@ class NegativeLogLikelihood(ClassLoss):
     reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for weights that are not positive or an unknown reduction."""
+        """Raise PellucidError for weights that are negative or all 0, or an unknown reduction."""
         check_weights(self, self.class_weights)
         check_reduction(self, self.reduction)
 

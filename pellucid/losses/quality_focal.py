@@ -14,12 +14,12 @@ from pellucid.losses.targets import check_numbers, numbers
 
 @dataclass(frozen=True)
 class QualityFocal(Loss):
-    """The binary cross-entropy of a = sigmoid(y), times |t - a|^beta, so that outputs near to their target count less.
+    """The binary cross-entropy of a = sigmoid(y), times |t - a|^beta, so that outputs close to their target count less.
 
     It contains the sigmoid, so the network ends without one. y (N, ...) and targets of the same shape with numbers
-    from 0 to 1, in a detector the IoU of the predicted box for its class and 0 for others; or integer classes (N, ...)
-    for y (N, C, ...), which makes it a sigmoid focal loss. `reduction` "mean" averages over outputs and batch, "batch"
-    sums over the outputs and averages over the batch, "sum" sums over both.
+    from 0 to 1, in a detector the IoU of the predicted box for its class and 0 for other classes; or integer classes
+    (N, ...) for y (N, C, ...), which makes it a sigmoid focal loss. `reduction` "mean" averages over outputs and batch,
+    "batch" sums over the outputs and averages over the batch, "sum" sums over both.
     Source: Li et al. 2020 (generalized focal loss), equation 2.
     """
 
@@ -36,9 +36,9 @@ class QualityFocal(Loss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        share = fraction(1.0, shares(self.reduction, y), y.dtype)
+        scale = fraction(1.0, shares(self.reduction, y), y.dtype)
         cost, slope = self.pieces(y, numbers(self, y, target))
-        return cost.sum() * share, slope * share
+        return cost.sum() * scale, slope * scale
 
     def pieces(self, y: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return the cost of each output and its derivative, both of y's shape.

@@ -59,9 +59,9 @@ class L1(RegressionLoss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        share = fraction(1.0, shares(self.reduction, y), y.dtype)
+        scale = fraction(1.0, shares(self.reduction, y), y.dtype)
         delta = y - numbers(self, y, target)  # (N, ...)
-        return delta.abs().sum() * share, delta.sign() * share
+        return delta.abs().sum() * scale, delta.sign() * scale
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Huber(RegressionLoss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        share = fraction(1.0, shares(self.reduction, y), y.dtype)
+        scale = fraction(1.0, shares(self.reduction, y), y.dtype)
         d = y - numbers(self, y, target)  # (N, ...)
         slope = d.clamp(-self.delta, self.delta)
-        return (slope * (d - slope / 2)).sum() * share, slope * share  # slope (d - slope/2) covers both cases
+        return (slope * (d - slope / 2)).sum() * scale, slope * scale  # slope (d - slope/2) covers both cases

@@ -10,7 +10,15 @@ from torch.nn import functional as F
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
 from pellucid.losses.base import Reduction, check_reduction, fraction, is_number, positions
-from pellucid.losses.targets import MANY, ClassLoss, by_class, check_weights, one_hot, pick, wrong_weights
+from pellucid.losses.targets import (
+    MAX_IDENTITY_CLASSES,
+    ClassLoss,
+    by_class,
+    check_weights,
+    one_hot,
+    pick,
+    wrong_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -19,10 +27,10 @@ class SoftmaxCrossEntropy(ClassLoss):
 
     It contains the softmax, so the network ends without one. y is (N, C) or (N, C, ...), n counts the positions;
     targets are integer classes (N, ...) or probabilities of y's shape. `label_smoothing` e replaces a target t by
-    (1 - e) t + e / C. `class_weights`, one for each class, multiply every class's term; with integer targets the sum
-    is then divided by the sum of the targets' weights, with probabilities by n. Positions of class `ignore` cost
-    nothing and are not counted. `reduction` "batch" sums over the positions and takes the mean over the batch, "sum"
-    takes no mean.
+    (1 - e) t + e / C. `class_weights`, one for each class, multiply every class's term; with integer targets the
+    mean then divides by the sum of the targets' weights, with probabilities by n. Positions of class `ignore` are
+    excluded from sum and mean. `reduction` "batch" sums over the positions and averages over the batch, "sum" sums
+    over both.
     Source: Nielsen 2015, equations 78 to 82; smoothing: Szegedy et al. 2016, section 7.
     """
 
@@ -34,7 +42,7 @@ class SoftmaxCrossEntropy(ClassLoss):
     reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a smoothing outside [0, 1], weights that are not positive, an unknown reduction."""
+        """Raise PellucidError for a smoothing outside [0, 1], invalid class weights or an unknown reduction."""
         if not (is_number(self.label_smoothing) and 0 <= self.label_smoothing <= 1):
             raise PellucidError(
                 f"SoftmaxCrossEntropy: label_smoothing must be from 0 to 1, not {self.label_smoothing!r}"
@@ -49,7 +57,7 @@ class SoftmaxCrossEntropy(ClassLoss):
         if self.label_smoothing:
             return self._against(y, self._smooth(y, target))
         special = self.class_weights is not None or self.ignore is not None or self.reduction == "sum"
-        if special or y.dim() != 2 or y.shape[1] > MANY:
+        if special or y.dim() != 2 or y.shape[1] > MAX_IDENTITY_CLASSES:
             return self._picked(y, target)
         return self._plain(y, target)
 
@@ -70,7 +78,7 @@ class SoftmaxCrossEntropy(ClassLoss):
             )
 
     def counted(self, target: Tensor) -> float | Tensor:
-        """Return the number of examples, or for a mean over classes the sum of their weights."""
+        """Return the weight of a batch in a mean over batches: for probabilities, its number of examples."""
         return float(len(target)) if target.is_floating_point() else super().counted(target)
 
     def predict(self, y: Tensor) -> Tensor:
@@ -78,7 +86,7 @@ class SoftmaxCrossEntropy(ClassLoss):
         return y.softmax(1)
 
     def _plain(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the loss of integer targets without weights, the most frequent case, in few operations."""
+        """Compute the loss of integer targets without weights, the most frequent case, in fewer operations."""
         n = y.shape[0]
         if target.shape != y.shape[:1]:
             raise _not_classes(target, y)
@@ -91,15 +99,15 @@ class SoftmaxCrossEntropy(ClassLoss):
         """Compute the loss of integer targets with weights or ignored positions."""
         picks = pick(self, y, target, self.class_weights, self.ignore)
         log_a = y.log_softmax(1)  # (N, C, ...)
-        share = picks.weight / picks.total(self.reduction)  # (N, 1, ...)
-        minus = -share
-        value = (log_a.gather(1, picks.classes) * minus).sum()
-        return value, (log_a.exp() * share).scatter_add(1, picks.classes, minus)
+        scale = picks.weight / picks.total(self.reduction)  # (N, 1, ...)
+        negative_scale = -scale
+        value = (log_a.gather(1, picks.classes) * negative_scale).sum()
+        return value, (log_a.exp() * scale).scatter_add(1, picks.classes, negative_scale)
 
-    def _against(self, y: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the loss of soft targets: C = -Σ w ln a, dy = a Σ w - w, where w is (N, C, ...)."""
+    def _against(self, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute C = -Σ w ln a and dy = a Σ w - w, where w (N, C, ...) are the weights of the outputs."""
         log_a = y.log_softmax(1)
-        return -(wanted * log_a).sum(), log_a.exp() * wanted.sum(1, keepdim=True) - wanted
+        return -(weights * log_a).sum(), log_a.exp() * weights.sum(1, keepdim=True) - weights
 
     def _smooth(self, y: Tensor, target: Tensor) -> Tensor:
         """Return the weight of each output for integer targets, with smoothing and class weights: (N, C, ...)."""

@@ -1,4 +1,4 @@
-"""Targets: class indices to one-hot rows, weights by class, and what losses of classes share."""
+"""Targets: one-hot encoding, class weights, and the base class of losses with integer classes."""
 # Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
@@ -12,11 +12,11 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
 from pellucid.losses.base import Loss, Reduction, is_number, out_of_range, shares
 
-MANY = 1024  # more classes than this make an identity matrix too large to keep
+MAX_IDENTITY_CLASSES = 1024  # for more classes, an identity matrix is too large to cache
 
 
 class Picks(NamedTuple):
-    """The class of every position, and how much each position counts; y is (N, C, ...).
+    """The class and the weight of every position of y (N, C, ...).
 
     `classes`, `keep` (1, or 0 where ignored) and `weight` (keep x the class's weight) are (N, 1, ...).
     """
@@ -27,20 +27,21 @@ class Picks(NamedTuple):
 
     def total(self, reduction: str) -> Tensor | int:
         """Return the divisor of the sum over all positions, never 0: for a mean, the sum of `weight`."""
-        if reduction == "mean":  # a batch of ignored positions costs 0, not 0/0
+        if reduction == "mean":  # if all positions are ignored, the loss is 0 instead of 0/0
             return self.weight.sum().clamp_min(torch.finfo(self.weight.dtype).tiny)
         return shares(reduction, self.weight)
 
 
 def numbers(loss: object, y: Tensor, target: Tensor) -> Tensor:
-    """Return the target as numbers of y's shape and dtype.
+    """Return the target as values of y's shape and dtype.
 
-    Where y is (N, C, ...) and the target holds integers of shape (N, ...), these are classes and become one-hot.
+    If y is (N, C, ...) and the target contains integer classes of shape (N, ...), they become one-hot; for C = 1, the
+    target only gets the missing axis.
     """
     if target.shape != y.shape:
         if not fits_without_classes(y.shape, target):
             raise PellucidError(
-                f"{type(loss).__name__}: targets of shape {tuple(target.shape)} and type {target.dtype} do not fit "
+                f"{type(loss).__name__}: targets of shape {tuple(target.shape)} and dtype {target.dtype} do not fit "
                 f"outputs of shape {tuple(y.shape)}; give one number for each output, or integer classes"
             )
         target = target.unsqueeze(1) if y.shape[1] == 1 else one_hot(loss, target, y)
@@ -51,13 +52,13 @@ def one_hot(loss: object, target: Tensor, y: Tensor, scale: float = 1.0) -> Tens
     """Return one-hot rows times `scale`, (N, C, ...) of y's dtype, for classes (N, ...)."""
     classes = y.shape[1]
     flat = target.flatten() if target.dtype is torch.int64 else target.flatten().long()
-    if classes <= MANY:
+    if classes <= MAX_IDENTITY_CLASSES:
         try:
             rows = scaled_identity(classes, scale, y.dtype, y.device).index_select(0, flat)
         except IndexError as error:
             raise out_of_range(loss, target, classes) from error
     else:
-        if flat.device.type == "cpu" and bool(((flat < 0) | (flat >= classes)).any()):  # elsewhere scatter_ refuses it
+        if flat.device.type == "cpu" and bool(((flat < 0) | (flat >= classes)).any()):  # elsewhere scatter_ raises
             raise out_of_range(loss, target, classes)
         rows = y.new_zeros(len(flat), classes).scatter_(1, flat.unsqueeze(1), scale)
     return rows if y.dim() == 2 else rows.reshape(*target.shape, classes).movedim(-1, 1)
@@ -65,20 +66,20 @@ def one_hot(loss: object, target: Tensor, y: Tensor, scale: float = 1.0) -> Tens
 
 @lru_cache(maxsize=16)
 def scaled_identity(classes: int, scale: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return scale x the identity matrix, cached between calls: do not write into it."""
+    """Return scale x the identity matrix, cached between calls; do not modify it."""
     with torch.inference_mode(False):  # usable inside and outside inference mode
         return torch.eye(classes, dtype=dtype, device=device) * scale
 
 
 @lru_cache(maxsize=16)
 def class_table(weights: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the class weights as a tensor, cached between calls: do not write into it."""
+    """Return the class weights as a tensor, cached between calls; do not modify it."""
     with torch.inference_mode(False):  # usable inside and outside inference mode
         return torch.tensor(weights, dtype=dtype, device=device)
 
 
 def by_class(loss: object, weights: tuple[float, ...], y: Tensor, name: str = "class_weights") -> Tensor:
-    """Return the weights of the classes in the shape (C, 1, ...) that multiplies y (N, C, ...)."""
+    """Return the class weights in the shape (C, 1, ...), which broadcasts to y (N, C, ...)."""
     classes = y.shape[1] if y.dim() > 1 else 0
     if len(weights) != classes:
         raise wrong_weights(loss, len(weights), classes, name)
@@ -91,7 +92,7 @@ def pick(
     """Return the class and the weight of each position of y (N, C, ...)."""
     if target.shape != y.shape[:1] + y.shape[2:] or is_numbers(target):
         raise PellucidError(
-            f"{type(loss).__name__}: targets of shape {tuple(target.shape)} and type {target.dtype} do not fit "
+            f"{type(loss).__name__}: targets of shape {tuple(target.shape)} and dtype {target.dtype} do not fit "
             f"outputs of shape {tuple(y.shape)}; give one integer class for each position"
         )
     classes = y.shape[1]
@@ -112,7 +113,7 @@ def pick(
 
 
 def counted(target: Tensor, weights: tuple[float, ...] | None, ignore: int | None) -> float | Tensor:
-    """Return the number of examples, or with class weights or `ignore` the divisor of a mean by `Picks.total`.
+    """Return the number of examples, or with class weights or `ignore` the sum of the weights of all positions.
 
     target: classes (N, ...).
     """
@@ -122,26 +123,26 @@ def counted(target: Tensor, weights: tuple[float, ...] | None, ignore: int | Non
     if weights is None:
         total = keep.sum()
     else:
-        exact = torch.float32 if target.device.type == "mps" else torch.float64  # which mps lacks
-        table = class_table(weights, exact, target.device)
+        dtype = torch.float32 if target.device.type == "mps" else torch.float64  # mps has no float64
+        table = class_table(weights, dtype, target.device)
         total = (table[target.long().masked_fill(~keep, 0)] * keep).sum()
-    return float(total) if target.device.type == "cpu" else total  # elsewhere, reading it would wait for the device
+    return float(total) if target.device.type == "cpu" else total  # on other devices, reading the value would wait
 
 
 def kept(target: Tensor, ignore: int | None) -> Tensor | None:
-    """Return which examples are of other classes than `ignore`, for classes (n,); None for all and other targets."""
+    """Return a mask of the classes (n,) that are not `ignore`; None without `ignore` and for other kinds of targets."""
     if ignore is None or target.dim() != 1 or is_numbers(target):
         return None
     return target != ignore
 
 
 def is_numbers(target: Tensor) -> bool:
-    """Return whether a target holds numbers, not class indices."""
+    """Return whether a target's dtype is for values, not for class indices."""
     return target.is_floating_point() or target.is_complex() or target.dtype is torch.bool
 
 
 def fits_without_classes(shape: Shape, target: Tensor) -> bool:
-    """Return whether a target without the axis of outputs has the expected shape for outputs (N, C, ...)."""
+    """Return whether a target without the class axis has the expected shape for outputs (N, C, ...)."""
     return len(shape) >= 2 and target.shape == shape[:1] + shape[2:] and (shape[1] == 1 or not is_numbers(target))
 
 
@@ -150,7 +151,7 @@ def check_numbers(loss: object, outputs: Shape, targets: Tensor, within: tuple[f
     shape = (len(targets), *outputs)
     if targets.shape != shape and not fits_without_classes(shape, targets):
         raise PellucidError(
-            f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and type {targets.dtype} do not fit "
+            f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and dtype {targets.dtype} do not fit "
             f"a network that outputs {tuple(outputs)}; give one number for each output, or integer classes"
         )
     if targets.shape != shape and outputs[0] > 1:
@@ -171,7 +172,7 @@ def check_classes(
     """Raise PellucidError unless targets have one class index in range for each position."""
     if not outputs or targets.shape[1:] != outputs[1:] or is_numbers(targets):
         raise PellucidError(
-            f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and type {targets.dtype} do not fit "
+            f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and dtype {targets.dtype} do not fit "
             f"a network that outputs {tuple(outputs)}; give one integer class for each position"
         )
     if weights is not None and len(weights) != outputs[0]:
@@ -193,17 +194,17 @@ def check_weights(loss: object, weights: tuple[float, ...] | None) -> None:
     numeric = isinstance(weights, tuple) and all(map(is_number, weights))
     if not numeric or not all(0 <= weight < float("inf") for weight in weights) or not any(weights):
         raise PellucidError(
-            f"{type(loss).__name__}: class_weights must be a tuple of numbers of at least 0, not {weights!r}"
+            f"{type(loss).__name__}: class_weights must be a tuple of numbers of at least 0, not all 0, not {weights!r}"
         )
 
 
 def wrong_weights(loss: object, given: int, classes: int, name: str = "class_weights") -> PellucidError:
-    """Return the error for too many or too few weights."""
+    """Return the error for a wrong number of weights."""
     return PellucidError(f"{type(loss).__name__}: {given} {name} for {classes} classes; give one for each class")
 
 
 class ClassLoss(Loss):
-    """A loss of integer classes (N, ...), with weights by class, a class to ignore and a reduction as its fields."""
+    """A loss of integer classes (N, ...) with the fields `class_weights`, `ignore` and `reduction`."""
 
     class_weights: tuple[float, ...] | None
     ignore: int | None
@@ -220,5 +221,5 @@ class ClassLoss(Loss):
         return counted(target, self.class_weights, self.ignore)
 
     def kept(self, target: Tensor) -> Tensor | None:
-        """Return the examples (n,) of other classes than `ignore`; None for all, and for several positions each."""
+        """Return a mask (n,) of the examples whose class is not `ignore`; None for all, and for targets (n, ...)."""
         return kept(target, self.ignore)

@@ -47,7 +47,7 @@ class Metric(metaclass=Checked):
 class Function(Metric):
     """The value of a function (outputs, targets) -> number, called once with all outputs and targets of the data.
 
-    These are tensors, or lists with an entry per example where the sizes of these differ.
+    Both are tensors, or lists with one entry per example if the examples differ in shape.
     """
 
     function: Callable[[Any, Any], Any]
@@ -65,9 +65,9 @@ class Function(Metric):
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Return the outputs, or targets, of all batches as one tensor, or a list with an entry per input.
+    """Return the outputs, or targets, of all batches as one tensor, or a list with one entry per example.
 
-    It is a list where the batches are lists, and where the shapes of their entries differ.
+    It is a list if the batches are lists, or if the shapes of their entries differ.
     """
     alike = all(isinstance(part, Tensor) and part.shape[1:] == parts[0].shape[1:] for part in parts)
     return torch.cat(list(parts)) if alike else [entry for part in parts for entry in part]
@@ -77,10 +77,10 @@ MetricLike = str | Metric | Callable[[Any, Any], Any]
 
 
 def function_name(function: Callable[..., Any]) -> str:
-    """Return the name of a function's result; for a partial function with its arguments, such as `f_beta(beta=2)`."""
+    """Return the name of a function's result; for a partial function, including its arguments: `f_beta(beta=2)`."""
     if isinstance(function, partial):
-        given = [*map(str, function.args), *(f"{name}={value}" for name, value in function.keywords.items())]
-        return f"{function_name(function.func)}({', '.join(given)})"
+        arguments = [*map(str, function.args), *(f"{name}={value}" for name, value in function.keywords.items())]
+        return f"{function_name(function.func)}({', '.join(arguments)})"
     return str(getattr(function, "__name__", type(function).__name__))
 
 

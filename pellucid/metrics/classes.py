@@ -16,8 +16,8 @@ class Accuracy(Metric):
     """The fraction of correctly predicted examples, or, for multi-label targets, of correct outputs.
 
     Targets (n, classes) with values from 0 to 1 are multi-label if any row in any batch does not sum to 1. An output
-    is then right where it and its target are on the same side of 1/2: 1 - scikit-learn's hamming_loss.
-    `boundary`: where outputs that are not probabilities change sides, 0 for logits.
+    is then correct if it is at least `boundary` exactly where its target is at least 1/2; the result is 1 minus
+    scikit-learn's hamming_loss. `boundary`: the threshold of outputs, 1/2 for probabilities and 0 for logits.
     """
 
     boundary: float = field(default=0.5, init=False)
@@ -34,7 +34,7 @@ class Accuracy(Metric):
         else:
             self.hits += int((classes_of(outputs, self.boundary) == target_classes(targets, outputs)).sum())
             self.seen += len(outputs)
-        if targets.shape == outputs.shape:  # whether the targets are multi-label is known after the last batch
+        if targets.shape == outputs.shape:  # a later batch may show that the targets are multi-label
             self.outputs_right += int(((outputs >= self.boundary) == (targets >= 0.5)).sum())
             self.outputs_seen += outputs.numel()
 
@@ -58,13 +58,13 @@ class TopK(Metric):
             raise PellucidError(f"TopK: k must be a whole number of at least 1, not {self.k!r}")
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Count the batch; PellucidError where there are fewer than k classes."""
+        """Count the batch; raise PellucidError if there are fewer than k classes."""
         classes = target_classes(targets, outputs)
         self.hits += top_k(classes, class_scores(outputs), self.k) * len(classes)
         self.seen += len(classes)
 
     def compute(self) -> dict[str, Any]:
-        """Return {"top5": from 0 to 1}, with the metric's own k."""
+        """Return {"top5": from 0 to 1}, with `k` in the name."""
         return {f"top{self.k}": share(round(self.hits), self.seen, self)}
 
 
@@ -99,7 +99,7 @@ class Confusion(Metric):
 
 @dataclass
 class Precision(Confusion):
-    """The fraction of a class's predictions that are right, 0 without any; the mean over the classes that occur."""
+    """The fraction of a class's predictions that are correct, 0 without any, averaged over the classes that occur."""
 
     def compute(self) -> dict[str, Any]:
         """Return {"precision": from 0 to 1}."""
@@ -108,7 +108,7 @@ class Precision(Confusion):
 
 @dataclass
 class Recall(Confusion):
-    """The fraction of a class's examples that are found, 0 without any; the mean over the classes that occur."""
+    """The fraction of a class's examples predicted correctly, 0 without any, averaged over the classes that occur."""
 
     def compute(self) -> dict[str, Any]:
         """Return {"recall": from 0 to 1}."""
@@ -117,7 +117,7 @@ class Recall(Confusion):
 
 @dataclass
 class MacroF1(Confusion):
-    """The harmonic mean of a class's precision and recall; the mean over the classes that occur."""
+    """The harmonic mean of a class's precision and recall, averaged over the classes that occur."""
 
     def compute(self) -> dict[str, Any]:
         """Return {"macro_f1": from 0 to 1}."""
@@ -135,8 +135,8 @@ class ECE(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add the batch to the bins; raises PellucidError unless the outputs are probabilities."""
-        found = Bins.of(target_classes(targets, outputs), class_scores(outputs), self.bins)
-        self.totals = found if self.totals is None else self.totals + found
+        batch = Bins.of(target_classes(targets, outputs), class_scores(outputs), self.bins)
+        self.totals = batch if self.totals is None else self.totals + batch
 
     def compute(self) -> dict[str, Any]:
         """Return {"ece": from 0 to 1}."""
@@ -151,14 +151,14 @@ def class_scores(scores: Tensor) -> Tensor:
 
 
 def classes_of(scores: Tensor, boundary: float = 0.5) -> Tensor:
-    """Return the predicted classes (n,): the largest of several scores, or whether one reaches `boundary`."""
+    """Return the predicted classes (n,): the index of the largest score, or for (n, 1) score >= `boundary`."""
     return scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] >= boundary).long()
 
 
 def target_classes(target: Tensor, scores: Tensor) -> Tensor:
-    """Return targets as classes (n,): integers as they are, numbers for each output as `classes_of` reads scores.
+    """Return targets as classes (n,): integers unchanged, values for each output converted as by `classes_of`.
 
-    Raises PellucidError for targets of another shape, and for multi-label targets, which name no single class.
+    Raises PellucidError for targets of another shape, and for multi-label targets, which have no single class.
     """
     if scores.dim() != 2:
         raise PellucidError(
@@ -182,9 +182,9 @@ def target_classes(target: Tensor, scores: Tensor) -> Tensor:
 
 
 def is_multilabel(target: Tensor, scores: Tensor) -> bool:
-    """Return whether targets (n, classes) name several classes, or none, for an example: a row does not sum to 1.
+    """Return whether targets (n, classes) mark several classes, or none, for an example: a row does not sum to 1.
 
-    Raises PellucidError where such targets are not from 0 to 1, so that they cannot be read as yes or no either.
+    Raises PellucidError if such targets are not from 0 to 1.
     """
     if target.shape != scores.shape or scores.dim() != 2 or scores.shape[1] == 1:
         return False

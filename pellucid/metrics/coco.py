@@ -1,4 +1,4 @@
-"""COCO's evaluation of detected boxes, masks and key-points: 12 figures, of key-points 10.
+"""COCO's evaluation of detected boxes, masks and key-points: 12 figures of AP and AR, 10 for key-points.
 
 Source: Lin et al. 2014, "Microsoft COCO: Common Objects in Context", and the evaluation page of the data set.
 """
@@ -17,7 +17,7 @@ from pellucid.metrics.overlaps import KINDS, PERSON, truth_areas
 from pellucid.objects import Detections, Objects
 from pellucid.text import shown
 
-THRESHOLDS = torch.from_numpy(np.linspace(0.5, 0.95, 10))  # of IoU, as COCO's program rounds them
+THRESHOLDS = torch.from_numpy(np.linspace(0.5, 0.95, 10))  # of IoU, rounded as in COCO's reference code
 RECALLS = torch.from_numpy(np.linspace(0.0, 1.0, 101))
 SIZES = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 _RANGES = torch.tensor(list(SIZES.values()), dtype=torch.float64)  # square pixels, both ends included
@@ -66,8 +66,8 @@ KEYPOINT_FIGURES = {
 class Matches(NamedTuple):
     """The detections of one class in one image, best first, compared with the truth for A sizes and T thresholds.
 
-    scores: (n,). hits: (A, T, n) bool, matched with a truth that counts. ignored: (A, T, n) bool, neither right nor
-    wrong. truths: (A,), the number of truths to find.
+    scores: (n,). hits: (A, T, n) bool, true positives. ignored: (A, T, n) bool, neither true nor false
+    positives. truths: (A,), the number of truths to find.
     """
 
     scores: Tensor
@@ -79,8 +79,8 @@ class Matches(NamedTuple):
 class Curves(NamedTuple):
     """Precision and recall of one class, at each of T thresholds of IoU.
 
-    precision: (T, 101), the highest precision at each recall in RECALLS or above, 0 where none is so high.
-    scores: (T, 101), the score of the detection that reaches it, NaN where none does. recall: (T,), of all detections.
+    precision: (T, 101), the highest precision at each recall in RECALLS or above, 0 where the recall is not reached.
+    scores: (T, 101), the score of the detection that reaches the recall, or NaN. recall: (T,), of all detections.
     """
 
     precision: Tensor
@@ -92,9 +92,9 @@ class Curves(NamedTuple):
 class Coco:
     """COCO's average precision and recall, image by image: call `add` for each image, then `figures`.
 
-    kind: "boxes", "masks" or "keypoints". sigmas: the constants of the key-points (`keypoint_similarity`). Truths
-    that are crowds, and those of key-points without a labelled point, are ignored: whether they are found or not does
-    not count, and one crowd may match any number of detections.
+    kind: "boxes", "masks" or "keypoints". sigmas: the constants of the key-points (`keypoint_similarity`). Crowds,
+    and for key-points objects without a labelled point, are ignored: they need not be found, detections matched with
+    them are not false positives, and one crowd may match any number of detections.
     """
 
     kind: str = "boxes"
@@ -116,8 +116,8 @@ class Coco:
     def add(self, found: Detections, truth: Objects, areas: Tensor | None = None) -> None:
         """Compare the detections in one image with its objects.
 
-        areas: (m,), the areas of the objects in square pixels, which decide who is small, medium or large: COCO's
-        files state them. By default they are those of the masks, without masks those of the boxes.
+        areas: (m,), the areas of the objects in square pixels, which decide which of them are small, medium or
+        large; COCO's files contain them. By default, the areas of the masks, or of the boxes if there are no masks.
         """
         areas = truth_areas(truth) if areas is None else areas.double()
         if areas.shape != (len(truth),):
@@ -139,29 +139,29 @@ class Coco:
         limit = max(figure.limit for figure in self.names.values())
         found = found.take(found.scores.argsort(descending=True, stable=True)[:limit])
         kind = KINDS[self.kind]
-        never = torch.zeros(len(truth), dtype=torch.bool) if truth.crowd is None else truth.crowd
-        crowd = never
+        uncounted = torch.zeros(len(truth), dtype=torch.bool) if truth.crowd is None else truth.crowd
+        crowd = uncounted
         if self.kind == "keypoints" and truth.keypoints is not None:
-            never = never | ~(truth.keypoints[:, :, 2] > 0).any(1)
-        ignored = never | outside(areas)  # (A, m)
+            uncounted = uncounted | ~(truth.keypoints[:, :, 2] > 0).any(1)
+        ignored = uncounted | outside(areas)  # (A, m)
         matched = match(kind.overlaps(found, truth, areas, self.sigmas), THRESHOLDS, ignored, crowd)  # (A, T, n)
         missed = matched < 0
-        last = torch.ones(len(SIZES), 1, dtype=torch.bool)  # which index -1 reads
-        of_ignored = torch.cat([ignored, last], 1).gather(1, (matched % (len(truth) + 1)).flatten(1)).view_as(matched)
-        far = outside(kind.areas(found))[:, None]  # (A, 1, n)
-        neither = torch.where(missed, far, of_ignored)
-        return Matches(found.scores.double(), ~missed & ~of_ignored, neither, (~ignored).sum(1))
+        last = torch.ones(len(SIZES), 1, dtype=torch.bool)  # for unmatched detections, with index -1
+        hit_ignored = torch.cat([ignored, last], 1).gather(1, (matched % (len(truth) + 1)).flatten(1)).view_as(matched)
+        other_size = outside(kind.areas(found))[:, None]  # (A, 1, n)
+        neutral = torch.where(missed, other_size, hit_ignored)
+        return Matches(found.scores.double(), ~missed & ~hit_ignored, neutral, (~ignored).sum(1))
 
     def counts(self) -> dict[int, int]:
         """Return the number of truths to find of each class that has any, in ascending order."""
         counts: dict[int, int] = {}
         for image in self.images:
-            for label, one in image.items():
-                counts[label] = counts.get(label, 0) + int(one.truths[0])
+            for label, matches in image.items():
+                counts[label] = counts.get(label, 0) + int(matches.truths[0])
         return {label: counts[label] for label in sorted(counts) if counts[label]}
 
     def curves(self, label: int, size: str = "all", limit: int | None = None, weights: Tensor | None = None) -> Curves:
-        """Return precision and recall of a class over all images; NaN where no truth of this size is to be found.
+        """Return precision and recall of a class over all images; NaN if it has no truth of this size.
 
         weights: (images,), how often each image counts, once by default.
         """
@@ -170,16 +170,16 @@ class Coco:
     def figures(self, weights: Tensor | None = None, names: Sequence[str] | None = None) -> dict[str, float]:
         """Return the figures by name, from 0 to 1; NaN where no class has a truth of the size.
 
-        weights: (images,), how often each image counts, once by default. names: those to compute, by default all.
+        weights: (images,), how often each image counts, once by default. names: the figures to compute, by default all.
         """
         return self._figures([Pool(self.images, label) for label in self.counts()], weights, names or tuple(self.names))
 
     def intervals(
         self, names: Sequence[str], resamples: int = 1000, seed: int = 0, level: float = 0.95
     ) -> dict[str, tuple[float, float]]:
-        """Return bootstrap intervals of figures over the images: percentiles of the figures of drawn sets.
+        """Return bootstrap percentile intervals of figures, by drawing the images with replacement.
 
-        Each set holds as many images as there are, drawn with replacement. NaN where there is nothing to measure.
+        level: the confidence level. NaN where a figure has no value.
         Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
         """
         rng, n = torch.Generator().manual_seed(seed), len(self.images)
@@ -203,26 +203,26 @@ class Coco:
         return results
 
     def by_class(self, name: str = "ap") -> dict[int, float]:
-        """Return one figure of each class that has truths."""
+        """Return one figure for each class that has truths."""
         figure = self.names[name]
         return {label: _mean([self.curves(label, figure.size, figure.limit)], figure) for label in self.counts()}
 
 
 class Pool:
-    """All detections of one class, in the order of descending scores; equal scores keep the order of the images."""
+    """All detections of one class, in descending order of scores; equal scores keep the order of the images."""
 
     def __init__(self, images: Sequence[dict[int, Matches]], label: int) -> None:
-        given = [(index, image[label]) for index, image in enumerate(images) if label in image]
-        scores = torch.cat([one.scores for _, one in given])
+        entries = [(index, image[label]) for index, image in enumerate(images) if label in image]
+        scores = torch.cat([matches.scores for _, matches in entries])
         order = scores.argsort(descending=True, stable=True)
         self.scores = scores[order]  # (n,)
-        self.ranks = torch.cat([torch.arange(len(one.scores)) for _, one in given])[order]  # within image and class
-        self.image = torch.cat([torch.full((len(one.scores),), index) for index, one in given])[order]
-        self.hits = torch.cat([one.hits for _, one in given], 2)[:, :, order]  # (A, T, n)
-        self.ignored = torch.cat([one.ignored for _, one in given], 2)[:, :, order]
+        self.ranks = torch.cat([torch.arange(len(matches.scores)) for _, matches in entries])[order]  # in each image
+        self.image = torch.cat([torch.full((len(matches.scores),), index) for index, matches in entries])[order]
+        self.hits = torch.cat([matches.hits for _, matches in entries], 2)[:, :, order]  # (A, T, n)
+        self.ignored = torch.cat([matches.ignored for _, matches in entries], 2)[:, :, order]
         self.truths = torch.zeros(len(images), len(SIZES), dtype=torch.float64)
-        for index, one in given:
-            self.truths[index] = one.truths.double()
+        for index, matches in entries:
+            self.truths[index] = matches.truths.double()
 
     def curves(self, size: str, limit: int | None = None, weights: Tensor | None = None) -> Curves:
         """Return precision and recall for truths of a size, of the `limit` best detections of each image."""
@@ -230,8 +230,8 @@ class Pool:
         weights = torch.ones(len(self.truths), dtype=torch.float64) if weights is None else weights.double()
         truths = float(weights @ self.truths[:, row])
         if not truths:
-            nothing = torch.full((len(THRESHOLDS), len(RECALLS)), math.nan, dtype=torch.float64)
-            return Curves(nothing, nothing, nothing[:, 0])
+            nan = torch.full((len(THRESHOLDS), len(RECALLS)), math.nan, dtype=torch.float64)
+            return Curves(nan, nan, nan[:, 0])
         kept = slice(None) if limit is None else self.ranks < limit
         counts = weights[self.image[kept]]  # (n,)
         hits, ignored = self.hits[row][:, kept], self.ignored[row][:, kept]  # (T, n)
@@ -245,7 +245,7 @@ class Pool:
 def precision_at_recalls(right: Tensor, wrong: Tensor, truths: float) -> tuple[Tensor, Tensor]:
     """Return the highest precision at each of RECALLS or above, and the index of the detection that reaches the recall.
 
-    right, wrong: (T, n), counts of hits and of false alarms up to each detection, best first. Both results are
+    right, wrong: (T, n), counts of true and false positives up to each detection, best first. Both results are
     (T, 101); where a recall is not reached, precision is 0 and the index is n.
     """
     precision = right / (right + wrong).clamp_min(torch.finfo(torch.float64).tiny)
@@ -256,12 +256,12 @@ def precision_at_recalls(right: Tensor, wrong: Tensor, truths: float) -> tuple[T
 
 
 def match(overlaps: Tensor, thresholds: Tensor, ignored: Tensor, crowd: Tensor) -> Tensor:
-    """Return the truth that each detection is matched with, or -1: (A, T, n), for A sizes and T thresholds.
+    """Return the index of the truth that each detection is matched with, or -1: (A, T, n), for A sizes, T thresholds.
 
     overlaps: (n, m) of the detections, best first, with the truths. thresholds: (T,), ascending. ignored: (A, m), the
-    truths that do not count for a size; crowd: (m,), those that match any number of detections.
-    Detections choose in the order of their scores, each the truth with the largest overlap of at least the threshold
-    among those that are left: ignored ones only where no other is; of equal overlaps the later truth.
+    truths that do not count for a size; crowd: (m,), the truths that may match any number of detections.
+    In descending order of scores, each detection is matched with the free truth of the largest overlap, of at least the
+    threshold; with an ignored truth only if there is no other, and among equal overlaps with the last truth.
     """
     sizes, levels, (n, m) = len(ignored), len(thresholds), overlaps.shape
     matched = torch.full((sizes, levels, n), -1)
@@ -281,12 +281,12 @@ def match(overlaps: Tensor, thresholds: Tensor, ignored: Tensor, crowd: Tensor) 
 
 
 def outside(areas: Tensor) -> Tensor:
-    """Return which areas (n,) are outside each size: (A, n)."""
+    """Return a mask of the areas (n,) that are outside each size: (A, n)."""
     return (areas < _RANGES[:, :1]) | (areas > _RANGES[:, 1:])
 
 
 def _mean(curves: Sequence[Curves], figure: Figure) -> float:
-    """Return the mean over the classes that have truths; NaN without."""
+    """Return the mean over the classes that have truths; NaN if there are none."""
     levels = slice(None) if figure.threshold is None else (THRESHOLDS - figure.threshold).abs().argmin()
-    values = [(one.recall if figure.recall else one.precision)[levels] for one in curves]
+    values = [(curve.recall if figure.recall else curve.precision)[levels] for curve in curves]
     return float(torch.stack(values).nanmean()) if values else math.nan

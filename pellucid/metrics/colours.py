@@ -1,4 +1,4 @@
-"""Metrics of colours: how colourful images are, and how close predicted colours are to the true ones."""
+"""Metrics of colours: colourfulness of images, and errors of predicted colours."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -11,14 +11,14 @@ from pellucid.metrics.base import Metric, share
 from pellucid.metrics.images import psnr_of
 from pellucid.ops.colour import delta_e_2000, recolour, rgb_to_lab
 
-BIN, REACH = 10, 11  # the width of a bin of a and of b, and the bins on each side of the one around 0
+BIN, REACH = 10, 11  # the width of a bin of a or b, and the number of bins on each side of the one around 0
 
 
 def colourfulness_rgb(rgb: Tensor) -> Tensor:
     """Return the colourfulness M3 (N,) of sRGB images (N, 3, H, W), 0 to 1: about 0 (grey) to 110 (extremely).
 
-    It is sigma + 0.3 mu of the opponent colours R - G and (R + G) / 2 - B, from 0 to 255, where sigma is the length of
-    their standard deviations and mu that of their means. Source: Hasler and Suesstrunk 2003, section 6.
+    It is sigma + 0.3 mu of the opponent colours R - G and (R + G) / 2 - B, from 0 to 255, where sigma is the norm of
+    their two standard deviations and mu the norm of their two means. Source: Hasler and Suesstrunk 2003, section 6.
     """
     r, g, b = (rgb * 255).unbind(1)
     return _spread(torch.stack((r - g, (r + g) / 2 - b), 1), 0.3)
@@ -32,34 +32,34 @@ def colourfulness_lab(lab: Tensor) -> Tensor:
     return _spread(lab[:, 1:], 0.37)
 
 
-def _spread(pair: Tensor, share_of_mean: float) -> Tensor:
-    """Return the length of the standard deviations of two channels, and a share of that of their means."""
+def _spread(pair: Tensor, mean_weight: float) -> Tensor:
+    """Return the norm of the standard deviations of two channels plus `mean_weight` times the norm of their means."""
     flat = pair.flatten(2)  # (N, 2, H W)
-    return flat.std(2, correction=0).norm(dim=1) + share_of_mean * flat.mean(2).norm(dim=1)
+    return flat.std(2, correction=0).norm(dim=1) + mean_weight * flat.mean(2).norm(dim=1)
 
 
 def ab_histogram(lab: Tensor) -> Tensor:
     """Return the number of pixels of Lab images (N, 3, H, W) in each bin of a and b, (23, 23) int64.
 
-    Bins are 10 wide, the middle one around 0; the outer ones hold what lies beyond.
+    Bins are 10 wide, the middle one around 0; values beyond are counted in the outer bins.
     """
-    at = (lab[:, 1:] / BIN).round().long().clamp(-REACH, REACH) + REACH  # (N, 2, H, W)
+    index = (lab[:, 1:] / BIN).round().long().clamp(-REACH, REACH) + REACH  # (N, 2, H, W)
     side = 2 * REACH + 1
-    return torch.bincount((at[:, 0] * side + at[:, 1]).flatten(), minlength=side**2).reshape(side, side)
+    return torch.bincount((index[:, 0] * side + index[:, 1]).flatten(), minlength=side**2).reshape(side, side)
 
 
 def overlap(first: Tensor, second: Tensor) -> float:
-    """Return the overlap of two histograms, 0 to 1: the sum of the smaller share of each bin."""
+    """Return the overlap of two histograms, 0 to 1: the sum over the bins of the smaller of the two fractions."""
     return torch.minimum(first / first.sum(), second / second.sum()).sum().item()
 
 
 @dataclass
 class Colours(Metric):
-    """Predicted a and b (N, 2, H, W) of images, beside their true colours and beside grey, at the true L.
+    """Predicted a and b (N, 2, H, W) of images, compared with the true colours and with grey, at the true L.
 
     Results: psnr, in dB, from the squared error of sRGB pooled over all images; ab_overlap, the overlap of the
-    histograms of a and b (see `ab_histogram`) over all pixels; colourfulness, M3 of `colourfulness_rgb`, the mean over
-    the images, and colourfulness_true of the true ones. psnr_grey and ab_overlap_grey are those of a and b of 0.
+    histograms of a and b (see `ab_histogram`) over all pixels; colourfulness, M3 of `colourfulness_rgb`, averaged
+    over the images; colourfulness_true, of the true images. psnr_grey and ab_overlap_grey: with a = b = 0.
     """
 
     squares: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64), init=False, compare=False)
@@ -69,28 +69,28 @@ class Colours(Metric):
     images: int = field(default=0, init=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Add the images (N, 3, H, W), sRGB from 0 to 1, whose colours are predicted: the targets are images here."""
+        """Add a batch; the targets are the images (N, 3, H, W), sRGB from 0 to 1, whose a and b are predicted."""
         true = _true_lab(self, outputs, targets)
-        found, grey = (recolour(true[:, :1], ab) for ab in (outputs, torch.zeros_like(outputs)))
-        self.squares += torch.stack([(one - targets).double().square().sum() for one in (found, grey)])
-        self.colourful += torch.stack([colourfulness_rgb(one).sum() for one in (found, targets)])
-        counted = torch.stack([ab_histogram(one) for one in (rgb_to_lab(found), rgb_to_lab(grey), true)])
+        predicted, grey = (recolour(true[:, :1], ab) for ab in (outputs, torch.zeros_like(outputs)))
+        self.squares += torch.stack([(image - targets).double().square().sum() for image in (predicted, grey)])
+        self.colourful += torch.stack([colourfulness_rgb(image).sum() for image in (predicted, targets)])
+        counted = torch.stack([ab_histogram(lab) for lab in (rgb_to_lab(predicted), rgb_to_lab(grey), true)])
         self.histograms = counted if self.histograms is None else self.histograms + counted
         self.values += targets.numel()
         self.images += len(targets)
 
     def update_batch(self, outputs: Tensor, batch: Any) -> None:
-        """Compare with the images of the batch, from which the colours were predicted."""
+        """Call `update` with the images of the batch as targets."""
         self.update(outputs, batch.images)
 
     def compute(self) -> dict[str, Any]:
         """Return the results by name."""
-        found, grey = (share(value, self.values, self) for value in self.squares.tolist())
+        predicted, grey = (share(value, self.values, self) for value in self.squares.tolist())
         colourful, true = (value / self.images for value in self.colourful.tolist())
         assert self.histograms is not None
         by_found, by_grey, by_truth = self.histograms.double()
         return {
-            "psnr": psnr_of(found),
+            "psnr": psnr_of(predicted),
             "psnr_grey": psnr_of(grey),
             "ab_overlap": overlap(by_found, by_truth),
             "ab_overlap_grey": overlap(by_grey, by_truth),
@@ -101,9 +101,9 @@ class Colours(Metric):
 
 @dataclass
 class DeltaE(Metric):
-    """The mean difference CIEDE2000 of predicted a and b (N, 2, H, W) from the true colours, over all pixels.
+    """The mean CIEDE2000 difference of predicted a and b (N, 2, H, W) from the true colours, over all pixels.
 
-    Colours outside of sRGB count as they are shown, see `pellucid.ops.colour.into_gamut`.
+    Colours outside sRGB are first moved into its gamut, see `pellucid.ops.colour.into_gamut`.
     """
 
     lower_is_better: ClassVar[bool] = True
@@ -112,24 +112,24 @@ class DeltaE(Metric):
     count: int = field(default=0, init=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Add the images (N, 3, H, W), sRGB from 0 to 1, whose colours are predicted: the targets are images here."""
+        """Add a batch; the targets are the images (N, 3, H, W), sRGB from 0 to 1, whose a and b are predicted."""
         true = _true_lab(self, outputs, targets)
         for k, ab in enumerate((outputs, torch.zeros_like(outputs))):
             self.total[k] += delta_e_2000(rgb_to_lab(recolour(true[:, :1], ab)), true).double().sum()
         self.count += true[:, 0].numel()
 
     def update_batch(self, outputs: Tensor, batch: Any) -> None:
-        """Compare with the images of the batch, from which the colours were predicted."""
+        """Call `update` with the images of the batch as targets."""
         self.update(outputs, batch.images)
 
     def compute(self) -> dict[str, Any]:
-        """Return {"delta_e", "delta_e_grey"}, the second of a and b of 0."""
-        found, grey = (share(value, self.count, self) for value in self.total.tolist())
-        return {"delta_e": found, "delta_e_grey": grey}
+        """Return {"delta_e", "delta_e_grey"}, the second with a = b = 0."""
+        predicted, grey = (share(value, self.count, self) for value in self.total.tolist())
+        return {"delta_e": predicted, "delta_e_grey": grey}
 
 
 def _true_lab(metric: Metric, outputs: Tensor, images: Tensor) -> Tensor:
-    """Return the images in Lab; PellucidError unless the outputs are their a and b."""
+    """Return the images in Lab; raise PellucidError unless the outputs have the shape of their a and b."""
     n, _, *size = images.shape
     if images.shape[1] != 3 or outputs.shape != (n, 2, *size):
         raise PellucidError(

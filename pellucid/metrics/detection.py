@@ -11,11 +11,11 @@ from pellucid.errors import PellucidError
 from pellucid.objects import Detections, Objects
 from pellucid.ops.boxes import box_iou
 
-LEVELS = 11  # of recall, 0, 0.1, ..., 1
+LEVELS = 11  # the recalls 0, 0.1, ..., 1
 
 
 class Box(NamedTuple):
-    """A box (x0, y0, x1, y1) of a class in an image; score: the confidence of a detection, None for the truth."""
+    """A box (x0, y0, x1, y1) of a class in an image. score: of a detection, None for a true box."""
 
     image: str
     label: str
@@ -24,10 +24,10 @@ class Box(NamedTuple):
 
 
 class ClassScores(NamedTuple):
-    """The detections of one class: counts of true boxes, of detections and of hits, and the average precision.
+    """The detections of one class: counts of true boxes, detections and hits (true positives), and average precision.
 
-    area, eleven: the area under the precision envelope, and its mean at 11 recalls; None for a class without true
-    boxes.
+    area, eleven: the area under the interpolated precision-recall curve, and its mean at 11 recalls; None for a class
+    without true boxes.
     """
 
     truths: int
@@ -57,10 +57,10 @@ class BoxScores:
 def average_precision(hits: Tensor, truths: int) -> tuple[float, float]:
     """Return the area under the precision-recall curve, and the mean precision at the recalls 0, 0.1, ..., 1.
 
-    hits: (n,) bool, whether each detection is right, in the order of descending scores; truths: the number of boxes to
-    find, at least 1. The precision at a recall is the highest at that recall or above, 0 where none is so high.
+    hits: (n,) bool, whether each detection is correct, in descending order of scores; truths: the number of true boxes,
+    at least 1. The precision at a recall is the highest at that recall or above, 0 if the recall is not reached.
     Source: Everingham et al. 2010, "The Pascal Visual Object Classes challenge", section 4.2 (11 recalls); the area is
-    that of the challenge from 2010 on.
+    the challenge's measure from 2010 on.
     """
     found = hits.long().cumsum(0)  # (n,)
     precision = found.double() / torch.arange(1, len(hits) + 1)
@@ -76,14 +76,14 @@ def mean_average_precision(predicted: Sequence[Box], true: Sequence[Box], thresh
     """Return the average precision of each class, and its means.
 
     In the order of descending scores, a detection is a hit if the true box of its image and class with the largest IoU
-    has an IoU of at least `threshold`, and is not yet found; otherwise it is a false alarm. Equal scores keep their
-    order. Raises PellucidError without true boxes, for a detection without a score, for a box with x1 < x0 or y1 < y0,
-    and for a threshold outside (0, 1].
+    has an IoU of at least `threshold`, and has not been found before; otherwise it is a false positive. Detections
+    with equal scores keep their order. Raises PellucidError without true boxes, for a detection without a score, for a
+    box with x1 < x0 or y1 < y0, and for a threshold outside (0, 1].
     """
     if not 0 < threshold <= 1:
         raise PellucidError(f"mean_average_precision: the threshold must be above 0 and at most 1, not {threshold!r}")
     if not true:
-        raise PellucidError("mean_average_precision: there are no true boxes; give one at least")
+        raise PellucidError("mean_average_precision: there are no true boxes; give at least one")
     for entry in (*predicted, *true):
         x0, y0, x1, y1 = entry.box
         if not (x0 <= x1 and y0 <= y1):  # false for NaN
@@ -99,12 +99,12 @@ def mean_average_precision(predicted: Sequence[Box], true: Sequence[Box], thresh
 def voc_average_precision(
     detections: Sequence[Detections], objects: Sequence[Objects], threshold: float = 0.5
 ) -> dict[int, ClassScores]:
-    """Return the average precision of each class as the Pascal VOC challenge defines it, by the class's number.
+    """Return the average precision of each class as the Pascal VOC challenge defines it, by class index.
 
     As `mean_average_precision`, except that a hit has an IoU strictly above `threshold`, and that a detection whose
-    best truth is a crowd (VOC: difficult) counts neither as a hit nor as a false alarm; crowds are not to be found.
-    VOC's files name the first and the last pixel of a box, so that its width is their difference plus 1: that is the
-    width of a box in `Objects`, whose x1 is the right edge of the last pixel. Raises PellucidError where the numbers
+    best truth is a crowd (VOC: difficult) is neither a hit nor a false positive; crowds do not count as truths.
+    VOC's files contain the first and the last pixel of a box, so its width is their difference plus 1; in `Objects`, x1
+    is the right edge of the last pixel, and the width is the same. Raises PellucidError if the numbers
     of images differ. Source: Everingham et al. 2010, section 4.2.
     """
     if len(detections) != len(objects):
@@ -119,9 +119,9 @@ def _voc_class(
 ) -> ClassScores:
     truths, scored, count = dict[int, Truth](), list[tuple[float, int, Tensor]](), 0
     for image, (found, truth) in enumerate(zip(detections, objects, strict=True)):
-        mine = truth.take(truth.labels == label)
-        difficult = torch.zeros(len(mine), dtype=torch.bool) if mine.crowd is None else mine.crowd
-        truths[image] = Truth(mine.boxes.double(), difficult)
+        true = truth.take(truth.labels == label)
+        difficult = torch.zeros(len(true), dtype=torch.bool) if true.crowd is None else true.crowd
+        truths[image] = Truth(true.boxes.double(), difficult)
         count += int((~difficult).sum())
         of_class = found.take(found.labels == label)
         boxes = zip(of_class.scores.tolist(), of_class.boxes.double(), strict=True)
@@ -143,7 +143,7 @@ def _of_class(predicted: list[Box], true: list[Box], threshold: float) -> ClassS
 
 
 class Truth(NamedTuple):
-    """The true boxes (m, 4) of one class in one image, and which of them do not count: (m,) bool."""
+    """The true boxes (m, 4) of one class in one image, and which of them are not counted: (m,) bool."""
 
     boxes: Tensor
     difficult: Tensor
@@ -152,10 +152,10 @@ class Truth(NamedTuple):
 def judge(
     detections: Sequence[tuple[Hashable, Tensor]], truths: Mapping[Any, Truth], enough: Callable[[float], bool]
 ) -> list[bool | None]:
-    """Return, for each detection (image, box), whether it is a hit; None where it does not count.
+    """Return, for each detection (image, box), whether it is a hit; None if it is not counted.
 
     detections: best first. Each takes the truth with the largest IoU, the first of equal ones; a second detection of a
-    truth is a false alarm.
+    truth is a false positive.
     """
     taken = {image: truth.difficult.clone() for image, truth in truths.items()}
     judged: list[bool | None] = []
@@ -191,5 +191,5 @@ def _tensor(entries: list[Box]) -> Tensor:
 
 
 def _mean(values: list[float | None]) -> float:
-    given = [value for value in values if value is not None]
-    return sum(given) / len(given)
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present)

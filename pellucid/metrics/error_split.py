@@ -1,4 +1,4 @@
-"""Where the average precision is lost: by kind of error, by class, by size and crowding of the objects."""
+"""Analysis of detection errors: by kind of error, by class, and by size and crowding of the objects."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from pellucid.metrics.verdicts import BACKGROUND, ERRORS, HIT, IGNORED, MISSED, 
 from pellucid.objects import Detections, Objects
 from pellucid.ops.boxes import coverage
 
-# The largest share of an object's box inside another object's box, from and below.
+# Ranges [low, high) of the largest fraction of an object's box that is inside another object's box.
 CROWDING = {"apart": (0.0, 0.1), "touching": (0.1, 0.3), "crowded": (0.3, 2.0)}
 
 
 class Gain(NamedTuple):
-    """One kind of error: how often it occurs, and by how much repairing all of it would raise AP."""
+    """One kind of error: how often it occurs, and by how much AP would rise if all of it were repaired."""
 
     errors: int
     gain: float
@@ -30,11 +30,11 @@ def error_split(
     background: float = BACKGROUND,
     kind: str = "boxes",
 ) -> tuple[float, dict[str, Gain]]:
-    """Return AP at the threshold, and for each of ERRORS and "missed" its count and what repairing it would gain.
+    """Return AP at the threshold, and for each of ERRORS and "missed" its count and the gain in AP from repairing it.
 
-    Repaired are, one kind at a time: "class" and "place" by making the detection with the highest score of each object
-    that was not found a hit, and removing the others; "both", "duplicate" and "background" by removing them; "missed"
-    by not counting these objects. The gains do not add up. Gains are at least 0.
+    One kind of error is repaired at a time. "class" and "place": for each object that was not found, the detection
+    with the highest score becomes a hit, and the others are removed. "both", "duplicate" and "background": the
+    detections are removed. "missed": the objects are not counted. Gains are at least 0, and do not add up.
     Source: Bolya et al. 2020, section 2.3.
     """
     images = [
@@ -55,7 +55,7 @@ def error_split(
 def _precision(
     images: Sequence[Judged], detections: Sequence[Detections], objects: Sequence[Objects], repaired: str
 ) -> float:
-    """Return the mean AP of the classes with one kind of error repaired, "" for none."""
+    """Return the mean AP over the classes, with the kind of error `repaired` removed, "" for none."""
     scored: dict[int, list[tuple[float, bool]]] = {}
     truths: dict[int, int] = {}
     for image, found, truth in zip(images, detections, objects, strict=True):
@@ -77,8 +77,8 @@ def _precision(
 
 
 def _area(scored: list[tuple[float, bool]], truths: int) -> float:
-    """Return the mean of the precision at COCO's 101 recalls."""
-    hits = torch.tensor([hit for _, hit in sorted(scored, key=lambda one: one[0], reverse=True)], dtype=torch.float64)
+    """Return the mean precision at COCO's 101 recalls."""
+    hits = torch.tensor([hit for _, hit in sorted(scored, key=lambda pair: pair[0], reverse=True)], dtype=torch.float64)
     precision, _ = precision_at_recalls(hits.cumsum(0)[None], (1 - hits).cumsum(0)[None], truths)
     return float(precision.mean())
 
@@ -92,9 +92,9 @@ def confusion(
 ) -> Tensor:
     """Return counts[true, detected] with the background as the last class: (classes + 1, classes + 1).
 
-    Detections of at least `score` count. Objects are matched with hits first; then each detection that is left, best
-    first, takes the object of another class with the largest IoU of at least `threshold` that is left. What is left
-    then are misses (the last column) and detections on the background (the last row). Crowds do not count.
+    Only detections with a score of at least `score` are used. Objects are matched with hits first; then each other
+    detection, best first, is matched with the unmatched object of the largest IoU, of at least `threshold`. The
+    remaining objects are counted in the last column, the remaining detections in the last row. Crowds are not counted.
     """
     counts = torch.zeros(classes + 1, classes + 1, dtype=torch.int64)
     for all_found, truth in zip(detections, objects, strict=True):
@@ -130,7 +130,7 @@ def recall_by_group(
 ) -> dict[str, dict[str, Share]]:
     """Return the objects found by detections of at least `score`, by "size" (as COCO's) and by "crowding".
 
-    Crowding is the largest share of an object's box inside another object's box. Objects that are crowds do not count.
+    Crowding is the largest fraction of an object's box inside another object's box. Crowds are not counted.
     """
     sizes = {name: Share(0, 0) for name in list(SIZES)[1:]}
     crowding = {name: Share(0, 0) for name in CROWDING}
@@ -138,11 +138,11 @@ def recall_by_group(
         image = judge(all_found.take(all_found.scores >= score), truth, threshold, min(BACKGROUND, threshold / 2))
         crowd, areas = crowds(truth).tolist(), truth_areas(truth).tolist()
         inside = coverage(truth.boxes, truth.boxes).fill_diagonal_(0.0)
-        shares = inside.amax(1).tolist() if len(truth) else []
+        fractions = inside.amax(1).tolist() if len(truth) else []
         for k, finder in enumerate(image.finders):
             if crowd[k]:
                 continue
-            for groups, limits, value in ((sizes, SIZES, areas[k]), (crowding, CROWDING, shares[k])):
+            for groups, limits, value in ((sizes, SIZES, areas[k]), (crowding, CROWDING, fractions[k])):
                 name = next(name for name in groups if limits[name][0] <= value < limits[name][1])
                 groups[name] = Share(groups[name].objects + 1, groups[name].found + (finder >= 0))
     return {"size": sizes, "crowding": crowding}

@@ -1,4 +1,4 @@
-"""Distances between two sets of images, by features (n, d) of them."""
+"""Distances between two sets of images, computed from their features (n, d)."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from pellucid.errors import PellucidError
 def frechet_distance(first: Tensor, second: Tensor) -> float:
     """Return the squared Frechet distance between Gaussians fitted to features (n, d) and (m, d).
 
-    Covariances are unbiased. The distance is biased: it grows as n falls, so state n beside it. Raises PellucidError
+    Covariances are unbiased. The distance is biased: it grows as n falls, so report n with it. Raises PellucidError
     for fewer than 2 rows. Source: Heusel et al. 2017, equation 6.
     """
     _check(first, second)
@@ -23,7 +23,7 @@ def gaussian_distance(mean: Tensor, covariance: Tensor, other_mean: Tensor, othe
     Source: Dowson and Landau 1982, equation 4. The trace of the root is the sum of the roots of the eigenvalues of
     R C2 R, where R is the symmetric root of C1.
     """
-    first, second = (one.double().reshape(len(mean), -1) for one in (covariance, other_covariance))  # also of d = 1
+    first, second = (c.double().reshape(len(mean), -1) for c in (covariance, other_covariance))  # cov is 0-d if d = 1
     values, vectors = torch.linalg.eigh(first)
     root = vectors * values.clamp_min(0).sqrt() @ vectors.T
     mixed = torch.linalg.eigvalsh(root @ second @ root)
@@ -34,7 +34,7 @@ def gaussian_distance(mean: Tensor, covariance: Tensor, other_mean: Tensor, othe
 def kernel_distance(first: Tensor, second: Tensor) -> float:
     """Return the unbiased squared MMD of features (n, d), (m, d) with the kernel (x y / d + 1)^3.
 
-    It may be negative. Source: Binkowski, Sutherland, Arbel and Gretton 2018, section 4, over all examples at once.
+    It may be negative. Source: Binkowski, Sutherland, Arbel and Gretton 2018, section 4, on all examples at once.
     """
     _check(first, second)
     x, y = first.double(), second.double()

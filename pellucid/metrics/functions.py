@@ -1,6 +1,6 @@
-"""Metrics of classification: functions of all predictions at once.
+"""Metrics of classification, as functions of all predictions.
 
-Targets and predictions are integer classes (n,); scores are (n, classes). Numbers by class are float64 (classes,).
+Targets and predictions are integer classes (n,); scores are (n, classes). Values by class are float64 (classes,).
 """
 
 from dataclasses import dataclass
@@ -12,29 +12,31 @@ from pellucid.errors import PellucidError
 
 
 def accuracy(target: Tensor, predicted: Tensor) -> float:
-    """Return the share of predictions that are right."""
+    """Return the fraction of correct predictions."""
     _check(target, predicted)
     return (target == predicted).double().mean().item()
 
 
 def top_k(target: Tensor, scores: Tensor, k: int) -> float:
-    """Return the share of examples whose class is among the k with the highest scores.
+    """Return the fraction of examples whose class is among the k with the highest scores.
 
-    Of equal scores the first class comes first, as `argmax` takes it, so that top 1 is `accuracy`. A class whose score
-    is NaN is never among the k.
+    Among equal scores, the class with the lowest index ranks first, as in `argmax`, so top 1 is `accuracy`. A class
+    whose score is NaN is never among the k.
     """
     if scores.dim() != 2 or not 1 <= k <= scores.shape[1]:
-        raise PellucidError(f"top_k: scores of shape {tuple(scores.shape)} have no {k} best; choose 1 to the classes")
+        raise PellucidError(
+            f"top_k: k is {k} for scores of shape {tuple(scores.shape)}; choose 1 to the number of classes"
+        )
     _check(target, scores[:, 0])
     _check_classes("top_k", "target", target, scores.shape[1])
-    own_class, classes = target.long().unsqueeze(1), torch.arange(scores.shape[1], device=scores.device)
-    own = scores.gather(1, own_class)  # (n, 1)
-    ahead = ~(scores <= own) | ((scores == own) & (classes < own_class))  # topk leaves open which of equals it takes
+    column, classes = target.long().unsqueeze(1), torch.arange(scores.shape[1], device=scores.device)
+    true_score = scores.gather(1, column)  # (n, 1)
+    ahead = ~(scores <= true_score) | ((scores == true_score) & (classes < column))  # topk leaves ties undefined
     return (ahead.sum(1) < k).double().mean().item()
 
 
 def confusion_matrix(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
-    """Return how often each class (row) was predicted as each (column): int64, (classes, classes)."""
+    """Return how often each class (row) was predicted as each class (column): int64, (classes, classes)."""
     _check(target, predicted)
     for name, values in (("target", target), ("predicted", predicted)):
         _check_classes("confusion_matrix", name, values, classes)
@@ -42,28 +44,28 @@ def confusion_matrix(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
 
 
 def precision(confusion: Tensor) -> Tensor:
-    """Return, for each class, the share of its predictions that are right; 0 where it was never predicted."""
+    """Return, for each class, the fraction of its predictions that are correct; 0 if it was never predicted."""
     return _ratio(confusion.diagonal(), confusion.sum(0))
 
 
 def recall(confusion: Tensor) -> Tensor:
-    """Return, for each class, the share of its examples that were found; 0 where there are none."""
+    """Return, for each class, the fraction of its examples that are predicted correctly; 0 if there are none."""
     return _ratio(confusion.diagonal(), confusion.sum(1))
 
 
 def f1(confusion: Tensor) -> Tensor:
-    """Return, for each class, the harmonic mean of precision and recall; 0 where it neither is nor was predicted."""
+    """Return, for each class, the harmonic mean of precision and recall; 0 if it neither occurs nor was predicted."""
     return _ratio(2 * confusion.diagonal(), confusion.sum(0) + confusion.sum(1))
 
 
 def macro_f1(confusion: Tensor) -> float:
-    """Return the mean of F1 over the classes that have examples or were predicted, each counting the same."""
-    known = confusion.sum(0) + confusion.sum(1) > 0
-    return macro(f1(confusion)[known])
+    """Return the mean of F1 over the classes that have examples or were predicted, unweighted."""
+    occurring = confusion.sum(0) + confusion.sum(1) > 0
+    return macro(f1(confusion)[occurring])
 
 
 def macro(by_class: Tensor) -> float:
-    """Return the mean over the classes, each counting the same."""
+    """Return the mean over the classes, unweighted."""
     return by_class.mean().item()
 
 
@@ -71,7 +73,7 @@ def macro(by_class: Tensor) -> float:
 class Reliability:
     """The accuracy of predictions by confidence, in bins of equal width from 0 to 1.
 
-    Each (bins,): `count` int64, `confidence` and `accuracy` the means in each bin, float64, 0 where it is empty.
+    Each (bins,): `count` int64, `confidence` and `accuracy` the means in each bin, float64, 0 for an empty bin.
     """
 
     count: Tensor
@@ -81,13 +83,13 @@ class Reliability:
     @property
     def error(self) -> float:
         """The expected calibration error: the mean over the examples of their bin's |accuracy - confidence|."""
-        share = self.count.double() / self.count.sum()
-        return (share * (self.accuracy - self.confidence).abs()).sum().item()
+        fraction = self.count.double() / self.count.sum()
+        return (fraction * (self.accuracy - self.confidence).abs()).sum().item()
 
 
 @dataclass(frozen=True, eq=False)
 class Bins:
-    """Predictions by confidence, summed so that batches add up.
+    """Sums of predictions by confidence, which can be added over batches.
 
     Each (bins,): `count` int64, `confidence` and `right` the sums in each bin, float64.
     """
@@ -98,11 +100,11 @@ class Bins:
 
     @classmethod
     def of(cls, target: Tensor, probabilities: Tensor, bins: int) -> "Bins":
-        """Sort predictions as `reliability` says; raises as it does."""
+        """Sum predictions in bins; arguments and errors are those of `reliability`."""
         if probabilities.dim() != 2 or probabilities.shape[1] < 2 or bins < 1:
             raise PellucidError(
                 f"reliability: probabilities of shape {tuple(probabilities.shape)} and {bins} bins; give (n, classes) "
-                "with two classes at least, and one bin at least"
+                "with at least two classes, and at least one bin"
             )
         confidence, predicted = probabilities.detach().double().cpu().max(1)  # (n,)
         target = target.cpu()
@@ -116,26 +118,26 @@ class Bins:
         return cls(torch.bincount(index, minlength=bins), *sums)
 
     def __add__(self, other: "Bins") -> "Bins":
-        """Return the bins of both batches."""
+        """Return the sums over both batches."""
         return Bins(self.count + other.count, self.confidence + other.confidence, self.right + other.right)
 
     def reliability(self) -> Reliability:
         """Return the means in each bin."""
-        held = self.count.clamp_min(1)
-        return Reliability(self.count, self.confidence / held, self.right / held)
+        divisor = self.count.clamp_min(1)
+        return Reliability(self.count, self.confidence / divisor, self.right / divisor)
 
 
 def reliability(target: Tensor, probabilities: Tensor, bins: int = 15) -> Reliability:
     """Sort the predictions of probabilities (n, classes) into `bins` by the probability of the predicted class.
 
-    A bin ((k - 1) / bins, k / bins] holds its upper end. Guo, Pleiss, Sun, Weinberger 2017, "On Calibration of Modern
-    Neural Networks", section 2. Raises PellucidError for anything but probabilities, and without a bin.
+    Bin k is ((k - 1) / bins, k / bins]. Guo, Pleiss, Sun, Weinberger 2017, "On Calibration of Modern
+    Neural Networks", section 2. Raises PellucidError for values that are not probabilities, and for fewer than one bin.
     """
     return Bins.of(target, probabilities, bins).reliability()
 
 
 def calibration_error(target: Tensor, probabilities: Tensor, bins: int = 15) -> float:
-    """Return the expected calibration error: the mean difference of confidence and accuracy."""
+    """Return the expected calibration error: the mean over the examples of their bin's |accuracy - confidence|."""
     return reliability(target, probabilities, bins).error
 
 
@@ -154,6 +156,6 @@ def _check(target: Tensor, predicted: Tensor) -> None:
 def _check_classes(metric: str, name: str, values: Tensor, classes: int) -> None:
     if int(values.min()) < 0 or int(values.max()) >= classes:
         raise PellucidError(
-            f"{metric}: {name} holds classes {int(values.min())} to {int(values.max())}, not 0 to {classes - 1}; "
+            f"{metric}: {name} contains classes {int(values.min())} to {int(values.max())}, not 0 to {classes - 1}; "
             "give the right number of classes"
         )

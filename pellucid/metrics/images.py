@@ -1,4 +1,4 @@
-"""Metrics of images beside the images that they should be: (N, C, H, W), from 0 to `peak`."""
+"""Metrics of predicted images compared with target images: (N, C, H, W), from 0 to `peak`."""
 
 import math
 from dataclasses import dataclass, field
@@ -21,9 +21,9 @@ def psnr_of(error: float, peak: float = 1.0) -> float:
 
 
 def ssim(first: Tensor, second: Tensor, peak: float = 1.0) -> Tensor:
-    """Return the structural similarity (N,) of images (N, C, H, W): the mean over channels and over windows inside.
+    """Return the structural similarity (N,) of images (N, C, H, W): the mean over channels and windows.
 
-    Windows are Gaussian, 11 x 11 with a standard deviation of 1.5; statistics are those of the population. Raises
+    Windows are Gaussian, 11 x 11 with a standard deviation of 1.5, and lie inside the image. Raises
     PellucidError for images smaller than a window. Source: Wang, Bovik, Sheikh and Simoncelli 2004, equation 13.
     """
     if first.shape != second.shape or first.dim() != 4 or min(first.shape[2:]) < WINDOW:
@@ -41,13 +41,13 @@ def ssim(first: Tensor, second: Tensor, peak: float = 1.0) -> Tensor:
 
 
 def _windowed(x: Tensor) -> Tensor:
-    """Return the Gaussian mean around each pixel whose window lies inside."""
-    at = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
-    bell = (at**2 / (-2 * SIGMA**2)).exp()
-    bell = bell / bell.sum()
+    """Return the Gaussian-weighted mean around each pixel whose window lies inside the image."""
+    offsets = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
+    weights = (offsets**2 / (-2 * SIGMA**2)).exp()
+    weights = weights / weights.sum()
     n, c, h, w = x.shape
-    rows = F.conv2d(x.reshape(n * c, 1, h, w), bell[None, None, :, None])
-    return F.conv2d(rows, bell[None, None, None, :]).reshape(n, c, h - WINDOW + 1, w - WINDOW + 1)
+    rows = F.conv2d(x.reshape(n * c, 1, h, w), weights[None, None, :, None])
+    return F.conv2d(rows, weights[None, None, None, :]).reshape(n, c, h - WINDOW + 1, w - WINDOW + 1)
 
 
 @dataclass
@@ -71,7 +71,7 @@ class PSNR(Metric):
 
 @dataclass
 class SSIM(Metric):
-    """The mean structural similarity of images, see `ssim`; images smaller than its window are left out."""
+    """The mean structural similarity of images, see `ssim`; images smaller than its window are skipped."""
 
     peak: float = 1.0
     total: float = field(default=0.0, init=False)

@@ -22,8 +22,8 @@ _PREFIXES = {"boxes": "", "masks": "mask_", "keypoints": "keypoint_"}
 class AveragePrecision(Metric):
     """COCO's average precision of detections: the mean over classes and the IoUs 0.5, 0.55, ..., 0.95, and at 0.5.
 
-    Outputs are a list of `Detections`, targets a list of `Objects`; the areas of objects are those of their masks,
-    without masks of their boxes. kind: "boxes", "masks" or "keypoints" (of COCO's persons).
+    Outputs are a list of `Detections`, targets a list of `Objects`; the areas of objects are those of their masks, or
+    of their boxes without masks. kind: "boxes", "masks" or "keypoints" (of COCO's persons).
     """
 
     kind: str = "boxes"
@@ -39,9 +39,9 @@ class AveragePrecision(Metric):
             self.coco.add(found, truth)
 
     def compute(self) -> dict[str, Any]:
-        """Return {"ap", "ap50"}, from 0 to 1, NaN without objects, and "class_ap", a list, None for classes without.
+        """Return "ap" and "ap50", from 0 to 1 or NaN without objects, and "class_ap", a list, None for classes without.
 
-        Masks and key-points: "mask_ap", "keypoint_ap" and so on.
+        The names for masks and key-points begin with "mask_" and "keypoint_".
         """
         check_measured(len(self.coco.images), self)
         by_class = self.coco.by_class()
@@ -68,13 +68,13 @@ class KeypointAveragePrecision(AveragePrecision):
 
 @dataclass
 class NME(Metric):
-    """The normalised mean error of key-points: their mean distance from the truth over a distance in the truth.
+    """The normalized mean error of key-points: their mean distance from the true points, relative to a true distance.
 
     Outputs are a tensor (N, K, 2) or (N, K, 3) of pixels for images of one object each, or a list of `Detections`,
-    where each object gets the detection whose box has the largest IoU with its own. Targets are a list of `Objects`, or
-    for outputs that are a tensor key-points (N, K, 3).
-    The mean is over the labelled points of an object, then over the objects; crowds do not count. normalise: the two
-    points whose distance is 1, by default the outer eye corners of 68 points of a face.
+    where each object is compared with the detection whose box has the largest IoU with its box. Targets are a list of
+    `Objects`, or key-points (N, K, 3) if the outputs are a tensor.
+    The mean is over the labelled points of an object, then over the objects, except crowds. normalise: the indices of
+    the two true points whose distance is the unit, by default the outer eye corners among the 68 points of a face.
     Source: Sagonas et al. 2013, "300 Faces in-the-Wild Challenge".
     """
 
@@ -108,7 +108,7 @@ class NME(Metric):
         self.count += len(errors)
 
     def compute(self) -> dict[str, Any]:
-        """Return {"nme": 0 if exact, NaN without objects}, and "nme_missed", the share of objects without detection."""
+        """Return "nme", NaN without objects, and "nme_missed", the fraction of objects without a detection."""
         check_measured(self.images, self)
         objects = self.count + self.missed
         return {
@@ -118,33 +118,33 @@ class NME(Metric):
 
 
 def unit_points(metrics: Iterable[Any]) -> tuple[int, int] | None:
-    """Return the two points that the NME among a model's metrics is normalised by; None where it measures none."""
-    found = (EYES if one == "nme" else getattr(one, "normalise", None) for one in metrics)
-    return next((points for points in found if points is not None), None)
+    """Return the two points by which the NME among a model's metrics normalizes; None if there is no NME."""
+    pairs = (EYES if metric == "nme" else getattr(metric, "normalise", None) for metric in metrics)
+    return next((points for points in pairs if points is not None), None)
 
 
 def normalised_errors(points: Tensor, truth: Tensor, normalise: tuple[int, int] = EYES) -> Tensor:
-    """Return the mean distance of the labelled points of each object, over that of two true points: (n,) in float64.
+    """Return the mean distance of each object's labelled points from the truth, over that of two true points: (n,).
 
     points: (n, K, 2) or more columns; truth: (n, K, 3) with visibility. Raises PellucidError for another number of
-    points, and for objects whose two points are not labelled or lie on each other.
+    points, and for objects whose two points are not labelled or coincide.
     """
     if points.shape[:2] != truth.shape[:2] or max(normalise) >= truth.shape[1]:
         raise PellucidError(
-            f"NME: outputs have {points.shape[1]} key-points and objects {truth.shape[1]}, normalised by the points "
-            f"{normalise[0]} and {normalise[1]}; give as many, or NME(normalise=(i, j)) for other points"
+            f"NME: outputs have {points.shape[1]} key-points and objects {truth.shape[1]}, normalized by the points "
+            f"{normalise[0]} and {normalise[1]}; give equal numbers, or NME(normalise=(i, j)) for other points"
         )
-    at, labelled = truth[:, :, :2].double(), truth[:, :, 2] > 0
+    true_points, labelled = truth[:, :, :2].double(), truth[:, :, 2] > 0
     first, second = normalise
-    unit = (at[:, first] - at[:, second]).norm(dim=1)
+    unit = (true_points[:, first] - true_points[:, second]).norm(dim=1)
     if not bool((labelled[:, first] & labelled[:, second] & (unit > 0)).all()):
-        raise PellucidError(f"NME: an object's points {first} and {second} are not labelled or are at one place")
-    distances = (points[:, :, :2].double() - at).norm(dim=2) * labelled
+        raise PellucidError(f"NME: an object's points {first} and {second} are not labelled or coincide")
+    distances = (points[:, :, :2].double() - true_points).norm(dim=2) * labelled
     return distances.sum(1) / labelled.sum(1) / unit
 
 
 def _pairs(metric: Metric, outputs: Any, targets: Any) -> list[tuple[Any, Objects]]:
-    """Return the outputs and objects of each image; PellucidError where these are something else."""
+    """Return the outputs and objects of each image; raise PellucidError for other types or different numbers."""
     name = type(metric).__name__
     if not isinstance(targets, list | tuple) or not all(isinstance(truth, Objects) for truth in targets):
         raise PellucidError(f"{name}: targets must be a list of Objects, one per image; give data with boxes")

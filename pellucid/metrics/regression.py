@@ -1,4 +1,4 @@
-"""Metrics of regression, batch by batch; all sums are in float64."""
+"""Metrics of regression, computed batch by batch; all sums are in float64."""
 
 import math
 from dataclasses import dataclass, field
@@ -22,9 +22,9 @@ class MAE(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add the batch."""
-        apart = outputs.double() - wanted(targets, outputs)
-        self.total += apart.abs().sum().item()
-        self.count += apart.numel()
+        errors = outputs.double() - wanted(targets, outputs)
+        self.total += errors.abs().sum().item()
+        self.count += errors.numel()
 
     def compute(self) -> dict[str, Any]:
         """Return {"mae": in the targets' unit}."""
@@ -42,9 +42,9 @@ class RMSE(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add the batch."""
-        apart = outputs.double() - wanted(targets, outputs)
-        self.total += apart.square().sum().item()
-        self.count += apart.numel()
+        errors = outputs.double() - wanted(targets, outputs)
+        self.total += errors.square().sum().item()
+        self.count += errors.numel()
 
     def compute(self) -> dict[str, Any]:
         """Return {"rmse": in the targets' unit}."""
@@ -71,10 +71,10 @@ class R2(Metric):
             return
         target = wanted(targets, outputs).reshape(n, -1)  # (n, outputs)
         mean = target.mean(0)
-        off, total = mean - self.mean, self.count + n
-        self.around_mean = self.around_mean + (target - mean).square().sum(0) + off.square() * (self.count * n / total)
+        gap, total = mean - self.mean, self.count + n
+        self.around_mean = self.around_mean + (target - mean).square().sum(0) + gap.square() * (self.count * n / total)
         self.apart = self.apart + (outputs.double().reshape(n, -1) - target).square().sum(0)
-        self.mean, self.count = self.mean + off * (n / total), total
+        self.mean, self.count = self.mean + gap * (n / total), total
 
     def compute(self) -> dict[str, Any]:
         """Return {"r2": at most 1}."""
@@ -88,7 +88,7 @@ class R2(Metric):
 
 
 def wanted(targets: Tensor, outputs: Tensor) -> Tensor:
-    """Return targets as numbers (n, ...) in float64, one for each output; integer classes (n,) become one-hot."""
+    """Return targets as values (n, ...) in float64, one for each output; integer classes (n,) become one-hot."""
     if targets.shape == outputs.shape:
         return targets.double()
     if outputs.dim() == 2 and targets.numel() == len(outputs):
@@ -98,6 +98,6 @@ def wanted(targets: Tensor, outputs: Tensor) -> Tensor:
         if not targets.is_floating_point() and bool(((flat >= 0) & (flat < outputs.shape[1])).all()):
             return torch.nn.functional.one_hot(flat.long(), outputs.shape[1]).double()
     raise PellucidError(
-        f"metrics of numbers: targets {tuple(targets.shape)} of type {targets.dtype} do not fit outputs "
-        f"{tuple(outputs.shape)}; give one number for each output, or classes that exist"
+        f"metrics of regression: targets {tuple(targets.shape)} of dtype {targets.dtype} do not fit outputs "
+        f"{tuple(outputs.shape)}; give one number for each output, or class indices in range"
     )

@@ -1,4 +1,4 @@
-"""Metrics of semantic segmentation, batch by batch: outputs (N, C, H, W) against masks of classes (N, H, W)."""
+"""Metrics of semantic segmentation, for outputs (N, C, H, W) and masks of classes (N, H, W)."""
 
 import math
 from dataclasses import dataclass, field
@@ -11,15 +11,15 @@ from pellucid.errors import PellucidError
 from pellucid.metrics.base import Metric, share
 from pellucid.metrics.functions import confusion_matrix
 
-TOLERANCE = 0.0075  # of the diagonal of an image: how far apart boundaries may lie to match
+TOLERANCE = 0.0075  # fraction of the image diagonal within which boundaries match
 
 
 @dataclass
 class MeanIoU(Metric):
-    """The mean over the classes of TP / (TP + FP + FN), and the share of pixels that are right.
+    """The mean over the classes of TP / (TP + FP + FN), and the fraction of correct pixels.
 
-    All is counted in one confusion matrix of the pixels, those of class `ignore` left out. The mean is over the classes
-    that occur or were predicted, as scikit-learn's jaccard_score with average="macro".
+    Both are computed from one confusion matrix of all pixels except those of class `ignore`. The mean is over the
+    classes that occur or were predicted, as scikit-learn's jaccard_score with average="macro".
     Source: Long, Shelhamer and Darrell 2015, section 5.
     """
 
@@ -39,13 +39,13 @@ class MeanIoU(Metric):
         """Return {"miou", "pixel_accuracy"}, from 0 to 1, and "class_iou", a list with None for classes without IoU."""
         if self.matrix is None or not int(self.matrix.sum()):
             raise PellucidError(
-                "MeanIoU: no examples were measured; call update first, with masks that hold other classes "
-                "than `ignore`"
+                "MeanIoU: no examples were measured; call update first, with masks that contain other "
+                "classes than `ignore`"
             )
         by_class = iou(self.matrix)
-        some = ~by_class.isnan()
+        present = ~by_class.isnan()
         return {
-            "miou": by_class[some].mean().item(),
+            "miou": by_class[present].mean().item(),
             "pixel_accuracy": share(int(self.matrix.diagonal().sum()), int(self.matrix.sum()), self),
             "class_iou": [None if math.isnan(value) else value for value in by_class.tolist()],
         }
@@ -55,9 +55,9 @@ class MeanIoU(Metric):
 class BoundaryF1(Metric):
     """Boundary F1: agreement of predicted and true outlines, averaged over classes and images.
 
-    A pixel is on the boundary of its class where one of the four pixels beside it is of another class; of its
-    precision and recall it counts as found where the other mask has a boundary pixel of that class within `tolerance`
-    times the image's diagonal. Pixels of class `ignore` are not boundaries and make none. The mean is over the classes
+    A pixel is on the boundary of its class if one of its four neighbours is of another class. For precision and recall,
+    a boundary pixel is matched if the other mask has a boundary pixel of the same class within `tolerance` times the
+    image's diagonal. Pixels of class `ignore` neither are boundary pixels nor create any. The mean is over the classes
     that occur in an image or were predicted there, then over the images that have such boundaries.
     Source: Csurka, Larlus and Perronnin 2013, "What is a good evaluation measure for semantic segmentation?".
     """
@@ -100,7 +100,7 @@ def iou(confusion: Tensor) -> Tensor:
 
 
 def iou_of_areas(predicted: Any, true: Any, common: Any) -> Tensor:
-    """Return the intersection over union of masks in float64, from their areas and the area that they share.
+    """Return the intersection over union of masks in float64, from their areas and the area of their intersection.
 
     Numbers or arrays of one shape, in any unit; NaN where both areas are 0. Raises PellucidError for negative areas,
     and for a common area that is larger than one of the two.
@@ -127,7 +127,7 @@ def read_masks(metric: Metric, outputs: Tensor, targets: Tensor, ignore: int | N
 
 
 def _boundaries(mask: Tensor, kept: Tensor, classes: int) -> Tensor:
-    """Return which pixels of a mask (H, W) are on the boundary of each class: (classes, H, W)."""
+    """Return a mask of the pixels of a class mask (H, W) that are on the boundary of each class: (classes, H, W)."""
     edge = torch.zeros_like(kept)
     for axis in (0, 1):
         size = mask.shape[axis] - 1
@@ -139,13 +139,13 @@ def _boundaries(mask: Tensor, kept: Tensor, classes: int) -> Tensor:
 
 
 def _spread(marks: Tensor, reach: float) -> Tensor:
-    """Return which pixels of `marks` (C, H, W) are at most `reach` from a True pixel."""
-    far = int(reach)
-    padded = torch.nn.functional.pad(marks, (far, far, far, far))
+    """Return a mask of the pixels of `marks` (C, H, W) that are at most `reach` from a True pixel."""
+    margin = int(reach)
+    padded = torch.nn.functional.pad(marks, (margin, margin, margin, margin))
     height, width = marks.shape[1:]
     found = torch.zeros_like(marks)
-    for down in range(-far, far + 1):
-        for across in range(-far, far + 1):
+    for down in range(-margin, margin + 1):
+        for across in range(-margin, margin + 1):
             if down**2 + across**2 <= reach**2:
-                found |= padded[:, far + down : far + down + height, far + across : far + across + width]
+                found |= padded[:, margin + down : margin + down + height, margin + across : margin + across + width]
     return found

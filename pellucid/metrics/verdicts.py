@@ -1,4 +1,4 @@
-"""What each detection of an image is: a hit, or which kind of error; and which objects were missed."""
+"""Classification of each detection as a hit or a kind of error, and of the objects that were missed."""
 
 from typing import NamedTuple
 
@@ -11,16 +11,16 @@ from pellucid.metrics.overlaps import KINDS, PERSON, truth_areas
 from pellucid.objects import Detections, Objects
 
 HIT, IGNORED = "hit", "ignored"
-ERRORS = ("class", "place", "both", "duplicate", "background")  # of detections; "missed" is that of objects
+ERRORS = ("class", "place", "both", "duplicate", "background")  # of detections; "missed" is the error of objects
 MISSED = "missed"
-THRESHOLD, BACKGROUND = 0.5, 0.1  # IoU from which a detection is right, and below which it is of nothing
+THRESHOLD, BACKGROUND = 0.5, 0.1  # IoU from which a detection is correct, and IoU up to which it is background
 
 
 class Verdict(NamedTuple):
-    """What one detection is: "hit", "ignored" (matched with a crowd), or one of ERRORS.
+    """The kind of one detection: "hit", "ignored" (matched with a crowd), or one of ERRORS.
 
-    truth: the index of the object that this is about, the one with the largest IoU for "background", -1 without
-    objects. iou: with this object.
+    truth: the index of the object concerned, for "background" the one with the largest IoU; -1 without objects. iou:
+    the IoU with this object.
     """
 
     kind: str
@@ -29,11 +29,11 @@ class Verdict(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """The detections and objects of one image, compared at one threshold of IoU.
+    """The detections and objects of one image, compared at one IoU threshold.
 
     verdicts: one per detection. finders: (m,), the detection that each object was matched with, -1 for none.
-    repairs: (m,), for objects that were not found the "class" or "place" error with the highest score that is about
-    the object, which it would be found by if that were right; -1 for none. overlaps: (n, m).
+    repairs: (m,), for objects that were not found, the "class" or "place" error with the highest score that concerns
+    the object, and would find it if repaired; -1 for none. overlaps: (n, m).
     """
 
     verdicts: list[Verdict]
@@ -42,11 +42,11 @@ class Judged(NamedTuple):
     overlaps: Tensor
 
     def missed(self, truth: Objects) -> list[int]:
-        """Return the objects that no detection found, and none with only its class or its place wrong is about."""
+        """Return the indices of objects that no detection found and that no "class" or "place" error concerns."""
         return [k for k in self.not_found(truth) if self.repairs[k] < 0]
 
     def not_found(self, truth: Objects) -> list[int]:
-        """Return the objects that no detection found; crowds are not among them."""
+        """Return the indices of objects that no detection found, except crowds."""
         crowd = crowds(truth).tolist()
         return [k for k, finder in enumerate(self.finders) if finder < 0 and not crowd[k]]
 
@@ -59,14 +59,14 @@ def judge(
     kind: str = "boxes",
     sigmas: tuple[float, ...] = PERSON,
 ) -> Judged:
-    """Return what each detection in an image is, and what found each object.
+    """Return the kind of each detection in an image, and the detection that found each object.
 
-    Hits are matched as by `Coco`, at one threshold. Every other detection is the first that applies:
+    Hits are matched as by `Coco`, at one threshold. Every other detection has the first kind that applies:
     "ignored": matched with a crowd of its class. "place": its largest IoU with an object of its class is from
-    `background` to below `threshold`. "class": the same with other classes is at least `threshold`. "duplicate": an
-    object of its class has an IoU of at least `threshold`, but was matched with a detection of a higher score.
-    "background": no IoU is above `background`. "both": class and place are wrong. Source: Bolya et al. 2020, "TIDE: A
-    General Toolbox for Identifying Object Detection Errors", section 2.2.
+    `background` to below `threshold`. "class": its largest IoU with an object of another class is at least `threshold`.
+    "duplicate": an object of its class has an IoU of at least `threshold`, but was matched with a detection of a higher
+    score. "background": no IoU is above `background`. "both": all others, whose class and place are wrong. Source:
+    Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors", section 2.2.
     """
     if not 0 < background < threshold <= 1:
         raise PellucidError(f"judge: thresholds are {background} and {threshold}; give 0 < background < threshold <= 1")
@@ -74,13 +74,13 @@ def judge(
     crowd = crowds(truth)
     matched, level = torch.full((len(found),), -1), torch.tensor([threshold], dtype=torch.float64)
     for label in found.labels.unique():
-        mine = (found.labels == label).nonzero().flatten()
-        mine = mine[found.scores[mine].argsort(descending=True, stable=True)]
-        others = (truth.labels == label).nonzero().flatten()
-        if len(others):
-            ignored = crowd[others]
-            best = match(overlaps[mine][:, others], level, ignored[None], ignored)[0, 0]
-            matched[mine] = torch.where(best < 0, -1, others[best])
+        same_class = (found.labels == label).nonzero().flatten()
+        same_class = same_class[found.scores[same_class].argsort(descending=True, stable=True)]
+        candidates = (truth.labels == label).nonzero().flatten()
+        if len(candidates):
+            ignored = crowd[candidates]
+            best = match(overlaps[same_class][:, candidates], level, ignored[None], ignored)[0, 0]
+            matched[same_class] = torch.where(best < 0, -1, candidates[best])
     verdicts = [
         _verdict(index, int(matched[index]), found, truth, overlaps[index], crowd, threshold, background)
         for index in range(len(found))
@@ -90,9 +90,9 @@ def judge(
         if verdict.kind == HIT:
             finders[verdict.truth] = index
     for index in found.scores.argsort(descending=True, stable=True).tolist():
-        error, at, _ = verdicts[index]
-        if error in ("class", "place") and finders[at] < 0 and repairs[at] < 0:
-            repairs[at] = index
+        error, concerned, _ = verdicts[index]
+        if error in ("class", "place") and finders[concerned] < 0 and repairs[concerned] < 0:
+            repairs[concerned] = index
     return Judged(verdicts, finders, repairs, overlaps)
 
 
@@ -111,19 +111,19 @@ def _verdict(
     if bool(crowd.all()):  # also without any object
         return Verdict("background", -1, 0.0)
     same = truth.labels == found.labels[index]
-    own, other = (torch.where(which & ~crowd, overlaps, -1.0).max(0) for which in (same, ~same))
-    best = own if own.values >= other.values else other
-    if background <= own.values < threshold:
-        kind, best = "place", own
-    elif other.values >= threshold:
-        kind, best = "class", other
-    elif own.values >= threshold:
-        kind, best = "duplicate", own
+    same_best, other_best = (torch.where(which & ~crowd, overlaps, -1.0).max(0) for which in (same, ~same))
+    best = same_best if same_best.values >= other_best.values else other_best
+    if background <= same_best.values < threshold:
+        kind, best = "place", same_best
+    elif other_best.values >= threshold:
+        kind, best = "class", other_best
+    elif same_best.values >= threshold:
+        kind, best = "duplicate", same_best
     else:
         kind = "both" if best.values > background else "background"
     return Verdict(kind, int(best.indices), float(best.values))
 
 
 def crowds(truth: Objects) -> Tensor:
-    """Return which objects are crowds: (m,) bool."""
+    """Return a mask of the objects that are crowds: (m,) bool."""
     return torch.zeros(len(truth), dtype=torch.bool) if truth.crowd is None else truth.crowd

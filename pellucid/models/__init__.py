@@ -1,4 +1,4 @@
-"""Networks by family: functions that return a network; its parameters are drawn by `net.init`."""
+"""Networks by family: functions that return a network, whose parameters `net.init` draws."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ from pellucid.models.transfer import transfer
 from pellucid.models.unet import unet
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, vgg_small
 
-# The names for `network.model` in recipes and on the command line.
+# Names of the networks for `network.model` in recipes and on the command line.
 MODELS: dict[str, Callable[..., Layer]] = {
     "mlp": mlp,
     "lenet": lenet,

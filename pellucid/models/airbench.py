@@ -5,25 +5,26 @@ from pellucid.layers import GELU, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Den
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS, network
 
-STEM = 24  # filters: both signs of every direction that a patch of 3 x 2 x 2 values can have
+STEM = 24  # filters: a patch of 3 x 2 x 2 values has 12 principal components, each with both signs
 
 
 def airbench(classes: int = 10, width: int = 64) -> Sequential:
-    """Return a 2 x 2 convolution, made to be whitened, and six of 3 x 3 in three pooled stages; it outputs logits.
+    """Return airbench94, which outputs logits.
 
-    width: the filters of the first stage, of which the others have four times as many. The 3 x 3 convolutions begin
-    by handing on their input. For images of at least 9 x 9; with three channels, 10 classes and width 64 it has
-    1,972,802 parameters.
-    Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds", section 3.1, with the mean in place of the maximum over
-    the last maps, so that larger images fit too.
+    It consists of a 2 x 2 convolution, whose weights can be set to whiten the images, and three stages of two 3 x 3
+    convolutions and a pooling each. width: the filters of the first stage; the others have four times as many. The
+    3 x 3 convolutions are initialized to the identity. For images of at least 9 x 9; with three channels, 10 classes
+    and width 64 it has 1,972,802 parameters.
+    Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds", section 3.1, with the mean instead of the maximum over the
+    last maps, which allows larger images.
     """
     return _network(classes, [_stage(filters) for filters in (width, 4 * width, 4 * width)])
 
 
 def airbench96(classes: int = 10, width: int = 64) -> Sequential:
-    """Return airbench with three 3 x 3 convolutions a stage, and a shortcut past the last two; it outputs logits.
+    """Return airbench with three 3 x 3 convolutions per stage and a shortcut around the last two; it outputs logits.
 
-    width: the filters of the first stage, of which the second has 5/2 and the third 4 times as many. For images of at
+    width: the filters of the first stage; the second has 5/2 and the third 4 times as many. For images of at
     least 9 x 9; with three channels, 10 classes and width 64 it has 2,194,562 parameters.
     Source: Jordan 2024, section 4, whose network for 96 % is wider (128, 384 and 512 filters).
     """

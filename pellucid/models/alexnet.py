@@ -19,13 +19,13 @@ def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
     """Return AlexNet as in torchvision; it outputs logits.
 
     For 224 x 224 images: 61,100,840 parameters with three channels and 1000 classes, features of 256 x 6 x 6.
-    original: return the network of 2012 as in Caffe and the ONNX model zoo, with two groups of filters and local
-    response normalization, for 227 x 227 images: 60,965,224 parameters.
+    original: whether to return the network of 2012 as in Caffe and the ONNX model zoo, with two groups of filters and
+    local response normalization, for 227 x 227 images: 60,965,224 parameters.
     Source: Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks, section 5;
     Krizhevsky, Sutskever and Hinton 2012, section 3.5.
     """
     if original:
-        return network(_of_2012(), dense_head(classes, 6))
+        return network(_original_features(), dense_head(classes, 6))
     features: dict[str, Layer] = {
         "conv1": Conv2d(64, 11, stride=4, padding=2),
         "relu1": ReLU(),
@@ -44,7 +44,7 @@ def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
     head: dict[str, Layer] = {
         "pool": AdaptiveAvgPool2d(6),
         "flatten": Flatten(),
-        "dropout1": Dropout(0.5),  # before each dense layer; the network of 2012 has it after them
+        "dropout1": Dropout(0.5),  # before each dense layer; the network of 2012 has dropout after them
         "dense1": Dense(4096),
         "relu1": ReLU(),
         "dropout2": Dropout(0.5),
@@ -56,11 +56,11 @@ def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
 
 
 def alexnet_small(classes: int = 10, width: int = 24, dropout: float = 0.5) -> Sequential:
-    """Return the layers of AlexNet in small for images of 28 x 28 or 32 x 32; it outputs logits.
+    """Return a small AlexNet for images of 28 x 28 or 32 x 32; it outputs logits.
 
-    width: the filters of the first of five convolutions, 64 in AlexNet; the others have 3, 6, 4 and 4 times as many,
-    as there. The first has windows of 5 x 5 and no stride, the dense layers 256 units. dropout: the fraction that
-    training drops before each of these. Features of 28 x 28 images: 96 x 2 x 2; 511,826 parameters with one channel.
+    width: the filters of the first of five convolutions, 64 in AlexNet; as there, the others have 3, 6, 4 and 4 times
+    as many. The first has a kernel of 5 x 5 and a stride of 1; the dense layers have 256 units. dropout: the
+    probability before each dense layer. Features of 28 x 28 images: 96 x 2 x 2; 511,826 parameters with one channel.
     Source: after Krizhevsky 2014, section 5.
     """
     features: dict[str, Layer] = {
@@ -81,7 +81,7 @@ def alexnet_small(classes: int = 10, width: int = 24, dropout: float = 0.5) -> S
     return network(features, units_head(classes, (256, 256), dropout))
 
 
-def _of_2012() -> dict[str, Layer]:
+def _original_features() -> dict[str, Layer]:
     return {
         "conv1": Conv2d(96, 11, stride=4),
         "relu1": ReLU(),
@@ -97,7 +97,7 @@ def _of_2012() -> dict[str, Layer]:
         "relu4": ReLU(),
         "conv5": Conv2d(256, 3, padding=1, groups=2),
         "relu5": ReLU(),
-        "pool5": MaxPool2d(3, 2, ceil_mode=True),  # images of 224 x 224 give 6 x 6 too
+        "pool5": MaxPool2d(3, 2, ceil_mode=True),  # 6 x 6 maps for images of 224 x 224 too
     }
 
 
@@ -107,8 +107,8 @@ def zfnet(classes: int = 1000) -> Sequential:
     For 224 x 224 images, the convolutions output 96 maps of 110 x 110, pooled to 55 x 55; 256 of 26 x 26, pooled to
     13 x 13; and 384, 384 and 256 of 13 x 13, pooled to 6 x 6. With three channels and 1000 classes it has 62,357,608
     parameters.
-    Source: Zeiler and Fergus 2014, figure 3; the contrast normalization across maps is that of Krizhevsky,
-    Sutskever and Hinton 2012, section 3.3, with its constants.
+    Source: Zeiler and Fergus 2014, figure 3; normalization across maps as in Krizhevsky, Sutskever
+    and Hinton 2012, section 3.3, with the same constants.
     """
     features = {
         "conv1": Conv2d(96, 7, stride=2, padding=1),

@@ -7,11 +7,11 @@ from pellucid.models.parts import network
 
 
 def convnet(classes: int = 10, width: int = 32, dropout: float = 0.3) -> Sequential:
-    """Return six 3 x 3 convolutions in three blocks, each normalized and rectified; it outputs logits.
+    """Return six 3 x 3 convolutions in three blocks, each with batch normalization and ReLU; it outputs logits.
 
-    width: the filters of the first block, of which the second has twice and the third four times as many; the
-    first two blocks end by halving height and width; the head averages over each whole map of the third. dropout: the
-    fraction of those 4 x width averages that training drops. For images of at least 4 x 4; with one channel,
+    width: the filters of the first block; the second has twice and the third four times as many. The first two blocks
+    end with 2 x 2 max pooling; the head averages each map of the third. dropout: the probability for these 4 x width
+    averages. For images of at least 4 x 4; with one channel,
     10 classes and width 32 it has 288,170 parameters.
     Source: the blocks of Simonyan and Zisserman 2015 with the normalization of Ioffe and Szegedy 2015 and the
     global average of Lin, Chen and Yan 2014.
@@ -32,7 +32,7 @@ def convnet(classes: int = 10, width: int = 32, dropout: float = 0.3) -> Sequent
 
 def _block(filters: int, **pool: Layer) -> Sequential:
     return Sequential(
-        conv1=Conv2d(filters, 3, padding=1, bias=False),  # the normalization has one
+        conv1=Conv2d(filters, 3, padding=1, bias=False),  # the normalization has a bias
         norm1=BatchNorm(),
         relu1=ReLU(),
         conv2=Conv2d(filters, 3, padding=1, bias=False),

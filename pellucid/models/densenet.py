@@ -33,10 +33,9 @@ def densenet121(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
 
 
 def dense_block(depth: int, growth: int, epsilon: float = 1e-5) -> Sequential:
-    """Return `depth` layers, each of which reads all that came before it in the block and adds `growth` maps.
+    """Return `depth` layers, each of which reads all earlier maps of the block and appends `growth` maps.
 
-    Written so, each concatenation is a tensor of its own, and what a backward pass keeps grows with the square of
-    the depth.
+    Each concatenation is a new tensor, so the memory for the backward pass grows with the square of the depth.
     """
     layers = {f"layer{number}": _layer(growth, epsilon) for number in range(1, depth + 1)}
     return Sequential(**layers)

@@ -22,37 +22,37 @@ VGG = {
     "vgg11": vgg11, "vgg13": vgg13, "vgg16": vgg16, "vgg19": vgg19,
     "vgg11_bn": vgg11_bn, "vgg13_bn": vgg13_bn, "vgg16_bn": vgg16_bn, "vgg19_bn": vgg19_bn,
 }  # fmt: skip
-# The stages of MobileNetV2 whose first block has a stride of 2 after its expansion: Keras' blocks 6 and 13.
+# Stages of MobileNetV2 whose first block has a stride of 2 after its expansion: blocks 6 and 13 in Keras.
 EXPANDED = ("stage4", "stage6")
 KERAS_EPSILON = 1e-3
 
 
 def fcn32(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float = 1e-5) -> Graph:
-    """Return FCN-32s for images of any size: scores of the last maps, enlarged to the image's size.
+    """Return FCN-32s for images of any size: scores of the last maps, upsampled to the image's size.
 
-    It ends in logits (classes, H, W). backbone: the network whose features it reads; those of "mobilenet_v2" and the
-    VGG networks are 32 times smaller than the image, those of "airbench96" (the shipped `cifar` model) 8 times.
-    epsilon: of MobileNetV2's batch normalization, 1e-3 for Keras' weights. Pixel (i, j) of maps s times smaller than
-    the image lies at (s i, s j), or with backbones that pool in the middle of the s x s pixels from there on, and the
-    windows that enlarge them begin as the bilinear interpolation between these places.
+    It outputs logits (classes, H, W). backbone: the network whose features are used; they are 32 times smaller than
+    the image for "mobilenet_v2" and the VGG networks, and 8 times for "airbench96" (the shipped `cifar` model).
+    epsilon: of MobileNetV2's batch normalization, 1e-3 for Keras' weights. Pixel (i, j) of maps that are s times
+    smaller than the image is at (s i, s j) in the image for MobileNetV2, and in the middle of the s x s pixels that
+    begin there for backbones that pool. The upsampling is learned; it is initialized to bilinear interpolation.
     Source: Long, Shelhamer and Darrell 2015, section 4.2 and figure 3.
     """
     return _network(classes, backbone, epsilon, 0)
 
 
 def fcn16(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float = 1e-5) -> Graph:
-    """Return FCN-16s: as `fcn32`, with scores of maps twice as large added before the last enlargement.
+    """Return FCN-16s: `fcn32` with the scores of maps twice as large added before the last upsampling.
 
-    Of MobileNetV2 these are the expansion of the first block of stage 6, of VGG the output of block 4.
+    These maps are the expansion of the first block of stage 6 in MobileNetV2, and the output of block 4 in VGG.
     Source: Long, Shelhamer and Darrell 2015, section 4.2 and figure 3.
     """
     return _network(classes, backbone, epsilon, 1)
 
 
 def fcn8(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float = 1e-5) -> Graph:
-    """Return FCN-8s: as `fcn16`, with scores of maps twice as large again.
+    """Return FCN-8s: `fcn16` with the scores of maps twice as large again added.
 
-    Of MobileNetV2 these are the expansion of the first block of stage 4, of VGG the output of block 3.
+    These maps are the expansion of the first block of stage 4 in MobileNetV2, and the output of block 3 in VGG.
     Source: Long, Shelhamer and Darrell 2015, section 4.2 and figure 3.
     """
     return _network(classes, backbone, epsilon, 2)
@@ -61,25 +61,25 @@ def fcn8(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float 
 def backbone_of(net: Layer) -> Layer | None:
     """Return the backbone of one of these networks; None for any other network.
 
-    MobileNetV2 is returned as Keras' weights need it where its epsilon is theirs: where the padding stands does not
-    change what each window computes.
+    MobileNetV2 with the epsilon of Keras' weights is returned with Keras' padding, pad="same". The weights do not
+    depend on the padding.
     """
     for name in get_args(Backbone):
         norm = next((layer for _, layer in walk(net) if isinstance(layer, BatchNorm)), BatchNorm())
-        if _reads(net, *feature_nodes(name, norm.epsilon)[:2]):
+        if _has_features(net, *feature_nodes(name, norm.epsilon)[:2]):
             if name == "mobilenet_v2":
                 return mobilenet_v2(epsilon=norm.epsilon, pad="same" if norm.epsilon == KERAS_EPSILON else "both")
             return airbench96() if name == "airbench96" else VGG[name]()
     return None
 
 
-def _reads(net: Layer, nodes: Mapping[str, tuple[Layer, str]], taps: tuple[str, ...]) -> bool:
+def _has_features(net: Layer, nodes: Mapping[str, tuple[Layer, str]], taps: tuple[str, ...]) -> bool:
     inner = net.layers.get("features") if isinstance(net, Graph) else None
     return isinstance(inner, Graph) and inner.nodes == nodes and inner.outputs == taps[: len(inner.outputs)]
 
 
 def plain_path(path: str) -> str:
-    """Return the path that a parameter of these networks' features has in the features of the backbone itself."""
+    """Return the path in the backbone's own features of a parameter at `path` in these networks' features."""
     stage, _, rest = path.partition(".")
     name = stage.removesuffix("_expand")
     return f"{name}.block1.body.{rest}" if name != stage else path
@@ -100,28 +100,28 @@ def _network(classes: int, backbone: Backbone, epsilon: float, skips: int) -> Gr
 
 
 def _head(classes: int, taps: tuple[str, ...], stride: int, centred: bool) -> Layer:
-    """Return scores of each of the maps, added from coarse to fine, and enlarged to at least the image's size."""
+    """Return a head that adds the scores of the maps from coarse to fine and upsamples to at least the image's size."""
     inputs = ("maps", *(f"skip{number}" for number in range(1, len(taps))))
     nodes: dict[str, tuple[Layer | str, ...]] = {
         "dropout": (Dropout(0.2), "maps"),
         "scores": (Conv2d(classes, 1, init_weight=LOGITS), "dropout"),
     }
-    at = "scores"
+    current = "scores"
     for skip in inputs[1:]:
-        nodes[f"enlarge_{skip}"] = (_enlarge(classes, 2, centred), at)
+        nodes[f"enlarge_{skip}"] = (_enlarge(classes, 2, centred), current)
         nodes[f"scores_{skip}"] = (Conv2d(classes, 1, init_weight=LOGITS), skip)
         nodes[f"crop_{skip}"] = (Crop(), f"enlarge_{skip}", f"scores_{skip}")
-        at = f"add_{skip}"
-        nodes[at] = (Add(), f"crop_{skip}", f"scores_{skip}")
+        current = f"add_{skip}"
+        nodes[current] = (Add(), f"crop_{skip}", f"scores_{skip}")
         stride //= 2
-    nodes["enlarge"] = (_enlarge(classes, stride, centred), at)
+    nodes["enlarge"] = (_enlarge(classes, stride, centred), current)
     return Graph(nodes, ("enlarge",), inputs)
 
 
 def _enlarge(classes: int, by: int, centred: bool) -> ConvTranspose2d:
     """Return learned upsampling by a factor `by`, one kernel per class, initialized to bilinear interpolation.
 
-    centred: each pixel stands in the middle of the `by` x `by` pixels that it becomes, or on the first of them.
+    centred: whether an input pixel is in the middle of its `by` x `by` output pixels; otherwise it is at the first.
     """
     kernel, padding, extra = (2 * by, by // 2, 0) if centred else (2 * by - 1, by - 1, by - 1)
     return ConvTranspose2d(
@@ -131,7 +131,7 @@ def _enlarge(classes: int, by: int, centred: bool) -> ConvTranspose2d:
 
 
 def feature_nodes(backbone: str, epsilon: float) -> tuple[dict[str, tuple[Layer, str]], tuple[str, ...], int, bool]:
-    """Return the chain of nodes, those to read from coarse to fine, the stride of the last, and `centred`."""
+    """Return a backbone's nodes, the nodes to read (coarse to fine), the stride of the coarsest, and `centred`."""
     if backbone == "mobilenet_v2":
         stages = _expanded(features(mobilenet_v2(epsilon=epsilon)))
         return chain(stages, "input"), ("last", "stage6_expand", "stage4_expand"), 32, False
@@ -142,7 +142,7 @@ def feature_nodes(backbone: str, epsilon: float) -> tuple[dict[str, tuple[Layer,
 
 
 def _expanded(net: Layer) -> dict[str, Layer]:
-    """Return MobileNetV2's stages by name, with the expansions that are read as stages of their own."""
+    """Return MobileNetV2's stages by name; the expansions in EXPANDED become separate stages NAME_expand."""
     assert isinstance(net, Sequential)
     stages: dict[str, Layer] = {}
     for name, stage in net.children.items():
@@ -151,7 +151,7 @@ def _expanded(net: Layer) -> dict[str, Layer]:
             continue
         assert isinstance(stage, Sequential)
         block = stage.children["block1"]
-        assert isinstance(block, Sequential)  # the stride leaves no shortcut
+        assert isinstance(block, Sequential)  # a block with a stride has no shortcut
         body = block.children["body"]
         assert isinstance(body, Sequential)
         expansion = {key: layer for key, layer in body.children.items() if key.startswith("expand")}
@@ -162,9 +162,9 @@ def _expanded(net: Layer) -> dict[str, Layer]:
 
 
 def _rounded_up(net: Layer) -> dict[str, Layer]:
-    """Return the stages by name, with pooling that keeps an odd last row or column as a window of its own."""
+    """Return the stages by name, with ceil_mode=True in max pooling, which keeps an odd last row or column."""
     assert isinstance(net, Sequential)
     return {
-        name: map_layers(stage, lambda one: replace(one, ceil_mode=True) if isinstance(one, MaxPool2d) else one)
+        name: map_layers(stage, lambda layer: replace(layer, ceil_mode=True) if isinstance(layer, MaxPool2d) else layer)
         for name, stage in net.children.items()
     }

@@ -8,26 +8,26 @@ from pellucid.layers.base import Layer
 
 
 def fpn(channels: int = 96, levels: int = 3, groups: int = 8) -> Graph:
-    """Return a feature pyramid network: x and y are tuples of `levels` maps, from fine to coarse by factors of 2.
+    """Return a feature pyramid network; input and output are tuples of `levels` maps, fine to coarse by factors of 2.
 
-    Each map goes through a 1 x 1 convolution to `channels` channels. The coarser result, enlarged twofold and cropped
+    Each map goes through a 1 x 1 convolution to `channels` channels. The coarser result, upsampled twofold and cropped
     to the finer map's size, is added to the finer one; a 3 x 3 convolution follows. Each convolution is followed by
     group normalization with `groups` groups, as in Wu and He 2018, section 4.2.
     Source: Lin, Dollar, Girshick, He, Hariharan and Belongie 2017, section 3 and figure 3.
     """
     inputs = tuple(f"map{level}" for level in range(1, levels + 1))
     nodes: dict[str, tuple[Any, ...]] = {}
-    above = ""
+    coarser = ""
     for level in range(levels, 0, -1):
         nodes[f"lateral{level}"] = (_conv(channels, 1, groups), f"map{level}")
-        at = f"lateral{level}"
-        if above:
-            nodes[f"enlarge{level}"] = (Upsample(2), above)
-            nodes[f"crop{level}"] = (Crop(), f"enlarge{level}", at)
-            nodes[f"add{level}"] = (Add(), at, f"crop{level}")
-            at = f"add{level}"
-        nodes[f"out{level}"] = (_conv(channels, 3, groups), at)
-        above = at
+        current = f"lateral{level}"
+        if coarser:
+            nodes[f"enlarge{level}"] = (Upsample(2), coarser)
+            nodes[f"crop{level}"] = (Crop(), f"enlarge{level}", current)
+            nodes[f"add{level}"] = (Add(), current, f"crop{level}")
+            current = f"add{level}"
+        nodes[f"out{level}"] = (_conv(channels, 3, groups), current)
+        coarser = current
     return Graph(nodes, tuple(f"out{level}" for level in range(1, levels + 1)), inputs)
 
 

@@ -11,21 +11,21 @@ UNITS = (64, 256, 256, 1024)  # of the hidden layers
 
 
 def gmmn_generator(shape: Shape = (1, 28, 28), units: Sequence[int] = UNITS) -> Sequential:
-    """Return the generator of a GMMN: from latent vectors (N, latent) to (N, *shape), each value in 0 to 1.
+    """Return the generator of a GMMN, which maps latent vectors (N, latent) to (N, *shape) with values in 0 to 1.
 
-    1,149,904 parameters with 10 latent numbers and images of 28 x 28.
+    1,149,904 parameters for latent vectors of length 10 and images of 28 x 28.
     Source: Li, Swersky and Zemel 2015, section 6.
     """
     return Sequential(**_dense(units), out=Dense(math.prod(shape)), sigmoid=Sigmoid(), shape=Reshape(tuple(shape)))
 
 
 def dense_encoder(codes: int = 32, units: Sequence[int] = (1024,)) -> Sequential:
-    """Return an encoder: from images (N, C, H, W) to logits (N, codes); their sigmoids are the codes of a GMMN."""
+    """Return an encoder, which maps images (N, C, H, W) to logits (N, codes); their sigmoids are a GMMN's codes."""
     return Sequential(flatten=Flatten(), **_dense(units), code=Dense(codes))
 
 
 def dense_decoder(image: Shape = (1, 28, 28), units: Sequence[int] = (1024,)) -> Sequential:
-    """Return a decoder: from codes (N, codes) to the logits of pixels (N, *image)."""
+    """Return a decoder, which maps codes (N, codes) to the logits of pixels (N, *image)."""
     return Sequential(**_dense(units), pixels=Dense(math.prod(image)), image=Reshape(tuple(image)))
 
 

@@ -18,7 +18,7 @@ from pellucid.models.parts import LOGITS, average_head, beside, conv_norm_relu, 
 
 EPSILON = 1e-3
 
-# Filters of 1x1, of 3x3 and what it is reduced to before, of 5x5 and its reduction, and behind the pooling: table 1.
+# Filters of table 1: 1x1, reduction before 3x3, 3x3, reduction before 5x5, 5x5, and 1x1 after pooling.
 BLOCKS = {
     "inception3a": (64, 96, 128, 16, 32, 32),
     "inception3b": (128, 128, 192, 32, 96, 64),
@@ -35,12 +35,14 @@ BLOCKS = {
 def googlenet(classes: int = 1000, auxiliary: bool = False, original: bool = False) -> Sequential:
     """Return GoogLeNet as in torchvision, with batch normalization; it outputs logits.
 
-    For 224 x 224 images: 6,624,904 parameters with three channels and 1000 classes, features of 1024 x 7 x 7. In
-    this form the branch called 5x5 has kernels of 3 x 3: the weights come from TensorFlow, where it was so.
-    auxiliary: auxiliary classifiers after inception4a and inception4d; the output is then the tuple (logits,
-    auxiliary1's, auxiliary2's), the paths stay the same, and the parameters are 13,004,888.
-    original: the network of the paper, in the form that Caffe's and ONNX's weights have: no batch normalization but
-    local response normalization and biases, and 5 x 5 kernels; 6,998,552 parameters, with auxiliaries 13,378,280.
+    For 224 x 224 images: 6,624,904 parameters with three channels and 1000 classes, features of 1024 x 7 x 7. Its
+    branch 5x5 has kernels of 3 x 3, as in the TensorFlow network from which torchvision's weights come.
+    auxiliary: whether to add auxiliary classifiers after inception4a and inception4d; the output is then the tuple
+    (logits, logits of auxiliary1, logits of auxiliary2), the paths of the parameters are unchanged, and there are
+    13,004,888 parameters.
+    original: whether to return the network of the paper, as in the weights of Caffe and ONNX: local response
+    normalization and biases instead of batch normalization, and 5 x 5 kernels; 6,998,552 parameters, with auxiliary
+    classifiers 13,378,280.
     Source: Szegedy et al. 2015, table 1 and section 5.
     """
     features = _stem(original)
@@ -74,15 +76,15 @@ def _stem(original: bool) -> dict[str, Layer]:
     }
 
 
-def _inception(one: int, reduce3: int, three: int, reduce5: int, five: int, pooled: int, original: bool) -> Parallel:
+def _inception(conv1: int, reduce3: int, conv3: int, reduce5: int, conv5: int, pooled: int, original: bool) -> Parallel:
     branches: dict[str, Layer] = {
-        "branch1x1": Sequential(**_conv("conv", one, 1, original)),
+        "branch1x1": Sequential(**_conv("conv", conv1, 1, original)),
         "branch3x3": Sequential(
-            **_conv("reduce", reduce3, 1, original), **_conv("conv", three, 3, original, padding=1)
+            **_conv("reduce", reduce3, 1, original), **_conv("conv", conv3, 3, original, padding=1)
         ),
         "branch5x5": Sequential(
             **_conv("reduce", reduce5, 1, original),
-            **_conv("conv", five, 5 if original else 3, original, padding=2 if original else 1),
+            **_conv("conv", conv5, 5 if original else 3, original, padding=2 if original else 1),
         ),
         "branch_pool": Sequential(pool=MaxPool2d(3, 1, padding=1), **_conv("conv", pooled, 1, original)),
     }
@@ -91,7 +93,7 @@ def _inception(one: int, reduce3: int, three: int, reduce5: int, five: int, pool
 
 def _auxiliary(classes: int, original: bool) -> Sequential:
     return Sequential(
-        pool=AvgPool2d(5, 3) if original else AdaptiveAvgPool2d(4),  # either leaves 4 x 4 of 14 x 14
+        pool=AvgPool2d(5, 3) if original else AdaptiveAvgPool2d(4),  # both give 4 x 4 maps from 14 x 14
         **_conv("conv", 128, 1, original),
         flatten=Flatten(),
         dense=Dense(1024),

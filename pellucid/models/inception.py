@@ -11,7 +11,7 @@ EPSILON = 1e-3
 
 
 class Conv(NamedTuple):
-    """One convolution of a branch, followed by its normalization and ReLU."""
+    """Arguments of one convolution of a branch; batch normalization and ReLU follow it."""
 
     filters: int
     kernel: int | tuple[int, int]
@@ -23,9 +23,9 @@ def inception_v3(classes: int = 1000, auxiliary: bool = False, count_include_pad
     """Return Inception-v3 as in torchvision; it outputs logits.
 
     For 299 x 299 images: 23,834,568 parameters with three channels and 1000 classes, features of 2048 x 8 x 8.
-    auxiliary: an auxiliary classifier after mixed6e; the output is then the tuple (logits, auxiliary's), the paths
-    stay the same, and the parameters are 27,161,264. count_include_pad: the zeros around an image count in the
-    average pooling of the blocks; in Keras' weights they do not.
+    auxiliary: whether to add an auxiliary classifier after mixed6e; the output is then the tuple (logits, auxiliary
+    logits), the paths of the parameters are unchanged, and there are 27,161,264 parameters. count_include_pad: whether
+    the average pooling of the blocks counts zero padding, as torchvision's weights need; use False for Keras' weights.
     Source: Szegedy, Vanhoucke, Ioffe, Shlens and Wojna 2016, table 1, figures 5 to 7 and 10.
     """
     features: dict[str, Layer] = {
@@ -55,7 +55,7 @@ def inception_v3(classes: int = 1000, auxiliary: bool = False, count_include_pad
 
 
 def _mixed5(pooled: int, count_include_pad: bool) -> Parallel:
-    """Figure 5: one 5 x 5 convolution replaced by two of 3 x 3, another kept."""
+    """Return figure 5: one 5 x 5 convolution is replaced by two of 3 x 3, another is kept."""
     branches: dict[str, Layer] = {
         "branch1x1": _row(Conv(64, 1)),
         "branch5x5": _row(Conv(48, 1), Conv(64, 5, 1, 2)),
@@ -66,7 +66,7 @@ def _mixed5(pooled: int, count_include_pad: bool) -> Parallel:
 
 
 def _reduction6() -> Parallel:
-    """Figure 10: half the height and width."""
+    """Return figure 10, which halves height and width."""
     branches: dict[str, Layer] = {
         "branch3x3": _row(Conv(384, 3, 2, 0)),
         "branch3x3double": _row(Conv(64, 1), Conv(96, 3, 1, 1), Conv(96, 3, 2, 0)),
@@ -76,7 +76,7 @@ def _reduction6() -> Parallel:
 
 
 def _mixed6(inner: int, count_include_pad: bool) -> Parallel:
-    """Figure 6: 7 x 7 convolutions as 1 x 7 and 7 x 1."""
+    """Return figure 6: 7 x 7 convolutions are replaced by 1 x 7 and 7 x 1."""
     wide = Conv(inner, (1, 7), 1, (0, 3))
     tall = Conv(inner, (7, 1), 1, (3, 0))
     branches: dict[str, Layer] = {
@@ -89,7 +89,7 @@ def _mixed6(inner: int, count_include_pad: bool) -> Parallel:
 
 
 def _reduction7() -> Parallel:
-    """Figure 10 again, with a 7 x 7 convolution."""
+    """Return figure 10 with a 7 x 7 convolution, as 1 x 7 and 7 x 1, in the second branch."""
     branches: dict[str, Layer] = {
         "branch3x3": _row(Conv(192, 1), Conv(320, 3, 2, 0)),
         "branch7x7x3": _row(
@@ -101,7 +101,7 @@ def _reduction7() -> Parallel:
 
 
 def _mixed7(count_include_pad: bool) -> Parallel:
-    """Figure 7: the branches themselves branch at their ends."""
+    """Return figure 7: two branches end in parallel 1 x 3 and 3 x 1 convolutions."""
     branches: dict[str, Layer] = {
         "branch1x1": _row(Conv(320, 1)),
         "branch3x3": Sequential(**_conv("conv1", 384, 1), ends=_ends()),

@@ -1,4 +1,4 @@
-"""Networks for the key-points of one object: heat maps, and coordinates, on MobileNetV2's features."""
+"""Networks for the key-points of one object, which output heat maps or coordinates, on MobileNetV2's features."""
 
 from pellucid.combine import Graph, Sequential
 from pellucid.combine.base import Combinator
@@ -9,15 +9,15 @@ from pellucid.models.mobilenet import mobilenet_v2
 from pellucid.models.parts import LOGITS, chain
 from pellucid.models.surface import features
 
-# MobileNetV2's stages whose outputs are read, from coarse to fine: 32, 16, 8 and 4 times smaller than the image.
+# Stages of MobileNetV2 whose outputs the head reads, from coarse to fine: 32, 16, 8 and 4 times smaller than the image.
 TAPS = ("stage7", "stage5", "stage3", "stage2")
 
 
 def heat_maps(points: int = 68, width: int = 64, epsilon: float = 1e-5) -> Graph:
     """Return a U-Net on MobileNetV2's features for images of any size; it outputs logits (points, H/4, W/4).
 
-    From the coarsest maps on, each step doubles the size, appends the features of that size, and convolves 3 x 3 to
-    `width` channels. Sides are rounded up where they are not multiples of 32. epsilon: of MobileNetV2's batch
+    Beginning with the coarsest maps, each step doubles the size, concatenates the features of that size, and applies a
+    3 x 3 convolution to `width` channels. H/4 and W/4 are rounded up. epsilon: of MobileNetV2's batch
     normalization, 1e-3 for Keras' weights.
     Source: Ronneberger, Fischer and Brox 2015, figure 1; Sandler, Howard, Zhu, Zhmoginov and Chen 2018.
     """
@@ -26,10 +26,10 @@ def heat_maps(points: int = 68, width: int = 64, epsilon: float = 1e-5) -> Graph
 
 
 def coordinates(points: int = 68, width: int = 64, units: int = 256, epsilon: float = 1e-5) -> Sequential:
-    """Return MobileNetV2's features with dense layers over the maps of its last stage; it outputs (2 points,) numbers.
+    """Return MobileNetV2's features with dense layers over the maps of its last stage; it outputs (2 * points,) values.
 
-    A 1 x 1 convolution reduces these maps to `width` channels, so that the dense layer of `units` over all positions
-    stays small. epsilon: as of `heat_maps`.
+    A 1 x 1 convolution reduces these maps to `width` channels, to keep the dense layer of `units` over all positions
+    small. epsilon: see `heat_maps`.
     Source: Toshev and Szegedy 2014, DeepPose, section 3.1; Sandler, Howard, Zhu, Zhmoginov and Chen 2018.
     """
     head = Sequential(
@@ -40,9 +40,9 @@ def coordinates(points: int = 68, width: int = 64, units: int = 256, epsilon: fl
 
 
 def mobilenet_of(net: Layer) -> Layer | None:
-    """Return MobileNetV2 for the weights of such a network's features; None for any other network.
+    """Return the MobileNetV2 whose features one of these networks has; None for any other network.
 
-    As Keras' weights need it where its epsilon is theirs, see models.fcn.backbone_of.
+    With the epsilon of Keras' weights it has Keras' padding, see models.fcn.backbone_of.
     """
     inner = net.layers.get("features") if isinstance(net, Combinator) else None
     for epsilon in (KERAS_EPSILON, 1e-5):
@@ -52,26 +52,26 @@ def mobilenet_of(net: Layer) -> Layer | None:
 
 
 def _backbone(epsilon: float, taps: tuple[str, ...]) -> Graph:
-    """Return MobileNetV2's stages up to the last that is read, with an output for each of `taps`."""
-    whole = features(mobilenet_v2(epsilon=epsilon))
-    assert isinstance(whole, Combinator)
-    stages = {name: stage for name, stage in whole.layers.items() if name != "last"}
+    """Return MobileNetV2's stages 1 to 7 with an output for each of `taps`."""
+    all_features = features(mobilenet_v2(epsilon=epsilon))
+    assert isinstance(all_features, Combinator)
+    stages = {name: stage for name, stage in all_features.layers.items() if name != "last"}
     return Graph(chain(stages, "input"), taps)
 
 
 def _maps_head(points: int, width: int) -> Graph:
     inputs = ("maps", *(f"skip{number}" for number in range(1, len(TAPS))))
     nodes: dict[str, tuple[Layer | str, ...]] = {"narrow": (_convolution(width, 1), "maps")}
-    at = "narrow"
+    current = "narrow"
     for skip in inputs[1:]:
         nodes |= {
-            f"up_{skip}": (Upsample(2.0), at),
+            f"up_{skip}": (Upsample(2.0), current),
             f"crop_{skip}": (Crop(), f"up_{skip}", skip),
             f"concat_{skip}": (Concat(), skip, f"crop_{skip}"),
             f"merged_{skip}": (_convolution(width, 3), f"concat_{skip}"),
         }
-        at = f"merged_{skip}"
-    nodes["scores"] = (Conv2d(points, 1, init_weight=LOGITS), at)
+        current = f"merged_{skip}"
+    nodes["scores"] = (Conv2d(points, 1, init_weight=LOGITS), current)
     return Graph(nodes, ("scores",), inputs)
 
 

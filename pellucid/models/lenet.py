@@ -9,12 +9,11 @@ from pellucid.models.parts import network
 def lenet(classes: int = 10) -> Sequential:
     """Return LeNet-5 with ReLU and max pooling; it outputs logits.
 
-    For 28 x 28 images: padding by 2 makes them the 32 x 32 of the paper, and the layers leave
-    6 x 28 x 28, 6 x 14 x 14, 16 x 10 x 10, 16 x 5 x 5, 120, 84 and `classes` values. With one channel and
-    10 classes it has 61,706 parameters.
-    Source: LeCun, Bottou, Bengio and Haffner 1998, figure 2; of its parts only the shape is kept: max pooling
-    stands for the trained subsampling, conv2 sees all six maps (table I left some out), and Dense for the
-    radial units.
+    For 28 x 28 images, which padding by 2 enlarges to the 32 x 32 of the paper; the layers output 6 x 28 x 28,
+    6 x 14 x 14, 16 x 10 x 10, 16 x 5 x 5, 120, 84 and `classes` values. With one channel and 10 classes it has 61,706
+    parameters.
+    Source: LeCun, Bottou, Bengio and Haffner 1998, figure 2, with three changes: max pooling replaces the trained
+    subsampling, conv2 reads all six maps (in table I only some), and a Dense layer replaces the radial units.
     """
     features: dict[str, Layer] = {
         "conv1": Conv2d(6, 5, padding=2),

@@ -47,18 +47,20 @@ def mlp(
     init_weight: str = "scaled",
     init_bias: str = "zeros",
 ) -> Sequential:
-    """Return fully connected layers: `mlp((784, 30, 10))` is the network called 784-30-10.
+    """Return fully connected layers: `mlp((784, 30, 10))` is the network 784-30-10.
 
-    sizes: the numbers of inputs, of neurons in each hidden layer, and of outputs, as in Nielsen 2015, chapter 1;
+    sizes: the number of inputs, of neurons in each hidden layer, and of outputs, as in Nielsen 2015, chapter 1;
     images are flattened, so sizes[0] is their channels x height x width. activation: after each hidden layer,
     one of sigmoid, tanh, relu, leakyrelu, relu6, elu, gelu. output: after the last layer, one of sigmoid, tanh,
-    softmax, log_softmax; "none" returns logits, for a loss that applies the activation. dropout: the fraction of
-    each hidden layer's outputs that training drops. init_weight, init_bias: one of zeros, normal, scaled, xavier, he,
+    softmax, log_softmax; "none" outputs logits, for a loss that applies the activation. dropout: the probability
+    after each hidden layer. init_weight, init_bias: one of zeros, normal, scaled, xavier, he,
     lecun, gan, orthogonal, dirac. Paths: features.dense1, features.sigmoid1, ..., head.scores.
     Raises PellucidError for invalid names and sizes.
     """
     if len(sizes) < 2:
-        raise PellucidError(f"mlp: sizes={list(sizes)} has no layer; give inputs, hidden neurons and outputs")
+        raise PellucidError(
+            f"mlp: sizes={list(sizes)} has no layer; give the sizes of inputs, hidden layers and outputs"
+        )
     if type(sizes[0]) is not int or sizes[0] < 1:
         raise PellucidError(f"mlp: the number of inputs must be a whole number of at least 1, not {sizes[0]!r}")
     if activation not in ACTIVATIONS:

@@ -8,7 +8,7 @@ from pellucid.layers import Add, Identity, Pad2d, ReLU6
 from pellucid.layers.base import Layer
 from pellucid.models.parts import average_head, beside, conv_norm, network
 
-# Of each stage: the factor by which blocks expand, channels, how many blocks, the stride of the first: table 2.
+# Table 2, for each stage: expansion factor, channels, number of blocks, stride of the first block.
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 STEM, LAST = 32, 1280  # channels before the first and after the last stage
 
@@ -18,12 +18,12 @@ def mobilenet_v2(
 ) -> Sequential:
     """Return MobileNetV2 for 224 x 224 images, 3,504,872 parameters for 1000 classes; it outputs logits.
 
-    width: the factor of all channels, which are rounded to multiples of 8; only above 1 of the last 1280 as well.
-    epsilon: of the batch normalization, 1e-3 in Keras' weights. pad: where the stride is 2, "both" pads one row and
-    column on every side, as torchvision's weights need; "same" only at the bottom and on the right, as Keras' need,
-    for images whose sides are multiples of 32. Features: 1280 x 7 x 7.
+    width: factor of all channels, which are rounded to multiples of 8; the last 1280 are multiplied only by a width
+    above 1. epsilon: of the batch normalization, 1e-3 in Keras' weights. pad: convolutions with stride 2 pad one row
+    and column on every side for "both", as torchvision's weights need, and only at the bottom and on the right for
+    "same", as Keras' weights need, for images whose sides are multiples of 32. Features: 1280 x 7 x 7.
     Source: Sandler, Howard, Zhu, Zhmoginov and Chen 2018, tables 1 and 2; width is their section 6.1.
-    Raises PellucidError for another `pad` or a width of no channels.
+    Raises PellucidError for another `pad` and for a width outside 0 to 100.
     """
     if pad not in ("both", "same"):
         raise PellucidError(f"mobilenet_v2: pad must be 'both' or 'same', not {pad!r}")
@@ -36,11 +36,11 @@ def mobilenet_v2(
         blocks: dict[str, Layer] = {}
         outputs = round_to_eight(base * width)
         for number in range(1, depth + 1):
-            step = stride if number == 1 else 1
-            body = _body(channels, outputs, expansion, step, epsilon, same)
-            whole = step == 1 and channels == outputs
+            block_stride = stride if number == 1 else 1
+            body = _body(channels, outputs, expansion, block_stride, epsilon, same)
+            has_shortcut = block_stride == 1 and channels == outputs
             blocks[f"block{number}"] = (
-                Parallel({"shortcut": Identity(), "body": body}, Add()) if whole else Sequential(body=body)
+                Parallel({"shortcut": Identity(), "body": body}, Add()) if has_shortcut else Sequential(body=body)
             )
             channels = outputs
         features[f"stage{index}"] = Sequential(**blocks)
@@ -49,7 +49,7 @@ def mobilenet_v2(
 
 
 def round_to_eight(channels: float) -> int:
-    """Return the multiple of 8 nearest to `channels`, or the next one where that would be less than nine tenths."""
+    """Return the multiple of 8 nearest to `channels`, or the next one if that is less than 90 % of `channels`."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -69,9 +69,9 @@ def _conv(name: str, filters: int, epsilon: float) -> dict[str, Layer]:
 
 
 def _padded(name: str, filters: int, stride: int, groups: int, epsilon: float, same: bool) -> dict[str, Layer]:
-    aside = same and stride > 1
+    asymmetric = same and stride > 1
     return {
-        **({beside(name, "pad"): Pad2d((0, 1, 0, 1))} if aside else {}),
-        **conv_norm(name, filters, 3, stride, 0 if aside else 1, groups, epsilon),
+        **({beside(name, "pad"): Pad2d((0, 1, 0, 1))} if asymmetric else {}),
+        **conv_norm(name, filters, 3, stride, 0 if asymmetric else 1, groups, epsilon),
         beside(name, "relu"): ReLU6(),
     }

@@ -1,4 +1,4 @@
-"""Parts that networks of several families share."""
+"""Building blocks that networks of several families share."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ from pellucid.combine import Graph, Sequential
 from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
 from pellucid.layers.base import Layer
 
-LOGITS = "lecun"  # the initializer of `scores`: no ReLU follows that would halve the variance, as He's assumes
+LOGITS = "lecun"  # initializer of `scores`, since He's initialization assumes a following ReLU
 
 
 def conv_norm(
@@ -20,7 +20,7 @@ def conv_norm(
 ) -> dict[str, Layer]:
     """Return a convolution and its batch normalization, whose bias replaces the convolution's.
 
-    `conv2` gives conv2 and norm2, `reduce` gives reduce and reduce_norm.
+    The layers are called conv2 and norm2 for the name `conv2`, reduce and reduce_norm for `reduce`.
     """
     return {
         name: Conv2d(filters, kernel, stride=stride, padding=padding, groups=groups, bias=False),
@@ -49,7 +49,7 @@ def beside(name: str, kind: str) -> str:
 
 
 def average_head(classes: int, dropout: float = 0.0) -> dict[str, Layer]:
-    """Return the mean over each whole map, and the scores (Lin, Chen and Yan 2014, section 3.2)."""
+    """Return a head with global average pooling and `scores` (Lin, Chen and Yan 2014, section 3.2)."""
     drop: dict[str, Layer] = {"dropout": Dropout(dropout)} if dropout else {}
     return {
         "pool": AdaptiveAvgPool2d(1),
@@ -60,7 +60,7 @@ def average_head(classes: int, dropout: float = 0.0) -> dict[str, Layer]:
 
 
 def dense_head(classes: int, size: int) -> dict[str, Layer]:
-    """Return three dense layers over maps of `size` x `size`, to which maps of other sizes are averaged."""
+    """Return a head with adaptive average pooling to `size` x `size` and three dense layers, as in AlexNet and VGG."""
     return {
         "pool": AdaptiveAvgPool2d(size),
         "flatten": Flatten(),
@@ -75,9 +75,10 @@ def dense_head(classes: int, size: int) -> dict[str, Layer]:
 
 
 def units_head(classes: int, units: Sequence[int], dropout: float, after: bool = False) -> dict[str, Layer]:
-    """Return dense layers with ReLU over the flattened maps, and scores.
+    """Return a head with dense layers and ReLU over the flattened maps, and `scores`.
 
-    dropout: the fraction that training drops before each dense layer, or `after` each ReLU; 0 for no such layer.
+    units: of each dense layer before the scores. dropout: the probability before each of these layers, or `after` each
+    ReLU; 0 for no Dropout layers.
     """
     head: dict[str, Layer] = {"flatten": Flatten()}
     for index, count in enumerate(units, start=1):
@@ -88,18 +89,17 @@ def units_head(classes: int, units: Sequence[int], dropout: float, after: bool =
 
 
 def network(features: Mapping[str, Layer], head: Mapping[str, Layer]) -> Sequential:
-    """Return the structure of all these networks: `features`, and a `head` that ends in `scores`."""
+    """Return a network of `features` and a `head`, the structure of all these networks."""
     return Sequential(features=Sequential(**features), head=Sequential(**head))
 
 
 def network_with_auxiliaries(
     features: Mapping[str, Layer], head: Mapping[str, Layer], auxiliaries: Mapping[str, tuple[str, Layer]]
 ) -> Sequential:
-    """Return the same network with auxiliary classifiers; y is the tuple (logits, each auxiliary's logits).
+    """Return `network(features, head)` with auxiliary classifiers; it outputs (logits, logits of each classifier).
 
-    auxiliaries: by name, the layer of `features` whose output they read, and the classifier. Where a Fork would put
-    all that comes after it one level deeper, these Graphs keep every path as it is without auxiliaries, so that one
-    weights file serves both.
+    auxiliaries: for each name, the layer of `features` whose output the classifier reads, and the classifier. The paths
+    of all other parameters are those of `network`, so the same weights file fits both.
     """
     taps = tuple(dict.fromkeys(tap for tap, _ in auxiliaries.values()))
     inner = chain(features, "input")
@@ -112,6 +112,6 @@ def network_with_auxiliaries(
 
 
 def chain(layers: Mapping[str, Layer], first: str) -> dict[str, tuple[Layer, str]]:
-    """Return layers as a chain of nodes of a Graph; the first reads `first`."""
+    """Return layers as a chain of nodes of a Graph; the first layer reads the node `first`."""
     sources = (first, *layers)
     return {name: (layer, source) for (name, layer), source in zip(layers.items(), sources, strict=False)}

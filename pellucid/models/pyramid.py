@@ -21,15 +21,15 @@ RESNETS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}
 
 
 def pyramid(backbone: Pyramid = "mobilenet_v2") -> Layer:
-    """Return a backbone for images of any size; y is the tuple of its maps at the strides 8, 16 and 32, fine first.
+    """Return a backbone for images of any size; it outputs the tuple of its maps at strides 8, 16 and 32, fine first.
 
-    Of "airbench96" (the shipped `cifar` model) the strides are 2, 4 and 8. Of MobileNetV2 the fine and the middle maps
-    are the expansions of the first blocks of stages 4 and 6, the coarse one is the output of stage 7; of ResNet they
-    are stages 2 to 4, of VGG blocks 3 to 5. Batch normalization is part of the convolutions, so that it stays as it was
-    trained: give the network trained weights, `pyramid_params`.
+    For "airbench96" (the shipped `cifar` model) the strides are 2, 4 and 8. The maps are, for MobileNetV2, the
+    expansions of the first blocks of stages 4 and 6, and the output of stage 7; for ResNet, stages 2 to 4; for VGG,
+    blocks 3 to 5. Batch normalization is folded into the convolutions and therefore fixed; use trained weights, see
+    `pyramid_params`.
     """
     net = _graph(backbone, 1e-5)
-    with torch.device("meta"):  # which layers are folded does not depend on the values
+    with torch.device("meta"):  # no memory: which layers are folded does not depend on the values
         params, _ = net.init((3, 64, 64), torch.Generator())
     return _without_identities(fold(net, params)[0])
 
@@ -40,19 +40,19 @@ def strides(backbone: Pyramid) -> tuple[int, int, int]:
 
 
 def backbone_name(net: Layer) -> Pyramid | None:
-    """Return the name of the backbone that a network is, None for any other network."""
+    """Return the name of the backbone that equals a network, None for any other network."""
     return next((name for name in get_args(Pyramid) if pyramid(name) == net), None)
 
 
 def pyramid_params(backbone: Pyramid, zoo: Params, epsilon: float) -> Params:
-    """Return the parameters of a pyramid that computes what a network of the zoo does in evaluation mode.
+    """Return parameters with which a pyramid computes the same maps as a network of the zoo in evaluation mode.
 
-    zoo: the parameters of that network's features. epsilon: of its batch normalization.
+    zoo: the parameters of the features of that network. epsilon: of its batch normalization.
     """
-    net, held = _graph(backbone, epsilon), flatten(zoo)
+    net, zoo_leaves = _graph(backbone, epsilon), flatten(zoo)
     with torch.device("meta"):
-        wanted, _ = net.init((3, 64, 64), torch.Generator())
-    values = fold(net, nest(wanted, {path: held[plain_path(path)] for path in flatten(wanted)}))[1]
+        structure, _ = net.init((3, 64, 64), torch.Generator())
+    values = fold(net, nest(structure, {path: zoo_leaves[plain_path(path)] for path in flatten(structure)}))[1]
     with torch.device("meta"):
         folded, _ = pyramid(backbone).init((3, 64, 64), torch.Generator())
     return nest(folded, {path: flatten(values)[path] for path in flatten(folded)})

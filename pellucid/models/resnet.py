@@ -12,7 +12,7 @@ def resnet18(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     """Return ResNet-18 for 224 x 224 images, 11,689,512 parameters for 1000 classes; it outputs logits.
 
     epsilon: of the batch normalization, as in the published weights. Features: 512 x 7 x 7.
-    Source: He, Zhang, Ren and Sun 2016, table 1, with projections where the shape changes (option B).
+    Source: He, Zhang, Ren and Sun 2016, table 1, with projections if the shape changes (option B).
     """
     return _resnet((2, 2, 2, 2), classes, epsilon)
 
@@ -21,7 +21,7 @@ def resnet34(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     """Return ResNet-34 for 224 x 224 images, 21,797,672 parameters for 1000 classes; it outputs logits.
 
     epsilon: of the batch normalization, as in the published weights. Features: 512 x 7 x 7.
-    Source: He, Zhang, Ren and Sun 2016, table 1, with projections where the shape changes (option B).
+    Source: He, Zhang, Ren and Sun 2016, table 1, with projections if the shape changes (option B).
     """
     return _resnet((3, 4, 6, 3), classes, epsilon)
 
@@ -29,9 +29,9 @@ def resnet34(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
 def resnet50(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = False) -> Sequential:
     """Return ResNet-50 for 224 x 224 images, 25,557,032 parameters for 1000 classes; it outputs logits.
 
-    epsilon: of the batch normalization, 1.001e-5 in Keras' weights. stride_first: a block that halves the image
-    does so in its first convolution, as in the paper and in Keras' weights; in torchvision's it is the second,
-    the 3 x 3. Features: 2048 x 7 x 7.
+    epsilon: of the batch normalization, 1.001e-5 in Keras' weights. stride_first: whether blocks that halve the maps
+    have the stride in their first convolution, as in the paper and in Keras' weights, instead of the second, the 3 x 3,
+    as in torchvision's weights. Features: 2048 x 7 x 7.
     Source: He, Zhang, Ren and Sun 2016, table 1 and figure 5.
     """
     return _resnet((3, 4, 6, 3), classes, epsilon, bottleneck=True, stride_first=stride_first)
@@ -95,8 +95,10 @@ def _resnet(
                 body = bottleneck_body(filters, stride, epsilon, stride_first)
             else:
                 body = basic_body(filters, stride, epsilon)
-            same = stride == 1 and channels == outputs
-            shortcut = Identity() if same else Sequential(**conv_norm("conv", outputs, 1, stride, epsilon=epsilon))
+            is_identity = stride == 1 and channels == outputs
+            shortcut = (
+                Identity() if is_identity else Sequential(**conv_norm("conv", outputs, 1, stride, epsilon=epsilon))
+            )
             blocks[f"block{number}"] = residual(shortcut, body)
             channels = outputs
         features[f"stage{index}"] = Sequential(**blocks)
@@ -106,7 +108,7 @@ def _resnet(
 def resnet20(classes: int = 10, width: int = 16) -> Sequential:
     """Return ResNet-20 for 32 x 32 images, 269,722 parameters for three channels and 10 classes; it outputs logits.
 
-    width: the filters of the first of three stages, of which the second has twice and the third four times as many.
+    width: the filters of the first of three stages; the second has twice and the third four times as many.
     Source: He, Zhang, Ren and Sun 2016, section 4.2 and table 6 (0.27 M), shortcuts without parameters (option A).
     """
     return _cifar_resnet(3, classes, width)
@@ -135,14 +137,14 @@ def _cifar_resnet(depth: int, classes: int, width: int) -> Sequential:
     for index in (1, 2, 3):
         blocks: dict[str, Layer] = {}
         for number in range(1, depth + 1):
-            halves = number == 1 and index > 1
+            downsamples = number == 1 and index > 1
             filters = width * 2 ** (index - 1)
-            shortcut = _halved(filters // 2) if halves else Identity()
-            blocks[f"block{number}"] = residual(shortcut, basic_body(filters, 2 if halves else 1))
+            shortcut = _halved(filters // 2) if downsamples else Identity()
+            blocks[f"block{number}"] = residual(shortcut, basic_body(filters, 2 if downsamples else 1))
         features[f"stage{index}"] = Sequential(**blocks)
     return network(features, average_head(classes))
 
 
 def _halved(channels: int) -> Sequential:
-    """Return a shortcut that selects every second pixel and appends as many channels of zeros."""
+    """Return a shortcut that selects every second pixel and appends `channels` channels of zeros."""
     return Sequential(every_second=AvgPool2d(1, 2), zeros=PadChannels(0, channels))

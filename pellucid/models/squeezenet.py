@@ -21,7 +21,7 @@ FIRES = {
 def squeezenet1_1(classes: int = 1000) -> Sequential:
     """Return SqueezeNet 1.1 for 224 x 224 images, 1,235,496 parameters for 1000 classes; it outputs logits.
 
-    Its `scores` are a 1 x 1 convolution, rectified and averaged over the image. Features: 512 x 13 x 13.
+    Its `scores` layer is a 1 x 1 convolution, followed by ReLU and global average pooling. Features: 512 x 13 x 13.
     Source: Iandola, Han, Moskewicz, Ashraf, Dally and Keutzer 2016, figure 2; 1.1 is the authors' later release,
     with fewer operations in its first layers.
     """

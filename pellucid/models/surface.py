@@ -17,14 +17,14 @@ from pellucid.layers.dense import Dense
 from pellucid.tree import flatten
 
 SCORES = "scores"
-# The layers that output one number for each class, and the hyperparameter for the number of classes.
+# Layers that can output one score for each class, and their hyperparameter for the number of classes.
 OUTPUTS: dict[type[Layer], str] = {Dense: "units", Conv2d: "filters"}
 
 
 def features(net: Layer) -> Layer:
-    """Return the part of a network that maps images to maps; its parameters are `params["features"]`.
+    """Return the part of a network that maps images to feature maps; its parameters are `params["features"]`.
 
-    Raises PellucidError where the network has no such part.
+    Raises PellucidError if the network has no such part.
     """
     return _part(net, "features")
 
@@ -32,7 +32,7 @@ def features(net: Layer) -> Layer:
 def head(net: Layer) -> Layer:
     """Return the part of a network that maps its features to logits; its parameters are `params["head"]`.
 
-    Raises PellucidError where the network has no such part.
+    Raises PellucidError if the network has no such part.
     """
     return _part(net, "head")
 
@@ -40,9 +40,10 @@ def head(net: Layer) -> Layer:
 def replace_head(net: Layer, params: Params, classes: int, rng: torch.Generator) -> tuple[Layer, Params]:
     """Return the network for other classes: `scores` is replaced and drawn from `rng`, all other layers are kept.
 
-    Of a network without a head, a Sequential, the last layer that learns is new. The kept tensors are those of
-    `params`, not copies. Auxiliary classifiers get new scores as well.
-    Raises PellucidError where the head has no scores, and where the last layer is neither Dense nor Conv2d.
+    In a Sequential without `features` and `head`, the last layer with parameters is replaced. The kept tensors are
+    those of `params`, not copies. The scores of auxiliary classifiers are replaced too.
+    Raises PellucidError if there is no such layer: no `scores` in the head, or a last layer that is neither Dense nor
+    Conv2d.
     """
     last = _last(net, params)
     if last is not None and not (isinstance(net, Sequential) and {"features", "head"} <= net.children.keys()):
@@ -51,7 +52,7 @@ def replace_head(net: Layer, params: Params, classes: int, rng: torch.Generator)
     if not paths:
         raise PellucidError(
             f"replace_head: the network's head has no layer {SCORES!r} with an output for each class; "
-            "give a network of the zoo, or name that layer so"
+            "give a network of the zoo, or give its output layer this name"
         )
     for path in paths:
         net, params = _replace(net, params, ["head", *path.split(".")], classes, rng)
@@ -59,13 +60,13 @@ def replace_head(net: Layer, params: Params, classes: int, rng: torch.Generator)
 
 
 def match(params: Params, pattern: str) -> set[str]:
-    """Return the paths of the parameters and buffers that a pattern names, as in `features.*` or `*.stage?.*.bias`.
+    """Return the paths of the parameters and buffers that match a pattern such as `features.*` or `*.stage?.*.bias`.
 
-    `*` matches any characters, dots included, `?` for one, `[ab]` for one of several; a path must match as a
-    whole. Raises PellucidError, naming the nearest, where no path does.
+    `*` matches any characters, dots included, `?` any one character, `[ab]` one of several; the whole path must match.
+    Raises PellucidError, which names the nearest path, if no path matches.
     """
     if not isinstance(pattern, str):
-        raise PellucidError(f"a pattern of paths is a text such as 'features.*', not {pattern!r:.80}; give one each")
+        raise PellucidError(f"a path pattern must be a string such as 'features.*', not {pattern!r:.80}; give a string")
     paths = list(flatten(params))
     found = {path for path in paths if fnmatchcase(path, pattern)}
     if not found:
@@ -79,16 +80,16 @@ def match(params: Params, pattern: str) -> set[str]:
 def _part(net: Layer, name: str) -> Layer:
     parts = net.layers if isinstance(net, Combinator) else {}
     if not {"features", "head"} <= parts.keys():
-        held = ", ".join(list(parts)[:4]) + (", ..." if len(parts) > 4 else "")
+        names = ", ".join(list(parts)[:4]) + (", ..." if len(parts) > 4 else "")
         raise PellucidError(
-            f"the network is not made of 'features' and 'head', but {f'of {held}' if held else 'is a single layer'}; "
+            f"the network is not made of 'features' and 'head', but {f'of {names}' if names else 'is a single layer'}; "
             "give a network of the zoo, such as resnet18"
         )
     return parts[name]
 
 
 def _last(layer: Layer, params: Params) -> list[str] | None:
-    """Return the path of the last layer that learns, also inside Sequentials; None if its outputs are unknown."""
+    """Return the path of the last layer with parameters, also in nested Sequentials; None if its type is unknown."""
     if type(layer) in OUTPUTS:
         return []
     for name, child in reversed(layer.children.items()) if isinstance(layer, Sequential) else ():

@@ -1,4 +1,4 @@
-"""A network for other classes on the features of a known one."""
+"""Transfer learning: a new classifier on the features of a network of the zoo."""
 
 from collections.abc import Callable, Sequence
 from inspect import signature
@@ -33,22 +33,22 @@ def transfer(
     epsilon: float = 1e-5,
     pad: Literal["both", "same"] = "both",
 ) -> Sequential:
-    """Return the features of a known network, and dense layers of its own over the flattened maps; it outputs logits.
+    """Return the features of a backbone with new dense layers over the flattened maps; it outputs logits.
 
-    backbone: the name of the network in BACKBONES. units: of each dense layer before the scores. dropout: the fraction
-    that training drops after the ReLU of each of these; 0 for none. epsilon, pad: of backbones that take them, for
-    weights that need other than the usual values: mobilenet_v2 with weights of Keras needs 1e-3 and "same".
-    Raises PellucidError for an unknown backbone, and for one that takes no epsilon or pad.
+    backbone: the name of the network in BACKBONES. units: of each dense layer before the scores. dropout: the
+    probability after the ReLU of each of these; 0 for none. epsilon, pad: arguments of the backbone, for weights that
+    need other values than the defaults: mobilenet_v2 with Keras' weights needs 1e-3 and "same".
+    Raises PellucidError for an unknown backbone, and for an epsilon or pad that the backbone does not have.
     Source: the practice of Yosinski, Clune, Bengio and Lipson 2014, How transferable are features in deep networks?
     """
     if backbone not in BACKBONES:
         hint = nearest(backbone, BACKBONES) or f"; known: {', '.join(BACKBONES)}"
         raise PellucidError(f"no backbone {backbone!r}{hint}")
-    given: dict[str, Any] = {
-        name: value for name, value, usual in (("epsilon", epsilon, 1e-5), ("pad", pad, "both")) if value != usual
+    arguments: dict[str, Any] = {
+        name: value for name, value, default in (("epsilon", epsilon, 1e-5), ("pad", pad, "both")) if value != default
     }
-    for name in given:
+    for name in arguments:
         if name not in signature(BACKBONES[backbone]).parameters:
-            raise PellucidError(f"the backbone {backbone} takes no {name}; leave it out")
+            raise PellucidError(f"the backbone {backbone} has no argument {name}; leave it out")
     head = units_head(classes, units, dropout, after=True)
-    return Sequential(features=features(BACKBONES[backbone](**given)), head=Sequential(**head))
+    return Sequential(features=features(BACKBONES[backbone](**arguments)), head=Sequential(**head))

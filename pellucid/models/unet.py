@@ -5,7 +5,7 @@ from pellucid.layers import BatchNorm, Concat, Conv2d, ConvTranspose2d, Crop, Ma
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS
 
-LEVELS = 4  # after the first, each with half the height and width and twice the channels of the previous one
+LEVELS = 4  # below the first, each with half the height and width and twice the channels of the previous one
 
 
 def unet(classes: int = 2, width: int = 64, norm: bool = False) -> Graph:
@@ -22,17 +22,17 @@ def unet(classes: int = 2, width: int = 64, norm: bool = False) -> Graph:
         down[f"level{level}"] = (_convolutions(width * 2 ** (level - 1), norm), f"pool{level}")
     skips = tuple(f"level{level}" for level in range(LEVELS, 0, -1))
     up: dict[str, tuple[Layer | str, ...]] = {}
-    at = "maps"
+    current = "maps"
     for skip, level in zip(skips, range(LEVELS, 0, -1), strict=True):
         filters = width * 2 ** (level - 1)
         up |= {
-            f"up{level}": (ConvTranspose2d(filters, 2, stride=2), at),
+            f"up{level}": (ConvTranspose2d(filters, 2, stride=2), current),
             f"crop{level}": (Crop(), f"up{level}", skip),
             f"concat{level}": (Concat(), skip, f"crop{level}"),
             f"merged{level}": (_convolutions(filters, norm), f"concat{level}"),
         }  # fmt: skip
-        at = f"merged{level}"
-    up["scores"] = (Conv2d(classes, 1, init_weight=LOGITS), at)
+        current = f"merged{level}"
+    up["scores"] = (Conv2d(classes, 1, init_weight=LOGITS), current)
     bottom = f"level{LEVELS + 1}"
     nets = {
         "features": (Graph(down, (bottom, *skips)), "input"),

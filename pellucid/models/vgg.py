@@ -75,11 +75,11 @@ def vgg19_bn(classes: int = 1000) -> Sequential:
 
 
 def vgg_small(classes: int = 10, width: int = 32, dropout: float = 0.5) -> Sequential:
-    """Return three blocks of VGG in small for images of 28 x 28 or 32 x 32; it outputs logits.
+    """Return a small VGG network of three blocks for images of 28 x 28 or 32 x 32; it outputs logits.
 
-    Each block has two 3 x 3 convolutions and halves height and width. width: the filters of the first block, of which
-    the second has twice and the third four times as many. The dense layers have 256 units. dropout: the fraction that
-    training drops before each of these. Features of 28 x 28 images: 128 x 3 x 3; 649,962 parameters with one channel.
+    Each block has two 3 x 3 convolutions and halves height and width. width: the filters of the first block; the second
+    has twice and the third four times as many. The dense layers have 256 units. dropout: the probability before each
+    dense layer. Features of 28 x 28 images: 128 x 3 x 3; 649,962 parameters with one channel.
     Source: after Simonyan and Zisserman 2015, table 1, column B.
     """
     blocks = {f"block{index}": _block(2, width * 2 ** (index - 1), norm=False) for index in (1, 2, 3)}
@@ -95,7 +95,7 @@ def _vgg(depth: int, classes: int, norm: bool = False) -> Sequential:
 def _block(convolutions: int, filters: int, norm: bool) -> Sequential:
     layers: dict[str, Layer] = {}
     for index in range(1, convolutions + 1):
-        layers[f"conv{index}"] = Conv2d(filters, 3, padding=1)  # a bias before a norm has no effect, but files have it
+        layers[f"conv{index}"] = Conv2d(filters, 3, padding=1)  # no effect before a norm, but weights files have a bias
         if norm:
             layers[f"norm{index}"] = BatchNorm()
         layers[f"relu{index}"] = ReLU()

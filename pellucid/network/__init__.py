@@ -1,1 +1,1 @@
-"""A network as it was written: its shapes, its size, its last layers, its drawing."""
+"""Properties of networks: shapes, numbers of parameters and operations, last layers, and drawings."""

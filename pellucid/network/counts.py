@@ -15,13 +15,14 @@ from pellucid.network.summary import shape_text, summary
 from pellucid.text import aligned, shown
 from pellucid.tree import flatten
 
-NAMES = {layer.__name__: layer for layer in LAYERS if Trait.MERGE not in layer.traits}  # which have a single input
+NAMES = {layer.__name__: layer for layer in LAYERS if Trait.MERGE not in layer.traits}  # layers with a single input
 
 
 def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
-    """Return the number of positions of a window: floor((size - dilation (kernel - 1) - 1 + 2 padding) / stride) + 1.
+    """Return the output size along one axis: floor((size - dilation (kernel - 1) - 1 + 2 padding) / stride) + 1.
 
-    Raises PellucidError for impossible arguments. Source: Dumoulin and Visin 2016, relationships 6 and 15.
+    size: of the input, in pixels. Raises PellucidError for invalid arguments.
+    Source: Dumoulin and Visin 2016, relationships 6 and 15.
     """
     window = Conv2d(1, kernel, stride=stride, padding=padding, dilation=dilation)
     frame = ((kernel, kernel), (stride, stride), (padding, padding), (dilation, dilation))
@@ -30,7 +31,7 @@ def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilat
 
 @dataclass(frozen=True)
 class LayerCount:
-    """One layer: its output's shape, its learned numbers (biases apart), and the multiply-adds of one example."""
+    """The counts of one layer for one example; shape: of the output. weights: parameters other than biases."""
 
     path: str
     layer: str
@@ -42,13 +43,13 @@ class LayerCount:
 
 @dataclass(frozen=True)
 class Counts:
-    """The layers of a network, and their totals."""
+    """The counts of a network's layers, and their totals."""
 
     rows: tuple[LayerCount, ...]
 
     @property
     def weights(self) -> int:
-        """The number of learned numbers without the biases."""
+        """The number of parameters other than biases."""
         return sum(row.weights for row in self.rows)
 
     @property
@@ -73,11 +74,11 @@ class Counts:
 
     @property
     def quadratic_parameters(self) -> int:
-        """The number of derivatives in the local quadratic approximation of the loss, W (W + 3) / 2."""
+        """The number of gradient and Hessian entries in a local quadratic approximation of the loss, W (W + 3) / 2."""
         return self.parameters + self.hessian_entries
 
     def to_json(self) -> dict[str, Any]:
-        """Return the rows and the totals as plain values."""
+        """Return the rows and the totals as JSON values."""
         totals = ("weights", "biases", "parameters", "multiply_adds", "hessian_entries", "quadratic_parameters")
         return {**{name: getattr(self, name) for name in totals}, "layers": [asdict(row) for row in self.rows]}
 
@@ -92,15 +93,16 @@ class Counts:
 
 
 def counts(net: Combinator, input_shape: Shape) -> Counts:
-    """Count weights, biases and multiply-adds of each layer of a network, for one input (without the batch axis).
+    """Count weights, biases and multiply-adds of each layer of a network, for one input of `input_shape`.
 
-    Nothing is computed. Raises PellucidError where a layer cannot have the input that reaches it.
+    The shape has no batch axis. Only shapes are computed, no values. Raises PellucidError for a layer with an invalid
+    input shape, and for layers that are too large.
     """
     try:
         with torch.device("meta"):
             params, _ = net.init(input_shape, torch.Generator())
         found = summary(net, params, input_shape).rows
-    except (RuntimeError, OverflowError, TypeError) as error:  # PyTorch's, for sizes beyond what tensors can have
+    except (RuntimeError, OverflowError, TypeError) as error:  # raised by PyTorch for sizes too large for tensors
         raise PellucidError(f"{shape_text(input_shape)}: the layers are too large; make them smaller") from error
     biases: dict[str, int] = {}
     for path, leaf in flatten(params).items():
@@ -116,9 +118,9 @@ def counts(net: Combinator, input_shape: Shape) -> Counts:
 
 
 class Reach(NamedTuple):
-    """The receptive field of one unit of a layer's output: (height, width) of its pixels, and their step to the next.
+    """The receptive field of the units of a layer's output, in pixels of the input.
 
-    step: the distance in pixels between the receptive fields of neighbouring units.
+    field: (height, width). step: (vertical, horizontal) distance between the receptive fields of neighbouring units.
     """
 
     path: str
@@ -129,8 +131,8 @@ class Reach(NamedTuple):
 def receptive_field(net: Sequential) -> list[Reach]:
     """Return the receptive field after each layer, for units whose windows lie within the image.
 
-    A window of k pixels at the dilation d adds d (k - 1) times the step of its input; its stride multiplies the step.
-    Raises PellucidError for a layer that is neither a window nor elementwise.
+    A window of k pixels with dilation d adds d (k - 1) times the step of its input; its stride multiplies the step.
+    Raises PellucidError for a layer without a window, unless it is elementwise or batch normalization.
     Source: Araujo, Norris and Sim 2019, "Computing receptive fields of convolutional neural networks", equation 2.
     """
     field, step = (1, 1), (1, 1)
@@ -143,17 +145,18 @@ def receptive_field(net: Sequential) -> list[Reach]:
             step = _both([a * b for a, b in zip(step, pair(stride), strict=True)])
         elif not (Trait.ELEMENTWISE in layer.traits or isinstance(layer, BatchNorm)):
             raise PellucidError(
-                f"{path}: the receptive field after {type(layer).__name__} is not one window; end the layers before it"
+                f"{path}: the receptive field after {type(layer).__name__} is not one window; leave out this layer and "
+                "the following ones"
             )
         found.append(Reach(path, field, step))
     return found
 
 
 def read_layers(text: str) -> Sequential:
-    """Return the layers of a text such as "Conv2d(20, 5, padding=2), ReLU, MaxPool2d(2), Flatten, Dense(10)".
+    """Parse a text such as "Conv2d(20, 5, padding=2), ReLU, MaxPool2d(2), Flatten, Dense(10)" as a Sequential.
 
-    The arguments are numbers, texts, pairs, True, False and None; nothing else is evaluated. Raises PellucidError for
-    other text.
+    Arguments can be literals: numbers, texts, pairs, True, False and None; nothing else is evaluated. Raises
+    PellucidError for any other text.
     """
     try:
         parts = ast.parse(f"[{text}]", mode="eval").body
@@ -173,8 +176,8 @@ def _layer(part: ast.expr, text: str) -> Layer:
     if not isinstance(part, ast.Call):
         return NAMES[called.id]()
     try:
-        arguments = [ast.literal_eval(one) for one in part.args]
-        named = {word.arg: ast.literal_eval(word.value) for word in part.keywords if word.arg is not None}
+        arguments = [ast.literal_eval(argument) for argument in part.args]
+        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in part.keywords if keyword.arg is not None}
     except (ValueError, TypeError) as error:
         raise PellucidError(f"{ast.unparse(part)}: give numbers, pairs, texts, True, False or None") from error
     if len(named) < len(part.keywords):

@@ -1,4 +1,4 @@
-"""A network as a picture: boxes from top to bottom, branches side by side, with the shapes that they output."""
+"""Drawings of networks: boxes from top to bottom, branches side by side, with output shapes."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -33,21 +33,22 @@ from pellucid.report.figures.boxes import APART, GAP, Piece, beside, box, frame,
 from pellucid.report.figures.style import BLUE, GREEN, ORANGE, PALE
 from pellucid.sweep import forward
 
-Shapes = Mapping[str, Any]  # the output of each layer, by path
+Shapes = Mapping[str, Any]  # the output shape of each layer, by path
 
 MARGIN = 12.0  # points
-ASPECT = 1.5  # width to height that the columns are chosen for
-EMPTY = 2.0  # how bad a page that is empty below its columns is, beside one of e times the aspect, which is 1
-FRAMED = 2  # how deep below the network's parts a combinator has a frame of its own
-# Layers that begin a box of their own, and its colour; those between join the box before them.
+ASPECT = 1.5  # desired ratio of width to height, which determines the number of columns
+# Penalty for an entirely empty area below the columns; the penalty of a ratio that is wrong by a factor of e is 1.
+EMPTY_PENALTY = 2.0
+MAX_FRAME_DEPTH = 2  # depth of nesting up to which every combinator has a frame
+# Colours of the layers that begin a new box; all other layers are added to the box before them.
 COLOURS = {Trait.CONVOLUTION: BLUE, Trait.WEIGHTED: ORANGE, Trait.RESAMPLE: GREEN}
 MERGES: dict[type[Layer], str] = {Add: "+", Concat: "concat", Crop: "crop", Multiply: "x"}
 
 
 def draw_network(net: Layer, input_shape: Any) -> Figure:
-    """Draw `net` for inputs of `input_shape` (no batch axis); equal neighbours are drawn once and counted.
+    """Draw `net` for inputs of `input_shape` (no batch axis), in columns from left to right.
 
-    Columns follow one another from left to right. Nothing is computed: shapes are all that is needed.
+    Equal consecutive blocks are drawn once, with their number. Only shapes are computed, no values.
     """
     shapes = _shapes(net, input_shape)
     first = word(f"input  {shape_text(input_shape)}", PALE)
@@ -62,7 +63,7 @@ def draw_network(net: Layer, input_shape: Any) -> Figure:
     left, top = MARGIN, MARGIN + GAP
     for index, piece in enumerate(columns):
         port, bottom = left + piece.port, top + piece.height
-        if index + 1 < len(columns):  # down, to the right between the columns, up, and into the next one
+        if index + 1 < len(columns):  # a line down, right to the gap between the columns, up, and into the next column
             between, following = left + piece.width + APART / 2, left + piece.width + APART + columns[index + 1].port
             line(
                 plot,
@@ -81,7 +82,7 @@ def draw_network(net: Layer, input_shape: Any) -> Figure:
 
 
 def _shapes(net: Layer, input_shape: Any) -> Shapes:
-    """Return the shape of every layer's output by its path."""
+    """Return the output shape of every layer by path."""
     shapes: dict[str, Any] = {}
 
     def note(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
@@ -100,57 +101,57 @@ def _shape(y: Any) -> tuple[Any, ...]:
 
 
 def _columns(pieces: list[Piece]) -> list[Piece]:
-    """Return the pieces in as many columns as come nearest to the aspect of a page, and leave little of it empty."""
+    """Arrange the pieces in 1 to 12 columns: as many as minimize the penalty for the aspect and for empty area."""
 
     def packed(count: int) -> list[Piece]:
-        most = sum(piece.height + GAP for piece in pieces) / count
+        height = sum(piece.height + GAP for piece in pieces) / count
         columns: list[list[Piece]] = [[]]
         filled = 0.0
         for piece in pieces:
-            if columns[-1] and filled + piece.height / 2 > most and len(columns) < count:
+            if columns[-1] and filled + piece.height / 2 > height and len(columns) < count:
                 columns.append([])
                 filled = 0.0
             columns[-1].append(piece)
             filled += piece.height + GAP
         return [stack(column) for column in columns]
 
-    def far(columns: list[Piece]) -> float:
-        wide, high = sum(column.width + APART for column in columns), max(column.height for column in columns)
-        empty = 1 - sum(column.height for column in columns) / (high * len(columns))
-        return abs(math.log(wide / high / ASPECT)) + EMPTY * empty
+    def penalty(columns: list[Piece]) -> float:
+        width, height = sum(column.width + APART for column in columns), max(column.height for column in columns)
+        empty = 1 - sum(column.height for column in columns) / (height * len(columns))
+        return abs(math.log(width / height / ASPECT)) + EMPTY_PENALTY * empty
 
-    return min((packed(count) for count in range(1, min(len(pieces), 12) + 1)), key=far)
+    return min((packed(count) for count in range(1, min(len(pieces), 12) + 1)), key=penalty)
 
 
 def _parts(net: Layer, shapes: Shapes) -> Iterator[Piece]:
-    """Yield what stands in the columns: the children of `features` one by one, and each other part as a whole."""
+    """Yield the pieces of a network: the children of its part "features" one by one, and the other parts."""
     if not isinstance(net, Sequential):
         yield _piece(net, "", shapes, 0)
         return
     rest = dict(net.children)
-    inner = _in_a_row(rest.get("features"))
+    inner = _chain(rest.get("features"))
     if inner is not None:
         yield from _rows(inner, "features", shapes, 1)
         del rest["features"]
     yield from _rows(rest, "", shapes, 1)
 
 
-def _in_a_row(layer: Layer | None) -> Mapping[str, Layer] | None:
-    """Return the children of what feeds each of them to the next; None for anything else."""
+def _chain(layer: Layer | None) -> Mapping[str, Layer] | None:
+    """Return the children of a Sequential, or of a Graph in which each node reads the one before; None for others."""
     if isinstance(layer, Sequential):
         return layer.children
     if isinstance(layer, Graph):
         before = (*layer.inputs, *layer.nodes)
-        one_by_one = all(
+        chained = all(
             node[1:] == (source,) and not isinstance(node[0], str)
             for node, source in zip(layer.nodes.values(), before, strict=False)
         )
-        return layer.layers if one_by_one and len(layer.inputs) == 1 else None
+        return layer.layers if chained and len(layer.inputs) == 1 else None
     return None
 
 
 def _piece(layer: Layer, path: str, shapes: Shapes, depth: int) -> Piece:
-    """Return a layer with all that is in it."""
+    """Return the piece of a layer, with all its children."""
     match layer:
         case Identity():
             piece = nothing()
@@ -176,9 +177,9 @@ def _branches(children: Mapping[str, Layer], path: str, shapes: Shapes, depth: i
 
 
 def _graph(graph: Graph, path: str, shapes: Shapes, depth: int) -> Piece:
-    """Return the nodes in their order; one that reads others than the one before it names them."""
+    """Return the piece of a graph: its nodes in order, with their inputs unless these are only the node before."""
     pieces: list[Piece] = []
-    tied: list[bool] = []
+    connected: list[bool] = []  # whether a line leads to each piece from the one before
     before = graph.inputs[0]
     run: dict[str, Layer] = {}
     for name, (layer, *sources) in graph.nodes.items():
@@ -193,18 +194,18 @@ def _graph(graph: Graph, path: str, shapes: Shapes, depth: int) -> Piece:
             again = f"{name} = {layer}, " if isinstance(layer, str) else ""
             piece = _piece(graph.layers[owner], join(path, owner), shapes, depth + 1)
             pieces.append(frame(name, f"{again}reads {', '.join(sources)}", piece))
-        tied += [follows and bool(tied)] * (len(pieces) - len(tied))
+        connected += [follows and bool(connected)] * (len(pieces) - len(connected))
         before = name
     pieces += _rows(run, path, shapes, depth)
-    return stack(pieces, tied + [True] * (len(pieces) - len(tied)))
+    return stack(pieces, connected + [True] * (len(pieces) - len(connected)))
 
 
 def _rows(children: Mapping[str, Layer], path: str, shapes: Shapes, depth: int) -> Iterator[Piece]:
-    """Yield the pieces of a row of layers: boxes of what belongs together, and frames."""
+    """Yield the pieces of consecutive layers: boxes of one or several layers, and frames of combinators."""
     pending: list[tuple[str, Layer]] = []
 
     def alike(item: tuple[str, Layer]) -> tuple[Layer, Any]:
-        return item[1], shapes[join(path, item[0])][1:]  # blocks that only add channels may count as one
+        return item[1], shapes[join(path, item[0])][1:]  # without channels, whose number may differ in equal blocks
 
     for (equal, _), group in groupby(children.items(), key=alike):
         names = [name for name, _ in group]
@@ -219,7 +220,7 @@ def _rows(children: Mapping[str, Layer], path: str, shapes: Shapes, depth: int) 
             yield _box(pending, shapes[join(path, pending[-1][0])])
             pending = []
         piece = _piece(equal, join(path, names[0]), shapes, depth + 1)
-        if depth > FRAMED and len(names) == 1:
+        if depth > MAX_FRAME_DEPTH and len(names) == 1:
             yield piece
         else:
             label = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}, {len(names)} times"
@@ -229,7 +230,7 @@ def _rows(children: Mapping[str, Layer], path: str, shapes: Shapes, depth: int) 
 
 
 def _box(layers: list[tuple[str, Layer]], out: Any) -> Piece:
-    """Return one box for a layer and those that go with it; `out` is the last one's shape."""
+    """Return one box for consecutive layers; `out` is the output shape of the last one."""
     shape = shape_text(out)
     main, colour = next(((item, colour) for item in layers if (colour := _colour(item[1]))), (None, PALE))
     if main is None:

@@ -15,36 +15,38 @@ CONTAINED: dict[type[Loss], tuple[type[Layer], ...]] = {
     BinaryCrossEntropy: (Sigmoid,),
     SoftmaxCrossEntropy: (Softmax, LogSoftmax),
 }
-LISTED = 5  # classes, in an error
+MAX_LISTED = 5  # classes in a message
 
 
 def check_ending(net: Layer, loss: Loss) -> None:
-    """Raise PellucidError for a last activation that the loss contains, and for the lack of one that it needs.
+    """Raise PellucidError if a last activation is already part of the loss, or one that the loss needs is missing.
 
-    Every output is checked. Where branches are merged, the range of the output is unknown, so that nothing lacks.
+    The layers before all outputs are checked. After a merge of branches, the range of the output is unknown, so a
+    missing activation is not reported.
     """
     for path, last in ends(net).items():
         where, kind, name = path or "the network", type(last).__name__, type(loss).__name__
         if isinstance(last, CONTAINED.get(type(loss), ())):
-            raise PellucidError(f"{where}: {kind} stands before {name}, which contains it; drop that layer")
-        known = Trait.MERGE not in last.traits  # the range of the output
+            raise PellucidError(f"{where}: {kind} is followed by {name}, which contains it; remove that layer")
+        known = Trait.MERGE not in last.traits  # whether the range of the output is known
         if isinstance(loss, NegativeLogLikelihood) and known and not isinstance(last, LogSoftmax | Combinator):
             raise PellucidError(
-                f"{where}: {kind} stands before {name}, which takes log-probabilities; end the network with LogSoftmax "
+                f"{where}: {kind} is followed by {name}, which takes log-probabilities; end it with LogSoftmax "
                 "(an mlp with output='log_softmax'), or take the loss softmax_cross_entropy, which contains it"
             )
 
 
 def looks_across(net: Layer) -> bool:
-    """Return whether a network takes inputs (C, H, W) as images: one of its windows is wider than one pixel."""
+    """Return whether a network treats inputs (C, H, W) as images: a window of it is wider than one pixel."""
     kernels = [vars(layer).get("kernel", 1) for _, layer in walk(net)]
     return any(isinstance(kernel, int | tuple) and pair(kernel)[1] > 1 for kernel in kernels)
 
 
 def check_axes(nets: Iterable[Layer], shape: Sequence[int], what: str, images: bool = False) -> None:
-    """Raise PellucidError for inputs (H, W, C) of networks, see `check_channels_first`; (C, L, 1) is a sequence.
+    """Raise PellucidError for inputs of shape (H, W, C) instead of (C, H, W), see `check_channels_first`.
 
-    images: whether the values are uint8. Of shapes (H, W, 1) only windows across say that they are images.
+    A shape (n, m, 1) may also be a sequence (C, L, 1): it is treated as an image only if a window of the networks is
+    wider than one pixel. images: whether the values are uint8.
     """
     across = any(map(looks_across, nets))
     if shape[2:] != (1,) or across:
@@ -57,15 +59,15 @@ def shapes(layer: Layer) -> bool:
 
 
 def ends(net: Layer, passed: Callable[[Layer], bool] = shapes, path: str = "") -> dict[str, Layer]:
-    """Return the last layer before each output, by path, skipping layers for which `passed` is true.
+    """Return the last layer before each output, by path, skipping layers for which `passed` returns True.
 
-    Where branches meet, the layer that merges them is the end. A network of skipped layers has no end; a user-defined
-    combinator is an end itself.
+    After merged branches, this is the layer that merges them. A user-defined combinator counts as one layer. Returns {}
+    for a network in which all layers are skipped.
     """
     match net:
         case Sequential():
-            each = (ends(child, passed, join(path, name)) for name, child in reversed(net.children.items()))
-            return next(filter(None, each), {})
+            candidates = (ends(child, passed, join(path, name)) for name, child in reversed(net.children.items()))
+            return next(filter(None, candidates), {})
         case Fork():
             found: dict[str, Layer] = {}
             for name, head in net.heads.items():
@@ -99,9 +101,10 @@ def _graph_ends(net: Graph, passed: Callable[[Layer], bool], path: str) -> dict[
 
 
 def check_classes(outputs: Any, classes: Sequence[str] | None, where: str = "", remedy: str = "") -> None:
-    """Require one output for each class, or a single one for two; networks with several outputs are not checked.
+    """Raise PellucidError unless there is one output for each class, or a single output for two classes.
 
-    outputs: the shape of the network's output, (K,) or (K, ...). where, remedy: beginning and end of the error.
+    outputs: the shape of the network's output, (K,) or (K, ...); several outputs are not checked. where, remedy: the
+    beginning and the end of the message.
     """
     if classes is None or not outputs or not isinstance(outputs[0], int):
         return
@@ -111,7 +114,7 @@ def check_classes(outputs: Any, classes: Sequence[str] | None, where: str = "", 
             f"{where}the data have an empty tuple of classes; for targets that are not classes give None"
         )
     if outputs[0] != count and (outputs[0], count) != (1, 2):
-        names = ", ".join(f"{name:.40}" for name in classes[:LISTED]) + (", ..." if count > LISTED else "")
+        names = ", ".join(f"{name:.40}" for name in classes[:MAX_LISTED]) + (", ..." if count > MAX_LISTED else "")
         raise PellucidError(
             f"{where}the network outputs {outputs[0]} values, but the data have {count} classes ({names}); "
             f"{remedy or f'end the network with {count} outputs, such as Dense({count})'}"

@@ -17,12 +17,12 @@ from pellucid.sweep import forward
 from pellucid.text import aligned, plural
 from pellucid.tree import flatten
 
-# Multiplications of weights for one image: (weight, an input of batch 1, its output) -> how many
+# Number of multiply-adds with a weight for one image: (weight, input of batch size 1, its output) -> number
 Count = Callable[[Tensor, Tensor, Tensor], int]
 COUNTS: dict[type[Layer], Count] = {
     Dense: lambda weight, x, y: y.numel() * weight.shape[1],
-    Conv2d: lambda weight, x, y: y.numel() * weight[0].numel(),  # each output meets one whole filter
-    ConvTranspose2d: lambda weight, x, y: x.numel() * weight[0].numel(),  # each input is spread over a window
+    Conv2d: lambda weight, x, y: y.numel() * weight[0].numel(),  # each output value uses one whole filter
+    ConvTranspose2d: lambda weight, x, y: x.numel() * weight[0].numel(),  # each input value contributes to a window
 }
 
 
@@ -30,9 +30,9 @@ COUNTS: dict[type[Layer], Count] = {
 class SummaryRow:
     """One layer, for one image.
 
-    `shape` is the output's, without the batch axis (a tuple of shapes for several outputs); `parameters` are learned,
-    `buffers` are running statistics; `memory` is what its output and cache newly take, in bytes; `uses` counts how
-    often the network runs it.
+    shape: of the output, without the batch axis (a tuple of shapes for several outputs). parameters, buffers: the
+    numbers of learned values and of values in running statistics. memory: bytes that output and cache need in addition
+    to those of earlier layers. uses: how often the network runs the layer.
     """
 
     path: str
@@ -47,7 +47,7 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """All layers that are not combinators, in forward order."""
+    """The summary of a network: a row for each layer that is not a combinator, in forward order."""
 
     rows: tuple[SummaryRow, ...]
 
@@ -58,7 +58,7 @@ class Summary:
 
     @property
     def multiply_adds(self) -> int:
-        """The number of multiply-adds of one image's forward pass."""
+        """The number of multiply-adds of the forward pass of one image."""
         return sum(row.multiply_adds for row in self.rows)
 
     @property
@@ -67,7 +67,7 @@ class Summary:
         return sum(row.memory for row in self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the rows and the totals as plain values."""
+        """Return the rows and the totals as JSON values."""
         return {
             "parameters": self.parameters,
             "buffers": sum(row.buffers for row in self.rows),
@@ -77,7 +77,7 @@ class Summary:
         }
 
     def cells(self) -> list[tuple[str, ...]]:
-        """Return the table as text, cell by cell: a heading, the layers, the totals."""
+        """Return the cells of the table as text: the headings, the layers, the totals."""
         head = ("path", "layer", "output", "parameters", "multiply-adds", "memory")
         body = [
             (
@@ -98,18 +98,17 @@ class Summary:
         return aligned(self.cells(), right=(3, 4, 5))
 
     def _repr_html_(self) -> str:
-        """Return the table for notebooks."""
+        """Return the table as HTML for notebooks."""
         from pellucid.report.page import table_html
 
         return table_html(f"{plural(len(self.rows), 'layer')}, {self.parameters:,} parameters", self.cells(), (3, 4, 5))
 
 
 def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) -> Summary:
-    """Run `net` once on a black image in evaluation mode and list its layers.
+    """Return the summary of `net`: run it once on an image of zeros in evaluation mode and count.
 
-    `input_shape` is without the batch axis, or a tuple of such shapes for several inputs; parameters are drawn from
-    `seed` where `params` is None. Parameters on the device "meta", which have shapes alone, give the same table, and
-    nothing is computed.
+    input_shape: without the batch axis, or a tuple of such shapes for several inputs. params: if None, they are drawn
+    with `seed`; on the device "meta", which has no values, the summary is the same and nothing is computed.
     """
     if params is None:
         params, _ = net.init(input_shape, torch.Generator().manual_seed(seed))
@@ -119,16 +118,17 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
     shapes = input_shape if several else (input_shape,)
     images = tuple(torch.zeros(1, *shape, device=device) for shape in shapes)
 
-    held = {_where(leaf) for leaf in (*flat.values(), *images)}
-    kept: list[Any] = []  # tensors stay alive while they are counted, as freed memory would be used again
+    counted = {_storage_id(leaf) for leaf in (*flat.values(), *images)}  # parameters and inputs are not counted
+    kept: list[Any] = []  # keeps all tensors alive, because freed memory would be used again by later ones
     rows: dict[str, SummaryRow] = {}
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         if isinstance(layer, Combinator):
             return
         kept.append((x, y, cache))
-        new = {_where(one): one.untyped_storage().nbytes() for one in _tensors((y, cache)) if _where(one) not in held}
-        held.update(new)
+        storages = {_storage_id(tensor): tensor.untyped_storage().nbytes() for tensor in _tensors((y, cache))}
+        new = {key: size for key, size in storages.items() if key not in counted}
+        counted.update(new)
         prefix = f"{path}." if path else ""
         own = {name: flat[prefix + name] for name in _names(flat, prefix)}
         before = rows.get(path)
@@ -149,7 +149,10 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
 
 
 def multiply_adds(layer: Layer, own: Params, x: Any, y: Any) -> int:
-    """Return the multiply-adds of one image: 0 for layers without a weight matrix or kernel."""
+    """Return the number of multiply-adds for one image: 0 for layers without a weight matrix or kernel.
+
+    own: the layer's parameters by name.
+    """
     for kind in type(layer).__mro__:
         if kind in COUNTS:
             return COUNTS[kind](own["weight"], x, y)
@@ -157,26 +160,26 @@ def multiply_adds(layer: Layer, own: Params, x: Any, y: Any) -> int:
 
 
 def describe(layer: Layer) -> str:
-    """Return a layer as its constructor call without defaults, `Conv2d(20, 5, padding=2)`."""
-    words: list[str] = []
+    """Return a layer as its constructor call, without default arguments: `Conv2d(20, 5, padding=2)`."""
+    arguments: list[str] = []
     for field in fields(layer):
         value = getattr(layer, field.name)
         if field.default is MISSING and field.default_factory is MISSING:
-            words.append(repr(value))
+            arguments.append(repr(value))
         elif value != field.default:
-            words.append(f"{field.name}={value!r}")
-    return f"{type(layer).__name__}({', '.join(words)})" if words else type(layer).__name__
+            arguments.append(f"{field.name}={value!r}")
+    return f"{type(layer).__name__}({', '.join(arguments)})" if arguments else type(layer).__name__
 
 
 def shape_text(shape: tuple[Any, ...]) -> str:
-    """Write a shape as 20 x 12 x 12, and several of them one after the other."""
+    """Return a shape as text such as "20 x 12 x 12"; several shapes are separated by commas."""
     if shape and isinstance(shape[0], tuple):
         return ", ".join(map(shape_text, shape))
     return " x ".join("any" if size is None else str(size) for size in shape) or "1"
 
 
 def bytes_text(count: int) -> str:
-    """Write a number of bytes in the unit that leaves it below 1024."""
+    """Return a number of bytes as text, with the unit (B to GiB) in which it is below 1024."""
     power = min(int(math.log2(count) // 10), 3) if count else 0
     return f"{count:,} B" if power == 0 else f"{count / 1024**power:,.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
 
@@ -192,8 +195,8 @@ def _shape(y: Any) -> tuple[Any, ...]:
 def _tensors(tree: Any) -> list[Tensor]:
     if isinstance(tree, Tensor):
         return [tree]
-    return [one for part in tree or () for one in _tensors(part)]
+    return [tensor for part in tree or () for tensor in _tensors(part)]
 
 
-def _where(x: Tensor) -> int:
-    return x.untyped_storage()._cdata  # unlike the address of the values, which "meta" tensors have not
+def _storage_id(x: Tensor) -> int:
+    return x.untyped_storage()._cdata  # also for tensors on "meta", whose values have no address

@@ -12,7 +12,7 @@ def base_anchors(
 ) -> Tensor:
     """Return the anchors (len(ratios) * len(scales), 4) of the first cell, which covers (0, 0, stride, stride).
 
-    A ratio is height / width; width and height are rounded such that their product is about stride^2, and then
+    A ratio is height / width; width and height are rounded so that their product is about stride^2, and then
     multiplied by the scale. The defaults are the nine anchors of Faster R-CNN. Source: Ren et al. 2015, section 3.1.1.
     """
     boxes = []
@@ -26,10 +26,10 @@ def base_anchors(
 def grid_anchors(
     bases: Sequence[Tensor], sizes: Sequence[tuple[int, int]], strides: Sequence[float | tuple[float, float]]
 ) -> Tensor:
-    """Return all anchors (n, 4) of several feature maps, in the order of maps, rows, columns and anchors of a cell.
+    """Return all anchors (n, 4) of several feature maps, ordered by map, row, column and anchor of the cell.
 
-    bases: for each map the anchors (k, 4) of its first cell. sizes: (H, W) of each map. strides: pixels from cell to
-    cell, one number or (down, across).
+    bases: for each map the anchors (k, 4) of its first cell. sizes: (H, W) of each map. strides: pixels between
+    neighbouring cells, one number or (vertical, horizontal).
     """
     levels = []
     for base, (height, width), stride in zip(bases, sizes, strides, strict=True):
@@ -50,18 +50,19 @@ def ssd_priors(
 ) -> Tensor:
     """Return the priors (n, 4) of SSD in pixels, in the order of `grid_anchors`; by default the 8,732 of SSD300.
 
-    A cell of map i has a square of side s_i, one of sqrt(s_i s_(i+1)), and for each ratio r one of width s_i sqrt(r)
-    and height s_i / sqrt(r) and one turned. sides: one number more than maps. Source: Liu et al. 2016, section 2.2,
+    A cell of map i has a square of side s_i, a square of side sqrt(s_i s_(i+1)), and for each ratio r a box of width
+    s_i sqrt(r) and height s_i / sqrt(r) and the same box rotated by 90 degrees. sides: the s_i, one more than there are
+    maps. Source: Liu et al. 2016, section 2.2,
     with the sizes of its reference code for 300 x 300 pixels. Priors may extend beyond the image.
     """
     bases = []
-    for stride, side, following, shapes in zip(strides, sides[:-1], sides[1:], ratios, strict=True):
+    for stride, side, next_side, map_ratios in zip(strides, sides[:-1], sides[1:], ratios, strict=True):
         cell = stride if isinstance(stride, tuple) else (stride, stride)
-        pairs = [(side, side), (math.sqrt(side * following),) * 2]
-        for ratio in shapes:
-            long, short = side * math.sqrt(ratio), side / math.sqrt(ratio)
-            pairs += [(long, short), (short, long)]
-        bases.append(torch.tensor([_around((cell[1] / 2, cell[0] / 2), *one) for one in pairs]))
+        box_sizes = [(side, side), (math.sqrt(side * next_side),) * 2]
+        for ratio in map_ratios:
+            longer, shorter = side * math.sqrt(ratio), side / math.sqrt(ratio)
+            box_sizes += [(longer, shorter), (shorter, longer)]
+        bases.append(torch.tensor([_around((cell[1] / 2, cell[0] / 2), *shape) for shape in box_sizes]))
     return grid_anchors(bases, sizes, strides)
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-_TINY = 1e-12  # divisors are at least this, so that boxes without an area give 0 and no NaN
+_TINY = 1e-12  # minimum of divisors: boxes without an area give 0 instead of NaN
 
 
 def area(boxes: Tensor) -> Tensor:
@@ -17,14 +17,14 @@ def centres(boxes: Tensor) -> Tensor:
 
 
 def clip(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return boxes (n, 4) cut at the borders of an image of `size` (H, W)."""
+    """Return boxes (n, 4) clipped to an image of `size` (H, W)."""
     height, width = size
     limit = boxes.new_tensor([width, height, width, height])
     return boxes.clamp_min(0).minimum(limit)
 
 
 def intersection(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the common areas (n, m) of boxes (n, 4) and others (m, 4)."""
+    """Return the areas (n, m) of the intersections of boxes (n, 4) and others (m, 4)."""
     x0, y0, x1, y1 = boxes.T[:, :, None]  # (n, 1) each
     width = x1.minimum(others[:, 2]).sub_(x0.maximum(others[:, 0])).clamp_min_(0)
     height = y1.minimum(others[:, 3]).sub_(y0.maximum(others[:, 1])).clamp_min_(0)
@@ -32,16 +32,16 @@ def intersection(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the intersection over union of boxes (n, 4) and others (m, 4): (n, m), 0 where neither has an area."""
+    """Return the intersection over union of boxes (n, 4) and others (m, 4): (n, m), 0 if both areas are 0."""
     common = intersection(boxes, others)
     union = area(boxes)[:, None] + area(others) - common
-    return (common / union).nan_to_num(0.0)  # 0 / 0 where both areas are 0
+    return (common / union).nan_to_num(0.0)
 
 
 def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
-    """Return the share (n, m) of each box's area that lies in each region, 0 for a box without an area.
+    """Return the fraction (n, m) of each box's area that is in each region, 0 for a box without an area.
 
-    For regions that are crowds, COCO's evaluation uses this in place of the IoU.
+    COCO's evaluation uses this instead of the IoU if the region is a crowd.
     """
     return intersection(boxes, regions) / area(boxes)[:, None].clamp_min(_TINY)
 
@@ -54,7 +54,7 @@ def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
 def paired_giou(boxes: Tensor, others: Tensor) -> Tensor:
     """Return the generalized IoU (n,) of boxes (n, 4) and others (n, 4): from -1 (far apart) to 1 (equal).
 
-    It is IoU - (hull - union) / hull, where the hull is the smallest box around both.
+    GIoU = IoU - (hull - union) / hull, where `hull` is the area of the smallest box around both.
     Source: Rezatofighi et al. 2019, algorithm 1.
     """
     iou, union = _paired_iou(boxes, others)
@@ -65,7 +65,8 @@ def paired_giou(boxes: Tensor, others: Tensor) -> Tensor:
 def paired_diou(boxes: Tensor, others: Tensor) -> Tensor:
     """Return the distance IoU (n,) of boxes (n, 4) and others (n, 4): from -1 (far apart) to 1 (equal).
 
-    It is IoU - d^2 / c^2, where d is the distance of the centres and c the diagonal of the smallest box around both.
+    DIoU = IoU - d^2 / c^2, where d is the distance between the centres and c the diagonal of the smallest box around
+    both.
     Source: Zheng et al. 2020, equation 7.
     """
     iou, _ = _paired_iou(boxes, others)

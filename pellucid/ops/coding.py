@@ -1,4 +1,4 @@
-"""Boxes as offsets from anchors, which a network predicts."""
+"""Encoding of boxes as offsets from anchors, which networks predict, and decoding."""
 
 import math
 from collections.abc import Sequence
@@ -6,32 +6,32 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-LIMIT = math.log(1000 / 16)  # of dw and dh, so that no exponential overflows; as in Girshick's reference code
+MAX_LOG_SIZE = math.log(1000 / 16)  # limit of dw and dh, against overflow of exp; from Girshick's reference code
 
 
 def encode(boxes: Tensor, anchors: Tensor, deviations: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
     """Return the offsets (n, 4) of boxes (n, 4) from anchors (n, 4): dx, dy, dw, dh.
 
-    dx = (x - xa) / wa for the centres, dw = ln(w / wa) for the sizes, each divided by its entry of `deviations`.
-    Boxes and anchors have a width and a height above 0. Source: Girshick et al. 2014, appendix C.
+    dx = (x - xa) / wa with the centres x, xa; dw = ln(w / wa) with the widths w, wa; each is divided by its entry of
+    `deviations`. Boxes and anchors must have a width and a height above 0. Source: Girshick et al. 2014, appendix C.
     """
     centre, size = _middle(boxes)
-    own_centre, own_size = _middle(anchors)
-    offsets = torch.cat([(centre - own_centre) / own_size, (size / own_size).log()], 1)
+    anchor_centre, anchor_size = _middle(anchors)
+    offsets = torch.cat([(centre - anchor_centre) / anchor_size, (size / anchor_size).log()], 1)
     return offsets / offsets.new_tensor(deviations)
 
 
 def decode(
-    offsets: Tensor, anchors: Tensor, deviations: Sequence[float] = (1.0, 1.0, 1.0, 1.0), limit: float = LIMIT
+    offsets: Tensor, anchors: Tensor, deviations: Sequence[float] = (1.0, 1.0, 1.0, 1.0), limit: float = MAX_LOG_SIZE
 ) -> Tensor:
     """Return the boxes (n, 4) at offsets (n, 4) from anchors (n, 4), the inverse of `encode`.
 
-    dw and dh are at most `limit`. The source is that of `encode`.
+    dw and dh, times their deviations, are clamped to at most `limit`. Source: see `encode`.
     """
     offsets = offsets * offsets.new_tensor(deviations)
-    own_centre, own_size = _middle(anchors)
-    centre = own_centre + offsets[:, :2] * own_size
-    half = own_size * offsets[:, 2:].clamp_max(limit).exp() / 2
+    anchor_centre, anchor_size = _middle(anchors)
+    centre = anchor_centre + offsets[:, :2] * anchor_size
+    half = anchor_size * offsets[:, 2:].clamp_max(limit).exp() / 2
     return torch.cat([centre - half, centre + half], 1)
 
 
@@ -40,19 +40,19 @@ def decode_gradient(
     offsets: Tensor,
     anchors: Tensor,
     deviations: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
-    limit: float = LIMIT,
+    limit: float = MAX_LOG_SIZE,
 ) -> Tensor:
-    """Return the gradient with respect to offsets (n, 4), given that with respect to the decoded boxes (n, 4).
+    """Return the gradient with respect to offsets (n, 4), given the gradient with respect to the boxes (n, 4).
 
-    Where dw or dh is beyond the limit, its gradient is 0.
+    The gradient of a clamped dw or dh is 0.
     """
     scale = offsets.new_tensor(deviations)
-    _, own_size = _middle(anchors)
+    _, anchor_size = _middle(anchors)
     low, high = dboxes[:, :2], dboxes[:, 2:]
     log_size = offsets[:, 2:] * scale[2:]
-    half = own_size * log_size.clamp_max(limit).exp() / 2
+    half = anchor_size * log_size.clamp_max(limit).exp() / 2
     dsize = torch.where(log_size > limit, 0, (high - low) * half)  # d half / d log_size = half
-    return torch.cat([(low + high) * own_size, dsize], 1) * scale
+    return torch.cat([(low + high) * anchor_size, dsize], 1) * scale
 
 
 def _middle(boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,65 +1,65 @@
-"""Colours in sRGB and in CIE Lab (D65, 2 degrees), and the difference CIEDE2000 between colours.
+"""Conversion between sRGB and CIE Lab (D65, 2 degrees), and the CIEDE2000 difference between colours.
 
-Images are (..., 3, H, W): sRGB from 0 to 1, or L from 0 to 100 and a, b of about -110 to 110.
+Images are (..., 3, H, W): sRGB from 0 to 1, or Lab with L from 0 to 100 and a, b from about -110 to 110.
 Sources: IEC 61966-2-1 (sRGB); CIE 15:2004 (Lab); Lindbloom, brucelindbloom.com (the matrix).
 """
 
 import torch
 from torch import Tensor
 
-# XYZ of linear red, green and blue. D65 is the sum of each row, so that greys have an a and b of 0.
+# From linear RGB to XYZ. The sum of each row is the white point D65, so greys have a = b = 0.
 _MATRIX = torch.tensor(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
     dtype=torch.float64,
 )
-_TO_XYZ = _MATRIX / _MATRIX.sum(1, keepdim=True)  # relative to white
+_TO_XYZ = _MATRIX / _MATRIX.sum(1, keepdim=True)  # XYZ relative to white
 _TO_RGB = torch.linalg.inv(_TO_XYZ)
-_DELTA = 6 / 29  # cube root below which f is a straight line
-_TOLERANCE = 1e-5  # of linear light, below 0 or above 1, that counts as inside the gamut: 0.03 of a level in 8 bits
-_HALVINGS = 10  # of the chroma: to 1/1024 of it
+_DELTA = 6 / 29  # CIE's f is linear below the cube of this
+_TOLERANCE = 1e-5  # excess of linear RGB over 0..1 that still counts as inside the gamut: 0.03 of an 8-bit level
+_BISECTIONS = 10  # which find the chroma to 1/1024 of its value
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
-    """Return sRGB colours (..., 3, H, W), 0 to 1, in Lab."""
+    """Convert sRGB colours (..., 3, H, W), 0 to 1, to Lab."""
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp_min(0) + 0.055) / 1.055).pow(2.4))
     x, y, z = _root(_mixed(_TO_XYZ, linear)).unbind(-3)  # f of X, Y and Z relative to white
     return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), -3)
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """Return Lab colours (..., 3, H, W) in sRGB; values below 0 or above 1 for colours outside of its gamut."""
+    """Convert Lab colours (..., 3, H, W) to sRGB; colours outside its gamut have values below 0 or above 1."""
     linear = _linear(lab)
     return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp_min(0).pow(1 / 2.4) - 0.055)
 
 
 def into_gamut(lab: Tensor) -> Tensor:
-    """Return Lab colours (..., 3, H, W), with the chroma of those outside of sRGB reduced at constant L and hue.
+    """Return Lab colours (..., 3, H, W), reducing the chroma of colours outside sRGB at constant L and hue.
 
-    L is limited to 0 to 100. The chroma is that of the gamut's surface, found by halving the interval; where the way
-    from grey leaves the gamut and enters it again, any of the crossings.
+    L is clamped to 0 to 100. The new chroma is on the gamut's boundary and found by bisection; if the line from grey
+    crosses the boundary several times, any of the crossings is returned.
     """
     lab = torch.cat((lab.select(-3, 0).clamp(0, 100).unsqueeze(-3), lab.narrow(-3, 1, 2)), -3)
     outside = ~_inside(lab)  # (..., H, W)
     if not bool(outside.any()):
         return lab
     colours = lab.movedim(-3, -1)  # (..., H, W, 3), a view
-    some = colours[outside].T[:, None]  # (3, 1, k): an image of the k colours outside
-    low, high = torch.zeros_like(some[0]), torch.ones_like(some[0])  # (1, k), factors of the chroma
-    for _ in range(_HALVINGS):
+    out_of_gamut = colours[outside].T[:, None]  # (3, 1, k): an image of the k colours outside
+    low, high = torch.zeros_like(out_of_gamut[0]), torch.ones_like(out_of_gamut[0])  # (1, k), factors of the chroma
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        inside = _inside(torch.stack((some[0], some[1] * middle, some[2] * middle)))
+        inside = _inside(torch.stack((out_of_gamut[0], out_of_gamut[1] * middle, out_of_gamut[2] * middle)))
         low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
-    colours[outside] = torch.stack((some[0], some[1] * low, some[2] * low)).squeeze(1).T
+    colours[outside] = torch.stack((out_of_gamut[0], out_of_gamut[1] * low, out_of_gamut[2] * low)).squeeze(1).T
     return lab
 
 
 def recolour(lightness: Tensor, ab: Tensor) -> Tensor:
-    """Return the sRGB colours (..., 3, H, W), 0 to 1, of L (..., 1, H, W) and a, b (..., 2, H, W); see `into_gamut`."""
+    """Return sRGB colours (..., 3, H, W), 0 to 1, from L (..., 1, H, W) and a, b (..., 2, H, W), see `into_gamut`."""
     return lab_to_rgb(into_gamut(torch.cat((lightness, ab), -3))).clamp(0, 1)
 
 
 def delta_e_2000(first: Tensor, second: Tensor) -> Tensor:
-    """Return the difference CIEDE2000 (..., H, W) between Lab colours (..., 3, H, W), with weights k of 1.
+    """Return the CIEDE2000 difference (..., H, W) between Lab colours (..., 3, H, W), with k_L = k_C = k_H = 1.
 
     Source: Sharma, Wu and Dalal 2005, equations 2 to 22.
     """
@@ -94,18 +94,18 @@ def _saturation(chroma: Tensor) -> Tensor:
 
 
 def _mixed(matrix: Tensor, image: Tensor) -> Tensor:
-    """Return a matrix, whose rows add up to 1, times each colour; greys stay exactly grey."""
+    """Multiply each colour by a matrix whose rows sum to 1; greys stay exactly grey."""
     grey = image.narrow(-3, 1, 1)
     return grey + torch.einsum("ij,...jhw->...ihw", matrix.to(image), image - grey)
 
 
 def _root(t: Tensor) -> Tensor:
-    """Return CIE's f: the cube root, and a straight line near 0."""
+    """Return CIE's f: the cube root, linear near 0."""
     return torch.where(t > _DELTA**3, t.clamp_min(_DELTA**3).pow(1 / 3), t / (3 * _DELTA**2) + 4 / 29)
 
 
 def _linear(lab: Tensor) -> Tensor:
-    """Return Lab colours in linear sRGB."""
+    """Convert Lab colours to linear sRGB."""
     lightness, a, b = lab.unbind(-3)
     y = (lightness + 16) / 116
     f = torch.stack((y + a / 500, y, y - b / 200), -3)
@@ -114,6 +114,6 @@ def _linear(lab: Tensor) -> Tensor:
 
 
 def _inside(lab: Tensor) -> Tensor:
-    """Return whether Lab colours (..., 3, H, W) are colours of sRGB: (..., H, W) bool."""
+    """Return whether Lab colours (..., 3, H, W) are inside the sRGB gamut: (..., H, W) bool."""
     linear = _linear(lab)
     return ((linear >= -_TOLERANCE) & (linear <= 1 + _TOLERANCE)).all(-3)

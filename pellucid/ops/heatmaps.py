@@ -1,20 +1,20 @@
-"""Heat maps of points: drawn from coordinates, and decoded into coordinates of fractions of a cell.
+"""Heat maps of points: computed from coordinates, and decoded to coordinates with sub-cell precision.
 
-Points are (..., 2): x, then y, in cells of the map; cell i covers [i, i + 1), so that its centre is at i + 0.5.
+Points are (..., 2): x, then y, in cells of the map; cell i covers [i, i + 1), with its centre at i + 0.5.
 """
 
 import torch
 from torch import Tensor
 
-REACH = 3  # standard deviations at which a Gaussian is cut
-QUARTER = 0.25
+CUTOFF = 3  # standard deviations beyond which a Gaussian is 0
+QUARTER = 0.25  # shift of `quarter` in cells
 
 
 def gaussians(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
-    """Return maps (..., H, W) around points (..., 2), each with the sum 1; points outside move to the border.
+    """Return heat maps (..., H, W) of points (..., 2), each with sum 1; points outside are moved to the border.
 
-    A map is a Gaussian with the standard deviation `sigma` in cells, cut at 3 sigma on each axis, or for a sigma of 0
-    one hot: 1 in the cell that holds the point. From 0.25 on, a cell is always within 3 sigma.
+    A map is a Gaussian with standard deviation `sigma` in cells, truncated at 3 sigma on each axis; for sigma = 0 it is
+    one-hot: 1 in the cell that contains the point. With a sigma of at least 0.25, some cell centre is within 3 sigma.
     Source: Tompson et al. 2014, section 3, for Gaussians; He et al. 2017, section 5, for one hot.
     """
     x, y = inside(points, size).unbind(-1)  # (...) each
@@ -22,18 +22,18 @@ def gaussians(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
     return down[..., :, None] * across[..., None, :]
 
 
-def _bell(at: Tensor, count: int, sigma: float) -> Tensor:
-    """Return the weights (..., count) of the cells of one axis, whose sum is 1."""
+def _bell(coordinate: Tensor, count: int, sigma: float) -> Tensor:
+    """Return the weights (..., count) of the cells along one axis; their sum is 1."""
     if sigma == 0:
-        cell = at.floor().clamp_max(count - 1)
-        return (torch.arange(count, device=at.device) == cell[..., None]).to(at.dtype)
-    squared = (_centres(count, at) - at[..., None]) ** 2
-    weights = (squared / (-2 * sigma**2)).exp().masked_fill(squared > (REACH * sigma) ** 2, 0.0)
+        cell = coordinate.floor().clamp_max(count - 1)
+        return (torch.arange(count, device=coordinate.device) == cell[..., None]).to(coordinate.dtype)
+    squared = (_centres(count, coordinate) - coordinate[..., None]) ** 2
+    weights = (squared / (-2 * sigma**2)).exp().masked_fill(squared > (CUTOFF * sigma) ** 2, 0.0)
     return weights / weights.sum(-1, keepdim=True)
 
 
 def inside(points: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the points, those outside a map of `size` (H, W) moved to its border."""
+    """Return the points, clamped to a map of `size` (H, W)."""
     x, y = points.unbind(-1)
     return torch.stack((x.clamp(0, size[1]), y.clamp(0, size[0])), -1)
 
@@ -48,7 +48,7 @@ def expectation(p: Tensor) -> Tensor:
 
 
 def expectation_slope(p: Tensor, mean: Tensor, dmean: Tensor) -> Tensor:
-    """Return (centre - mean) · dmean of each cell, (..., H, W): times p, the gradient with respect to the logits of p.
+    """Return (centre - mean) · dmean of each cell, (..., H, W); p times it is the gradient with respect to p's logits.
 
     p: (..., H, W); mean: (..., 2), as `expectation` returns it; dmean: (..., 2), the gradient with respect to it.
     """
@@ -58,9 +58,9 @@ def expectation_slope(p: Tensor, mean: Tensor, dmean: Tensor) -> Tensor:
 
 
 def quarter(maps: Tensor) -> Tensor:
-    """Return the centre (..., 2) of each map's highest cell, a quarter of a cell towards its higher neighbour.
+    """Return the centre (..., 2) of each map's highest cell, shifted by a quarter of a cell to its higher neighbour.
 
-    maps: (..., H, W). On each axis; no shift where both neighbours are equal, or one is outside the map.
+    maps: (..., H, W). The shift is made on each axis, unless both neighbours are equal or one is outside the map.
     Source: Newell, Yang and Deng 2016, section 3.1, and their code.
     """
     x, y, window = _peaks(maps)
@@ -72,8 +72,8 @@ def quarter(maps: Tensor) -> Tensor:
 def taylor(maps: Tensor) -> Tensor:
     """Return the maximum (..., 2) of the parabola through the log probabilities around each map's highest cell.
 
-    maps: (..., H, W), logits or log probabilities. At most half a cell from that cell's centre, on each axis; the
-    centre itself where the cell is on the border or the parabola has no maximum.
+    maps: (..., H, W), logits or log probabilities. The result is at most half a cell from that cell's centre on each
+    axis; it is the centre itself if the cell is on the border or the parabola has no maximum.
     Source: Zhang, Zhu, Dai, Ye and Zhu 2020, Distribution-aware coordinate representation, equation 7, unsmoothed.
     """
     x, y, w = _peaks(maps)
@@ -88,7 +88,7 @@ def taylor(maps: Tensor) -> Tensor:
 
 
 def mass_within(p: Tensor, points: Tensor, radius: float) -> Tensor:
-    """Return the probability (...) of the cells of maps p (..., H, W) with centres within `radius` of their point."""
+    """Return the sum (...) of maps p (..., H, W) over the cells with centres within `radius` of their point."""
     across, down = _centres(p.shape[-1], p), _centres(p.shape[-2], p)
     squared = ((down - points[..., 1:]) ** 2)[..., :, None] + ((across - points[..., :1]) ** 2)[..., None, :]
     return (p * (squared <= radius**2)).sum((-2, -1))
@@ -99,12 +99,12 @@ def _centres(count: int, like: Tensor) -> Tensor:
 
 
 def _within(x: Tensor, y: Tensor, maps: Tensor) -> Tensor:
-    """Return whether the cell has both neighbours along x and along y: (..., 2) bool."""
+    """Return whether cells have both neighbours along x, and along y: (..., 2) bool."""
     return torch.stack(((x > 0) & (x < maps.shape[-1] - 1), (y > 0) & (y < maps.shape[-2] - 1)), -1)
 
 
 def _peaks(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return column and row (...) of each map's highest cell, and the 3 x 3 cells around it, the border repeated."""
+    """Return column and row (...) of each map's highest cell, and the 3 x 3 values around it, with repeated borders."""
     height, width = maps.shape[-2:]
     flat = maps.flatten(-2)
     best = flat.argmax(-1)

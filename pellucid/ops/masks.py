@@ -1,7 +1,7 @@
-"""Masks (H, W) bool as run lengths and polygons, in the forms of COCO's annotations.
+"""Masks (H, W) bool as run lengths and polygons, in the formats of COCO's annotations.
 
-Run lengths count the pixels of each run, column by column, beginning with pixels outside of the mask. Source: COCO,
-"Data format"; the reference implementation in github.com/cocodataset/cocoapi, whose results these are to the bit.
+Run lengths count the pixels of each run, column by column, beginning with pixels outside the mask. Source: COCO, "Data
+format"; the reference implementation in github.com/cocodataset/cocoapi, whose results are reproduced exactly.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
-_BITS, _FIRST = 5, 48  # of a run length in one character, and the character "0"
-_MORE, _SIGN = 0x20, 0x10
-_MAX_CHARACTERS = 8  # for one run length: 40 bits
+_BITS, _FIRST = 5, 48  # bits of a run length in one character; code of the character for 0
+_MORE, _SIGN = 0x20, 0x10  # bit of a character if another follows; sign bit of the last character
+_MAX_CHARACTERS = 8  # of one run length: 40 bits
 _SCALE = 5  # polygons are drawn on a grid this much finer than pixels
 
 
@@ -37,42 +37,46 @@ def check_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> np.ndarra
     """Return run lengths as an array; PellucidError unless they are counts whose sum is H W."""
     total = sum(counts)
     if min(counts, default=0) < 0 or total != size[0] * size[1]:
-        raise PellucidError(f"RLE of {total} pixels is not of a mask of {size[0]}x{size[1]}")
+        raise PellucidError(f"RLE of {total} pixels does not fit a mask of {size[0]}x{size[1]}")
     return np.asarray(counts, dtype=np.int64)
 
 
 def compress(counts: Sequence[int]) -> str:
     """Return run lengths as COCO's compressed RLE.
 
-    From the fourth on a run length is written as its difference to the one before the last; each number as characters
-    of 5 bits, the lowest first, with a sixth bit where another follows.
+    From the fourth on, a run length is written as its difference from the run length two before it. Each number is
+    written as characters of 5 bits, the lowest first; a sixth bit marks that another character follows.
     """
     runs = np.asarray(counts, dtype=np.int64)
-    rest = runs.copy()
-    rest[3:] -= runs[1:-2]
-    text, more = np.zeros((rest.size, _MAX_CHARACTERS), np.uint8), np.ones(rest.size, bool)
+    remaining = runs.copy()
+    remaining[3:] -= runs[1:-2]
+    text, more = np.zeros((remaining.size, _MAX_CHARACTERS), np.uint8), np.ones(remaining.size, bool)
     for k in range(_MAX_CHARACTERS):
-        bits, open_before = rest & (_MORE - 1), more
-        rest = rest >> _BITS
-        more = open_before & np.where(bits & _SIGN, rest != -1, rest != 0)
-        text[:, k] = np.where(open_before, bits + more * _MORE + _FIRST, 0)
+        bits, is_open = remaining & (_MORE - 1), more
+        remaining = remaining >> _BITS
+        more = is_open & np.where(bits & _SIGN, remaining != -1, remaining != 0)
+        text[:, k] = np.where(is_open, bits + more * _MORE + _FIRST, 0)
     return text[text > 0].tobytes().decode("ascii")
 
 
 def decompress(text: str | bytes) -> list[int]:
-    """Return the run lengths of COCO's compressed RLE; PellucidError for text that is none."""
+    """Return the run lengths of COCO's compressed RLE; PellucidError for invalid text."""
     codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8)
     codes = codes.astype(np.int64) - _FIRST
     last = np.flatnonzero((codes & _MORE) == 0)
-    whole = not codes.size or (last.size and last[-1] == codes.size - 1)
+    is_complete = not codes.size or (last.size and last[-1] == codes.size - 1)
     first = np.concatenate(([0], last[:-1] + 1)) if last.size else last
-    if not whole or bool(((codes < 0) | (codes >= 2 * _MORE)).any()) or bool((last - first >= _MAX_CHARACTERS).any()):
+    if (
+        not is_complete
+        or bool(((codes < 0) | (codes >= 2 * _MORE)).any())
+        or bool((last - first >= _MAX_CHARACTERS).any())
+    ):
         raise PellucidError("text is not a compressed RLE")
     if not codes.size:
         return []
-    place = np.arange(codes.size) - np.repeat(first, last - first + 1)
-    values = np.add.reduceat((codes & (_MORE - 1)) << (_BITS * place), first)
-    values -= np.where(codes[last] & _SIGN, np.int64(1) << (_BITS * (place[last] + 1)), 0)
+    position = np.arange(codes.size) - np.repeat(first, last - first + 1)
+    values = np.add.reduceat((codes & (_MORE - 1)) << (_BITS * position), first)
+    values -= np.where(codes[last] & _SIGN, np.int64(1) << (_BITS * (position[last] + 1)), 0)
     for start in (1, 2):
         values[start::2] = np.cumsum(values[start::2])
     return values.tolist()
@@ -84,14 +88,14 @@ def encode_rle(mask: Tensor) -> str:
 
 
 def decode_rle(text: str | bytes, size: tuple[int, int]) -> Tensor:
-    """Return the mask (H, W) bool of COCO's compressed RLE; PellucidError for text that is none of this size."""
+    """Return the mask (H, W) bool of COCO's compressed RLE; PellucidError for invalid text or another size."""
     return from_run_lengths(decompress(text), size)
 
 
 def fill_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Tensor:
     """Return the mask (H, W) bool of the pixels in any of the polygons, each (x0, y0, x1, y1, ...) in pixels.
 
-    A polygon that crosses itself holds what its line encloses an odd number of times. Raises PellucidError for
+    The inside of a self-intersecting polygon is given by the even-odd rule. Raises PellucidError for
     polygons of fewer than three points.
     """
     mask = np.zeros(size[0] * size[1], bool)
@@ -105,7 +109,7 @@ def fill_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) ->
 
 
 def _toggles(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return where a polygon's line crosses the pixels' centres, as numbers of pixels column by column."""
+    """Return the pixel indices, column by column, at which a polygon's outline switches between inside and outside."""
     height, width = size
     u, v = _line(np.trunc(_SCALE * points + 0.5).astype(np.int64))
     crossing = np.flatnonzero(u[1:] != u[:-1])
@@ -117,9 +121,9 @@ def _toggles(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _line(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points of the fine grid on the closed line through `points` (n, 2): x and y of each.
+    """Return x and y of all points of the fine grid on the closed line through `points` (n, 2).
 
-    A side is drawn the same in both directions, so that a side passed forth and back encloses nothing.
+    A side is the same in both directions, so a side that is drawn forth and back encloses nothing.
     """
     start, end = points, np.roll(points, -1, 0)
     d = np.abs(end - start)
@@ -136,69 +140,75 @@ def _line(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(flat[side], along, across), np.where(flat[side], across, along)
 
 
-_Step = tuple[tuple[int, int], int]  # from a corner of a pixel (x, y), in one of _STEPS or along a cut
+_Step = tuple[
+    tuple[int, int], int
+]  # start of a step (x, y) at a pixel's corner; its direction, an index of _STEPS or _CUT
 _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # right, down, left, up
-_CUT = -1
+_CUT = -1  # direction of a step along a cut between a hole and the outline around it
 
 
 def outline_polygons(mask: Tensor) -> list[list[float]]:
-    """Return polygons (x0, y0, x1, y1, ...) along the sides of the pixels of a mask (H, W) bool, one for each part.
+    """Return polygons (x0, y0, x1, y1, ...) along the pixel sides of a mask (H, W) bool, one for each connected part.
 
-    Parts are connected by sides. A hole is joined to its outline by a cut, which is passed down and up again, so that
-    `fill_polygons` of the result is the mask itself.
+    Pixels are connected by their sides. A hole is joined to the outline around it by a cut, along which the polygon
+    goes down and up again; `fill_polygons` of the result is the mask itself.
     """
     pixels = mask.numpy()
     loops = _loops(pixels)
     owner = {step: k for k, loop in enumerate(loops) for step in loop}
-    # A hole's first step to the left along its top: above it is a pixel of the mask, and the cut goes up from there.
-    tops = {k: min((y, x) for (x, y), way in loop if way == 2) for k, loop in enumerate(loops) if _is_hole(loop)}
-    for k in sorted(tops, key=lambda k: tops[k], reverse=True):  # so that a hole already holds those that hang on it
+    # Start of each hole's topmost step to the left. The pixel above it is in the mask; the cut goes up from there.
+    tops = {
+        k: min((y, x) for (x, y), direction in loop if direction == 2) for k, loop in enumerate(loops) if _is_hole(loop)
+    }
+    for k in sorted(tops, key=lambda k: tops[k], reverse=True):  # from the bottom: lower holes join first
         bottom, right = tops[k]
         x, top = right - 1, bottom - 1
         while top > 0 and pixels[top - 1, x]:
             top -= 1
-        into = loops[owner[(x, top), 0]]
-        begin, at = loops[k].index(((right, bottom), 2)) + 1, into.index(((x, top), 0))
-        hole = [*loops[k][begin:], *loops[k][:begin]]
-        into[at:at] = [((x, top), _CUT), *hole, ((x, bottom), _CUT)]
+        outer = loops[owner[(x, top), 0]]
+        start, position = loops[k].index(((right, bottom), 2)) + 1, outer.index(((x, top), 0))
+        hole = [*loops[k][start:], *loops[k][:start]]
+        outer[position:position] = [((x, top), _CUT), *hole, ((x, bottom), _CUT)]
         for step in hole:
             owner[step] = owner[(x, top), 0]
     return [_corners(loop) for k, loop in enumerate(loops) if k not in tops]
 
 
 def _loops(pixels: np.ndarray) -> list[list[_Step]]:
-    """Return the closed lines between pixels of a mask and others, with the mask to the right of each step."""
+    """Return the closed boundaries of a mask, with the mask to the right of each step."""
     padded = np.pad(pixels, 1)
     inner = padded[1:-1, 1:-1]
     others = (padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1], padded[1:-1, :-2])  # above, right, below, left
     starts = ((0, 0), (1, 0), (1, 1), (0, 1))
-    rest: dict[_Step, None] = {}
-    for way, (other, (dx, dy)) in enumerate(zip(others, starts, strict=True)):
+    remaining: dict[_Step, None] = {}
+    for direction, (other, (dx, dy)) in enumerate(zip(others, starts, strict=True)):
         rows, columns = np.nonzero(inner & ~other)
         corners = zip((columns + dx).tolist(), (rows + dy).tolist(), strict=True)
-        rest.update(dict.fromkeys((corner, way) for corner in corners))
+        remaining.update(dict.fromkeys((corner, direction) for corner in corners))
     loops: list[list[_Step]] = []
-    while rest:
-        step: _Step | None = next(iter(rest))
+    while remaining:
+        step: _Step | None = next(iter(remaining))
         loop: list[_Step] = []
         while step is not None:
-            del rest[step]
+            del remaining[step]
             loop.append(step)
-            (x, y), way = step
-            end = (x + _STEPS[way][0], y + _STEPS[way][1])
-            turns = ((end, (way + turn) % 4) for turn in (1, 0, 3))  # right first: pixels at a corner are two parts
-            step = next((one for one in turns if one in rest), None)
+            (x, y), direction = step
+            end = (x + _STEPS[direction][0], y + _STEPS[direction][1])
+            turns = (
+                (end, (direction + turn) % 4) for turn in (1, 0, 3)
+            )  # right first: pixels that share only a corner are separate
+            step = next((candidate for candidate in turns if candidate in remaining), None)
         loops.append(loop)
     return loops
 
 
 def _is_hole(loop: list[_Step]) -> bool:
-    """Return whether a closed line runs counter-clockwise."""
-    return sum(_STEPS[way][0] * y for (_, y), way in loop) > 0
+    """Return whether a boundary runs counter-clockwise, as those of holes do."""
+    return sum(_STEPS[direction][0] * y for (_, y), direction in loop) > 0
 
 
 def _corners(loop: list[_Step]) -> list[float]:
-    """Return the points of a closed line at which it turns."""
+    """Return the coordinates x0, y0, x1, y1, ... at which a closed line turns."""
     points = [point for point, _ in loop]
     kept: list[float] = []
     for before, point, after in zip([points[-1], *points[:-1]], points, [*points[1:], points[0]], strict=True):

@@ -1,4 +1,4 @@
-"""Optimizers that scale each parameter's step by its past gradients."""
+"""Optimizers that scale the step of each parameter by its past gradients."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Adagrad(Optimizer):
     initial: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a learning rate or initial sum below 0, or an epsilon not above 0."""
+        """Raise PellucidError for a learning rate or `initial` below 0, or an epsilon not above 0."""
         check_range(self, lr=self.lr, initial=self.initial)
         check_range(self, open_low=True, epsilon=self.epsilon)
 
@@ -61,7 +61,7 @@ class RMSprop(Optimizer):
         check_range(self, open_low=True, epsilon=self.epsilon)
 
     def init(self, params: list[Tensor]) -> State:
-        """Return zeros for each parameter: a mean square, with momentum a velocity, if centered a mean."""
+        """Return zeros for each parameter: the mean square, with momentum the velocity, and if centered the mean."""
         return {name: zeros(params) for name in self._names()}
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
@@ -123,12 +123,12 @@ class Adam(Optimizer):
 
 
 def state_names(amsgrad: bool) -> tuple[str, ...]:
-    """Return the entries of the state of Adam and AdamW."""
+    """Return the names of the entries in the state of Adam and AdamW."""
     return ("mean", "square_mean", "step", "square_max") if amsgrad else ("mean", "square_mean", "step")
 
 
 def adam_state(params: list[Tensor], amsgrad: bool) -> State:
-    """Return the state of Adam and AdamW before the first step."""
+    """Return the state of Adam and AdamW before the first step: zeros, and step 0."""
     state: State = {"mean": zeros(params), "square_mean": zeros(params), "step": 0}
     if amsgrad:
         state["square_max"] = zeros(params)
@@ -145,7 +145,7 @@ def adam_step(
     epsilon: float,
     amsgrad: bool,
 ) -> None:
-    """Take one step of Adam or AMSGrad, shared with AdamW."""
+    """Take one step of Adam or AMSGrad, without weight decay; also used by AdamW."""
     step = count(state)
     largest = tensors_of(state, "square_max" if amsgrad else "square_mean")
     lists = params, grads, tensors_of(state, "mean"), tensors_of(state, "square_mean"), largest
@@ -155,7 +155,7 @@ def adam_step(
         foreach.addcmul_(square_mean, grad, grad, value=1 - beta2)
         if amsgrad:
             foreach.maximum_(square_max, square_mean)
-        size = foreach.sqrt(square_max)  # the squares themselves without amsgrad
+        size = foreach.sqrt(square_max)  # without amsgrad, `square_max` is `square_mean`
         foreach.div_(size, math.sqrt(1 - beta2**step))
         foreach.add_(size, epsilon)
         foreach.addcdiv_(param, mean, size, value=-lr / (1 - beta1**step))
@@ -177,7 +177,7 @@ class AdamW(Optimizer):
     amsgrad: bool = False
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for numbers below 0, betas outside [0, 1), epsilon not above 0."""
+        """Raise PellucidError for lr or weight_decay below 0, betas outside [0, 1), epsilon not above 0."""
         check_range(self, lr=self.lr, weight_decay=self.weight_decay)
         check_range(self, high=1.0, beta1=self.beta1, beta2=self.beta2)
         check_range(self, open_low=True, epsilon=self.epsilon)
@@ -187,7 +187,7 @@ class AdamW(Optimizer):
         return adam_state(params, self.amsgrad)
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
-        """Take the step of Adam."""
+        """Take one step of Adam, without weight decay."""
         check_state(self, state, state_names(self.amsgrad))
         adam_step(params, grads, state, lr, self.beta1, self.beta2, self.epsilon, self.amsgrad)
 

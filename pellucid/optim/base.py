@@ -1,5 +1,5 @@
 """The interface of optimizers, which update parameters in place."""
-# Callers may not check argument types.
+# The types of values are checked at run time, because users' code may pass others than annotated.
 # pyright: reportUnnecessaryIsInstance=false
 
 from abc import abstractmethod
@@ -12,8 +12,8 @@ from torch import Tensor
 from pellucid.calls import Checked
 from pellucid.errors import PellucidError
 
-# The state of an optimizer between steps: tensors in the order of the parameters ("velocity": [...]),
-# and whole numbers ("step": 3). `pack` gives every tensor a name for a weights file.
+# The state of an optimizer between steps: lists of tensors in the order of the parameters ("velocity": [...]), and
+# whole numbers ("step": 3). `pack` gives every tensor a name for a checkpoint.
 State = dict[str, list[Tensor] | int]
 
 
@@ -21,7 +21,7 @@ State = dict[str, list[Tensor] | int]
 class Optimizer(metaclass=Checked):
     """A rule that updates parameters by their gradients: a frozen dataclass of hyperparameters.
 
-    `lr` is the base learning rate; a schedule multiplies it, and `update` takes the product.
+    lr: the base learning rate; a schedule multiplies it, and the product is passed to `update`.
     """
 
     lr: float
@@ -38,9 +38,10 @@ class Optimizer(metaclass=Checked):
         """
 
     def decay(self, weights: list[Tensor], lr: float) -> None:
-        """Apply weight decay in place, before `update`, to the parameters in `decayed` of their layers.
+        """Apply decoupled weight decay to `weights` in place; called before `update`. By default, there is none.
 
-        An optimizer receives tensors only, and a shape does not distinguish a weight from the scale of a normalization.
+        weights: the parameters in `decayed` of their layers. They are a separate argument because an optimizer cannot
+        distinguish weights from scales of normalizations, or biases, by their shapes.
         """
 
 
@@ -50,20 +51,20 @@ def zeros(params: list[Tensor]) -> list[Tensor]:
 
 
 def tensors_of(state: State, name: str) -> list[Tensor]:
-    """Return the tensors that the state calls `name`, one for each parameter."""
+    """Return the entry `name` of the state, a list with one tensor for each parameter."""
     tensors = state[name]
     if isinstance(tensors, int):
-        raise PellucidError(f"optimizer state: {name!r} is a number, not tensors; resume from a whole checkpoint")
+        raise PellucidError(f"optimizer state: {name!r} is a number, not tensors; resume from a complete checkpoint")
     return tensors
 
 
 def check_state(optimizer: Optimizer, state: State, names: tuple[str, ...]) -> None:
     """Raise PellucidError unless the state has the entries `names`, as created by `optimizer.init`."""
     if state.keys() != set(names):
-        held, wanted = (", ".join(sorted(found)) or "nothing" for found in (state, names))
+        actual, expected = (", ".join(sorted(entries)) or "nothing" for entries in (state, names))
         raise PellucidError(
-            f"optimizer state: it holds {held}, not {wanted}, and so was made for other options than those of "
-            f"{optimizer!r}; make one with its init"
+            f"optimizer state: it contains {actual}, not {expected}, so it is a state for other options than those of "
+            f"{optimizer!r}; create one with its init"
         )
 
 
@@ -71,15 +72,15 @@ def count(state: State) -> int:
     """Add 1 to the state's number of steps and return it."""
     step = state["step"]
     if not isinstance(step, int):
-        raise PellucidError("optimizer state: 'step' is not a number; resume from a whole checkpoint")
+        raise PellucidError("optimizer state: 'step' is not a number; resume from a complete checkpoint")
     state["step"] = step + 1
     return step + 1
 
 
 def pack(state: State, paths: list[str]) -> dict[str, Tensor]:
-    """Return the state as named tensors for a weights file: `velocity.block1.conv.weight`, `step`.
+    """Return the state as named tensors for a checkpoint: `velocity.block1.conv.weight`, `step`.
 
-    `paths` are the parameters' paths, in their order.
+    paths: the paths of the parameters, in the order of the state's tensors.
     """
     flat: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -117,7 +118,7 @@ def unpack(state: State, paths: list[str], flat: Mapping[str, Tensor]) -> None:
 def check_range(
     optimizer: object, low: float = 0.0, high: float = float("inf"), open_low: bool = False, **values: float
 ) -> None:
-    """Raise PellucidError unless the values are from `low` (or above it) to below `high`."""
+    """Raise PellucidError unless all values are numbers in [low, high), or in (low, high) if `open_low`."""
     for name, value in values.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not low <= value < high or (open_low and value == low):

@@ -1,6 +1,6 @@
-"""PyTorch's operations over lists of tensors: one call for all parameters of a network.
+"""PyTorch's operations on lists of tensors, which update all parameters of a network in one call.
 
-They are private by name, but torch.optim depends on them; this file is the only one that uses them.
+Their names are private, but torch.optim uses them too; this is the only file that refers to them.
 """
 # pyright: reportPrivateImportUsage=false, reportPrivateUsage=false
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-RUN = 1 << 18  # values: 1 MiB of float32
+MAX_RUN = 1 << 18  # values in a part: 1 MiB of float32
 
 add_ = torch._foreach_add_
 addcdiv_ = torch._foreach_addcdiv_
@@ -30,24 +30,27 @@ sub_ = torch._foreach_sub_
 
 
 def runs(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
-    """Yield parts of lists of tensors, of at most RUN values, for operations on each value alone.
+    """Yield parts of lists of tensors, with about MAX_RUN values at most, for elementwise operations.
 
-    The lists have tensors of the same shapes. Larger tensors are cut along their first axis. Several operations on a
-    part find it in the processor's cache, and their intermediate results take little memory.
+    The lists contain tensors of the same shapes; larger tensors are split along their first axis. If several operations
+    run on one part after another, it stays in the processor's cache, and intermediate results take little memory.
     """
-    pieces = [[piece for tensor in tensors for piece in _cut(tensor)] for tensors in lists]
+    split_lists = [[piece for tensor in tensors for piece in _split(tensor)] for tensors in lists]
     begin, values = 0, 0
-    for place, piece in enumerate(pieces[0]):
+    for index, piece in enumerate(split_lists[0]):
         values += piece.numel()
-        if values > RUN and place > begin:
-            yield tuple(one[begin:place] for one in pieces)
-            begin, values = place, piece.numel()
-    if begin < len(pieces[0]):
-        yield tuple(one[begin:] for one in pieces)
+        if values > MAX_RUN and index > begin:
+            yield tuple(pieces[begin:index] for pieces in split_lists)
+            begin, values = index, piece.numel()
+    if begin < len(split_lists[0]):
+        yield tuple(pieces[begin:] for pieces in split_lists)
 
 
-def _cut(tensor: Tensor) -> Sequence[Tensor]:
-    """Return the tensor, or where it is larger than RUN its rows in parts that are not."""
-    if tensor.numel() <= RUN or not tensor.dim():
+def _split(tensor: Tensor) -> Sequence[Tensor]:
+    """Return the tensor, or for more than MAX_RUN values, views of consecutive rows with at most MAX_RUN each.
+
+    A single row is not split.
+    """
+    if tensor.numel() <= MAX_RUN or not tensor.dim():
         return (tensor,)
-    return torch.split(tensor, max(1, RUN * len(tensor) // tensor.numel()))
+    return torch.split(tensor, max(1, MAX_RUN * len(tensor) // tensor.numel()))

@@ -17,19 +17,19 @@ from pellucid.optim.base import check_range
 
 @dataclass(frozen=True)
 class Regularizer(metaclass=Checked):
-    """A penalty on large weights, coupled (a term of the cost) or `decoupled` (a shrinking of the weights).
+    """A penalty on large weights, as a term of the cost or `decoupled`, as in decoupled weight decay.
 
-    The cost term is divided by n, the number of training examples, and its gradient goes through the optimizer;
-    decoupled, each step shrinks the weights in proportion to the learning rate, for any optimizer.
-    The layers of a network say which weights these are (`Layer.decayed`). All lists of weights and gradients are in
-    the same order, and not empty. Several act as `add_penalties` and `shrink_weights` say.
+    The cost term is divided by n, the number of training examples, and the optimizer receives its gradient. Decoupled,
+    each step shrinks the weights in proportion to the learning rate, independent of the optimizer. Regularizers apply
+    to the weights in `Layer.decayed` of each layer. Lists of weights and of gradients are in the same order, and not
+    empty. Several regularizers are applied by `add_penalties` and `shrink_weights`.
     """
 
     decoupled: bool = field(default=False, kw_only=True)
 
     @abstractmethod
     def cost(self, weights: list[Tensor], n: int) -> Tensor:
-        """Return the cost term as a 0-d tensor; if decoupled, it is not part of the loss that training minimizes."""
+        """Return the cost term as a 0-d tensor; if decoupled, training does not add it to the loss."""
 
     @abstractmethod
     def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
@@ -41,31 +41,32 @@ class Regularizer(metaclass=Checked):
 
 
 def in_order(given: Iterable[object]) -> list[Regularizer]:
-    """Return the regularizers in `given` in the order of their application, independent of their order there.
+    """Return the regularizers in `given`, without MaxNorm, in the order in which they are applied.
 
-    A soft threshold and a decay do not commute.
+    The order is that of their reprs. It is fixed because the result of L1's soft threshold and L2's decay depends on
+    their order.
     """
-    return sorted((one for one in given if isinstance(one, Regularizer)), key=repr)
+    return sorted((regularizer for regularizer in given if isinstance(regularizer, Regularizer)), key=repr)
 
 
 def add_penalties(regularizers: Iterable[Regularizer], weights: list[Tensor], grads: list[Tensor], n: int) -> None:
-    """Add the gradients of all cost terms to `grads`, in place: what a step does first, before it clips.
+    """Add the gradients of all cost terms to `grads`, in place; a step does this before clipping.
 
-    What is decoupled is left to `shrink_weights`. `regularizers` are as `in_order` returns them.
+    Decoupled regularizers are not included. regularizers: in the order of `in_order`.
     """
-    for one in regularizers:
-        if not one.decoupled:
-            one.add_gradient(weights, grads, n)
+    for regularizer in regularizers:
+        if not regularizer.decoupled:
+            regularizer.add_gradient(weights, grads, n)
 
 
 def shrink_weights(regularizers: Iterable[Regularizer], weights: list[Tensor], lr: float) -> None:
-    """Shrink the weights, in place, by all that is decoupled: what a step of learning rate `lr` does last, to update.
+    """Shrink the weights, in place, by all decoupled regularizers; a step does this before the optimizer's update.
 
-    `regularizers` are as `in_order` returns them.
+    regularizers: in the order of `in_order`.
     """
-    for one in regularizers:
-        if one.decoupled:
-            one.shrink(weights, lr)
+    for regularizer in regularizers:
+        if regularizer.decoupled:
+            regularizer.shrink(weights, lr)
 
 
 def squares(weights: list[Tensor]) -> Tensor:
@@ -79,10 +80,10 @@ def absolutes(weights: list[Tensor]) -> Tensor:
 
 
 def soft_threshold(weights: list[Tensor], reach: float) -> None:
-    """Soft threshold: move each weight towards 0 by `reach`, in place, stopping at 0."""
-    taken = foreach.clamp_min(weights, -reach)
-    foreach.clamp_max_(taken, reach)
-    foreach.sub_(weights, taken)
+    """Apply the soft threshold: move each weight towards 0 by `reach`, in place, stopping at 0."""
+    decrease = foreach.clamp_min(weights, -reach)
+    foreach.clamp_max_(decrease, reach)
+    foreach.sub_(weights, decrease)
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class ElasticNet(Regularizer):
     l2: float
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for numbers below 0."""
+        """Raise PellucidError for l1 or l2 below 0."""
         check_range(self, l1=self.l1, l2=self.l2)
 
     def cost(self, weights: list[Tensor], n: int) -> Tensor:
@@ -172,8 +173,8 @@ class ElasticNet(Regularizer):
 class MaxNorm(metaclass=Checked):
     """A limit on the norm of each unit's incoming weights: after each update, longer ones are scaled back to `limit`.
 
-    A unit is one index of the weight's first axis: an output of Dense, a filter of Conv2d. No other layer's weights
-    are limited: those of ConvTranspose2d have a unit along the second axis, in groups.
+    A unit is one index of the weight's first axis: an output of Dense, a filter of Conv2d. The weights of other layers
+    are not limited; in ConvTranspose2d, for example, the first axis is that of input channels.
     Source: Srivastava et al. 2014, Dropout, section 5.1.
     """
 
@@ -184,11 +185,11 @@ class MaxNorm(metaclass=Checked):
         check_range(self, open_low=True, limit=self.limit)
 
     def after_update(self, weights: list[Tensor]) -> None:
-        """Rescale, in place, the units whose norm is above the limit."""
+        """Scale the weights of units whose norm is above the limit back to it, in place."""
         for weight in weights:
             axes = tuple(range(1, weight.dim()))
             length = cast(Tensor, torch.linalg.vector_norm(weight, dim=axes, keepdim=True))  # (units, 1, ...)
-            weight.mul_((self.limit / length).clamp(max=1.0))  # a unit of length 0 gives infinity, hence 1
+            weight.mul_((self.limit / length).clamp(max=1.0))  # for a norm of 0, the quotient is infinity, clamped to 1
 
 
 REGULARIZERS: dict[str, type[Regularizer] | type[MaxNorm]] = {

@@ -10,14 +10,17 @@ from pellucid.calls import Checked
 from pellucid.errors import PellucidError
 from pellucid.optim.base import check_range
 
-Memory = dict[str, float]  # state of a schedule between steps: plain numbers, saved in checkpoints
+Memory = dict[str, float]  # state of a schedule between epochs: numbers, saved in checkpoints
 
-Unit = Literal["steps", "epochs", "run"]  # 0.5 of a "run" is half way
+Unit = Literal["steps", "epochs", "run"]  # of time; "run" is the whole training, so 0.5 is half way
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a run: `step` updates made so far, of `steps` in the whole run and `epoch_steps` in an epoch."""
+    """The progress of a run.
+
+    step: the number of updates so far. steps: the number of updates in the run. epoch_steps: in an epoch.
+    """
 
     step: int
     steps: int
@@ -30,7 +33,7 @@ class Schedule(metaclass=Checked):
 
     @property
     def watches(self) -> bool:
-        """Whether it depends on the validation loss, which is then required."""
+        """Whether the schedule depends on the validation loss; `fit` then requires validation data."""
         return True
 
     @abstractmethod
@@ -39,24 +42,24 @@ class Schedule(metaclass=Checked):
 
     @abstractmethod
     def factor(self, now: Progress, memory: Memory) -> float:
-        """Return the factor for the update that comes after `now.step` others. Changes nothing."""
+        """Return the factor for the next update, after `now.step` others; `memory` is not changed."""
 
     @abstractmethod
     def observe(self, memory: Memory, loss: float) -> Memory:
-        """Return the schedule's state after an epoch with the validation loss `loss`."""
+        """Return the schedule's new state after an epoch with the validation loss `loss`."""
 
 
 @dataclass(frozen=True)
 class Plan(Schedule):
-    """A schedule that depends only on the step; without a state, a resumed run continues exactly."""
+    """Base class of schedules without a state, whose factor depends only on the step."""
 
     @abstractmethod
     def at(self, now: Progress) -> float:
-        """Return the factor for the update that comes after `now.step` others."""
+        """Return the factor for the next update, after `now.step` others."""
 
     @property
     def watches(self) -> bool:
-        """False: it does not depend on the validation loss."""
+        """False, because the schedule does not depend on the validation loss."""
         return False
 
     def begin(self) -> Memory:
@@ -95,10 +98,11 @@ class Constant(Plan):
 
 @dataclass(frozen=True)
 class InverseTime(Plan):
-    """Decay with the inverse of time: t0 / (t + t1), t in `unit`; parts of a unit count.
+    """Decay with the inverse of time: t0 / (t + t1), where t is the time in `unit`, with fractions.
 
-    With t1 = t0 it begins at 1 and is 1/2 after t0.
-    Source: Robbins and Monro 1951, whose conditions it meets; Bottou 2012, Stochastic gradient descent tricks, 5.2.
+    With t1 = t0 the factor begins at 1 and is 1/2 after t0.
+    Source: Robbins and Monro 1951, for the conditions on learning rates, which it satisfies; Bottou 2012, Stochastic
+    gradient descent tricks, section 5.2.
     """
 
     t0: float
@@ -117,10 +121,10 @@ class InverseTime(Plan):
 
 @dataclass(frozen=True)
 class Step(Plan):
-    """Step decay: `drop` to the power of the number of drops, one after `every` units or one at each of `at_times`.
+    """Step decay: multiply the rate by `drop` every `every` units, or at each of `at_times`.
 
-    Exactly one of `every` and `at_times` is given; drops fall on the nearest step. `Step(0.1, every=30)` drops to a
-    tenth every 30 epochs, `Step(0.1, at_times=(0.5, 0.75), unit="run")` half way and at three quarters.
+    Exactly one of `every` and `at_times` is given; times are rounded to steps. `Step(0.1, every=30)` multiplies by 0.1
+    every 30 epochs, `Step(0.1, at_times=(0.5, 0.75), unit="run")` after a half and three quarters of the run.
     Source: He et al. 2016, section 3.4.
     """
 
@@ -134,13 +138,13 @@ class Step(Plan):
         check_range(self, open_low=True, drop=self.drop)
         check_unit(self, self.unit)
         if (self.every is None) == (not self.at_times):
-            raise PellucidError("Step: give either every or at_times, so that it is known when the rate drops")
+            raise PellucidError("Step: give either every or at_times, the times at which the rate drops")
         check_range(self, open_low=True, **({} if self.every is None else {"every": self.every}))
         for time in self.at_times:
             check_range(self, at_times=time)
 
     def at(self, now: Progress) -> float:
-        """Return drop ** (drops that are past)."""
+        """Return drop ** (number of drops so far)."""
         unit = length(self.unit, now)
         if self.every is not None:
             return self.drop ** (now.step // max(1, round(self.every * unit)))
@@ -161,16 +165,17 @@ class Cosine(Plan):
         check_range(self, high=1.0, minimum=self.minimum)
 
     def at(self, now: Progress) -> float:
-        """Return the cosine's value; past the end, its minimum."""
+        """Return the factor; after the end of the run, the minimum."""
         part = min(now.step / max(1, now.steps), 1.0)
         return self.minimum + (1 - self.minimum) * (1 + math.cos(math.pi * part)) / 2
 
 
 @dataclass(frozen=True)
 class OneCycle(Plan):
-    """From 1/div_factor up to 1 in the first `pct_start` of the run, then down to 1/div_factor/final_div_factor.
+    """Rise from 1/div_factor to 1 in the fraction `pct_start` of the run, then fall to 1/div_factor/final_div_factor.
 
-    Both ways along half a cosine; the optimizer's learning rate is the peak. Names as in torch's OneCycleLR.
+    Both along half a cosine; the optimizer's learning rate is the maximum. The arguments are those of PyTorch's
+    OneCycleLR.
     Source: Smith and Topin 2018, Super-convergence.
     """
 
@@ -184,7 +189,7 @@ class OneCycle(Plan):
         check_range(self, low=1.0, div_factor=self.div_factor, final_div_factor=self.final_div_factor)
 
     def at(self, now: Progress) -> float:
-        """Return the factor; past the end, the last one."""
+        """Return the factor; after the end of the run, the last one."""
         first, last = 1 / self.div_factor, 1 / self.div_factor / self.final_div_factor
         peak = self.pct_start * now.steps - 1  # the last step of the rise
         if now.step < peak:
@@ -192,14 +197,14 @@ class OneCycle(Plan):
         return _anneal(1.0, last, min((now.step - peak) / (now.steps - 1 - peak), 1.0))
 
 
-def _anneal(start: float, end: float, part: float) -> float:
-    """Interpolate from `start` to `end` along half a cosine."""
-    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+def _anneal(start: float, end: float, fraction: float) -> float:
+    """Interpolate from `start` to `end` along half a cosine; `fraction` is from 0 to 1."""
+    return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
 
 
 @dataclass(frozen=True)
 class Warmup(Schedule):
-    """Linear warmup from `start` to 1 over `steps` steps; `then` another schedule, over the rest of the run.
+    """Linear warmup from `start` to 1 over `steps` steps, followed by the schedule `then` over the rest of the run.
 
     Source: Goyal et al. 2017, Accurate, large minibatch SGD, section 2.2.
     """
@@ -224,13 +229,13 @@ class Warmup(Schedule):
         return self.then.begin()
 
     def factor(self, now: Progress, memory: Memory) -> float:
-        """Return the factor of the warmup, and after it that of `then` in the rest of the run."""
+        """Return the factor of the warmup, or after it the factor of `then`, for which the rest is the whole run."""
         if now.step < self.steps:
             return self.start + (1 - self.start) * now.step / self.steps
         return self.then.factor(Progress(now.step - self.steps, now.steps - self.steps, now.epoch_steps), memory)
 
     def observe(self, memory: Memory, loss: float) -> Memory:
-        """Return the state of `then` after the epoch."""
+        """Return the new state of `then` after the epoch."""
         return self.then.observe(memory, loss)
 
 
@@ -238,8 +243,8 @@ class Warmup(Schedule):
 class ReduceOnPlateau(Schedule):
     """Multiply the rate by `drop` when the validation loss has not improved for more than `patience` epochs.
 
-    To improve is to fall below the best so far times 1 - `threshold`. After a drop, `cooldown` epochs do not count.
-    The factor never falls below `minimum`. As torch's ReduceLROnPlateau in mode min, threshold rel.
+    An improvement is a loss below the best one so far times 1 - `threshold`. The `cooldown` epochs after a drop are not
+    counted. The factor is at least `minimum`. Like PyTorch's ReduceLROnPlateau with mode="min", threshold_mode="rel".
     """
 
     drop: float = 0.1
@@ -249,7 +254,7 @@ class ReduceOnPlateau(Schedule):
     minimum: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for numbers below 0, or a drop that is not between 0 and 1."""
+        """Raise PellucidError for arguments out of range."""
         check_range(self, high=1.0, open_low=True, drop=self.drop)
         check_range(self, high=1.0, threshold=self.threshold, minimum=self.minimum)
         for name, epochs in (("patience", self.patience), ("cooldown", self.cooldown)):
@@ -257,7 +262,7 @@ class ReduceOnPlateau(Schedule):
                 raise PellucidError(f"ReduceOnPlateau: {name} must be a whole number of at least 0, not {epochs!r}")
 
     def begin(self) -> Memory:
-        """Return a factor of 1, no bad epochs, and as the best loss the largest number (infinity is no JSON)."""
+        """Return the initial state: the best loss is the largest float, because JSON has no infinity."""
         return {"factor": 1.0, "best": sys.float_info.max, "bad": 0, "cooling": 0}
 
     def factor(self, now: Progress, memory: Memory) -> float:
@@ -265,7 +270,7 @@ class ReduceOnPlateau(Schedule):
         return memory["factor"]
 
     def observe(self, memory: Memory, loss: float) -> Memory:
-        """Count bad epochs, and drop after too many; a loss of NaN is not an improvement."""
+        """Return the new state: count epochs without improvement, and drop after too many; NaN does not improve."""
         factor, best, bad, cooling = memory["factor"], memory["best"], memory["bad"], memory["cooling"]
         if loss < best * (1 - self.threshold):
             best, bad = loss, 0

@@ -10,7 +10,10 @@ from pellucid.optim.base import Optimizer, State, check_range, tensors_of, zeros
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """w ← w - lr g. Source: Robbins and Monro 1951; Nielsen 2015, equations 20 and 21."""
+    """Stochastic gradient descent: w ← w - lr g.
+
+    Source: Robbins and Monro 1951; Nielsen 2015, equations 20 and 21.
+    """
 
     lr: float = 0.1
 
@@ -29,11 +32,11 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True)
 class Momentum(Optimizer):
-    """v ← momentum v + g, w ← w - lr v.
+    """Gradient descent with momentum: v ← momentum v + g, w ← w - lr v.
 
     The learning rate multiplies the velocity, not the gradient, so that a schedule takes effect immediately, as in
     torch.optim.SGD.
-    Source: Polyak 1964; Nielsen 2015, equations 107 and 108, with v there -lr v here.
+    Source: Polyak 1964; Nielsen 2015, equations 107 and 108, whose v is -lr v here.
     """
 
     lr: float = 0.01
@@ -58,8 +61,9 @@ class Momentum(Optimizer):
 
 @dataclass(frozen=True)
 class Nesterov(Optimizer):
-    """v ← momentum v + g, w ← w - lr (g + momentum v): as if the gradient were computed one momentum step ahead.
+    """Gradient descent with Nesterov momentum: v ← momentum v + g, w ← w - lr (g + momentum v).
 
+    The gradient acts as if it were computed one momentum step ahead.
     Source: Nesterov 1983; Sutskever et al. 2013, On the importance of initialization and momentum, section 2.
     """
 

@@ -16,11 +16,11 @@ from pellucid.recipe.recipe import Recipe
 from pellucid.run.weights import parameter_count
 from pellucid.text import plural
 
-COPIES = 4  # of the weights in memory: themselves, gradients, and two for the optimizer
+COPIES = 4  # tensors in memory for each parameter: the parameter, its gradient, and two of the optimizer
 
 
 def check_objective(recipe: Recipe, objective: Objective, shape: Shape, classes: Sequence[str] | None) -> None:
-    """Refuse an objective that does not fit the images, of a detector their classes, or the memory."""
+    """Raise PellucidError for an objective that does not fit the images, the classes of a detector, or the memory."""
     _check_exists(recipe, objective, shape, "objective")
     if isinstance(objective, Detector) and classes is not None and len(classes) != objective.classes:
         raise PellucidError(
@@ -30,7 +30,7 @@ def check_objective(recipe: Recipe, objective: Objective, shape: Shape, classes:
 
 
 def check_network(recipe: Recipe, net: Layer, shape: Shape, classes: Sequence[str] | None = None) -> None:
-    """Refuse a network that does not fit the images, the classes where they are known, or the memory."""
+    """Raise PellucidError for a network that does not fit the images, the classes (if known), or the memory."""
     sizes, values = recipe.network.arguments.get("sizes"), math.prod(shape)
     if sizes is not None and sizes[0] != values:
         raise PellucidError(
@@ -42,31 +42,31 @@ def check_network(recipe: Recipe, net: Layer, shape: Shape, classes: Sequence[st
 
 
 def _check_exists(recipe: Recipe, net: Layer | Objective, shape: Shape, table: str) -> Any:
-    """Return the shape of the outputs; PellucidError where there can be no such network, or it exceeds the memory."""
+    """Return the shape of the outputs; raises PellucidError if no such network exists or the memory is too small."""
     try:
         with torch.device("meta"):  # shapes only
             params, out = net.init(shape, torch.Generator())
     except PellucidError as error:
         raise PellucidError(f"{recipe.name}: {error}") from error
-    except (RuntimeError, OverflowError) as error:  # sizes beyond what tensors can have
+    except (RuntimeError, OverflowError) as error:  # sizes that no tensor can have
         why = " ".join(str(error).split())[:200]
         raise PellucidError(f"{recipe.name}: no such network can exist ({why}); make [{table}] smaller") from error
     needed = 4 * parameter_count(params) * COPIES  # bytes
     if needed > memory():
         raise PellucidError(
-            f"{recipe.name}: training this network needs {needed / 2**30:,.0f} GiB, and there are "
-            f"{memory() / 2**30:,.0f}; make [{table}] smaller"
+            f"{recipe.name}: training this network needs {needed / 2**30:,.0f} GiB, and this machine has "
+            f"{memory() / 2**30:,.0f} GiB; make [{table}] smaller"
         )
     return out
 
 
 def _remedy(recipe: Recipe, classes: Sequence[str]) -> str:
-    """Return the setting that gives the network one output for each class."""
+    """Return the advice that gives the network one output for each class; "" if no setting does."""
     if "classes" in recipe.network.arguments:
         return f"set network.classes={len(classes)}"
     return f"end network.sizes with {len(classes)}" if "sizes" in recipe.network.arguments else ""
 
 
 def memory() -> int:
-    """Return the bytes of this machine's memory."""
+    """Return the size of this machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -22,8 +22,8 @@ from pellucid.run_report.data import read_recipe
 from pellucid.run_report.page import CONFUSION, class_rows, flat, headline
 from pellucid.text import shown
 
-ABSENT = "-"  # where a run does not have a key
-NAMES = ("recipe.name", "recipe.about", "recipe.then")  # keys of a recipe that change nothing
+ABSENT = "-"  # shown for a run without the key
+NAMES = ("recipe.name", "recipe.about", "recipe.then")  # keys of a recipe without effect on its results
 PER_RUN = ("started", "recipe_sha256", "weights_sha256", "resumed")  # keys of a manifest that always differ
 
 
@@ -31,7 +31,8 @@ PER_RUN = ("started", "recipe_sha256", "weights_sha256", "resumed")  # keys of a
 class ComparedRun:
     """The records of a run folder as plain values; missing ones are empty.
 
-    settings: the recipe's keys, `optimizer.lr`, with their values as TOML. results: those on the test images.
+    settings: the values of the recipe as TOML, by dotted key such as `optimizer.lr`. results: the metrics on the test
+    images. history: by epoch. classes: the names of the classes.
     confusion: (K, K) counts, true by predicted.
     """
 
@@ -45,7 +46,7 @@ class ComparedRun:
 
     @property
     def held(self) -> str:
-        """What val_* in the history was measured on, "validation" or "test"."""
+        """The data that val_* in the history are measured on, "validation" or "test"."""
         return "test" if self.results.get("weights") == "last" else "validation"
 
 
@@ -58,9 +59,9 @@ class RunComparison:
 
     @property
     def results(self) -> list[tuple[str, ...]]:
-        """The main results, and how many epochs the history has."""
+        """The main results, and the number of epochs in the history."""
         columns = [{**dict(headline(run.results)), "epochs": f"{len(run.history):,}"} for run in self.runs]
-        return [(name, *(one.get(name, ABSENT) for one in columns)) for name in _union(columns)]
+        return [(name, *(column.get(name, ABSENT) for column in columns)) for name in _union(columns)]
 
     @property
     def recipes(self) -> list[tuple[str, ...]]:
@@ -86,7 +87,7 @@ class RunComparison:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything but the curves as plain values."""
+        """Return everything but the curves as JSON values."""
         runs = [
             {"name": name, "path": str(run.path), "epochs": len(run.history), "results": dict(run.results)}
             for name, run in zip(self.names, self.runs, strict=True)
@@ -96,21 +97,21 @@ class RunComparison:
 
 
 def compare_runs(paths: Sequence[str | os.PathLike[str]]) -> RunComparison:
-    """Read two or more run folders; PellucidError for fewer, and where one is not a run folder or is damaged."""
+    """Read two or more run folders; raises PellucidError for fewer, and for one that is not a run folder or damaged."""
     if len(paths) < 2:
         raise PellucidError("compare-runs needs two or more run folders")
     places = [Path(path) for path in paths]
     if len({place.resolve() for place in places}) < len(places):
-        raise PellucidError("compare-runs: the same run folder twice; give each once")
-    short = [place.resolve().name for place in places]
-    names = short if len(set(short)) == len(short) else [str(place) for place in places]
+        raise PellucidError("compare-runs: the same run folder is given twice; give each once")
+    folder_names = [place.resolve().name for place in places]
+    names = folder_names if len(set(folder_names)) == len(places) else [str(place) for place in places]
     return RunComparison(names, [read_run(place) for place in places])
 
 
 def read_run(path: Path) -> ComparedRun:
     """Read the records of a run folder; only metrics.csv is required."""
     if not (path / "metrics.csv").is_file():
-        raise PellucidError(f"{path} holds no metrics.csv; give a run folder in which a training finished an epoch")
+        raise PellucidError(f"{path} contains no metrics.csv; give a run folder in which a training finished an epoch")
     tables = read_recipe(path / "recipe.toml")[1] if (path / "recipe.toml").is_file() else {}
     counts = _read(path / CONFUSION)
     classes, confusion = _confusion(path / CONFUSION, counts) if counts else ((), None)
@@ -127,7 +128,7 @@ def read_run(path: Path) -> ComparedRun:
 
 
 def settings(tables: Mapping[str, Mapping[str, Any]], where: str | os.PathLike[str] = "the recipe") -> dict[str, str]:
-    """Return the keys of a recipe, `optimizer.lr`, with their values as TOML, without those that only name it."""
+    """Return the values of a recipe as TOML, by dotted key such as `optimizer.lr`, without the keys in NAMES."""
     pairs = {f"{table}.{key}": value for table, keys in tables.items() for key, value in keys.items()}
     try:
         return {key: toml_value(value) for key, value in pairs.items() if key not in NAMES}
@@ -136,10 +137,10 @@ def settings(tables: Mapping[str, Mapping[str, Any]], where: str | os.PathLike[s
 
 
 def differing(columns: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
-    """Return the keys whose values differ, with their values in every column; keys of one table stay together."""
-    tables = _union([key.partition(".")[0] for key in one] for one in columns)
+    """Return the keys whose values differ, with their value in each column; keys of one table are adjacent."""
+    tables = _union([key.partition(".")[0] for key in column] for column in columns)
     keys = sorted(_union(columns), key=lambda key: tables.index(key.partition(".")[0]))
-    rows = [(key, *(one.get(key, ABSENT) for one in columns)) for key in keys]
+    rows = [(key, *(column.get(key, ABSENT) for column in columns)) for key in keys]
     return [row for row in rows if len(set(row[1:])) > 1]
 
 
@@ -148,9 +149,9 @@ def comparison_page(found: RunComparison, command: str) -> str:
     histories = [run.history.rows for run in found.runs]
     columns = _union(row for rows in histories for row in rows)
     metrics = _union([[name.partition("_")[2] for name in columns if name.startswith(("train_", "val_"))]])
-    held = {run.held for run in found.runs}
+    held_out = {run.held for run in found.runs}
     figures: dict[str, Figure | None] = {f"curves-{name}": overlaid(found.names, histories, name) for name in metrics}
-    data = held.pop() if len(held) == 1 else "held-out"
+    data = held_out.pop() if len(held_out) == 1 else "held-out"
     figures["time"] = accuracy_by_time(found.names, histories, data, RUN_COLOURS)
     for k, run in enumerate(found.runs):
         figures[f"confusion-{k}"] = None if run.confusion is None else confusion_matrix(run.confusion, run.classes)
@@ -173,16 +174,20 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise PellucidError(f"{path} cannot be read ({error}); `pellucid train --resume` writes it again") from error
     if not isinstance(found, dict):
-        raise PellucidError(f"{path} holds no object but {shown(found)}; `pellucid train --resume` writes it again")
+        raise PellucidError(
+            f"{path} contains {shown(found)}, not a JSON object; `pellucid train --resume` writes it again"
+        )
     return found
 
 
 def _confusion(path: Path, found: Mapping[str, Any]) -> tuple[list[str], NDArray[np.int64]]:
     classes, rows = found.get("classes"), found.get("counts") or []
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise PellucidError(f"{path} names no classes; `pellucid train --resume` writes it again")
+        raise PellucidError(f"{path} has no list of class names; `pellucid train --resume` writes it again")
     size = len(classes)
     square = isinstance(rows, list) and [len(row) if isinstance(row, list) else -1 for row in rows] == [size] * size
     if not square or not all(type(count) is int and 0 <= count < 2**53 for row in rows for count in row):
-        raise PellucidError(f"{path} holds no {size} x {size} counts; `pellucid train --resume` writes it again")
+        raise PellucidError(
+            f"{path} does not contain {size} x {size} counts; `pellucid train --resume` writes it again"
+        )
     return classes, np.array(rows, dtype=np.int64).reshape(size, size)

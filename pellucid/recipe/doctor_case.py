@@ -1,4 +1,4 @@
-"""Cases from files: a run folder with its recipe, or a model with the data that it names."""
+"""Cases for the doctor: from a run folder with its recipe, or from a model and its data set."""
 
 import os
 from collections.abc import Sequence
@@ -48,18 +48,18 @@ def case_of_run(
 ) -> Case:
     """Return the case of a run folder that `pellucid train` wrote, finished or not.
 
-    The model is built by the recipe, then gets the run's best weights, or the last, or the weights before the first
-    step where there are none. data: another data set or image folder to examine it with, or the root of the data
-    sets. material: the run's data, where the recipe's [data] alone does not determine it. resume: the command that
-    resumes a run that did not end.
-    Raises PellucidError for a folder without a recipe, for data that are missing, for weights of another network, and
-    for a metrics.csv that no training wrote.
+    The model is built from the recipe, with the best weights of the run, else the last weights, else the initial
+    weights. data: another data set or image folder to examine the model with, or the root of the data sets. material:
+    the run's data, if the recipe's [data] alone does not determine it. resume: the command that resumes an interrupted
+    run.
+    Raises PellucidError for a folder without a recipe, for missing data, for weights of another network, and for an
+    invalid metrics.csv.
     """
     folder = RunFolder(path)
     if not folder.recipe.is_file():
-        raise PellucidError(f"{folder.path} holds no recipe.toml; give a run folder that `pellucid train` began")
+        raise PellucidError(f"{folder.path} contains no recipe.toml; give a run folder that `pellucid train` began")
     recipe = load_recipe(folder.recipe)
-    recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu"))  # the run's may be absent here
+    recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu"))  # the run's device may not exist here
     root = data if data is None or is_root(recipe.data.name, data) else None
     weights = next((file for file in (folder.best, folder.last) if file.is_file()), None)
     loaded = None if weights is None else Model.load(weights)
@@ -70,17 +70,17 @@ def case_of_run(
             material = _images(recipe, data)
         else:
             material = _material(recipe, None if data == recipe.data.name else data, loaded)
-    fresh = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess, folder)
-    model = copied(fresh)
+    initial = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess, folder)
+    model = copied(initial)
     if loaded is not None:
-        _copy_weights(model, loaded, f"{weights} does not hold the network of {folder.recipe}")
+        _copy_weights(model, loaded, f"{weights} does not match the network of {folder.recipe}")
     history = read_history(folder.path)
     command = _resume_command(folder, history, recipe.train.epochs, resume)
     return Case(
         model,
         model.fitting(examples(material.train)),
         model.fitting(examples(material.validation or material.test), "validation"),
-        lambda: copied(fresh),
+        lambda: copied(initial),
         min(recipe.train.batch_size, len(material.train)),
         recipe.train.epochs,
         history,
@@ -93,13 +93,13 @@ def case_of_run(
 
 
 def _resume_command(folder: RunFolder, history: History | None, epochs: int, resume: str) -> str:
-    """Return the command that resumes an interrupted run; "" for one that ended, early or by an error."""
+    """Return the command that resumes an interrupted run; "" for a run that ended, even early or by an error."""
     ended = (folder.path / "results.json").is_file() or folder.error.is_file() or _done(history) >= epochs
     return "" if ended else f"{resume} {quote(str(folder.path))}"
 
 
 def _notes(folder: RunFolder, history: History | None, epochs: int, command: str) -> tuple[str, ...]:
-    """Return where a run was interrupted, and how it is resumed, or that it ended and its weights are missing."""
+    """Return a note that the run was interrupted and how to resume it, or that its weights are missing, if so."""
     if command:
         done = _done(history)
         where = f"after epoch {done}" if done else "before the end of epoch 1"
@@ -114,7 +114,7 @@ def _done(history: History | None) -> int:
 
 
 def _steps(folder: RunFolder) -> int:
-    """Return the number of steps before the last checkpoint, 0 where it is unknown."""
+    """Return the number of steps before the last checkpoint, 0 if it is unknown."""
     if not folder.last.is_file():
         return 0
     _, about = read_weights(folder.last)
@@ -124,7 +124,7 @@ def _steps(folder: RunFolder) -> int:
 
 
 def read_history(folder: Path) -> History | None:
-    """Return the history of a run, None before its first epoch; PellucidError for files that no training wrote."""
+    """Return the history of a run, None before the end of its first epoch; raises PellucidError for invalid files."""
     if not (folder / "metrics.csv").is_file():
         return None
     history = History.read(folder)
@@ -138,22 +138,22 @@ def _check_columns(path: Path, rows: Sequence[Row], needed: Sequence[str]) -> No
         missing = [name for name in needed if name not in row]
         if missing:
             raise PellucidError(
-                f"{path}: no column {missing[0]!r} among {', '.join(row)}, so training did not write it; remove it, or "
-                "put the training's own back"
+                f"{path}: no column {missing[0]!r} among {', '.join(row)}, so training did not write it; remove the "
+                "file, or restore the original"
             )
-        odd = [name for name, value in row.items() if isinstance(value, str) and name != "path"]
-        odd += [] if isinstance(row["epoch"], int) else ["epoch"]
-        if odd:
+        invalid = [name for name, value in row.items() if isinstance(value, str) and name != "path"]
+        invalid += [] if isinstance(row["epoch"], int) else ["epoch"]
+        if invalid:
             raise PellucidError(
-                f"{path}: {odd[0]} is {row[odd[0]]!r} in line {number + 1}, no number of a training; remove the file, "
-                "or put the training's own back"
+                f"{path}: {invalid[0]} is {row[invalid[0]]!r} in line {number + 1}, where training writes a number; "
+                "remove the file, or restore the original"
             )
 
 
 def case_of_model(model: Model, data: str | None = None, history: History | None = None) -> Case:
-    """Return the case of a model of which nothing but its file is known: its training is unknown.
+    """Return the case of a model without its recipe: its training settings are unknown.
 
-    data: see `splits_for`. history: of its training, if the folder of the weights has one.
+    data: see `splits_for`. history: the history of its training, if the folder of the weights has one.
     """
     parts = splits_for(model, data)
     train, test = examples(parts.train), examples(parts.test)
@@ -164,9 +164,9 @@ def case_of_model(model: Model, data: str | None = None, history: History | None
 
 
 def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> DetectionCase:
-    """Return the case of a run folder of a detector: its best weights, or the last, or those before the first step.
+    """Return the case of a detector's run folder, with its best weights, else the last, else the initial weights.
 
-    data: another annotated data set to examine it with, or the root of the data sets.
+    data: another annotated data set to examine the model with, or the root of the data sets.
     """
     folder = RunFolder(run)
     recipe = load_recipe(folder.recipe)
@@ -184,20 +184,21 @@ def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> De
 
 
 def case_of_detector_model(model: Model, data: str | None = None) -> DetectionCase:
-    """Return the case of a detector of which only its file is known, with its own data or others."""
+    """Return the case of a detector without its recipe, with its own data set or another one."""
     name, root = data_for(model, data)
     material = load_material(Data(name, size=model.preprocess.get("size") or 0), 0, root)
     return detection_case(model, material.train, material.test)
 
 
 def splits_for(model: Model, data: str | None = None) -> Splits:
-    """Load the training and test data of a model: its own data, other data by name or folder, or of a root.
+    """Load training and test data for a model.
 
-    Raises PellucidError for a model that names no data, for data that are missing, and for classes that it lacks.
+    data: the name or folder of a data set, the root of the data sets, or None for the model's own data set. Raises
+    PellucidError for a model that does not name its data, for missing data, and for classes that the model lacks.
     """
     shape = model.nominal_shape
     if len(shape) != 3:
-        raise PellucidError(f"the model takes inputs of shape {shape}, not pictures; use model.doctor(x, y) in Python")
+        raise PellucidError(f"the model takes inputs of shape {shape}, not images; use model.doctor(x, y) in Python")
     name, root = data_for(model, data)
     check_exists(name)
     if isinstance(model.objective, Generator):
@@ -208,7 +209,7 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
 
 
 def _images(recipe: Recipe, data: str | None) -> Material[Dataset]:
-    """Load the recipe's images, or those of another data set, in its size, for a generator."""
+    """Load the recipe's images, or the images of another data set in the recipe's size, for a generator."""
     if data is not None and not is_root(recipe.data.name, data):
         check_exists(data)
         recipe, data = replace(recipe, data=replace(recipe.data, name=data)), None
@@ -217,15 +218,15 @@ def _images(recipe: Recipe, data: str | None) -> Material[Dataset]:
 
 
 def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material[Dataset]:
-    """Load the recipe's data, or others, in the size and mode of the network's inputs, numbered by its classes."""
+    """Load the recipe's data, or another data set with the network's input shape and class indices."""
     ignored = recipe.loss.arguments.get("ignore")
     if data is None or is_root(recipe.data.name, data):
         return load_arrays(recipe.data, recipe.recipe.seed, data, ignored)
     check_exists(data)
-    own = recipe.data
-    shape = SHAPES.get(own.name, (1 if own.mode == "L" else 3, own.size, own.size))
+    table = recipe.data
+    shape = SHAPES.get(table.name, (1 if table.mode == "L" else 3, table.size, table.size))
     shape = shape if loaded is None else loaded.nominal_shape
-    found = load_arrays(replace(table_for(shape, data), validation=own.validation), recipe.recipe.seed, None, ignored)
+    found = load_arrays(replace(table_for(shape, data), validation=table.validation), recipe.recipe.seed, None, ignored)
     if loaded is None:
         return found
     validation = None if found.validation is None else taken_by(shape, loaded.classes, found.validation)
@@ -235,10 +236,10 @@ def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Materia
 
 
 def _copy_weights(model: BaseModel, loaded: Model, otherwise: str) -> None:
-    """Copy the weights of another model."""
-    own, found = flatten(model.params), flatten(loaded.params)
-    if {path: value.shape for path, value in own.items()} != {path: value.shape for path, value in found.items()}:
+    """Copy the weights and confidence of `loaded`; raises PellucidError with `otherwise` if the shapes differ."""
+    params, weights = flatten(model.params), flatten(loaded.params)
+    if {path: value.shape for path, value in params.items()} != {path: value.shape for path, value in weights.items()}:
         raise PellucidError(f"{otherwise}; give a run folder as `pellucid train` wrote it")
-    for path, value in own.items():
-        value.copy_(found[path])
+    for path, value in params.items():
+        value.copy_(weights[path])
     model.confidence = loaded.confidence

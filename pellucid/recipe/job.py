@@ -58,14 +58,14 @@ def train(
     progress: bool = True,
     **overrides: Any,
 ) -> Run:
-    """Train by a recipe: `pellucid.train("mnist-mlp", **{"optimizer.lr": 0.5})`.
+    """Train with a recipe: `pellucid.train("mnist-mlp", **{"optimizer.lr": 0.5})`.
 
-    recipe: a built-in name, a TOML file or a Recipe. data: the root of the data sets. out: where the run folder is
-    made. Returns the run; of a recipe that trains another one for comparison, the first.
+    recipe: a built-in name, a TOML file or a Recipe. data: the root of the data sets. out: the folder for the new run
+    folder. Returns the run; if the recipe trains a second one for comparison (recipe.then), the first.
     Raises PellucidError for mistakes in the recipe, missing data, and NaN or infinity in training.
     """
     if isinstance(recipe, Recipe) and overrides:
-        raise PellucidError("a Recipe is complete; give overrides to load_recipe, or train by its name")
+        raise PellucidError("a Recipe is complete; give overrides to load_recipe, or give the recipe's name")
     complete = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     return train_recipe(complete, overrides, data, out, progress)[0]
 
@@ -77,16 +77,16 @@ def train_recipe(
     out: str | os.PathLike[str] = "runs",
     progress: bool = True,
 ) -> list[Run]:
-    """Train by a recipe into a new run folder, and then by the recipe that it names for comparison, if any.
+    """Train with a recipe in a new run folder, and then with the recipe that it names for comparison, if any.
 
-    overrides: those that made the recipe, which the second recipe gets too (all but [recipe]'s name and then).
+    overrides: the overrides of the recipe, which the second recipe also gets (all but recipe.name, then and about).
     """
-    again = {
+    shared = {
         key: value for key, value in overrides.items() if key not in ("recipe.name", "recipe.then", "recipe.about")
     }
-    recipes = [recipe, load_recipe(recipe.recipe.then, again)] if recipe.recipe.then else [recipe]
+    recipes = [recipe, load_recipe(recipe.recipe.then, shared)] if recipe.recipe.then else [recipe]
     loaded = [load_data(one, data) for one in recipes]
-    # Both models are built first, so that a mistake leaves no folder behind.
+    # All models are built before any folder is made, so that an error leaves no folder behind.
     models = [build_model(one, material.train, data) for one, material in zip(recipes, loaded, strict=True)]
     paths = [next_run(out, one.name) for one in recipes]
     if len(paths) > 1:
@@ -104,7 +104,7 @@ def begin_run(
     data: str | os.PathLike[str] | None = None,
     preprocess: Mapping[str, Any] | None = None,
 ) -> tuple[Path, Model]:
-    """Make the run folder and the model of a training on `material`; a mistake in the recipe leaves none behind."""
+    """Make the run folder and the model of a training on `material`; an error in the recipe leaves no folder behind."""
     model = build_model(recipe, material.train, data, preprocess)
     path = next_run(out, recipe.name)
     write_atomically(path / "recipe.toml", recipe.to_toml().encode())
@@ -120,10 +120,10 @@ def train_in(
     command: str = "",
     model: Model | None = None,
 ) -> Run:
-    """Train in a run folder by its recipe, from its last checkpoint if it has one.
+    """Train in a run folder with its recipe, from its last checkpoint if there is one.
 
     preprocess: see `build_model`; a resumed run needs the same. command: the command that repeats the training, for the
-    report, where it is not `pellucid train` with the run's recipe. model: that of `begin_run`, for a new run.
+    report, if it is not `pellucid train` with the run's recipe. model: the model of `begin_run`, for a new run.
     """
     recipe = load_recipe(path / "recipe.toml")
     model = model or build_model(recipe, material.train, data, preprocess, RunFolder(path))
@@ -138,17 +138,16 @@ def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = No
 def resume_runs(
     run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True
 ) -> list[Run]:
-    """Resume a run from its last checkpoint, and after it the run that was to follow for comparison.
+    """Resume a run from its last checkpoint, and then the run that follows it for comparison, if any.
 
-    A finished run is only measured again. A following run that is missing is trained from the start, by the recipe of
-    that name.
+    A finished run is only evaluated again. A missing second run is trained from the start, with the recipe recipe.then.
     """
     path = Path(run)
     if not path.exists():
         raise PellucidError(f"{path} does not exist; give a run folder that `pellucid train` began")
     if not (path / "recipe.toml").is_file():
         raise PellucidError(
-            f"{path} holds no recipe.toml; give a run folder that `pellucid train` began, or resume it in Python by "
+            f"{path} contains no recipe.toml; give a run folder that `pellucid train` began, or resume it in Python by "
             "model.fit(..., run=..., resume=True)"
         )
     recipe = load_recipe(path / "recipe.toml")
@@ -159,24 +158,27 @@ def resume_runs(
 
 
 def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:
-    """Return the data of a recipe: for losses of key-points those of annotated objects, for photos maps of labels.
+    """Return the data of a recipe in the form that its loss or objective needs.
 
-    Masks of one's own have the class that the loss ignores.
+    Generators get the images alone, translators to photos label maps, and key-point losses the key-points of annotated
+    objects. For masks of the user, loss.ignore is the class index that is ignored.
     """
     material = load_material(recipe.data, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
     objective = recipe.build("objective")
     if isinstance(objective, Generator):
         return material.map(images_alone)
-    if isinstance(objective, Translator) and objective.to == "image":
+    if isinstance(objective, Translator) and not objective.of_colours:
         return material.map(lambda part: LabelMaps.of(part, recipe.data.name))
-    if not issubclass(LOSSES.get(recipe.loss.name, Loss), KeypointLoss):  # an objective has no loss by name
+    if not issubclass(LOSSES.get(recipe.loss.name, Loss), KeypointLoss):  # with an objective, there is no loss
         return material
     return material.map(lambda part: _keypoints(part, recipe.data.name))
 
 
 def _keypoints(part: Source, name: str) -> KeypointSource:
     if not isinstance(part, DetectionFolder):
-        raise PellucidError(f"[loss] is for key-points, and {name} holds none; give images with COCO's annotations")
+        raise PellucidError(
+            f"[loss] is for key-points, and {name} has none; give images with key-points in COCO's format"
+        )
     return KeypointSource(part)
 
 
@@ -187,12 +189,12 @@ def build_model(
     preprocess: Mapping[str, Any] | None = None,
     run: RunFolder | None = None,
 ) -> Model:
-    """Return the model of a recipe, its weights drawn from the seed or what [start] says, for images like `train`.
+    """Return the model of a recipe for images like those of `train`, with its initial weights.
 
-    data: the root of the data sets. preprocess: added to that of the recipe, in every weights file of the run. run: the
-    folder of the training, whose weights may have the layer names of an earlier version. Raises PellucidError where the
-    network does not fit the images or this machine's memory, where [start] does not fit the network, and for patterns
-    that match nothing.
+    data: the root of the data sets. preprocess: entries to add to the model's preprocessing, which every weights file
+    of the run contains. run: the run folder, whose weights may have the layer names of an earlier version. Raises
+    PellucidError if the network does not fit the images or this machine's memory, if [start] does not fit the network,
+    and for patterns of paths that match nothing.
     """
     objective: Objective | None = recipe.build("objective")
     first, start = first_batch(train), recipe.start
@@ -202,13 +204,13 @@ def build_model(
         check_objective(recipe, net, shape, train.classes)
         trained = trained_backbone(start.weights, net, data) if start.weights else None
         if trained is None and isinstance(net, Pix2Pix) and net.features is not None:
-            raise PellucidError("objective.perceptual compares trained features; name them by start.weights")
+            raise PellucidError("objective.perceptual needs trained features; give them with start.weights")
     else:
         net = net if run is None else as_begun(net, run)
         check_network(recipe, net, shape, train.classes)
         trained = trained_features(start.weights, net, shape, data) if start.weights else None
     scaled: dict[str, Any] = {}
-    if trained is not None and trained.mean and not isinstance(net, Translator):  # whose networks scale by themselves
+    if trained is not None and trained.mean and not isinstance(net, Translator):  # which scales its inputs itself
         scaled = {"mean": [*trained.mean], "std": [*trained.std]}
     if recipe.data.standardize:
         scaled = scaling(FeatureStats.fit(train))
@@ -235,7 +237,7 @@ def build_model(
         **({} if objective is not None else {"loss": recipe.build("loss")}),
     )
     model.objective.check(model.output_shape, train.y if isinstance(train, Arrays) else first.targets)
-    with kernel_threads(recipe.recipe.threads):  # whose number affects the last bits
+    with kernel_threads(recipe.recipe.threads):  # the number of threads affects the last bits
         if trained is not None:
             take(model, trained)
         if start.whiten:
@@ -248,7 +250,7 @@ def build_model(
 
 
 def _size(train: Source, shape: Shape, net: Layer | Objective) -> dict[str, Any]:
-    """Return what is recorded of the images of several networks: the length of the longest side, or both."""
+    """Return the preprocessing entry "size", if any: the longest side of the images, or their height and width."""
     if isinstance(net, Translator):
         return {"size": [*shape[1:]]}
     if not isinstance(train, DetectionFolder) or (train.longest is None and train.size is None):
@@ -257,14 +259,14 @@ def _size(train: Source, shape: Shape, net: Layer | Objective) -> dict[str, Any]
 
 
 def _points(train: Source) -> dict[str, Any]:
-    """Return what a model records of its key-points: the object that they are of, and their names."""
+    """Return the preprocessing entry "keypoints", if any: the kind of object, and the names of its key-points."""
     if not isinstance(train, KeypointSource):
         return {}
     return {"keypoints": {"of": train.kind, "names": [*train.names]}}
 
 
 def _metrics(recipe: Recipe) -> Sequence[MetricLike] | None:
-    """Return the metrics of a recipe; those of masks leave out what the loss ignores."""
+    """Return the metrics of a recipe; metrics of masks ignore the class that the loss ignores."""
     if recipe.train.metrics is None:
         return None
     ignored = recipe.loss.arguments.get("ignore")
@@ -273,7 +275,7 @@ def _metrics(recipe: Recipe) -> Sequence[MetricLike] | None:
 
 @contextmanager
 def kernel_threads(count: int) -> Iterator[None]:
-    """Give PyTorch's kernels `count` threads within the context; 0 keeps the current number."""
+    """Set the number of PyTorch's CPU threads within the context; 0 leaves it unchanged."""
     before = torch.get_num_threads()
     if count:
         torch.set_num_threads(count)
@@ -288,7 +290,7 @@ def _name_then(path: Path, following: Path) -> None:
 
 
 def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Path:
-    """Return the run that follows `path`; one that is missing is begun again, by the recipe `name`."""
+    """Return the run folder that follows `path`; a missing one is made anew with the recipe `name`."""
     pointer = RunFolder(path).then
     if pointer.is_file():
         following = path.parent / Path(pointer.read_text(encoding="utf-8", errors="replace").strip()).name
@@ -311,14 +313,14 @@ def _train(
     progress: bool,
     command: str = "",
 ) -> Run:
-    """Train, or resume, in the run folder `path`."""
+    """Train in the run folder `path`, or resume its training."""
     augment = None if recipe.augment == Augment() else recipe.augment
     if augment is not None and augment.swaps is None and isinstance(material.train, DetectionFolder | KeypointSource):
-        augment = replace(augment, swaps=material.train.swaps)  # the data know left and right of their key-points
+        augment = replace(augment, swaps=material.train.swaps)  # the left and right key-points of the data
     patience = recipe.train.early_stopping
     callbacks: list[Callback] = [EarlyStopping(patience, recipe.train.monitor)] if patience else []
     callbacks += [Snapshots(RunFolder(path).weights, recipe.train.keep)] if recipe.train.keep else []
-    chosen = material.validation is not None  # else the test images show the curves, and choose nothing
+    has_validation = material.validation is not None  # else the curves show the test images, which choose no weights
     manifest = {
         "recipe": recipe.name,
         "data_set": recipe.data.name,
@@ -335,32 +337,32 @@ def _train(
             callbacks=callbacks,
             run=path,
             resume=True,
-            monitor=recipe.train.monitor if chosen else "",
+            monitor=recipe.train.monitor if has_validation else "",
             checkpoint_seconds=recipe.train.checkpoint_seconds,
             manifest=manifest,
             verbose=progress,
         )
-        again = command or f"pellucid train {path / 'recipe.toml'}"
-        return _finish(recipe, material, path, history, again)
+        repeat = command or f"pellucid train {path / 'recipe.toml'}"
+        return _finish(recipe, material, path, history, repeat)
 
 
 def _finish(recipe: Recipe, material: Material[Any], path: Path, history: History, command: str) -> Run:
-    """Measure the result on the test images, and write results.json and the report."""
+    """Evaluate the model on the test images, and write results.json and the report."""
     folder = RunFolder(path)
     model = Model.load(folder.best)
-    # A model with familiarity is of a run that was finished before.
+    # A model that already has familiarity is from a run that was finished before.
     targets = first_batch(material.train).targets
-    classes = isinstance(model.objective, Supervised) and isinstance(targets, Tensor) and targets.dim() == 1
-    if model.familiarity is None and classes:
-        held = _evenly(material.test, 2) if material.validation is None else _evenly(material.validation)
+    is_classifier = isinstance(model.objective, Supervised) and isinstance(targets, Tensor) and targets.dim() == 1
+    if model.familiarity is None and is_classifier:
+        held_out = _evenly(material.test, 2) if material.validation is None else _evenly(material.validation)
         train = _evenly(material.train)
-        model.familiarity = fit_familiarity(model.net, model.params, train, held.images, model.stats)
+        model.familiarity = fit_familiarity(model.net, model.params, train, held_out.images, model.stats)
         model.save(folder.best)
         if model.familiarity is None and not train.targets.is_floating_point():
-            note(f"no familiarity threshold, so that predict never says 'unlike anything': {_unfitted(train, held)}")
+            note(f"predict cannot report 'unlike anything it was trained on': {_unfitted(train, held_out)}")
     if recipe.recipe.device != "cpu":
         model = Model.load(folder.best, device=recipe.recipe.device)
-    found = {
+    results = {
         **model.evaluate(material.test),
         "weights": "last" if material.validation is None else "best",
         "sha256": model.sha256(),
@@ -368,24 +370,24 @@ def _finish(recipe: Recipe, material: Material[Any], path: Path, history: Histor
         "seconds": round(sum(history["seconds"]), 3),
         "images_per_second": round(sum(history["images_per_second"]) / len(history), 1),
     }
-    write_atomically(path / "results.json", (json.dumps(found, indent=2) + "\n").encode())
+    write_atomically(path / "results.json", (json.dumps(results, indent=2) + "\n").encode())
     held = "test" if material.validation is None else "validation"
-    data = gather(path, model, material.test, command, found, held, material.train)
-    report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": found["sha256"]}))
-    return Run(path, report, found, model, recipe)
+    data = gather(path, model, material.test, command, results, held, material.train)
+    report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": results["sha256"]}))
+    return Run(path, report, results, model, recipe)
 
 
 def _unfitted(train: Batch, held: Batch) -> str:
-    """Return why a model of classes has no familiarity threshold, and what to do."""
+    """Return why a classifier has no familiarity threshold, and what to do."""
     if min(len(train.images), len(held.images)) < MIN_HELD_OUT:
         return (
-            f"it needs {MIN_HELD_OUT} training and {MIN_HELD_OUT} held-out images, and there were {len(train.images)} "
+            f"it needs {MIN_HELD_OUT} training and {MIN_HELD_OUT} held-out images, not {len(train.images)} "
             f"and {len(held.images)}; add images, or hold out more of them with data.validation=0.2"
         )
-    return "no layer of the network has features that it could be fitted on"
+    return "no layer of the network has suitable features"
 
 
 def _evenly(source: Source, step: int = 1) -> Batch:
-    """Return the examples that familiarity is fitted on, evenly chosen; step 2 leaves every second to measure it."""
+    """Return evenly chosen examples to fit familiarity on; step 2 leaves out every second one, to evaluate it on."""
     indices = torch.arange(0, len(source), step)
     return source.batch(indices[evenly(len(indices))].tolist(), generator(0))

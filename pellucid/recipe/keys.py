@@ -1,4 +1,4 @@
-"""Every key of a recipe: its type, default and meaning, read from the classes and functions that take it."""
+"""Every key of a recipe: its type, default and meaning, from the classes and functions that use it."""
 
 import dataclasses
 import inspect
@@ -14,7 +14,7 @@ from pellucid.text import aligned
 
 @dataclass(frozen=True)
 class Key:
-    """One key: its type in words, and its default, None where `required`."""
+    """One key: its type in words, and its default, None if `required`."""
 
     name: str
     type: str
@@ -26,7 +26,7 @@ class Key:
 class Keys:
     """The keys of a table, or of a part that a table names, with a description.
 
-    choices: the parts that the first key of a table may name, each with its arguments, which are keys too.
+    choices: the parts that the first key of a table may name; the arguments of each are keys of the table too.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Keys:
     choices: tuple["Keys", ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as plain values."""
+        """Return everything as JSON values."""
         return {**dataclasses.asdict(self), "choices": [choice.to_json() for choice in self.choices]}
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ def _plain(table: str) -> Keys:
 def _by_name(table: str) -> Keys:
     kind = KINDS[table]
     named = Key(kind.key, f"one of {', '.join(map(repr, kind.known))}", kind.default)
-    about = f"Which {table}; what else the table may set are the arguments of the one it names."
+    about = f"The {table} by name; its arguments are the other keys of the table."
     parts = {name: None if name == NOTHING else part for name, part in kind.known.items()}
     choices = (
         Keys(name, _about(part), _keys(part)) if part else Keys(name, "Nothing.", ()) for name, part in parts.items()

@@ -1,4 +1,4 @@
-"""The images of a recipe's [data] table, and data in the form that a trained model takes."""
+"""Load the data of a recipe's [data] table, or data in the form that a trained model takes."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ from pellucid.training.examples import first_batch
 
 S_co = TypeVar("S_co", bound=Source, covariant=True)
 XOR = "xor"
-# Data sets whose images have one shape, so that a summary needs no data.
+# Image shapes (C, H, W) of data sets, known without loading them.
 SHAPES: dict[str, Shape] = {
     XOR: (2, 1, 1), "digits": (1, 8, 8), "mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28),
 }  # fmt: skip
@@ -53,12 +53,12 @@ class Material(Generic[S_co]):
 
     @property
     def checksums(self) -> dict[str, str]:
-        """The SHA-256 of each part that there is, by its name."""
+        """The SHA-256 of each existing part, by its name."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {role: part.checksum for role, part in parts.items() if part is not None}
 
     def map(self, make: Callable[[Source], Source]) -> "Material[Source]":
-        """Return each part as `make` returns it."""
+        """Return the data with `make` applied to each part."""
         validation = None if self.validation is None else make(self.validation)
         return Material(make(self.train), validation, make(self.test))
 
@@ -66,10 +66,10 @@ class Material(Generic[S_co]):
 def load_material(
     table: Data, seed: int, root: str | os.PathLike[str] | None = None, ignored: int | None = None
 ) -> Material[Source]:
-    """Load, limit and split the data of a recipe; PellucidError where they are missing or too few.
+    """Load, limit and split the data of a recipe; raises PellucidError if they are missing or too few.
 
     With data.stream, and for annotated objects, the parts are sources that decode images when a batch needs them.
-    ignored: the class of masks of one's own that the loss ignores; data sets of the catalogue have their own.
+    ignored: the class index that the loss ignores in masks of the user; data sets of the catalogue define their own.
     """
     if is_annotated(table.name):
         found = load(table.name, root, size=table.size or None, mode=table.mode)
@@ -117,11 +117,11 @@ def _check_limit(table: Data, count: int) -> None:
 
 def _check_size(table: Data) -> None:
     if table.size:
-        raise PellucidError(f"data.size: {table.name} comes in one size; leave it at 0")
+        raise PellucidError(f"data.size: the images of {table.name} have a fixed size; leave it at 0")
 
 
 def _streamed(table: Data, root: str | os.PathLike[str] | None, ignored: int | None) -> tuple[Source, Source]:
-    """Return the training and test parts that `load_splits` loads, as sources."""
+    """Return the parts of `load_splits`, training and test, as sources that decode images on demand."""
     entry = CATALOGUE.get(table.name)
     if table.name == XOR or (entry is not None and entry.kind not in ("images", "masks")):
         raise PellucidError(f"data.stream: {table.name} has no image files to decode on demand; leave it out")
@@ -135,19 +135,19 @@ def _streamed(table: Data, root: str | os.PathLike[str] | None, ignored: int | N
         train, test = sources if len(sources) > 1 else _split(sources[0], TEST_FRACTION, 0, table.name)
         return train, test
     if not table.size and table.name != "cifar10":
-        raise PellucidError("data.stream: images of a folder are not all read before the training; set data.size")
+        raise PellucidError("data.stream: streaming images of a folder needs one size; set data.size")
     size = (table.size, table.size) if table.size else None
     with open_tree(path) as tree:
         parts = parts_of(tree, root_of(tree))
-    held = next((part for part in HELD_OUT if part in parts), None) if TRAIN in parts else None
+    test_part = next((part for part in HELD_OUT if part in parts), None) if TRAIN in parts else None
     whole = ImageFolder(path, TRAIN if TRAIN in parts else "", size, table.mode)
-    if held is not None:
-        return whole, ImageFolder(path, held, size, table.mode)
+    if test_part is not None:
+        return whole, ImageFolder(path, test_part, size, table.mode)
     return _split(whole, TEST_FRACTION, 0, table.name)
 
 
 def _split(source: Source, fraction: float, seed: int, name: str) -> tuple[Source, Source]:
-    """Return the parts that `split` of the same images in memory returns."""
+    """Split a source into the same two parts as `split` of the same images in memory."""
     files, chosen = (source.source, source.indices) if isinstance(source, Subset) else (source, slice(None))
     if isinstance(files, ImageFolder):
         rest, held = split_by_class(files.labels[chosen], fraction, seed, name)
@@ -157,7 +157,7 @@ def _split(source: Source, fraction: float, seed: int, name: str) -> tuple[Sourc
 
 
 def _part(source: Source, indices: Tensor) -> Source:
-    """Return the examples at `indices`; a part of a part is a part of the files themselves."""
+    """Return the examples at `indices`; a part of a Subset is a Subset of the same source."""
     if isinstance(source, DetectionFolder):
         return source.subset(indices)
     if isinstance(source, Subset):
@@ -181,8 +181,8 @@ def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored
     if parts := _mask_parts(table.name, root):
         _check_size(table)
         loaded = [load_masks(table.name, part, None, ignored, table.mode) for part in parts]
-        classes = max((one.classes for one in loaded), key=len)
-        loaded = [replace(one, classes=classes) for one in loaded]
+        classes = max((part.classes for part in loaded), key=len)
+        loaded = [replace(part, classes=classes) for part in loaded]
         return Splits(*loaded) if len(loaded) > 1 else loaded[0].split(TEST_FRACTION)
     return load(table.name, root, size=(table.size, table.size) if table.size else None, mode=table.mode)
 
@@ -190,7 +190,8 @@ def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored
 def _mask_parts(name: str, root: str | os.PathLike[str] | None = None) -> list[str]:
     """Return the training and the test part of data with masks, or the one part to split; [] for other data.
 
-    A folder or .zip has masks where NAME stands beside NAMEannot. Raises PellucidError where no such NAME is "train".
+    A folder or .zip file has masks if it contains folders NAME and NAMEannot. Raises PellucidError unless one NAME is
+    "train".
     """
     entry = CATALOGUE.get(name)
     if entry is not None:
@@ -205,63 +206,63 @@ def _mask_parts(name: str, root: str | os.PathLike[str] | None = None) -> list[s
 
 
 def is_annotated(name: str) -> bool:
-    """Return whether the name is of a data set or a folder of images with annotated objects."""
+    """Return whether `name` is a data set, or a folder, of images with annotated objects."""
     entry = CATALOGUE.get(name)
     return entry.kind == "objects" if entry else name != XOR and Path(name).exists() and has_objects(name)
 
 
 def input_shape(table: Data, root: str | os.PathLike[str] | None = None) -> Shape:
-    """Return the shape of one image, without reading any where the table alone determines it."""
-    stated = stated_shape(table)
-    if stated is None and is_annotated(table.name):
+    """Return the shape of one image; no image is read if the table alone determines it."""
+    shape = stated_shape(table)
+    if shape is None and is_annotated(table.name):
         return tuple(first_batch(load_material(table, 0, root).train).images.shape[1:])
-    if stated is None and _mask_parts(table.name, root):
+    if shape is None and _mask_parts(table.name, root):
         return tuple(first_batch(_streamed(table, root, None)[0]).images.shape[1:])
-    return stated or tuple(load_splits(table, root).train.x.shape[1:])
+    return shape or tuple(load_splits(table, root).train.x.shape[1:])
 
 
 def stated_shape(table: Data) -> Shape | None:
-    """Return the shape of one image where the table alone determines it."""
+    """Return the shape of one image if the table alone determines it, else None."""
     if table.name in SHAPES:
         return SHAPES[table.name]
     if is_annotated(table.name):
         return None
-    size = table.size or (32 if table.name == "cifar10" else 0)  # its files have one size, others need not
+    size = table.size or (32 if table.name == "cifar10" else 0)  # CIFAR-10 has one size, folders may have several
     return (1 if table.mode == "L" else 3, size, size) if size else None
 
 
 def exclusive_or() -> Splits[Dataset]:
-    """Return the four points of exclusive or, inputs and classes 0 and 1, as both parts."""
+    """Return the four points of exclusive or, with inputs and classes 0 and 1, as training and as test data."""
     points = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     four = Dataset.from_arrays(points, torch.tensor([0, 1, 1, 0]), ("0", "1"), XOR)
     return Splits(four, four)
 
 
 def data_name(model: Model) -> str:
-    """Return the name of the data that a model was trained on; "" where its file does not name them."""
+    """Return the name of the data that a model was trained on; "" if its file does not name them."""
     name = model.preprocess.get("data", "")
     return name if isinstance(name, str) else ""
 
 
 def check_followed(name: str, file: Path | None) -> None:
-    """Raise PellucidError where `file` names its data by a path that leads out of its own run folder.
+    """Raise PellucidError if `file` names its data by a path outside its own run folder.
 
-    file: a weights file or a recipe of any origin; None for a model that was made in this process, whose paths are the
-    user's. The run folder is RUN of RUN/recipe.toml, and of RUN/weights/FILE beside RUN/manifest.json. Training by a
-    recipe follows its paths, as requested by the user.
+    file: a weights file or a recipe of any origin; None for a model that was made in this process, whose paths the user
+    gave. The run folder is RUN for RUN/recipe.toml, and for RUN/weights/FILE if RUN/manifest.json exists. Training with
+    a recipe opens its paths without this check, since the user asks for it.
     """
     if file is None or not name or name in CATALOGUE or name in SHAPES:
         return
     run = _run_folder(file.resolve())
     if run is None or not Path(name).resolve().is_relative_to(run):
         raise PellucidError(
-            f"{file} says that the model was trained on {name!a:.200}, outside its run folder, and a path from a file "
-            "is not followed there; if you trust it, give it with --data"
+            f"{file} names {name!a:.200} as its training data, a path outside its run folder, which is not opened; if "
+            "you trust it, give it with --data"
         )
 
 
 def _run_folder(file: Path) -> Path | None:
-    """Return the run folder of a weights file or a recipe; None outside of one."""
+    """Return the run folder of a weights file or a recipe; None if it is in none."""
     if file.name == "recipe.toml":
         return file.parent
     run = file.parent.parent
@@ -276,27 +277,27 @@ def check_exists(name: str) -> None:
 
 
 def is_root(name: str, folder: str) -> bool:
-    """Return whether `folder` is the root that holds the data set `name` of the catalogue."""
+    """Return whether `folder` is the root that contains the data set `name` of the catalogue."""
     place = CATALOGUE[name].place if name in CATALOGUE else ""
     return bool(place) and Path(folder).is_dir() and (data_root(folder) / place).exists()
 
 
 def data_for(model: Model, data: str | None) -> tuple[str, str | None]:
-    """Return the name or folder of the data that a model is examined with, and their root; None for the usual places.
+    """Return the name or folder of the data to examine a model with, and the root, None for the default root.
 
-    data: the name of a data set, a folder, or the root of the model's own data set; None: the model's own. Raises
-    PellucidError where the model names none, and as `check_followed` does.
+    data: the name of a data set, a folder, or the root of the model's own data set; None for the model's own. Raises
+    PellucidError if the model does not name its data, and as `check_followed` does.
     """
-    own = data_name(model)
-    if data is not None and not is_root(own, data):
+    name = data_name(model)
+    if data is not None and not is_root(name, data):
         return data, None
-    if not own:
+    if not name:
         raise PellucidError(
             "the model does not name its training data; name a data set or a folder with --data, or use "
             "Model.evaluate in Python, or model.doctor(x, y)"
         )
-    check_followed(own, model.source)
-    return own, data
+    check_followed(name, model.source)
+    return name, data
 
 
 def table_for(shape: Sequence[int], name: str) -> Data:
@@ -307,31 +308,31 @@ def table_for(shape: Sequence[int], name: str) -> Data:
 
 
 def taken_by(shape: Sequence[int], classes: Sequence[str] | None, data: Dataset) -> Dataset:
-    """Return a data set for a network with inputs of this shape, its classes numbered as in the model.
+    """Return a data set with the class indices of a model, for a network with inputs of this shape.
 
-    Images with masks may have other sides. Raises PellucidError where its images are of another shape, and where the
-    model lacks one of its classes.
+    Images with masks may have another height and width. Raises PellucidError if the images have another shape, and if
+    the model lacks one of the classes.
     """
-    own = tuple(data.x.shape[1:])
-    if own != tuple(shape) and not (isinstance(data, MaskDataset) and own[0] == shape[0]):
-        given, wanted = (" x ".join(map(str, one)) for one in (own, shape))
-        raise PellucidError(f"{data.name} holds images of {given}, but the model takes {wanted}; give other data")
+    images = tuple(data.x.shape[1:])
+    if images != tuple(shape) and not (isinstance(data, MaskDataset) and images[0] == shape[0]):
+        given, expected = (" x ".join(map(str, sizes)) for sizes in (images, shape))
+        raise PellucidError(f"{data.name} has images of {given}, but the model takes {expected}; give other data")
     return numbered_as(classes, data)
 
 
 def numbered_as(classes: Sequence[str] | None, data: Dataset) -> Dataset:
-    """Renumber the classes of a data set as in a model; unchanged where the model names no classes.
+    """Return a data set with the class indices of a model; unchanged if the model has no class names.
 
-    The classes of masks are numbers already, and get the model's names.
+    Classes of masks keep their indices, and get the model's names.
     """
-    wanted = tuple(classes or data.classes)
-    if wanted == data.classes:
+    names = tuple(classes or data.classes)
+    if names == data.classes:
         return data
-    if isinstance(data, MaskDataset) and len(data.classes) <= len(wanted):
-        return replace(data, classes=wanted)
+    if isinstance(data, MaskDataset) and len(data.classes) <= len(names):
+        return replace(data, classes=names)
     for name in data.classes:
-        if name not in wanted:
-            hint = nearest(name, wanted) or f"; it knows {', '.join(wanted):.80}, so give data of these classes"
+        if name not in names:
+            hint = nearest(name, names) or f"; it has {', '.join(names):.80}; give data of these classes"
             raise PellucidError(f"{data.name} has the class {name!r}, which the model lacks{hint}")
-    order = torch.tensor([wanted.index(name) for name in data.classes])
-    return replace(Dataset.from_arrays(data.x, order[data.y], wanted, data.name), skipped=data.skipped)
+    order = torch.tensor([names.index(name) for name in data.classes])
+    return replace(Dataset.from_arrays(data.x, order[data.y], names, data.name), skipped=data.skipped)

@@ -1,4 +1,4 @@
-"""Recipes: all that defines a training run, in one TOML file."""
+"""Recipes: everything that defines a training run, in one TOML file."""
 
 import tomllib
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ NOTHING = "none"  # regularizer.name = "none"
 
 @dataclass(frozen=True)
 class Kind:
-    """One table of parts: the key that holds the name, the default name, and the parts by name."""
+    """A table that names a part: the key of the name, the default name, and the available parts by name."""
 
     key: str
     default: str
@@ -42,7 +42,7 @@ KINDS: dict[str, Kind] = {
 def read_part(given: Mapping[str, Any], table: str, where: str) -> Part:
     """Return the part that a table describes, with all its arguments.
 
-    An argument that is itself a part (the schedule after a warm-up) is given by its name or as a table.
+    An argument that is itself a part (the schedule after a linear warmup) is given by its name or as a table.
     Raises PellucidError for an unknown name (with the nearest), unknown or missing arguments, and wrong types.
     """
     kind = KINDS[table]
@@ -74,7 +74,7 @@ def part_table(part: Part, table: str) -> dict[str, Any]:
 
 
 def build_part(part: Part, table: str, where: str) -> Any:
-    """Return the object that a part describes, or None for the part "none"; PellucidError where it cannot be."""
+    """Return the object that a part describes, None for the part "none"; raises PellucidError for invalid arguments."""
     if part.name == NOTHING:
         return None
     arguments = {
@@ -87,9 +87,9 @@ def build_part(part: Part, table: str, where: str) -> Any:
         raise PellucidError(f"{where}: [{table}] {error}") from error
 
 
-LARGEST_FILE = 1 << 20  # bytes
+MAX_FILE_SIZE = 1 << 20  # bytes
 PLAIN: dict[str, type] = {"recipe": About, "data": Data, "augment": Augment, "start": Start, "train": Train}
-INSTEAD = ("network", "loss")  # tables that [objective] replaces
+REPLACED = ("network", "loss")  # tables that [objective] replaces
 TABLES = (
     "recipe", "data", "augment", "network", "objective", "start", "loss", "optimizer", "schedule", "regularizer",
     "train",
@@ -100,7 +100,7 @@ TABLES = (
 class Recipe:
     """A training run: every table with every key.
 
-    With an objective, network and loss are the part "none"; without one, the objective is.
+    With an objective, network and loss are the part "none"; without one, the objective is the part "none".
     """
 
     recipe: About
@@ -117,7 +117,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """The name of run folders."""
+        """The name of the recipe's run folders."""
         return self.recipe.name
 
     def tables(self) -> dict[str, dict[str, Any]]:
@@ -125,7 +125,7 @@ class Recipe:
         return {
             table: as_table(getattr(self, table)) if table in PLAIN else part_table(getattr(self, table), table)
             for table in TABLES
-            if table not in ("objective", *INSTEAD) or getattr(self, table).name != NOTHING
+            if table not in ("objective", *REPLACED) or getattr(self, table).name != NOTHING
         }
 
     def to_toml(self) -> str:
@@ -138,10 +138,11 @@ class Recipe:
 
 
 def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Return a recipe: a built-in one by its name, or a TOML file (or the run folder that holds one).
+    """Return a recipe: a built-in one by its name, or a TOML file (or the run folder that contains one).
 
     overrides: values by dotted key, `{"optimizer.lr": 0.5}`. A new name for a part ("optimizer.name") drops the
-    arguments that the file gave to the old one; of fewer epochs, `train.keep` has the last in place of later ones.
+    arguments that the file gives to the old one. If train.epochs is lowered, the last epoch replaces later ones in
+    train.keep.
     Raises PellucidError for files that cannot be read, for unknown names and keys (with the nearest), and for values
     of the wrong type or size.
     """
@@ -160,16 +161,16 @@ def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, A
     epochs: Any = raw["train"].get("epochs")
     keep: Any = raw["train"].get("keep")
     shortened = "train.epochs" in overrides and "train.keep" not in overrides and isinstance(keep, list)
-    if shortened and all(type(one) is int for one in (epochs, *keep)):  # others are refused below
+    if shortened and all(type(epoch) is int for epoch in (epochs, *keep)):  # other types raise an error below
         raw["train"]["keep"] = sorted({min(epochs, epoch) for epoch in keep})
     values: dict[str, Any] = {}
-    whole = raw["objective"].get(KINDS["objective"].key, NOTHING) != NOTHING
+    has_objective = raw["objective"].get(KINDS["objective"].key, NOTHING) != NOTHING
     for table in TABLES:
         if table in PLAIN:
             values[table] = _plain(PLAIN[table], raw[table], table, where)
-        elif whole and table in INSTEAD:
+        elif has_objective and table in REPLACED:
             if raw[table]:
-                raise PellucidError(f"{where}: [{table}] stands beside [objective], which has its own; leave it out")
+                raise PellucidError(f"{where}: [{table}] is given beside [objective], which replaces it; leave it out")
             values[table] = Part(NOTHING)
         else:
             values[table] = read_part(raw[table], table, where)
@@ -179,12 +180,12 @@ def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, A
     parts = {table: build_part(getattr(recipe, table), table, where) for table in KINDS}  # errors before data load
     if not recipe.data.validation and (recipe.train.early_stopping or parts["schedule"].watches):
         what = "train.early_stopping" if recipe.train.early_stopping else "reduce_on_plateau in [schedule]"
-        raise PellucidError(f"{where}: {what} would choose by the test images; hold some out by data.validation=0.1")
+        raise PellucidError(f"{where}: {what} needs validation data; hold some images out with data.validation=0.1")
     return recipe
 
 
 def parse_overrides(settings: list[str]) -> dict[str, Any]:
-    """Return the overrides of a command line's `key=value` words; PellucidError for any other word."""
+    """Return the overrides of a command line's `key=value` words; raises PellucidError for any other word."""
     overrides: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -206,22 +207,22 @@ def find_recipe(name_or_path: str | Path) -> Path:
         return path / "recipe.toml"
     if path.suffix == ".toml" or path.is_file():
         return path
-    return assets.recipe_file(text)  # raises PellucidError that lists the known ones
+    return assets.recipe_file(text)  # raises PellucidError with a list of the built-in recipes
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
+            data = file.read(MAX_FILE_SIZE + 1)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise PellucidError(f"{path} cannot be read ({why}); give a built-in recipe or a TOML file") from error
-    if len(data) > LARGEST_FILE:
-        raise PellucidError(f"{path} has more than {LARGEST_FILE} bytes, which no recipe has; give a TOML file")
+    if len(data) > MAX_FILE_SIZE:
+        raise PellucidError(f"{path} has more than {MAX_FILE_SIZE} bytes, the limit for recipes; give a TOML file")
     try:
         return tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise PellucidError(f"{path} is not TOML ({error}); correct it there") from error
+        raise PellucidError(f"{path} is not TOML ({error}); correct the file") from error
 
 
 def _override(tables: dict[str, dict[str, Any]], overrides: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
@@ -239,7 +240,7 @@ def _override(tables: dict[str, dict[str, Any]], overrides: Mapping[str, Any], w
 
 
 def _nearest_key(key: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return "; did you mean 'optimizer.lr'?" for a key whose table is unknown or missing."""
+    """Return a hint such as "; did you mean 'optimizer.lr'?" for an unknown key; "" if no key is similar."""
     table, _, name = key.rpartition(".")
     likely = closest(table, TABLES) if table else None
     keys = {one: table for table in ([likely] if likely else TABLES) for one in _keys(table, tables[table])}

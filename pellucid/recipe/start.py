@@ -1,4 +1,4 @@
-"""What replaces randomly drawn weights at the start: a trained model's features, or whitening filters."""
+"""Initial weights that are not drawn at random: a trained model's features, or whitening filters."""
 
 import hashlib
 import os
@@ -34,16 +34,16 @@ from pellucid.weights.catalogue import CATALOGUE
 from pellucid.weights.match import match
 from pellucid.weights.names import form, origin_of, source_of, take_weights
 
-IMAGENET = 224  # pixels, the side of images that backbones were trained on
+IMAGENET = 224  # pixels: height and width of the images that backbones were trained on
 ALIASES = {"mobilenet_v2-keras-notop": ("mobilenet_v2_imagenet_no_top.h5",)}  # other names of published files
-STRIDE = 32  # pixels of an image for one of MobileNetV2's last maps
+STRIDE = 32  # pixels: the stride of MobileNetV2's last feature maps
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The parameters of `features`, and the mean and deviation of each channel that their images were scaled with.
+    """The parameters of `features`, and the mean and standard deviation by which their inputs were standardized.
 
-    `mean` and `std` are empty where the images were not scaled.
+    mean, std: one value per channel; empty if the inputs were not standardized.
     """
 
     params: Params
@@ -54,25 +54,25 @@ class Trained:
 def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLike[str] | None = None) -> Trained:
     """Return the initial parameters of `features` of a network for images of `shape`.
 
-    name: a pretrained model's name, a run folder, a weights file of ours or a published one, or a name of
-    `pellucid weights list`, whose file is looked for below `root`. Raises PellucidError where there is no such
-    model, or where its features are not those of `net`.
+    name: a pretrained model's name, a run folder, a weights file of pellucid or of another library, or a name of
+    `pellucid weights list`, whose file is in ROOT/weights. Raises PellucidError if there is no such model, or if its
+    features do not match those of `net`.
     """
     path = source_file(name, root)
     backbone = backbone_of(net) or mobilenet_of(net)
-    if backbone is not None:  # its own features, cut for the skips
+    if backbone is not None:  # the same features, divided at the skip connections
         found = trained_features(name, backbone, (shape[0], IMAGENET, IMAGENET), root)
         with torch.device("meta"):  # paths only
-            wanted, _ = features(net).init(shape, torch.Generator())
-        held = flatten(found.params)
-        return replace(found, params=nest(wanted, {path: held[plain_path(path)] for path in flatten(wanted)}))
+            structure, _ = features(net).init(shape, torch.Generator())
+        params = flatten(found.params)
+        return replace(found, params=nest(structure, {path: params[plain_path(path)] for path in flatten(structure)}))
     return _own(name, path, net, shape) if is_ours(path) else _published(path, net, shape)
 
 
 def trained_backbone(name: str, objective: Objective, root: str | os.PathLike[str] | None = None) -> Trained:
     """Return the initial parameters of a detector's backbone, or of pix2pix's features, as `trained_features` does.
 
-    Raises PellucidError as that does, and for a backbone that is none of `pellucid.models.pyramid`.
+    Raises PellucidError like `trained_features`, and for a backbone that `pellucid.models.pyramid` does not support.
     """
     net = objective.nets.get("backbone")
     if isinstance(objective, Pix2Pix) and isinstance(objective.features, Sequential):
@@ -81,14 +81,14 @@ def trained_backbone(name: str, objective: Objective, root: str | os.PathLike[st
         raise PellucidError(f"start.weights: {type(objective).__name__} has no backbone to start from; leave it out")
     backbone = backbone_name(net)
     if backbone is None:
-        raise PellucidError("start.weights: the backbone is none of pellucid.models; leave it out")
+        raise PellucidError("start.weights: the backbone is no network of pellucid.models; leave it out")
     zoo, found = trained_network(name, backbone, root)
     epsilon = next((layer.epsilon for _, layer in walk(zoo) if isinstance(layer, BatchNorm)), 0.0)
     return replace(found, params=pyramid_params(backbone, found.params, epsilon))
 
 
 def trained_network(name: str, kind: str, root: str | os.PathLike[str] | None = None) -> tuple[Layer, Trained]:
-    """Return a network of the zoo with the options that trained weights need, and the parameters of its features.
+    """Return a network of the zoo with the options that the trained weights need, and the parameters of its features.
 
     name: as for `trained_features`. kind: a name of `pellucid.models.MODELS`.
     """
@@ -100,30 +100,30 @@ def trained_network(name: str, kind: str, root: str | os.PathLike[str] | None = 
 
 
 def take(model: Model, trained: Trained) -> None:
-    """Copy the features of a trained model into the model: its own, a detector's backbone, or pix2pix's features."""
+    """Copy trained features into a model's features, a detector's backbone, or pix2pix's perceptual features."""
     if isinstance(model.objective, Pix2Pix):
         start_maps(model.params["features"], trained.params, trained.mean, trained.std)
         return
     place = "backbone" if isinstance(model.objective, Detector) else "features"
-    own, found = flatten(model.params[place]), flatten(trained.params)
-    for path, tensor in own.items():
-        tensor.copy_(found[path])
+    params, weights = flatten(model.params[place]), flatten(trained.params)
+    for path, tensor in params.items():
+        tensor.copy_(weights[path])
 
 
 def source_file(name: str, root: str | os.PathLike[str] | None = None) -> Path:
-    """Return the file that `start.weights` names; PellucidError where there is none."""
+    """Return the file that `start.weights` names; raises PellucidError if there is none."""
     if name not in CATALOGUE:
         return weights_file(name)
     folder = data_root(root) / "weights"
     path = next((folder / file for file in ALIASES.get(name, ()) if (folder / file).is_file()), None)
     path = path or folder / CATALOGUE[name].file
     if not path.is_file():
-        raise PellucidError(f"start.weights: {path} is missing; say `pellucid weights get {name}` first")
+        raise PellucidError(f"start.weights: {path} is missing; run `pellucid weights get {name}` first")
     return path
 
 
 def source_checksum(name: str, root: str | os.PathLike[str] | None = None) -> str | None:
-    """Return the SHA-256 of that file; None without a name."""
+    """Return the SHA-256 of the file that `start.weights` names; None for the name ""."""
     if not name:
         return None
     with source_file(name, root).open("rb") as file:
@@ -131,21 +131,21 @@ def source_checksum(name: str, root: str | os.PathLike[str] | None = None) -> st
 
 
 def _own(name: str, path: Path, net: Layer, shape: Shape) -> Trained:
-    other, own = Model.load(path), form(net)
+    other, ours = Model.load(path), form(net)
     try:
         theirs = form(other.net)
     except PellucidError as error:
         raise PellucidError(f"start.weights: {name}: {error}") from error
     with torch.device("meta"):  # shapes only
-        wanted, _ = features(net).init(shape, torch.Generator())
+        structure, _ = features(net).init(shape, torch.Generator())
     params = other.params["features"]
-    renamed = own != theirs and _same_order(net, other.net)  # by a later version than the file's
+    renamed = ours != theirs and _same_order(net, other.net)  # by a version of pellucid later than the file
     if renamed:
-        params = nest(wanted, dict(zip(flatten(wanted), flatten(params).values(), strict=True)))
-    if (own != theirs and not renamed) or match(flatten(wanted), flatten(params)):
+        params = nest(structure, dict(zip(flatten(structure), flatten(params).values(), strict=True)))
+    if (ours != theirs and not renamed) or match(flatten(structure), flatten(params)):
         raise PellucidError(
-            f"start.weights: the features of {name} are of another form than this network's; give [network] the "
-            "model and the settings that it was trained with"
+            f"start.weights: the features of {name} differ from this network's; give [network] the model and "
+            "the settings that it was trained with"
         )
     if other.input_shape[0] != shape[0]:
         raise PellucidError(
@@ -158,7 +158,7 @@ def _own(name: str, path: Path, net: Layer, shape: Shape) -> Trained:
 
 
 def _same_order(net: Layer, other: Layer) -> bool:
-    """Return whether two networks have the same features under different names."""
+    """Return whether two networks have the same features in the same order, whatever the layers' names."""
     alike = list(form(net).values()) == list(form(other).values())
     return alike and unnamed(features(net), type) == unnamed(features(other), type)
 
@@ -168,8 +168,8 @@ def _published(path: Path, net: Layer, shape: Shape) -> Trained:
     source = source_of(net, tensors, path)
     if source.naming.options.get("pad") == "same" and any(side % STRIDE for side in shape[1:]):
         raise PellucidError(
-            f"start.weights: {path} is of Keras, which pads as our network does only where sides are multiples of "
-            f"{STRIDE}, not {' x '.join(map(str, shape[1:]))}; set data.size to one"
+            f"start.weights: {path} is from Keras, whose padding equals this network's only for sides that are "
+            f"multiples of {STRIDE}, not {' x '.join(map(str, shape[1:]))}; set data.size to a multiple"
         )
     drawn, _ = features(net).init(shape, torch.Generator())
     params = take_weights(net, {"features": drawn}, tensors, path, "features")["features"]
@@ -178,26 +178,26 @@ def _published(path: Path, net: Layer, shape: Shape) -> Trained:
         return Trained(params, (), ())
     if inputs.order == "BGR":
         first = _first_filters(params)
-        first.copy_(first.flip(1))  # so that the network takes RGB, as all images here are
+        first.copy_(first.flip(1))  # for images in RGB
     return Trained(params, inputs.mean, inputs.std)
 
 
 def _first_filters(params: Params) -> Tensor:
-    """Return the weight (filters, 3, kH, kW) that reads the image."""
+    """Return the weight (filters, 3, kH, kW) of the first convolution."""
     return next(tensor for tensor in flatten(params).values() if tensor.dim() == 4)
 
 
-IMAGES = 5_000  # for the covariance of patches
+IMAGES = 5_000  # training images for the covariance of patches
 CHUNK = 100  # images whose patches are in memory at a time
-# Added to the variances, so that noise is not amplified. Jordan adds 5e-4; half of the
-# directions of JPEG's patches, whose colour is of half the resolution, have variances below 1e-2.
+# Added to the variances, so that noise is not amplified. Jordan adds 5e-4; in patches of JPEG images, whose colour has
+# half the resolution, half of the directions have variances below 1e-2.
 FLOOR = 1e-2
 
 
 def whiten(model: Model, path: str, train: Source) -> None:
     """Set the filters of the convolution at `path`, the first of the network, to whiten patches of training images.
 
-    Raises PellucidError where there is no such convolution.
+    Raises PellucidError if `path` is not a convolution, or not the first.
     """
     layers = dict(walk(model.net))
     found = layers.get(path)
@@ -215,11 +215,12 @@ def whiten(model: Model, path: str, train: Source) -> None:
 
 
 def whitening(images: Tensor, filters: int, kernel: tuple[int, int]) -> Tensor:
-    """Return filters (filters, C, kH, kW) that turn patches into uncorrelated numbers of variance 1.
+    """Return filters (filters, C, kH, kW) whose outputs for patches are uncorrelated, with similar variances.
 
-    images: (N, C, H, W), scaled as the network takes them. The filters are the eigenvectors of the patches'
-    covariance, each over the root of its variance, the strongest first; then their negatives, which a ReLU or GELU
-    behind them needs. Raises PellucidError unless there are 2 C kH kW filters or fewer.
+    images: (N, C, H, W), scaled like the inputs of the network. The filters are the eigenvectors of the patches'
+    uncentred covariance, the largest variance first, each divided by the root of its variance plus FLOOR; then their
+    negatives, so that a following ReLU or GELU loses nothing. Raises PellucidError for more than 2 C kH kW
+    filters.
     Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds", section 3.2, after Page 2018.
     """
     size = images.shape[1] * kernel[0] * kernel[1]
@@ -229,8 +230,8 @@ def whitening(images: Tensor, filters: int, kernel: tuple[int, int]) -> Tensor:
             f"for {2 * size} filters, not {filters}"
         )
     moments, count = torch.zeros(size, size, dtype=torch.float64), 0
-    for some in images.split(CHUNK):
-        patches = some.unfold(2, kernel[0], 1).unfold(3, kernel[1], 1)  # (n, C, H', W', kH, kW)
+    for chunk in images.split(CHUNK):
+        patches = chunk.unfold(2, kernel[0], 1).unfold(3, kernel[1], 1)  # (n, C, H', W', kH, kW)
         rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
         moments += rows.T @ rows
         count += len(rows)

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from pellucid.errors import PellucidError
 
-MOST_THREADS = 1024
+MAX_THREADS = 1024
 
 
 def check(good: bool, key: str, wanted: str, value: object) -> None:
-    """Raise PellucidError for an invalid value."""
+    """Raise PellucidError, "KEY must be WANTED, not VALUE", unless `good`."""
     if not good:
         raise PellucidError(f"{key} must be {wanted}, not {value!r}")
 
@@ -19,9 +19,10 @@ def check(good: bool, key: str, wanted: str, value: object) -> None:
 class About:
     """[recipe]: name, seed and device.
 
-    about: one line on the recipe. name: of run folders, "" for the file's name. seed: of everything drawn at random.
-    threads: of PyTorch's kernels, 0 for all cores; tiny networks are fastest with 1. device: "auto" is the fastest
-    available. then: a recipe to train afterwards, for comparison, with the same overrides.
+    about: a description in one line. name: the name of run folders, "" for the file's name. seed: the seed of all
+    random draws. threads: the number of PyTorch's CPU threads, 0 for all cores; tiny networks are fastest with 1.
+    device: "auto" is the fastest available. then: a recipe to train afterwards, for comparison, with the same
+    overrides.
     """
 
     about: str = ""
@@ -32,9 +33,9 @@ class About:
     then: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse invalid values."""
+        """Raise PellucidError for invalid values."""
         check(0 <= self.seed < 2**63, "recipe.seed", "a whole number from 0", self.seed)
-        check(0 <= self.threads <= MOST_THREADS, "recipe.threads", f"from 0 (all) to {MOST_THREADS}", self.threads)
+        check(0 <= self.threads <= MAX_THREADS, "recipe.threads", f"from 0 (all) to {MAX_THREADS}", self.threads)
         plain = all(c.isalnum() or c in "-_." for c in self.name) and not self.name.startswith((".", "-"))
         check(plain and len(self.name) <= 100, "recipe.name", "letters, digits, '-' and '_' (100 at most)", self.name)
 
@@ -45,11 +46,12 @@ class Data:
 
     name: a data set of `pellucid data list`, "xor", or the path of an image folder or zip. validation: this
     fraction of the training images is held out for the curves, early stopping and the choice of the best
-    weights; with 0 the test images show the curves, and the last weights are the result. limit: only the first
-    so many training images, 0 for all. standardize: mean 0 and deviation 1 for each channel. size, mode: for
-    image folders, height and width in pixels (0 as they are), and colour or grey; for annotated objects the longest
-    side, the other one in proportion. stream: decode image files when a batch needs them, for sets larger than memory;
-    the weights are those of the same training in memory. Annotated objects are always streamed.
+    weights; with 0 the curves show the test images, and the last weights are the result. limit: the number of training
+    images to use, the first of all; 0 for all. standardize: scale each channel to mean 0 and standard deviation 1.
+    size: for image folders, the height and width in pixels to resize to, 0 to leave the size unchanged; for annotated
+    objects, the longest side, with the other in proportion. mode: colour or grey, for image folders. stream: decode
+    image files when a batch needs them, for data sets larger than memory; the trained weights are the same as without.
+    Annotated objects are always streamed.
     """
 
     name: str = "digits"
@@ -61,11 +63,11 @@ class Data:
     stream: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse invalid values."""
+        """Raise PellucidError for invalid values."""
         check(bool(self.name), "data.name", "a data set or a path", self.name)
         check(0 <= self.validation < 1, "data.validation", "from 0 to less than 1", self.validation)
         check(self.limit >= 0, "data.limit", "0 (all) or more", self.limit)
-        check(0 <= self.size <= 8000, "data.size", "from 0 (as they are) to 8000 pixels", self.size)
+        check(0 <= self.size <= 8000, "data.size", "from 0 (unchanged) to 8000 pixels", self.size)
 
 
 @dataclass(frozen=True)
@@ -73,32 +75,32 @@ class Start:
     """[start]: initial weights that are not drawn at random.
 
     weights: a trained model whose `features` are copied: a pretrained model's name, a run folder, a weights file of
-    ours, or one of the published files that `pellucid weights list` names; images are then scaled as they were for it,
-    unless data.standardize measures them. whiten: the path of the first convolution, such as
-    features.stem.conv, whose filters are set to whiten patches of the training images.
+    pellucid, or a published file that `pellucid weights list` names; images are then scaled as for that model, unless
+    data.standardize is true. whiten: the path of the first convolution, such as features.stem.conv, whose filters are
+    set to whiten patches of the training images.
     """
 
     weights: str = ""
     whiten: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse two kinds of initial weights."""
-        check(not (self.weights and self.whiten), "start.whiten", "left out where start.weights is given", self.whiten)
+        """Raise PellucidError if both are given."""
+        check(not (self.weights and self.whiten), "start.whiten", "left out if start.weights is given", self.whiten)
 
 
 @dataclass(frozen=True)
 class Train:
     """[train]: length and settings of the training.
 
-    clip: the largest norm of the whole gradient, 0 for no limit. average: the decay of the moving average of the
-    weights that replaces them in the end and in every evaluation, 0 for none. early_stopping: epochs without a better
-    value of `monitor` after which training ends, 0 for never. monitor: what chooses the best weights of a run with
-    data.validation, "auto" for the accuracy, or the loss where no accuracy is measured. checkpoint_seconds: between two
-    checkpoints within an epoch. metrics: names of METRICS, measured beside the loss, "none" for those that belong to
-    the loss: the accuracy for classes, the mean absolute error for numbers. frozen: patterns of paths that do not
-    learn, such as "features.*". rates: "pattern=factor" for paths that learn at a factor of the learning rate; of
-    several that match, the last counts. keep: epochs whose weights stay as files of their own, 0 for those before the
-    first.
+    clip: the maximum norm of the whole gradient, 0 for no limit. average: the decay of the moving average of the
+    weights, which is used in every evaluation and is the result; 0 for none. early_stopping: the number of epochs
+    without a better value of `monitor` after which training ends, 0 for never. monitor: the value that chooses the
+    best weights of a run with data.validation; "auto" for the accuracy, or the loss if there is no accuracy.
+    checkpoint_seconds: the time between two checkpoints within an epoch. metrics: names of METRICS to report beside the
+    loss; "none" for the default of the loss: the accuracy for classes, the mean absolute error for numbers. frozen:
+    patterns of parameter paths that are not updated, such as "features.*". rates: "pattern=factor", a factor of the
+    learning rate for the paths that match; the last match counts. keep: epochs after which the weights are kept in
+    separate files; 0 for the initial weights.
     """
 
     epochs: int = 10
@@ -115,7 +117,7 @@ class Train:
     keep: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse invalid values."""
+        """Raise PellucidError for invalid values."""
         check(1 <= self.epochs <= 10**6, "train.epochs", "from 1 to 1,000,000", self.epochs)
         check(1 <= self.batch_size <= 10**6, "train.batch_size", "from 1 to 1,000,000", self.batch_size)
         check(self.clip >= 0, "train.clip", "0 (off) or more", self.clip)

@@ -14,18 +14,18 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.text import shown
 
 NONE = "none"  # TOML has no null: this word represents None where None is allowed
-_LARGEST = 2**63 - 1
+_MAX_INT = 2**63 - 1
 _LISTS = (list, Sequence)
 _CHECKS: dict[Any, Callable[[Any], bool]] = {
     bool: lambda value: type(value) is bool,
-    int: lambda value: type(value) is int and abs(value) <= _LARGEST,
+    int: lambda value: type(value) is int and abs(value) <= _MAX_INT,
     str: lambda value: type(value) is str and not any("\ud800" <= c <= "\udfff" for c in value),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """One argument that a table may set: its type, and its default (`MISSING` where it must be given)."""
+    """An argument that a table may set: its type, and its default (`MISSING` if it must be given)."""
 
     kind: Any
     default: Any = dataclasses.MISSING
@@ -67,7 +67,7 @@ def check_table(given: Mapping[str, Any], known: Mapping[str, Slot], where: str,
 
 
 def coerce(value: Any, kind: Any, where: str) -> Any:
-    """Return `value` as the type `kind`; PellucidError, which names the type, when it is of another."""
+    """Return `value` converted to the type `kind`; raises PellucidError, which names the type, if it is another."""
     fits, result = _try(value, kind)
     if not fits and kind is str and isinstance(value, str):
         raise PellucidError(
@@ -79,7 +79,7 @@ def coerce(value: Any, kind: Any, where: str) -> Any:
 
 
 def parse_value(text: str) -> Any:
-    """Read the right side of `key=value` as a TOML value, else as plain text."""
+    """Return the right side of `key=value` as a TOML value, or as text if it is not TOML."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (tomllib.TOMLDecodeError, RecursionError):
@@ -88,7 +88,7 @@ def parse_value(text: str) -> Any:
 
 
 def name_of(kind: Any) -> str:
-    """Return the name of a type in messages."""
+    """Return the name of a type for messages."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return "one of " + ", ".join(repr(option) for option in inner)
@@ -146,11 +146,11 @@ def _try_sequence(value: Any, origin: Any, inner: tuple[Any, ...]) -> tuple[bool
 
 
 def _finite(value: float) -> bool:
-    return abs(value) <= _LARGEST if isinstance(value, int) else math.isfinite(value)
+    return abs(value) <= _MAX_INT if isinstance(value, int) else math.isfinite(value)
 
 
 def write_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return TOML text of tables; None becomes "none", tuples become arrays, tables within them inline tables."""
+    """Return tables as TOML; None becomes "none", tuples become arrays, and nested tables become inline tables."""
     return "\n".join(
         f"[{name}]\n" + "".join(f"{_key(key)} = {toml_value(value)}\n" for key, value in table.items())
         for name, table in tables.items()
@@ -180,6 +180,6 @@ def toml_value(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a basic string; what is not printable is escaped."""
+    """Return a TOML basic string with unprintable characters escaped."""
     quoted = json.dumps(text, ensure_ascii=False)  # TOML's escapes are JSON's, and \U for any character
     return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in quoted)

@@ -1,4 +1,4 @@
-"""Pictures inside pages."""
+"""Images embedded in pages."""
 
 import base64
 import io
@@ -7,11 +7,11 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
-MAX_ENLARGED = 8  # so that the pixels of small pictures can be seen
+MAX_ENLARGED = 8  # factor by which small images are enlarged
 
 
 class Embedded(NamedTuple):
-    """A picture as a data URI, and its width and height on the page in pixels."""
+    """An image as a data URI, and its width and height on the page in pixels."""
 
     source: str
     width: int
@@ -19,9 +19,9 @@ class Embedded(NamedTuple):
 
 
 def embedded(image: Tensor, side: int) -> Embedded:
-    """Return a picture (3, H, W) uint8 with a longest side of `side` pixels on the page.
+    """Return an image (3, H, W) uint8 for a page, where its longer side has at most `side` pixels.
 
-    Larger ones are reduced, smaller ones shown enlarged by a whole number.
+    Larger images are reduced to `side`; smaller ones are displayed enlarged by an integer factor, up to MAX_ENLARGED.
     """
     _, height, width = image.shape
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())

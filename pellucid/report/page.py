@@ -1,4 +1,4 @@
-"""HTML from values, by the templates beside this file, which escape all strings."""
+"""HTML from values, by templates (in the folder templates), which escape all strings."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a template filled in with `values`; a missing name is a jinja2.UndefinedError.
+    """Return a template rendered with `values`; raises jinja2.UndefinedError for a missing name.
 
-    Strings are escaped for HTML, with what is not printable as in `pellucid.text.printable`.
+    Strings are escaped for HTML; unprintable characters are escaped by `pellucid.text.printable`.
     """
     return _environment().get_template(f"{template}.html").render(links=[], **values)
 
 
 def table_html(caption: str, rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """Return a table for notebooks; the first row is the head, columns numbered in `right` are aligned there."""
+    """Return a table for notebooks; the first row is the head, columns with indices in `right` are right-aligned."""
     return render("table", caption=caption, head=rows[0] if rows else (), rows=rows[1:], right=right)
 
 
 def document(fragment: str, title: str) -> str:
-    """Return a page with the HTML that a notebook shows; `fragment` comes from `render`."""
+    """Return an HTML page with the fragment that a notebook shows; fragment: the result of `render`."""
     return render("document", body=Markup(fragment), title=title)
 
 
 @cache
 def _environment() -> Environment:
-    it = Environment(
+    environment = Environment(
         loader=PackageLoader("pellucid.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -42,8 +42,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    it.filters |= {"svg": _svg, "pointer": _pointer}
-    return it
+    environment.filters |= {"svg": _svg, "pointer": _pointer}
+    return environment
 
 
 def _printable(value: Any) -> Any:
@@ -59,7 +59,7 @@ def _svg(figure: "Figure", name: str, alt: str) -> Markup:
 
 
 def _pointer(figure: "Figure") -> str:
-    """Return the values that a page shows at the pointer as JSON; "" for a figure without."""
+    """Return the values of a figure's tooltips as JSON, or "" if it has none."""
     from pellucid.report.figures.style import Plot
 
     values = figure.at_pointer() if isinstance(figure, Plot) else None

@@ -1,4 +1,4 @@
-"""Writing pages, figures and the numbers that they show."""
+"""Writing pages, figures and the values that they show."""
 
 import io
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from pellucid.text import printable
 
 
 def write_page(path: Path, html: str, figures: Mapping[str, Figure | None]) -> Path:
-    """Write a page, and beside it its pictures as figures/*.png; return its path. PellucidError where that fails."""
+    """Write a page, and its figures to figures/*.png; return its path. Raises PellucidError if writing fails."""
     folder = make_folder(path.parent / "figures")
     for name, figure in figures.items():
         if figure is not None:
@@ -26,9 +26,9 @@ def write_page(path: Path, html: str, figures: Mapping[str, Figure | None]) -> P
 
 
 def write_picture(folder: Path, name: str, figure: Figure, numbers: Mapping[str, Any]) -> tuple[Path, Path]:
-    """Write NAME.png, and NAME.npz with the numbers that it shows; return both.
+    """Write NAME.png, and NAME.npz with the arrays in `numbers`; return both paths.
 
-    The arrays of the .npz keep their shape and dtype; `numpy.load` reads them.
+    The arrays keep their shapes and dtypes; read them by `numpy.load`.
     """
     drawn, kept = folder / f"{name}.png", folder / f"{name}.npz"
     write_atomically(drawn, png(figure), durable=False)
@@ -37,15 +37,17 @@ def write_picture(folder: Path, name: str, figure: Figure, numbers: Mapping[str,
 
 
 def packed(numbers: Mapping[str, Any]) -> bytes:
-    """Return arrays by name as the bytes of an .npz file; names, such as those of classes, may be any text."""
+    """Return arrays by name as the bytes of an .npz file; names may be any text, such as class names."""
     arrays = {name: np.asarray(value) for name, value in numbers.items()}
     for name, array in arrays.items():
         if array.dtype == object:
             raise PellucidError(f"{name!r} is not an array of numbers; give tensors, numbers or text")
     buffer = io.BytesIO()
-    with ZipFile(buffer, "w", ZIP_DEFLATED) as file:  # as np.savez_compressed, which cannot store an array named "file"
+    with ZipFile(
+        buffer, "w", ZIP_DEFLATED
+    ) as file:  # not np.savez_compressed, which cannot store an array named "file"
         for name, array in arrays.items():
             member = f"{printable(name).replace('/', '_')}.npy"
-            with file.open(member, "w", force_zip64=True) as place:
-                np.lib.format.write_array(place, array, allow_pickle=False)
+            with file.open(member, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array, allow_pickle=False)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Rules: how one layer propagates the gradient of its output to its input."""
+"""Rules: how a layer propagates the gradient, or the relevance, of its output to its input."""
 
 from pellucid.rules.composites import (
     COMPOSITES,

@@ -1,4 +1,4 @@
-"""The layers with weights that read a network's input, found in a forward pass."""
+"""The first layers with weights, which read a network's input, found in a forward pass."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,20 +14,21 @@ from pellucid.sweep import Rule, Rules
 class Entrance:
     """A watch for `sweep.forward` that finds the uses of layers with weights that no layer with weights precedes.
 
-    After a forward pass of x with `Entrance(x)` as `watch`, `cache in entrance` says whether the use with this cache is
-    one of them: of a layer that is used twice, on the input and on its own output, the first use only is. Outputs of
-    layers without weights, such as padding, pooling and normalization, still count as the input; the sum of the input
-    and another value does not. `paths` are the layers' paths.
+    After a forward pass of x with `Entrance(x)` as `watch`, `cache in entrance` returns whether the use of a layer that
+    returned this cache is one of them. For a layer that is applied to the input and again to its own output, only the
+    first use is. Outputs of layers without weights, such as padding, pooling and normalization, count as the input; a
+    sum of the input and another value does not. `paths` contains the paths of these layers.
     """
 
     def __init__(self, x: Any) -> None:
         self.paths: set[str] = set()
         self._caches: list[Cache] = []
-        self._early = _tensors(x)  # values computed without weights
+        self._early = _tensors(x)  # the input, and values computed from it without weights
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-        """Record one layer's pass."""
-        if isinstance(layer, Combinator) or not all(any(one is early for early in self._early) for one in _tensors(x)):
+        """Record the forward pass of one layer."""
+        reads_input = all(any(tensor is early for early in self._early) for tensor in _tensors(x))
+        if isinstance(layer, Combinator) or not reads_input:
             return
         if Trait.WEIGHTED in layer.traits:
             self.paths.add(path)
@@ -36,8 +37,8 @@ class Entrance:
             self._early += _tensors(y)
 
     def __contains__(self, cache: object) -> bool:
-        """Return whether the use with this cache is an entrance."""
-        return any(one is cache for one in self._caches)
+        """Return whether the use that returned this cache is an entrance."""
+        return any(found is cache for found in self._caches)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class AtEntrance(OutputRule):
 
 
 def at_entrance(entrance: Entrance, rule: Rule, rules: Rules) -> Rules:
-    """Return `rules`, but `rule` for the uses that are an entrance."""
+    """Return `rules` with `rule` for the uses of layers that are an entrance."""
 
     def choose(path: str, layer: Layer) -> Rule:
         usual = rules(path, layer)
@@ -66,4 +67,5 @@ def at_entrance(entrance: Entrance, rule: Rule, rules: Rules) -> Rules:
 
 
 def _tensors(x: Any) -> list[Any]:
-    return [one for part in cast("tuple[Any, ...]", x) for one in _tensors(part)] if isinstance(x, tuple) else [x]
+    """Return the tensors of a tensor or of nested tuples."""
+    return [found for part in cast("tuple[Any, ...]", x) for found in _tensors(part)] if isinstance(x, tuple) else [x]

@@ -21,9 +21,9 @@ Folded = tuple[Layer, Params]
 def fold(net: Layer, params: Params) -> Folded:
     """Return a network equivalent to `net` in evaluation mode, with batch normalization folded, and its params.
 
-    Where only batch normalization reads the output of a dense or convolutional layer, its scale and shift are folded
-    into that layer, and an Identity replaces it, so that all paths stay valid. Other normalization, subclasses of
-    these layers, and `params` are unchanged. Dense layers are assumed to have inputs (N, n).
+    If only batch normalization reads the output of a dense or convolutional layer, its scale and shift are folded into
+    that layer, and an Identity replaces it, so that all paths remain valid. Other normalization layers, subclasses of
+    these layers, and the argument `params` are unchanged. Dense layers are assumed to have inputs (N, n).
     Source: Jacob et al. 2018, section 3.2.
     """
     if not isinstance(net, Combinator):
@@ -42,7 +42,7 @@ def fold(net: Layer, params: Params) -> Folded:
 
 
 def _fold_pair(layers: dict[str, Layer], params: Params, first: str, second: str) -> None:
-    """Fold the normalization at the start of `second` into the last layer of `first`, if these layers allow it."""
+    """Fold batch normalization at the start of `second` into the last layer of `first`, if there are such layers."""
     found = _first_norm(layers[second], params[second])
     if found is not None:
         merged = _last_weighted(layers[first], params[first], *found)

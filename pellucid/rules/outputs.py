@@ -10,23 +10,23 @@ from pellucid.sweep import Rule, Rules
 
 
 class OutputRule(ABC):
-    """A rule that divides by the output of a layer with weights, which it computes again unless given."""
+    """A rule that divides by the output of a layer with weights, which it computes again unless it is given."""
 
     @abstractmethod
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Any, y: Tensor | None = None
     ) -> tuple[Any, Params]:
-        """Propagate back through a layer; y: its output for the input that left `cache`, None where unknown."""
+        """Propagate back through a layer; y: its output in the forward pass that returned `cache`, None if unknown."""
 
 
 class Outputs:
-    """A watch for `sweep.forward` that keeps the outputs of layers with weights, each use by the cache that it left.
+    """A watch for `sweep.forward` that stores the output of each use of a layer with weights, by the use's cache.
 
-    It costs the memory of these outputs, which layers such as ReLU do not keep, and saves a forward pass.
+    This saves each rule a forward pass of its layer, but needs memory for outputs that would otherwise be freed.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[Cache, Tensor]] = {}  # holding a cache prevents reuse of its id
+        self._kept: dict[int, tuple[Cache, Tensor]] = {}  # caches are kept alive so that no id is reused
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         """Store one layer's output."""
@@ -34,7 +34,7 @@ class Outputs:
             self._kept[id(cache)] = cache, y
 
     def inform(self, rules: Rules) -> Rules:
-        """Return `rules`, each called with its layer's output."""
+        """Return `rules`, each of which is called with its layer's output."""
 
         def choose(path: str, layer: Layer) -> Rule:
             rule = rules(path, layer)
@@ -47,5 +47,5 @@ class Outputs:
 
 
 def apply_rule(rule: Rule, layer: Layer, params: Params, cache: Cache, dy: Any, y: Tensor | None) -> tuple[Any, Params]:
-    """Propagate back through a layer by a rule, with its output if it is an OutputRule."""
+    """Propagate back through a layer by a rule; an OutputRule also receives the layer's output y."""
     return rule(layer, params, cache, dy, y) if isinstance(rule, OutputRule) else rule(layer, params, cache, dy)

@@ -1,4 +1,4 @@
-"""The rules of layer-wise relevance propagation: how a layer with weights shares relevance among its inputs."""
+"""The rules of layer-wise relevance propagation: how a layer with weights divides relevance among its inputs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,16 +25,16 @@ from pellucid.rules.term import (
     weighted_input,
 )
 
-Bound = float | tuple[float, ...]  # of a box: one number, or one for each channel
-SLACK = 1e-5  # of the box: how far rounding may carry an input over its edge
+Bound = float | tuple[float, ...]  # of a box: one value, or one for each channel
+SLACK = 1e-5  # tolerance for rounding errors at the bounds, relative to the size of the box
 
 
 @dataclass(frozen=True)
 class Zero(OutputRule):
     """Share relevance by contributions: R_i = x_i Σ_j w_ij R_j / z_j, with z_j = Σ_i x_i w_ij + b_j.
 
-    An output that is exactly 0 passes no relevance on. The bias's share is lost; without `bias`, z is the
-    sum of the inputs' contributions only. Source: Bach et al. 2015, equation 56; Montavon et al. 2019, section 10.2.1.
+    An output that is exactly 0 passes no relevance on. The relevance of the bias is lost; without `bias`, z is the sum
+    of the inputs' contributions only. Source: Bach et al. 2015, equation 56; Montavon et al. 2019, section 10.2.1.
     """
 
     bias: bool = True
@@ -51,8 +51,8 @@ class Zero(OutputRule):
 class Epsilon(OutputRule):
     """Share relevance by contributions: R_i = x_i Σ_j w_ij R_j / (z_j + ε sign z_j), with z_j = Σ_i x_i w_ij + b_j.
 
-    What the bias contributed is lost, and what ε takes away; without `bias`, z is the sum of the inputs' contributions
-    only, and nothing but ε's part is lost. Source: Bach et al. 2015, equation 58.
+    The relevance of the bias and of ε is lost; without `bias`, z is the sum of the inputs' contributions only, and only
+    the relevance of ε is lost. Source: Bach et al. 2015, equation 58.
     """
 
     epsilon: float = 1e-6
@@ -72,12 +72,12 @@ class Epsilon(OutputRule):
 
 @dataclass(frozen=True)
 class Gamma(OutputRule):
-    """Share relevance by contributions, with more weight on those of the output's sign.
+    """Share relevance by contributions, with more weight on contributions with the sign of the output.
 
     With c_ij = x_i w_ij and z_j = Σ_i c_ij + b_j: R_i = Σ_j (c_ij + γ c⁺_ij) / (Σ_i (c_ij + γ c⁺_ij) + b_j + γ b⁺_j)
-    R_j over the outputs with z_j > 0, and the same with c⁻ and b⁻ over those with z_j < 0; c⁺ is what is positive of c.
-    For positive inputs, as between ReLUs, this replaces w by w + γ w⁺. With `by_sign=False` every output is treated
-    that way: the rule as first published, for positive inputs only. Without `bias`, b is left out of the sums.
+    R_j over the outputs with z_j > 0, and the same with c⁻ and b⁻ over the outputs with z_j < 0; c⁺ = max(c, 0).
+    For positive inputs, as between ReLUs, and z_j > 0, this replaces w by w + γ w⁺. With `by_sign=False`, that is done
+    for every output: the rule as first published, for positive inputs only. Without `bias`, b is left out of the sums.
     Source: Montavon et al. 2019, section 10.2.1; by sign: Andéol et al. 2021.
     """
 
@@ -101,10 +101,10 @@ class Gamma(OutputRule):
         z = layer.forward(params, x, Mode())[0] if y is None else y
         dx = torch.zeros_like(x)
         for side, upper, lower in ((z, self._up, self._down), (-z, self._down, self._up)):
-            arriving = torch.ops.aten.threshold_backward(dy, side, 0)  # dy where side > 0, else 0
-            if bool(arriving.any()):  # between ReLUs, nothing arrives where z < 0
+            selected = torch.ops.aten.threshold_backward(dy, side, 0)  # dy where side > 0, else 0
+            if bool(selected.any()):  # between ReLUs, dy is 0 where z < 0
                 runs = halves(layer, summed, x, upper, lower)
-                dx = dx + shares(runs, arriving / stabilized(total(runs), self.stabilizer))
+                dx = dx + shares(runs, selected / stabilized(total(runs), self.stabilizer))
         return dx, {}
 
     def _up(self, params: Params) -> Params:
@@ -125,8 +125,8 @@ class Gamma(OutputRule):
 class ZPlus:
     """Share relevance among positive contributions only: R_i = Σ_j c⁺_ij / (Σ_i c⁺_ij + b⁺_j) R_j, c_ij = x_i w_ij.
 
-    Without `bias`, b⁺ is left out. It is alpha-beta with alpha 1 and beta 0. Source: Montavon et al. 2017 (deep Taylor
-    decomposition), with x⁻ w⁻ for inputs of any sign.
+    Without `bias`, b⁺ is left out. Equal to AlphaBeta with alpha 1 and beta 0. Source: Montavon et al. 2017 (deep
+    Taylor decomposition), with x⁻ w⁻ for inputs of any sign.
     """
 
     stabilizer: float = 1e-6
@@ -179,7 +179,7 @@ class AlphaBeta:
 class WSquare:
     """Share relevance by squared weights, independent of the input: R_i = Σ_j w²_ij / Σ_i w²_ij R_j.
 
-    With `bias`, b²_j stands in the denominator too. For the layer that reads the input. Source: Montavon et al. 2017
+    With `bias`, b²_j is added to the denominator. For the layer that reads the input. Source: Montavon et al. 2017
     (deep Taylor decomposition).
     """
 
@@ -203,7 +203,7 @@ class WSquare:
 class Flat:
     """Share relevance in equal parts among all inputs that an output reads: R_i = Σ_j R_j / n_j.
 
-    It is the w-square rule with weights of 1. For the layer that reads the input, to smooth it.
+    Equal to WSquare with weights of 1. For the layer that reads the input, to smooth the map.
     Source: Lapuschkin et al. 2019.
     """
 
@@ -214,7 +214,7 @@ class Flat:
         at_least_zero(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Return the relevance of the input; raises PellucidError for a layer without weights."""
+        """Return the relevance of the input; raises PellucidError without weights, except for average pooling."""
         x = (
             one_input(self, layer, cache)
             if isinstance(layer, AvgPool2d | AdaptiveAvgPool2d)
@@ -228,11 +228,11 @@ class Flat:
 
 @dataclass(frozen=True)
 class ZBox:
-    """Share relevance among pixels known to lie in a box: R_i = Σ_j q_ij / Σ_i q_ij R_j.
+    """Share relevance among pixels with known bounds: R_i = Σ_j q_ij / Σ_i q_ij R_j.
 
-    Here q_ij = x_i w_ij - l w⁺_ij - h w⁻_ij, which is never negative; the bias has no part. `low` l and `high` h are
-    the least and the largest value that the layer's input can have: a number each, or one for each channel; of images
-    standardised by mean and deviation they are (0 - mean) / std and (1 - mean) / std.
+    Here q_ij = x_i w_ij - l w⁺_ij - h w⁻_ij, which is never negative; the bias is not used. `low` l and `high` h are
+    the smallest and the largest possible value of the layer's input: one value each, or one for each channel. For
+    images from 0 to 1 that are standardised, they are (0 - mean) / std and (1 - mean) / std.
     For the layer that reads the pixels. Source: Montavon et al. 2017 (deep Taylor decomposition).
     """
 
@@ -245,21 +245,21 @@ class ZBox:
         at_least_zero(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Return the relevance of the input; raises PellucidError where it lies outside the box."""
+        """Return the relevance of the input; raises PellucidError if the input is outside of the bounds."""
         x, params = weighted_input(self, layer, params, cache), linear(layer, params, bias=False)
         low, high = self._filled(self.low, x), self._filled(self.high, x)
         slack = SLACK * (high - low)
         if bool((x < low - slack).any() or (x > high + slack).any()):
             raise PellucidError(
-                f"ZBox: the input goes from {float(x.min()):.4g} to {float(x.max()):.4g}, not from {self.low} to "
-                f"{self.high}; give the bounds of what the layer reads, after any standardising"
+                f"ZBox: the input ranges from {float(x.min()):.4g} to {float(x.max()):.4g}, outside of {self.low} to "
+                f"{self.high}; give the bounds of the layer's input, after any standardisation"
             )
         runs = term(layer, params, x), term(layer, positive(params), low), term(layer, negative(params), high)
         s = dy / stabilized(runs[0].y - runs[1].y - runs[2].y, self.stabilizer)
         return runs[0].share(s) - runs[1].share(s) - runs[2].share(s), {}
 
     def _filled(self, bound: Bound, x: Tensor) -> Tensor:
-        """Return the bound in the shape of x, (N, C, ...)."""
+        """Return the bound as a tensor with the shape of x, (N, C, ...)."""
         if not isinstance(bound, tuple):
             return torch.full_like(x, bound)
         if x.dim() < 2 or len(bound) != x.shape[1]:

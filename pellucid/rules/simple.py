@@ -1,4 +1,4 @@
-"""Rules that need no weights: of activations, sums, products, and of the layer's own gradient."""
+"""Rules for layers without weights (activations, sums, products), and the layer's own gradient as a rule."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ def own(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Param
 
 @dataclass(frozen=True)
 class Pass:
-    """Return dy unchanged through layers whose output has the input's shape.
+    """Return dy unchanged, for layers whose output has the shape of the input.
 
     For activations and normalizations in layer-wise relevance propagation (Bach et al. 2015, section 2.4; Montavon et
     al. 2019, section 10.2.1), and for contrast normalization in a DeconvNet, which skips it in the backward pass
@@ -30,10 +30,10 @@ class Pass:
 
 @dataclass(frozen=True)
 class Norm:
-    """Share relevance among the inputs in proportion to their part of the output: R_i = Σ_j x_i a_ij / y_j R_j.
+    """Share relevance among the inputs in proportion to their contributions: R_i = Σ_j x_i a_ij / y_j R_j.
 
-    a_ij is how input i weighs in output j, so that of y = x1 + x2 the first takes x1 / y of R. The `stabilizer` moves
-    y away from 0. For Add, Concat, averages and resizing.
+    a_ij is the weight of input i in output j; for y = x1 + x2, the first input gets R x1 / y. The `stabilizer` moves y
+    away from 0. For Add, Concat, averages and resizing.
     """
 
     stabilizer: float = 1e-6
@@ -52,19 +52,19 @@ class Norm:
 class Share:
     """Divide relevance equally among the n inputs of a product: R_i = R / n.
 
-    An input that was repeated along an axis takes the sum over it. It is the Shapley value of a product against
-    inputs of zero. Source: Achtibat et al. 2024 (AttnLRP).
+    For an input that was broadcast along an axis, relevance is summed over it. R / n is the Shapley value of a product
+    with a baseline of 0. Source: Achtibat et al. 2024 (AttnLRP).
     """
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
-        """Return an n-th of dy for every input; raises PellucidError for a layer with one input."""
+        """Return dy / n for each of n inputs; raises PellucidError for a layer that does not keep its input."""
         xs = inputs(self, layer, cache)
         return tuple((dy / len(xs)).sum_to_size(x.shape) for x in xs), {}
 
 
 @dataclass(frozen=True)
 class Deconv:
-    """Rectify dy, independent of the forward pass: dx = max(dy, 0).
+    """Rectify dy, independently of the forward pass: dx = max(dy, 0).
 
     Source: Zeiler and Fergus 2014, section 2.1.
     """
@@ -76,11 +76,11 @@ class Deconv:
 
 @dataclass(frozen=True)
 class Guided:
-    """Combine the gradient and the DeconvNet: the layer's own dx of max(dy, 0).
+    """Combine the gradient and the DeconvNet: dx is the layer's gradient for max(dy, 0) instead of dy.
 
     Source: Springenberg et al. 2015, section 3.4 and figure 1.
     """
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Return the gradient of the positive part of dy."""
+        """Return the layer's dx for max(dy, 0)."""
         return layer.pull(params, cache, dy.clamp_min(0)), {}

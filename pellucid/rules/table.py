@@ -1,4 +1,4 @@
-"""Composites: tables of rules, of which the first row that matches a layer gives its rule."""
+"""Composites: tables of rules, in which the first row that matches a layer gives its rule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,31 +11,32 @@ from pellucid.layers.base import Layer, Trait
 from pellucid.rules.simple import own
 from pellucid.sweep import Rule
 
-# Which layers a row is for: a type, a trait, a pattern of paths ("features.*.conv1"), a predicate, or any of several
+# The layers that a row matches: a type, a trait, a pattern of paths ("features.*.conv1"), a predicate, or a tuple of
+# these, of which any may match.
 Which = type[Layer] | Trait | str | Callable[[str, Layer], bool] | tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Ordered rows (layers, rule), of which the first match applies; `otherwise` is the rule without a match."""
+    """Ordered rows (layers, rule): the first matching row gives the rule; `otherwise` is the rule without a match."""
 
     rows: tuple[tuple[Which, Rule], ...]
     otherwise: Rule = own
 
     def __call__(self, path: str, layer: Layer) -> Rule:
-        """Return the rule of the layer at `path`."""
+        """Return the rule for the layer at `path`."""
         return next((rule for which, rule in self.rows if fits(which, path, layer)), self.otherwise)
 
     def check(self, net: Layer) -> None:
         """Raise PellucidError for a pattern of paths that matches no layer of `net`."""
         paths = [path for path, _ in walk(net)]
-        for pattern in (one for which, _ in self.rows for one in _patterns(which)):
+        for pattern in (pattern for which, _ in self.rows for pattern in _patterns(which)):
             if not any(fnmatchcase(path, pattern) for path in paths):
-                raise PellucidError(f"a rule is meant for {pattern!r}, which fits no layer{nearest(pattern, paths)}")
+                raise PellucidError(f"a rule is given for {pattern!r}, which matches no layer{nearest(pattern, paths)}")
 
 
 def composite(*rows: tuple[Which, Rule], otherwise: Rule = own) -> Table:
-    """Return the table of these rows: `composite((Conv2d, ZPlus()), ("head.*", Epsilon()))`."""
+    """Return a table with these rows, such as `composite((Conv2d, ZPlus()), ("head.*", Epsilon()))`."""
     return Table(rows, otherwise)
 
 

@@ -1,4 +1,4 @@
-"""Runs of a layer with a modified input or modified parameters, from which the relevance rules are built."""
+"""Forward passes of a layer with a modified input or modified parameters, from which relevance rules are built."""
 
 import math
 from collections.abc import Callable
@@ -34,12 +34,12 @@ class Term:
     y: Tensor
 
     def share(self, s: Tensor) -> Any:
-        """Return x times the gradient for an output gradient of s: c_i = x_i Σ_j w_ij s_j."""
-        back = self.layer.pull(self.params, self.cache, s)
+        """Return x times its gradient for the output gradient s: c_i = x_i Σ_j w_ij s_j."""
+        dx = self.layer.pull(self.params, self.cache, s)
         x: Any = self.x
         if isinstance(x, tuple):
-            return tuple(one * part for one, part in zip(cast("tuple[Tensor, ...]", x), back, strict=True))
-        return x * back
+            return tuple(value * part for value, part in zip(cast("tuple[Tensor, ...]", x), dx, strict=True))
+        return x * dx
 
 
 def term(layer: Layer, params: Params, x: Any) -> Term:
@@ -51,10 +51,10 @@ def term(layer: Layer, params: Params, x: Any) -> Term:
 def contributions(
     rule: object, layer: Layer, params: Params, cache: Cache, bias: bool, y: Tensor | None = None
 ) -> Term:
-    """Return the run of the layer with its own input and weights, and with its bias only if `bias` is True.
+    """Return the forward pass of the layer with its own input and weights, and with its bias only if `bias` is True.
 
-    y: the output of the forward pass, which avoids a second one; only for layers that `linear` does not change.
-    Raises PellucidError as `inputs` does.
+    y: the output of the forward pass, if it is known, which avoids a second pass; only for layers that `linear` does
+    not change. Raises PellucidError as `inputs` does.
     """
     x = inputs(rule, layer, cache)
     if y is not None and (bias or "bias" not in params):
@@ -75,7 +75,7 @@ def inputs(rule: object, layer: Layer, cache: Cache) -> Any:
         return cache[0]
     raise PellucidError(
         f"the rule {type(rule).__name__} needs a layer that sums weighted inputs, and {type(layer).__name__} does not; "
-        "give it Pass or its own gradient"
+        "use the rule Pass or own (the gradient) for it"
     )
 
 
@@ -84,7 +84,7 @@ def one_input(rule: object, layer: Layer, cache: Cache) -> Tensor:
     x = inputs(rule, layer, cache)
     if isinstance(x, tuple):
         raise PellucidError(
-            f"the rule {type(rule).__name__} takes layers with one input, not {type(layer).__name__}; give it Norm"
+            f"the rule {type(rule).__name__} needs a layer with one input, not {type(layer).__name__}; use Norm for it"
         )
     return x
 
@@ -94,7 +94,7 @@ def weighted_input(rule: object, layer: Layer, params: Params, cache: Cache) -> 
     x = one_input(rule, layer, cache)
     if "weight" not in params:
         raise PellucidError(
-            f"the rule {type(rule).__name__} changes weights, and {type(layer).__name__} has none; give it Norm"
+            f"the rule {type(rule).__name__} needs a layer with weights, not {type(layer).__name__}; use Norm for it"
         )
     return x
 
@@ -133,9 +133,9 @@ def negative(params: Params) -> Params:
 
 
 def halves(layer: Layer, params: Params, x: Tensor, upper: Part, lower: Part) -> list[Term]:
-    """Return runs of max(x, 0) with `upper(params)` and, if x has negative values, min(x, 0) with `lower(params)`.
+    """Return passes of max(x, 0) with `upper(params)` and, if x has negative values, min(x, 0) with `lower(params)`.
 
-    The second run has no bias, so that its output would be 0 for an x without negative values.
+    The second pass has no bias, so that the sum of both outputs contains the bias only once.
     """
     if not x.numel() or bool(x.amin() >= 0):
         return [term(layer, upper(params), x)]
@@ -143,17 +143,17 @@ def halves(layer: Layer, params: Params, x: Tensor, upper: Part, lower: Part) ->
 
 
 def total(runs: list[Term]) -> Tensor:
-    """Return the sum of the runs' outputs."""
+    """Return the sum of the outputs of these forward passes."""
     return torch.stack([run.y for run in runs]).sum(0) if len(runs) > 1 else runs[0].y
 
 
 def shares(runs: list[Term], s: Tensor) -> Tensor:
-    """Return the sum of the runs' shares of `s`."""
+    """Return the sum of `Term.share` of `s` over these forward passes."""
     parts = [run.share(s) for run in runs]
     return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
 
 def stabilized(z: Tensor, epsilon: float) -> Tensor:
     """Return z + epsilon where z is at least 0, else z - epsilon."""
-    shift = torch.copysign(z.new_tensor(epsilon), z + 0.0)  # -0 + 0 is 0; takes a tenth of the time of torch.where
+    shift = torch.copysign(z.new_tensor(epsilon), z + 0.0)  # -0.0 + 0.0 is 0.0; ten times as fast as torch.where
     return shift.add_(z)

@@ -24,28 +24,32 @@ from pellucid.run.weights import read_weights
 from pellucid.tree import map_tree
 
 T = TypeVar("T")
-OWN = (*DETECTORS, *GENERATORS)  # objectives that a file may name
-LARGEST_SIDE = 1 << 20
-# Names of the data, of its files held out, of the object and its key-points; numbers applied; and the size of images.
+OBJECTIVES = (*DETECTORS, *GENERATORS)  # the built-in objectives that a file may name
+MAX_SIDE = 1 << 20
+# Keys of the preprocessing: the name of the data, the mean and standard deviation of each channel, the digests of the
+# held-out files, the object and the names of its key-points, and the size of the images.
 PREPROCESS = ("data", "mean", "std", "held_out", "keypoints", "size")
 
 
 def rebuilt(
     kind: Callable[..., T], about: Mapping[str, Any], tensors: Mapping[str, Tensor], custom: Sequence[Any]
 ) -> tuple[T, Params, Shape, Any]:
-    """Return the model that a weights file describes, its parameters on "meta", and the shapes of inputs and outputs.
+    """Return the model that a weights file describes, its parameters on "meta", and its input and output shapes.
 
-    kind: the class Model. Raises PellucidError for a description of no network, or of one beyond the bounds.
+    kind: the class Model. about: the description. custom: user-defined classes that the file may name. Raises
+    PellucidError for an invalid description, and for a network beyond the bounds of `pellucid.network.bounds`.
     """
     precision = about.get("precision", "float32")
     if precision not in ("float32", "float64"):
         raise PellucidError(f"precision must be float32 or float64, not {precision!r:.40}")
     try:
-        own = "objective" in about
+        has_objective = "objective" in about
         metrics = of_kind(about.get("metrics", []), list, "metrics must be a list")
         model: Any = kind(
-            part_from_config(about["objective"], [*OWN, *custom]) if own else from_config(about.get("network"), custom),
-            *(() if own else (loss_from_config(about.get("loss"), custom),)),
+            part_from_config(about["objective"], [*OBJECTIVES, *custom])
+            if has_objective
+            else from_config(about.get("network"), custom),
+            *(() if has_objective else (loss_from_config(about.get("loss"), custom),)),
             metrics=[metric_from_config(one, custom) for one in metrics],
             classes=None if about.get("classes") is None else texts(about["classes"]),
             preprocess=of_kind(about.get("preprocess", {}), dict, "preprocess must be an object"),
@@ -56,28 +60,28 @@ def rebuilt(
             model.confidence = Confidence.from_json(about["confidence"])
         shape = image_shape(about.get("input_shape"))
         shapes: dict[str, tuple[Any, Any]] = {}
-        if own:  # only the class knows the inputs of each network
+        if has_objective:  # only the objective can compute the inputs of its networks
             with torch.device("meta"), torch.no_grad():
-                wanted, out = model.objective.init(nominal(shape), torch.Generator())
-            out = free_outputs(shape, model.objective.init, wanted, out)
-            return model, map_tree(partial(in_precision, precision=precision), wanted), shape, out
-        wanted, out = within_bounds(model.net, nominal(shape), shapes)
-        out = free_outputs(shape, model.net.init, wanted, out)
+                params, out = model.objective.init(nominal(shape), torch.Generator())
+            out = free_outputs(shape, model.objective.init, params, out)
+            return model, map_tree(partial(in_precision, precision=precision), params), shape, out
+        params, out = within_bounds(model.net, nominal(shape), shapes)
+        out = free_outputs(shape, model.net.init, params, out)
         check_classes(out, model.classes)
         model.familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net, shapes)
     except (RuntimeError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:
         if isinstance(error, PellucidError):
             raise
         raise PellucidError(f"no such network can exist ({' '.join(str(error).split())[:200]})") from error
-    return model, map_tree(partial(in_precision, precision=precision), wanted), shape, out
+    return model, map_tree(partial(in_precision, precision=precision), params), shape, out
 
 
 def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
-    """Return the statistics "mean" and "std", if given; PellucidError for invalid values and unknown names."""
+    """Return the statistics "mean" and "std", or None; raises PellucidError for invalid values and unknown keys."""
     unknown = [name for name in preprocess if name not in PREPROCESS]
     if unknown:
         raise PellucidError(
-            f"preprocess: {unknown[0]!r:.40} is unknown, and without it predictions would be wrong; "
+            f"preprocess: {unknown[0]!r:.40} is unknown, and ignoring it would make predictions wrong; "
             f"known: {', '.join(PREPROCESS)}"
         )
     if not isinstance(preprocess.get("data", ""), str):
@@ -97,9 +101,9 @@ def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
     if "mean" not in preprocess and "std" not in preprocess:
         return None
     lists = [preprocess.get(name) for name in ("mean", "std")]
-    good = all(isinstance(one, list | tuple) and all(type(v) in (int, float) for v in one) for one in lists)
-    mean, std = (torch.tensor(one, dtype=torch.float32)[:, None, None] if good else torch.zeros(0) for one in lists)
-    if not good or not 0 < len(mean) == len(std) or not bool(torch.isfinite(mean).all() and (std > 0).all()):
+    valid = all(isinstance(one, list | tuple) and all(type(v) in (int, float) for v in one) for one in lists)
+    mean, std = (torch.tensor(one, dtype=torch.float32)[:, None, None] if valid else torch.zeros(0) for one in lists)
+    if not valid or not 0 < len(mean) == len(std) or not bool(torch.isfinite(mean).all() and (std > 0).all()):
         raise PellucidError("preprocess: mean and std must be lists of numbers, one per channel, with std above 0")
     return FeatureStats(mean, std)
 
@@ -109,15 +113,15 @@ def _texts(value: Any) -> bool:
 
 
 def scaling(stats: FeatureStats) -> dict[str, list[float]]:
-    """Return statistics as `feature_stats` reads them."""
+    """Return statistics as the entries "mean" and "std" of the preprocessing, which `feature_stats` reads."""
     return {"mean": stats.mean.flatten().tolist(), "std": stats.std.flatten().tolist()}
 
 
 def image_shape(shape: Any) -> Shape:
-    """Return sizes of whole numbers above 0, None for a free height or width; PellucidError for anything else."""
+    """Return an input shape of positive integers, None for a free height or width; raises PellucidError otherwise."""
     sizes = tuple(shape) if isinstance(shape, Sequence) else ()
     fixed = [size for k, size in enumerate(sizes) if size is not None or len(sizes) != 3 or k == 0]
-    if not sizes or not all(type(size) is int and 0 < size <= LARGEST_SIDE for size in fixed):
+    if not sizes or not all(type(size) is int and 0 < size <= MAX_SIDE for size in fixed):
         raise PellucidError(
             f"input_shape must be whole numbers of at least 1, such as (1, 28, 28), or (3, None, None) for any size, "
             f"not {shape!r}"
@@ -126,34 +130,34 @@ def image_shape(shape: Any) -> Shape:
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """Return a float16 tensor, which takes half the space in files, as float32; others unchanged."""
+    """Return a float16 tensor, which saves space in files, as float32; any other tensor unchanged."""
     return tensor.float() if tensor.dtype is torch.float16 else tensor
 
 
 def in_precision(tensor: Tensor, precision: str) -> Tensor:
-    """Return a parameter for "float64" in that dtype, unless it holds integers; others unchanged."""
+    """Return a floating-point tensor as float64 if `precision` is "float64"; any other tensor unchanged."""
     return tensor.double() if precision == "float64" and tensor.is_floating_point() else tensor
 
 
 def of_kind(value: Any, kind: type[T], otherwise: str) -> T:
-    """Return a value of this type; PellucidError with the text `otherwise` for any other."""
+    """Return `value` if its type is `kind`; raises PellucidError with the text `otherwise` if not."""
     if not isinstance(value, kind):
         raise PellucidError(otherwise)
     return value
 
 
 def texts(value: Any) -> list[str]:
-    """Return the names of classes; PellucidError unless they are a list of texts."""
-    if not all(isinstance(text, str) for text in of_kind(value, list, "classes must be a list of texts")):
-        raise PellucidError("classes must be a list of texts")
+    """Return the names of classes; raises PellucidError unless they are a list of strings."""
+    if not all(isinstance(text, str) for text in of_kind(value, list, "classes must be a list of strings")):
+        raise PellucidError("classes must be a list of strings")
     return value
 
 
 def as_begun(net: Layer, folder: RunFolder) -> Layer:
-    """Return the network of a recipe with the layer names of its run's own weights, which an older version gave.
+    """Return a recipe's network with the layer names in the run's weights, which an older version may have written.
 
-    Both must hold the same layers in the same order, see `unnamed`; otherwise, and where no weights can be read, it is
-    `net`, and loading the weights reports what is wrong. Raises PellucidError for a file that describes no network.
+    Both networks must have the same layers in the same order, see `unnamed`; otherwise, and if no weights can be read,
+    `net` is returned, and loading the weights reports what is wrong. Raises PellucidError for an invalid description.
     """
     for file in (folder.last, folder.previous, folder.best):
         if file.is_file():
@@ -161,16 +165,16 @@ def as_begun(net: Layer, folder: RunFolder) -> Layer:
                 _, about = read_weights(file)
             except DamagedFileError:
                 continue
-            begun = from_config(about.get("network"))
-            return begun if unnamed(begun) == unnamed(net) else net
+            stored = from_config(about.get("network"))
+            return stored if unnamed(stored) == unnamed(net) else net
     return net
 
 
 def unnamed(net: Layer, leaf: Callable[[Layer], Any] = lambda layer: layer) -> list[Any]:
-    """Return a network as lists without the names of its layers: equal for the same layers, wired the same way.
+    """Return a network as nested lists without layer names, equal for the same layers connected in the same way.
 
-    The layers of nested Sequentials form one list. leaf: what represents a layer that is not a combinator. The names
-    of a user-defined combinator's layers count.
+    The layers of nested Sequentials form one list. leaf: returns what represents a layer that is not a combinator. A
+    user-defined combinator is compared with the names of its layers.
     """
     kind = type(net)
     match net:
@@ -179,12 +183,12 @@ def unnamed(net: Layer, leaf: Callable[[Layer], Any] = lambda layer: layer) -> l
         case Parallel() | Fork() | Shared() if kind in (Parallel, Fork, Shared):
             return [(kind, [unnamed(child, leaf) for child in net.layers.values()])]
         case Graph() if kind is Graph:
-            place = {name: k for k, name in enumerate((*net.inputs, *net.nodes))}
+            index = {name: k for k, name in enumerate((*net.inputs, *net.nodes))}
             nodes = [
-                (place[layer] if isinstance(layer, str) else unnamed(layer, leaf), [place[name] for name in sources])
+                (index[layer] if isinstance(layer, str) else unnamed(layer, leaf), [index[name] for name in sources])
                 for layer, *sources in net.nodes.values()
             ]
-            return [(kind, len(net.inputs), nodes, [place[name] for name in net.outputs])]
+            return [(kind, len(net.inputs), nodes, [index[name] for name in net.outputs])]
         case Combinator():
             return [net]
         case _:

@@ -1,4 +1,4 @@
-"""Run folders: their files, the lock that keeps two processes from writing the same one, and finding weights."""
+"""Run folders: their files, the lock against a second process, and the weights that a MODEL argument names."""
 
 import hashlib
 import json
@@ -20,14 +20,14 @@ from pellucid.files import read_regular, remove_orphans, set_aside, write_atomic
 from pellucid.text import note
 from pellucid.version import __version__
 
-MOST_RUNS = 1_000_000
+MAX_RUNS = 1_000_000
 
 
 class RunFolder:
-    """A run folder and its files; `with RunFolder(path):` holds it, so that a second process is refused.
+    """A run folder and its files; `with RunFolder(path):` locks the folder against other processes.
 
-    `lock` is a file that stays; what counts is the operating system's lock on it, which ends with the process,
-    however it ends. Raises PellucidError when the folder cannot be made or another process holds it.
+    The file `lock` is never removed: the operating system's lock on it counts, which ends with the process, even if it
+    is killed. Raises PellucidError if the folder cannot be made or another process has locked it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -35,8 +35,10 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.layers = self.path / "layers.csv"
         self.recipe = self.path / "recipe.toml"
-        self.then = self.path / "then.txt"  # the name of the run beside it that is trained next, for comparison
-        self.error = self.path / "error.json"  # what ended the training, if it was an error
+        self.then = (
+            self.path / "then.txt"
+        )  # the name of the run in the same folder that is trained next, for comparison
+        self.error = self.path / "error.json"  # the error that ended the training, if any
         self.manifest = self.path / "manifest.json"
         self.weights = self.path / "weights"
         self.best = self.weights / "best.safetensors"
@@ -45,7 +47,7 @@ class RunFolder:
         self._handle: int | None = None
 
     def __enter__(self) -> "RunFolder":
-        """Make and lock the folder, and remove what killed writers left in it."""
+        """Make and lock the folder, and remove the temporary files of killed processes."""
         try:
             self.weights.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -79,20 +81,20 @@ class RunFolder:
         return self.last.exists() or self.previous.exists()
 
     def begin_again(self) -> None:
-        """Rename the records of an earlier training that left no checkpoint, and say so on stderr."""
+        """Rename the files of an earlier training without a checkpoint, and report it on stderr."""
         if self.metrics.exists():
-            kept = [set_aside(file) for file in (self.metrics, self.layers, self.best) if _holds(file)]
+            kept = [set_aside(file) for file in (self.metrics, self.layers, self.best) if _has_content(file)]
             names = ", ".join(file.name for file in kept if file is not None)
             note(
                 f"{self.last} is missing: the training begins again at its first step"
-                + (f"; of the earlier one there are {names}" if names else "")
+                + (f"; the files of the earlier one are kept as {names}" if names else "")
             )
 
     def write_manifest(self, seed: int, data: Mapping[str, str], extra: Mapping[str, Any]) -> None:
-        """Write manifest.json: versions, machine, seed and checksums, on which the results depend beside the recipe.
+        """Write manifest.json: versions, machine, seed and checksums, on which the results depend besides the recipe.
 
-        data: the SHA-256 of each data set by its role. An existing manifest keeps its values, and lists the machine and
-        versions of each resumption under "resumed".
+        data: the SHA-256 of each part of the data, by its name. extra: further entries. An existing manifest keeps its
+        values, and lists the machine and versions of each resumption under "resumed".
         """
         setting = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **environment()}
         manifest = {**setting, "seed": seed, "data": dict(data), **recipe_hash(self.recipe), **extra}
@@ -102,38 +104,38 @@ class RunFolder:
         write_atomically(self.manifest, (json.dumps(manifest, indent=2) + "\n").encode())
 
     def read_manifest(self) -> dict[str, Any]:
-        """Return manifest.json; PellucidError when it cannot be read."""
+        """Return manifest.json; raises PellucidError if it cannot be read."""
         try:
             manifest = json.loads(read_regular(self.manifest))
         except (OSError, ValueError, RecursionError) as error:
             raise PellucidError(f"{self.manifest} cannot be read ({error}); give a run folder") from error
         if not isinstance(manifest, dict):
-            raise PellucidError(f"{self.manifest} holds no object; give a run folder that training wrote")
+            raise PellucidError(f"{self.manifest} contains no JSON object; give a run folder that training wrote")
         if not isinstance(manifest.get("resumed", []), list):
             raise PellucidError(f'{self.manifest}: "resumed" must be a list; remove that key, or the file')
         return manifest
 
 
 def next_run(root: str | os.PathLike[str], name: str) -> Path:
-    """Make and return the folder root/NAME-N with the first N from 1 that is free."""
+    """Make and return the folder root/NAME-N with the smallest free N, from 1."""
     root = Path(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        for number in range(1, MOST_RUNS):
+        for number in range(1, MAX_RUNS):
             path = root / f"{name}-{number}"
             if not path.exists():
                 try:
                     path.mkdir()
-                except FileExistsError:  # another process was faster
+                except FileExistsError:  # made by another process in the meantime
                     continue
                 return path
     except (OSError, ValueError) as error:
         raise PellucidError(f"{root} cannot be written ({error}); choose another place for runs") from error
-    raise PellucidError(f"{root} holds {MOST_RUNS} runs of {name}; move them away")
+    raise PellucidError(f"{root} contains {MAX_RUNS} runs of {name}; move some away")
 
 
 def environment() -> dict[str, Any]:
-    """Return the versions and the machine that the exact bits of a result depend on."""
+    """Return the versions and the machine, on which the exact bits of a result depend."""
     return {
         "pellucid": __version__,
         "python": platform.python_version(),
@@ -151,17 +153,17 @@ def recipe_hash(recipe: Path) -> dict[str, str]:
     return {"recipe_sha256": hashlib.sha256(recipe.read_bytes()).hexdigest()} if recipe.is_file() else {}
 
 
-def _holds(file: Path) -> bool:
-    """Whether a file is there and not empty."""
+def _has_content(file: Path) -> bool:
+    """Return whether a file exists and is not empty."""
     return file.is_file() and file.stat().st_size > 0
 
 
 def processor() -> str:
-    """Return the processor's name and instruction set as used by PyTorch, which affect the last bits."""
-    return f"{_maker()} ({torch.backends.cpu.get_cpu_capability()})"
+    """Return the processor's name and the instruction set that PyTorch uses, which affect the last bits of results."""
+    return f"{_processor_name()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
-def _maker() -> str:
+def _processor_name() -> str:
     """Return the processor's name from /proc/cpuinfo, else its architecture."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -173,22 +175,22 @@ def _maker() -> str:
 
 
 def _lock(handle: int, folder: Path) -> bool:
-    """Take the lock of an open file without waiting; False when another process has it.
+    """Lock an open file without waiting; return False if another process has locked it.
 
-    Raises PellucidError, and closes the file, where the system or the folder's file system has no locks.
+    Raises PellucidError, and closes the file, if the system or the folder's file system has no locks.
     """
     try:
         import fcntl
     except ImportError as error:
         os.close(handle)
         raise PellucidError(
-            "run folders need file locks (fcntl), which this system lacks; train without one"
+            "run folders need file locks (fcntl), which this system lacks; train without a run folder"
         ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError as error:  # no locks left, or a network's file system without them
+    except OSError as error:  # no locks left, or a network file system without locks
         os.close(handle)
         raise PellucidError(f"{folder} cannot be locked ({error.strerror}); choose a place on a local disk") from error
     return True
@@ -198,9 +200,9 @@ MODEL_HELP = "a run folder, a weights file, or a pretrained model's name"
 
 
 def weights_file(model: str) -> Path:
-    """Return the weights that MODEL names; PellucidError, with the nearest name, when there are none.
+    """Return the weights file that MODEL names; raises PellucidError, with the nearest name, if there is none.
 
-    Of a run folder these are the best weights where a validation part chose them, else the last.
+    For a run folder these are the best weights, else those of the last checkpoint, else of the one before.
     """
     if model in assets.pretrained_names():
         return assets.pretrained_file(model)
@@ -210,7 +212,9 @@ def weights_file(model: str) -> Path:
             file = path / "weights" / f"{kind}.safetensors"
             if file.is_file():
                 return file
-        raise PellucidError(f"{path} holds no weights/last.safetensors; give a run folder that `pellucid train` wrote")
+        raise PellucidError(
+            f"{path} contains no weights/last.safetensors; give a run folder that `pellucid train` wrote"
+        )
     if path.is_file():
         return path
     if model in assets.recipe_names():

@@ -1,4 +1,4 @@
-"""The measurements of each epoch, in memory and as CSV."""
+"""The metrics of each epoch, in memory and as CSV."""
 
 import csv
 import io
@@ -26,13 +26,13 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}")
 class History:
     """The rows of a training, one per finished epoch.
 
-    rows: epoch (from 1), step, lr (of its last step), train_loss (the mean over the epoch's batches, each before
-    its update; of the loss alone, regularizers add nothing to it), train_accuracy (after the epoch, in evaluation
-    mode without augmentation, on a tenth of the training images, but at least 500 and at most 5,000 of them), val_loss
-    and val_accuracy where there are validation data, seconds, images_per_second. Instead of the accuracy, a column for
-    each number among the results of the model's metrics, None where it is not finite.
-    layers: for each learned tensor epoch, path, grad_norm (root of the sum of squares) and update_ratio (root mean
-    square of the update over that of the tensor), both at the epoch's last step, None where they are not finite.
+    rows: epoch (from 1), step, lr (at the epoch's last step), train_loss (the mean over the epoch's batches, each
+    before its update, without regularization), train_accuracy (after the epoch, in evaluation mode without
+    augmentation, on a tenth of the training images, but at least 500 and at most 5,000 of them), val_loss and
+    val_accuracy if there are validation data, seconds, images_per_second. With other metrics, their columns take the
+    place of the accuracies; values that are not finite are None.
+    layers: for each trained tensor the epoch, its path, grad_norm (L2 norm of the gradient) and update_ratio (root mean
+    square of the update divided by that of the tensor), both at the epoch's last step, None if not finite.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -64,7 +64,7 @@ class History:
         return aligned(self._cells(), right=range(len(self.last))) if self.rows else repr(self)
 
     def _repr_html_(self) -> str:
-        """Return that table for notebooks."""
+        """Return all epochs as an HTML table for notebooks."""
         from pellucid.report.page import table_html
 
         return table_html(repr(self)[1:-1], self._cells(), right=range(len(self.last)))
@@ -73,9 +73,10 @@ class History:
         return [list(self.last), *([_cell(row.get(name)) for name in self.last] for row in self.rows)]
 
     def plot(self) -> "Figure":
-        """Draw the losses, and the accuracies where there are some, by epoch; returns a matplotlib Figure.
+        """Draw the losses, and the accuracies if there are any, by epoch; return a matplotlib Figure.
 
-        Notebooks show it; elsewhere `history.plot().savefig("curves.png")`. PellucidError before the first epoch.
+        Outside notebooks, save it with `history.plot().savefig("curves.png")`. Raises PellucidError before the end of
+        the first epoch.
         """
         from pellucid.report.figures.curves import history_curves
 
@@ -85,7 +86,7 @@ class History:
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> "History":
-        """Read metrics.csv and layers.csv of a run folder; PellucidError when the first is missing or damaged."""
+        """Read metrics.csv and, if present, layers.csv of a run folder; raises PellucidError if one cannot be read."""
         folder = Path(folder)
         layers = folder / "layers.csv"
         return cls(read_csv(folder / "metrics.csv"), read_csv(layers) if layers.exists() else [])
@@ -104,7 +105,7 @@ def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -
 
 
 def csv_lines(rows: Iterable[Mapping[str, Any]], header: bool) -> list[str]:
-    """Return the lines of some rows, after the names of their columns if `header`; "" represents a missing value."""
+    """Return rows as CSV lines, after a line of column names if `header`; None becomes an empty field."""
     lines: list[str] = []
     for row in rows:
         if header and not lines:
@@ -114,7 +115,7 @@ def csv_lines(rows: Iterable[Mapping[str, Any]], header: bool) -> list[str]:
 
 
 def read_csv(path: str | os.PathLike[str]) -> list[Row]:
-    """Return the rows of a CSV file with their numbers; PellucidError when it cannot be read."""
+    """Return the rows of a CSV file, with numbers converted; raises PellucidError if it cannot be read."""
     path = Path(path)
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -122,7 +123,7 @@ def read_csv(path: str | os.PathLike[str]) -> list[Row]:
     except (OSError, ValueError, csv.Error) as error:
         raise PellucidError(f"{path} cannot be read ({error}); give a run folder that training wrote") from error
     if any(None in row or None in row.values() for row in rows):
-        raise PellucidError(f"{path}: a line has more or fewer values than the first; resume the run to mend it")
+        raise PellucidError(f"{path}: a line has more or fewer values than the first; resume the run to repair it")
     return [{name: _number(text) for name, text in row.items()} for row in rows]
 
 

@@ -23,81 +23,79 @@ from pellucid.weights.safetensorsfile import has_valid_booleans
 
 FORMAT = "pellucid/1"
 FILE_LIMIT = 16 << 30  # bytes
-HEADER_LIMIT = 16 << 20  # bytes: some 20 times as many in memory
-FOREIGN = (".h5", ".hdf5", ".pth", ".pt", ".onnx")  # what other libraries call their weights
-NAMED = 20  # differences, of all that a file may have
+HEADER_LIMIT = 16 << 20  # bytes; a parsed header takes about 20 times as much memory
+FOREIGN = (".h5", ".hdf5", ".pth", ".pt", ".onnx")  # suffixes of other libraries' weights files
+MAX_MISMATCHES = 20  # tensors that an error message lists
 _PREFIX = 8  # bytes: the length of the header, as in the safetensors format
 
 
 def weights_sha256(params: Params) -> str:
-    """Return the SHA-256 of the weights: of the sorted paths with dtypes, shapes and bytes."""
+    """Return the SHA-256 over the paths, in sorted order, dtypes, shapes and bytes of the weights."""
     digest = hashlib.sha256()
     _hash_tensors(digest, flatten(params))
     return digest.hexdigest()
 
 
 def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write named tensors and a description, JSON values by name, as one file that appears whole or not at all.
+    """Write named tensors and a description, JSON values by name, into one file, atomically.
 
-    Raises PellucidError, and writes nothing, for a description that JSON cannot hold, such as NaN and infinity, and for
-    more than `read_weights` reads: 16 MiB of description with the tensors' names and shapes, 16 GiB in all.
+    Raises PellucidError, and writes nothing, for a description that JSON cannot represent, such as NaN, and for
+    sizes above the limits of `read_weights`: 16 MiB of description, tensor names and shapes, 16 GiB in all.
     """
-    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    saved = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         metadata = {name: json.dumps(value, allow_nan=False) for name, value in about.items()}
     except (TypeError, ValueError, RecursionError) as error:
-        raise PellucidError(f"{path} cannot be written: {error}; describe it by finite numbers and texts") from error
+        raise PellucidError(f"{path} cannot be written: {error}; describe it by finite numbers and strings") from error
     metadata["format"] = FORMAT
-    metadata["sha256"] = _digest(metadata, held)
-    data = safetensors.torch.save(held, metadata)
+    metadata["sha256"] = _digest(metadata, saved)
+    data = safetensors.torch.save(saved, metadata)
     check_size(path, int.from_bytes(data[:_PREFIX], "little"), len(data))
     write_atomically(path, data)
 
 
 def check_size(path: str | os.PathLike[str], header: int, whole: int = 0) -> None:
-    """Raise PellucidError for a header, or a file, of more bytes than `read_weights` reads."""
+    """Raise PellucidError if the bytes of a header, or of the whole file, exceed the limits of `read_weights`."""
     for what, size, limit in (("its description", header, HEADER_LIMIT), ("it", whole, FILE_LIMIT)):
         if size > limit:
             raise PellucidError(
                 f"{path} cannot be written: {what} takes {size} bytes, above the limit of {limit}; make the "
-                "network, or what is said of it, smaller"
+                "network, or its description, smaller"
             )
 
 
 def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the description that `write_weights` wrote.
 
-    Raises PellucidError, naming the file, when it cannot be read, and its subclass DamagedFileError when it is missing,
-    not of this format, damaged or changed in any part: nothing in it is used before the SHA-256 over all names, values
-    and the description agrees.
+    Raises PellucidError if the file cannot be read, and its subclass DamagedFileError if it is missing, of another
+    format, damaged or changed in any part: nothing in it is used unless the SHA-256 over all names, values and the
+    description matches.
     """
     path = Path(path)
     header = _read(path, _header)
     try:
         metadata = _metadata(header)
         if metadata.get("format") != FORMAT:
-            raise DamagedFileError(
-                f"{path} is a safetensors file, but not one that pellucid wrote; give a {FORMAT} file"
-            )
+            raise DamagedFileError(f"{path} is a safetensors file, but pellucid did not write it; give a {FORMAT} file")
         tensors = safetensors.torch.load(_read(path, Path.read_bytes))
         about = {name: json.loads(text) for name, text in metadata.items() if name not in ("format", "sha256")}
     except (safetensors.SafetensorError, ValueError, LookupError, TypeError, RuntimeError, OverflowError) as error:
         why = quoted(" ".join(str(error).split()), 200) or type(error).__name__
         if path.suffix.lower() in FOREIGN:
             raise PellucidError(
-                f"{path} is not a trained model of ours; if it is a backbone of another library, train with it as "
-                "start.weights, or list its tensors with pellucid weights show"
+                f"{path} is not a model of pellucid; to train from weights of another library, give them as "
+                "start.weights; `pellucid weights show` lists their tensors"
             ) from error
-        raise DamagedFileError(f"{path} is damaged or no weights file ({why}); copy or train it again") from error
+        raise DamagedFileError(f"{path} is damaged or not a weights file ({why}); copy or train it again") from error
     if not all(map(has_valid_booleans, tensors.values())):
-        raise DamagedFileError(f"{path} has truth values that are neither 0 nor 1; copy or train it again")
+        raise DamagedFileError(f"{path} has booleans that are neither 0 nor 1; copy or train it again")
     if metadata.get("sha256") != _digest(metadata, tensors):
-        raise DamagedFileError(f"{path} is damaged or was changed: its SHA-256 does not agree; copy or train it again")
+        raise DamagedFileError(f"{path} is damaged or was changed: its SHA-256 does not match; copy or train it again")
     return tensors, about
 
 
 def is_ours(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file's header says that `write_weights` wrote it; nothing else is read or checked."""
+    """Return whether a file's header has the format of `write_weights`; nothing else is read or checked."""
     try:
         return _metadata(_header(Path(path))).get("format") == FORMAT
     except ValueError:
@@ -105,15 +103,18 @@ def is_ours(path: str | os.PathLike[str]) -> bool:
 
 
 def fill(path: str | os.PathLike[str], wanted: Params, tensors: Mapping[str, Tensor]) -> Params:
-    """Return `tensors` in the nesting of `wanted`, of which only paths, shapes and dtypes count (it may be on "meta").
+    """Return `tensors` nested like `wanted`, whose values are not used (it may be on the device "meta").
 
-    Raises PellucidError that lists missing, surplus and misshapen tensors, the first 20, or names one that holds NaN.
+    Raises PellucidError for missing and surplus tensors and for other shapes and dtypes, with the first 20, and for NaN
+    or infinity.
     """
     flat = flatten(wanted)
     faults = [str(mismatch) for mismatch in match(flat, dict(sorted(tensors.items())))]
     if faults:
-        rest = [f"and {len(faults) - NAMED} more"] if len(faults) > NAMED else []
-        raise PellucidError(f"{path} does not fit its network: {'; '.join(faults[:NAMED] + rest)}; train it again")
+        rest = [f"and {len(faults) - MAX_MISMATCHES} more"] if len(faults) > MAX_MISMATCHES else []
+        raise PellucidError(
+            f"{path} does not fit its network: {'; '.join(faults[:MAX_MISMATCHES] + rest)}; train it again"
+        )
     for name in flat:
         if not bool(torch.isfinite(tensors[name]).all()):
             raise PellucidError(f"{path}: {name} holds NaN or infinity; use an earlier file")
@@ -121,7 +122,7 @@ def fill(path: str | os.PathLike[str], wanted: Params, tensors: Mapping[str, Ten
 
 
 def _header(path: Path) -> bytes:
-    """Return the beginning of a file: the header's length and the header, as far as they are there and sensible."""
+    """Return the beginning of a file: the header's length, and the header unless it exceeds HEADER_LIMIT."""
     with path.open("rb") as file:
         prefix = file.read(_PREFIX)
         size = int.from_bytes(prefix, "little")
@@ -139,12 +140,12 @@ def _read(path: Path, part: Callable[[Path], bytes]) -> bytes:
         if size > FILE_LIMIT:
             raise PellucidError(f"{path} has {size} bytes, above the limit of {FILE_LIMIT}; give a weights file")
         return part(path)
-    except (OSError, ValueError) as error:  # ValueError: a name that holds a NUL
+    except (OSError, ValueError) as error:  # ValueError: a file name with a NUL character
         raise PellucidError(f"{path} cannot be read ({error}); check its permissions") from error
 
 
 def _metadata(data: bytes) -> dict[str, str]:
-    """Return the free part of a safetensors header, whose other parts the safetensors library checks."""
+    """Return the free metadata of a safetensors header; the safetensors library checks the rest."""
     size = int.from_bytes(data[:_PREFIX], "little")
     if len(data) < _PREFIX or size > min(len(data) - _PREFIX, HEADER_LIMIT):
         raise ValueError("the header is incomplete")
@@ -161,7 +162,7 @@ def _metadata(data: bytes) -> dict[str, str]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name stands twice in the header")
+        raise ValueError("a name occurs twice in the header")
     return found
 
 
@@ -187,10 +188,10 @@ def _hash_tensors(digest: "hashlib._Hash", tensors: Mapping[str, Tensor]) -> Non
 
 def _hash_text(digest: "hashlib._Hash", text: str) -> None:
     raw = text.encode("utf-8", "surrogatepass")
-    digest.update(len(raw).to_bytes(8, "little"))  # with lengths, no two lists of texts look the same
+    digest.update(len(raw).to_bytes(8, "little"))  # with the lengths, different lists of strings give different bytes
     digest.update(raw)
 
 
 def parameter_count(params: Params) -> int:
-    """Return how many numbers the parameters hold."""
+    """Return the number of values in the parameters."""
     return sum(math.prod(tensor.shape) for tensor in flatten(params).values())

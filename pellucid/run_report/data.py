@@ -40,7 +40,7 @@ class Mistakes:
     """Misclassified images, the most confident first.
 
     images: (n, 1 or 3, H, W), values 0..1. true, predicted: names of classes. probability: of the predicted class.
-    total: the number of all misclassified images.
+    total: the number of misclassified images in the test data.
     """
 
     images: NDArray[np.float32]
@@ -52,10 +52,10 @@ class Mistakes:
 
 @dataclass(frozen=True)
 class Masks:
-    """The images with the lowest mean IoU each, worst first.
+    """The images with the lowest mean IoU, worst first.
 
-    images: (n, H, W, 3), uint8. true, predicted: (n, H, W), classes. scores: mean IoU of
-    each image. names: file names, if known.
+    images: (n, H, W, 3), uint8. true, predicted: (n, H, W), class indices. scores: the mean IoU of each image. names:
+    file names, if known.
     """
 
     images: NDArray[np.uint8]
@@ -69,7 +69,8 @@ class Masks:
 class Keypoints:
     """The images whose key-points have the largest normalised mean error, worst first.
 
-    images: (n, H, W, 3), uint8. true: (n, K, 3), with visibility; found: (n, K, 3), with scores. errors: of each image.
+    images: (n, H, W, 3), uint8. true: (n, K, 3), with visibility; found: (n, K, 3), with scores. errors: one per
+    image.
     """
 
     images: NDArray[np.uint8]
@@ -80,13 +81,13 @@ class Keypoints:
 
 @dataclass(frozen=True)
 class ReportData:
-    """One run. The report lists missing and empty parts.
+    """The contents of a run's report, which names the parts that are missing.
 
-    metrics: accuracy, loss and n of held-out images; optionally seconds, images_per_second, epochs.
+    metrics: accuracy, loss and n of the test images; optionally seconds, images_per_second, epochs.
     history: rows with epoch, lr, train_loss, train_accuracy, val_loss, val_accuracy. held: the data behind
     val_loss and val_accuracy, "validation" or "test". layers: rows with epoch, path, grad_norm, update_ratio.
     confusion: (K, K) counts, true by predicted. first_weights: (filters, C, H, W). recipe_text: the complete TOML.
-    manifest: versions, seed, checksums, the hash of the weights; may be nested.
+    manifest: versions, seed, checksums and the hash of the weights, which may be nested.
     """
 
     recipe: str
@@ -111,9 +112,9 @@ class ReportData:
 
 
 BATCH = 256  # images at a time
-WORST = 24
-WORST_MASKS = 6
-WORST_KEYPOINTS = 12
+WORST = 24  # misclassified images in a report
+WORST_MASKS = 6  # images
+WORST_KEYPOINTS = 12  # images
 
 
 def gather(
@@ -129,8 +130,8 @@ def gather(
 
     command: the command that reproduces the run (by default `pellucid train recipe.toml`). metrics: results on `test`,
     if already computed. held: the data behind the curves of held-out images, "test" or "validation". train: the
-    training data, of a generator: without them its samples are not shown.
-    Raises PellucidError when a file is missing or damaged.
+    training data, needed only for the samples of a generator.
+    Raises PellucidError if a file is missing or damaged.
     """
     folder = RunFolder(run)
     text, tables = read_recipe(folder.path / "recipe.toml")
@@ -196,19 +197,21 @@ def predictions(model: Model, test: Source, shape: Shape) -> tuple[Tensor, Tenso
 def compare_masks(model: Model, test: Source, most: int = WORST_MASKS) -> tuple[NDArray[np.int64], Masks]:
     """Return the confusion matrix of pixels, true (rows) by predicted, and the `most` images with the lowest IoU."""
     ignored = getattr(model.loss, "ignore", None)
-    all_, masks, scores = MeanIoU(ignored), list[Tensor](), list[float]()
+    overall, masks, scores = MeanIoU(ignored), list[Tensor](), list[float]()
     for k in range(len(test)):
         x, y = test.batch([k], generator(0))
-        found, one = model.predict(x), MeanIoU(ignored)
-        all_.update(found, y)
+        found, single = model.predict(x), MeanIoU(ignored)
+        overall.update(found, y)
         masks.append(found.argmax(1)[0].to(torch.uint8))
-        one.update(found, y)
-        known = one.matrix is not None and int(one.matrix.sum()) > 0
-        scores.append(one.compute()["miou"] if known else 1.0)
+        single.update(found, y)
+        labelled = single.matrix is not None and int(single.matrix.sum()) > 0
+        scores.append(single.compute()["miou"] if labelled else 1.0)
     order = sorted(range(len(test)), key=lambda k: scores[k])[:most]
     shown, expected = test.batch(order, generator(0))
     images = (float_images(shown) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-    files = getattr(test, "files", None) or getattr(test, "names", ())  # of masks in memory, or streamed
+    files = getattr(test, "files", None) or getattr(
+        test, "names", ()
+    )  # file names of masks in memory, or of streamed masks
     drawn = Masks(
         images.expand(-1, -1, -1, 3).numpy(),
         expected.numpy(),
@@ -216,12 +219,12 @@ def compare_masks(model: Model, test: Source, most: int = WORST_MASKS) -> tuple[
         [scores[k] for k in order],
         [files[k] for k in order] if files else (),
     )
-    assert all_.matrix is not None
-    return all_.matrix.numpy(), drawn
+    assert overall.matrix is not None
+    return overall.matrix.numpy(), drawn
 
 
 def compare_keypoints(model: Model, test: KeypointSource, most: int = WORST_KEYPOINTS) -> Keypoints | None:
-    """Return the `most` images with the largest normalised mean error; None where the model measures no NME."""
+    """Return the `most` images with the largest normalised mean error; None if NME is not a metric of the model."""
     unit = unit_points(model.metrics)
     if unit is None:
         return None
@@ -261,7 +264,7 @@ def worst(scores: Tensor, labels: Tensor, test: Source, most: int = WORST) -> Mi
 def first_weights(net: Layer, params: Params, image: Shape) -> tuple[str, Tensor | None]:
     """Return the path and the weights of the first layer as images (filters, C, H, W), or ("", None).
 
-    Weights of a dense layer on whole images are reshaped to the image; filters of a convolution are returned as is.
+    Weights of a dense layer on whole images are reshaped to the image; filters of a convolution are unchanged.
     """
     flat = flatten(params)
     for path, layer in walk(net):

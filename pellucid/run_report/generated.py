@@ -1,4 +1,4 @@
-"""Samples of a generator in a run's report: now, over the epochs, and beside the nearest training images."""
+"""Samples of a generator in a run's report: final, by epoch, and beside the nearest training images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from pellucid.objective import seeded
 from pellucid.run.folder import RunFolder
 from pellucid.training.callbacks import kept_epochs
 
-SHOWN, ROW = 128, 10  # samples on the sheet, and in a row
-WALK = 10  # images of a walk between two latent vectors
-SEED = 0  # of all samples
+SHEET, ROW = 128, 10  # samples on the sheet, and in a row of images
+WALK = 10  # images of an interpolation between two latent vectors
+SEED = 0  # of the latent vectors of all samples
 BATCH = 1000  # training images at a time
 
 Images = NDArray[np.float32]
@@ -25,11 +25,11 @@ Images = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Generated:
-    """Images (n, 1 or 3, H, W), values 0..1.
+    """Images of a generator, (n, 1 or 3, H, W) with values 0..1.
 
-    samples: not selected. epochs: those of the same latent vectors at each epoch whose weights the run keeps. nearest:
-    of the first samples, the training images with the smallest Euclidean distance. walks: from one latent vector to
-    another, on a straight line for a uniform prior, on an arc for a normal one.
+    samples: from random latent vectors, not selected. epochs: samples of the same latent vectors at each epoch whose
+    weights the run keeps. nearest: the training image with the smallest Euclidean distance to each of the first
+    samples. walks: interpolations between two latent vectors, linear for a uniform prior, spherical for a normal one.
     """
 
     samples: Images
@@ -39,35 +39,35 @@ class Generated:
 
 
 def draw_samples(model: Model, train: Source, folder: RunFolder) -> Generated:
-    """Draw samples of a generator, by the weights of the model and those that the run kept."""
-    samples = sample(model, SHOWN)
+    """Draw samples of a generator with the weights of the model, and with those of the epochs that the run kept."""
+    samples = sample(model, SHEET)
     kept = {epoch: sample(Model.load(path), ROW).numpy() for epoch, path in kept_epochs(folder.weights).items()}
     images, _ = nearest_images(samples[:ROW], train)
     return Generated(samples.numpy(), kept, images.numpy(), tuple(walk(model, seed).numpy() for seed in range(3)))
 
 
 def sample(model: Model, count: int, seed: int = SEED) -> Tensor:
-    """Draw `count` images (n, C, H, W), values 0..1, on the CPU."""
+    """Draw `count` images; return (count, C, H, W), values 0..1, on the CPU."""
     with torch.inference_mode():
         return _objective(model).sample(model.params, count, seeded(model.device, seed)).float().cpu()
 
 
 def walk(model: Model, seed: int = SEED, steps: int = WALK) -> Tensor:
-    """Draw the images (steps, C, H, W) on the way between two latent vectors, which the seed determines.
+    """Draw the images (steps, C, H, W) of an interpolation between two latent vectors, drawn with the seed.
 
-    Vectors of a normal prior lie near a sphere, and so does the arc between them.
+    It is linear for a uniform prior, and spherical for a normal one, whose vectors lie near a sphere.
     Source: Shoemake 1985 (spherical interpolation); White 2016, "Sampling generative networks", section 2.1.
     """
     objective = _objective(model)
     with torch.inference_mode():
         like = next(iter(model.weights.values()))
         first, last = objective.latents(2, seeded(model.device, seed + 1), like)
-        share = torch.linspace(0, 1, steps, dtype=like.dtype, device=like.device)[:, None]
+        t = torch.linspace(0, 1, steps, dtype=like.dtype, device=like.device)[:, None]
         if objective.prior == "uniform":
-            z = (1 - share) * first + share * last
+            z = (1 - t) * first + t * last
         else:
             angle = torch.acos(torch.cosine_similarity(first, last, 0).clamp(-0.9999, 0.9999))
-            z = (((1 - share) * angle).sin() * first + (share * angle).sin() * last) / angle.sin()
+            z = (((1 - t) * angle).sin() * first + (t * angle).sin() * last) / angle.sin()
         return objective.draw(model.params, z).float().cpu()
 
 
@@ -77,11 +77,11 @@ def nearest_images(samples: Tensor, train: Source) -> tuple[Tensor, Tensor]:
     best = torch.full((len(samples),), torch.inf)
     found = torch.zeros_like(samples)
     for batch in Loader(train, min(BATCH, len(train)), seed=0, shuffle=False).epoch(0):
-        distances, place = torch.cdist(points, batch.images.flatten(1)).min(1)
+        distances, index = torch.cdist(points, batch.images.flatten(1)).min(1)
         closer = distances < best
         best = torch.where(closer, distances, best)
-        found[closer] = batch.images[place[closer]].to(found.dtype)
-    return found, torch.linalg.vector_norm((samples - found).flatten(1), dim=1)  # rounding leaves copies at 0
+        found[closer] = batch.images[index[closer]].to(found.dtype)
+    return found, torch.linalg.vector_norm((samples - found).flatten(1), dim=1)  # exactly 0 for copies, unlike cdist
 
 
 def _objective(model: Model) -> Generator:

@@ -1,4 +1,4 @@
-"""The images of a run's report with their objects: those annotated, and those detected."""
+"""The images of a run's report with their annotated and detected objects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from pellucid.objects import Detections, Objects
 from pellucid.report.figures.objects import Marks
 
 WORST_IMAGES = 8
-SHOWN_SCORE = 0.3  # detections with lower scores are not drawn
+MIN_SCORE = 0.3  # detections with lower scores are not drawn
 
 
 @dataclass(frozen=True)
 class Found:
-    """The images with the lowest average precision of their own, worst first.
+    """The images with the lowest average precision, worst first.
 
-    images: (1 or 3, H, W) each, values 0..1. marks: of each, the annotated boxes dashed, and the detected ones with
-    their scores. ap: of each image at an IoU of 0.5. names: files.
+    images: (1 or 3, H, W) each, values 0..1. marks: for each image the annotated boxes, dashed, and the detected boxes
+    with their scores. ap: the average precision of each image at an IoU of 0.5. names: the files.
     """
 
     images: Sequence[NDArray[np.float32]]
@@ -33,7 +33,7 @@ class Found:
 
 
 def compare_objects(model: Model, test: Source, most: int = WORST_IMAGES) -> Found:
-    """Detect the objects in each image, and return the `most` images with the lowest average precision of their own.
+    """Detect the objects in each image, and return the `most` images with the lowest average precision.
 
     Images without annotated objects are left out.
     """
@@ -46,7 +46,7 @@ def compare_objects(model: Model, test: Source, most: int = WORST_IMAGES) -> Fou
             metric = AveragePrecision()
             metric.update([found], [truth])
             rated.append((metric.compute()["ap50"], k, found, truth))
-    worst = sorted(rated, key=lambda one: one[:2])[:most]
+    worst = sorted(rated, key=lambda row: row[:2])[:most]
     return Found(
         [float_images(test.batch([k], generator(0)).images)[0].numpy() for _, k, _, _ in worst],
         [_marks(found, truth) for _, _, found, truth in worst],
@@ -56,7 +56,7 @@ def compare_objects(model: Model, test: Source, most: int = WORST_IMAGES) -> Fou
 
 
 def _marks(found: Detections, truth: Objects) -> Marks:
-    shown = found.take(found.scores >= SHOWN_SCORE)
+    shown = found.take(found.scores >= MIN_SCORE)
     dashed = torch.arange(len(truth) + len(shown)) < len(truth)
     return Marks(
         torch.cat([truth.boxes, shown.boxes]).numpy(),

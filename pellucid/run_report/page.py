@@ -1,4 +1,4 @@
-"""The page of a run, its figures and its tables."""
+"""The report page of a run, its figures and its tables."""
 
 import json
 import math
@@ -26,22 +26,23 @@ from pellucid.run_report.data import ReportData
 
 ACCURACY = "test accuracy"
 CONFUSION = "confusion.json"
-MAX_COUNT = 100_000  # larger counts, of pixels, are written as shares
+MAX_COUNT = 100_000  # a confusion matrix with larger counts, of pixels, is drawn with fractions
 
 
 def class_rows(confusion: NDArray[np.int64], classes: Sequence[str]) -> list[tuple[str, ...]]:
     """Return (class, precision, recall, F1, n) as text for each class, and their unweighted mean as the last row.
 
-    confusion: (K, K) counts, true by predicted. "-" is a ratio without cases, which the mean leaves out.
+    confusion: (K, K) counts, true by predicted. A ratio with denominator 0 is "-", and the mean leaves it out.
     """
     counts = torch.from_numpy(confusion)
-    true, said = counts.sum(1), counts.sum(0)
-    cases = ((precision, said), (recall, true), (f1, true + said))
-    columns = [torch.where(seen > 0, measure(counts), torch.nan) for measure, seen in cases]
+    true, predicted = counts.sum(1), counts.sum(0)
+    ratios = ((precision, predicted), (recall, true), (f1, true + predicted))
+    columns = [torch.where(cases > 0, metric(counts), torch.nan) for metric, cases in ratios]
     rows = [
-        (name, *(_share(float(column[k])) for column in columns), f"{int(true[k]):,}") for k, name in enumerate(classes)
+        (name, *(_percent(float(column[k])) for column in columns), f"{int(true[k]):,}")
+        for k, name in enumerate(classes)
     ]
-    return [*rows, ("mean", *(_share(float(column.nanmean())) for column in columns), f"{int(true.sum()):,}")]
+    return [*rows, ("mean", *(_percent(float(column.nanmean())) for column in columns), f"{int(true.sum()):,}")]
 
 
 def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], most: int = 5) -> list[str]:
@@ -49,7 +50,7 @@ def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], most
     wrong = np.array(confusion, dtype=np.int64)
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    counts = [(divmod(place, len(classes)), int(wrong.flat[place])) for place in order.tolist()]
+    counts = [(divmod(index, len(classes)), int(wrong.flat[index])) for index in order.tolist()]
     return [
         f"{classes[true]} → {classes[predicted]} ({'once' if n == 1 else f'{n:,} times'})"
         for (true, predicted), n in counts
@@ -59,12 +60,12 @@ def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], most
 
 def confusions_text(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
     """Return the most frequent mistakes as a sentence."""
-    often = common_confusions(confusion, classes)
-    return f"Most frequent: {', '.join(often)}." if often else "No image was misclassified."
+    frequent = common_confusions(confusion, classes)
+    return f"Most frequent: {', '.join(frequent)}." if frequent else "No image was misclassified."
 
 
-def _share(share: float) -> str:
-    return "-" if math.isnan(share) else f"{100 * share:.1f} %"
+def _percent(fraction: float) -> str:
+    return "-" if math.isnan(fraction) else f"{100 * fraction:.1f} %"
 
 
 def page(data: ReportData, figures: Mapping[str, Figure | None]) -> str:
@@ -80,13 +81,13 @@ def page(data: ReportData, figures: Mapping[str, Figure | None]) -> str:
         ends={what: _ends(data, what) for what in ("loss", "accuracy", "ap")},
         confused="" if counts is None else confusions_text(counts, data.classes),
         classes=() if counts is None else class_rows(counts, data.classes),
-        mistaken=", ".join(f"{true} read as {predicted}" for true, predicted in pairs),
+        mistaken=", ".join(f"{true} predicted as {predicted}" for true, predicted in pairs),
         manifest=flat(data.manifest),
     )
 
 
 def headline(found: Mapping[str, Any], parameters: int | None = None) -> list[tuple[str, str]]:
-    """Return the main results of a run as names and text, "not finite" for NaN and infinity."""
+    """Return the main results of a run as pairs of name and text, "not finite" for NaN and infinity."""
     texts: dict[str, str] = {}
     measured = {f"test {name.replace('_', ' ')}": found.get(name) for name in ("accuracy", "loss", *METRICS)}
     for name, value in measured.items():
@@ -102,7 +103,7 @@ def headline(found: Mapping[str, Any], parameters: int | None = None) -> list[tu
 
 
 def duration(seconds: float) -> str:
-    """Write a time as 4.2 s, 3 min 20 s or 2 h 5 min."""
+    """Return a time as text: 4.2 s, 3 min 20 s or 2 h 5 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -110,7 +111,7 @@ def duration(seconds: float) -> str:
 
 
 def flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Flatten nested values into dotted names and text."""
+    """Return nested values as pairs of a dotted name and text."""
     if isinstance(values, Mapping):
         pairs = [(str(key), value) for key, value in values.items()]
     elif isinstance(values, list):
@@ -137,7 +138,7 @@ def _ends(data: ReportData, what: str) -> str:
 def write_report(run: str | os.PathLike[str], data: ReportData) -> Path:
     """Write report.html, figures/*.png and confusion.json into the folder `run`; return the path of report.html.
 
-    Each file appears whole or not at all. Raises PellucidError where they cannot be written.
+    Each file is written atomically. Raises PellucidError if one cannot be written.
     """
     figures = draw(data)
     path = write_page(Path(run) / "report.html", page(data, figures), figures)
@@ -148,7 +149,7 @@ def write_report(run: str | os.PathLike[str], data: ReportData) -> Path:
 
 
 def draw(data: ReportData) -> dict[str, Figure | None]:
-    """Return the report's pictures by name, None where there is nothing to draw."""
+    """Return the report's figures by name, None if there is nothing to draw."""
     wrong, masks, points, counts = data.mistakes, data.masks, data.keypoints, data.confusion
     kinds = ("confusion", "masks", "keypoints", "objects", "mistakes", "first_weights")
     kinds += ("samples", "epochs", "nearest", "walks")
@@ -162,13 +163,15 @@ def draw(data: ReportData) -> dict[str, Figure | None]:
     if data.objects is not None and data.objects.images:
         names = [f"{name}: {ap:.2f}" for name, ap in zip(data.objects.names, data.objects.ap, strict=True)]
         figures["objects"] = sheet_of_objects(data.objects.images, data.objects.marks, names, data.classes)
-    if (made := data.generated) is not None:
-        row = len(made.nearest)
-        figures["samples"] = sample_sheet(made.samples)
-        if made.epochs:
-            figures["epochs"] = image_rows({f"after epoch {epoch}": images for epoch, images in made.epochs.items()})
-        figures["nearest"] = image_rows({"sample": made.samples[:row], "training image": made.nearest})
-        figures["walks"] = image_rows({f"walk {k}": images for k, images in enumerate(made.walks, start=1)})
+    if (generated := data.generated) is not None:
+        row = len(generated.nearest)
+        figures["samples"] = sample_sheet(generated.samples)
+        if generated.epochs:
+            figures["epochs"] = image_rows(
+                {f"after epoch {epoch}": images for epoch, images in generated.epochs.items()}
+            )
+        figures["nearest"] = image_rows({"sample": generated.samples[:row], "training image": generated.nearest})
+        figures["walks"] = image_rows({f"walk {k}": images for k, images in enumerate(generated.walks, start=1)})
     if wrong is not None:
         figures["mistakes"] = worst_mistakes(wrong.images, wrong.true, wrong.predicted, wrong.probability)
     if data.first_weights is not None:

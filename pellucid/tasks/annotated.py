@@ -1,4 +1,4 @@
-"""The images that a model of objects, key-points or colours is measured on."""
+"""The images on which a model of objects, key-points or colours is evaluated."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from pellucid.text import note
 
 
 def data_path(model: Model, data: str | None) -> Path:
-    """Return the folder or zip of the images that a model is measured on; PellucidError where there is none.
+    """Return the folder or zip of the images to evaluate a model on; PellucidError if it does not exist.
 
     data: the name of a data set, a folder, or the root of the model's own data set; None: the model's own.
     """
@@ -25,9 +25,9 @@ def data_path(model: Model, data: str | None) -> Path:
 
 
 def held_out(model: Model, data: str | None) -> tuple[Path, str]:
-    """Return a folder or zip with annotations, and its held-out part, "" where there is one part only.
+    """Return a folder or zip with annotations, and the name of its held-out part, "" if it has no parts.
 
-    data: see `data_path`. Raises PellucidError where there is none.
+    data: see `data_path`. Raises PellucidError if it does not exist.
     """
     path = data_path(model, data)
     with open_tree(path) as tree:
@@ -35,11 +35,11 @@ def held_out(model: Model, data: str | None) -> tuple[Path, str]:
     part = measured_part(parts)
     if part and "" in parts:
         here, others = len(parts[part]), len(parts[""])
-        note(f"{path}: measured are the {here} files of the part {part!r}, not the {others} of no part")
+        note(f"{path}: only the {here} files of the part {part!r} are measured, not the {others} without a part")
     return path, part
 
 
 def measured_part(parts: Mapping[str, Sequence[str]]) -> str:
-    """Return the part that a model is measured on: the test part, else the validation part, else the only one."""
-    held = next((part for part in HELD_OUT if part in parts), None)
-    return held if held is not None else next(reversed(parts_in_order(parts)), "")
+    """Return the part to evaluate a model on: the test part, otherwise the validation part, otherwise the last one."""
+    held_out_part = next((part for part in HELD_OUT if part in parts), None)
+    return held_out_part if held_out_part is not None else next(reversed(parts_in_order(parts)), "")

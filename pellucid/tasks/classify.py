@@ -1,4 +1,4 @@
-"""Classification of picture files, and evaluation on held-out images."""
+"""Classification of image files, and evaluation on held-out images."""
 
 import math
 from dataclasses import dataclass
@@ -26,16 +26,17 @@ from pellucid.tasks.pictures import are_probabilities, believed, class_names, he
 from pellucid.training.evaluate import boundary, judge
 from pellucid.training.examples import examples
 
-# Tolerance of temperature and threshold: half-precision weights change them by less, other images by more.
-SAME = 0.01
+# Relative tolerance of temperature and threshold: half-precision weights change them less than other images do.
+TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A model's prediction for one picture: the likeliest class, and the output for each (calibrated, if fitted).
+    """A model's prediction for one image.
 
-    output: of the likeliest class. are_probabilities: whether the outputs are, or only scores such as logits.
-    familiarity: the distance of the picture from the training data, None for a model without familiarity.
+    label: the class with the highest output. output: its output. outputs: those of all classes, calibrated if the model
+    has a calibration. are_probabilities: False for scores such as logits. familiarity: the distance of the image from
+    the training data, None for a model without familiarity.
     """
 
     name: str
@@ -50,25 +51,25 @@ def predict(model: Model, picture: str | Path) -> Prediction:
     """Classify a picture of any size; see `read_views` for its preprocessing."""
     classes = class_names(model)
     views = read_views(model, picture)
-    found = model.predict(views[:1])
-    known = are_probabilities(model, found)
-    scores = (believed if known else scored)(model, found)[0]  # (classes,)
-    best = int(scores.argmax())
+    outputs = model.predict(views[:1])
+    probable = are_probabilities(model, outputs)
+    scores = (believed if probable else scored)(model, outputs)[0]  # (classes,)
+    label = int(scores.argmax())
     named = dict(zip(classes, scores.tolist(), strict=True))
-    return Prediction(str(picture), classes[best], named[classes[best]], named, known, farthest(model, views))
+    return Prediction(str(picture), classes[label], named[classes[label]], named, probable, farthest(model, views))
 
 
 def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
-    """Measure a model on held-out images; see `held_out` for which.
+    """Evaluate a model on held-out images; see `held_out` for which.
 
     Images that the loss ignores are left out. Returns accuracy, macro_f1 (over the classes that have images or were
     predicted), loss, n, the name of the data, `skipped` (the files that could not be read), and for each class its
-    name, number of images, accuracy and recall (both the share that was found), precision and f1, each None where its
-    denominator is 0.
+    name, number of images, accuracy and recall (both the fraction of its images that were predicted correctly),
+    precision and f1, each None where its denominator is 0.
     ece: the expected calibration error, of calibrated outputs if the model has a confidence, None where outputs are not
-    probabilities. confidence: None, or the fitted numbers with coverage (the share of the images that is not "unsure"),
-    the accuracy on those, and fitted_here: whether the numbers were fitted on these very images, so that coverage,
-    accuracy and ece are too optimistic.
+    probabilities. confidence: None, or the fitted values with coverage (the fraction of the images that is not
+    "unsure"), the accuracy on these, and fitted_here: whether the values were fitted on these very images, so that
+    coverage, accuracy and ece are too optimistic.
     """
     class_names(model)
     images = held_out(model, data)
@@ -95,15 +96,15 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
 
 def _by_class(classes: tuple[str, ...], confusion: Tensor) -> list[dict[str, Any]]:
     names = ("class", "n", "accuracy", "recall", "precision", "f1")
-    there, said = confusion.sum(1), confusion.sum(0)
-    found = _known(recall(confusion), there)
-    others = _known(precision(confusion), said), _known(f1(confusion), there + said)
-    columns = (classes, there.tolist(), found, found, *others)
+    n_true, n_predicted = confusion.sum(1), confusion.sum(0)
+    recalls = _or_none(recall(confusion), n_true)
+    others = _or_none(precision(confusion), n_predicted), _or_none(f1(confusion), n_true + n_predicted)
+    columns = (classes, n_true.tolist(), recalls, recalls, *others)
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _known(values: Tensor, counts: Tensor) -> list[float | None]:
-    """Return the values, None where the count is 0."""
+def _or_none(values: Tensor, counts: Tensor) -> list[float | None]:
+    """Return the values, with None where the count is 0."""
     return [value if count else None for value, count in zip(values.tolist(), counts.tolist(), strict=True)]
 
 
@@ -115,7 +116,7 @@ def _calibration(model: Model, target: Tensor, scores: Tensor) -> float | None:
 def _confidence(model: Model, target: Tensor, scores: Tensor) -> dict[str, Any] | None:
     if model.confidence is None:
         return None
-    scores, told = class_scores(scores), model.confidence.to_json()
-    kept, again = selective(scores, target, model.confidence), fit_confidence(scores, target).to_json()
-    same = all(math.isclose(told[name], again[name], rel_tol=SAME) for name in told)
-    return {**told, "coverage": kept.coverage, "accuracy": kept.answered_accuracy, "fitted_here": same}
+    scores, fitted = class_scores(scores), model.confidence.to_json()
+    kept, refitted = selective(scores, target, model.confidence), fit_confidence(scores, target).to_json()
+    same = all(math.isclose(fitted[name], refitted[name], rel_tol=TOLERANCE) for name in fitted)
+    return {**fitted, "coverage": kept.coverage, "accuracy": kept.answered_accuracy, "fitted_here": same}

@@ -1,4 +1,4 @@
-"""Classifiers of several kinds on one data set: what each reaches, how long it takes, and how large it is."""
+"""Several kinds of classifiers on one data set: their accuracy, time and size."""
 
 import os
 import pickle
@@ -27,17 +27,18 @@ from pellucid.text import aligned
 
 Array = NDArray[Any]
 Progress = Callable[[str, int, int], None]
-VALIDATION = 1 / 6  # of the training images: 10,000 of MNIST's
-CHOOSING = 2_000  # validation images that nearest neighbours are chosen by: each costs a pass over all training images
-FEW = 10_000  # training images of classifiers whose time grows with more than their number
+VALIDATION = 1 / 6  # fraction of the training images for validation: 10,000 of MNIST's
+MAX_VAL = 2_000  # validation images of nearest neighbours: each is compared with all training images
+MAX_TRAIN = 10_000  # training images of classifiers whose time grows faster than their number
 
 
 class Candidate(NamedTuple):
     """A kind of classifier.
 
-    build: takes a seed and one of `choices`, and returns an estimator of scikit-learn's kind. choices: of
-    hyperparameters, the best of which on validation images is used. limit: the most training images that it gets.
-    validation: the most validation images. images: whether it takes images (N, C, H, W) rather than rows of pixels.
+    build: returns an estimator with scikit-learn's interface, given a seed and one of `choices` as keyword arguments.
+    choices: hyperparameters, of which those with the highest validation accuracy are used. limit: the maximum number of
+    training images. validation: the maximum number of validation images. images: whether the estimator receives images
+    (N, C, H, W) rather than rows of pixels.
     """
 
     title: str
@@ -94,10 +95,12 @@ def _neighbors(metric: str) -> Callable[..., Any]:
 
 K = ({"k": 1}, {"k": 3}, {"k": 5})
 CANDIDATES = {
-    "nearest-l1": Candidate("nearest neighbours, L1", _neighbors("l1"), K, limit=FEW, validation=CHOOSING),
-    "nearest-l2": Candidate("nearest neighbours, L2", _neighbors("l2"), K, validation=CHOOSING),
+    "nearest-l1": Candidate("nearest neighbours, L1", _neighbors("l1"), K, limit=MAX_TRAIN, validation=MAX_VAL),
+    "nearest-l2": Candidate("nearest neighbours, L2", _neighbors("l2"), K, validation=MAX_VAL),
     "softmax": Candidate("softmax regression", _softmax, ({"lr": 0.01}, {"lr": 0.001})),
-    "svm": Candidate("SVM, Gaussian kernel", lambda seed, cost: SVC(C=cost), ({"cost": 1}, {"cost": 10}), limit=FEW),
+    "svm": Candidate(
+        "SVM, Gaussian kernel", lambda seed, cost: SVC(C=cost), ({"cost": 1}, {"cost": 10}), limit=MAX_TRAIN
+    ),
     "tree": Candidate(
         "decision tree",
         lambda seed, depth: DecisionTreeClassifier(max_depth=depth, random_state=seed),
@@ -112,7 +115,7 @@ CANDIDATES = {
         "gradient boosting",
         lambda seed, rate: HistGradientBoostingClassifier(learning_rate=rate, max_iter=60, random_state=seed),
         ({"rate": 0.1}, {"rate": 0.2}),
-        limit=FEW,
+        limit=MAX_TRAIN,
     ),
     "mlp": Candidate("MLP", _mlp, ({"units": 100}, {"units": 300})),
     "conv": Candidate("conv net", _conv, ({"filters": 16},), images=True),
@@ -121,11 +124,11 @@ CANDIDATES = {
 
 @dataclass(frozen=True)
 class Compared:
-    """What one classifier reached on the test images.
+    """The results of one classifier on the test images.
 
-    chosen: the hyperparameters, chosen on validation images. trained_on: images. f1: the mean over the classes.
-    choose_seconds: of all fits that the choice took; fit_seconds: of the fit with what was chosen. bytes: of the fitted
-    classifier, pickled.
+    chosen: the hyperparameters, chosen on validation images. trained_on: the number of training images. f1: the mean
+    over the classes. choose_seconds: of all fits for the choice; fit_seconds: of the fit with the chosen
+    hyperparameters; predict_seconds: of all test images. bytes: of the fitted classifier, pickled.
     """
 
     name: str
@@ -156,22 +159,22 @@ class Comparison:
 
     def notes(self) -> list[str]:
         """Return sentences about the rows: the images that hyperparameters were chosen on, and limits of training."""
-        said: dict[str, list[str]] = {}
+        notes: dict[str, list[str]] = {}
         for row in self.rows:
-            one = CANDIDATES[row.name]
-            if len(one.choices) == 1:
-                said.setdefault("Hyperparameters not chosen but fixed", []).append(row.title)
-            elif one.validation is not None and one.validation < VALIDATION * self.train:
-                words = f"Hyperparameters chosen on {one.validation:,} training images held out"
-                said.setdefault(words, []).append(row.title)
+            candidate = CANDIDATES[row.name]
+            if len(candidate.choices) == 1:
+                notes.setdefault("Hyperparameters not chosen but fixed", []).append(row.title)
+            elif candidate.validation is not None and candidate.validation < VALIDATION * self.train:
+                note = f"Hyperparameters chosen on {candidate.validation:,} training images held out"
+                notes.setdefault(note, []).append(row.title)
             else:
-                said.setdefault("Hyperparameters chosen on a sixth of the training images", []).append(row.title)
+                notes.setdefault("Hyperparameters chosen on a sixth of the training images", []).append(row.title)
             if row.trained_on < self.train:
-                said.setdefault(f"Trained on {row.trained_on:,} images only", []).append(row.title)
-        return [f"{words}: {'; '.join(titles)}." for words, titles in said.items()]
+                notes.setdefault(f"Trained on {row.trained_on:,} images only", []).append(row.title)
+        return [f"{note}: {'; '.join(titles)}." for note, titles in notes.items()]
 
     def __str__(self) -> str:
-        """Return the table."""
+        """Return the rows as a table in plain text."""
         head = ("classifier", "chosen", "images", "accuracy", "macro F1", "fit", "predict", "size")
         cells = [
             (
@@ -199,7 +202,7 @@ def compare(
     """Train every classifier of CANDIDATES on one split of a data set and measure it once on the test images.
 
     name, root: as for `pellucid.data.catalogue.load`. only: names of CANDIDATES. progress: called with each title,
-    its number and how many there are.
+    its number and their total.
     Hyperparameters are chosen on validation images held out of the training images; the chosen classifier is then
     trained on all of these. Raises PellucidError for an unknown name, for data without classes, and for images of
     different sizes.
@@ -219,37 +222,43 @@ def _compared(
     train: Dataset, test: Dataset, seed: int, names: Collection[str], progress: Progress
 ) -> Iterator[Compared]:
     x, y = float_images(train.x).numpy(), train.y.numpy()
-    tx, ty = float_images(test.x).numpy(), test.y.numpy()
-    learn, held = (part.numpy() for part in split_by_class(train.y, VALIDATION, seed, train.name))
+    x_test, y_test = float_images(test.x).numpy(), test.y.numpy()
+    train_on, choose_on = (part.numpy() for part in split_by_class(train.y, VALIDATION, seed, train.name))
     order = np.random.default_rng(seed)
-    learn, held, everything = order.permutation(learn), order.permutation(held), order.permutation(len(y))
+    train_on, choose_on, everything = (
+        order.permutation(train_on),
+        order.permutation(choose_on),
+        order.permutation(len(y)),
+    )
     chosen_names = [name for name in CANDIDATES if name in names]
     for number, name in enumerate(chosen_names, start=1):
-        one = CANDIDATES[name]
-        progress(one.title, number, len(chosen_names))
+        candidate = CANDIDATES[name]
+        progress(candidate.title, number, len(chosen_names))
 
-        def shaped(images: Array, one: Candidate = one) -> Array:
-            return images if one.images else images.reshape(len(images), -1)
+        def shaped(images: Array, candidate: Candidate = candidate) -> Array:
+            return images if candidate.images else images.reshape(len(images), -1)
 
-        begun = time.perf_counter()
-        chosen = one.choices[0]
-        if len(one.choices) > 1:
-            part, tried = learn[: one.limit], held[: one.validation]
-            fits = ((one.build(seed, **choice).fit(shaped(x[part]), y[part]), choice) for choice in one.choices)
-            scores = [(accuracy_score(y[tried], fit.predict(shaped(x[tried]))), choice) for fit, choice in fits]
+        start = time.perf_counter()
+        chosen = candidate.choices[0]
+        if len(candidate.choices) > 1:
+            part, chosen_on = train_on[: candidate.limit], choose_on[: candidate.validation]
+            fits = (
+                (candidate.build(seed, **choice).fit(shaped(x[part]), y[part]), choice) for choice in candidate.choices
+            )
+            scores = [(accuracy_score(y[chosen_on], fit.predict(shaped(x[chosen_on]))), choice) for fit, choice in fits]
             chosen = max(scores, key=lambda pair: pair[0])[1]
-        choosing = time.perf_counter() - begun
-        part = everything[: one.limit]
-        estimator, fit_seconds = _timed(lambda: one.build(seed, **chosen).fit(shaped(x[part]), y[part]))  # noqa: B023
-        found, predict_seconds = _timed(lambda: estimator.predict(shaped(tx)))  # noqa: B023
+        choosing = time.perf_counter() - start
+        part = everything[: candidate.limit]
+        estimator, fit_seconds = _timed(lambda: candidate.build(seed, **chosen).fit(shaped(x[part]), y[part]))  # noqa: B023
+        predicted, predict_seconds = _timed(lambda: estimator.predict(shaped(x_test)))  # noqa: B023
         yield Compared(
-            name, one.title, chosen, len(part), float(accuracy_score(ty, found)),
-            float(f1_score(ty, found, average="macro")), choosing, fit_seconds, predict_seconds,
+            name, candidate.title, chosen, len(part), float(accuracy_score(y_test, predicted)),
+            float(f1_score(y_test, predicted, average="macro")), choosing, fit_seconds, predict_seconds,
             len(pickle.dumps(estimator)),
         )  # fmt: skip
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    begun = time.perf_counter()
-    found = work()
-    return found, time.perf_counter() - begun
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""The files of what was found in pictures: an overlay of each, and annotations of all in COCO's format."""
+"""Output files for pictures: an overlay of each one, and the annotations of all in COCO's format."""
 
 import io
 import json
@@ -32,38 +32,38 @@ class Outputs:
         return self.folder / f"{self.kind}.json"
 
     def check(self, stems: Sequence[str], sources: Sequence[Path] = ()) -> None:
-        """Raise PellucidError where an output would overwrite one of the pictures, or a file of something else.
+        """Raise PellucidError if an output would overwrite a picture, or a file that no earlier call wrote.
 
-        Overlays and annotations of an earlier call, which wrote both, are overwritten. Two pictures with outputs of the
-        same name are refused too.
+        An earlier call wrote both overlays and annotations; these are overwritten. Two pictures with outputs of the
+        same name also raise PellucidError.
         """
         names, pictures = [self.overlay(stem) for stem in stems], {file.resolve() for file in sources}
-        twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
-        if twice:
-            raise PellucidError(f"two pictures would both be written to {twice}; rename one of them")
-        there = [name for name in names if name.exists()]
-        wrong = next((name for name in there if name.resolve() in pictures), None)
-        alone = self.annotations.exists() != any(self.folder.glob(self.overlay("*").name))
-        if wrong is None and alone and (there or self.annotations.exists()):
-            wrong = there[0] if there else self.annotations
-        if wrong is not None:
-            raise PellucidError(f"{wrong} would be overwritten; give another output folder")
+        duplicate = next((name for k, name in enumerate(names) if name in names[:k]), None)
+        if duplicate:
+            raise PellucidError(f"two pictures would both be written to {duplicate}; rename one of them")
+        existing = [name for name in names if name.exists()]
+        conflict = next((name for name in existing if name.resolve() in pictures), None)
+        incomplete = self.annotations.exists() != any(self.folder.glob(self.overlay("*").name))
+        if conflict is None and incomplete and (existing or self.annotations.exists()):
+            conflict = existing[0] if existing else self.annotations
+        if conflict is not None:
+            raise PellucidError(f"{conflict} would be overwritten; give another output folder")
 
     def write_overlay(self, stem: str, shown: ndarray) -> Path:
-        """Write a picture (H, W, 3) uint8, and return its path."""
+        """Write the overlay of a picture, (H, W, 3) uint8, and return its path."""
         make_folder(self.folder)
         write_atomically(self.overlay(stem), png(Image.fromarray(shown)))
         return self.overlay(stem)
 
     def write_annotations(self, found: Mapping[str, Any]) -> Path:
-        """Write annotations, the value of a COCO file, and return its path."""
+        """Write annotations, the content of a COCO file, and return its path."""
         make_folder(self.folder)
         write_atomically(self.annotations, (json.dumps(found) + "\n").encode())
         return self.annotations
 
 
 def png(picture: Image.Image, about: PngInfo | None = None) -> bytes:
-    """Return a picture as the bytes of a PNG file, with text chunks `about` it."""
+    """Return a picture as the bytes of a PNG file; about: the text chunks of the file."""
     file = io.BytesIO()
     picture.save(file, "PNG", pnginfo=about)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""A classifier's inputs and outputs: image files laid out as its training data, and its classes with probabilities."""
+"""A classifier's inputs and outputs: image files converted like its training data, class names and probabilities."""
 
 import hashlib
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def class_names(model: Model) -> tuple[str, ...]:
             "the model finds objects; use `pellucid detect`, and `pellucid explain --box` for one of them"
         )
     if isinstance(model.objective, Generator):
-        raise PellucidError("the model draws images of random numbers and predicts no classes; use `pellucid generate`")
+        raise PellucidError("the model generates images and predicts no classes; use `pellucid generate`")
     if is_colorizer(model):
         raise PellucidError("the model outputs colours, no classes; use `pellucid colorize`")
     if outputs and isinstance(outputs[0], tuple):
@@ -70,18 +70,18 @@ def class_names(model: Model) -> tuple[str, ...]:
     return classes
 
 
-ROUNDING = 1e-6  # of float32 probabilities
+ROUNDING = 1e-6  # tolerance for rounding errors of float32 probabilities
 
 
 def are_probabilities(model: Model, outputs: Tensor) -> bool:
-    """Return whether the results of `model.predict` are probabilities: the model says so, and they are from 0 to 1."""
+    """Return whether the results of `model.predict` are probabilities, by the network, the loss, and their range."""
     objective = model.objective
-    said = not isinstance(objective, Supervised) or gives_probabilities(objective.net, objective.loss)
-    return said and bool(((outputs >= 0) & (outputs <= 1 + ROUNDING)).all())
+    declared = not isinstance(objective, Supervised) or gives_probabilities(objective.net, objective.loss)
+    return declared and bool(((outputs >= 0) & (outputs <= 1 + ROUNDING)).all())
 
 
 def scored(model: Model, outputs: Tensor) -> Tensor:
-    """Return the results of `model.predict` as one score for each class (N, C); of one logit y these are -y and y."""
+    """Return the results of `model.predict` as scores of the classes (N, C); a single logit y becomes (-y, y)."""
     if outputs.shape[1] == 1 and boundary(model.net, model.loss) == 0:
         return torch.cat([-outputs, outputs], 1)
     return class_scores(outputs)
@@ -102,28 +102,31 @@ def believed(model: Model, scores: Tensor) -> Tensor:
     return scores if model.confidence is None else model.confidence.calibrate(scores)
 
 
-HELD = "held_out"  # in a model's preprocess: the short digests of the files that were held out, if they are listed
+HELD = "held_out"  # key in a model's `preprocess`: the short digests of the held-out files, if they are listed
 
 
 def read_picture(model: Model, source: str | Path | bytes, name: str = "") -> Tensor:
     """Return a picture, a file or its bytes, as one input (C, H, W), float32 0..1.
 
     For a network of handwritten digits the digit is found and laid out as in its data; for any other network the
-    picture is resized, with antialiasing, as training data are. Raises PellucidError, naming the picture, when it
-    cannot be read or shows nothing.
+    picture is resized, with antialiasing, as the training data are. Raises PellucidError, which names the picture, if
+    it cannot be read or is blank.
     """
     return float_images(_read(model, source, name or str(source))[:1])[0]
 
 
 def read_views(model: Model, source: str | Path | bytes, name: str = "") -> Tensor:
-    """Return a picture as inputs (1 or 2, C, H, W): that of `read_picture`, and for a network of digits the same with
-    the surroundings that its layout leaves out. A picture is unfamiliar if either is unlike the data.
+    """Return a picture as one or two inputs (1 or 2, C, H, W).
+
+    The first one is the result of `read_picture`. For a network of handwritten digits there is a second one, which also
+    shows the surroundings that the layout of digits leaves out. A picture is unfamiliar if either is unlike the
+    training data.
     """
     return float_images(_read(model, source, name or str(source)))
 
 
 def _read(model: Model, source: str | Path | bytes, name: str) -> Tensor:
-    """Return the inputs of `read_views`, in uint8 where they are only resized."""
+    """Return the inputs of `read_views`, in uint8 if they are only resized."""
     shape = model.nominal_shape
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise PellucidError(f"the model takes inputs of shape {shape}, not pictures; give one for (1 or 3, H, W)")
@@ -135,49 +138,49 @@ def _read(model: Model, source: str | Path | bytes, name: str) -> Tensor:
 
 
 def held_out(model: Model, data: str | None) -> Dataset:
-    """Return the images to measure a model on, those that cannot be read left out and listed in `skipped`.
+    """Return the images to evaluate a model on; files that cannot be read are left out and listed in `skipped`.
 
-    data: a known data set, an image folder or zip, or the root of the data sets; None for the model's own data.
-    Of a folder in parts this is the test part, else the validation part, else the fifth of train/ that `load_splits`
-    holds out. A folder without parts is taken whole; of the model's own data, that fifth, or the files that the model
-    lists as held out, with a note on stderr if some are missing.
+    data: a known data set, an image folder or zip, or the root of the data sets; None for the model's own data. From a
+    folder in parts this is the test part, otherwise the validation part, otherwise the fifth of train/ that
+    `load_splits` holds out. A folder without parts is used as a whole. If it is the model's own data, only that fifth
+    is used, or the files that the model lists as held out; a note on stderr tells if some of these are missing.
     """
-    own = data_name(model)
-    if data is None and not own:
+    training_data = data_name(model)
+    if data is None and not training_data:
         raise PellucidError("the model does not name its training data; name a data set with --data")
-    if data is None or is_root(own, data):
-        check_followed(own, model.source)
-        if own not in CATALOGUE and own not in SHAPES and Path(own).exists():
-            return _folder(model, own, whole=False)
-        found = load_splits(table_for(model.nominal_shape, own), data).test
-        return taken_by(model.nominal_shape, model.classes, found)
+    if data is None or is_root(training_data, data):
+        check_followed(training_data, model.source)
+        if training_data not in CATALOGUE and training_data not in SHAPES and Path(training_data).exists():
+            return _folder(model, training_data, whole=False)
+        test = load_splits(table_for(model.nominal_shape, training_data), data).test
+        return taken_by(model.nominal_shape, model.classes, test)
     if data in CATALOGUE or data in SHAPES:
         return taken_by(model.nominal_shape, model.classes, load_splits(table_for(model.nominal_shape, data)).test)
     check_exists(data)
-    return _folder(model, data, whole=not own or Path(own).resolve() != Path(data).resolve())
+    return _folder(model, data, whole=not training_data or Path(training_data).resolve() != Path(data).resolve())
 
 
 def _folder(model: Model, data: str, whole: bool) -> Dataset:
     """Read CLASS/IMAGE files, each as `read_picture` does; the class is the innermost folder that names one.
 
-    whole: of a folder without parts, take everything, not the images that training held out.
+    whole: use all images of a folder without parts, not only those that training held out.
     """
     classes = class_names(model)
     x, ys = torch.empty(0), list[int]()
     faults: dict[str, PellucidError] = {}
     with open_tree(data) as tree:
-        files, part = _part([name for name in tree.names if "/" in name], classes)
+        files, part = _part([label for label in tree.names if "/" in label], classes)
         listed = not whole and part not in HELD_OUT and HELD in model.preprocess
         if listed:
             files = _listed(model, tree, files)
         below = f"{root_of(tree)}{part}/" if part else root_of(tree)
         for file in files:
             where, folders = tree.where(file), file.split("/")[:-1]
-            folders = [class_of(file, below)] if listed else folders  # as training did
-            name = next((folder for folder in reversed(folders) if folder in classes), None)
-            if name is None:
-                known = [one for one in files if not {*one.split("/")[:-1]} & {*classes}]
-                raise _lacking(where, folders[-1], [one.split("/")[-2] for one in known], classes)
+            folders = [class_of(file, below)] if listed else folders  # as in training
+            label = next((folder for folder in reversed(folders) if folder in classes), None)
+            if label is None:
+                unmatched = [one for one in files if not {*one.split("/")[:-1]} & {*classes}]
+                raise _lacking(where, folders[-1], [one.split("/")[-2] for one in unmatched], classes)
             try:
                 picture = _read(model, tree.read(file), where)[0]
             except PellucidError as error:
@@ -186,19 +189,19 @@ def _folder(model: Model, data: str, whole: bool) -> Dataset:
             if not ys:
                 x = picture.new_empty(len(files), *picture.shape)
             x[len(ys)] = picture
-            ys.append(classes.index(name))
+            ys.append(classes.index(label))
     if not ys:
         why = f", the first: {next(iter(faults.values()))}" if faults else "; lay it out as CLASS/IMAGE"
-        raise PellucidError(f"{data} holds no images that can be read in folders named by class{why}")
+        raise PellucidError(f"{data} has no readable images in folders named by class{why}")
     images = make_dataset(data, x[: len(ys)].contiguous(), torch.tensor(ys), classes, tuple(faults))
     return images if listed or part in HELD_OUT or (whole and not part) else images.split(TEST_FRACTION).test
 
 
 def _lacking(where: str, name: str, names: Sequence[str], classes: Sequence[str]) -> PellucidError:
-    """Return the error that lists the classes of a folder that a model lacks; `name` is the first."""
+    """Return the error for the classes of a folder that a model lacks; `name` is the first of them, `names` all."""
     others = [repr(one) for one in dict.fromkeys(names) if one != name]
-    more = f" (nor has it {', '.join(others):.80})" if others else ""
-    hint = nearest(name, classes) or f"; it knows {', '.join(classes):.80}"
+    more = f" (it also lacks {', '.join(others):.80})" if others else ""
+    hint = nearest(name, classes) or f"; it has {', '.join(classes):.80}"
     return PellucidError(
         f"{where} is of class {name!r}, which the model lacks{more}{hint}; rename the folders, or train a model on them"
     )
@@ -210,30 +213,30 @@ def short_digest(digest: bytes) -> str:
 
 
 def _listed(model: Model, tree: Tree, files: list[str]) -> list[str]:
-    """Return the files with the bytes of held-out ones, and write a note if some of these are missing."""
-    held: Any = model.preprocess[HELD]
-    if not isinstance(held, list) or not held or not all(isinstance(one, str) for one in held):
+    """Return the files whose bytes are those of held-out ones, and write a note if some of these are missing."""
+    digests: Any = model.preprocess[HELD]
+    if not isinstance(digests, list) or not digests or not all(isinstance(one, str) for one in digests):
         raise PellucidError(
-            f"the model does not say which files of {tree.path} it held out (its {HELD} is {held!s:.40}); "
+            f"the model does not list which files of {tree.path} it held out (its {HELD} is {digests!s:.40}); "
             "give other pictures with --data"
         )
-    wanted = {*held}
-    there = {file: digest for file in files if (digest := _digest(tree, file)) in wanted}
-    if not there:
+    expected = {*digests}
+    present = {file: digest for file in files if (digest := _digest(tree, file)) in expected}
+    if not present:
         raise PellucidError(
-            f"of the {len(wanted):,} pictures that training held out, {tree.path} has none as it was; give pictures "
-            "that the model has not learned from with --data"
+            f"{tree.path} contains none of the {len(expected):,} pictures that training held out; give pictures that "
+            "the model was not trained on with --data"
         )
-    if gone := len(wanted) - len({*there.values()}):
+    if n_missing := len(expected) - len({*present.values()}):
         note(
-            f"{gone:,} of the {len(wanted):,} pictures that training held out are no longer in {tree.path}, or "
-            "changed; measured on those that are left"
+            f"{n_missing:,} of the {len(expected):,} pictures that training held out are missing from {tree.path}, or "
+            "changed; the others are measured"
         )
-    return [*there]
+    return [*present]
 
 
 def _digest(tree: Tree, file: str) -> str:
-    """Return a file's short digest; "" for a file that cannot be read, so that it matches none."""
+    """Return a file's short digest, or "", which matches none, for a file that cannot be read."""
     try:
         return short_digest(hashlib.sha256(tree.read(file)).digest())
     except PellucidError:
@@ -242,6 +245,6 @@ def _digest(tree: Tree, file: str) -> str:
 
 def _part(files: list[str], classes: tuple[str, ...]) -> tuple[list[str], str]:
     """Return the files of the part to evaluate on, and its name; all files and "" where there are no parts."""
-    above = {folder for file in files for folder in file.split("/")[:-2]} - set(classes)
-    part = next((part for part in (*HELD_OUT, TRAIN) if part in above), "")
+    folders = {folder for file in files for folder in file.split("/")[:-2]} - set(classes)
+    part = next((part for part in (*HELD_OUT, TRAIN) if part in folders), "")
     return [file for file in files if not part or part in file.split("/")[:-2]], part

@@ -1,4 +1,4 @@
-"""Hold out a share of every class, with near duplicates on one side."""
+"""Hold out a fraction of each class, and keep near duplicates together."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,39 +9,39 @@ from pellucid.data.seeds import mix
 def hold_out(
     labels: Sequence[int], groups: Sequence[int], keys: Sequence[int], fraction: float, seed: int
 ) -> list[int]:
-    """Return which of n pictures to hold out: about `fraction` of each class, whole groups only.
+    """Return the sorted indices of the pictures to hold out: about `fraction` of each class, and whole groups only.
 
-    labels: the class of each picture; groups: the smallest picture of the group it is in, itself where it is alone.
-    keys: a number of 64 bits for each picture, of its content, so that neither its name nor what was added beside it
-    moves it. The groups are gone through in the order of `mix(seed, smallest key)`; one is held out while none of its
-    classes gets more than round(fraction * n) pictures held out, at least 1, nor keeps none. A class that then has none
-    gives its smallest group, where it has two. Without groups, and with places for keys, this is `Dataset.split`. The
-    result is sorted.
+    labels: the class of each picture. groups: for each picture the lowest index in its group, its own index if it is
+    alone. keys: for each picture 64 bits computed from its content, so that its position in the order changes neither
+    with its name nor with added pictures. The groups are taken in the order of `mix(seed, smallest key)`. A group is
+    held out if no class then has more than round(fraction * n) held-out pictures (at least 1), and each class keeps one
+    picture or more. If a class still has none held out, its smallest group is, provided that each class keeps a
+    picture. Without groups, and with indices as keys, the result is that of `Dataset.split`.
     """
     members: dict[int, list[int]] = {}
     for i, group in enumerate(groups):
         members.setdefault(group, []).append(i)
-    classes = {group: Counter(labels[i] for i in some) for group, some in members.items()}
+    classes = {group: Counter(labels[i] for i in indices) for group, indices in members.items()}
     total = Counter(labels)
-    wanted = {label: min(max(int(n * fraction + 0.5), 1), n - 1) for label, n in total.items()}
-    held: Counter[int] = Counter()
+    limits = {label: min(max(int(n * fraction + 0.5), 1), n - 1) for label, n in total.items()}
+    n_held_out: Counter[int] = Counter()
     chosen: set[int] = set()
 
     def take(group: int) -> None:
         chosen.add(group)
-        held.update(classes[group])
+        n_held_out.update(classes[group])
 
-    smallest = {group: min(keys[i] for i in some) for group, some in members.items()}
+    smallest = {group: min(keys[i] for i in indices) for group, indices in members.items()}
     order = sorted(members, key=lambda group: mix(seed, smallest[group]))
     for group in order:
-        if all(held[label] + n <= wanted[label] for label, n in classes[group].items()):
+        if all(n_held_out[label] + n <= limits[label] for label, n in classes[group].items()):
             take(group)
     for label in sorted(total):
-        fitting = [
+        candidates = [
             group
             for group in order
-            if label in classes[group] and all(held[one] + n < total[one] for one, n in classes[group].items())
+            if label in classes[group] and all(n_held_out[one] + n < total[one] for one, n in classes[group].items())
         ]
-        if not held[label] and fitting:
-            take(min(fitting, key=lambda group: len(members[group])))
+        if not n_held_out[label] and candidates:
+            take(min(candidates, key=lambda group: len(members[group])))
     return sorted(i for group in chosen for i in members[group])

@@ -1,4 +1,4 @@
-"""Trace: every number of one forward and one backward pass, and its effect on the loss."""
+"""Trace: all tensors of one forward and one backward pass, and the effect of each number on the loss."""
 
 from typing import Any
 
@@ -26,37 +26,38 @@ OPTIONS = ("train", "seed", "dtype", "n")
 
 
 class Trace(Record):
-    """Every named tensor of one forward and one backward pass, and what each number does to the loss.
+    """All tensors of one forward and one backward pass, by name, and the effect of each number on the loss.
 
-    For the call of a layer at `conv1` there are conv1.x, conv1.y, conv1.cache.FIELD, conv1.dy and conv1.dx (x.0, x.1
-    ... for several inputs), conv1.weight and conv1.dweight. A layer that runs several times has conv1:1.y, conv1:2.y
-    ... and conv1:1.dweight beside their sum conv1.dweight. The network's own are x, y, dy, dx, target; the loss is
-    `loss`, in pieces loss.probabilities and so on; with regularizers, loss.regularizer is their part and `cost` the
-    sum. A call that nothing reads on the way to the loss has no dy and dx.
+    The layer at the path `conv1` has the names conv1.x, conv1.y, conv1.cache.FIELD, conv1.dy and conv1.dx (x.0, x.1 ...
+    for several inputs), conv1.weight and conv1.dweight. A layer that runs several times has conv1:1.y, conv1:2.y
+    ..., and conv1:1.dweight ... in addition to their sum conv1.dweight. The network's tensors are x, y, dy, dx and
+    target. `loss` is the loss, and loss.probabilities and others are its intermediate results; with regularizers,
+    loss.regularizer is the regularization term and `cost` the sum. Layers on which the loss does not depend have no dy
+    and dx.
     """
 
     def explain(self, what: str, top: int | None = 6, expand: int = 1) -> Explanation:
         """Explain ∂C/∂what by the chain rule, as sums of products up to the loss.
 
-        what: one number, "dense2.weight[3, 17]", "relu1.y[0, 3, 2, 2]", "x[0, 0, 14, 14]"; for a whole
-        tensor, its number with the largest gradient. top: how many products of each sum are listed, None for all; the
-        rest is given as one sum. expand: of how many of them, the largest first, the delta is explained in turn.
-        The sum of the products, added without rounding, and the gradient differ by at most
-        `bound` = (products + 8) ε Σ|product|, ε that of the dtype: the largest rounding error of any order of
-        additions. A gradient that is a single product of two numbers is equal to the last bit.
+        what: a number, such as "dense2.weight[3, 17]", "relu1.y[0, 3, 2, 2]" or "x[0, 0, 14, 14]"; the name of a tensor
+        means its number with the largest gradient. top: number of products of each sum to list, None for all; the
+        others are given as one sum. expand: number of products, largest first, whose output gradient is explained too.
+        The exact sum of the products and the gradient differ by at most `bound` = (products + 8) ε Σ|product|, with the
+        machine epsilon ε of the dtype: the largest rounding error for any order of additions. A gradient that is a
+        single product of two numbers agrees to the last bit.
         """
         return explain(self, what, top, expand)
 
     def nudge(self, what: str, h: float = 1e-3) -> Nudge:
-        """Add h to a parameter, an activation or a pixel: the predicted and the actual change of the loss."""
+        """Add h to a parameter, an activation or a pixel; return the predicted and the actual change of the loss."""
         return nudge(self, what, h)
 
     def step(self, optimizer: str | Optimizer | None = None, lr: float | None = None) -> Stepped:
-        """Take one step of an optimizer (the model's, unless given; a name for its defaults) on copies."""
+        """Take one optimizer step on copies of the weights; optimizer: an instance or a name, default the model's."""
         return step(self, optimizer, lr)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the loss, its pieces, each call in numbers, and the names of all tensors, as plain values."""
+        """Return the loss, the examples' outputs, statistics of each call, and all tensors' names, as plain values."""
         return overview(self)
 
     def __str__(self) -> str:
@@ -82,15 +83,15 @@ def trace(
     n: int | None = None,
     **others: Any,
 ) -> Trace:
-    """Run one batch forward and backward through a model, on its device, and keep every tensor by its name.
+    """Run one batch forward and backward through a model, on its device, and keep all tensors by name.
 
-    x, target: inputs (N, ...) as `predict` takes them, and the targets of the loss; of a single-stage detector a list
-    with the `Objects` of each image; of a colorizer they are not read, see `of_translator`. train: in training mode,
-    dropout drawing from `seed` (the model's, unless given); the model itself stays unchanged. dtype: float64, so that
-    every explanation is exact to the last bits; torch.float32 gives the numbers of training. n: the number of examples
-    that the regularizers' part is divided by, the batch's unless given.
-    Raises PellucidError for a model without weights, for data that do not fit it, for a dtype that the device lacks,
-    and for `others`.
+    x, target: inputs (N, ...) as for `predict`, and the targets of the loss; for a single-stage detector a list with
+    the `Objects` of each image; ignored for a colorizer, see `of_translator`. train: use training mode, with dropout
+    drawn from `seed` (by default the model's); the model is not modified. dtype: float64 makes explanations exact to
+    the last bits; torch.float32 gives the same numbers as training. n: number of examples by which the regularization
+    term is divided, by default the size of the batch.
+    Raises PellucidError for a model without weights, for data that do not fit it, for a dtype that the device does not
+    support, and for unknown options (`others`).
     """
     for name in others:
         raise PellucidError(f"trace has no option {name!r}{nearest(name, OPTIONS)}; known: {', '.join(OPTIONS)}")
@@ -101,24 +102,24 @@ def trace(
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
     if isinstance(model.objective, Detector):
-        it = of_detector(model, x, target)
+        traced = of_detector(model, x, target)
     elif isinstance(model.objective, Translator):
-        it = of_translator(model, x, target)
+        traced = of_translator(model, x, target)
     else:
         data = examples(x, target, classes=model.classes)
         model.fitting(data, "trace: x")
-        it = Traced(model.net, model.params, model.loss, scaled(data.x, model.stats), data.y)
+        traced = Traced(model.net, model.params, model.loss, scaled(data.x, model.stats), data.y)
     return Trace(
         Settings(
-            net=it.net,
-            params=prepared(it.params, dtype),
-            x=prepared(it.x, dtype),
-            target=prepared(it.target, dtype),
-            loss=it.loss,
+            net=traced.net,
+            params=prepared(traced.params, dtype),
+            x=prepared(traced.x, dtype),
+            target=prepared(traced.target, dtype),
+            loss=traced.loss,
             train=train,
             seed=model.seed if seed is None else seed,
             regularizers=model.regularizers,
-            examples=len(it.x) if n is None else whole(n, "trace: n", 1),
+            examples=len(traced.x) if n is None else whole(n, "trace: n", 1),
             optimizer=model.optimizer,
             clip=model.clip,
             frozen=frozenset(model.frozen),

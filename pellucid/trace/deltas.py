@@ -1,4 +1,4 @@
-"""Losses as products: the gradient of each loss with respect to one output, as named factors."""
+"""The derivative of each loss with respect to one output, as a product of named factors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,10 +29,11 @@ HINGE += r"\frac{\partial C}{\partial y_t} = -\sum_j \frac{\partial C}{\partial 
 
 @dataclass(frozen=True)
 class Pieces:
-    """A loss in pieces for one output of the network: named tensors, and the cost of each output.
+    """The intermediate results of a loss for one output y of the network, and the factors of its gradient.
 
-    named: tensors to look up by name (probabilities, log_likelihood ...). cost: numbers that add up to the loss.
-    factors: (flat index in y) -> the factors whose product is ∂C/∂y there. words, formula: the rule.
+    named: intermediate tensors by name (probabilities, log_likelihood ...). cost: values that add up to the loss.
+    factors: function of a flat index in y that returns the factors whose product is ∂C/∂y there. words, formula: the
+    rule for ∂C/∂y, as a sentence and as LaTeX.
     """
 
     named: dict[str, Tensor]
@@ -43,7 +44,7 @@ class Pieces:
 
 
 def dissect(loss: Loss, y: Any, target: Tensor, value: Tensor, dy: Any) -> list[Pieces]:
-    """Return the loss in pieces, for each of the network's outputs."""
+    """Return the pieces of the loss for each output of the network; value, dy: the loss and its gradient."""
     outputs, deltas = tensors(y), tensors(dy)
     if isinstance(loss, losses.AuxiliaryCrossEntropy):
         return [_scaled(loss.each(), loss.weight if part else 1.0, one, target) for part, one in enumerate(outputs)]
@@ -54,9 +55,9 @@ def dissect(loss: Loss, y: Any, target: Tensor, value: Tensor, dy: Any) -> list[
 
 
 def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: Tensor) -> Pieces:
-    """Return probabilities, targets, log_likelihood (ln a at the class of each example) and each position's cost.
+    """Return the pieces: probabilities a, targets t, log_likelihood (ln a of each example's class) and `wanted`.
 
-    wanted: the weight of -ln a of each class, averaging and class weights included: C = -Σ wanted ln a.
+    wanted: the weight of -ln a for each class, including averaging and class weights: C = -Σ wanted ln a.
     """
     log_a = y.log_softmax(1)
     a, (t, wanted) = log_a.exp(), _targets(loss, y, target)
@@ -65,7 +66,7 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
     else:
         likelihood = log_a.gather(1, _classes(loss, target).unsqueeze(1)).squeeze(1)
     total = wanted.sum(1, keepdim=True).expand_as(wanted)  # the weight of each position
-    simple = loss.class_weights is None and not target.is_floating_point()  # then the targets sum to 1, or to 0
+    simple = loss.class_weights is None and not target.is_floating_point()  # targets sum to 1, or to 0 if ignored
 
     def factors(place: int) -> tuple[Factor, ...]:
         if not simple:
@@ -74,8 +75,8 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
         weight = number(total, place)
         if weight == 1:
             return (_error("a", "probability", a, t, place),)
-        whole = weight > 0 and abs(1 / weight - round(1 / weight)) < 1e-6
-        name = f"1/{round(1 / weight)}" if whole else "share"
+        is_fraction = weight > 0 and abs(1 / weight - round(1 / weight)) < 1e-6
+        name = f"1/{round(1 / weight)}" if is_fraction else "share"
         return _error("a", "probability", a, t, place), plain(name, weight)
 
     words = "softmax and cross-entropy together: the predicted probability a minus the target t" + (
@@ -86,7 +87,7 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
 
 
 def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> Pieces:
-    """Return each position's likelihood and weight; y holds log-probabilities already."""
+    """Return the pieces: the log-likelihood of each position, and the weights; y is log-probabilities."""
     picks = pick(loss, y, target, loss.class_weights, loss.ignore)
     shares_ = picks.weight / picks.total(loss.reduction)  # (N, 1, ...)
     wanted = torch.zeros_like(y).scatter_(1, picks.classes, shares_)
@@ -95,12 +96,12 @@ def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> Pieces
     def factors(place: int) -> tuple[Factor, ...]:
         return (plain("-w" if number(wanted, place) else "0", -number(wanted, place), "error"),)
 
-    words = "only the true class has a gradient: minus its share of the mean"
+    words = "only the true class has a gradient: minus its weight in the mean"
     return Pieces(named, -(wanted * y).sum(1), factors, words, r"\frac{\partial C}{\partial y_c} = -\frac{t_c}{n}")
 
 
 def focal(loss: losses.Focal, y: Tensor, target: Tensor) -> Pieces:
-    """Return probabilities, and each position's cost."""
+    """Return the pieces: probabilities and targets."""
     it = loss.pieces(y, target)
     a, t = it.log_a.exp(), torch.zeros_like(y).scatter_(1, it.classes, 1)
     slope = it.slope.expand_as(y)
@@ -109,27 +110,32 @@ def focal(loss: losses.Focal, y: Tensor, target: Tensor) -> Pieces:
         error = difference("t - a", plain("t", number(t, place), "target"), plain("a", number(a, place), "probability"))
         return plain("w p f'(p)", number(slope, place)), error
 
-    words = "the target minus the probability a, times how much the cost falls as the probability p of the class rises"
+    words = "the target minus the probability a, times the cost's change with the probability p of the true class"
     return Pieces({"probabilities": a, "targets": t}, it.cost, factors, words, FOCAL)
 
 
 def dice(loss: losses.Dice, y: Tensor, target: Tensor) -> Pieces:
-    """Return probabilities, and each class's cost."""
+    """Return the pieces: probabilities."""
     it = loss.pieces(y, target)
 
     def factors(place: int) -> tuple[Factor, ...]:
         return plain("p", number(it.p, place), "probability"), plain("dp - Σ p dp", number(it.slope, place), "error")
 
-    words = "the probability p, times how much more the cost rises with p than with the other classes' mean"
+    words = (
+        "the probability p, times the cost's derivative by p minus the mean derivative, weighted by the probabilities"
+    )
     return Pieces({"probabilities": it.p}, it.cost.flatten(), factors, words, DICE)
 
 
 def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> Pieces:
-    """Return the terms: classes within the margin have positive gradients, the true class minus their sum."""
+    """Return the pieces: the shortfall of each class's margin.
+
+    Classes within the margin have positive gradients; the gradient of the true class is minus their sum.
+    """
     n = shares(loss.reduction, y)
     index, _, weight = pick(loss, y, target, loss.class_weights)  # (N, 1)
-    short = (y - y.gather(1, index) + loss.margin).clamp_min(0).scatter(1, index, 0)  # (N, C)
-    push = torch.where(short > 0, torch.ones_like(short) if loss.power == 1 else 2 * short, 0)
+    shortfall = (y - y.gather(1, index) + loss.margin).clamp_min(0).scatter(1, index, 0)  # (N, C)
+    push = torch.where(shortfall > 0, torch.ones_like(shortfall) if loss.power == 1 else 2 * shortfall, 0)
 
     def factors(place: int) -> tuple[Factor, ...]:
         row, column = divmod(place, y.shape[1])
@@ -144,9 +150,9 @@ def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> Pieces:
         )
         return (Factor("-Σ of the pushes", -float(push[row].double().sum()), "error", parts), *weights, *share(n))
 
-    cost = (short if loss.power == 1 else short * short) * weight / n
-    words = "the margin loss: every class within the margin of the true one is pushed away, the true one by them all"
-    return Pieces({"shortfall": short}, cost, factors, words, HINGE)
+    cost = (shortfall if loss.power == 1 else shortfall * shortfall) * weight / n
+    words = "the margin loss: each class within the margin of the true class is decreased, and the true class increased"
+    return Pieces({"shortfall": shortfall}, cost, factors, words, HINGE)
 
 
 def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> Pieces:
@@ -165,7 +171,7 @@ def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> Pieces:
     sign = (y - t).sign()
     return _compared(
         y, t, n, (y - t).abs() / n, lambda place: plain("sign(y - t)", number(sign, place), "error"),
-        "the absolute error: only on which side of the target the output lies",
+        "the absolute error: the sign of the output minus the target",
         r"\frac{\partial C}{\partial y} = \frac{\mathrm{sign}(y - t)}{n}",
     )  # fmt: skip
 
@@ -173,68 +179,71 @@ def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> Pieces:
 def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> Pieces:
     """∂C/∂y = d / n with d = y - t clamped to ±delta."""
     t, n, delta = numbers(loss, y, target), shares(loss.reduction, y), loss.delta
-    cut = (y - t).clamp(-delta, delta)
+    clamped = (y - t).clamp(-delta, delta)
 
     def error(place: int) -> Factor:
         inside = abs(number(y - t, place)) <= delta
-        return _error("y", "output", y, t, place) if inside else plain("±delta", number(cut, place), "error")
+        return _error("y", "output", y, t, place) if inside else plain("±delta", number(clamped, place), "error")
 
     return _compared(
-        y, t, n, cut * ((y - t) - cut / 2) / n, error,
-        f"the Huber loss: the output minus the target, at most {delta:g}",
+        y, t, n, clamped * ((y - t) - clamped / 2) / n, error,
+        f"the Huber loss: the output minus the target, clamped to ±{delta:g}",
         r"\frac{\partial C}{\partial y} = \frac{\mathrm{clamp}(y - t, \pm\Delta)}{n}",
     )  # fmt: skip
 
 
 def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Tensor) -> Pieces:
-    """∂C/∂y = (a - t) / n with a = sigmoid(y): Nielsen 2015, equation 67; with weights w (a (p t + 1 - t) - p t)."""
+    """∂C/∂y = (a - t) / n with a = sigmoid(y): Nielsen 2015, equation 67.
+
+    With class weights w and positive weights p it is w (a (p t + 1 - t) - p t) / n.
+    """
     t, n, a = numbers(loss, y, target), shares(loss.reduction, y), y.sigmoid()
     positive = loss.pos_weight
     p = by_class(loss, positive, y, "pos_weight") if isinstance(positive, tuple) else torch.tensor(positive).to(y)
     w = torch.ones_like(y) if loss.class_weights is None else by_class(loss, loss.class_weights, y).expand_as(y)
-    yes, no = t * p, 1 - t
+    positive_part, negative_part = t * p, 1 - t
 
     def factors(place: int) -> tuple[Factor, ...]:
         error = _error("a", "probability", a, t, place)
         if positive != 1:
-            both = number(a, place) * (number(yes, place) + number(no, place))
-            second = plain("p t", number(yes, place), "target")
-            error = difference("a (p t + 1 - t) - p t", plain("a (p t + 1 - t)", both, "probability"), second)
+            first = number(a, place) * (number(positive_part, place) + number(negative_part, place))
+            second = plain("p t", number(positive_part, place), "target")
+            error = difference("a (p t + 1 - t) - p t", plain("a (p t + 1 - t)", first, "probability"), second)
         weights = () if loss.class_weights is None else (plain("class weight", number(w, place), "weight"),)
         return (error, *weights, *share(n))
 
-    cost = w * (yes * F.softplus(-y, threshold=50) + no * F.softplus(y, threshold=50)) / n
-    words = "sigmoid and cross-entropy together: the probability a of yes minus the target t"
+    cost = w * (positive_part * F.softplus(-y, threshold=50) + negative_part * F.softplus(y, threshold=50)) / n
+    words = "sigmoid and cross-entropy together: the predicted probability a minus the target t"
     words += f", over n = {n}" if n > 1 else ""
     return Pieces({"probabilities": a, "targets": t}, cost, factors, words, SOFTMAX if positive == 1 else BINARY)
 
 
 def quality_focal(loss: losses.QualityFocal, y: Tensor, target: Tensor) -> Pieces:
-    """Return the qualities predicted, and each output's cost."""
+    """Return the pieces: predicted probabilities (qualities) and targets."""
     t, n = numbers(loss, y, target), shares(loss.reduction, y)
     cost, slope = loss.pieces(y, t)
 
     def factors(place: int) -> tuple[Factor, ...]:
         return plain("d |e|^β h", number(slope, place), "error"), *share(n)
 
-    words = "sigmoid and cross-entropy h, times the error e = a - t to a power: both change with the output"
+    words = "the derivative of |e|^β times the cross-entropy h, with the error e = a - t: both depend on the output"
     return Pieces({"probabilities": y.sigmoid(), "targets": t}, cost / n, factors, words, QUALITY)
 
 
 def giou(loss: losses.GIoU, y: Tensor, target: Tensor) -> Pieces:
-    """Return each box's cost."""
+    """Return the pieces: targets."""
     n = 1 if loss.reduction == "sum" else len(y)
     cost, slope = loss.pieces(y, target)
 
     def factors(place: int) -> tuple[Factor, ...]:
         return plain("-dGIoU", number(slope, place), "error"), *share(n)
 
-    words = "how much less the boxes overlap, and the box around both is filled, as this edge moves"
+    words = "the decrease of the boxes' generalized IoU as this coordinate increases"
     return Pieces({"targets": target}, cost / n, factors, words, GIOU)
 
 
 def heat_maps(loss: losses.HeatMaps, y: Tensor, target: Tensor) -> Pieces:
-    """Return the probability and the target of each cell, and the cost of each point."""
+    """Return the pieces: the probability and the target of each cell."""
     it = loss.pieces(y, target)
     cells = y.shape[2] * y.shape[3]
 
@@ -261,12 +270,12 @@ def coordinates(loss: losses.Coordinates, y: Tensor, target: Tensor) -> Pieces:
     def factors(place: int) -> tuple[Factor, ...]:
         return plain("sign(y - c)", number(sign, place), "error"), *_of_points(number(it.share, place))
 
-    words = "the absolute error of a coordinate: only on which side of the point the output lies"
+    words = "the absolute error of a coordinate: the sign of the output minus the coordinate"
     formula = r"\frac{\partial C}{\partial y} = \frac{\mathrm{sign}(y - c)}{n}"
     return Pieces({"error": it.error}, it.error.abs() * it.share, factors, words, formula)
 
 
-# Explains a loss of this type: (loss, y, target) -> its pieces
+# By the type of a loss: the function (loss, y, target) that returns its pieces.
 PIECES: dict[type[Loss], Callable[[Any, Tensor, Tensor], Pieces]] = {
     losses.SoftmaxCrossEntropy: softmax_cross_entropy,
     losses.NegativeLogLikelihood: nll,
@@ -295,18 +304,18 @@ def plain(name: str, value: float, role: str = "share") -> Factor:
 
 
 def difference(name: str, first: Factor, second: Factor) -> Factor:
-    """Return first - second as one factor of two parts."""
+    """Return first - second as one factor with two parts."""
     subtracted = Factor(f"-{second.name}", -second.value, second.role)
     return Factor(name, first.value - second.value, "error", (first, subtracted))
 
 
 def share(n: int) -> tuple[Factor, ...]:
-    """Return the factor 1 / n, none where n is 1."""
+    """Return the factor 1 / n, or none if n is 1."""
     return () if n == 1 else (plain(f"1/{n}", 1 / n),)
 
 
 def _of_points(share_: float) -> tuple[Factor, ...]:
-    """Return the factor 1 / n of one of n labelled points, 0 of one without label, none where n is 1."""
+    """Return the factor 1 / n for one of n labelled points, 0 for a point without label, or none if n is 1."""
     return () if share_ == 1 else (plain(f"1/{round(1 / share_)}" if share_ else "not labelled", share_),)
 
 
@@ -317,11 +326,12 @@ def _error(name: str, role: str, y: Tensor, t: Tensor, place: int) -> Factor:
 def _compared(
     y: Tensor, t: Tensor, n: int, cost: Tensor, error: Callable[[int], Factor], words: str, formula: str
 ) -> Pieces:
-    """Return the pieces of a loss that compares numbers: its error over n."""
+    """Return the pieces of a loss that compares outputs with targets; factors: `error`, and 1 / n."""
     return Pieces({"targets": t, "error": y - t}, cost, lambda place: (error(place), *share(n)), words, formula)
 
 
 def _scaled(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor, target: Tensor) -> Pieces:
+    """Return the pieces of a loss that is multiplied by `weight`."""
     pieces = softmax_cross_entropy(loss, y, target)
     if weight == 1:
         return pieces
@@ -334,6 +344,8 @@ def _scaled(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor, target: 
 
 
 def _unknown(loss: Loss, part: int, value: Tensor, dy: Tensor) -> Pieces:
+    """Return the pieces of a loss without a rule: its gradient is the only factor."""
+
     def factors(place: int) -> tuple[Factor, ...]:
         return (plain("its gradient", number(dy, place), "error"),)
 
@@ -343,7 +355,7 @@ def _unknown(loss: Loss, part: int, value: Tensor, dy: Tensor) -> Pieces:
 
 
 def _targets(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return t, smoothed and (N, C, ...), and the weight of -ln a of each class."""
+    """Return the targets t, with label smoothing, and the weight of -ln a for each class; both (N, C, ...)."""
     e, classes = loss.label_smoothing, y.shape[1]
     if target.is_floating_point():
         t, keep, total = target.to(y.dtype), 1.0, positions(loss.reduction, y)
@@ -356,6 +368,6 @@ def _targets(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: Tensor) -> tup
 
 
 def _classes(loss: losses.SoftmaxCrossEntropy, target: Tensor) -> Tensor:
-    """Return the classes, 0 where they are ignored."""
+    """Return the class indices, 0 where they are ignored."""
     target = target.long()
     return target if loss.ignore is None else target.masked_fill(target == loss.ignore, 0)

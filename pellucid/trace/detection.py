@@ -1,4 +1,4 @@
-"""A single-stage detector as one network and one loss, whose passes are traced."""
+"""A single-stage detector as one network with one loss, for tracing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from pellucid.training.model import BaseModel
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """A detector, for images (H, W) of a batch."""
+    """A detector, the number of images in the batch, and their size (H, W) in pixels."""
 
     detector: OneStage
     images: int
@@ -34,34 +34,34 @@ class Comparison:
 
 @dataclass(frozen=True)
 class DetectionLoss(Loss):
-    """The weighted sum of a detector's losses, of its last network's maps.
+    """The weighted sum of a detector's losses, computed from the output maps of its last network.
 
-    Targets are (objects, 7): the index of the image, the label, x0, y0, x1, y1, and 1 for a crowd.
+    Targets are (objects, 7): index of the image, label, x0, y0, x1, y1, and 1 for a crowd, else 0.
     """
 
     of: Comparison
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
-        """Return the sum and its gradient with respect to the maps, which are a tuple or one tensor."""
+        """Return the sum and its gradient with respect to the maps, a tensor or a tuple of tensors."""
         maps: Sequence[Tensor] = y if isinstance(y, tuple) else (y,)
         detector, size = self.of.detector, self.of.size
-        sizes = [(one.shape[2], one.shape[3]) for one in maps]
+        sizes = [(each.shape[2], each.shape[3]) for each in maps]
         anchors = Anchors(detector.anchors(sizes, size).to(maps[0]), sizes, size)
         losses, dy = detector.compare(joined(maps, detector.numbers), anchors, _objects(target, self.of.images))
-        value = torch.stack([detector.weight(name) * one for name, one in losses.items()]).sum()
+        value = torch.stack([detector.weight(name) * loss for name, loss in losses.items()]).sum()
         dmaps = parted(dy, maps)
         return value, dmaps if isinstance(y, tuple) else dmaps[0]
 
 
 def of_detector(model: BaseModel, x: Any, target: Any) -> Traced:
-    """Return what is traced of a detector for images (N, C, H, W) and a list with the Objects of each.
+    """Return a detector's network, loss and data for images (N, C, H, W) and a list with the Objects of each.
 
-    Raises PellucidError for a detector of two stages, whose second one reads regions that are no output of a layer.
+    Raises PellucidError for two-stage detectors, whose second stage receives regions that no layer outputs.
     """
     detector = model.objective
     if not isinstance(detector, OneStage):
         raise PellucidError(
-            f"trace: {type(detector).__name__} reads regions that it computes between its networks; trace a "
+            f"trace: {type(detector).__name__} computes regions between its networks, outside of any layer; trace a "
             "single-stage detector"
         )
     images, objects = as_inputs(x, "trace: x"), [target] if isinstance(target, Objects) else target

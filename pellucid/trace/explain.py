@@ -1,4 +1,4 @@
-"""The derivatives between one number and the loss, each as a sum of products (chain rule)."""
+"""The chain rule from one number to the loss: each derivative as a sum of products."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,15 +17,16 @@ from pellucid.trace.record import Number, Record, resolve
 from pellucid.trace.text import label
 from pellucid.training.arguments import whole
 
-SLACK = 8  # roundings within one product: of its factors, and of a layer's intermediate results
+SLACK = 8  # rounding errors within one product: its factors, and intermediate results of the layer
 PENALTIES = {L2: "λ/n w", L1: "λ/n sign(w)"}
 
 
 class Key(NamedTuple):
     """One derivative to explain.
 
-    kind: "value" with several readers, "call" for an input or a parameter of one call, "param" with several uses,
-    "loss". call: the place of the call, or of the value's maker; of the loss, which output.
+    kind: "value" for a value that several calls receive, "call" for an input or a parameter of one call, "param" for a
+    parameter with several uses or a regularizer, "loss" for an output. call: index of the call, of the call that
+    computed the value, or of the network's output. what: input, parameter or output. place: flat index.
     """
 
     kind: str
@@ -49,7 +50,7 @@ def explain(trace: Record, what: str, top: int | None, expand: int) -> Explanati
 
 
 class Chain:
-    """The links of one explanation, numbered as they are needed."""
+    """The links of one explanation, numbered in the order in which they are first needed."""
 
     def __init__(self, trace: Record, top: int | None, expand: int) -> None:
         self.trace, self.top, self.expand = trace, top, expand
@@ -60,7 +61,7 @@ class Chain:
         }  # fmt: skip
 
     def follow(self, number: Number) -> tuple[Link, ...]:
-        """Build the number's link and all that its largest products need, up to the loss."""
+        """Build the link of the number and the links of its largest products, up to the loss."""
         target, place = number.target, number.place
         if target.value is not None:
             self.number(self.through(target.value, place))
@@ -75,11 +76,11 @@ class Chain:
         return tuple(links)
 
     def number(self, key: Key) -> int:
-        """Return the index of a link among all, in the order in which they are needed."""
+        """Return the index of the link for `key`, which is the next one if it is new."""
         return self.numbers.setdefault(key, len(self.numbers))
 
     def through(self, value: Value, place: int) -> Key:
-        """Return the derivative with respect to a value: that of its only reader, or the sum over all readers."""
+        """Return the key of a value: of the only call that receives it, or of the sum over all that receive it."""
         readers = [(call, part) for call, part in value.readers if call.dxs is not None and call.dxs[part] is not None]
         if len(readers) == 1 and not value.outputs:
             return Key("call", readers[0][0].place, f"x.{readers[0][1]}", place)
@@ -88,16 +89,16 @@ class Chain:
         return Key("value", -1 if value.maker is None else value.maker.place, str(value.part), place)
 
     def uses(self, path: str, place: int) -> Key:
-        """Return the derivative with respect to a parameter: that of its only use, or the sum over all uses."""
+        """Return the key of a parameter: of its only use, or of the sum over all uses and regularizers."""
         calls = self.users(path)
         if len(calls) == 1 and path not in self.trace.penalties:
             return Key("call", calls[0].place, path.removeprefix(calls[0].path).lstrip("."), place)
         return Key("param", -1, path, place)
 
     def users(self, path: str) -> list[Call]:
-        """Return the calls that use a parameter and that the loss depends on."""
-        owned = [call for call in self.trace.calls if any(join(call.path, name) == path for name in call.params)]
-        return [call for call in owned if call.dys is not None]
+        """Return the calls that use a parameter and on which the loss depends."""
+        calls = [call for call in self.trace.calls if any(join(call.path, name) == path for name in call.params)]
+        return [call for call in calls if call.dys is not None]
 
     def from_call(self, key: Key) -> Link:
         """Return the link of an input or a parameter of one call, by the rule of its layer."""
@@ -112,7 +113,7 @@ class Chain:
         if call.dys is None or gradient is None:
             return self.nothing(name)
         column = explainer(call.layer, key.what)(call, key.what, key.place)
-        made = call.outputs[column.output]
+        source = call.outputs[column.output]
         deltas = at(call.dys[column.output], column.outputs)
         products, sizes = deltas.clone(), deltas.abs()
         for factors in column.factors:
@@ -120,10 +121,10 @@ class Chain:
 
         def term(k: int, expand: bool) -> Term:
             output = int(column.outputs[k])
-            delta = Factor(f"∂C/∂{self.trace.label_of(made, output)}", float(deltas[k]), "delta")
-            own = tuple(self.factor(call, factors, k) for factors in column.factors)
-            follows = self.number(self.through(made, output)) if expand else None
-            return Term((delta, *own), float(products[k]), follows)
+            delta = Factor(f"∂C/∂{self.trace.label_of(source, output)}", float(deltas[k]), "delta")
+            others = tuple(self.factor(call, factors, k) for factors in column.factors)
+            follows = self.number(self.through(source, output)) if expand else None
+            return Term((delta, *others), float(products[k]), follows)
 
         of = "L" if part is None and join(call.path, key.what) in self.trace.penalties else "C"
         formula = column.formula.replace(r"\partial C", rf"\partial {of}", 1)
@@ -131,7 +132,7 @@ class Chain:
         return self.add_up(rule, float(gradient.flatten()[key.place]), products, sizes, term, of)
 
     def factor(self, call: Call, factors: Factors, k: int) -> Factor:
-        """Return one factor of one product, with the name of the tensor that it was read from."""
+        """Return the factor of product `k`, named after the tensor that contains it, if any."""
         name = factors.symbol
         if factors.source is not None and factors.places is not None:
             place, part = int(factors.places[k]), part_of(factors.source)
@@ -143,9 +144,9 @@ class Chain:
         return Factor(name, float(factors.values[k]), factors.role, parts)
 
     def sum_over_readers(self, key: Key) -> Link:
-        """Return the link of a value with several readers: their gradients add up."""
-        makers = self.trace.passes.xs if key.call < 0 else self.trace.calls[key.call].outputs
-        value = makers[int(key.what)]
+        """Return the link of a value that several calls receive: their gradients add up."""
+        values = self.trace.passes.xs if key.call < 0 else self.trace.calls[key.call].outputs
+        value = values[int(key.what)]
         name = self.trace.label_of(value, key.place)
         gradient = self.trace.gradient_of(value)
         if gradient is None:
@@ -155,42 +156,42 @@ class Chain:
             dx = None if call.dxs is None else call.dxs[part]
             if dx is not None:
                 dx_name = join(call.name, f"dx.{part}" if call.several else "dx")
-                own = Factor(dx_name, float(dx.flatten()[key.place]), "delta")
-                sources.append((own, Key("call", call.place, f"x.{part}", key.place)))
+                factor = Factor(dx_name, float(dx.flatten()[key.place]), "delta")
+                sources.append((factor, Key("call", call.place, f"x.{part}", key.place)))
         for output in value.outputs:
             delta = float(self.trace.output_delta(output).flatten()[key.place])
             sources.append((Factor("from the loss", delta, "delta"), Key("loss", output, "", key.place)))
-        words = f"{len(sources)} read this value: their gradients add up"
-        rule = (name, "the network", "several readers", words, r"\frac{\partial C}{\partial x} = \sum_k \delta_k")
+        words = f"{len(sources)} layers or losses receive this value: their gradients add up"
+        rule = (name, "the network", "several uses", words, r"\frac{\partial C}{\partial x} = \sum_k \delta_k")
         return self.add_sources(rule, float(gradient.flatten()[key.place]), sources)
 
     def sum_over_uses(self, key: Key) -> Link:
-        """Return the link of a parameter that is used several times, or regularized: the parts add up."""
+        """Return the link of a parameter that is used several times, or regularized: the gradients add up."""
         path, trace = key.what, self.trace
         weight = trace.params[path]
         name, users = label(path, key.place, weight.shape), self.users(path)
         sources: list[tuple[Factor, Key | None]] = []
         for call in users:
-            own = path.removeprefix(call.path).lstrip(".")
-            used = Factor(join(call.name, f"d{own}"), float(call.dparams[own].flatten()[key.place]), "delta")
-            sources.append((used, Key("call", call.place, own, key.place)))
+            local = path.removeprefix(call.path).lstrip(".")
+            factor = Factor(join(call.name, f"d{local}"), float(call.dparams[local].flatten()[key.place]), "delta")
+            sources.append((factor, Key("call", call.place, local, key.place)))
         gradient = 0.0 if path not in trace.gradients else float(trace.gradients[path].flatten()[key.place])
-        added = trace.settings.penalties if path in trace.penalties else []
-        for penalty in added:
-            one, n = weight.flatten()[key.place : key.place + 1], trace.settings.examples
-            grad = torch.zeros_like(one)
-            penalty.add_gradient([one], [grad], n)
+        penalties = trace.settings.penalties if path in trace.penalties else []
+        for penalty in penalties:
+            element, n = weight.flatten()[key.place : key.place + 1], trace.settings.examples
+            grad = torch.zeros_like(element)
+            penalty.add_gradient([element], [grad], n)
             formula = PENALTIES.get(type(penalty), "penalty")
             sources.append((Factor(f"{formula} of {penalty!r}, n = {n}", float(grad), "penalty"), None))
-        if added:
+        if penalties:
             summed = trace.penalties[path] + trace.gradients.get(path, 0)
             gradient = float(summed.flatten()[key.place])
         if not sources:
             return self.nothing(name)
         words = f"{len(users)} uses of this parameter" if len(users) > 1 else "the loss of the data"
-        if added:
+        if penalties:
             words += f"{' in the loss of the data' if len(users) > 1 else ''}, L,"
-            words += f" and {'a regularizer' if len(added) == 1 else f'{len(added)} regularizers'}"
+            words += f" and {'a regularizer' if len(penalties) == 1 else f'{len(penalties)} regularizers'}"
         formula = r"\frac{\partial C}{\partial w} = \sum_k \frac{\partial C_k}{\partial w}"
         return self.add_sources((name, path, "parameter", f"{words}: the parts add up", formula), gradient, sources)
 
@@ -202,18 +203,16 @@ class Chain:
         products = torch.tensor([math.prod(one.value for one in factors)], dtype=torch.float64)
         sizes = torch.tensor([math.prod(one.magnitude for one in factors)], dtype=torch.float64)
         rule = (trace.label_of(value, key.place), "loss", title(trace.settings.loss), pieces.words, pieces.formula)
-        found = float(trace.output_delta(key.call).flatten()[key.place])
-        return self.add_up(rule, found, products, sizes, lambda k, expand: Term(factors, float(products[k])))
+        gradient = float(trace.output_delta(key.call).flatten()[key.place])
+        return self.add_up(rule, gradient, products, sizes, lambda k, expand: Term(factors, float(products[k])))
 
     def nothing(self, name: str) -> Link:
         """Return the link of a number that the loss does not depend on."""
-        words = "nothing on the way to the loss reads this"
-        return self.add_sources(
-            (name, "the network", "no reader", words, r"\frac{\partial C}{\partial x} = 0"), 0.0, []
-        )
+        words = "nothing that the loss depends on receives this number"
+        return self.add_sources((name, "the network", "not used", words, r"\frac{\partial C}{\partial x} = 0"), 0.0, [])
 
     def add_sources(self, rule: Rule, gradient: float, sources: Sequence[tuple[Factor, Key | None]]) -> Link:
-        """Add up single numbers, each explained by a further link if it has one."""
+        """Return the link of a sum of single numbers; each has the key of a further link, or None."""
         products = torch.tensor([one.value for one, _ in sources], dtype=torch.float64)
 
         def term(k: int, expand: bool) -> Term:
@@ -226,20 +225,24 @@ class Chain:
         self, rule: Rule, gradient: float, products: Tensor, sizes: Tensor, term: Callable[[int, bool], Term],
         of: str = "C",
     ) -> Link:  # fmt: skip
-        """Return a link: its largest products one by one, the sum of the rest, and the bound of their rounding."""
+        """Return a link: its largest products, the sum of the others, and the bound of rounding errors.
+
+        sizes: the products of the factors' magnitudes. term: function of (index of the product, whether to explain its
+        output gradient in a further link) that returns the Term.
+        """
         order = products.abs().argsort(descending=True, stable=True)
-        kept = order if self.top is None else order[: self.top]
+        listed = order if self.top is None else order[: self.top]
         terms = tuple(
             term(k, rank < self.expand and (rank == 0 or float(products[k]) != 0))
-            for rank, k in enumerate(kept.tolist())
+            for rank, k in enumerate(listed.tolist())
         )
         bound = (len(products) + SLACK) * self.epsilon * float(sizes.sum())
-        rest = exact_sum(products[order[len(kept) :]].tolist())
+        rest = exact_sum(products[order[len(listed) :]].tolist())
         return Link(*rule, gradient, terms, len(products), rest, exact_sum(products.tolist()), bound, of)
 
 
 def made_of(trace: Record, value: Value, place: int, top: int | None) -> Made:
-    """Return how an activation came about: one row of its layer's Jacobian, by the backward pass of a one-hot delta."""
+    """Return how an activation was computed: a row of its layer's Jacobian, by a backward pass with a one-hot dy."""
     call = value.maker
     assert call is not None
     dys = [torch.zeros_like(one.tensor, memory_format=torch.contiguous_format) for one in call.outputs]

@@ -11,8 +11,8 @@ from pellucid.trace.text import DIGITS, MINUS, SIGN, TIMES, bar, brief
 
 INDENT = "     "
 WIDTH = 100
-MOST_DIGITS = 17  # distinguish any two float64 numbers
-LATEX_TERMS = 3  # products of one sum
+MAX_DIGITS = 17  # enough to distinguish any two float64 numbers
+MAX_LATEX_TERMS = 3  # of a sum
 SYMBOLS = {"_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
 SYMBOLS |= {"\\": r"$\backslash$", "~": r"$\sim$", "λ": r"$\lambda$", "Σ": r"$\Sigma$"}
 SYMBOLS |= {"∂": r"$\partial$", "Φ": r"$\Phi$", "φ": r"$\varphi$", "²": r"$^2$", "x̂": r"$\hat{x}$", "±": r"$\pm$"}
@@ -24,7 +24,8 @@ SYMBOL = re.compile("|".join(map(re.escape, SYMBOLS)))  # x̂ is two characters
 class Factor:
     """One factor of a product: its name, value and role.
 
-    value: exact, in float64. role: delta, activation, weight, slope, share ... parts: numbers whose sum is the factor.
+    value: unrounded, in float64. role: "delta" for a gradient with respect to an output, "activation", "weight",
+    "slope", "share" ... parts: factors whose sum is this factor.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Factor:
 
     @property
     def magnitude(self) -> float:
-        """The sum of the absolute values of its parts, which bounds rounding errors under cancellation."""
+        """The sum of the parts' absolute values, which bounds rounding errors under cancellation."""
         return sum(abs(part.value) for part in self.parts) if self.parts else abs(self.value)
 
     def to_json(self) -> dict[str, Any]:
@@ -45,7 +46,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Term:
-    """A product; `next` is the index of the link that explains its first factor, a delta."""
+    """A product of factors; next: index of the link that explains its first factor, an output gradient."""
 
     factors: tuple[Factor, ...]
     value: float
@@ -61,11 +62,11 @@ class Term:
 class Link:
     """One derivative, ∂C/∂name, as a sum of products.
 
-    of: "C", the whole loss; "L", the loss without the regularizers, for a regularized weight. where: the path of the
-    layer or loss whose rule this is. title: its type and settings. words, formula: the rule, as a sentence and as
+    of: "C", the whole loss, or "L", the loss without the regularization term, for a regularized weight. where: path of
+    the layer, or "loss", whose rule this is. title: its type and options. words, formula: the rule as a sentence and as
     LaTeX. gradient: the value from the backward pass. terms: the largest products, largest first; count: the number of
-    all products; rest: the sum of those not shown. total: the sum of all products, exact and rounded once.
-    bound: the largest difference of total and gradient that rounding in the backward pass explains.
+    all products; rest: the sum of the products that are not listed. total: the exact sum of all products, rounded once.
+    bound: the largest difference of total and gradient that rounding errors can cause.
     """
 
     name: str
@@ -83,7 +84,7 @@ class Link:
 
     @property
     def exact(self) -> bool:
-        """Whether the products add up to the gradient."""
+        """Whether the products add up to the gradient, within `bound`."""
         return abs(self.total - self.gradient) <= self.bound
 
     def to_json(self) -> dict[str, Any]:
@@ -107,7 +108,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Part:
-    """One input of an activation: its name, its value, and the derivative of the activation by it (slope)."""
+    """One input of an activation: its name, its value, and the activation's derivative with respect to it (slope)."""
 
     name: str
     value: float
@@ -115,16 +116,16 @@ class Part:
 
     @property
     def product(self) -> float:
-        """Its contribution, if the activation is a weighted sum."""
+        """The input's contribution, if the activation is a weighted sum."""
         return self.value * self.slope
 
 
 @dataclass(frozen=True)
 class Made:
-    """How one activation was computed: by which layer, from which inputs.
+    """The layer that computed an activation, and the inputs that the activation depends on.
 
-    parts: the largest contributions (or slopes), largest first; count: the number of inputs; rest: the sum of the
-    contributions not shown. linear: whether the contributions and `constant` add up to the value.
+    parts: the inputs with the largest contributions (or slopes), largest first; count: the number of inputs; rest: the
+    sum of the contributions not listed. linear: whether the contributions and `constant` add up to the value.
     """
 
     where: str
@@ -141,8 +142,8 @@ class Made:
         """Return plain values."""
         parts: list[dict[str, Any]] = []
         for part in self.parts:
-            given: dict[str, Any] = {"name": part.name, "value": part.value, "slope": part.slope}
-            parts.append({**given, "product": part.product} if self.linear else given)
+            entry: dict[str, Any] = {"name": part.name, "value": part.value, "slope": part.slope}
+            parts.append({**entry, "product": part.product} if self.linear else entry)
         sums = {"rest": self.rest, "constant": self.constant} if self.linear else {}
         about = {"where": self.where, "layer": self.title, "words": self.words, "value": self.value}
         return {**about, "inputs": parts, "count": self.count, "linear": self.linear, **sums}
@@ -150,10 +151,10 @@ class Made:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The derivative of the loss by one number, explained by the chain rule.
+    """The derivative of the loss with respect to one number, explained by the chain rule.
 
-    value: the number. loss: the loss. links: derivatives, the number's own first; a term's `next` is an index into
-    them, so they form a directed acyclic graph. made: for an activation, how it was computed. dtype: that of the pass.
+    value: the number. links: derivatives, the first with respect to the number; a term's `next` is an index into them,
+    so they form a directed acyclic graph. made: for an activation, how it was computed. dtype: dtype of the passes.
     """
 
     name: str
@@ -165,7 +166,7 @@ class Explanation:
 
     @property
     def gradient(self) -> float:
-        """∂C/∂name, as the backward pass computed it."""
+        """∂C/∂name from the backward pass."""
         return self.links[0].gradient
 
     @property
@@ -181,12 +182,12 @@ class Explanation:
         return {**about, "gradient": self.gradient, "exact": self.exact, "links": links, **made}
 
     def latex(self) -> str:
-        """Return the chain as LaTeX, an `aligned` environment of one line for each link."""
+        """Return the links as LaTeX: an `aligned` environment with one line for each."""
         lines = [f"  {_derivative(link.name, link.of)} &= {_sum(link)}" for link in self.links]
         return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
     def __str__(self) -> str:
-        """Return the number, how it was computed, and each link to the loss, as text for a terminal."""
+        """Return the number, how it was computed, and each link up to the loss, as text for a terminal."""
         head = [
             f"∂{self.links[0].of}/∂{self.name} = {brief(self.gradient)}",
             f"{self.name} is {brief(self.value)}; the loss C is {brief(self.loss)}",
@@ -204,7 +205,7 @@ class Explanation:
 
 
 def verdict(it: Explanation) -> str:
-    """Return a sentence on how exactly the products add up to the gradients."""
+    """Return a sentence that tells how exactly the products add up to the gradients."""
     gaps = [abs(link.total - link.gradient) for link in it.links]
     if not all(map(math.isfinite, gaps)):
         return "some of these numbers are NaN or infinite, so their sums cannot be compared"
@@ -218,11 +219,11 @@ def verdict(it: Explanation) -> str:
 
 
 def added(factor: Factor) -> str:
-    """Return the parts of a factor as text, "0.9 − 1", with enough digits for six in their sum."""
+    """Return the parts of a factor as text, "0.9 − 1", with enough digits for six correct digits in their sum."""
     largest = max(abs(one.value) for one in factor.parts)
     quotient = largest / abs(factor.value) if factor.value else 0.0
     lost = math.log10(quotient) if 0 < quotient < math.inf else 0.0  # NaN and infinity lose no digits
-    digits = min(DIGITS + max(math.ceil(lost), 0), MOST_DIGITS)
+    digits = min(DIGITS + max(math.ceil(lost), 0), MAX_DIGITS)
     first, *others = factor.parts
     return brief(first.value, digits) + "".join(
         f" {MINUS if one.value <= 0 else '+'} {brief(abs(one.value), digits)}" for one in others
@@ -260,7 +261,7 @@ def _product_text(term: Term) -> tuple[str, str, str]:
 
 def _made_text(made: Made) -> list[str]:
     """Return the lines of an activation's inputs."""
-    words = made.words if made.count or made.linear else "it depends on none of its inputs here"
+    words = made.words if made.count or made.linear else "its slope is 0 for every input"
     table = []
     for part in made.parts:
         if made.linear:
@@ -273,12 +274,12 @@ def _made_text(made: Made) -> list[str]:
         table.append((brief(made.constant), "bias" if made.count else "constant", ""))
     if made.linear and len(table) > 1:
         table.append((brief(made.value), "sum", ""))
-    return [f"made by {made.where}, {made.title}: {words}", *_indented(table)]
+    return [f"computed by {made.where}, {made.title}: {words}", *_indented(table)]
 
 
 def _sum(link: Link) -> str:
     """Return the right-hand side of a link in LaTeX."""
-    shown = link.terms[:LATEX_TERMS]
+    shown = link.terms[:MAX_LATEX_TERMS]
     products = [
         r" \cdot ".join(rf"\underbrace{{{_bracketed(one.value)}}}_{{{_factor(one)}}}" for one in term.factors)
         for term in shown

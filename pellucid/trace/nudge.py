@@ -1,4 +1,4 @@
-"""Change one number, and compare the change of the loss with what its derivative predicts."""
+"""Change one number, and compare the change of the loss with the change that the derivative predicts."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -21,10 +21,10 @@ NONLINEAR = "nonlinearity: curvature and kinks of the loss"
 
 @dataclass(frozen=True)
 class Nudge:
-    """One number, changed by h: the predicted and the actual change of the loss.
+    """The predicted and the actual change of the loss when h is added to one number.
 
-    before, after: the loss, including the regularizers. Both passes run in the trace's dtype, with the same
-    random numbers.
+    name, value: the number. gradient: the derivative of the loss. before, after: the loss, including the regularization
+    term; both passes use the trace's dtype and the same random numbers. epsilon: of that dtype, see torch.finfo.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Nudge:
     gradient: float
     before: float
     after: float
+    epsilon: float
 
     @property
     def predicted(self) -> float:
@@ -46,14 +47,14 @@ class Nudge:
 
     @property
     def curvature(self) -> float:
-        """The second derivative from the difference: 2 (actual - predicted) / h²; NaN where h² is 0."""
+        """The second derivative, estimated as 2 (actual - predicted) / h²; NaN if h² is rounded to 0."""
         return 2 * (self.actual - self.predicted) / self.h**2 if self.h**2 else math.nan
 
     @property
     def rounded(self) -> bool:
-        """Whether the predicted change is below the last bit of the loss in float64, and the actual one as small."""
-        last = math.ulp(self.before)
-        return 0 < abs(self.predicted) < last < math.inf and abs(self.actual) <= 8 * last
+        """Whether the predicted change is below the last bit of the loss, and the actual one at most eight bits."""
+        bit = self.epsilon * abs(self.before)
+        return 0 < abs(self.predicted) < bit < math.inf and abs(self.actual) <= 8 * bit
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -62,11 +63,11 @@ class Nudge:
 
     def __str__(self) -> str:
         """Return the comparison as text for a terminal."""
-        why = "rounding: the change is less than the last bit of the loss" if self.rounded else NONLINEAR
+        why = "rounding: the change is smaller than the last bit of the loss" if self.rounded else NONLINEAR
         product = f"∂C/∂{self.name} {TIMES} h = {brief(self.gradient)} {TIMES} {brief(self.h)}"
         table = [
             ("predicted", brief(self.predicted), product),
-            ("actual", brief(self.actual), f"the loss went from {brief(self.before)} to {brief(self.after)}"),
+            ("actual", brief(self.actual), f"the loss changed from {brief(self.before)} to {brief(self.after)}"),
             ("difference", brief(self.actual - self.predicted), why),
         ]
         head = f"{self.name}: {brief(self.value)} → {brief(self.value + self.h)}  (h = {brief(self.h)})"
@@ -93,7 +94,7 @@ def nudge(trace: Record, what: str, h: float) -> Nudge:
     elif target.value is not None or target.what.startswith("x."):
         passes = settings.run(change=_change(number, h))
     elif target.call is not None:
-        raise PellucidError(f"trace.nudge: {target.name} is one use of a parameter; change the parameter itself")
+        raise PellucidError(f"trace.nudge: {target.name} is one use of a shared parameter; change the parameter itself")
     else:
         flat = flatten(settings.params)
         flat[target.what] = _shifted(flat[target.what], number.place, h)
@@ -102,7 +103,8 @@ def nudge(trace: Record, what: str, h: float) -> Nudge:
     gradient = number.gradient
     if target.what in trace.penalties and target.call is None:
         gradient += float(trace.penalties[target.what].flatten()[number.place])
-    return Nudge(number.label, number.number, float(h), gradient, trace.cost, sum(settings.cost(passes, params)))
+    after, epsilon = sum(settings.cost(passes, params)), torch.finfo(number.target.tensor.dtype).eps
+    return Nudge(number.label, number.number, float(h), gradient, trace.cost, after, epsilon)
 
 
 def _check_changes(number: Number, h: float) -> None:
@@ -110,23 +112,24 @@ def _check_changes(number: Number, h: float) -> None:
     tensor = number.target.tensor
     value = tensor.flatten()[number.place]
     if math.isfinite(number.number) and bool(value + h == value):
-        kind = str(tensor.dtype).removeprefix("torch.")
+        dtype, limits = str(tensor.dtype).removeprefix("torch."), torch.finfo(tensor.dtype)
         raise PellucidError(
-            f"trace.nudge: h = {h:g} is below the rounding of {number.label} = {number.number:.6g} in {kind}, so "
-            f"nothing changes; give at least {torch.finfo(tensor.dtype).eps * abs(number.number):.1g}"
+            f"trace.nudge: h = {h:g} is below the rounding of {number.label} = {number.number:.6g} in {dtype}, so "
+            f"nothing changes; use at least {max(limits.eps * abs(number.number), limits.tiny):.1g}"
         )
 
 
 def _shifted(tensor: Tensor, place: int, h: float) -> Tensor:
+    """Return a copy of the tensor with h added at a flat index."""
     copy = tensor.clone(memory_format=torch.contiguous_format)
     copy.view(-1)[place] += h
     return copy
 
 
 def _change(number: Number, h: float) -> Change:
-    """Return the function that adds h to the number where a call returns it or receives it as input."""
+    """Return the function that adds h to the number during the pass, where a call returns or receives it."""
     value, call = number.target.value, number.target.call
-    where = (value.maker, "y", value.part) if value is not None else (call, "x", int(number.target.what[2:]))
-    assert where[0] is not None
-    at = (where[0].place, *where[1:])
-    return lambda place, kind, part, x: _shifted(x, number.place, h) if (place, kind, part) == at else x
+    source = (value.maker, "y", value.part) if value is not None else (call, "x", int(number.target.what[2:]))
+    assert source[0] is not None
+    changed = (source[0].place, *source[1:])
+    return lambda place, kind, part, x: _shifted(x, number.place, h) if (place, kind, part) == changed else x

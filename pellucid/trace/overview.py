@@ -1,4 +1,4 @@
-"""The overview of a trace: a row for each call, and the outputs of examples, as values, text and HTML."""
+"""The overview of a trace: a row for each call, and the outputs of each example, as values, text and HTML."""
 
 import base64
 import io
@@ -15,19 +15,20 @@ from pellucid.text import aligned
 from pellucid.trace.record import Record
 from pellucid.trace.text import bar, brief
 
-SHOWN = 10  # outputs of an example
-COLUMNS = ("class", "output", "y", "probability", "target", "dy")  # of the table of outputs
-MAPS, FEW_MAPS, MANY_LAYERS = 16, 8, 40  # maps per layer in HTML, fewer where there are many layers
-MAX_SIDE = 32  # pixels along a side of one map; larger ones are averaged
-ABOVE, BELOW = (234, 88, 12), (37, 99, 235)  # distinguishable for colour-blind readers
-WIDTH, HEIGHT = 250, 96  # approximate pixels of a picture on the page
-LEVELS = 31  # of each colour; index LEVELS of the palette is the value 0
+MAX_OUTPUTS = 10  # of an example
+COLUMNS = ("class", "output", "y", "probability", "target", "dy")  # of the table of an example's outputs
+MAX_MAPS, MAX_MAPS_DEEP = 16, 8  # channels shown per layer in HTML; the second for networks with more layers
+MAX_LAYERS = 40  # with MAX_MAPS channels each
+MAX_SIDE = 32  # pixels per side of one channel; larger channels are average-pooled
+ABOVE, BELOW = (234, 88, 12), (37, 99, 235)  # positive, negative values; distinguishable for colour-blind readers
+WIDTH, HEIGHT = 250, 96  # approximate maximum size of an image on the page, in pixels
+LEVELS = 31  # of each colour; the palette's index LEVELS is the value 0
 PALETTE = bytes(value for level in range(-LEVELS, LEVELS + 1) for value in (ABOVE if level > 0 else BELOW))
 ALPHAS = bytes(round(255 * math.sqrt(abs(level) / LEVELS)) for level in range(-LEVELS, LEVELS + 1))
 
 
 class Picture(NamedTuple):
-    """An image for a page: its data as a URL, and its size there in pixels."""
+    """An image for a page: a data URL, and its size on the page in pixels."""
 
     src: str
     width: int
@@ -70,7 +71,7 @@ def rows(trace: Record) -> list[dict[str, Any]]:
 
 
 def statistics(tensor: Tensor) -> dict[str, float]:
-    """Return mean, root mean square, smallest and largest value, and the share of zeros; all 0 for an empty tensor."""
+    """Return mean, root mean square, minimum, maximum, and the fraction of zeros; all 0 for an empty tensor."""
     x = tensor.double() if tensor.numel() else torch.zeros(1)
     return {
         "mean": float(x.mean()),
@@ -82,12 +83,12 @@ def statistics(tensor: Tensor) -> dict[str, float]:
 
 
 def outputs(trace: Record, row: int) -> list[dict[str, Any]]:
-    """Return the outputs of one example: class, output, probability, target, dy; at most SHOWN, largest |dy| first."""
+    """Return up to MAX_OUTPUTS outputs of an example, largest |dy| first: class, index, y, probability, target, dy."""
     y, named = trace.passes.ys[0].tensor, trace.pieces[0].named
     columns = {"y": y, "probability": named.get("probabilities"), "target": named.get("targets")}
     columns["dy"] = trace.output_delta(0)
     flat = {name: tensor[row].flatten() for name, tensor in columns.items() if tensor is not None}
-    order = flat["dy"].abs().argsort(descending=True, stable=True)[:SHOWN]
+    order = flat["dy"].abs().argsort(descending=True, stable=True)[:MAX_OUTPUTS]
     classes = trace.settings.classes if y.dim() == 2 and len(trace.settings.classes) == y.shape[1] else ()
     return [
         {
@@ -123,10 +124,10 @@ def trace_text(trace: Record) -> str:
 
 
 def trace_html(trace: Record) -> str:
-    """Return each call with pictures of its output and its dy, and the outputs of the first example, as HTML."""
+    """Return each call with images of its output and its dy, and the outputs of the first example, as HTML."""
     from pellucid.report.page import render
 
-    most = MAPS if len(trace.calls) <= MANY_LAYERS else FEW_MAPS
+    most = MAX_MAPS if len(trace.calls) <= MAX_LAYERS else MAX_MAPS_DEEP
     maps = [
         (picture(call.y[0], most), None if call.dys is None else picture(call.dys[0][0], most)) for call in trace.calls
     ]
@@ -134,7 +135,7 @@ def trace_html(trace: Record) -> str:
     return render(
         "trace",
         heading=heading(trace),
-        input=picture(trace.passes.xs[0].tensor[0], MAPS),
+        input=picture(trace.passes.xs[0].tensor[0], MAX_MAPS),
         calls=list(zip(rows(trace), maps, strict=True)),
         outputs=found[:5],
         keys=[name for name in COLUMNS if name in found[0] and not (name == "output" and "class" in found[0])],
@@ -155,9 +156,9 @@ def heading(trace: Record) -> tuple[str, str, str]:
 
 
 def picture(tensor: Tensor, most: int) -> Picture | None:
-    """Return one example (C, H, W) or (n,) as an image of at most `most` maps; None for empty or non-finite tensors.
+    """Return one example (C, H, W) or (n,) as an image of at most `most` channels, or None if empty or not finite.
 
-    Positive values are orange, negative values blue, 0 is transparent.
+    Positive values are orange, negative values are blue, 0 is transparent.
     """
     grid = _grid(tensor.double(), most)
     reach = float(grid.abs().max()) if grid.numel() else 0.0
@@ -173,14 +174,14 @@ def picture(tensor: Tensor, most: int) -> Picture | None:
     return Picture(f"data:image/png;base64,{data}", round(grid.shape[1] * scale), round(grid.shape[0] * scale))
 
 
-def _grid(one: Tensor, most: int) -> Tensor:
-    """Arrange maps in rows of eight, one pixel apart; a vector in rows of 64."""
-    if one.dim() != 3:
-        flat = one.flatten()[: 64 * 8]
+def _grid(example: Tensor, most: int) -> Tensor:
+    """Arrange channels in rows of eight, one pixel apart, or the first 512 values of a vector in rows of 64."""
+    if example.dim() != 3:
+        flat = example.flatten()[: 64 * 8]
         width = min(64, max(1, len(flat)))
         return F.pad(flat, (0, -len(flat) % width)).view(-1, width)
-    height, width = min(MAX_SIDE, one.shape[1]), min(MAX_SIDE, one.shape[2])
-    maps = F.pad(F.adaptive_avg_pool2d(one[:most], (height, width)), (0, 1, 0, 1))  # (C, H + 1, W + 1)
+    height, width = min(MAX_SIDE, example.shape[1]), min(MAX_SIDE, example.shape[2])
+    maps = F.pad(F.adaptive_avg_pool2d(example[:most], (height, width)), (0, 1, 0, 1))  # (C, H + 1, W + 1)
     across = min(8, len(maps))
     full = F.pad(maps, (0, 0, 0, 0, 0, -len(maps) % across))
     rows = full.view(-1, across, *maps.shape[1:]).permute(0, 2, 1, 3)  # (rows, H + 1, across, W + 1)

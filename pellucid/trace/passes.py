@@ -1,4 +1,4 @@
-"""One forward and one backward pass, recorded call by call."""
+"""One forward and one backward pass, recorded for each call of a layer."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -19,12 +19,13 @@ from pellucid.probe import like, tensors
 from pellucid.training.device import CPU, on_device
 from pellucid.tree import flatten, map_tree
 
-# Replaces a tensor during the pass: (index of the call in forward order, "x" or "y", part, tensor) -> tensor
+# Function of (index of the call in forward order, "x" or "y", index of the input or output, tensor) that returns the
+# tensor to use instead during the pass.
 Change = Callable[[int, str, int, Tensor], Tensor]
 
 
 class Traced(NamedTuple):
-    """An objective as one network and one loss: its parameters, and the inputs and the targets of a pass."""
+    """A model as one network with one loss: its parameters, and the inputs and targets of a pass."""
 
     net: Layer
     params: Params
@@ -35,7 +36,10 @@ class Traced(NamedTuple):
 
 @dataclass(eq=False)
 class Value:
-    """A tensor between calls: output number `part` of the call `maker`, or network input `part` if `maker` is None."""
+    """A tensor between calls: output `part` of the call `maker`, or input `part` of the network if `maker` is None.
+
+    readers: the calls that receive the tensor, each with the index of the input.
+    """
 
     tensor: Tensor
     maker: "Call | None"
@@ -48,14 +52,14 @@ class Value:
 class Call:
     """One run of a layer other than a combinator: its inputs and outputs, and their gradients.
 
-    name: the layer's path, or path:1, path:2 ... if the layer runs several times. place: the index in forward
-    order. dys and dxs are None where no output of the network depends on the call.
+    name: the layer's path, or path:1, path:2 ... if the layer runs several times. place: the index of the call in
+    forward order. dys, dxs: gradients with respect to outputs and inputs, None if the loss does not depend on the call.
     """
 
     place: int
     path: str
     layer: Layer
-    tree: Params  # in the nested form that the layer receives
+    tree: Params  # nested, as the layer receives them
     inputs: list[Value]
     several: bool  # whether the layer's input is a tuple
     outputs: list[Value] = field(default_factory=list)
@@ -67,7 +71,7 @@ class Call:
 
     @property
     def params(self) -> dict[str, Tensor]:
-        """The parameters by path within the layer."""
+        """The parameters, by path within the layer."""
         return flatten(self.tree)
 
     @property
@@ -82,13 +86,13 @@ class Call:
 
     @property
     def title(self) -> str:
-        """The layer and its options: `Dense(10)`."""
+        """The layer's type and options: `Dense(10)`."""
         return title(self.layer)
 
 
 @dataclass(eq=False)
 class Frame:
-    """One run of a combinator: its input and output, and their gradients; `value` is the output if it is a tensor."""
+    """One run of a combinator: its input and output, and their gradients; value: the output, if it is one tensor."""
 
     path: str
     x: Any
@@ -101,7 +105,7 @@ class Frame:
 
 @dataclass(eq=False)
 class Passes:
-    """All calls and combinators of one forward pass; `backward` adds the gradients."""
+    """All calls and frames of one forward pass, in order; `backward` adds the gradients."""
 
     net: Layer
     params: Params
@@ -114,7 +118,7 @@ class Passes:
     ys: list[Value]
 
     def backward(self, dy: Any) -> tuple[Any, Params]:
-        """Run the backward pass for `dy`, and record the gradients of each call."""
+        """Run the backward pass for `dy`, record the gradients of each call, and return dx and dparams."""
 
         def visit(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
             if isinstance(cache, Call):
@@ -130,8 +134,8 @@ class Passes:
         return visit(self.net, self.params, self.cache, dy)
 
     def to_cpu(self) -> None:
-        """Move everything that was recorded to the CPU, where it is shown and explained."""
-        for value in [*self.xs, *(made for call in self.calls for made in call.outputs)]:
+        """Move everything that was recorded to the CPU."""
+        for value in [*self.xs, *(output for call in self.calls for output in call.outputs)]:
             value.tensor = value.tensor.cpu()
         for call in self.calls:
             call.tree, call.cache, call.dparams = on_device((call.tree, call.cache, call.dparams), CPU)
@@ -144,31 +148,31 @@ class Passes:
 def forward(net: Layer, params: Params, x: Any, mode: Mode, change: Change | None = None) -> Passes:
     """Run the network and record every call; `change` may replace the tensors that a call receives or returns.
 
-    Raises PellucidError for a combinator that computes tensors itself.
+    Raises PellucidError for a combinator that computes tensors outside of its layers.
     """
-    known: dict[int, Value] = {}
+    values: dict[int, Value] = {}  # by id of the tensor
     calls: list[Call] = []
     frames: list[Frame] = []
     frame_of: dict[int, Frame] = {}
 
     def new_value(tensor: Tensor, maker: Call | None, part: int) -> Value:
-        """Record a new view of a tensor, since layers such as Identity return the same object."""
+        """Record a new view of a tensor, because layers such as Identity return their input itself."""
         value = Value(tensor.view_as(tensor), maker, part)
-        known[id(value.tensor)] = value
+        values[id(value.tensor)] = value
         return value
 
     def find(path: str, tensor: Tensor) -> Value:
-        if id(tensor) not in known:
+        if id(tensor) not in values:
             raise PellucidError(
                 f"trace: {path or 'the network'} receives a tensor that is not a layer's output; compute it in a layer"
             )
-        return known[id(tensor)]
+        return values[id(tensor)]
 
     def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         if isinstance(layer, Combinator):
             frame = Frame(path, x)
             frame.y, cache = layer.flow(params, x, mode, lambda name, *rest: visit(join(path, name), *rest))
-            frame.value = known.get(id(frame.y))
+            frame.value = values.get(id(frame.y))
             frames.append(frame)
             frame_of[id(cache)] = frame
             return frame.y, cache
@@ -180,10 +184,10 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: Change | Non
         if change is not None:
             x = like(x, [change(place, "x", part, one) for part, one in enumerate(parts)])
         y, call.cache = layer.forward(params, x, mode)
-        made = tensors(y)
+        outputs = tensors(y)
         if change is not None:
-            made = [change(place, "y", part, one) for part, one in enumerate(made)]
-        call.outputs = [new_value(one, call, part) for part, one in enumerate(made)]
+            outputs = [change(place, "y", part, one) for part, one in enumerate(outputs)]
+        call.outputs = [new_value(one, call, part) for part, one in enumerate(outputs)]
         return like(y, [value.tensor for value in call.outputs]), call
 
     xs = [new_value(one, None, part) for part, one in enumerate(tensors(x))]
@@ -200,26 +204,27 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: Change | Non
 
 
 def title(value: Any) -> str:
-    """Return the name of a layer or loss with its non-default options: `Conv2d(6, 5)`."""
+    """Return the type of a layer or loss with its non-default options: `Conv2d(6, 5)`."""
     if isinstance(value, Combinator):
         return type(value).__name__
     options = []
-    for one in fields(value):
-        given = getattr(value, one.name)
-        if one.default is MISSING:
-            options.append(repr(given))
-        elif given != one.default and not one.name.startswith("init_"):
-            options.append(f"{one.name}={given!r}")
+    for field_ in fields(value):
+        option = getattr(value, field_.name)
+        if field_.default is MISSING:
+            options.append(repr(option))
+        elif option != field_.default and not field_.name.startswith("init_"):
+            options.append(f"{field_.name}={option!r}")
     return f"{type(value).__name__}({', '.join(options)})"
 
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """All settings of a pass; `run` is deterministic.
+    """All settings of a pass, which `run` repeats exactly.
 
-    params, x and target are in the pass's dtype, on the CPU; the pass runs on `device`. examples: the number of
-    training examples n in the regularizers. frozen: paths that a step leaves unchanged; rates: factors of the
-    learning rate by path. classes: names of the network's outputs.
+    params, x and target have the pass's dtype and are on the CPU; the pass runs on `device`. train: use training mode.
+    seed: of the random generator. examples: number of training examples n in the regularization term. optimizer, clip:
+    defaults of a step. frozen: paths of parameters that a step does not change. rates: learning rate factors by path.
+    classes: names of the network's outputs.
     """
 
     net: Layer
@@ -239,9 +244,9 @@ class Settings:
     device: torch.device = CPU
 
     def run(self, params: Params | None = None, x: Any = None, change: Change | None = None) -> Passes:
-        """Run forward, with other parameters, another input, or changes during the pass.
+        """Run the forward pass, optionally with other parameters, another input, or changes during the pass.
 
-        Running statistics that training mode updates are copies.
+        In training mode the parameters are copied, because running statistics are updated in place.
         """
         used: Params = on_device(self.params if params is None else params, self.device)
         used = map_tree(torch.clone, used) if self.train else used
@@ -250,7 +255,7 @@ class Settings:
             return forward(self.net, used, x, Mode(self.train, seeded(self.device, self.seed)), change)
 
     def loss_of(self, y: Any) -> tuple[Tensor, Any]:
-        """Return the loss of a pass's outputs and its gradient with respect to them; PellucidError as `try_loss`."""
+        """Return the loss of the outputs y and its gradient; raises the same PellucidErrors as `try_loss`."""
         with torch.no_grad():
             return try_loss(self.loss, y, on_device(self.target, self.device))
 
@@ -261,31 +266,31 @@ class Settings:
 
     @property
     def penalties(self) -> list[Regularizer]:
-        """The regularizers that are added to the loss, without decoupled ones."""
+        """The regularizers that are added to the loss; decoupled ones are excluded."""
         if not self.decayed_paths:
             return []
         return [penalty for penalty in self.regularizers if isinstance(penalty, Regularizer) and not penalty.decoupled]
 
     @property
     def decayed_paths(self) -> list[str]:
-        """The paths of the weights that regularizers act on."""
+        """The paths of the weights to which regularizers apply."""
         used = {join(path, name) for path, layer in walk(self.net) for name in layer.decayed}
         return [path for path in flatten(self.params) if path in used]
 
     def decayed(self, params: Params | None = None) -> list[Tensor]:
-        """Return the weights that regularizers act on."""
+        """Return the weights to which regularizers apply."""
         flat = flatten(self.params if params is None else params)
         return [flat[path] for path in self.decayed_paths]
 
     @property
     def learned(self) -> list[str]:
         """The paths of the parameters that a step changes."""
-        kept = buffer_paths(self.net) | self.frozen
-        return [path for path in flatten(self.params) if path not in kept]
+        excluded = buffer_paths(self.net) | self.frozen
+        return [path for path in flatten(self.params) if path not in excluded]
 
 
 def prepared(x: Any, dtype: torch.dtype) -> Any:
-    """Return a plain copy on the CPU: floating-point tensors in `dtype`, others unchanged."""
+    """Return a detached copy on the CPU; floating-point tensors are converted to `dtype`."""
     if isinstance(x, tuple):
         return tuple(prepared(one, dtype) for one in x)
     if isinstance(x, dict):

@@ -1,4 +1,4 @@
-"""Record: every named tensor of one forward and one backward pass, and the numbers that have a gradient."""
+"""Record: all named tensors of one forward and one backward pass, and the numbers that have a gradient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ from pellucid.tree import flatten
 class Named:
     """One tensor of the trace.
 
-    kind: x, y, cache.FIELD, dy, dx, params, dparams, loss, or regularizer. path: the layer's, "" for the network.
+    kind: x, y, cache.FIELD, dy, dx, params, dparams, loss, or regularizer. path: the path of the layer, "" for the
+    network.
     """
 
     name: str
@@ -34,10 +35,10 @@ class Named:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A tensor with respect to which the loss has a gradient.
+    """A tensor for which a gradient of the loss can be explained.
 
-    Either a value, or one argument of a call (an input "x.0", or its own use of a parameter), or, without both, the
-    parameter at the path `what`. gradient is None where the loss does not depend on it.
+    It is a value between layers (`value`), or an argument of one call (`call`; `what` is the input "x.0" or a parameter
+    of the layer), or else the parameter at the path `what`. gradient: None if the loss does not depend on the tensor.
     """
 
     name: str
@@ -50,14 +51,14 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class Number:
-    """One number of a target."""
+    """One number of a target; place: its flat index."""
 
     target: Target
     place: int
 
     @property
     def label(self) -> str:
-        """Its name with the index."""
+        """The name of the target with the number's index."""
         return label(self.target.name, self.place, self.target.tensor.shape)
 
     @property
@@ -67,13 +68,13 @@ class Number:
 
     @property
     def gradient(self) -> float:
-        """The derivative of the loss with respect to it."""
+        """The derivative of the loss with respect to the number."""
         gradient = self.target.gradient
         return 0.0 if gradient is None else float(gradient.flatten()[self.place])
 
 
 class Record:
-    """Every named tensor of one forward and one backward pass, on the CPU; see Trace for the names."""
+    """All named tensors of one forward and one backward pass, on the CPU; see Trace for the names."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -87,7 +88,7 @@ class Record:
             self.pieces: list[Pieces] = dissect(settings.loss, self.passes.y, settings.target, value.cpu(), self.dy)
         self.loss = float(value)
         self.gradients: dict[str, Tensor] = flatten(self.dparams)
-        self.penalties: dict[str, Tensor] = {}  # gradients of the regularization term by path
+        self.penalties: dict[str, Tensor] = {}  # gradients of the regularization term, by path
         self.regularizer = 0.0
         if settings.penalties:
             weights = settings.decayed()
@@ -98,7 +99,7 @@ class Record:
             self.penalties = dict(zip(settings.decayed_paths, grads, strict=True))
         self.params, self.buffers = flatten(settings.params), buffer_paths(settings.net)
         self.tensors: dict[str, Named] = {}
-        self.targets: dict[str, Target] = {}  # tensors that can be explained, also by the names of their gradients
+        self.targets: dict[str, Target] = {}  # by their names and by the names of their gradients
         self._collect(value.cpu())
 
     @property
@@ -118,44 +119,44 @@ class Record:
 
     @property
     def calls(self) -> list[Call]:
-        """The runs of all layers that are not combinators, in forward order."""
+        """The calls of all layers except combinators, in forward order."""
         return self.passes.calls
 
     def __getitem__(self, name: str) -> Tensor:
-        """Return a tensor by its name, or one number of it as a 0-d tensor: `trace["conv1.weight[0, 0, 2, 2]"]`."""
+        """Return a tensor, or one of its numbers as a 0-d tensor: `trace["conv1.weight[0, 0, 2, 2]"]`."""
         path, index = split(name)
         tensor = self.named(path).tensor
         return tensor if index is None else tensor.flatten()[place_of(path, index, tensor.shape)]
 
     def __contains__(self, name: str) -> bool:
-        """Return whether there is a tensor of this name."""
+        """Return whether there is a tensor with this name."""
         return name in self.tensors
 
     def names(self, kind: str | None = None) -> tuple[str, ...]:
-        """Return the names of all tensors, or of those of one kind ("cache" is every field), in forward order."""
+        """Return the names of all tensors, or of one kind ("cache" for all cache fields), in forward order."""
         return tuple(
             name for name, one in self.tensors.items() if kind is None or kind in (one.kind, one.kind.split(".")[0])
         )
 
     def named(self, name: str) -> Named:
-        """Return a tensor with its kind; PellucidError, with the nearest name, where there is none."""
+        """Return a tensor with its kind; raises PellucidError, which suggests the nearest name, if there is none."""
         if name not in self.tensors:
             raise unknown(name, self.tensors)
         return self.tensors[name]
 
     def name_of(self, value: Value) -> str:
-        """Return the name of a value: the output of the call that made it, or the network's input."""
+        """Return the name of a value: the output of the call that computed it, or the network's input."""
         if value.maker is None:
             return f"x.{value.part}" if len(self.passes.xs) > 1 else "x"
-        several = f".{value.part}" if len(value.maker.outputs) > 1 else ""
-        return join(value.maker.name, f"y{several}")
+        suffix = f".{value.part}" if len(value.maker.outputs) > 1 else ""
+        return join(value.maker.name, f"y{suffix}")
 
     def label_of(self, value: Value, place: int) -> str:
         """Return the name of one number of a value."""
         return label(self.name_of(value), place, value.tensor.shape)
 
     def gradient_of(self, value: Value) -> Tensor | None:
-        """Return the gradient of the loss with respect to a value, None where the loss does not depend on it."""
+        """Return the gradient of the loss with respect to a value, None if the loss does not depend on it."""
         if value.maker is None:
             return tensors(self.dx)[value.part]
         return None if value.maker.dys is None else value.maker.dys[value.part]
@@ -165,22 +166,24 @@ class Record:
         return tensors(self.dy)[output]
 
     def _put(self, name: str, kind: str, path: str, tensor: Any) -> None:
-        """Add a tensor, or the tensors of a tuple by number, unless it is None or its name is there already."""
+        """Add a tensor, or the tensors of a tuple by index, except None and names that exist already."""
         parts: Sequence[Tensor | None] = tensors(tensor)
         for part, one in enumerate(parts):
-            called = f"{name}.{part}" if isinstance(tensor, tuple) else name
+            full_name = f"{name}.{part}" if isinstance(tensor, tuple) else name
             if one is not None:
-                self.tensors.setdefault(called, Named(called, kind, path, one))
+                self.tensors.setdefault(full_name, Named(full_name, kind, path, one))
 
     def _put_target(self, target: Target, *names: str) -> None:
-        """Add a target by its own name and by others, such as that of its gradient."""
+        """Add a target by its name and by further names, such as the name of its gradient."""
         for name in (target.name, *names):
             self.targets.setdefault(name, target)
 
     def _put_value(self, value: Value, *names: str) -> None:
+        """Add a value as a target, by its name and by further names."""
         self._put_target(Target(self.name_of(value), value.tensor, self.gradient_of(value), value), *names)
 
     def _collect(self, value: Tensor) -> None:
+        """Add all tensors and targets; value: the loss."""
         passes = self.passes
         self._put("x", "x", "", self.settings.x)
         for source in passes.xs:
@@ -188,8 +191,8 @@ class Record:
         for call in passes.calls:
             self._collect_call(call)
         for part, output in enumerate(passes.ys):
-            end = f".{part}" if isinstance(passes.y, tuple) else ""
-            self._put_value(output, f"y{end}", f"dy{end}")
+            suffix = f".{part}" if isinstance(passes.y, tuple) else ""
+            self._put_value(output, f"y{suffix}", f"dy{suffix}")
         for frame in passes.frames:
             for kind, tensor in (("x", frame.x), ("y", frame.y), ("dy", frame.dy), ("dx", frame.dx)):
                 if tensor is not None:
@@ -199,9 +202,9 @@ class Record:
         self._put("y", "y", "", passes.y)
         self._put("target", "loss", "", self.settings.target)
         for part, pieces in enumerate(self.pieces):
-            several = f".{part}" if len(self.pieces) > 1 else ""
+            suffix = f".{part}" if len(self.pieces) > 1 else ""
             for name, tensor in {**pieces.named, "cost": pieces.cost}.items():
-                self._put(f"loss.{name}{several}", "loss", "", tensor)
+                self._put(f"loss.{name}{suffix}", "loss", "", tensor)
         self._put("loss", "loss", "", value)
         if self.penalties:
             self._put("loss.regularizer", "loss", "", value.new_tensor(self.regularizer))
@@ -213,10 +216,10 @@ class Record:
         name_of, path_of = partial(join, call.name), partial(join, call.path)
         self._put(name_of("x"), "x", call.path, _several([v.tensor for v in call.inputs], call.several))
         for part, value in enumerate(call.inputs):
-            end = f".{part}" if call.several else ""
+            suffix = f".{part}" if call.several else ""
             gradient = None if call.dxs is None else call.dxs[part]
-            target = Target(name_of(f"x{end}"), value.tensor, gradient, call=call, what=f"x.{part}")
-            self._put_target(target, name_of(f"dx{end}"))
+            target = Target(name_of(f"x{suffix}"), value.tensor, gradient, call=call, what=f"x.{part}")
+            self._put_target(target, name_of(f"dx{suffix}"))
         for name, tensor in call.params.items():
             path = path_of(name)
             weight = self.params[path]
@@ -241,26 +244,26 @@ class Record:
 
 
 def _several(parts: Sequence[Tensor | None], several: bool = False) -> Any:
-    """Return a tuple of several parts; one part alone, unless it came in a tuple."""
+    """Return a tuple of the parts, or the only part itself unless `several`."""
     return tuple(parts) if several or len(parts) > 1 else parts[0]
 
 
 def resolve(trace: Record, text: str) -> Number:
-    """Return the entry that a text names; for a whole tensor, the entry with the largest gradient."""
+    """Return the number with the name `text`; for a tensor without an index, the one with the largest gradient."""
     name, index = split(text)
-    known = trace.targets
-    if name not in known:
+    targets = trace.targets
+    if name not in targets:
         if name not in trace:
-            raise unknown(name, known)
+            raise unknown(name, targets)
         if name in trace.buffers:
-            raise PellucidError(f"trace: {name} is a running statistic, which no step learns; it has no gradient")
+            raise PellucidError(f"trace: {name} is a running statistic, which is not trained; it has no gradient")
         raise PellucidError(
-            f"trace: {name} is worked out on the way; name a parameter, an input or an output, such as "
-            f"{next(iter(known))!r}"
+            f"trace: {name} is an intermediate result; give a parameter, an input or an output, such as "
+            f"{next(iter(targets))!r}"
         )
-    target = known[name]
+    target = targets[name]
     if not target.tensor.is_floating_point():
-        raise PellucidError(f"trace: {name} holds indices, not numbers; it has no gradient")
+        raise PellucidError(f"trace: {name} contains indices; it has no gradient")
     if index is not None:
         return Number(target, place_of(name, index, target.tensor.shape))
     if not target.tensor.numel():

@@ -1,4 +1,4 @@
-"""One step of an optimizer, on copies."""
+"""One optimizer step on copies of the weights."""
 
 import math
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ from pellucid.tree import flatten, nest
 
 @dataclass(frozen=True, eq=False)
 class Stepped:
-    """The weights after one step, by path, and their loss on the same batch with the same random numbers.
+    """The weights after one step, by path, and the loss on the same batch with the same random numbers.
 
-    before, after: the loss, including the regularizers. changes: the update of each weight.
+    before, after: the loss, including the regularization term. changes: the update of each weight, by path.
     predicted: the linear prediction of the change of the loss, Σ gradient times change.
     """
 
@@ -43,17 +43,17 @@ class Stepped:
         return self.weights[path]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the losses, and the length of each weight's change, as plain values."""
-        moved = {path: float(change.norm()) for path, change in self.changes.items()}
+        """Return the losses, and the norm of each weight's change, as plain values."""
+        norms = {path: float(change.norm()) for path, change in self.changes.items()}
         found = {"before": self.before, "after": self.after, "predicted": self.predicted}
-        return {"optimizer": repr(self.optimizer), "lr": self.lr, **found, "changes": moved}
+        return {"optimizer": repr(self.optimizer), "lr": self.lr, **found, "changes": norms}
 
     def __str__(self) -> str:
-        """Return the losses and the length of each weight's change."""
+        """Return the losses, and a table with the norm of each weight's change."""
         rows = [("weight", "‖change‖", "‖weight‖", "ratio")]
         for path, change in self.changes.items():
-            length, size = float(change.norm()), float(self.weights[path].norm())
-            rows.append((path, brief(length, 3), brief(size, 3), brief(length / size, 2) if size else "-"))
+            moved, size = float(change.norm()), float(self.weights[path].norm())
+            rows.append((path, brief(moved, 3), brief(size, 3), brief(moved / size, 2) if size else "-"))
         rate = "" if self.lr == self.optimizer.lr else f" at learning rate {brief(self.lr)}"
         head = f"one step of {self.optimizer!r}{rate}: loss {brief(self.before)} → {brief(self.after)}"
         tail = f" ({signed(self.after - self.before, 3)}; linear prediction {signed(self.predicted, 3)})"
@@ -61,15 +61,15 @@ class Stepped:
 
 
 def step(trace: Record, optimizer: str | Optimizer | None, lr: float | None) -> Stepped:
-    """Update copies of the weights as the first training step does; see Trace.step."""
+    """Update copies of the weights in the same way as the first training step; see Trace.step."""
     settings = trace.settings
     optimizer = settings.optimizer if optimizer is None else optimizer
     if optimizer is None:
-        raise PellucidError("trace.step: name an optimizer, such as SGD(0.1)")
+        raise PellucidError("trace.step: the model has no optimizer; give one, such as SGD(0.1)")
     optimizer = named(optimizer, Optimizer, OPTIMIZERS, "optimizer")
     rate = optimizer.lr if lr is None else lr
     if not isinstance(rate, int | float) or not 0 <= rate < math.inf:
-        raise PellucidError(f"trace.step: lr must be a number, 0 or more, not {rate!s:.40}")
+        raise PellucidError(f"trace.step: lr must be a finite number, 0 or more, not {rate!s:.40}")
     flat = flatten(settings.params)
     paths = settings.learned
     weights = {path: flat[path].clone() for path in paths}
@@ -85,11 +85,11 @@ def step(trace: Record, optimizer: str | Optimizer | None, lr: float | None) -> 
     if grads:
         update(groups, optimizer, regularizers, grads, optimizer.init(tensors), rate)
     units = owned({"": settings.net}, (Dense, Conv2d))
-    for one in settings.regularizers:
-        if isinstance(one, MaxNorm):
-            one.after_update([weights[path] for path in paths if path in units])
+    for regularizer in settings.regularizers:
+        if isinstance(regularizer, MaxNorm):
+            regularizer.after_update([weights[path] for path in paths if path in units])
     changes = {path: weights[path] - flat[path] for path in paths}
     params = nest(settings.params, {**flat, **weights})
     after = sum(settings.cost(settings.run(params), params))
-    predicted = sum(float((one * changes[path]).sum()) for path, one in zip(paths, totals, strict=True))
+    predicted = sum(float((total * changes[path]).sum()) for path, total in zip(paths, totals, strict=True))
     return Stepped(optimizer, rate, weights, changes, trace.cost, after, predicted)

@@ -1,4 +1,4 @@
-"""Names of tensor elements, such as "dense2.weight[3, 17]", and numbers as text and as bars."""
+"""Names of tensor elements, such as "dense2.weight[3, 17]", and the display of numbers as text and as bars."""
 
 import math
 import re
@@ -15,7 +15,7 @@ SIGN = f" {TIMES} "
 
 
 class Bar(NamedTuple):
-    """A bar that begins in the middle of a cell; left and width are in per cent of the cell."""
+    """A bar that begins in the middle of a table cell; left and width are in per cent of the cell."""
 
     side: str
     left: float
@@ -23,16 +23,16 @@ class Bar(NamedTuple):
 
 
 def split(text: str) -> tuple[str, tuple[int, ...] | None]:
-    """Return the tensor's name and the index, None if there is no index."""
+    """Return the tensor's name and the index in a text such as "w[3, 17]"; None if it has no index."""
     found = NUMBER.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None:
-        raise PellucidError(f"trace: {text!r} names no number; write it as in 'dense2.weight[3, 17]'")
+        raise PellucidError(f"trace: {text!r} is not a tensor's name; write it as in 'dense2.weight[3, 17]'")
     name, index = found["name"].strip(), found["index"]
     if index is None:
         return name, None
     words = [word.strip() for word in index.split(",") if word.strip()]
     if not all(re.fullmatch(r"-?\d+", word) for word in words):
-        raise PellucidError(f"trace: [{index}] in {text!r} is not an index; write whole numbers, one for each axis")
+        raise PellucidError(f"trace: [{index}] in {text!r} is not an index; write integers, one for each axis")
     return name, tuple(map(int, words))
 
 
@@ -40,13 +40,13 @@ def place_of(name: str, index: tuple[int, ...], shape: Shape) -> int:
     """Return the flat index; negative indices count from the end. Raises PellucidError if out of range."""
     if len(index) != len(shape):
         raise PellucidError(
-            f"trace: {name} has {len(shape)} axes, of sizes {tuple(shape)}, not {len(index)} as in {index}"
+            f"trace: {name} has {len(shape)} axes, with shape {tuple(shape)}, not {len(index)} as in {index}"
         )
     place = 0
-    for axis, (at, size) in enumerate(zip(index, shape, strict=True)):
-        if not -size <= at < size:
-            raise PellucidError(f"trace: {name} has no {at} along axis {axis}, which goes from 0 to {size - 1}")
-        place = place * size + at % size
+    for axis, (k, size) in enumerate(zip(index, shape, strict=True)):
+        if not -size <= k < size:
+            raise PellucidError(f"trace: {name} has no index {k} along axis {axis}, which goes from 0 to {size - 1}")
+        place = place * size + k % size
     return place
 
 
@@ -54,13 +54,13 @@ def index_of(place: int, shape: Shape) -> tuple[int, ...]:
     """Return the index along each axis for a flat index."""
     index = []
     for size in reversed(shape):
-        place, at = divmod(place, size)
-        index.append(at)
+        place, k = divmod(place, size)
+        index.append(k)
     return tuple(reversed(index))
 
 
 def label(name: str, place: int, shape: Shape) -> str:
-    """Return "name[i, j]" for a flat index; the name alone for a scalar."""
+    """Return "name[i, j]" for the flat index `place`, or only the name for a scalar."""
     return f"{name}[{', '.join(map(str, index_of(place, shape)))}]" if shape else name
 
 
@@ -82,7 +82,7 @@ def signed(value: float, digits: int) -> str:
 
 
 def bar(value: float, reach: float) -> Bar:
-    """Return the bar of a value, right of the middle if positive, left if negative; `reach` fills one half."""
+    """Return the bar of a value: right of the middle if positive, left if negative; `reach` fills half of the cell."""
     share = abs(value) / (reach or 1.0)
     width = 50 * min(share, 1.0) if math.isfinite(share) else 0.0
     return Bar("up", 50.0, width) if value >= 0 else Bar("down", 50 - width, width)

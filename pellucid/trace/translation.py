@@ -1,4 +1,4 @@
-"""A generator and its discriminator as one network and one loss, whose passes are traced."""
+"""A generator, with its discriminator if it has one, as one network with one loss, for tracing."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from pellucid.training.model import BaseModel
 
 @dataclass(frozen=True)
 class GeneratorLoss(Loss):
-    """The adversarial loss of a generator, of its discriminator's scores; targets are not read."""
+    """The adversarial loss of a generator, computed from its discriminator's scores; targets are ignored."""
 
     gan: str
 
@@ -32,24 +32,24 @@ class GeneratorLoss(Loss):
 
 
 def of_translator(model: BaseModel, x: Any, target: Any) -> Traced:
-    """Return what is traced of a colorizer or a translator for images (N, C, H, W), and the images of its targets.
+    """Return the network, loss and data of a colorizer or translator for images (N, C, H, W) and its targets.
 
-    Of pix2pix it is the generator's turn: what the generator reads, "pair.x", beside what it makes,
-    "pair.generator", through the discriminator, without the absolute error. Raises PellucidError for others than
-    pix2pix and regression.
+    For pix2pix this is the generator's adversarial loss, without the absolute error: the generator's input "pair.x" and
+    its output "pair.generator" are concatenated and passed through the discriminator. Raises PellucidError for
+    objectives other than pix2pix and regression.
     """
-    it = model.objective
-    assert isinstance(it, Translator)
+    objective = model.objective
+    assert isinstance(objective, Translator)
     images = scaled(as_inputs(x, "trace: x"), model.stats)
-    read, wanted = it.pair(Batch(images, target), Mode())
-    if isinstance(it, Regression):
-        return Traced(Sequential(generator=it.generator), model.params, it.loss, read, wanted)
-    if not isinstance(it, Pix2Pix):
-        raise PellucidError(f"trace: the loss of {type(it).__name__} is of encoded colours; trace l1, mse or pix2pix")
-    pair = Parallel({"x": Identity(), "generator": it.generator}, Concat())
+    inputs, targets = objective.pair(Batch(images, target), Mode())
+    if isinstance(objective, Regression):
+        return Traced(Sequential(generator=objective.generator), model.params, objective.loss, inputs, targets)
+    if not isinstance(objective, Pix2Pix):
+        raise PellucidError(f"trace: {type(objective).__name__} has a loss on encoded colours; use l1, mse or pix2pix")
+    pair = Parallel({"x": Identity(), "generator": objective.generator}, Concat())
     params = {
         "pair": {"x": {}, "generator": model.params["generator"], "merge": {}},
         "discriminator": model.params["discriminator"],
     }
-    net = Sequential(pair=pair, discriminator=it.discriminator)
-    return Traced(net, params, GeneratorLoss(it.gan), read, torch.zeros(len(read)))
+    net = Sequential(pair=pair, discriminator=objective.discriminator)
+    return Traced(net, params, GeneratorLoss(objective.gan), inputs, torch.zeros(len(inputs)))

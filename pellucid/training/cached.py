@@ -1,4 +1,4 @@
-"""Features of a frozen front of a network, computed once for all epochs."""
+"""Cached outputs of the first, frozen layers of a network, computed once for all epochs."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -20,12 +20,15 @@ from pellucid.training.learner import Learner
 from pellucid.tree import flatten
 
 BATCH = 64  # images whose features are computed at a time
-MOST = 4 << 30  # bytes of features; larger ones are computed again in every epoch
+MAX_BYTES = 4 << 30  # of cached features; larger ones are computed again in every epoch
 
 
 @dataclass(frozen=True)
 class Split:
-    """A network in two: the layers of `front` neither learn nor draw; `back` holds the others, under the same paths."""
+    """A network divided in two: `front`, whose layers neither learn nor draw random numbers, and `back`.
+
+    `back` contains the other layers under the same paths.
+    """
 
     front: Sequential
     front_params: Params
@@ -33,51 +36,54 @@ class Split:
     back_params: Params
 
 
-class Behind:
-    """A model without its frozen front, for training: its networks, parameters and inputs differ, nothing else."""
+class BackModel:
+    """A model without its frozen front, for training: only networks, parameters, frozen paths and inputs differ."""
 
-    def __init__(self, model: Learner, cut: Split) -> None:
+    def __init__(self, model: Learner, divided: Split) -> None:
         vars(self).update(vars(model))
-        self.params, self.stats = cut.back_params, None
-        self.objective = model.objective.with_nets({"": cut.back})
-        self.frozen = model.frozen & flatten(cut.back_params).keys()
-        self.about, self.save = model.about, model.save  # of the whole model
+        self.params, self.stats = divided.back_params, None
+        self.objective = model.objective.with_nets({"": divided.back})
+        self.frozen = model.frozen & flatten(divided.back_params).keys()
+        self.about, self.save = model.about, model.save  # these describe and write the whole model
 
 
-def behind(model: Learner, data: Source, held: Source | None) -> tuple[Learner, Source, Source | None]:
-    """Return the model without its frozen front, and that front's outputs for both parts of the data.
+def without_frozen_front(
+    model: Learner, data: Source, validation: Source | None
+) -> tuple[Learner, Source, Source | None]:
+    """Return the model without its frozen front, and the outputs of this front for both parts of the data.
 
-    Training these is training the whole network, whose frozen front runs as in evaluation, on images that are not
-    augmented; under bf16 it is more exact, since the front runs in float32. The arguments are returned unchanged where
-    no first layer is frozen, for data that are not in memory, for metrics that may read the images, and where the
-    outputs would take more than MOST bytes.
+    Training on them is equivalent to training the whole network on images that are not augmented, since the frozen
+    front runs in evaluation mode; with bf16 it is more exact, since the front runs in float32. Returns the arguments
+    unchanged for user-defined objectives, for networks that do not begin with frozen layers, for data that are not in
+    memory, for metrics that may read the images, and if the outputs would take more than MAX_BYTES.
     """
     if (
         not isinstance(data, Arrays)
-        or not isinstance(held, Arrays | None)
+        or not isinstance(validation, Arrays | None)
         or not isinstance(model.objective, Supervised)
-        or any(isinstance(one, Metric) and type(one).update_batch is not Metric.update_batch for one in model.metrics)
+        or any(isinstance(m, Metric) and type(m).update_batch is not Metric.update_batch for m in model.metrics)
     ):
-        return model, data, held
-    cut = split(model.objective.net, model.params, model.frozen)
-    if cut is None or not flatten(cut.front_params).keys() & model.frozen:
-        return model, data, held
+        return model, data, validation
+    divided = split(model.objective.net, model.params, model.frozen)
+    if divided is None or not flatten(divided.front_params).keys() & model.frozen:
+        return model, data, validation
     with torch.inference_mode():
-        one = next(outputs(cut.front, cut.front_params, data.x[:1], 1, model.stats))[1]
-    count = len(data) + (0 if held is None else len(held))
-    if not isinstance(one, Tensor) or one.numel() * 4 * count > MOST:
-        return model, data, held
+        features = next(outputs(divided.front, divided.front_params, data.x[:1], 1, model.stats))[1]
+    count = len(data) + (0 if validation is None else len(validation))
+    if not isinstance(features, Tensor) or features.numel() * 4 * count > MAX_BYTES:
+        return model, data, validation
     return (
-        cast(Learner, Behind(model, cut)),
-        _through(model, cut, data),
-        None if held is None else _through(model, cut, held),
+        cast(Learner, BackModel(model, divided)),
+        _features(model, divided, data),
+        None if validation is None else _features(model, divided, validation),
     )
 
 
 def split(net: Layer, params: Params, frozen: set[str]) -> Split | None:
-    """Cut a Sequential, also a nested one, before the first layer that learns or draws; None where that comes first.
+    """Divide a Sequential before its first layer that learns or draws random numbers, also inside nested Sequentials.
 
-    frozen: paths. In `back` the layers of `front` are Identities, so that all paths stay the same.
+    Returns None for another network, and if that layer is the first one. frozen: paths of frozen parameters. `back`
+    contains Identity layers in place of those of `front`, so that all paths are unchanged.
     """
     if type(net) is not Sequential:
         return None
@@ -86,7 +92,7 @@ def split(net: Layer, params: Params, frozen: set[str]) -> Split | None:
     back, back_params = dict(net.layers), dict(params)
     for name, child in net.layers.items():
         below = {path.removeprefix(f"{name}.") for path in frozen if path.startswith(f"{name}.")}
-        if _is_still(child, params[name], below):
+        if _is_constant(child, params[name], below):
             front[name], front_params[name] = child, params[name]
             back[name], back_params[name] = Identity(), {}
             continue
@@ -98,11 +104,11 @@ def split(net: Layer, params: Params, frozen: set[str]) -> Split | None:
     return Split(Sequential(**front), front_params, Sequential(**back), back_params) if front else None
 
 
-def _is_still(layer: Layer, params: Params, frozen: set[str]) -> bool:
+def _is_constant(layer: Layer, params: Params, frozen: set[str]) -> bool:
     """Return whether a layer has the same output for the same input throughout a training.
 
-    A part all of whose parameters are frozen runs as in evaluation, see `pellucid.fuse.frozen`; one without parameters
-    has the same output unless it draws, or keeps running statistics.
+    This holds if all its parameters are frozen, because it then runs in evaluation mode (see `pellucid.fuse.frozen`),
+    or if it has no parameters, no running statistics, and draws no random numbers.
     """
     learned = learned_paths(layer, params)
     if learned:
@@ -110,14 +116,14 @@ def _is_still(layer: Layer, params: Params, frozen: set[str]) -> bool:
     return not buffer_paths(layer) and not any(may_draw(part) for _, part in walk(layer))
 
 
-def _through(model: Learner, cut: Split, part: Arrays) -> Arrays:
-    """Return the outputs of the front as inputs; the checksum stays that of the images."""
-    found, done = torch.empty(0), 0
+def _features(model: Learner, divided: Split, data: Arrays) -> Arrays:
+    """Return the data with the outputs of the front as inputs; the checksum remains the one of the images."""
+    features, done = torch.empty(0), 0
     with torch.inference_mode():
-        for _, y in outputs(cut.front, cut.front_params, part.x, BATCH, model.stats):
+        for _, y in outputs(divided.front, divided.front_params, data.x, BATCH, model.stats):
             if not done:
                 with torch.inference_mode(False):
-                    found = torch.empty(len(part), *y.shape[1:], dtype=y.dtype)
-            found[done : done + len(y)].copy_(y)
+                    features = torch.empty(len(data), *y.shape[1:], dtype=y.dtype)
+            features[done : done + len(y)].copy_(y)
             done += len(y)
-    return Arrays(found, part.y, part.classes, part.checksum)
+    return Arrays(features, data.y, data.classes, data.checksum)

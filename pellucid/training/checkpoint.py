@@ -1,4 +1,4 @@
-"""Checkpoints: a weights file that also holds everything an exact resumption needs."""
+"""Checkpoints: weights files that also contain the state of a training, so that it can be resumed exactly."""
 
 import hashlib
 import json
@@ -27,10 +27,11 @@ from pellucid.training.own import callback_state, check_memory
 from pellucid.training.step import Step
 from pellucid.tree import flatten
 
-OPTIMIZER = "[optimizer]."  # "[" is in no path of a network, so these names never meet those of weights
+# Prefixes of names in the file; no path of a network contains "[", so they differ from all names of weights.
+OPTIMIZER = "[optimizer]."
 CALLBACKS = "[callback]."
-GROWING = "[progress]"  # bytes of JSON: what grows with the training, since the size of a file's header is limited
-_PARTS = {
+GROWING = "[progress]"  # JSON as bytes: the values that grow with the training, since the file's header is limited
+_TYPES = {
     "rows": list,
     "layers": list,
     "callbacks": dict,
@@ -40,13 +41,13 @@ _PARTS = {
     "done": bool,
     "stop": str,
 }
-_COUNTS = ("epoch", "batch", "step", "lr", "loss_count", "seen", "seconds", "stop")
+_FIELDS = ("epoch", "batch", "step", "lr", "loss_count", "seen", "seconds", "stop")  # of Training
 
 
 class Checkpoint:
-    """The contents of a checkpoint file: `tensors` by name, and the description, which contains "progress".
+    """The contents of a checkpoint file: its tensors by name, the model's description, and the training's progress.
 
-    damage: what is wrong with the last checkpoint of the run, where this is the one before it.
+    damage: the error of the run's last checkpoint if that is damaged and this is the one before it, otherwise "".
     """
 
     def __init__(self, path: Path, damage: str = "") -> None:
@@ -54,25 +55,26 @@ class Checkpoint:
         self.tensors, self.about = read_weights(path)
         stored = self.about.get("progress")
         if not isinstance(stored, dict):
-            raise PellucidError(f"{path} holds weights only, no training to resume; give a run folder's last weights")
+            raise PellucidError(f"{path} contains only weights, no training to resume; give a run folder")
         progress: dict[str, Any] = {**self._growing(), **stored}
-        if "loss_sum" in progress:  # as earlier versions wrote it
+        if "loss_sum" in progress:  # the format of earlier versions
             progress.setdefault("losses", {"loss": progress["loss_sum"]})
-        missing = [name for name in _COUNTS if name not in progress]
+        missing = [name for name in _FIELDS if name not in progress]
         if missing:
             raise PellucidError(f"{path} is of another version: it lacks {', '.join(missing)}; start a new run")
-        kinds = {**dict.fromkeys(_COUNTS, int | float), **_PARTS}
-        wrong = [name for name, kind in kinds.items() if not isinstance(progress.get(name), kind)]
+        types = {**dict.fromkeys(_FIELDS, int | float), **_TYPES}
+        wrong = [name for name, kind in types.items() if not isinstance(progress.get(name), kind)]
         if wrong:
             raise PellucidError(f"{path}: {wrong[0]} is invalid; start a new run")
         self.progress = progress
 
     @classmethod
     def find(cls, folder: RunFolder) -> "Checkpoint | None":
-        """Return the last checkpoint of a run, or the one before if the last is damaged or missing; None without any.
+        """Return the last checkpoint of a run, or the one before it if the last is damaged or missing.
 
-        No checkpoint is changed: see `adopt`. Raises PellucidError where there are checkpoints but no good one, and
-        where the last cannot be read now.
+        If the run has no checkpoint, renames the records of an earlier training and returns None. Changes no
+        checkpoint, see `adopt`. Raises PellucidError if no checkpoint is usable, and if the last one cannot be read for
+        another reason than damage.
         """
         if not folder.begun:
             folder.begin_again()
@@ -88,39 +90,39 @@ class Checkpoint:
                 raise PellucidError(f"{error}; the checkpoint before is no better: {other}") from other
 
     def adopt(self, folder: RunFolder) -> None:
-        """Make this the last checkpoint of its run, where that one is damaged, and say so on stderr.
+        """Make this the last checkpoint of its run if that one is damaged, and write a note to stderr.
 
-        The damaged file is kept under another name. To be called once the training continues from this checkpoint: a
-        refusal leaves all files as they are.
+        The damaged file is renamed. Call this after all checks, when the training continues from this checkpoint, so
+        that a check that fails leaves all files unchanged.
         """
         if not self.damage:
             return
         aside = set_aside(folder.last)
         kept = f"; the damaged file is kept as {aside.name}" if aside is not None else ""
-        note(f"{self.damage}; going on from the checkpoint before it{kept}")
+        note(f"{self.damage}; continuing from the checkpoint before it{kept}")
         try:
             self.path = folder.previous.replace(folder.last)
         except OSError as error:
             raise PellucidError(f"{folder.last} cannot be written ({error.strerror}); check its folder") from error
 
     def _growing(self) -> dict[str, Any]:
-        """Return the part that grows with the training; {} for earlier versions, which have it in the header."""
-        held = self.tensors.get(GROWING)
+        """Return the values that grow with the training; {} for earlier versions, which stored them in the header."""
+        data = self.tensors.get(GROWING)
         try:
-            found: Any = {} if held is None else json.loads(held.numpy().tobytes())
+            values: Any = {} if data is None else json.loads(data.numpy().tobytes())
         except (ValueError, TypeError, RecursionError) as error:
             raise PellucidError(f"{self.path}: {GROWING} is invalid ({error}); start a new run") from error
-        if not isinstance(found, dict):
+        if not isinstance(values, dict):
             raise PellucidError(f"{self.path}: {GROWING} is invalid; start a new run")
-        return cast(dict[str, Any], found)
+        return cast(dict[str, Any], values)
 
     @property
     def done(self) -> bool:
-        """Whether the training was finished."""
+        """Whether the training is finished."""
         return bool(self.progress["done"])
 
     def check(self, settings: Mapping[str, str]) -> None:
-        """Raise PellucidError that names what differs between this training and the one that was begun."""
+        """Raise PellucidError, naming the settings, unless `settings` are equal to those in the checkpoint."""
         begun = self.progress["settings"]
         differs = [name for name in settings if begun.get(name) != settings[name]]
         if differs:
@@ -137,13 +139,13 @@ class Checkpoint:
             tensor.copy_(flat[path])
 
     def restore(self, training: Training, step: Step, callbacks: Sequence[Callback]) -> dict[str, float]:
-        """Restore the state of training, optimizer and callbacks, and return that of the schedule."""
-        for name in _COUNTS:
+        """Restore the state of training, optimizer and callbacks in place, and return the schedule's state."""
+        for name in _FIELDS:
             setattr(training, name, self.progress[name])
         training.losses = dict(self.progress["losses"])
         training.history = History(self.progress["rows"], self.progress["layers"])
         step.load_state_dict(tensors_of(self.tensors, OPTIMIZER))
-        named, states = _remembering(callbacks), self.progress["callbacks"]
+        named, states = _with_state(callbacks), self.progress["callbacks"]
         if list(states) != list(named):
             raise PellucidError(
                 f"{self.path} was begun with the callbacks {', '.join(states) or 'none'}, not "
@@ -164,25 +166,26 @@ def save_checkpoint(
     settings: Mapping[str, str],
     done: bool,
 ) -> None:
-    """Write the whole state of a training; the file is replaced as a whole and reaches the disk, and one earlier stays.
+    """Write a checkpoint atomically and durably, and keep the one before it.
 
-    about: the model's own description; memory: the schedule's; settings: what `Checkpoint.check` compares.
+    about: the model's description. memory: the schedule's state. settings: the hashes that `Checkpoint.check` compares.
+    done: whether the training is finished.
     """
     check_memory(training.model.schedule, memory)
     tensors: dict[str, Tensor] = dict(flatten(training.model.params))
     tensors.update({OPTIMIZER + name: tensor for name, tensor in step.state_dict().items()})
     states: dict[str, dict[str, Any]] = {}
-    for name, callback in _remembering(callbacks).items():
-        held, states[name] = callback_state(callback)
-        tensors.update({f"{CALLBACKS}{name}.{key}": tensor for key, tensor in held.items()})
+    for name, callback in _with_state(callbacks).items():
+        state_tensors, states[name] = callback_state(callback)
+        tensors.update({f"{CALLBACKS}{name}.{key}": tensor for key, tensor in state_tensors.items()})
     progress = {
-        **{name: getattr(training, name) for name in _COUNTS},
+        **{name: getattr(training, name) for name in _FIELDS},
         **{"losses": training.losses, "schedule": dict(memory), "settings": dict(settings), "done": done},
     }
     growing = {"rows": training.history.rows, "layers": training.history.layers, "callbacks": states}
     try:
         text = json.dumps(growing, allow_nan=False)
-    except ValueError as error:  # of a schedule, as the learning rate
+    except ValueError as error:  # such as a learning rate that a user-defined schedule made NaN
         raise PellucidError(f"{folder.last} cannot be written: the history holds NaN or infinity ({error})") from error
     tensors[GROWING] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
     keep_as(folder.last, folder.previous)
@@ -190,40 +193,47 @@ def save_checkpoint(
 
 
 def repair_best(best: Path, model: Learner) -> None:
-    """Rewrite a run's best weights, from the last ones, where they are missing or damaged; say so on stderr.
+    """Write the model's weights in place of a run's best weights if these are missing or damaged; note it on stderr.
 
-    A damaged file is kept under another name. Raises PellucidError for one that cannot be read now.
+    A damaged file is renamed. Raises PellucidError for a file that cannot be read for another reason than damage.
     """
     try:
         read_weights(best)
     except DamagedFileError as error:
         set_aside(best)
         model.save(best)
-        note(f"{error}; written anew from the last weights")
+        note(f"{error}; the last weights were written in its place")
 
 
 def digest(value: Any) -> str:
-    """Return a short hash of a value whose repr is complete, for `settings`."""
+    """Return a hash of 16 hexadecimal digits, for `settings`, of a text or of a value's complete repr."""
     text = value if isinstance(value, str) else repr(value)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _remembering(callbacks: Sequence[Callback]) -> dict[str, Callback]:
-    """Return the callbacks with state, by their index among these and their type.
+def _with_state(callbacks: Sequence[Callback]) -> dict[str, Callback]:
+    """Return the callbacks with state, by names such as "0-EarlyStopping", with their index among these and type.
 
-    Others, such as a progress bar or a log, do not change a training, so a resumed one may have other ones.
+    Callbacks without state, such as a progress bar or a log, do not affect the result of a training, so a resumed
+    training may have other ones.
     """
-    kept = [callback for callback in callbacks if type(callback).state_dict is not Callback.state_dict]
-    return {f"{place}-{type(callback).__name__}": callback for place, callback in enumerate(kept)}
+    chosen = [callback for callback in callbacks if type(callback).state_dict is not Callback.state_dict]
+    return {f"{index}-{type(callback).__name__}": callback for index, callback in enumerate(chosen)}
 
 
 def settings(
-    model: Learner, preprocess: object, data: Source, held: Source | None, epochs: int, batch_size: int, augment: object
+    model: Learner,
+    preprocess: object,
+    data: Source,
+    validation: Source | None,
+    epochs: int,
+    batch_size: int,
+    augment: object,
 ) -> dict[str, str]:
-    """Return the hash of each setting that affects the result of a training, by name; a resumed one has the same."""
+    """Return a hash of each setting that affects the result of a training, by name, to be equal in a resumed one."""
     values = {
         "data": data.checksum,
-        "validation data": "" if held is None else held.checksum,
+        "validation data": "" if validation is None else validation.checksum,
         **_objective(model.objective),
         "optimizer": model.optimizers or model.optimizer,
         "schedule": model.schedule,
@@ -246,14 +256,14 @@ def settings(
 
 
 def _objective(objective: Objective) -> dict[str, object]:
-    """Return the objective by name; a Supervised one as its network and its loss."""
+    """Return {"network": ..., "loss": ...} for a Supervised objective, {"objective": ...} for others."""
     if isinstance(objective, Supervised):
         return {"network": objective.net, "loss": objective.loss}
     return {"objective": objective}
 
 
 def _metric(metric: MetricLike) -> Any:
-    """Return a value that identifies a metric, the same in every process."""
+    """Return a value that identifies a metric and is the same in every process."""
     if isinstance(metric, str):
         return metric
     return (type(metric).__qualname__, vars(metric)) if isinstance(metric, Metric) else function_name(metric)

@@ -1,4 +1,4 @@
-"""The device and the precision of a training."""
+"""Devices and precisions of training."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
@@ -17,12 +17,12 @@ CPU = torch.device("cpu")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def usable_device(asked: str | torch.device) -> torch.device:
-    """Return the device that "auto", "cpu", "cuda", "cuda:1" or "mps" names; auto: the fastest available.
+def usable_device(requested: str | torch.device) -> torch.device:
+    """Return the device of a name such as "cpu", "cuda", "cuda:1" or "mps"; "auto" is the fastest available.
 
-    Raises PellucidError for other names and for a device that this machine lacks.
+    Raises PellucidError for an unknown name, and for a device that this machine lacks.
     """
-    name, kind = str(asked), str(asked).partition(":")[0]
+    name, kind = str(requested), str(requested).partition(":")[0]
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
     if kind not in (*DEVICES, "meta"):
@@ -30,17 +30,17 @@ def usable_device(asked: str | torch.device) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise PellucidError(f"device: {name!r} is none; write {kind} or {kind}:0") from error
+        raise PellucidError(f"device: {name!r} is not a device; write {kind} or {kind}:0") from error
     count = {"cuda": torch.cuda.device_count(), "mps": int(_has_mps())}.get(kind, 1)
     if (device.index or 0) >= count:
         raise PellucidError(
-            f"device: this machine has {count or 'no'} {kind} devices PyTorch can use; give device='auto'"
+            f"device: this machine has {count or 'no'} {kind} devices that PyTorch can use; give device='auto'"
         )
     return device
 
 
 def on_device(value: Any, device: torch.device) -> Any:
-    """Return tensors, also those in lists, tuples and dicts, on a device; to a GPU the copy runs beside the host."""
+    """Return a tensor, or the tensors in lists, tuples and dicts, on a device; copies to a GPU are asynchronous."""
     if isinstance(value, Tensor):
         if value.device == device or device.type == "cpu":
             return value.to(device)
@@ -55,12 +55,12 @@ def on_device(value: Any, device: torch.device) -> Any:
 
 
 def device_of(params: Params) -> torch.device:
-    """Return where parameters are; the CPU for none."""
+    """Return the device of the parameters; the CPU if there are none."""
     return next((tensor.device for tensor in leaves(params)), CPU)
 
 
 def device_name(device: torch.device) -> str:
-    """Return what manifests call a device: "cpu", "cuda (NVIDIA H100)"."""
+    """Return the name of a device for manifests: "cpu", "cuda (NVIDIA H100)"."""
     return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
 
 
@@ -69,28 +69,28 @@ def _has_mps() -> bool:
 
 
 PRECISIONS = ("float32", "bf16", "float64")
-HALVED = (Dense, Conv2d, ConvTranspose2d)  # layers whose arithmetic is worth the lower precision
+HALVED = (Dense, Conv2d, ConvTranspose2d)  # layers that are substantially faster in bfloat16
 
 
-def usable_precision(asked: str, device: torch.device | None = None) -> tuple[str, str]:
-    """Return the precision to compute in, and the reason where it is not the requested one, else "".
+def usable_precision(requested: str, device: torch.device | None = None) -> tuple[str, str]:
+    """Return the precision to compute in, and the reason if it is not the requested one, otherwise "".
 
-    device: by default the CPU. CUDA devices before the compute capability 8.0 only emulate bfloat16.
-
-    Raises PellucidError for a precision that does not exist.
+    device: by default the CPU. "bf16" becomes "float32" on devices without bfloat16 instructions; CUDA devices of
+    compute capability below 8.0 only emulate them.
+    Raises PellucidError for an unknown precision, and for float64 on mps, which lacks it.
     """
-    if asked not in PRECISIONS:
+    if requested not in PRECISIONS:
         known = " or ".join(PRECISIONS)
-        raise PellucidError(f"precision must be {known}, not {asked!r}{nearest(str(asked), PRECISIONS)}")
-    if asked == "float64" and device is not None and device.type == "mps":
+        raise PellucidError(f"precision must be {known}, not {requested!r}{nearest(str(requested), PRECISIONS)}")
+    if requested == "float64" and device is not None and device.type == "mps":
         raise PellucidError("precision: mps has no float64; give device='cpu', or precision='float32'")
-    if asked == "bf16" and not _has_bfloat16(device or torch.device("cpu")):
-        return "float32", "this processor has no bfloat16 instructions, so training stays in float32"
-    return asked, ""
+    if requested == "bf16" and not _has_bfloat16(device or torch.device("cpu")):
+        return "float32", "this processor has no bfloat16 instructions, so training uses float32"
+    return requested, ""
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Return whether a device computes in bfloat16 by its own instructions."""
+    """Return whether a device has instructions for bfloat16."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     can: Mapping[str, Any] = torch.cpu.get_capabilities() if device.type == "cpu" else {}
@@ -98,9 +98,10 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 class HalfCopy:
-    """A copy of networks' parameters to compute with: Dense and convolutions in bfloat16, the rest shared.
+    """A copy of networks' parameters for bfloat16 training: those of HALVED layers in bfloat16, all others shared.
 
-    frozen: paths of what stays as it is, and is copied only once.
+    params: the copy, in the nesting of the original. frozen: paths of parameters that do not change, which are
+    converted only once.
     """
 
     def __init__(self, nets: Mapping[str, Layer], params: Params, frozen: Collection[str] = ()) -> None:
@@ -113,7 +114,7 @@ class HalfCopy:
         self._masters, self._halves = [flat[path] for path in learned], [halves[path] for path in learned]
 
     def refresh(self) -> None:
-        """Bring the copy up to date with the parameters."""
+        """Convert the current parameters again."""
         foreach.copy_(self._halves, self._masters)
 
 

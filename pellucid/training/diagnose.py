@@ -1,5 +1,5 @@
-"""Where NaN or infinity first appears in a training step, and the error that reports it."""
-# What users' own parts return is checked, whatever its type should be.
+"""Search for the first tensor with NaN or infinity in a training step, and the error that reports it."""
+# Return values of user-defined classes are checked at run time, whatever their annotations promise.
 # pyright: reportUnnecessaryIsInstance=false
 
 import json
@@ -27,12 +27,12 @@ Kind = Literal["input", "weight", "memory", "output", "loss", "gradient"]
 
 @dataclass(frozen=True)
 class NotFinite:
-    """What is not finite; as a string, a sentence: "dense1 (Dense): the output y holds infinity (3 of 16 values, ...)".
+    """A tensor that is not finite; str() returns "dense1 (Dense): the output y holds infinity (3 of 16 values, ...)".
 
-    kind: what the tensor is; "memory" is the optimizer's state of a weight. path: of its layer, "" for the network
-    itself, the inputs and the loss. layer: the layer's type where a pass met it. tensor: its name: "weight", "the
-    output y". what: "NaN", also where there is infinity besides, or "infinity". count: how many of its values, and
-    shape: the tensor's. note: further facts.
+    kind: the role of the tensor; "memory" is the optimizer's state for a weight. path: of its layer, "" for the network
+    itself, the inputs and the loss. layer: the layer's type if the tensor was found in a pass, otherwise "". tensor:
+    its name in messages, such as "weight" or "the output y". what: "NaN", or "infinity" for a tensor without NaN.
+    count: the number of values that are not finite. shape: of the tensor. note: further facts.
     """
 
     kind: Kind
@@ -46,7 +46,7 @@ class NotFinite:
 
     @classmethod
     def of(cls, value: Any, kind: Kind, tensor: str, path: str = "", layer: str = "") -> Self | None:
-        """Return the first that is not finite in `value`, a tensor, None, or a tuple of such; None if all are."""
+        """Return the first tensor that is not finite in `value` (a tensor, None or a tuple of these), or None."""
         if isinstance(value, tuple):
             return next(
                 filter(None, (cls.of(part, kind, tensor, path, layer) for part in cast(tuple[Any, ...], value))), None
@@ -59,12 +59,12 @@ class NotFinite:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Build from what `to_json` returned; KeyError, TypeError or ValueError for anything else."""
-        found = cls(**{one.name: values[one.name] for one in fields(cls)})
-        words = (found.kind, found.path, found.layer, found.tensor, found.what, found.note)
-        if found.kind not in get_args(Kind) or not all(isinstance(word, str) for word in words):
-            raise ValueError(f"{values} describes no tensor")
-        return cls(*words[:5], int(found.count), tuple(int(size) for size in found.shape), found.note)
+        """Build from the result of `to_json`; raises KeyError, TypeError or ValueError for anything else."""
+        raw = cls(**{entry.name: values[entry.name] for entry in fields(cls)})
+        texts = (raw.kind, raw.path, raw.layer, raw.tensor, raw.what, raw.note)
+        if raw.kind not in get_args(Kind) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"{values} does not describe a tensor")
+        return cls(*texts[:5], int(raw.count), tuple(int(size) for size in raw.shape), raw.note)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -72,69 +72,71 @@ class NotFinite:
 
     @property
     def held(self) -> str:
-        """The sentence without the location."""
+        """The text without the location."""
         size = torch.Size(self.shape).numel()
         note = f", {self.note}" if self.note else ""
         return f"{self.tensor} holds {self.what} ({self.count} of {size} values, shape {self.shape}){note}"
 
     def __str__(self) -> str:
-        """Return the sentence."""
+        """Return the location and the text."""
         kind = f"{self.path} ({self.layer})" if self.path and self.layer else self.path or self.layer
         place = "the loss" if self.kind == "loss" else kind
         return f"{place}: {self.held}" if place else self.held
 
 
 class StoppedError(PellucidError):
-    """NaN or infinity in a training: `step`, from 1, and `fault`, the tensor that it is in."""
+    """NaN or infinity in a training. step: its number, from 1. fault: the tensor."""
 
-    def __init__(self, said: str, step: int, fault: NotFinite) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, step: int, fault: NotFinite) -> None:
+        super().__init__(message)
         self.step, self.fault = step, fault
 
     def write(self, path: Path) -> None:
-        """Write the error, as JSON."""
-        told = {"error": str(self), "step": self.step, "fault": self.fault.to_json()}
-        write_atomically(path, (json.dumps(told, indent=2) + "\n").encode())
+        """Write the error to a JSON file."""
+        values = {"error": str(self), "step": self.step, "fault": self.fault.to_json()}
+        write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
 
     @classmethod
     def read(cls, path: Path) -> "StoppedError":
-        """Return what `write` wrote; PellucidError for anything else."""
+        """Return the error from a file that `write` wrote; PellucidError for any other file."""
         try:
-            told = json.loads(read_regular(path))
-            return cls(str(told["error"]), int(told["step"]), NotFinite.from_json(told["fault"]))
+            values = json.loads(read_regular(path))
+            return cls(str(values["error"]), int(values["step"]), NotFinite.from_json(values["fault"]))
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise PellucidError(f"{path} cannot be read ({error}); remove it, or train again") from error
 
 
 class _FoundError(Exception):
-    """Ends a pass at the first tensor that is not finite."""
+    """Raised to end a pass at the first tensor that is not finite."""
 
-    def __init__(self, what: NotFinite) -> None:
-        super().__init__(str(what))
-        self.what = what
+    def __init__(self, fault: NotFinite) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
 
 
 def diagnose(
     objective: Objective, params: Params, weights: Mapping[str, Tensor], batch: Batch, mode: Mode
 ) -> NotFinite | None:
-    """Return which tensor of one forward and backward pass is the first that is not finite, or None.
+    """Return the first tensor that is not finite in one forward and backward pass, or None.
 
-    weights: the learned tensors by path (running statistics, which the pass overwrites, are not among them).
-    Looked at in the order in which they come to be: the input, the weights (the last layer's first), each layer's
-    output, the losses, their gradients, and each layer's dx and dparams in the backward pass. Of several turns, those
-    before the one that failed are computed with what they have changed already.
+    The order is the order of computation: the input, the weights (the last layer's first), each layer's output, the
+    losses, their gradients, and each layer's dparams and dx in the backward pass. weights: the learned tensors by path,
+    without running statistics, which the pass overwrites. If an objective updates its networks in turns, all turns are
+    computed with the current parameters, which earlier turns of the step may have changed.
     """
     fault = input_fault(batch.images) or weights_fault(weights)
     if fault:
         return fault
-    reached: list[NotFinite] = []  # gradients that reach a layer so: the losses, which come later, say more of these
+    # Output gradients that are not finite. They are reported only after all losses are checked, because `gradients`
+    # returns the losses after its backward passes, and a loss that is not finite is the cause.
+    wrong_dys: list[NotFinite] = []
 
     def back(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
         kind = type(layer).__name__
         fault = NotFinite.of(dy, "gradient", "the gradient dy of its output", path, kind)
         if fault:
-            reached.append(fault)
-        if reached:
+            wrong_dys.append(fault)
+        if wrong_dys:
             return
         for name, gradient in flatten(dparams).items():
             _raise(NotFinite.of(gradient, "gradient", f"the gradient d{name}", path, kind))
@@ -145,23 +147,23 @@ def diagnose(
         for losses, _ in (turns,) if isinstance(turns, tuple) else turns:
             for name, value in losses.items():
                 _raise(loss_fault(name, value))
-            if reached and isinstance(objective, Supervised):
-                return replace(reached[0], kind="loss", path="", layer="", tensor="its gradient dy")
-            _raise(next(iter(reached), None))
-    except _FoundError as found:
-        return found.what
+            if wrong_dys and isinstance(objective, Supervised):
+                return replace(wrong_dys[0], kind="loss", path="", layer="", tensor="its gradient dy")
+            _raise(next(iter(wrong_dys), None))
+    except _FoundError as error:
+        return error.fault
     return None
 
 
 def diagnose_output(net: Layer, params: Params, x: Any) -> NotFinite | None:
-    """Return which tensor of a forward pass in evaluation mode is the first that is not finite, or None."""
+    """Return the first tensor that is not finite in a forward pass in evaluation mode, or None."""
     fault = input_fault(x) or weights_fault(flatten(params))
     if fault:
         return fault
     try:
         forward(net, params, x, Mode(keep=False), _look_forward)
-    except _FoundError as found:
-        return found.what
+    except _FoundError as error:
+        return error.fault
     return None
 
 
@@ -171,21 +173,21 @@ def _look_forward(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None
 
 
 def loss_fault(name: str, value: Any) -> NotFinite | None:
-    """Return what is not finite in the value of a loss, or None."""
+    """Return the fault of a loss whose value is not finite, or None."""
     return NotFinite.of(value, "loss", "its value" if name == "loss" else f"the value of {name!r}")
 
 
 def input_fault(x: Any) -> NotFinite | None:
-    """Return what is not finite in a batch of inputs, and in which example of it, or None."""
+    """Return the fault of a batch of inputs that is not finite, with the index of the first such example, or None."""
     fault = NotFinite.of(x, "input", "the input x")
-    place = first_not_finite(x) if fault and isinstance(x, Tensor) else None
-    return fault if fault is None or place is None else replace(fault, note=f"first in example {place} of the batch")
+    index = first_not_finite(x) if fault and isinstance(x, Tensor) else None
+    return fault if fault is None or index is None else replace(fault, note=f"first in example {index} of the batch")
 
 
 def weights_fault(weights: Mapping[str, Tensor]) -> NotFinite | None:
-    """Return which of some tensors by path, in the network's order, is not finite, or None.
+    """Return the fault of the last tensor in the network's order that is not finite, or None.
 
-    Of several it is the last layer's: the sweep comes from there, and carries a fault on to all layers before.
+    The last, because the backward pass begins there and spreads NaN to the gradients of all layers before it.
     """
     for path, tensor in reversed(list(weights.items())):
         layer, _, name = path.rpartition(".")
@@ -196,9 +198,9 @@ def weights_fault(weights: Mapping[str, Tensor]) -> NotFinite | None:
 
 
 def learned_fault(step: Step) -> NotFinite | None:
-    """Return which weight, or which tensor of an optimizer's state, is not finite, or None.
+    """Return the fault of a weight, or of a tensor of an optimizer's state, that is not finite, or None.
 
-    A weight whose mean square has overflowed stays finite: its updates are 0 from then on.
+    The state is checked too, because a weight stays finite when its mean square overflows: its updates are then 0.
     """
     fault = weights_fault(dict(zip(step.paths, step.weights, strict=True)))
     if fault:
@@ -212,16 +214,16 @@ def learned_fault(step: Step) -> NotFinite | None:
 
 
 def learned_is_finite(step: Step) -> bool:
-    """Return whether `learned_fault` would find nothing, as fast as possible."""
-    kept = (tensors for state in step.states.values() for tensors in state.values() if not isinstance(tensors, int))
+    """Return whether all weights and the optimizers' states are finite, as fast as possible."""
+    states = (tensors for state in step.states.values() for tensors in state.values() if not isinstance(tensors, int))
     total = 0.0
-    for tensors in (step.weights, *kept):
+    for tensors in (step.weights, *states):
         if tensors and tensors[0].device.type != "cpu":  # wait for the device once, not once for each tensor
             total += torch.stack([tensor.sum(dtype=torch.float32) for tensor in tensors]).sum().item()
             continue
         for tensor in tensors:
             total += tensor.sum().item()  # the fastest reduction of a tensor
-    # A sum that is finite had only finite parts; one that is not may also be too large.
+    # A finite sum has only finite terms; a sum that is not finite may also have overflowed, so each term is checked.
     return total - total == 0.0 or not learned_fault(step)
 
 

@@ -1,5 +1,5 @@
 """Evaluation: a model's outputs, mean losses and metrics."""
-# What users' own parts return is checked, whatever its type should be.
+# Return values of user-defined classes are checked at run time, whatever their annotations promise.
 # pyright: reportUnnecessaryIsInstance=false
 
 import math
@@ -40,14 +40,14 @@ from pellucid.training.examples import first_batch, read, read_images
 from pellucid.training.learner import Learner
 from pellucid.tree import dtype_of, flatten
 
-BATCH = 256  # inputs at a time, at most
-MEMORY = 1 << 30  # bytes of all layers' outputs together: 9 pictures of VGG16 at 224 x 224
+MAX_BATCH = 256  # inputs
+MAX_MEMORY = 1 << 30  # bytes for the outputs of all layers together: 9 images of 224 x 224 pixels in VGG16
 MAE_ALONE = ("mae",)
 RESERVED = ("loss", "n")  # names of results that are not metrics
 
 
 def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLike, ...]:
-    """Return names, Metric objects and functions, one or several, as a tuple; PellucidError for anything else."""
+    """Return one or several metrics (names, Metric objects or functions) as a tuple; PellucidError for others."""
     given: Any = metrics
     several: Sequence[MetricLike] = (
         given if isinstance(metrics, Sequence) and not isinstance(metrics, str) else (metrics,)
@@ -69,75 +69,84 @@ def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLik
 
 
 class UnmeasurableError(PellucidError):
-    """Nothing to measure: an output that is not finite, or a loss that ignores all examples."""
+    """A loss that is not finite, or one that ignores all examples, so that metrics have nothing to measure."""
 
 
 class Measures:
-    """The metrics of one evaluation; `lower`, once computed: the names of results that are better when lower."""
+    """The metrics of one evaluation.
+
+    lower: the names of the results that are better when lower, filled by `compute`.
+    """
 
     def __init__(self, metrics: Sequence[MetricLike]) -> None:
         self.given = [METRICS[metric]() if isinstance(metric, str) else metric for metric in metrics]
-        self.names = [type(one).__name__ if isinstance(one, Metric) else function_name(one) for one in self.given]
+        self.names = [
+            type(metric).__name__ if isinstance(metric, Metric) else function_name(metric) for metric in self.given
+        ]
         self.running = [fresh(metric) for metric in self.given]
         self.lower: set[str] = set()
 
     def update(self, outputs: Any, batch: Batch) -> None:
-        """Update all metrics by one batch."""
+        """Update all metrics with one batch."""
         for name, metric in zip(self.names, self.running, strict=True):
             what = f"metric {name}: update, given outputs {form(outputs)} and targets {form(batch.targets)},"
             attempt(what, metric.update_batch, outputs, batch)
 
     def compute(self) -> dict[str, Any]:
-        """Return all results by name; PellucidError for a result that is not a number, and for a name used twice."""
-        found: dict[str, Any] = {}
+        """Return the results of all metrics by name.
+
+        Raises PellucidError for a result that is neither a number nor a list, and for a name used twice or reserved.
+        """
+        all_results: dict[str, Any] = {}
         for name, given, metric in zip(self.names, self.given, self.running, strict=True):
             results = attempt(f"metric {name}", metric.compute)
             if not isinstance(results, Mapping):
                 raise PellucidError(f"metric {name}: compute returned {shown(results)}; return {{name: number}}")
             for key, value in results.items():
-                if key in found or key in RESERVED:
+                if key in all_results or key in RESERVED:
                     raise PellucidError(f"metric {name}: another result is called {shown(key)}; choose another name")
-                found[key] = _plain(name, key, value)
+                all_results[key] = _plain(name, key, value)
             if improves_downward(given):
                 self.lower.update(results)
-        return found
+        return all_results
 
 
 def _plain(metric: str, key: Any, value: Any) -> Any:
-    """Return a result as a float, or as lists of numbers."""
+    """Return a result as a float, or a list unchanged."""
     if isinstance(value, list):
         return cast(list[Any], value)
     try:
         number = value.item() if hasattr(value, "item") else value
         if isinstance(key, str) and isinstance(number, int | float):
             return float(number)
-    except (RuntimeError, ValueError):  # an array of several numbers
+    except (RuntimeError, ValueError):  # `item` of an array of several numbers
         pass
     raise PellucidError(f"metric {metric}: {shown(key)} is {shown(value)}; return one number")
 
 
 def batch_within_memory(model: Learner, data: Tensor | Source) -> int:
-    """Return how many inputs or examples to evaluate at a time: at most BATCH, fewer of large networks, at least 1.
+    """Return the batch size for evaluation: at most MAX_BATCH, smaller for large networks, at least 1.
 
-    That many take at most MEMORY bytes for the outputs of all layers, measured by the first input.
+    The outputs of all layers for a batch take at most MAX_MEMORY bytes, unless those for a single input take more. The
+    size is measured with the first input.
     """
     if len(data) <= 1:
         return 1
     x = data[:1] if isinstance(data, Tensor) else first_batch(data).images
-    numbers = 0
+    values = 0  # in the outputs of all layers, for one input
 
     def count(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-        nonlocal numbers
-        numbers += y.numel() if isinstance(y, Tensor) else 0
+        nonlocal values
+        values += y.numel() if isinstance(y, Tensor) else 0
 
     images = scaled(on_device(x, device_of(model.params)), model.stats, dtype_of(model.params))
     with torch.inference_mode(), _naming(model, images):
         model.objective.watched(count).predict(model.params, images)
-    return max(min(BATCH, MEMORY // max(4 * numbers, 1)), 1)
+    return max(min(MAX_BATCH, MAX_MEMORY // max(4 * values, 1)), 1)
 
 
 def _naming(model: Learner, images: Any) -> AbstractContextManager[None]:
-    """Name the layer whose forward pass fails; the networks of a user-defined Objective run by its own code."""
+    """Return a context that adds the layer's name to errors; it does nothing for user-defined objectives."""
     if not isinstance(model.objective, Supervised):
         return nullcontext()
     return naming_layers(model.objective.net, model.params, images)
@@ -146,7 +155,10 @@ def _naming(model: Learner, images: Any) -> AbstractContextManager[None]:
 def outputs(
     net: Layer, params: Params, x: Tensor | Source, batch_size: int, stats: FeatureStats | None = None
 ) -> Iterator[tuple[Tensor, Any]]:
-    """Yield (inputs, the network's outputs) in evaluation mode, batch by batch; `params` must stay meanwhile."""
+    """Yield (inputs, the network's outputs) in evaluation mode, batch by batch.
+
+    `params` must not change until the last batch, because faster forms of the network may hold copies of them.
+    """
     run = inference(net, params) if len(x) >= MIN_INPUTS else AsWritten(net, params)
     for images in read_images(x, batch_size, stats, params):
         with naming_layers(net, params, images):
@@ -162,12 +174,12 @@ def measure(
     indices: Sequence[int] | None = None,
     take: Callable[[Any], None] | None = None,
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Return the mean of each loss over the examples, or over those at `indices`, and the metrics' results.
+    """Return the mean of each loss over the examples at `indices`, by default all, and the metrics' results.
 
-    The means of losses that weight or ignore examples do so too, for any batch size; metrics get only examples that the
-    loss does not ignore. take: is called with the outputs of each batch.
-    Raises UnmeasurableError, naming the layer, for an output that is not finite, and where the loss ignores all
-    examples; PellucidError for mistakes of metrics.
+    Where a loss weights or ignores examples, so does its mean, which is independent of the batch size. Metrics receive
+    only the examples that the loss does not ignore. take: a function called with the predictions for each batch.
+    Raises UnmeasurableError for a loss that is not finite, naming the first such tensor, and with metrics for a loss
+    that ignores all examples; PellucidError for errors inside metrics and for invalid results.
     """
     objective, params = model.objective, model.params
     if isinstance(objective, Supervised):
@@ -175,80 +187,91 @@ def measure(
             if isinstance(metric, Accuracy | Confusion):
                 metric.boundary = boundary(objective.net, objective.loss)
     count = len(data if indices is None else indices)
-    evaluate, sums, counted, seen = objective.evaluator(params, count), dict[str, float](), 0.0, 0
+    evaluate, sums, total_weight, measured = objective.evaluator(params, count), dict[str, float](), 0.0, 0
     for batch in read(data, indices, batch_size, model.stats, device_of(params), dtype_of(params)):
         with _naming(model, batch.images):
-            said, known, losses = evaluate(batch)
-        share = float(objective.counted(batch))
+            predictions, kept, losses = evaluate(batch)
+        weight = float(objective.counted(batch))
         for name, value in losses.items():
             number = float(value)
             if number - number != 0.0:  # NaN or infinity
                 fault = diagnose(objective, params, flatten(params), batch, Mode()) or "the loss is not finite"
                 raise UnmeasurableError(f"evaluation: {fault}; look at the data and the weights")
-            sums[name] = sums.get(name, 0.0) + number * share
-        counted += share
-        if measures.running and len(known.images):
-            measures.update(on_device(said, CPU), on_device(known, CPU))
-        seen += len(known.images)
+            sums[name] = sums.get(name, 0.0) + number * weight
+        total_weight += weight
+        if measures.running and len(kept.images):
+            measures.update(on_device(predictions, CPU), on_device(kept, CPU))
+        measured += len(kept.images)
         if take is not None:
-            take(said)
-    if measures.running and not seen:
+            take(predictions)
+    if measures.running and not measured:
         raise UnmeasurableError(f"evaluation: the loss ignores all {count} examples; give others, or metrics=()")
-    means = {name: value / counted if counted else 0.0 for name, value in sums.items()}  # what is left out costs 0
+    # The total weight is 0 where the loss ignores all examples; their mean loss is then 0.
+    means = {name: value / total_weight if total_weight else 0.0 for name, value in sums.items()}
     return means, measures.compute()
 
 
 def evaluate(model: Learner, data: Source, batch_size: int) -> dict[str, Any]:
-    """Return {"loss": the mean over the examples, of several losses their weighted sum, and each; metrics' results}."""
-    losses, found = measure(model, Measures(model.metrics), data, batch_size)
-    return {**loss_columns(model.objective, losses), **found}
+    """Return the mean losses, named as in `loss_columns`, and the results of the model's metrics."""
+    losses, results = measure(model, Measures(model.metrics), data, batch_size)
+    return {**loss_columns(model.objective, losses), **results}
 
 
 def try_metrics(model: Learner, data: Source, indices: Sequence[int], batch_size: int, validated: bool) -> list[str]:
-    """Measure the metrics once, and return the measured columns of the training history; [] for outputs not finite.
+    """Measure losses and metrics once, and return the names of their columns in the training history.
 
-    Metrics of Pellucid see two examples, and all only where these raise: both masks may be ignored. Raises
-    PellucidError for mistakes of metrics, such as outputs or targets that they are not for.
+    Returns [] where nothing can be measured: the loss is not finite, or ignores all examples. If all metrics are
+    Pellucid's own, the first two examples are tried, and all only if this raises an error, since the loss may ignore
+    both. User-defined metrics get all examples at `indices` at once. validated: whether there are validation data.
+    Raises PellucidError for errors inside metrics, such as for outputs or targets of another kind.
     """
     ours = all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics)
     few = indices[:2] if ours else indices
     try:
         try:
-            losses, found = measure(model, Measures(model.metrics), data, batch_size, few)
+            losses, results = measure(model, Measures(model.metrics), data, batch_size, few)
         except PellucidError:
             if len(few) == len(indices):
                 raise
-            losses, found = measure(model, Measures(model.metrics), data, batch_size, indices)
+            losses, results = measure(model, Measures(model.metrics), data, batch_size, indices)
     except UnmeasurableError:
         return []
     roles = ("train", "val") if validated else ("train",)
-    rows = ({**loss_columns(model.objective, losses, f"{role}_"), **columns(found, role)} for role in roles)
+    rows = ({**loss_columns(model.objective, losses, f"{role}_"), **columns(results, role)} for role in roles)
     return [name for row in rows for name in row]
 
 
-def loss_columns(objective: Objective, means: Mapping[str, float], role: str = "") -> dict[str, float]:
-    """Return {"loss": the weighted sum of the mean losses} and, of several losses, each as "NAME_loss"."""
-    total = {f"{role}loss": objective.total(means) if means else 0.0}
-    return total if set(means) <= {"loss"} else {**total, **{f"{role}{name}_loss": one for name, one in means.items()}}
+def loss_columns(objective: Objective, means: Mapping[str, float], prefix: str = "") -> dict[str, float]:
+    """Return {"loss": the weighted sum of the mean losses}, with an entry "NAME_loss" for each of several losses.
+
+    prefix: "train_" or "val_" for columns of the training history.
+    """
+    total = {f"{prefix}loss": objective.total(means) if means else 0.0}
+    if set(means) <= {"loss"}:
+        return total
+    return {**total, **{f"{prefix}{name}_loss": mean for name, mean in means.items()}}
 
 
-def columns(found: Mapping[str, Any], role: str) -> dict[str, float | None]:
-    """Return the numbers among the results of metrics as columns; None where one is not finite."""
-    numbers = {name: value for name, value in found.items() if not isinstance(value, list)}
+def columns(results: Mapping[str, Any], role: str) -> dict[str, float | None]:
+    """Return the results of metrics that are numbers as columns of the history; None for one that is not finite.
+
+    role: "train" or "val", the beginning of the columns' names.
+    """
+    numbers = {name: value for name, value in results.items() if not isinstance(value, list)}
     return {f"{role}_{name}": value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
 def boundary(net: Layer, loss: Loss) -> float:
-    """Return the threshold from which a single output means the second of two classes: 1/2, or 0 for logits.
+    """Return the threshold from which a single output predicts the second of two classes: 1/2, or 0 for logits.
 
-    Outputs are logits where a user-defined loss does not override `predict` and no sigmoid or softmax ends the network.
+    Outputs are logits if a user-defined loss does not override `predict` and no sigmoid or softmax ends the network.
     """
-    says = is_ours(loss) or type(loss).predict is not Loss.predict
-    return 0.5 if says or ends_in_probabilities(net) else 0.0
+    converted = is_ours(loss) or type(loss).predict is not Loss.predict
+    return 0.5 if converted or ends_in_probabilities(net) else 0.0
 
 
 def gives_probabilities(net: Layer, loss: Loss) -> bool:
-    """Return whether outputs, as the loss reads them, are probabilities: by its `predict`, or by the network's end."""
+    """Return whether `loss.predict` returns probabilities: it is overridden, or the network ends in them."""
     return type(loss).predict is not Loss.predict or ends_in_probabilities(net)
 
 
@@ -258,22 +281,24 @@ def ends_in_probabilities(net: Layer) -> bool:
 
 
 def default_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike, ...]:
-    """Return the metrics of a loss, for a loss of numbers on classes also the accuracy, and for masks the mean IoU.
+    """Return the default metrics for a loss.
 
-    outputs: the shape of the network's output, without the batch axis.
+    They are the loss's own, with two exceptions: a loss for regression with class targets also gets the accuracy, and a
+    loss for classification whose outputs are maps gets the mean IoU if the targets are masks, otherwise no metric.
+    outputs: the shape of the network's output without the batch axis, or a tuple of shapes.
     """
     if outputs and isinstance(outputs[0], tuple):
-        outputs = loss.judged(outputs)  # the others are for training only
-    if len(outputs) == 3 and "accuracy" in loss.metrics:  # which is not for maps
+        outputs = loss.judged(outputs)  # without the shapes of outputs for training only
+    if len(outputs) == 3 and "accuracy" in loss.metrics:  # accuracy does not accept maps
         masks = isinstance(targets, Tensor) and targets.dim() == 3
         return (MeanIoU(getattr(loss, "ignore", None)),) if masks else ()
-    whole = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dim() == 1
-    classes = whole and len(outputs) == 1 and outputs[0] != 1
+    integers = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dim() == 1
+    classes = integers and len(outputs) == 1 and outputs[0] != 1
     return (*loss.metrics, "accuracy") if classes and loss.metrics == MAE_ALONE else loss.metrics
 
 
 def judge(model: Learner, data: Arrays) -> tuple[float, Tensor]:
-    """Return the mean loss as `evaluate` does, and the outputs for all examples that it does not ignore."""
+    """Return the total mean loss, and the predictions on the CPU for all examples that the loss does not ignore."""
     scores: list[Tensor] = []
     losses, _ = measure(model, Measures(()), data, batch_within_memory(model, data.x), take=scores.append)
     return model.objective.total(losses), on_device(torch.cat(scores), CPU)

@@ -1,4 +1,4 @@
-"""Training and evaluation data: arrays, sources and streams, checked, and their batches."""
+"""Training and evaluation data: conversion and checks of arrays, sources and streams, and their batches."""
 
 import hashlib
 import inspect
@@ -35,10 +35,11 @@ def examples(
     infer_classes: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> Arrays:
-    """Return a Dataset, or arrays x and y (numpy, tensors or lists), in memory, floats as `dtype`.
+    """Return a Dataset, or arrays x and y (NumPy arrays, tensors or lists), as Arrays with floats as `dtype`.
 
-    y may hold names of `classes`, whose numbers they get; infer_classes: see `named_labels`, for training alone.
-    Raises PellucidError, which calls them `what`, for other types, different lengths or no examples.
+    y may contain class names, which become their indices in `classes`. infer_classes: whether to take the classes from
+    y, for training data, see `named_labels`. what: the name of the data in messages.
+    Raises PellucidError for other types, different lengths, NaN or infinity in x, and no examples.
     """
     if is_batchwise(x):
         raise PellucidError(f"{what} is {_kind(x)}, which is read batch by batch; give arrays or a Dataset here")
@@ -63,10 +64,10 @@ def examples(
 
 
 def _without_targets(x: Any, what: str) -> PellucidError:
-    """Return the error for x without y, which says what an object of other libraries becomes."""
+    """Return the error for x without y, with advice for lists of batches and for datasets of other libraries."""
     first: Any = cast(Sequence[Any], x)[0] if isinstance(x, list | tuple) and x else None
     pair = cast(Sequence[Any], first) if isinstance(first, tuple | list) else ()
-    if len(pair) == 2 and all(isinstance(one, Tensor) for one in pair):
+    if len(pair) == 2 and all(isinstance(part, Tensor) for part in pair):
         return PellucidError(f"{what} is a list of batches; give a function that returns its iterator, lambda: batches")
     given = cast(object, x)
     if hasattr(given, "__getitem__") and not isinstance(given, list | tuple | str) and not hasattr(given, "__array__"):
@@ -78,7 +79,10 @@ def _without_targets(x: Any, what: str) -> PellucidError:
 
 
 def as_inputs(x: Any, what: str = "x", dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return inputs (N, ...) as a tensor of uint8 or `dtype`; PellucidError, which names the example, for NaN."""
+    """Return inputs (N, ...) as a tensor of uint8 or `dtype`.
+
+    Raises PellucidError for other types, and for NaN or infinity, with the index of the example.
+    """
     tensor = x.x if isinstance(x, Arrays) else _tensor(x, what)
     if not tensor.dim():
         raise PellucidError(f"{what} is one number; give an array of inputs (N, ...)")
@@ -88,16 +92,16 @@ def as_inputs(x: Any, what: str = "x", dtype: torch.dtype = torch.float32) -> Te
         kind = str(tensor.dtype).removeprefix("torch.")
         raise PellucidError(f"{what} is {kind}; give inputs as uint8 (0..255) or floats (0..1)")
     inputs = tensor.to(dtype)
-    place = first_not_finite(inputs)
-    if place is not None:
-        kind = "NaN" if bool(torch.isnan(inputs[place]).any()) else "infinity"
-        raise PellucidError(f"{what}: example {place} holds {kind}; the data must be finite, clean them first")
+    index = first_not_finite(inputs)
+    if index is not None:
+        kind = "NaN" if bool(torch.isnan(inputs[index]).any()) else "infinity"
+        raise PellucidError(f"{what}: example {index} holds {kind}; the data must be finite, clean them first")
     return inputs
 
 
 def first_not_finite(x: Tensor) -> int | None:
-    """Return the index of the first example in x (N, ...) that holds NaN or infinity, or None."""
-    total = x.sum().item()  # faster than checking each value; finite only if all are
+    """Return the index of the first example in x (N, ...) that contains NaN or infinity, or None."""
+    total = x.sum().item()  # faster than checking each value; finite only if all values are
     if total - total == 0.0:
         return None
     wrong = (~torch.isfinite(x)).reshape(len(x), -1).any(1).nonzero()
@@ -105,18 +109,23 @@ def first_not_finite(x: Tensor) -> int | None:
 
 
 def split(whole: Source, fraction: float, seed: int) -> tuple[Source, Source]:
-    """Hold out a part of the examples, drawn with `seed`: (the rest, the part), both in their original order."""
+    """Hold out a fraction of the examples, drawn with `seed`; return (the rest, the held-out part).
+
+    Both are in their original order. Raises PellucidError for a stream, and for a fraction that leaves a part empty.
+    """
     if isinstance(whole, Stream):
-        raise PellucidError("validation: batches that are yielded cannot be split; give validation data of their own")
+        raise PellucidError("validation: a stream of batches cannot be split; give separate validation data")
     count = round(len(whole) * fraction)
     if not 0 < fraction < 1 or not 0 < count < len(whole):
-        raise PellucidError(f"validation={fraction} of {len(whole)} examples leaves a part empty; give 0.1, say")
+        raise PellucidError(
+            f"validation={fraction} of {len(whole)} examples leaves a part empty; give a fraction such as 0.1"
+        )
     order = torch.randperm(len(whole), generator=generator(seed))
     return subset(whole, order[count:].sort().values), subset(whole, order[:count].sort().values)
 
 
 def subset(source: Source, indices: Tensor, checksum: bool = True) -> Source:
-    """Return the examples at `indices`, those of arrays as copies; without `checksum` arrays get none."""
+    """Return the examples at `indices`; arrays are copied, with a new checksum unless `checksum` is False."""
     if not isinstance(source, Arrays):
         return Subset(source, indices)
     x, y = source.x[indices], source.y[indices]
@@ -124,16 +133,17 @@ def subset(source: Source, indices: Tensor, checksum: bool = True) -> Source:
 
 
 def first_batch(source: Source) -> Batch:
-    """Return the first example of a source as a batch, float32 unless it is in memory."""
+    """Return the first example of a source as a batch; of arrays in their own dtype, otherwise in float32."""
     if isinstance(source, Arrays):
         return source.batch([0], generator(0))
     return as_batch(batch_of(source, [0], generator(0)), 1, type(source).__name__)
 
 
 def fitted(source: Source, what: str, check: Callable[[Arrays, str], Any]) -> Source:
-    """Return the source, checked by `check(data, what)`: now if it is in memory, else each batch as it is read.
+    """Return the source, checked by `check(data, what)`: now if it is in memory, otherwise batch by batch when read.
 
-    Of a source that is not in memory the first example is checked now; images are also checked for NaN.
+    For a source that is not in memory, the first example is checked now, and its images are also checked for NaN and
+    infinity, here and when they are read.
     """
     if isinstance(source, Arrays):
         check(source, what)
@@ -143,13 +153,16 @@ def fitted(source: Source, what: str, check: Callable[[Arrays, str], Any]) -> So
         as_inputs(batch.images, what)
         check(Arrays(*batch), what)
 
-    found = source.checked(checked) if isinstance(source, Stream) else Fitted(source, checked)
-    checked(first_batch(found))
-    return found
+    result = source.checked(checked) if isinstance(source, Stream) else Fitted(source, checked)
+    checked(first_batch(result))
+    return result
 
 
 def inputs_of(x: Any, check: Callable[[Tensor], None], dtype: torch.dtype) -> Tensor | Source:
-    """Return inputs (N, ...) or those of a Dataset as a tensor, other data as a source; both are checked."""
+    """Return inputs (N, ...), or those of a Dataset, as a tensor, and data that are read batch by batch as a source.
+
+    Both are checked by `check`: a tensor now, a source as in `fitted`.
+    """
     if is_batchwise(x):
         return fitted(source_of(x, alone=True), "x", lambda batch, _: check(batch.x))
     inputs = as_inputs(x, dtype=dtype)
@@ -158,13 +171,13 @@ def inputs_of(x: Any, check: Callable[[Tensor], None], dtype: torch.dtype) -> Te
 
 
 def note_resume(data: Source) -> None:
-    """Write a note where a resumed training may get other batches than the interrupted one would have."""
+    """Write a note to stderr for a stream, whose batches may differ in a resumed training."""
     if isinstance(data, Stream):
-        note("the batches are yielded, not numbered: resuming this run is exact only if the same ones come again")
+        note("the data are a stream of batches: resuming this run is exact only if it yields the same batches again")
 
 
 class Fitted:
-    """A source each of whose batches is checked."""
+    """A source that calls a check on each batch before it returns it."""
 
     def __init__(self, source: Source, check: Callable[[Batch], None]) -> None:
         self.source, self._check = source, check
@@ -172,7 +185,7 @@ class Fitted:
 
     @property
     def checksum(self) -> str:
-        """The source's."""
+        """The checksum of the source."""
         return self.source.checksum
 
     def __len__(self) -> int:
@@ -180,7 +193,7 @@ class Fitted:
         return len(self.source)
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
-        """Return the source's batch; PellucidError where it does not fit."""
+        """Return a batch of the source; raises PellucidError if the check does."""
         batch = as_batch(batch_of(self.source, indices, rng), len(indices), type(self.source).__name__)
         self._check(batch)
         return batch
@@ -190,10 +203,8 @@ def _tensor(values: Any, what: str) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach()
     parts = cast(Sequence[Any], values) if isinstance(values, list | tuple) else ()
-    if len({tuple(one.shape) for one in parts if isinstance(one, Tensor)}) > 1:
-        raise PellucidError(
-            f"{what} holds tensors of different shapes; give those of each shape as a batch of their own"
-        )
+    if len({tuple(part.shape) for part in parts if isinstance(part, Tensor)}) > 1:
+        raise PellucidError(f"{what} holds tensors of different shapes; give each shape as a separate batch")
     try:
         return torch.as_tensor(np.asarray(cast(Any, values)))
     except (TypeError, ValueError) as error:
@@ -218,10 +229,10 @@ def source_of(
     alone: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> Source:
-    """Return data as a source: a source, batches that are yielded (see `Stream`), or what `examples` takes.
+    """Return data as a source: a source unchanged, batches that are yielded as a Stream, other data by `examples`.
 
-    steps: batches per epoch of a stream; alone: x is images without targets. Raises PellucidError as `examples` does,
-    and for targets beside a source or stream.
+    steps: batches per epoch of a stream. alone: whether x contains images without targets. The other arguments are
+    those of `examples`. Raises the errors of `examples`, and PellucidError for targets `y` besides a source or stream.
     """
     steps = None if steps is None else whole(steps, "fit: steps_per_epoch", 1)
     if steps is not None and not is_stream(x):
@@ -232,19 +243,19 @@ def source_of(
         raise PellucidError(f"{what} is {_kind(x)}, which has its own targets; leave y out")
     if is_stream(x):
         return Stream(x, steps, what, alone, dtype)
-    lacking = next((name for name in ("classes", "checksum") if inspect.getattr_static(x, name, x) is x), None)
-    if lacking is not None:
-        raise PellucidError(f"{what}: {_kind(x)} has no {lacking!r}; a source has classes, checksum, __len__ and batch")
+    missing = next((name for name in ("classes", "checksum") if inspect.getattr_static(x, name, x) is x), None)
+    if missing is not None:
+        raise PellucidError(f"{what}: {_kind(x)} has no {missing!r}; a source has classes, checksum, __len__ and batch")
     if not len(x):
         raise PellucidError(f"{what}: {_kind(x)} holds no examples; give at least one")
-    found: Source = x
-    own = found.classes
-    if not isinstance(x, Arrays) and own is not None and classes is not None and tuple(own) != tuple(classes):
+    source: Source = x
+    names = source.classes
+    if not isinstance(x, Arrays) and names is not None and classes is not None and tuple(names) != tuple(classes):
         raise PellucidError(
-            f"{what} has the classes {shown(own)}, but the model has {shown(tuple(classes))}; "
+            f"{what} has the classes {shown(names)}, but the model has {shown(tuple(classes))}; "
             "give data of the same classes in the same order"
         )
-    return found
+    return source
 
 
 def is_batchwise(x: Any) -> bool:
@@ -270,10 +281,10 @@ def train_and_held(
     steps: int | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Source, Source | None]:
-    """Return the training data of `fit`, and the validation data or None.
+    """Return the training data for `fit`, and the validation data or None.
 
-    validation: a source, batches or data as (x, y), or the fraction of the examples to hold out, drawn from `seed`.
-    classes: the model's, None to take them from the labels. steps: see `source_of`.
+    validation: a source, batches or data as (x, y), or the fraction of the examples to hold out, drawn with `seed`.
+    classes: the model's class names, or None to take them from the labels. steps: see `source_of`.
     """
     if isinstance(validation, float) and isinstance(x, Dataset):
         parts = x.split(validation, seed)
@@ -290,19 +301,19 @@ def train_and_held(
     pair = cast(tuple[Any, ...], validation) if isinstance(validation, tuple) else (validation,)
     if not 1 <= len(pair) <= 2:
         raise PellucidError(f"fit: validation takes (x, y), a source or a fraction, not {len(pair)} values")
-    held = source_of(*pair, what="validation", classes=classes or data.classes, dtype=dtype)
-    if isinstance(held, Stream) and held.once:
+    validation_data = source_of(*pair, what="validation", classes=classes or data.classes, dtype=dtype)
+    if isinstance(validation_data, Stream) and validation_data.once:
         raise PellucidError("validation is a generator, which can be read only once; give a function that returns one")
-    return data, held
+    return data, validation_data
 
 
-SAMPLE = 500, 5_000  # training images that train_accuracy is measured on: a tenth of them, but between these
-Augmentation = Callable[[Any, torch.Generator], Any]  # of images, or of a Batch where it has joint = True
+SAMPLE = 500, 5_000  # minimum and maximum number of training examples for train metrics, otherwise a tenth of them
+Augmentation = Callable[[Any, torch.Generator], Any]  # (images, rng) -> images; with joint = True (Batch, rng) -> Batch
 
 
 @dataclass(frozen=True, eq=False)
 class StreamLoader:
-    """The batches of a stream, augmented and transformed like those of a Loader."""
+    """A loader of a stream: its batches, augmented and transformed as by a Loader."""
 
     stream: Stream
     seed: int
@@ -314,13 +325,16 @@ class StreamLoader:
         return self.stream.steps or 0
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, from batch `start`."""
+        """Yield the batches of an epoch, beginning with batch number `start`."""
         for k, batch in enumerate(self.stream.epoch(epoch, start), start):
             yield changed(batch, self.augment, self.transform, generator(self.seed, epoch, k, 0))
 
 
 def batches(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Loader | StreamLoader:
-    """Return the batches of a training of the model; PellucidError for a batch size that does not fit."""
+    """Return the loader of training batches for a model, augmented, and standardised where the model has statistics.
+
+    Raises PellucidError for an invalid batch size, and for a stream without a number of batches per epoch.
+    """
     dtype = dtype_of(model.params)
     transform = None if model.stats is None else partial(model.stats.apply, dtype=dtype)
     if not isinstance(data, Stream):
@@ -338,25 +352,26 @@ def read(
     device: torch.device = CPU,
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[Batch]:
-    """Yield the examples at `indices` in that order, by default all, in batches scaled as the network takes them.
+    """Yield the examples at `indices` in that order, by default all, in batches for the network.
 
-    Images that are not in memory are decoded in the background.
+    Images are converted to `dtype`, and standardised with `stats`. Sources that are not in memory are read in
+    background threads. A stream yields its own batches of epoch 0 where `indices` is None.
     """
     if isinstance(data, Arrays):
         parts = (data.x, data.y) if indices is None else data.batch(indices, generator(0))
-        found = map(Batch, *(torch.split(part, batch_size) for part in parts))
+        batches = map(Batch, *(torch.split(part, batch_size) for part in parts))
     elif isinstance(data, Stream) and indices is None:
-        found = data.epoch(0)
+        batches = data.epoch(0)
     else:
         source = data if indices is None else Subset(data, torch.tensor(indices))
-        found = Loader(source, batch_size, seed=0, shuffle=False, dtype=dtype).epoch(0)
-    for batch in found:
+        batches = Loader(source, batch_size, seed=0, shuffle=False, dtype=dtype).epoch(0)
+    for batch in batches:
         images, targets = on_device(tuple(batch), device)
         yield Batch(scaled(images, stats, dtype), targets)
 
 
 def read_images(x: Tensor | Source, batch_size: int, stats: FeatureStats | None, params: Params) -> Iterator[Tensor]:
-    """Yield inputs (N, ...), or the images of a source, in batches as the network with these parameters takes them."""
+    """Yield inputs (N, ...), or the images of a source, in batches on the device and in the dtype of `params`."""
     device, dtype = device_of(params), dtype_of(params)
     if isinstance(x, Tensor):
         return (scaled(on_device(part, device), stats, dtype) for part in torch.split(x, batch_size))
@@ -364,7 +379,10 @@ def read_images(x: Tensor | Source, batch_size: int, stats: FeatureStats | None,
 
 
 def sample(data: Source, seed: int) -> list[int]:
-    """Return the indices of the examples that training metrics are measured on; of a stream, its first batch."""
+    """Return the indices of the training examples on which metrics are measured, drawn with `seed`.
+
+    Their number is a tenth of the examples, within the limits of SAMPLE. For a stream, they are its first batch.
+    """
     if isinstance(data, Stream):
         return list(range(data.first_size))
     order = torch.randperm(len(data), generator=generator(seed))

@@ -22,7 +22,7 @@ from pellucid.optim.schedules import Constant
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import Row
 from pellucid.text import note
-from pellucid.training.cached import behind
+from pellucid.training.cached import without_frozen_front
 from pellucid.training.callbacks import Best, Callback, Training, monitored
 from pellucid.training.checkpoint import Checkpoint, repair_best, save_checkpoint
 from pellucid.training.device import on_device
@@ -44,15 +44,15 @@ from pellucid.training.process import StopSignals, memory_kept
 from pellucid.training.step import NotFiniteError, Step, training_form
 from pellucid.tree import dtype_of, flatten, map_tree
 
-TICK = 0.25  # seconds between two calls of `on_tick`, and checks for signals and checkpoints
-CHECK_SHARE = 0.02  # of the time, for checks of the parameters; 0.03 with the cache misses that they cause
-COLUMNS = ("epoch", "step", "lr", "seconds", "images_per_second")  # of the history, beside what is measured
-SAVE_INTERVAL = 20  # times the duration of a checkpoint: the least time between two at the ends of epochs
+TICK = 0.25  # seconds between calls of `on_tick`, and between checks of the time since the last checkpoint
+CHECK_FRACTION = 0.02  # of the time, for checks of the parameters; 0.03 with the cache misses that they cause
+COLUMNS = ("epoch", "step", "lr", "seconds", "images_per_second")  # of the history, besides losses and metrics
+SAVE_INTERVAL = 20  # minimum time between checkpoints at the ends of epochs, in durations of writing one
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The arguments of a training beside the model."""
+    """The arguments of a training besides the model."""
 
     data: Source
     validation: Source | None
@@ -68,10 +68,10 @@ class Plan:
 class Loop:
     """One training, from its first step or a checkpoint to its end.
 
-    The loss of every step is checked before the parameters are updated. The parameters and the optimizer's state are
-    checked for NaN as often as CHECK_SHARE of the time allows: after each step that takes a millisecond, after about
-    every sixth of the fastest steps. A parameter that is not finite usually shows in the next loss anyway; otherwise
-    the error names the steps between which it appeared. Callbacks run at the next tick, a few times a second.
+    The loss of every step is checked before the parameters are updated (on accelerators, at the next check). The
+    parameters and the optimizers' states are checked for NaN and infinity as often as CHECK_FRACTION of the time
+    permits: after every step of a millisecond or more, after about every sixth of the fastest steps. If such a check
+    fails, the error names the range of steps since the last one. `on_tick` runs a few times a second.
     """
 
     def __init__(self, whole: Learner, plan: Plan) -> None:
@@ -82,28 +82,28 @@ class Loop:
             self.begun.restore_params(whole.params)
         self.whole, self.plan = whole, plan
         self.model, self.data, self.validation = whole, plan.data, plan.validation
-        begun_at = time.perf_counter()
+        started = time.perf_counter()
         if plan.augment is None and whole.frozen and not (self.begun is not None and self.begun.done):
-            self.model, self.data, self.validation = behind(whole, plan.data, plan.validation)
+            self.model, self.data, self.validation = without_frozen_front(whole, plan.data, plan.validation)
         model, data = self.model, self.data
         self.loader = batches(model, data, plan.batch_size, plan.augment)
         self.training = Training(whole, plan.epochs, len(self.loader), plan.batch_size)
         if self.model is not whole:
-            self.training.seconds = time.perf_counter() - begun_at  # the features count for the first epoch
+            self.training.seconds = time.perf_counter() - started  # computing the features is part of the first epoch
         self.memory = model.schedule.begin()
         self.signals = StopSignals()
         self.rng = seeded(model.device)
-        own = not isinstance(model.objective, Supervised)
-        self.draws = own or any(may_draw(layer) for _, layer in named_layers(model.objective.nets))
-        self.eager = [one for one in plan.callbacks if type(one).on_step is not Callback.on_step]
+        user_defined = not isinstance(model.objective, Supervised)
+        self.draws = user_defined or any(may_draw(layer) for _, layer in named_layers(model.objective.nets))
+        self.eager = [callback for callback in plan.callbacks if type(callback).on_step is not Callback.on_step]
         self.saved_at, self.save_cost, self.saved_step, self.tick_at = 0.0, 0.0, -1, 0.0
-        self.check_every, self.check_cost = 1, math.inf  # steps between two checks of the parameters; seconds for one
-        self.clean = 0  # the last step after which the parameters were finite
+        self.check_every, self.check_cost = 1, math.inf  # steps between checks of the parameters; seconds of a check
+        self.clean = 0  # the last step after which the parameters were found to be finite
         self.sample = sample(data, model.seed)
-        self.measured_form: Objective | None = None  # for `_measured`, whose weights are copies
+        self.measured_form: Objective | None = None  # a second form for training, for `_measured`
 
     def run(self) -> Training:
-        """Train, and return where it ended."""
+        """Train, and return the state of the training at its end."""
         folder, training, begun = self.plan.folder, self.training, self.begun
         self.step = Step.of(self.model, len(self.data))
         if self.step.note:
@@ -123,7 +123,7 @@ class Loop:
                 stack.callback(callback.on_close)
             if folder is not None:
                 stack.enter_context(self.signals.caught())
-                folder.error.unlink(missing_ok=True)  # of the attempt before
+                folder.error.unlink(missing_ok=True)  # the error that stopped an earlier attempt
             self.saved_at = time.perf_counter()
             for callback in self.plan.callbacks:
                 callback.on_start(training)
@@ -138,12 +138,12 @@ class Loop:
                 callback.on_end(training)
             self._save(done=True)
             self._repair_best()
-            if self.signals.asked:  # in the last steps; the caller may have more to do, such as another training
+            if self.signals.asked:  # during the last steps; the caller may have more to do, such as another training
                 raise self._stopped(f"after the last step, {training.step}")
         return training
 
     def _check_saves(self) -> None:
-        """Raise PellucidError, before the first step, for state that a checkpoint cannot hold."""
+        """Raise PellucidError, before the first step, for a state that a checkpoint cannot contain."""
         for optimizer in self.step.optimizers.values():
             check_optimizer(optimizer, self.step.weights)
         check_memory(self.model.schedule, self.memory)
@@ -152,11 +152,11 @@ class Loop:
 
     @cached_property
     def _evaluation_batch(self) -> int:
-        """How many inputs to evaluate at a time: at least a training batch, which takes more memory in training."""
+        """The batch size for evaluation: at least that of training, which takes more memory."""
         return max(self.plan.batch_size, batch_within_memory(self.model, self.data))
 
     def _dry_run(self) -> None:
-        """Run user-defined objectives, layers and losses, and all metrics, so that mistakes show before training."""
+        """Run user-defined classes and all metrics once, so that errors in them appear before the first step."""
         model, objective = self.model, self.model.objective
         per_epoch = self.training.batches
         try_rules(model, self.step.weights, Place(self.training.step, per_epoch * self.training.epochs, per_epoch))
@@ -166,31 +166,31 @@ class Loop:
             try_objective(objective, model.params, self.step, batch, self.rng)
         elif not all(map(is_ours, (objective.loss, *(layer for _, layer in walk(objective.net))))):
             try_network(objective.net, model.params, objective.loss, batch.images, batch.targets)
-        known = try_metrics(model, self.data, self.sample, self._evaluation_batch, self.validation is not None)
-        row: Row = dict.fromkeys([*COLUMNS, *known], 0.0)
-        for callback in (one for one in self.plan.callbacks if isinstance(one, Best)):
-            # A user-defined objective may name other losses in training than in evaluation.
-            own = not isinstance(objective, Supervised) and callback.monitor.endswith("loss")
-            if known and not own:
+        measured = try_metrics(model, self.data, self.sample, self._evaluation_batch, self.validation is not None)
+        row: Row = dict.fromkeys([*COLUMNS, *measured], 0.0)
+        for callback in (callback for callback in self.plan.callbacks if isinstance(callback, Best)):
+            # A user-defined objective may have losses of other names in training than in evaluation.
+            unknown = not isinstance(objective, Supervised) and callback.monitor.endswith("loss")
+            if measured and not unknown:
                 monitored(callback.monitor or "auto", row)
 
     def _measure(
         self, data: Source, indices: Sequence[int] | None
     ) -> tuple[dict[str, float], dict[str, Any], set[str]]:
-        """Return the losses and the metrics' results, and which of these are better when lower."""
+        """Return the mean losses, the metrics' results, and the names of the results that are better when lower."""
         measures = Measures(self.model.metrics)
-        losses, found = measure(self.model, measures, data, self._evaluation_batch, indices)
-        return losses, found, measures.lower
+        losses, results = measure(self.model, measures, data, self._evaluation_batch, indices)
+        return losses, results, measures.lower
 
     def _epoch(self) -> None:
-        """Train from the next batch to the end of the epoch, and measure."""
+        """Train from the next batch to the end of the epoch, then finish the epoch."""
         training, step = self.training, self.step
         schedule, base = self.model.schedule, self.model.optimizer.lr
         lr, scheduled = base, type(schedule) is not Constant
         per_epoch, steps = training.batches, training.batches * training.epochs
         number, last = training.step, (training.epoch + 1) * per_epoch - 1
-        sums, seen, count = training.losses, training.seen, self.model.objective.counted
-        counted: float | Tensor = training.loss_count
+        sums, seen, weight_of = training.losses, training.seen, self.model.objective.counted
+        total_weight: float | Tensor = training.loss_count
         batch: Batch | None = None
         checked, next_check, then = number, number + self.check_every, time.perf_counter()
         layers: Callable[[], list[Row]] = list
@@ -208,10 +208,10 @@ class Loop:
                 except NotFiniteError as error:
                     raise self._explained(batch, number, lr, error) from None
                 number += 1
-                share = count(batch)
+                weight = weight_of(batch)
                 for name, value in losses.items():
-                    sums[name] = sums.get(name, 0.0) + value * share
-                counted += share
+                    sums[name] = sums.get(name, 0.0) + value * weight
+                total_weight += weight
                 seen += len(batch.images)
                 if number >= next_check or self.signals.asked:
                     now = time.perf_counter()
@@ -220,7 +220,7 @@ class Loop:
                     training.step, training.batch = number, number - training.epoch * per_epoch
                     training.lr, training.seen = lr, seen
                     self._check_learned()
-                    self._read_losses(batch, lr, counted)
+                    self._read_losses(batch, lr, total_weight)
                     self.check_every = self._next_check(per_step)
                     checked, next_check = number, number + self.check_every
                     self.check_cost = min(self.check_cost, time.perf_counter() - now)
@@ -233,11 +233,11 @@ class Loop:
         training.step, training.batch, training.lr = number, per_epoch, lr
         training.seen = seen
         self._check_learned()
-        self._read_losses(batch, lr, counted)
+        self._read_losses(batch, lr, total_weight)
         self._finish_epoch(layers())
 
     def _tick(self) -> None:
-        """Call `on_tick`, and stop or save if requested; after the last batch, the end of the epoch does the latter."""
+        """Call `on_tick`; unless the epoch is finished, stop if requested, and save if it is time for a checkpoint."""
         training = self.training
         for callback in self.plan.callbacks:
             callback.on_tick(training)
@@ -252,19 +252,19 @@ class Loop:
         device = self.model.device
         return batches if device.type == "cpu" else (on_device(batch, device) for batch in batches)
 
-    def _read_losses(self, batch: Batch | None, lr: float, counted: float | Tensor) -> None:
-        """Read the sums of losses and of weights, on an accelerator until now; stop where a loss is not finite."""
-        self.training.loss_count = float(counted)
+    def _read_losses(self, batch: Batch | None, lr: float, total_weight: float | Tensor) -> None:
+        """Copy the sums of losses and weights from an accelerator; raise StoppedError for a sum that is not finite."""
+        self.training.loss_count = float(total_weight)
         sums = self.training.losses
         for name, value in sums.items():
             if isinstance(value, Tensor):
                 sums[name] = number = value.item()
                 if not math.isfinite(number):
-                    assert batch is not None  # the last step's
+                    assert batch is not None  # a sum is a tensor only after a step
                     raise self._explained(batch, self.training.step - 1, lr, NotFiniteError(name, number))
 
     def _finish_epoch(self, layers: list[Row]) -> None:
-        """Measure, call the callbacks, and save."""
+        """Measure losses and metrics, call the callbacks, and save a checkpoint if it is time."""
         training, model, plan = self.training, self.model, self.plan
         with nullcontext() if self.step.average is None else self.step.average.used():
             row: Row = {"epoch": training.epoch + 1, "step": training.step, "lr": training.lr}
@@ -272,12 +272,12 @@ class Loop:
             lower = set(row) - {"epoch", "step", "lr"}
             for data, indices, role in ((self.data, self.sample, "train"), (self.validation, None, "val")):
                 if data is not None and (model.metrics or role == "val"):
-                    losses, found, downward = self._measure(data, indices)
+                    losses, results, downward = self._measure(data, indices)
                     if role == "val":
-                        named = loss_columns(model.objective, losses, "val_")
-                        lower |= set(named)
-                        row.update(named)
-                    row.update(columns(found, role))
+                        loss_row = loss_columns(model.objective, losses, "val_")
+                        lower |= set(loss_row)
+                        row.update(loss_row)
+                    row.update(columns(results, role))
                     lower |= {f"{role}_{name}" for name in downward}
             training.lower = frozenset(lower)
             row["seconds"] = round(training.seconds, 6)
@@ -297,18 +297,18 @@ class Loop:
                 self._save()
 
     def _measured(self, batch: Batch, number: int) -> Callable[[], list[Row]]:
-        """Measure the gradients at the epoch's last batch; the result, called after the step, adds the updates."""
-        model, before = self.model, map_tree(torch.clone, self.model.params)  # this pass may change running statistics
-        if self.measured_form is None or model.frozen:  # frozen layers compute with their values once
+        """Measure the gradients of the epoch's last batch; return the function of `layer_rows` for the updates."""
+        model, before = self.model, map_tree(torch.clone, self.model.params)  # the pass may change running statistics
+        if self.measured_form is None or model.frozen:  # frozen layers depend on the values in `before`
             self.measured_form = training_form(model.objective, before, model.frozen)
         return layer_rows(self.measured_form, before, batch, self._mode(number), model.params)
 
     def _mode(self, number: int) -> Mode:
-        """Return the mode of the step with this number, from 0, its random generator newly seeded."""
+        """Return the training mode for a step, numbered from 0, with the random generator seeded for it."""
         return Mode(True, draws(self.rng, self.model.seed, number))
 
     def _check_learned(self) -> None:
-        """Check the parameters and the optimizer's state for NaN and infinity."""
+        """Raise StoppedError for NaN or infinity in the parameters or the optimizers' states."""
         number = self.training.step
         if not learned_is_finite(self.step):
             fault = learned_fault(self.step)
@@ -317,27 +317,27 @@ class Loop:
         self.clean = number
 
     def _next_check(self, per_step: float) -> int:
-        """Return the number of steps, of `per_step` seconds each, to the next check."""
+        """Return the number of steps to the next check; a step takes `per_step` seconds."""
         if self.eager or self.check_cost == math.inf:
             return 1
-        wanted = math.ceil(self.check_cost / (CHECK_SHARE * max(per_step, 1e-9)))
-        return max(1, min(wanted, 4 * self.check_every))
+        steps = math.ceil(self.check_cost / (CHECK_FRACTION * max(per_step, 1e-9)))
+        return max(1, min(steps, 4 * self.check_every))
 
     def _origin(self, number: int) -> str:
-        """Return a note on which updates may have caused a fault that was found after step `number`."""
+        """Return a note on the updates that may have caused a fault that was found after step `number`."""
         first = self.clean + 1
         if first > number:
-            return "which no update wrote"
+            return "not caused by an update"
         several = f"the update of one of the steps {first} to {number}"
         return f"from {several if first < number else f'the update of step {number}'}"
 
     def _explained(self, batch: Batch, number: int, lr: float, error: NotFiniteError) -> StoppedError:
-        """Return the error for a loss that is not finite, with the first tensor that is not."""
+        """Return the error for a loss that is not finite; it names the first tensor that is not finite in the step."""
         weights = dict(zip(self.step.paths, self.step.weights, strict=True))
         fault = diagnose(self.model.objective, self.model.params, weights, batch, self._mode(number))
         if fault and fault.kind == "input":
-            note = f"{fault.note}, and the augmentation or the preprocessing made it of finite data".lstrip(", ")
-            return self._error(replace(fault, note=note), number + 1, "look at what these return")
+            note = f"{fault.note}, caused by the augmentation or the preprocessing of finite data".lstrip(", ")
+            return self._error(replace(fault, note=note), number + 1, "check what these return")
         if fault and fault == weights_fault(weights):
             fault = replace(fault, note=self._origin(number))
         fault = fault or loss_fault(error.name, torch.tensor(error.value))
@@ -345,31 +345,31 @@ class Loop:
         return self._error(fault, number + 1, _slower(lr))
 
     def _error(self, fault: NotFinite, number: int, remedy: str) -> StoppedError:
-        """Return the error that ends the training; the run folder, if there is one, keeps it."""
+        """Return the error that ends the training, after writing it to the run folder, if there is one."""
         epoch, batch = divmod(number - 1, self.training.batches)
         kept = ""
         if self.plan.folder is not None and self.saved_step >= 0:
             kept = f"; the last good checkpoint, of step {self.saved_step}, is {self.plan.folder.last}"
-        said = f"training stopped in step {number} (epoch {epoch + 1}, batch {batch + 1}): {fault}; {remedy}{kept}"
-        error = StoppedError(said, number, fault)
+        text = f"training stopped in step {number} (epoch {epoch + 1}, batch {batch + 1}): {fault}; {remedy}{kept}"
+        error = StoppedError(text, number, fault)
         if self.plan.folder is not None:
             error.write(self.plan.folder.error)
         return error
 
     def _stop(self) -> None:
-        """Save, and raise the KeyboardInterrupt that says how to resume."""
+        """Save, and raise KeyboardInterrupt with a message on how to resume."""
         self._save()
         raise self._stopped(f"in epoch {self.training.epoch + 1} after step {self.training.step}")
 
     def _stopped(self, where: str) -> KeyboardInterrupt:
-        """Return the exception that ends a training on Ctrl-C, once everything is saved."""
+        """Return the exception that ends a training on Ctrl-C, after everything is saved."""
         folder = self.plan.folder
         assert folder is not None  # without one, signals are not caught
         how = f"pellucid train --resume {folder.path}" if folder.recipe.exists() else "the same fit with resume=True"
         return KeyboardInterrupt(f"stopped {where}; saved in {folder.path}; resume with {how}")
 
     def _repair_best(self) -> None:
-        """Repair the best weights of a resumed run, which an earlier process may have written."""
+        """Repair the best weights of a resumed run, which an interrupted process may have left damaged."""
         if self.plan.folder is not None and self.begun is not None:
             repair_best(self.plan.folder.best, self.whole)
 
@@ -377,7 +377,7 @@ class Loop:
         """Write the checkpoint, if there is a run folder."""
         if self.plan.folder is None:
             return
-        begun = time.perf_counter()
+        started = time.perf_counter()
         fault = weights_fault(flatten(self.whole.params))
         if fault:
             raise self._error(fault, self.training.step, _slower(self.training.lr))
@@ -392,9 +392,9 @@ class Loop:
             done,
         )
         self.saved_at = time.perf_counter()
-        self.saved_step, self.save_cost = self.training.step, self.saved_at - begun
+        self.saved_step, self.save_cost = self.training.step, self.saved_at - started
 
 
 def _slower(lr: float) -> str:
-    """Return the remedy that helps most often."""
+    """Return the most frequent remedy for NaN and infinity, for messages."""
     return f"lower the learning rate ({lr:g}) or look for very large values in the data"

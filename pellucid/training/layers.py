@@ -17,30 +17,31 @@ from pellucid.objective import Objective, merged
 from pellucid.run.history import Row
 from pellucid.tree import flatten
 
-DROPOUT = 0xD0  # part of the seeds of dropout, which makes them differ from all others
+DROPOUT = 0xD0  # part of the seeds for random draws of layers, so that these differ from all other seeds
 
 
 def draws(rng: torch.Generator, seed: int, step: int) -> torch.Generator:
-    """Seed `rng` for the step with this number, from 0, and return it: a resumed step draws the same numbers."""
+    """Seed `rng` for a step, numbered from 0, and return it: a resumed training draws the same random numbers."""
     return rng.manual_seed(mix(seed, DROPOUT, step))
 
 
 def may_draw(layer: Layer) -> bool:
-    """Return whether a layer may draw in training mode: Dropout, and every user-defined layer."""
+    """Return whether a layer may draw random numbers in training mode: True for Dropout and user-defined layers."""
     return isinstance(layer, Dropout) or not is_ours(layer)
 
 
 def layer_rows(
     objective: Objective, before: Params, batch: Batch, mode: Mode, params: Params
 ) -> Callable[[], list[Row]]:
-    """Measure the gradients at the weights `before`, a copy of `params`, whose running statistics change.
+    """Measure the gradients of a batch before a step; return a function that measures the updates after it.
 
-    objective: in its form for training. Returns a function to call when `params` have made their step: it gives for
-    each learned tensor path, grad_norm = ‖g‖ and update_ratio = rms(Δw) / rms(w), None where that is not finite.
-    Regularizers and clipping are not part of the gradient's norm; of several turns, each is measured at `before`.
+    objective: in its form for training. before: a copy of `params`, whose running statistics this pass changes. The
+    function, called after the step has updated `params`, returns a row for each learned tensor with its path,
+    grad_norm = ‖g‖ and update_ratio = rms(Δw) / rms(w), or None for values that are not finite. The gradients are those
+    of the loss, without regularizers and clipping; if there are several turns, all are computed with `before`.
     """
-    swept = flatten(merged(objective.gradients(before, batch, mode))[1])
-    norms = {path: _norm(swept[path]) for path in flatten(before) if path in swept}
+    gradients = flatten(merged(objective.gradients(before, batch, mode))[1])
+    norms = {path: _norm(gradients[path]) for path in flatten(before) if path in gradients}
 
     def after() -> list[Row]:
         old, new = flatten(before), flatten(params)
@@ -57,12 +58,12 @@ def layer_rows(
 
 
 def _norm(x: Tensor) -> float:
-    """Return ‖x‖, summed in float64: squares of large gradients overflow float32."""
+    """Return ‖x‖, summed in float64 because the squares of large gradients overflow float32."""
     return float(torch.linalg.vector_norm(x, dtype=torch.float64))
 
 
 def _ratio(update: float, weight: float) -> float | None:
-    """Return the quotient of two norms, which is that of the root mean squares; None for weights of 0."""
+    """Return the quotient of two norms, which equals the quotient of the root mean squares; None if `weight` is 0."""
     return _finite(update / weight) if weight else None
 
 

@@ -1,4 +1,4 @@
-"""The interface of a model that training needs."""
+"""The interface of models in the training loop."""
 
 import os
 from typing import Any, Protocol
@@ -13,11 +13,14 @@ from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 
 
 class Learner(Protocol):
-    """What the loop and its callbacks need of a model; `Model` implements it, and the loop does not import `Model`."""
+    """The attributes and methods of a model that the training loop and its callbacks use.
+
+    `Model` implements them; the loop cannot import `Model`, which imports the loop.
+    """
 
     objective: Objective
     optimizer: Optimizer
-    optimizers: dict[str, Optimizer]  # by network, where they differ
+    optimizers: dict[str, Optimizer]  # by network name; empty if one optimizer is used for all
     schedule: Schedule
     regularizers: tuple[Regularizer | MaxNorm, ...]
     metrics: tuple[MetricLike, ...]
@@ -37,7 +40,7 @@ class Learner(Protocol):
 
     @property
     def stats(self) -> FeatureStats | None:
-        """The mean and deviation that inputs are standardised with."""
+        """The mean and standard deviation with which inputs are standardised, or None."""
         ...
 
     def about(self) -> dict[str, Any]:

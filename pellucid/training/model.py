@@ -1,4 +1,4 @@
-"""The base of a model: a network with its weights, and how it learns."""
+"""The base class of Model: a network with its weights, training, prediction and files."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -93,7 +93,7 @@ class BaseModel(Trainable, Viewed):
     ) -> None:
         self._learn_by(net, loss, optimizer, metrics)
         self.device = usable_device(device)
-        self.custom: tuple[Any, ...] = ()  # the user's own classes that this model was loaded with
+        self.custom: tuple[Any, ...] = ()  # the user-defined classes with which this model was loaded
         self.schedule: Schedule = instance(Constant() if schedule is None else schedule, Schedule, "schedule")
         self.regularizers = regularizers(regularizer)
         self.clip = limit(clip, "clip")
@@ -105,8 +105,8 @@ class BaseModel(Trainable, Viewed):
         self.preprocess = dict(preprocess or {})
         self.stats = feature_stats(self.preprocess)
         self.frozen, self.rates = set(), {}
-        self.confidence: Confidence | None = None  # the calibration, once it is fitted
-        self.familiarity: Familiarity | None = None  # the features of its training data, once they are fitted
+        self.confidence: Confidence | None = None  # the calibration, after it is fitted
+        self.familiarity: Familiarity | None = None  # the features of the training data, after they are fitted
         self.params: Params = {}
         self.input_shape: Shape = ()
         self.source: Path | None = None  # the file that the weights were loaded from
@@ -117,13 +117,13 @@ class BaseModel(Trainable, Viewed):
     def _learn_by(self, net: Any, loss: Any, optimizer: Any, metrics: Any) -> None:
         """Set the objective, the optimizer and the metrics."""
         objective = objective_of(net, loss)
-        first, each = optimizers(optimizer, objective)
-        usual = objective.loss.metrics if isinstance(objective, Supervised) else ()
-        chosen = check_metrics(usual if metrics is None else metrics)
+        first, by_network = optimizers(optimizer, objective)
+        defaults = objective.loss.metrics if isinstance(objective, Supervised) else ()
+        chosen = check_metrics(defaults if metrics is None else metrics)
         if isinstance(objective, Supervised):
             check_ending(objective.net, objective.loss)
-        self.objective, self.optimizer, self.optimizers, self.metrics = objective, first, each, chosen
-        self._usual = metrics is None  # whether the metrics are those of the loss
+        self.objective, self.optimizer, self.optimizers, self.metrics = objective, first, by_network, chosen
+        self._default_metrics = metrics is None
 
     @checked
     def compile(
@@ -132,11 +132,11 @@ class BaseModel(Trainable, Viewed):
         loss: str | Loss = DEFAULT_LOSS,
         metrics: MetricLike | Sequence[MetricLike] | None = None,
     ) -> None:
-        """Set optimizer, loss and metrics, as Keras does and as Model(net, loss, optimizer, metrics); weights stay."""
+        """Set optimizer, loss and metrics, like `compile` in Keras; the weights are unchanged."""
         self._learn_by(self.net if isinstance(self.objective, Supervised) else self.objective, loss, optimizer, metrics)
 
     def __call__(self, x: Any) -> Any:
-        """Return the network's outputs unchanged, such as logits, for inputs (N, ...) in evaluation mode."""
+        """Return the network's outputs for inputs (N, ...) in evaluation mode, such as logits; see also `predict`."""
         inputs = as_inputs(x, dtype=self.dtype)
         self._fit_shape(inputs, "x")
         images = self.scaled(inputs)
@@ -149,13 +149,13 @@ class BaseModel(Trainable, Viewed):
         return torch.float64 if self.precision == "float64" else torch.float32
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Draw the weights for inputs of this shape from the seed."""
+        """Draw the weights for inputs of this shape (without the batch axis) from the model's seed."""
         self._build(input_shape, self.classes)
 
     def replace_head(self, classes: int | Sequence[str]) -> None:
-        """Replace the network's last layer by one for other classes, drawn from the seed; the other layers are kept.
+        """Replace the network's last layer by one for other classes, with newly drawn weights; other layers are kept.
 
-        classes: their names, or their number: the next data then give the names. See models.replace_head.
+        classes: their names, or their number; the names are then taken from the next data. See models.replace_head.
         """
         self._need_weights()
         names, before = class_names(classes), self.weights
@@ -192,19 +192,18 @@ class BaseModel(Trainable, Viewed):
         """Train on x and y, a Source such as a Dataset, or batches, and return the history of the epochs.
 
         Batches (images, targets) come from a DataLoader, a function that returns an iterator for each epoch, or a
-        generator, with steps_per_epoch of them; see `Stream`. validation: data likewise, or the fraction of x to hold
-        out. augment(images, rng) or, with `joint = True`, augment(batch, rng): see pellucid.data.Augment. run: the run
-        folder to write; `manifest` adds values to its manifest.json or replaces them. With `resume` a run folder that
-        holds a training is continued exactly from its last checkpoint, which is written at the end of each epoch, every
-        `checkpoint_seconds`, and on Ctrl-C. monitor: the column of the history that chooses the run's best weights, ""
-        for none, so that the last are the best. verbose: progress on stderr, a live line on a terminal and in a
-        notebook, elsewhere a line per epoch.
-        Raises PellucidError for data that do not fit, for a run folder that is in use, holds a training already
-        (without `resume`) or was begun with other settings, and for NaN or infinity, naming step, layer and tensor.
+        generator; steps_per_epoch is their number, see `Stream`. validation: data of the same kinds, or the fraction of
+        x to hold out. augment: a function (images, rng) -> images, or with the attribute `joint = True` (batch, rng) ->
+        batch, see pellucid.data.Augment. run: the run folder to write; manifest: values to set in its manifest.json.
+        resume: whether to continue the training in the run folder exactly from its last checkpoint; checkpoints are
+        written every `checkpoint_seconds`, at ends of epochs, and on Ctrl-C. monitor: the column of the history that
+        selects the run's best weights; "" selects the last ones. verbose: whether to show progress on stderr.
+        Raises PellucidError for data that do not fit, for a run folder that is in use, contains a training (without
+        `resume`) or was begun with other settings, and for NaN or infinity, naming step, layer and tensor.
         """
         epochs, batch_size = whole(epochs, "fit: epochs", 1), whole(batch_size, "fit: batch_size", 1)
-        called = several(callbacks, Callback, "fit: callbacks")
-        for callback in called:
+        given = several(callbacks, Callback, "fit: callbacks")
+        for callback in given:
             check_hooks(callback)
             callback.check(validation is not None)
         if augment is not None and (isinstance(augment, type) or not callable(augment)):
@@ -212,52 +211,52 @@ class BaseModel(Trainable, Viewed):
         if self.schedule.watches and validation is None:
             name = type(self.schedule).__name__
             raise PellucidError(f"fit: {name} needs the validation loss; give validation, or another schedule")
-        data, held = self._data(x, y, validation, steps_per_epoch)
+        data, held_out = self._data(x, y, validation, steps_per_epoch)
         self.check_learns()
         self._forget_measured()
-        begun_with = settings(self, self.preprocess, data, held, epochs, batch_size, augment)
+        hashes = settings(self, self.preprocess, data, held_out, epochs, batch_size, augment)
         folder = None if run is None else RunFolder(run)
-        if folder is not None or any(callback.saves for callback in called):
+        if folder is not None or any(callback.saves for callback in given):
             check_saves(self, type(self))
         bars: list[Callback] = [Progress()] if truth(verbose, "fit: verbose") else []
         if folder is None:
-            plan = Plan(data, held, epochs, batch_size, augment, [*called, *bars], None, begun_with, 0.0)
+            plan = Plan(data, held_out, epochs, batch_size, augment, [*given, *bars], None, hashes, 0.0)
             return Loop(self, plan).run().history
         with folder:
             if folder.begun and not resume:
                 raise PellucidError(f"{folder.path} holds a training already; resume it, or choose another run folder")
             note_resume(data)
-            checksums = {"train": data.checksum} | ({} if held is None else {"validation": held.checksum})
+            checksums = {"train": data.checksum} | ({} if held_out is None else {"validation": held_out.checksum})
             used = {"precision": usable_precision(self.precision, self.device)[0], "device": device_name(self.device)}
             folder.write_manifest(self.seed, checksums, {**used, **(manifest or {})})
-            best = Checkpoint(folder.best, monitor if monitor != "auto" or held is not None else "")
-            kept = [*called, best, CSVLog(folder.metrics, folder.layers), *bars]
-            plan = Plan(data, held, epochs, batch_size, augment, kept, folder, begun_with, checkpoint_seconds)
+            best = Checkpoint(folder.best, monitor if monitor != "auto" or held_out is not None else "")
+            all_callbacks = [*given, best, CSVLog(folder.metrics, folder.layers), *bars]
+            plan = Plan(data, held_out, epochs, batch_size, augment, all_callbacks, folder, hashes, checkpoint_seconds)
             return Loop(self, plan).run().history
 
     @checked
     def evaluate(self, x: Any, y: Any = None, batch_size: int | None = None) -> dict[str, Any]:
-        """Return {"loss": ..., "accuracy": ..., "n": ...}: the mean loss and each metric over data as for `fit`."""
+        """Return {"loss": ..., "accuracy": ..., "n": ...}: the mean loss, each metric, and the number of examples."""
         data = fitted(source_of(x, y, classes=self.classes, dtype=self.dtype), "x", self.fitting)
         batch_size = self._batch(data, batch_size, "evaluate")
         with torch.inference_mode():
-            found = evaluate(self, data, batch_size)
-        return {**found, "n": data.seen if isinstance(data, Stream) else len(data)}
+            results = evaluate(self, data, batch_size)
+        return {**results, "n": data.seen if isinstance(data, Stream) else len(data)}
 
     @checked
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
-        """Return the outputs for inputs (N, ...), or data as for `fit`, on the CPU, such as probabilities.
+        """Return the predictions for inputs (N, ...), or data as for `fit`, on the CPU, such as probabilities.
 
-        Of an Objective, the joined results of its `predict`: tensors, or lists with an entry per input.
+        For an Objective, these are the joined results of its `predict`: a tensor, or a list with an entry per input.
         """
-        inputs = inputs_of(x, lambda one: self._fit_shape(one, "x"), self.dtype)
+        inputs = inputs_of(x, lambda batch: self._fit_shape(batch, "x"), self.dtype)
         batch_size = self._batch(inputs, batch_size, "predict")
         with torch.inference_mode():
             parts = [on_device(part, CPU) for part in self._predictions(inputs, batch_size)]
         return joined(parts) if parts else torch.zeros(0, *nominal(self.output_shape, 0))
 
     def _predictions(self, x: Tensor | Source, batch_size: int) -> Iterator[Any]:
-        """Yield the outputs for inputs, batch by batch, as people read them."""
+        """Yield the predictions for inputs, such as probabilities, batch by batch."""
         if isinstance(self.objective, Supervised):
             for batch, y in outputs(self.net, self.params, x, batch_size, self.stats):
                 yield self.interpret(batch, y)
@@ -266,13 +265,13 @@ class BaseModel(Trainable, Viewed):
             yield self.objective.predict(self.params, images)
 
     def scaled(self, x: Tensor) -> Tensor:
-        """Return inputs as the network takes them, on the model's device."""
+        """Return inputs on the model's device and in its dtype, standardised if the model has statistics."""
         return scaled(on_device(x, self.device), self.stats, self.dtype)
 
     def interpret(self, x: Tensor, y: Any) -> Tensor:
-        """Return the network's outputs y for inputs x, scaled as it takes them, as the loss reads them.
+        """Return predictions, `loss.predict(y)`, for the network's outputs y; x are its inputs, from `scaled`.
 
-        Raises PellucidError for NaN and infinity; it names the layer, and the file that the weights are from.
+        Raises PellucidError for NaN and infinity, naming the layer and the file from which the weights were loaded.
         """
         scores = self.loss.predict(y)
         if not bool(torch.isfinite(scores).all()):
@@ -282,15 +281,15 @@ class BaseModel(Trainable, Viewed):
         return scores
 
     def distance(self, x: Any) -> Tensor | None:
-        """Return the familiarity distance of inputs (N, ...) or a Dataset, (N,); None where that was not fitted."""
-        inputs, known = as_inputs(x), self.familiarity
+        """Return the familiarity distances (N,) of inputs (N, ...) or a Dataset; None if familiarity is not fitted."""
+        inputs, familiarity = as_inputs(x), self.familiarity
         self._fit_shape(inputs, "x")
-        return None if known is None else known.distance(self.net, self.params, inputs, self.stats)
+        return None if familiarity is None else familiarity.distance(self.net, self.params, inputs, self.stats)
 
     def predictor(self) -> Callable[[Tensor], Tensor]:
-        """Return a function that predicts inputs (N, ...) as `predict` does, faster for many calls with few inputs.
+        """Return a function with the same results as `predict`, faster for many calls with few inputs (N, ...).
 
-        The network is folded and converted once, so the weights must not change between the calls.
+        The network is fused and its weights are converted once, so the weights must not change between the calls.
         """
         self._need_weights()
         run = inference(self.net, self.params)
@@ -306,7 +305,7 @@ class BaseModel(Trainable, Viewed):
         return predict
 
     def about(self) -> dict[str, Any]:
-        """Return the description of the model in a weights file, as JSON values."""
+        """Return the description of the model for a weights file, as JSON values."""
         return {
             **self.objective.about(self.custom),
             "input_shape": list(self.input_shape),
@@ -319,30 +318,30 @@ class BaseModel(Trainable, Viewed):
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write network and weights as one safetensors file, which appears whole or not at all."""
+        """Write network and weights atomically to one safetensors file."""
         self._need_weights()
         write_weights(new_file(path), {**self.weights, **named_tensors(self.familiarity)}, self.about())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], custom: Sequence[Any] = (), device: str = "cpu") -> Self:
-        """Read what `save`, or the checkpoint of a run, wrote; device: as for Model.
+        """Load a model from a file of `save`, or from a checkpoint of a run.
 
-        custom: user-defined classes, and functions that are metrics, that the file names, beside the registered ones;
-        other parts that `register` takes, such as an optimizer, are only checked.
+        custom: user-defined classes, and functions that are metrics, that the file names, besides the registered ones;
+        other parts that `register` accepts, such as an optimizer, are only checked. device: as for Model.
         Raises PellucidError, naming the file, for any other or damaged file, see `read_weights`, and for tensors that
-        are not those of the network.
+        do not fit the network.
         """
         custom = in_files(custom)
         tensors, about = read_weights(path)
         try:
-            model, wanted, shape, out = rebuilt(cls, about, tensors, custom)
+            model, params, shape, out = rebuilt(cls, about, tensors, custom)
             model.device = usable_device(device)
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
-        own = {name: widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
-        measured = model.confidence, model.familiarity
-        model._take(fill(Path(path), wanted, own), shape, out)
-        model.confidence, model.familiarity = measured
+        weights = {name: widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
+        fitted_parts = model.confidence, model.familiarity
+        model._take(fill(Path(path), params, weights), shape, out)
+        model.confidence, model.familiarity = fitted_parts
         model.source = Path(path)
         return model
 
@@ -371,7 +370,7 @@ class BaseModel(Trainable, Viewed):
         self.confidence = self.familiarity = None
 
     def _data(self, x: Any, y: Any, validation: Any, steps: int | None) -> tuple[Source, Source | None]:
-        data, held = train_and_held(x, y, validation, self.classes, self.seed, steps, self.dtype)
+        data, valid = train_and_held(x, y, validation, self.classes, self.seed, steps, self.dtype)
         classes = data.classes if self.classes is None else self.classes
         if self.built:
             if isinstance(self.objective, Supervised):
@@ -380,14 +379,17 @@ class BaseModel(Trainable, Viewed):
             images = first_batch(data).images
             self._build(images.shape[1:], classes, "x", images.dtype is torch.uint8)
         self.classes = classes
-        return fitted(data, "x", self.fitting), None if held is None else fitted(held, "validation", self.fitting)
+        return fitted(data, "x", self.fitting), None if valid is None else fitted(valid, "validation", self.fitting)
 
     def fitting(self, data: Arrays, what: str = "x") -> Arrays:
-        """Return the data; PellucidError, which calls them `what`, where they do not fit the network."""
+        """Return the data, and choose the default metrics for them; PellucidError if they do not fit the network.
+
+        what: the name of the data in messages.
+        """
         self._fit_shape(data.x, what)
         shape = self.outputs_for(data.x.shape[1:])
         self.objective.check(shape, data.y)
-        if self._usual and isinstance(self.objective, Supervised):
+        if self._default_metrics and isinstance(self.objective, Supervised):
             self.metrics = default_metrics(self.objective.loss, shape, data.y)
         return data
 

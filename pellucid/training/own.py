@@ -1,5 +1,5 @@
 """User-defined parts: registration, and checks before a training that everything can be saved."""
-# What users' own parts return is checked, whatever its type should be.
+# Return values of user-defined classes are checked at run time, whatever their annotations promise.
 # pyright: reportUnnecessaryIsInstance=false
 
 import inspect
@@ -29,37 +29,33 @@ from pellucid.tree import flatten
 from pellucid.weights.match import match
 
 T = TypeVar("T")
-GIVEN = (
-    Optimizer,
-    Schedule,
-    Regularizer,
-    MaxNorm,
-    Callback,
-)  # given to each training; files do not name them
+# Classes of parts that are passed to each training again, so that weights files do not name them.
+NOT_IN_FILES = (Optimizer, Schedule, Regularizer, MaxNorm, Callback)
 
 
 def register(part: T, *more: Any) -> T:
-    """Let weights files name user-defined classes: `pellucid.register(Scale, Focal)`, or `@pellucid.register`.
+    """Register user-defined classes for weights files: `pellucid.register(Scale, Focal)`, or `@pellucid.register`.
 
     Layers, combinators, losses, objectives, metrics, and functions that are metrics are then saved and loaded like
-    Pellucid's own. Optimizers, schedules, regularizers and callbacks are given to each training again, so that files do
-    not name them: registering one only checks it. Returns the first of the parts.
-    Raises PellucidError for anything else, for a name that is taken, and for a class whose constructor has an argument
-    that is not a field, so that it could not be built again.
+    Pellucid's own. Optimizers, schedules, regularizers and callbacks are not part of a weights file, since they are
+    passed to each training: registering one only checks it. Returns the first part.
+    Raises PellucidError for anything else, for a name that another part has, and for a class whose constructor has an
+    argument that is not a field, because it could not be rebuilt from a file.
     """
     config.register(*in_files((part, *more)))
     return part
 
 
 def in_files(parts: Any) -> tuple[Any, ...]:
-    """Return the parts of a list that files name; the others, given to each training again, are only checked.
+    """Return the parts of a list that weights files can name: all but the classes of NOT_IN_FILES.
 
-    Raises PellucidError for anything but a list, and for a part whose constructor has an argument that is not a field.
+    These are only checked: raises PellucidError for an optimizer, schedule or regularizer whose constructor has an
+    argument that is not a field, and for anything but a list.
     """
     check_list(parts)
     named: list[Any] = []
     for part in parts:
-        if not inspect.isclass(part) or not issubclass(part, GIVEN):
+        if not inspect.isclass(part) or not issubclass(part, NOT_IN_FILES):
             named.append(part)
         elif not issubclass(part, Callback):
             check_fields(part)
@@ -67,38 +63,39 @@ def in_files(parts: Any) -> tuple[Any, ...]:
 
 
 def check_saves(model: Learner, kind: Callable[..., Any]) -> None:
-    """Raise PellucidError, before the first step, for a model that could not be saved, or not be loaded again.
+    """Raise PellucidError unless the model can be saved, and loaded again.
 
-    Also for optimizers, schedules and regularizers that could not be restored: their settings must be in their fields.
-    kind: the class Model.
+    This includes optimizers, schedules and regularizers, whose settings must be in their fields. kind: the class Model.
     """
     try:
         about = json.loads(json.dumps(model.about(), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         if isinstance(error, PellucidError):
             raise
-        raise PellucidError(f"the model cannot be saved: {error}; describe it by finite numbers and texts") from error
+        raise PellucidError(f"the model cannot be saved: {error}; use finite numbers and texts in it") from error
     entries = {path: [str(tensor.dtype), [*tensor.shape], [0, 0]] for path, tensor in flatten(model.params).items()}
     check_size("the model", len(json.dumps([json.dumps(about), entries])))
     try:
-        _, wanted, _, _ = rebuilt(kind, about, {}, model.custom)
+        _, expected, _, _ = rebuilt(kind, about, {}, model.custom)
     except PellucidError as error:
         raise PellucidError(f"the model could be saved, but not loaded again: {error}") from error
-    wrong = match(flatten(wanted), flatten(model.params))
+    wrong = match(flatten(expected), flatten(model.params))
     if wrong:
-        raise PellucidError(f"the model could be saved, but not loaded again: {wrong[0]}; keep to what init makes")
+        raise PellucidError(
+            f"the model could be saved, but not loaded again: {wrong[0]}; keep the parameters that init returns"
+        )
     for part in (model.optimizer, *model.optimizers.values(), model.schedule, *model.regularizers):
         check_fields(type(part))
         stray = sorted(set(getattr(part, "__dict__", {})) - set(getattr(part, "__dataclass_fields__", {})))
         if stray:
             raise PellucidError(
-                f"{type(part).__name__}: {stray[0]!r} is kept outside the fields of the class, so that a resumed "
-                "training would lack it; make it a field, and return what changes from init or begin"
+                f"{type(part).__name__}: the attribute {stray[0]!r} is not a field of the class, so a resumed training "
+                "would lack it; make it a field, or a part of the state that init or begin returns"
             )
 
 
 def check_hooks(callback: Callback) -> None:
-    """Raise PellucidError for a method of a callback that is called like a hook, but that `fit` never calls."""
+    """Raise PellucidError for a method of a callback whose name begins with "on_", but which `fit` never calls."""
     hooks = [name for name in dir(Callback) if name.startswith("on_")]
     for name in dir(callback):
         if name.startswith("on_") and name not in hooks and callable(getattr(callback, name)):
@@ -108,57 +105,61 @@ def check_hooks(callback: Callback) -> None:
             )
 
 
-def try_rules(model: Learner, weights: Sequence[Tensor], place: Progress) -> None:
-    """Call each method of a user-defined optimizer, schedule and regularizer once, on zeros.
+def try_rules(model: Learner, weights: Sequence[Tensor], now: Progress) -> None:
+    """Call the methods of user-defined optimizers, schedules and regularizers once, with tensors of zeros.
 
-    Raises PellucidError, naming class and method, for an error inside one, and for a factor or cost of another kind.
+    Raises PellucidError, naming class and method, for an error inside one, and for a factor or cost of the wrong type.
     """
     trial = [torch.zeros_like(weight) for weight in weights]
     for optimizer in model.optimizers.values() or [model.optimizer]:
         if type(optimizer) not in OPTIMIZERS.values():
             state = attempt(f"{type(optimizer).__name__}: init", optimizer.init, trial)
             what = f"{type(optimizer).__name__}: update"
-            attempt(what, optimizer.update, trial, [torch.zeros_like(one) for one in trial], state, 0.0)
+            attempt(what, optimizer.update, trial, [torch.zeros_like(tensor) for tensor in trial], state, 0.0)
     schedule, name = model.schedule, type(model.schedule).__name__
     if type(schedule) not in SCHEDULES.values():
-        factor = attempt(f"{name}: factor", schedule.factor, place, attempt(f"{name}: begin", schedule.begin))
+        factor = attempt(f"{name}: factor", schedule.factor, now, attempt(f"{name}: begin", schedule.begin))
         if isinstance(factor, bool) or not isinstance(factor, int | float):
             raise PellucidError(f"{name}: the factor of the learning rate must be a number, not {form(factor)}")
-    for one in model.regularizers:
-        if isinstance(one, Regularizer) and type(one) not in REGULARIZERS.values() and trial:
-            name = type(one).__name__
-            cost = attempt(f"{name}: cost", one.cost, trial, 1)
+    for rule in model.regularizers:
+        if isinstance(rule, Regularizer) and type(rule) not in REGULARIZERS.values() and trial:
+            name = type(rule).__name__
+            cost = attempt(f"{name}: cost", rule.cost, trial, 1)
             if not isinstance(cost, Tensor) or cost.dim():
                 raise PellucidError(f"{name}: cost must return a tensor of one number, not {form(cost)}")
-            attempt(f"{name}: add_gradient", one.add_gradient, trial, [torch.zeros_like(each) for each in trial], 1)
-            attempt(f"{name}: shrink", one.shrink, trial, 0.0)
+            zeros = [torch.zeros_like(tensor) for tensor in trial]
+            attempt(f"{name}: add_gradient", rule.add_gradient, trial, zeros, 1)
+            attempt(f"{name}: shrink", rule.shrink, trial, 0.0)
 
 
 def try_objective(objective: Objective, params: Params, step: Step, batch: Batch, rng: torch.Generator) -> None:
-    """Compute the gradients and the predictions of a user-defined objective once; nothing is learned.
+    """Compute the gradients and the predictions of a user-defined objective once, without an update.
 
-    Raises PellucidError, naming the method, for an error inside one and for what it must not return, such as
-    predictions of another shape than `init` says.
+    Raises PellucidError, naming the method, for an error inside one and for invalid results, such as predictions of
+    another shape than `init` returns.
     """
     name, before = type(objective).__name__, copied(batch.images)
     attempt(
         f"{name}.gradients",
         lambda: check_gradients(objective, step, objective.gradients(params, batch, Mode(rng=rng))),
     )
-    found = attempt(f"{name}.predict", objective.predict, params, batch.images)
+    predictions = attempt(f"{name}.predict", objective.predict, params, batch.images)
     if changed(before, batch.images):
-        raise PellucidError(f"{name} changes batch.images, which others read too; compute new tensors")
+        raise PellucidError(f"{name} changes batch.images, which is used again later; compute new tensors")
     with torch.device("meta"):  # shapes only
         _, outputs = objective.init(tuple(batch.images.shape[1:]), torch.Generator())
-    if isinstance(found, Tensor) and tuple(found.shape) != (len(batch.images), *outputs):
+    if isinstance(predictions, Tensor) and tuple(predictions.shape) != (len(batch.images), *outputs):
         raise PellucidError(
-            f"{name}.predict returned {form(found)} for {len(batch.images)} images, but its init says {outputs} for an "
-            "image; let init return the shape of what predict returns"
+            f"{name}.predict returned {form(predictions)} for {len(batch.images)} images, but its init returned "
+            f"{outputs} for an image; let init return the shape of one prediction"
         )
 
 
 def check_optimizer(optimizer: Optimizer, weights: Sequence[Tensor]) -> None:
-    """Require that `init` of a user-defined optimizer returns its whole state, of types that checkpoints hold."""
+    """Raise PellucidError unless a user-defined optimizer's `init` returns its whole state, of valid types.
+
+    Checkpoints can contain whole numbers, and lists with one tensor for each parameter.
+    """
     if type(optimizer) in OPTIMIZERS.values():
         return
     name, trial = type(optimizer).__name__, [torch.zeros_like(weight) for weight in weights]
@@ -169,16 +170,16 @@ def check_optimizer(optimizer: Optimizer, weights: Sequence[Tensor]) -> None:
     _check_state(name, state, len(trial))
     if set(state) != begun:
         odd = sorted(set(state) ^ begun)[0]
-        raise PellucidError(f"{name}: update adds or removes {odd!r} in its state; let init make the whole state")
+        raise PellucidError(f"{name}: update adds or removes {odd!r} in its state; let init return the whole state")
 
 
 def check_memory(schedule: Schedule, memory: Mapping[str, Any]) -> None:
-    """Require a schedule's state that checkpoints can hold: finite numbers by name."""
+    """Raise PellucidError unless a schedule's state consists of values that JSON can represent exactly."""
     _check_json(f"{type(schedule).__name__}: its memory", memory)
 
 
 def callback_state(callback: Callback) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of a callback's state and its JSON values; PellucidError, by name, for anything else."""
+    """Return the tensors and the JSON values of a callback's state; PellucidError, naming it, for anything else."""
     name, state = type(callback).__name__, callback.state_dict()
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise PellucidError(f"{name}: state_dict must return values by name, not {shown(state)}")
@@ -193,10 +194,10 @@ def _check_state(name: str, state: State, count: int) -> None:
     if not isinstance(state, dict):
         raise PellucidError(f"{name}: init must return a dict, not {shown(state)}")
     for key, value in state.items():
-        tensors = isinstance(value, list) and len(value) == count and all(isinstance(one, Tensor) for one in value)
+        tensors = isinstance(value, list) and len(value) == count and all(isinstance(item, Tensor) for item in value)
         if not isinstance(key, str) or (type(value) is not int and not tensors):
             raise PellucidError(
-                f"{name}: state[{key!r}] is {shown(value)}; keep a whole number, or a list with one tensor for each "
+                f"{name}: state[{key!r}] is {shown(value)}; store a whole number, or a list with one tensor for each "
                 "parameter"
             )
 
@@ -208,6 +209,6 @@ def _check_json(what: str, value: Any) -> None:
         same = False
     if not same:
         raise PellucidError(
-            f"{what} is {shown(value)}, which a checkpoint cannot give back; use tensors, finite numbers, texts, lists "
+            f"{what} is {shown(value)}, which a checkpoint cannot restore; use tensors, finite numbers, texts, lists "
             "or None"
         )

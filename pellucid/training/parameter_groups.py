@@ -1,5 +1,5 @@
-"""Parameter groups by learning rate, and which parameters learn."""
-# What users' own parts return is checked, whatever its type should be.
+"""Parameter groups by learning rate, and the choice of the parameters that are updated."""
+# The types of users' arguments are checked at run time, whatever their annotations promise.
 # pyright: reportUnnecessaryIsInstance=false
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,9 +19,10 @@ from pellucid.text import shown
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that learn at `factor` times the learning rate, and their indices among all that are learned.
+    """Parameters that are updated with `factor` times the learning rate.
 
-    `decayed` and `decayed_indices` are those of them that regularizers act on.
+    indices: their indices among all parameters that are updated. decayed, decayed_indices: the parameters of the group
+    to which regularizers and weight decay apply, and their indices.
     """
 
     factor: float
@@ -32,7 +33,7 @@ class ParameterGroup:
 
 
 class Trainable:
-    """The methods of Model that choose which parameters learn, and at what rate.
+    """The methods of Model that choose which parameters are updated, and with which learning rates.
 
     frozen: paths of parameters that are not updated. rates: factors of the learning rate, by path.
     """
@@ -43,30 +44,33 @@ class Trainable:
     rates: dict[str, float]
 
     def freeze(self, *patterns: str) -> None:
-        """Do not update the parameters whose paths match these patterns: `features.*`, `*.norm?.*`.
+        """Freeze the parameters whose paths match these patterns, such as `features.*` or `*.norm?.*`.
 
-        Layers all of whose parameters are frozen run as in evaluation: batch normalization uses its running
-        statistics and does not update them. Raises PellucidError for a pattern that matches nothing.
+        Frozen parameters are not updated. A layer whose parameters are all frozen runs in evaluation mode: batch
+        normalization uses its running statistics and does not update them. Raises PellucidError for a pattern that
+        matches nothing.
         """
         self.frozen |= {path for pattern in patterns for path in self._named(pattern)}
 
     def unfreeze(self, *patterns: str) -> None:
-        """Update the parameters whose paths match these patterns again; without patterns, all."""
+        """Unfreeze the parameters whose paths match these patterns; without patterns, all parameters."""
         self.frozen -= {path for pattern in patterns or ("*",) for path in self._named(pattern)}
 
     def scale_rate(self, pattern: str, factor: float) -> None:
         """Multiply the learning rate of the parameters whose paths match a pattern by `factor`."""
         if not isinstance(factor, int | float) or not 0 < factor < float("inf"):
-            raise PellucidError(f"scale_rate: factor must be a number above 0, not {shown(factor)}; to stop, freeze")
+            raise PellucidError(
+                f"scale_rate: factor must be a number above 0, not {shown(factor)}; freeze parameters to stop updates"
+            )
         self.rates |= dict.fromkeys(self._named(pattern), float(factor))
 
     def check_learns(self) -> None:
-        """Raise PellucidError where everything is frozen."""
+        """Raise PellucidError if all parameters are frozen."""
         if self.frozen >= self._named("*"):
-            raise PellucidError("every parameter is frozen, so that nothing can learn; unfreeze some")
+            raise PellucidError("every parameter is frozen, so training would change nothing; unfreeze some")
 
     def _named(self, pattern: str) -> set[str]:
-        """Return the paths of the parameters that a pattern matches."""
+        """Return the paths of the parameters, without running statistics, that match a pattern."""
         if not self.params:
             raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
         return match(self.params, pattern) - all_buffers(self.objective.nets)
@@ -75,7 +79,11 @@ class Trainable:
 def parameter_groups(
     paths: Sequence[str], weights: Sequence[Tensor], decayed_paths: Collection[str], factors: Mapping[str, float]
 ) -> list[ParameterGroup]:
-    """Return the parameters in groups of one factor of the learning rate each; paths not in `factors` have 1."""
+    """Return the parameters in groups with the same factor of the learning rate; the default factor is 1.
+
+    paths, weights: all parameters that are updated. decayed_paths: of the parameters to which regularizers apply.
+    factors: of the learning rate, by path.
+    """
     by_factor: dict[float, list[int]] = {}
     for index, path in enumerate(paths):
         by_factor.setdefault(factors.get(path, 1.0), []).append(index)
@@ -85,7 +93,7 @@ def parameter_groups(
 def penalize(
     groups: Sequence[ParameterGroup], regularizers: Sequence[Regularizer], grads: list[Tensor], examples: int
 ) -> None:
-    """Add the gradients of the regularizers' cost terms, in place; `examples` is their n."""
+    """Add the gradients of the regularizers' cost terms to `grads`, in place; `examples` is the regularizers' n."""
     for group in groups:
         if group.decayed:
             add_penalties(regularizers, group.decayed, [grads[index] for index in group.decayed_indices], examples)
@@ -99,9 +107,9 @@ def update(
     state: State,
     lr: float,
 ) -> None:
-    """Shrink by the decoupled regularizers, then take one step of the optimizer, in every group.
+    """Apply the decoupled regularizers, the optimizer's weight decay and one step of the optimizer to every group.
 
-    `state` is in the order of all that is learned.
+    `grads` and the tensors of `state` are in the order of all parameters that are updated.
     """
     for group in groups:
         if group.decayed:
@@ -113,16 +121,19 @@ def update(
         return
     after: dict[str, int] = {}
     for group in groups:
-        part = {name: one if isinstance(one, int) else [one[k] for k in group.indices] for name, one in state.items()}
+        part = {
+            name: entry if isinstance(entry, int) else [entry[k] for k in group.indices]
+            for name, entry in state.items()
+        }
         optimizer.decay(group.decayed, lr * group.factor)
         optimizer.update(group.weights, [grads[index] for index in group.indices], part, lr * group.factor)
-        for name, one in part.items():
-            if isinstance(one, int):
-                after[name] = one
+        for name, entry in part.items():
+            if isinstance(entry, int):
+                after[name] = entry
                 continue
-            for index, tensor in zip(group.indices, one, strict=True):  # `update` may put other tensors there
+            for index, tensor in zip(group.indices, entry, strict=True):  # `update` may have replaced the tensors
                 tensors_of(state, name)[index] = tensor
-    state.update(after)  # each group counted the same step
+    state.update(after)  # once, since every group began with the same counts
 
 
 def _group(

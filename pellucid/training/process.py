@@ -1,4 +1,4 @@
-"""What a training changes in its process while it runs: signal handlers and the memory allocator."""
+"""Changes to the process during a training: signal handlers and the memory allocator."""
 
 import ctypes
 import platform
@@ -11,22 +11,25 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # mallopt's parameters, from glibc's malloc.h
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
-NEVER = -1
-USUAL_MAPS = 65_536
-LARGEST_THRESHOLD = 32 << 20  # bytes: where glibc's own adaptation ends
+NEVER = -1  # as a threshold for trimming
+DEFAULT_MMAP_MAX = 65_536
+MAX_THRESHOLD = 32 << 20  # bytes: the largest threshold to which glibc adapts by itself
 
 
 class StopSignals:
-    """Ctrl-C and SIGTERM as a request to stop, which training answers between two steps."""
+    """Ctrl-C and SIGTERM as a request to stop, which the training loop checks between two steps.
+
+    asked: whether a signal has arrived.
+    """
 
     def __init__(self) -> None:
         self.asked = False
 
     @contextmanager
     def caught(self) -> Generator[None, None, None]:
-        """Let the first SIGINT or SIGTERM set `asked`, and a second one raise KeyboardInterrupt at once.
+        """Within the context, the first SIGINT or SIGTERM sets `asked`, and the second raises KeyboardInterrupt.
 
-        Outside of the main thread, where Python delivers no signals, nothing changes.
+        Without effect outside the main thread, because Python handles signals only there.
         """
         main = threading.current_thread() is threading.main_thread()
         earlier = {number: signal.signal(number, self._ask) for number in SIGNALS} if main else {}
@@ -44,11 +47,11 @@ class StopSignals:
 
 @contextmanager
 def memory_kept() -> Generator[None, None, None]:
-    """Keep freed memory in the process within the context, and return it to the kernel at the end.
+    """Within the context, keep freed memory in the process; afterwards return it to the kernel.
 
-    glibc returns large blocks to the kernel when they are freed, and the kernel clears each page when it is allocated
-    again: with activations of tens of MB that can cost more than the arithmetic on them. Other C libraries keep their
-    settings.
+    By default glibc returns large blocks to the kernel when they are freed, and the kernel clears each page when it is
+    allocated again: for activations of tens of MB, this can take longer than the arithmetic on them. Without effect for
+    other C libraries.
     """
     if platform.libc_ver()[0] != "glibc":
         yield
@@ -59,7 +62,7 @@ def memory_kept() -> Generator[None, None, None]:
     try:
         yield
     finally:
-        libc.mallopt(MMAP_MAX, USUAL_MAPS)
-        libc.mallopt(MMAP_THRESHOLD, LARGEST_THRESHOLD)
-        libc.mallopt(TRIM_THRESHOLD, 2 * LARGEST_THRESHOLD)
+        libc.mallopt(MMAP_MAX, DEFAULT_MMAP_MAX)
+        libc.mallopt(MMAP_THRESHOLD, MAX_THRESHOLD)
+        libc.mallopt(TRIM_THRESHOLD, 2 * MAX_THRESHOLD)
         libc.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""One training step: gradients of an objective, regularizers, clipping, update."""
+"""One training step: gradients of an objective, regularizers, clipping and the update."""
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from pellucid.training.parameter_groups import ParameterGroup, parameter_groups,
 from pellucid.tree import flatten, leaves
 from pellucid.verify_forms import Training
 
-Read = dict[str, Any]  # losses by name: numbers, on an accelerator 0-d tensors that are not read yet
+StepLosses = dict[str, Any]  # by name: numbers, or on an accelerator 0-d tensors that are not copied to the CPU yet
 Optimizers = Optimizer | Mapping[str, Optimizer]
 
 
@@ -38,25 +38,23 @@ class NotFiniteError(Exception):
 
 
 class Step:
-    """One training step: `step(batch, lr)` updates the parameters from one batch.
+    """One training step: `step(batch, lr)` updates the parameters in place from one batch.
 
-    Parameters are updated in place; 4-d weights are laid out channels-last. `regularizers` act on what layers call
-    `decayed`, with `examples` as their n; `clip` limits the joint norm of the gradients of a turn. Their cost terms
-    enter the gradient first, then it is clipped, then the decoupled ones shrink the weights and the optimizer moves
-    them, and MaxNorm comes last. `frozen` are paths that do not learn; layers all of whose values are frozen run as in
-    evaluation. `rates` are factors of the learning rate by path, 1 for all others. average: the decay of an `Average`
-    of the weights, None for none.
+    The constructor converts 4-d weights to channels-last. `regularizers` apply to the parameters in `decayed` of each
+    layer, with `examples` as their n; `clip` limits the joint norm of all gradients of a turn. The order is: add the
+    gradients of the cost terms, clip, shrink the weights by decoupled terms, update by the optimizer, apply MaxNorm.
+    frozen: paths of parameters that are not updated; layers whose parameters are all frozen run in evaluation mode.
+    rates: factors of the learning rate by path, by default 1. average: the decay of an `Average` of the weights.
 
-    optimizer: one for all networks, each with a state of its own, or one by the name of each network; `lr` is then the
-    rate of the first, and the others keep their proportion to it. A network whose gradients an objective does not
-    return is not updated; missing gradients of the others are zeros.
+    optimizer: one for all networks, with a separate state for each, or a dict of one for each network; `lr` is then the
+    learning rate of the first, and those of the others are scaled in proportion. Networks for which an objective
+    returns no gradients are not updated; in other networks, missing gradients are zeros.
 
-    paths and weights: the parameters that learn. states: of the optimizers, by network. objective and params: what runs
-    in place of the given ones. note: a message to show before the first step, or "".
+    Attributes. paths, weights: the parameters that are updated. states: of the optimizers, by network. objective,
+    params: the forms of the arguments that are computed with. note: a message to show before the first step, or "".
 
-    A Supervised objective runs in its fused form. Under plain SGD with nothing between sweep and update, its Dense
-    layers and convolutions learn in the sweep itself. What must see all gradients first (clipping, another optimizer,
-    one day the sum over machines, which goes to the beginning of `_learn`) turns that off.
+    A Supervised objective runs in its fused form. With plain SGD, its Dense layers and convolutions are updated during
+    the backward pass, unless something needs all gradients before the update, such as clipping.
     """
 
     def __init__(
@@ -77,7 +75,7 @@ class Step:
         flat, nets, factors = flatten(params), objective.nets, dict(rates or {})
         device = next((leaf.device for leaf in flat.values()), CPU)
         self.precision, self.note = usable_precision(precision, device)
-        self.kept = all_buffers(nets) | set(frozen)  # paths of tensors that optimizers do not update
+        self.kept = all_buffers(nets) | set(frozen)  # paths of tensors that the optimizers do not update
         self.paths = [path for path in flat if path not in self.kept]
         self.weights = [flat[path] for path in self.paths]
         self.average = None if average is None else Average(self.paths, self.weights, average)
@@ -88,24 +86,24 @@ class Step:
         self.params = self._half.params if self._half else params
         self.optimizers = optimizers = optimizers_of(optimizer, nets)
         decayed = owned(nets)
-        self._movers = {
-            name: _Mover(name, self._learned, one, _proportion(one, optimizers), decayed, factors)
-            for name, one in optimizers.items()
+        self._updaters = {
+            name: _Updater(name, self._learned, own, _proportion(own, optimizers), decayed, factors)
+            for name, own in optimizers.items()
         }
-        self.states = {name: mover.state for name, mover in self._movers.items()}
+        self.states = {name: updater.state for name, updater in self._updaters.items()}
         alone = isinstance(objective, Supervised) and isinstance(optimizer, Optimizer)
         plain = training_of(optimizer, regularizers, clip, precision, frozen, factors, device)
         self._rate = Rate() if alone and plain.in_sweep else None
         self.objective = training_form(objective, params, frozen, self._rate)
-        self._reads = device.type == "cpu"  # elsewhere, reading a loss would wait for the device
+        self._reads = device.type == "cpu"  # on other devices, reading a loss would wait for the computation
         if isinstance(self.objective, Supervised) and self._reads:
             self.objective = Supervised(self.objective.net, cast(Loss, _CheckedLoss(self.objective.loss)))
             self._reads = False
-        self._order: list[int] | None = None  # of a Supervised objective's gradients, as they leave the sweep
-        self._zeros: list[Tensor] = []  # gradients of what no output of its network depends on
-        units = owned(nets, (Dense, Conv2d))  # whose weights have a unit along the first axis
+        self._order: list[int] | None = None  # index of each parameter's gradient in the order of the backward pass
+        self._zeros: list[Tensor] = []  # gradients of parameters on which no output depends
+        units = owned(nets, (Dense, Conv2d))  # weights whose first axis is the axis of units
         self._bounded = [weight for path, weight in self._learned.items() if path in units]
-        self._limits = [one for one in regularizers if isinstance(one, MaxNorm)]
+        self._limits = [limit for limit in regularizers if isinstance(limit, MaxNorm)]
 
     @classmethod
     def of(cls, model: Learner, examples: int) -> "Step":
@@ -123,14 +121,14 @@ class Step:
             average=model.average,
         )
 
-    def __call__(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> Read:
-        """Learn from one batch, and return the losses by name, each before the update that it led to."""
-        found = self.gradients(batch, lr, rng)
-        losses: Read = {}
-        if isinstance(found, tuple):  # all may have been learned in the sweep
-            losses = found[0] if self._order == [] else self._learn(*found, lr)
+    def __call__(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> StepLosses:
+        """Update the parameters from one batch, and return the losses by name, computed before their updates."""
+        result = self.gradients(batch, lr, rng)
+        losses: StepLosses = {}
+        if isinstance(result, tuple):  # with an empty order, all were updated during the backward pass
+            losses = result[0] if self._order == [] else self._learn(*result, lr)
         else:
-            for turn in found:  # each turn learns before the next one begins
+            for turn in result:  # each turn updates parameters before the next one begins
                 losses |= self._learn(*turn, lr)
         if self.average is not None:
             self.average.update()
@@ -139,7 +137,7 @@ class Step:
     def gradients(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> Gradients | Iterator[Gradients]:
         """Return the result of the objective's `gradients`, in the step's precision and memory format.
 
-        Layers that learn in the sweep do so at the rate `lr`.
+        Layers that are updated during the backward pass are updated here, with the learning rate `lr`.
         """
         images = self.inputs(batch.images)
         if images is not batch.images:
@@ -149,96 +147,98 @@ class Step:
         return self.objective.gradients(self.params, batch, Mode(True, rng))
 
     def inputs(self, images: Tensor) -> Tensor:
-        """Return images in the step's precision and memory format; `params`, in that precision too, are up to date."""
+        """Return images in the step's precision and memory format; in bfloat16, also refresh the copies in `params`."""
         if self._half is not None:
             self._half.refresh()
             images = images.bfloat16()
         return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
 
-    def _learn(self, losses: Read, dparams: Params, lr: float) -> Read:
-        """Learn from one turn's gradients."""
+    def _learn(self, losses: StepLosses, dparams: Params, lr: float) -> StepLosses:
+        """Update the parameters from the gradients of one turn, and return its losses."""
         if self._reads:
             losses = _read(losses)
-        parts = self._aligned(dparams)
-        if not parts:
+        pairs = self._aligned(dparams)
+        if not pairs:
             return losses
-        for mover, grads in parts:
-            penalize(mover.groups, self._regularizers, grads, self._examples)
+        for updater, grads in pairs:
+            penalize(updater.groups, self._regularizers, grads, self._examples)
         if self._clip is not None:
-            clip_by_norm([grad for _, grads in parts for grad in grads], self._clip)
-        for mover, grads in parts:
-            update(mover.groups, mover.optimizer, self._regularizers, grads, mover.state, lr * mover.proportion)
+            clip_by_norm([grad for _, grads in pairs for grad in grads], self._clip)
+        for updater, grads in pairs:
+            rate = lr * updater.proportion
+            update(updater.groups, updater.optimizer, self._regularizers, grads, updater.state, rate)
         for limit in self._limits:
             limit.after_update(self._bounded)
         return losses
 
-    def _aligned(self, dparams: Params) -> "list[tuple[_Mover, list[Tensor]]]":
-        """Return the gradients, in the order of their parameters, of each network that has some."""
+    def _aligned(self, dparams: Params) -> "list[tuple[_Updater, list[Tensor]]]":
+        """Return (updater, gradients in the order of its parameters) for each network that has gradients."""
         if not isinstance(self.objective, Supervised):
             return self._by_path(dparams)
-        mover = self._movers[""]
+        updater = self._updaters[""]
         if self._order is None:
-            self._order = self._align(mover, dparams)
+            self._order = self._align(updater, dparams)
         if not self._order:
             return []
         swept = leaves(dparams) + self._zeros
-        grads = [swept[place] for place in self._order]
-        return [(mover, to_float32(grads) if self._half is not None else grads)]
+        grads = [swept[index] for index in self._order]
+        return [(updater, to_float32(grads) if self._half is not None else grads)]
 
-    def _align(self, mover: "_Mover", dparams: Params) -> list[int]:
-        """Return the indices that bring the gradients, last layer first, into the order of their parameters.
+    def _align(self, updater: "_Updater", dparams: Params) -> list[int]:
+        """Return the indices that sort the gradients, last layer first, into the order of their parameters.
 
-        Parameters that no output depends on get zeros, so that optimizers get the same parameters each time.
+        Parameters on which no output depends get zeros, so that the optimizer updates the same parameters each time.
         """
-        places = {path: place for place, path in enumerate(flatten(dparams))}
-        if self._rate is None:  # else what is missing has learned in the sweep
-            dead = [path for path in self.paths if path not in places]
-            places |= {path: len(places) + place for place, path in enumerate(dead)}
-            self._zeros = [torch.zeros_like(self._learned[path]) for path in dead]
+        indices = {path: index for index, path in enumerate(flatten(dparams))}
+        if self._rate is None:  # otherwise, parameters without a gradient were updated during the backward pass
+            unused = [path for path in self.paths if path not in indices]
+            indices |= {path: len(indices) + index for index, path in enumerate(unused)}
+            self._zeros = [torch.zeros_like(self._learned[path]) for path in unused]
         else:
-            mover.keep(places)
-        return [places[path] for path in mover.paths]
+            updater.keep(indices)
+        return [indices[path] for path in updater.paths]
 
-    def _by_path(self, dparams: Params) -> "list[tuple[_Mover, list[Tensor]]]":
-        """Return the same for gradients in an unknown order."""
+    def _by_path(self, dparams: Params) -> "list[tuple[_Updater, list[Tensor]]]":
+        """Return the result of `_aligned` for gradients in any order."""
         swept = flatten(dparams)
-        parts: list[tuple[_Mover, list[Tensor]]] = []
-        for mover in self._movers.values():
-            if any(path in swept for path in mover.paths):
+        pairs: list[tuple[_Updater, list[Tensor]]] = []
+        for updater in self._updaters.values():
+            if any(path in swept for path in updater.paths):
                 grads = [
-                    swept[path] if path in swept else torch.zeros_like(self._learned[path]) for path in mover.paths
+                    swept[path] if path in swept else torch.zeros_like(self._learned[path]) for path in updater.paths
                 ]
-                parts.append((mover, to_float32(grads) if self._half is not None else grads))
-        return parts
+                pairs.append((updater, to_float32(grads) if self._half is not None else grads))
+        return pairs
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the optimizers' state: `velocity.block1.conv.weight`, of a named network `NAME:velocity...`."""
-        packed = ((mover, pack(mover.state, mover.all_paths)) for mover in self._movers.values())
-        held = {mover.prefix + name: tensor for mover, state in packed for name, tensor in state.items()}
-        return held if self.average is None else {**held, **self.average.state_dict()}
+        """Return the states of the optimizers, as `velocity.conv1.weight` or `NETWORK:velocity...`, and the average."""
+        packed = ((updater, pack(updater.state, updater.all_paths)) for updater in self._updaters.values())
+        tensors = {updater.prefix + name: tensor for updater, state in packed for name, tensor in state.items()}
+        return tensors if self.average is None else {**tensors, **self.average.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what `state_dict` returned; PellucidError where it is of other networks or optimizers."""
+        """Restore the state that `state_dict` returned; PellucidError for a state of other networks or optimizers."""
         if self.average is not None:
             self.average.load_state_dict(state)
             state = {name: tensor for name, tensor in state.items() if not name.startswith(AVERAGE)}
-        for mover in self._movers.values():
-            of_it = {name: one for name, one in state.items() if name.startswith(mover.prefix)}
-            unpack(mover.state, mover.all_paths, {name.removeprefix(mover.prefix): of_it[name] for name in of_it})
+        for updater in self._updaters.values():
+            prefix = updater.prefix
+            own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+            unpack(updater.state, updater.all_paths, own)
 
     def memory(self) -> list[tuple[str, str, Tensor]]:
-        """Return every tensor of the optimizers' state as (its name, the parameter's path, the tensor)."""
+        """Return the tensors of the optimizers' states as (name in the state, path of the parameter, tensor)."""
         return [
-            (kind, path, tensor)
-            for mover in self._movers.values()
-            for kind, tensors in mover.state.items()
+            (name, path, tensor)
+            for updater in self._updaters.values()
+            for name, tensors in updater.state.items()
             if not isinstance(tensors, int)
-            for path, tensor in zip(mover.all_paths, tensors, strict=True)
+            for path, tensor in zip(updater.all_paths, tensors, strict=True)
         ]
 
 
-class _Mover:
-    """The parameters of one network, and the optimizer that updates them at `proportion` times the learning rate."""
+class _Updater:
+    """The parameters of one network, and the optimizer that updates them with `proportion` times the learning rate."""
 
     def __init__(
         self,
@@ -256,19 +256,19 @@ class _Mover:
         self.keep(self.all_paths)
 
     def keep(self, paths: Collection[str]) -> None:
-        """Update only these parameters from now on; the others learn in the sweep."""
+        """Update only these parameters from now on; the others are updated during the backward pass."""
         self.paths = [path for path in self.all_paths if path in paths]
         weights = [self._learned[path] for path in self.paths]
         self.groups: list[ParameterGroup] = parameter_groups(self.paths, weights, self._decayed, self._factors)
 
 
-def check_gradients(objective: Objective, step: Step, found: object) -> None:
-    """Raise PellucidError unless `found` is what `Objective.gradients` must return."""
+def check_gradients(objective: Objective, step: Step, result: object) -> None:
+    """Raise PellucidError unless `result` is a valid result of `Objective.gradients`."""
     kind = f"{type(objective).__name__}.gradients"
     names: list[str] = []
-    for turn in cast(Iterator[Any], found) if isinstance(found, Iterator) else (found,):
+    for turn in cast(Iterator[Any], result) if isinstance(result, Iterator) else (result,):
         pair = cast(tuple[Any, ...], turn) if isinstance(turn, tuple) else ()
-        if len(pair) != 2 or not all(isinstance(one, Mapping) for one in pair):
+        if len(pair) != 2 or not all(isinstance(part, Mapping) for part in pair):
             raise PellucidError(
                 f"{kind} must return (losses, dparams), two dicts, or yield such pairs, not {shown(cast(object, turn))}"
             )
@@ -295,13 +295,13 @@ def _check_turn(kind: str, step: Step, losses: Mapping[str, Any], dparams: Param
 
 
 class _CheckedLoss:
-    """A loss that returns its value as a number, and ends the step before the sweep when that is not finite."""
+    """A loss that returns its value as a number, and raises NotFiniteError, before the backward pass, for NaN."""
 
     def __init__(self, loss: Loss) -> None:
         self.loss = loss
 
     def __call__(self, y: Any, target: Any) -> tuple[float, Any]:
-        """Return the loss's value and gradient."""
+        """Return (value, dy) of the loss."""
         value, dy = self.loss(y, target)
         number = value.item()
         if number - number != 0.0:  # NaN or infinity
@@ -309,8 +309,8 @@ class _CheckedLoss:
         return number, dy
 
 
-def _read(losses: Read) -> Read:
-    """Return losses as numbers; NotFiniteError for NaN and infinity."""
+def _read(losses: StepLosses) -> StepLosses:
+    """Return losses as numbers; raises NotFiniteError for NaN and infinity."""
     for name, value in losses.items():
         if type(value) is not float:
             number = losses[name] = value.item()
@@ -322,7 +322,7 @@ def _read(losses: Read) -> Read:
 def training_form(
     objective: Objective, params: Params, frozen: Collection[str] = (), rate: Rate | None = None
 ) -> Objective:
-    """Return the objective as it trains: with frozen layers, and its networks in their fused forms, see `fused`."""
+    """Return the objective in its form for training: with frozen layers and fused networks, see `Objective.fused`."""
     nets = {
         name: freeze(net, params_of(params, name), below(frozen, name)) if frozen else net
         for name, net in objective.nets.items()
@@ -333,7 +333,7 @@ def training_form(
 
 
 def optimizers_of(optimizer: Optimizers, nets: Mapping[str, Layer]) -> dict[str, Optimizer]:
-    """Return the optimizer of each network, in the order given; PellucidError for other names than the networks'."""
+    """Return the optimizer of each network by name; PellucidError for unknown names, and for missing ones."""
     if isinstance(optimizer, Optimizer):
         return dict.fromkeys(nets, optimizer)
     unknown = next((name for name in optimizer if name not in nets), None)
@@ -346,12 +346,12 @@ def optimizers_of(optimizer: Optimizers, nets: Mapping[str, Layer]) -> dict[str,
     return dict(optimizer)
 
 
-def _proportion(one: Optimizer, optimizers: Mapping[str, Optimizer]) -> float:
-    """Return a learning rate as a multiple of the first optimizer's."""
+def _proportion(optimizer: Optimizer, optimizers: Mapping[str, Optimizer]) -> float:
+    """Return an optimizer's learning rate divided by that of the first optimizer."""
     first = next(iter(optimizers.values())).lr
-    if one.lr != first and not first:
+    if optimizer.lr != first and not first:
         raise PellucidError("optimizer: the first one's learning rate is 0, but another's is not; freeze that network")
-    return 1.0 if one.lr == first else one.lr / first
+    return 1.0 if optimizer.lr == first else optimizer.lr / first
 
 
 def training_of(
@@ -365,33 +365,34 @@ def training_of(
 ) -> Training:
     """Return how a network trains with these settings of a model or a recipe.
 
-    Layers learn in the sweep under plain SGD with nothing but L2 between the gradients and the update.
+    Layers are updated during the backward pass under plain SGD with L2 at most: without clipping, bf16, frozen
+    parameters and factors of the learning rate.
     """
     usable, _ = usable_precision(precision, device)
     alone = clip is None and usable != "bf16" and not frozen and not rates
-    plain = type(optimizer) is SGD and all(type(one) is L2 for one in regularizers)
+    plain = type(optimizer) is SGD and all(type(term) is L2 for term in regularizers)
     return Training(frozenset(frozen), alone and plain)
 
 
 def shrinkage(regularizers: Sequence[Regularizer], examples: int, lr: float) -> float:
-    """Return the factor s by which L2 terms shrink each weight in a step of plain gradient descent, (1 - s) w - lr g.
+    """Return s, where a step of SGD with the L2 terms of `regularizers` is w ← (1 - s) w - lr g.
 
-    w ← Π (1 - lr λ) w - lr (g + Σ λ/n w): the product over the decoupled terms, the sum over the others.
+    This is w ← Π (1 - lr λ) w - lr (g + Σ λ/n w), with Π over the decoupled terms and Σ over the others.
     """
-    terms = [one for one in regularizers if isinstance(one, L2)]
-    kept = math.prod(1 - lr * one.lam for one in terms if one.decoupled)
-    return 1 - kept + sum(lr * one.lam / examples for one in terms if not one.decoupled)
+    terms = [term for term in regularizers if isinstance(term, L2)]
+    kept = math.prod(1 - lr * term.lam for term in terms if term.decoupled)
+    return 1 - kept + sum(lr * term.lam / examples for term in terms if not term.decoupled)
 
 
 def owned(nets: Mapping[str, Layer], kinds: tuple[type[Layer], ...] = (Layer,)) -> set[str]:
-    """Return the paths of the parameters that regularizers act on, in layers of these types."""
+    """Return the paths of the parameters to which regularizers apply, in layers of these types."""
     return {
         join(path, name) for path, layer in named_layers(nets) if isinstance(layer, kinds) for name in layer.decayed
     }
 
 
 def channels_last(params: Params) -> None:
-    """Convert the 4-d tensors of `params` to channels-last, the fastest format for convolutions on the CPU."""
+    """Convert the 4-d tensors of `params` in place to channels-last, the fastest format for convolutions on the CPU."""
     for name, value in params.items():
         if isinstance(value, dict):
             channels_last(cast(Params, value))

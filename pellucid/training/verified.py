@@ -1,4 +1,4 @@
-"""Verification of a model: as written, as it trains, and as it predicts."""
+"""Verification of a model's gradients: of the network as written, and of its forms for training and prediction."""
 
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
@@ -19,7 +19,10 @@ from pellucid.verify_table import Table
 
 
 def verify_model(model: Learner, batch: Batch, samples: int) -> Table:
-    """Compare every gradient of a model on one batch, images as the networks take them; see pellucid.verify."""
+    """Compare all gradients of a model with independent ones on one batch; see pellucid.verify.
+
+    The images of `batch` are already standardised; samples: see `pellucid.verify.verify`.
+    """
     objective = model.objective
     if not isinstance(objective, Supervised):
         return _verify_networks(model, objective, batch, samples)
@@ -33,7 +36,7 @@ def verify_model(model: Learner, batch: Batch, samples: int) -> Table:
 
 
 def _verify_networks(model: Learner, objective: Objective, batch: Batch, samples: int) -> Table:
-    """Verify each network of an objective, at the inputs and output gradients that `gradients` passes to it."""
+    """Verify each network of an objective, with the inputs and output gradients that `gradients` passes to it."""
     calls: list[_Call] = []
     nets = {name: _Recorded(net, name, calls) for name, net in objective.nets.items()}
     with torch.no_grad():
@@ -44,21 +47,23 @@ def _verify_networks(model: Learner, objective: Objective, batch: Batch, samples
         )
     tables: list[tuple[str, Table]] = []
     for name, net in objective.nets.items():
-        for one in (call for call in calls if call.name == name):
-            params, first = params_of(model.params, name), next(iter(tensors(one.x)))
-            found = verify(net, params, one.x, first, _Product(one.dy), samples=samples, seed=model.seed)
-            tables.append((name, found))
+        for call in (call for call in calls if call.name == name):
+            params, first = params_of(model.params, name), next(iter(tensors(call.x)))
+            # The target is not used by this loss; it only has to be a tensor on the right device.
+            table = verify(net, params, call.x, first, _Product(call.dy), samples=samples, seed=model.seed)
+            tables.append((name, table))
     rows = [
         replace(row, path=f"{name}.{row.path}") for name, table in tables for row in table.rows if row.path != "loss"
     ]
-    culprit = next((f"{name}.{table.culprit}" for name, table in tables if table.culprit), None)
-    notes = [f"not compared: what {type(objective).__name__} computes between its networks, such as its losses"]
-    notes += [f"not compared: {name}, which no gradient reaches" for name in nets if name not in dict(tables)]
+    culprits = ((name, table.culprit) for name, table in tables if table.culprit is not None)
+    culprit = next((f"{name}.{path}" if path else name for name, path in culprits), None)
+    notes = [f"not compared: computations of {type(objective).__name__} outside its networks, such as its losses"]
+    notes += [f"not compared: {name}, which receives no gradient" for name in nets if name not in dict(tables)]
     return Table(tuple(rows), culprit, tuple(notes))
 
 
 class _Call(NamedTuple):
-    """One pass through a network: its input, and the gradient of its output."""
+    """One pass through a network: its name, its input, and the gradient with respect to its output."""
 
     name: str
     x: Any
@@ -72,7 +77,7 @@ class _RecordedCache(NamedTuple):
 
 @dataclass(frozen=True)
 class _Recorded(StandIn):
-    """A network that keeps what each backward pass through it was given."""
+    """A network that records the input and the output gradient of each backward pass in `calls`."""
 
     name: str
     calls: list[_Call]
@@ -94,16 +99,16 @@ class _Recorded(StandIn):
 
 @dataclass(frozen=True)
 class _Product(Loss):
-    """The sum of outputs times constants, whose gradient is these constants."""
+    """The sum of outputs times constants dy, whose gradient is dy."""
 
     dy: Any
 
     def __call__(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return (value, dy)."""
         pairs = zip(tensors(y), cast(list[Tensor | None], tensors(self.dy)), strict=True)
-        parts = [torch.zeros_like(one) if dy is None else dy.to(one) for one, dy in pairs]  # None: an unused output
-        value = torch.stack([(one * dy).sum() for one, dy in zip(tensors(y), parts, strict=True)]).sum()
-        return value, tuple(parts) if isinstance(y, tuple) else parts[0]
+        dys = [torch.zeros_like(part) if dy is None else dy.to(part) for part, dy in pairs]  # None: an unused output
+        value = torch.stack([(part * dy).sum() for part, dy in zip(tensors(y), dys, strict=True)]).sum()
+        return value, tuple(dys) if isinstance(y, tuple) else dys[0]
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return (value, dy)."""

@@ -1,5 +1,5 @@
-"""How a model is displayed: its layers, each with its parameters by name, and its tables."""
-# What users' own parts return is checked, whatever its type should be.
+"""Display of a model: its layers with their parameters by name, and its tables."""
+# The types of users' arguments are checked at run time, whatever their annotations promise.
 # pyright: reportUnnecessaryIsInstance=false
 
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,10 @@ from pellucid.tree import flatten
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerView:
-    """One layer of a model: `layer`, and `params`, its tensors by name, which the model trains.
+    """One layer of a model.
 
-    Of a combinator the names are paths, `conv1.weight`. params is empty while the model has no weights.
+    params: the layer's tensors by name, shared with the model; empty while the model has no weights. For a combinator
+    the names are paths such as `conv1.weight`.
     """
 
     path: str
@@ -35,7 +36,7 @@ class LayerView:
     params: dict[str, Tensor]
 
     def __repr__(self) -> str:
-        """Return path, layer and shapes in one line."""
+        """Return path, layer and shapes of the parameters in one line."""
         shapes = ", ".join(f"{name} {shape_text(tuple(tensor.shape))}" for name, tensor in self.params.items())
         return f"<{self.path}: {_written(self.layer)}{f'; {shapes}' if shapes else ''}>"
 
@@ -44,7 +45,7 @@ class LayerView:
         return f"{self.path}: {_written(self.layer)}\n{aligned(self._cells(), right=(2, 3, 4, 5))}"
 
     def _repr_html_(self) -> str:
-        """Return that table for notebooks."""
+        """Return the table of parameters as HTML for notebooks."""
         from pellucid.report.page import table_html
 
         return table_html(f"{self.path}: {_written(self.layer)}", self._cells(), right=(2, 3, 4, 5))
@@ -59,19 +60,19 @@ class LayerView:
 
 
 class Viewed(metaclass=Checked):
-    """The part of Model that displays networks, weights, objective and optimizer."""
+    """The methods of Model that display networks, weights, objective and optimizer."""
 
     objective: Objective
     optimizer: Optimizer
     params: Params
     seed: int
-    input_shape: Shape  # None for a free height or width
+    input_shape: Shape  # without the batch axis; None for a free height or width
     output_shape: Any
-    _outputs: dict[Shape, Any]  # shapes of outputs by those of inputs, as computed so far
+    _outputs: dict[Shape, Any]  # cache: shapes of outputs by shapes of inputs
 
     @property
     def supervised(self) -> Supervised:
-        """The objective of a model of one network and one loss; PellucidError for another one."""
+        """The objective of a model with one network and one loss; PellucidError for other models."""
         if not isinstance(self.objective, Supervised):
             names = ", ".join(self.objective.nets)
             raise PellucidError(
@@ -82,21 +83,21 @@ class Viewed(metaclass=Checked):
 
     @property
     def net(self) -> Layer:
-        """The network of a model of one network and one loss."""
+        """The network of a model with one network and one loss; PellucidError for other models."""
         return self.supervised.net
 
     @property
     def loss(self) -> Loss:
-        """Its loss."""
+        """The loss of a model with one network and one loss; PellucidError for other models."""
         return self.supervised.loss
 
     @property
     def nominal_shape(self) -> tuple[int, ...]:
-        """The shape of an input, with NOMINAL pixels for each free side."""
+        """The shape of an input, with NOMINAL pixels for a free height or width."""
         return nominal(self.input_shape)
 
     def outputs_for(self, shape: Sequence[int]) -> Any:
-        """Return the shape of the outputs for inputs of `shape`; PellucidError where the network cannot take these."""
+        """Return the shape of the outputs for inputs of `shape` (no batch axis); PellucidError for an invalid shape."""
         key = tuple(shape)
         if key not in self._outputs:
             with torch.device("meta"):
@@ -105,17 +106,17 @@ class Viewed(metaclass=Checked):
 
     @property
     def built(self) -> bool:
-        """Whether there are weights."""
+        """Whether the model has weights."""
         return bool(self.input_shape)
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The weights by their paths, `block1.conv.weight`."""
+        """The weights by path, such as `block1.conv.weight`."""
         return flatten(self.params)
 
     @property
     def layers(self) -> tuple[LayerView, ...]:
-        """The layers that are not combinators, in order: `model.layers[-1].params`."""
+        """The layers that are not combinators, in order, for uses such as `model.layers[-1].params`."""
         return leaves(self.objective.nets, self.weights)
 
     def __getitem__(self, path: str) -> LayerView:
@@ -123,7 +124,7 @@ class Viewed(metaclass=Checked):
         return view(self.objective.nets, self.weights, path)
 
     def __repr__(self) -> str:
-        """Return the sizes, objective and optimizer in one line."""
+        """Return the number of layers and parameters, the shapes, the loss and the optimizer in one line."""
         sizes = f"{shape_text(self.input_shape)} -> {shape_text(self.output_shape)}" if self.built else "no weights yet"
         count = f"{parameter_count(self.params):,} parameters, " if self.built else ""
         what = self.objective.loss if isinstance(self.objective, Supervised) else self.objective
@@ -131,11 +132,11 @@ class Viewed(metaclass=Checked):
         return f"<Model: {plural(len(self.layers), 'layer')}, {count}{sizes}; {learning}>"
 
     def __str__(self) -> str:
-        """Return that line and, with weights, the table of layers."""
+        """Return the line of `repr` and, if there are weights, the table of layers."""
         return f"{self!r}\n{aligned(self._cells(), right=(3, 4, 5))}" if self.built else repr(self)
 
     def _repr_html_(self) -> str:
-        """Return the table of layers for notebooks."""
+        """Return the table of layers as HTML for notebooks."""
         from pellucid.report.page import table_html
 
         return table_html(repr(self)[1:-1], self._cells(), right=(3, 4, 5))
@@ -143,10 +144,10 @@ class Viewed(metaclass=Checked):
     def _cells(self) -> list[tuple[str, ...]]:
         if self.built and isinstance(self.objective, Supervised):
             return self.summary().cells()
-        return [("path", "layer"), *((one.path, _written(one.layer)) for one in self.layers)]
+        return [("path", "layer"), *((view.path, _written(view.layer)) for view in self.layers)]
 
     def summary(self) -> Summary:
-        """Return the table of layers; str() gives it as text."""
+        """Return the table of layers with shapes, parameters and multiply-adds; str() formats it as text."""
         self._need_weights()
         return summary(self.net, self.params, self.nominal_shape, self.seed)
 
@@ -157,7 +158,7 @@ class Viewed(metaclass=Checked):
     def _fit_shape(self, x: Tensor, what: str) -> None:
         self._need_weights()
         check_inputs(x.shape, self.input_shape, what)
-        if None in self.input_shape:  # then a side may be too small
+        if None in self.input_shape:  # a free height or width may be too small for the network
             self.outputs_for(x.shape[1:])
 
     def _need_weights(self) -> None:
@@ -166,10 +167,10 @@ class Viewed(metaclass=Checked):
 
 
 def view(nets: Mapping[str, Layer], weights: Mapping[str, Tensor], path: str) -> LayerView:
-    """Return the layer at `path`; PellucidError, naming the nearest, where there is none."""
+    """Return the layer at `path`; PellucidError with the nearest path if there is none."""
     layers = dict(named_layers(nets))
     if not isinstance(path, str) or not path or path not in layers:
-        known = [one for one in layers if one]
+        known = [name for name in layers if name]
         hint = nearest(path, known) if isinstance(path, str) else ""
         listed = ", ".join(known)[:300] or "none"
         raise PellucidError(f"no layer {path!r:.80}{hint or f'; known: {listed}'}")
@@ -179,7 +180,7 @@ def view(nets: Mapping[str, Layer], weights: Mapping[str, Tensor], path: str) ->
 
 
 def leaves(nets: Mapping[str, Layer], weights: Mapping[str, Tensor]) -> tuple[LayerView, ...]:
-    """Return all layers that are not combinators, in order."""
+    """Return views of all layers that are not combinators, in order."""
     layers = named_layers(nets)
     return tuple(view(nets, weights, path) for path, layer in layers if path and not isinstance(layer, Combinator))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pellucid.errors import PellucidError, nearest
 
-Progress = Callable[[int, int | None], None]  # bytes so far, total bytes, if the server sends them
-_FULL = {"md5": 32, "sha256": 64}  # hexadecimal digits
+Progress = Callable[[int, int | None], None]  # (bytes so far, total bytes or None if the server does not send them)
+_DIGITS = {"md5": 32, "sha256": 64}  # hexadecimal digits of a complete checksum
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Published:
     """A published file of weights.
 
     name: the model's name, with a suffix if there are several files. checksum: "sha256:HEX" or "md5:HEX", or "" if none
-    is published; SHA-256 may be only its first eight digits, which are part of the names of PyTorch's files.
+    is published; SHA-256 may be given by its first eight digits only, which PyTorch puts into its files' names.
     megabytes: an upper bound of the size.
     """
 
@@ -34,13 +34,13 @@ class Published:
 
     @property
     def complete(self) -> bool:
-        """Return whether the whole checksum is known, so that a download can be trusted."""
+        """Return whether the checksum is complete, so a download can be verified."""
         algorithm, _, digits = self.checksum.partition(":")
-        return len(digits) == _FULL.get(algorithm)
+        return len(digits) == _DIGITS.get(algorithm)
 
 
 def _torch(name: str, title: str, file: str, megabytes: int, digits: str = "") -> Published:
-    """Return an entry for a torchvision file. digits: the digits of its SHA-256 that its name lacks."""
+    """Return an entry for a torchvision file. digits: its SHA-256 after the first eight, which are in the name."""
     first = file.removesuffix(".pth").rsplit("-", 1)[1]
     about = f"{title}, ImageNet; torchvision, BSD-3-Clause"
     return Published(name, about, f"https://download.pytorch.org/models/{file}", f"sha256:{first}{digits}", megabytes)

@@ -1,4 +1,4 @@
-"""Reasons to reject a file, and their conversion to errors of one line."""
+"""Reasons to reject a file, and their conversion to error messages of one line."""
 
 import errno
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ AGAIN = "download or export it again"
 
 
 class Fault(Exception):  # noqa: N818 - it becomes an error with the file's name
-    """A reason to reject a file: `why` continues the file's name, `advice` says what to do."""
+    """A reason to reject a file: `why` continues a sentence that begins with the file's name; `advice`: what to do."""
 
     def __init__(self, why: str, advice: str = AGAIN) -> None:
         super().__init__(f"{why}; {advice}")
@@ -28,14 +28,14 @@ def refusing(path: Path, kind: str, damage: tuple[type[Exception], ...] = ()) ->
     except Fault as fault:
         raise PellucidError(f"{path} {fault}") from fault
     except damage as error:
-        said = str(error).partition("Exception raised from")[0]  # PyTorch's list of calls in C++
-        why = quoted(" ".join(said.split()) or type(error).__name__, 160)
+        message = str(error).partition("Exception raised from")[0]  # without PyTorch's C++ stack trace
+        why = quoted(" ".join(message.split()) or type(error).__name__, 160)
         raise PellucidError(f"{path} is a damaged {kind} ({why}); {AGAIN}") from error
     except OSError as error:
         why = error.strerror or quoted(" ".join(str(error).split()) or type(error).__name__, 160)
-        if error.errno in (None, errno.EINVAL):  # a place in the file that cannot be
+        if error.errno in (None, errno.EINVAL):  # raised for an impossible position in the file
             raise PellucidError(f"{path} is a damaged {kind} ({why}); {AGAIN}") from error
-        raise PellucidError(f"{path} cannot be read ({why}); check its place and permissions") from error
+        raise PellucidError(f"{path} cannot be read ({why}); check its path and permissions") from error
 
 
 def quoted(text: str, limit: int = 80) -> str:

@@ -15,22 +15,22 @@ from pellucid.weights.hdf5text import text_attribute
 if TYPE_CHECKING:
     import h5py
 
-_OBJECTS = 100_000
-_DEPTH = 32
-_NOT_THE_MODEL = ("optimizer", "optimizer_weights")  # in the root: what training needs to continue
-_HARD_LINK = 0  # HDF5's number of a name for an object of the same file
+_MAX_OBJECTS = 100_000
+_MAX_DEPTH = 32
+_NOT_THE_MODEL = ("optimizer", "optimizer_weights")  # groups in the root for resuming training
+_HARD_LINK = 0  # HDF5's link type for objects in the same file
 _RESAVE = "load it in Keras and save its weights again"
-_KINDS = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8)}  # NumPy's letters of number types, sizes in bytes
+_KINDS = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8)}  # NumPy's kinds of dtypes; item sizes in bytes
 
-# Keras 3's `.weights.h5` numbers the variables of a layer, and counts layers by their kind. What the variables of each
-# kind are called, in the order of their numbers:
+# Keras 3's `.weights.h5` numbers the layers of each kind and the variables of each layer. Names of the variables by
+# kind, in this order:
 _VARIABLES = {
     "conv2d": ("kernel", "bias"),
     "depthwise_conv2d": ("kernel", "bias"),
     "dense": ("kernel", "bias"),
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
 }
-# Norms without gamma or without beta, by their number of variables. The file does not contain which of both remains.
+# Norms without gamma or without beta, by their number of variables. The file does not tell which of the two remains.
 _NORMS = {3: ("gamma_or_beta", "moving_mean", "moving_variance"), 2: ("moving_mean", "moving_variance")}
 _COUNTED = re.compile(rf"(?:.*/)?({'|'.join(_VARIABLES)})(?:_\d+)?/vars/(\d)")
 
@@ -38,10 +38,10 @@ _COUNTED = re.compile(rf"(?:.*/)?({'|'.join(_VARIABLES)})(?:_\d+)?/vars/(\d)")
 def read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a Keras file by their paths in it, such as "Conv1/Conv1/kernel:0".
 
-    Of a whole model's file they are those under "model_weights". Of Keras 3's `.weights.h5`, which count their layers
-    by kind, the names are those of the other files, see `name_of`. Shapes are Keras' own: kernels are
-    (H, W, in, out). Raises PellucidError without the h5py library, and for all that Keras does not write: links to
-    other files, filters, chunks, references, and bytes that are not in the file.
+    For the file of a whole model, only the tensors under "model_weights" are returned. The numbered names in Keras 3's
+    `.weights.h5` are converted to the names in other Keras files, see `name_of`. Axes are in Keras' order: kernels are
+    (H, W, in, out). Raises PellucidError if h5py is not installed, and for everything that Keras does not write: links,
+    filters, chunks, references, and data that are not in the file.
     """
     try:
         import h5py
@@ -54,25 +54,25 @@ def read(path: Path) -> dict[str, Tensor]:
         if not isinstance(root, h5py.Group):
             raise Fault("has no group of weights", _RESAVE)
         datasets: dict[str, h5py.Dataset] = {}
-        for place, group, dataset in _walk(root, size, raw):
-            counted = _COUNTED.fullmatch(place) is not None
-            name = name_of(place, text_attribute(raw, _address(group), "name"), len(group)) if counted else place
+        for path_in_file, group, dataset in _walk(root, size, raw):
+            counted = _COUNTED.fullmatch(path_in_file) is not None
+            layer = text_attribute(raw, _address(group), "name") if counted else None
+            name = name_of(path_in_file, layer, len(group)) if counted else path_in_file
             if name in datasets:
-                raise Fault(f"holds two tensors called {quoted(name)}", "give the layers of the model different names")
+                raise Fault(f"contains two tensors called {quoted(name)}", "give the model's layers different names")
             datasets[name] = dataset
         if not datasets:
-            raise Fault("holds no weights", "give a file of Keras weights")
+            raise Fault("contains no weights", "give a file of Keras weights")
         return {name: _tensor(dataset) for name, dataset in datasets.items()}
 
 
 def name_of(path: str, layer: str | None, count: int) -> str:
-    """Return the name of a tensor in Keras' other files: "Conv1/Conv1/kernel" for "layers/conv2d/vars/0".
+    """Return the name that other Keras files use for a tensor: "Conv1/Conv1/kernel" for "layers/conv2d/vars/0".
 
-    `layer` is the name that the file gives to its group, `count` how many tensors that has. Without a
-    name of the layer, as in files of the first versions of Keras 3, and for numbers that its kind lacks, the path is
-    returned.
-    The first tensor of a norm of three is "gamma_or_beta": a network whose norms do not scale, as those of
-    Inception-v3, reads it as its beta, and every other one misses its gamma.
+    layer: the layer's name, an attribute of its group. count: number of tensors in the group. Returns the path if the
+    layer has no name, as in files of the first versions of Keras 3, or if its kind has fewer variables.
+    The first tensor of a norm with three is "gamma_or_beta". Networks whose norms have no gamma, such as Inception-v3,
+    load it as beta; for other networks, gamma is then missing.
     """
     found = _COUNTED.fullmatch(path)
     assert found is not None
@@ -86,7 +86,7 @@ def name_of(path: str, layer: str | None, count: int) -> str:
 
 
 def _walk(root: "h5py.Group", size: int, raw: BinaryIO) -> Iterator[tuple[str, "h5py.Group", "h5py.Dataset"]]:
-    """Yield each dataset with its path and its group, after checking that it is plain and inside the file."""
+    """Yield the path, the group and the dataset of each dataset; raises Fault unless `_check_plain` accepts it."""
     import h5py
 
     seen: set[int] = set()
@@ -101,8 +101,8 @@ def _walk(root: "h5py.Group", size: int, raw: BinaryIO) -> Iterator[tuple[str, "
                 continue
             child = _child(group, name)
             address = _address(child)
-            if address in seen or len(seen) == _OBJECTS or path.count("/") == _DEPTH:
-                raise Fault(f"leads back into itself, or too deep, at {quoted(path)}", _RESAVE)
+            if address in seen or len(seen) == _MAX_OBJECTS or path.count("/") == _MAX_DEPTH:
+                raise Fault(f"has a cycle, too many objects or too many levels at {quoted(path)}", _RESAVE)
             seen.add(address)
             if isinstance(child, h5py.Group):
                 inner.append((f"{path}/", child))
@@ -110,7 +110,7 @@ def _walk(root: "h5py.Group", size: int, raw: BinaryIO) -> Iterator[tuple[str, "
             _check_plain(path, child, size, raw)
             total += child.nbytes
             if total > size:
-                raise Fault(f"promises more than its {size} bytes")
+                raise Fault(f"declares more data than its {size} bytes")
             yield path, group, child
         waiting += reversed(inner)
 
@@ -118,41 +118,42 @@ def _walk(root: "h5py.Group", size: int, raw: BinaryIO) -> Iterator[tuple[str, "
 def _child(group: "h5py.Group", name: str) -> "h5py.Group | h5py.Dataset":
     import h5py
 
-    if group.id.links.get_info(name.encode("utf-8", "surrogateescape")).type != _HARD_LINK:  # before following it
-        raise Fault(f"has a link at {quoted(name)}, maybe to another file", _RESAVE)
+    # Checked before the link is followed.
+    if group.id.links.get_info(name.encode("utf-8", "surrogateescape")).type != _HARD_LINK:
+        raise Fault(f"has a link at {quoted(name)}, possibly to another file", _RESAVE)
     child = group[name]
     if not isinstance(child, (h5py.Group, h5py.Dataset)):
-        raise Fault(f"has something else than weights at {quoted(name)}", _RESAVE)
+        raise Fault(f"has an object that is not an array at {quoted(name)}", _RESAVE)
     return child
 
 
 def _check_plain(path: str, dataset: "h5py.Dataset", size: int, raw: BinaryIO) -> None:
-    """Raise Fault unless the dataset is a contiguous, uncompressed array of numbers in this file."""
+    """Raise Fault unless the dataset is a contiguous, uncompressed, numeric array in this file."""
     import h5py
 
     plan = dataset.id.get_create_plist()
     if plan.get_layout() != h5py.h5d.CONTIGUOUS or dataset.external or plan.get_nfilters():
-        raise Fault(f"stores {quoted(path)} in chunks, filtered or in another file, which Keras does not do", _RESAVE)
+        raise Fault(f"stores {quoted(path)} in chunks, with filters or in another file, unlike Keras", _RESAVE)
     dtype = dataset.dtype
     if dtype.itemsize not in _KINDS.get(dtype.kind, ()) and not _is_bfloat16(dataset, raw):
-        raise Fault(f"holds {quoted(str(dtype))} at {quoted(path)}, which is not a number type of weights", _RESAVE)
+        raise Fault(f"has the dtype {quoted(str(dtype))} at {quoted(path)}, which weights cannot have", _RESAVE)
     if dataset.shape is None or len(dataset.shape) > 32:
-        raise Fault(f"holds no array at {quoted(path)}", _RESAVE)
-    place, held = dataset.id.get_offset(), dataset.id.get_storage_size()
-    if dataset.nbytes and (place is None or place + dataset.nbytes > size or dataset.nbytes > held):
-        raise Fault(f"promises {dataset.nbytes} bytes at {quoted(path)} that it does not have")
+        raise Fault(f"has no array at {quoted(path)}", _RESAVE)
+    offset, stored = dataset.id.get_offset(), dataset.id.get_storage_size()
+    if dataset.nbytes and (offset is None or offset + dataset.nbytes > size or dataset.nbytes > stored):
+        raise Fault(f"declares {dataset.nbytes} bytes at {quoted(path)} that it does not contain")
 
 
 def _is_bfloat16(dataset: "h5py.Dataset", raw: BinaryIO) -> bool:
-    """Return whether a dataset is bfloat16, which HDF5 lacks and Keras 3 stores as two marked opaque bytes."""
+    """Return whether a dataset is bfloat16, which Keras 3 stores as two opaque bytes with an attribute "dtype"."""
     return dataset.dtype.str == "|V2" and text_attribute(raw, _address(dataset), "dtype") == "bfloat16"
 
 
-def _address(it: "h5py.Group | h5py.Dataset") -> int:
+def _address(node: "h5py.Group | h5py.Dataset") -> int:
     """Return the address of an object's header in the file."""
     import h5py
 
-    low, high = h5py.h5g.get_objinfo(it.id).objno
+    low, high = h5py.h5g.get_objinfo(node.id).objno
     return low | high << 32
 
 
@@ -163,4 +164,4 @@ def _tensor(dataset: "h5py.Dataset") -> Tensor:
     if array.dtype.kind == "V":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).reshape(dataset.shape)
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return torch.from_numpy(native).reshape(dataset.shape)  # from_numpy makes (1,) of a scalar
+    return torch.from_numpy(native).reshape(dataset.shape)  # ascontiguousarray makes (1,) of a scalar

@@ -1,4 +1,4 @@
-"""Comparison of the tensors of a network with those of a file, by path."""
+"""Comparison of a network's tensors with the tensors in a file, by path."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,10 @@ _MAX_LISTED = 5  # differences in the message
 
 @dataclass(frozen=True)
 class Mismatch:
-    """One difference: the tensor at `path` in network and file, such as "float32 64x3x7x7", or None if missing."""
+    """A difference at `path`: dtype and shape in the network (`wanted`) and in the file (`found`), None if missing.
+
+    Dtypes and shapes are texts such as "float32 64x3x7x7".
+    """
 
     path: str
     wanted: str | None
@@ -31,22 +34,22 @@ class Mismatch:
 
 
 class MismatchError(PellucidError):
-    """A file whose tensors differ in names, shapes or dtypes from the network's; `mismatches` has all differences."""
+    """Raised for a file whose tensors differ from the network's in names, shapes or dtypes; `mismatches` lists them."""
 
     def __init__(self, source: str | os.PathLike[str], mismatches: tuple[Mismatch, ...]) -> None:
         rest = len(mismatches) - _MAX_LISTED
         more = f"; and {rest} more, which --debug lists" if rest > 0 else ""
-        named = "; ".join(str(each) for each in mismatches[:_MAX_LISTED]) + more
-        super().__init__(f"{os.fspath(source)} does not fit the network: {named}; give the file of this network")
+        listed = "; ".join(str(each) for each in mismatches[:_MAX_LISTED]) + more
+        super().__init__(f"{os.fspath(source)} does not fit the network: {listed}; give the file of this network")
         self.mismatches = mismatches
         for each in mismatches[_MAX_LISTED:]:
-            self.add_note(str(each))  # shown in tracebacks, and so with --debug
+            self.add_note(str(each))  # shown in tracebacks, and therefore by --debug
 
 
 def match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[Mismatch]:
     """Return all missing tensors, surplus tensors, and tensors of another shape or dtype, in this order.
 
-    expected: only paths, shapes and dtypes are read, so its tensors may be on the device "meta".
+    expected: only paths, shapes and dtypes are used, so its tensors may be on the device "meta".
     """
     missing = [Mismatch(path, kind(tensor), None) for path, tensor in expected.items() if path not in found]
     surplus = [Mismatch(path, None, kind(tensor)) for path, tensor in found.items() if path not in expected]
@@ -57,12 +60,12 @@ def match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[M
 
 
 def require_match(source: str | os.PathLike[str], expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Raise MismatchError, which lists all differences, unless `found`, of the file `source`, matches `expected`."""
+    """Raise MismatchError unless `found`, the tensors of the file `source`, match `expected`."""
     mismatches = match(expected, found)
     if mismatches:
         raise MismatchError(source, tuple(mismatches))
 
 
 def kind(tensor: Tensor) -> str:
-    """Return a tensor's dtype and shape, as "float32 64x3x7x7" or "int64 number"."""
+    """Return a tensor's dtype and shape, such as "float32 64x3x7x7", or "int64 number" for a scalar."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {'x'.join(map(str, tensor.shape)) or 'number'}"

@@ -1,8 +1,8 @@
-"""The object streams inside PyTorch's files (protocols 2 to 5), read by an interpreter that runs no code.
+"""A restricted unpickler for PyTorch's files (pickle protocols 2 to 5), which imports nothing and runs no foreign code.
 
-A stream is a program for a stack machine. This machine knows only the instructions that files of tensors need, and
-can build nothing but None, numbers, texts, lists, tuples, dicts and descriptions of storages and of tensors in them. A
-name of Python is looked up in the table `NAMES` and nowhere else, and what a stream "calls" is a function of this file.
+A pickle is a program for a stack machine. This unpickler implements only the opcodes that files of tensors need. It
+builds None, booleans, numbers, strings, lists, tuples, dicts, and descriptions of storages and tensors, nothing more.
+Global names in a pickle are looked up in the table `NAMES` only, and its calls only reach functions of this file.
 """
 
 import struct
@@ -15,15 +15,17 @@ import torch
 
 from pellucid.weights.fault import Fault, quoted
 
-_STEPS = 500_000  # instructions and items of dicts: some 10,000 tensors; each takes some 100 bytes of memory at most
-_NAME = 256  # characters of a name of Python
-_DIGITS = 16  # bytes of a whole number
-_DANGER = "do not open it elsewhere unless you trust where it comes from; save its tensors alone, as safetensors"
+# Opcodes, plus list items passed to calls: enough for about 10,000 tensors. A step takes at most about 100 bytes.
+_MAX_STEPS = 500_000
+_MAX_NAME = 256  # bytes of a module's or object's name
+_MAX_INT_BYTES = 16
+_MAX_SIZE = 1 << 40  # of integers that describe tensors, and of dict keys
+_DANGER = "do not load it with other programs unless you trust its source; save only its tensors, as safetensors"
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A block of `numel` numbers, stored elsewhere in the file under `key`."""
+    """A block of `numel` elements of one dtype, which the file stores separately, under `key`."""
 
     key: str
     dtype: torch.dtype
@@ -32,7 +34,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class View:
-    """A tensor: where its first number stands in the storage, its shape, and the strides in numbers."""
+    """A tensor in a storage: the offset of its first element, its shape, and its strides; counted in elements."""
 
     storage: Storage
     offset: int
@@ -41,43 +43,43 @@ class View:
 
     @property
     def numel(self) -> int:
-        """Return how many numbers the tensor has."""
+        """Return the number of elements."""
         return prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Constructor:
-    """A known function that a stream may call."""
+    """A function that a pickle may call; `make` receives the tuple of arguments."""
 
     make: Callable[[tuple[Any, ...]], Any]
 
 
-def _ordered(args: tuple[Any, ...]) -> dict[Any, Any]:
-    """Build what Python 2 and 3 write for an ordered dict: no arguments, or a list of pairs."""
+def _ordered_dict(args: tuple[Any, ...]) -> dict[Any, Any]:
+    """Build an OrderedDict as a dict; the arguments are none (Python 3) or a list of pairs (Python 2)."""
     result: dict[Any, Any] = {}
     if len(args) > 1 or (args and type(args[0]) is not list):
-        raise Fault("builds an ordered dict of something else than pairs")
+        raise Fault("builds an ordered dict from items that are not pairs")
     for pair in args[0] if args else []:
         if type(pair) not in (list, tuple) or len(pair) != 2:
-            raise Fault("builds an ordered dict of something else than pairs")
+            raise Fault("builds an ordered dict from items that are not pairs")
         set_item(result, pair[0], pair[1])
     return result
 
 
 def _view(args: tuple[Any, ...]) -> View:
-    """Build a tensor of (storage, offset, shape, strides, and what matters to training only)."""
+    """Build a tensor from (storage, offset, shape, strides, ...); further arguments only matter for training."""
     if not 4 <= len(args) <= 7 or type(args[0]) is not Storage or type(args[1]) is not int:
-        raise Fault("describes a tensor by something else than storage, offset, shape and strides")
+        raise Fault("describes a tensor by other arguments than storage, offset, shape and strides")
     storage, offset, shape, strides = args[:4]
     if type(shape) is not tuple or type(strides) is not tuple or len(shape) != len(strides) or len(shape) > 32:
         raise Fault("describes a tensor whose shape and strides do not agree")
     for number in (offset, *shape, *strides):
-        if type(number) is not int or not 0 <= number < 1 << 40:
-            raise Fault("describes a tensor by a negative or absurd offset, size or stride")
+        if type(number) is not int or not 0 <= number < _MAX_SIZE:
+            raise Fault("describes a tensor with a negative or excessive offset, size or stride")
     view = View(storage, offset, shape, strides)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if view.numel and last >= storage.numel:
-        raise Fault(f"describes a tensor that reaches number {last} of a storage of {storage.numel}")
+        raise Fault(f"describes a tensor that reaches element {last} of a storage of {storage.numel} elements")
     return view
 
 
@@ -89,7 +91,7 @@ def _parameter(args: tuple[Any, ...]) -> View:
 
 def _size(args: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(args) != 1 or type(args[0]) is not tuple:
-        raise Fault("describes a shape by something else than a tuple")
+        raise Fault("describes a shape that is not a tuple")
     return args[0]
 
 
@@ -100,7 +102,7 @@ _DTYPES = {
 }  # fmt: skip
 NAMES: dict[str, torch.dtype | Constructor] = {
     **{f"{module} {name}Storage": dtype for module in ("torch", "torch.cuda") for name, dtype in _DTYPES.items()},
-    "collections OrderedDict": Constructor(_ordered),
+    "collections OrderedDict": Constructor(_ordered_dict),
     "torch._utils _rebuild_tensor": Constructor(_view),
     "torch._utils _rebuild_tensor_v2": Constructor(_view),
     "torch._utils _rebuild_parameter": Constructor(_parameter),
@@ -109,18 +111,18 @@ NAMES: dict[str, torch.dtype | Constructor] = {
 
 
 def set_item(target: Any, key: Any, value: Any) -> None:
-    """Store an item in a dict of the stream; raises Fault unless it is a dict and the key a string or number."""
+    """Set `target[key]`; raises Fault unless `target` is a dict and `key` a string or an integer of limited size."""
     if type(target) is not dict:
-        raise Fault("stores an item in something else than a dict")
+        raise Fault("sets an item of an object that is not a dict")
     # Hashing tuples inside tuples can take exponential time.
-    if type(key) is not str and not (type(key) is int and abs(key) < 1 << 40):
-        raise Fault("has a dict whose key is neither a text nor a number")
+    if type(key) is not str and not (type(key) is int and abs(key) < _MAX_SIZE):
+        raise Fault("has a dict whose key is neither a string nor an integer")
     target[key] = value
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The value built by a stream, the index after its end, and the storages that it refers to, by key."""
+    """The result of a pickle: its value, the index in the data after its end, and the storages it refers to, by key."""
 
     value: Any
     end: int
@@ -128,65 +130,67 @@ class Stream:
 
 
 def interpret(data: bytes, start: int = 0) -> Stream:
-    """Run the stream in `data` from `start`; raises Fault unless it describes only plain values and tensors."""
-    return _Machine(data, start).run()
+    """Unpickle `data` from index `start`; raises Fault unless it contains only plain values and tensors."""
+    return _Unpickler(data, start).run()
 
 
-class _Machine:
-    """The stack, its marks and the memory of one stream."""
+class _Unpickler:
+    """The state of the stack machine: its stack, marks (stack heights), memo, and storages found so far."""
 
     def __init__(self, data: bytes, start: int) -> None:
-        self.data, self.at = data, start
+        self.data, self.position = data, start
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
-        self.left = _STEPS
+        self.steps_left = _MAX_STEPS
 
     def run(self) -> Stream:
         if self.take(1) != b"\x80" or self.number(1) not in (2, 3, 4, 5):
-            raise Fault("has an object stream of another protocol than 2 to 5")
+            raise Fault("has a pickle whose protocol is not 2 to 5")
         while True:
             self.spend(1)
             code = self.number(1)
-            if code == 0x2E:  # the end
+            if code == 0x2E:  # STOP
                 value = self.pop()
                 if self.stack or self.marks:
-                    raise Fault("has an object stream that ends before it is done")
-                return Stream(value, self.at, self.storages)
-            step = _STEP.get(code)
-            if step is None:
-                raise Fault(
-                    _UNSAFE.get(code, f"has an object stream with the unknown instruction {code:#04x}"), _DANGER
-                )
-            step(self)
+                    raise Fault("has a pickle that ends with values left on its stack")
+                return Stream(value, self.position, self.storages)
+            handler = _HANDLERS.get(code)
+            if handler is None:
+                raise Fault(_UNSAFE.get(code, f"has a pickle with the unknown opcode {code:#04x}"), _DANGER)
+            handler(self)
 
     def spend(self, steps: int) -> None:
-        self.left -= steps
-        if self.left < 0:
-            raise Fault(f"has an object stream of more than {_STEPS} instructions")
+        """Count steps; raises Fault above the limit."""
+        self.steps_left -= steps
+        if self.steps_left < 0:
+            raise Fault(f"has a pickle of more than {_MAX_STEPS} opcodes")
 
     def take(self, count: int) -> bytes:
-        piece = self.data[self.at : self.at + count]
-        if len(piece) != count:
-            raise Fault("has an object stream that is cut off or too long")
-        self.at += count
-        return piece
+        """Return the next `count` bytes."""
+        chunk = self.data[self.position : self.position + count]
+        if len(chunk) != count:
+            raise Fault("has a pickle that is truncated, or too large")
+        self.position += count
+        return chunk
 
     def number(self, size: int) -> int:
+        """Return the next `size` bytes as an unsigned integer."""
         return int.from_bytes(self.take(size), "little")
 
     def line(self) -> str:
-        end = self.data.find(b"\n", self.at, self.at + _NAME)
+        """Return the text up to the next line break."""
+        end = self.data.find(b"\n", self.position, self.position + _MAX_NAME)
         if end < 0:
-            raise Fault("has an object stream with a name that does not end")
-        text = self.take(end - self.at)
-        self.at += 1
-        return _decode(text)
+            raise Fault("has a pickle with a name that is too long or not terminated")
+        raw = self.take(end - self.position)
+        self.position += 1
+        return _decode(raw)
 
     def pop(self) -> Any:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise Fault("has an object stream that takes more from its stack than it put there")
+            raise Fault("has a pickle that pops from an empty stack")
         return self.stack.pop()
 
     def top(self) -> Any:
@@ -195,8 +199,9 @@ class _Machine:
         return value
 
     def since_mark(self) -> list[Any]:
+        """Pop and return the values above the last mark, and remove the mark."""
         if not self.marks:
-            raise Fault("has an object stream that lacks a mark")
+            raise Fault("has a pickle that lacks a mark")
         mark = self.marks.pop()
         values = self.stack[mark:]
         del self.stack[mark:]
@@ -215,7 +220,7 @@ class _Machine:
     def append(self, values: list[Any]) -> None:
         target = self.top()
         if type(target) is not list:
-            raise Fault("appends to something else than a list")
+            raise Fault("appends to an object that is not a list")
         target.extend(values)
 
     def set_items(self, values: list[Any]) -> None:
@@ -224,48 +229,50 @@ class _Machine:
         for key, value in zip(values[::2], values[1::2], strict=True):
             set_item(self.top(), key, value)
 
-    def remember(self, place: int) -> None:
-        self.memo[place] = self.top()
+    def remember(self, index: int) -> None:
+        self.memo[index] = self.top()
 
-    def recall(self, place: int) -> None:
-        if place not in self.memo:
-            raise Fault("has an object stream that recalls what it never stored")
-        self.push(self.memo[place])
+    def recall(self, index: int) -> None:
+        if index not in self.memo:
+            raise Fault("has a pickle that reads an empty entry of its memo")
+        self.push(self.memo[index])
 
-    def named(self, module: Any, name: Any) -> None:
+    def push_global(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
-            raise Fault("has an object stream with a name that is not text")
-        known = NAMES.get(f"{module} {name}")
-        if known is None:
-            raise Fault(f"names {quoted(module)}.{quoted(name)}, which is not a tensor", _DANGER)
-        self.push(known)
+            raise Fault("has a pickle with a name that is not a string")
+        value = NAMES.get(f"{module} {name}")
+        if value is None:
+            raise Fault(f"refers to {quoted(module)}.{quoted(name)}, which no tensor needs", _DANGER)
+        self.push(value)
 
     def reduce(self) -> None:
-        args, maker = self.pop(), self.pop()
-        if type(maker) is not Constructor or type(args) is not tuple:
-            raise Fault("applies something that is not a function of tensors", _DANGER)
-        self.spend(sum(len(arg) for arg in args if type(arg) is list))  # which one instruction may recall again
-        self.push(maker.make(args))
+        args, constructor = self.pop(), self.pop()
+        if type(constructor) is not Constructor or type(args) is not tuple:
+            raise Fault("calls an object that does not build tensors", _DANGER)
+        # A single opcode can recall a long list from the memo: its items count as steps, or repeated calls take hours.
+        self.spend(sum(len(arg) for arg in args if type(arg) is list))
+        self.push(constructor.make(args))
 
     def build(self) -> None:
-        # State of an ordered dict: the versions of PyTorch's modules, which are not needed.
+        # The state of an ordered dict is `_metadata`, the versions of PyTorch's modules, which are not needed.
         if type(self.pop()) is not dict or type(self.top()) is not dict:
-            raise Fault("sets the state of something else than a dict", _DANGER)
+            raise Fault("sets the state of an object that is not a dict", _DANGER)
 
     def skip_frame(self) -> None:
         self.take(8)  # length of the frame
 
-    def persistent(self) -> None:
-        given = self.pop()
-        if type(given) is not tuple or len(given) not in (5, 6) or given[0] != "storage":
-            raise Fault("refers to something else than a storage")
-        _, dtype, key, _, numel = given[:5]
+    def push_storage(self) -> None:
+        """Replace a persistent ID, ("storage", type, key, device, numel), by the storage it describes."""
+        parts = self.pop()
+        if type(parts) is not tuple or len(parts) not in (5, 6) or parts[0] != "storage":
+            raise Fault("has a persistent ID that is not a storage")
+        _, dtype, key, _, numel = parts[:5]
         if type(dtype) is not torch.dtype or type(key) is not str or type(numel) is not int:
-            raise Fault("refers to a storage by something else than type, key and size")
-        if given[5:] not in ((), (None,)):
-            raise Fault("has storages inside storages", "load it in PyTorch and save its tensors as safetensors")
-        if not 0 <= numel < 1 << 40:
-            raise Fault(f"refers to a storage of {numel} numbers")
+            raise Fault("describes a storage by other values than type, key and size")
+        if parts[5:] not in ((), (None,)):
+            raise Fault("has a view of a storage", "load it in PyTorch and save its tensors as safetensors")
+        if not 0 <= numel < _MAX_SIZE:
+            raise Fault(f"describes a storage of {numel} elements")
         storage = Storage(key, dtype, numel)
         if self.storages.setdefault(key, storage) != storage:
             raise Fault(f"describes storage {quoted(key)} in two ways")
@@ -276,64 +283,65 @@ def _decode(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Fault("has a text that is not UTF-8") from error
+        raise Fault("has a string that is not UTF-8") from error
 
 
-def _text(size: int) -> Callable[[_Machine], None]:
-    return lambda m: m.push(_decode(m.take(m.number(size))))
+def _string(size: int) -> Callable[[_Unpickler], None]:
+    """Return a handler that pushes a string whose length is stored in `size` bytes."""
+    return lambda u: u.push(_decode(u.take(u.number(size))))
 
 
-def _whole(m: _Machine) -> None:
-    size = m.number(1)
-    if size > _DIGITS:
-        raise Fault(f"has a whole number of {size} bytes")
-    m.push(int.from_bytes(m.take(size), "little", signed=True))
+def _push_int(u: _Unpickler) -> None:
+    size = u.number(1)
+    if size > _MAX_INT_BYTES:
+        raise Fault(f"has an integer of {size} bytes, above the limit of {_MAX_INT_BYTES}")
+    u.push(int.from_bytes(u.take(size), "little", signed=True))
 
 
-_STEP: dict[int, Callable[[_Machine], None]] = {
-    ord("("): _Machine.mark,
-    ord("N"): lambda m: m.push(None),
-    0x88: lambda m: m.push(True),
-    0x89: lambda m: m.push(False),
-    ord("J"): lambda m: m.push(int.from_bytes(m.take(4), "little", signed=True)),
-    ord("K"): lambda m: m.push(m.number(1)),
-    ord("M"): lambda m: m.push(m.number(2)),
-    0x8A: _whole,
-    ord("G"): lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
-    ord("X"): _text(4),
-    0x8C: _text(1),
-    0x8D: _text(8),
-    ord("T"): _text(4),  # texts of Python 2
-    ord("U"): _text(1),
-    ord("}"): lambda m: m.push({}),
-    ord("]"): lambda m: m.push([]),
-    ord(")"): lambda m: m.push(()),
-    ord("t"): lambda m: m.push(tuple(m.since_mark())),
-    0x85: lambda m: m.tuple_of(1),
-    0x86: lambda m: m.tuple_of(2),
-    0x87: lambda m: m.tuple_of(3),
-    ord("a"): lambda m: m.append([m.pop()]),
-    ord("e"): lambda m: m.append(m.since_mark()),
-    ord("s"): lambda m: m.set_items([m.pop(), m.pop()][::-1]),
-    ord("u"): lambda m: m.set_items(m.since_mark()),
-    ord("q"): lambda m: m.remember(m.number(1)),
-    ord("r"): lambda m: m.remember(m.number(4)),
-    0x94: lambda m: m.remember(len(m.memo)),
-    ord("h"): lambda m: m.recall(m.number(1)),
-    ord("j"): lambda m: m.recall(m.number(4)),
-    ord("c"): lambda m: m.named(m.line(), m.line()),
-    0x93: lambda m: m.named(*[m.pop(), m.pop()][::-1]),
-    ord("R"): _Machine.reduce,
-    ord("b"): _Machine.build,
-    ord("Q"): _Machine.persistent,
-    0x95: _Machine.skip_frame,
+_HANDLERS: dict[int, Callable[[_Unpickler], None]] = {
+    ord("("): _Unpickler.mark,
+    ord("N"): lambda u: u.push(None),
+    0x88: lambda u: u.push(True),
+    0x89: lambda u: u.push(False),
+    ord("J"): lambda u: u.push(int.from_bytes(u.take(4), "little", signed=True)),
+    ord("K"): lambda u: u.push(u.number(1)),
+    ord("M"): lambda u: u.push(u.number(2)),
+    0x8A: _push_int,
+    ord("G"): lambda u: u.push(struct.unpack(">d", u.take(8))[0]),
+    ord("X"): _string(4),
+    0x8C: _string(1),
+    0x8D: _string(8),
+    ord("T"): _string(4),  # strings of Python 2
+    ord("U"): _string(1),
+    ord("}"): lambda u: u.push({}),
+    ord("]"): lambda u: u.push([]),
+    ord(")"): lambda u: u.push(()),
+    ord("t"): lambda u: u.push(tuple(u.since_mark())),
+    0x85: lambda u: u.tuple_of(1),
+    0x86: lambda u: u.tuple_of(2),
+    0x87: lambda u: u.tuple_of(3),
+    ord("a"): lambda u: u.append([u.pop()]),
+    ord("e"): lambda u: u.append(u.since_mark()),
+    ord("s"): lambda u: u.set_items([u.pop(), u.pop()][::-1]),
+    ord("u"): lambda u: u.set_items(u.since_mark()),
+    ord("q"): lambda u: u.remember(u.number(1)),
+    ord("r"): lambda u: u.remember(u.number(4)),
+    0x94: lambda u: u.remember(len(u.memo)),
+    ord("h"): lambda u: u.recall(u.number(1)),
+    ord("j"): lambda u: u.recall(u.number(4)),
+    ord("c"): lambda u: u.push_global(u.line(), u.line()),
+    0x93: lambda u: u.push_global(*[u.pop(), u.pop()][::-1]),
+    ord("R"): _Unpickler.reduce,
+    ord("b"): _Unpickler.build,
+    ord("Q"): _Unpickler.push_storage,
+    0x95: _Unpickler.skip_frame,
 }
 _UNSAFE = {
-    ord("i"): "makes an object of a class that it names",
-    ord("o"): "makes an object of a class that it names",
-    0x81: "makes an object of a class that it names",
-    0x92: "makes an object of a class that it names",
-    0x82: "names an object by a registered number",
-    0x83: "names an object by a registered number",
-    0x84: "names an object by a registered number",
+    ord("i"): "creates an object of an arbitrary class",
+    ord("o"): "creates an object of an arbitrary class",
+    0x81: "creates an object of an arbitrary class",
+    0x92: "creates an object of an arbitrary class",
+    0x82: "refers to an object by its code in the extension registry",
+    0x83: "refers to an object by its code in the extension registry",
+    0x84: "refers to an object by its code in the extension registry",
 }

@@ -10,12 +10,12 @@ from torch import Tensor
 from pellucid.weights import kerasfile, onnxfile, safetensorsfile, torchfile
 from pellucid.weights.fault import Fault, refusing
 
-_HEAD = 512  # bytes: beyond the mark of a tar archive, which stands at 257
+_HEAD = 512  # bytes: includes the signature of a tar archive, at 257
 
 
 @dataclass(frozen=True)
 class Format:
-    """One format: its name, a test of the first bytes of a file, and its reader."""
+    """A file format: its name, a test of the first bytes of a file, and its reader."""
 
     name: str
     begins: Callable[[bytes], bool]
@@ -31,28 +31,28 @@ FORMATS = (
 )
 KNOWN = "give a safetensors file, a .pth of PyTorch, a .h5 of Keras or an ONNX model"
 
-# Files that are not weights, by their first bytes, and what to do about it.
+# Files in other formats: first bytes, what the file is, and what to do.
 _FOREIGN = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the weights", "run `git lfs pull` to get the file itself"),
     (b"<", "is a web page, not weights", "open it in a browser and download the file behind it"),
     (b"\x1f\x8b", "is compressed by gzip", "unpack it with gunzip"),
-    (b"\x80", "is an object stream of Python that may hold code to run", "save its tensors as safetensors"),
+    (b"\x80", "is a Python pickle, which may run code when it is loaded", "save its tensors as safetensors"),
     (b"\x93NUMPY", "is one NumPy array without a name", "save named tensors as safetensors"),
 )
 
 
 def open_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Return the tensors of a weights file by their names in the file, on the CPU, each in memory of its own.
+    """Return the tensors of a weights file by their names in the file, on the CPU, each in its own memory.
 
-    Raises PellucidError of one line for a file that is missing, damaged, hostile or of another format: nothing in a
-    file can name code to run, and memory stays within a few times the file's size.
+    Raises PellucidError with a message of one line for a file that is missing, damaged, malicious or in another format.
+    Files cannot run code, and reading takes at most a few times the file's size in memory.
     """
     path = Path(path)
     return _format(path).read(path)
 
 
 def format_name(path: str | os.PathLike[str]) -> str:
-    """Return the name of a weights file's format; PellucidError for other formats."""
+    """Return the name of a weights file's format; raises PellucidError for other formats."""
     return _format(Path(path)).name
 
 
@@ -68,8 +68,8 @@ def _format(path: Path) -> Format:
         if not head:
             raise Fault("is empty")
         if head[257:262] == b"ustar":
-            raise Fault("is a tar archive", "unpack it, or save it again by a PyTorch of today")
+            raise Fault("is a tar archive", "unpack it, or save it again with a current version of PyTorch")
         for mark, what, advice in _FOREIGN:
             if head.lstrip().startswith(mark):
                 raise Fault(what, advice)
-        raise Fault("is of no format that pellucid reads", KNOWN)
+        raise Fault("is in a format that pellucid cannot read", KNOWN)

@@ -1,4 +1,4 @@
-"""PyTorch's files of tensors: the zip archive of today, and the stream that was written before version 1.6."""
+"""PyTorch's files of tensors: the zip archive, and the format without an archive, used before version 1.6."""
 
 import io
 import stat
@@ -16,13 +16,14 @@ from pellucid.weights.fault import Fault, quoted, refusing
 from pellucid.weights.opcodes import Storage, View, interpret
 from pellucid.weights.safetensorsfile import has_valid_booleans
 
-# The old format begins with this number as an object stream of its own: an instruction, a length, ten bytes.
+# The old format begins with a pickle of this number: an opcode, a length, ten bytes, STOP.
 MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _OLD_VERSION = 1001
-_OBJECTS = 16 << 20  # bytes of object streams: what describes some 40,000 tensors
-_MEMBERS = 100_000
-_DIRECTORY = 8 << 20  # bytes: each member takes 46 and its name, and a hundred times that in memory
-_PIECE = 1 << 20
+_MAX_PICKLE = 16 << 20  # bytes; describes about 40,000 tensors
+_MAX_MEMBERS = 100_000
+# Bytes of the archive's directory, which takes a hundred times that in memory; a member takes 46 plus its name.
+_MAX_DIRECTORY = 8 << 20
+_CHUNK = 1 << 20  # bytes
 _RESAVE = "load it in PyTorch and save its tensors as safetensors"
 _DAMAGE = (
     zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, ValueError, EOFError, KeyError,
@@ -33,15 +34,16 @@ _DAMAGE = (
 _WRAPPERS = (
     "state_dict", "model_state_dict", "model", "module", "net", "network", "params", "weights", "state_dict_ema",
 )  # fmt: skip
-_DEPTH = 4
-_SLACK = 2  # tensors may share storage, as tied weights do, so together they may be larger than the file
-_ALONE = "save the state dict of the model alone"
+_MAX_DEPTH = 4  # of dicts around the state dict
+# Tensors may share storage, as tied weights do: the tensors together may be this many times the file's size.
+_MAX_SIZE_RATIO = 2
+_ALONE = "save only the model's state dict"
 
 
 def read_zip(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a zip archive of PyTorch; PellucidError unless all checksums agree.
+    """Return the tensors of a PyTorch zip archive; raises PellucidError unless all checksums are correct.
 
-    The members must be stored uncompressed, as PyTorch writes them, so that nothing can expand.
+    The members must be uncompressed, as PyTorch writes them, so no member is larger than the file.
     """
     size = path.stat().st_size
     with (
@@ -49,47 +51,47 @@ def read_zip(path: Path) -> dict[str, Tensor]:
         _LimitedReader(path.open("rb", buffering=0)) as file,
         zipfile.ZipFile(file) as archive,
     ):
-        file.most = _OBJECTS
+        file.max_read = _MAX_PICKLE
         members = _members(archive, size)
         prefix = _prefix(members)
         order = members.get(prefix + "byteorder")
         if order is not None and _bytes(archive, order, 16) != b"little":
-            raise Fault("was written on a machine of the other byte order", _RESAVE)
-        stream = interpret(_bytes(archive, members[prefix + "data.pkl"], _OBJECTS))
+            raise Fault("was written on a machine with the other byte order", _RESAVE)
+        stream = interpret(_bytes(archive, members[prefix + "data.pkl"], _MAX_PICKLE))
         views = views_of(stream.value, size)
         needed = {view.storage.key: view.storage for view in views.values()}
         data: dict[str, Tensor] = {}
         for key, storage in needed.items():
             member = members.get(f"{prefix}data/{key}")
-            wanted = storage.numel * storage.dtype.itemsize
-            if member is None or member.file_size != wanted:
-                held = "missing" if member is None else f"{member.file_size} bytes long"
-                raise Fault(f"needs storage {quoted(key)} of {wanted} bytes, which is {held}")
-            with archive.open(member) as numbers:
-                data[key] = _read_exactly(numbers, wanted)
+            nbytes = storage.numel * storage.dtype.itemsize
+            if member is None or member.file_size != nbytes:
+                actual = "missing" if member is None else f"{member.file_size} bytes long"
+                raise Fault(f"needs storage {quoted(key)} of {nbytes} bytes, which is {actual}")
+            with archive.open(member) as values:
+                data[key] = _read_exactly(values, nbytes)
         return _assemble(views, data)
 
 
 def read_old(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file written by a PyTorch before 1.6; PellucidError where it is damaged.
+    """Return the tensors of a file in PyTorch's format before 1.6; raises PellucidError if it is damaged.
 
-    The file is five object streams (a magic number, the version, the machine, the objects, the storages' keys) and
-    then, for each key, the count of its numbers and the numbers.
+    The file contains five pickles (a magic number, the version, the machine, the objects, the keys of the storages) and
+    then, for each key, the number of elements and the elements.
     """
     size = path.stat().st_size
     with refusing(path, "PyTorch file", (RuntimeError, OverflowError)), path.open("rb") as file:
-        head = file.read(_OBJECTS)
+        head = file.read(_MAX_PICKLE)
         magic = interpret(head)
         version = interpret(head, magic.end)
         system = interpret(head, version.end)
         objects = interpret(head, system.end)
         keys = interpret(head, objects.end)
         if version.value != _OLD_VERSION or type(system.value) is not dict:
-            raise Fault("is of a version of PyTorch that is not known", _RESAVE)
+            raise Fault("was written by an unknown version of PyTorch", _RESAVE)
         if system.value.get("little_endian") is not True:
-            raise Fault("was written on a machine of the other byte order", _RESAVE)
+            raise Fault("was written on a machine with the other byte order", _RESAVE)
         if type(keys.value) is not list or any(type(key) is not str for key in keys.value):
-            raise Fault("lists its storages by something else than names")
+            raise Fault("lists its storages by keys that are not strings")
         views = views_of(objects.value, size)
         needed = {view.storage.key for view in views.values()}
         file.seek(keys.end)
@@ -99,54 +101,57 @@ def read_old(path: Path) -> dict[str, Tensor]:
             if key in needed:
                 data[key] = _read_exactly(file, nbytes)
             else:
-                file.seek(nbytes, io.SEEK_CUR)  # such as an optimizer's
+                file.seek(nbytes, io.SEEK_CUR)  # not a weight, for example of an optimizer
         if file.tell() != size or len(set(keys.value)) != len(keys.value) or len(data) != len(needed):
-            raise Fault("does not hold each of its storages once, up to its end")
+            raise Fault("does not contain each of its storages exactly once")
         return _assemble(views, data)
 
 
 def views_of(root: Any, size: int) -> dict[str, View]:
-    """Return the named tensors of a checkpoint: `root` itself, or the dict that it holds as "state_dict" or the like.
+    """Return the named tensors of a checkpoint: the items of `root`, or of a dict in it, such as "state_dict".
 
-    Plain values beside tensors, such as an epoch's number, are left out. size: of the file, in bytes.
-    Raises Fault when there are none, or something else among them, or more bytes than the file can hold.
+    Plain values among the tensors, such as the number of the epoch, are left out. size: of the file, in bytes.
+    Raises Fault if there are no named tensors, if there are other objects among them, or if the tensors are much larger
+    than the file.
     """
     if type(root) is View:
-        raise Fault("holds one tensor without a name", _ALONE)
+        raise Fault("contains one tensor without a name", _ALONE)
     table = _unwrapped(root)
     found: dict[str, View] = {}
     for name, value in table.items():
         if type(value) is View and type(name) is str:
             found[name] = value
         elif value is not None and type(value) not in (bool, int, float, str):
-            what = "no text as the name of a tensor" if type(value) is View else f"a {type(value).__name__}, no tensor"
+            kind = f"a {type(value).__name__}, not a tensor"
+            what = "a tensor whose name is not a string" if type(value) is View else kind
             raise Fault(f"has, at {quoted(str(name))}, {what}", _ALONE)
     total = sum(view.numel * view.storage.dtype.itemsize for view in found.values())
-    if total > _SLACK * size:
-        raise Fault(f"describes tensors of {total} bytes in a file of {size}")
+    if total > _MAX_SIZE_RATIO * size:
+        raise Fault(f"describes tensors of {total} bytes in a file of {size} bytes")
     return found
 
 
 def _assemble(views: Mapping[str, View], data: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return contiguous tensors that share no memory; data: the bytes of each storage, by its key."""
-    taken: set[str] = set()
+    used: set[str] = set()
     result: dict[str, Tensor] = {}
     for name, view in views.items():
         key, dtype = view.storage.key, view.storage.dtype
         raw = data[key]
         tensor = raw.view(dtype).as_strided(view.shape, view.strides, view.offset)
-        if key in taken or not tensor.is_contiguous():
+        if key in used or not tensor.is_contiguous():
             tensor = tensor.clone(memory_format=torch.contiguous_format)
         if not has_valid_booleans(tensor):
-            raise Fault(f"has truth values at {quoted(name)} that are neither 0 nor 1")
-        taken.add(key)
+            raise Fault(f"has booleans at {quoted(name)} that are neither 0 nor 1")
+        used.add(key)
         result[name] = tensor
     return result
 
 
 def _unwrapped(root: Any) -> dict[Any, Any]:
+    """Return the dict of tensors: `root`, or a dict inside it under one of the keys in _WRAPPERS."""
     table = root
-    for _ in range(_DEPTH):
+    for _ in range(_MAX_DEPTH):
         if type(table) is not dict:
             break
         if any(type(value) is View for value in table.values()):
@@ -154,40 +159,40 @@ def _unwrapped(root: Any) -> dict[Any, Any]:
         inner = next((name for name in _WRAPPERS if type(table.get(name)) is dict), None)
         if inner is None:
             names = ", ".join(quoted(str(name), 20) for name in list(table)[:5])
-            raise Fault(f"holds no tensors by name, but {names or 'an empty dict'}", _ALONE)
+            raise Fault(f"contains no named tensors, but {names or 'an empty dict'}", _ALONE)
         table = table[inner]
-    raise Fault(f"holds a {type(table).__name__}, no dict of tensors", _ALONE)
+    raise Fault(f"contains a {type(table).__name__}, not a dict of tensors", _ALONE)
 
 
 class _LimitedReader(io.BufferedReader):
-    """A file that refuses reads of more than `most` bytes, at first those of the largest archive directory."""
+    """A file that raises Fault for reads of more than `max_read` bytes; zipfile reads the directory first."""
 
-    most = _DIRECTORY
+    max_read = _MAX_DIRECTORY
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return the next bytes; Fault for more than `most`."""
-        if size is not None and size > self.most:
+        """Return the next `size` bytes; raises Fault above `max_read`."""
+        if size is not None and size > self.max_read:
             raise Fault(f"has a directory of {size} bytes")
         return super().read(size)
 
 
 def _storage_bytes(file: IO[bytes], key: str, storages: Mapping[str, Storage], size: int) -> int:
-    """Read the count in front of a storage's numbers, and return their size in bytes."""
+    """Read the number of elements, which precedes a storage, and return the size of the storage in bytes."""
     count = int.from_bytes(file.read(8), "little", signed=True)
     storage = storages.get(key)
     if storage is None or count != storage.numel:
-        raise Fault(f"is wrong about the size of storage {quoted(key)}")
+        raise Fault(f"declares a wrong size for storage {quoted(key)}")
     nbytes = count * storage.dtype.itemsize
     if file.tell() + nbytes > size:
-        raise Fault("is cut off")
+        raise Fault("is truncated")
     return nbytes
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """Return the members by name; Fault for what PyTorch never writes and attackers do."""
+    """Return the members by name; raises Fault for members that PyTorch never writes, such as links."""
     infos = archive.infolist()
-    if len(infos) > _MEMBERS or sum(info.file_size for info in infos) > size:
-        raise Fault(f"promises {len(infos)} members, larger together than the file of {size} bytes")
+    if len(infos) > _MAX_MEMBERS or sum(info.file_size for info in infos) > size:
+        raise Fault(f"declares {len(infos)} members that are together larger than the file of {size} bytes")
     for info in infos:
         name = quoted(info.filename)
         if info.flag_bits & 1:
@@ -198,15 +203,15 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
             raise Fault(f"has the symbolic link {name}")
     members = {info.filename: info for info in infos}
     if len(members) != len(infos):
-        raise Fault("has two members of one name")
+        raise Fault("has two members with the same name")
     return members
 
 
 def _prefix(members: dict[str, zipfile.ZipInfo]) -> str:
-    """Return the folder, with its slash, that holds all members of PyTorch's archive."""
-    objects = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
-    if len(objects) == 1:
-        prefix = objects[0].removesuffix("data.pkl")
+    """Return the prefix of all members of a PyTorch archive: the name of its folder with a slash, or ""."""
+    pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
+    if len(pickles) == 1:
+        prefix = pickles[0].removesuffix("data.pkl")
         if prefix + "constants.pkl" in members:
             raise Fault("is a TorchScript program, which is code", "save the state dict of the model")
         return prefix
@@ -214,7 +219,7 @@ def _prefix(members: dict[str, zipfile.ZipInfo]) -> str:
         raise Fault("is a .keras archive", "unpack it and give the model.weights.h5 in it")
     if any(name.endswith(".npy") for name in members):
         raise Fault("is a NumPy archive", "save its arrays as safetensors")
-    raise Fault("is a zip archive, but not one of PyTorch", "unpack it, or give a weights file")
+    raise Fault("is a zip archive that PyTorch did not write", "unpack it, or give a weights file")
 
 
 def _bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> bytes:
@@ -226,12 +231,12 @@ def _bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> byt
 def _read_exactly(file: IO[bytes], nbytes: int) -> Tensor:
     """Return the next `nbytes` bytes (uint8); reading to a member's end also checks its CRC."""
     raw = torch.empty(nbytes, dtype=torch.uint8)
-    into = raw.numpy().data
-    at = 0
-    while at < nbytes:
-        piece = file.read(min(_PIECE, nbytes - at))
-        if not piece:
-            raise Fault("is cut off")
-        into[at : at + len(piece)] = piece
-        at += len(piece)
+    buffer = raw.numpy().data
+    position = 0
+    while position < nbytes:
+        chunk = file.read(min(_CHUNK, nbytes - position))
+        if not chunk:
+            raise Fault("is truncated")
+        buffer[position : position + len(chunk)] = chunk
+        position += len(chunk)
     return raw

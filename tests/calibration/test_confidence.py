@@ -44,7 +44,7 @@ def test_no_picture_gives_no_row():
     ("probabilities", "why"),
     [
         (torch.tensor([0.5, 0.5]), r"probabilities \(N, classes\)"),
-        (torch.ones(2, 1), "two classes at least"),
+        (torch.ones(2, 1), "at least two classes"),
         (torch.ones(2, 2, dtype=torch.int64), "int64"),
         (torch.tensor([[0.5, float("nan")]]), "from 0 to 1"),
         (torch.tensor([[-0.1, 1.1]]), "from 0 to 1"),

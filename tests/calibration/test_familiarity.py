@@ -148,7 +148,7 @@ def widen(tensors: dict[str, Tensor], depth: int) -> None:
 
 
 WRONG = {
-    "must hold depths": lambda t, a: a.update(familiarity=3),
+    "must contain depths": lambda t, a: a.update(familiarity=3),
     "path and unit": lambda t, a: a["familiarity"]["depths"].__setitem__(0, {"path": "conv"}),
     "a unit must be a number above 0, not 0": lambda t, a: a["familiarity"]["depths"][0].update(unit=0),
     "a unit must be a number above 0, not 1000": lambda t, a: a["familiarity"]["depths"][0].update(unit=10**400),

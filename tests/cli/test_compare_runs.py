@@ -93,11 +93,11 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(run_folder: Path, say: S
 @pytest.mark.parametrize(
     ("name", "text", "why"),
     [
-        ("results.json", "[1]", "holds no object"),
+        ("results.json", "[1]", "not a JSON object"),
         ("results.json", "{", "cannot be read"),
-        ("confusion.json", '{"classes": ["a"], "counts": [[1, 2]]}', "no 1 x 1 counts"),
-        ("confusion.json", '{"classes": ["a"], "counts": [[-1]]}', "no 1 x 1 counts"),
-        ("confusion.json", '{"classes": 3}', "names no classes"),
+        ("confusion.json", '{"classes": ["a"], "counts": [[1, 2]]}', "does not contain 1 x 1 counts"),
+        ("confusion.json", '{"classes": ["a"], "counts": [[-1]]}', "does not contain 1 x 1 counts"),
+        ("confusion.json", '{"classes": 3}', "has no list of class names"),
         ("recipe.toml", "[optimizer]\nlr = 1979-05-27", "no value like"),
         ("recipe.toml", "[optimizer", "cannot be read"),
         ("metrics.csv", "epoch\n1,2\n", "more or fewer values"),
@@ -111,8 +111,8 @@ def test_damaged_files_are_one_line(name: str, text: str, why: str, runs: tuple[
 def test_mistakes_are_one_line(run_folder: Path, say: Say, tmp_path: Path) -> None:
     run = str(run_folder)
     assert "two or more run folders" in say("compare-runs", run).complaint
-    assert "same run folder twice" in say("compare-runs", run, f"{run}/").complaint
-    assert "holds no metrics.csv" in say("compare-runs", run, str(tmp_path)).complaint
+    assert "same run folder is given twice" in say("compare-runs", run, f"{run}/").complaint
+    assert "contains no metrics.csv" in say("compare-runs", run, str(tmp_path)).complaint
     assert (
         "--out no/page.html is in a folder that does not exist"
         in say("compare-runs", run, run, "--out", "no/page.html").complaint

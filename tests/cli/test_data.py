@@ -61,7 +61,7 @@ def test_show_draws_a_sheet(say: Say, folder: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (["lint", "mnist"], "holds no annotated objects"),
+        (["lint", "mnist"], "has no annotated objects"),
         (["lint", "nothing"], "unknown data set 'nothing'"),
         (["show", "bccd", "--out", "a.gif"], "does not end in .png"),
         (["convert", "a", "b"], "required: --to"),

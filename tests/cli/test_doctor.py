@@ -141,7 +141,7 @@ MISTAKES = {
     ("RUN", "--data", "mnist"): "pellucid data get mnist",
     ("RUN", "--html", "nowhere/page.html"): "does not exist",
     ("RUN", "--tyr"): "did you mean '--try'?",
-    (".",): "holds no weights/last.safetensors",
+    (".",): "contains no weights/last.safetensors",
     ("broken",): "is not TOML",
 }
 

@@ -108,9 +108,9 @@ MISTAKES = {
     ("--target", "eleven"): "no class 'eleven'",
     ("--target", "features.conv9[1]"): "did you mean 'conv",
     ("--target", "features.conv2[99]"): "no index [99]",
-    ("--out", "{file}"): "cannot be made",
+    ("--out", "{file}"): "cannot be created",
     ("--out", ""): "--out is empty",
-    ("--target", "12"): "it knows 0, 1, 2",
+    ("--target", "12"): "its classes are 0, 1, 2",
 }
 
 

@@ -60,9 +60,9 @@ def test_a_regression_has_no_discriminator_and_prints_its_colour(say: Say, files
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--pixel", "24,0"), "--pixel 24,0 is outside of the image of 24x32; count from 0"),
+        (("--pixel", "24,0"), "--pixel 24,0 is outside the image of 24x32; count from 0"),
         (("--pixel", "red"), "--pixel takes ROW,COLUMN counted from 0, such as 12,30, not 'red'"),
-        ((), "name one of the pixels by --pixel ROW,COLUMN"),
+        ((), "give a pixel with --pixel ROW,COLUMN"),
     ],
 )
 def test_mistakes_say_what_to_do(say: Say, files, words, message):
@@ -74,4 +74,4 @@ def test_mistakes_say_what_to_do(say: Say, files, words, message):
 def test_other_models_have_no_pixels(say: Say, files):
     said = say("explain", "mnist-lenet", str(files / "one.png"), "--pixel", "1,1")
     assert said.code == 2
-    assert "predicts no colours; leave --pixel out" in said.err
+    assert "is not a colorizer; leave --pixel out" in said.err

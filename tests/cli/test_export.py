@@ -37,7 +37,7 @@ def test_what_differs_is_not_left_behind(say: Say, monkeypatch, tmp_path: Path):
     ("words", "why"),
     [
         (("mnist-conv",), "the following arguments are required: --to"),
-        (("mnist-conv", "--to", "onx"), "knows no format 'onx'; did you mean 'onnx'?"),
+        (("mnist-conv", "--to", "onx"), "unknown format 'onx'; did you mean 'onnx'?"),
         (("mnist-conv", "--to", "onnx", "--out", "net.py"), "--out net.py does not end in .onnx"),
         (("mnist-conv", "--to", "torch", "--out", "none/net.py"), "is in a folder that does not exist"),
         (("mnist-cnv", "--to", "torch"), "did you mean 'mnist-conv'?"),

@@ -51,7 +51,7 @@ def test_mistakes_are_one_line(words: tuple[str, ...], complaint: str, made: str
 
 
 def test_a_classifier_generates_nothing(say: Say) -> None:
-    assert "generates no images" in say("generate", "mnist-mlp-100").complaint
+    assert "is not a generator" in say("generate", "mnist-mlp-100").complaint
 
 
 def test_evaluate_judges_samples(made: str, say: Say) -> None:
@@ -62,7 +62,7 @@ def test_evaluate_judges_samples(made: str, say: Say) -> None:
     said = say("evaluate", made)
     assert "Parzen log-likelihood" in said.out
     assert "distance to the nearest training image: samples" in said.out
-    assert "--crf is for masks" in say("evaluate", made, "--crf").complaint
+    assert "--crf is for segmentation models" in say("evaluate", made, "--crf").complaint
     assert "--html is for detectors" in say("evaluate", made, "--html", "a.html").complaint
 
 

@@ -45,11 +45,11 @@ def test_five_variants_by_one_command(say: Say, tmp_path: Path, monkeypatch: pyt
     again = say(*words)  # of what is finished, nothing is trained
     assert again.code == 0
     found = again.out.splitlines()
-    assert found[0].endswith("24 images of 2 classes; train 16, test 8 (as its folders say)")
+    assert found[0].endswith("24 images of 2 classes; train 16, test 8 (as in its folders)")
     assert sum("warning: " in line for line in found) == 1  # of few pictures
     lines = found[next(k for k, line in enumerate(found) if line.startswith("1/5")) :]
     assert lines[0].startswith("1/5 From scratch: accuracy ")
-    assert lines[6].split() == ["variant", "accuracy", "macro", "F1", "ECE", "per", "image", "training", "learns"]
+    assert lines[6].split() == ["variant", "accuracy", "macro", "F1", "ECE", "per", "image", "training", "trainable"]
     assert lines[-1] == "page  compared/comparison.html"
     assert len([path for path in Path("compared").iterdir() if (path / "recipe.toml").is_file()]) == 5
 

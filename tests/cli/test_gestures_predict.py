@@ -45,7 +45,7 @@ def test_files_that_cannot_be_read_are_left_out_with_the_reason(say: Say, model:
     (tmp_path / "Thumbs.db").write_bytes(b"no picture")
     said = say("gestures", "predict", model, "zero.jpg", "red.png", "Thumbs.db", "red.png")
     assert (said.code, [line[:12] for line in said.out.splitlines()]) == (0, ["red.png: red"] * 2)
-    assert [line.split()[3] for line in said.err.splitlines()] == ["zero.jpg", "Thumbs.db"]
+    assert [line.split()[2] for line in said.err.splitlines()] == ["zero.jpg", "Thumbs.db"]
     found = say("gestures", "predict", model, "zero.jpg", "red.png", "--json").json
     assert [one["image"] for one in found["predictions"]] == ["red.png"]
     assert [one["image"] for one in found["skipped"]] == ["zero.jpg"]
@@ -68,7 +68,7 @@ def test_a_model_without_a_confidence_says_so(say: Say, plain: str, tmp_path: Pa
     picture(tmp_path / "grey.png", GREY)
     said = say("gestures", "predict", plain, "grey.png")
     assert "unsure" not in said.out
-    assert said.err == "pellucid: the model holds no fitted confidence, so that no answer is unsure\n"
+    assert said.err == "pellucid: the model has no fitted confidence, so no answer is unsure\n"
     assert say("gestures", "predict", plain, "grey.png", "--json").json["confidence"] is None
 
 
@@ -145,7 +145,7 @@ def test_ctrl_c_ends_a_camera_with_its_summary(
 
 
 def test_a_camera_that_is_unplugged_keeps_what_it_showed(say: Say, model: str, monkeypatch: pytest.MonkeyPatch):
-    gone = PellucidError("camera 0 gives no more frames; check that it is plugged in")
+    gone = PellucidError("camera 0 sends no more frames; check that it is plugged in")
 
     def unplugged(index: int, every: int) -> Iterator[Frame]:
         yield from (Frame(k, k / 10, tensor(RED)) for k in range(3))
@@ -169,17 +169,17 @@ def test_ctrl_c_before_the_first_frame(say: Say, model: str, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        ([], "needs pictures, or --video FILE, or --camera N, one of them; this is nothing"),
-        (["a.png", "--camera", "0"], "this is images and camera"),
-        (["--video", "a.gif", "--camera", "0"], "this is video and camera"),
-        (["a.png", "--every", "2"], "--every goes with --video or --camera only"),
-        (["a.png", "--smoothing", "0"], "--smoothing goes with --video or --camera only"),
+        ([], "needs exactly one of images, --video FILE and --camera N, not nothing"),
+        (["a.png", "--camera", "0"], "not images and camera"),
+        (["--video", "a.gif", "--camera", "0"], "not video and camera"),
+        (["a.png", "--every", "2"], "--every is only for --video and --camera"),
+        (["a.png", "--smoothing", "0"], "--smoothing is only for --video and --camera"),
         (["none.png"], "none.png is missing"),
         (["--video", "none.mp4"], "none.mp4 is missing"),
         (["--video", "none.mp4", "--every", "0"], "every must be 1"),
         (["--video", "none.mp4", "--smoothing", "1"], "smoothing must be from 0 (none) to less than 1"),
         (["--video", "none.mp4", "--out", "a.txt"], "--out a.txt must end in .csv or .jsonl"),
-        (["--camera", "-1"], "numbered from 0"),
+        (["--camera", "-1"], "the first camera is 0"),
         (["--camera", "front"], "invalid int value: 'front'"),
         (["--camera", "0", "--smoothin", "0"], "did you mean '--smoothing'?"),
     ],

@@ -86,9 +86,9 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(say: Say, hands, monkeypatch):
         (("hands", "data.name=other"), "the folder comes first"),
         (("hands", "--backbone", "nothing"), "no model 'nothing'"),
         (("hands", "--out", "hands/a/0.png"), "cannot be written"),
-        (("hands", "--resume", "runs"), "leave out everything else"),
-        (("--resume", "hands"), "holds no collection.json"),
-        (("--resume", "hands", "--epochs", "2"), "leave out everything else"),
+        (("hands", "--resume", "runs"), "leave out all other arguments"),
+        (("--resume", "hands"), "has no collection.json"),
+        (("--resume", "hands", "--epochs", "2"), "leave out all other arguments"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_no_folder(say: Say, hands, words, complaint):

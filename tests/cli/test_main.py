@@ -88,7 +88,7 @@ def test_every_command_explains_itself(command: str, say: Say):
         ),
         (["train", "digits", "network.sizes=[64, 32, 12]"], "end network.sizes with 10"),
         (["train", "digits", "network.model=convnet", "network.classes=3"], "set network.classes=10"),
-        (["train", "digits", "loss.name=nll"], "head.scores: Dense stands before NegativeLogLikelihood"),
+        (["train", "digits", "loss.name=nll"], "head.scores: Dense is followed by NegativeLogLikelihood"),
         (["train", "digits", "network.sizes=[784, 10]"], "begin with 64"),
         (["train", "digits", "network.sizes=[64, 100000000000, 10]"], "make [network] smaller"),
         (["train", "digits", "schedule.name=reduce_on_plateau"], "data.validation"),
@@ -123,7 +123,7 @@ def test_a_mistake_is_exit_2_and_one_line_that_helps(words: list[str], hint: str
 def test_a_check_that_fails_lists_all_files_and_complains_of_the_first(say: Say):
     said = say("data", "check", "mnist")
     assert said.out.count("missing") == 4
-    assert "try `pellucid data get mnist`" in said.complaint
+    assert "run `pellucid data get mnist`" in said.complaint
 
 
 def test_a_file_that_cannot_be_written_is_the_users_to_mend(say: Say, tmp_path: Path):

@@ -167,7 +167,7 @@ def test_a_data_folder_that_no_recipe_can_name_is_refused_before_anything_is_wri
 
 def test_a_module_is_not_exported_under_a_name_that_no_code_can_hold(model: str, say: Say, tmp_path: Path):
     said = say("export", model, "--to", "torch", "--out", f"{NAMES[1]}.py")
-    assert "cannot name a Python file" in said.complaint
+    assert "cannot be the name of a Python file" in said.complaint
     assert os.listdir(tmp_path) == []
 
 
@@ -206,7 +206,7 @@ def test_a_folder_that_was_removed_under_our_feet_is_one_line(tmp_path: Path):
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "pellucid: the current folder is no longer there; go to one that is, and try again\n"
+    assert done.stderr == "pellucid: the current folder no longer exists; change to one that does, and try again\n"
 
 
 @pytest.mark.parametrize("name", NAMES)

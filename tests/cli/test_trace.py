@@ -40,7 +40,7 @@ def test_json_is_the_tree(say: Say, seven: Path) -> None:
 
 MISTAKES = {
     ("--target", "eleven"): "no class 'eleven'",
-    ("--target", "12"): "it knows 0, 1, 2",
+    ("--target", "12"): "its classes are 0, 1, 2",
     ("--weight", "features.dense9.weight"): "did you mean",
     ("--weight", "head.scores.weight[1]"): "2 axes",
     ("--nudge", "1"): "give both",

@@ -38,7 +38,7 @@ def test_list_shows_what_is_known_and_what_is_here(say: Say, tmp_path):
     assert rows["vgg16"]["path"] == str(folder / "vgg16-397923af.pth")
     assert rows["vgg16"]["download"]
     assert rows["mobilenet_v2-keras"]["checksum"] is None
-    assert "resnet18 " in next(line for line in lines if " here " in line)
+    assert "resnet18 " in next(line for line in lines if " present " in line)
 
 
 def test_get_without_a_network_says_where_to_put_the_file(say: Say, monkeypatch, tmp_path):
@@ -74,7 +74,7 @@ def test_show_tells_every_tensor(say: Say, file):
     assert ["conv.weight", "float32", "4x3x3x3"] in [line.split() for line in lines]
     assert ["steps", "int64", "number"] in [line.split() for line in lines]
     assert ["odd\\n\\x1b[31m", "float32", "1"] in [line.split() for line in lines], "nothing reaches the terminal"
-    assert lines[-1] == "safetensors: 3 tensors, 110 numbers"
+    assert lines[-1] == "safetensors: 3 tensors, 110 values"
 
 
 def test_show_as_json(say: Say, file):
@@ -87,7 +87,7 @@ def test_show_as_json(say: Say, file):
     ("words", "why"),
     [
         (("weights", "lst"), "no action 'lst'; did you mean 'list'?"),
-        (("weights", "list", "vgg16"), "say: get vgg16"),
+        (("weights", "list", "vgg16"), "use: pellucid weights get vgg16"),
         (("weights", "get"), "needs a name"),
         (("weights", "show"), "needs a weights file"),
         (("weights", "get", "vgg1666"), "did you mean 'vgg16'?"),
@@ -101,7 +101,7 @@ def test_mistakes(words, why, say: Say):
 
 def test_a_damaged_file_is_refused_with_one_line(say: Say, file):
     file.write_bytes(file.read_bytes()[:-3])
-    assert f"{file} promises 652 bytes, but has 649" in say("weights", "show", str(file)).complaint
+    assert f"{file} declares 652 bytes, but has 649" in say("weights", "show", str(file)).complaint
 
 
 def test_show_knows_pretrained_models_by_name(say: Say):

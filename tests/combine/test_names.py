@@ -115,7 +115,7 @@ def test_a_wrong_wiring(build: Callable[[], Layer], message: str) -> None:
     [
         (Shared(Dense(3)), (4,), "tuple of inputs"),
         (Shared(Dense(3)), ((4,), (5,)), r"\(4,\) and \(5,\) would need different parameters"),
-        (Parallel((Dense(2), Dense(3)), Add()), (4,), "inputs of one shape"),
+        (Parallel((Dense(2), Dense(3)), Add()), (4,), "inputs of the same shape"),
     ],
 )
 def test_shapes_that_do_not_fit(net: Layer, shape: Any, message: str) -> None:

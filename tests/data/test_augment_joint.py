@@ -279,7 +279,7 @@ def test_images_without_objects_are_augmented():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"scale": (2, 1)}, r"augment.scale is \(2, 1\); give the least and the largest factor"),
+        ({"scale": (2, 1)}, r"augment.scale is \(2, 1\); give the smallest and the largest factor"),
         ({"scale": (0, 1)}, "from 0.01 to 100"),
         ({"scale": 1.5}, "augment.scale is 1.5; give"),
         ({"crop_size": (0, 5)}, r"augment.crop_size is \(0, 5\); give \(height, width\) from 1"),
@@ -315,16 +315,16 @@ POINTS = [Objects(BOX, LABEL, keypoints=torch.ones(1, 3, 3))] * 2
         (Augment(flip=True), torch.zeros(2, 3, 8, 9, dtype=torch.uint8), "targets are uint8 of shape"),
         (Augment(flip=True), [1, 2], r"targets are \[1, 2\]; give classes"),
         (Augment(flip=True), POINTS[:1], "2 images, but 1 targets; give one per image"),
-        (Augment(flip=True), POINTS, "augment.swaps is missing, but mirror images exchange left and right"),
+        (Augment(flip=True), POINTS, "augment.swaps is missing, but mirroring exchanges left and right"),
         (Augment(flip=True, swaps=((1, 3),)), POINTS, r"swaps is \(\(1, 3\),\), but .* image 0 have 3 key-points"),
-        (Augment(shift=0.1, ignore=-1), torch.zeros(2, 8, 9, dtype=torch.uint8), "ignore is -1, which uint8 masks"),
+        (Augment(shift=0.1, ignore=-1), torch.zeros(2, 8, 9, dtype=torch.uint8), r"ignore is -1, .* for uint8 masks"),
         (Augment(elastic_alpha=34, elastic_sigma=3), POINTS, "elastic_alpha is 34, which with elastic_sigma 3 folds"),
-        (Augment(mosaic=0.5), torch.tensor([1, 2]), "four images in one have no one class"),
-        (Augment(mosaic=0.5), torch.ones(2, 4, 3), "four images in one have no key-points of one object"),
+        (Augment(mosaic=0.5), torch.tensor([1, 2]), "a mosaic of four images cannot have one class"),
+        (Augment(mosaic=0.5), torch.ones(2, 4, 3), "a mosaic of four images cannot have key-points of one object"),
         (
             Augment(flip=True),
             torch.ones(2, 4, 3),
-            "augment.swaps is missing, but mirror images exchange left and right",
+            "augment.swaps is missing, but mirroring exchanges left and right",
         ),
         (Augment(flip=True, swaps=((1, 4),)), torch.ones(2, 4, 3), r"\(\(1, 4\),\), but the images have 4 key-points"),
         (

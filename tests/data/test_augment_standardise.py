@@ -27,7 +27,7 @@ def test_a_constant_channel_becomes_zero():
 
 
 def test_shapes_are_checked():
-    with pytest.raises(PellucidError, match="cannot standardise"):
+    with pytest.raises(PellucidError, match="cannot standardize"):
         FeatureStats.fit(torch.zeros(3, 4))
     with pytest.raises(PellucidError, match="do not fit"):
         FeatureStats.fit(torch.rand(2, 3, 4, 4)).apply(torch.rand(2, 1, 4, 4))

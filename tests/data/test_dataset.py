@@ -62,11 +62,11 @@ def test_labels_may_be_names(y):
 @pytest.mark.parametrize(
     ("y", "words"),
     [
-        (["cat", "dgo", "cat"], "y holds the class 'dgo', which is not known; did you mean 'dog'?"),
-        (["cat", 3, "dog"], "y holds 3; give one name of a class for each example, or numbers from 0"),
-        (np.array(["cat", None, "dog"], object), "y holds None; give one name"),
-        ([["cat"], ["dog"], ["cat"]], "y holds shape (3, 1); give one name"),
-        (np.array([b"cat", b"dog", b"cat"]), "y holds b'cat'; give one name"),
+        (["cat", "dgo", "cat"], "y contains the unknown class 'dgo'; did you mean 'dog'?"),
+        (["cat", 3, "dog"], "y contains 3; give one class name for each example, or integers from 0"),
+        (np.array(["cat", None, "dog"], object), "y contains None; give one class name"),
+        ([["cat"], ["dog"], ["cat"]], "y contains shape (3, 1); give one class name"),
+        (np.array([b"cat", b"dog", b"cat"]), "y contains b'cat'; give one class name"),
     ],
 )
 def test_names_that_do_not_fit(y, words):
@@ -143,7 +143,7 @@ X = np.zeros((3, 1, 2, 2), np.float32)
         (X, [0.0, 1.0, 0.0], "labels as integers"),
         (X, [0, -1, 0], "labels span -1..0"),
         (X[:0], np.zeros(0, int), "no values"),
-        (np.where(np.arange(3)[:, None, None, None] == 1, np.nan, X), [0, 1, 0], "image 1 holds NaN"),
+        (np.where(np.arange(3)[:, None, None, None] == 1, np.nan, X), [0, 1, 0], "image 1 contains NaN"),
         (np.full_like(X, np.inf), [0, 1, 0], "infinity"),
         ([["a"]], [0], "x is not an array of numbers"),
         ([[1.0], [2.0, 3.0]], [0, 1], "x is not an array of numbers"),

@@ -188,4 +188,4 @@ def test_a_checksum_must_be_one(tmp_path):
 
 def test_a_root_that_cannot_be_made_is_told(site, tmp_path):
     (tmp_path / "taken").write_bytes(b"")
-    assert "cannot be made" in failed(site, tmp_path / "taken" / "file")
+    assert "cannot be created" in failed(site, tmp_path / "taken" / "file")

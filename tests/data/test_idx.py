@@ -82,8 +82,8 @@ def test_what_idx_cannot_hold_is_not_written(tmp_path):
         (bytes([0, 0, 7, 2]) + BY_HAND[4:], "not an idx file"),
         (bytes([0, 0, 8, 0]) + BY_HAND[4:], "not an idx file"),
         (bytes([0, 0, 8, 200]) + BY_HAND[4:], "not an idx file"),
-        (BY_HAND + b"x", "goes on after"),
-        (bytes([0, 0, 8, 3]) + b"\xff" * 12 + b"abc", "more than such a file can hold"),
+        (BY_HAND + b"x", "continues after"),
+        (bytes([0, 0, 8, 3]) + b"\xff" * 12 + b"abc", "more than a file of its size can contain"),
     ],
 )
 def test_damage_is_told(tmp_path, pack, data, words):

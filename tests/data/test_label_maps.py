@@ -36,5 +36,5 @@ def test_augmentation_moves_both():
 
 
 def test_data_without_masks_are_an_error():
-    with pytest.raises(PellucidError, match="mine has no masks to make photos of; give data with a mask"):
+    with pytest.raises(PellucidError, match="mine has no masks to generate photos from; give data with a mask"):
         LabelMaps.of(Arrays(PHOTOS, torch.zeros(2), ("a", "b")), "mine")

@@ -68,5 +68,5 @@ def test_an_empty_class_folder_is_told_and_not_left_out(tree, name):
         with zipfile.ZipFile(root, "a") as packed:
             packed.mkdir("train/eel")
             packed.mkdir("train/.cache")
-    with open_tree(root) as files, pytest.raises(PellucidError, match="train/eel is a class folder without pictures"):
+    with open_tree(root) as files, pytest.raises(PellucidError, match="train/eel is a class folder without images"):
         classes_of(files, "train/")

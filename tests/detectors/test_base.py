@@ -37,8 +37,8 @@ def test_a_box_without_area_is_no_detection():
 
 
 def test_limits_of_candidates_and_detections_are_fates_too(monkeypatch):
-    monkeypatch.setattr(detectors, "MOST_CANDIDATES", 3)
-    monkeypatch.setattr(detectors, "MOST_DETECTIONS", 1)
+    monkeypatch.setattr(detectors, "MAX_CANDIDATES", 3)
+    monkeypatch.setattr(detectors, "MAX_DETECTIONS", 1)
     decision = decided()
     assert len(decision.detections) == 1
     fates = decision.fates.flatten().tolist()

@@ -84,7 +84,7 @@ def test_objects_without_points_are_refused_and_batches_without_objects_are_not(
     detector, batch = small_points(), drawn(2)
     params = parameters(detector)
     with pytest.raises(
-        PellucidError, match=r"KeypointRCNN learns 3 key-points, and the objects of image 0 .* have none"
+        PellucidError, match=r"KeypointRCNN needs 3 key-points, but the objects of image 0 .* have none"
     ):
         detector.gradients(params, batch, mode())
     losses, dparams = detector.gradients(params, Batch(batch.images, [NOTHING] * 2), mode())

@@ -28,12 +28,12 @@ def test_boxes_are_by_the_name_of_the_file(tmp_path):
     [
         ("{", "cannot be read as proposals"),
         ("[" * 100_000, "cannot be read as proposals"),
-        ([1], "holds no object of image names"),
-        ({"a.jpg": 3}, "proposal 0 of a.jpg is no box"),
-        ({"a.jpg": [[0, 0, 1, 1], [5, 5, 2, 9]]}, "proposal 1 of a.jpg is no box"),
-        ({"a.jpg": [[0, 0, 1]]}, "proposal 0 of a.jpg is no box"),
-        ({"a.jpg": [[0, 0, 1, float("nan")]]}, "proposal 0 of a.jpg is no box"),
-        ({"x/a.jpg": [], "y/a.jpg": []}, "two images of the name a.jpg"),
+        ([1], "does not map image names to boxes"),
+        ({"a.jpg": 3}, "proposal 0 of a.jpg is not a box"),
+        ({"a.jpg": [[0, 0, 1, 1], [5, 5, 2, 9]]}, "proposal 1 of a.jpg is not a box"),
+        ({"a.jpg": [[0, 0, 1]]}, "proposal 0 of a.jpg is not a box"),
+        ({"a.jpg": [[0, 0, 1, float("nan")]]}, "proposal 0 of a.jpg is not a box"),
+        ({"x/a.jpg": [], "y/a.jpg": []}, "two images named a.jpg"),
     ],
     ids=["json", "deep", "list", "number", "order", "three", "nan", "twice"],
 )

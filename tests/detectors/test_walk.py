@@ -120,7 +120,7 @@ def test_the_anchor_of_a_proposal_is_the_one_that_proposed_it() -> None:
 
 
 def test_a_detector_that_does_not_say_how_is_refused() -> None:
-    with pytest.raises(PellucidError, match="give it a method walk"):
+    with pytest.raises(PellucidError, match="implement its method walk"):
         Detector.walk(small_single_stage(), {}, picture())
-    with pytest.raises(PellucidError, match="give it a method scorer"):
+    with pytest.raises(PellucidError, match="implement its method scorer"):
         Detector.scorer(small_single_stage(), {}, None, 0, 0)

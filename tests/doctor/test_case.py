@@ -9,7 +9,7 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.doctor import case_of, diagnose
-from pellucid.doctor.case import FACTORS, SAMPLE, SHORT, STEPS
+from pellucid.doctor.case import FACTORS, MAX_SAMPLE, RANGE_TEST_STEPS, REHEARSAL_STEPS
 from pellucid.doctor.finding import Remedy
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.predictions import UnansweredError
@@ -28,8 +28,12 @@ from tests.doctor.examined import case, conv_net, corners, model
 
 def test_the_sample_is_drawn_by_the_seed_and_kept_in_order() -> None:
     whole = examples(torch.arange(5_000.0)[:, None], torch.zeros(5_000, dtype=torch.int64))
-    one, again, other = subsample(whole, SAMPLE, 1), subsample(whole, SAMPLE, 1), subsample(whole, SAMPLE, 2)
-    assert len(one) == SAMPLE
+    one, again, other = (
+        subsample(whole, MAX_SAMPLE, 1),
+        subsample(whole, MAX_SAMPLE, 1),
+        subsample(whole, MAX_SAMPLE, 2),
+    )
+    assert len(one) == MAX_SAMPLE
     assert torch.equal(one.x, again.x)
     assert not torch.equal(one.x, other.x)
     assert torch.equal(one.x, one.x.unique()[:, None])
@@ -61,7 +65,7 @@ def test_inputs_are_scaled_as_the_model_scales_them() -> None:
 def test_the_range_test_goes_over_all_factors() -> None:
     rates = case().range_test
     assert [factor for factor, _ in rates] == list(FACTORS)
-    assert all(len(done.losses) == SHORT or done.broke for _, done in rates)
+    assert all(len(done.losses) == RANGE_TEST_STEPS or done.broke for _, done in rates)
 
 
 @pytest.mark.parametrize("net", [None, conv_net])
@@ -94,7 +98,7 @@ def test_measuring_changes_nothing_and_is_the_same_twice(net) -> None:
     assert all(torch.equal(first[path].y, first2[path].y) for path in first)
     assert (found.loss, found.dy) == (found2.loss, found2.dy)
     assert torch.equal(answers.y, answers2.y)
-    assert len(rehearsal.losses) == STEPS
+    assert len(rehearsal.losses) == REHEARSAL_STEPS
     assert (rehearsal.losses, rehearsal.ratios) == (rehearsal2.losses, rehearsal2.ratios)
     assert [done.losses for _, done in rates] == [done.losses for _, done in rates2]
 
@@ -131,15 +135,15 @@ def test_a_training_whose_steps_are_slow_is_not_waited_for() -> None:
 
     it = replace(case(), augment=slow)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pellucid.doctor.case.RANGING", 0.05)
-        patch.setattr("pellucid.doctor.case.TRYING", 0.05)
+        patch.setattr("pellucid.doctor.case.MAX_RANGE_TEST_SECONDS", 0.05)
+        patch.setattr("pellucid.doctor.case.MAX_TRIAL_SECONDS", 0.05)
         with pytest.raises(UnansweredError, match=r"25 steps take longer than 0\.05 s"):
             _ = it.range_test
         with pytest.raises(UnansweredError, match="100 steps"):
             it.loss_at(1.0, 100)
         left_out = diagnose(it).left_out
         assert {"learning-rate-too-high", "learning-rate-too-low"} <= set(left_out)
-        patch.setattr("pellucid.doctor.trials.PATIENCE", 0.05)
+        patch.setattr("pellucid.doctor.trials.MAX_BASELINE_SECONDS", 0.05)
         assert 1 <= Attempts(it)(Remedy("nothing", lambda it: it)).steps < 25
 
 
@@ -183,7 +187,7 @@ def test_data_that_do_not_fit_are_refused() -> None:
         ({"batch_size": 0}, "batch_size"),
         ({"validation": 0.2}, "not a fraction"),
         ({"validation": 3.5}, "not a fraction"),
-        ({"validation": (*corners(), None)}, "holds 3 values"),
+        ({"validation": (*corners(), None)}, "has 3 elements"),
         ({"bogus": 1}, "doctor has no option 'bogus'; known: validation, history"),
         ({"epoch": 1}, "did you mean 'epochs'?"),
     ],

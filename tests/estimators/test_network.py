@@ -181,7 +181,7 @@ def test_partial_fit_continues_from_batch_to_batch() -> None:
         model.fit(IRIS[part], KINDS[part], epochs=1, batch_size=1000, verbose=False)
     fitted.partial_fit(IRIS[50:], NAMES[50:])
     torch.testing.assert_close(fitted.model_["dense1"].params["weight"], model["dense1"].params["weight"])
-    with pytest.raises(ValueError, match="beside"):
+    with pytest.raises(ValueError, match="contains classes other than"):
         fitted.partial_fit(IRIS, np.full(150, "rose"))
     with pytest.raises(ValueError, match="not the same as on last call"):
         fitted.partial_fit(IRIS, NAMES, classes=["setosa", "rose"])
@@ -218,7 +218,7 @@ def test_predictions_are_computed_in_batches_that_fit_into_memory(monkeypatch) -
     expected = fitted.model_(IRIS).numpy()
     sizes, call = [], Model.__call__
     monkeypatch.setattr(Model, "__call__", lambda model, x: (sizes.append(len(x)), call(model, x))[1])
-    monkeypatch.setattr(evaluate, "MEMORY", 8 * 4 * 106)
+    monkeypatch.setattr(evaluate, "MAX_MEMORY", 8 * 4 * 106)
     np.testing.assert_allclose(fitted.decision_function(IRIS), expected, rtol=1e-12)
     np.testing.assert_array_equal(fitted.predict(IRIS), fitted.classes_[expected.argmax(1)])
     assert sizes == 2 * [*18 * [8], 6]

@@ -132,9 +132,9 @@ def test_learned_numbers_of_what_is_removed_are_counted_as_by_hand(removed: Remo
 def test_a_layer_of_several_outputs_is_not_removed_as_one(by: str) -> None:
     net = Sequential(f=Fork(a=Conv2d(2, 1), b=Conv2d(2, 1)), sum=Add(), flat=Flatten(), scores=Dense(3))
     params, _ = net.init((1, 1, 2), torch.Generator().manual_seed(0))
-    with pytest.raises(PellucidError, match="the layer 'f' outputs 2 tensors; name one inside it"):
+    with pytest.raises(PellucidError, match="the layer 'f' outputs 2 tensors; give a layer inside it"):
         ablation_table(net, params, IMAGES, LABELS, [[Removal("f")]], by=by)
-    with pytest.raises(PellucidError, match="the layer 'f' outputs 2 tensors; name one inside it"):
+    with pytest.raises(PellucidError, match="the layer 'f' outputs 2 tensors; give a layer inside it"):
         map_effects(net, params, IMAGES, 0, "f")
 
 

@@ -60,7 +60,7 @@ def test_the_blur_is_scipys() -> None:
 
 
 def test_a_map_of_another_size_is_told() -> None:
-    with pytest.raises(PellucidError, match="does not order the pixels"):
+    with pytest.raises(PellucidError, match="does not rank the pixels"):
         deletion(NET, PARAMS, X, 0, torch.ones(1, 1, 3, 3))
 
 
@@ -156,7 +156,7 @@ def test_a_map_without_an_order_has_no_correlation() -> None:
 def test_maps_of_different_sizes_are_told() -> None:
     with pytest.raises(PellucidError, match="cannot be compared"):
         rank_correlation(torch.ones(1, 4), torch.ones(1, 5))
-    with pytest.raises(PellucidError, match="not a picture"):
+    with pytest.raises(PellucidError, match="is not an image"):
         distance(torch.ones(1, 4), torch.ones(1, 4))
 
 

@@ -70,8 +70,8 @@ def test_how_many_run_at_once_changes_nothing() -> None:
         ({"steps": 0}, "steps must be a whole number of at least 1"),
         ({"steps": 1, "quadrature": "trapezoid"}, "steps must be a whole number of at least 2"),
         ({"batch": 0}, "batch must be"),
-        ({"baseline": torch.zeros(3, 6, 6)}, r"baseline must be .* to \(2, 2, 6, 6\), not one of shape \(3, 6, 6\)"),
-        ({"baseline": torch.zeros(1, 2, 2, 6, 6)}, "not one of shape"),
+        ({"baseline": torch.zeros(3, 6, 6)}, r"baseline must be .* to \(2, 2, 6, 6\), not a tensor \(3, 6, 6\)"),
+        ({"baseline": torch.zeros(1, 2, 2, 6, 6)}, "not a tensor"),
         ({"baseline": "black"}, "broadcast to .* not 'black'"),
         ({"baseline": float("nan")}, "NaN or infinity"),
         ({"baseline": torch.full((6,), torch.inf)}, "NaN or infinity"),
@@ -85,5 +85,5 @@ def test_options_that_mean_nothing_are_told(options: dict[str, Any], told: str) 
 
 def test_a_batch_without_examples_is_told() -> None:
     net, params, x = made("vgg")
-    with pytest.raises(PellucidError, match="integrated_gradients: the batch holds no examples"):
+    with pytest.raises(PellucidError, match="integrated_gradients: the batch is empty"):
         integrated_gradients(net, params, x[:0], 0)

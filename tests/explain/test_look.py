@@ -57,7 +57,7 @@ def test_the_page_stands_by_itself_and_says_what_it_shows(channels: int, tmp_pat
     HTMLParser().feed(text)
     assert not re.search(r'(src|href)="(?!#|data:)', text), "nothing from elsewhere"
     assert "<c>" not in without_script(text)
-    for words in ("small", "noise", "DeconvNet", "not trained again", "evolution"):
+    for words in ("small", "noise", "DeconvNet", "not retrained", "evolution"):
         assert words in " ".join(text.split())
     names = {path.name for path in (tmp_path / "page" / "figures").iterdir()}
     assert {"patches-conv1.png", "filters-conv2.npz", "hidden-0-class.png", "best.npz"} <= names

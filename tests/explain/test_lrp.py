@@ -176,7 +176,7 @@ def test_a_layer_named_by_path_takes_its_own_rule() -> None:
     net, params, x = made("vgg")
     table = composite(("conv1", ZPlus()), (Conv2d, Epsilon()), (Dense, Epsilon()), (AvgPool2d, Norm()))
     assert not torch.equal(lrp(net, params, x, 0, table), lrp(net, params, x, 0, composite(*table.rows[1:])))
-    with pytest.raises(PellucidError, match="'conv3', which fits no layer"):
+    with pytest.raises(PellucidError, match="'conv3', which matches no layer"):
         lrp(net, params, x, 0, composite(("conv3", ZPlus())))
 
 
@@ -185,13 +185,13 @@ def mistakes() -> list[tuple[dict[str, Any], str]]:
         ({"composite": "epsilon_pluss"}, "no composite 'epsilon_pluss'; did you mean 'epsilon_plus'"),
         ({"composite": "epsilon_plus", "gamma": 1.0}, "unexpected keyword argument 'gamma'"),
         ({"composite": "epsilon_gamma_box"}, "missing 2 required positional arguments"),
-        ({"composite": "guided_backprop"}, "a method of its own, explain.guided_backprop"),
-        ({"composite": "deconvnet"}, "a method of its own, explain.deconvnet"),
+        ({"composite": "guided_backprop"}, "use the method explain.guided_backprop"),
+        ({"composite": "deconvnet"}, "use the method explain.deconvnet"),
         ({"composite": 3}, "composite must be a name, a table of rules or a function, not 3"),
         ({"composite": None}, "composite must be a name"),
         ({"composite": "epsilon", "epsilon": "x"}, "Epsilon: epsilon must be a number of at least 0, not 'x'"),
         ({"composite": "epsilon_plus", "stabilizer": -1.0}, "stabilizer must be a number of at least 0, not -1.0"),
-        ({"composite": composite(), "epsilon": 1.0}, "epsilon are options of composites by name"),
+        ({"composite": composite(), "epsilon": 1.0}, "epsilon: options are for composites by name"),
     ]
 
 

@@ -95,5 +95,5 @@ def test_what_means_nothing_is_told(target: int | None, options: dict, told: str
 def test_a_network_of_vectors_has_no_picture() -> None:
     net = Sequential(scores=Dense(2))
     params, _ = net.init((4,), torch.Generator().manual_seed(0))
-    with pytest.raises(PellucidError, match=r"that of an image \(C, H, W\), not \(4,\)"):
+    with pytest.raises(PellucidError, match=r"an image shape \(C, H, W\), not \(4,\)"):
         maximize(net, params, 0, (4,))

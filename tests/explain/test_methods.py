@@ -42,5 +42,5 @@ def test_what_does_not_exist_is_told(method: str, options: dict[str, Any], told:
 
 def test_whole_numbers_are_no_input() -> None:
     net, params, x = made("vgg")
-    with pytest.raises(PellucidError, match="does not compute in int64"):
+    with pytest.raises(PellucidError, match="networks do not support int64"):
         explain(net, params, x.long(), "saliency", 0)

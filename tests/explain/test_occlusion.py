@@ -113,7 +113,7 @@ def test_a_linear_network_loses_what_the_square_hides() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"square": 7}, "a square of 7 exceeds the image"),
+        ({"square": 7}, "a square of 7 pixels exceeds the image"),
         ({"square": 2, "stride": 3}, "leaves pixels that no square of 2 hides"),
         ({"square": 0}, "at least 1"),
         ({"batch": 0}, "at least 1"),

@@ -67,7 +67,7 @@ def test_options_that_mean_nothing_are_told(options: dict[str, Any], told: str) 
 
 def test_a_batch_without_examples_is_told() -> None:
     net, params, x = made("vgg")
-    with pytest.raises(PellucidError, match="smoothgrad: the batch holds no examples"):
+    with pytest.raises(PellucidError, match="smoothgrad: the batch is empty"):
         smoothgrad(net, params, x[:0], 0)
 
 

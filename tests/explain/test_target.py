@@ -86,18 +86,18 @@ def test_a_head_of_several_is_named_by_its_path() -> None:
         ([[0], [1, 2]], "must be a class"),
         ({"a": 1}, "must be a class"),
         (True, "must be a class"),
-        ("conv2", "names no unit; write a path and an index"),
+        ("conv2", "is not a unit; write a path and an index"),
         ("conv3[1]", "'conv3' is none of conv1, .*did you mean 'conv"),
         ("conv1.deep[1]", "a Conv2d has no part 'deep'"),
         ("conv2[9]", r"no index \[9\] in outputs of shape \(4, 3, 3\)"),
         ("conv2[1, 2]", r"no index \[1, 2\]"),
         ("conv2[-5]", r"no index \[-5\] in outputs of shape \(4, 3, 3\)"),
-        ("3", "'3' names no unit; .* or a class as its number"),
+        ("3", "'3' is not a unit; .* or a class index"),
         ("conv2[" + "9" * 5000 + "]", "is not an index"),
         ("conv2[1.5]", "'1.5' is not an index"),
         ("conv2[--1]", "'--1' is not an index"),
-        ("conv2[:]", "every map at once"),
-        ("conv2[]", "names no unit"),
+        ("conv2[:]", "selects all maps"),
+        ("conv2[]", "is not a unit"),
     ],
 )
 def test_what_means_nothing_is_told(target: Any, told: str) -> None:
@@ -118,5 +118,5 @@ def test_maps_at_the_end_are_no_classes() -> None:
 def test_inside_a_layer_that_runs_more_than_once_is_nothing_to_name() -> None:
     block = Sequential(conv=Conv2d(2, 3, padding=1), relu=ReLU())
     net = Graph({"a": (block, "input"), "b": ("a", "a")}, ("b",))
-    with pytest.raises(PellucidError, match="runs more than once; name one of its nodes as a whole"):
+    with pytest.raises(PellucidError, match="runs more than once; give one of its nodes as a whole"):
         upto(net, "a.conv")

@@ -38,7 +38,7 @@ def test_one_in_twenty_without_sense_is_called_better() -> None:
 
 def test_where_every_order_is_the_same_nothing_is_said() -> None:
     found = against_random(0.5, [0.5] * ORDERS, low_is_good=True)
-    assert (found.passed, found.text) == (None, "every order does the same")
+    assert (found.passed, found.text) == (None, "all orders have the same result")
 
 
 def test_sums_may_be_off_by_a_twentieth() -> None:

@@ -92,8 +92,8 @@ def test_boxes_without_area_are_left_out_of_the_file_too(tmp_path) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_limits_of_candidates_and_detections_are_in_the_file(family, tmp_path, monkeypatch) -> None:
     for module in ("pellucid.detectors.base", "pellucid.export.onnx_detector"):
-        monkeypatch.setattr(f"{module}.MOST_CANDIDATES", 20)
-        monkeypatch.setattr(f"{module}.MOST_DETECTIONS", 5)
+        monkeypatch.setattr(f"{module}.MAX_CANDIDATES", 20)
+        monkeypatch.setattr(f"{module}.MAX_DETECTIONS", 5)
     model = random_model(replace(family(), score_threshold=0.0, nms_threshold=0.3))
     to_onnx(model, tmp_path / "m.onnx", SIZE)
     counts = check(model, tmp_path / "m.onnx", images(3))
@@ -110,13 +110,13 @@ def test_the_size_is_that_of_the_training_unless_given(tmp_path) -> None:
 
 
 def test_what_cannot_be_written_is_refused(tmp_path, monkeypatch) -> None:
-    with pytest.raises(PellucidError, match="FasterRCNN reads regions that it chooses"):
+    with pytest.raises(PellucidError, match="FasterRCNN selects regions between its networks"):
         to_onnx(Model(small_faster(), input_shape=(3, None, None)), tmp_path / "m.onnx", SIZE)
     model = random_model(replace(small_single_stage(), score_threshold=0.0))
-    monkeypatch.setattr(onnx_detector, "MOST_DETECTIONS", 3)  # a file that decides otherwise
-    with pytest.raises(ParityError, match="would choose other detections"):
+    monkeypatch.setattr(onnx_detector, "MAX_DETECTIONS", 3)  # a file that decides otherwise
+    with pytest.raises(ParityError, match="would select other detections"):
         to_onnx(model, tmp_path / "m.onnx", SIZE)
     monkeypatch.setattr(SingleStage, "onnx", OneStage.onnx)
-    with pytest.raises(PellucidError, match="does not say how it is read in ONNX"):
+    with pytest.raises(PellucidError, match="cannot be exported to ONNX"):
         to_onnx(model, tmp_path / "m.onnx", SIZE)
     assert not list(tmp_path.iterdir())

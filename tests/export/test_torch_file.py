@@ -87,7 +87,7 @@ def test_the_text_is_what_a_person_would_write(tmp_path) -> None:
     assert text.endswith(
         '''
 def network() -> nn.Module:
-    """Return the network; its weights are drawn at random."""
+    """Return the network with random weights."""
     return nn.Sequential(OrderedDict({
         "conv": nn.Conv2d(2, 4, 3, bias=False),
         "norm": nn.BatchNorm2d(4),
@@ -149,7 +149,7 @@ def test_layers_of_other_people_are_listed_at_once() -> None:
     class Mine(Flatten):
         pass
 
-    with pytest.raises(PellucidError, match="PyTorch has no form for the layers Mine; use pellucid's own"):
+    with pytest.raises(PellucidError, match="no PyTorch code for the layers Mine; use pellucid's own"):
         torch_files("net", Sequential(a=Mine(), b=Mine()), {"a": {}, "b": {}}, (3,))
     with pytest.raises(PellucidError, match="the model has no weights yet"):
         to_torch(Model(Sequential(Dense(2))), "net.py")

@@ -75,7 +75,7 @@ def test_the_fused_form_of_a_gan_gives_the_same_gradients() -> None:
 
 @pytest.mark.parametrize("family", ["gan", "wgan_gp", "r1_gan", "gmmn", "code_gmmn", "vae"])
 def test_images_of_another_size_are_refused(family: str) -> None:
-    with pytest.raises(PellucidError, match="outputs images of 1 x 8 x 8, but those of the data are 3 x 16 x 16"):
+    with pytest.raises(PellucidError, match="outputs images of 1 x 8 x 8, but the data have 3 x 16 x 16"):
         Model(FAMILIES[family](), input_shape=(3, 16, 16))
 
 

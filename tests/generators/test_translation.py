@@ -10,7 +10,7 @@ from pellucid import Model
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.generators import GENERATORS, Translator, l1, mse, pix2pix, zhang
-from pellucid.generators.hints import MOST, draw_hints
+from pellucid.generators.hints import MAX_DOTS, draw_hints
 from pellucid.generators.translation import CHROMA, LIGHTNESS
 from pellucid.generators.zhang import annealed_mean, colour_table, encode
 from pellucid.layers import Mode
@@ -24,6 +24,8 @@ SMALL = {
     "zhang": zhang(width=2, levels=2),
     "pix2pix": pix2pix(width=2, levels=2, field=16, discriminator_width=2, gan="least_squares"),
     "hinted": pix2pix(width=2, levels=2, field=1, discriminator_width=2, gan="hinge", hints=True),
+    "rgb": l1(to="rgb", width=2, levels=2, hints=True),
+    "pix2pix rgb": pix2pix(to="rgb", width=2, levels=2, field=16, discriminator_width=2, gan="least_squares"),
 }
 
 
@@ -58,7 +60,9 @@ def by_autograd(net: Translator, params, batch, mode):
         return flatten(leaves), {"generator": (weight[nearest[..., 0]] * cost).mean()}
     if not isinstance(net, type(SMALL["pix2pix"])):
         error = y - wanted
-        return flatten(leaves), {"generator": error.abs().mean() if net == SMALL["l1"] else 0.5 * error.square().mean()}
+        return flatten(leaves), {
+            "generator": error.abs().mean() if net.loss == SMALL["l1"].loss else 0.5 * error.square().mean()
+        }
 
     def judge(one):
         return reference_forward(net.discriminator, leaves["discriminator"], torch.cat([x, one], 1), Mode(True))
@@ -121,6 +125,18 @@ def test_colours_are_predicted_from_lightness_alone():
     torch.testing.assert_close(net.predict(params, shade), net.predict(params, shade.expand(1, 3, 16, 16)))
 
 
+@pytest.mark.parametrize("name", ["rgb", "pix2pix rgb"])
+def test_colours_of_rgb_generators_are_those_of_the_images_that_they_make(name):
+    net = SMALL[name]
+    params, images = drawn(net), photos()
+    x, wanted = net.pair(Batch(images, None), Mode())
+    torch.testing.assert_close(wanted, 2 * images - 1)
+    torch.testing.assert_close(x, SMALL["hinted" if net.hints else "l1"].pair(Batch(images, None), Mode()).x)
+    made = (net.generator.forward(params["generator"], x, Mode())[0].clamp(-1, 1) + 1) / 2
+    lab = rgb2lab(made.permute(0, 2, 3, 1).numpy())
+    np.testing.assert_allclose(net.predict(params, images).permute(0, 2, 3, 1), lab[..., 1:], atol=0.05)
+
+
 def test_bins_are_the_grid_points_nearest_to_colours():
     centres = colour_table().centres
     assert bool((centres % 10 == 0).all())
@@ -167,7 +183,7 @@ def test_hints_are_dots_of_true_colours():
     counts = mask.flatten(1).sum(1)
     none = float((counts == 0).float().mean())
     assert 0.06 < none < 0.2  # 1/8 of the images have none
-    assert counts.max() <= MOST * 4
+    assert counts.max() <= MAX_DOTS * 4
     one = next(k for k in range(200) if counts[k] == 1)
     assert torch.equal(dots[one, :2][:, mask[one] == 1], ab[one][:, mask[one] == 1])
     again = draw_hints(ab, torch.Generator().manual_seed(4))

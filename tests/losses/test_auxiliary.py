@@ -120,7 +120,7 @@ def test_googlenet_is_compared_at_its_three_outputs() -> None:
         _, shapes = net.init((3, 224, 224), torch.Generator())
     assert shapes == ((6,), (6,), (6,))
     loss.check(shapes, torch.tensor([0, 5]))
-    with pytest.raises(PellucidError, match="the targets hold classes 0 to 6"):
+    with pytest.raises(PellucidError, match="the targets contain classes 0 to 6"):
         loss.check(shapes, torch.tensor([0, 6]))
 
 

@@ -114,7 +114,7 @@ def test_targets_and_predictions_that_do_not_pair_are_refused(target: Tensor, pr
 
 @pytest.mark.parametrize("k", [0, 4])
 def test_a_k_beyond_the_classes_is_refused(k: int) -> None:
-    with pytest.raises(PellucidError, match="choose 1 to the classes"):
+    with pytest.raises(PellucidError, match="choose 1 to the number of classes"):
         top_k(torch.zeros(2).long(), torch.zeros(2, 3), k)
 
 
@@ -171,8 +171,8 @@ def test_sure_and_always_right_is_perfectly_calibrated_and_always_wrong_is_the_o
     ("scores", "bins", "why"),
     [
         (torch.ones(3), 15, "give \\(n, classes\\)"),
-        (torch.ones(3, 1), 15, "two classes at least"),
-        (torch.ones(3, 2) / 2, 0, "one bin at least"),
+        (torch.ones(3, 1), 15, "at least two classes"),
+        (torch.ones(3, 2) / 2, 0, "at least one bin"),
         (torch.tensor([[3.0, 1.0]] * 3), 15, "give probabilities"),
         (torch.full((3, 2), torch.nan), 15, "give probabilities"),
         (torch.ones(2, 2) / 2, 15, "one of each"),

@@ -125,7 +125,7 @@ BOX = Objects(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([0]))
         (NME(), torch.zeros(1, 68, 2), [BOX], "objects of an image have no key-points"),
         (NME(), torch.zeros(1, 9, 2), faces(1)[1], "outputs have 9 key-points and objects 68"),
         (NME((1, 80)), torch.zeros(1, 68, 2), faces(1)[1], "points 1 and 80"),
-        (NME((3, 3)), torch.zeros(1, 68, 2), faces(1)[1], "points 3 and 3 are not labelled or are at one place"),
+        (NME((3, 3)), torch.zeros(1, 68, 2), faces(1)[1], "points 3 and 3 are not labelled or coincide"),
     ],
 )
 def test_what_does_not_fit_is_named(metric: Metric, outputs: list | Tensor, targets: list, why: str) -> None:

@@ -88,5 +88,5 @@ def test_norms_and_dropout_are_where_the_paper_has_them():
 
 
 def test_one_level_is_an_error():
-    with pytest.raises(PellucidError, match="levels=1 leaves no skip; use 2 or more"):
+    with pytest.raises(PellucidError, match="levels=1 has no skip connection; use 2 or more"):
         unet_generator(levels=1)

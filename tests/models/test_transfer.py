@@ -42,8 +42,8 @@ def test_the_head(units: tuple[int, ...], dropout: float, layers: str) -> None:
     ("arguments", "said"),
     [
         ({"backbone": "vg16"}, "no backbone 'vg16'; did you mean 'vgg16'"),
-        ({"backbone": "vgg16", "pad": "same"}, "the backbone vgg16 takes no pad"),
-        ({"backbone": "vgg16", "epsilon": 0.001}, "the backbone vgg16 takes no epsilon"),
+        ({"backbone": "vgg16", "pad": "same"}, "the backbone vgg16 has no argument pad"),
+        ({"backbone": "vgg16", "epsilon": 0.001}, "the backbone vgg16 has no argument epsilon"),
     ],
 )
 def test_mistakes_are_named(arguments: dict[str, object], said: str) -> None:

@@ -62,7 +62,7 @@ def doubled(net: Layer) -> Layer:
     return Sequential(net, Parallel((Identity(), Identity()), Concat()))
 
 
-MEMORY, WORK, RUNS, NUMBERS = "bytes of memory for one", "multiply-adds for one", "layers, each as", "numbers put out"
+MEMORY, WORK, RUNS, NUMBERS = "bytes of memory for one", "multiply-adds for one", "runs of layers", "output values"
 TOO_LARGE = {
     "the pad of the report": (Sequential(Pad2d(32768), Flatten()), (1, 1, 1), MEMORY),
     "an image": (Flatten(), (3, 1 << 20, 1 << 20), MEMORY),
@@ -257,8 +257,8 @@ def test_weights_of_another_kind_than_the_network_has_are_refused_before_the_fir
 
 
 def test_limits_can_be_raised_for_files_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "MOST_VALUES", 15)
-    raise_them = "numbers put out for one input, above 15; make it smaller, or raise the limits .* PELLUCID_LIMITS=10"
+    monkeypatch.setattr(bounds, "MAX_VALUES", 15)
+    raise_them = "output values for one input, above 15; make it smaller, or raise the limits .* PELLUCID_LIMITS=10"
     with pytest.raises(PellucidError, match=f"not loaded again: .*{raise_them}"):
         fit(dense_model(ReLU()), tmp_path / "run")
     monkeypatch.setenv("PELLUCID_LIMITS", "10")

@@ -71,7 +71,7 @@ def test_maps_have_a_channel_for_each_class_and_several_outputs_are_left_alone()
     ],
 )
 def test_raw_scores_are_refused_by_the_loss_of_log_probabilities(net, where):
-    with pytest.raises(PellucidError, match=rf"^{where} stands before NegativeLogLikelihood, .*LogSoftmax"):
+    with pytest.raises(PellucidError, match=rf"^{where} is followed by NegativeLogLikelihood, .*LogSoftmax"):
         Model(net, "nll")
 
 
@@ -92,15 +92,15 @@ def test_log_probabilities_and_what_is_not_known_pass(net):
 
 
 def test_a_change_of_shape_does_not_hide_an_activation_that_the_loss_contains():
-    with pytest.raises(PellucidError, match=r"act: Softmax stands before SoftmaxCrossEntropy, which contains it"):
+    with pytest.raises(PellucidError, match=r"act: Softmax is followed by SoftmaxCrossEntropy, which contains it"):
         Model(Sequential(dense=Dense(2), act=Softmax(), flatten=Flatten()))
 
 
 def test_an_activation_that_the_loss_contains_is_refused_at_the_end_of_a_graph_too():
     graph = Graph({"dense": (Dense(2), "input"), "act": (Softmax(), "dense"), "flat": (Flatten(), "act")}, ("flat",))
-    with pytest.raises(PellucidError, match=r"^act: Softmax stands before SoftmaxCrossEntropy, which contains it"):
+    with pytest.raises(PellucidError, match=r"^act: Softmax is followed by SoftmaxCrossEntropy, which contains it"):
         Model(graph)
-    with pytest.raises(PellucidError, match=r"^body\.act: Softmax stands before NegativeLogLikelihood"):
+    with pytest.raises(PellucidError, match=r"^body\.act: Softmax is followed by NegativeLogLikelihood"):
         Model(Sequential(body=graph), "nll")
     assert Model(graph, Quadratic()).net == graph
 

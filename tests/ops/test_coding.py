@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pellucid.ops.coding import LIMIT, decode, decode_gradient, encode
+from pellucid.ops.coding import MAX_LOG_SIZE, decode, decode_gradient, encode
 from tests.ops.boxes import drawn
 
 DEVIATIONS = (0.1, 0.1, 0.2, 0.2)
@@ -30,7 +30,7 @@ def test_large_sizes_are_limited():
     anchor = torch.tensor([[0.0, 0.0, 16.0, 16.0]])
     box = decode(torch.tensor([[0.0, 0.0, 99.0, 1.0]]), anchor)[0]
     assert box[2] - box[0] == pytest.approx(1000.0)
-    assert pytest.approx(math.log(62.5)) == LIMIT
+    assert pytest.approx(math.log(62.5)) == MAX_LOG_SIZE
 
 
 def test_the_gradient_is_that_of_autograd():

@@ -73,7 +73,7 @@ def test_damaged_run_lengths_are_refused(text):
 
 @pytest.mark.parametrize("counts", [[3], [20, -5], [], [16]])
 def test_run_lengths_of_another_size_are_refused(counts):
-    with pytest.raises(PellucidError, match="not of a mask of 3x5"):
+    with pytest.raises(PellucidError, match="does not fit a mask of 3x5"):
         from_run_lengths(counts, (3, 5))
 
 

@@ -6,7 +6,7 @@ from pellucid.optim import foreach
 
 
 def test_runs_cover_all_values_within_the_bound(monkeypatch):
-    monkeypatch.setattr(foreach, "RUN", 10)
+    monkeypatch.setattr(foreach, "MAX_RUN", 10)
     shapes = [(3,), (7,), (1,), (8, 3), (4,), (2, 16), (), (0,), (6,)]
     first = [torch.rand(shape) for shape in shapes]
     second = [torch.rand(shape) for shape in shapes]

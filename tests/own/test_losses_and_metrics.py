@@ -137,8 +137,8 @@ def test_verify_finds_a_wrong_gradient_of_a_loss():
 @pytest.mark.parametrize(
     ("y", "said"),
     [
-        (torch.tensor([0, 10, 1]), "the targets hold classes 0 to 10, but the network has outputs for 0 to 9"),
-        (torch.tensor([0, -1, 1]), "the targets hold classes -1 to 1"),
+        (torch.tensor([0, 10, 1]), "the targets contain classes 0 to 10, but the network has outputs for 0 to 9"),
+        (torch.tensor([0, -1, 1]), "the targets contain classes -1 to 1"),
         (torch.tensor([0.0, float("nan"), 1.0]), "targets must be finite"),
     ],
 )

@@ -39,16 +39,16 @@ def backward_with(change: Any) -> Layer:
 
 
 LAYERS = {
-    "block.mine (Mine): backward returns no gradient for 'factor', which would never learn": backward_with(
+    "block.mine (Mine): backward returns no gradient for 'factor', which would never be updated": backward_with(
         lambda dx, _: (dx, {})
     ),
-    "block.mine (Mine): backward returns a gradient for 'scale', which init does not make; it learns factor": (
+    "block.mine (Mine): backward returns a gradient for 'scale', which init does not return; its parameters: factor": (
         backward_with(lambda dx, dparams: (dx, {**dparams, "scale": dparams["factor"]}))
     ),
     "block.mine (Mine): backward must return a gradient of (1, 1, 1) torch.float32 for 'factor', not (1,)": (
         backward_with(lambda dx, dparams: (dx, {"factor": dparams["factor"].flatten()}))
     ),
-    "block.mine (Mine): backward must return dx formed like x, (2, 1, 8, 8) torch.float32, not (1, 8, 8)": (
+    "block.mine (Mine): backward must return dx shaped like x, (2, 1, 8, 8) torch.float32, not (1, 8, 8)": (
         backward_with(lambda dx, dparams: (dx.sum(0), dparams))
     ),
     "block.mine (Mine): backward must return (dx, dparams), dparams a dict by parameter, not (2, 1, 8, 8)": (
@@ -61,7 +61,7 @@ LAYERS = {
     "block.mine (Mine): forward must return (y, cache), not (2, 1, 8, 8) torch.float32": scale(
         forward=lambda self, params, x, mode: x
     ),
-    "block.mine (Mine): forward must return y of shape (2, 1, 8, 8), as init says, not (2, 1, 4, 8)": scale(
+    "block.mine (Mine): forward must return y of shape (2, 1, 8, 8), as init returns it, not (2, 1, 4, 8)": scale(
         forward=lambda self, params, x, mode: (x[:, :, ::2], ScaleCache(x))
     ),
     "block.mine (Mine): forward changes its input, which others read too; return a new tensor": scale(
@@ -190,7 +190,7 @@ class Recorded(Loss):
 def test_a_loss_that_leaves_its_gradient_to_pytorch() -> None:
     model = fit(Identity(), Recorded())
     assert model.verify(digits().x[:3], digits().y[:3]).ok
-    with pytest.raises(PellucidError, match=r"PyTorch records nothing here: use `with torch\.inference_mode\(False"):
+    with pytest.raises(PellucidError, match=r"PyTorch gradients are off here: use `with torch\.inference_mode\(False"):
         fit(Identity(), Recorded(on=False))
 
 

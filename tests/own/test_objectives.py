@@ -327,7 +327,7 @@ class InPlace(Distill):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (Misshapen, r"Misshapen\.predict returned \(2, 1\) torch.float32 for 2 images, but its init says \(10,\)"),
+        (Misshapen, r"Misshapen\.predict returned \(2, 1\) torch.float32 for 2 images, but its init returned \(10,\)"),
         (Raising, r"Raising\.gradients raised KeyError: 'pupil'"),
         (InPlace, r"InPlace changes batch\.images"),
     ],

@@ -146,15 +146,15 @@ class Untyped(Plain):
 
 
 REFUSED = {
-    "Conv2d: a part of pellucid's own has this name": type("Conv2d", (Plain,), {}),
-    "accuracy: a part of pellucid's own has this name": type("accuracy", (Metric,), dict(vars(Errors))),
+    "Conv2d: one of pellucid's own parts has this name": type("Conv2d", (Plain,), {}),
+    "accuracy: one of pellucid's own parts has this name": type("accuracy", (Metric,), dict(vars(Errors))),
     "HasInit: its constructor takes 'factor', which is not a field; make the class a dataclass": HasInit,
     "NamesItsType: no field can be called 'type'": NamesItsType,
     "Half is not complete: it needs the method compute": Half,
     "Untyped: its annotations cannot be read": Untyped,
     "int cannot be registered: it is not a layer, loss, metric or objective": int,
     "Scale(start=1.0, noise=0.0) cannot be registered; give a class": Scale(),
-    "cannot be registered; give a class, or a function with a name of its own": lambda outputs, targets: 0.0,
+    "cannot be registered; give a class, or a function that is defined by def": lambda outputs, targets: 0.0,
     "3 cannot be registered": 3,
     "functools.partial(<function spread": functools.partial(spread),
 }
@@ -178,7 +178,7 @@ def test_one_class_is_no_list_of_them(tmp_path):
 def test_a_name_that_another_class_has_is_refused():
     pellucid.register(Scale)
     pellucid.register(Scale)  # the same again is nothing new
-    with pytest.raises(PellucidError, match=r"Scale: tests\.own\.parts\.Scale is registered by this name already"):
+    with pytest.raises(PellucidError, match=r"Scale: tests\.own\.parts\.Scale is already registered by this name"):
         pellucid.register(type("Scale", (Plain,), {}))
     with pytest.raises(PellucidError, match="Scale: two of these have this name"):
         from_config({"type": "ReLU"}, custom=[Scale, type("Scale", (Plain,), {})])
@@ -259,8 +259,8 @@ UNSAVED = {
     "Sequential.children.x.held is <Colour.RED: 1>": Holds(Colour.RED),
     "Sequential.children.x.held is inf": Holds(float("inf")),
     "Sequential.children.x.held is <class 'int'>": Holds(int),
-    "the field 'count' holds 1.5, but is annotated int": Whole(1.5),
-    "it is not built again from its fields as it was": Restless(),
+    "the field 'count' is 1.5, but annotated as int": Whole(1.5),
+    "building it again from its fields gives another object": Restless(),
     "constructor takes 'factor', which is not a field": HasInit(2.0),
     "Plain is not registered, so no file can name it; register it: pellucid.register(Plain)": Plain(),
 }
@@ -338,10 +338,10 @@ class Remembers(Callback):
 
 
 UNSAVED_STATE = {
-    "Stray: 'velocity' is kept outside the fields of the class": (Stray(), []),
-    "Given: state['mean'] is 0.5; keep a whole number, or a list with one tensor": (Given(state={"mean": 0.5}), []),
-    "Given: state['mean'] is []; keep a whole number": (Given(state={"mean": []}), []),
-    "Given: update adds or removes 'mean' in its state; let init make": (Given(later="mean"), []),
+    "Stray: the attribute 'velocity' is not a field of the class": (Stray(), []),
+    "Given: state['mean'] is 0.5; store a whole number, or a list with one tensor": (Given(state={"mean": 0.5}), []),
+    "Given: state['mean'] is []; store a whole number": (Given(state={"mean": []}), []),
+    "Given: update adds or removes 'mean' in its state; let init return": (Given(later="mean"), []),
     "Given: init must return a dict, not 3": (Given(state=3), []),
     "Remembers: state_dict()['best'] is inf, which a checkpoint cannot": (SGD(0.1), [Remembers(float("inf"))]),
     "Remembers: state_dict()['best'] is (1, 2), which": (SGD(0.1), [Remembers((1, 2))]),

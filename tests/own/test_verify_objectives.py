@@ -14,7 +14,7 @@ def test_verify_compares_the_gradients_within_each_network():
     assert table.ok
     paths = [(row.path, row.what) for row in table.rows]
     assert paths.count(("student.scores", "weight")) == paths.count(("teacher.hidden", "weight")) == 1
-    assert "not compared: what Distill computes between its networks, such as its losses" in str(table)
+    assert "not compared: computations of Distill outside its networks, such as its losses" in str(table)
     table = gan_model(input_shape=(1, 8, 8)).verify(
         test.x, test.y
     )  # the discriminator for true and made images, and for made ones alone
@@ -35,7 +35,7 @@ def test_verify_says_which_network_no_gradient_reaches():
     test, given = digits(0, 4), distill()
     table = Model(Alone(given.student, given.teacher), input_shape=(1, 8, 8)).verify(test.x, test.y)
     assert table.ok
-    assert "not compared: teacher, which no gradient reaches" in str(table)
+    assert "not compared: teacher, which receives no gradient" in str(table)
 
 
 def test_verify_names_a_wrong_layer_of_an_objective():

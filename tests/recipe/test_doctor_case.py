@@ -104,7 +104,7 @@ def test_the_folder_that_a_recipe_names_is_not_followed_but_told_with_the_option
     monkeypatch.chdir(tmp_path)
     settings = {"data.name": "pictures", "data.size": 8, "data.mode": "L", "train.epochs": 1, "network.sizes": [64, 2]}
     run = train("digits", out=tmp_path / "runs", progress=False, **settings).path
-    with pytest.raises(PellucidError, match=r"recipe.toml says .* trained on 'pictures', .* give it with --data"):
+    with pytest.raises(PellucidError, match=r"names 'pictures' as its training data, .* give it with --data"):
         case_of_run(run)
     assert case_of_run(run, "pictures").validation.checksum == case_of_run(run, str(pictures)).validation.checksum
     assert len(case_of_run(run, str(pictures)).train) == len(load(str(pictures), size=(8, 8), mode="L").train)
@@ -186,7 +186,7 @@ def test_what_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "recipe.toml").write_bytes((run / "recipe.toml").read_bytes().replace(b"64, 64, 10", b"64, 32, 10"))
     (tmp_path / "weights/best.safetensors").write_bytes((run / "weights/best.safetensors").read_bytes())
-    with pytest.raises(PellucidError, match="does not hold the network of"):
+    with pytest.raises(PellucidError, match="does not match the network of"):
         case_of_run(tmp_path)
 
 

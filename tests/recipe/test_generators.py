@@ -58,7 +58,7 @@ def test_the_doctor_examines_the_run_and_the_model_alone(run: Run) -> None:
 
 def test_a_wrong_size_names_both(tmp_path: Path) -> None:
     (tmp_path / "odd.toml").write_text(RECIPE.replace("size = 8", "size = 28"))
-    with pytest.raises(PellucidError, match="outputs images of 1 x 28 x 28, but those of the data are 1 x 8 x 8"):
+    with pytest.raises(PellucidError, match="outputs images of 1 x 28 x 28, but the data have 1 x 8 x 8"):
         train(tmp_path / "odd.toml", out=tmp_path, progress=False)
     assert not list(tmp_path.glob("odd-*"))
 

@@ -220,7 +220,7 @@ def test_the_doctor_reads_the_masks_that_a_model_names(roads: Path, tmp_path: Pa
     [
         ({}, "data.stream: digits has no image files to decode on demand; leave it out"),
         ({"data.name": "xor"}, "data.stream: xor has no image files"),
-        ({"data.name": "."}, "data.stream: images of a folder are not all read before the training; set data.size"),
+        ({"data.name": "."}, "data.stream: streaming images of a folder needs one size; set data.size"),
         ({"data.name": "./gone", "data.size": 8}, r"\./gone is missing; give a folder or \.zip"),
         ({"data.name": "signs", "data.size": 8}, "signs is missing; it has no download site in this form: put it at "),
     ],

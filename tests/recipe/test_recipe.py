@@ -145,17 +145,17 @@ def test_a_schedule_after_a_warm_up_is_given_by_name_or_table(tmp_path: Path):
         ("[network]\n", "network.sizes is missing; give it a list of whole numbers"),
         ("recipe = 3\n", "recipe must be a table"),
         ("[network\n", "is not TOML"),
-        ("[schedule]\nname = 'reduce_on_plateau'\n", "reduce_on_plateau in [schedule] would choose by the test images"),
+        ("[schedule]\nname = 'reduce_on_plateau'\n", "reduce_on_plateau in [schedule] needs validation data"),
         (
             "[schedule]\nname = 'warmup'\nsteps = 3\nthen = 'reduce_on_plateau'\n",
-            "reduce_on_plateau in [schedule] would choose by the test images; hold some out by data.validation=0.1",
+            "reduce_on_plateau in [schedule] needs validation data; hold some images out with data.validation=0.1",
         ),
         (
             "[schedule]\nname = 'warmup'\nsteps = 3\n[schedule.then]\nname = 'warmup'\nsteps = 3\n"
             "then = 'reduce_on_plateau'\n",
-            "reduce_on_plateau in [schedule] would choose by the test images",
+            "reduce_on_plateau in [schedule] needs validation data",
         ),
-        ("[train]\nearly_stopping = 3\n", "train.early_stopping would choose by the test images"),
+        ("[train]\nearly_stopping = 3\n", "train.early_stopping needs validation data"),
         ("[schedule]\nname = 'warmup'\nsteps = 3\nthen = 5\n", "schedule.then takes the name of a schedule"),
     ],
 )
@@ -233,7 +233,7 @@ def test_any_overrides_give_a_recipe_or_the_errors_of_users(overrides: dict[str,
 
 
 def test_an_objective_has_its_own_networks_and_losses(tmp_path: Path):
-    with pytest.raises(PellucidError, match=r"\[network\] stands beside \[objective\], which has its own"):
+    with pytest.raises(PellucidError, match=r"\[network\] is given beside \[objective\], which replaces it"):
         load_recipe(written(tmp_path, '[objective]\nmodel = "ssd"\n\n[network]\nsizes = [64, 10]\n'))
     with pytest.raises(PellucidError, match="no objective 'sd'; did you mean 'ssd'"):
         load_recipe(written(tmp_path, '[objective]\nmodel = "sd"\n'))

@@ -71,7 +71,7 @@ def test_features_of_a_version_with_other_names_of_layers(tmp_path: Path) -> Non
     for tensor, own in zip(found.values(), old.weights.values(), strict=True):
         assert torch.equal(tensor, own)
     for other in (two_twigs("left", "right", 5), two_twigs("left", "right", relu_first=True)):
-        with pytest.raises(PellucidError, match="of another form than this network's"):
+        with pytest.raises(PellucidError, match="differ from this network's"):
             trained_features(str(file), other, shape)
 
 
@@ -127,7 +127,7 @@ def test_a_published_file_gives_features_and_scaling(tmp_path: Path) -> None:
     ("settings", "said"),
     [
         ({"start.weights": "nowhere"}, "no model 'nowhere'"),
-        ({"start.weights": "mnist-lenet"}, "the features of mnist-lenet are of another form"),
+        ({"start.weights": "mnist-lenet"}, "the features of mnist-lenet differ from"),
         ({"start.weights": "cifar", "start.whiten": "features.stem.conv"}, "start.whiten must be left out"),
         ({"start.weights": "vgg16"}, "pellucid weights get vgg16"),
         ({"start.whiten": "features.stem.cnv"}, "features.stem.conv"),
@@ -147,7 +147,7 @@ def test_mistakes_are_told_in_one_line(data: Path, tmp_path: Path, settings: dic
 
 
 def test_features_of_another_width_are_refused(data: Path, backbone: Path, tmp_path: Path) -> None:
-    with pytest.raises(PellucidError, match="another form"):
+    with pytest.raises(PellucidError, match="differ from this network's"):
         train(recipe(data, **{"start.weights": str(backbone), "network.width": 8}), out=tmp_path, progress=False)
 
 

@@ -12,9 +12,9 @@ from pellucid.explain.methods import MAGNITUDES, METHODS, explain
 from pellucid.files import make_folder
 from pellucid.report.figures.heat import (
     DIVERGING,
-    FAINTEST,
+    MAX_OPACITY,
+    MIN_OPACITY,
     SEQUENTIAL,
-    STRONGEST,
     heat,
     matrix,
     overlay,
@@ -66,8 +66,8 @@ def test_an_overlay_is_the_image_where_the_map_is_weak() -> None:
     norm, map_ = scale(SIGNED, True)
     mixed = overlay(picture, SIGNED, norm, map_)
     white = np.array(map_(0.5)[:3])
-    assert np.allclose(mixed[0, 1], (1 - FAINTEST) * 0.4 + FAINTEST * white)
-    assert np.allclose(mixed[1, 1], (1 - STRONGEST) * 0.4 + STRONGEST * np.array(map_(1.0)[:3]))
+    assert np.allclose(mixed[0, 1], (1 - MIN_OPACITY) * 0.4 + MIN_OPACITY * white)
+    assert np.allclose(mixed[1, 1], (1 - MAX_OPACITY) * 0.4 + MAX_OPACITY * np.array(map_(1.0)[:3]))
 
 
 def test_a_sheet_shows_each_map_on_one_scale() -> None:
@@ -106,7 +106,7 @@ def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match="finite"):
         sheet(np.zeros((0, 2, 2)))
     (tmp_path / "file").touch()
-    with pytest.raises(PellucidError, match="cannot be made"):
+    with pytest.raises(PellucidError, match="cannot be created"):
         make_folder(tmp_path / "file" / "folder")
 
 

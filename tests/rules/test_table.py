@@ -36,5 +36,5 @@ def test_rows_fit_by_pattern_by_predicate_and_by_several_of_these() -> None:
 
 def test_a_pattern_that_fits_nothing_is_told() -> None:
     composite(("features.conv?", Pass()), (("scores", "flat"), Pass())).check(NET)
-    with pytest.raises(PellucidError, match=r"'features.conv3', which fits no layer; did you mean 'features.conv"):
+    with pytest.raises(PellucidError, match=r"'features.conv3', which matches no layer; did you mean 'features.conv"):
         composite(((Conv2d, "features.conv3"), Pass())).check(NET)

@@ -101,5 +101,5 @@ def test_a_network_of_other_layers_is_still_refused(tmp_path):
     run = begin(tmp_path, units=30)
     with pytest.raises(PellucidError, match="was begun with other settings: network"):
         resume(run.path, progress=False)
-    with pytest.raises(PellucidError, match="does not hold the network of"):
+    with pytest.raises(PellucidError, match="does not match the network of"):
         case_of_run(run.path)

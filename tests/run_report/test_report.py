@@ -151,7 +151,7 @@ def test_those_who_do_not_see_are_told(tmp_path: Path) -> None:
     pictures = [values for tag, values in page.elements if tag == "svg"]
     assert len(pictures) == 8
     assert all(values["role"] == "img" and values["aria-label"] for values in pictures)
-    assert any("dog read as cat" in (values["aria-label"] or "") for values in pictures)
+    assert any("dog predicted as cat" in (values["aria-label"] or "") for values in pictures)
     assert all(values.get("scope") for tag, values in page.elements if tag == "th")
     assert ("html", {"lang": "en"}) in page.elements
     assert [tag for tag, _ in page.elements if tag in {"h1", "h2"}] == ["h1", *["h2"] * len(SECTIONS)]
@@ -192,7 +192,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert tuple(page.sections) == SECTIONS
     assert "svg" not in {tag for tag, _ in page.elements}
     for words in ("No final results were recorded", "there is no second curve", "No finite loss was recorded",
-                  "no classes to confuse", "No finite gradient was recorded", "No manifest was recorded"):  # fmt: skip
+                  "no confusion matrix", "No finite gradient was recorded", "No manifest was recorded"):  # fmt: skip
         assert words in page.text
 
 
@@ -222,7 +222,7 @@ def test_other_metrics_are_told_beside_the_loss(tmp_path: Path) -> None:
 
 def test_an_unwritable_place_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("in the way")
-    with pytest.raises(PellucidError, match="figures cannot be made"):
+    with pytest.raises(PellucidError, match="figures cannot be created"):
         write_report(tmp_path, full())
 
 
@@ -311,7 +311,7 @@ def test_gather_reads_a_run_folder_and_tries_the_model(tmp_path: Path) -> None:
     assert data.held == "test"  # this recipe holds no validation images out
     _, page = written(tmp_path, data)
     assert "66.67 %" in page.text
-    assert "the second curve is of the test images" in page.text
+    assert "the second curve is for the test images" in page.text
     assert "bottom → top (once)" in page.text
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.calibration.confidence import Confidence
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
-from pellucid.tasks.confidence import REFUSED, crossed, fit_confidence, selective
+from pellucid.tasks.confidence import MAX_REFUSED, crossed, fit_confidence, selective
 from tests.calibration.probabilities import drawn
 
 
@@ -67,7 +67,7 @@ def test_no_answered_share_is_wronger_than_promised_and_no_lower_threshold_would
     targets = torch.tensor([0 if good else 1 for _, good in pictures])
     confidence = fit_confidence(probabilities, targets)
     values = confidence.calibrate(probabilities)[:, 0].tolist()
-    quantile = sorted(values)[max(1, int(REFUSED * (len(values) + 1))) - 1]
+    quantile = sorted(values)[max(1, int(MAX_REFUSED * (len(values) + 1))) - 1]
     fit = [
         cut
         for cut in set(values)
@@ -85,17 +85,17 @@ def test_of_new_pictures_as_the_held_out_ones_few_are_refused_for_being_hard():
         probabilities, _ = drawn(n + 1, 1.0, seed=seed)
         confidence = fit_confidence(probabilities[:n], probabilities[:n].argmax(1))  # all of them right
         refused += int(confidence.calibrate(probabilities[n:]).max() < confidence.threshold)
-    share = REFUSED + 3 * (REFUSED * (1 - REFUSED) / rounds) ** 0.5  # three deviations of a binomial
+    share = MAX_REFUSED + 3 * (MAX_REFUSED * (1 - MAX_REFUSED) / rounds) ** 0.5  # three deviations of a binomial
     assert refused / rounds <= share
 
 
 @pytest.mark.parametrize(
     ("targets", "why"),
     [
-        ([0], "targets for 2 pictures"),
+        ([0], "for 2 examples"),
         ([0, 2], "number them 0 to 1"),
         ([0, -1], "number them 0 to 1"),
-        ([0.0, 1.0], "one class for each"),
+        ([0.0, 1.0], "one class index for each"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(targets: list[float], why: str):
@@ -145,7 +145,7 @@ def test_crossed_keeps_near_duplicates_together_and_gives_nothing_for_few_pictur
 
 
 def test_nothing_held_out_is_refused():
-    with pytest.raises(PellucidError, match="one picture"):
+    with pytest.raises(PellucidError, match="at least one example"):
         fit_confidence(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.tasks.digits import FAINTEST_INK, FORMS, find_ink, lay_out, lay_out_both
+from pellucid.tasks.digits import FORMS, MIN_INK, find_ink, lay_out, lay_out_both
 
 MNIST = FORMS["mnist"]
 
@@ -88,7 +88,7 @@ def test_noise_of_paper_and_camera_does_not_move_the_digit():
 def test_around_a_digit_on_plain_ground_is_nothing(picture: Tensor):
     ink, shown = lay_out_both(picture, MNIST)
     assert torch.equal(ink, lay_out(picture, MNIST))
-    assert float((shown - ink).abs().max()) <= FAINTEST_INK
+    assert float((shown - ink).abs().max()) <= MIN_INK
 
 
 def test_what_runs_out_of_the_picture_goes_on_around_it():

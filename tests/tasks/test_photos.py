@@ -92,7 +92,7 @@ def test_tiles_lie_beside_each_other():
 
 def test_labels_beyond_the_models_are_refused(folder):
     Image.fromarray(np.full((70, 130), LABELS + 1, np.uint8)).save(folder / "valannot" / "1.png")
-    with pytest.raises(PellucidError, match=r"1.png holds the label 4, but the model has labels 0 to 3"):
+    with pytest.raises(PellucidError, match=r"1.png has the label 4, but the model has labels 0 to 3"):
         evaluate(model(), str(folder))
 
 

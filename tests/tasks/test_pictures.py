@@ -55,7 +55,7 @@ def test_the_folder_that_a_weights_file_names_is_followed_inside_its_run_folder_
         assert len(held_out(loaded, None)) == 2
         made.save(tmp_path / "alone.safetensors")
         loaded = Model.load(tmp_path / "alone.safetensors")
-    with pytest.raises(PellucidError, match=r"outside its run folder, and a path from a file is not followed there"):
+    with pytest.raises(PellucidError, match=r"outside its run folder, which is not opened"):
         held_out(loaded, None)
     assert len(held_out(loaded, str(place))) == 2
 
@@ -68,7 +68,7 @@ def test_a_recipe_near_a_weights_file_makes_no_run_folder(tmp_path, place):
     made.preprocess["data"] = str(tmp_path / "pictures")
     file.parent.mkdir(exist_ok=True)
     made.save(file)
-    with pytest.raises(PellucidError, match="outside its run folder, and a path from a file is not followed there"):
+    with pytest.raises(PellucidError, match="outside its run folder, which is not opened"):
         held_out(Model.load(file), None)
 
 
@@ -154,7 +154,7 @@ def test_held_out_files_that_are_gone_or_changed_are_told(learned, capsys):
     assert found.y.bincount().tolist() == [1, 2, 1]
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert f"2 of the 6 pictures that training held out are no longer in {root}, or changed; measured on those" in said
+    assert f"2 of the 6 pictures that training held out are missing from {root}, or changed; the others" in said
 
 
 def test_nothing_is_measured_on_learned_pictures_in_place_of_held_out_ones(learned):
@@ -162,10 +162,10 @@ def test_nothing_is_measured_on_learned_pictures_in_place_of_held_out_ones(learn
     for name in COLOURS:
         for k in (1, 4):
             (root / name / f"{k}.png").unlink()
-    with pytest.raises(PellucidError, match=r"of the 6 pictures that training held out, .* has none as it was"):
+    with pytest.raises(PellucidError, match=r"contains none of the 6 pictures that training held out"):
         held_out(model, None)
     model.preprocess["held_out"] = "groups"
-    with pytest.raises(PellucidError, match=r"does not say which files .*\(its held_out is groups\)"):
+    with pytest.raises(PellucidError, match=r"does not list which files .*\(its held_out is groups\)"):
         held_out(model, None)
     assert len(held_out(model, str(collection(root.parent / "others")))) == 6, "of another folder, all"
 
@@ -199,11 +199,11 @@ def test_a_folder_in_which_nothing_can_be_read_is_told(tmp_path: Path):
     with pytest.raises(PellucidError, match="lay it out as CLASS/IMAGE"):
         held_out(colour_model(), str(tmp_path / "mine"))
     (tmp_path / "mine/red/1.png").write_text("no picture")
-    with pytest.raises(PellucidError, match=r"no images that can be read .* the first: .*1\.png is not a picture"):
+    with pytest.raises(PellucidError, match=r"no readable images .* the first: .*1\.png is not an image"):
         held_out(colour_model(), str(tmp_path / "mine"))
 
 
-@pytest.mark.parametrize(("name", "hint"), [("reed", "did you mean 'red'"), ("7", "it knows red, green, blue")])
+@pytest.mark.parametrize(("name", "hint"), [("reed", "did you mean 'red'"), ("7", "it has red, green, blue")])
 def test_a_class_that_the_model_lacks_is_told(tmp_path: Path, name: str, hint: str):
     picture(tmp_path / f"mine/{name}/1.png", RED)
     with pytest.raises(PellucidError, match=f"is of class '{name}', which the model lacks; {hint}"):
@@ -214,7 +214,7 @@ def test_all_classes_that_the_model_lacks_are_told_at_once(tmp_path: Path):
     for name in ("red", "one", "two", "three"):
         picture(tmp_path / f"mine/{name}/1.png", RED)
     with pytest.raises(
-        PellucidError, match=r"class 'one', which the model lacks \(nor has it 'three', 'two'\).*rename"
+        PellucidError, match=r"class 'one', which the model lacks \(it also lacks 'three', 'two'\).*rename"
     ):
         held_out(colour_model(), str(tmp_path / "mine"))
 
@@ -279,5 +279,5 @@ def test_scores_that_are_no_probabilities_have_no_calibration_error(tmp_path: Pa
 
 
 def test_data_of_another_shape_are_told(tmp_path: Path):
-    with pytest.raises(PellucidError, match="digits holds images of 1 x 8 x 8, but the model takes 3 x"):
+    with pytest.raises(PellucidError, match="digits has images of 1 x 8 x 8, but the model takes 3 x"):
         held_out(colour_model(None), "digits")

@@ -98,7 +98,7 @@ def test_what_would_not_move_is_told(lenet: Model, digit: Tensor, h: float, dtyp
     tensor = it[name].flatten()
     place = int(tensor.abs().argmax())
     label = f"{name}[{', '.join(map(str, map(int, torch.unravel_index(torch.tensor(place), it[name].shape))))}]"
-    with pytest.raises(PellucidError, match=r"below the rounding of .* so nothing changes; give at least") as caught:
+    with pytest.raises(PellucidError, match=r"below the rounding of .* so nothing changes; use at least") as caught:
         it.nudge(label, h)
     least = float(str(caught.value).split()[-1])
     assert it.nudge(label, 2 * least).value != float(tensor[place] + 2 * least)

@@ -51,10 +51,10 @@ def test_a_layer_that_runs_several_times_has_numbered_calls_whose_gradients_add_
     assert whole.gradient == float(it["a.dweight[1, 2]"])
     alone = it.explain("a:2.weight[1, 2]")
     assert alone.gradient == float(it["a:2.dweight[1, 2]"])
-    with pytest.raises(PellucidError, match="one use of a parameter"):
+    with pytest.raises(PellucidError, match="one use of a shared parameter"):
         it.nudge("a:2.weight[1, 2]")
     value = it.explain("a:1.y[0, 1]").links[0]
-    assert "2 read this value" in value.words
+    assert "2 layers or losses receive this value" in value.words
 
 
 def test_shared_layers_in_forks_are_followed() -> None:
@@ -88,11 +88,11 @@ def test_evaluation_drops_nothing() -> None:
     net = Sequential(first=Dense(3), drop=Dropout(0.5), last=Dense(2))
     model = Model(net, Quadratic(), input_shape=(4,), metrics=())
     x, y = torch.rand(2, 4), torch.rand(2, 2)
-    assert "nothing is dropped in evaluation" in str(trace(model, x, y).explain("first.weight[0, 0]"))
+    assert "no value is dropped" in str(trace(model, x, y).explain("first.weight[0, 0]"))
     trained = trace(model, x, y, train=True)
     said = "".join(str(trained.explain(f"first.weight[{unit}, 0]")) for unit in range(3))
-    assert "nothing is dropped" not in said
-    assert "it was kept, and scaled by 2" in said
+    assert "no value is dropped" not in said
+    assert "it was kept and scaled by 2" in said
 
 
 def test_training_mode_draws_the_same_each_time_and_leaves_statistics_alone() -> None:
@@ -143,8 +143,8 @@ MISTAKES = {
     "dense2.weight[0]": "2 axes",
     "dense2.weight[0, 99]": "from 0 to 2",
     "dense2.weight[a, 0]": "not an index",
-    "dense2.weight[0, 0": "names no number",
-    "loss.cost[0]": "worked out on the way",
+    "dense2.weight[0, 0": "is not a tensor's name",
+    "loss.cost[0]": "is an intermediate result",
 }
 
 
@@ -171,7 +171,7 @@ def test_mistakes_of_the_data() -> None:
             it.nudge("dense1.bias[0]", h)
     with pytest.raises(PellucidError, match="top must be a whole number of at least 1"):
         it.explain("dense1.bias[0]", top=0)
-    with pytest.raises(PellucidError, match="name an optimizer"):
+    with pytest.raises(PellucidError, match="the model has no optimizer"):
         it.step()
 
 

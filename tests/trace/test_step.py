@@ -113,5 +113,5 @@ def test_an_optimizer_has_a_name_and_a_rate(lenet: Model, digit: Tensor) -> None
     assert "at learning rate 0.25" in str(traced.step(SGD(0.1), lr=0.25))
     with pytest.raises(PellucidError, match="no optimizer 'sdg'"):
         traced.step("sdg")
-    with pytest.raises(PellucidError, match="lr must be a number, 0 or more, not -1"):
+    with pytest.raises(PellucidError, match="lr must be a finite number, 0 or more, not -1"):
         traced.step(SGD(0.1), lr=-1)

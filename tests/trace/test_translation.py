@@ -39,5 +39,5 @@ def test_a_regression_is_traced_with_its_loss():
 
 
 def test_a_loss_of_encoded_colours_is_not_traced():
-    with pytest.raises(PellucidError, match="the loss of Zhang is of encoded colours; trace l1, mse or pix2pix"):
+    with pytest.raises(PellucidError, match="Zhang has a loss on encoded colours; use l1, mse or pix2pix"):
         model(zhang(width=2, levels=2)).trace(IMAGES, torch.zeros(2))

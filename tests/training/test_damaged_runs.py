@@ -53,7 +53,7 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(tmp_path, capsys, of
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "last.safetensors is " in said
-    assert "going on from the checkpoint before it" in said
+    assert "continuing from the checkpoint before it" in said
     assert ("the damaged file is kept as last-1.safetensors" in said) == (kind != "missing")
     assert resumed.sha256() == whole.sha256()
     assert history["epoch"] == [1, 2, 3, 4]
@@ -158,7 +158,7 @@ def test_best_weights_of_a_finished_run_are_repaired_from_the_last(tmp_path, cap
     train(small_mlp(), tmp_path, resume=True, **held)
     said = capsys.readouterr().err
     assert "best.safetensors is " in said
-    assert "written anew from the last weights" in said
+    assert "the last weights were written in its place" in said
     assert Model.load(folder.best).sha256() == last
 
 
@@ -173,7 +173,7 @@ def test_where_files_have_one_name_only_the_last_checkpoint_moves(tmp_path, monk
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*checkpoint._COUNTS, *checkpoint._PARTS])
+@pytest.mark.parametrize("name", [*checkpoint._FIELDS, *checkpoint._TYPES])
 def test_a_checkpoint_of_other_values_is_one_line(tmp_path, name):
     train(small_mlp(), tmp_path)
     last = RunFolder(tmp_path).last

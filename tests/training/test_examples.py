@@ -249,4 +249,4 @@ def test_resuming_is_exact_where_the_same_batches_come_again(tmp_path, capsys, m
     calm = small_conv()
     calm.fit(make(), augment=flip, steps_per_epoch=steps, **FIT)
     assert interrupted_then_resumed(tmp_path / "run", make, steps) == calm.sha256()
-    assert ("only if the same ones come again" in capsys.readouterr().err) is (steps is not None)
+    assert ("only if it yields the same batches again" in capsys.readouterr().err) is (steps is not None)

@@ -144,7 +144,7 @@ def test_labels_may_be_names(kind):
     assert by_name.evaluate(data.x, kind(names)) == by_number.evaluate(data.x, data.y)
     few = by_name.evaluate(data.x[:3], kind(names[:3]))  # few of the classes keep their numbers
     assert few == by_name.evaluate(data.x[:3], data.y[:3])
-    with pytest.raises(PellucidError, match=r"the targets of x holds the class 'foks', .*did you mean"):
+    with pytest.raises(PellucidError, match=r"the targets of x contains the unknown class 'foks'; did you mean"):
         by_name.evaluate(data.x[:2], ["fox", "foks"])
 
 
@@ -154,18 +154,18 @@ def test_names_without_the_models_own_order_are_refused(call):
     model.fit(data.x, data.y, epochs=1, verbose=False)  # numbers, so that no name has one
     assert model.classes is None
     twos = data.x[data.y == 2][:4]
-    with pytest.raises(PellucidError, match=r"the targets of x are names .* 'cat', but the model has no class names"):
+    with pytest.raises(PellucidError, match=r"targets of x are class names .* 'cat', but the model has no class names"):
         getattr(model, call)(twos, ["cat"] * 4)  # "cat" alone would become class 0
-    with pytest.raises(PellucidError, match="the targets of validation are names"):
+    with pytest.raises(PellucidError, match="the targets of validation are class names"):
         model.fit(data.x, data.y, epochs=1, validation=(twos, ["cat"] * 4), verbose=False)
-    with pytest.raises(PellucidError, match="the targets of validation are names"):
+    with pytest.raises(PellucidError, match="the targets of validation are class names"):
         model.doctor(data.x, data.y, validation=(twos, ["cat"] * 4))
 
 
 @pytest.mark.parametrize(
     ("x", "said"),
     [
-        (np.zeros((5, 8, 8, 1), np.float32), "channels come last there; give x.transpose(0, 3, 1, 2) of an array"),
+        (np.zeros((5, 8, 8, 1), np.float32), "channels are the last axis; give x.transpose(0, 3, 1, 2) of an array"),
         (np.zeros((1, 8, 8), np.float32), "x is one input of shape (1, 8, 8) without the batch axis; give x[None]"),
         (np.zeros((8, 8), np.float32), "x is one input of shape (8, 8) without the batch axis; give x[None, None]"),
         (
@@ -219,7 +219,7 @@ def test_one_image_for_fit_is_told_the_batch_axis():
     ],
 )
 def test_images_before_dense_are_told_to_be_flattened(net):
-    with pytest.raises(PellucidError, match=r"Dense takes rows of numbers, not images .*; put Flatten before it"):
+    with pytest.raises(PellucidError, match=r"Dense takes vectors, not images .*; put Flatten before it"):
         Model(net, input_shape=(1, 8, 8))
 
 

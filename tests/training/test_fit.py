@@ -255,4 +255,4 @@ def test_a_processor_without_bfloat16_is_told_so(monkeypatch, capsys):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     model = small_mlp(precision="bf16")
     model.fit(digits(), epochs=1, batch_size=100, verbose=False)
-    assert "no bfloat16 instructions, so training stays in float32" in capsys.readouterr().err
+    assert "no bfloat16 instructions, so training uses float32" in capsys.readouterr().err

@@ -234,8 +234,8 @@ def test_an_optimizer_that_rebinds_its_state_keeps_it_with_several_rates() -> No
     ("call", "said"),
     [
         (lambda model: model.freeze("featuers.*"), "the nearest is 'features"),
-        (lambda model: model.freeze(["features.*"]), "a pattern of paths is a text such as 'features"),
-        (lambda model: model.freeze(None), "not None; give one each"),
+        (lambda model: model.freeze(["features.*"]), "a path pattern must be a string such as 'features"),
+        (lambda model: model.freeze(None), "not None; give a string"),
         (lambda model: model.scale_rate("features.*", 0), "factor must be a number above 0"),
         (
             lambda model: (model.freeze("*"), model.fit(*batches()[0], epochs=1, batch_size=3)),

@@ -153,7 +153,7 @@ def test_the_description_in_the_file_is_plain_json(tmp_path):
     [(Softmax(), SoftmaxCrossEntropy()), (LogSoftmax(), SoftmaxCrossEntropy()), (Sigmoid(), BinaryCrossEntropy())],
 )
 def test_an_activation_that_the_loss_contains_is_refused(last, loss):
-    with pytest.raises(PellucidError, match=rf"end\.act: {type(last).__name__} stands before .* drop that layer"):
+    with pytest.raises(PellucidError, match=rf"end\.act: {type(last).__name__} is followed by .* remove that layer"):
         Model(Sequential(dense=Dense(2), end=Sequential(act=last)), loss)
 
 

@@ -196,7 +196,7 @@ def test_another_precision_is_refused_also_where_the_processor_decides_it(tmp_pa
 def test_weights_alone_cannot_be_resumed(tmp_path, whole):
     folder = RunFolder(shutil.copytree(whole(small_mlp)[0], tmp_path / "run"))
     folder.last.write_bytes(folder.best.read_bytes())
-    with pytest.raises(PellucidError, match="holds weights only, no training to resume"):
+    with pytest.raises(PellucidError, match="contains only weights, no training to resume"):
         train(small_mlp(), folder.path, resume=True)
 
 

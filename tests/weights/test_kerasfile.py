@@ -234,27 +234,27 @@ def _two_of_one_name(file: h5py.File) -> None:
 
 
 HOSTILE: list[tuple[Callable[[h5py.File], None], str]] = [
-    (_external_link, "has a link at out, maybe to another file"),
-    (_external_root, "has a link at model_weights, maybe to another file"),
+    (_external_link, "has a link at out, possibly to another file"),
+    (_external_root, "has a link at model_weights, possibly to another file"),
     (_soft_link, "has a link at soft"),
-    (_loop, "leads back into itself"),
-    (_external_data, "filtered or in another file"),
-    (_virtual, "filtered or in another file"),
+    (_loop, "has a cycle"),
+    (_external_data, "with filters or in another file"),
+    (_virtual, "with filters or in another file"),
     (_huge_and_empty, "in chunks"),
-    (_huge_and_contiguous, "promises 4398046511104 bytes at a that it does not have"),
-    (_compressed, "in chunks, filtered"),
-    (_checksummed, "in chunks, filtered"),
-    (_references, "not a number type of weights"),
-    (_texts, "not a number type of weights"),
-    (_records, "not a number type of weights"),
-    (_complex, "not a number type of weights"),
-    (_opaque, "not a number type of weights"),
+    (_huge_and_contiguous, "declares 4398046511104 bytes at a that it does not contain"),
+    (_compressed, "in chunks, with filters"),
+    (_checksummed, "in chunks, with filters"),
+    (_references, "which weights cannot have"),
+    (_texts, "which weights cannot have"),
+    (_records, "which weights cannot have"),
+    (_complex, "which weights cannot have"),
+    (_opaque, "which weights cannot have"),
     (_nothing, "; load it in Keras"),
-    (_a_named_type, "something else than weights at a"),
-    (_deep, "too deep"),
-    (_no_weights, "holds no weights"),
+    (_a_named_type, "an object that is not an array at a"),
+    (_deep, "too many levels"),
+    (_no_weights, "contains no weights"),
     (_weights_that_are_no_group, "has no group of weights"),
-    (_two_of_one_name, "holds two tensors called same/same/kernel; give the layers"),
+    (_two_of_one_name, "contains two tensors called same/same/kernel; give the model's layers"),
 ]
 
 
@@ -285,7 +285,7 @@ def test_arrays_that_share_their_bytes_may_not_be_more_than_the_file(tmp_path, r
     space = b"\1\1\1\0\0\0\0\0"  # a shape of one size, with its maximum
     assert data.count(space + numbers(2, 2)) == 200
     path.write_bytes(data.replace(space + numbers(2, 2), space + numbers(100_000, 100_000)))
-    assert "promises more than its" in refused(path)
+    assert "declares more data than its" in refused(path)
 
 
 def test_without_the_library_the_error_says_how_to_get_it(tmp_path, monkeypatch: pytest.MonkeyPatch):

@@ -100,9 +100,13 @@ def test_numbers_of_16_bits_become_float32(dtype, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("layer1.0.conv1.weight", float("nan"), "holds NaN or infinity for features.stage1.block1.residual.body.conv1"),
-        ("bn1.bias", float("inf"), "holds NaN or infinity for features.stem.norm.bias"),
-        ("bn1.running_var", -1.0, "holds a negative variance for features.stem.norm.running_var"),
+        (
+            "layer1.0.conv1.weight",
+            float("nan"),
+            "contains NaN or infinity in features.stage1.block1.residual.body.conv1",
+        ),
+        ("bn1.bias", float("inf"), "contains NaN or infinity in features.stem.norm.bias"),
+        ("bn1.running_var", -1.0, "contains a negative variance in features.stem.norm.running_var"),
     ],
 )
 def test_values_that_no_training_leaves_are_refused_with_the_files_name(name, value, said, tmp_path):

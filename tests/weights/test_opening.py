@@ -87,13 +87,13 @@ def _keras_archive() -> bytes:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (b"\n<!DOCTYPE html><title>Sign in</title>", "is a web page"),
         (gzip.compress(b"weights", mtime=0), "gunzip"),
-        (b"just text", "is of no format that pellucid reads; give a safetensors file"),
+        (b"just text", "is in a format that pellucid cannot read; give a safetensors file"),
         (_tar(), "is a tar archive"),
         (_npz(), "is a NumPy archive"),
         (_npy(), "is one NumPy array"),
         (_keras_archive(), "is a .keras archive; unpack it and give the model.weights.h5"),
         (b"\x89HDF\r\n\x1a\n", "is a damaged HDF5 file"),
-        (b"\x08\x08", "holds no graph"),
+        (b"\x08\x08", "contains no graph"),
     ],
 )
 def test_what_people_have_instead_is_told_apart(data, why, tmp_path, refused: Refused):

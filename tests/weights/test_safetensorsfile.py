@@ -84,7 +84,7 @@ def test_many_scalars_are_read_or_refused_quickly(tmp_path, refused: Refused):
         path = write(tmp_path / "a", {f"t{k}": entry([], 4 * k, 4 * k + 4) for k in range(count)}, bytes(4 * count))
         start = time.process_time()
         if count > 50_000:
-            assert "holds 140000 tensors, above the limit" in refused(path)
+            assert "contains 140000 tensors, above the limit" in refused(path)
         else:
             assert len(open_weights(path)) == count
         assert paces(time.process_time() - start) < 250
@@ -92,7 +92,7 @@ def test_many_scalars_are_read_or_refused_quickly(tmp_path, refused: Refused):
 
 def test_truth_values_are_0_or_1(tmp_path, refused: Refused):
     path = write(tmp_path / "a", {"a": entry([2, 2], 0, 4, "BOOL")}, b"\0\1\7\1")
-    assert "has truth values at a that are neither 0 nor 1" in refused(path)
+    assert "has booleans at a that are neither 0 nor 1" in refused(path)
 
 
 def test_a_file_of_fifteen_gigabytes_is_not_read_when_its_header_promises_less(tmp_path, refused: Refused):
@@ -103,7 +103,7 @@ def test_a_file_of_fifteen_gigabytes_is_not_read_when_its_header_promises_less(t
 
 @pytest.mark.parametrize("header", [{}, {"__metadata__": {"format": "pt"}}])
 def test_a_file_without_tensors(header, tmp_path, refused: Refused):
-    assert "holds no tensors" in refused(write(tmp_path / "a", header, b""))
+    assert "contains no tensors" in refused(write(tmp_path / "a", header, b""))
 
 
 def test_a_name_twice_is_named(tmp_path, refused: Refused):

@@ -7,15 +7,19 @@ from pellucid.cli.args import Parser
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("calc conv", "The output size of a convolution over square images, its weights and multiply-adds.")
-    it.add_argument("size", type=int, metavar="W", help="height and width of the input")
-    it.add_argument("kernel", type=int, metavar="K", help="height and width of the kernel")
-    it.add_argument("--stride", type=int, default=1, metavar="S", help="(default: 1)")
-    it.add_argument("--padding", type=int, default=0, metavar="P", help="zeros added at each edge (default: 0)")
-    it.add_argument("--dilation", type=int, default=1, metavar="D", help="step between kernel elements (default: 1)")
-    it.add_argument("--channels", type=int, default=1, metavar="C", help="channels of the input (default: 1)")
-    it.add_argument("--filters", type=int, default=1, metavar="F", help="kernels, the output's channels (default: 1)")
-    return it.json_flag()
+    parser = Parser("calc conv", "The output size of a convolution over square images, its weights and multiply-adds.")
+    parser.add_argument("size", type=int, metavar="W", help="height and width of the input")
+    parser.add_argument("kernel", type=int, metavar="K", help="height and width of the kernel")
+    parser.add_argument("--stride", type=int, default=1, metavar="S", help="stride (default: 1)")
+    parser.add_argument("--padding", type=int, default=0, metavar="P", help="zeros added at each edge (default: 0)")
+    parser.add_argument(
+        "--dilation", type=int, default=1, metavar="D", help="spacing of the kernel elements (default: 1)"
+    )
+    parser.add_argument("--channels", type=int, default=1, metavar="C", help="channels of the input (default: 1)")
+    parser.add_argument(
+        "--filters", type=int, default=1, metavar="F", help="number of filters, the output channels (default: 1)"
+    )
+    return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:

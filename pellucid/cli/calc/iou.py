@@ -1,18 +1,18 @@
-"""`pellucid calc iou`: IoU and mean IoU, from predicted, true and common areas."""
+"""`pellucid calc iou`: IoU and mean IoU, from the areas of predictions, ground truth and their intersection."""
 
 import argparse
 
 from pellucid.cli.args import Parser
 
-NOTE = "mean IoU compares masks and is not mean average precision (mAP), which ranks scored detections: calc map"
+NOTE = "mean IoU compares masks; for mean average precision (mAP), which ranks scored detections, use calc map"
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("calc iou", "Intersection over union of each class, from areas in any unit, and the mean IoU.")
-    what = "predicted, true and common area of a class, such as 189,201,185"
-    it.add_argument("areas", nargs="+", metavar="P,T,C", help=what)
-    return it.json_flag()
+    parser = Parser("calc iou", "Intersection over union of each class, from areas in any unit, and the mean IoU.")
+    what = "areas of the prediction, the ground truth and their intersection for one class, such as 189,201,185"
+    parser.add_argument("areas", nargs="+", metavar="P,T,C", help=what)
+    return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -37,17 +37,24 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _areas(text: str) -> tuple[float, float, float]:
-    """Return three areas; PellucidError for other text, and for a class that is neither predicted nor true."""
+    """Return the three areas; raises PellucidError for other text, and if the first two are both 0."""
     import math
 
     from pellucid.errors import PellucidError
 
     try:
-        predicted, true, common = map(float, text.split(","))
+        predicted, true, intersection = map(float, text.split(","))
     except ValueError as error:
-        raise PellucidError(f"{text!r} is not three areas; write predicted,true,common as in 189,201,185") from error
-    if not all(map(math.isfinite, (predicted, true, common))) or predicted < 0 or true < 0 or predicted + true == 0:
+        raise PellucidError(
+            f"{text!r} is not three areas; write predicted,true,intersection as in 189,201,185"
+        ) from error
+    if (
+        not all(map(math.isfinite, (predicted, true, intersection)))
+        or predicted < 0
+        or true < 0
+        or predicted + true == 0
+    ):
         raise PellucidError(f"{text!r}: areas are finite numbers of at least 0, and one of the first two is above 0")
-    if not 0 <= common <= min(predicted, true):
-        raise PellucidError(f"{text!r}: the common area must be at most the predicted and the true area")
-    return predicted, true, common
+    if not 0 <= intersection <= min(predicted, true):
+        raise PellucidError(f"{text!r}: the intersection must be at most the predicted and the true area")
+    return predicted, true, intersection

@@ -21,14 +21,16 @@ COLUMNS = ("image", "class", *CORNERS)
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser(
-        "calc map", "Average precision of each class, and its mean (mAP), of scored boxes beside the true ones."
+    parser = Parser(
+        "calc map", "Compute the average precision of each class, and its mean (mAP), from scored boxes and true boxes."
     )
-    what = ", each a .csv file with a row of names or a .json list of objects: image, class, x0, y0, x1, y1"
-    it.add_argument("predicted", metavar="PREDICTED", help=f"detections{what}, score")
-    it.add_argument("true", metavar="TRUE", help="true boxes, in the same form without score")
-    it.add_argument("--iou", type=float, default=0.5, metavar="T", help="least IoU of a hit (default: 0.5)")
-    return it.json_flag()
+    what = ", a .csv file with a header row or a .json list of objects: image, class, x0, y0, x1, y1"
+    parser.add_argument("predicted", metavar="PREDICTED", help=f"detections{what}, score")
+    parser.add_argument("true", metavar="TRUE", help="true boxes, in the same format without score")
+    parser.add_argument(
+        "--iou", type=float, default=0.5, metavar="T", help="minimum IoU of a true positive (default: 0.5)"
+    )
+    return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -42,7 +44,7 @@ def handle(args: argparse.Namespace) -> int:
         classes = {name: scores._asdict() for name, scores in found.classes.items()}
         emit({"iou": args.iou, "map": {"area": found.area, "eleven": found.eleven}, "classes": classes})
         return 0
-    head = ("class", "true boxes", "detections", "hits", "AP (area)", "AP (11 recalls)")
+    head = ("class", "true boxes", "detections", "true positives", "AP (area)", "AP (11 recalls)")
     rows = [
         (name, str(one.truths), str(one.detections), str(one.hits), _text(one.area), _text(one.eleven))
         for name, one in found.classes.items()
@@ -53,12 +55,12 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def read_boxes(path: str, scored: bool = False) -> "list[Box]":
-    """Return the boxes of a .csv or .json file; PellucidError, naming the row, for what is not a box."""
+    """Return the boxes of a .csv or .json file; raises PellucidError, with the row, for an invalid box."""
     from pellucid.files import read_regular
 
     kind = Path(path).suffix
     if kind not in (".csv", ".json"):
-        raise PellucidError(f"{path!r} does not end in .csv or .json; give boxes in one of these forms")
+        raise PellucidError(f"{path!r} does not end in .csv or .json; give boxes in one of these formats")
     data = read_regular(Path(path))
     try:
         text = data.decode("utf-8-sig")

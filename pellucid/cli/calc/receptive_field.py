@@ -8,10 +8,10 @@ from pellucid.cli.calc.params import LAYERS_HELP
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    about = "The pixels that one unit of each layer depends on, and the step between those of neighbouring units."
-    it = Parser("calc receptive-field", about)
-    it.add_argument("layers", nargs="+", metavar="LAYERS", help=LAYERS_HELP)
-    return it.json_flag()
+    about = "Compute the receptive field of one unit of each layer, and the step in pixels between neighbouring units."
+    parser = Parser("calc receptive-field", about)
+    parser.add_argument("layers", nargs="+", metavar="LAYERS", help=LAYERS_HELP)
+    return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:

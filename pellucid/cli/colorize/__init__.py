@@ -1,4 +1,4 @@
-"""`pellucid colorize`: colour grey pictures, and compare models that do."""
+"""`pellucid colorize`: colorize grey images, and compare colorizers."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from pellucid.cli.colorize import pictures
 
 ACTIONS = {
     "compare": "measure several models on the same images, in one table and page",
-    "real": "write a page that asks people which of two pictures is real",
+    "real": "write a page that asks people which of two images is real",
 }
 
 
 class Words(Actions):
-    """The parser of `colorize MODEL SOURCE`, and of the actions, whose names come in place of the model."""
+    """The parser of `colorize MODEL SOURCE`, and of `colorize ACTION ...`."""
 
     def read(self, words: Sequence[str]) -> argparse.Namespace | None:
         """Parse the words after the command's name."""
@@ -27,7 +27,7 @@ class Words(Actions):
 
 def parser() -> Words:
     """Return the parser of this command."""
-    return Words("colorize", "Colour grey pictures.", ACTIONS)
+    return Words("colorize", "Colorize grey images.", ACTIONS)
 
 
 def handle(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`pellucid colorize compare`: several models on the same images."""
+"""`pellucid colorize compare`: evaluate several colorizers on the same images."""
 
 import argparse
 
@@ -10,15 +10,17 @@ PAGE = "colours.html"
 
 def parser() -> Parser:
     """Return the parser of this action."""
-    it = Parser("colorize compare", "Measure several models that colour images on the same images, beside grey.")
-    it.add_argument("models", nargs="+", metavar="MODEL", help=MODEL_HELP)
-    it.add_argument(
+    parser = Parser(
+        "colorize compare", "Evaluate several colorizers on the same images, with grey images as the baseline."
+    )
+    parser.add_argument("models", nargs="+", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
         "--data",
         metavar="NAME|DIR",
-        help="a data set, or a folder or zip of colour images (default: the first model's own)",
+        help="a data set, or a folder or zip of colour images (default: the first model's data set)",
     )
-    it.add_argument("--out", metavar="FILE", default=PAGE, help=f"the page to write (default: {PAGE})")
-    return it.device_option().json_flag()
+    parser.add_argument("--out", metavar="FILE", default=PAGE, help=f"the page to write (default: {PAGE})")
+    return parser.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -34,8 +36,8 @@ def handle(args: argparse.Namespace) -> int:
     place = check_place(args.out, "--out", (".html",))
     models = named(args.models, [open_model(model, args.device) for model in args.models])
     found = measure(models, args.data)
-    for said in found.skipped.values():
-        note(said)
+    for message in found.skipped.values():
+        note(message)
     options = {"--data": args.data, "--out": None if args.out == PAGE else args.out}
     command = again(["colorize", "compare", *args.models], options, [])
     write_atomically(place, comparison_page(found, models, f"Colours on {found.data}", command).encode())
@@ -44,7 +46,7 @@ def handle(args: argparse.Namespace) -> int:
         emit({"page": args.out, "rows": found.rows, "true": found.true, **about})
         return 0
     rows = table(found)
-    say(f"{found.n:,} images of {found.data}; answers and frechet of {found.judged:,} of them")
+    say(f"{found.n:,} images of {found.data}; answers and frechet are over {found.judged:,} of them")
     say_text(aligned(rows, right=range(1, len(rows[0]))))
     say("", f"page  {place}")
     return 0

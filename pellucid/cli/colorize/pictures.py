@@ -1,4 +1,4 @@
-"""`pellucid colorize MODEL SOURCE`: colour images, folders of images and videos."""
+"""`pellucid colorize MODEL SOURCE`: colorize images, folders of images and videos."""
 
 import argparse
 from functools import partial
@@ -13,38 +13,38 @@ from pellucid.files import PICTURE_SUFFIXES
 if TYPE_CHECKING:
     from pellucid.tasks.colorize import Hint
 
-EVERY = 12  # frames of a video to one that the page shows
+PAGE_INTERVAL = 12  # the page shows every 12th frame of a video
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser(
+    parser = Parser(
         "colorize",
-        "Colour images of any size, keeping their lightness.",
+        "Colorize images of any size, keeping their lightness.",
         epilog="`pellucid colorize compare` measures several models on the same images, and `pellucid colorize real` "
-        "writes a page that asks people which of two pictures is real; --help explains each.",
+        "writes a page that asks people which of two images is real; --help explains each.",
     )
-    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    add_source(it)
-    it.add_argument("--out", metavar="DIR", required=True, help="output folder, for PNG files and colorized.html")
-    it.add_argument(
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    add_source(parser)
+    parser.add_argument("--out", metavar="DIR", required=True, help="output folder, for PNG files and colorized.html")
+    parser.add_argument(
         "--strength",
         metavar="S",
         type=float,
         default=1.0,
-        help="factor of the colours, from 0 (grey) to 2 (default: 1)",
+        help="factor of the colour channels, from 0 (grey) to 2 (default: 1)",
     )
-    it.add_argument(
+    parser.add_argument(
         "--hints",
         metavar="FILE",
-        help='colours at pixels of an image, a JSON list [{"x": 12, "y": 30, "color": "#c03020"}], or for a folder an '
-        "object of such lists by file name; for models trained with hints",
+        help='given colours of pixels: a JSON list [{"x": 12, "y": 30, "color": "#c03020"}], or for a folder an '
+        "object of such lists by file name; only for models trained with hints",
     )
-    return it.device_option().json_flag()
+    return parser.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Write a file for each picture, and report on stderr what is wrong with pictures left out."""
+    """Write a file for each image, and report on stderr why images were skipped."""
     import torch
 
     from pellucid.cli.models import open_model
@@ -69,7 +69,7 @@ def handle(args: argparse.Namespace) -> int:
             ab = smoothing(lightness, ab)
         found = colorizer.painted(image, lightness, ab)
         file = write_colorized(out, picture.name, found)
-        if not pairs.full and (picture.frame or 0) % EVERY == 0:
+        if not pairs.full and (picture.frame or 0) % PAGE_INTERVAL == 0:
             pairs.add(picture.file, image, colorizer.painted(image, lightness, torch.zeros_like(ab)), found)
         colourful = float(colourfulness_rgb(found[None, :3] / 255))
         _, height, width = found.shape
@@ -79,8 +79,8 @@ def handle(args: argparse.Namespace) -> int:
             say(f"{file}: {width}x{height}, colourfulness {colourful:.1f}")
 
     with until_interrupted(args):
-        for some in read_batches(args, "RGB", partial(check_files, out), faults, load_channels):
-            for picture, image in some:
+        for batch in read_batches(args, "RGB", partial(check_files, out), faults, load_channels):
+            for picture, image in batch:
                 try:
                     colorize(picture, image)
                 except PellucidError as error:
@@ -95,7 +95,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _hints(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":
-    """Return the hints of `--hints` by file name; raises PellucidError for names that are not of the source."""
+    """Return the hints of `--hints` by file name; raises PellucidError for names that the source lacks."""
     from pellucid.errors import PellucidError
     from pellucid.tasks.colorize import read_hints
 
@@ -108,9 +108,11 @@ def _hints(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":
         missing = next((name for name in found if not (folder / name).is_file()), None)
         if missing is not None:
             raise PellucidError(
-                f"--hints {file} names {missing!r}, which {folder} does not hold; give names of its files"
+                f"--hints {file} names {missing!r}, which is not in {folder}; give names of files in it"
             )
         return found
     if not source.is_file():
-        raise PellucidError(f"--hints {file} holds one list, which is for one image; give an object of lists by name")
+        raise PellucidError(
+            f"--hints {file} contains one list, which is for one image; give an object of lists by file name"
+        )
     return {source.name: found[""]}

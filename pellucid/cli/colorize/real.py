@@ -1,4 +1,4 @@
-"""`pellucid colorize real`: ask people which of two pictures is real."""
+"""`pellucid colorize real`: ask people which of two images is real."""
 
 import argparse
 
@@ -10,16 +10,20 @@ PAGE = "real.html"
 
 def parser() -> Parser:
     """Return the parser of this action."""
-    it = Parser("colorize real", "Write a page that asks which of two pictures is real, and counts the answers.")
-    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    it.add_argument(
-        "--data", metavar="NAME|DIR", help="a data set, or a folder or zip of colour images (default: the model's own)"
+    parser = Parser(
+        "colorize real", "Write a page that asks people which of two images is real, and counts the answers."
     )
-    it.add_argument(
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
+        "--data",
+        metavar="NAME|DIR",
+        help="a data set, or a folder or zip of colour images (default: the model's data set)",
+    )
+    parser.add_argument(
         "--n", metavar="N", type=int, help="number of questions (default: 40, or all images if there are fewer)"
     )
-    it.add_argument("--out", metavar="FILE", default=PAGE, help=f"the page to write (default: {PAGE})")
-    return it.seed_option("seed of the images, their order and sides").device_option().json_flag()
+    parser.add_argument("--out", metavar="FILE", default=PAGE, help=f"the page to write (default: {PAGE})")
+    return parser.seed_option("seed of the choice of images, their order and sides").device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:

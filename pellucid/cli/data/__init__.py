@@ -1,4 +1,4 @@
-"""`pellucid data`: the built-in data sets, and annotated images in folders."""
+"""`pellucid data`: the built-in data sets, and folders of annotated images."""
 
 import argparse
 
@@ -9,14 +9,14 @@ ACTIONS = {
     "get": "download a data set",
     "check": "check the files of one data set, or of all that are present",
     "show": "draw annotated images with their boxes, masks and key-points",
-    "lint": "list what is wrong with annotated images, file by file",
+    "lint": "list the faults of annotated images by file",
     "convert": "write annotated images in another format: Pascal VOC, COCO, YOLO or labelme",
 }
 
 
 def parser() -> Actions:
     """Return the parser of this command."""
-    return Actions("data", "Data sets: the built-in ones, and images with annotated objects in folders.", ACTIONS)
+    return Actions("data", "Manage the built-in data sets, and folders of annotated images.", ACTIONS)
 
 
 def handle(args: argparse.Namespace) -> int:

@@ -7,15 +7,17 @@ from pellucid.cli.args import Parser
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("data convert", "Write annotated images in another format; the images are copied.")
-    it.add_argument("source", metavar="IN", help="a folder or .zip with Pascal VOC, COCO, YOLO or labelme annotations")
-    it.add_argument("out", metavar="OUT", help="the folder to write, new or empty")
-    it.add_argument("--to", metavar="FORMAT", required=True, help="voc, coco, yolo or labelme")
-    return it.json_flag()
+    parser = Parser("data convert", "Write annotated images in another format; the images are copied.")
+    parser.add_argument(
+        "source", metavar="IN", help="a folder or .zip with Pascal VOC, COCO, YOLO or labelme annotations"
+    )
+    parser.add_argument("out", metavar="OUT", help="the folder to write, new or empty")
+    parser.add_argument("--to", metavar="FORMAT", required=True, help="voc, coco, yolo or labelme")
+    return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Convert, and print what was written and what the format cannot hold."""
+    """Convert, and print what was written and what the format cannot represent."""
     from pellucid.cli.out import emit, say
     from pellucid.data.annotations.base import summary
     from pellucid.data.annotations.convert import convert
@@ -39,7 +41,7 @@ def handle(args: argparse.Namespace) -> int:
     for part, count in done.images.items():
         say(f"{part or 'all'}: {plural(count, 'image')}, {plural(done.objects[part], 'object')}")
     for what, count in done.lost.items():
-        note(f"{args.to} does not hold the {what} of {plural(count, 'object')}")
+        note(f"{args.to} cannot represent the {what} of {plural(count, 'object')}")
     if text := summary(done.faults):
         note(text)
     say(f"{done.source} to {args.to}: {args.out}")

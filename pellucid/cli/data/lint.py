@@ -1,4 +1,4 @@
-"""`pellucid data lint`: list what is wrong with annotated images."""
+"""`pellucid data lint`: list the faults of annotated images."""
 
 import argparse
 
@@ -8,14 +8,14 @@ from pellucid.cli.progress import Reading
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser(
+    parser = Parser(
         "data lint",
-        "List what is wrong with annotated images, by file and line: files and images that cannot be read, boxes "
-        "without area or outside of their image, unknown classes, objects and images annotated twice, images without "
-        "objects, and images of one part that are nearly in another. Exit 2 if a file is refused in training.",
+        "List the faults of annotated images by file and line: files and images that cannot be read, boxes without "
+        "area or outside their image, unknown classes, objects and images annotated twice, images without objects, and "
+        "images with a near duplicate in another part. The exit code is 2 if training would refuse a file.",
     )
-    it.add_argument("source", metavar="NAME|FOLDER", help="a data set, or a folder or .zip of annotated images")
-    return it.data_option().json_flag()
+    parser.add_argument("source", metavar="NAME|FOLDER", help="a data set, or a folder or .zip of annotated images")
+    return parser.data_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:

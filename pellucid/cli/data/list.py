@@ -31,7 +31,7 @@ def handle(args: argparse.Namespace) -> int:
         emit({"root": str(root), "data": rows})
         return 0
     say(f"data root: {root}")
-    states = ("here" if row["present"] else "get" if row["download"] else "by hand" for row in rows)
+    states = ("present" if row["present"] else "downloadable" if row["download"] else "manual" for row in rows)
     table = [(row["name"], state, f"{row['title']}: {row['about']}") for row, state in zip(rows, states, strict=True)]
     say_text(aligned(table))
     return 0

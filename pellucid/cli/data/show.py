@@ -1,4 +1,4 @@
-"""`pellucid data show`: a contact sheet of annotated images."""
+"""`pellucid data show`: draw a contact sheet of annotated images."""
 
 import argparse
 
@@ -7,14 +7,14 @@ from pellucid.cli.args import Parser
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("data show", "Draw images of a set, evenly chosen, with their boxes, masks and key-points.")
-    it.add_argument("source", metavar="NAME|FOLDER", help="a data set, or a folder or .zip of annotated images")
-    it.add_argument("--out", metavar="FILE.png", required=True, help="the picture to write")
-    return it.data_option().json_flag()
+    parser = Parser("data show", "Draw evenly chosen images of a data set with their boxes, masks and key-points.")
+    parser.add_argument("source", metavar="NAME|FOLDER", help="a data set, or a folder or .zip of annotated images")
+    parser.add_argument("--out", metavar="FILE.png", required=True, help="the PNG file to write")
+    return parser.data_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Write the picture, and print its path."""
+    """Write the contact sheet, and print its path."""
     from pellucid.cli.files import check_place
     from pellucid.cli.out import emit, say
     from pellucid.data import DetectionFolder

@@ -6,15 +6,17 @@ from pellucid.cli.args import Actions
 from pellucid.text import note
 
 ACTIONS = {
-    "train": "learn the classes of a folder, and look for what is wrong with its pictures",
-    "predict": "name the class of pictures, of a video or of a camera's frames, or say that it is unsure",
-    "compare": "train five variants of transfer learning, and show them side by side",
+    "train": "train on the class folders of a folder, after a check of its images",
+    "predict": "classify images, a video or the frames of a camera, or answer unsure",
+    "compare": "train five variants of transfer learning, and compare them on one page",
 }
 
 
 def parser() -> Actions:
     """Return the parser of this command."""
-    return Actions("gestures", "Hand gestures, or any few classes, learned on top of a trained network.", ACTIONS)
+    return Actions(
+        "gestures", "Train and use classifiers of hand gestures, or of any few classes, by transfer learning.", ACTIONS
+    )
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -23,6 +25,6 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def warn_uncalibrated(uncalibrated: bool) -> None:
-    """Print a note that no answer is "unsure" unless confidence was fitted."""
+    """Print a note if no confidence was fitted, since then no answer is "unsure"."""
     if uncalibrated:
-        note("the model holds no fitted confidence, so that no answer is unsure")
+        note("the model has no fitted confidence, so no answer is unsure")

@@ -1,4 +1,4 @@
-"""`pellucid gestures compare`: train in five ways on the same pictures, and show how they compare."""
+"""`pellucid gestures compare`: train five variants of transfer learning on the same images, and compare them."""
 
 import argparse
 from pathlib import Path
@@ -11,32 +11,38 @@ BACKBONE = "cifar"
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser(
+    parser = Parser(
         "gestures compare",
-        "Train one network in five ways, from scratch to fine-tuned, on the same pictures, and write a page that "
-        "compares them. What is finished below DIR is not trained again.",
+        "Train one network in five ways, from scratch to fine-tuned, on the same images, and write a page that "
+        "compares them. Finished trainings in DIR are not repeated.",
     )
-    it.add_argument("settings", nargs="*", metavar="key=value", help="changes to all five recipes, as train.epochs=5")
-    it.add_argument(
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="key=value",
+        help="settings that override all five recipes, such as train.epochs=5",
+    )
+    parser.add_argument(
         "--backbone",
         metavar="NAME|FILE",
         default=BACKBONE,
-        help="what four of them start from: a pretrained model, a run folder or a weights file (default: cifar)",
+        help="initial weights of the four variants that transfer: a pretrained model, a run folder or a weights file "
+        "(default: cifar)",
     )
-    it.add_argument(
+    parser.add_argument(
         "--data",
         metavar="NAME|DIR",
-        help="another data set, an image folder or zip, or the folder that holds the data sets (default: signs)",
+        help="another data set, an image folder or zip file, or the folder with the data sets (default: signs)",
     )
-    it.add_argument(
+    parser.add_argument(
         "--seeds",
         metavar="N",
         type=int,
         default=1,
-        help="number of trainings of each, with different seeds (default: 1)",
+        help="number of trainings of each variant, with different seeds (default: 1)",
     )
-    it.add_argument("--out", metavar="DIR", help="the folder to write into (default: runs/compare-BACKBONE)")
-    return it.json_flag()
+    parser.add_argument("--out", metavar="DIR", help="the folder to write into (default: runs/compare-BACKBONE)")
+    return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -46,7 +52,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.tasks.gestures.compare import compare
     from pellucid.tasks.gestures.report import PAGE, table_text, to_json
 
-    out = Path(args.out or Path("runs") / f"compare-{_named(Path(args.backbone))}")
+    out = Path(args.out or Path("runs") / f"compare-{_name(Path(args.backbone))}")
     options = {
         "--backbone": None if args.backbone == BACKBONE else args.backbone,
         "--data": args.data,
@@ -80,6 +86,6 @@ def handle(args: argparse.Namespace) -> int:
     return 0
 
 
-def _named(backbone: Path) -> str:
-    """Return a name for a backbone: of a run folder's weights, whose file names are all the same, the run's."""
+def _name(backbone: Path) -> str:
+    """Return the name of the run for a backbone RUN/weights/FILE, of the file for any other."""
     return backbone.parent.parent.name if backbone.parent.name == "weights" else backbone.stem

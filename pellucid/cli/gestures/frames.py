@@ -20,16 +20,16 @@ from pellucid.tasks.gestures.watch import Seen, Smoothing, Tally, watch
 from pellucid.text import plural, printable
 from pellucid.training.arguments import new_file
 
-COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty below the threshold
-ENDINGS = (".csv", ".jsonl")
+COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty if unsure
+SUFFIXES = (".csv", ".jsonl")
 
 
 def over_frames(args: argparse.Namespace) -> int:
-    """Classify frames until the video ends or Ctrl-C is pressed, the usual way to stop a camera."""
+    """Classify frames until the video ends or Ctrl-C is pressed, which stops a camera; return the exit code."""
     smoothing = Smoothing() if args.smoothing is None else Smoothing(args.smoothing)
     every = 1 if args.every is None else args.every
-    if args.out is not None and Path(args.out).suffix not in ENDINGS:
-        raise PellucidError(f"--out {args.out} must end in {' or '.join(ENDINGS)}")
+    if args.out is not None and Path(args.out).suffix not in SUFFIXES:
+        raise PellucidError(f"--out {args.out} must end in {' or '.join(SUFFIXES)}")
     camera = args.camera is not None
     frames = camera_frames(args.camera, every) if camera else video_frames(args.video, every)
     model = open_model(args.model)
@@ -43,7 +43,7 @@ def over_frames(args: argparse.Namespace) -> int:
                     say(_line(seen))
         except KeyboardInterrupt:
             stopped = True
-        except PellucidError as error:  # an unplugged camera, say: report the frames before the error
+        except PellucidError as error:  # such as an unplugged camera: report the frames before it
             if not tally.frames:
                 raise
             stopped, fault = True, error

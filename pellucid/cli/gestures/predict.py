@@ -6,44 +6,46 @@ from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
 from pellucid.errors import PellucidError
 
-SHOWN = 3  # most probable classes that text output lists
-OF_FRAMES = ("smoothing", "every", "out")  # options that do not apply to pictures
+MAX_CLASSES = 3  # most probable classes that the text output lists
+FRAME_OPTIONS = ("smoothing", "every", "out")  # not for single images
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser(
+    parser = Parser(
         "gestures predict",
-        "Name the gesture in pictures, or in each frame of a video or camera; below the model's calibrated confidence "
-        "the answer is unsure. Over frames an answer stays while it is no more than 0.2 below that.",
+        "Classify the gesture in images, or in each frame of a video or camera. Below the model's confidence threshold "
+        "the answer is unsure; from frame to frame an answer is kept down to 0.2 below the threshold.",
     )
-    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    it.add_argument("images", metavar="IMAGE", nargs="*", help="picture files of any size")
-    it.add_argument("--video", metavar="FILE", help="a video file, an animated GIF, or a folder of frames")
-    it.add_argument("--camera", metavar="N", type=int, help="a camera by its number, from 0; Ctrl-C ends it")
-    it.add_argument(
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files of any size")
+    parser.add_argument("--video", metavar="FILE", help="a video file, an animated GIF, or a folder of frames")
+    parser.add_argument("--camera", metavar="N", type=int, help="a camera by its number, from 0; Ctrl-C ends it")
+    parser.add_argument(
         "--smoothing",
         metavar="X",
         type=float,
         help="weight of earlier frames, from 0 (off) to below 1 (default: 0.8)",
     )
-    it.add_argument("--every", metavar="N", type=int, help="use only every N-th frame (default: 1)")
-    it.add_argument("--out", metavar="FILE", help="write a row for each frame, to FILE.csv or FILE.jsonl")
-    return it.json_flag()
+    parser.add_argument("--every", metavar="N", type=int, help="use only every N-th frame (default: 1)")
+    parser.add_argument("--out", metavar="FILE", help="write a row for each frame, to FILE.csv or FILE.jsonl")
+    return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print each picture's answer, or each change of the answer over frames."""
+    """Print the answer to each image, or each change of the answer over frames."""
     given = [name for name in ("images", "video", "camera") if getattr(args, name) not in ([], None)]
     if len(given) != 1:
-        what = " and ".join(given) or "nothing"
+        names = " and ".join(given) or "nothing"
         raise PellucidError(
-            f"pellucid gestures predict needs pictures, or --video FILE, or --camera N, one of them; this is {what}"
+            f"pellucid gestures predict needs exactly one of images, --video FILE and --camera N, not {names}"
         )
     if given == ["images"]:
-        idle = next((name for name in OF_FRAMES if getattr(args, name) is not None), None)
-        if idle:
-            raise PellucidError(f"pellucid gestures predict: --{idle} goes with --video or --camera only; leave it out")
+        excluded = next((name for name in FRAME_OPTIONS if getattr(args, name) is not None), None)
+        if excluded:
+            raise PellucidError(
+                f"pellucid gestures predict: --{excluded} is only for --video and --camera; leave it out"
+            )
         return _pictures(args)
     from pellucid.cli.gestures.frames import over_frames
 
@@ -51,7 +53,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _pictures(args: argparse.Namespace) -> int:
-    """Print the answer to each picture that can be read, and on stderr what is wrong with the others."""
+    """Print the answer to each image that can be read, and report on stderr why the others were skipped."""
     from pellucid.calibration.familiarity import score_suffix, score_to_json
     from pellucid.cli.gestures import warn_uncalibrated
     from pellucid.cli.models import open_model
@@ -81,9 +83,9 @@ def _pictures(args: argparse.Namespace) -> int:
         emit({"model": args.model, "confidence": confidence, "predictions": rows, "skipped": skipped})
         return 0
     for one in found:
-        best = ", ".join(f"{label} {percent(p)}" for label, p in one.best(SHOWN))
+        best = ", ".join(f"{label} {percent(p)}" for label, p in one.best(MAX_CLASSES))
         say(f"{one.name}: {one.text}  ({best}){score_suffix(one.familiarity)}")
     for error in faults.values():
-        note(f"left out: {error}")
+        note(f"skipped: {error}")
     warn_uncalibrated(model.confidence is None)
     return 0

@@ -18,27 +18,29 @@ MIN_SIZE, MAX_SIZE = 16, 1024  # pixels
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser(
+    parser = Parser(
         "gestures train",
         "Train on the classes of FOLDER (CLASS/IMAGE, or train/CLASS/IMAGE with val/ or test/; a folder or a zip "
         "file), after a check for corrupt, duplicate and blurry images.",
     )
-    it.add_argument(
+    parser.add_argument(
         "folder", nargs="?", metavar="FOLDER", help="a folder or zip file with one folder of images per class"
     )
-    it.add_argument("settings", nargs="*", metavar="key=value", help="settings that override the recipe signs-best")
-    it.add_argument(
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that override the recipe signs-best")
+    parser.add_argument(
         "--backbone",
         metavar="NAME|FILE",
         default="",
         help="initial weights: a pretrained model, a run folder or a weights file (default: cifar)",
     )
-    it.add_argument("--epochs", metavar="N", type=int, help="passes over the images (default: 30 or more)")
-    it.add_argument("--size", metavar="N", type=int, help="side length in pixels of the resized images (default: 64)")
-    it.seed_option(default=None)
-    it.add_argument("--out", metavar="DIR", default="runs", help="folder for the run folder (default: runs)")
-    it.add_argument("--resume", metavar="RUN", help="resume this run folder, with its own recipe")
-    return it.json_flag()
+    parser.add_argument("--epochs", metavar="N", type=int, help="number of epochs (default: 30 or more)")
+    parser.add_argument(
+        "--size", metavar="N", type=int, help="side length in pixels of the resized images (default: 64)"
+    )
+    parser.seed_option(default=None)
+    parser.add_argument("--out", metavar="DIR", default="runs", help="folder for the run folder (default: runs)")
+    parser.add_argument("--resume", metavar="RUN", help="resume this run folder with its own recipe")
+    return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -73,25 +75,25 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> dict[str, object]:
-    """Return the user's changes to the recipe; PellucidError for arguments that exclude each other."""
+    """Return the user's changes to the recipe; raises PellucidError for arguments that exclude each other."""
     from pellucid.recipe.recipe import parse_overrides
 
     options = (("train.epochs", "epochs", 1, 10**6), ("data.size", "size", MIN_SIZE, MAX_SIZE),
                ("recipe.seed", "seed", 0, 2**63 - 1))  # fmt: skip
     if args.resume is not None:
         given = [args.folder, *args.settings, *(getattr(args, name) for _, name, _, _ in options), args.backbone]
-        if any(one not in (None, "") for one in given):
-            raise PellucidError("--resume uses the run's recipe; leave out everything else but --json")
+        if any(value not in (None, "") for value in given):
+            raise PellucidError("--resume uses the run's recipe; leave out all other arguments but --json")
         return {}
     if args.folder is None:
-        raise PellucidError("pellucid gestures train needs a FOLDER with one folder of pictures for each class")
+        raise PellucidError("pellucid gestures train needs a FOLDER with one folder of images for each class")
     settings = parse_overrides(args.settings)
-    for key, name, least, largest in options:
+    for key, name, low, high in options:
         value = getattr(args, name)
         if value is None:
             continue
-        if not least <= value <= largest:
-            raise PellucidError(f"--{name} must be from {least:,} to {largest:,}, not {value}")
+        if not low <= value <= high:
+            raise PellucidError(f"--{name} must be from {low:,} to {high:,}, not {value}")
         if key in settings:
             raise PellucidError(f"{key} is set twice, by --{name} and by {key}=; give it once")
         settings[key] = value
@@ -103,14 +105,14 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
 def _check_out(out: str) -> None:
     """Raise PellucidError, before all images are read, unless run folders can be written to `out`."""
     place = Path(out).absolute()
-    there = next(one for one in (place, *place.parents) if one.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        state = "not writable" if there.is_dir() else "a file"
-        raise PellucidError(f"--out {out} cannot be written ({there} is {state}); choose another place")
+    existing = next(path for path in (place, *place.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        state = "not writable" if existing.is_dir() else "a file"
+        raise PellucidError(f"--out {out} cannot be written ({existing} is {state}); choose another place")
 
 
 def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
-    """Print the results, the share of held-out images above the threshold, and the next command."""
+    """Print the results, the fraction of held-out images above the confidence threshold, and the next command."""
     import shlex
 
     from pellucid.cli.out import command, emit, percent, say
@@ -122,7 +124,7 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
     assert confidence is not None  # `learn` and `go_on` fit it
     kept, how = answered(run, collection)
     if as_json:
-        shares = {
+        selective = {
             "coverage": None if kept is None else kept.coverage,
             "accuracy": None if kept is None else kept.answered_accuracy,
             "measured": how,
@@ -130,7 +132,7 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
         emit(
             {
                 **as_object(run),
-                "confidence": {**confidence.to_json(), **shares},
+                "confidence": {**confidence.to_json(), **selective},
                 "collection": findings_to_json(collection),
             }
         )
@@ -139,7 +141,7 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
     if kept is None:
         say(f"  confidence {how}")
     else:
-        right = "" if kept.answered_accuracy is None else f", {percent(kept.answered_accuracy)} of them right"
-        say(f"  answers {percent(kept.coverage)} of the held-out images{right}; the others are unsure")
+        accuracy = "" if kept.answered_accuracy is None else f" with accuracy {percent(kept.answered_accuracy)}"
+        say(f"  answers {percent(kept.coverage)} of the held-out images{accuracy}; the others are unsure")
         say(f"  (confidence {how})")
     say(f"try it:  {command()} gestures predict {shlex.quote(str(run.path))} IMAGE")

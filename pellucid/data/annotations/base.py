@@ -1,4 +1,4 @@
-"""Annotations of a set of images, as the readers of all formats return them."""
+"""Annotations of a set of images, in the form that the readers of all formats return."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pellucid.data.images import PIXEL_LIMIT
+from pellucid.data.images import MAX_PIXELS
 from pellucid.errors import PellucidError
 from pellucid.objects import Objects
 from pellucid.ops.masks import check_run_lengths, compress, decode_rle, decompress, fill_polygons
@@ -25,9 +25,9 @@ MAX_KEYPOINTS = 1000
 class Fault:
     """What is wrong with an annotation, and where; `line` is None in files without lines.
 
-    effect: "refused" where a set with it cannot be loaded, "dropped" where the object is left out, "changed" where it
-    is clipped, "listed" where it is loaded unchanged. box, size: those of a box that is at fault, as it is written, and
-    of its image.
+    effect: "refused" (the data set cannot be loaded), "dropped" (the object is left out), "changed" (its box is
+    clipped) or "listed" (loaded unchanged). box, size: the faulty box as written in the file, and (H, W) of its image;
+    None if the fault is not in a box.
     """
 
     file: str
@@ -46,8 +46,9 @@ class Fault:
 class Instance:
     """One annotated object.
 
-    outline: its mask as polygons, or as COCO's compressed RLE. points: K times x, y, v. area: in square pixels, where
-    the file states it, as COCO's do.
+    outline: its mask as polygons or as COCO's compressed RLE, None without a mask. points: x, y and visibility of each
+    of its K key-points, () without key-points. line: its line in the annotation file, None in files without lines.
+    area: in square pixels, None unless the file states it, as COCO files do.
     """
 
     box: Box
@@ -63,7 +64,8 @@ class Instance:
 class Record:
     """The annotations of one image.
 
-    image: its file in the tree; size: (H, W); file: of the annotations, as errors call it; number: COCO's image id.
+    image: its path in the tree; size: (H, W); file: the annotation file, as named in messages; number: COCO's image
+    id, or a number from 1 up in other formats.
     """
 
     image: str
@@ -73,21 +75,24 @@ class Record:
     number: int
 
     def objects(self, keypoints: int = 0, masks: bool = False) -> Objects:
-        """Return the instances as Objects in the image's own pixels, with `keypoints` points each, and with masks."""
-        some = self.instances
-        drawn = [self.mask(one) for one in some] if masks else []
+        """Return the instances as Objects in pixels of the image.
+
+        keypoints: the number of key-points of each object, 0 for none. masks: whether to include masks.
+        """
+        instances = self.instances
+        mask_list = [self.mask(instance) for instance in instances] if masks else []
         empty = torch.zeros(0, *self.size, dtype=torch.bool)
-        points = [one.points or (0.0,) * (3 * keypoints) for one in some]
+        points = [instance.points or (0.0,) * (3 * keypoints) for instance in instances]
         return Objects(
-            torch.tensor([one.box for one in some], dtype=torch.float32).reshape(-1, 4),
-            torch.tensor([one.label for one in some], dtype=torch.int64),
-            (torch.stack(drawn) if drawn else empty) if masks else None,
-            torch.tensor(points, dtype=torch.float32).reshape(len(some), keypoints, 3) if keypoints else None,
-            torch.tensor([one.crowd for one in some], dtype=torch.bool),
+            torch.tensor([instance.box for instance in instances], dtype=torch.float32).reshape(-1, 4),
+            torch.tensor([instance.label for instance in instances], dtype=torch.int64),
+            (torch.stack(mask_list) if mask_list else empty) if masks else None,
+            torch.tensor(points, dtype=torch.float32).reshape(len(instances), keypoints, 3) if keypoints else None,
+            torch.tensor([instance.crowd for instance in instances], dtype=torch.bool),
         )
 
     def mask(self, one: Instance) -> Tensor:
-        """Return the mask (H, W) of an instance with an outline."""
+        """Return the mask (H, W) of an instance; raise PellucidError if it has no outline."""
         if one.outline is None:
             raise PellucidError(f"{self.file} has an object without an outline in {self.image}; read it without masks")
         return (
@@ -101,8 +106,8 @@ class Record:
 class Annotations:
     """The annotations of several images.
 
-    classes: names; numbers: COCO's category id of each class. keypoints: the names of the points of an object. faults:
-    all that is wrong, in the order of the files.
+    classes: names, indexed by label. faults: everything wrong with the files, in their order. keypoints: the names of
+    an object's key-points. numbers: COCO's category id of each class, 1, 2, ... in other formats.
     """
 
     classes: tuple[str, ...]
@@ -113,27 +118,27 @@ class Annotations:
 
     @property
     def has_masks(self) -> bool:
-        """Whether there are objects, and each of them has an outline."""
-        some = [one for record in self.records for one in record.instances]
-        return bool(some) and all(one.outline is not None for one in some)
+        """Whether there are objects and all of them have an outline."""
+        instances = [instance for record in self.records for instance in record.instances]
+        return bool(instances) and all(instance.outline is not None for instance in instances)
 
 
 def refuse(faults: Iterable[Fault]) -> None:
-    """Raise PellucidError for the first fault that is refused; it says how many there are."""
+    """Raise PellucidError if a fault has the effect "refused"; the message names the first and counts the others."""
     found = [fault for fault in faults if fault.effect == "refused"]
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise PellucidError(f"{found[0]}{more}; correct the file, `pellucid data lint` lists all")
+        raise PellucidError(f"{found[0]}{more}; correct the file; `pellucid data lint` lists all faults")
 
 
 def summary(faults: Iterable[Fault]) -> str:
-    """Return one line on what was dropped and changed, with counts and the first case; "" for nothing."""
+    """Return one line with the counts of dropped and clipped objects and the first of each; "" if there are none."""
     changes = {"dropped": "left out", "changed": "clipped to its image"}
     parts: list[str] = []
-    for effect, done in changes.items():
+    for effect, change in changes.items():
         found = [fault for fault in faults if fault.effect == effect]
         if found:
-            parts.append(f"{plural(len(found), 'object')} {done} ({'first ' if len(found) > 1 else ''}{found[0]})")
+            parts.append(f"{plural(len(found), 'object')} {change} ({'first ' if len(found) > 1 else ''}{found[0]})")
     return "; ".join(parts)
 
 
@@ -164,7 +169,10 @@ class Faults:
         self.found.append(Fault(file, line, reason, effect, box, size))
 
     def box(self, box: Box, size: tuple[int, int], file: str, line: int | None) -> Box | None:
-        """Return a box clipped to its image, or None, with a fault, for one that holds nothing of it."""
+        """Return a box clipped to its image (H, W), or None if it is empty or outside the image.
+
+        Adds a fault for None, and for a box that is clipped by more than ROUNDING.
+        """
         x0, y0, x1, y1 = box
         (height, width), text = size, f"box ({', '.join(f'{value:g}' for value in box)})"
         inner = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
@@ -182,9 +190,9 @@ class Faults:
 
 
 def outline_of(value: object, size: tuple[int, int]) -> Polygons | str:
-    """Return a COCO segmentation, checked; PellucidError for one that is not a mask of an image (H, W).
+    """Return a COCO segmentation as polygons or compressed RLE; PellucidError unless it is a mask of an image (H, W).
 
-    value: polygons, or {"size": [H, W], "counts": run lengths or their compressed text}.
+    value: a list of polygons, or {"size": [H, W], "counts": run lengths, as a list or compressed text}.
     """
     if isinstance(value, dict):
         counts = value.get("counts")
@@ -202,7 +210,7 @@ def outline_of(value: object, size: tuple[int, int]) -> Polygons | str:
 
 
 def polygons_of(value: object, size: tuple[int, int]) -> Polygons:
-    """Return polygons, checked; PellucidError for other values and for points far outside an image (H, W)."""
+    """Return checked polygons; PellucidError for other values and for points far outside an image (H, W)."""
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise PellucidError(f"mask is {value!r:.40}; give polygons or an RLE")
     found: list[tuple[float, ...]] = []
@@ -218,17 +226,17 @@ def polygons_of(value: object, size: tuple[int, int]) -> Polygons:
 
 
 def stated_size(height: object, width: object) -> tuple[int, int] | None:
-    """Return the size that annotations state of their image, None for no numbers; PellucidError for too many pixels."""
+    """Return the size (H, W) that annotations state, None if it is invalid; DamageError for too many pixels."""
     if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
         return None
-    if height * width > PIXEL_LIMIT:
-        raise DamageError(f"image is stated to have {width}x{height} pixels, above the limit of {PIXEL_LIMIT}")
+    if height * width > MAX_PIXELS:
+        raise DamageError(f"image is stated to have {width}x{height} pixels, above the limit of {MAX_PIXELS}")
     return height, width
 
 
 def numbers(value: object, count: int | None = None) -> tuple[float, ...] | None:
-    """Return a list of finite numbers as floats, or None for anything else, or for another length than `count`."""
+    """Return a list of numbers below 1e9 as floats; None for anything else or a length other than `count`."""
     if not isinstance(value, list | tuple) or (count is not None and len(value) != count):
         return None
-    good = all(isinstance(one, int | float) and not isinstance(one, bool) and abs(one) < 1e9 for one in value)
-    return tuple(map(float, value)) if good and all(map(math.isfinite, value)) else None
+    valid = all(isinstance(one, int | float) and not isinstance(one, bool) and abs(one) < 1e9 for one in value)
+    return tuple(map(float, value)) if valid and all(map(math.isfinite, value)) else None

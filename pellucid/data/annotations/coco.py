@@ -1,7 +1,6 @@
 """COCO's annotation files: one JSON file for a set of images, with boxes, masks and key-points.
 
-Coordinates are continuous and those of `Objects`; ids of categories may have gaps. Source: cocodataset.org, "Data
-format".
+Coordinates are continuous, as in `Objects`; category ids may have gaps. Source: cocodataset.org, "Data format".
 """
 
 import json
@@ -29,7 +28,7 @@ _KEYS = ("images", "annotations", "categories")
 
 
 def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
-    """Return the annotation files of a tree by their part, {} where there are none."""
+    """Return the annotation files of a tree by part; {} if there are none."""
     found: dict[str, tuple[str, ...]] = {}
     for name in tree.names:
         if PurePosixPath(name).suffix == ".json" and is_coco(tree.read(name)):
@@ -38,15 +37,15 @@ def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
 
 
 def is_coco(data: bytes) -> bool:
-    """Return whether a JSON file, damaged or not, is one of COCO's by its keys."""
+    """Return whether a JSON file, even a damaged one, contains the keys of a COCO annotation file."""
     return all(f'"{key}"'.encode() in data for key in _KEYS)
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
     """Return the annotations of one file.
 
-    classes: names that the categories must be among, in the order of the labels; by default the file's, ordered by
-    their ids. Raises PellucidError for several files, and for one that is not COCO's JSON.
+    classes: the allowed category names, indexed by label; by default the file's categories, ordered by id. Raises
+    PellucidError for several files, and for a file that is not in COCO's format.
     """
     if len(files) > 1:
         raise PellucidError(f"{tree.path} has several annotation files for one part, {', '.join(files):.200}; name one")
@@ -54,30 +53,34 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
 
 
 def image_path(part: str, name: str) -> str:
-    """Return where an image goes in a written set."""
+    """Return the path of an image in a data set that `write` writes."""
     return f"{part or 'images'}/{name}"
 
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
-    """Write a file for each part, with all that the annotations hold."""
+    """Write one file for each part, with everything that the annotations contain."""
     make_folder(out)
     for part, found in parts.items():
         write_atomically(out / f"{part or 'annotations'}.json", json.dumps(document(found)).encode())
 
 
 def document(found: Annotations) -> dict[str, Any]:
-    """Return annotations as the value of a COCO file, with the ids of images and categories that they have."""
+    """Return annotations as the content of a COCO file; images and categories keep their ids."""
     categories: list[dict[str, Any]] = [
-        {"id": key, "name": name} for key, name in zip(found.numbers, found.classes, strict=True)
+        {"id": category_id, "name": name} for category_id, name in zip(found.numbers, found.classes, strict=True)
     ]
     if found.keypoints:
-        categories = [{**one, "keypoints": [*found.keypoints], "skeleton": []} for one in categories]
+        categories = [{**category, "keypoints": [*found.keypoints], "skeleton": []} for category in categories]
     images = [
         {"id": record.number, "file_name": PurePosixPath(record.image).name, "height": h, "width": w}
         for record in found.records
         for h, w in [record.size]
     ]
-    items = [_item(record, one, found.numbers[one.label]) for record in found.records for one in record.instances]
+    items = [
+        _item(record, instance, found.numbers[instance.label])
+        for record in found.records
+        for instance in record.instances
+    ]
     return {
         "images": images,
         "annotations": [{"id": k, **item} for k, item in enumerate(items, 1)],
@@ -85,107 +88,109 @@ def document(found: Annotations) -> dict[str, Any]:
     }
 
 
-def _item(record: Record, one: Instance, category: int) -> dict[str, Any]:
-    x0, y0, x1, y1 = one.box
+def _item(record: Record, instance: Instance, category: int) -> dict[str, Any]:
+    x0, y0, x1, y1 = instance.box
     item: dict[str, Any] = {
         "image_id": record.number,
         "category_id": category,
         "bbox": [x0, y0, x1 - x0, y1 - y0],
-        "area": (x1 - x0) * (y1 - y0) if one.area is None else one.area,
-        "iscrowd": int(one.crowd),
+        "area": (x1 - x0) * (y1 - y0) if instance.area is None else instance.area,
+        "iscrowd": int(instance.crowd),
     }
-    if one.outline is not None:
-        packed = {"size": [*record.size], "counts": one.outline}
-        item["segmentation"] = packed if isinstance(one.outline, str) else [[*polygon] for polygon in one.outline]
-        if one.area is None:
-            item["area"] = int(record.mask(one).sum())
-    if one.points:
-        item |= {"keypoints": [*one.points], "num_keypoints": sum(value > 0 for value in one.points[2::3])}
+    if instance.outline is not None:
+        rle = {"size": [*record.size], "counts": instance.outline}
+        item["segmentation"] = (
+            rle if isinstance(instance.outline, str) else [[*polygon] for polygon in instance.outline]
+        )
+        if instance.area is None:
+            item["area"] = int(record.mask(instance).sum())
+    if instance.points:
+        item |= {"keypoints": [*instance.points], "num_keypoints": sum(value > 0 for value in instance.points[2::3])}
     return item
 
 
 class _File:
-    """One file on its way to `Annotations`."""
+    """Reader of one annotation file."""
 
     def __init__(self, tree: Tree, name: str, classes: Sequence[str] | None) -> None:
         self.tree, self.name, self.where, self.faults = tree, name, tree.where(name), Faults()
-        whole = load_json(tree.read(name), self.where)
+        content = load_json(tree.read(name), self.where)
         for key in _KEYS:
-            if not isinstance(whole, dict) or not isinstance(whole.get(key), list):
+            if not isinstance(content, dict) or not isinstance(content.get(key), list):
                 raise PellucidError(f"{self.where} has no list {key!r}; give a file of COCO's annotations")
-        self.images, self.items, self.categories = (whole[key] for key in _KEYS)
-        self.given = classes
-        self.names: dict[int, str] = {}  # of categories, by id
+        self.images, self.items, self.categories = (content[key] for key in _KEYS)
+        self.expected_classes = classes
+        self.names: dict[int, str] = {}  # names of categories by id
         self.points: tuple[str, ...] = ()
 
     def annotations(self) -> Annotations:
-        """Return what the file holds."""
+        """Return the annotations in the file."""
         self._read_categories()
-        classes = tuple(self.given or self.names.values())
-        number = {name: k for k, name in enumerate(classes)}
-        self.labels = {key: number[name] for key, name in self.names.items() if name in number}
+        classes = tuple(self.expected_classes or self.names.values())
+        label = {name: k for k, name in enumerate(classes)}
+        self.labels = {key: label[name] for key, name in self.names.items() if name in label}
         images = self._read_images()
-        of_image: dict[int, list[Instance]] = {key: [] for key in images}
-        seen: set[int] = set()
+        by_image: dict[int, list[Instance]] = {key: [] for key in images}
+        seen_ids: set[int] = set()
         for item in self._dicts(self.items, "annotation"):
             key = item.get("id")
             try:
-                if type(key) is int and key in seen:
-                    raise PellucidError("has an id that another has too")
-                one = self._instance(item, images)
+                if type(key) is int and key in seen_ids:
+                    raise PellucidError("has the same id as another annotation")
+                instance = self._instance(item, images)
             except PellucidError as error:
                 self._refuse("annotation", item, str(error))
                 continue
-            if one is not None:
-                of_image[item["image_id"]].append(one)
+            if instance is not None:
+                by_image[item["image_id"]].append(instance)
             if type(key) is int:
-                seen.add(key)
+                seen_ids.add(key)
         records = tuple(
-            Record(image, size, tuple(of_image[key]), self.where, key) for key, (image, size) in images.items()
+            Record(image, size, tuple(by_image[key]), self.where, key) for key, (image, size) in images.items()
         )
         ids = {name: key for key, name in self.names.items()}
-        for name in classes:  # those that this file lacks
+        for name in classes:  # classes that the file does not list get new ids
             ids.setdefault(name, max(ids.values(), default=0) + 1)
         return Annotations(
             classes, records, tuple(self.faults.found), self.points, tuple(ids[name] for name in classes)
         )
 
     def _read_categories(self) -> None:
-        for one in self._dicts(self.categories, "category"):
-            key, name, points = one.get("id"), one.get("name"), one.get("keypoints")
+        for category in self._dicts(self.categories, "category"):
+            key, name, points = category.get("id"), category.get("name"), category.get("keypoints")
             if type(key) is not int or not isinstance(name, str) or key in self.names or name in self.names.values():
-                self._refuse("category", one, "needs a number of its own as id, and a name of its own")
+                self._refuse("category", category, "needs a unique integer id and a unique name")
                 continue
-            if self.given is not None and name not in self.given:
-                self._refuse("category", one, f"{name!r:.60} is not among {', '.join(self.given):.200}")
+            if self.expected_classes is not None and name not in self.expected_classes:
+                self._refuse("category", category, f"{name!r:.60} is not among {', '.join(self.expected_classes):.200}")
                 continue
             self.names[key] = name
             if points:
                 if not isinstance(points, list) or not all(isinstance(p, str) for p in points):
-                    self._refuse("category", one, "has keypoints that are not a list of names")
+                    self._refuse("category", category, "has keypoints that are not a list of names")
                 elif self.points and tuple(points) != self.points:
-                    self._refuse("category", one, "has other keypoints than another category; split the file")
+                    self._refuse("category", category, "has different keypoints from another category; split the file")
                 elif len(points) <= MAX_KEYPOINTS:
                     self.points = tuple(points)
         self.names = dict(sorted(self.names.items()))
 
     def _read_images(self) -> dict[int, tuple[str, tuple[int, int]]]:
-        """Return the file in the tree and the size (H, W) of each image by its id."""
+        """Return the path in the tree and the size (H, W) of each image by id."""
         index, found = ImageIndex(self.tree), dict[int, tuple[str, tuple[int, int]]]()
-        for one in self._dicts(self.images, "image"):
-            key, name = one.get("id"), one.get("file_name")
+        for entry in self._dicts(self.images, "image"):
+            key, name = entry.get("id"), entry.get("file_name")
             if type(key) is not int or key in found or not isinstance(name, str):
-                self._refuse("image", one, "needs a number of its own as id, and a file_name")
+                self._refuse("image", entry, "needs a unique integer id and a file_name")
                 continue
             try:
                 file = index.named(name, self.name)
-                found[key] = file, stated_size(one.get("height"), one.get("width")) or index.size(file)
+                found[key] = file, stated_size(entry.get("height"), entry.get("width")) or index.size(file)
             except PellucidError as error:
-                self._refuse("image", one, str(error))
+                self._refuse("image", entry, str(error))
         return found
 
     def _instance(self, item: dict[str, Any], images: dict[int, tuple[str, tuple[int, int]]]) -> Instance | None:
-        """Return one annotation, None for a box that is left out; PellucidError for invalid values."""
+        """Return one annotation, None if its box is empty or outside the image; PellucidError for invalid values."""
         image, category, crowd = item.get("image_id"), item.get("category_id"), item.get("iscrowd", 0)
         if type(image) is not int or image not in images:
             raise PellucidError(f"has image_id {image!r:.40}, which no image has")
@@ -202,40 +207,40 @@ class _File:
         points = self._points(item)
         outline = outline_of(item["segmentation"], size) if item.get("segmentation") else None
         x, y, width, height = sides
-        where = f"{self.where}, {_called('annotation', item)}"
+        where = f"{self.where}, {_item_name('annotation', item)}"
         box = self.faults.box((x, y, x + width, y + height), size, where, None)
         if box is None:
             return None
         return Instance(box, self.labels[category], outline, points, bool(crowd), area=area[0])
 
     def _points(self, item: dict[str, Any]) -> tuple[float, ...]:
-        """Return the key-points of an annotation, () for none; PellucidError for other values."""
+        """Return the key-points of an annotation, () if it has none; PellucidError for invalid values."""
         if not item.get("keypoints"):
             return ()
         points = numbers(item["keypoints"], 3 * len(self.points))
         if points is None or not set(points[2::3]) <= {0, 1, 2}:
             raise PellucidError(
-                f"keypoints are not {len(self.points)} times x, y and visibility 0, 1 or 2, as the categories name them"
+                f"keypoints are not x, y and visibility (0, 1 or 2) of the {len(self.points)} points of its category"
             )
         return tuple(value if points[k - k % 3 + 2] else 0.0 for k, value in enumerate(points))
 
     def _dicts(self, values: list[Any], what: str) -> list[dict[str, Any]]:
         for k, value in enumerate(values):
             if not isinstance(value, dict):
-                self.faults.add(f"{self.where}, {what} {k}", None, f"is {value!r:.40}, no object of JSON", "refused")
+                self.faults.add(f"{self.where}, {what} {k}", None, f"is {value!r:.40}, not a JSON object", "refused")
         return [value for value in values if isinstance(value, dict)]
 
     def _refuse(self, what: str, item: dict[str, Any], reason: str) -> None:
-        self.faults.add(f"{self.where}, {_called(what, item)}", None, reason, "refused")
+        self.faults.add(f"{self.where}, {_item_name(what, item)}", None, reason, "refused")
 
 
-def _called(what: str, item: dict[str, Any]) -> str:
+def _item_name(what: str, item: dict[str, Any]) -> str:
     return f"{what} {item.get('id')!r:.40}"
 
 
 def load_json(data: bytes, where: str) -> Any:
-    """Return the value of a JSON file; PellucidError, with the line, for anything else."""
+    """Return the parsed content of a JSON file; raise PellucidError, with the reason, for anything else."""
     try:
         return json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # ValueError: also text that is not UTF-8, and numbers too long
+    except (ValueError, RecursionError) as error:  # ValueError: also invalid UTF-8 and integers with too many digits
         raise PellucidError(f"{where} is not JSON ({error}); correct the file") from error

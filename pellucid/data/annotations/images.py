@@ -1,4 +1,4 @@
-"""The image files that annotations name, and the parts that files belong to by their names."""
+"""Image files that annotations refer to, and the part of the data set that a path belongs to."""
 
 import re
 from pathlib import PurePosixPath
@@ -13,18 +13,18 @@ _WORD = re.compile("[a-z]+")
 
 
 def is_image(name: str) -> bool:
-    """Return whether a file is an image by its suffix."""
+    """Return whether a file name has the suffix of an image."""
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 def part_of(name: str) -> str:
-    """Return the part that a path names in one of its words, such as "train" for train2017/1.jpg, else ""."""
+    """Return the part in a path's words, such as "train" for train2017/1.jpg (the last one), or "" if there is none."""
     words = _WORD.findall(name.lower())
     return next((word for word in reversed(words) if word in PARTS), "")
 
 
 class ImageIndex:
-    """The images of a tree, found by what annotations call them."""
+    """Index of the images of a tree by file name."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
@@ -37,24 +37,26 @@ class ImageIndex:
             self._by_stem.setdefault(path.stem, []).append(name)
 
     def named(self, name: str, annotations: str) -> str:
-        """Return the image whose path ends with `name`; PellucidError unless there is one."""
+        """Return the image whose path ends with `name`; PellucidError unless exactly one is closest."""
         path = PurePosixPath(name.replace("\\", "/"))
-        found = [one for one in self._by_name.get(path.name, ()) if f"/{one}".endswith(f"/{path}")]
+        found = [candidate for candidate in self._by_name.get(path.name, ()) if f"/{candidate}".endswith(f"/{path}")]
         return self._closest(found, f"image {name!r:.200}", annotations)
 
     def of_stem(self, stem: str, annotations: str) -> str:
-        """Return the image that has this name without its suffix; PellucidError unless there is one."""
+        """Return the image with this name without suffix; PellucidError unless exactly one is closest."""
         return self._closest(self._by_stem.get(stem, []), f"image of {stem!r:.200}", annotations)
 
     def size(self, name: str) -> tuple[int, int]:
-        """Return (H, W) of an image, from its header."""
+        """Return the size (H, W) of an image, read from its header."""
         return image_size(self.tree.read(name), self.tree.where(name))
 
     def _closest(self, found: list[str], what: str, annotations: str) -> str:
-        """Return the candidate that shares most folders with the path of the annotations."""
-        shared = {one: sum(part in annotations for part in PurePosixPath(one).parts[:-1]) for one in found}
-        best = [one for one in found if shared[one] == max(shared.values())]
+        """Return the candidate that has the most folder names in common with the path of the annotations."""
+        shared = {
+            candidate: sum(part in annotations for part in PurePosixPath(candidate).parts[:-1]) for candidate in found
+        }
+        best = [candidate for candidate in found if shared[candidate] == max(shared.values())]
         if len(best) != 1:
-            why = f"is found as {best[0]} and {best[1]}" if best else f"is not below {self.tree.path}"
-            raise PellucidError(f"{what} {why}")
+            problem = f"is found as {best[0]} and {best[1]}" if best else f"is not below {self.tree.path}"
+            raise PellucidError(f"{what} {problem}")
         return best[0]

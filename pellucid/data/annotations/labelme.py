@@ -1,7 +1,7 @@
 """labelme: one JSON file for each image, with rectangles, polygons and points.
 
-Shapes with one group_id are one object: its box, the polygons of its mask, and its key-points by their labels. Flags
-"crowd" of a shape, and "hidden" of a point, stand for `Objects.crowd` and visibility 1. Source:
+Shapes with the same group_id are one object: its box, the polygons of its mask, and its key-points, named by their
+labels. The flag "crowd" of a shape sets `Objects.crowd`; the flag "hidden" of a point means visibility 1. Source:
 github.com/wkentaro/labelme.
 """
 
@@ -30,11 +30,11 @@ from pellucid.files import make_folder, write_atomically
 from pellucid.ops.masks import outline_polygons
 
 HOLDS = frozenset({"masks", "keypoints", "crowd"})
-_VERSION = "5.2.1"  # of the format
+_VERSION = "5.2.1"  # of labelme's format
 
 
 def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
-    """Return the JSON files of a tree that are labelme's by their part."""
+    """Return the labelme files of a tree by part."""
     found: dict[str, tuple[str, ...]] = {}
     for name in tree.names:
         if PurePosixPath(name).suffix == ".json" and b'"shapes"' in tree.read(name):
@@ -45,7 +45,7 @@ def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
     """Return the annotations in labelme's files.
 
-    classes: names that the labels must be among, in the order of the labels; by default their own, sorted.
+    classes: the allowed class names, indexed by label; by default all names in the files, sorted.
     """
     faults, index = Faults(), ImageIndex(tree)
     found: dict[str, tuple[str, tuple[int, int], list[list[tuple[int, dict[str, Any]]]]]] = {}
@@ -54,7 +54,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     for name in files:
         where = tree.where(name)
         try:
-            image, size, shapes = _opened(tree, name, index)
+            image, size, shapes = _read_file(tree, name, index)
         except PellucidError as error:
             faults.add(where, None, str(error), "refused")
             continue
@@ -70,13 +70,13 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         for group in groups:
             where = f"{tree.where(name)}, shape {group[0][0]}"
             try:
-                one = _instance(group, size, order, list(points))
+                instance = _instance(group, size, order, list(points))
             except PellucidError as error:
                 faults.add(where, None, str(error), "refused")
                 continue
-            box = faults.box(one.box, size, where, None)
+            box = faults.box(instance.box, size, where, None)
             if box is not None:
-                instances.append(Instance(box, one.label, one.outline, one.points, one.crowd))
+                instances.append(Instance(box, instance.label, instance.outline, instance.points, instance.crowd))
         records.append(Record(image, size, tuple(instances), tree.where(name), k + 1))
     return Annotations(
         order, tuple(records), tuple(faults.found), tuple(points), tuple(range(1, len(order) + 1))
@@ -84,18 +84,20 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
 
 
 def image_path(part: str, name: str) -> str:
-    """Return where an image goes in a written set."""
+    """Return the path of an image in a data set that `write` writes."""
     return str(PurePosixPath(part, name))
 
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
-    """Write one file beside each image, with all that the annotations hold but COCO's ids."""
+    """Write one file beside each image, with everything that the annotations contain except COCO's ids."""
     for part, found in parts.items():
         folder = make_folder(out / part)
         for record in found.records:
             name = PurePosixPath(record.image)
-            shapes = [shape for k, one in enumerate(record.instances) for shape in _shapes(record, one, found, k)]
-            whole = {
+            shapes = [
+                shape for k, instance in enumerate(record.instances) for shape in _shapes(record, instance, found, k)
+            ]
+            content = {
                 "version": _VERSION,
                 "flags": {},
                 "shapes": shapes,
@@ -105,19 +107,21 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
                 "imageWidth": record.size[1],
             }
             path = folder / name.with_suffix(".json").name
-            write_atomically(path, json.dumps(whole, indent=1).encode(), durable=False)
+            write_atomically(path, json.dumps(content, indent=1).encode(), durable=False)
 
 
-def _shapes(record: Record, one: Instance, found: Annotations, group: int) -> list[dict[str, Any]]:
-    x0, y0, x1, y1 = one.box
-    label, flags = found.classes[one.label], {"crowd": True} if one.crowd else {}
+def _shapes(record: Record, instance: Instance, found: Annotations, group: int) -> list[dict[str, Any]]:
+    x0, y0, x1, y1 = instance.box
+    label, flags = found.classes[instance.label], {"crowd": True} if instance.crowd else {}
     shapes = [_shape(label, "rectangle", [(x0, y0), (x1, y1)], group, flags)]
-    if one.outline is not None:
-        polygons = one.outline if isinstance(one.outline, tuple) else outline_polygons(record.mask(one))
+    if instance.outline is not None:
+        polygons = instance.outline if isinstance(instance.outline, tuple) else outline_polygons(record.mask(instance))
         shapes += [_shape(label, "polygon", [*zip(p[::2], p[1::2], strict=True)], group, flags) for p in polygons]
-    for name, x, y, seen in zip(found.keypoints, one.points[::3], one.points[1::3], one.points[2::3], strict=False):
-        if seen:
-            shapes.append(_shape(name, "point", [(x, y)], group, {"hidden": True} if seen == 1 else {}))
+    for name, x, y, visibility in zip(
+        found.keypoints, instance.points[::3], instance.points[1::3], instance.points[2::3], strict=False
+    ):
+        if visibility:
+            shapes.append(_shape(name, "point", [(x, y)], group, {"hidden": True} if visibility == 1 else {}))
     return shapes
 
 
@@ -125,24 +129,26 @@ def _shape(label: str, kind: str, points: list[tuple[float, float]], group: int,
     return {"label": label, "points": points, "group_id": group, "shape_type": kind, "flags": flags}
 
 
-def _opened(tree: Tree, name: str, index: ImageIndex) -> tuple[str, tuple[int, int], list[Any]]:
-    """Return the image of a file, its size, and the list of shapes."""
-    whole = load_json(tree.read(name), tree.where(name))
-    if not isinstance(whole, dict) or not isinstance(whole.get("shapes"), list):
+def _read_file(tree: Tree, name: str, index: ImageIndex) -> tuple[str, tuple[int, int], list[Any]]:
+    """Return the image that a file annotates, the image's size (H, W) and the list of shapes."""
+    content = load_json(tree.read(name), tree.where(name))
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise DamageError("file has no list 'shapes'")
-    if not isinstance(whole.get("imagePath"), str):
+    if not isinstance(content.get("imagePath"), str):
         raise DamageError("file has no imagePath")
-    image = index.named(PurePosixPath(whole["imagePath"].replace("\\", "/")).name, name)
-    size = stated_size(whole.get("imageHeight"), whole.get("imageWidth"))
-    return image, size or index.size(image), whole["shapes"]
+    image = index.named(PurePosixPath(content["imagePath"].replace("\\", "/")).name, name)
+    size = stated_size(content.get("imageHeight"), content.get("imageWidth"))
+    return image, size or index.size(image), content["shapes"]
 
 
 def _groups(shapes: list[Any], where: str, faults: Faults) -> list[list[tuple[int, dict[str, Any]]]]:
-    """Return the shapes, with their numbers, of each object; damaged and unknown ones go to `faults`."""
+    """Return the shapes of each object with their indices; invalid and unknown shapes are added to `faults`."""
     groups: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
     for k, shape in enumerate(shapes):
         kind = shape.get("shape_type", "polygon") if isinstance(shape, dict) else None
-        points = [numbers(one, 2) for one in shape["points"]] if kind and isinstance(shape.get("points"), list) else []
+        points = (
+            [numbers(point, 2) for point in shape["points"]] if kind and isinstance(shape.get("points"), list) else []
+        )
         if not kind or not points or None in points or not isinstance(shape.get("label"), str):
             faults.add(f"{where}, shape {k}", None, "needs a label, a shape_type and points of x and y", "refused")
         elif kind not in ("rectangle", "polygon", "point"):
@@ -157,27 +163,27 @@ def _groups(shapes: list[Any], where: str, faults: Faults) -> list[list[tuple[in
 def _instance(
     group: list[tuple[int, dict[str, Any]]], size: tuple[int, int], classes: Sequence[str], names: list[str]
 ) -> Instance:
-    """Return the object of a group of shapes."""
-    drawn = [shape for _, shape in group if shape["shape_type"] != "point"]
-    if not drawn:
-        raise DamageError("point belongs to no rectangle or polygon; give both one group_id")
-    label = drawn[0]["label"]
+    """Return the object of a group of shapes. names: of the key-points, in order."""
+    regions = [shape for _, shape in group if shape["shape_type"] != "point"]
+    if not regions:
+        raise DamageError("point belongs to no rectangle or polygon; give both the same group_id")
+    label = regions[0]["label"]
     if label not in classes:
         raise DamageError(f"label {label!r:.60} is not among {', '.join(classes):.200}")
-    polygons = [sum(shape["points"], ()) for shape in drawn if shape["shape_type"] == "polygon"]
+    polygons = [sum(shape["points"], ()) for shape in regions if shape["shape_type"] == "polygon"]
     outline: Polygons | None = polygons_of(polygons, size) if polygons else None
-    rectangle = next((shape["points"] for shape in drawn if shape["shape_type"] == "rectangle"), None)
-    corners = rectangle or [at for shape in drawn for at in shape["points"]]
-    x, y = [at[0] for at in corners], [at[1] for at in corners]
+    rectangle = next((shape["points"] for shape in regions if shape["shape_type"] == "rectangle"), None)
+    corners = rectangle or [point for shape in regions for point in shape["points"]]
+    x, y = [corner[0] for corner in corners], [corner[1] for corner in corners]
     box: Box = (min(x), min(y), max(x), max(y))
     points = [0.0] * (3 * len(names))
     for _, shape in group:
         if shape["shape_type"] == "point":
-            at = 3 * names.index(shape["label"])
-            points[at : at + 3] = [*shape["points"][0], 1.0 if _flag(shape, "hidden") else 2.0]
-    given = any(shape["shape_type"] == "point" for _, shape in group)
-    crowd = any(_flag(shape, "crowd") for shape in drawn)
-    return Instance(box, classes.index(label), outline, tuple(points) if given else (), crowd)
+            start = 3 * names.index(shape["label"])
+            points[start : start + 3] = [*shape["points"][0], 1.0 if _flag(shape, "hidden") else 2.0]
+    has_points = any(shape["shape_type"] == "point" for _, shape in group)
+    crowd = any(_flag(shape, "crowd") for shape in regions)
+    return Instance(box, classes.index(label), outline, tuple(points) if has_points else (), crowd)
 
 
 def _flag(shape: dict[str, Any], name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The format of the annotations in a folder or a .zip, and the parts that they are in."""
+"""Formats of annotations: find the format of a folder or .zip, and read its parts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from pellucid.errors import PellucidError, nearest
 class Format:
     """A format of annotations.
 
-    parts: finds its files in a tree, by their parts. read: reads those of one part. write: writes annotations by their
-    parts into a folder, where image_path says the place of each image. holds: what it can, of "masks", "keypoints" and
-    "crowd".
+    parts: returns its files in a tree, by part. read: reads the files of one part. write: writes annotations, by part,
+    into a folder. image_path: returns the path in that folder of an image, from its part and file name. holds: the
+    subset of "masks", "keypoints" and "crowd" that the format can store.
     """
 
     parts: Callable[[Tree], dict[str, tuple[str, ...]]]
@@ -27,13 +27,13 @@ class Format:
 
 
 FORMATS: Mapping[str, Format] = {
-    name: Format(each.parts, each.read, each.write, each.image_path, each.HOLDS)
-    for name, each in (("voc", voc), ("coco", coco), ("labelme", labelme), ("yolo", yolo))
+    name: Format(module.parts, module.read, module.write, module.image_path, module.HOLDS)
+    for name, module in (("voc", voc), ("coco", coco), ("labelme", labelme), ("yolo", yolo))
 }
 
 
 def find_format(tree: Tree) -> tuple[str, dict[str, tuple[str, ...]]]:
-    """Return the name of the format of a tree's annotations, and its files by part; ("", {}) where there are none."""
+    """Return the name of the format of a tree's annotations and its files by part; ("", {}) without annotations."""
     for name, form in FORMATS.items():
         if found := form.parts(tree):
             return name, found
@@ -41,21 +41,22 @@ def find_format(tree: Tree) -> tuple[str, dict[str, tuple[str, ...]]]:
 
 
 def parts_in_order(parts: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the training part and the held-out part that there are, or the one part of a set that has no training."""
-    held = [part for part in HELD_OUT if part in parts]
-    return [TRAIN, *held[:1]] if TRAIN in parts else [*parts][:1]
+    """Return the training part and the first held-out part, if any; without a training part, the first part only."""
+    held_out = [part for part in HELD_OUT if part in parts]
+    return [TRAIN, *held_out[:1]] if TRAIN in parts else [*parts][:1]
 
 
 def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None = None) -> Annotations:
     """Return the annotations of one part of a tree.
 
-    part: "" where there is one only, or the file of COCO annotations. classes: see the readers; by default those of the
-    training part where there is one. Raises PellucidError for a tree without annotations or without this part.
+    part: the name of a part, "" if there is only one, or the path of one annotation file. classes: the allowed class
+    names, indexed by label; by default those of the training part if there is one. Raises PellucidError for a tree
+    without annotations or without this part.
     """
     form, parts = find_format(tree)
     if not form:
         raise PellucidError(
-            f"{tree.path} holds no annotations; give a folder of Pascal VOC, COCO, YOLO or labelme annotations and "
+            f"{tree.path} contains no annotations; give a folder of Pascal VOC, COCO, YOLO or labelme annotations and "
             "their images"
         )
     if any(part in files for files in parts.values()):
@@ -63,8 +64,8 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
     if not part and len(parts) == 1:
         part = next(iter(parts))
     if part not in parts:
-        known = ", ".join(repr(one) for one in parts)
-        raise PellucidError(f"{tree.path} has no part {part!r}{nearest(part, parts)}; it has {known:.200}")
+        available = ", ".join(repr(one) for one in parts)
+        raise PellucidError(f"{tree.path} has no part {part!r}{nearest(part, parts)}; it has {available:.200}")
     read = FORMATS[form].read
     if classes is None and part != TRAIN and TRAIN in parts:
         classes = read(tree, parts[TRAIN], None).classes

@@ -8,20 +8,23 @@ from pellucid.report.figures.objects import Marks, sheet_of_objects
 from pellucid.report.figures.style import Plot
 from pellucid.text import plural
 
-IMAGES = 12
+MAX_IMAGES = 12
 
 
 def contact_sheet(parts: Sequence[DetectionFolder]) -> tuple[Plot, list[str]]:
-    """Return at most IMAGES images of the parts of a set, evenly chosen, drawn with their objects, and their names."""
-    every = [(part, k) for part in parts for k in range(len(part))]
-    count, source = min(IMAGES, len(every)), parts[0]
-    chosen = [every[k * len(every) // count] for k in range(count)]
+    """Return a figure of up to MAX_IMAGES images, drawn with their objects, and the images' names.
+
+    The images are evenly spaced in the data set.
+    """
+    candidates = [(part, k) for part in parts for k in range(len(part))]
+    n, source = min(MAX_IMAGES, len(candidates)), parts[0]
+    chosen = [candidates[k * len(candidates) // n] for k in range(n)]
     examples = [part.example(k) for part, k in chosen]
     names, classes = [part.names[k] for part, k in chosen], source.classes or ()
     marks: list[Marks] = []
-    for _, one in examples:  # with masks, colours are not those of classes
-        texts = [classes[k] for k in one.labels.tolist()] if one.masks is not None and len(classes) > 1 else []
-        marks.append(Marks(one.boxes, one.labels, one.masks, one.keypoints, one.crowd, texts))
-    counts = [plural(len(one), "object") for _, one in examples]
-    titles = [f"{PurePosixPath(name).name}: {many}" for name, many in zip(names, counts, strict=True)]
+    for _, objects in examples:  # colours show objects, not classes, if there are masks: add the class names
+        texts = [classes[k] for k in objects.labels.tolist()] if objects.masks is not None and len(classes) > 1 else []
+        marks.append(Marks(objects.boxes, objects.labels, objects.masks, objects.keypoints, objects.crowd, texts))
+    counts = [plural(len(objects), "object") for _, objects in examples]
+    titles = [f"{PurePosixPath(name).name}: {count}" for name, count in zip(names, counts, strict=True)]
     return sheet_of_objects([image.numpy() / 255 for image, _ in examples], marks, titles, classes), names

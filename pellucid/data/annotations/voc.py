@@ -1,8 +1,8 @@
 """Pascal VOC: one XML file for each image.
 
-Coordinates are read as continuous, as labelImg, CVAT and most tools write them. The files of the VOC challenges
-themselves, which name their annotation "PASCAL VOC", count pixels from 1, the last one included, so that there the left
-and the upper side is one less. Source: Everingham et al. 2010, "The Pascal Visual Object Classes (VOC) Challenge", and
+Coordinates are read as continuous, as labelImg, CVAT and most tools write them. The files of the VOC challenges, whose
+<source><annotation> begins with "PASCAL VOC", count pixels from 1 and include the last one; 1 is therefore subtracted
+from their xmin and ymin. Source: Everingham et al. 2010, "The Pascal Visual Object Classes (VOC) Challenge", and
 its development kit.
 """
 
@@ -27,10 +27,10 @@ _MAX_DEPTH = 50
 
 
 def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
-    """Return the XML files of a tree by their part, {} where there are none.
+    """Return the XML files of a tree by part; {} if there are none.
 
-    The parts are those of the lists ImageSets/Main/PART.txt, which hold the names of images without suffix; without
-    lists those that the files' paths name. A name in a list that has no file gets the path where it should be.
+    The parts come from the lists ImageSets/Main/PART.txt of image names without suffix; without such lists, from the
+    paths of the files (see `part_of`). For a name in a list without an XML file, the expected path is returned.
     """
     files = [name for name in tree.names if PurePosixPath(name).suffix.lower() == ".xml"]
     lists = [name for name in tree.names if f"/{name}".partition(_LISTS)[2] in {f"{part}.txt" for part in PARTS}]
@@ -51,21 +51,21 @@ def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
     """Return the annotations in XML files.
 
-    classes: names that the objects' must be among, in the order of the labels; by default their own, sorted.
+    classes: the allowed class names, indexed by label; by default all names in the files, sorted.
     """
-    faults, index, known = Faults(), ImageIndex(tree), set(tree.names)
+    faults, index, paths = Faults(), ImageIndex(tree), set(tree.names)
     roots: dict[str, Element] = {}
     named: set[str] = set()
     for name in dict.fromkeys(files):
         try:
-            if name not in known:
+            if name not in paths:
                 raise DamageError("file is missing, but its image is in a list")
             roots[name] = parse(tree.read(name))
             named |= names(roots[name])
         except PellucidError as error:
             faults.add(tree.where(name), error.line if isinstance(error, DamageError) else None, str(error), "refused")
     order = tuple(classes or sorted(named))
-    numbers = {name: k for k, name in enumerate(order)}
+    labels = {name: k for k, name in enumerate(order)}
     records: list[Record] = []
     for k, name in enumerate(files):
         if name in roots:
@@ -76,18 +76,18 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             except PellucidError as error:
                 faults.add(where, 1, str(error), "refused")
                 continue
-            found = instances(roots[name], size, numbers, where, faults)
+            found = instances(roots[name], size, labels, where, faults)
             records.append(Record(image, size, found, where, k + 1))
     return Annotations(order, tuple(records), tuple(faults.found), (), tuple(range(1, len(order) + 1)))
 
 
 def image_path(part: str, name: str) -> str:
-    """Return where an image goes in a written set."""
+    """Return the path of an image in a data set that `write` writes."""
     return f"JPEGImages/{name}"
 
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
-    """Write a file for each image, and a list for each part; masks and key-points have no place in this format."""
+    """Write an XML file for each image and a list for each named part; masks and key-points are not written."""
     folder = make_folder(out / "Annotations")
     for part, found in parts.items():
         for record in found.records:
@@ -106,12 +106,12 @@ def _document(record: Record, classes: Sequence[str]) -> bytes:
     size = ElementTree.SubElement(root, "size")
     for name, value in zip(("height", "width", "depth"), (*record.size, 3), strict=True):
         ElementTree.SubElement(size, name).text = str(value)
-    for one in record.instances:
+    for instance in record.instances:
         element = ElementTree.SubElement(root, "object")
-        ElementTree.SubElement(element, "name").text = classes[one.label]
-        ElementTree.SubElement(element, "difficult").text = str(int(one.crowd))
+        ElementTree.SubElement(element, "name").text = classes[instance.label]
+        ElementTree.SubElement(element, "difficult").text = str(int(instance.crowd))
         box = ElementTree.SubElement(element, "bndbox")
-        for side, value in zip(SIDES, one.box, strict=True):
+        for side, value in zip(SIDES, instance.box, strict=True):
             ElementTree.SubElement(box, side).text = f"{value:.10g}"
     ElementTree.indent(root)
     return ElementTree.tostring(root, "utf-8") + b"\n"
@@ -127,20 +127,20 @@ class Element:
     below: list["Element"] = field(default_factory=list)
 
     def first(self, *path: str) -> "Element | None":
-        """Return the first element at a path below this one."""
+        """Return the first element at a path of tags below this one, None if there is none."""
         found: Element | None = self
         for tag in path:
             found = None if found is None else next((one for one in found.below if one.tag == tag), None)
         return found
 
     def value(self, *path: str) -> str:
-        """Return the text at a path, "" where there is none."""
+        """Return the text at a path of tags, "" if there is none."""
         found = self.first(*path)
         return "" if found is None else found.text.strip()
 
 
 def parse(data: bytes) -> Element:
-    """Return the root, an annotation, of a file; DamageError, with the line, for anything else."""
+    """Return the <annotation> element of a file; raise DamageError, with the line, for anything else."""
     parser, stack, top = expat.ParserCreate(), [Element("", 0)], Element("", 0)
     stack[0] = top
 
@@ -162,7 +162,7 @@ def parse(data: bytes) -> Element:
     parser.buffer_text = True
     try:
         parser.Parse(data, True)
-    except (expat.ExpatError, ValueError, LookupError) as error:  # the others: unknown encodings
+    except (expat.ExpatError, ValueError, LookupError) as error:  # ValueError, LookupError: unknown encodings
         line = error.lineno if isinstance(error, expat.ExpatError) else 1
         raise DamageError(f"is not XML ({error})", line) from error
     root = top.below[0]
@@ -172,7 +172,7 @@ def parse(data: bytes) -> Element:
 
 
 def size_of(root: Element) -> tuple[int, int] | None:
-    """Return (H, W) as the file states it, None where it does not."""
+    """Return the image size (H, W) that the file states, None if it does not."""
     sides = [root.value("size", side) for side in ("height", "width")]
     return stated_size(*(int(side) if side.isascii() and side.isdigit() and len(side) < 10 else 0 for side in sides))
 
@@ -180,29 +180,31 @@ def size_of(root: Element) -> tuple[int, int] | None:
 def instances(
     root: Element, size: tuple[int, int], classes: dict[str, int], where: str, faults: Faults
 ) -> tuple[Instance, ...]:
-    """Return the objects of a file; what is wrong with the others goes to `faults`. classes: numbers by name."""
-    first = root.value("source", "annotation").startswith(_ORIGINAL)  # pixels are counted from 1
+    """Return the valid objects of a file, and add the faults of others to `faults`. classes: labels by name."""
+    origin = int(root.value("source", "annotation").startswith(_ORIGINAL))  # the VOC challenges count pixels from 1
     found: list[Instance] = []
-    for one in root.below:
-        if one.tag != "object":
-            if one.first("bndbox"):
-                faults.add(where, one.line, f"element {one.tag:.40} holds a box, but is not an object", "refused")
+    for element in root.below:
+        if element.tag != "object":
+            if element.first("bndbox"):
+                faults.add(
+                    where, element.line, f"element {element.tag:.40} contains a box but is not an <object>", "refused"
+                )
             continue
-        name = one.value("name")
+        name = element.value("name")
         if name not in classes:
-            wrong = f"class {name!r:.60} is not among {', '.join(classes):.200}" if name else "an object has no <name>"
-            faults.add(where, one.line, wrong, "refused")
+            reason = f"class {name!r:.60} is not among {', '.join(classes):.200}" if name else "an object has no <name>"
+            faults.add(where, element.line, reason, "refused")
             continue
-        sides = [one.first("bndbox", side) for side in SIDES]
+        sides = [element.first("bndbox", side) for side in SIDES]
         values = [_number("" if side is None else side.text) for side in sides]
         if not all(map(math.isfinite, values)):
-            faults.add(where, one.line, f"<bndbox> does not hold the numbers {', '.join(SIDES)}", "refused")
+            faults.add(where, element.line, f"<bndbox> does not contain the numbers {', '.join(SIDES)}", "refused")
             continue
-        stated: Box = (values[0] - first, values[1] - first, values[2], values[3])
-        line = sides[0].line if sides[0] is not None else one.line
-        difficult = one.value("difficult")
+        stated: Box = (values[0] - origin, values[1] - origin, values[2], values[3])
+        line = sides[0].line if sides[0] is not None else element.line
+        difficult = element.value("difficult")
         if difficult not in ("", "0", "1"):
-            faults.add(where, one.line, f"<difficult> is {difficult!r:.40}; give 0 or 1", "refused")
+            faults.add(where, element.line, f"<difficult> is {difficult!r:.40}; give 0 or 1", "refused")
             continue
         box = faults.box(stated, size, where, line)
         if box is not None:
@@ -211,7 +213,7 @@ def instances(
 
 
 def names(root: Element) -> set[str]:
-    """Return the names of the classes in a file."""
+    """Return the class names in a file."""
     return {one.value("name") for one in root.below if one.tag == "object"} - {""}
 
 

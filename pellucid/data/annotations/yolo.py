@@ -1,7 +1,7 @@
-"""YOLO text: one line of numbers for each object, in a file for each image, and the names of the classes beside them.
+"""YOLO text: one text file for each image with one line of numbers for each object, and a file of class names.
 
 A line is the class and a box (centre x, centre y, width, height), or a polygon, or a box and key-points (x, y,
-visibility), all as fractions of the image's width and height. A polygon's box is the tight one around it.
+visibility), with coordinates as fractions of the image's width and height. The box of a polygon is its bounding box.
 Source: docs.ultralytics.com/datasets.
 """
 
@@ -23,11 +23,11 @@ _LISTS = ("classes.txt", "obj.names", "classes.names")
 
 
 def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
-    """Return the images of a tree by their part, {} for a tree without names of classes and files of labels."""
-    if not any(_is_names(name) for name in tree.names):
+    """Return the images of a tree by part; {} for a tree without class names or without label files."""
+    if not any(_has_names(name) for name in tree.names):
         return {}
-    images, known = ImageIndex(tree).images, set(tree.names)
-    labelled = [name for name in images if _labels(name) in known]
+    images, paths = ImageIndex(tree).images, set(tree.names)
+    labelled = [name for name in images if _label_file(name) in paths]
     folders = {PurePosixPath(name).parent for name in labelled}
     found: dict[str, tuple[str, ...]] = {}
     for name in images:
@@ -37,57 +37,58 @@ def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
-    """Return the annotations of images, which have no objects where they have no file of labels.
+    """Return the annotations of images; an image without a label file has no objects.
 
-    classes: names that the set's must be among, in the order of the labels.
+    classes: the allowed class names, indexed by label; by default those of the data set's settings.
     """
-    settings = next(name for name in tree.names if _is_names(name))
-    own, points = _settings(tree.read(settings).decode("utf-8", "replace"), settings)
-    faults, index, known = Faults(), ImageIndex(tree), set(tree.names)
-    order = tuple(classes or own)
-    for name in own:
+    settings = next(name for name in tree.names if _has_names(name))
+    names, points = _settings(tree.read(settings).decode("utf-8", "replace"), settings)
+    faults, index, paths = Faults(), ImageIndex(tree), set(tree.names)
+    order = tuple(classes or names)
+    for name in names:
         if name not in order:
             reason = f"class {name!r:.60} is not among {', '.join(order):.200}"
             faults.add(tree.where(settings), None, reason, "refused")
     records: list[Record] = []
     for k, image in enumerate(files):
-        labels = _labels(image)
+        labels = _label_file(image)
         try:
             size = index.size(image)
         except PellucidError as error:
             faults.add(tree.where(image), None, str(error), "refused")
             continue
         found: list[Instance] = []
-        text = tree.read(labels).decode("utf-8", "replace") if labels in known else ""
+        text = tree.read(labels).decode("utf-8", "replace") if labels in paths else ""
         for line, words in enumerate(text.splitlines(), 1):
             try:
-                label, box, outline, at = _values(words.split(), size, points, len(own))
+                label, box, outline, keypoints = _values(words.split(), size, points, len(names))
             except PellucidError as error:
                 faults.add(tree.where(labels), line, str(error), "refused")
                 continue
             inner = None if box is None else faults.box(box, size, tree.where(labels), line)
-            if inner is not None and own[label] in order:
-                found.append(Instance(inner, order.index(own[label]), outline, at, line=line))
+            if inner is not None and names[label] in order:
+                found.append(Instance(inner, order.index(names[label]), outline, keypoints, line=line))
         records.append(Record(image, size, tuple(found), tree.where(labels), k + 1))
-    names = tuple(f"p{k}" for k in range(points))
-    return Annotations(order, tuple(records), tuple(faults.found), names, tuple(range(1, len(order) + 1)))
+    point_names = tuple(f"p{k}" for k in range(points))
+    return Annotations(order, tuple(records), tuple(faults.found), point_names, tuple(range(1, len(order) + 1)))
 
 
 def image_path(part: str, name: str) -> str:
-    """Return where an image goes in a written set."""
+    """Return the path of an image in a data set that `write` writes."""
     return str(PurePosixPath("images", part, name))
 
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
-    """Write the labels of each part and data.yaml; boxes, or polygons where there are masks, or key-points.
+    """Write the label files of each part and data.yaml.
 
-    The parts of a mask are joined to one polygon by a line that is passed forth and back.
+    A line contains a box and key-points if the data set has key-points, else a polygon if all objects have masks, else
+    a box. Several polygons of one mask are joined by lines that are drawn forth and back.
     """
     first = next(iter(parts.values()))
     for part, found in parts.items():
         folder = make_folder(out / "labels" / part)
         for record in found.records:
-            lines = [_line(record, one, found) for one in record.instances]
+            lines = [_line(record, instance, found) for instance in record.instances]
             name = PurePosixPath(record.image).with_suffix(".txt").name
             write_atomically(folder / name, "".join(f"{line}\n" for line in lines).encode(), durable=False)
     settings: dict[str, Any] = {"path": ".", **{part or "train": f"images/{part}" for part in parts}}
@@ -97,21 +98,21 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
     write_atomically(out / "data.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
 
 
-def _line(record: Record, one: Instance, found: Annotations) -> str:
+def _line(record: Record, instance: Instance, found: Annotations) -> str:
     height, width = record.size
-    x0, y0, x1, y1 = one.box
+    x0, y0, x1, y1 = instance.box
     values = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
     if found.keypoints:
-        points = one.points or (0.0,) * (3 * len(found.keypoints))
+        points = instance.points or (0.0,) * (3 * len(found.keypoints))
         values += [value / (width, height, 1)[k % 3] for k, value in enumerate(points)]
     elif found.has_masks:
-        polygons = one.outline if isinstance(one.outline, tuple) else outline_polygons(record.mask(one))
+        polygons = instance.outline if isinstance(instance.outline, tuple) else outline_polygons(record.mask(instance))
         values = [value / (width, height)[k % 2] for k, value in enumerate(_joined(polygons))]
-    return " ".join([str(one.label), *(f"{value:.10g}" for value in values)])
+    return " ".join([str(instance.label), *(f"{value:.10g}" for value in values)])
 
 
 def _joined(polygons: Sequence[Sequence[float]]) -> list[float]:
-    """Return polygons as one: after each, the line goes back to the beginning of the first."""
+    """Return several polygons as one; after each, the outline returns to the start of the first polygon."""
     if len(polygons) == 1:
         return [*polygons[0]]
     start = polygons[0][:2]
@@ -121,24 +122,26 @@ def _joined(polygons: Sequence[Sequence[float]]) -> list[float]:
 def _values(
     words: list[str], size: tuple[int, int], points: int, classes: int
 ) -> tuple[int, Box | None, tuple[tuple[float, ...], ...] | None, tuple[float, ...]]:
-    """Return the class, the box, the outline and the key-points of a line; DamageError for other text.
+    """Return the label, box, outline and key-points of a line; raise DamageError for an invalid line.
 
-    The box is None for a line without words.
+    words: of the line; size: (H, W) of the image; points, classes: their counts. The box is None for an empty line.
     """
     if not words:
         return 0, None, None, ()
     values = numbers([_number(word) for word in words])
     if values is None or not values[0].is_integer() or not 0 <= values[0] < classes:
-        raise DamageError(f"class {words[0]!r:.40} is not a number from 0 to {classes - 1}, or not all are numbers")
-    (height, width), rest = size, values[1:]
-    if len(rest) == 4 + 3 * points:
-        x, y, w, h = rest[0] * width, rest[1] * height, rest[2] * width, rest[3] * height
-        at = tuple(value * (width, height, 1)[k % 3] for k, value in enumerate(rest[4:]))
-        if not set(at[2::3]) <= {0, 1, 2}:
+        raise DamageError(
+            f"class {words[0]!r:.40} is not an integer from 0 to {classes - 1}, or a value is not a number"
+        )
+    (height, width), coordinates = size, values[1:]
+    if len(coordinates) == 4 + 3 * points:
+        x, y, w, h = coordinates[0] * width, coordinates[1] * height, coordinates[2] * width, coordinates[3] * height
+        keypoints = tuple(value * (width, height, 1)[k % 3] for k, value in enumerate(coordinates[4:]))
+        if not set(keypoints[2::3]) <= {0, 1, 2}:
             raise DamageError("visibility of a key-point is not 0, 1 or 2")
-        return int(values[0]), (x - w / 2, y - h / 2, x + w / 2, y + h / 2), None, at
-    if len(rest) >= 6 and len(rest) % 2 == 0 and not points:
-        polygon = [value * (width, height)[k % 2] for k, value in enumerate(rest)]
+        return int(values[0]), (x - w / 2, y - h / 2, x + w / 2, y + h / 2), None, keypoints
+    if len(coordinates) >= 6 and len(coordinates) % 2 == 0 and not points:
+        polygon = [value * (width, height)[k % 2] for k, value in enumerate(coordinates)]
         outline = polygons_of([polygon], size)
         box = (min(polygon[::2]), min(polygon[1::2]), max(polygon[::2]), max(polygon[1::2]))
         return int(values[0]), box, outline, ()
@@ -153,38 +156,38 @@ def _number(word: str) -> float | None:
         return None
 
 
-def _labels(image: str) -> str:
-    """Return the file of labels of an image: labels/ in place of images/, or beside it."""
+def _label_file(image: str) -> str:
+    """Return the path of an image's label file: in labels/ instead of images/, or beside the image."""
     path = PurePosixPath(image).with_suffix(".txt")
-    places = [k for k, folder in enumerate(path.parts[:-1]) if folder == "images"]
-    if not places:
+    indices = [k for k, folder in enumerate(path.parts[:-1]) if folder == "images"]
+    if not indices:
         return str(path)
-    return str(PurePosixPath(*path.parts[: places[-1]], "labels", *path.parts[places[-1] + 1 :]))
+    return str(PurePosixPath(*path.parts[: indices[-1]], "labels", *path.parts[indices[-1] + 1 :]))
 
 
-def _is_names(name: str) -> bool:
+def _has_names(name: str) -> bool:
     path = PurePosixPath(name)
     return path.name in _LISTS or path.name in ("data.yaml", "data.yml", "dataset.yaml")
 
 
 def _settings(text: str, name: str) -> tuple[list[str], int]:
-    """Return the names of the classes and the number of key-points that a file of settings holds.
+    """Return the class names and the number of key-points from a settings file.
 
-    Of YAML, `names` is read, as a list or by number, and `kpt_shape: [K, 3]`; of a .txt file, a name in each line.
-    Raises PellucidError for a file that is not YAML.
+    From YAML: `names`, a list or a mapping from label to name, and `kpt_shape: [K, 3]`. From any other file: one class
+    name per line, and no key-points. Raises PellucidError for invalid YAML and for invalid names.
     """
     if not name.endswith((".yaml", ".yml")):
         return [line.strip() for line in text.splitlines() if line.strip()], 0
     try:
-        found = yaml.load(text, Loader=yaml.BaseLoader)  # of text, lists and dicts alone
+        found = yaml.load(text, Loader=yaml.BaseLoader)  # returns only strings, lists and dicts
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise PellucidError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
     found = found if isinstance(found, dict) else {}
     names: Any = found.get("names", [])
     if isinstance(names, dict):
-        names = [names.get(str(number)) for number in range(len(names))]
+        names = [names.get(str(label)) for label in range(len(names))]
     if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
-        raise PellucidError(f"{name}: names must be a list of the classes' names, or have them by number from 0")
+        raise PellucidError(f"{name}: names must be a list of class names, or a mapping from labels 0, 1, ... to names")
     shape = found.get("kpt_shape", [])
     points = shape[0] if isinstance(shape, list) and len(shape) == 2 and shape[1] == "3" else "0"
     return names, int(points) if points in map(str, range(1000)) else 0

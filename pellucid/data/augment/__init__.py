@@ -1,4 +1,4 @@
-"""Augmentation: pure functions of float32 batches (N, C, H, W) and a random generator, used for every draw.
+"""Augmentation: pure functions of float32 batches (N, C, H, W) and a random generator from which they draw.
 
 A geometric transformation is a `Move`, drawn once and then applied to images, masks, boxes and key-points.
 """

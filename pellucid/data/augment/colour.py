@@ -1,4 +1,4 @@
-"""Changes of images that do not affect their targets: brightness, contrast, saturation and hue in 0..1, and cutout."""
+"""Changes to images that do not affect their targets: brightness, contrast, saturation and hue in 0..1, and cutout."""
 
 import torch
 from torch import Tensor
@@ -10,56 +10,56 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def brightness(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
-    """Multiply each picture by a factor uniform in max(0, 1-amount)..1+amount; results stay in 0..1."""
+    """Multiply each image by a factor uniform in max(0, 1-amount)..1+amount, and clip the result to 0..1."""
     return with_brightness(x, _factors(x, amount, rng))
 
 
 def contrast(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
-    """Scale each picture about its mean luma by a factor uniform in max(0, 1-amount)..1+amount."""
+    """Scale each image about its mean luma by a factor uniform in max(0, 1-amount)..1+amount."""
     return with_contrast(x, _factors(x, amount, rng))
 
 
 def saturation(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
-    """Scale each picture's distance to its grey version by a factor uniform in max(0, 1-amount)..1+amount."""
+    """Scale each image's distance to its grey version by a factor uniform in max(0, 1-amount)..1+amount."""
     return with_saturation(x, _factors(x, amount, rng))
 
 
 def hue(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
-    """Turn the hue of each picture by a part of the colour circle uniform in -amount..amount (up to 0.5)."""
+    """Rotate the hue of each image by a fraction of the colour circle uniform in -amount..amount; amount: 0 to 0.5."""
     return with_hue(x, uniform((len(x), 1, 1), -amount, amount, rng, x))
 
 
 def with_brightness(x: Tensor, factor: Tensor) -> Tensor:
-    """Return factor x in 0..1. x: (N, C, H, W); factor: (N, 1, 1, 1)."""
+    """Return factor * x, clipped to 0..1. x: (N, C, H, W); factor: (N, 1, 1, 1)."""
     return (x * factor).clamp_(0, 1)
 
 
 def with_contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Return m + factor (x - m) in 0..1, with m the mean luma of each picture; factor: (N, 1, 1, 1)."""
+    """Return m + factor * (x - m), clipped to 0..1, with m the mean luma of each image; factor: (N, 1, 1, 1)."""
     return torch.lerp(grey(x).mean(dim=(2, 3), keepdim=True), x, factor).clamp_(0, 1)
 
 
 def with_saturation(x: Tensor, factor: Tensor) -> Tensor:
-    """Return g + factor (x - g) in 0..1, with g the luma of each pixel; x: (N, 3, H, W), factor: (N, 1, 1, 1)."""
-    _need_rgb(x, "saturation")
+    """Return g + factor * (x - g), clipped to 0..1; g: luma of each pixel, x: (N, 3, H, W), factor: (N, 1, 1, 1)."""
+    _check_rgb(x, "saturation")
     return torch.lerp(grey(x).expand_as(x), x, factor).clamp_(0, 1)
 
 
 def with_hue(x: Tensor, turn: Tensor) -> Tensor:
-    """Add `turn` (N, 1, 1), in parts of the colour circle, to the hue of x (N, 3, H, W) in the HSV cone.
+    """Add `turn` (N, 1, 1), a fraction of the colour circle, to the hue of x (N, 3, H, W) in HSV space.
 
     Source: Smith 1978, "Color gamut transform pairs".
     """
-    _need_rgb(x, "hue")
+    _check_rgb(x, "hue")
     red, green, blue = x.unbind(dim=1)  # (N, H, W) each
     value, low = x.amax(dim=1), x.amin(dim=1)
     chroma = value - low
-    span = torch.where(chroma == 0, 1.0, chroma)  # grey has no hue
+    span = torch.where(chroma == 0, 1.0, chroma)  # grey pixels have no hue; avoid 0 / 0
     h = torch.where(
         value == red,
         (green - blue) / span,
         torch.where(value == green, 2 + (blue - red) / span, 4 + (red - green) / span),
-    )  # in sixths of the circle
+    )  # hue in sixths of the colour circle
     h = h + 6 * turn
     # Channel n of (5, 3, 1) is value - chroma * clip(min(k, 4 - k), 0, 1) with k = (n + h) mod 6.
     channels: list[Tensor] = []
@@ -70,13 +70,13 @@ def with_hue(x: Tensor, turn: Tensor) -> Tensor:
 
 
 def grey(x: Tensor) -> Tensor:
-    """Return the luma (N, 1, H, W) of RGB pictures; pictures with one channel are returned unchanged.
+    """Return the luma (N, 1, H, W) of RGB images; images with one channel are returned unchanged.
 
     Raises PellucidError for any other number of channels.
     """
     if x.shape[1] == 1:
         return x
-    _need_rgb(x, "contrast")
+    _check_rgb(x, "contrast")
     red, green, blue = x.unbind(dim=1)
     return (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue)[:, None]
 
@@ -85,15 +85,15 @@ def _factors(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
     return uniform((len(x), 1, 1, 1), max(0.0, 1 - amount), 1 + amount, rng, x)
 
 
-def _need_rgb(x: Tensor, what: str) -> None:
+def _check_rgb(x: Tensor, what: str) -> None:
     if x.shape[1] != 3:
-        raise PellucidError(f"{what} needs pictures of 3 channels, got shape {tuple(x.shape)}; leave it out")
+        raise PellucidError(f"{what} needs images with 3 channels, got shape {tuple(x.shape)}; leave it out")
 
 
 def cutout(x: Tensor, side: int, rng: torch.Generator) -> Tensor:
-    """Cover a square of `side` pixels in each picture of x (N, C, H, W) with the picture's mean colour.
+    """Cover a square of `side` pixels in each image of x (N, C, H, W) with the image's mean colour.
 
-    The square's centre is any pixel, each as likely as the other, so that at an edge part of the square falls outside.
+    The centre is drawn uniformly from all pixels, so part of the square may lie outside the image.
     Raises PellucidError for a side below 1. Source: DeVries and Taylor 2017, section 3.2.
     """
     if side < 1:
@@ -107,6 +107,6 @@ def cutout(x: Tensor, side: int, rng: torch.Generator) -> Tensor:
 
 
 def _covered(first: Tensor, side: int, length: int) -> Tensor:
-    """Return which of 0..length - 1 lie in [first, first + side): (N, length)."""
-    places = torch.arange(length, device=first.device)
-    return (places >= first) & (places < first + side)
+    """Return whether each of 0..length - 1 is in [first, first + side): (N, length) bool for `first` (N, 1)."""
+    indices = torch.arange(length, device=first.device)
+    return (indices >= first) & (indices < first + side)

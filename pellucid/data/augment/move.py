@@ -30,23 +30,23 @@ class Move(ABC):
 
     @abstractmethod
     def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
-        """Return the transformed images (N, C, H', W'), interpolated if floats, else from the nearest pixels.
+        """Return the transformed images (N, C, H', W'): floats are interpolated, other dtypes copy the nearest pixel.
 
-        fill, value: see `resample`; `value` has x's dtype.
+        fill, value: see `resample`; `value` must be valid for x's dtype.
         """
 
     @abstractmethod
     def points(self, at: Tensor) -> Tensor:
-        """Return the new positions of points. at: (N, k, 2), x and y as in `Objects`; pixel i covers [i, i + 1)."""
+        """Return the new positions of points. at: (N, k, 2), x and y as in `Objects`, so pixel i covers [i, i + 1)."""
 
     def of(self, n: int) -> Self:
-        """Return the transformation of image n only, for a batch of size 1."""
+        """Return the transformation of image n, as one for a batch of size 1."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value[n : n + 1] for name, value in values.items() if isinstance(value, Tensor)})
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator, like: Tensor) -> Tensor:
-    """Draw float32 numbers uniformly from [low, high) on the device of `rng`, and move them to the device of `like`."""
+    """Draw float32 values uniformly from [low, high) on the device of `rng`, and move them to the device of `like`."""
     return torch.rand(shape, generator=rng, device=rng.device).mul_(high - low).add_(low).to(like.device)
 
 

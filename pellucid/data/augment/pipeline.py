@@ -1,4 +1,4 @@
-"""Augmentation by its settings, as in a recipe's table [augment]."""
+"""Configured augmentation, as in the table [augment] of a recipe."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
@@ -36,8 +36,8 @@ _RANGES = {
     "fill_value": (-1000, 1000),
     "ignore": (-1000, 1000),
 }
-MAX_PIXELS = 8000
-MAX_ELASTIC = 2.5  # times sigma^2: above this alpha a distortion often folds the image
+MAX_PIXELS = 8000  # of each side of crop_size
+MAX_ELASTIC = 2.5  # limit of alpha / sigma^2, above which elastic distortion often folds the image
 _TARGETS = (
     "give classes (N,), integer masks (N, H, W), float images (N, C, H, W), float key-points (N, K, 3), or a list with "
     "the Objects of each image"
@@ -46,27 +46,26 @@ _TARGETS = (
 
 @dataclass(frozen=True)
 class Augment(metaclass=Checked):
-    """Random changes of a batch, in this order; 0 and False leave a step out.
+    """Random changes of a batch, applied in this order; 0 and False disable a step.
 
-    flip, vertical_flip: mirrored with probability 1/2. transpose: rows and columns exchanged in half of the batches,
-    whose height and width are then exchanged too; for images without an upright direction. crop_padding: pixels to pad
-    by, before a crop of the same size. rotate, shear: degrees; shift, zoom: fractions; scale: the least and the largest
-    factor; aspect: the largest change of width over height, 0.1 for a tenth; crop_size: (height, width) of a window
-    drawn on the scaled picture, or that a smaller picture is drawn in; elastic_alpha, elastic_sigma: pixels; these
-    eight are one resampling. mosaic: the probability that an image becomes a mosaic of four. brightness, contrast,
-    saturation: largest change of the factor 1; hue: in parts of the colour circle. cutout: the covered square's side in
-    pixels.
+    flip, vertical_flip: mirror each image with probability 1/2. transpose: exchange rows and columns of a whole batch
+    with probability 1/2, which also exchanges height and width; for images without an upright direction. crop_padding:
+    pixels to pad by before a crop of the original size. Then follows one resampling with all of these: rotate, shear:
+    largest angle in degrees; shift, zoom: largest fraction; scale: smallest and largest factor; aspect: largest
+    relative change of width / height, 0.1 for 10 %; crop_size: (height, width) of a window of the scaled image, or of a
+    canvas on which a smaller image is placed; elastic_alpha, elastic_sigma: strength and smoothness in pixels. mosaic:
+    probability that an image becomes a mosaic of four. brightness, contrast, saturation: largest deviation of the
+    factor from 1; hue: largest fraction of the colour circle. cutout: side of the covered square in pixels.
 
-    fill, fill_value: the values outside of the image, see `resample`; ignore: the class of masks there.
-    min_area: an object with a smaller share of its box in the image is dropped. swaps: pairs of key-points, left and
-    right, that a mirror image exchanges; () for key-points without sides.
+    fill, fill_value: values outside the image, see `resample`; ignore: class of mask pixels outside the image.
+    min_area: objects with a smaller fraction of their box inside the image are dropped. swaps: pairs of left and right
+    key-points that mirroring exchanges; () for key-points without sides.
 
-    `augment(images, rng)` changes images (N, C, H, W) float32. `augment(batch, rng)` changes a Batch: its images to the
-    same bits, and its targets by the same geometry: integer masks (N, H, W), float images (N, C, H, W), the key-points
-    (N, K, 3) of one object in each image as float x, y and visibility, or a list with the Objects of each image;
-    classes (N,) and numbers (N, K) stay. All numbers come from the given generator: the same
-    seed gives the same batch. Raises PellucidError for an invalid value, and for targets that do not fit
-    their images.
+    `augment(images, rng)` augments images (N, C, H, W) float32. `augment(batch, rng)` augments a Batch: its images in
+    the same way, bit for bit, and its targets by the same geometry. Such targets are integer masks (N, H, W), float
+    images (N, C, H, W), float key-points (N, K, 3) of one object in each image (x, y, visibility), or a list with the
+    Objects of each image. Classes (N,) and values (N, K) are unchanged. Everything is drawn from `rng`, so the same
+    seed gives the same batch. Raises PellucidError for an invalid value, and for targets that do not fit their images.
     """
 
     joint: ClassVar[bool] = True  # the loader passes the whole batch
@@ -115,7 +114,7 @@ class Augment(metaclass=Checked):
     def _check_tuples(self) -> None:
         if not _numbers(self.scale, (int, float), 2) or not 0.01 <= self.scale[0] <= self.scale[1] <= 100:
             raise PellucidError(
-                f"augment.scale is {shown(self.scale)}; give the least and the largest factor, from 0.01 to 100"
+                f"augment.scale is {shown(self.scale)}; give the smallest and the largest factor, from 0.01 to 100"
             )
         size = self.crop_size
         if not _numbers(size, (int,), 2) or (size != (0, 0) and not 0 < min(size) <= max(size) <= MAX_PIXELS):
@@ -125,8 +124,8 @@ class Augment(metaclass=Checked):
         if self.swaps is None:
             return
         pairs = self.swaps if isinstance(self.swaps, tuple) else ((),)
-        named = [index for pair in pairs if _numbers(pair, (int,), 2) for index in pair]
-        if len(named) != 2 * len(pairs) or len(set(named)) < len(named) or min(named, default=0) < 0:
+        indices = [index for pair in pairs if _numbers(pair, (int,), 2) for index in pair]
+        if len(indices) != 2 * len(pairs) or len(set(indices)) < len(indices) or min(indices, default=0) < 0:
             raise PellucidError(
                 f"augment.swaps is {shown(self.swaps)}; give pairs of key-points counted from 0, each in one pair, "
                 "such as ((1, 2), (3, 4))"
@@ -188,8 +187,8 @@ class Augment(metaclass=Checked):
             return targets
         if isinstance(targets, list | tuple | Tensor) and len(targets) != len(batch.images):
             raise PellucidError(f"augment: {len(batch.images)} images, but {len(targets)} targets; give one per image")
-        if isinstance(targets, list | tuple) and all(isinstance(one, Objects) for one in targets):
-            self._check_objects(any(one.keypoints is not None for one in targets))
+        if isinstance(targets, list | tuple) and all(isinstance(target, Objects) for target in targets):
+            self._check_objects(any(target.keypoints is not None for target in targets))
             height, width = batch.images.shape[2:]
             return move_objects(targets, moves, (height, width), self.swaps or (), self.min_area)
         if not isinstance(targets, Tensor):
@@ -199,7 +198,7 @@ class Augment(metaclass=Checked):
             return self._moved_pixels(targets, batch.images, moves)
         if self.mosaic:
             what = "key-points of one object" if points else "one class"
-            raise PellucidError(f"augment.mosaic: four images in one have no {what}; leave it out")
+            raise PellucidError(f"augment.mosaic: a mosaic of four images cannot have {what}; leave it out")
         if points:
             self._check_objects(keypoints=True)
             return move_points(targets, [move for move in moves if isinstance(move, Move)], self.swaps or ())
@@ -207,33 +206,33 @@ class Augment(metaclass=Checked):
 
     def _moved_pixels(self, targets: Tensor, images: Tensor, moves: list[Move | Mosaic]) -> Tensor:
         """Return masks (N, H, W) or target images (N, C, H, W) after `moves`."""
-        kind, size, found = str(targets.dtype).removeprefix("torch."), images.shape[2:], targets.shape[-2:]
+        dtype, size, target_size = str(targets.dtype).removeprefix("torch."), images.shape[2:], targets.shape[-2:]
         masks = targets.ndim == 3 and not targets.is_floating_point() and targets.dtype != torch.bool
         if not masks and not (targets.ndim == 4 and targets.is_floating_point()):
-            raise PellucidError(f"augment: targets are {kind} of shape {tuple(targets.shape)}; {_TARGETS}")
-        if found != size:
+            raise PellucidError(f"augment: targets are {dtype} of shape {tuple(targets.shape)}; {_TARGETS}")
+        if target_size != size:
             raise PellucidError(
                 f"augment: images are {size[0]}x{size[1]}, but their {'masks' if masks else 'target images'} are "
-                f"{found[0]}x{found[1]}; give both the same size"
+                f"{target_size[0]}x{target_size[1]}; give both the same size"
             )
         if masks and not torch.iinfo(targets.dtype).min <= self.ignore <= torch.iinfo(targets.dtype).max:
-            raise PellucidError(f"augment.ignore is {self.ignore}, which {kind} masks cannot hold; change it")
+            raise PellucidError(f"augment.ignore is {self.ignore}, which is out of range for {dtype} masks; change it")
         moved = targets[:, None] if masks else targets
         for move in moves:
             moved = move.apply(moved, self.fill, self.ignore if masks else self.fill_value)
         return moved[:, 0] if masks else moved
 
     def _check_objects(self, keypoints: bool) -> None:
-        most = MAX_ELASTIC * self.elastic_sigma**2
-        if self.elastic_alpha > most:
+        max_alpha = MAX_ELASTIC * self.elastic_sigma**2
+        if self.elastic_alpha > max_alpha:
             raise PellucidError(
                 f"augment.elastic_alpha is {self.elastic_alpha:g}, which with elastic_sigma {self.elastic_sigma:g} "
-                f"folds images, so that boxes are torn; give at most {most:g}"
+                f"folds images and tears boxes; give at most {max_alpha:g}"
             )
         mirrors = self.flip or self.vertical_flip or self.transpose
         if self.swaps is None and mirrors and keypoints:
             raise PellucidError(
-                "augment.swaps is missing, but mirror images exchange left and right key-points; give their pairs, "
+                "augment.swaps is missing, but mirroring exchanges left and right key-points; give their pairs, "
                 "such as ((1, 2), (3, 4)), or () for key-points without sides"
             )
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from pellucid.data.augment.move import Fill, Move, check_fill, uniform
 
 _PADDING = {"constant": "zeros", "nearest": "border", "reflect": "reflection"}
-_ITERATIONS = 40
-_CLOSE = 1e-3  # pixels
-_TRUNCATE = 4  # standard deviations at which the Gaussian of elastic distortion ends
+_MAX_ITERATIONS = 40
+_TOLERANCE = 1e-3  # pixels, of the fixed-point iteration
+_TRUNCATE = 4  # radius of the Gaussian of elastic distortion, in standard deviations
 
 
 def resample(
@@ -26,20 +26,20 @@ def resample(
 ) -> Tensor:
     """Return y with y[n, :, p] = x[n, :, q], q = c_in + matrix[n] (p - c_out) + offset[n] + displacement[n, :, p].
 
-    p and q are pixel positions (column, row), c the centres of the output and input pictures.
+    p and q are pixel positions (column, row); c_out and c_in are the centres of the output and input images.
     x: (N, C, H, W); matrix: (N, 2, 2); offset: (N, 2); displacement: (N, 2, H', W') or None; size: (H', W'),
-    by default that of x. Outside the picture, fill "constant" gives `value` (blended at the border), "nearest"
-    the border pixel, "reflect" the mirror image (d c b a | a b c d | d c b a), "wrap" the picture again.
-    Bilinear interpolation of floats, the nearest pixel of integers and bool; grid_sample's coordinates reach from -1 to
-    1 between the outer edges.
+    by default the size of x. Outside the image, fill "constant" gives `value` (blended at the border), "nearest"
+    the border pixel, "reflect" the mirror image (d c b a | a b c d | d c b a), "wrap" the image repeated.
+    Floats are interpolated bilinearly; for integers and bool the nearest pixel is taken. Coordinates follow grid_sample
+    with align_corners=False: -1 and 1 are the outer edges.
     """
     check_fill(fill)
     n, _, h, w = x.shape
     rows, columns = size or (h, w)
-    kind, mode = x.dtype, "bilinear" if x.is_floating_point() else "nearest"
-    if mode == "nearest":  # a float of twice the size holds every class
+    dtype, mode = x.dtype, "bilinear" if x.is_floating_point() else "nearest"
+    if mode == "nearest":  # a float of twice the size represents every class exactly
         x = x.to(torch.float32 if x.element_size() <= 2 else torch.float64)
-    # Pixel u lies at (u - (w - 1) / 2) from the centre, that is at 2 / w times this in grid coordinates.
+    # Column u is u - (w - 1) / 2 pixels from the centre; multiplied by 2 / w, this is its grid coordinate.
     u = torch.arange(columns, dtype=x.dtype, device=x.device) - (columns - 1) / 2  # (W',)
     v = torch.arange(rows, dtype=x.dtype, device=x.device) - (rows - 1) / 2  # (H',)
     scale = torch.tensor([2 / w, 2 / h], dtype=x.dtype, device=x.device)
@@ -57,11 +57,11 @@ def resample(
         y = F.grid_sample(x - value, grid, mode, "zeros", align_corners=False).add_(value)
     else:
         y = F.grid_sample(x, grid, mode, _PADDING[fill], align_corners=False)
-    return y.to(kind)
+    return y.to(dtype)
 
 
 def _wrapped(x: Tensor, grid: Tensor, mode: str) -> Tensor:
-    """Sample the plane that x tiles: positions are taken modulo its size, one more row and column close it."""
+    """Sample x repeated periodically: positions modulo its size, on x extended by its first row and column."""
     h, w = x.shape[2:]
     closed = F.pad(x, (0, 1, 0, 1), mode="circular")  # (N, C, H + 1, W + 1)
     size = torch.tensor([w, h], dtype=x.dtype, device=x.device)
@@ -71,7 +71,7 @@ def _wrapped(x: Tensor, grid: Tensor, mode: str) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Resampling(Move):
-    """`resample` with these arguments; shape: (H, W) of the images that it takes."""
+    """`resample` with these arguments; shape: (H, W) of the input images."""
 
     shape: tuple[int, int]
     matrix: Tensor
@@ -83,10 +83,10 @@ class Resampling(Move):
         return resample(x, self.matrix, self.offset, self.displacement, fill, value, self.size)
 
     def points(self, at: Tensor) -> Tensor:
-        """Solve q = matrix r + offset + d(r) for r; both are counted from the centres of the pictures.
+        """Solve q = matrix r + offset + d(r) for r, where q and r are relative to the centres of the images.
 
-        The displacement d is known where r is, so that r is found by fixed-point iteration, to within a small part of a
-        pixel wherever d does not fold the picture.
+        The displacement d is a function of r, so r is found by fixed-point iteration, to a small fraction of a pixel
+        wherever d does not fold the image.
         """
         (h, w), (rows, columns) = self.shape, self.size
         q = at - at.new_tensor([w / 2, h / 2]) - self.offset[:, None]  # (N, k, 2)
@@ -94,12 +94,12 @@ class Resampling(Move):
         r = q @ inverse
         if self.displacement is not None:
             scale = at.new_tensor([2 / columns, 2 / rows])
-            for _ in range(_ITERATIONS):
+            for _ in range(_MAX_ITERATIONS):
                 grid = (r * scale)[:, None]  # (N, 1, k, 2)
                 d = F.grid_sample(self.displacement, grid, padding_mode="border", align_corners=False)[:, :, 0].mT
                 step = (q - d) @ inverse - r
-                r = r + step / 2  # half a step converges wherever the displacement does not fold the picture
-                if not bool((step.abs() > _CLOSE).any()):
+                r = r + step / 2  # half a step converges wherever the displacement does not fold the image
+                if not bool((step.abs() > _TOLERANCE).any()):
                     break
         return r + at.new_tensor([columns / 2, rows / 2])
 
@@ -107,10 +107,10 @@ class Resampling(Move):
 def affine_map(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor) -> tuple[Tensor, Tensor]:
     """Return matrix (N, 2, 2) and offset (N, 2) for `resample`, from output to input pixels.
 
-    Each picture is sheared, enlarged, rotated about its centre, then shifted. angle: (N,) degrees, positive
-    counter-clockwise as seen; shift: (N, 2) pixels to the right and down; shear: (N,) degrees, positive moves
-    lower rows to the right; zoom: (N,) factors, or (N, 2) of width and height, above 1 enlarges. With F = R Z S the map
-    is p -> F^-1 (p - t).
+    Each image is sheared, enlarged, rotated about its centre, then shifted. angle: (N,) degrees, positive
+    counter-clockwise on the screen; shift: (N, 2) pixels to the right and down; shear: (N,) degrees, positive moves
+    lower rows to the right; zoom: factors (N,), or (N, 2) for width and height; above 1 enlarges. With rotation R,
+    zoom Z, shear S, F = R Z S and shift t, the map is p -> F^-1 (p - t).
     """
     a, s = torch.deg2rad(angle), torch.tan(torch.deg2rad(shear))
     wide, tall = (zoom[:, 0], zoom[:, 1]) if zoom.dim() == 2 else (zoom, zoom)
@@ -133,23 +133,23 @@ def random_affine(
     size: tuple[int, int] | None = None,
     aspect: float = 0.0,
 ) -> Resampling:
-    """Draw an `affine_map` for every picture of x (N, C, H, W).
+    """Draw an `affine_map` for every image of x (N, C, H, W).
 
-    The first numbers drawn do not depend on which changes are in use. rotate, shift, shear, zoom: see `affine`. scale:
-    the least and the largest factor, uniform between them. size: (H', W') of a window drawn on the scaled picture, or
-    that a smaller picture is drawn in, at whole pixels; by default that of x. Without scale and size no window is
-    drawn. aspect: width over height changes by a factor log-uniform in 1 / (1 + aspect)..1 + aspect; the area stays.
+    rotate, shift, shear, zoom: see `affine`; their draws do not depend on which of them are used. scale: range of a
+    uniform factor. size: (H', W') of a window at a random whole-pixel position in the scaled image, or of a canvas in
+    which a smaller image is placed; by default the size of x. Without scale and size no window is drawn. aspect:
+    width / height changes by a factor log-uniform in 1 / (1 + aspect)..1 + aspect; the area is unchanged.
     """
     n, _, h, w = x.shape
     u = uniform((n, 5), -1.0, 1.0, rng, x)
-    whole = torch.tensor([w, h], dtype=x.dtype, device=x.device)
-    pixels, factor = u[:, 1:3] * shift * whole, 1 + u[:, 4] * zoom
+    image_size = torch.tensor([w, h], dtype=x.dtype, device=x.device)
+    pixels, factor = u[:, 1:3] * shift * image_size, 1 + u[:, 4] * zoom
     if size or scale != (1.0, 1.0):
         v = uniform((n, 3), 0.0, 1.0, rng, x)
         factor = factor * (scale[0] + (scale[1] - scale[0]) * v[:, 0])
         factor = _stretched(factor, aspect, rng)
         rows, columns = size or (h, w)
-        spare = factor * whole - torch.tensor([columns, rows], dtype=x.dtype, device=x.device)  # (N, 2)
+        spare = factor * image_size - torch.tensor([columns, rows], dtype=x.dtype, device=x.device)  # (N, 2)
         steps = spare.abs().floor()
         first = torch.minimum((v[:, 1:] * (steps + 1)).floor(), steps) * spare.sign()
         pixels = pixels + spare / 2 - first
@@ -160,7 +160,7 @@ def random_affine(
 
 
 def _stretched(factor: Tensor, aspect: float, rng: torch.Generator) -> Tensor:
-    """Return the factors (N,) as those of width and height (N, 2); nothing is drawn without `aspect`."""
+    """Return factors (N, 2) of width and height from factors (N,); nothing is drawn if `aspect` is 0."""
     if not aspect:
         return factor[:, None].expand(-1, 2)
     root = torch.exp(uniform((len(factor),), -1.0, 1.0, rng, factor) * (math.log1p(aspect) / 2))
@@ -177,7 +177,7 @@ def affine(
     fill: Fill = "constant",
     value: float = 0.0,
 ) -> Tensor:
-    """Transform every picture of x (N, C, H, W) by its own affine map, in one bilinear resampling.
+    """Transform every image of x (N, C, H, W) by its own affine map, in one bilinear resampling.
 
     rotate: degrees, uniform in -rotate..rotate; shift: fractions of width and height, likewise; shear:
     degrees, likewise; zoom: factor uniform in 1-zoom..1+zoom. fill, value: see `resample`.
@@ -186,40 +186,39 @@ def affine(
 
 
 def rotate(x: Tensor, degrees: float, rng: torch.Generator, fill: Fill = "constant", value: float = 0.0) -> Tensor:
-    """Rotate each picture about its centre by an angle uniform in -degrees..degrees."""
+    """Rotate each image about its centre by an angle uniform in -degrees..degrees."""
     return affine(x, rng, rotate=degrees, fill=fill, value=value)
 
 
 def shift(x: Tensor, fraction: float, rng: torch.Generator, fill: Fill = "constant", value: float = 0.0) -> Tensor:
-    """Shift each picture by fractions of its width and height, uniform in -fraction..fraction."""
+    """Shift each image by fractions of its width and height, uniform in -fraction..fraction."""
     return affine(x, rng, shift=fraction, fill=fill, value=value)
 
 
 def shear(x: Tensor, degrees: float, rng: torch.Generator, fill: Fill = "constant", value: float = 0.0) -> Tensor:
-    """Shear each picture along its rows by an angle uniform in -degrees..degrees."""
+    """Shear each image along its rows by an angle uniform in -degrees..degrees."""
     return affine(x, rng, shear=degrees, fill=fill, value=value)
 
 
 def zoom(x: Tensor, fraction: float, rng: torch.Generator, fill: Fill = "constant", value: float = 0.0) -> Tensor:
-    """Scale each picture about its centre by a factor uniform in 1-fraction..1+fraction."""
+    """Scale each image about its centre by a factor uniform in 1-fraction..1+fraction."""
     return affine(x, rng, zoom=fraction, fill=fill, value=value)
 
 
 def smooth(field: Tensor, sigma: float) -> Tensor:
-    """Convolve the last two axes of `field` with a Gaussian of `sigma` pixels, zero outside.
+    """Convolve the last two axes of `field` with a Gaussian of standard deviation `sigma` pixels, with zero padding.
 
-    As two matrix products, with the Gaussian in a band along the diagonal: the fastest way on a CPU for
-    the usual sizes of images.
+    Computed as two products with banded matrices, which is fastest on a CPU for the usual sizes of images.
     """
     h, w = field.shape[-2:]
     return _band(h, sigma, field) @ (field @ _band(w, sigma, field))
 
 
 def _band(n: int, sigma: float, like: Tensor) -> Tensor:
-    """Return the symmetric (n, n) matrix g(i - j), with sum_k g(k) = 1 before it is cut at the border."""
+    """Return the symmetric (n, n) matrix g(i - j) of a Gaussian g with sum 1 over an unbounded axis."""
     radius = int(_TRUNCATE * sigma + 0.5)
-    at = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    total = torch.exp(-0.5 * (at / sigma) ** 2).sum()
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    total = torch.exp(-0.5 * (offsets / sigma) ** 2).sum()
     i = torch.arange(n, dtype=torch.float64)
     distance = i[:, None] - i
     g = torch.exp(-0.5 * (distance / sigma) ** 2) / total
@@ -229,9 +228,9 @@ def _band(n: int, sigma: float, like: Tensor) -> Tensor:
 def random_field(
     x: Tensor, alpha: float, sigma: float, rng: torch.Generator, size: tuple[int, int] | None = None
 ) -> Tensor:
-    """Return displacements (N, 2, H, W) in pixels: alpha times smoothed noise, uniform in -1..1.
+    """Return displacements (N, 2, H, W) in pixels: smoothed noise, before smoothing uniform in -alpha..alpha.
 
-    size: (H, W), by default that of x.
+    size: (H, W), by default the size of x.
     """
     return smooth(uniform((len(x), 2, *(size or x.shape[2:])), -alpha, alpha, rng, x), sigma)
 
@@ -239,9 +238,9 @@ def random_field(
 def elastic(
     x: Tensor, alpha: float, sigma: float, rng: torch.Generator, fill: Fill = "constant", value: float = 0.0
 ) -> Tensor:
-    """Distort each picture of x (N, C, H, W) by its own field: y(p) = x(p + d(p)).
+    """Distort each image of x (N, C, H, W) by its own field: y(p) = x(p + d(p)).
 
-    alpha: strength, before smoothing, in pixels; sigma: width of the Gaussian in pixels (34 and 4 suit
+    alpha: strength before smoothing, in pixels; sigma: standard deviation of the Gaussian in pixels (34 and 4 suit
     29x29 digits). fill, value: see `resample`.
     Source: Simard, Steinkraus, Platt 2003, "Best practices for convolutional neural networks".
     """

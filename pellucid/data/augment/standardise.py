@@ -1,4 +1,4 @@
-"""Featurewise standardisation: zero mean and unit variance for every channel over a data set."""
+"""Feature standardization: zero mean and unit variance of every channel over a data set."""
 
 import math
 from collections.abc import Iterator
@@ -26,18 +26,18 @@ class FeatureStats:
     def fit(cls, x: Tensor | Source) -> "FeatureStats":
         """Compute the statistics of images (N, C, H, W), uint8 or float, or of a source, in float64.
 
-        The images of a source that is not in memory are read twice. The deviation is the population's. A channel
-        without variation gets 1, so that it becomes zero. Raises PellucidError for another shape or no images.
+        The images of a source that is not in memory are read twice. The standard deviation is that of the population;
+        it is set to 1 for a constant channel. Raises PellucidError for another shape or no images.
         """
         shape = x.shape if isinstance(x, Tensor) else (len(x), *x.batch([0], generator(0)).images.shape[1:])
         if len(shape) != 4 or math.prod(shape) == 0:
-            raise PellucidError(f"cannot standardise shape {tuple(shape)}; give images as (N, C, H, W)")
+            raise PellucidError(f"cannot standardize images of shape {tuple(shape)}; give images as (N, C, H, W)")
         count = math.prod(shape) // shape[1]
         mean = torch.stack([c.sum(dim=(0, 2, 3)) for c in _chunks(x)]).sum(dim=0) / count  # (C,)
         centre = mean[:, None, None]
         squares = [(c - centre).square().sum(dim=(0, 2, 3)) for c in _chunks(x)]
         std = torch.sqrt(torch.stack(squares).sum(dim=0) / count)
-        # Below rounding of the input, what varies is noise.
+        # A standard deviation below the rounding error of the input is noise: treat the channel as constant.
         std = torch.where(std > 1e-6 * mean.abs().clamp(min=1e-30), std, 1.0)
         return cls(mean.float()[:, None, None], std.float()[:, None, None])
 
@@ -49,7 +49,7 @@ class FeatureStats:
 
 
 def _chunks(x: Tensor | Source) -> Iterator[Tensor]:
-    """Yield all images in float64, some at a time."""
+    """Yield all images in float64, _CHUNK at a time."""
     for start in range(0, len(x), _CHUNK):
         stop = min(start + _CHUNK, len(x))
         part = x[start:stop] if isinstance(x, Tensor) else x.batch(range(start, stop), generator(0)).images
@@ -57,5 +57,5 @@ def _chunks(x: Tensor | Source) -> Iterator[Tensor]:
 
 
 def scaled(x: Tensor, stats: FeatureStats | None, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return images as a network reads them: of its dtype, and standardised where there are statistics."""
+    """Return images as float network inputs of `dtype`, standardized if `stats` is given."""
     return float_images(x, dtype) if stats is None else stats.apply(x, dtype)

@@ -13,7 +13,7 @@ from pellucid.objects import Objects, concatenate
 
 Pairs = tuple[tuple[int, int], ...]
 _ROUNDING = 1e-4  # relative: rounding leaves 0.99999 of the area of a rotated box inside the image
-_Part = tuple[Objects, Tensor]  # and the remaining fraction (n,) of each object's area
+_Part = tuple[Objects, Tensor]  # objects and the fraction (n,) of each object's area that is still inside the image
 
 
 def move_objects(
@@ -21,36 +21,40 @@ def move_objects(
 ) -> list[Objects]:
     """Return the objects of a batch's images, one entry per image, after `moves`.
 
-    A box becomes the tight box of its corners where they have gone (under a displacement, of points a pixel apart on
-    its sides), or of its mask where it has one, clipped to the image. An object is dropped when nothing or less than
-    the share `min_area` of that box's area, before clipping, lies in the image. Key-points outside become (0, 0, 0);
-    mirror images exchange the key-points of each pair in `swaps`. size: (H, W) of the images before.
-    Raises PellucidError for masks of another size, and for pairs that are not among the key-points.
+    A box becomes the bounding box of its transformed corners (with a displacement field: of points a pixel apart on its
+    sides), or of its transformed mask if it has one, clipped to the image. An object is dropped if nothing, or less
+    than the fraction `min_area` of the area of its unclipped box, is inside the image. Key-points outside become
+    (0, 0, 0); mirroring exchanges the key-points of each pair in `swaps`. size: (H, W) of the images before `moves`.
+    Raises PellucidError for masks of another size, and for swaps of key-points that do not exist.
     """
-    for n, one in enumerate(objects):
-        if one.masks is not None and one.masks.shape[1:] != size:
+    for n, image_objects in enumerate(objects):
+        if image_objects.masks is not None and image_objects.masks.shape[1:] != size:
             raise PellucidError(
                 f"augment: image {n} is {size[0]}x{size[1]}, but the masks of its objects are "
-                f"{one.masks.shape[1]}x{one.masks.shape[2]}; give masks as large as their image"
+                f"{image_objects.masks.shape[1]}x{image_objects.masks.shape[2]}; give masks of the size of their image"
             )
-        if one.keypoints is not None:
-            _check_swaps(swaps, one.keypoints.shape[1], f"the objects of image {n}")
-    parts: list[_Part] = [(one, torch.ones(len(one), device=one.boxes.device)) for one in objects]
+        if image_objects.keypoints is not None:
+            _check_swaps(swaps, image_objects.keypoints.shape[1], f"the objects of image {n}")
+    parts: list[_Part] = [
+        (image_objects, torch.ones(len(image_objects), device=image_objects.boxes.device)) for image_objects in objects
+    ]
     for move in moves:
         if isinstance(move, Mosaic):
             parts = [_in_mosaic(parts, move, n) for n in range(len(parts))]
         else:
             parts = [_moved(part, move.of(n), swaps) for n, part in enumerate(parts)]
-    return [one.take((left > 0) & (left >= min_area - _ROUNDING)) for one, left in parts]
+    return [
+        image_objects.take((remaining > 0) & (remaining >= min_area - _ROUNDING)) for image_objects, remaining in parts
+    ]
 
 
 def move_points(points: Tensor, moves: Sequence[Move], swaps: Pairs) -> Tensor:
-    """Return the key-points (N, K, 3) of the one object in each of N images, after `moves`; see `move_objects`."""
+    """Return the key-points (N, K, 3) of N images with one object each, after `moves`; see `move_objects`."""
     _check_swaps(swaps, points.shape[1], "the images")
     for move in moves:
         height, width = move.size
-        at = move.points(points[..., :2])
-        points = _placed(points, at, points.new_zeros(2), points.new_tensor([width, height]))
+        positions = move.points(points[..., :2])
+        points = _placed(points, positions, points.new_zeros(2), points.new_tensor([width, height]))
         if isinstance(move, Flip):
             points = torch.where(move.chosen[:, 0], points[:, _mirrored(points.shape[1], swaps)], points)
         elif isinstance(move, Transposition) and move.chosen:
@@ -61,66 +65,66 @@ def move_points(points: Tensor, moves: Sequence[Move], swaps: Pairs) -> Tensor:
 def _check_swaps(swaps: Pairs, count: int, what: str) -> None:
     if any(index >= count for pair in swaps for index in pair):
         raise PellucidError(
-            f"augment.swaps is {swaps}, but {what} have {count} key-points, counted from 0; give pairs of those"
+            f"augment.swaps is {swaps}, but {what} have {count} key-points, counted from 0; give pairs of their indices"
         )
 
 
 def _mirrored(count: int, swaps: Pairs) -> list[int]:
     """Return the order of `count` key-points in a mirror image."""
     order = list(range(count))
-    for one, other in swaps:
-        order[one], order[other] = other, one
+    for first, second in swaps:
+        order[first], order[second] = second, first
     return order
 
 
 def _in_mosaic(parts: list[_Part], mosaic: Mosaic, n: int) -> _Part:
-    """Return the objects of mosaic n, those of each quarter in turn."""
+    """Return the objects of mosaic n, quarter by quarter."""
     found: list[_Part] = []
     for window, source, region in zip(mosaic.windows, mosaic.sources[n].tolist(), mosaic.regions[n], strict=True):
-        one, left = _moved(parts[source], window.of(n), (), region)
-        found.append((one.take(left > 0), left[left > 0]))
-    return concatenate([one for one, _ in found]), torch.cat([left for _, left in found])
+        objects, remaining = _moved(parts[source], window.of(n), (), region)
+        found.append((objects.take(remaining > 0), remaining[remaining > 0]))
+    return concatenate([objects for objects, _ in found]), torch.cat([remaining for _, remaining in found])
 
 
 def _moved(part: _Part, move: Move, swaps: Pairs, region: Tensor | None = None) -> _Part:
     """Return one image's transformed objects, clipped to a region (4,) or to the whole image."""
-    (objects, left), size = part, move.size
-    place = torch.tensor([0, 0, size[1], size[0]]) if region is None else region
-    low, high = place.to(objects.boxes).split(2)
-    bent = isinstance(move, Resampling) and move.displacement is not None
-    outline = _outline(objects.boxes, bent)  # (n, k, 2)
-    at = move.points(outline.flatten(0, 1)[None]).view_as(outline)
-    first, end = at.amin(1), at.amax(1)  # (n, 2) each
+    (objects, remaining), size = part, move.size
+    bounds = torch.tensor([0, 0, size[1], size[0]]) if region is None else region
+    low, high = bounds.to(objects.boxes).split(2)
+    is_elastic = isinstance(move, Resampling) and move.displacement is not None
+    outline = _outline(objects.boxes, is_elastic)  # (n, k, 2)
+    positions = move.points(outline.flatten(0, 1)[None]).view_as(outline)
+    first, end = positions.amin(1), positions.amax(1)  # (n, 2) each
     area = (end - first).prod(1)
     first, end = first.clamp(low, high), end.clamp(low, high)
-    left = torch.where(area > 0, left * (end - first).prod(1) / area, 0.0)
+    remaining = torch.where(area > 0, remaining * (end - first).prod(1) / area, 0.0)
     masks, points = objects.masks, objects.keypoints
     boxes = torch.cat((first, end), 1)
     if masks is not None:
         masks = move.apply(masks[None], "constant", False)[0]
         masks = masks if region is None else masks & inside(region[None], size)
         boxes = tight_boxes(masks)
-        left = torch.where(boxes[:, 2] > boxes[:, 0], left, 0.0)
+        remaining = torch.where(boxes[:, 2] > boxes[:, 0], remaining, 0.0)
     if points is not None:
         points = _moved_points(points, move, low, high)
         if isinstance(move, Flip | Transposition) and bool(move.chosen):
             points = points[:, _mirrored(points.shape[1], swaps)]
-    return Objects(boxes, objects.labels, masks, points, objects.crowd), left
+    return Objects(boxes, objects.labels, masks, points, objects.crowd), remaining
 
 
 def _moved_points(points: Tensor, move: Move, low: Tensor, high: Tensor) -> Tensor:
-    at = move.points(points[None, ..., :2].flatten(1, 2)).view_as(points[..., :2])
-    return _placed(points, at, low, high)
+    positions = move.points(points[None, ..., :2].flatten(1, 2)).view_as(points[..., :2])
+    return _placed(points, positions, low, high)
 
 
-def _placed(points: Tensor, at: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return key-points (n, K, 3) at their new positions, (0, 0, 0) where these are outside, or were not labelled."""
-    seen = (points[..., 2] > 0) & ((at >= low) & (at <= high)).all(2)
-    return torch.where(seen[..., None], torch.cat((at, points[..., 2:]), 2), 0.0)
+def _placed(points: Tensor, positions: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return key-points (n, K, 3) at their new positions; (0, 0, 0) for points outside or not labelled."""
+    visible = (points[..., 2] > 0) & ((positions >= low) & (positions <= high)).all(2)
+    return torch.where(visible[..., None], torch.cat((positions, points[..., 2:]), 2), 0.0)
 
 
 def _outline(boxes: Tensor, sides: bool) -> Tensor:
-    """Return the corners (n, 4, 2) of boxes, or also points on their sides, a pixel apart or closer."""
+    """Return the corners (n, 4, 2) of boxes or, with `sides`, also points on their sides, a pixel apart or closer."""
     steps = int((boxes[:, 2:] - boxes[:, :2]).max()) + 1 if sides and len(boxes) else 1
     x0, y0, x1, y1 = boxes[:, :, None].unbind(1)  # (n, 1) each
     t = torch.arange(steps, dtype=boxes.dtype, device=boxes.device) / steps
@@ -131,12 +135,12 @@ def _outline(boxes: Tensor, sides: bool) -> Tensor:
 
 
 def tight_boxes(masks: Tensor) -> Tensor:
-    """Return the tight boxes (n, 4) float32 of masks (n, H, W) bool; (0, 0, 0, 0) for a mask without pixels."""
+    """Return the bounding boxes (n, 4) float32 of masks (n, H, W) bool; (0, 0, 0, 0) for a mask without pixels."""
     columns, rows = masks.any(1), masks.any(2)  # (n, W), (n, H)
     ends: list[Tensor] = []
-    for seen in (columns, rows):
-        count = torch.arange(seen.shape[1], device=masks.device)
-        ends.append(torch.where(seen, count, seen.shape[1]).amin(1))
-        ends.append(torch.where(seen, count + 1, 0).amax(1))
+    for occupied in (columns, rows):
+        indices = torch.arange(occupied.shape[1], device=masks.device)
+        ends.append(torch.where(occupied, indices, occupied.shape[1]).amin(1))
+        ends.append(torch.where(occupied, indices + 1, 0).amax(1))
     x0, x1, y0, y1 = ends
     return torch.where(rows.any(1)[:, None], torch.stack((x0, y0, x1, y1), 1), 0).float()

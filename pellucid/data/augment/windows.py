@@ -10,7 +10,7 @@ from pellucid.data.augment.move import Fill, Move, check_fill, coins, uniform
 from pellucid.data.augment.resample import resample
 from pellucid.errors import PellucidError
 
-_MARGIN = 0.2  # minimum size of a quarter of a mosaic, relative to height and width
+_MARGIN = 0.2  # smallest height and width of a mosaic's quarter, as a fraction of the image's
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,18 +36,18 @@ def random_flip(x: Tensor, axis: int, rng: torch.Generator, p: float = 0.5) -> F
 
 
 def horizontal_flip(x: Tensor, rng: torch.Generator, p: float = 0.5) -> Tensor:
-    """Exchange left and right in each picture of x (N, C, H, W) with probability p."""
+    """Exchange left and right in each image of x (N, C, H, W) with probability p."""
     return random_flip(x, 3, rng, p).apply(x, "constant", 0)
 
 
 def vertical_flip(x: Tensor, rng: torch.Generator, p: float = 0.5) -> Tensor:
-    """Exchange top and bottom in each picture of x (N, C, H, W) with probability p."""
+    """Exchange top and bottom in each image of x (N, C, H, W) with probability p."""
     return random_flip(x, 2, rng, p).apply(x, "constant", 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Transposition(Move):
-    """Exchange the rows and columns of all images of a batch, which have one size, or of none. chosen: whether."""
+    """Exchange rows and columns of all images of a batch if `chosen`, else of none, since they share one size."""
 
     chosen: bool
 
@@ -78,7 +78,7 @@ class Window(Move):
         check_fill(fill)
         n, channels, h, w = x.shape
         rows, columns = self.size
-        i = self.start[:, 0, None] + torch.arange(rows, device=x.device)  # (N, H'), may be outside the image
+        i = self.start[:, 0, None] + torch.arange(rows, device=x.device)  # (N, H'), may lie outside the image
         j = self.start[:, 1, None] + torch.arange(columns, device=x.device)  # (N, W')
         source = _inside(i, h, fill)[:, :, None] * w + _inside(j, w, fill)[:, None, :]  # (N, H', W')
         y = x.flatten(2).gather(2, source.flatten(1)[:, None].expand(-1, channels, -1)).view(n, channels, rows, columns)
@@ -103,7 +103,7 @@ def _inside(i: Tensor, n: int, fill: Fill) -> Tensor:
 
 
 def random_window(x: Tensor, padding: int, rng: torch.Generator, size: tuple[int, int] | None = None) -> Window:
-    """Draw a window of `size` (by default H, W) in each picture of x, padded by `padding` pixels; see `random_crop`."""
+    """Draw a window of `size` (by default (H, W)) in each image of x, padded by `padding` pixels; see `random_crop`."""
     n, _, h, w = x.shape
     rows, columns = size or (h, w)
     spare = torch.tensor([h + 2 * padding - rows, w + 2 * padding - columns])
@@ -121,10 +121,10 @@ def random_crop(
     value: float = 0.0,
     size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Pad each picture of x (N, C, H, W) by `padding` pixels and cut a window of `size` (by default H, W) from it.
+    """Pad each image of x (N, C, H, W) by `padding` pixels and cut a window of `size` (default (H, W)) from it.
 
     Every position is equally likely. fill, value: see `resample`. Raises PellucidError when the
-    window is larger than the padded picture.
+    window is larger than the padded image.
     """
     return random_window(x, padding, rng, size).apply(x, fill, value)
 
@@ -136,10 +136,10 @@ def resized_crop(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Tensor:
-    """Cut a random window out of each picture of x (N, C, H, W) and resize it to `size`, bilinearly.
+    """Cut a random window out of each image of x (N, C, H, W) and resize it to `size`, bilinearly.
 
-    scale: range of the window's area relative to the picture's, drawn uniformly; ratio: range of width / height, drawn
-    log-uniformly. A side longer than the picture's is clipped to it.
+    scale: range of the window's area relative to the image's, drawn uniformly; ratio: range of width / height, drawn
+    log-uniformly. A side longer than the image's is clipped to it.
     Source: Szegedy et al. 2015, "Going deeper with convolutions", section 6.
     """
     n, _, h, w = x.shape
@@ -147,9 +147,9 @@ def resized_crop(
     area = h * w * (scale[0] + (scale[1] - scale[0]) * u[:, 0])
     aspect = torch.exp(math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * u[:, 1])
     box = torch.stack((torch.sqrt(area * aspect), torch.sqrt(area / aspect)), dim=1)  # (N, 2): width, height
-    whole = torch.tensor([w, h], dtype=x.dtype, device=x.device)
-    box = torch.minimum(box, whole)
-    offset = (u[:, 2:] - 0.5) * (whole - box)  # of the window's centre from the picture's
+    image_size = torch.tensor([w, h], dtype=x.dtype, device=x.device)
+    box = torch.minimum(box, image_size)
+    offset = (u[:, 2:] - 0.5) * (image_size - box)  # of the window's centre from the image's
     matrix = torch.diag_embed(box / torch.tensor([size[1], size[0]], dtype=x.dtype, device=x.device))
     return resample(x, matrix, offset, fill="nearest", size=size)
 
@@ -158,8 +158,8 @@ def resized_crop(
 class Mosaic:
     """Images whose quarters are windows of four images.
 
-    sources: (N, 4), the indices in the batch of the four images. windows: for each quarter, the shift of its N source
-    images. regions: (N, 4, 4), the quarters as boxes.
+    sources: (N, 4), batch indices of the four source images. windows: for each of the four quarters, the windows of
+    its N source images. regions: (N, 4, 4), the quarters as boxes.
     """
 
     sources: Tensor
@@ -167,7 +167,7 @@ class Mosaic:
     regions: Tensor
 
     def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
-        """Return the mosaics of x (N, C, H, W); the quarters cover the image, so that `fill` is not used."""
+        """Return the mosaics of x (N, C, H, W); `fill` is not used, since the quarters cover the image."""
         y = torch.empty_like(x)
         for k, window in enumerate(self.windows):
             images, starts, regions = self.sources[:, k].tolist(), window.start.tolist(), self.regions[:, k].tolist()
@@ -177,7 +177,7 @@ class Mosaic:
 
 
 def inside(regions: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return which pixels of an image of `size` have their centre in a box: (N, 4) to (N, H, W) bool."""
+    """Return whether the centre of each pixel is in a box: (N, H, W) bool for boxes (N, 4) and `size` (H, W)."""
     x0, y0, x1, y1 = regions[:, :, None].unbind(1)  # (N, 1) each
     rows = torch.arange(size[0], device=regions.device) + 0.5
     columns = torch.arange(size[1], device=regions.device) + 0.5
@@ -188,22 +188,22 @@ def random_mosaic(x: Tensor, p: float, rng: torch.Generator) -> Mosaic:
     """Draw which images of x (N, C, H, W) become mosaics, each with probability p, and their source images.
 
     The upper left quarter is a window of the image itself, the others are windows of random images of the batch. The
-    point where the quarters meet and the positions of the windows are uniform at whole pixels; each quarter has at
-    least a fifth of the height and of the width. Source: Bochkovskiy, Wang, Liao 2020, "YOLOv4", section 3.3.
+    point where the quarters meet and the positions of the windows are drawn uniformly from whole pixels; each quarter
+    has at least a fifth of the height and of the width. Source: Bochkovskiy, Wang, Liao 2020, "YOLOv4", section 3.3.
     """
     n, _, h, w = x.shape
     u = uniform((n, 14), 0.0, 1.0, rng, x)
-    whole = torch.tensor([h, w], device=x.device)
-    cut = ((_MARGIN + (1 - 2 * _MARGIN) * u[:, 1:3]) * whole).round().long()  # (N, 2): row, column
-    cut = torch.where(u[:, :1] < p, cut, whole)
+    image_size = torch.tensor([h, w], device=x.device)
+    cut = ((_MARGIN + (1 - 2 * _MARGIN) * u[:, 1:3]) * image_size).round().long()  # (N, 2): row, column
+    cut = torch.where(u[:, :1] < p, cut, image_size)
     others = (u[:, 3:6] * n).long().clamp_(max=n - 1)
     sources = torch.cat((torch.arange(n, device=x.device)[:, None], others), 1)
     windows: list[Window] = []
     regions: list[Tensor] = []
     for k in range(4):
         after = torch.tensor([k >= 2, k % 2 == 1], device=x.device)  # below, to the right
-        first, end = torch.where(after, cut, 0), torch.where(after, whole, cut)
-        spare = whole - (end - first)
+        first, end = torch.where(after, cut, 0), torch.where(after, image_size, cut)
+        spare = image_size - (end - first)
         start = torch.minimum((u[:, 6 + 2 * k : 8 + 2 * k] * (spare + 1)).long(), spare)
         windows.append(Window((h, w), start - first))
         regions.append(torch.cat((first.flip(1), end.flip(1)), 1))

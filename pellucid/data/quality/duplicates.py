@@ -1,4 +1,4 @@
-"""Duplicate images: the same bytes, or the same photo saved, scaled or cropped again."""
+"""Duplicate images: the same bytes, or the same photo saved again, scaled or cropped."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,53 +10,53 @@ from torch.nn import functional as F
 from pellucid.data.quality.hashing import GRID, close_pairs, perceptual_hash
 from pellucid.errors import PellucidError
 
-SIDE = 64  # pixels of the small grey pictures
-BITS = 12  # maximum difference of the hashes of near duplicates: holds for 99 of 100 cut by 3 % at each edge
-SAME_CORRELATION = 0.985  # correlation at 32 pixels above which pairs are not aligned
-LIKELY_CORRELATION = 0.5  # correlation at 32 pixels below which pairs are not aligned
-MIN_CORRELATIONS = (0.9, 0.94, 0.97)  # correlations at 16, 32 and 64 pixels when aligned
-MIN_DEVIATION = 2.0  # in grey levels; images below it are uniform, and would all match
-MAX_ALIGNMENTS = 16  # of one image, most similar first; photos of one kind, such as hands, need about 4
+SIDE = 64  # pixels; height and width of the grey thumbnails
+MAX_BITS = 12  # in which hashes of near duplicates differ; true for 99 of 100 images cropped by 3 % at each edge
+MIN_SAME_CORRELATION = 0.985  # at 32 pixels; pairs above it are near duplicates without alignment
+MIN_LIKELY_CORRELATION = 0.5  # at 32 pixels; pairs below it are rejected without alignment
+MIN_CORRELATIONS = (0.9, 0.94, 0.97)  # of aligned near duplicates at 16, 32 and 64 pixels
+MIN_DEVIATION = 2.0  # in grey levels; images below it count as uniform, and would all match
+MAX_ALIGNMENTS = 16  # per image, most similar pairs first; photos of similar objects, such as hands, need about 4
 CHUNK = 512  # pairs at a time
 
-# Alignment of two pictures.
+# Alignment of two images.
 LEVELS = (16, 32, 64)  # pixels a side, from coarse to fine
-STEPS = 4  # at each level
-MAX_CHANGE = 0.25  # of any entry of the affine map, in half images: beyond it the fit has diverged
-MIN_OVERLAP = 0.7  # part of the image that the other must cover
-MIN_GAIN = 0.2
-DAMPING = 1e-3  # relative: keeps the equations solvable where a picture is plain in one direction
+STEPS = 4  # Gauss-Newton steps at each level
+MAX_CHANGE = 0.25  # of any entry of the affine map, in units of half an image; beyond it the fit has diverged
+MIN_OVERLAP = 0.7  # fraction of an image that the other must cover
+MIN_GAIN = 0.2  # of the fit, by which its steps are divided
+DAMPING = 1e-3  # relative; keeps the equations solvable for images that are constant in one direction
 
 
 class Groups:
-    """Groups of n items, numbered from 0, that are joined in pairs: a union-find structure.
+    """Union-find structure: groups of n items, numbered from 0, that are merged pair by pair.
 
-    Source: Tarjan, van Leeuwen 1984, "Worst-Case Analysis of Set Union Algorithms"; here with halving of paths.
+    Source: Tarjan, van Leeuwen 1984, "Worst-Case Analysis of Set Union Algorithms"; here with path halving.
     """
 
     def __init__(self, n: int) -> None:
-        self._above = list(range(n))
+        self._parent = list(range(n))
 
     def first(self, i: int) -> int:
         """Return the smallest item of the group of `i`."""
-        while self._above[i] != i:
-            self._above[i] = i = self._above[self._above[i]]
+        while self._parent[i] != i:
+            self._parent[i] = i = self._parent[self._parent[i]]
         return i
 
     def joined(self, i: int, j: int) -> bool:
-        """Return whether two items are in one group."""
+        """Return whether two items are in the same group."""
         return self.first(i) == self.first(j)
 
     def join(self, i: int, j: int) -> bool:
-        """Merge the groups of two items; False where they were one group already."""
+        """Merge the groups of two items; return False if they were already in the same group."""
         low, high = sorted((self.first(i), self.first(j)))
-        self._above[high] = low
+        self._parent[high] = low
         return low != high
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images by their indices, first < second, and their correlation when aligned."""
+    """Indices of two images, first < second, and the correlation of the aligned images."""
 
     first: int
     second: int
@@ -64,97 +64,97 @@ class Pair:
 
 
 def exact_duplicates(digests: Sequence[bytes]) -> list[Pair]:
-    """Return each picture whose bytes, by their digests, an earlier one has, paired with the first of these."""
+    """Return a pair (first image with the same digest, image) for each image with the digest of an earlier one."""
     first: dict[bytes, int] = {}
-    places = ((first.setdefault(digest, i), i) for i, digest in enumerate(digests))
-    return [Pair(i, j, 1.0) for i, j in places if i != j]
+    pairs = ((first.setdefault(digest, i), i) for i, digest in enumerate(digests))
+    return [Pair(i, j, 1.0) for i, j in pairs if i != j]
 
 
 def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = None) -> list[Pair]:
-    """Return the pairs among small grey pictures that show the same photo.
+    """Return pairs of near-duplicate images.
 
-    grey: (N, 64, 64), 0..255. Candidates have perceptual hashes that are close (see `close_pairs`); each is verified
-    by aligning the two (see `alike`). Found are copies that were scaled, compressed, brightened, shifted, turned by
-    a few degrees or cut by up to 5 % at an edge, and frames of one scene; a mirrored copy is another picture here.
-    Images that show nothing are left out. Of a group of k, k - 1 pairs are returned that connect them. A pair is not
-    aligned when both have been aligned MAX_ALIGNMENTS times, which bounds the work where many are a little alike, such
-    as frames on one background.
-    progress: called with the number of pairs done, and of all.
+    grey: thumbnails (N, 64, 64), 0..255. Candidates are pairs with close perceptual hashes (see `close_pairs`); they
+    are verified by aligning the two images (see `alike`). This finds copies that were scaled, compressed, brightened,
+    shifted, rotated by a few degrees or cropped by up to 5 % at an edge, and frames of the same scene, but not mirrored
+    copies. Uniform images are left out. For a group of k images, k - 1 connecting pairs are returned. A pair is not
+    aligned if both images have already been aligned MAX_ALIGNMENTS times, which bounds the work for many slightly
+    similar images, such as frames with the same background.
+    progress: called with the number of pairs done so far and the total, first for comparison, then for alignment.
     """
     if grey.dim() != 3 or tuple(grey.shape[1:]) != (SIDE, SIDE):
-        raise PellucidError(f"near_duplicates: pictures have shape {tuple(grey.shape)}; give (N, {SIDE}, {SIDE})")
+        raise PellucidError(f"near_duplicates: images have shape {tuple(grey.shape)}; give (N, {SIDE}, {SIDE})")
     if not len(grey):
         return []
-    smaller = torch.cat([F.adaptive_avg_pool2d(some.float()[:, None], GRID)[:, 0] for some in grey.split(CHUNK)])
-    shown = torch.nonzero(smaller.flatten(1).std(1, correction=0) > MIN_DEVIATION).flatten()
-    pairs = shown[torch.from_numpy(close_pairs(perceptual_hash(smaller[shown]), BITS))]  # (P, 2)
+    smaller = torch.cat([F.adaptive_avg_pool2d(chunk.float()[:, None], GRID)[:, 0] for chunk in grey.split(CHUNK)])
+    textured = torch.nonzero(smaller.flatten(1).std(1, correction=0) > MIN_DEVIATION).flatten()
+    pairs = textured[torch.from_numpy(close_pairs(perceptual_hash(smaller[textured]), MAX_BITS))]  # (P, 2)
     flat = smaller.flatten(1)  # (N, 1024)
     flat = F.normalize(flat - flat.mean(1, keepdim=True))
     report = progress or (lambda done, total: None)
     values: list[Tensor] = []
-    for some in pairs.split(CHUNK):
-        values.append((flat[some[:, 0]] * flat[some[:, 1]]).sum(1))
-        report(CHUNK * (len(values) - 1) + len(some), len(pairs))
-    likeness, order = torch.cat([torch.empty(0), *values]).sort(descending=True, stable=True)
+    for chunk in pairs.split(CHUNK):
+        values.append((flat[chunk[:, 0]] * flat[chunk[:, 1]]).sum(1))
+        report(CHUNK * (len(values) - 1) + len(chunk), len(pairs))
+    correlations, order = torch.cat([torch.empty(0), *values]).sort(descending=True, stable=True)
     pairs = pairs[order]
     group = Groups(len(grey))
-    sure = int((likeness >= SAME_CORRELATION).sum())
+    n_same = int((correlations >= MIN_SAME_CORRELATION).sum())
     found = [
         Pair(i, j, value)
-        for (i, j), value in zip(pairs[:sure].tolist(), likeness[:sure].tolist(), strict=True)
+        for (i, j), value in zip(pairs[:n_same].tolist(), correlations[:n_same].tolist(), strict=True)
         if group.join(i, j)
     ]
-    likely = pairs[sure : int((likeness >= LIKELY_CORRELATION).sum())]
-    tries, done = [0] * len(grey), 0
-    for some in likely.split(CHUNK):
+    likely = pairs[n_same : int((correlations >= MIN_LIKELY_CORRELATION).sum())]
+    alignments, done = [0] * len(grey), 0
+    for chunk in likely.split(CHUNK):
         chosen: list[tuple[int, int]] = []
-        for i, j in some.tolist():
-            if min(tries[i], tries[j]) < MAX_ALIGNMENTS and not group.joined(i, j):
-                tries[i], tries[j] = tries[i] + 1, tries[j] + 1
+        for i, j in chunk.tolist():
+            if min(alignments[i], alignments[j]) < MAX_ALIGNMENTS and not group.joined(i, j):
+                alignments[i], alignments[j] = alignments[i] + 1, alignments[j] + 1
                 chosen.append((i, j))
-        apart = torch.tensor(chosen, dtype=torch.int64).reshape(-1, 2)
-        similar = alike(grey[apart[:, 0]], grey[apart[:, 1]], MIN_CORRELATIONS)
+        indices = torch.tensor(chosen, dtype=torch.int64).reshape(-1, 2)
+        similar = alike(grey[indices[:, 0]], grey[indices[:, 1]], MIN_CORRELATIONS)
         for (i, j), value in zip(chosen, similar.tolist(), strict=True):
             if value and group.join(i, j):
                 found.append(Pair(i, j, value))
-        done += len(some)
+        done += len(chunk)
         report(done, len(likely))
     return sorted(found, key=lambda pair: (pair.first, pair.second))
 
 
 def alike(a: Tensor, b: Tensor, minimums: tuple[float, ...]) -> Tensor:
-    """Return the correlation (P,) of each picture a[p] with b[p] after b[p] is aligned with it; 0 for rejected pairs.
+    """Return the correlation (P,) of each image a[p] with b[p] after b[p] is aligned with it; 0 for rejected pairs.
 
-    a, b: (P, 64, 64) grey. An affine map of six numbers, a gain and an offset are fitted by least squares at three
-    sizes, STEPS steps each; a pair whose correlation at a size is below that of `minimums` is rejected there.
+    a, b: (P, 64, 64) grey. An affine map of six parameters, a gain and an offset are fitted by least squares at three
+    sizes, with STEPS steps each; a pair is rejected at the first size at which its correlation is below `minimums`.
     Source: Lucas, Kanade 1981, "An Iterative Image Registration Technique"; Baker, Matthews 2004, section 3.1.
     """
-    found = torch.zeros(len(a))
-    left = torch.arange(len(a))
+    correlations = torch.zeros(len(a))
+    remaining = torch.arange(len(a))
     a, b = a.float()[:, None], b.float()[:, None]  # (P, 1, 64, 64)
     maps = torch.eye(2, 3).repeat(len(a), 1, 1)
     for side, minimum in zip(LEVELS, minimums, strict=True):
-        if not len(left):
+        if not len(remaining):
             break
-        fixed, moving = F.adaptive_avg_pool2d(a[left], side), F.adaptive_avg_pool2d(b[left], side)
+        fixed, moving = F.adaptive_avg_pool2d(a[remaining], side), F.adaptive_avg_pool2d(b[remaining], side)
         maps = _fit(fixed, moving, maps)
         value = _correlation(fixed, moving, maps)
-        good = value >= minimum
-        left, maps, value = left[good], maps[good], value[good]
+        accepted = value >= minimum
+        remaining, maps, value = remaining[accepted], maps[accepted], value[accepted]
         if side == LEVELS[-1]:
-            found[left] = value
-    return found
+            correlations[remaining] = value
+    return correlations
 
 
 def _fit(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
     """Improve the maps (P, 2, 3) by Gauss-Newton steps on sum (fixed - gain moving(map x) - offset)^2."""
     side = fixed.shape[-1]
-    dx = F.pad((moving[..., 2:] - moving[..., :-2]) * side / 4, (1, 1))  # per half picture, as the maps count
+    dx = F.pad((moving[..., 2:] - moving[..., :-2]) * side / 4, (1, 1))  # per half image, the unit of the maps
     dy = F.pad((moving[..., 2:, :] - moving[..., :-2, :]) * side / 4, (0, 0, 1, 1))
     layers = torch.cat([moving, dx, dy], 1)  # (P, 3, S, S)
-    place = (torch.arange(side) * 2 + 1) / side - 1
-    y, x = (axis.flatten() for axis in torch.meshgrid(place, place, indexing="ij"))  # (S S,)
-    same = torch.eye(2, 3)
+    position = (torch.arange(side) * 2 + 1) / side - 1
+    y, x = (axis.flatten() for axis in torch.meshgrid(position, position, indexing="ij"))  # (S S,)
+    identity = torch.eye(2, 3)
     for _ in range(STEPS):
         warped, inside = _warp(layers, maps)
         value, along, down = warped.unbind(1)  # (P, S S)
@@ -164,13 +164,12 @@ def _fit(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
         weighted = (slopes * inside[..., None]).transpose(1, 2)
         normal = weighted @ slopes
         normal = normal + torch.diag_embed(normal.diagonal(dim1=1, dim2=2) * DAMPING + DAMPING)
-        found = torch.linalg.solve(normal, weighted @ fixed.flatten(1)[..., None])[..., 0]  # (P, 8)
-        step = found[:, :6] / found[:, 6:7].clamp_min(
-            MIN_GAIN
-        )  # the slopes of gain * moving are gain times those of moving
+        solution = torch.linalg.solve(normal, weighted @ fixed.flatten(1)[..., None])[..., 0]  # (P, 8)
+        # The first six unknowns are the step of the map times the gain: divide by the gain, the seventh.
+        step = solution[:, :6] / solution[:, 6:7].clamp_min(MIN_GAIN)
         maps = maps + step.reshape(-1, 2, 3).clamp(-MAX_CHANGE / 2, MAX_CHANGE / 2)
-        diverged = (maps - same).abs().amax((1, 2)) > MAX_CHANGE
-        maps = torch.where(diverged[:, None, None], same, maps)
+        diverged = (maps - identity).abs().amax((1, 2)) > MAX_CHANGE
+        maps = torch.where(diverged[:, None, None], identity, maps)
     return maps
 
 
@@ -187,7 +186,7 @@ def _centred(values: Tensor, inside: Tensor) -> Tensor:
 
 
 def _warp(layers: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Return layers (P, C, S S) read where the maps point, and (P, S S) 1 where that is inside the picture."""
+    """Return layers (P, C, S S) sampled at the mapped positions, and (P, S S) 1 for positions inside the image."""
     count, channels, side, _ = layers.shape
     grid = F.affine_grid(maps, [count, channels, side, side], align_corners=False)
     warped = F.grid_sample(layers, grid, padding_mode="border", align_corners=False)

@@ -12,20 +12,21 @@ from torch.nn import functional as F
 Hashes = NDArray[np.uint64]
 
 GRID = 32  # pixels per side of the image that is hashed
-LOW = 8  # frequencies per side that are kept
-BANDS, BAND = 4, 16  # bits
-FLIPS = 2  # maximum number of differing bits in at least one band
-MAX_MATCHES = 200  # of one hash, after which it is not searched for any more
-NEIGHBOURS = 32  # examined in one search
+LOW = 8  # lowest frequencies per axis that are kept
+BANDS, BAND = 4, 16  # number of bands of a hash, bits of a band
+MAX_FLIPS = 2  # differing bits in at least one band of a close pair
+MAX_MATCHES = 200  # of a hash, after which it is no longer searched for
+MAX_NEIGHBOURS = 32  # hashes examined in one search
 
+# Shift and mask of each step of a bit count.
 _SUMS = [(np.uint64(1 << k), np.uint64(((1 << 64) - 1) // ((1 << (1 << k)) + 1))) for k in range(6)]
 
 
 def perceptual_hash(grey: Tensor) -> Hashes:
-    """Return (N,) hashes of pictures (N, S, S), S a multiple of 32: similar pictures differ in few bits.
+    """Return (N,) hashes of images (N, S, S), S a multiple of 32: similar images differ in few bits.
 
-    Bit k is set where the k-th of the 63 lowest cosine frequencies is above their median; the mean is left out, so
-    that brightness and contrast do not count. Source: Zauner 2010, "Implementation and Benchmarking of Perceptual
+    Bit k is set if the k-th of the 63 lowest cosine frequencies is above their median; the mean is left out, so the
+    hash does not depend on brightness and contrast. Source: Zauner 2010, "Implementation and Benchmarking of Perceptual
     Image Hash Functions", section 3.2.1.
     """
     small = F.adaptive_avg_pool2d(grey.float()[:, None], GRID)[:, 0]  # (N, 32, 32)
@@ -39,17 +40,18 @@ def perceptual_hash(grey: Tensor) -> Hashes:
 def close_pairs(hashes: Hashes, distance: int) -> NDArray[np.int64]:
     """Return (P, 2) pairs i < j of hashes that differ in at most `distance` bits.
 
-    All pairs of at most 11 bits are found, more of them mostly: some quarter of the bits then differs in at most
-    FLIPS = 2, and so it is found by search in a sorted list, once for each such change (Norouzi, Punjani, Fleet 2012,
-    "Fast Search in Hamming Space with Multi-Index Hashing"): O(n log n) where hashes are spread. Where hundreds are
-    alike, each is compared with the NEIGHBOURS nearest in each list, until it has MAX_MATCHES: not n^2 pairs.
+    In a pair that differs in at most 11 bits, at least one of the four bands differs in at most MAX_FLIPS = 2 bits. All
+    hashes with such a band are found by binary search in the list sorted by this band, once for every choice of the
+    flipped bits (Norouzi, Punjani, Fleet 2012, "Fast Search in Hamming Space with Multi-Index Hashing"): O(n log n) for
+    diverse hashes. Most pairs that differ in more bits are found too. With hundreds of similar hashes, each is compared
+    only with the MAX_NEIGHBOURS nearest in each list, until it has MAX_MATCHES matches, so some pairs are missed.
     """
     found: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     n = len(hashes)
     count = np.zeros(n, np.int64)
-    for flips in range(FLIPS + 1):
+    for flips in range(MAX_FLIPS + 1):
         for band in range(BANDS):
-            rotated = _rotated(hashes, band)  # with this band's bits uppermost
+            rotated = _rotated(hashes, band)  # this band becomes the highest bits
             order = np.argsort(rotated, kind="stable")
             ranked = rotated[order]
             for bits in combinations(range(BAND), flips):
@@ -57,8 +59,8 @@ def close_pairs(hashes: Hashes, distance: int) -> NDArray[np.int64]:
                 change = np.uint64(sum(1 << (64 - BAND + bit) for bit in bits))
                 i, j = _matches(rotated[active] ^ change, ranked, order)
                 i = active[i]
-                good = (i != j) & (differing_bits(hashes[i], hashes[j]) <= distance)
-                keys = np.unique(np.minimum(i, j)[good] * n + np.maximum(i, j)[good])
+                is_close = (i != j) & (differing_bits(hashes[i], hashes[j]) <= distance)
+                keys = np.unique(np.minimum(i, j)[is_close] * n + np.maximum(i, j)[is_close])
                 count += np.bincount(keys // n, minlength=n) + np.bincount(keys % n, minlength=n)
                 found.append(keys)
     keys = np.unique(np.concatenate(found))
@@ -66,7 +68,7 @@ def close_pairs(hashes: Hashes, distance: int) -> NDArray[np.int64]:
 
 
 def differing_bits(a: Hashes, b: Hashes) -> NDArray[np.int64]:
-    """Return the number of bits in which each hash of `a` differs from that of `b`."""
+    """Return the number of bits in which each hash of `a` differs from the hash of `b` at the same index."""
     x = a ^ b
     for shift, mask in _SUMS:  # sums of 1 bit become sums of 2, 4, 8 ... 64 bits
         x = (x & mask) + ((x >> shift) & mask)
@@ -79,16 +81,17 @@ def _rotated(hashes: Hashes, band: int) -> Hashes:
 
 
 def _matches(searched: Hashes, ranked: Hashes, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pairs of `searched` and sorted hashes with the same upper BAND bits.
+    """Return index pairs (into `searched`, into the unsorted hashes) with the same highest BAND bits.
 
-    At most the NEIGHBOURS nearest in the order, for each of `searched`.
+    ranked: the sorted hashes; order: their indices. Each of `searched` is paired with at most the MAX_NEIGHBOURS hashes
+    that are nearest in the sorted order.
     """
     lowest = np.uint64((1 << (64 - BAND)) - 1)
     first = np.searchsorted(ranked, searched & ~lowest, "left")
     last = np.searchsorted(ranked, searched | lowest, "right")
-    here = np.searchsorted(ranked, searched, "left")
-    first = np.maximum(first, np.minimum(here - NEIGHBOURS // 2, last - NEIGHBOURS))
-    length = np.minimum(last - first, NEIGHBOURS)
+    position = np.searchsorted(ranked, searched, "left")
+    first = np.maximum(first, np.minimum(position - MAX_NEIGHBOURS // 2, last - MAX_NEIGHBOURS))
+    length = np.minimum(last - first, MAX_NEIGHBOURS)
     i = np.repeat(np.arange(len(searched)), length)
     within = np.arange(len(i)) - np.repeat(np.cumsum(length) - length, length)
     return i, order[np.repeat(first, length) + within]

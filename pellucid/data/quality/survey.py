@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.data.folder import MEMORY_LIMIT
-from pellucid.data.images import AHEAD, Mode, decode, in_threads, luma, resized, strict_warnings
+from pellucid.data.folder import MAX_BYTES
+from pellucid.data.images import CHUNK, Mode, decode, in_threads, luma, resized, strict_warnings
 from pellucid.data.quality.duplicates import SIDE
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 
 # Blur detection.
 MAX_SIDE = 256  # pixels of the longer side; resizing to the network's input size removes finer blur
-BLURRED = 0.35  # images of lower sharpness are blurred; a Gaussian of 1.5 pixels reduces sharp photos to 0.33
-SHARP = 0.9  # images of higher sharpness are not blurred; a Gaussian of 1 pixel reduces sharp photos to 0.66
+MIN_SHARPNESS = 0.35  # images below it are blurred; a Gaussian of 1.5 pixels reduces sharp photos to 0.33
+MAX_OUTLIER_SHARPNESS = 0.9  # images above it are never blurred; a Gaussian of 1 pixel reduces sharp photos to 0.66
 OUTLIER_DEVIATIONS = 3.0  # robust standard deviations below the median
-MIN_STD = 0.1  # of ln sharpness; without it, any difference among near-identical images would make an outlier
-MIN_GRADIENT_VARIANCE = 1.0  # in squared grey levels; below it the picture is uniform
-ROUNDING_VARIANCE = 1 / 12  # of rounding to whole grey levels; it dominates the Laplacian of very soft pictures
+MIN_STD = 0.1  # of ln sharpness; otherwise any difference among nearly equal images would make an outlier
+MIN_GRADIENT_VARIANCE = 1.0  # in squared grey levels; below it the image is uniform
+ROUNDING_VARIANCE = 1 / 12  # of rounding to integer grey levels; it dominates the Laplacian of very soft images
 MAD_TO_STD = 1.4826  # from the median absolute deviation to the standard deviation of a normal distribution
 
 _LAPLACIAN = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
@@ -40,8 +40,8 @@ class Corrupt:
 class Survey:
     """The N files that could be read, in the order in which they were passed.
 
-    x: (N, C, H, W) uint8, the network's inputs. small: (N, 64, 64) uint8, grey thumbnails. sharpness: (N,), of the
-    pictures before resizing to the input size. digests: SHA-256 of the files' bytes. corrupt: the unreadable files.
+    x: (N, C, H, W) uint8, the network's inputs. small: (N, 64, 64) uint8, grey thumbnails. sharpness: (N,), before
+    resizing to the input size. digests: SHA-256 of the files' bytes. corrupt: the unreadable files.
     """
 
     files: tuple[str, ...]
@@ -61,17 +61,17 @@ def survey(
 ) -> Survey:
     """Read the named files of a tree, each once, resized to `size` (H, W); unreadable files are listed in `corrupt`.
 
-    progress: called every few files with the number of files read and the total. Raises PellucidError if the pictures
+    progress: called every few files with the number of files read and the total. Raises PellucidError if the images
     do not fit into memory, or if none can be read.
     """
     n, shape = len(names), (1 if mode == "L" else 3, *size)
-    if n * shape[0] * size[0] * size[1] > MEMORY_LIMIT:
+    if n * shape[0] * size[0] * size[1] > MAX_BYTES:
         raise PellucidError(
             f"{tree.path}: {n} images of {size[0]}x{size[1]} do not fit into memory; give a smaller size"
         )
     x, small = torch.empty((n, *shape), dtype=torch.uint8), torch.empty((n, SIDE, SIDE), dtype=torch.uint8)
     files: list[str] = []
-    sharp: list[float] = []
+    sharpnesses: list[float] = []
     digests: list[bytes] = []
     corrupt: list[Corrupt] = []
 
@@ -89,29 +89,34 @@ def survey(
             else:
                 x[len(files)], small[len(files)], detail, digest = result
                 files.append(name)
-                sharp.append(detail)
+                sharpnesses.append(detail)
                 digests.append(digest)
-            if progress is not None and (done % AHEAD == 0 or done == n):
+            if progress is not None and (done % CHUNK == 0 or done == n):
                 progress(done, n)
     if not files:
         first = f"; {corrupt[0].file} {corrupt[0].reason}" if corrupt else ""
         raise PellucidError(f"{tree.path}: none of its {n} files can be read as images{first}")
     k = len(files)
     return Survey(
-        tuple(files), x[:k].contiguous(), small[:k].contiguous(), torch.tensor(sharp), tuple(digests), tuple(corrupt)
+        tuple(files),
+        x[:k].contiguous(),
+        small[:k].contiguous(),
+        torch.tensor(sharpnesses),
+        tuple(digests),
+        tuple(corrupt),
     )
 
 
-def _measure(picture: Tensor, data: bytes, size: tuple[int, int]) -> tuple[Tensor, Tensor, float, bytes]:
+def _measure(image: Tensor, data: bytes, size: tuple[int, int]) -> tuple[Tensor, Tensor, float, bytes]:
     """Return the resized image (C, H, W), its grey thumbnail, its sharpness, and the SHA-256 of its file."""
-    grey = luma(picture)  # (1, H, W)
+    grey = luma(image)  # (1, H, W)
     height, width = grey.shape[1:]
     scale = MAX_SIDE / max(height, width)
     if scale < 1:
         height, width = max(3, round(height * scale)), max(3, round(width * scale))
         grey = resized(grey, (height, width))
     detail = sharpness(grey[0]) if min(height, width) >= 3 else 0.0
-    return resized(picture, size), resized(grey, (SIDE, SIDE))[0], detail, hashlib.sha256(data).digest()
+    return resized(image, size), resized(grey, (SIDE, SIDE))[0], detail, hashlib.sha256(data).digest()
 
 
 def sharpness(grey: Tensor) -> float:
@@ -119,11 +124,11 @@ def sharpness(grey: Tensor) -> float:
 
     grey: (H, W), 0..255, of at least 3 x 3, its longer side at most `MAX_SIDE` pixels. The variance of the Laplacian
     alone (Pech-Pacheco, Cristobal, Chamorro-Martinez, Fernandez-Valdivia 2000) also falls with contrast and detail;
-    the quotient, a mean squared frequency, does not. The variance due to rounding is subtracted from both. Sharp
-    photos have values from 1 to 3, uniform pictures 0.
+    the ratio, a mean squared frequency, does not. The variance due to rounding is subtracted from both. Sharp
+    photos have values from 1 to 3, uniform images 0.
     """
     if grey.dim() != 2 or min(grey.shape) < 3:
-        raise PellucidError(f"sharpness: the picture has shape {tuple(grey.shape)}; give (H, W) of at least 3 x 3")
+        raise PellucidError(f"sharpness: the image has shape {tuple(grey.shape)}; give (H, W) of at least 3 x 3")
     x = grey.float()
     gradients = x.diff(dim=0).var(correction=0) + x.diff(dim=1).var(correction=0) - 4 * ROUNDING_VARIANCE
     if gradients < MIN_GRADIENT_VARIANCE:
@@ -135,13 +140,13 @@ def sharpness(grey: Tensor) -> float:
 def blurry(values: Tensor) -> Tensor:
     """Return which images of a collection are blurred, (N,) bool. values: (N,), their sharpness.
 
-    An image is blurred if its sharpness is below BLURRED, or if it is below SHARP and an outlier: ln sharpness lies
-    more than OUTLIER_DEVIATIONS robust standard deviations (1.4826 times the median absolute deviation) below the
-    median.
+    An image is blurred if its sharpness is below MIN_SHARPNESS, or if it is below MAX_OUTLIER_SHARPNESS and an outlier:
+    ln sharpness is more than OUTLIER_DEVIATIONS robust standard deviations (1.4826 times the median absolute
+    deviation) below the median.
     """
     if not len(values):
         return torch.zeros(0, dtype=torch.bool)
     logs = values.double().clamp_min(1e-6).log()
     median = logs.median()
     std = (MAD_TO_STD * (logs - median).abs().median()).clamp_min(MIN_STD)
-    return (values < BLURRED) | ((values < SHARP) & (logs < median - OUTLIER_DEVIATIONS * std))
+    return (values < MIN_SHARPNESS) | ((values < MAX_OUTLIER_SHARPNESS) & (logs < median - OUTLIER_DEVIATIONS * std))

@@ -1,4 +1,4 @@
-"""The checks of the doctor, one per file; causes come before what follows from them."""
+"""The checks of the doctor, one per file; causes come before their consequences."""
 
 from pellucid.doctor.checks import (
     batch_norm,
@@ -60,4 +60,4 @@ RESULT = (
     collapsed_predictions, duplicate_maps, useless_maps, underfitting, overfitting, miscalibration,
     collapsed_samples, checkerboard,
 )  # fmt: skip
-CHECKS: tuple[Check, ...] = tuple(it.CHECK for it in (*DATA, *NETWORK, *TRAINING, *RESULT))
+CHECKS: tuple[Check, ...] = tuple(module.CHECK for module in (*DATA, *NETWORK, *TRAINING, *RESULT))

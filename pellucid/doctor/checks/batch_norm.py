@@ -1,4 +1,4 @@
-"""Batch normalization with too few values per batch, or by running statistics that are not those of the data."""
+"""Batch normalization with too few values per batch, or with running statistics that differ from the data's."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,34 +18,35 @@ from pellucid.metrics import classes_of
 from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
-FEW = 4  # values for a mean and a variance: in four batches of ten, the variance of so few is off by a factor of 2
-MOMENTUM = 0.1  # that running statistics usually have
-LEFT = 0.05  # of the first values in running statistics; more, and too few steps were made for them
-DEFAULT_BATCH = 32  # examples of a batch, where others are too few
-# Of the typical channel, beside a loss that shows the harm; healthy trainings end within 0.02.
-SHIFT = 0.2  # standard deviations: a "small" effect (Cohen 1988)
-SPREAD = log(1.25)  # of the variance
-# Of frozen statistics, beside which the other layers could learn, so that the loss does not show it.
-FAR_SHIFT = 1.0
-FAR_SPREAD = log(4.0)
-STILL = 1e-3  # standard deviation of a constant channel, such as that of an empty border
-HARM = 1.5  # the loss by running statistics over that by the batch's own
-LAST_BATCH = 0.5  # momentum, from which on the last batch counts for more than all others
-MIN_HARM = 0.05  # of the loss, for losses near 0
+TOO_FEW_VALUES = 4  # per channel: the variance of so few is wrong by a factor of 2 in four batches of ten
+MOMENTUM = 0.1  # the usual momentum of running statistics
+MAX_INITIAL_FRACTION = 0.05  # weight of the initial values in the running statistics; if higher, steps are too few
+DEFAULT_BATCH = 32  # examples of a batch, in the remedy
+# Mean and logarithm of the variance of the median channel after normalization, if the loss shows the harm as well;
+# healthy trainings end within 0.02.
+MAX_SHIFT = 0.2  # standard deviations: a "small" effect (Cohen 1988)
+MAX_SPREAD = log(1.25)
+# The same for frozen layers, whose wrong statistics the loss does not show, because other layers learn around them.
+MAX_FROZEN_SHIFT = 1.0
+MAX_FROZEN_SPREAD = log(4.0)
+MIN_STD = 1e-3  # after normalization; channels with less are constant, such as those of an empty border
+MIN_LOSS_RATIO = 1.5  # the loss with running statistics over that with batch statistics
+HIGH_MOMENTUM = 0.5  # from this momentum on, the last batch counts for more than all others together
+MIN_LOSS_DIFFERENCE = 0.05  # of the two losses, for losses near 0
 
 
 def look(case: Case) -> list[Finding]:
-    """Count values per channel, and compare the layers' normalized outputs with mean 0 and variance 1."""
+    """Count the values per channel in a batch, and compare normalized outputs with mean 0 and variance 1."""
     norms = {path: layer for path, layer in walk(case.model.net) if isinstance(layer, BatchNorm)}
     norms = {path: layer for path, layer in norms.items() if path in case.activity}
     if not norms:
         return []
     frozen = {path for path in norms if {join(path, "weight"), join(path, "bias")} <= case.model.frozen}
-    few = _few(case, [path for path in norms if path not in frozen])
-    return few + (_off(case, norms, frozen) if case.trained else [])
+    few = _few_values(case, [path for path in norms if path not in frozen])
+    return few + (_wrong_statistics(case, norms, frozen) if case.trained else [])
 
 
-def _few(case: Case, paths: list[str]) -> list[Finding]:
+def _few_values(case: Case, paths: list[str]) -> list[Finding]:
     """Find batches with few values per channel; report only the first layer."""
     if not case.trainable:
         return []
@@ -53,109 +54,114 @@ def _few(case: Case, paths: list[str]) -> list[Finding]:
     rest = n % batch or batch
     for path in paths:
         positions = case.activity[path].size // case.activity[path].units
-        alone = batch * positions > FEW
-        if alone and rest * positions > 1:
+        only_last = batch * positions > TOO_FEW_VALUES
+        if only_last and rest * positions > 1:
             continue
         evidence: Evidence = {
             "batch_size": batch,
             "values_per_channel": batch * positions,
             "values_in_the_last_batch": rest * positions,
         }
-        if alone:
+        if only_last:
             cause = "the last batch of an epoch has one value per channel, which has no variance, so training stops"
-            fix = f"take a batch size that leaves more than one of {n} examples over"
+            fix = f"use a batch size that leaves more than one of {n} examples for the last batch"
         else:
-            cause = "mean and variance of so few values are noise, other in every batch and in evaluation"
-            fix = "take batches of 16 or more, or group or layer normalization"
-        remedy = _larger(case, batch + 1 if alone else max(batch + 1, DEFAULT_BATCH))
+            cause = "mean and variance of so few values are noise, and differ in every batch and in evaluation"
+            fix = "use batches of 16 or more, or group or layer normalization"
+        remedy = _larger(case, batch + 1 if only_last else max(batch + 1, DEFAULT_BATCH))
         return [Finding(NAME, path, evidence, cause, fix, remedy)]
     return []
 
 
 def _larger(case: Case, least: int) -> Remedy | None:
-    """Return the remedy of the next batch size that does not leave one example over; None for too few examples."""
+    """Return the remedy of the first batch size from `least` on whose last batch has more than one example.
+
+    None for too few examples.
+    """
     n = len(case.train)
-    if n <= FEW:
+    if n <= TOO_FEW_VALUES:
         return None
     size = next((size for size in range(least, n) if n % size != 1), n)
     return Remedy(f"batches of {size}", lambda case: replace(case, batch_size=size))
 
 
-def _off(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[Finding]:
-    """Find running statistics that differ from those of the data; report only the first layer."""
+def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[Finding]:
+    """Find running statistics that differ from the data's; report only the first layer."""
     for path, layer in norms.items():
         seen = case.activity[path]
         if not seen.finite:
             return []
-        shift, spread = _apart(case.model, seen)
-        if shift <= (FAR_SHIFT if path in frozen else SHIFT) and spread <= (FAR_SPREAD if path in frozen else SPREAD):
+        shift, spread = _deviation(case.model, seen)
+        is_frozen = path in frozen
+        max_spread = MAX_FROZEN_SPREAD if is_frozen else MAX_SPREAD
+        if shift <= (MAX_FROZEN_SHIFT if is_frozen else MAX_SHIFT) and spread <= max_spread:
             continue
         evidence: Evidence = {
             "mean_off_by_standard_deviations": shift,
             "variance_off_by_factor": exp(spread),
             "momentum": layer.momentum,
         }
-        if path in frozen:
+        if is_frozen:
             cause = "the layer is frozen with running statistics of other data"
-            fix = "let the layer learn, or scale the inputs as they were for the frozen weights"
-            return [Finding(NAME, path, evidence, cause, fix, Remedy("norms that learn", _thawed))]
+            fix = "unfreeze the layer, or use the input preprocessing that the frozen weights were trained with"
+            return [Finding(NAME, path, evidence, cause, fix, Remedy("batch normalization unfrozen", _thawed))]
         return _harmful(case, path, layer, evidence)
     return []
 
 
 def _harmful(case: Case, path: str, layer: BatchNorm, evidence: Evidence) -> list[Finding]:
-    """Return why the running statistics are off, if the loss or the predictions show the harm."""
+    """Return the finding with the reason for wrong running statistics, if the loss or the predictions show the harm."""
     part, loss = case.watched, case.model.loss
     by_batch, _ = loss(loss.judged(with_batch_statistics(case.model, case.inputs(part))), part.y)
-    running, own = loss_on(case.model, part), by_batch.item()
-    last = layer.momentum >= LAST_BATCH and _better_by_batch(case)
-    if not last and (running <= HARM * own or running - own <= MIN_HARM):
+    running, batch = loss_on(case.model, part), by_batch.item()
+    last = layer.momentum >= HIGH_MOMENTUM and _better_by_batch(case)
+    if not last and (running <= MIN_LOSS_RATIO * batch or running - batch <= MIN_LOSS_DIFFERENCE):
         return []
-    evidence |= {"loss_by_running_statistics": running, "loss_by_batch_statistics": own}
+    evidence |= {"loss_by_running_statistics": running, "loss_by_batch_statistics": batch}
     now, first = flatten(case.model.params), flatten(case.first.params)
     updated = not all(torch.equal(now[name], first[name]) for name in (join(path, name) for name in layer.buffers))
     usual = layer.momentum == MOMENTUM
     at_least = max(layer.momentum, MOMENTUM)
     remedy = None if usual else Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_momentum))
     if last:
-        cause = "with this momentum the running statistics are those of the last batch, as of a library where the "
-        cause += "momentum is the share of the old statistics"
-        fix = "take a momentum of 0.1, the share of the new batch"
-    elif not updated:  # with the usual momentum: it was not trained, or its buffers were put back
-        cause = "the running statistics were never updated, so that evaluation normalises by made-up numbers"
+        cause = "with this momentum the running statistics are those of the last batch; in some libraries the momentum "
+        cause += "is the weight of the old statistics instead"
+        fix = "use a momentum of 0.1, which is the weight of the new batch here"
+    elif not updated:  # with the usual momentum: it was not trained, or its buffers were restored
+        cause = "the running statistics were never updated, so evaluation normalizes with their initial values"
         fix = "give the layer a momentum above 0, such as 0.1, and train it"
         fix = "train the layer, in training mode" if usual else fix
-    elif case.steps_made and (1 - at_least) ** case.steps_made > LEFT:
+    elif case.steps_made and (1 - at_least) ** case.steps_made > MAX_INITIAL_FRACTION:
         left = (1 - layer.momentum) ** case.steps_made
         evidence |= {"steps": case.steps_made, "share_of_the_first_values_left": left}
-        cause = "so few steps were made that the running statistics are still on their way from their first values"
-        fix = f"train for longer: they need {ceil(log(LEFT) / log(1 - at_least))} steps or more"
+        cause = "so few steps were made that the running statistics still depend on their initial values"
+        fix = f"train for longer: they need {ceil(log(MAX_INITIAL_FRACTION) / log(1 - at_least))} steps or more"
         remedy = None
     elif usual:
-        cause = "the running statistics did not follow the data: batches differ, or the weights moved on too fast"
-        fix = "take larger batches, or train for longer at a lower rate at the end"
+        cause = "the running statistics do not match the data: batches differ, or the weights changed too fast"
+        fix = "use larger batches, or a lower learning rate at the end of a longer training"
     else:
-        cause = "the running statistics did not follow the data: the momentum is too small or too large"
-        fix = "take a momentum of 0.1 and larger batches, or train for longer at a lower rate at the end"
+        cause = "the running statistics do not match the data: the momentum is too small or too large"
+        fix = "use a momentum of 0.1 and larger batches, or a lower learning rate at the end of a longer training"
     return [Finding(NAME, path, evidence, cause, fix, remedy, proven=last)]
 
 
-def _apart(model: BaseModel, seen: Activity) -> tuple[float, float]:
-    """Return how far the normalised values of the typical channel are from mean 0 and, as a logarithm, variance 1."""
+def _deviation(model: BaseModel, seen: Activity) -> tuple[float, float]:
+    """Return the medians over channels of |mean| and |log variance| of the normalized outputs; ideally 0 and 0."""
     mean, std = normalized_moments(model, seen)
-    moving = std > STILL
-    if not bool(moving.any()):
+    varying = std > MIN_STD
+    if not bool(varying.any()):
         return 0.0, 0.0
-    return mean[moving].abs().median().item(), std[moving].square().log().abs().median().item()
+    return mean[varying].abs().median().item(), std[varying].square().log().abs().median().item()
 
 
 def _better_by_batch(case: Case) -> bool:
-    """Return whether more unseen examples are predicted right by the statistics of all of them together."""
+    """Return whether batch statistics give significantly more correct predictions than running statistics."""
     part, loss = case.validation_sample or case.sample, case.model.loss
     if not case.classifies:
         return False
-    own = loss.predict(loss.judged(with_batch_statistics(case.model, case.inputs(part))))
-    return significantly_better(predictions(case.model, part).classes == part.y, classes_of(own) == part.y)
+    by_batch = loss.predict(loss.judged(with_batch_statistics(case.model, case.inputs(part))))
+    return significantly_better(predictions(case.model, part).classes == part.y, classes_of(by_batch) == part.y)
 
 
 def _with_momentum(layer: Layer) -> Layer:

@@ -8,13 +8,13 @@ from pellucid.doctor.passes import trainable_layers
 from pellucid.doctor.predictions import Predictions
 from pellucid.tree import flatten
 
-COVERED = 0.95  # share of the examples whose classes are counted
-MAX_RATIO = 1 / 3  # of the number of predicted classes to the number of classes among the labels
+COVERED = 0.95  # fraction of the examples whose classes are counted
+MAX_RATIO = 1 / 3  # number of predicted classes over number of classes among the labels
 MIN_EXAMPLES = 20
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare the predicted classes with those of the labels, over a sample of each part."""
+    """Compare the numbers of predicted and labelled classes, in samples of the training and validation data."""
     for path, seen in zip(("train", "validation"), case.class_predictions or (), strict=False):
         if seen is not None and (finding := _collapsed(case, path, seen)) is not None:
             return [finding]  # one finding, for the first part that shows it
@@ -48,7 +48,7 @@ def _collapsed(case: Case, path: str, seen: Predictions) -> Finding | None:
 
 
 def _cover(y: Tensor) -> int:
-    """Return the number of most frequent classes that together cover at least the share COVERED of `y`."""
+    """Return how many of the most frequent classes cover at least the fraction COVERED of the labels y."""
     counts = y.bincount().sort(descending=True).values
     return int((counts.cumsum(0) < COVERED * len(y)).sum()) + 1
 

@@ -1,4 +1,4 @@
-"""Mode collapse: samples of a generator that are nearly the same, or a few images again and again."""
+"""Mode collapse: a generator whose images are nearly the same, or repeat a few images."""
 
 import torch
 from torch import Tensor
@@ -7,18 +7,18 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import GENERATOR, Check, Finding
 from pellucid.doctor.predictions import UnansweredError
 
-MIN_STEPS = 50  # of a training
-SPREAD = 0.5  # of the data's mean distance of two images; samples of healthy generators have 0.8 to 1
-REPEATED = 0.2  # of the data's median distance to the nearest other image
+MIN_STEPS = 50  # of the training; before that, samples of healthy generators are alike too
+MIN_SPREAD = 0.5  # mean distance of two samples over that of two training images; 0.8 to 1 for healthy generators
+MIN_NEAREST = 0.2  # median distance to the nearest other sample over that between training images
 
 
 def look(case: Case) -> list[Finding]:
     """Compare the distances between samples with those between training images."""
     if 0 < case.steps_made < MIN_STEPS:
-        raise UnansweredError(f"samples are alike after the first steps, and the training made {case.steps_made}")
+        raise UnansweredError(f"needs {MIN_STEPS} steps, before which samples are alike; {case.steps_made} were made")
     made, real = distances(case.samples), distances(case.data_images)
-    spread, apart = (mine / theirs if theirs else 1.0 for mine, theirs in zip(made, real, strict=True))
-    if spread >= SPREAD and apart >= REPEATED:
+    spread, nearest = (sampled / data if data else 1.0 for sampled, data in zip(made, real, strict=True))
+    if spread >= MIN_SPREAD and nearest >= MIN_NEAREST:
         return []
     evidence = {
         "mean_distance": made[0],
@@ -36,11 +36,11 @@ def look(case: Case) -> list[Finding]:
 
 
 def distances(images: Tensor) -> tuple[float, float]:
-    """Return the mean Euclidean distance of two images, and the median distance to the nearest other one."""
-    apart = torch.cdist(images.flatten(1).double(), images.flatten(1).double())
-    count = len(apart)
-    mean = float(apart.sum()) / (count * (count - 1)) if count > 1 else 0.0
-    nearest = (apart + torch.diag(torch.full((count,), torch.inf, dtype=apart.dtype))).min(1).values
+    """Return the mean Euclidean distance of two images, and the median distance to the nearest other image."""
+    distance = torch.cdist(images.flatten(1).double(), images.flatten(1).double())
+    count = len(distance)
+    mean = float(distance.sum()) / (count * (count - 1)) if count > 1 else 0.0
+    nearest = (distance + torch.diag(torch.full((count,), torch.inf, dtype=distance.dtype))).min(1).values
     return mean, float(nearest.median()) if count > 1 else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Inputs in which nothing varies: blank examples, dead channels, or values that are the same in all of them."""
+"""Constant inputs: blank examples, channels that never vary, or features that are the same in all examples."""
 
 from math import prod
 
@@ -10,44 +10,44 @@ from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.inputs import is_image, ranges
 from pellucid.doctor.remedies import with_examples
 
-BLANK = 0.05  # of the examples; a few come with every large collection of images
-SAME = 0.45  # of the values of an input. The border of MNIST is a third of it in 100 images, less in more
-MIN_EXAMPLES = 100  # from which on the values of an input are compared
-MIN_VALUES = 8  # of an input: with fewer, equal ones are not surprising
+MAX_BLANK = 0.05  # of the examples; every large collection of images contains a few
+MAX_CONSTANT = 0.45  # of an input's features; in 100 images of MNIST, the constant border is a third of the pixels
+MIN_EXAMPLES = 100  # for the check of constant features
+MIN_VALUES = 8  # features of an input; with fewer, equal inputs are not surprising
 
 
 def look(case: Case) -> list[Finding]:
-    """Measure every example of both parts."""
+    """Measure the ranges of all training and validation examples."""
     parts = [("train", case.train), *([] if case.validation is None else [("validation", case.validation)])]
-    found = [_one(path, part.x) for path, part in parts if len(part) >= 2 and prod(part.x.shape[1:]) >= MIN_VALUES]
-    return [one for one in found if one is not None]
+    found = [_constant(path, part.x) for path, part in parts if len(part) >= 2 and prod(part.x.shape[1:]) >= MIN_VALUES]
+    return [finding for finding in found if finding is not None]
 
 
-def _one(path: str, x: Tensor) -> Finding | None:
+def _constant(path: str, x: Tensor) -> Finding | None:
     seen = ranges(x)
     n, values, fixed = len(x), seen.low.numel(), seen.low == seen.high
-    still, empty = int(fixed.sum()), int(seen.blank.sum())
+    constant, empty = int(fixed.sum()), int(seen.blank.sum())
     channels = x.shape[1] if is_image(x) else 1
     dead = int(fixed.flatten(1).all(1).sum()) if channels > 1 else 0
     evidence: Evidence = {"examples": n}
-    fix, remedy = "look at some inputs as the network gets them, and mend what reads or converts them", None
-    if still == values:
-        evidence |= {"values_of_an_input": values, "that_never_vary": still}
-        cause = "all inputs are the same: the pictures were not loaded, or one value was written over them"
-    elif empty / n > BLANK:
+    fix, remedy = "look at some inputs of the network, and correct the code that reads or converts them", None
+    if constant == values:
+        evidence |= {"values_of_an_input": values, "that_never_vary": constant}
+        cause = "all inputs are the same: the images were not loaded, or were overwritten with one value"
+    elif empty / n > MAX_BLANK:
         evidence |= {"blank_examples": empty, "share": empty / n}
-        cause = "pictures were not loaded, or were masked, cropped or scaled until nothing was left"
-        fix = "find the blank examples and load them again, or leave them out"
+        cause = "some images were not loaded, or were masked, cropped or scaled until nothing was left"
+        fix = "find the blank examples, and load them again or remove them"
         full = torch.nonzero(~seen.blank).flatten()
         if path == "train" and len(full):
             remedy = Remedy("training without the blank examples", lambda case: with_examples(case, full))
     elif dead:
         evidence |= {"channels": channels, "that_never_vary": dead}
-        cause = "a channel was lost when the pictures were read or converted"
-    elif n >= MIN_EXAMPLES and still / values > SAME:
-        evidence |= {"values_of_an_input": values, "that_never_vary": still, "share": still / values}
+        cause = "a channel was lost when the images were read or converted"
+    elif n >= MIN_EXAMPLES and constant / values > MAX_CONSTANT:
+        evidence |= {"values_of_an_input": values, "that_never_vary": constant, "share": constant / values}
         cause = "a mask, a crop or an overwritten region left the same values in every input"
-        fix = "look at some inputs, and mend the crop or cut off what is empty"
+        fix = "look at some inputs, and correct the crop or cut off the constant region"
     else:
         return None
     return Finding(NAME, path, evidence, cause, fix, remedy)

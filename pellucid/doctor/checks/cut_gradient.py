@@ -1,4 +1,4 @@
-"""A user-defined layer that returns no gradient, so that the layers before it never learn."""
+"""A user-defined layer that returns a gradient of 0, so that the layers before it never learn."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +23,11 @@ class StraightThrough(Layer):
     layer: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw what the layer draws."""
+        """Initialize the wrapped layer."""
         return self.layer.init(shape, rng)
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        """Return what the layer returns."""
+        """Run the wrapped layer."""
         return self.layer.forward(params, x, mode)
 
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
@@ -36,7 +36,7 @@ class StraightThrough(Layer):
 
 
 def look(case: Case) -> list[Finding]:
-    """Run a batch forward and backward before the first step, and look for layers with a dy but no dx."""
+    """Run a batch forward and backward before the first step, and look for layers with dx = 0 although dy is not 0."""
     net, model = case.model.net, case.first
     kinds = {path: layer for path, layer in leaves(net) if is_user_defined(layer)}
     if not kinds:
@@ -47,7 +47,7 @@ def look(case: Case) -> list[Finding]:
 
     def see(path: str, layer: Layer, y: Tensor) -> None:
         if path in kinds and bool((y != y[:1]).any()):
-            varies.add(path)  # outputs that are the same for all examples are those of dead units
+            varies.add(path)  # constant outputs come from dead units, for which a gradient of 0 is right
 
     def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
         if not isinstance(layer, Combinator) and isinstance(dy, Tensor) and rms(dy) > 0:
@@ -65,15 +65,15 @@ def look(case: Case) -> list[Finding]:
     lost = [path for path, _ in trainable_layers(model) if path not in reached]
     if not cut or not lost:
         return []
-    path = next(iter(cut))  # the last of the network, before which there is no gradient
+    path = next(iter(cut))  # the last such layer of the network
     size, same = cut[path]
     kind = type(kinds[path]).__name__
     evidence: Evidence = {"layer": kind, "gradient_that_it_gets": size, "gradient_that_it_returns": 0.0}
     evidence |= {"layers_that_never_learn": len(lost), "for_example": lost[0]}
-    cause = f"{kind} has a derivative of zero everywhere, as rounding, thresholds and argmax do, so that no gradient "
-    cause += "reaches the layers before it"
-    fix = "take a smooth function in its place, or let its backward pass return the gradient as it came "
-    fix += "(straight-through)"
+    cause = f"{kind} has a derivative of 0 everywhere, like rounding, thresholds and argmax, so no gradient reaches "
+    cause += "the layers before it"
+    fix = "use a smooth function instead, or let its backward pass return the gradient unchanged (straight-through "
+    fix += "estimator)"
 
     def through(case: Case) -> Case:
         net = case.model.net

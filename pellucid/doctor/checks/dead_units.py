@@ -1,21 +1,21 @@
-"""Units that output 0 for every example, and so learn nothing."""
+"""ReLU units that output 0 for every example, and therefore learn nothing."""
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import Activity
 from pellucid.layers import ReLU, ReLU6
 
-# Of a layer's units. Trained ReLU networks have some anyway; 40 % is where practice calls a learning rate too high
+# Fraction of a layer's units. Trained ReLU networks always have some; 40 % is a sign of too high a learning rate
 # (Karpathy, notes of CS231n: "as much as 40% of your network can be dead if the learning rate is set too high").
-SHARE = 0.4
-TOP = 6.0  # of ReLU6, where no gradient passes either
+MAX_DEAD = 0.4
+UPPER_LIMIT = 6.0  # of ReLU6, where the gradient is 0 too
 
 
 def look(case: Case) -> list[Finding]:
-    """Count the units of rectifying layers over a sample; others (leaky, ELU, GELU) pass a gradient below 0 too."""
+    """Count dead units of ReLU and ReLU6 layers over a sample; LeakyReLU, ELU and GELU have a gradient below 0 too."""
     found: list[Finding] = []
     for seen in case.units_of((ReLU, ReLU6), 2):
-        counts = case.beyond_chance(seen, _dead, SHARE)
+        counts = case.beyond_chance(seen, _dead, MAX_DEAD)
         if counts is None:
             continue
         dead, chance = counts
@@ -33,9 +33,9 @@ def look(case: Case) -> list[Finding]:
 
 
 def _dead(seen: Activity) -> int:
-    """Return how many units never leave one of the ends where the slope is 0."""
+    """Return the number of units that are at the same limit, where the slope is 0, for all examples and positions."""
     below = (seen.y <= 0).all(2).all(0)
-    stuck = below | (seen.y >= TOP).all(2).all(0) if isinstance(seen.layer, ReLU6) else below
+    stuck = below | (seen.y >= UPPER_LIMIT).all(2).all(0) if isinstance(seen.layer, ReLU6) else below
     return int(stuck.sum())
 
 

@@ -1,4 +1,4 @@
-"""A discriminator that wins too early, so that the generator has nothing to learn from."""
+"""A discriminator that is nearly perfect, so that the generator receives no useful gradient."""
 
 from collections.abc import Sequence
 from math import log
@@ -9,24 +9,24 @@ from pellucid.doctor.finding import ANY, Check, Evidence, Finding
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.generators import GAN
 
-MIN_ROWS = 3  # in the last third
-CERTAIN = 0.95  # the probability that it gives right answers: near perfect, gradients vanish (Arjovsky, Bottou 2017)
-LOST = -log(CERTAIN)  # its loss for each of its two answers
-FOOLED = -log(1 - CERTAIN)  # the generator's loss where the discriminator recognises its images
-FALLEN = 0.75  # the generator's loss over that of the third before: where it is less, the generator still learns
+MIN_ROWS = 3  # epochs in the last third of the history
+CERTAIN = 0.95  # mean probability of correct answers: nearly perfect, so gradients vanish (Arjovsky and Bottou 2017)
+MAX_ANSWER_LOSS = -log(CERTAIN)  # the discriminator's loss on real images, and on generated ones
+MIN_GENERATOR_LOSS = -log(1 - CERTAIN)  # the generator's loss if the discriminator recognises its images
+MIN_LOSS_RATIO = 0.75  # the generator's loss over that of the third before; below it, the generator still learns
 COLUMNS = ("train_discriminator_loss", "train_generator_loss")
 
 
 def look(case: Case) -> list[Finding]:
-    """Examine the history of a generator and its discriminator, if it is one."""
+    """Examine the losses of a generator and its discriminator over the epochs."""
     objective = case.model.objective
     if isinstance(objective, GAN) and objective.loss != "non_saturating":
-        raise UnansweredError(f"knows the cross-entropy of discriminators, not the loss {objective.loss!r}")
+        raise UnansweredError(f"needs the loss 'non_saturating', not the loss {objective.loss!r}")
     evidence = win(*(case.column(name) for name in COLUMNS))
     if evidence is None:
         return []
     cause = "the discriminator separates real from generated with certainty, so its gradient carries no information"
-    fix = "lower its learning rate, let it learn less often, smooth its labels or put noise on its inputs"
+    fix = "lower its learning rate, update it less often, smooth its labels or add noise to its inputs"
     return [Finding(NAME, "training", evidence, cause, fix)]
 
 
@@ -41,15 +41,16 @@ def win(discriminator: Sequence[float], generator: Sequence[float]) -> Evidence 
     if third < MIN_ROWS or len(generator) != len(discriminator):
         return None
     late, before = slice(-third, None), slice(-2 * third, -third)
-    lost, made, then = median_high(discriminator[late]), median_high(generator[late]), median_high(generator[before])
-    if lost >= 2 * LOST or made < FOOLED or made < FALLEN * then:
+    judging, generating = median_high(discriminator[late]), median_high(generator[late])
+    earlier = median_high(generator[before])
+    if judging >= 2 * MAX_ANSWER_LOSS or generating < MIN_GENERATOR_LOSS or generating < MIN_LOSS_RATIO * earlier:
         return None
-    good = [loss < 2 * LOST for loss in discriminator]
-    since = len(good) - good[::-1].index(False) if False in good else 0  # the first from which on all are good
+    good = [loss < 2 * MAX_ANSWER_LOSS for loss in discriminator]
+    since = len(good) - good[::-1].index(False) if False in good else 0  # the first epoch from which on all are good
     return {
-        "discriminator_loss": lost,
-        "generator_loss": made,
-        "generator_loss_a_third_before": then,
+        "discriminator_loss": judging,
+        "generator_loss": generating,
+        "generator_loss_a_third_before": earlier,
         "certain_since_epoch": since + 1,
         "epochs": len(discriminator),
     }

@@ -10,18 +10,18 @@ from pellucid.doctor.passes import max_batch, rms, watch_leaves
 from pellucid.layers.base import Layer, Mode
 from pellucid.sweep import forward
 
-INPUTS = 32
-ROUNDING = 1e-4  # of the outputs' size; a different order of summation changes less
+MAX_INPUTS = 32
+ROUNDING = 1e-4  # relative to the outputs; a different order of summation changes less
 
 
 def look(case: Case) -> list[Finding]:
-    """Run a batch twice, and find the first layer with different outputs; its inputs are still equal."""
+    """Run a batch twice, and find the first layer with different outputs, whose inputs are therefore still equal."""
     with torch.random.fork_rng(devices=[]):  # these draws must not change later ones
         return _differing(case)
 
 
 def _differing(case: Case) -> list[Finding]:
-    images = case.sample.x[:INPUTS]
+    images = case.sample.x[:MAX_INPUTS]
     inputs = scaled(images, case.model.stats, case.model.dtype)
     inputs = inputs[: max_batch(case.model, inputs)]
     first: list[Tensor] = []
@@ -30,8 +30,8 @@ def _differing(case: Case) -> list[Finding]:
     def compare(path: str, layer: Layer, y: Tensor) -> None:
         if found:
             return
-        one = first.pop(0)
-        size, difference = rms(one), rms(one - y)
+        before = first.pop(0)
+        size, difference = rms(before), rms(before - y)
         if not difference > ROUNDING * size:
             return
         predicted, again = case.model.predict(images), case.model.predict(images)

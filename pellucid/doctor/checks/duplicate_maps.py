@@ -1,19 +1,19 @@
-"""Units, or feature maps, that are copies of one another over a sample."""
+"""Units, or feature maps, whose outputs are copies of one another over a sample."""
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import correlated_units, output_layers, trainable_layers
 from pellucid.layers.base import Layer
 
-LIKE = 0.99  # correlation: one unit then explains 98 % of how the other varies
-SHARE = 0.25  # of a layer's units that could be removed; single pairs occur by chance
-MIN_UNITS = 4  # of a layer that can have too many
+MIN_CORRELATION = 0.99  # one unit then explains 98 % of the other's variance
+MAX_COPIES = 0.25  # of a layer's units; single pairs occur by chance
+MIN_UNITS = 4  # smaller layers are skipped
 
 
 def look(case: Case) -> list[Finding]:
-    """Correlate the outputs of each layer with weights, before its activation, unit by unit.
+    """Correlate the units of each layer with weights, before its activation.
 
-    Outputs of the network may be alike: classes may be.
+    The output layers are skipped, since classes may be alike.
     """
     found: list[Finding] = []
     outputs = output_layers(case.model, case.inputs(case.watched))
@@ -22,16 +22,16 @@ def look(case: Case) -> list[Finding]:
         seen = layers.get(path)
         if seen is None or path in outputs:
             continue
-        counts = case.beyond_chance(seen, lambda seen: len(correlated_units(seen, LIKE)), SHARE)
+        counts = case.beyond_chance(seen, lambda seen: len(correlated_units(seen, MIN_CORRELATION)), MAX_COPIES)
         if counts is None:
             continue
-        unit, earlier = correlated_units(seen, LIKE)[0]
+        unit, earlier = correlated_units(seen, MIN_CORRELATION)[0]
         evidence = {
             "copies": counts[0],
             "units": seen.units,
             "share": counts[0] / seen.units,
             "copies_with_newly_drawn_weights": counts[1],
-            "correlation_at_least": LIKE,
+            "correlation_at_least": MIN_CORRELATION,
             "first_pair": f"{earlier} and {unit}",
             "examples": len(seen.y),
         }

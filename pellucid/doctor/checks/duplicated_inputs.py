@@ -1,4 +1,4 @@
-"""Training examples that are copies of one another, and copies that are labelled differently."""
+"""Training examples that are copies of one another, and copies with different labels."""
 
 from math import prod
 
@@ -10,9 +10,9 @@ from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.inputs import digests
 from pellucid.doctor.remedies import with_examples
 
-MANY = 0.1  # of the examples; collections from the web have up to 3 % (Barz, Denzler 2020, of CIFAR-10, near ones too)
-AGAINST = 0.01  # of the examples: duplicate inputs with different labels
-MIN_VALUES = 16  # of an input: with fewer, equal ones are not surprising
+MAX_COPIES = 0.1  # of the examples; CIFAR-10 has 3 % with near duplicates (Barz and Denzler 2020)
+MAX_CONTRADICTIONS = 0.01  # of the examples: copies with different labels
+MIN_VALUES = 16  # features of an input; with fewer, equal inputs are not surprising
 
 
 def look(case: Case) -> list[Finding]:
@@ -22,9 +22,9 @@ def look(case: Case) -> list[Finding]:
     if n < 2 or prod(part.x.shape[1:]) < MIN_VALUES:
         return []
     pairs = exact_duplicates(digests(part.x))
-    against = [pair for pair in pairs if not torch.equal(part.y[pair.first], part.y[pair.second])]
+    contradictions = [pair for pair in pairs if not torch.equal(part.y[pair.first], part.y[pair.second])]
     evidence: Evidence = {"examples": n, "copies": len(pairs), "share": len(pairs) / n}
-    many = len(pairs) >= 2 and len(pairs) / n > MANY
+    many = len(pairs) >= 2 and len(pairs) / n > MAX_COPIES
     remedy = None
     if many:
         evidence["different_inputs"] = n - len(pairs)
@@ -32,13 +32,13 @@ def look(case: Case) -> list[Finding]:
         kept = torch.ones(n, dtype=torch.bool)
         kept[[pair.second for pair in pairs]] = False
         remedy = Remedy("training with each input once", lambda case: with_examples(case, kept))
-    if len(against) >= 2 and len(against) / n > AGAINST:
-        evidence["copies_with_another_label"] = len(against)
-        cause = "the same inputs are labelled in different ways, so that no network can be right on all of them"
+    if len(contradictions) >= 2 and len(contradictions) / n > MAX_CONTRADICTIONS:
+        evidence["copies_with_another_label"] = len(contradictions)
+        cause = "the same inputs are labelled in different ways, so no network can predict all of them correctly"
         fix = "find out which label is right, and keep each input once"
     elif many:
         cause = "files were read more than once, or examples were copied to have more of them"
-        fix = "keep each input once; to weigh rare classes, draw from them more often or augment them"
+        fix = "keep each input once; for rare classes, sample them more often or augment them"
     else:
         return []
     return [Finding(NAME, "train", evidence, cause, fix, remedy)]

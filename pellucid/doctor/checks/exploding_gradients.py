@@ -1,11 +1,11 @@
-"""Gradients, or outputs, that grow from layer to layer."""
+"""Gradients or outputs that grow from layer to layer, or in single batches."""
 
 from math import isfinite, prod
 
 import torch
 from torch import Tensor
 
-from pellucid.doctor.case import SHORT, Case
+from pellucid.doctor.case import RANGE_TEST_STEPS, Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.passes import gradient_decay, rms, trainable_layers
 from pellucid.doctor.rehearsal import Settings
@@ -14,8 +14,8 @@ from pellucid.doctor.remedies import DRAWN_AS_HE, rebuilt
 # With suitable initial weights, the norm of the gradient (backward) and the size of the outputs (forward) stay constant
 # from layer to layer (He et al. 2015, section 2.2), so both ratios should be about 1.
 MAX_BACKWARD = 100.0  # gradient norm of early layers over late layers; the opposite of vanishing gradients
-MAX_FORWARD = 20.0  # outputs of the last layer over inputs
-SLOW = 1 / 100  # factor of the learning rate in the trial
+MAX_FORWARD = 20.0  # size of the last layer's outputs over that of the inputs
+TRIAL_FACTOR = 1 / 100  # factor of the learning rate in the trial
 MAX_RISE = 10.0  # largest loss over the loss of the first step
 
 
@@ -34,14 +34,14 @@ def look(case: Case) -> list[Finding]:
         if gains:
             evidence["growth_in_this_layer"] = gains[path]
         cause = "the initial weights are so large that values grow from layer to layer"
-        fix = "draw weights with deviation sqrt(2 / inputs) (He 2015), add batch normalization, or clip gradients"
+        fix = "use He initialization (standard deviation sqrt(2 / inputs)), batch normalization, or gradient clipping"
         return [Finding(NAME, path, evidence, cause, fix, DRAWN_AS_HE)]
     if not case.trainable or not _bursts(case.rehearsal.losses):
         return []
-    slow = case.rehearse(Settings(SHORT, SLOW))
+    slow = case.rehearse(Settings(RANGE_TEST_STEPS, TRIAL_FACTOR))
     if not _bursts(slow.losses) or _works(case):
         return []
-    evidence |= {"rate_factor": SLOW, "steps": len(slow.losses), "largest_loss": max(slow.losses, default=0.0)}
+    evidence |= {"rate_factor": TRIAL_FACTOR, "steps": len(slow.losses), "largest_loss": max(slow.losses, default=0.0)}
     cause = "single batches give gradients so large that no learning rate helps"
     fix = "look for very large values in the data, and clip the norm of the gradient"
     clip = Remedy("gradients clipped to norm 1", lambda case: rebuilt(case, clip=1.0))
@@ -49,9 +49,9 @@ def look(case: Case) -> list[Finding]:
 
 
 def _gains(case: Case, x: Tensor) -> dict[str, float]:
-    """Return the RMS of each trainable layer's outputs over that of the previous layer; of the inputs for the first.
+    """Return the RMS of each trainable layer's outputs over that of its predecessor's (of the inputs x for the first).
 
-    Empty if a size is 0 or not finite, where the ratio is undefined.
+    Empty if a ratio is undefined, because an RMS is 0 or not finite.
     """
     size, found = rms(x), dict[str, float]()
     for path, _ in trainable_layers(case.first):
@@ -71,7 +71,7 @@ def _bursts(losses: tuple[float, ...]) -> bool:
 
 def _works(case: Case) -> bool:
     """Return whether a lower learning rate is enough: the loss does not rise at rate 0, and falls at a lower rate."""
-    unchanged = case.rehearse(Settings(SHORT, 0.0))
+    unchanged = case.rehearse(Settings(RANGE_TEST_STEPS, 0.0))
     return not _bursts(unchanged.losses) and min(case.lower_range_losses.values()) < unchanged.end
 
 

@@ -1,4 +1,4 @@
-"""Single wrong labels among the training examples, from about one in twenty on."""
+"""Single wrong labels among the training examples, if there are about 5 % or more."""
 
 from dataclasses import replace
 
@@ -15,25 +15,30 @@ from pellucid.errors import PellucidError
 
 MIN_EXAMPLES = 400
 MAX_EXAMPLES = 2_000  # for the small network
-SUREST = 0.4  # of the examples, the ones that a judge is surest of
-NOISE = 0.03  # of these; large collections have up to 0.1 in all (Northcutt, Athalye and Mueller 2021, Pervasive ...)
-SURE = 3.0  # standard deviations
-# Where classes overlap, judges err too, but the label is their second choice, and they err far more where unsure.
-SEVERAL, FAR = 4, 0.3  # classes; share of the contradicted labels that are not even the second choice
-EASY = 0.06  # by how much more often the judge may be wrong on all examples
-# Wrong labels are as frequent among the very surest, half of these; mistakes of a judge become rarer there, and a
-# judge that is often wrong besides is not a judge.
-FLAT, UNSURE = 0.6, 0.15
-STEPS, SECONDS = 300, 5.0  # of the small network on one half
-SHOWN = 5  # examples
+JUDGED_FRACTION = 0.4  # of the examples: the most confident predictions, which are compared with the labels
+# Fraction of these that contradict their label; large data sets have up to 0.1 wrong labels in all (Northcutt, Athalye
+# and Mueller 2021, "Pervasive label errors").
+MAX_NOISE = 0.03
+MIN_DEVIATIONS = 3.0  # standard deviations above MAX_NOISE
+# If classes overlap, a classifier contradicts right labels too. Then the label is usually its second choice, and its
+# error rate on all examples is much higher. So contradictions are noise only if the label is not the second choice for
+# more than MAX_NOT_SECOND of them (with MIN_CLASSES or more), or the error rate rises by less than MAX_ERROR_RISE.
+MIN_CLASSES, MAX_NOT_SECOND = 4, 0.3
+MAX_ERROR_RISE = 0.06
+# Wrong labels are about as frequent among the most confident half of these predictions, where a classifier's own errors
+# are rarer; and a classifier with many errors on all examples cannot judge labels.
+MIN_TOP_RATIO, MAX_TOP_DIFFERENCE = 0.6, 0.15
+MAX_STEPS, MAX_SECONDS = 300, 5.0  # for the small network, on each half
+MAX_SHOWN = 5  # examples
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare labels with the predictions of judges that were not trained on them, where these are surest.
+    """Compare labels with the most confident predictions of classifiers that were not trained on them.
 
-    A judge's own mistakes are where it is unsure; what is left where it is sure is wrong labels (Northcutt, Jiang and
-    Chuang 2021, Confident Learning). Each judge's share is an upper bound, so the lowest counts. The simple classifier
-    is the first judge; where it contradicts labels, a small network that learned from the other half of the examples.
+    A classifier's own errors are mostly uncertain, so confident contradictions are wrong labels (Northcutt, Jiang and
+    Chuang 2021, "Confident learning"). The first classifier is the simple one; if it contradicts labels, the second is
+    a small network that is trained on the other half of the examples. Each gives an upper bound of the noise, so the
+    lower one counts.
     """
     simple = case.simple
     if simple is None or len(simple.y) < MIN_EXAMPLES:
@@ -41,7 +46,7 @@ def look(case: Case) -> list[Finding]:
     judged = [_judged(simple.indices, simple.held_out_scores, simple.y)]
     if judged[0].clear:
         judged.append(_by_network(case))
-    found = min(judged, key=lambda one: one.share)
+    found = min(judged, key=lambda judgement: judgement.share)
     if not found.clear:
         return []
     evidence: Evidence = {
@@ -49,54 +54,60 @@ def look(case: Case) -> list[Finding]:
         "examples": found.n,
         "contradicted_labels": found.wrong,
         "share": found.share,
-        "for_example": ", ".join(map(str, found.indices[:SHOWN].tolist())),
+        "for_example": ", ".join(map(str, found.indices[:MAX_SHOWN].tolist())),
     }
     cause = f"about {100 * found.share:.0f} % of the training labels are wrong"
-    fix = "look at the examples that are named first, and correct or leave out what is labelled wrong"
+    fix = "look at the listed examples first, and correct or remove wrong labels"
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 
 class _Judged:
-    """The labels that a judge contradicts where it is surest, among n, by index, the surest first."""
+    """The labels that the n most confident predictions of a classifier contradict.
+
+    indices: of these examples, the most confident first. clear: whether they are significantly more than MAX_NOISE.
+    """
 
     def __init__(self, n: int, indices: Tensor) -> None:
         self.n, self.indices = n, indices
         self.wrong = len(indices)
         self.share = self.wrong / n
-        # Above NOISE, not by chance.
-        self.clear = self.share - SURE * (NOISE * (1 - NOISE) / n) ** 0.5 > NOISE
+        self.clear = self.share - MIN_DEVIATIONS * (MAX_NOISE * (1 - MAX_NOISE) / n) ** 0.5 > MAX_NOISE
 
 
 def _judged(indices: Tensor, scores: Tensor, y: Tensor) -> _Judged:
-    """Compare the surest predictions; indices: of the examples in their part (n,); scores: (n, K); y: labels (n,)."""
+    """Compare the most confident predictions with the labels.
+
+    indices: of the examples in the training data, (n,). scores: of the classes, (n, K). y: the labels, (n,).
+    """
     best = scores.topk(2, dim=1)
     wrong = best.indices[:, 0] != y
     order = (best.values[:, 0] - best.values[:, 1]).argsort(descending=True)
-    surest = order[: int(SUREST * len(y))]
+    surest = order[: int(JUDGED_FRACTION * len(y))]
     found = surest[wrong[surest]]
     n = len(surest)
-    share, top, every = (float(part.float().mean()) for part in (wrong[surest], wrong[order[: n // 2]], wrong))
-    far = float((best.indices[found, 1] != y[found]).float().mean()) if len(found) else 0.0
-    senseless = (scores.shape[1] >= SEVERAL and far > FAR) or every - share < EASY
-    flat = top >= FLAT * share and every - top <= UNSURE
-    return _Judged(n, indices[found] if senseless and flat else indices[:0])
+    share, top, overall = (float(part.float().mean()) for part in (wrong[surest], wrong[order[: n // 2]], wrong))
+    not_second = float((best.indices[found, 1] != y[found]).float().mean()) if len(found) else 0.0
+    no_overlap = scores.shape[1] >= MIN_CLASSES and not_second > MAX_NOT_SECOND
+    is_noise = no_overlap or overall - share < MAX_ERROR_RISE
+    is_flat = top >= MIN_TOP_RATIO * share and overall - top <= MAX_TOP_DIFFERENCE
+    return _Judged(n, indices[found] if is_noise and is_flat else indices[:0])
 
 
 def _by_network(case: Case) -> _Judged:
-    """Judge by a small network, trained on each half of the examples, the other half."""
+    """Compare the labels of each half of the examples with a small network trained on the other half."""
     part = case.train
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(case.model.seed))[:MAX_EXAMPLES]
     halves = order[::2], order[1::2]
     scores: list[Tensor] = []
-    for known, other in (halves, halves[::-1]):
-        half = replace(case, train=select(part, known), validation=None)
+    for fitted, other in (halves, halves[::-1]):
+        half = replace(case, train=select(part, fitted), validation=None)
         try:
-            done = small_network(half).rehearse(Settings(STEPS, seconds=SECONDS, whole=True))
+            done = small_network(half).rehearse(Settings(MAX_STEPS, seconds=MAX_SECONDS, whole=True))
         except PellucidError:
             return _Judged(1, order[:0])
         scores.append(torch.zeros(len(other), 1) if done.broke else predictions(done.model, select(part, other)).y)
-    every = torch.cat(halves[::-1])
-    return _judged(every, torch.cat(scores), part.y[every])
+    indices = torch.cat(halves[::-1])
+    return _judged(indices, torch.cat(scores), part.y[indices])
 
 
 NAME = "label-noise"

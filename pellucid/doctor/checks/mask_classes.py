@@ -19,6 +19,8 @@ def look(case: Case) -> list[Finding]:
     ignored = getattr(case.model.loss, "ignore", None)
     found: list[Finding] = []
     absent = _counts(y, count, ignored) == 0
+    if ignored is not None and 0 <= ignored < count:
+        absent[ignored] = False  # no mask pixel counts as this class
     if int(absent.sum()) and len(y) > 1:
         cause = "no mask pixel has one of these classes, so the network cannot learn them"
         fix = (
@@ -43,9 +45,9 @@ def look(case: Case) -> list[Finding]:
 
 
 def _counts(y: Tensor, count: int, ignored: int | None) -> Tensor:
-    known = y.flatten() if ignored is None else y[y != ignored]
-    known = known.long()
-    return known[(known >= 0) & (known < count)].bincount(minlength=count)
+    labels = y.flatten() if ignored is None else y[y != ignored]
+    labels = labels.long()
+    return labels[(labels >= 0) & (labels < count)].bincount(minlength=count)
 
 
 def _evidence(case: Case, which: Tensor, count: int) -> Evidence:

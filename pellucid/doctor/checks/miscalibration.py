@@ -1,4 +1,4 @@
-"""Probabilities that are far higher, or far lower, than the share of correct predictions."""
+"""Probabilities that are far higher, or far lower, than the fraction of correct predictions."""
 
 from pellucid.calibration.confidence import fit_temperature, likelihood
 from pellucid.combine.base import walk
@@ -10,16 +10,16 @@ from pellucid.metrics import calibration_error
 
 MIN_EXAMPLES = 200  # the error of 15 bins is biased upwards by several percent for fewer
 MIN_DEVIATIONS = 4.0  # standard deviations of the accuracy if the probabilities were correct: 1 in 16,000 by chance
-# Largest good temperature, and the inverse of the smallest. Guo et al. 2017 report 1 to 3; up to 2 is usual. At 2,
-# logits are twice too large: a prediction that is correct 9 times in 10 has a probability of 99 %.
+# Largest acceptable temperature, and the inverse of the smallest. Guo et al. 2017 report 1 to 3; up to 2 is usual. At
+# 2, logits are twice too large: a prediction that is correct 9 times in 10 has a probability of 99 %.
 MAX_TEMPERATURE = 2.0
-MIN_GAIN = 1.3  # log loss over the log loss at the temperature, which is fitted on other examples
-WORSE = 1.5  # times the mean training loss of the last epoch; without later changes the loss is below that
+MIN_GAIN = 1.3  # log loss over the log loss with the best temperature, which is fitted to other examples
+MAX_LOSS_RATIO = 1.5  # loss over the mean training loss of the last epoch; higher only if the model changed afterwards
 MIN_LABEL_GAP = 0.05  # of validation accuracy over training accuracy, explained by wrong training labels
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare probabilities with the share of correct predictions, on validation examples."""
+    """Compare probabilities with the fraction of correct predictions, on validation examples."""
     part = case.validation_sample
     if not case.trained or part is None or len(part) < MIN_EXAMPLES or not case.classifies:
         return []
@@ -30,10 +30,10 @@ def look(case: Case) -> list[Finding]:
         return []  # no probabilities
     if case.model.confidence is not None:
         p = case.model.confidence.calibrate(p)
-    sure, predicted = p.double().max(1)
+    confidence, predicted = p.double().max(1)
     right = float((predicted == target).double().mean())
-    gap = float(sure.mean()) - right
-    spread = max(float((sure * (1 - sure)).sum()), 1.0) ** 0.5 / len(p)
+    gap = float(confidence.mean()) - right
+    spread = max(float((confidence * (1 - confidence)).sum()), 1.0) ** 0.5 / len(p)
     fit, rest = slice(0, None, 2), slice(1, None, 2)
     best = fit_temperature(p[fit], target[fit])
     gain = likelihood(p[rest], target[rest]) / max(likelihood(p[rest], target[rest], best), 1e-12)
@@ -50,11 +50,11 @@ def look(case: Case) -> list[Finding]:
     elif case.loss_falls and not _smoothing(case) and not _changed(case):
         return []  # a short training, in which probabilities would still grow
     else:
-        why, instead = _held_back(case)
-        cause = f"the model is underconfident: {why}"
-        fix = f"{divide}{instead}"
+        reason, alternative = _underconfidence(case)
+        cause = f"the model is underconfident: {reason}"
+        fix = f"{divide}{alternative}"
     evidence: Evidence = {
-        "mean_probability_of_the_answer": float(sure.mean()),
+        "mean_probability_of_the_answer": float(confidence.mean()),
         "share_of_right_answers": right,
         "difference_in_standard_deviations": gap / spread,
         "expected_calibration_error": calibration_error(target, p),
@@ -74,11 +74,11 @@ def _smoothing(case: Case) -> float:
 def _changed(case: Case) -> bool:
     """Return whether the model's loss on training examples is worse than it was on average in the last epoch."""
     losses = case.column("train_loss")
-    return bool(losses) and case.train_predictions.loss > WORSE * losses[-1]
+    return bool(losses) and case.train_predictions.loss > MAX_LOSS_RATIO * losses[-1]
 
 
-def _held_back(case: Case) -> tuple[str, str]:
-    """Return the likely cause of low probabilities, and a remedy to add to the temperature, or ""."""
+def _underconfidence(case: Case) -> tuple[str, str]:
+    """Return the likely cause of low probabilities, and an alternative fix to the temperature, or ""."""
     smoothing, dropout, there = _smoothing(case), case.dropout, case.validation_predictions
     if smoothing:
         return f"label smoothing of {smoothing:g} limits the probabilities", ", or use less label smoothing"

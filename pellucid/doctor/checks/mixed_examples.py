@@ -11,31 +11,31 @@ from pellucid.doctor.predictions import UnansweredError
 from pellucid.layers.base import Layer, Mode
 from pellucid.sweep import forward
 
-BATCH = 8  # examples
-ROUNDING = 1e-3  # of the outputs' size: kernels for other sizes sum in another order
+BATCH_SIZE = 8  # examples
+ROUNDING = 1e-3  # relative to the outputs; the order of summation depends on the batch size
 
 
 def look(case: Case) -> list[Finding]:
-    """Run a batch, and the first half of it alone, in evaluation mode; the first layer that differs is to blame."""
-    x = case.inputs(subsample(case.train, BATCH, case.model.seed))
+    """Run a batch and its first half in evaluation mode, and find the first layer with different outputs."""
+    x = case.inputs(subsample(case.train, BATCH_SIZE, case.model.seed))
     half = len(x) // 2
     if not half:
         return []
     try:
         with torch.random.fork_rng(devices=[]):
-            whole, part, again = (_outputs(case, one) for one in (x, x[:half], x[:half]))
+            whole, part, again = (_outputs(case, inputs) for inputs in (x, x[:half], x[:half]))
     except RuntimeError as error:  # a user-defined layer that takes whole batches only
         raise UnansweredError(f"the network does not take batches of {half} examples: {error}") from error
     for (path, layer, y), (_, _, alone), (_, _, twice) in zip(whole, part, again, strict=False):
         if y.shape[1:] != alone.shape[1:] or len(y) != len(x) or rms(alone - twice) > 0:
-            return []  # no batch axis to go by, or it draws at random
-        apart, size, kind = rms(y[:half] - alone), rms(alone), type(layer).__name__
-        if apart > ROUNDING * size:
-            evidence: Evidence = {"layer": kind, "difference": apart, "size_of_the_outputs": size}
-            cause = f"{kind} mixes the examples of a batch: its outputs for one depend on the others"
+            return []  # the outputs have no batch axis, or are random
+        difference, size, kind = rms(y[:half] - alone), rms(alone), type(layer).__name__
+        if difference > ROUNDING * size:
+            evidence: Evidence = {"layer": kind, "difference": difference, "size_of_the_outputs": size}
+            cause = f"{kind} mixes the examples of a batch: its outputs for one example depend on the others"
             fix = (
-                "let the layer treat each example by itself: look at the axis that it normalizes or sums over (0 is "
-                "the batch), and move axes by transpose or movedim where they are exchanged, not by view or reshape"
+                "let the layer process each example separately: check the axis that it normalizes or sums over (axis 0 "
+                "is the batch), and exchange axes by transpose or movedim, not by view or reshape"
             )
             return [Finding(NAME, path, evidence, cause, fix)]
     return []

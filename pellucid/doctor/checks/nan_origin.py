@@ -1,4 +1,4 @@
-"""Where NaN or infinity first appears."""
+"""The origin of NaN or infinity: the first tensor with such values."""
 
 from dataclasses import replace
 
@@ -18,11 +18,11 @@ from pellucid.training.examples import batches
 from pellucid.training.layers import draws
 from pellucid.tree import flatten
 
-HUGE = 1e16  # targets whose squares, summed over a batch, are near the largest float32, 3e38
+MAX_TARGET = 1e16  # targets whose squares, summed over a batch, are near the largest float32, 3e38
 
 
 def look(case: Case) -> list[Finding]:
-    """Examine the initial weights, the step in which the training stopped or a rehearsal breaks, and the outputs."""
+    """Examine the initial weights, the step in which the training or a rehearsal stopped, and the model's outputs."""
     fault = weights_fault(flatten(case.first.params))
     if fault:
         return [_found(case, fault, 0)]
@@ -40,10 +40,10 @@ def look(case: Case) -> list[Finding]:
 
 
 def _origin(case: Case) -> tuple[int, NotFinite]:
-    """Return the step in which the rehearsal breaks, from 1, and the tensor; step 0 is before the first one.
+    """Return the step in which the rehearsal breaks, counted from 1, and the first tensor that is not finite.
 
-    The rehearsal is repeated until just before that step, then each tensor of the step is examined. Where the weights
-    are not finite by then, one step earlier: the gradient, or else the update, has made them so.
+    The rehearsal is repeated until just before that step, then each tensor of the step is examined. If the weights are
+    not finite by then, the step before is examined: its gradients, or else its update, made them so.
     """
     done = len(case.rehearsal.losses)
     wrong = None
@@ -67,36 +67,42 @@ def _origin(case: Case) -> tuple[int, NotFinite]:
 
 
 def _found(case: Case, fault: NotFinite, step: int | None) -> Finding:
-    """Return the finding of a tensor, in the step in which it is lost; where that is proof, with its cause."""
+    """Return the finding for a tensor that is not finite; with a cause if the tensor itself shows it.
+
+    step: the step in which it appears, 0 for initial weights, None in evaluation.
+    """
     path = fault.path
     evidence: Evidence = {"found": fault.held}
     if step is not None:
         evidence["step"] = step
     if fault.kind == "input":
-        cause, fix = "the augmentation or the preprocessing makes it of finite data", "look at what these return"
+        cause = "the augmentation or the preprocessing turns finite data into NaN or infinity"
+        fix = "check the values that these return"
         return Finding(NAME, "train", evidence, cause, fix, proven=True)
     if fault.kind == "weight":
         path = join(path, fault.tensor)
         if not step:
-            cause, fix = "the weights hold it as they are", "look at how they are drawn or at the file they came from"
+            cause = "the weights contain NaN or infinity before the first step"
+            fix = "check how they are initialized, or the file that they were read from"
             return Finding(NAME, path, evidence, cause, fix, proven=True)
     if fault.kind == "loss":
         return _of_loss(case, evidence)
     if step is not None and step > 1:
         return Finding(NAME, path or "training", evidence)  # steps or values grew until they overflowed
-    cause = "this layer divides by 0, takes a logarithm or root of what it cannot, or overflows"
-    fix = "look at what comes into this layer, and add a small number where it divides or takes a logarithm"
+    cause = "this layer divides by 0, takes the logarithm or root of an invalid value, or overflows"
+    fix = "check the inputs of this layer, and add a small constant where it divides or takes a logarithm"
     return Finding(NAME, path or "training", evidence, cause, fix, proven=True)
 
 
 def _of_loss(case: Case, evidence: Evidence) -> Finding:
-    """Return the finding of a loss that is not finite: those that compare numbers take no logarithm."""
+    """Return the finding for a loss that is not finite; unlike other losses, regression losses take no logarithm."""
     if not case.compares:
         cause = "the loss takes a logarithm of 0, or its inputs are too large"
-        fix = "take a loss that contains the softmax or sigmoid, or add a small number in the logarithm"
+        fix = "use a loss that contains the softmax or sigmoid, or add a small constant in the logarithm"
         return Finding(NAME, "loss", evidence, cause, fix, proven=is_user_defined(case.model.loss))
-    if float(case.train.y.double().abs().max()) > HUGE:
-        cause, fix = "the targets are very large", "standardise them: take off their mean and divide by their deviation"
+    if float(case.train.y.double().abs().max()) > MAX_TARGET:
+        cause = "the targets are very large"
+        fix = "standardise them: subtract their mean and divide by their standard deviation"
         return Finding(NAME, "loss", evidence, cause, fix, proven=True)
     return Finding(NAME, "loss", evidence)
 

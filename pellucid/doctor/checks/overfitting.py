@@ -1,4 +1,4 @@
-"""A model that is right on its training examples and on few others."""
+"""A model that predicts its training examples far better than validation examples."""
 
 from math import sqrt
 
@@ -10,18 +10,18 @@ from pellucid.doctor.predictions import Predictions
 from pellucid.doctor.remedies import with_examples
 from pellucid.doctor.trials import Attempts
 
-GAP = 0.15  # of accuracy; a tenth is common where data are few
-SMALL_GAP = 0.1  # counts where the validation loss rose too
-ROSE = 1.5  # times its minimum
-KNOWN = 0.5  # of the training examples, at least, that the model is right on: fewer are not known by heart
-SURE = 3.0  # standard deviations of the difference of two shares
-FEWER = 0.05  # of the score, that the other three quarters of the examples must bring
-MIN_EXAMPLES = 16  # of which a quarter can be learned from
-NUMBERS = 3.0  # times the training loss, for targets that are not classes
+MIN_GAP = 0.15  # training accuracy minus validation accuracy; 0.1 is common for small data sets
+MIN_GAP_IF_ROSE = 0.1  # if the validation loss rose as well
+MIN_RISE = 1.5  # validation loss over its minimum
+MIN_TRAIN_ACCURACY = 0.5  # with less, the training examples are not memorized
+MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
+MIN_SCORE_GAIN = 0.05  # of a training with all examples over one with a quarter of them
+MIN_EXAMPLES = 16  # of which a quarter is enough for a training
+MIN_LOSS_RATIO = 3.0  # validation loss over training loss, for a regression
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare training with validation, now and over the epochs."""
+    """Compare losses and accuracies on training and validation data, now and over the epochs."""
     if not case.trained or case.loss == float("inf"):
         return []
     losses = case.column("val_loss")
@@ -38,40 +38,44 @@ def look(case: Case) -> list[Finding]:
     if losses:
         evidence["epoch_of_the_minimum"] = losses.index(min(losses)) + 1
     if case.classifies:
-        here, there = seen.accuracy, unseen.accuracy
-        spread = sqrt(_variance(here, len(case.sample)) + _variance(there, len(case.validation_sample)))
-        wide = here >= KNOWN and here - there > max(GAP if rose < ROSE else SMALL_GAP, SURE * spread)
-        evidence = {"train_accuracy": here, "validation_accuracy": there, "gap": here - there, **evidence}
+        train, validation = seen.accuracy, unseen.accuracy
+        spread = sqrt(_variance(train, len(case.sample)) + _variance(validation, len(case.validation_sample)))
+        min_gap = max(MIN_GAP if rose < MIN_RISE else MIN_GAP_IF_ROSE, MIN_DEVIATIONS * spread)
+        wide = train >= MIN_TRAIN_ACCURACY and train - validation > min_gap
+        evidence = {"train_accuracy": train, "validation_accuracy": validation, "gap": train - validation, **evidence}
     else:
         constant = _constant(case, unseen)
         evidence["validation_loss_of_the_mean"] = constant
-        wide = unseen.loss > NUMBERS * seen.loss and (rose >= ROSE or unseen.loss > constant)
+        wide = unseen.loss > MIN_LOSS_RATIO * seen.loss and (rose >= MIN_RISE or unseen.loss > constant)
     if not wide:
         return []
-    more = _by_size(case, len(case.validation_sample))
-    if more is None:
+    scores = _scores_by_size(case, len(case.validation_sample))
+    if scores is None:
         return [Finding(NAME, "validation", evidence)]
-    evidence |= {"score_after_a_short_training": more[0], "with_a_quarter_of_the_examples": more[1]}
+    evidence |= {"score_after_a_short_training": scores[0], "with_a_quarter_of_the_examples": scores[1]}
     cause = (
         "the examples are too few: with a quarter of them the same training does worse, so with more it would do better"
     )
-    fix = "get more or augmented examples, add weight decay or dropout, or stop where the validation loss is lowest"
+    fix = "get more examples or augment them, add weight decay or dropout, or stop at the lowest validation loss"
     return [Finding(NAME, "validation", evidence, cause, fix, proven=True)]
 
 
-def _by_size(case: Case, measured: int) -> tuple[float, float] | None:
-    """Return the scores with all and with a quarter of the examples, if they differ clearly, so that more matter."""
+def _scores_by_size(case: Case, measured: int) -> tuple[float, float] | None:
+    """Return the scores of a trial with all and with a quarter of the examples; None if they do not differ clearly.
+
+    measured: the number of examples for which the scores are computed.
+    """
     n = len(case.train)
     if not case.trainable or n < MIN_EXAMPLES:
         return None
     fewer = Remedy("a quarter of the examples", lambda case: with_examples(case, torch.arange(0, n, 4)))
-    whole, less = Attempts(case)(fewer).score
-    sure = SURE * sqrt(_variance(whole, measured) + _variance(less, measured))
-    return (whole, less) if whole - less >= max(FEWER, sure) else None
+    whole, quarter = Attempts(case)(fewer).score
+    significant = MIN_DEVIATIONS * sqrt(_variance(whole, measured) + _variance(quarter, measured))
+    return (whole, quarter) if whole - quarter >= max(MIN_SCORE_GAIN, significant) else None
 
 
 def _constant(case: Case, unseen: Predictions) -> float:
-    """Return the validation loss of the training targets' mean; infinite where that says nothing."""
+    """Return the validation loss of predicting the training targets' mean; infinite if this is no regression."""
     y, target = unseen.y, unseen.part.y
     if not case.compares or y.numel() != target.numel():
         return float("inf")
@@ -79,8 +83,9 @@ def _constant(case: Case, unseen: Predictions) -> float:
     return case.model.loss(mean, target)[0].item()
 
 
-def _variance(share: float, n: int) -> float:
-    return max(share * (1 - share), 1 / n) / n
+def _variance(fraction: float, n: int) -> float:
+    """Return the variance of a fraction of n examples, at least 1 / n**2."""
+    return max(fraction * (1 - fraction), 1 / n) / n
 
 
 NAME = "overfitting"

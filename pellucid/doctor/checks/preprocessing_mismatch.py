@@ -1,4 +1,4 @@
-"""Inputs that were prepared otherwise than those that the model learned from."""
+"""Inputs with another preprocessing than those that the model was trained on."""
 
 from collections.abc import Callable
 from math import sqrt
@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
-from pellucid.doctor.checks.unnormalised_inputs import LARGE, SMALL
+from pellucid.doctor.checks.unnormalised_inputs import MAX_RMS, MIN_RMS
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import SCALE_CHANGES, changes, subsample, traits
 from pellucid.doctor.passes import activity, normalized_moments
@@ -18,28 +18,30 @@ from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm
 from pellucid.metrics import classes_of
 
-FAR = 1.0  # deviations between examples by which the means of two parts differ; 0.8 is called large (Cohen 1988)
-CLEAR = 4.0  # standard deviations
-# Of the examples that are recognised only when the change is undone: many mirrored or turned digits are recognised as
-# they are, so that no more can be asked; chance is ruled out by CLEAR.
-GAIN = 0.2
-# Of the examples, beyond chance, that a judge must recognise: more than GAIN, or what is gained could be a guess.
-KNOWN = 0.3
+# Distance of the means of training and validation inputs, in standard deviations; 0.8 is called large (Cohen 1988).
+MAX_DISTANCE = 1.0
+MIN_DEVIATIONS = 4.0  # standard deviations that rule out chance
+# Gain of the fraction of correctly classified examples if the change is undone. It is small because many mirrored or
+# rotated digits are also classified correctly as they are.
+MIN_GAIN = 0.2
+# Accuracy above chance that the classifier must reach; higher than MIN_GAIN, so that the gain is not guessed.
+MIN_ABOVE_CHANCE = 0.3
 MIN_EXAMPLES, MAX_EXAMPLES = 20, 256
-MIN_MEMBERS = 10  # training examples of a class, whose mean is then known well enough
-# Times the deviation that the model standardises by: other data are off by 2 or 3, bytes for shares by 255.
-SCALE = 10.0
+MIN_MEMBERS = 10  # training examples of a class, for a reliable mean
+# Standard deviation after the model's own standardisation, and its inverse. Other data give a factor of 2 or 3; images
+# of 0 to 255 instead of 0 to 1, a factor of 255.
+MAX_SCALE = 10.0
 ROUNDING = 0.02  # beyond 0 and 1, for images that were resized or compressed
-# Outputs of batch normalization, where 0 and 1 are usual: a mean beyond OFF, as for FAR, or a deviation beyond WIDE or
-# below 1 / WIDE, a factor of 10 in variance.
-OFF, WIDE = 1.0, 3.0
-# And with inputs as those it learned from: a mean off by less than a medium effect (0.5, Cohen 1988), and a deviation
-# less than halfway to WIDE (sqrt(3) = 1.7), so that what fits is told clearly from what does not.
-FITS, FAIR = 0.3, 1.6
+# Mean and standard deviation of the inputs of the first batch normalization, relative to its running statistics; a
+# standard deviation below 1 / MAX_STD is as bad. MAX_STD is a factor of 10 in variance.
+MAX_MEAN, MAX_STD = 1.0, 3.0
+# The same after the change is undone: a mean off by less than a medium effect (0.5, Cohen 1988), and a standard
+# deviation less than halfway to MAX_STD (sqrt(3) = 1.7), so that both cases are clearly separated.
+MAX_FITTING_MEAN, MAX_FITTING_STD = 0.3, 1.6
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare validation inputs with training inputs, and both with what the model learned from."""
+    """Compare validation inputs with training inputs, and both with the inputs that the model was trained on."""
     held_out = case.validation_sample
     if held_out is not None and len(held_out) < MIN_EXAMPLES:
         held_out = None
@@ -51,25 +53,25 @@ def look(case: Case) -> list[Finding]:
 
 
 def _by_traits(case: Case, held_out: Arrays) -> Finding | None:
-    """Compare means over examples, in deviations between examples; classes that are rarer there do not count."""
+    """Compare the mean traits of validation and training inputs, class by class if there are classes."""
     usual = _usual(case, held_out)
     if usual is None:
         return None
     indices, distance = usual
     x, like = float_images(held_out.x)[indices], float_images(case.sample.x)
-    away = distance(x)
-    limit = FAR + CLEAR / sqrt(len(x))
-    if away <= limit:
+    found = distance(x)
+    limit = MAX_DISTANCE + MIN_DEVIATIONS / sqrt(len(x))
+    if found <= limit:
         return None
-    near = {name: distance(change(x)) for name, change in changes(x, like, case.model.stats).items()}
-    near[""] = min(away / 2, FAR)
-    last = near.pop("standardised otherwise", away)  # it fits whatever is wrong with scale and mean
-    name = min(near, key=lambda name: near[name])
-    if not name and last < near[""]:
+    undone = {name: distance(change(x)) for name, change in changes(x, like, case.model.stats).items()}
+    undone[""] = min(found / 2, MAX_DISTANCE)  # the limit for an established change
+    general = undone.pop("standardised otherwise", found)  # tried last, since it corrects any scale and mean
+    name = min(undone, key=lambda name: undone[name])
+    if not name and general < undone[""]:
         name = "standardised otherwise"
-        near[name] = last
+        undone[name] = general
     evidence: Evidence = {
-        "distance_of_means_in_standard_deviations": away,
+        "distance_of_means_in_standard_deviations": found,
         "largest_usual_distance": limit,
         "mean_train": float(like.mean()),
         "mean_validation": float(x.mean()),
@@ -77,26 +79,26 @@ def _by_traits(case: Case, held_out: Arrays) -> Finding | None:
         "standard_deviation_validation": float(x.std()),
     }
     if name:
-        evidence["distance_if_undone"] = near[name]
+        evidence["distance_if_undone"] = undone[name]
     return _finding("validation", evidence, name)
 
 
 def _usual(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Tensor], float]] | None:
-    """Return the indices of the validation examples that can be compared, n of them, and a distance.
+    """Return the indices of n validation examples that can be compared with training examples, and a distance.
 
-    It returns by how many deviations between examples the traits of n inputs are off on average, at most, from those of
-    training examples, of the same class where there are classes. None for too few examples.
+    The distance is a function of n inputs: the largest mean difference of a trait from that of the training examples
+    (of the same class if there are classes), in standard deviations of that trait. None for too few examples.
     """
     sample = case.sample
-    ours = traits(sample.x).double()
-    # What varies less than the values of one input do by 5 % is not a measure.
-    spread = ours.std(0, correction=0).clamp_min(0.05 * float(float_images(sample.x).std()) + 1e-12)
+    train = traits(sample.x).double()
+    # The spread is at least 5 % of that of the input values, so that traits that hardly vary have little influence.
+    spread = train.std(0, correction=0).clamp_min(0.05 * float(float_images(sample.x).std()) + 1e-12)
     if not case.classifies or int(sample.y.min()) < 0:
-        indices, means = torch.arange(len(held_out)), ours.mean(0)[None]
+        indices, means = torch.arange(len(held_out)), train.mean(0)[None]
     else:
         counts = sample.y.bincount()
         indices = torch.isin(held_out.y, (counts >= MIN_MEMBERS).nonzero().flatten()).nonzero().flatten()
-        sums = torch.zeros(len(counts), ours.shape[1], dtype=torch.float64).index_add_(0, sample.y, ours)
+        sums = torch.zeros(len(counts), train.shape[1], dtype=torch.float64).index_add_(0, sample.y, train)
         means = (sums / counts.clamp_min(1)[:, None])[held_out.y[indices]]
     if len(indices) < MIN_EXAMPLES:
         return None
@@ -104,21 +106,21 @@ def _usual(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Tensor], flo
 
 
 def _by_range(case: Case) -> Finding | None:
-    """Compare the range and scale of inputs with those that the model's own mean and deviation are made for."""
+    """Check whether the range and scale of the inputs fit the mean and standard deviation in the model."""
     x, stats = float_images(case.sample.x), case.model.stats
     if stats is None or x.dim() != 4:
         return None
-    read = case.inputs(case.sample)
-    mean, std = float(read.mean()), float(read.std())
+    inputs = case.inputs(case.sample)
+    mean, std = float(inputs.mean()), float(inputs.std())
     for name, factor in (("not divided by 255", 1 / 255), ("divided by 255 once more", 255.0)):
-        other = stats.apply(x * factor)
-        less, fair = float(other.mean()), float(other.std())
-        if not 1 / SCALE < std < SCALE and abs(less) < OFF and 1 / WIDE < fair < WIDE:
+        undone = stats.apply(x * factor)
+        new_mean, new_std = float(undone.mean()), float(undone.std())
+        if not 1 / MAX_SCALE < std < MAX_SCALE and abs(new_mean) < MAX_MEAN and 1 / MAX_STD < new_std < MAX_STD:
             evidence: Evidence = {
                 "mean_after_standardising": mean,
                 "standard_deviation_after_standardising": std,
-                "mean_if_undone": less,
-                "standard_deviation_if_undone": fair,
+                "mean_if_undone": new_mean,
+                "standard_deviation_if_undone": new_std,
             }
             return _finding("train", evidence, name)
     undone = x * stats.std + stats.mean
@@ -135,7 +137,7 @@ def _by_range(case: Case) -> Finding | None:
 
 
 def _by_recognition(case: Case, part: Arrays, path: str) -> Finding | None:
-    """Compare how many classes a judge recognises as the inputs are and when a change is undone."""
+    """Compare the accuracy of a classifier on the unchanged inputs and after undoing each possible change."""
     judge = _judge(case, path)
     if judge is None or len(part) < MIN_EXAMPLES:
         return None
@@ -143,11 +145,11 @@ def _by_recognition(case: Case, part: Arrays, path: str) -> Finding | None:
     part = subsample(part, MAX_EXAMPLES, case.model.seed)
     x = float_images(part.x)
     as_is = predict(x) == part.y
-    if float(as_is.float().mean()) > 1 - GAIN:
+    if float(as_is.float().mean()) > 1 - MIN_GAIN:
         return None
     size = float(case.inputs(part).square().mean().sqrt())
     options = changes(x, float_images(case.sample.x), case.model.stats)
-    if SMALL <= size <= LARGE:  # larger inputs may only outweigh a bias
+    if MIN_RMS <= size <= MAX_RMS:  # another scale may help only because it outweighs a bias
         options = {change: undo for change, undo in options.items() if change not in SCALE_CHANGES}
     if not options:
         return None
@@ -156,9 +158,9 @@ def _by_recognition(case: Case, part: Arrays, path: str) -> Finding | None:
     right = rights[change]
     won, lost = int((right & ~as_is).sum()), int((as_is & ~right).sum())
     gain = float(right.float().mean() - as_is.float().mean())
-    if gain < GAIN or (won - lost) < CLEAR * sqrt(won + lost):  # McNemar's test
+    if gain < MIN_GAIN or (won - lost) < MIN_DEVIATIONS * sqrt(won + lost):  # McNemar's test
         return None
-    if float(right.float().mean()) < hits(part.y, part.y).chance + KNOWN:
+    if float(right.float().mean()) < hits(part.y, part.y).chance + MIN_ABOVE_CHANCE:
         return None
     evidence: Evidence = {
         "judged_by": name,
@@ -170,16 +172,19 @@ def _by_recognition(case: Case, part: Arrays, path: str) -> Finding | None:
 
 
 def _judge(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]] | None:
-    """Return what recognises training examples: the model if it learned to, else, for validation, something simple."""
+    """Return the name of a classifier and its predict function; None if there is none that is good enough.
+
+    The model if it classifies training examples correctly (always for `path` "train"), otherwise the simple classifier.
+    """
     if not case.classifies:
         return None
     if case.class_predictions is not None:
         seen = case.class_predictions[0]
         counts = hits(seen.classes, seen.part.y)
-        if path == "train" or counts.share > counts.chance + KNOWN:
+        if path == "train" or counts.share > counts.chance + MIN_ABOVE_CHANCE:
             return "the model", lambda x: _classes(case, x)
     simple = case.simple
-    if path == "train" or simple is None or simple.own.share < simple.own.chance + KNOWN:
+    if path == "train" or simple is None or simple.own.share < simple.own.chance + MIN_ABOVE_CHANCE:
         return None
     return "a simple classifier", simple.predict
 
@@ -187,7 +192,7 @@ def _judge(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]] | No
 def _classes(case: Case, x: Tensor) -> Tensor:
     try:
         return classes_of(case.model.predict(x))
-    except PellucidError:  # inputs as large as no network was made for
+    except PellucidError:  # inputs so large that the outputs are not finite
         return torch.full((len(x),), -1)
 
 
@@ -196,25 +201,28 @@ def _by_norm(case: Case) -> Finding | None:
     if not case.trained:
         return None
     part = subsample(case.train, MAX_EXAMPLES, case.model.seed)
-    path, off, wide = _normed(case, part.x)
-    if not path or (off <= OFF and 1 / WIDE <= wide <= WIDE):
+    path, mean, std = _normalized(case, part.x)
+    if not path or (mean <= MAX_MEAN and 1 / MAX_STD <= std <= MAX_STD):
         return None
     x = float_images(part.x)
     for name, undo in changes(x, x, case.model.stats).items():
-        _, less, fair = _normed(case, undo(x))
-        if less < FITS and 1 / FAIR < fair < FAIR:
+        _, new_mean, new_std = _normalized(case, undo(x))
+        if new_mean < MAX_FITTING_MEAN and 1 / MAX_FITTING_STD < new_std < MAX_FITTING_STD:
             evidence: Evidence = {
-                "mean_off_by_remembered_standard_deviations": off,
-                "standard_deviation_over_the_remembered_one": wide,
-                "mean_if_undone": less,
-                "standard_deviation_if_undone": fair,
+                "mean_off_by_remembered_standard_deviations": mean,
+                "standard_deviation_over_the_remembered_one": std,
+                "mean_if_undone": new_mean,
+                "standard_deviation_if_undone": new_std,
             }
             return _finding(path, evidence, name)
     return None
 
 
-def _normed(case: Case, x: Tensor) -> tuple[str, float, float]:
-    """Return the path of the first batch normalization, and medians over channels of |mean| and deviation there."""
+def _normalized(case: Case, x: Tensor) -> tuple[str, float, float]:
+    """Return the path of the first batch normalization, and the medians over channels of |mean| and standard deviation.
+
+    Both are of its outputs before scale and shift. The path is "" if there is none, or its outputs are not finite.
+    """
     for path, seen in activity(case.model, case.inputs(Arrays(x, x))).items():
         if isinstance(seen.layer, BatchNorm):
             mean, std = normalized_moments(case.model, seen)
@@ -225,9 +233,9 @@ def _normed(case: Case, x: Tensor) -> tuple[str, float, float]:
 
 
 def _finding(path: str, evidence: Evidence, change: str) -> Finding:
-    whose = "these inputs are" if path != "validation" else "validation inputs are"
-    cause = f"{whose} {change}, against those that were learned from" if change else f"{whose} prepared in another way"
-    fix = "prepare inputs by one function in training, validation and use: same scale, mean, channel order and position"
+    inputs = "these inputs are" if path != "validation" else "validation inputs are"
+    cause = f"{inputs} {change}, unlike those in training" if change else f"{inputs} prepared in another way"
+    fix = "use the same preprocessing for training, validation and prediction: scale, mean, channel order and position"
     return Finding(NAME, path, evidence, cause, fix)
 
 

@@ -1,4 +1,4 @@
-"""Sigmoid and tanh units with outputs at a limit of their range, where the slope is nearly 0."""
+"""Sigmoid and tanh units with outputs near a limit of their range, where the slope is nearly 0."""
 
 from torch import Tensor
 
@@ -8,11 +8,11 @@ from pellucid.doctor.passes import Activity, output_layers
 from pellucid.layers import Sigmoid, Tanh
 
 MIN_SLOPE = 0.05  # of the largest slope; below it an output is at a limit: |x| > 4.4 for sigmoid, 2.2 for tanh
-# Share of a layer's outputs at a limit. Initial weights should keep units in their linear range (LeCun et al. 1998,
+# Fraction of a layer's outputs at a limit. Initial weights should keep units in their linear range (LeCun et al. 1998,
 # Efficient BackProp, 4.6): with standard normal inputs to tanh, 3 % of outputs are at a limit, with He weights 12 %.
 MAX_FIRST = 0.5
 MAX_TRAINED = 0.8  # in a working network, training may move half of the outputs to a limit
-STUCK = 0.95  # share of a unit's outputs at the same limit, above which the unit is nearly constant
+STUCK = 0.95  # fraction of a unit's outputs at the same limit, above which the unit is nearly constant
 MAX_STUCK = 0.4  # of a layer's units, as in the check of dead units
 
 
@@ -48,7 +48,7 @@ def _slope(seen: Activity) -> Tensor:
 
 
 def _share(seen: Activity) -> float:
-    """Return the share of outputs at a limit."""
+    """Return the fraction of outputs at a limit."""
     return float((_slope(seen) < MIN_SLOPE).float().mean())
 
 

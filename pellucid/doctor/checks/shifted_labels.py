@@ -12,12 +12,12 @@ from pellucid.doctor.predictions import Predictions
 from pellucid.doctor.remedies import with_validation
 from pellucid.doctor.simple import balanced, confusion, hits
 
-MOVED = 0.5  # smallest share of a class's validation examples that are predicted as one other class
-KEPT = 0.25  # largest share of them that are predicted as their own class
-RIGHT = 0.5  # smallest share of its training examples predicted correctly; at most MOVED / 4 as the other class
+MIN_MOVED = 0.5  # fraction of a class's validation examples that are predicted as one other class
+MAX_KEPT = 0.25  # fraction of them that are predicted as their own class
+MIN_RIGHT = 0.5  # fraction of its training examples predicted correctly; at most MIN_MOVED / 4 as the other class
 MIN_MEMBERS = 8  # validation examples of a class
 MIN_ABOVE_CHANCE = 5.0  # standard deviations above chance, of the accuracy on labels shifted by one
-SHIFTED = 2 / 3  # of the classes are shifted by the same number, if not all are
+MIN_SHIFTED = 2 / 3  # of the classes must be shifted by the same number
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +30,9 @@ class _Judge:
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare confusions in training and validation data, of the model and of a simple classifier.
+    """Compare the confusion matrices on training and validation data, of the model and of a simple classifier.
 
-    If both parts agree, compare them with the model: its class indices may differ from those of the data.
+    If they agree, compare the labels with the model's predictions: its class indices may differ from those of the data.
     """
     if not case.classifies or any(int(part.y.min()) < 0 for part in (case.train, case.validation) if part is not None):
         return []
@@ -45,25 +45,24 @@ def look(case: Case) -> list[Finding]:
 
 def _all_moved(seen: Predictions) -> list[Finding]:
     """Compare the predictions with the training labels, unchanged and shifted by one in either direction."""
-    count, y = max(seen.y.shape[1], 2), seen.part.y  # a single output tells two classes apart
-    own = hits(seen.classes, y)
-    by = {move: hits(seen.classes, (y - move) % count) for move in (1, -1)}
-    move = max(by, key=lambda one: by[one].right)
-    if own.share > KEPT or by[move].share < RIGHT or by[move].above < MIN_ABOVE_CHANCE:
+    count, y = max(seen.y.shape[1], 2), seen.part.y  # a single output distinguishes two classes
+    unshifted = hits(seen.classes, y)
+    shifted = {move: hits(seen.classes, (y - move) % count) for move in (1, -1)}
+    move = max(shifted, key=lambda move: shifted[move].right)
+    best = shifted[move]
+    if unshifted.share > MAX_KEPT or best.share < MIN_RIGHT or best.above < MIN_ABOVE_CHANCE:
         return []
     p = seen.y if seen.y.shape[1] > 1 else torch.cat([1 - seen.y, seen.y], 1)
-    if float(p.gather(1, ((y - move) % count)[:, None]).mean()) < RIGHT:
-        return []  # low probabilities, as of a network that has hardly learned
+    if float(p.gather(1, ((y - move) % count)[:, None]).mean()) < MIN_RIGHT:
+        return []  # low probabilities, as from a network that has hardly learned
     evidence: Evidence = {
         "labels_are": f"off by {move}",
-        "right_on_train": own.share,
-        "right_if_they_are_moved_back": by[move].share,
-        "examples": own.n,
+        "right_on_train": unshifted.share,
+        "right_if_they_are_moved_back": best.share,
+        "examples": unshifted.n,
     }
-    cause = (
-        "these labels number the classes from another start than those that the model was trained on, 1 instead of 0"
-    )
-    fix = "number the labels as the model does, in all parts of the data"
+    cause = "the class indices begin at another number than those that the model was trained on, such as 1 instead of 0"
+    fix = "use the model's class indices in all parts of the data"
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 
@@ -85,34 +84,34 @@ def _judge(name: str, *parts: tuple[Tensor, Tensor]) -> _Judge:
 
 
 def _moved(judge: _Judge) -> dict[int, int]:
-    """Return the classes whose validation examples are predicted as another class, with that class."""
+    """Return the classes whose validation examples are mostly predicted as another class, and that class."""
     moved: dict[int, int] = {}
     for label, row in enumerate(judge.validation.double()):
-        n, usual = float(row.sum()), judge.train[label].double()
+        n, train = float(row.sum()), judge.train[label].double()
         if n < MIN_MEMBERS:
             continue
         other = int(row.argmax())
-        shares = usual / usual.sum().clamp_min(1)
-        known = float(shares[label]) >= RIGHT and float(shares[other]) <= MOVED / 4
-        if other != label and known and float(row[other]) >= MOVED * n and float(row[label]) <= KEPT * n:
+        fractions = train / train.sum().clamp_min(1)
+        learned = float(fractions[label]) >= MIN_RIGHT and float(fractions[other]) <= MIN_MOVED / 4
+        if other != label and learned and float(row[other]) >= MIN_MOVED * n and float(row[label]) <= MAX_KEPT * n:
             moved[label] = other
     return moved
 
 
 def _kind(moved: dict[int, int], judge: _Judge) -> str:
-    """Return the kind of change of the labels, "" if it is not a permutation."""
+    """Return how the labels differ: "swapped", "off by n" or "permuted"; "" if in none of these ways."""
     if len(set(moved.values())) < len(moved):
         return ""
     count = len(judge.validation)
     large = int((judge.validation.sum(1) >= MIN_MEMBERS).sum())
-    by = {(label - other) % count for label, other in moved.items()}
-    circle = set(moved) == set(moved.values())
-    if circle and len(moved) == 2:
+    shifts = {(label - other) % count for label, other in moved.items()}
+    is_permutation = set(moved) == set(moved.values())
+    if is_permutation and len(moved) == 2:
         return "swapped"
-    if len(by) == 1 and len(moved) >= SHIFTED * large:
-        shift = by.pop()
+    if len(shifts) == 1 and len(moved) >= MIN_SHIFTED * large:
+        shift = shifts.pop()
         return f"off by {shift if shift <= count // 2 else shift - count}"
-    return "permuted" if circle else ""
+    return "permuted" if is_permutation else ""
 
 
 def _finding(judge: _Judge, moved: dict[int, int], kind: str) -> Finding:
@@ -129,11 +128,13 @@ def _finding(judge: _Judge, moved: dict[int, int], kind: str) -> Finding:
         "right_if_they_are_moved_back": float(judge.validation[classes, meant].sum()) / total,
     }
     causes = {
-        "swapped": "two classes changed places between the parts, as when their folders or files were exchanged",
-        "permuted": "the parts number their classes in different orders, as when folders were listed unsorted",
+        "swapped": "two classes are swapped in training or validation data, as if their folders had been exchanged",
+        "permuted": "training and validation data number their classes in different orders, as if folders were listed "
+        "unsorted",
     }
-    cause = causes.get(kind, "one part numbers its classes from another start, such as 1 instead of 0")
-    fix = "use one list of classes for both parts, and take the class indices from it"
+    start = "the class indices of the training or the validation data begin at another number, such as 1 instead of 0"
+    cause = causes.get(kind, start)
+    fix = "use one list of classes for training and validation data, and take the class indices from it"
 
     def back(case: Case) -> Case:
         return with_validation(case, lambda part: replace(part, y=meant.to(part.y.device)[part.y]))

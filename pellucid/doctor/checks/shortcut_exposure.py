@@ -1,4 +1,4 @@
-"""Labels that the brightness, contrast or colour of whole images predicts."""
+"""Labels that can be predicted from the brightness, contrast or colour of whole images."""
 
 from dataclasses import replace
 
@@ -14,19 +14,19 @@ from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 
 MIN_EXAMPLES = 200
-EXPLAINED = 0.65  # of what lies between chance and every label, predicted by mean and deviation of the channels alone
-FOLLOWS = 0.5  # of the predictions, that become the class whose brightness an image gets
+MIN_EXPLAINED = 0.65  # (accuracy - chance) / (1 - chance) of a classifier of the channels' mean and standard deviation
+MIN_FOLLOWING = 0.5  # fraction of predictions that change to the class whose brightness and contrast an image gets
 MIN_SIDE = 8  # pixels
 
 
 def look(case: Case) -> list[Finding]:
-    """Guess labels from mean and deviation of the channels; then give images those of another class."""
+    """Predict labels from the channels' mean and standard deviation; then give images those of another class."""
     part, y = case.sample, case.sample.y
     if not case.classifies or part.x.dim() != 4 or min(part.x.shape[2:]) < MIN_SIDE or int(y.min()) < 0:
         return []
     guess = simple(replace(part, x=traits(part.x)), case.model.seed)
     both = case.class_predictions
-    if guess is None or both is None or guess.own.share < guess.own.chance + EXPLAINED * (1 - guess.own.chance):
+    if guess is None or both is None or guess.own.share < guess.own.chance + MIN_EXPLAINED * (1 - guess.own.chance):
         return []
     donors = torch.randperm(len(y), generator=torch.Generator().manual_seed(case.model.seed))
     pairs = (y != y[donors]) & (both[0].classes == y)
@@ -38,7 +38,7 @@ def look(case: Case) -> list[Finding]:
     except PellucidError:
         return []
     follows = float((predicted == y[donors])[pairs].float().mean())
-    if follows < FOLLOWS:
+    if follows < MIN_FOLLOWING:
         return []
     evidence: Evidence = {
         "labels_told_by_mean_and_deviation_alone": guess.own.share,
@@ -46,14 +46,14 @@ def look(case: Case) -> list[Finding]:
         "examples": guess.own.n,
         "answers_that_follow_another_picture's_exposure": follows,
     }
-    cause = "brightness, contrast or colour of the whole pictures tell the label: the classes were taken or stored "
-    cause += "differently, and the model answers by that"
-    fix = "bring all pictures to the same mean and deviation, vary both by augmentation, or collect the classes alike"
+    cause = "brightness, contrast or colour of whole images determine the label, because the classes were recorded or "
+    cause += "stored differently, and the model uses that"
+    fix = "standardise each image, vary brightness and contrast by augmentation, or record all classes in the same way"
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 
 def _exposed(x: Tensor, like: Tensor) -> Tensor:
-    """Return the images with mean and deviation of the channels as others have them."""
+    """Return the images x with the channels' mean and standard deviation of the images `like`, (N, C, H, W) both."""
     (mean, std), (like_mean, like_std) = (
         (part.mean((2, 3), keepdim=True), part.std((2, 3), keepdim=True)) for part in (x, like)
     )

@@ -1,4 +1,4 @@
-"""Labels that a few pixels predict."""
+"""Labels that can be predicted from a few pixels."""
 
 import torch
 from torch import Tensor
@@ -11,15 +11,15 @@ from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 
 MIN_EXAMPLES = 200
-SHARE, MAX_PIXELS = 1 / 50, 10  # the number of pixels: this share of an image's values, at most MAX_PIXELS
-EXPLAINED = 0.95  # share of the other half's labels that these pixels alone predict
-# A pixel of a normal image can distinguish up to FEW_CLASSES classes. Then one pixel has to predict the share EXACT of
-# the labels, and the pixels next to it at most the share AROUND.
+PIXEL_FRACTION, MAX_PIXELS = 1 / 50, 10  # the number of pixels: this fraction of an image's values, at most MAX_PIXELS
+MIN_EXPLAINED = 0.95  # fraction of the other half's labels that these pixels alone predict
+# A pixel of a normal image can distinguish up to FEW_CLASSES classes. Then one pixel has to predict the fraction
+# MIN_EXACT of the labels, and the pixels next to it at most the fraction MAX_AROUND.
 FEW_CLASSES = 3
-EXACT = 0.995
-AROUND = 0.9
+MIN_EXACT = 0.995
+MAX_AROUND = 0.9
 BINS = 16
-CANDIDATES = 128  # pixels for the greedy selection
+MAX_CANDIDATES = 128  # pixels for the greedy selection
 
 
 def look(case: Case) -> list[Finding]:
@@ -28,11 +28,11 @@ def look(case: Case) -> list[Finding]:
     if not case.classifies or part.x.dim() != 4 or len(part) < MIN_EXAMPLES or int(part.y.min()) < 0:
         return []
     x, classes = float_images(part.x).flatten(1), len(part.y.unique())
-    pixels, share = _greedy(x, part.y, min(max(int(SHARE * x.shape[1]), 1), MAX_PIXELS))
-    if classes < 2 or share < (EXACT if classes <= FEW_CLASSES else EXPLAINED):
+    pixels, share = _greedy(x, part.y, min(max(int(PIXEL_FRACTION * x.shape[1]), 1), MAX_PIXELS))
+    if classes < 2 or share < (MIN_EXACT if classes <= FEW_CLASSES else MIN_EXPLAINED):
         return []
     _, height, width = part.x.shape[1:]
-    if classes <= FEW_CLASSES and (len(pixels) > 1 or _around(x, part.y, pixels[0], width) > AROUND):
+    if classes <= FEW_CLASSES and (len(pixels) > 1 or _around(x, part.y, pixels[0], width) > MAX_AROUND):
         return []
     evidence: Evidence = {
         "pixels": len(pixels),
@@ -57,13 +57,13 @@ def _likelihoods(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _greedy(x: Tensor, y: Tensor, most: int) -> tuple[list[int], float]:
-    """Return the indices of at most `most` values that together predict most labels, and the share they predict."""
+    """Return the indices of at most `most` values that together predict most labels, and the fraction of these."""
     n = len(x) // 2
     varies = (x.amax(0) > x.amin(0)).nonzero().flatten()
     half, labels = x[:n, varies], y[:n]
     spread = half.var(0, correction=0)
     centres = torch.stack([half[labels == label].mean(0) for label in labels.unique()])
-    ranked = varies[(centres.var(0, correction=0) / spread.clamp_min(1e-12)).argsort(descending=True)[:CANDIDATES]]
+    ranked = varies[(centres.var(0, correction=0) / spread.clamp_min(1e-12)).argsort(descending=True)[:MAX_CANDIDATES]]
     if not len(ranked):
         return [], 0.0
     values = _likelihoods(x[:, ranked], y)  # (P, n, K)
@@ -80,7 +80,7 @@ def _greedy(x: Tensor, y: Tensor, most: int) -> tuple[list[int], float]:
 
 
 def _around(x: Tensor, y: Tensor, pixel: int, width: int) -> float:
-    """Return the largest share of labels that one of the four pixels next to `pixel` predicts."""
+    """Return the largest fraction of labels that one of the four pixels next to `pixel` predicts."""
     around = [at for at in (pixel - width, pixel - 1, pixel + 1, pixel + width) if 0 <= at < x.shape[1]]
     return _greedy(x[:, around], y, 1)[1]
 

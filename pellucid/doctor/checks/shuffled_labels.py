@@ -1,4 +1,4 @@
-"""Labels that have nothing to do with their inputs, wholly or for a large share of a part."""
+"""Labels that are unrelated to their inputs, for all or a large fraction of the training or validation data."""
 
 from dataclasses import replace
 
@@ -8,26 +8,26 @@ from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.remedies import with_validation
 from pellucid.doctor.simple import Hits, Simple, hits, simple
 
-CHANCE = 3.0  # standard deviations: labels without sense stay below it 999 times in 1000
-CLEAR = 5.0  # and what is above this does not come about by chance
-ENOUGH = 500  # examples: with so many, a simple classifier beats chance if labels depend on the images
-MIN_EXAMPLES = 100  # and these are enough where it is known to see something
-MIN_OTHERS = 50  # examples of other classes than the commonest; with fewer, chance leaves nothing to see
-SHARE = 0.3  # of the labels of a part; below it, it may as well be the noise that large data sets have
-ROLL = 32  # examples that labels may be off against their inputs
+MAX_CHANCE = 3.0  # standard deviations above chance; the accuracy on random labels is lower 999 times in 1000
+MIN_CLEAR = 5.0  # standard deviations above chance; a higher accuracy is certainly not due to chance
+MIN_UNCONFIRMED = 500  # with so many examples, a simple classifier beats chance if labels depend on the inputs
+MIN_EXAMPLES = 100  # enough if the classifier clearly beats chance on the other part of the data
+MIN_OTHERS = 50  # examples outside of the most frequent class; with fewer, chance cannot be ruled out
+MAX_SENSELESS = 0.3  # fraction of random labels; below it, it may be the usual noise of large data sets
+MAX_ROLL = 32  # largest offset between the lists of labels and inputs
 
 
 def look(case: Case) -> list[Finding]:
-    """Let a simple classifier, independent of the network, predict the labels within each part and across parts."""
+    """Predict labels by a simple classifier, within and across training and validation data."""
     train = _large_enough(case.simple)
     if train is None:
         return []
-    # By the same classes, or one part may be easier than the other.
+    # With the same classes, since the task may be easier with others.
     part = case.validation
     other = None if part is None else _large_enough(simple(part, case.model.seed, train.classes))
     found = _rolled(case, "train", case.train, train)
-    if not found and train.own.above < CHANCE:
-        enough = len(train.y) >= ENOUGH or (other is not None and other.own.above > CLEAR)
+    if not found and train.own.above < MAX_CHANCE:
+        enough = len(train.y) >= MIN_UNCONFIRMED or (other is not None and other.own.above > MIN_CLEAR)
         if enough and not _learned(case):
             found.append(_whole("train", train))
     elif not found and part is not None and other is not None:
@@ -36,8 +36,8 @@ def look(case: Case) -> list[Finding]:
         return found
     if rolled := _rolled(case, "validation", part, other):
         return found + rolled
-    if other.own.above < CHANCE:
-        if train.of_size(len(other.y)).above > CLEAR and not _learned(case):
+    if other.own.above < MAX_CHANCE:
+        if train.of_size(len(other.y)).above > MIN_CLEAR and not _learned(case):
             found.append(_whole("validation", other))
     else:
         found += _partly("validation", other.own, hits(other.predict(case.train.x[train.indices]), train.y))
@@ -45,52 +45,54 @@ def look(case: Case) -> list[Finding]:
 
 
 def _large_enough(found: Simple | None) -> Simple | None:
-    """Return a classifier that has enough examples of more than one class."""
+    """Return the classifier if it has enough examples, of more than one class; else None."""
     if found is None or len(found.y) < MIN_EXAMPLES:
         return None
     return found if len(found.y) - int(found.y.bincount().max()) >= MIN_OTHERS else None
 
 
 def _learned(case: Case) -> bool:
-    """Return whether the network is right on most unseen examples, so that labels have to do with inputs."""
+    """Return whether the network predicts most validation examples correctly, so that labels depend on inputs."""
     _, unseen = case.class_predictions or (None, None)
     if unseen is None:
         return False
     counts = hits(unseen.classes, unseen.part.y)
-    return counts.share > 0.5 + counts.chance / 2 and counts.above > CLEAR
+    return counts.share > 0.5 + counts.chance / 2 and counts.above > MIN_CLEAR
 
 
-def _mixed(within: Hits, across: Hits) -> float:
-    """Return which share of a part's labels has no sense, by how well they are guessed.
+def _random_fraction(within: Hits, across: Hits) -> float:
+    """Return the estimated fraction of random labels in the training or validation data; 0 if it may be chance.
 
-    Guesses that were learned from such labels are right as often as the share of good ones allows; against the good
-    labels of the other part they are right more often. 0 where the difference may be chance.
+    within, across: the results of a classifier fitted to these labels, on the same data and on the other data. With
+    random labels, fewer predictions are correct within than across.
     """
     good = across.share - across.chance
     spread = (within.share * (1 - within.share) / within.n + across.share * (1 - across.share) / across.n) ** 0.5
-    if good <= 0 or across.share - within.share < CLEAR * spread:
+    if good <= 0 or across.share - within.share < MIN_CLEAR * spread:
         return 0.0
     return 1 - max(within.share - within.chance, 0.0) / good
 
 
 def _whole(path: str, fitted: Simple) -> Finding:
-    cause = "inputs and labels were put in order, shuffled or filtered separately, so that they no longer belong "
-    cause += "together"
-    fix = "read each input with its label from one list and shuffle both by the same order; look at some by eye"
-    return Finding(NAME, path, _guessed(fitted.own), cause, fix)
+    cause = "inputs and labels were sorted, shuffled or filtered separately, so they no longer belong together"
+    fix = "read each input and its label from one list, shuffle both in the same order, and look at some of them"
+    return Finding(NAME, path, _accuracy(fitted.own), cause, fix)
 
 
 def _rolled(case: Case, path: str, part: Arrays, fitted: Simple) -> list[Finding]:
-    """Look for labels that are guessed far better if they are moved; where the list is ordered, some are as is."""
+    """Look for labels that are predicted far better if they are moved by some places in the list.
+
+    In a list sorted by class, some labels are right even if all are moved.
+    """
     if _learned(case):
         return []
     best, moved = 0, fitted.own
-    for shift in (*range(1, ROLL + 1), *range(-1, -ROLL - 1, -1)):
+    for shift in (*range(1, MAX_ROLL + 1), *range(-1, -MAX_ROLL - 1, -1)):
         y = part.y.roll(shift)[fitted.indices]
         other = hits(fitted.relabelled(y), y)
         if other.share > moved.share:
             best, moved = shift, other
-    if _mixed(fitted.own, moved) <= SHARE:
+    if _random_fraction(fitted.own, moved) <= MAX_SENSELESS:
         return []
 
     def fixed(part: Arrays) -> Arrays:
@@ -99,13 +101,13 @@ def _rolled(case: Case, path: str, part: Arrays, fitted: Simple) -> list[Finding
     def rolled(case: Case) -> Case:
         return replace(case, train=fixed(case.train)) if path == "train" else with_validation(case, fixed)
 
-    evidence: Evidence = {**_guessed(fitted.own), "labels_moved_by": best, "right_then": moved.share}
+    evidence: Evidence = {**_accuracy(fitted.own), "labels_moved_by": best, "right_then": moved.share}
     cause = f"each label belongs to the input {abs(best)} {'before' if best < 0 else 'after'} it in the list"
-    fix = "move the labels against the inputs, and read both from one list"
+    fix = "align labels and inputs again, and read both from one list"
     return [Finding(NAME, path, evidence, cause, fix, Remedy(f"labels moved by {best} places", rolled))]
 
 
-def _guessed(own: Hits) -> Evidence:
+def _accuracy(own: Hits) -> Evidence:
     return {
         "examples": own.n,
         "right_by_a_simple_classifier": own.share,
@@ -115,18 +117,18 @@ def _guessed(own: Hits) -> Evidence:
 
 
 def _partly(path: str, within: Hits, across: Hits) -> list[Finding]:
-    senseless = _mixed(within, across)
-    if senseless <= SHARE:
+    random = _random_fraction(within, across)
+    if random <= MAX_SENSELESS:
         return []
     evidence: Evidence = {
         "examples": within.n,
         "right_by_a_simple_classifier": within.share,
         "right_on_the_other_part": across.share,
         "right_by_chance": within.chance,
-        "share_of_labels_without_sense": senseless,
+        "share_of_labels_without_sense": random,
     }
-    cause = "a part of the labels lost its inputs, as when one of several files was put in another order"
-    fix = "find out which files or batches the wrong labels come from, and read these again with their inputs"
+    cause = "some of the labels no longer belong to their inputs, as if one of several files had been reordered"
+    fix = "find out which files or batches the wrong labels come from, and read them again with their inputs"
     return [Finding(NAME, path, evidence, cause, fix)]
 
 

@@ -1,4 +1,4 @@
-"""A loss that contains the softmax, behind a network that outputs probabilities already."""
+"""A loss that contains the softmax, after a network that already outputs probabilities."""
 
 import torch
 
@@ -6,34 +6,35 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.training.evaluate import outputs
 
-SUM = 1e-3  # that a row of probabilities may miss 1 by
-SAME = 1e-4  # of the loss: a softmax ignores what is added to all outputs of an example, up to this change of the loss
+MAX_SUM_ERROR = 1e-3  # of a row of probabilities from 1
+MAX_LOSS_CHANGE = 1e-4  # relative; a softmax is invariant to a constant that is added to all outputs of an example
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare the loss of the outputs with that of shifted ones, for layers and losses of any kind."""
+    """Compare the loss of the outputs with the loss of outputs plus a constant, for layers and losses of any kind."""
     model, part = case.model, case.probe
     if not case.classifies or len(model.output_shape) != 1 or model.output_shape[0] < 2:
         return []
     with torch.inference_mode():
         y = torch.cat([y for _, y in outputs(model.net, model.params, part.x, len(part), model.stats)]).float()
         sums = y.sum(1)
-        if not bool((y >= 0).all()) or not bool(((sums - 1).abs() < SUM).all()):
+        if not bool((y >= 0).all()) or not bool(((sums - 1).abs() < MAX_SUM_ERROR).all()):
             return []
-        before, after = (float(model.loss(one, part.y)[0]) for one in (y, y + 1 + torch.arange(len(y))[:, None] % 3))
-    if not abs(after - before) <= SAME * abs(before):
+        shifted = y + 1 + torch.arange(len(y))[:, None] % 3  # another constant for each example
+        before, after = (float(model.loss(outputs, part.y)[0]) for outputs in (y, shifted))
+    if not abs(after - before) <= MAX_LOSS_CHANGE * abs(before):
         return []
-    sure = torch.eye(y.shape[1])[0]  # the probabilities of an example whose class gets all
+    certain = torch.eye(y.shape[1])[0]  # the probabilities of a certain prediction
     evidence = {
         "smallest_output": float(y.min()),
         "largest_output": float(y.max()),
         "smallest_sum_of_a_row": float(sums.min()),
         "largest_sum_of_a_row": float(sums.max()),
         "loss": before,
-        "lowest_loss_that_probabilities_can_reach": float(-sure.log_softmax(0)[0]),
+        "lowest_loss_that_probabilities_can_reach": float(-certain.log_softmax(0)[0]),
     }
-    cause = "the network outputs probabilities, and the loss makes probabilities of them once more"
-    fix = "end the network in plain scores, without a softmax of its own"
+    cause = "the network outputs probabilities, and the loss applies a softmax to them again"
+    fix = "let the network output logits, without a softmax at its end"
     return [Finding(NAME, "training", evidence, cause, fix)]
 
 

@@ -9,7 +9,7 @@ from pellucid.doctor.passes import trainable_layers
 from pellucid.doctor.remedies import DRAWN_AS_HE
 from pellucid.tree import flatten
 
-SHARE = 0.5  # of a layer's units that have a twin; then at most three quarters of the units are distinct
+MIN_TWINS = 0.5  # fraction of a layer's units with a twin; then at most three quarters of the units are distinct
 # Distance between twins over the distance that training moved them. For independent updates it is sqrt(2).
 MAX_DISTANCE = 0.5
 
@@ -23,7 +23,7 @@ def look(case: Case) -> list[Finding]:
     """
     begun = flatten(case.first.params)
     twins = {path: _twins(begun[weight]) for path, weight in trainable_layers(case.first)[:-1]}
-    twins = {path: (owner, mine) for path, (owner, mine) in twins.items() if float(mine.float().mean()) > SHARE}
+    twins = {path: (owner, mine) for path, (owner, mine) in twins.items() if float(mine.float().mean()) > MIN_TWINS}
     if not twins:
         return []
     now = flatten((case.model if case.trained else case.rehearsal.model).params)
@@ -36,7 +36,7 @@ def look(case: Case) -> list[Finding]:
         distance = (new - new[owner]).norm(dim=1)
         other = mine & (owner != torch.arange(len(owner)))  # units with an earlier twin
         alike = other & (distance <= MAX_DISTANCE * (moved + moved[owner]) / 2)
-        if int(alike.sum()) < SHARE * int(other.sum()):
+        if int(alike.sum()) < MIN_TWINS * int(other.sum()):
             continue
         evidence = {
             "units": len(owner),
@@ -45,8 +45,8 @@ def look(case: Case) -> list[Finding]:
             "mean_distance_moved": float(moved.mean()),
             "mean_distance_between_copies": float(distance[other].mean()),
         }
-        what = "are the same for each unit" if bool(old.any()) else "are 0"
-        cause = f"the initial weights {what}, so all units receive the same gradient and stay equal"
+        fault = "are the same for each unit" if bool(old.any()) else "are 0"
+        cause = f"the initial weights {fault}, so all units receive the same gradient and stay equal"
         fix = "draw the weights at random (he, xavier); biases may be 0"
         found.append(Finding(NAME, f"{path}.weight", evidence, cause, fix, DRAWN_AS_HE))
     return found

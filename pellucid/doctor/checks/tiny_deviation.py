@@ -1,4 +1,4 @@
-"""Inputs of which single values are huge, because they were divided by a standard deviation of almost 0."""
+"""Inputs with a few huge values, because features were divided by a standard deviation of almost 0."""
 
 from dataclasses import replace
 
@@ -9,40 +9,42 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.remedies import with_parts
 
-HUGE = 100.0  # times the deviation of the typical value: no value that varied in training lies so far out
-RARE = 0.02  # of the training examples, at most, in which such a value differs from its median
-MIN_EXAMPLES = 50  # of each part
+MIN_RATIO = 100.0  # deviation of a value from the feature's median over the median standard deviation of the features
+MAX_VARYING = 0.02  # fraction of training examples in which such a feature differs from its median
+MIN_EXAMPLES = 50  # in the training data, and in the validation data
 
 
 def look(case: Case) -> list[Finding]:
-    """Look for values that (nearly) never vary in training and are huge where they do."""
+    """Look for features that are nearly constant in training, but have huge values in some examples."""
     held_out = case.validation_sample
     if held_out is None or not case.train.x.is_floating_point():
         return []
     x, other = (part.x.flatten(1).double() for part in (case.sample, held_out))
-    middle, spread = x.median(0).values, x.std(0, correction=0)
+    median, spread = x.median(0).values, x.std(0, correction=0)
     scale = float(spread[spread > 0].median()) if bool((spread > 0).any()) else 0.0
-    far = torch.maximum((x - middle).abs().amax(0), (other - middle).abs().amax(0))
-    still = (x != middle).double().mean(0) <= RARE
-    huge = still & (far > HUGE * scale)
+    largest = torch.maximum((x - median).abs().amax(0), (other - median).abs().amax(0))
+    constant = (x != median).double().mean(0) <= MAX_VARYING
+    huge = constant & (largest > MIN_RATIO * scale)
     if not scale or not bool(huge.any()):
         return []
 
     def mended(part: Arrays) -> Arrays:
         flat = part.x.flatten(1).clone()
-        flat[:, huge] = middle[huge].to(flat.dtype)
+        flat[:, huge] = median[huge].to(flat.dtype)
         return replace(part, x=flat.reshape(part.x.shape))
 
     evidence = {
         "values_of_an_input": x.shape[1],
         "values_that_hardly_vary_in_training": int(huge.sum()),
         "deviation_of_the_typical_value": scale,
-        "largest_value": float(far.max()),
-        "validation_examples_with_such_values": int(((other - middle).abs() > HUGE * scale)[:, huge].any(1).sum()),
+        "largest_value": float(largest.max()),
+        "validation_examples_with_such_values": int(((other - median).abs() > MIN_RATIO * scale)[:, huge].any(1).sum()),
     }
-    cause = "values that are (nearly) always the same in training were divided by their deviation, which is almost 0"
-    fix = "divide by one deviation for all pixels or for each channel, or by no less than a tenth of the typical one"
-    remedy = Remedy("such values as they mostly are", lambda case: with_parts(case, mended))
+    cause = "features that are nearly constant in training were divided by their standard deviation, which is almost 0"
+    fix = (
+        "divide by one standard deviation for all pixels or for each channel, or by at least a tenth of the median one"
+    )
+    remedy = Remedy("such features set to their median", lambda case: with_parts(case, mended))
     return [Finding(NAME, "validation", evidence, cause, fix, remedy)]
 
 

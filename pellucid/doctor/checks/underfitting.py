@@ -14,7 +14,7 @@ MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
 MIN_ABOVE_CHANCE = 5.0  # standard deviations of the simple classifier above chance: the labels are learnable
 MAX_ERROR_RATIO = 1.5  # over the error of linear regression
 FLOOR = 0.01  # of the targets' variance: smaller errors are fine, even if linear regression has none
-MIN_VARIANCE = 1e-12  # over the targets' mean square; below it, targets differ only by rounding
+MIN_VARIANCE = 1e-12  # over the targets' mean square; below it, targets differ only by rounding errors
 MAX_RESIDUAL = 0.5  # error of linear regression over the targets' variance
 MIN_EXAMPLES = 50
 

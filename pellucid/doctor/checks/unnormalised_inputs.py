@@ -1,4 +1,4 @@
-"""Inputs far too large, far too small or with values of very different size, and numbers to learn far too large."""
+"""Inputs that are too large, too small or of very different scales, and regression targets that are too large."""
 
 from math import isfinite
 
@@ -13,21 +13,22 @@ from pellucid.layers.base import Trait
 from pellucid.network.ending import shapes
 from pellucid.run.described import scaling
 
-# Weights are drawn for inputs of mean square 1 (Glorot 2010, He 2015). Images from 0 to 1 have a root of 0.1 to 0.9.
-LARGE, SMALL = 3.0, 1 / 30
-UNEVEN = 10.0  # between channels: the gradient at one's weights is then 100 times that at the other's in curvature
-FAR = 10.0  # deviations that the mean is off from 0, for inputs that are above 1 besides
-BEYOND = 100.0  # times the network's first outputs, or 1: that far steps of usual size take ages to go
-CHUNK = 64  # examples measured at a time
+# Root mean square of the inputs. Initial weights are drawn for 1 (Glorot 2010, He 2015); images from 0 to 1 have 0.1 to
+# 0.9.
+MAX_RMS, MIN_RMS = 3.0, 1 / 30
+MAX_CHANNEL_RATIO = 10.0  # root mean square of two channels; the curvature of the loss then differs by a factor of 100
+MAX_OFFSET = 10.0  # of the mean from 0, in standard deviations, if it is above 1 as well
+MAX_TARGET_RATIO = 100.0  # std of the targets over the RMS of the first outputs (at least 1); usual steps are too small
+CHUNK_SIZE = 64  # examples measured at a time
 
 
 def look(case: Case) -> list[Finding]:
-    """Measure a sample of the inputs, after preprocessing, then of targets that are numbers."""
+    """Measure a sample of the inputs after preprocessing, then the targets of a regression."""
     return _inputs(case) or _targets(case)
 
 
 def _targets(case: Case) -> list[Finding]:
-    """Compare the targets with the first outputs of the network; if it was trained, they do not count."""
+    """Compare the targets with the network's first outputs; skipped for a trained model."""
     if not case.compares or case.classifies or case.trained:
         return []
     try:
@@ -36,25 +37,25 @@ def _targets(case: Case) -> list[Finding]:
         return []
     targets = case.sample.y.double()
     spread, usual = float(targets.std(correction=0)), float(first.square().mean().sqrt())
-    if spread <= BEYOND * max(usual, 1.0):
+    if spread <= MAX_TARGET_RATIO * max(usual, 1.0):
         return []
     evidence = {
         "mean_target": float(targets.mean()),
         "standard_deviation_of_the_targets": spread,
         "root_mean_square_of_the_first_outputs": usual,
     }
-    cause = "targets are many times larger than the network's first outputs, so that steps explode or hardly count"
-    fix = "take off the targets' mean and divide by their deviation, and undo that on what the network predicts"
+    cause = "the targets are many times larger than the network's first outputs, so that steps explode or are too small"
+    fix = "subtract the targets' mean, divide by their standard deviation, and undo this in the predictions"
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 
 def _inputs(case: Case) -> list[Finding]:
-    """Measure a sample of the inputs over all and by channel."""
+    """Measure a sample of the inputs, over all values and by channel."""
     first = next((seen.layer for seen in case.activity.values() if not shapes(seen.layer)), None)
     if first is not None and Trait.NORM in first.traits and not isinstance(first, LocalResponseNorm):
-        return []  # it brings inputs of any size to the same one
+        return []  # a first normalization layer makes the scale of the inputs irrelevant
     x = case.sample.x
-    seen = sizes(scaled(part, case.model.stats) for part in x.split(CHUNK))
+    seen = sizes(scaled(part, case.model.stats) for part in x.split(CHUNK_SIZE))
     mean, std, size = seen.mean, seen.std, seen.rms
     if not isfinite(size) or std == 0:
         return []
@@ -67,26 +68,26 @@ def _inputs(case: Case) -> list[Finding]:
         "root_mean_square": size,
     }
     images, several = is_image(x), len(kept) > 1
-    if size > LARGE:
-        what = "inputs are many times larger than weights are made for, so that units saturate or steps overshoot"
-    elif size < SMALL:
-        what = "inputs are so small that they hardly differ to the first layer; they may have been scaled twice"
-    elif abs(mean) > max(FAR * std, 1.0):
-        what = "inputs vary little around a value far from 0, so that little but that value reaches the first layer"
-    elif images and several and float(kept.max() / kept.min()) > UNEVEN:
+    if size > MAX_RMS:
+        cause = "inputs are much larger than initial weights are made for, so that units saturate or steps overshoot"
+    elif size < MIN_RMS:
+        cause = "inputs are so small that the first layer hardly distinguishes them; perhaps they were scaled twice"
+    elif abs(mean) > max(MAX_OFFSET * std, 1.0):
+        cause = "inputs vary little around a value far from 0, so that this value dominates the first layer"
+    elif images and several and float(kept.max() / kept.min()) > MAX_CHANNEL_RATIO:
         evidence |= {"largest_channel": float(kept.max()), "smallest_channel": float(kept.min())}
-        what = "channels are of very different size, so that the small ones learn far more slowly"
-    elif not images and several and float(kept.max()) > LARGE * UNEVEN * float(kept.median()):
+        cause = "channels have very different scales, so that the weights of the small ones learn far more slowly"
+    elif not images and several and float(kept.max()) > MAX_RMS * MAX_CHANNEL_RATIO * float(kept.median()):
         evidence |= {"largest_feature": float(kept.max()), "median_feature": float(kept.median())}
-        what = "features are of very different size, so that the small ones learn far more slowly"
+        cause = "features have very different scales, so that the weights of the small ones learn far more slowly"
     else:
         return []
-    fix = "divide bytes by 255 once, and take off the mean and divide by the deviation of the training inputs"
-    remedy = Remedy("inputs of mean 0 and deviation 1", _standard) if x.dim() == 4 else None
-    return [Finding(NAME, "train", evidence, what, fix, remedy)]
+    fix = "divide bytes by 255 once, then subtract the mean and divide by the standard deviation of the training inputs"
+    remedy = Remedy("inputs of mean 0 and standard deviation 1", _standardised) if x.dim() == 4 else None
+    return [Finding(NAME, "train", evidence, cause, fix, remedy)]
 
 
-def _standard(case: Case) -> Case:
+def _standardised(case: Case) -> Case:
     return rebuilt(case, preprocess={**case.model.preprocess, **scaling(FeatureStats.fit(case.train.x))})
 
 

@@ -1,4 +1,4 @@
-"""Weights with updates that are far too large or far too small relative to the weights."""
+"""Updates that are far too large or far too small relative to the weights."""
 
 from statistics import median
 
@@ -9,11 +9,11 @@ from pellucid.doctor.remedies import rebuilt
 from pellucid.tree import flatten
 
 # About 1e-3 is healthy (Karpathy, CS231n, "Ratio of weights:updates"); first steps with momentum reach 5e-2.
-HIGH = 0.1
-LOW = 1e-5
-LOW_BESIDE_OTHERS = 1e-4  # used in place of LOW if the median of the other weights is FASTER times larger
+MAX_RATIO = 0.1
+MIN_RATIO = 1e-5
+MIN_RATIO_BESIDE_OTHERS = 1e-4  # used in place of MIN_RATIO if the median of the other weights is FASTER times larger
 FASTER = 100.0
-SMALL = 0.1  # times 1 / sqrt(inputs): initial weights below this need updates larger than themselves
+SMALL_WEIGHTS = 0.1  # over 1 / sqrt(inputs); smaller initial weights need updates larger than themselves
 
 
 def look(case: Case) -> list[Finding]:
@@ -25,12 +25,12 @@ def look(case: Case) -> list[Finding]:
         late = [row["update_ratio"] for row in case.history.layers if row["path"] == path] if case.history else []
         late = [value for value in late if value is not None]
         others = median([value for other, value in early.items() if other != path] or [ratio])
-        slow = LOW if ratio * FASTER > others else LOW_BESIDE_OTHERS
+        slow = MIN_RATIO if ratio * FASTER > others else MIN_RATIO_BESIDE_OTHERS
         evidence: Evidence = {"update_over_weight_in_the_first_steps": ratio, "the_same_of_other_weights": others}
         if late:
             evidence["median_update_over_weight_in_all_epochs"] = median(late)
         usual = median(late) if late else ratio
-        high = ratio > HIGH and usual > HIGH and not _is_explained(case, path, weights[path])
+        high = ratio > MAX_RATIO and usual > MAX_RATIO and not _is_explained(case, path, weights[path])
         if high or (ratio < slow and usual < slow):
             found.append(Finding(NAME, path, evidence))
     return found
@@ -45,12 +45,12 @@ def _inputs_per_output(case: Case) -> dict[str, int]:
 
 def _is_explained(case: Case, path: str, inputs: int) -> bool:
     """Return whether a large ratio is explained by initial weights near 0 or by a regularizer that shrinks them."""
-    if float(flatten(case.first.params)[path].square().mean().sqrt()) < SMALL / inputs**0.5:
+    if float(flatten(case.first.params)[path].square().mean().sqrt()) < SMALL_WEIGHTS / inputs**0.5:
         return True
     if not case.model.regularizers:
         return False
     without = rebuilt(case, regularizer=None).rehearsal.ratios[path]
-    return without is not None and without < HIGH
+    return without is not None and without < MAX_RATIO
 
 
 NAME = "update-ratio"

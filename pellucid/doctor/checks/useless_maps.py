@@ -1,4 +1,4 @@
-"""Units, or feature maps, that hardly vary, and whose removal changes no output."""
+"""Units, or feature maps, that hardly vary, and whose removal changes no prediction."""
 
 import torch
 from torch import Tensor
@@ -8,14 +8,14 @@ from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import Activity, output_layers, rms, with_constant_units
 from pellucid.layers.base import Layer, Trait
 
-MAX_SPREAD = 0.01  # standard deviation over the layer's largest: 1 / 10,000 of its variance
-SHARE = 0.4  # of a layer's units, as in the check of dead units
+MAX_SPREAD = 0.01  # standard deviation over the layer's largest, so 1 / 10,000 of its variance
+MAX_USELESS = 0.4  # of a layer's units, as in the check of dead units
 MIN_UNITS = 4  # smaller layers are skipped
 TOLERANCE = 0.01  # relative change of the outputs of a regression that counts as none
 
 
 def look(case: Case) -> list[Finding]:
-    """Count a layer's units with nearly constant outputs, and replace them all by their means at once."""
+    """Count units with nearly constant outputs, and check that no prediction changes if their means replace them."""
     found: list[Finding] = []
     x = case.inputs(case.watched)
     outputs = output_layers(case.model, x)
@@ -23,7 +23,7 @@ def look(case: Case) -> list[Finding]:
         spread, constant = seen.std, _constant_units(seen)
         if Trait.ACTIVATION not in seen.layer.traits or seen.path in outputs or not bool(spread.any()):
             continue
-        counts = case.beyond_chance(seen, lambda seen: len(_constant_units(seen)), SHARE)
+        counts = case.beyond_chance(seen, lambda seen: len(_constant_units(seen)), MAX_USELESS)
         if counts is None or _changed(case, x, seen, constant) != 0:
             continue
         evidence = {
@@ -47,18 +47,19 @@ def _constant_units(seen: Activity) -> Tensor:
 
 
 def _changed(case: Case, x: Tensor, seen: Activity, units: Tensor) -> float | None:
-    """Return the share of predicted classes that change when these units are set to their means.
+    """Return the fraction of predicted classes that change if these units are set to their means.
 
-    For a regression, the relative change of the outputs. None where the outputs cannot be compared."""
+    For a regression, the relative change of the outputs. None if the outputs cannot be compared.
+    """
     value = seen.mean[units]
-    was = with_constant_units(case.model, x, seen.path, units[:0], value[:0])
-    now = with_constant_units(case.model, x, seen.path, units, value)
-    if not isinstance(was, Tensor) or not isinstance(now, Tensor):
+    before = with_constant_units(case.model, x, seen.path, units[:0], value[:0])
+    after = with_constant_units(case.model, x, seen.path, units, value)
+    if not isinstance(before, Tensor) or not isinstance(after, Tensor):
         return None
-    if case.classifies and was.dim() == 2 and was.shape[1] > 1:
-        return float((was.argmax(1) != now.argmax(1)).float().mean())
-    far, size = rms(now - was), rms(was)
-    return 0.0 if far <= TOLERANCE * size else far / max(size, torch.finfo(torch.float32).tiny)
+    if case.classifies and before.dim() == 2 and before.shape[1] > 1:
+        return float((before.argmax(1) != after.argmax(1)).float().mean())
+    change, size = rms(after - before), rms(before)
+    return 0.0 if change <= TOLERANCE * size else change / max(size, torch.finfo(torch.float32).tiny)
 
 
 NAME = "useless-maps"

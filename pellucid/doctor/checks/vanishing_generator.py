@@ -1,4 +1,4 @@
-"""Gradients that no longer reach the generator."""
+"""Vanishing gradients in a generator."""
 
 from math import hypot
 from statistics import median_high
@@ -7,7 +7,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import GENERATOR, Check, Finding
 
 MIN_EPOCHS = 3
-VANISHED = 1e-3  # the last third's median norm over the largest of an epoch
+MIN_NORM_RATIO = 1e-3  # the median gradient norm of the last third of the epochs over the largest of any epoch
 
 
 def look(case: Case) -> list[Finding]:
@@ -16,7 +16,7 @@ def look(case: Case) -> list[Finding]:
     if len(norms) < MIN_EPOCHS:
         return []
     late = median_high(norms[-max(len(norms) // 3, 1) :])
-    if late > VANISHED * max(norms):
+    if late > MIN_NORM_RATIO * max(norms):
         return []
     evidence = {"gradient_norm": late, "largest_gradient_norm": max(norms), "epochs": len(norms)}
     cause = "the discriminator's output hardly depends on the generated images any more, or the generator saturates"

@@ -7,23 +7,24 @@ from pellucid.doctor.remedies import as_he, with_layers
 from pellucid.layers import ReLU, Sigmoid, Tanh
 from pellucid.layers.base import Layer
 
-# Well drawn weights propagate the gradient's norm whole (see `GradientDecay`), a layer of sigmoids a fourth at best.
+# Suitable initial weights keep the gradient's norm constant (see `GradientDecay`); a layer of sigmoids divides it by at
+# least 4.
 # Nielsen 2015, chapter 5, calls it vanishing when the first layer learns 100 times more slowly than the last.
-LITTLE = 1 / 100
+MIN_RATIO = 1 / 100
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare the gradient's norm at early and at late layers, at the present weights and at the first ones.
+    """Compare the gradient norms of early and late layers, for the present and for the initial weights.
 
-    A last layer initialized to 0 blocks gradients in the first step only, which is harmless; so the initial weights
-    count where those after a few steps agree, and the training that followed had to get over that first.
+    A last layer that is initialized to 0 blocks gradients in the first step only, which is harmless. So small gradients
+    for the initial weights count only if they are still small after a few steps.
     """
     first = gradient_decay(case.first, case.first_gradients, case.first_activity)
-    weak = first is not None and first.ratio < LITTLE
+    weak = first is not None and first.ratio < MIN_RATIO
     now = gradient_decay(case.model, case.gradients, case.activity) if case.trained else None
-    if now is None or now.ratio >= LITTLE:
+    if now is None or now.ratio >= MIN_RATIO:
         early = _rehearsed(case) if weak and case.trainable else None
-        if early is None or early.ratio >= LITTLE:
+        if early is None or early.ratio >= MIN_RATIO:
             return []
         now = now or early
     evidence = {
@@ -37,9 +38,9 @@ def look(case: Case) -> list[Finding]:
         evidence["early_over_late_before_the_first_step"] = first.ratio
     if not weak:
         return [Finding(NAME, now.early_path, evidence)]
-    cause = "each layer on the way back makes the gradient smaller: flat activations, or weights drawn too small"
-    fix = "take ReLU with weights as He 2015, batch normalization, or fewer layers"
-    return [Finding(NAME, now.early_path, evidence, cause, fix, Remedy("ReLU and weights as He 2015", _relu))]
+    cause = "each layer makes the gradient smaller in the backward pass: saturated activations or small initial weights"
+    fix = "use ReLU with He initialization, batch normalization, or fewer layers"
+    return [Finding(NAME, now.early_path, evidence, cause, fix, Remedy("ReLU and He initialization", _relu))]
 
 
 def _rehearsed(case: Case) -> GradientDecay | None:

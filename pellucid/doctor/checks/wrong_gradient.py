@@ -1,4 +1,4 @@
-"""User-defined layers or losses whose backward pass does not belong to their forward pass."""
+"""User-defined layers or losses whose backward pass does not return the gradient of their forward pass."""
 
 import torch
 
@@ -10,20 +10,20 @@ from pellucid.doctor.predictions import UnansweredError
 from pellucid.errors import PellucidError
 from pellucid.verify import verify
 
-BATCH = 8  # examples
+BATCH_SIZE = 8  # examples
 
 
 def look(case: Case) -> list[Finding]:
-    """Verify the gradients of the first batch before the first step, of user-defined parts only."""
+    """Verify the gradients of user-defined layers and losses on a small batch, before the first step."""
     parts = [*(layer for _, layer in leaves(case.model.net)), case.model.loss]
     kinds = {type(part).__name__ for part in parts if is_user_defined(part)}
     if not kinds:
         return []
-    part = subsample(case.train, BATCH, case.model.seed)
+    part = subsample(case.train, BATCH_SIZE, case.model.seed)
     model = case.first
     try:
         if not torch.equal(*(model.predict(part.x).nan_to_num() for _ in range(2))):
-            return []  # it draws numbers in evaluation: no two passes have the same gradient
+            return []  # random in evaluation mode, so no two passes have the same gradient
         table = verify(model.net, model.params, case.inputs(part), part.y, model.loss, seed=model.seed)
     except (PellucidError, RuntimeError) as error:  # user-defined code runs there, in float64
         raise UnansweredError(f"the gradients cannot be verified: {error}") from error
@@ -34,7 +34,7 @@ def look(case: Case) -> list[Finding]:
     evidence: Evidence = {"layer": row.layer, "gradient_of": row.what, "largest_entry": row.largest}
     evidence |= {f"off_from_{name}": error for name, error in row.errors.items()}
     cause = f"the backward pass of {row.layer} does not return the gradient of its forward pass"
-    fix = "derive it anew, and compare with `model.verify(x, y)` until all rows are ok"
+    fix = "derive the gradient again, and check it by `model.verify(x, y)` until all rows are ok"
     return [Finding(NAME, row.path or "loss", evidence, cause, fix)]
 
 

@@ -31,7 +31,7 @@ RANGES: dict[type[Layer], tuple[float, float]] = {
 # softmax, which returns the same probabilities, but not a sigmoid, whose outputs would be at most 1/2.
 LIMITING = tuple(kind for kind in RANGES if kind is not LogSoftmax)
 OWN_PROBABILITIES = (SoftmaxCrossEntropy, AuxiliaryCrossEntropy, BinaryCrossEntropy)
-OUTSIDE = 0.01  # of all targets; fewer are outliers
+MAX_OUTSIDE = 0.01  # of all targets; fewer are outliers
 ROUNDING = 1e-3  # of the targets' spread
 
 
@@ -51,7 +51,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _is_identity(layer: Layer) -> bool:
-    """Return whether a layer keeps all values, up to their shape."""
+    """Return whether a layer changes at most the shape of its input."""
     return shapes(layer) or (isinstance(layer, Dropout) and not layer.rate)
 
 
@@ -80,7 +80,7 @@ def _unreachable(case: Case, path: str, last: Layer, evidence: Evidence) -> Find
     targets = _numbers(case)
     margin = ROUNDING * (float(targets.std(correction=0)) + 1e-6)
     outside = float(((targets < low - margin) | (targets > high + margin)).double().mean())
-    if outside <= OUTSIDE:
+    if outside <= MAX_OUTSIDE:
         return None
     evidence |= {
         "lowest_output": low,
@@ -95,7 +95,7 @@ def _unreachable(case: Case, path: str, last: Layer, evidence: Evidence) -> Find
 
 
 def _numbers(case: Case) -> Tensor:
-    """Return the targets as numbers: 0 and 1, as in one-hot vectors, if they are class indices."""
+    """Return the targets as floats; for class indices that the loss compares as one-hot vectors, the values 0 and 1."""
     y, outputs = case.train.y, case.model.output_shape
     classes = not y.is_floating_point() and len(outputs) == y.dim() and outputs[0] != 1
     return torch.tensor([0.0, 1.0]) if classes and y.shape[1:] == outputs[1:] else y.float()
@@ -104,8 +104,8 @@ def _numbers(case: Case) -> Tensor:
 def _without(net: Layer, path: str) -> Remedy | None:
     """Return a remedy that removes the layer; None if a graph uses it several times."""
     repeated = {
-        join(at, node[0])
-        for at, graph in walk(net)
+        join(prefix, node[0])
+        for prefix, graph in walk(net)
         if isinstance(graph, Graph)
         for node in graph.nodes.values()
         if isinstance(node[0], str)

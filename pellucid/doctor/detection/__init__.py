@@ -1,4 +1,4 @@
-"""The doctor's checks of detectors, one per file; causes come before what follows from them."""
+"""The doctor's checks of detectors, one per file; causes come before their consequences."""
 
 from typing import Any
 
@@ -21,8 +21,8 @@ from pellucid.training.examples import source_of
 from pellucid.training.model import BaseModel
 
 CHECKS: tuple[Check[DetectionCase], ...] = tuple(
-    it.CHECK
-    for it in (
+    module.CHECK
+    for module in (
         box_format, shifted_masks, flipped_points, absent_class, unfitting_anchors, no_positives, score_collapse,
     )
 )  # fmt: skip
@@ -31,13 +31,14 @@ __all__ = ["CHECKS", "DetectionCase", "detection_case", "diagnose_detector"]
 
 
 def detection_case(model: BaseModel, train: Any, validation: Any = None, history: Any = None) -> DetectionCase:
-    """Return the case of a detector with its training data; trained: with a history, or from a file.
+    """Return the case of a detector with its training data.
 
-    Raises PellucidError for data that are no source of images with objects.
+    The detector counts as trained if there is a history, or if its weights were read from a file. Raises PellucidError
+    for data that are no source of images with objects.
     """
     if not model.built:
         raise PellucidError("the detector has no weights yet; give it input_shape, or fit it first")
-    sources: list[Source | None] = [None if one is None else source_of(one) for one in (train, validation)]
+    sources: list[Source | None] = [None if data is None else source_of(data) for data in (train, validation)]
     first, second = sources
     assert first is not None
     model.objective.check((), [first.batch([0], None).targets[0]])  # type: ignore[arg-type]
@@ -45,5 +46,5 @@ def detection_case(model: BaseModel, train: Any, validation: Any = None, history
 
 
 def diagnose_detector(case: DetectionCase) -> Diagnosis:
-    """Make every check of a detector. Nothing is trained: what cannot be measured directly stays a symptom."""
+    """Make every check of a detector, without trials, so that causes are only established by direct measurement."""
     return examine(case, CHECKS)

@@ -1,11 +1,11 @@
-"""Classes without an object to learn from."""
+"""Classes without objects in the training data."""
 
 from pellucid.doctor.detection.case import DetectionCase
 from pellucid.doctor.finding import Check, Evidence, Finding
 
 
 def look(case: DetectionCase) -> list[Finding]:
-    """Count the objects of each class in the training data; crowds, which nothing is learned from, do not count."""
+    """Count the objects of each class in the training data, without crowds, which training ignores."""
     counts = [0] * case.detector.classes
     for truth in case.objects:
         labels = truth.labels if truth.crowd is None else truth.labels[~truth.crowd]
@@ -22,8 +22,10 @@ def look(case: DetectionCase) -> list[Finding]:
         "the_first_of_them": names[absent[0]] if absent[0] < len(names) else str(absent[0]),
         "objects": sum(counts),
     }
-    cause = "no object of the training data has one of these classes, so that the detector cannot learn them"
-    fix = "add images with such objects, correct the names of classes, or set objective.classes to those that there are"
+    cause = "the training data contain no object of these classes, so the detector cannot learn them"
+    fix = (
+        "add images with such objects, correct the class names, or set objective.classes to the number of classes used"
+    )
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 

@@ -1,4 +1,4 @@
-"""Boxes in another unit or order than they are read in: x, y, width, height for corners, and the like."""
+"""Boxes that are read in the wrong unit or order, such as x, y, width, height as corners."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ from pellucid.data.annotations.base import ROUNDING, Box
 from pellucid.doctor.detection.case import DetectionCase
 from pellucid.doctor.finding import Check, Evidence, Finding
 
-IMPOSSIBLE = 0.1  # share of boxes that are no boxes in their images as they are read
-POSSIBLE = 0.98  # share that are, read in another way
+MAX_IMPOSSIBLE = 0.1  # fraction of boxes that are no valid boxes in their images
+MIN_POSSIBLE = 0.98  # fraction of boxes that are valid if they are read in another way
 MIN_BOXES = 10
 
 Size = tuple[int, int]
@@ -22,22 +22,22 @@ FORMS: dict[str, Callable[[Box, Size], Box]] = {
 
 
 def look(case: DetectionCase) -> list[Finding]:
-    """Count the boxes that are possible in their images, as they are read and read in other ways."""
+    """Count the boxes that are valid in their images, as they are read now and if read in other ways."""
     boxes = case.raw_boxes
     if len(boxes) < MIN_BOXES:
         return []
-    shares = sum(max(map(abs, box)) <= 1 for box, _ in boxes)
-    if shares >= POSSIBLE * len(boxes):
-        evidence: Evidence = {"boxes": len(boxes), "between_zero_and_one": shares}
-        cause = "the boxes are shares of the image's width and height, and are read as pixels"
-        fix = "multiply them by the size of their image, or name the format (YOLO text files hold shares)"
+    relative = sum(max(map(abs, box)) <= 1 for box, _ in boxes)
+    if relative >= MIN_POSSIBLE * len(boxes):
+        evidence: Evidence = {"boxes": len(boxes), "between_zero_and_one": relative}
+        cause = "the boxes are relative to the image's width and height, but are read as pixels"
+        fix = "multiply them by the size of their image, or name the format (YOLO text files have relative boxes)"
         return [Finding(NAME, "train", evidence, cause, fix)]
     impossible = sum(not _possible(box, size) for box, size in boxes)
-    if impossible <= IMPOSSIBLE * len(boxes):
+    if impossible <= MAX_IMPOSSIBLE * len(boxes):
         return []
     counts = {name: sum(_possible(form(box, size), size) for box, size in boxes) for name, form in FORMS.items()}
-    name = max(counts, key=lambda one: counts[one])
-    if counts[name] < POSSIBLE * len(boxes):
+    name = max(counts, key=lambda name: counts[name])
+    if counts[name] < MIN_POSSIBLE * len(boxes):
         return []
     evidence = {
         "boxes": len(boxes),

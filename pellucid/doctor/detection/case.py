@@ -1,4 +1,4 @@
-"""What the doctor examines of a detector: the model, its data, and what it finds in some of them."""
+"""A case for the doctor of detectors: the model, its data, and its outputs for a sample of the images."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,15 +19,19 @@ from pellucid.objects import Detections
 from pellucid.ops.assign import Assignment
 from pellucid.training.model import BaseModel
 
-SAMPLE = 48  # images that are decoded, drawn by the seed
-MOST = 5_000  # images whose annotations are read
+MAX_SAMPLE = 48  # images in the sample, drawn by the seed
+MAX_IMAGES = 5_000  # images whose annotations are read
 
-Image = tuple[Tensor, Objects]  # (C, H, W), and what is in it
+Image = tuple[Tensor, Objects]  # an image (C, H, W), and the objects in it
 
 
 @dataclass(frozen=True, eq=False)
 class DetectionCase:
-    """A detector with its training data. validation: others, or None. trained: whether it has learned from them."""
+    """A detector with its training data.
+
+    validation: validation data, or None. trained: whether the detector is trained. notes: sentences to print before the
+    findings.
+    """
 
     model: BaseModel
     train: Source
@@ -43,19 +47,19 @@ class DetectionCase:
 
     @property
     def classes(self) -> Sequence[str]:
-        """The names of the classes, or their numbers."""
+        """The names of the classes, or their indices if they have no names."""
         return self.train.classes or self.model.classes or [str(label) for label in range(self.detector.classes)]
 
     @property
     def swaps(self) -> Pairs:
-        """The pairs of key-points, left and right, that the data name; () where they name none."""
+        """The pairs of left and right key-points that the data define; () if there are none."""
         return getattr(self.train, "swaps", None) or ()
 
     @cached_property
     def chosen(self) -> list[int]:
-        """The indices of the sample."""
+        """The ascending indices of the sample in the training data."""
         order = torch.randperm(len(self.train), generator=generator(self.model.seed))
-        return order[:SAMPLE].sort().values.tolist()
+        return order[:MAX_SAMPLE].sort().values.tolist()
 
     @cached_property
     def sample(self) -> list[Image]:
@@ -69,34 +73,37 @@ class DetectionCase:
 
     @cached_property
     def objects(self) -> list[Objects]:
-        """The objects of all training images, at most of MOST."""
-        count = min(len(self.train), MOST)
-        if isinstance(self.train, DetectionFolder):  # without the images
+        """The objects of each training image, for the first MAX_IMAGES images."""
+        count = min(len(self.train), MAX_IMAGES)
+        if isinstance(self.train, DetectionFolder):  # no image has to be decoded
             points = len(self.train.keypoints)
             return [record.objects(points) for record in self.train.records[:count]]
         return [self.train.batch([k], generator(0)).targets[0] for k in range(count)]
 
     @cached_property
     def raw_boxes(self) -> list[tuple[Box, tuple[int, int]]]:
-        """The boxes of the annotations as they are written, and the size (H, W) of their image."""
+        """The boxes of the annotations before they are corrected, with the size (H, W) of their image.
+
+        For other data than a `DetectionFolder`, the boxes of the sample.
+        """
         if not isinstance(self.train, DetectionFolder):
             return [
                 (tuple(box), (image.shape[1], image.shape[2]))  # type: ignore[misc]
                 for image, truth in self.sample
                 for box in truth.boxes.tolist()
             ]
-        faults = [(one.box, one.size, one.effect) for one in self.train.faults if one.box and one.size]
+        faults = [(fault.box, fault.size, fault.effect) for fault in self.train.faults if fault.box and fault.size]
         clipped = Counter((_clipped(box, size), size) for box, size, effect in faults if effect == "changed")
-        read = Counter((one.box, record.size) for record in self.train.records for one in record.instances)
+        read = Counter((instance.box, record.size) for record in self.train.records for instance in record.instances)
         return [(box, size) for box, size, _ in faults] + [*(read - clipped).elements()]
 
     def inputs(self, image: Tensor) -> Tensor:
-        """Return an image (C, H, W) as a batch that the networks take."""
+        """Return the network's input for an image (C, H, W): a preprocessed batch of one."""
         return self.model.scaled(image[None])
 
     @cached_property
     def anchored(self) -> list[Anchors | None]:
-        """The anchors for each image of the sample; None for a detector without."""
+        """The anchors for each image of the sample; None for a detector without anchors."""
         detector = self.detector
         if not isinstance(detector, OneStage | FasterRCNN):
             return [None] * len(self.sample)
@@ -105,12 +112,12 @@ class DetectionCase:
 
     @property
     def anchors(self) -> list[Tensor | None]:
-        """The boxes (A, 4) of the anchors for each image of the sample; None for a detector without."""
-        return [None if one is None else one.boxes.cpu() for one in self.anchored]
+        """The boxes (A, 4) of the anchors for each image of the sample; None for a detector without anchors."""
+        return [None if anchors is None else anchors.boxes.cpu() for anchors in self.anchored]
 
     @cached_property
     def assignments(self) -> list[Assignment | None]:
-        """Which anchor learns which object in each image of the sample; None for a detector without anchors."""
+        """The object that is assigned to each anchor, for each image of the sample; None for one without anchors."""
         detector = self.detector
         found: list[Assignment | None] = []
         with torch.inference_mode():
@@ -125,22 +132,22 @@ class DetectionCase:
 
     @cached_property
     def candidates(self) -> list[Candidates]:
-        """What the networks say of each image of the sample."""
+        """The detector's candidate boxes with their scores, for each image of the sample."""
         with torch.inference_mode():
             return [self.detector.candidates(self.model.params, self.inputs(image))[0] for image, _ in self.sample]
 
     @property
     def scores(self) -> list[Tensor]:
-        """The highest score of each candidate in each image of the sample."""
-        return [one.scores.amax(1).cpu() for one in self.candidates]
+        """The highest score of each candidate, for each image of the sample."""
+        return [candidates.scores.amax(1).cpu() for candidates in self.candidates]
 
     @cached_property
     def detections(self) -> list[Detections]:
-        """The boxes that are found in each image of the sample."""
+        """The detections in each image of the sample."""
         with torch.inference_mode():
-            return [self.detector.decide(one).detections.to("cpu") for one in self.candidates]
+            return [self.detector.decide(candidates).detections.to("cpu") for candidates in self.candidates]
 
 
 def _clipped(box: Box, size: tuple[int, int]) -> Box:
-    """Return a box as readers clip it to its image."""
+    """Return a box clipped to an image of this size (H, W), as the readers of annotations do."""
     return max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(size[1])), min(box[3], float(size[0]))

@@ -1,17 +1,17 @@
-"""Key-points whose left and right are exchanged."""
+"""Objects whose left and right key-points are exchanged."""
 
 import torch
 
 from pellucid.doctor.detection.case import DetectionCase
 from pellucid.doctor.finding import Check, Evidence, Finding
 
-SHARE = 0.01  # of the objects, and at least MIN_FLIPPED
+MIN_FRACTION = 0.01  # of the objects must be flipped, and at least MIN_FLIPPED
 MIN_FLIPPED, MIN_OBJECTS = 2, 10
-AGREE = 0.9  # of an object's pairs lie in the other order
+MIN_REVERSED = 0.9  # fraction of a flipped object's pairs whose order is opposite to that in most objects
 
 
 def look(case: DetectionCase) -> list[Finding]:
-    """Compare the order of left and right key-points, in x, with that of most objects."""
+    """Compare the order in x of left and right key-points with their order in most objects."""
     pairs = case.swaps
     if not pairs:
         return []
@@ -25,22 +25,23 @@ def look(case: DetectionCase) -> list[Finding]:
         orders.append(sign)
         images += [index] * len(truth)
     order = torch.cat(orders) if orders else torch.zeros(0, len(pairs))
-    known = order.abs().sum(1)  # pairs of each object
-    against = (order * order.sum(0).sign() < 0).sum(1)
-    flipped = (known > 0) & (against >= AGREE * known)
-    if int((known > 0).sum()) < MIN_OBJECTS or int(flipped.sum()) < max(MIN_FLIPPED, SHARE * int((known > 0).sum())):
+    n_pairs = order.abs().sum(1)  # of each object, with both key-points
+    n_reversed = (order * order.sum(0).sign() < 0).sum(1)
+    flipped = (n_pairs > 0) & (n_reversed >= MIN_REVERSED * n_pairs)
+    n_objects = int((n_pairs > 0).sum())
+    if n_objects < MIN_OBJECTS or int(flipped.sum()) < max(MIN_FLIPPED, MIN_FRACTION * n_objects):
         return []
     evidence: Evidence = {
-        "objects": int((known > 0).sum()),
+        "objects": n_objects,
         "with_left_and_right_exchanged": int(flipped.sum()),
         "the_first_of_them_in_image": images[int(flipped.nonzero()[0, 0])],
         "pairs_of_key_points": len(pairs),
     }
     cause = (
-        "their left key-points lie where those of most objects are right: the annotations name them from the other "
-        "side, or mirror images kept the names (unless these objects are seen from behind)"
+        "their left key-points are to the right of the right ones, unlike in most objects: left and right were "
+        "confused, or images were mirrored without exchanging them (unless these objects are seen from behind)"
     )
-    fix = "exchange left and right in these annotations; where images are mirrored, name the pairs in augment.swaps"
+    fix = "exchange left and right in these annotations; if images are mirrored, list the pairs in augment.swaps"
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 

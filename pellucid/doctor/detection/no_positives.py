@@ -1,4 +1,4 @@
-"""Objects that no anchor learns."""
+"""Objects that are assigned to no anchor, so that nothing learns them."""
 
 import torch
 
@@ -6,11 +6,11 @@ from pellucid.doctor.detection.case import DetectionCase
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.ops.boxes import area
 
-SHARE = 0.1  # of the objects
+MAX_MISSED = 0.1  # of the objects
 
 
 def look(case: DetectionCase) -> list[Finding]:
-    """Count the objects of the sample that the detector's assigner gives to no anchor."""
+    """Count the objects of the sample that the detector assigns to no anchor."""
     missed, count, images = [], 0, 0
     for (_, truth), assignment in zip(case.sample, case.assignments, strict=True):
         if assignment is None:
@@ -21,7 +21,7 @@ def look(case: DetectionCase) -> list[Finding]:
         images += bool(len(truth) and not learned.any())
         missed.append(area(truth.boxes[~learned]).sqrt())
     sides = torch.cat(missed) if missed else torch.zeros(0)
-    if len(sides) <= SHARE * count:
+    if len(sides) <= MAX_MISSED * count:
         return []
     evidence: Evidence = {
         "objects": count,
@@ -30,10 +30,10 @@ def look(case: DetectionCase) -> list[Finding]:
         "median_side_of_these_objects": float(sides.median()),
     }
     cause = (
-        "the assigner gives these objects to no anchor: they are smaller than the distance of two anchors, or several "
-        "have their centres in one cell, or no anchor overlaps them enough"
+        "these objects are assigned to no anchor: they are smaller than the distance between anchors, several have "
+        "their centres in the same cell, or no anchor overlaps them enough"
     )
-    fix = "resize the images by data.size, take a backbone of smaller strides, or anchors of the objects' sizes"
+    fix = "resize the images by data.size, or use a backbone with smaller strides or anchors of the objects' sizes"
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 

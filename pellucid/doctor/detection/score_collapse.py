@@ -5,8 +5,8 @@ import torch
 from pellucid.doctor.detection.case import DetectionCase
 from pellucid.doctor.finding import Check, Evidence, Finding
 
-SILENT = 0.9  # of the images with objects have no detection
-SPREAD = 1e-3  # difference of the highest and the lowest score of an image
+MIN_SILENT = 0.9  # fraction of the images with objects in which nothing is detected
+MIN_SPREAD = 1e-3  # highest minus lowest score in an image
 
 
 def look(case: DetectionCase) -> list[Finding]:
@@ -17,7 +17,7 @@ def look(case: DetectionCase) -> list[Finding]:
         return []
     silent = sum(not count for _, count in seen)
     spread = torch.stack([scores.max() - scores.min() for scores, _ in seen]).median()
-    if silent < SILENT * len(seen) and float(spread) >= SPREAD:
+    if silent < MIN_SILENT * len(seen) and float(spread) >= MIN_SPREAD:
         return []
     evidence: Evidence = {
         "images_with_objects": len(seen),

@@ -1,4 +1,4 @@
-"""Objects that no anchor fits in size and shape."""
+"""Objects whose size and shape no anchor fits."""
 
 import torch
 
@@ -7,8 +7,8 @@ from pellucid.doctor.detection.case import DetectionCase
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.ops.boxes import area, box_iou
 
-FITS = 0.2  # IoU with its best anchor below which an object is hardly seen by any; 0.3 is background (Ren et al. 2015)
-SHARE = 0.1  # of the objects
+MIN_IOU = 0.2  # with the best anchor; an IoU below 0.3 counts as background (Ren et al. 2015)
+MAX_UNFIT = 0.1  # of the objects
 
 
 def look(case: DetectionCase) -> list[Finding]:
@@ -26,8 +26,8 @@ def look(case: DetectionCase) -> list[Finding]:
     if not best:
         return []
     fit, side, reach = torch.cat(best), torch.cat(sides), torch.cat(anchors)
-    unfit = fit < FITS
-    if float(unfit.float().mean()) <= SHARE:
+    unfit = fit < MIN_IOU
+    if float(unfit.float().mean()) <= MAX_UNFIT:
         return []
     evidence: Evidence = {
         "objects": len(fit),

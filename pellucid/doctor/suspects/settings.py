@@ -1,4 +1,4 @@
-"""Settings of a training that may be the cause of its failure, each with the same training without it."""
+"""Suspects among the settings of a training, each with the same training without that setting."""
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -10,7 +10,7 @@ import torch
 from pellucid.combine.base import replace_layer, walk
 from pellucid.data import Augment
 from pellucid.data.dataset import float_images
-from pellucid.doctor.case import SHORT, Case
+from pellucid.doctor.case import RANGE_TEST_STEPS, Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined
 from pellucid.doctor.predictions import UnansweredError, predictions
@@ -24,18 +24,21 @@ from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
 
 DEFAULT_BATCH = 32
-TINY = 8  # examples of a batch, whose statistics are noise
-LARGE = 1 / 20  # of the examples in one batch, or more
-LONGER = 4.0  # times the training
+MIN_BATCH = 8  # examples for batch normalization; statistics of fewer are noise
+MIN_BATCH_FRACTION = 1 / 20  # of the examples; larger batches leave few steps in an epoch
+EPOCH_FACTOR = 4.0  # by which a training is made longer
 UNMIRRORED: dict[str, Any] = {"flip": False, "vertical_flip": False}
-KNOWN, HALF = 0.3, 0.6  # above chance, of a classifier's accuracy; the share of that left for mirrored images
-MORE = 0.15  # of these than of plain ones: a random change that the model learned leaves plain ones as well known
-LEARNED = 0.7  # of augmented training inputs, at least, that a model is right on which fails on plain ones
-ALONG = 0.5  # correlation of weights with counts, which should be negative
-SMOOTH, SPARSE = 0.3, 0.7  # label smoothing and dropout rate that are unusual
-SHRUNK = 0.7  # of the size of the initial weights; smaller weights were shrunk by a regularizer
-GONE = 0.6  # of the steps
-DROPPED = 0.1  # of the highest rate: below it a schedule has ended
+# A simple classifier must exceed chance by MIN_ABOVE_CHANCE to tell whether mirroring changes the class; it does if at
+# most the fraction MAX_MIRRORED of that excess is left for mirrored images.
+MIN_ABOVE_CHANCE, MAX_MIRRORED = 0.3, 0.6
+# Accuracy on augmented training inputs, and by how much it must exceed that on plain inputs: a model trained with
+# ordinary random augmentation is as good on plain inputs.
+MIN_AUGMENTED_ACCURACY, MIN_ACCURACY_GAIN = 0.7, 0.15
+MIN_CORRELATION = 0.5  # of class weights with class counts; it should be negative
+MAX_SMOOTHING, MAX_DROPOUT = 0.3, 0.7  # label smoothing and dropout rate; higher ones are unusual
+MIN_WEIGHT_GROWTH = 0.7  # over the size of the initial weights; smaller weights were shrunk by a regularizer
+MAX_DROPPED = 0.6  # of the steps, at a rate below DROPPED_FACTOR
+DROPPED_FACTOR = 0.1  # of the highest rate; at lower rates a network hardly learns
 
 
 def regularizers(case: Case) -> Iterator[Suspect]:
@@ -43,10 +46,10 @@ def regularizers(case: Case) -> Iterator[Suspect]:
     rest = case.model.regularizers
     for index, one in enumerate(rest):
         yield suspect(
-            "regularization-too-strong", "the regularizer holds the weights so small that they cannot fit the data",
-            "make it weaker by powers of ten", f"without {type(one).__name__}",
+            "regularization-too-strong", "the regularizer keeps the weights too small to fit the data",
+            "reduce it by powers of ten", f"without {type(one).__name__}",
             partial(rebuilt, regularizer=(*rest[:index], *rest[index + 1 :])),
-            odd=case.trained and case.weight_growth < SHRUNK, regularizer=str(one),
+            odd=case.trained and case.weight_growth < MIN_WEIGHT_GROWTH, regularizer=str(one),
         )  # fmt: skip
 
 
@@ -55,11 +58,11 @@ def dropout(case: Case) -> Iterator[Suspect]:
     if case.dropout:
         yield suspect(
             "dropout-too-strong", "dropout removes so many values that the rest does not determine the output",
-            "take a dropout rate of 0.2 to 0.5, or none", "no dropout",
+            "use a dropout rate of 0.2 to 0.5, or none", "no dropout",
             lambda case: with_layers(
                 case, lambda layer: replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer, keep=True
             ),
-            odd=case.dropout > SPARSE, rate=case.dropout,
+            odd=case.dropout > MAX_DROPOUT, rate=case.dropout,
         )  # fmt: skip
 
 
@@ -68,13 +71,13 @@ def frozen(case: Case) -> Iterator[Suspect]:
     if case.model.frozen:
         yield suspect(
             "frozen-too-much", "frozen parameters need training on these data",
-            "unfreeze it, from the last layers on", "everything learns",
+            "unfreeze them, the last layers first", "no frozen parameters",
             lambda case: begun(case, lambda model: model.frozen.clear()), frozen_tensors=len(case.model.frozen),
         )  # fmt: skip
 
 
 def rates(case: Case) -> Iterator[Suspect]:
-    """Yield learning rates of single parameters."""
+    """Yield the learning rate factors of single parameters."""
     rates = case.model.rates
     if any(rate != 1 for rate in rates.values()):
         yield suspect(
@@ -86,38 +89,45 @@ def rates(case: Case) -> Iterator[Suspect]:
 
 
 def augment(case: Case) -> Iterator[Suspect]:
-    """Yield flipping, and the augmentation, as preprocessing that evaluation lacks if the model learned only that."""
+    """Yield flipping, and the whole augmentation.
+
+    If the model is much better on augmented inputs than on plain ones, the augmentation acts as preprocessing that is
+    missing in evaluation.
+    """
     used = case.augment
     if used is None:
         return
     if isinstance(used, Augment) and (used.flip or used.vertical_flip):
         yield suspect(
-            "augmentation-destroys", "mirrored inputs show another class, or none: left and right, or up and down, "
-            "matter here", "augment without mirroring", "no mirroring",
+            "augmentation-destroys", "mirrored inputs belong to another class, or none: left and right, or up and "
+            "down, matter here", "augment without mirroring", "no mirroring",
             lambda case: replace(rebuilt(case), augment=replace(used, **UNMIRRORED)),
             odd=_mirrored_differ(case, used), flip=used.flip, vertical_flip=used.vertical_flip,
         )  # fmt: skip
     learned = case.trained and case.classifies and case.loss < float("inf")
-    learned = learned and _accuracy_on_augmented(case) > max(LEARNED, case.train_predictions.accuracy + MORE)
+    if learned:
+        plain = case.train_predictions.accuracy
+        learned = _accuracy_on_augmented(case) > max(MIN_AUGMENTED_ACCURACY, plain + MIN_ACCURACY_GAIN)
     yield suspect(
         "preprocessing-mismatch" if learned else "augmentation-destroys",
-        "the model learned inputs as the augmentation makes them, which evaluation does not do" if learned else
-        "the augmentation changes the training inputs so much that they do not show what evaluation asks for",
-        "prepare inputs by one function in training, validation and use" if learned else
-        "look at some augmented inputs, and make the changes smaller or leave those out that change the class",
+        "the model learned from augmented inputs, which differ from the inputs in evaluation" if learned else
+        "the augmentation changes the training inputs so much that they no longer resemble those in evaluation",
+        "use the same preprocessing function in training, validation and prediction" if learned else
+        "look at some augmented inputs, reduce the changes, and leave out those that change the class",
         "no augmentation", lambda case: replace(rebuilt(case), augment=None),
         augmentation=getattr(used, "__name__", type(used).__name__),
     )  # fmt: skip
 
 
 def _mirrored_differ(case: Case, used: Augment) -> bool:
-    """Return whether a simple classifier, which never saw mirrored images, does not recognise them."""
+    """Return whether a simple classifier, fitted to plain images, fails to recognise mirrored ones."""
     if case.simple is None or case.train.x.dim() != 4:
         return False
-    own, x, y = case.simple.own, case.train.x[case.simple.indices], case.simple.y
+    plain, x, y = case.simple.own, case.train.x[case.simple.indices], case.simple.y
     axes = [axis for axis, on in ((3, used.flip), (2, used.vertical_flip)) if on]
-    known = min(float((case.simple.predict(x.flip(axis)) == y).float().mean()) for axis in axes)
-    return own.share > own.chance + KNOWN and known < own.chance + HALF * (own.share - own.chance)
+    mirrored = min(float((case.simple.predict(x.flip(axis)) == y).float().mean()) for axis in axes)
+    limit = plain.chance + MAX_MIRRORED * (plain.share - plain.chance)
+    return plain.share > plain.chance + MIN_ABOVE_CHANCE and mirrored < limit
 
 
 def _accuracy_on_augmented(case: Case) -> float:
@@ -147,8 +157,8 @@ def loss_options(case: Case) -> Iterator[Suspect]:
     weights = getattr(loss, "class_weights", None)
     if weights is not None:
         yield suspect(
-            "class-weights", "the loss weighs the classes so that some hardly count",
-            "weigh classes by the inverse of their counts, or not at all", "no class weights",
+            "class-weights", "the class weights of the loss are so uneven that some classes hardly count",
+            "weight classes by the inverse of their counts, or not at all", "no class weights",
             lambda case: rebuilt(case, loss=replace(loss, class_weights=None)),
             odd=_by_frequency(case, weights), smallest_weight=float(min(weights)), largest_weight=float(max(weights)),
         )  # fmt: skip
@@ -156,31 +166,31 @@ def loss_options(case: Case) -> Iterator[Suspect]:
     if smoothing:
         yield suspect(
             "label-smoothing-too-strong", "labels are smoothed so much that classes hardly differ",
-            "smooth by 0.1 or less", "no label smoothing",
+            "use label smoothing of 0.1 or less", "no label smoothing",
             lambda case: rebuilt(case, loss=replace(loss, label_smoothing=0.0)),
-            odd=smoothing > SMOOTH, label_smoothing=smoothing,
+            odd=smoothing > MAX_SMOOTHING, label_smoothing=smoothing,
         )  # fmt: skip
 
 
 def _by_frequency(case: Case, weights: Any) -> bool:
-    """Return whether commoner classes weigh more."""
+    """Return whether more frequent classes have larger weights."""
     counts = case.train.y.flatten()
     counts = counts[counts >= 0].bincount(minlength=len(weights)).double()[: len(weights)]
     both = torch.stack([counts, torch.as_tensor(weights, dtype=torch.float64)])
-    return bool((both.std(1) > 0).all()) and float(both.corrcoef()[0, 1]) > ALONG
+    return bool((both.std(1) > 0).all()) and float(both.corrcoef()[0, 1]) > MIN_CORRELATION
 
 
 def precision(case: Case) -> Iterator[Suspect]:
-    """Yield another precision than float32."""
+    """Yield a precision lower than float32."""
     if case.model.precision == "bf16":
         yield suspect(
-            "low-precision", f"{case.model.precision} rounds the numbers of this network too much",
+            "low-precision", f"{case.model.precision} rounds the values of this network too much",
             "train in float32", "float32", partial(rebuilt, precision="float32"), precision=case.model.precision,
         )  # fmt: skip
 
 
 def optimizer(case: Case) -> Iterator[Suspect]:
-    """Yield constants of the optimizer that are not its defaults."""
+    """Yield the optimizer's hyperparameters that differ from their defaults, without the learning rate."""
     optimizer = case.model.optimizer
     odd = {
         one.name: one.default for one in fields(optimizer)
@@ -191,10 +201,10 @@ def optimizer(case: Case) -> Iterator[Suspect]:
         high = any(getattr(optimizer, name) > odd[name] for name in ("momentum", "beta1") if name in odd)
         yield suspect(
             "momentum-too-high" if high else "optimizer-settings",
-            "steps go on in directions of long ago, and pass every minimum" if high else
-            "the optimizer's constants are such that its steps do not fit this training",
-            f"take {', '.join(f'{name}={value:g}' for name, value in odd.items())}",
-            "the optimizer's usual constants", lambda case: rebuilt(case, optimizer=replace(optimizer, **odd)),
+            "with this momentum, steps continue in the direction of old gradients and overshoot every minimum" if high
+            else "the optimizer's hyperparameters do not suit this training",
+            f"use {', '.join(f'{name}={value:g}' for name, value in odd.items())}",
+            "the optimizer's default hyperparameters", lambda case: rebuilt(case, optimizer=replace(optimizer, **odd)),
             **{name: getattr(optimizer, name) for name in odd},
         )  # fmt: skip
 
@@ -204,44 +214,46 @@ def schedule(case: Case) -> Iterator[Suspect]:
     schedule = case.model.schedule
     if isinstance(schedule, Constant):
         return
-    steps = max(case.steps_planned, SHORT)
+    steps = max(case.steps_planned, RANGE_TEST_STEPS)
     memory = schedule.begin()
-    places = [Progress(step, steps, case.steps_per_epoch) for step in range(steps)]
-    factors = torch.tensor([schedule.factor(place, memory) for place in places])
-    gone = float((factors < DROPPED * float(factors.max())).double().mean())
+    progress = [Progress(step, steps, case.steps_per_epoch) for step in range(steps)]
+    factors = torch.tensor([schedule.factor(one, memory) for one in progress])
+    dropped = float((factors < DROPPED_FACTOR * float(factors.max())).double().mean())
     rising = int(factors.argmax()) / steps
     early = rising < 1 - rising
     yield suspect(
         "rate-decays-too-early" if early else "warmup-too-long",
-        "the schedule brings the learning rate down before the network has learned" if early else
-        "the learning rate rises for so long that little of the training is left",
+        "the schedule lowers the learning rate before the network has learned" if early else
+        "the warmup is so long that little of the training is left at a high learning rate",
         "let the rate fall later and less" if early else "warm up over a few percent of the steps",
-        "a constant learning rate", partial(rebuilt, schedule=Constant()), odd=gone > GONE, schedule=str(schedule),
-        share_of_steps_below_a_tenth_of_the_highest_rate=gone, share_of_steps_before_the_highest_rate=rising,
+        "a constant learning rate", partial(rebuilt, schedule=Constant()), odd=dropped > MAX_DROPPED,
+        schedule=str(schedule), share_of_steps_below_a_tenth_of_the_highest_rate=dropped,
+        share_of_steps_before_the_highest_rate=rising,
     )  # fmt: skip
 
 
 def tiny_batches(case: Case) -> Iterator[Suspect]:
-    """Yield batch normalization over a few examples."""
+    """Yield batch normalization over very small batches."""
     norms = any(isinstance(layer, BatchNorm) for _, layer in walk(case.model.net))
-    if case.batch_size < TINY and norms and len(case.train) > DEFAULT_BATCH:
+    if case.batch_size < MIN_BATCH and norms and len(case.train) > DEFAULT_BATCH:
         yield suspect(
             "batch-norm-tiny-batches",
-            "batch normalization takes mean and variance from so few examples that they are noise, and evaluation "
-            "uses others",
-            "take batches of 16 or more, or group or layer normalization", f"batches of {DEFAULT_BATCH}",
+            "batch normalization computes mean and variance from so few examples that they are noise, and evaluation "
+            "uses other values",
+            "use batches of 16 or more, or group or layer normalization", f"batches of {DEFAULT_BATCH}",
             lambda case: replace(rebuilt(case), batch_size=DEFAULT_BATCH), odd=True, batch_size=case.batch_size,
         )  # fmt: skip
 
 
 def loss(case: Case) -> Iterator[Suspect]:
-    """Yield another loss than the cross-entropy of classes."""
+    """Yield any loss other than softmax cross-entropy, for a classifier."""
     loss, outputs = case.model.loss, case.model.output_shape
     if not case.classifies or type(loss) is SoftmaxCrossEntropy or len(outputs) != 1 or outputs[0] < 2:
         return
     yield suspect(
-        "wrong-loss", "this loss does not lead to the right classes here", "take softmax_cross_entropy on plain scores",
-        "softmax cross-entropy", _cross_entropy, odd=is_user_defined(loss), loss=type(loss).__name__,
+        "wrong-loss", "minimizing this loss does not lead to the right classes here",
+        "use softmax_cross_entropy on logits", "softmax cross-entropy", _cross_entropy, odd=is_user_defined(loss),
+        loss=type(loss).__name__,
     )  # fmt: skip
 
 
@@ -254,7 +266,7 @@ def _cross_entropy(case: Case) -> Case:
 
 
 def rate(case: Case) -> Iterator[Suspect]:
-    """Yield the learning rate, to be lowered and raised."""
+    """Yield the learning rate: lowered, raised, and the optimizer's default."""
     rate, usual = case.model.optimizer.lr, default_rate(case.model.optimizer)
     factors = {0.1, 10.0}
     if 0 < usual < float("inf") and rate > 0 and not 1 / 30 < usual / rate < 30:
@@ -263,20 +275,20 @@ def rate(case: Case) -> Iterator[Suspect]:
         lower = factor < 1
         yield suspect(
             "learning-rate-too-high" if lower else "learning-rate-too-low",
-            "each step goes too far: it passes the minimum that it aims at" if lower else
-            "each step is so small that all of them together do not lead to where the loss is low",
+            "each step is too large: it overshoots the minimum" if lower else
+            "the steps are so small that all of them together do not reach a low loss",
             f"{'lower' if lower else 'raise'} the learning rate to about {rate * factor:.2g}",
             f"{factor:.3g} times the learning rate", partial(with_rate, factor=factor), learning_rate=rate,
         )  # fmt: skip
 
 
 def large_batches(case: Case) -> Iterator[Suspect]:
-    """Yield batches that are a large share of all examples."""
+    """Yield batches that are a large fraction of all examples."""
     size, n = min(case.batch_size, len(case.train)), len(case.train)
-    if size > DEFAULT_BATCH and size >= LARGE * n:
+    if size > DEFAULT_BATCH and size >= MIN_BATCH_FRACTION * n:
         yield suspect(
             "batch-too-large", "batches are so large that an epoch has few steps",
-            f"take batches of {DEFAULT_BATCH}, or more epochs", f"batches of {DEFAULT_BATCH}, as many epochs",
+            f"use batches of {DEFAULT_BATCH}, or more epochs", f"batches of {DEFAULT_BATCH} and the same epochs",
             lambda case: replace(rebuilt(case), batch_size=DEFAULT_BATCH), size / DEFAULT_BATCH,
             batch_size=case.batch_size, steps_of_an_epoch=case.steps_per_epoch,
         )  # fmt: skip
@@ -286,7 +298,7 @@ def epochs(case: Case) -> Iterator[Suspect]:
     """Yield the number of steps."""
     if case.steps_planned:
         yield suspect(
-            "too-few-epochs", "the training ended before the network had learned what it can",
-            "train for more epochs", f"{LONGER:g} times the steps", rebuilt, LONGER,
+            "too-few-epochs", "the training ended before the network had converged",
+            "train for more epochs", f"{EPOCH_FACTOR:g} times the steps", rebuilt, EPOCH_FACTOR,
             steps_of_the_training=case.steps_planned,
         )  # fmt: skip

@@ -6,16 +6,16 @@ from pellucid.layers.base import pair
 
 
 def dense(layer: Dense, n: Nodes) -> None:
-    """Write Gemm; for more axes than the batch and one other, which it does not take, MatMul and Add."""
+    """Write Gemm, or MatMul and Add for inputs with more than two axes, which Gemm does not support."""
     bias = (n.param("bias"),) if layer.bias else ()
     if len(n.shape) == 1:
         n.last("Gemm", n.x, n.param("weight"), *bias, transB=1)
         return
-    turned = n.inner("Transpose", n.param("weight"), perm=[1, 0])
+    transposed = n.inner("Transpose", n.param("weight"), perm=[1, 0])
     if not bias:
-        n.last("MatMul", n.x, turned)
+        n.last("MatMul", n.x, transposed)
     else:
-        n.last("Add", n.inner("MatMul", n.x, turned), *bias)
+        n.last("Add", n.inner("MatMul", n.x, transposed), *bias)
 
 
 def conv2d(layer: Conv2d, n: Nodes) -> None:
@@ -35,7 +35,7 @@ def conv2d(layer: Conv2d, n: Nodes) -> None:
 
 
 def conv_transpose2d(layer: ConvTranspose2d, n: Nodes) -> None:
-    """Write ConvTranspose; with more output padding than onnxruntime takes, all of the image, and then Pad and Add."""
+    """Write ConvTranspose; for output padding that onnxruntime does not support, without padding, then Pad and Add."""
     bias = (n.param("bias"),) if layer.bias else ()
     window = {
         "kernel_shape": [*pair(layer.kernel)],

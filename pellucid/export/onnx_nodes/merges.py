@@ -1,4 +1,4 @@
-"""The layers of several inputs in ONNX."""
+"""The layers with several inputs in ONNX."""
 
 from pellucid.export.onnx_nodes.node import Nodes
 from pellucid.layers import Add, Concat, Multiply
@@ -16,7 +16,7 @@ def concat(layer: Concat, n: Nodes) -> None:
 
 
 def multiply(layer: Multiply, n: Nodes) -> None:
-    """Write Mul, again for each further input."""
+    """Write a Mul for each input after the first."""
     product, *others, final = (value.name for value in n.step.inputs)
     for other in others:
         product = n.inner("Mul", product, other)

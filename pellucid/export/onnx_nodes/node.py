@@ -17,7 +17,7 @@ from pellucid.layers.base import Shape
 
 @dataclass(frozen=True)
 class Node:
-    """One node. `mark` describes its layer where the node itself does not, for example as one of several."""
+    """One node; mark: its layer's configuration, if the import cannot find the layer from the node alone."""
 
     op: str
     name: str
@@ -28,15 +28,15 @@ class Node:
 
 
 class Nodes:
-    """The nodes of one step as they are written, and the tensors that they read.
+    """The nodes of one step, and the constants that they use.
 
-    A layer writes inner nodes by `inner`, and the one whose output is its own by `last`. It reads `x` (or the names of
-    `step.inputs`), its parameters by `param`, and constants by `constant`, `whole` and `number`.
+    A layer's function adds nodes by `inner`, and the node with the layer's output by `last`. Inputs of nodes are names:
+    `x` (or the names in `step.inputs`), parameters from `param`, and constants from `constant`, `whole` and `number`.
     """
 
     def __init__(self, step: Step, ours: bool = True) -> None:
         self.step = step
-        self.ours = ours  # whether a reader knows the layer
+        self.ours = ours  # whether it is a layer of pellucid, which the import knows
         self.written: list[Node] = []
         self.strange = False  # whether the import could not identify the layer from the node alone
         self.constants: dict[str, Tensor] = {}
@@ -52,7 +52,7 @@ class Nodes:
         return self.step.inputs[0].shape
 
     def param(self, name: str) -> str:
-        """Return the name of a parameter's tensor: its path."""
+        """Add a parameter to the constants, and return its name: its path."""
         path = join(self.step.path, name)
         if name not in self.step.params:
             known = ", ".join(self.step.params) or "none"
@@ -62,9 +62,9 @@ class Nodes:
 
     def constant(self, name: str, value: Tensor) -> str:
         """Add a constant tensor, and return its name."""
-        place = f"{self.step.name}/{name}"
-        self.constants[place] = value
-        return place
+        full_name = f"{self.step.name}/{name}"
+        self.constants[full_name] = value
+        return full_name
 
     def whole(self, name: str, *values: int) -> str:
         """Add a constant list of integers, and return its name."""
@@ -75,30 +75,30 @@ class Nodes:
         return self.constant(name, torch.tensor(value, dtype=torch.float32))
 
     def inner(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """Write a node that is not the last, and return the name of its output."""
+        """Add a node that is not the last, and return the name of its output."""
         name = f"{self.step.name}/{len(self.written) + 1}"
         self.written.append(Node(op, name, inputs, (name,), attributes))
         return name
 
     def inners(self, op: str, count: int, *inputs: str, **attributes: Any) -> tuple[str, ...]:
-        """Write a node with several outputs, none of which is the layer's, and return their names."""
+        """Add a node with several outputs, none of which is the layer's, and return their names."""
         name = f"{self.step.name}/{len(self.written) + 1}"
         outputs = tuple(f"{name}/{number}" for number in range(1, count + 1))
         self.written.append(Node(op, name, inputs, outputs, attributes))
         return outputs
 
     def output(self, op: str, name: str, *inputs: str) -> None:
-        """Write a node whose output is one of the file's, by its name."""
+        """Add a node whose output is the file's output `name`."""
         self.written.append(Node(op, f"{self.step.name}/{name}", inputs, (name,)))
 
     def last(self, op: str, *inputs: str, **attributes: Any) -> None:
-        """Write the node whose output is the layer's."""
+        """Add the node whose output is the layer's."""
         self.written.append(Node(op, self.step.name, inputs, (self.step.output.name,), attributes))
 
     def marked(self, readable: Collection[str]) -> list[Node]:
-        """Return the nodes; of a layer of ours with a mark by which a reader finds it, unless the node says it all.
+        """Return the nodes, marked with the layer's configuration unless the import can find the layer without it.
 
-        readable: the operators that a reader knows.
+        readable: the operators that the import supports. Nodes of user-defined layers have no mark.
         """
         if not self.ours or (len(self.written) == 1 and not self.strange and self.written[0].op in readable):
             return self.written

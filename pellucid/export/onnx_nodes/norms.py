@@ -8,7 +8,7 @@ from pellucid.layers import BatchNorm, GroupNorm, InstanceNorm2d, LayerNorm, Loc
 
 
 def batch_norm(layer: BatchNorm, n: Nodes) -> None:
-    """Write BatchNormalization, whose momentum is the share that the running statistics keep."""
+    """Write BatchNormalization, whose momentum is 1 minus Pellucid's and PyTorch's."""
     params = [n.param(name) for name in ("weight", "bias", "running_mean", "running_var")]
     n.last("BatchNormalization", n.x, *params, epsilon=float(layer.epsilon), momentum=1.0 - layer.momentum)
 
@@ -35,7 +35,7 @@ def layer_norm(layer: LayerNorm, n: Nodes) -> None:
 
 
 def local_response_norm(layer: LocalResponseNorm, n: Nodes) -> None:
-    """Write LRN, which has odd sizes only; else the sums over neighbouring channels as a 1 x 1 convolution."""
+    """Write LRN for odd sizes; for even sizes, the sum over neighbouring channels is a 1 x 1 convolution."""
     if layer.size % 2:
         n.last(
             "LRN",
@@ -60,7 +60,7 @@ def local_contrast_norm(layer: LocalContrastNorm, n: Nodes) -> None:
     weights = torch.exp(-0.5 * (torch.arange(-half, half + 1).float() / (layer.size / 4)) ** 2)
     down, across = weights.view(1, 1, -1, 1), weights.view(1, 1, 1, -1)
     rows = F.conv2d(torch.ones(1, 1, height, width), down, padding=(half, 0))
-    mass = n.constant("mass", channels * F.conv2d(rows, across, padding=(0, half)))  # what the weights sum to
+    mass = n.constant("mass", channels * F.conv2d(rows, across, padding=(0, half)))  # sums of the weights
     tall, wide = n.constant("down", down), n.constant("across", across)
     channel_axis, image_axes = n.whole("channels", 1), n.whole("image", 2, 3)
 

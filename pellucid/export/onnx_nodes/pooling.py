@@ -21,7 +21,7 @@ def max_pool2d(layer: MaxPool2d, n: Nodes) -> None:
 
 
 def avg_pool2d(layer: AvgPool2d, n: Nodes) -> None:
-    """Write AveragePool, after Pad where the mean includes padding but not the area beyond it."""
+    """Write AveragePool, after Pad if the mean includes padding but windows extend beyond it."""
     (*before, down, across), ceil_mode = _pads(layer, pair(layer.padding), n)
     extra = [down - before[0], across - before[1]]
     if any(extra) and layer.count_include_pad:
@@ -50,8 +50,8 @@ def _window(layer: MaxPool2d | AvgPool2d | LpPool2d) -> dict[str, Any]:
 def _pads(layer: MaxPool2d | AvgPool2d | LpPool2d, padding: tuple[int, int], n: Nodes) -> tuple[list[int], int]:
     """Return [top, left, bottom, right] and ceil_mode.
 
-    ONNX also counts windows that start behind the image, which ours leave out: in their presence nothing is rounded
-    up, and the padding behind the image goes as far as the last window.
+    With ceil_mode, ONNX also includes windows that start beyond the image, which Pellucid leaves out. In this case
+    ceil_mode is 0, and the padding at the bottom and right extends to the end of the last window.
     """
     spans = [d * (k - 1) + 1 for d, k in zip(pair(layer.dilation), pair(layer.kernel), strict=True)]
     rooms = [size + 2 * p - span for size, p, span in zip(n.shape[1:], padding, spans, strict=True)]
@@ -62,14 +62,14 @@ def _pads(layer: MaxPool2d | AvgPool2d | LpPool2d, padding: tuple[int, int], n: 
     behind = [p + more for p, more in zip(padding, extra, strict=True)]
     if any(p >= k for p, k in zip(behind, pair(layer.kernel), strict=True)):
         raise PellucidError(
-            f"{n.step.name}: onnxruntime takes no padding as large as the kernel, which {layer} on an image of "
-            f"{n.shape[1]}x{n.shape[2]} would need in ONNX; use less dilation, or ceil_mode=False"
+            f"{n.step.name}: {layer} on an image of {n.shape[1]}x{n.shape[2]} needs a padding as large as the kernel, "
+            "which onnxruntime does not support; use less dilation, or ceil_mode=False"
         )
     return [*padding, *behind], 0
 
 
 def lp_pool2d(layer: LpPool2d, n: Nodes) -> None:
-    """Write LpPool, which has integer p only: other powers are taken before and after LpPool sums them."""
+    """Write LpPool; it supports only integer p, so other powers are computed before and after an LpPool with p = 1."""
     pads, ceil_mode = _pads(layer, (0, 0), n)
     window = {**_window(layer), "pads": pads, "ceil_mode": ceil_mode}
     n.strange = any(pads)
@@ -81,7 +81,7 @@ def lp_pool2d(layer: LpPool2d, n: Nodes) -> None:
 
 
 def adaptive_avg_pool2d(layer: AdaptiveAvgPool2d, n: Nodes) -> None:
-    """Write GlobalAveragePool; AveragePool where all windows are equal; else a product with the windows' shares."""
+    """Write GlobalAveragePool, AveragePool if all windows have one size, or else products with the windows' weights."""
     size, (high, wide) = n.shape[1:], pair(layer.size)
     if (high, wide) == (1, 1):
         n.last("GlobalAveragePool", n.x)
@@ -93,10 +93,10 @@ def adaptive_avg_pool2d(layer: AdaptiveAvgPool2d, n: Nodes) -> None:
 
 
 def max_unpool2d(layer: MaxUnpool2d, n: Nodes) -> None:
-    """Write each value to its place among zeros; ONNX's MaxUnpool counts places through all images and channels."""
+    """Write ScatterElements into zeros; the indices of ONNX's MaxUnpool count over all images and channels."""
     values, switches = (value.name for value in n.step.inputs)
     size = n.step.output.shape[1:]
-    planes = n.whole("planes", 0, 0, -1)  # (N, C, places)
+    planes = n.whole("planes", 0, 0, -1)  # (N, C, positions)
     images = n.inner("Shape", values, start=0, end=2)
     zeros = n.inner("Expand", n.number("zero", 0.0), n.inner("Concat", images, n.whole("places", prod(size)), axis=0))
     rows = (n.inner("Reshape", each, planes) for each in (switches, values))

@@ -1,4 +1,4 @@
-"""Upsampling in ONNX: Resize where it does the same as ours, else the weights of every row and column."""
+"""Upsampling in ONNX: Resize where it computes the same, else products with the weights of rows and columns."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ MODES = {"bilinear": "linear", "bicubic": "cubic"}
 
 
 def upsample(layer: Upsample, n: Nodes) -> None:
-    """Write Resize for whole factors, and for any sizes whose ratio is the scale; else Gather or two products."""
+    """Write Resize if it computes the same; else Gather for nearest neighbours, or two matrix products."""
     before, after = n.shape[1:], n.step.output.shape[1:]
     whole = all(new % old == 0 for old, new in zip(before, after, strict=True))
     if layer.kind in MODES:
@@ -39,9 +39,9 @@ def upsample(layer: Upsample, n: Nodes) -> None:
 
 
 def by_matrices(down: Layer, across: Layer, n: Nodes) -> None:
-    """Write y = A x B, (H', H) x (H, W) x (W, W'), for a layer that mixes rows and columns.
+    """Write y = A x B, (H', H) x (H, W) x (W, W'), for a layer that is linear in rows and in columns.
 
-    `down` and `across` do the one and the other alone, on images one pixel wide, and one pixel high.
+    down: the same layer for rows only, on images one pixel wide. across: for columns only, on images one pixel high.
     """
     height, width = n.shape[1:]
     rows, _ = down.forward({}, torch.eye(height).view(1, height, height, 1), Mode())  # of row c in channel c
@@ -51,14 +51,14 @@ def by_matrices(down: Layer, across: Layer, n: Nodes) -> None:
 
 
 def _by_ratio(layer: Upsample, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
-    """Return whether the sizes alone give the scale, as they do unless they were rounded."""
+    """Return whether the ratio of the sizes equals the scale, which is not so if the size was rounded."""
     if layer.align_corners or layer.scale is None:
         return True
     return all(scale * old == new for scale, old, new in zip(_scales(layer), before, after, strict=True))
 
 
 def _axes(layer: Upsample, after: tuple[int, ...]) -> tuple[Upsample, Upsample]:
-    """Return the layers for the rows alone, and for the columns alone."""
+    """Return the layers that resize only the rows, and only the columns."""
     if layer.scale is None:
         return replace(layer, size=(after[0], 1)), replace(layer, size=(1, after[1]))
     high, wide = _scales(layer)
@@ -71,7 +71,7 @@ def _scales(layer: Upsample) -> tuple[float, float]:
 
 
 def _read(layer: Upsample, before: tuple[int, ...], after: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Return which row, and which column, each of the new ones is a copy of, as computed by the layer."""
+    """Return the index of the row, or column, of which each output row, or column, is a copy."""
     down, across = _axes(layer, after)
     rows, _ = down.forward({}, torch.arange(before[0]).float().view(1, 1, -1, 1), Mode())
     columns, _ = across.forward({}, torch.arange(before[1]).float().view(1, 1, 1, -1), Mode())

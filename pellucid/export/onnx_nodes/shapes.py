@@ -19,20 +19,20 @@ def reshape(layer: Reshape, n: Nodes) -> None:
 def pad2d(layer: Pad2d, n: Nodes) -> None:
     """Write Pad, and Slice for negative padding.
 
-    Padded values come from the whole image, so that it is padded first and cut then; for "circular" they come from the
-    part that is kept, so that it is cut first.
+    Padded values are computed from the whole image, so Pad comes first; for "circular" they are computed from the part
+    that is kept, so Slice comes first.
     """
     edges = layer.edges()
-    put, cut = tuple(max(size, 0) for size in edges), tuple(max(-size, 0) for size in edges)
+    added, cut = tuple(max(size, 0) for size in edges), tuple(max(-size, 0) for size in edges)
     if not any(cut):
-        n.last("Pad", n.x, *_pads(layer, n, put), mode=MODES[layer.kind])
-    elif not any(put):
+        n.last("Pad", n.x, *_pads(layer, n, added), mode=MODES[layer.kind])
+    elif not any(added):
         n.last("Slice", n.x, *_kept(n, n.shape[1:], cut))
     elif layer.kind == "circular":
-        n.last("Pad", n.inner("Slice", n.x, *_kept(n, n.shape[1:], cut)), *_pads(layer, n, put), mode="wrap")
+        n.last("Pad", n.inner("Slice", n.x, *_kept(n, n.shape[1:], cut)), *_pads(layer, n, added), mode="wrap")
     else:
-        size = n.shape[1] + put[2] + put[3], n.shape[2] + put[0] + put[1]
-        n.last("Slice", n.inner("Pad", n.x, *_pads(layer, n, put), mode=MODES[layer.kind]), *_kept(n, size, cut))
+        size = n.shape[1] + added[2] + added[3], n.shape[2] + added[0] + added[1]
+        n.last("Slice", n.inner("Pad", n.x, *_pads(layer, n, added), mode=MODES[layer.kind]), *_kept(n, size, cut))
 
 
 def pad_channels(layer: PadChannels, n: Nodes) -> None:
@@ -41,7 +41,7 @@ def pad_channels(layer: PadChannels, n: Nodes) -> None:
 
 
 def crop(layer: Crop, n: Nodes) -> None:
-    """Write Slice to the height and width that the second input has in this file's images."""
+    """Write Slice to the height and width of the second input, which are fixed in the file."""
     n.strange = True
     n.last("Slice", n.x, n.whole("starts", 0, 0), n.whole("ends", *n.step.output.shape[1:]), n.whole("axes", 2, 3))
 

@@ -1,4 +1,4 @@
-"""The functions that write layers as ONNX nodes; the layers that are missing here write themselves."""
+"""The functions that write layers as ONNX nodes, by type; other layers have a method `onnx`."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -39,14 +39,14 @@ WRITERS: dict[type[Layer], Callable[[Any, Nodes], None]] = {
 
 
 def write(step: Step) -> Nodes:
-    """Return the nodes of one step: by its layer's function of WRITERS, else as its own `Layer.onnx` writes them.
+    """Return the nodes of one step, written by its layer's function in WRITERS, or else by the layer's method `onnx`.
 
-    Raises PellucidError, naming the layer, where that leaves the layer's output unwritten.
+    Raises PellucidError unless the nodes write the layer's output exactly once.
     """
     nodes = Nodes(step, ours=is_ours(step.layer))
     WRITERS.get(type(step.layer), type(step.layer).onnx)(step.layer, nodes)
-    made = [output for node in nodes.written for output in node.outputs]
-    if made.count(step.output.name) != 1:
+    outputs = [output for node in nodes.written for output in node.outputs]
+    if outputs.count(step.output.name) != 1:
         raise PellucidError(
             f"{type(step.layer).__name__}: its method onnx must end with nodes.last(...), which writes the layer's "
             "output, once"
@@ -55,16 +55,16 @@ def write(step: Step) -> Nodes:
 
 
 def unwritable(steps: Iterable[Step]) -> list[str]:
-    """Return the names of the steps' layers that neither a function nor the layer itself writes, each once."""
+    """Return the types of the steps' layers that cannot be written as ONNX nodes, each once."""
     kinds = dict.fromkeys(type(step.layer) for step in steps)
     return [kind.__name__ for kind in kinds if not is_writable(kind)]
 
 
 def custom_layers(steps: Iterable[Step]) -> list[str]:
-    """Return the names of the steps' layers that are user-defined, each once."""
+    """Return the types of the steps' user-defined layers, each once."""
     return list(dict.fromkeys(type(step.layer).__name__ for step in steps if not is_ours(step.layer)))
 
 
 def is_writable(kind: type[Layer]) -> bool:
-    """Return whether a function or the layer itself writes layers of this type."""
+    """Return whether WRITERS or a method `onnx` can write layers of this type."""
     return kind in WRITERS or kind.onnx is not Layer.onnx

@@ -1,4 +1,4 @@
-"""One ONNX node for its reader: attributes, constants and input shapes."""
+"""An ONNX node while it is converted to a layer: attributes, constants and input shapes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class Unreadable(Exception):  # noqa: N818 - it becomes an error with the file's
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The layer that implements a node: its parameters by path, their names in the file, and the inputs."""
+    """The layer that implements a node, its inputs' names, its parameters by path, and their names in the file."""
 
     layer: Layer
     inputs: tuple[str, ...]
@@ -26,7 +26,7 @@ class Found:
 
 
 class Reading:
-    """One node while it is read. Every attribute must be read, so that none is ignored."""
+    """A node while it is converted. Every attribute must be read by `take`, so that none is ignored."""
 
     def __init__(self, node: Node, constants: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:
         self.node = node
@@ -37,96 +37,96 @@ class Reading:
 
     @property
     def flowing(self) -> tuple[str, ...]:
-        """The names of the inputs that are computed."""
+        """The names of the inputs that are not constants."""
         return tuple(name for name in self.node.inputs if name in self.shapes)
 
     @property
     def shape(self) -> Shape:
-        """The shape of the first input, without the batch axis; Unreadable where it is a constant."""
+        """The shape of the first input, without the batch axis; raises Unreadable if it is a constant."""
         name = self.node.inputs[0] if self.node.inputs else ""
         if name not in self.shapes:
-            raise Unreadable("computes with a constant as its first input")
+            raise Unreadable("has a constant as its first input")
         return self.shapes[name]
 
     def take(self, name: str, default: Any) -> Any:
-        """Return an attribute, which counts as read."""
+        """Return an attribute, and mark it as read."""
         return self.attributes.pop(name, default)
 
     def only(self, **values: Any) -> None:
-        """Raise Unreadable unless the attributes are missing or have these values, their defaults."""
+        """Raise Unreadable unless each attribute is missing or has this value, its default."""
         for name, value in values.items():
-            given = self.take(name, value)
-            if given != value:
-                raise Unreadable(f"has {name}={given!r}")
+            found = self.take(name, value)
+            if found != value:
+                raise Unreadable(f"has {name}={found!r}")
 
     def pair(self, name: str, default: int) -> tuple[int, int]:
-        """Return an attribute for height and width."""
-        given = self.take(name, [default, default])
-        if len(given) != 2:
-            raise Unreadable(f"has {name} for {len(given)} axes, not for height and width")
-        return given[0], given[1]
+        """Return an attribute with a value for height and one for width."""
+        values = self.take(name, [default, default])
+        if len(values) != 2:
+            raise Unreadable(f"has {name} for {len(values)} axes, not for height and width")
+        return values[0], values[1]
 
     def given(self, place: int) -> bool:
         """Return whether the input at this index exists."""
         return place < len(self.node.inputs) and self.node.inputs[place] != ""
 
     def constant(self, place: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return the constant at the place of an input; Unreadable where it is computed, or of another type."""
+        """Return the constant input at this index; raises Unreadable if it is computed or has another dtype."""
         name = self.node.inputs[place] if self.given(place) else ""
         if name not in self.constants:
-            raise Unreadable(f"has no constant as its input {place + 1}")
+            raise Unreadable(f"needs a constant as its input {place + 1}")
         found = self.constants[name]
         if found.dtype != dtype:
-            kind = str(found.dtype).removeprefix("torch.")
-            raise Unreadable(f"has a constant of {kind} numbers as its input {place + 1}")
+            name = str(found.dtype).removeprefix("torch.")
+            raise Unreadable(f"has a constant of dtype {name} as its input {place + 1}")
         return found
 
     def param(self, place: int) -> Tensor:
-        """Return a constant that becomes a parameter."""
+        """Return a constant as a parameter, and note its name."""
         found = self.constant(place)
         self.names.append(self.node.inputs[place])
         return found
 
     def whole(self, place: int) -> list[int]:
-        """Return a constant list of whole numbers."""
+        """Return a constant list of integers."""
         found = self.constant(place, torch.int64)
         if found.dim() != 1:
-            raise Unreadable(f"has no list as its input {place + 1}")
+            raise Unreadable(f"needs a list as its input {place + 1}")
         return found.tolist()
 
     def number(self, place: int, default: float) -> float:
-        """Return a constant number, or the default where it is left out."""
+        """Return a constant number, or the default if the input is missing."""
         if not self.given(place):
             return default
         found = self.constant(place)
         if found.numel() != 1:
-            raise Unreadable(f"has {found.numel()} numbers as its input {place + 1}, not one")
+            raise Unreadable(f"has {found.numel()} values as its input {place + 1}, not one")
         return plain(found.item())
 
     def found(self, layer: Layer, **params: Tensor) -> Found:
-        """Return a layer of one input with its parameters."""
+        """Return a layer with one input, and its parameters."""
         _ = self.shape  # the first input must be computed
         return Found(layer, self.node.inputs[:1], params, tuple(self.names))
 
     def merged(self, layer: Layer) -> Found:
-        """Return a layer of several inputs, none of them constant."""
+        """Return a layer with several inputs; raises Unreadable if one is a constant."""
         if self.flowing != self.node.inputs:
-            raise Unreadable("takes a constant among its inputs")
+            raise Unreadable("has a constant among its inputs")
         return Found(layer, self.node.inputs)
 
 
 def plain(value: float) -> float:
-    """Return the number with the fewest digits that float32 holds as `value`: 0.1 for 0.10000000149."""
+    """Return the shortest decimal number that float32 rounds to `value`: 0.1 for 0.10000000149."""
     return float(str(torch.tensor(value, dtype=torch.float32).numpy()))
 
 
 def one(values: tuple[int, int]) -> int | tuple[int, int]:
-    """Return one number for both axes where they are equal."""
+    """Return a single number if both are equal, else the pair."""
     return values[0] if values[0] == values[1] else values
 
 
 def edges(pads: list[int]) -> tuple[int, int, int, int]:
-    """Return (left, right, top, bottom) of ONNX's [top, left, bottom, right]."""
+    """Return (left, right, top, bottom) for ONNX's pads [top, left, bottom, right]."""
     if len(pads) != 4:
         raise Unreadable("has pads for other axes than height and width")
     top, left, bottom, right = pads
@@ -137,5 +137,5 @@ def even(pads: list[int]) -> int | tuple[int, int]:
     """Return the padding for height and width; raises Unreadable for asymmetric padding."""
     left, right, top, bottom = edges(pads)
     if (left, top) != (right, bottom):
-        raise Unreadable("has uneven pads")
+        raise Unreadable("has asymmetric pads")
     return one((top, left))

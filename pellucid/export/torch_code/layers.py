@@ -1,4 +1,4 @@
-"""Layers as Python expressions that make modules; the layers that are missing in CODERS say their own."""
+"""Layers as Python expressions that create modules; layers that are not in CODERS have a method `torch_code`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,8 +7,8 @@ from pellucid import layers
 from pellucid.export.trace import Step
 from pellucid.layers.base import Layer, pair
 
-NORMS = {1: "nn.BatchNorm1d", 3: "nn.BatchNorm2d"}  # by the axes without the batch
-DROPOUTS = {2: "nn.Dropout1d", 3: "nn.Dropout2d", 4: "nn.Dropout3d"}  # of whole channels
+NORMS = {1: "nn.BatchNorm1d", 3: "nn.BatchNorm2d"}  # by the number of axes without the batch axis
+DROPOUTS = {2: "nn.Dropout1d", 3: "nn.Dropout2d", 4: "nn.Dropout3d"}  # drop whole channels
 PADS = {
     "zero": "nn.ZeroPad2d",
     "constant": "nn.ConstantPad2d",
@@ -19,10 +19,12 @@ PADS = {
 
 
 def call(name: str, *values: Any, defaults: Mapping[str, Any] | None = None, **options: Any) -> str:
-    """Return the text of a call, without the options that are as PyTorch has them anyway."""
-    left_out = defaults or {}
-    given = {key: value for key, value in options.items() if key not in left_out or left_out[key] != value}
-    return f"{name}({', '.join([*map(literal, values), *(f'{key}={literal(value)}' for key, value in given.items())])})"
+    """Return the code of a call, without options that equal their `defaults` in PyTorch."""
+    defaults = defaults or {}
+    changed = {key: value for key, value in options.items() if key not in defaults or defaults[key] != value}
+    return (
+        f"{name}({', '.join([*map(literal, values), *(f'{key}={literal(value)}' for key, value in changed.items())])})"
+    )
 
 
 def literal(value: Any) -> str:
@@ -34,7 +36,7 @@ def literal(value: Any) -> str:
 
 
 def plain(name: str) -> Callable[[Any, Step], str]:
-    """Return the function for a layer without settings."""
+    """Return the function for layers without options, which returns the call of `name`."""
     return lambda layer, step: f"{name}()"
 
 
@@ -83,7 +85,7 @@ def max_pool2d(layer: layers.MaxPool2d, step: Step) -> str:
 
 
 def avg_pool2d(layer: layers.AvgPool2d, step: Step) -> str:
-    """Return nn.AvgPool2d, or Pool where windows have holes."""
+    """Return nn.AvgPool2d, or Pool for dilated windows."""
     if pair(layer.dilation) != (1, 1):
         window = pair(layer.kernel), pair(layer.step), pair(layer.padding), pair(layer.dilation)
         return call("Pool", *window, ceil_mode=layer.ceil_mode, count_include_pad=layer.count_include_pad)
@@ -99,7 +101,7 @@ def avg_pool2d(layer: layers.AvgPool2d, step: Step) -> str:
 
 
 def lp_pool2d(layer: layers.LpPool2d, step: Step) -> str:
-    """Return Pool: nn.LPPool2d adds up signed powers."""
+    """Return Pool, as nn.LPPool2d adds up signed powers, without the absolute value."""
     window = pair(layer.kernel), pair(layer.step), (0, 0), pair(layer.dilation)
     return call("Pool", *window, ceil_mode=layer.ceil_mode, p=layer.p)
 
@@ -126,13 +128,13 @@ def upsample(layer: layers.Upsample, step: Step) -> str:
 
 
 def dropout(layer: layers.Dropout, step: Step) -> str:
-    """Return nn.Dropout, or its form for whole channels."""
+    """Return nn.Dropout, or nn.Dropout1d, 2d or 3d, which drop whole channels."""
     axes = len(step.inputs[0].shape)
     return call(DROPOUTS.get(axes, "nn.Dropout") if layer.channels else "nn.Dropout", layer.rate)
 
 
 def batch_norm(layer: layers.BatchNorm, step: Step) -> str:
-    """Return nn.BatchNorm2d, or its form for vectors."""
+    """Return nn.BatchNorm2d, or nn.BatchNorm1d for vectors."""
     shape = step.inputs[0].shape
     defaults = {"eps": 1e-5, "momentum": 0.1}
     return call(NORMS[len(shape)], shape[0], eps=layer.epsilon, momentum=layer.momentum, defaults=defaults)
@@ -188,10 +190,10 @@ CODERS: dict[type[Layer], Callable[[Any, Step], str]] = {
 
 
 def is_writable(kind: type[Layer]) -> bool:
-    """Return whether layers of this type have a form in PyTorch."""
+    """Return whether CODERS or a method `torch_code` can write layers of this type."""
     return kind in CODERS or kind.torch_code is not Layer.torch_code
 
 
 def module_code(layer: Layer, step: Step) -> str:
-    """Return the expression that makes the layer's module."""
+    """Return the expression that creates the layer's module."""
     return CODERS[type(layer)](layer, step) if type(layer) in CODERS else layer.torch_code(step.inputs[0].shape)

@@ -1,5 +1,5 @@
-"""Modules missing in PyTorch; an exported file contains the source of those it uses."""
-# ruff: noqa: D102 - what a module's forward does, its class says
+"""Modules missing in PyTorch; an exported file contains the source code of the modules that it uses."""
+# ruff: noqa: D102 - the docstring of each class describes its `forward`
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class Standardise(nn.Module):
-    """Subtract each channel's mean and divide by its deviation."""
+    """Subtract each channel's mean and divide by its standard deviation."""
 
     mean: Tensor
     std: Tensor
@@ -25,7 +25,7 @@ class Standardise(nn.Module):
 
 
 class Parallel(nn.Module):
-    """Feed one input to several branches, and the tuple of their outputs to `merge`."""
+    """Apply several branches to one input, and `merge` to the tuple of their outputs."""
 
     def __init__(self, branches: dict[str, nn.Module], merge: nn.Module) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Parallel(nn.Module):
 
 
 class Fork(nn.Module):
-    """Feed one input to several heads, and return the tuple of their outputs."""
+    """Apply several heads to one input, and return the tuple of their outputs."""
 
     def __init__(self, heads: dict[str, nn.Module]) -> None:
         super().__init__()
@@ -62,12 +62,16 @@ class Shared(nn.Module):
 
 
 class Graph(nn.Module):
-    """Run modules wired by name: each node is (module, or the name of one that runs again; the names it reads...)."""
+    """Run a graph of modules.
+
+    nodes: (module, sources ...) by name; instead of a module, the name of a node whose module is reused. sources,
+    outputs: names of nodes and inputs.
+    """
 
     def __init__(self, nodes: dict[str, tuple[Any, ...]], outputs: tuple[str, ...], inputs: tuple[str, ...]) -> None:
         super().__init__()
         self.wires = {
-            name: (module if isinstance(module, str) else name, read) for name, (module, *read) in nodes.items()
+            name: (module if isinstance(module, str) else name, sources) for name, (module, *sources) in nodes.items()
         }
         self.outputs, self.inputs = outputs, inputs
         for name, (module, *_) in nodes.items():
@@ -76,11 +80,11 @@ class Graph(nn.Module):
 
     def forward(self, x: Any) -> Any:
         values = dict(zip(self.inputs, (x,) if len(self.inputs) == 1 else x, strict=True))
-        for name, (module, read) in self.wires.items():
-            given = tuple(values[source] for source in read)
-            values[name] = self.get_submodule(module)(given[0] if len(given) == 1 else given)
-        found = tuple(values[name] for name in self.outputs)
-        return found[0] if len(found) == 1 else found
+        for name, (module, sources) in self.wires.items():
+            xs = tuple(values[source] for source in sources)
+            values[name] = self.get_submodule(module)(xs[0] if len(xs) == 1 else xs)
+        ys = tuple(values[name] for name in self.outputs)
+        return ys[0] if len(ys) == 1 else ys
 
 
 class Add(nn.Module):
@@ -112,7 +116,7 @@ class Concat(nn.Module):
 
 
 class Crop(nn.Module):
-    """Cut the first of two images to the size of the second."""
+    """Crop the first of two images at the bottom and right to the size of the second."""
 
     def forward(self, xs: tuple[Tensor, Tensor]) -> Tensor:
         return xs[0][:, :, : xs[1].shape[2], : xs[1].shape[3]]
@@ -130,10 +134,10 @@ class Reshape(nn.Module):
 
 
 class Pool(nn.Module):
-    """Windows over images that PyTorch's pooling modules do not take, each kernel, stride and so on a pair.
+    """Pooling that PyTorch's modules do not support: dilated mean pooling, and p-norm pooling.
 
-    With `p`, the p-norm of each window; else its mean, over zeros of the padding too if `count_include_pad`. What a
-    window of `ceil_mode` has beyond the padding never counts.
+    kernel, stride, padding, dilation: pairs (height, width). p: compute the p-norm of each window, by default the mean.
+    count_include_pad: whether the mean includes the zeros of the padding; positions beyond it never count.
     """
 
     def __init__(
@@ -154,8 +158,8 @@ class Pool(nn.Module):
         if self.p is not None:
             return self.sums(x.abs() ** self.p, x.shape) ** (1 / self.p)
         down, across = self.padding
-        counted = F.pad(torch.ones_like(x[:1, :1]), (across, across, down, down), value=float(self.count_include_pad))
-        return self.sums(F.pad(x, (across, across, down, down)), x.shape) / self.sums(counted, x.shape)
+        counts = F.pad(torch.ones_like(x[:1, :1]), (across, across, down, down), value=float(self.count_include_pad))
+        return self.sums(F.pad(x, (across, across, down, down)), x.shape) / self.sums(counts, x.shape)
 
     def sums(self, padded: Tensor, shape: Sequence[int]) -> Tensor:
         missing = [0, 0]
@@ -170,7 +174,7 @@ class Pool(nn.Module):
 
 
 class MaxUnpool2d(nn.Module):
-    """Put each value of (values, switches) at the position of its maximum, in images of the size `size`."""
+    """Copy each value of (values, switches) to its position (the switch) in an otherwise zero image of `size`."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
@@ -178,29 +182,29 @@ class MaxUnpool2d(nn.Module):
 
     def forward(self, x: tuple[Tensor, Tensor]) -> Tensor:
         values, switches = x
-        places = values.new_zeros(*values.shape[:2], self.size[0] * self.size[1])
-        return places.scatter(2, switches.flatten(2), values.flatten(2)).view(*values.shape[:2], *self.size)
+        y = values.new_zeros(*values.shape[:2], self.size[0] * self.size[1])
+        return y.scatter(2, switches.flatten(2), values.flatten(2)).view(*values.shape[:2], *self.size)
 
 
 class Shrink(nn.Module):
-    """Resize with antialiasing to `size`."""
+    """Resize to `size` with antialiasing."""
 
     def __init__(self, size: tuple[int, int], mode: str, scale: tuple[float, float] | None) -> None:
         super().__init__()
         self.size, self.mode, self.scale = size, mode, scale
 
     def forward(self, x: Tensor) -> Tensor:
-        size, scale, turned = self.size, self.scale, self.size[1] == 1
-        if turned:  # one column on its side: else the first row repeats
+        size, scale, transposed = self.size, self.scale, self.size[1] == 1
+        if transposed:  # PyTorch repeats the first row in images with a single column
             size, x = (size[1], size[0]), x.mT
             scale = None if scale is None else (scale[1], scale[0])
-        by: dict[str, Any] = {"size": size} if scale is None else {"scale_factor": scale}
-        y = F.interpolate(x, mode=self.mode, antialias=True, **by)
-        return y.mT if turned else y
+        options: dict[str, Any] = {"size": size} if scale is None else {"scale_factor": scale}
+        y = F.interpolate(x, mode=self.mode, antialias=True, **options)
+        return y.mT if transposed else y
 
 
 class LocalContrastNorm(nn.Module):
-    """Subtract the local mean, then divide by the local deviation where that is above its average."""
+    """Subtract the local mean, then divide by the local standard deviation, or by its average where that is larger."""
 
     def __init__(self, size: int, epsilon: float) -> None:
         super().__init__()
@@ -222,7 +226,7 @@ class LocalContrastNorm(nn.Module):
 
 
 class SoftArgmax(nn.Module):
-    """Return the mean position by the softmax over each map's cells: x, then y of each map, from -0.5 to 0.5."""
+    """Return the expected position (x, y) under the softmax over each map's cells, from -0.5 to 0.5."""
 
     def forward(self, x: Tensor) -> Tensor:
         p = x.flatten(2).softmax(2).view_as(x)

@@ -1,4 +1,4 @@
-"""Networks as functions from inputs to outputs, for faster evaluation."""
+"""Conversion of networks to functions from inputs to outputs, for faster evaluation."""
 
 from pellucid.fuse.inference.plan import inference
 from pellucid.fuse.inference.runs import AsWritten

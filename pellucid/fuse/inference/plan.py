@@ -39,13 +39,13 @@ from pellucid.layers.dropout import Dropout
 from pellucid.layers.identity import Identity
 from pellucid.layers.relu import ReLU
 
-# Operations whose output is new memory that nothing else holds.
+# Operations whose output is new memory that nothing else reads.
 FRESH = (Convolution, Affine, Over, Residual, Sum, Block)
 
 
 @dataclass(frozen=True)
 class Item:
-    """A layer of a row, with its parameters."""
+    """A layer of a sequence, with its parameters."""
 
     layer: Layer
     params: Params
@@ -54,10 +54,10 @@ class Item:
 def inference(net: Layer, params: Params) -> ChannelsLast:
     """Return a function from inputs to the output of `net.forward` in evaluation mode.
 
-    Batch normalization goes into the weights of the convolution before it, activations and sums into its kernel or
-    over its output, the maps of a dense block lie in one tensor, images lie channels-last, and nothing is kept. What
-    is computed once here are copies: later changes of `params` do not show. Equal to rounding. Only layers of exactly
-    these types are replaced: a subclass runs as written.
+    Batch normalization is folded into the weights of the convolution before it; activations and sums are computed in
+    the convolution's kernel or in place; the maps of a dense block are in one tensor; images have the channels-last
+    memory format; and nothing is cached. Folded weights are copies, so later changes of `params` may have no effect.
+    The outputs are equal up to rounding errors. Subclasses of the replaced layers are not replaced.
     """
     return ChannelsLast(_run(net, params))
 
@@ -68,7 +68,7 @@ def _run(layer: Layer, params: Params) -> Run:
 
 
 def _items(layer: Layer, params: Params) -> list[Item]:
-    """Return the layers of a row and of the rows in it, without those that do nothing."""
+    """Return the layers of a Sequential and of the Sequentials in it, without Identity and Dropout."""
     named = {str(index): item for index, item in enumerate(_flat(layer, params))}
     order = reordered({name: item.layer for name, item in named.items()})
     return [named[name] for name in order]
@@ -83,7 +83,7 @@ def _flat(layer: Layer, params: Params) -> Iterator[Item]:
 
 
 def _runs(items: Sequence[Item]) -> tuple[list[Run], bool]:
-    """Return what runs the items, and whether the output is memory that no other layer reads."""
+    """Return the functions that run the items, and whether the output is memory that no other layer reads."""
     runs: list[Run] = []
     rest = [*items]
     fresh = False
@@ -97,7 +97,10 @@ def _runs(items: Sequence[Item]) -> tuple[list[Run], bool]:
 
 
 def _next(rest: Sequence[Item], fresh: bool) -> tuple[Run, int]:
-    """Return what runs the first of these layers, and how many it replaces."""
+    """Return the function for the first of these layers, and how many layers it replaces.
+
+    fresh: whether no other layer reads the memory of its input.
+    """
     layer, params = rest[0].layer, rest[0].params
     if type(layer) is Conv2d:
         return _convolution(layer, params, rest[1:])
@@ -121,7 +124,7 @@ def _one(layer: Layer, params: Params, fresh: bool) -> Run:
 
 
 def _convolution(layer: Conv2d, params: Params, after: Sequence[Item]) -> tuple[Run, int]:
-    """Return a convolution with the norm and the activation behind it, and how many layers these are."""
+    """Return a convolution with the norm and the activation after it, and the number of layers that it replaces."""
     folded: tuple[Tensor | None, Tensor | None] = None, None
     taken = 1
     if after and type(norm := after[0].layer) is BatchNorm:
@@ -136,39 +139,39 @@ def _act(layer: Layer | None, kinds: tuple[type[Layer], ...]) -> Layer | None:
 
 
 def _sum(layer: Parallel, params: Params, after: Layer | None) -> tuple[Run, int] | None:
-    """Return a sum of branches with the activation behind it, and how many layers these are.
+    """Return a sum of branches with the activation after it, and the number of layers that it replaces.
 
-    None for another merge, and where the output of each branch is memory that another layer reads.
+    None for another merge, and if another layer reads the output of each branch.
     """
     if type(layer.merge) is not Add:
         return None
     branches = [_runs(_items(branch, params[name])) for name, branch in layer.branches.items()]
     act = _act(after, (ReLU,))  # the only one that oneDNN can fuse after a sum
-    for place, (runs, _) in enumerate(branches):
+    for index, (runs, _) in enumerate(branches):
         last = runs[-1] if runs else None
         if len(branches) == 2 and isinstance(last, Convolution) and last.act is None:
-            other, _ = branches[1 - place]
+            other, _ = branches[1 - index]
             last = replace(last, act=act)
             return Residual(Row(tuple(other)), Row(tuple(runs[:-1])), last), 1 + (act is not None)
     act = _act(after, tuple(OVER))
-    for place, (runs, fresh) in enumerate(branches):
+    for index, (runs, fresh) in enumerate(branches):
         if fresh:
-            others = tuple(Row(tuple(other)) for other, _ in [*branches[:place], *branches[place + 1 :]])
+            others = tuple(Row(tuple(other)) for other, _ in [*branches[:index], *branches[index + 1 :]])
             return Sum(Row(tuple(runs)), others, act), 1 + (act is not None)
     return None
 
 
 def _block(rest: Sequence[Item]) -> Iterator[Grown]:
-    """Yield the layers of a dense block that these begin with."""
+    """Yield the layers of the dense block at the start of these items, if there is one."""
     for item in rest:
         row = dense_layer("", item.layer, lambda part: part)
         if row is None:
             return
-        own = item.params[row.body]
+        params = item.params[row.body]
         norm, _, conv = row.inner
-        scale, shift = _cast(scale_and_shift(row.norm, own[norm]), own[norm])
+        scale, shift = _cast(scale_and_shift(row.norm, params[norm]), params[norm])
         assert isinstance(row.rest, Sequential)
-        body = _run(Sequential(**{conv: row.conv, **row.rest.children}), own)
+        body = _run(Sequential(**{conv: row.conv, **row.rest.children}), params)
         yield Grown(Affine(scale, shift, row.act(), over=False), body, row.growth)
 
 
@@ -178,18 +181,20 @@ def _cast(parts: tuple[Tensor, Tensor], like: Params) -> tuple[Tensor, Tensor]:
 
 
 def _rows_joined(graph: Graph, params: Params) -> tuple[Graph, Params]:
-    """Return the same graph and its parameters with one node for nodes of which each is all that reads the one before.
+    """Return an equivalent graph and its parameters, with each chain of nodes joined into one node.
 
-    The joined node bears the name of the last of them. Nodes whose layer runs more than once stay by themselves.
+    In a chain, each node is the only reader of the node before it. The joined node has the name of the last of them.
+    Nodes whose layer runs more than once are not joined.
     """
     readers = Counter(source for _, *sources in graph.nodes.values() for source in sources)
     readers.update(graph.outputs)
     repeated = {node[0] for node in graph.nodes.values() if isinstance(node[0], str)}
-    apart = repeated | {name for name, node in graph.nodes.items() if isinstance(node[0], str)}
+    separate = repeated | {name for name, node in graph.nodes.items() if isinstance(node[0], str)}
     rows: dict[str, list[str]] = {}  # by the name of the last
     for name, (_, *sources) in graph.nodes.items():
         before = sources[0]
-        begins = name in apart or len(sources) > 1 or before not in rows or before in apart or readers[before] > 1
+        is_single = name in separate or before in separate
+        begins = is_single or len(sources) > 1 or before not in rows or readers[before] > 1
         rows[name] = [name] if begins else [*rows.pop(before), name]
     nodes: dict[str, tuple[Any, ...]] = {}
     joined: Params = {}

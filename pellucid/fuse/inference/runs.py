@@ -39,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ChannelsLast:
-    """Run on images that lie channels-last in memory, the order that CPU convolutions are fastest in."""
+    """Run on images in the channels-last memory format, in which convolutions on the CPU are fastest."""
 
     run: Run
 
@@ -80,17 +80,17 @@ class Over:
     layer: Layer
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return x, which now holds y."""
+        """Return x, which contains y afterwards."""
         return OVER[type(self.layer)](self.layer, x)
 
 
 def widened(x: Tensor) -> Tensor:
-    """Return x in the precision to fold in: float64, but float32 on Apple GPUs, which have nothing wider."""
+    """Return x in the precision for folding: float64, but float32 on Apple GPUs, which do not support float64."""
     return x.float() if x.device.type == "mps" else x.double()
 
 
 def scale_and_shift(norm: BatchNorm, params: Params) -> tuple[Tensor, Tensor]:
-    """Return w / σ and b - μ w / σ, (C,) each, widened."""
+    """Return the scale w / σ and the shift b - μ w / σ of a norm, (C,) each, in the precision of `widened`."""
     weight, bias, mean, var = (widened(params[name]) for name in ("weight", "bias", "running_mean", "running_var"))
     scale = weight / torch.sqrt(var + norm.epsilon)
     return scale, bias - mean * scale
@@ -98,7 +98,10 @@ def scale_and_shift(norm: BatchNorm, params: Params) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Affine:
-    """Compute y = act(x scale + shift), per channel; `over`: into x's memory, which no other layer reads."""
+    """Compute y = act(x scale + shift) per channel.
+
+    over: whether y is written into x's memory, which no other layer reads.
+    """
 
     scale: Tensor  # (C,)
     shift: Tensor  # (C,)
@@ -109,14 +112,14 @@ class Affine:
         """Return y."""
         shape = (-1, *(1,) * (x.dim() - 2))
         scale, shift = self.scale.view(shape), self.shift.view(shape)
-        if x.dtype is not scale.dtype:  # half precision, in which a mean far from 0 would drown the rest
+        if x.dtype is not scale.dtype:  # in half precision, a mean far from 0 would leave too few digits
             y = torch.addcmul(shift, x.to(scale.dtype), scale).to(x.dtype)
         else:
             y = torch.addcmul(shift, x, scale, out=x if self.over else None)
         return y if self.act is None else OVER[type(self.act)](self.act, y)
 
 
-# What oneDNN's convolution applies to each number before it leaves the processor: the name, and its arguments.
+# Activations that oneDNN's convolution can apply before it writes its output: their name and arguments there.
 INSIDE: dict[type[Layer], tuple[str, list[int]]] = {ReLU: ("relu", []), ReLU6: ("hardtanh", [0, 6])}
 
 
@@ -124,9 +127,9 @@ INSIDE: dict[type[Layer], tuple[str, list[int]]] = {ReLU: ("relu", []), ReLU6: (
 class Convolution:
     """Compute y = act(w ⋆ x + b), or act(w ⋆ x + b + other).
 
-    `packable`: sum and activation cost no pass over memory of their own, and the weight is kept as oneDNN wants it for
-    images of the first size that comes, so that it need not be laid out again for each batch. (Asked without a size,
-    oneDNN may take a layout that is ten times slower; images of other sizes get the weight as it is.)
+    packable: whether oneDNN computes it, with the sum and the activation in the same pass. The weight is then packed
+    once, in oneDNN's layout for images of the first size that it receives, and not again for each batch. Images of
+    other sizes use the unpacked weight. (Without a size, oneDNN may choose a layout that is ten times slower.)
     """
 
     layer: Conv2d
@@ -144,14 +147,14 @@ class Convolution:
         stride, dilation = pair(self.layer.stride), spread(self.layer)
         if self.packable:
             name, scalars = ("none", []) if self.act is None else INSIDE[type(self.act)]
-            place = (top, left), stride, dilation, self.layer.groups
+            geometry = (top, left), stride, dilation, self.layer.groups
             if not self.packed:
-                self.packed[x.shape[1:]] = mkldnn._reorder_convolution_weight(self.weight, *place, x.shape)
+                self.packed[x.shape[1:]] = mkldnn._reorder_convolution_weight(self.weight, *geometry, x.shape)
             weight = self.packed.get(x.shape[1:], self.weight)
             if other is None:
-                return mkldnn._convolution_pointwise(x, weight, self.bias, *place, name, scalars, "")
+                return mkldnn._convolution_pointwise(x, weight, self.bias, *geometry, name, scalars, "")
             unary = None if self.act is None else name
-            return mkldnn._convolution_pointwise(x, other, weight, self.bias, *place, "add", 1.0, unary, scalars, "")
+            return mkldnn._convolution_pointwise(x, other, weight, self.bias, *geometry, "add", 1.0, unary, scalars, "")
         y = torch.conv2d(x, self.weight, self.bias, stride, (top, left), dilation, self.layer.groups)
         if other is not None:
             y += other
@@ -161,11 +164,11 @@ class Convolution:
 def convolution(
     layer: Conv2d, params: Params, scale: Tensor | None, shift: Tensor | None, act: Layer | None
 ) -> Convolution:
-    """Return the Convolution whose output is multiplied by `scale` and moved by `shift`, (filters,) each."""
+    """Return a Convolution whose output is multiplied by `scale` and shifted by `shift`, (filters,) each or None."""
     weight, bias = params["weight"], params.get("bias")
     if scale is not None and shift is not None:
-        moved = shift if bias is None else shift + widened(bias) * scale
-        bias = moved.to(weight.dtype)
+        shifted = shift if bias is None else shift + widened(bias) * scale
+        bias = shifted.to(weight.dtype)
         weight = (widened(weight) * scale[:, None, None, None]).to(weight.dtype)
     packable = weight.device.type == "cpu" and weight.dtype is torch.float32 and torch.backends.mkldnn.is_available()
     if packable:
@@ -175,11 +178,11 @@ def convolution(
 
 @dataclass(frozen=True)
 class Residual:
-    """Run two branches and compute act(their sum); the convolution at the end of one adds the other's output."""
+    """Run two branches and compute act(their sum); the last convolution of one branch adds the other's output."""
 
     other: Run
     body: Run
-    last: Convolution  # which holds the activation
+    last: Convolution  # with the activation
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the block's output."""
@@ -189,7 +192,7 @@ class Residual:
 
 @dataclass(frozen=True)
 class Sum:
-    """Run branches and compute act(their sum) in the memory of the first one's output, which no other layer reads."""
+    """Run branches and compute act(their sum) in the memory of the first output, which no other layer reads."""
 
     first: Run
     others: tuple[Run, ...]
@@ -222,7 +225,7 @@ class Wired:
 
 @dataclass(frozen=True)
 class Grown:
-    """One layer: its norm and activation, what is behind them, and how many maps that has."""
+    """A layer of a dense block: its norm and activation, the layers after them, and the number of maps it adds."""
 
     read: Affine
     body: Run
@@ -231,12 +234,12 @@ class Grown:
 
 @dataclass(frozen=True)
 class Block:
-    """Replace Parallels of an Identity and such a layer, concatenated, in a row."""
+    """Run the consecutive layers of a dense block, with all maps in one tensor."""
 
     rows: tuple[Grown, ...]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return x's maps and all that were added."""
+        """Return the maps of x and the maps of all layers, concatenated."""
         channels, *size = x.shape[1:]
         total = channels + sum(row.growth for row in self.rows)
         form = memory_format(x)

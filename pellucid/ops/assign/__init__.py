@@ -1,4 +1,4 @@
-"""Which anchor learns which object, with the reason for each anchor."""
+"""Assigners: match anchors to objects for training, with a reason for each anchor."""
 
 from pellucid.ops.assign.atss import assign_atss
 from pellucid.ops.assign.base import REASONS, Assignment, Reason, sample

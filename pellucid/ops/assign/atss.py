@@ -1,4 +1,4 @@
-"""Adaptive training sample selection: each object has its own threshold of the IoU."""
+"""Adaptive training sample selection (ATSS): each object has its own IoU threshold."""
 
 from collections.abc import Sequence
 
@@ -12,36 +12,37 @@ from pellucid.ops.boxes import box_iou, centres
 def assign_atss(
     anchors: Tensor, counts: Sequence[int], boxes: Tensor, nearest: int = 9, crowd: Tensor | None = None
 ) -> Assignment:
-    """Assign to each box (m, 4) those of the nearest anchors whose IoU is high among them.
+    """Assign to each box (m, 4) the nearby anchors with a high IoU.
 
-    anchors: (n, 4), those of all maps. counts: the number of anchors of each map, in the same order. On each map the
-    `nearest` anchors by the distance of centres are candidates of a box; positive are those whose IoU is at least the
-    mean plus the deviation of all its candidates, and whose centre lies inside the box. An anchor of several boxes
-    learns the one of its highest IoU. crowd: (m,) bool. Source: Zhang et al. 2020, algorithm 1.
+    anchors: (n, 4), of all maps. counts: the number of anchors of each map, in the same order. On each map, the
+    `nearest` anchors by distance between centres are candidates of a box. A candidate is positive if its IoU is at
+    least the mean plus the standard deviation of the IoUs of all candidates of the box, and if its centre is inside the
+    box. An anchor that is positive for several boxes gets the one with the highest IoU. crowd: (m,) bool.
+    Source: Zhang et al. 2020, algorithm 1.
     """
     iou = regular(box_iou(anchors, boxes), crowd)  # (n, m)
-    middle = centres(anchors)
-    distance = torch.cdist(middle, centres(boxes))  # (n, m)
+    anchor_centres = centres(anchors)
+    distance = torch.cdist(anchor_centres, centres(boxes))  # (n, m)
     candidates, first = [], 0
-    for part in distance.split(list(counts)):
-        candidates.append(first + part.topk(min(nearest, len(part)), dim=0, largest=False).indices)
-        first += len(part)
+    for map_distance in distance.split(list(counts)):
+        candidates.append(first + map_distance.topk(min(nearest, len(map_distance)), dim=0, largest=False).indices)
+        first += len(map_distance)
     index = torch.cat(candidates)  # (k, m)
     overlaps = iou.gather(0, index)
     mean = overlaps.mean(0)  # (m,)
     variance = (overlaps - mean).square().sum(0) / max(len(index) - 1, 1)
     threshold = mean + variance.sqrt()
-    low, high = middle[:, None] - boxes[:, :2], boxes[:, 2:] - middle[:, None]  # (n, m, 2)
+    low, high = anchor_centres[:, None] - boxes[:, :2], boxes[:, 2:] - anchor_centres[:, None]  # (n, m, 2)
     inside = (torch.minimum(low, high).amin(2) > 0).gather(0, index)
-    enough = overlaps >= threshold
-    learnable = torch.ones_like(enough) if crowd is None else ~crowd.expand_as(enough)
+    is_high = overlaps >= threshold
+    learnable = torch.ones_like(is_high) if crowd is None else ~crowd.expand_as(is_high)
 
-    chosen = torch.full_like(iou, -1).scatter(0, index, torch.where(enough & inside & learnable, overlaps, -1))
+    chosen = torch.full_like(iou, -1).scatter(0, index, torch.where(is_high & inside & learnable, overlaps, -1))
     value, matched = highest(chosen)
-    learned = value > 0
+    positive = value > 0
     reason = torch.full_like(matched, Reason.NOT_NEAR)
-    reason[index[~enough & learnable]] = Reason.LOW
-    reason[index[enough & ~inside & learnable]] = Reason.OFF_CENTRE
+    reason[index[~is_high & learnable]] = Reason.LOW
+    reason[index[is_high & ~inside & learnable]] = Reason.OFF_CENTRE
     reason[in_crowd(anchors, boxes, crowd)] = Reason.CROWD
-    reason[learned] = Reason.NEAR
-    return Assignment(torch.where(learned, matched, -1), reason)
+    reason[positive] = Reason.NEAR
+    return Assignment(torch.where(positive, matched, -1), reason)

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from pellucid.ops.boxes import coverage
 
-_IN_CROWD = 0.5  # share of an anchor's area in a crowd from which it learns nothing
+_MIN_CROWD_COVERAGE = 0.5  # anchors with at least this fraction of their area in a crowd are ignored
 
 
 class Reason(IntEnum):
-    """Why an anchor is positive, negative or ignored; `REASONS` gives each in words."""
+    """Why an anchor is positive, negative or ignored; `REASONS` contains a description of each."""
 
     BACKGROUND = 0
     BEST = 1
@@ -37,17 +37,17 @@ REASONS: dict[int, str] = {
     Reason.BEST: "positive: no anchor has a higher IoU with this object",
     Reason.OVERLAP: "positive: its IoU with this object is at or above the threshold",
     Reason.BETWEEN: "ignored: its highest IoU is between the thresholds of background and object",
-    Reason.FAR: "ignored: its highest IoU is too low for background that is worth learning",
-    Reason.CROWD: "ignored: at least half of it lies in a crowd",
+    Reason.FAR: "ignored: its highest IoU is too low even for a background example",
+    Reason.CROWD: "ignored: at least half of its area is in a crowd",
     Reason.OUTSIDE: "ignored: it extends beyond the image",
-    Reason.CELL: "positive: its cell holds the centre of this object",
-    Reason.SHAPE: "positive: of all shapes, its width and height fit this object best, and its cell holds the centre",
-    Reason.NEAR: "positive: one of the nearest, and its IoU is at or above this object's mean plus deviation",
-    Reason.LOW: "background: one of the nearest to an object, but its IoU is below that object's mean plus deviation",
-    Reason.OFF_CENTRE: "background: one of the nearest to an object, but its centre lies outside the object",
+    Reason.CELL: "positive: its cell contains the centre of this object",
+    Reason.SHAPE: "positive: its shape fits this object best of all anchor shapes, and its cell contains the centre",
+    Reason.NEAR: "positive: one of the nearest, and its IoU is at or above this object's mean plus standard deviation",
+    Reason.LOW: "background: one of the nearest to an object, but its IoU is below mean plus standard deviation there",
+    Reason.OFF_CENTRE: "background: one of the nearest to an object, but its centre is outside the object",
     Reason.PREDICTED: "ignored: the box predicted from it overlaps an object",
-    Reason.NOT_NEAR: "background: it is none of the nearest anchors of an object",
-    Reason.EMPTY_CELL: "background: its cell does not hold the centre of an object",
+    Reason.NOT_NEAR: "background: it is not one of the nearest anchors of any object",
+    Reason.EMPTY_CELL: "background: its cell does not contain the centre of any object",
     Reason.OTHER_ANCHOR: "background: it is not the anchor of the most similar shape at the centre of an object",
 }
 _NEGATIVE = (
@@ -61,10 +61,9 @@ _NEGATIVE = (
 
 
 class Assignment(NamedTuple):
-    """What n anchors learn: objects, background or nothing.
+    """Training targets of n anchors: an object, background, or ignored.
 
-    matched: (n,) int64, the index of the object, -1 for background and for ignored anchors. reason: (n,) int64, a
-    `Reason`.
+    matched: (n,) int64, index of the object, -1 for background and ignored anchors. reason: (n,) int64, `Reason`.
     """
 
     matched: Tensor
@@ -72,17 +71,17 @@ class Assignment(NamedTuple):
 
     @property
     def positive(self) -> Tensor:
-        """Whether each anchor learns an object: (n,) bool."""
+        """Whether each anchor is matched to an object: (n,) bool."""
         return self.matched >= 0
 
     @property
     def negative(self) -> Tensor:
-        """Whether each anchor learns that it is background: (n,) bool."""
+        """Whether each anchor is background: (n,) bool."""
         return torch.isin(self.reason, self.reason.new_tensor(_NEGATIVE))
 
 
 def sample(assignment: Assignment, count: int, fraction: float, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Draw at most `count` anchors, of them at most the `fraction` positive; return indices (positive, negative).
+    """Draw at most `count` anchors, at most `fraction` of them positive; return indices (positive, negative).
 
     Missing positives are replaced by negatives. Source: Ren et al. 2015, section 3.1.3.
     """
@@ -92,7 +91,7 @@ def sample(assignment: Assignment, count: int, fraction: float, rng: torch.Gener
 
 
 def highest(iou: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the highest IoU of each row of (n, m) and its column, (n,) each; 0 and 0 where there are no columns."""
+    """Return the highest IoU of each row of (n, m) and its column, (n,) each; zeros if there are no columns."""
     if not iou.shape[1]:
         return iou.new_zeros(len(iou)), torch.zeros(len(iou), dtype=torch.long, device=iou.device)
     value, index = iou.max(1)
@@ -100,15 +99,15 @@ def highest(iou: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def regular(iou: Tensor, crowd: Tensor | None) -> Tensor:
-    """Return the IoU (n, m) with 0 in the columns of crowds (m,), which no anchor learns."""
+    """Return the IoU (n, m) with 0 in the columns of crowds (m,), which are not matched to anchors."""
     return iou if crowd is None else iou.masked_fill(crowd, 0)
 
 
 def in_crowd(anchors: Tensor, boxes: Tensor, crowd: Tensor | None) -> Tensor:
-    """Return whether at least half of each anchor's area lies in one of the crowds: (n,) bool."""
+    """Return whether at least half of each anchor's area is in one of the crowds: (n,) bool."""
     if crowd is None:
         return torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
-    return (coverage(anchors, boxes[crowd]) >= _IN_CROWD).any(1)
+    return (coverage(anchors, boxes[crowd]) >= _MIN_CROWD_COVERAGE).any(1)
 
 
 def _shuffled(which: Tensor, rng: torch.Generator | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Assignment of YOLO v3: the anchor of the most similar shape, in the cell that holds an object's centre."""
+"""Assignment of YOLO v3: the anchor of the most similar shape in the cell that contains the object's centre."""
 
 from collections.abc import Sequence
 
@@ -20,25 +20,28 @@ def assign_best_anchor(
     threshold: float = 0.7,
     crowd: Tensor | None = None,
 ) -> Assignment:
-    """Assign to each box (m, 4) one anchor: of all shapes the most similar, in the cell that holds its centre.
+    """Assign to each box (m, 4) one anchor: the most similar shape, in the cell that contains the box's centre.
 
     anchors: (n, 4), in the order of `grid_anchors`. shapes: widths and heights (k, 2) of the anchors of a cell, for
-    each map; sizes: (H, W) of each map. The similarity is the IoU of two boxes with one centre. predicted: (n, 4),
-    boxes; where their IoU with a box is above the threshold, anchors that learn no box are ignored. Of several boxes
-    of one anchor, it learns the first. crowd: (m,) bool. Source: Redmon and Farhadi 2018, section 2.1.
+    each map; sizes: (H, W) of each map. The similarity is the IoU of two boxes with the same centre. predicted:
+    (n, 4), boxes predicted from the anchors; unassigned anchors whose prediction has an IoU above the threshold with a
+    box are ignored. If several boxes have the same anchor, it gets the first. crowd: (m,) bool.
+    Source: Redmon and Farhadi 2018, section 2.1.
     """
-    every = torch.cat(list(shapes)).to(boxes)  # (sum of k, 2)
-    around = torch.cat([-every, every], 1) / 2
+    all_shapes = torch.cat(list(shapes)).to(boxes)  # (sum of k, 2)
+    shape_boxes = torch.cat([-all_shapes, all_shapes], 1) / 2
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
-    similar, shape = highest(box_iou(torch.cat([-half, half], 1), around))  # (m,)
+    similarity, shape = highest(box_iou(torch.cat([-half, half], 1), shape_boxes))  # (m,)
     index = torch.empty_like(shape)
-    first, before = 0, 0  # anchors and shapes of earlier maps
-    for one, size, stride in zip(shapes, sizes, strides, strict=True):
-        here = (shape >= before) & (shape < before + len(one))
-        index[here] = first + cells(boxes[here], size, stride) * len(one) + shape[here] - before
-        first += size[0] * size[1] * len(one)
-        before += len(one)
-    usable = similar > 0
+    earlier_anchors, earlier_shapes = 0, 0  # on earlier maps
+    for map_shapes, size, stride in zip(shapes, sizes, strides, strict=True):
+        on_map = (shape >= earlier_shapes) & (shape < earlier_shapes + len(map_shapes))
+        index[on_map] = (
+            earlier_anchors + cells(boxes[on_map], size, stride) * len(map_shapes) + shape[on_map] - earlier_shapes
+        )
+        earlier_anchors += size[0] * size[1] * len(map_shapes)
+        earlier_shapes += len(map_shapes)
+    usable = similarity > 0
     if crowd is not None:
         usable = usable & ~crowd
     order = torch.arange(len(boxes), device=boxes.device)

@@ -1,4 +1,4 @@
-"""Assignment of YOLO v1: the cell that holds an object's centre learns it."""
+"""Assignment of YOLO v1: each object is assigned to the cell that contains its centre."""
 
 import torch
 from torch import Tensor
@@ -8,16 +8,16 @@ from pellucid.ops.boxes import centres
 
 
 def cells(boxes: Tensor, size: tuple[int, int], stride: float) -> Tensor:
-    """Return the index of the cell that holds the centre of each box: (m,), row by row in a grid of `size` (H, W)."""
+    """Return the index (m,) of the cell that contains each box's centre, row by row in a grid of `size` (H, W)."""
     x, y = (centres(boxes) / stride).long().T
     return y.clamp(0, size[0] - 1) * size[1] + x.clamp(0, size[1] - 1)
 
 
 def assign_grid(size: tuple[int, int], stride: float, boxes: Tensor, crowd: Tensor | None = None) -> Assignment:
-    """Assign to each cell of a grid of `size` (H, W) the first of the boxes (m, 4) whose centre it holds.
+    """Assign to each cell of a grid of `size` (H, W) the first of the boxes (m, 4) whose centre it contains.
 
-    stride: width and height of a cell in pixels. The cells are in the order of rows; a cell that lies in a crowd
-    (m,) bool and holds no centre is ignored. Source: Redmon et al. 2016, section 2.
+    stride: width and height of a cell in pixels. The cells are ordered row by row. crowd: (m,) bool; a cell without a
+    centre is ignored if at least half of it is in a crowd. Source: Redmon et al. 2016, section 2.
     """
     height, width = size
     index = torch.arange(len(boxes), device=boxes.device)

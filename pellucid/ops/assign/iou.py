@@ -1,4 +1,4 @@
-"""Assignment by thresholds of the IoU, as in R-CNN, Fast and Faster R-CNN."""
+"""Assignment by IoU thresholds, as in R-CNN, Fast and Faster R-CNN."""
 
 import torch
 from torch import Tensor
@@ -17,11 +17,11 @@ def assign_by_iou(
     size: tuple[int, int] | None = None,
     crowd: Tensor | None = None,
 ) -> Assignment:
-    """Assign anchors (n, 4) to the box (m, 4) with which their IoU is highest, if it is at least `positive`.
+    """Assign each anchor (n, 4) to the box (m, 4) of its highest IoU if this is at least `positive`.
 
-    Below `negative` they are background, in between ignored, and so are those below `floor`. With `best`, the anchors
-    of each box's highest IoU are positive as well, ties included, unless that IoU is 0. With `size`, the (H, W) of the
-    image, anchors that extend beyond it are ignored. crowd: (m,) bool.
+    Anchors whose highest IoU is below `negative` are background, between the two thresholds they are ignored, and below
+    `floor` they are ignored too. best: whether the anchors with the highest IoU of each box are positive as well, ties
+    included, unless that IoU is 0. size: (H, W) of the image, beyond which anchors are ignored. crowd: (m,) bool.
     Sources: Girshick 2015, section 2.3; Ren et al. 2015, section 3.1.2.
     """
     iou = regular(box_iou(anchors, boxes), crowd)  # (n, m)
@@ -34,11 +34,11 @@ def assign_by_iou(
     reason[value >= negative] = Reason.BETWEEN
     reason[value < floor] = Reason.FAR
     reason[in_crowd(anchors, boxes, crowd)] = Reason.CROWD
-    learned = value >= positive
+    is_positive = value >= positive
     if best and iou.numel():
         is_best = ((iou == iou.amax(0)) & (iou > 0)).any(1)
         reason[is_best] = Reason.BEST
-        learned = learned | is_best
+        is_positive = is_positive | is_best
     reason[value >= positive] = Reason.OVERLAP
     reason[outside] = Reason.OUTSIDE
-    return Assignment(torch.where(learned, matched, -1), reason)
+    return Assignment(torch.where(is_positive, matched, -1), reason)

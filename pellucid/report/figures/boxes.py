@@ -1,6 +1,6 @@
-"""Boxes, frames and lines, stacked or side by side: the layout of a drawn network.
+"""Boxes, frames and lines, stacked or side by side: the layout of the drawing of a network.
 
-Sizes are in points; y grows downwards.
+All sizes are in points; y increases downwards.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,17 +11,20 @@ from matplotlib.patches import FancyBboxPatch
 
 from pellucid.report.figures.style import INK, PALE
 
-GAP = 9.0  # between stacked pieces, and inside a frame
-APART = 14.0  # between branches
-BIG, SMALL = 7.5, 6.5  # of letters
-WIDE = 0.6  # of a letter, as a fraction of its height
+GAP = 9.0  # space between stacked pieces, and inside a frame
+APART = 14.0  # space between branches
+TITLE_SIZE, TEXT_SIZE = 7.5, 6.5  # font sizes
+CHARACTER_WIDTH = 0.6  # average width of a character, as a fraction of the font size
 
 Draw = Callable[[Axes, float, float], None]  # (plot, left, top)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of the drawing; `port` is the distance from its left at which the line enters and leaves."""
+    """A part of the drawing; port: distance from its left side at which the connecting line enters and leaves.
+
+    draw: function that draws the piece with its upper left corner at (left, top).
+    """
 
     width: float
     height: float
@@ -31,51 +34,51 @@ class Piece:
 
 def box(title: str, lines: Sequence[str], colour: str) -> Piece:
     """Return a coloured box with a title and smaller lines of text."""
-    width = max(text_width(title, BIG), *(text_width(line, SMALL) for line in lines), 40.0) + 8
+    width = max(text_width(title, TITLE_SIZE), *(text_width(line, TEXT_SIZE) for line in lines), 40.0) + 8
     height = 7 + 10.0 + 8.5 * len(lines)
 
     def draw(plot: Axes, left: float, top: float) -> None:
         _rectangle(plot, left, top, width, height, colour, 0.16, 2.5)
-        plot.text(left + width / 2, top + 8.5, title, color=INK, fontsize=BIG, ha="center", va="center")
+        plot.text(left + width / 2, top + 8.5, title, color=INK, fontsize=TITLE_SIZE, ha="center", va="center")
         for index, line in enumerate(lines):
             y = top + 18.0 + 8.5 * index
-            plot.text(left + width / 2, y, line, color=PALE, fontsize=SMALL, ha="center", va="center")
+            plot.text(left + width / 2, y, line, color=PALE, fontsize=TEXT_SIZE, ha="center", va="center")
 
     return Piece(width, height, width / 2, draw)
 
 
 def word(text: str, colour: str = INK) -> Piece:
-    """Return a short text in a round box, for merges."""
-    width = text_width(text, BIG) + 10
+    """Return a short text in a rounded box, for the merge of branches."""
+    width = text_width(text, TITLE_SIZE) + 10
 
     def draw(plot: Axes, left: float, top: float) -> None:
         _rectangle(plot, left, top, width, 13, colour, 0.1, 6)
-        plot.text(left + width / 2, top + 6.8, text, color=INK, fontsize=BIG, ha="center", va="center")
+        plot.text(left + width / 2, top + 6.8, text, color=INK, fontsize=TITLE_SIZE, ha="center", va="center")
 
     return Piece(width, 13, width / 2, draw)
 
 
 def labelled(label: str, piece: Piece) -> Piece:
-    """Return a piece with a small text above it, left of the line that enters."""
-    room = 9.0
-    left_room = max(text_width(label, SMALL) + 3, piece.port)
+    """Return a piece with a small label above it, to the left of the line that enters the piece."""
+    label_height = 9.0
+    left_room = max(text_width(label, TEXT_SIZE) + 3, piece.port)
 
     def draw(plot: Axes, left: float, top: float) -> None:
         middle = left + left_room
-        plot.text(middle - 3, top + 4, label, color=PALE, fontsize=SMALL, ha="right", va="center")
-        line(plot, [(middle, top), (middle, top + room)])
-        piece.draw(plot, middle - piece.port, top + room)
+        plot.text(middle - 3, top + 4, label, color=PALE, fontsize=TEXT_SIZE, ha="right", va="center")
+        line(plot, [(middle, top), (middle, top + label_height)])
+        piece.draw(plot, middle - piece.port, top + label_height)
 
-    return Piece(left_room + piece.width - piece.port, piece.height + room, left_room, draw)
+    return Piece(left_room + piece.width - piece.port, piece.height + label_height, left_room, draw)
 
 
 def nothing() -> Piece:
-    """Return a line without a box."""
+    """Return an empty piece, such as a branch without layers."""
     return Piece(10, 0, 5, lambda plot, left, top: None)
 
 
 def stack(pieces: Sequence[Piece], tied: Sequence[bool] | None = None) -> Piece:
-    """Return pieces below one another, each connected to the one before; `tied`: whether each is, by default all."""
+    """Return pieces one below the other; tied: whether each is connected to the one above by a line, by default all."""
     if not pieces:
         return nothing()
     port = max(piece.port for piece in pieces)
@@ -93,10 +96,10 @@ def stack(pieces: Sequence[Piece], tied: Sequence[bool] | None = None) -> Piece:
 
 
 def beside(branches: Sequence[Piece], merge: Piece | None) -> Piece:
-    """Return branches side by side, below a line that forks and above one that leads into the merge."""
+    """Return branches side by side, with lines from a common input, and to the merge if there is one."""
     inner = sum(piece.width for piece in branches) + APART * (len(branches) - 1)
-    tall = max(piece.height for piece in branches)
-    room = GAP + (0 if merge is None else GAP / 2 + merge.height)
+    branch_height = max(piece.height for piece in branches)
+    extra_height = GAP + (0 if merge is None else GAP / 2 + merge.height)
     width = max(inner, 0 if merge is None else merge.width)
 
     def draw(plot: Axes, left: float, top: float) -> None:
@@ -106,41 +109,41 @@ def beside(branches: Sequence[Piece], merge: Piece | None) -> Piece:
             line(plot, [(middle, top), (port, top), (port, top + GAP)])
             piece.draw(plot, x, top + GAP)
             if merge is not None:
-                end = top + GAP + tall + GAP / 2
+                end = top + GAP + branch_height + GAP / 2
                 line(plot, [(port, top + GAP + piece.height), (port, end), (middle, end)])
             x += piece.width + APART
         if merge is not None:
-            place = top + GAP + tall + GAP
-            line(plot, [(middle, place - GAP / 2), (middle, place)])
-            merge.draw(plot, middle - merge.port, place)
+            merge_top = top + GAP + branch_height + GAP
+            line(plot, [(middle, merge_top - GAP / 2), (middle, merge_top)])
+            merge.draw(plot, middle - merge.port, merge_top)
 
-    return Piece(width, tall + room + (GAP / 2 if merge is not None else 0), width / 2, draw)
+    return Piece(width, branch_height + extra_height + (GAP / 2 if merge is not None else 0), width / 2, draw)
 
 
 def frame(label: str, note: str, piece: Piece) -> Piece:
-    """Return a piece in a frame with a name and a pale note."""
-    top_room = 17.0
-    named = text_width(f"{label}  ", BIG)
-    width = max(piece.width + 2 * GAP, named + text_width(note, SMALL) + 12)
+    """Return a piece in a frame, with a name on the upper left and a grey note on the upper right."""
+    heading_height = 17.0
+    label_width = text_width(f"{label}  ", TITLE_SIZE)
+    width = max(piece.width + 2 * GAP, label_width + text_width(note, TEXT_SIZE) + 12)
 
     def draw(plot: Axes, left: float, top: float) -> None:
         middle = left + width / 2
-        height = top_room + piece.height + GAP
+        height = heading_height + piece.height + GAP
         _rectangle(plot, left, top, width, height, PALE, 0.07, 4)
-        plot.text(left + 5, top + 8, label, color=INK, fontsize=BIG, va="center", fontweight="bold")
-        plot.text(left + width - 5, top + 8, note, color=PALE, fontsize=SMALL, va="center", ha="right")
-        line(plot, [(middle, top + 14), (middle, top + top_room)])
-        piece.draw(plot, middle - piece.port, top + top_room)
+        plot.text(left + 5, top + 8, label, color=INK, fontsize=TITLE_SIZE, va="center", fontweight="bold")
+        plot.text(left + width - 5, top + 8, note, color=PALE, fontsize=TEXT_SIZE, va="center", ha="right")
+        line(plot, [(middle, top + 14), (middle, top + heading_height)])
+        piece.draw(plot, middle - piece.port, top + heading_height)
         line(plot, [(middle, top + height - GAP), (middle, top + height)])
 
-    # The line passes through the middle of the frame, and so through the port of its piece.
+    # The connecting line and the port of the piece are in the middle of the frame.
     width = max(width, 2 * (GAP + max(piece.port, piece.width - piece.port)))
-    return Piece(width, top_room + piece.height + GAP, width / 2, draw)
+    return Piece(width, heading_height + piece.height + GAP, width / 2, draw)
 
 
 def text_width(text: str, size: float) -> float:
-    """Return the approximate width of a text."""
-    return WIDE * size * len(text)
+    """Return the approximate width of a text in a font size."""
+    return CHARACTER_WIDTH * size * len(text)
 
 
 def line(plot: Axes, points: Sequence[tuple[float, float]]) -> None:

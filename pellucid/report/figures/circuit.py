@@ -1,4 +1,4 @@
-"""Circuits of gates and networks of neurons, with the values that pass through them."""
+"""Drawings of circuits of gates and of networks of neurons, with their values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from pellucid.report.figures.style import BLUE, GREEN, INK, PALE, SMALL, TEXT, W
 
 Place = tuple[float, float]
 UNIT = 0.85  # inches between two rows of a circuit
-HALF = 0.29  # of the width of a box, as a fraction of the distance between two columns
+HALF = 0.29  # half of the width of a box, as a fraction of the distance between two columns
 
 
 def circuit(
@@ -20,7 +20,7 @@ def circuit(
 ) -> Plot:
     """Draw boxes at their places (column, row), each with a label and its value below, and wires from left to right.
 
-    A wire (from, to) enters its box above the middle where it comes from above, else below.
+    A wire (from, to) enters the box above the middle if it comes from above, and below if it comes from below.
     """
     columns, rows = (max(place[axis] for place in places.values()) for axis in (0, 1))
     figure = Plot((1.9 * UNIT * (columns + 1), UNIT * (rows + 1)))
@@ -50,12 +50,13 @@ def _ends(wires: Sequence[tuple[str, str]]) -> set[str]:
 
 
 def neurons(layers: Sequence[Sequence[str]], gradients: Sequence[Any], names: Sequence[str]) -> Plot:
-    """Draw layers of neurons, each with its text, and between them edges coloured by the gradient of their weight.
+    """Draw layers of neurons with texts, connected by lines with the colour of the gradient of each weight.
 
-    gradients: for each pair of adjacent layers (units, inputs). names: of the layers, written above them.
+    layers: the texts of each layer's neurons. gradients: (units, inputs) for each pair of adjacent layers. names: names
+    of the layers, written above them.
     """
-    most = max(map(len, layers))
-    figure = Plot((WIDE, 1.15 * most + 0.5))
+    tallest = max(map(len, layers))
+    figure = Plot((WIDE, 1.15 * tallest + 0.5))
     plot = figure.add_axes((0, 0, 0.88, 1))
     plot.set_axis_off()
     plot.set_aspect("equal")
@@ -69,11 +70,11 @@ def neurons(layers: Sequence[Sequence[str]], gradients: Sequence[Any], names: Se
                 plot.plot([x0, x1], [y0, y1], color=PALE, linewidth=width + 1, zorder=1)
                 plot.plot([x0, x1], [y0, y1], color=shades(norm(value)), linewidth=width, zorder=1)
     for layer, texts, name in zip(places, layers, names, strict=True):
-        plot.text(layer[0][0], -most / 2 - 0.12, name, ha="center", va="center", color=INK, fontsize=TEXT)
+        plot.text(layer[0][0], -tallest / 2 - 0.12, name, ha="center", va="center", color=INK, fontsize=TEXT)
         for (x, y), text in zip(layer, texts, strict=True):
             _neuron(plot, x, y, text)
     plot.set_xlim(-0.6, places[-1][0][0] + 0.6)
-    plot.set_ylim(most / 2, -most / 2 - 0.3)
+    plot.set_ylim(tallest / 2, -tallest / 2 - 0.3)
     from matplotlib.cm import ScalarMappable
 
     width, height = figure.get_size_inches()

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from pellucid.errors import PellucidError
 from pellucid.report.figures.style import BLUE, GREEN, INK, ORANGE, PALE, SMALL, TEXT, axes, cut, light_grid, plain
 
-COUNTED = 26  # with more classes than this, the numbers would not be readable
+MAX_NUMBERED = 26  # classes, up to which the numbers are readable
 
 
 def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = False) -> Figure | None:
-    """Draw counts[true, predicted]; colour is the share of the true class, by square root, blue where correct.
+    """Draw a confusion matrix counts[true, predicted], (K, K); None if all counts are 0.
 
-    counts is (K, K). normalised: write shares of the true class, in per cent, instead of counts.
-    Raises PellucidError when `classes` does not name K classes.
+    The opacity is the square root of the fraction of the true class; correct predictions are blue. normalised: write
+    the fractions, in per cent, instead of counts. Raises PellucidError unless `classes` has K names.
     """
     matrix = np.asarray(counts, dtype=np.int64)
     size = len(classes)
@@ -26,10 +26,10 @@ def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = Fal
     if matrix.sum() == 0:
         return None
     names = [cut(name) for name in classes]
-    cell = 0.42 if size <= 12 else 0.36 if size <= COUNTED else 0.19
-    font = SMALL if size <= COUNTED else 7.0
+    cell = 0.42 if size <= 12 else 0.36 if size <= MAX_NUMBERED else 0.19
+    font = SMALL if size <= MAX_NUMBERED else 7.0
     long = max(map(len, names))
-    turned = long > 3 or size > COUNTED
+    turned = long > 3 or size > MAX_NUMBERED
     margin = 0.5 + 0.075 * long * font / SMALL
     side = max(cell * size, 1.6)
     below = margin if turned else 0.55
@@ -54,7 +54,7 @@ def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = Fal
         spine.set_color(PALE)
         spine.set_linewidth(0.6)
     figure.cells = classes, matrix
-    if size <= COUNTED:
+    if size <= MAX_NUMBERED:
         _write(plot, [[_percent(one) for one in row] for row in share**2] if normalised else matrix, share, cell)
     return figure
 
@@ -74,9 +74,9 @@ def _write(plot: Any, numbers: Any, share: Any, cell: float) -> None:
 
 
 def precision_and_recall(classes: Sequence[str], precision: Any, recall: Any) -> Figure | None:
-    """Draw two dots for each class, its precision and its recall, in per cent, and a line between them.
+    """Draw the precision and the recall of each class in per cent, as two dots connected by a line.
 
-    precision, recall: (K,), 0..1. Raises PellucidError for sequences of other lengths.
+    precision, recall: (K,), 0..1. Raises PellucidError for other lengths; returns None without classes.
     """
     precise, recalled = (100 * np.asarray(values, dtype=np.float64) for values in (precision, recall))
     size = len(classes)
@@ -90,11 +90,11 @@ def precision_and_recall(classes: Sequence[str], precision: Any, recall: Any) ->
     row = 0.27 if size <= 26 else 0.17
     margin = 0.35 + 0.075 * max(map(len, names))
     figure, plot = axes(margin + 3.4, 0.95 + row * size, (margin, 0.55, 0.2, 0.4))
-    places = np.arange(size)
-    plot.hlines(places, np.minimum(precise, recalled), np.maximum(precise, recalled), color=PALE, linewidth=1.2)
-    plot.plot(precise, places, linestyle="none", marker="s", markersize=6.5, color=BLUE, label="precision")
-    plot.plot(recalled, places, linestyle="none", marker="o", markersize=4.2, color=ORANGE, label="recall")
-    plot.set_yticks(places, names, fontsize=SMALL if size <= 26 else 7)
+    rows = np.arange(size)
+    plot.hlines(rows, np.minimum(precise, recalled), np.maximum(precise, recalled), color=PALE, linewidth=1.2)
+    plot.plot(precise, rows, linestyle="none", marker="s", markersize=6.5, color=BLUE, label="precision")
+    plot.plot(recalled, rows, linestyle="none", marker="o", markersize=4.2, color=ORANGE, label="recall")
+    plot.set_yticks(rows, names, fontsize=SMALL if size <= 26 else 7)
     plot.tick_params(axis="y", length=0)
     plot.set_ylim(size - 0.5, -0.5)
     low = min(float(np.min([precise, recalled])), 95)
@@ -111,30 +111,38 @@ def precision_and_recall(classes: Sequence[str], precision: Any, recall: Any) ->
 def reliability_diagram(count: Any, confidence: Any, accuracy: Any, error: float) -> Figure | None:
     """Draw the accuracy against the confidence, and below the distribution of the confidence.
 
-    count, confidence, accuracy: (bins,), over bins of equal width from 0 to 1; the two means are ignored where a bin is
-    empty. error: the expected calibration error. A dark line marks the accuracy of a bin; the gap between it and the
-    mean confidence is orange where the network is overconfident, green where it is underconfident.
+    count: number of examples in each bin, (bins,); the bins have equal widths from 0 to 1. confidence, accuracy: means
+    in each bin, ignored if it is empty. error: the expected calibration error. A dark line marks the accuracy of a bin;
+    the gap between it and the mean confidence is orange where the network is overconfident, green where it is
+    underconfident.
     Source: Guo, Pleiss, Sun, Weinberger 2017, figure 1. Raises PellucidError for sequences of different lengths.
     """
-    counts, sure, right = (np.asarray(values, dtype=np.float64) for values in (count, confidence, accuracy))
-    if not counts.shape == sure.shape == right.shape or counts.ndim != 1:
+    counts, confident, accurate = (np.asarray(values, dtype=np.float64) for values in (count, confidence, accuracy))
+    if not counts.shape == confident.shape == accurate.shape or counts.ndim != 1:
         raise PellucidError(
-            f"reliability_diagram: count {counts.shape}, confidence {sure.shape} and accuracy {right.shape} differ; "
-            "give one of each for every bin"
+            f"reliability_diagram: count {counts.shape}, confidence {confident.shape} and accuracy {accurate.shape} "
+            "differ; give one of each for every bin"
         )
     if counts.sum() == 0:
         return None
     figure, plot = axes(4.3, 4.3, (0.75, 1.45, 0.2, 0.2))
     width, height = figure.get_size_inches()
     below = figure.add_axes((0.75 / width, 0.55 / height, 3.35 / width, 0.7 / height), sharex=plot)
-    held, step = counts > 0, 100 / len(counts)
+    filled, step = counts > 0, 100 / len(counts)
     centres = (np.arange(len(counts)) + 0.5) * step
-    for colour, lower, upper in ((ORANGE, right, sure), (GREEN, sure, right)):  # overconfident; underconfident
-        base = 100 * lower[held]
-        gap = np.maximum(100 * upper[held] - base, 0)
-        plot.bar(centres[held], gap, 0.88 * step, bottom=base, color=colour, alpha=0.4, linewidth=0)
-    plot.bar(centres[held], 100 * np.minimum(right, sure)[held], 0.88 * step, color=BLUE, alpha=0.8, linewidth=0)
-    plot.hlines(100 * right[held], centres[held] - 0.44 * step, centres[held] + 0.44 * step, color=INK, linewidth=1.6)
+    for colour, lower, upper in (
+        (ORANGE, accurate, confident),
+        (GREEN, confident, accurate),
+    ):  # overconfident; underconfident
+        base = 100 * lower[filled]
+        gap = np.maximum(100 * upper[filled] - base, 0)
+        plot.bar(centres[filled], gap, 0.88 * step, bottom=base, color=colour, alpha=0.4, linewidth=0)
+    plot.bar(
+        centres[filled], 100 * np.minimum(accurate, confident)[filled], 0.88 * step, color=BLUE, alpha=0.8, linewidth=0
+    )
+    plot.hlines(
+        100 * accurate[filled], centres[filled] - 0.44 * step, centres[filled] + 0.44 * step, color=INK, linewidth=1.6
+    )
     plot.plot([0, 100], [0, 100], color=PALE, linewidth=1, linestyle=(0, (4, 3)))
     plot.annotate(
         f"ECE {100 * error:.1f} %", (0.04, 0.96), xycoords="axes fraction", va="top", color=INK, fontsize=TEXT + 1

@@ -1,4 +1,4 @@
-"""Classifiers side by side: the accuracy of each, and the time to fit it and to predict by it."""
+"""Classifiers side by side: the accuracy of each, and its time to fit and to predict."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ ROW, TOP, BOTTOM, LEFT, PANEL, GAP = 0.3, 0.45, 0.55, 1.75, 2.65, 0.35  # inches
 def classifiers(
     names: Sequence[str], accuracy: Sequence[float], fit: Sequence[float], predict: Sequence[float]
 ) -> Figure:
-    """Draw a row for each classifier: its accuracy (0 to 1) on the left, its seconds on the right, logarithmic."""
+    """Draw a row for each classifier: accuracy (0 to 1) on the left, times in seconds, logarithmic, on the right."""
     height = TOP + BOTTOM + ROW * len(names)
     figure = Plot((WIDE, height))
     rows = range(len(names))

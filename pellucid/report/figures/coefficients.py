@@ -1,4 +1,4 @@
-"""Coefficients of linear models: as bars, and by the strength of a penalty."""
+"""Coefficients of linear models: as bars, and as a function of the regularization strength."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,12 +31,12 @@ LEFT, GAP, HEIGHT = 0.75, 0.2, 3.3  # inches
 
 
 def coefficients(names: Sequence[str], values: Any, title: str = "coefficient") -> Figure:
-    """Draw coefficients (n,), or a row for each class (classes, n) as their norm, as bars with the largest first.
+    """Draw coefficients (n,), or their norms over classes for (classes, n), as bars, the largest first.
 
-    Positive ones are blue, negative ones orange; more than MAX_BARS are left out, the smallest first.
+    Positive coefficients are blue, negative ones orange; only the MAX_BARS largest are drawn.
     """
-    given = np.asarray(values, dtype=np.float64)
-    numbers = np.linalg.norm(given, axis=0) if given.ndim == 2 and len(given) > 1 else given.reshape(-1)
+    array = np.asarray(values, dtype=np.float64)
+    numbers = np.linalg.norm(array, axis=0) if array.ndim == 2 and len(array) > 1 else array.reshape(-1)
     order: list[int] = np.argsort(-np.abs(numbers), kind="stable")[:MAX_BARS].tolist()
     left = 0.4 + 0.075 * max(len(cut(names[k], 24)) for k in order)
     height = 0.22 * len(order)
@@ -49,16 +49,16 @@ def coefficients(names: Sequence[str], values: Any, title: str = "coefficient") 
     plot.set_ylim(len(order) - 0.4, -0.6)
     left_out = len(numbers) - len(order)
     note = f", the largest {len(order)} of {len(numbers)}" if left_out else ""
-    word = "norm of the coefficients over the classes" if given.ndim == 2 and len(given) > 1 else title
+    word = "norm of the coefficients over the classes" if array.ndim == 2 and len(array) > 1 else title
     plot.set_xlabel(word + note, color=INK, fontsize=TEXT)
     return figure
 
 
 def coefficient_paths(names: Sequence[str], alphas: Any, found: Mapping[str, Any]) -> Figure:
-    """Draw the coefficients (fits, n) of each model by the strength of the penalty, alphas (fits,), rising.
+    """Draw the coefficients (fits, n) of each model by the regularization strengths alphas (fits,), ascending.
 
-    There is a plot for each model, all on the same axes. The MAX_LABELS coefficients of the last model that are largest
-    at the smallest alpha are named.
+    There is a plot for each model, all on the same axes. The labels are for the MAX_LABELS coefficients of the last
+    model that are largest at the smallest alpha.
     """
     strengths = np.asarray(alphas, dtype=np.float64)
     values = {title: np.asarray(one, dtype=np.float64) for title, one in found.items()}

@@ -1,4 +1,4 @@
-"""Figures that compare several trainings: curves, and one number for each training."""
+"""Figures that compare several trainings: curves, and one value for each training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ RUN_COLOURS = (*COLOURS[1:], COLOURS[0])  # grey, the colour of baselines, comes
 def overlaid(names: Sequence[str], histories: Sequence[Rows], metric: str) -> Figure | None:
     """Draw val_METRIC of several histories by epoch, and train_METRIC dashed in the same colour.
 
-    Accuracies are in per cent. None where no history has a finite value.
+    Accuracies are in per cent. None if no history has a finite value.
     """
     scale, unit = (100, " %") if metric == "accuracy" else (1, "")
     figure, plot = curve_axes("epoch", f"{metric.replace('_', ' ')} (%)" if unit else metric.replace("_", " "))
@@ -27,9 +27,9 @@ def overlaid(names: Sequence[str], histories: Sequence[Rows], metric: str) -> Fi
         keys = (f"val_{metric}", f"train_{metric}")
         rows = [{**row, **{key: scale * finite(row.get(key)) for key in keys}} for row in history]
         colour = RUN_COLOURS[k % len(RUN_COLOURS)]
-        held = draw(figure, rows, keys[0], f"{name}, held out", colour, unit=unit)
+        validation = draw(figure, rows, keys[0], f"{name}, held out", colour, unit=unit)
         train = draw(figure, rows, keys[1], f"{name}, training", colour, unit=unit, dashed=True)
-        ends += [end._replace(text=end.text.replace(", held out", "")) for end in held] or train
+        ends += [end._replace(text=end.text.replace(", held out", "")) for end in validation] or train
     label_ends(plot, ends)
     return figure if ends else None
 

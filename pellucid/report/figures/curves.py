@@ -23,14 +23,15 @@ from pellucid.report.figures.style import (
 )
 
 Rows = Sequence[Mapping[str, Any]]
-GUIDE = 1e-3  # an update of a thousandth of the weight per step is the usual rule of thumb
-LABELS = 12
+GUIDE = 1e-3  # a rule of thumb: an update of a thousandth of the weight per step
+MAX_LABELS = 12
 
 
 def loss_curves(history: Rows, held: str = "validation") -> Figure | None:
-    """Draw train_loss and val_loss by epoch; where they span more than two decades the axis is logarithmic.
+    """Draw train_loss and val_loss by epoch, on a logarithmic axis if they span more than two decades.
 
-    held: the data of val_loss. Its best value gets a ring on validation data only: test data choose nothing.
+    held: name of the data of val_loss. Its best value gets a ring for "validation" only, as test data must not be used
+    for choices.
     """
     figure, plot = curve_axes("epoch", "loss")
     ends = [
@@ -51,7 +52,7 @@ def loss_curves(history: Rows, held: str = "validation") -> Figure | None:
 def accuracy_curves(
     history: Rows, held: str = "validation", metric: str = "accuracy", label: str = "accuracy (%)"
 ) -> Figure | None:
-    """Draw train_accuracy and val_accuracy, or another share, by epoch, in per cent; `held` as in `loss_curves`."""
+    """Draw train_accuracy and val_accuracy, or another fraction, by epoch, in per cent; held: see `loss_curves`."""
     train, val = f"train_{metric}", f"val_{metric}"
     percent = [{**row, **{key: 100 * finite(row.get(key)) for key in (train, val)}} for row in history]
     figure, plot = curve_axes("epoch", label)
@@ -70,7 +71,7 @@ def accuracy_curves(
 
 
 def learning_rate(history: Rows) -> Figure | None:
-    """Draw lr by epoch; logarithmic where most of the run is far below the highest rate."""
+    """Draw lr by epoch, on a logarithmic axis if most rates are far below the highest."""
     figure, plot = curve_axes("epoch", "learning rate")
     ends = draw(figure, history, "lr", "lr", GREEN)
     if not ends:
@@ -88,8 +89,8 @@ def history_curves(history: Rows) -> Figure:
     """Draw the losses by epoch, and below them each metric in the history, on training and validation data."""
     metrics = [name.removeprefix("train_") for name in history[-1] if name.startswith("train_")]
     figure = Plot((7.6, 3.1 * len(metrics)))
-    for place, metric in enumerate(metrics):
-        plot = figure.add_subplot(len(metrics), 1, place + 1)
+    for k, metric in enumerate(metrics):
+        plot = figure.add_subplot(len(metrics), 1, k + 1)
         plot.set_xlabel("epoch")
         plot.set_ylabel(metric, parse_math=False)
         plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
@@ -112,27 +113,27 @@ def draw(
     unit: str = "",
     dashed: bool = False,
 ) -> list[End]:
-    """Draw one column over the epochs, with a ring at its best value, and return its end for the label."""
+    """Draw one column by epoch, with a ring at its best value, and return its end for the label; [] without values."""
     plot = figure.axes[0]
     epochs = [finite(row.get("epoch")) for row in rows]
     values = [finite(row.get(key)) for row in rows]
-    known = [(x, y) for x, y in zip(epochs, values, strict=True) if x == x and y == y]  # noqa: PLR0124 (NaN)
-    if not known:
+    points = [(x, y) for x, y in zip(epochs, values, strict=True) if x == x and y == y]  # noqa: PLR0124 (NaN)
+    if not points:
         return []
-    lonely = len(known) < 15 or len(known) < len(values)  # a value between gaps shows only as a point
-    (line,) = plot.plot(epochs, values, color=colour, linewidth=1.7, marker="o" if lonely else None, markersize=3)
+    markers = len(points) < 15 or len(points) < len(values)  # a value between gaps is only visible as a point
+    (line,) = plot.plot(epochs, values, color=colour, linewidth=1.7, marker="o" if markers else None, markersize=3)
     if dashed:
         line.set(linestyle=(0, (4, 2)), linewidth=1.1)
     figure.lines_by_name.append((name, line))
     plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if len(epochs) == 1:
         plot.set_xlim(epochs[0] - 1, epochs[0] + 1)
-    x, y = known[-1]
+    x, y = points[-1]
     text = f"{name} {short(y)}{unit}"
-    if best is not None and len(known) > 1:
-        at, value = best(known, key=lambda point: point[1])
-        plot.plot([at], [value], marker="o", markersize=7, markerfacecolor="none", markeredgecolor=colour)
-        text += f"\nbest {short(value)}{unit}, epoch {at:.0f}"
+    if best is not None and len(points) > 1:
+        epoch, value = best(points, key=lambda point: point[1])
+        plot.plot([epoch], [value], marker="o", markersize=7, markerfacecolor="none", markeredgecolor=colour)
+        text += f"\nbest {short(value)}{unit}, epoch {epoch:.0f}"
     return [End(x, y, text, colour)]
 
 
@@ -154,7 +155,7 @@ def update_ratios(layers: Rows) -> Figure | None:
 def _by_path(layers: Rows, key: str, ylabel: str, guide: float | None = None) -> Figure | None:
     paths = list(dict.fromkeys(str(row["path"]) for row in layers))
     weights = [path for path in paths if path.rsplit(".", 1)[-1] == "weight"]
-    paths = weights or paths  # without biases, unless there is nothing else
+    paths = weights or paths  # without biases, unless there are no weights
     series = {
         path: [(finite(r.get("epoch")), finite(r.get(key))) for r in layers if r["path"] == path] for path in paths
     }
@@ -163,7 +164,7 @@ def _by_path(layers: Rows, key: str, ylabel: str, guide: float | None = None) ->
         return None
     figure, plot = curve_axes("epoch", ylabel)
     plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    count, labels = len(series), min(len(series), LABELS)
+    count, labels = len(series), min(len(series), MAX_LABELS)
     labelled = {round(k * (count - 1) / max(labels - 1, 1)) for k in range(labels)}  # evenly spaced
     ends = []
     for k, ((path, points), colour) in enumerate(zip(series.items(), depth_colours(count), strict=True)):

@@ -1,4 +1,4 @@
-"""Figures of detections: precision and recall, and what was found and missed in a picture."""
+"""Figures of detections: precision-recall curves, and hits, false alarms and misses in an image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,12 +21,12 @@ from pellucid.report.figures.style import (
     panels,
 )
 
-_SIDE = 5.6  # inches of the longer side of a picture
-_SMALL = 700  # pixels of the longer side
+_SIDE = 5.6  # inches of the longer side of an image
+_MAX_EXACT = 700  # pixels of the longer side up to which images are not resampled
 
 
 def precision_recall(curves: Mapping[str, Any], recalls: Any) -> Plot | None:
-    """Draw the precision of each class at `recalls`, up to the recall that is reached; None without classes."""
+    """Draw the precision of each class at `recalls`, up to the largest recall; None without classes."""
     if not curves:
         return None
     figure, plot = curve_axes("recall", "precision")
@@ -51,7 +51,7 @@ _KINDS = {"hit": "right", "missed": "missed", "ignored": "not counted"}  # all o
 def judged(image: Any, boxes: Any, kinds: Sequence[str], texts: Sequence[str]) -> Plot:
     """Draw boxes on an image (1 or 3, H, W) of values 0..1: green hits, orange false alarms, blue dashed misses.
 
-    boxes: (n, 4) in pixels. kinds: of each "hit", "missed", "ignored" or a kind of error. texts: a label for each.
+    boxes: (n, 4) in pixels. kinds: "hit", "missed", "ignored", or a kind of error, for each. texts: a label for each.
     """
     scale = _SIDE / max(image.shape[1:])
     figure, (plot,) = panels(1, 1, image.shape[2] * scale, image.shape[1] * scale, 0.04, foot=0.3)
@@ -69,8 +69,8 @@ def judged(image: Any, boxes: Any, kinds: Sequence[str], texts: Sequence[str]) -
         ),
         1,
     )
-    if max(image.shape[1:]) <= _SMALL:
-        plot.images[0].set_interpolation("none")  # a page then holds the image itself
+    if max(image.shape[1:]) <= _MAX_EXACT:
+        plot.images[0].set_interpolation("none")  # the page contains the original pixels
     x = 0.06
     for name, colour in COLOURS.items():
         if name in names:

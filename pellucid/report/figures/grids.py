@@ -1,4 +1,4 @@
-"""Figures of small matrices with their numbers, windows on them, and images side by side."""
+"""Figures of small matrices with their values, windows on them, and images side by side."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,13 +23,13 @@ from pellucid.report.figures.style import (
     show,
 )
 
-GAP, NAME = 0.12, 0.26  # inches between panels, and for a title
-LETTER = 0.075  # inches of a letter of a name beside a bar
+GAP, NAME = 0.12, 0.26  # inches: space between panels, height of a title
+LETTER = 0.075  # average width in inches of a character of a name next to a bar
 OPAQUE = 0.35  # opacity of the colours behind numbers
 
 
 def numbers(plot: Axes, values: Any, title: str = "", limits: tuple[float, float] | None = None) -> None:
-    """Write a matrix (h, w) as numbers on coloured cells; NaN is an empty cell. limits: of the colours."""
+    """Write the values of a matrix (h, w) on coloured cells; NaN is an empty cell. limits: range of the colours."""
     matrix = np.asarray(values, dtype=np.float64)
     low, high = limits or (float(np.nanmin(matrix)), float(np.nanmax(matrix)))
     reach = max(abs(low), abs(high)) or 1.0
@@ -51,7 +51,7 @@ def window(plot: Axes, row: float, column: float, size: tuple[float, float], col
 
 
 def images(pictures: Mapping[str, Any], columns: int = 3, maps: Sequence[str] = ()) -> Plot:
-    """Draw images (H, W) of values 0..1 by name; those in `maps` hold any numbers, with 0 white, on their own scale."""
+    """Draw images (H, W) with values 0..1 by name; maps: names of images with any values, with 0 as white."""
     side = (WIDE - GAP * (columns + 1)) / columns
     shape = np.shape(next(iter(pictures.values())))
     figure, plots = panels(len(pictures), columns, side, side * shape[0] / shape[1], GAP, NAME, top=0.05)
@@ -67,7 +67,7 @@ def images(pictures: Mapping[str, Any], columns: int = 3, maps: Sequence[str] = 
 
 
 def sliding(patch: Any, output: Any, kernel: int, steps: Sequence[int]) -> Plot:
-    """Draw a window of `kernel` cells at some steps over a patch, above, and the part of the output so far, below."""
+    """Draw a sliding window (kernel, kernel) on a patch at some steps, and below the output up to each step."""
     patch, output = np.asarray(patch, dtype=np.float64), np.asarray(output, dtype=np.float64)
     count, across = len(steps), output.shape[1]
     side = (WIDE - GAP * (count + 1)) / count
@@ -84,7 +84,7 @@ def sliding(patch: Any, output: Any, kernel: int, steps: Sequence[int]) -> Plot:
 
 
 def matrices(named: Mapping[str, Any], windows: Mapping[str, tuple[int, int, int]] | None = None) -> Plot:
-    """Draw matrices by name, cells of one size; windows: (row, column, side) of an outline in some of them."""
+    """Draw matrices by name, with cells of equal size; windows: (row, column, side) of an outline in some of them."""
     across = sum(np.shape(matrix)[1] for matrix in named.values())
     cell = min(0.42, (WIDE - GAP * (len(named) + 1)) / across)
     tall = max(np.shape(matrix)[0] for matrix in named.values()) * cell
@@ -102,7 +102,7 @@ def matrices(named: Mapping[str, Any], windows: Mapping[str, tuple[int, int, int
 
 
 def touched(masks: Mapping[str, Any]) -> Plot:
-    """Draw masks (h, w) of 0 and 1 by name, such as the cells that a dilated kernel reads."""
+    """Draw masks (h, w) of 0 and 1 by name, such as the cells covered by a dilated kernel."""
     side = min(1.7, (WIDE - GAP * (len(masks) + 1)) / len(masks))
     figure, plots = panels(len(masks), len(masks), side, side, GAP, NAME, top=0.05)
     for plot, (name, mask) in zip(plots, masks.items(), strict=True):
@@ -117,7 +117,7 @@ def touched(masks: Mapping[str, Any]) -> Plot:
 
 
 def nested(picture: Any, fields: Mapping[str, tuple[int, int]]) -> Plot:
-    """Draw windows of (height, width) pixels around the middle of an image (H, W), with their names beside it."""
+    """Draw windows of (height, width) pixels around the middle of an image (H, W), with their names on the right."""
     high, wide = np.shape(picture)
     height = 3.4
     figure, (plot,) = panels(1, 1, height * wide / high, height, GAP, right=2.4)
@@ -131,17 +131,17 @@ def nested(picture: Any, fields: Mapping[str, tuple[int, int]]) -> Plot:
 
 
 def bars(rows: Mapping[str, Sequence[float]], titles: Sequence[str], digits: Sequence[int] = ()) -> Plot:
-    """Draw several numbers of each name as bars: a plot for each title, a row for each name.
+    """Draw several values for each name as bars: a plot for each title, a row for each name.
 
-    digits: behind the decimal point, by title; none by default.
+    digits: decimal places for each title, by default 0.
     """
     names, height = list(rows), 0.26 * len(rows) + 0.6
     figure = Plot((WIDE, height))
     left = max(1.0, LETTER * max(map(len, names)) + 0.1)
     room = (WIDE - left - 0.9 * len(titles)) / len(titles)
     for k, title in enumerate(titles):
-        at = (left + k * (room + 0.9)) / WIDE
-        plot = figure.add_axes((at, 0.1 / height, room / WIDE, (height - 0.5) / height))
+        start = (left + k * (room + 0.9)) / WIDE
+        plot = figure.add_axes((start, 0.1 / height, room / WIDE, (height - 0.5) / height))
         plain(plot)
         values = [row[k] for row in rows.values()]
         drawn = plot.barh(range(len(names)), values, color=BLUE, height=0.62)
@@ -156,9 +156,10 @@ def bars(rows: Mapping[str, Sequence[float]], titles: Sequence[str], digits: Seq
 
 
 def rows(cases: Mapping[str, tuple[int, int, int, Sequence[int]]]) -> Plot:
-    """Draw the windows over a row of pixels by name, one below the other.
+    """Draw the windows of a one-dimensional convolution over a row of pixels, one below the other, for each case.
 
-    cases: the number of pixels, of padded ones at each end, of pixels in a window, and the first pixel of each window.
+    cases: by name, the number of pixels, of padded pixels at each end, of pixels in a window, and the first pixel of
+    each window.
     """
     longest = max(size + 2 * padding for size, padding, _, _ in cases.values())
     tall = max(len(starts) for *_, starts in cases.values()) + 1

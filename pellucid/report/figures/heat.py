@@ -1,4 +1,4 @@
-"""Explanations as figures: maps over images, several methods, and occlusion by position."""
+"""Figures of explanations: maps over images, maps of several methods, and occlusion by position."""
 
 from collections.abc import Collection, Mapping, Sequence
 from textwrap import wrap
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from pellucid.errors import PellucidError
 from pellucid.report.figures.style import INK, SMALL, TEXT, Plot, panels, picture_axes, pixels, show
 
-LEVELS = 129  # of a diverging map, on either side of zero and at it
+LEVELS = 129  # colours from either end of the diverging colour map to its middle, inclusive
 ENDS = ((36.0, 7.0, -43.0), (97.0, 0.0, 0.0), (36.0, 28.0, 33.4))  # CIELAB: dark blue, near white, dark orange
 # Rows: X, Y, Z of the linear red, green and blue of sRGB (IEC 61966-2-1), and the white D65.
 XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 WHITE = XYZ.sum(1)
-SIDE = 2.6  # inches of a picture
-GAP, BAR, TOP, LINE = 0.15, 0.85, 0.35, 0.17  # inches: between pictures, for the bar, for headings, a line of text
-FAINTEST, STRONGEST = 0.25, 0.85  # opacity of the map in the overlay, where it is 0 and where it is strongest
-NAMED = 8  # classes in a legend
-LONG = 130  # characters of a line below a picture
+SIDE = 2.6  # inches of the width of an image
+GAP, BAR, TOP, LINE = 0.15, 0.85, 0.35, 0.17  # inches: space between images, colour bar, headings, line of text
+MIN_OPACITY, MAX_OPACITY = 0.25, 0.85  # of the map in the overlay: at 0, and at the largest magnitude
+MAX_CLASSES = 8  # in a legend
+MAX_LINE = 130  # characters of a line of text below the images
 
 
 def lab_to_srgb(lab: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -46,20 +46,20 @@ def _diverging() -> Colormap:
     return ListedColormap(lab_to_srgb(lab).tolist(), "blue_white_orange")
 
 
-DIVERGING = _diverging()  # straight lines through CIELAB, of equal length and lightness
+DIVERGING = _diverging()  # linear in CIELAB: perceptually uniform, with both halves alike
 SEQUENTIAL: Colormap = colormaps["viridis"]
 
 
 def scale(values: Any, signed: bool) -> tuple[Normalize, Colormap]:
-    """Return the colour scale of numbers: 0 in the middle where they are `signed`, else the least first.
+    """Return the colour scale of values: with 0 in the middle if `signed`, else from 0 or the minimum to the maximum.
 
-    Numbers that are all the same get a scale of positive length.
+    The range of the scale is positive, even for constant values.
     """
     numbers = np.asarray(values, dtype=np.float64)
     if signed:
         reach = float(np.abs(numbers).max()) or 1.0
         return Normalize(-reach, reach), DIVERGING
-    low, high = min(float(numbers.min()), 0.0), float(numbers.max())  # a magnitude begins at 0
+    low, high = min(float(numbers.min()), 0.0), float(numbers.max())  # magnitudes begin at 0
     return Normalize(low, high if high > low else low + 1.0), SEQUENTIAL
 
 
@@ -71,21 +71,21 @@ def heat(
     signed: bool | None = None,
     outline: Any = None,
 ) -> Figure:
-    """Draw an image (1 or 3, H, W) of values 0..1, a map (H, W) of any numbers, and the map laid over the image.
+    """Draw an image (1 or 3, H, W) with values 0..1, a map (H, W) of any values, and the map blended with the image.
 
-    signed: whether 0 lies in the middle of the colours; by default where the map holds numbers below 0. notes: lines
-    to write below, such as the tests of the explanation. outline: a mask (H, W) whose borders are drawn. Raises
-    PellucidError for other shapes and for numbers that are not finite.
+    signed: whether 0 is the middle of the colour scale, by default if the map has negative values. notes: lines of text
+    below, such as the tests of the explanation. outline: a mask (H, W) whose borders are drawn. Raises PellucidError
+    for other shapes and for values that are not finite.
     """
     shape, numbers = tuple(np.shape(image)), np.asarray(map_, dtype=np.float64)
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise PellucidError(f"an image to draw has the shape (1 or 3, H, W), not {shape}")
     if numbers.ndim != 2 or not numbers.size or not np.isfinite(numbers).all():
-        raise PellucidError(f"a map to draw holds finite numbers (H, W), not {numbers.shape} with NaN or infinity")
+        raise PellucidError(f"a map to draw has finite values (H, W), not {numbers.shape} with NaN or infinity")
     picture = pixels(image)
     norm, colours = scale(numbers, bool((numbers < 0).any()) if signed is None else signed)
     height = SIDE * numbers.shape[0] / numbers.shape[1]
-    lines = [line for text in notes for line in wrap(text, LONG)]
+    lines = [line for text in notes for line in wrap(text, MAX_LINE)]
     below = LINE * len(lines) + (0.1 if lines else 0.0)
     size = (3 * SIDE + 4 * GAP + BAR, TOP + height + GAP + below)
     figure = Figure(size)
@@ -104,47 +104,49 @@ def heat(
 
 
 def surround(plot: Axes, mask: Any) -> None:
-    """Draw the borders of the pixels of a mask (H, W): black on white, which is seen on any image."""
+    """Draw the outline of a mask (H, W), black on white, which is visible on any image."""
     padded = np.pad(np.asarray(mask, dtype=bool), 1)
-    rows, columns = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])  # a border on the left of the column
-    upright = [((x - 0.5, y - 0.5), (x - 0.5, y + 0.5)) for y, x in zip(rows, columns, strict=True)]
+    rows, columns = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])  # pixels with a border on their left
+    vertical = [((x - 0.5, y - 0.5), (x - 0.5, y + 0.5)) for y, x in zip(rows, columns, strict=True)]
     rows, columns = np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1])
-    level = [((x - 0.5, y - 0.5), (x + 0.5, y - 0.5)) for y, x in zip(rows, columns, strict=True)]
+    horizontal = [((x - 0.5, y - 0.5), (x + 0.5, y - 0.5)) for y, x in zip(rows, columns, strict=True)]
     for colour, width in (("white", 1.8), ("black", 0.8)):
-        plot.add_collection(LineCollection(upright + level, colors=colour, linewidths=width, capstyle="projecting"))
+        plot.add_collection(
+            LineCollection(vertical + horizontal, colors=colour, linewidths=width, capstyle="projecting")
+        )
 
 
 def overlay(picture: Any, numbers: Any, norm: Normalize, colours: Any) -> Any:
-    """Return the map over the grey image (H, W, 3), the more opaque the stronger it is.
+    """Return the map blended with the grey image, (H, W, 3), with an opacity that increases with the magnitude.
 
-    A map of another size than the image is stretched by repeating its numbers.
+    A map of another size than the image is resized by repeating its values.
     """
     height, width = picture.shape[:2]
     rows, columns = (np.arange(n) * m // n for n, m in zip((height, width), numbers.shape, strict=True))
     spread = numbers[rows][:, columns]
     grey = picture.mean(-1, keepdims=True) if picture.ndim == 3 else picture[..., None]
     strength = np.abs(spread) / (np.abs(numbers).max() or 1.0)
-    part = (FAINTEST + (STRONGEST - FAINTEST) * strength)[..., None]
-    return (1 - part) * grey + part * colours(norm(spread))[..., :3]
+    opacity = (MIN_OPACITY + (MAX_OPACITY - MIN_OPACITY) * strength)[..., None]
+    return (1 - opacity) * grey + opacity * colours(norm(spread))[..., :3]
 
 
 def bar(figure: Figure, shown: ScalarMappable, place: tuple[float, float, float, float]) -> None:
-    """Draw the colour bar of `shown` at (left, bottom, width, height) inches, with the numbers at its ends."""
+    """Draw the colour bar of `shown` at (left, bottom, width, height) in inches, with values at its ends and middle."""
     wide, high = figure.get_size_inches()
     left, bottom, width, height = place
     tall = min(height, 2.2)
-    at = figure.add_axes((left / wide, (bottom + (height - tall) / 2) / high, width / wide, tall / high))
+    axes = figure.add_axes((left / wide, (bottom + (height - tall) / 2) / high, width / wide, tall / high))
     low, top = shown.get_clim()
     middle = 0.0 if low < 0 < top else (low + top) / 2
-    figure.colorbar(shown, cax=at, ticks=[low, middle, top], format=lambda value, _: f"{value:.3g}")
-    at.tick_params(labelsize=SMALL - 1, colors=INK, length=2, pad=2)
-    at.spines["outline"].set_linewidth(0.4)
+    figure.colorbar(shown, cax=axes, ticks=[low, middle, top], format=lambda value, _: f"{value:.3g}")
+    axes.tick_params(labelsize=SMALL - 1, colors=INK, length=2, pad=2)
+    axes.spines["outline"].set_linewidth(0.4)
 
 
 def overview(image: Any, maps: Mapping[str, Any], title: str, magnitudes: Collection[str]) -> Figure:
     """Draw an image (1 or 3, H, W) and the maps (H, W) of several methods, each on its own scale.
 
-    All but those of `magnitudes` have 0 in the middle of their colours; the single pictures have colour bars.
+    The colour scales have 0 in the middle, except for the methods in `magnitudes`; there are no colour bars.
     """
     picture = pixels(image)
     side, gap = 1.55, 0.12
@@ -162,9 +164,9 @@ def overview(image: Any, maps: Mapping[str, Any], title: str, magnitudes: Collec
 
 
 def places(score: Any, predicted: Any, classes: Sequence[str], title: str = "score") -> Figure:
-    """Draw scores (h, w) and predicted classes (h, w) side by side, a cell for each position of the square.
+    """Draw scores (h, w) and predicted classes (h, w) side by side, with a cell for each position of a square.
 
-    The legend names the most frequent classes; the rest, if any, is grey.
+    The legend contains the most frequent classes; other classes are grey.
     Source: Zeiler and Fergus 2014, figure 7 d, e.
     """
     numbers, labels = np.asarray(score, dtype=np.float64), np.asarray(predicted)
@@ -175,7 +177,7 @@ def places(score: Any, predicted: Any, classes: Sequence[str], title: str = "sco
     shown = plots[0].imshow(numbers, norm=norm, cmap=SEQUENTIAL, interpolation="none")
     bar(figure, shown, (SIDE + GAP + 0.06, GAP, 0.1, height))
     known, counts = np.unique(labels, return_counts=True)
-    frequent = sorted(known[np.argsort(-counts, kind="stable")][:NAMED].tolist())
+    frequent = sorted(known[np.argsort(-counts, kind="stable")][:MAX_CLASSES].tolist())
     colours = [SEQUENTIAL(k / max(len(frequent) - 1, 1)) for k in range(len(frequent))] + [(0.6, 0.6, 0.6, 1.0)]
     rank = {one: k for k, one in enumerate(frequent)}
     index = np.vectorize(lambda one: rank.get(one, len(frequent)), otypes=[int])(labels)
@@ -191,7 +193,7 @@ def places(score: Any, predicted: Any, classes: Sequence[str], title: str = "sco
 
 
 def matrix(values: Any, rows: Sequence[str], columns: Sequence[str], title: str = "") -> Figure:
-    """Draw a matrix (rows, columns) of numbers as coloured cells with the numbers in them, 0 in the middle."""
+    """Draw a matrix (rows, columns) as coloured cells with their values; 0 is the middle of the colour scale."""
     numbers = np.asarray(values, dtype=np.float64)
     norm, colours = scale(numbers, signed=True)
     left, cell, line = 0.3 + 0.075 * max(map(len, rows)), (0.6, 0.32), 0.3

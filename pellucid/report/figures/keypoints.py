@@ -1,4 +1,4 @@
-"""Key-points drawn over pictures."""
+"""Key-points drawn over images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,32 +10,32 @@ from PIL import Image, ImageDraw
 
 from pellucid.report.figures.style import BLUE, INK, ORANGE, SMALL, WIDE, panels
 
-MIN_SIDE = 400  # pixels of an overlay's longer side, below which pictures are enlarged
+MIN_SIDE = 400  # pixels of the longer side, below which images are enlarged
 RADIUS = 0.008  # of a point, as a fraction of the longer side
-FINE = 4  # times as large as shown, points are drawn, and averaged, so that their outlines are smooth
-MAX_FINE = 2000  # pixels of the longer side, above which they are smooth enough, and memory is not
+FINE = 4  # points are drawn at this scale and averaged, for smooth outlines
+MAX_FINE = 2000  # pixels of the longer side, above which points are drawn at scale 1, to save memory
 COLUMNS = 4
 
 
 def keypoint_overlay(image: Any, points: Any) -> NDArray[np.uint8]:
-    """Return a picture (H, W, 3) uint8 with a dot at each of the points (n, K, 2): orange with a dark outline.
+    """Return an image (H, W, 3) uint8 with an orange dot with a dark outline at each of the points (n, K, 2).
 
-    Coordinates are pixels, pixel i covers [i, i + 1). A picture smaller than 400 pixels is enlarged to at least that,
-    by a whole number.
+    Coordinates are in pixels; pixel i covers [i, i + 1). An image below MIN_SIDE pixels is enlarged by an integer
+    factor to at least this size.
     """
     large, by = enlarged(image)
     return draw_points(large, np.asarray(points, dtype=np.float64).reshape(-1, 2) * by)
 
 
 def enlarged(image: Any) -> tuple[Image.Image, int]:
-    """Return a picture (H, W, 3) uint8, one of less than 400 pixels enlarged by a whole number; and that number."""
+    """Return an image (H, W, 3) uint8, enlarged to at least MIN_SIDE pixels, and the integer factor, 1 if unchanged."""
     height, width = image.shape[:2]
     by = max(1, -(-MIN_SIDE // max(height, width)))
     return Image.fromarray(image).resize((width * by, height * by), Image.Resampling.BICUBIC), by
 
 
 def draw_points(large: Image.Image, points: Any) -> NDArray[np.uint8]:
-    """Return a picture as (H, W, 3) uint8 with a dot at each of the points (n, 2), in its pixels."""
+    """Return an image as (H, W, 3) uint8 with a dot at each of the points (n, 2), in pixels."""
     fine = FINE if max(large.size) <= MAX_FINE else 1
     layer = Image.new("RGBA", (large.width * fine, large.height * fine))
     draw = ImageDraw.Draw(layer)
@@ -47,10 +47,10 @@ def draw_points(large: Image.Image, points: Any) -> NDArray[np.uint8]:
 
 
 def worst_keypoints(images: Any, true: Any, found: Any, errors: Sequence[float]) -> Figure | None:
-    """Draw pictures with the true and the found key-points of their object, joined by lines; None without pictures.
+    """Draw images with the true and the predicted key-points of their object, connected by lines; None without images.
 
-    images: (n, H, W, 3) uint8; true: (n, K, 3) with visibility; found: (n, K, 2) or more columns; errors: each
-    picture's normalised mean error.
+    images: (n, H, W, 3) uint8. true: (n, K, 3) with visibility. found: predictions (n, K, 2 or more columns). errors:
+    each image's normalised mean error.
     """
     if not len(images):
         return None

@@ -12,20 +12,21 @@ from pellucid.report.figures.pictures import palette
 from pellucid.report.figures.regions import class_colour
 from pellucid.report.figures.style import INK, SMALL, Plot, cut, panels, pixels
 
-WIDE, COLUMNS = 12.0, 4  # inches, and images beside one another
-GAP, NAME = 0.08, 0.2  # inches between images, and for the name above one
-OPAQUE = 0.4  # of a mask
-MARGIN = 0.04  # of an image's height, where there is no room for a label above or below a box
+WIDE, COLUMNS = 12.0, 4  # width of a sheet in inches, images per row
+GAP, NAME = 0.08, 0.2  # inches: space between images, height of a name above an image
+OPAQUE = 0.4  # opacity of a mask
+MARGIN = 0.04  # fraction of an image's height near its border, in which labels are written inside of the box
 
 
 @dataclass(frozen=True)
 class Marks:
-    """What is drawn over one image.
+    """The objects to draw over one image.
 
-    boxes: (n, 4) in pixels, x0, y0, x1, y1. labels: (n,) classes. masks: (n, H, W) bool, keypoints: (n, K, 3) with the
-    visibility 0 (not drawn), 1 (hidden, an empty circle) or 2, or None. dashed: (n,) bool, crowds, or None. texts: one
-    for each box, written at its upper left corner, of dashed ones at the lower left corner, or (). colours: of the
-    boxes, instead of those of the classes.
+    boxes: (n, 4) in pixels, x0, y0, x1, y1. labels: class indices (n,). masks: (n, H, W) bool, or None. keypoints:
+    (n, K, 3) with the visibility 0 (not drawn), 1 (hidden, an empty circle) or 2, or None. dashed: (n,) bool, whether
+    to draw a dashed box, for crowds, or None. texts: a label for each box, written at its upper left corner, or at the
+    lower left corner for dashed boxes; () for none. colours: colours of the boxes, by default the colours of the
+    classes.
     """
 
     boxes: Any
@@ -38,9 +39,9 @@ class Marks:
 
 
 def mark(plot: Axes, image: Any, marks: Marks, classes: int) -> None:
-    """Draw an image (1 or 3, H, W) of values 0..1 with its marks; colours are those of the classes, unless given.
+    """Draw an image (1 or 3, H, W) with values 0..1 and its marks; classes: number of classes.
 
-    Objects with masks have a colour each.
+    Objects with masks have different colours.
     """
     picture = pixels(image)
     height, width = picture.shape[:2]
@@ -62,9 +63,11 @@ def mark(plot: Axes, image: Any, marks: Marks, classes: int) -> None:
             _write(plot, (x0, y1) if dashed[k] else (x0, y0), bool(dashed[k]), height, marks.texts[k], colour)
     if marks.keypoints is not None:
         for points, colour in zip(np.asarray(marks.keypoints), colours, strict=False):
-            for seen, face in ((1, "none"), (2, colour)):
-                at = points[points[:, 2] == seen]
-                plot.scatter(at[:, 0], at[:, 1], s=9, facecolors=face, edgecolors="white", linewidths=0.4, zorder=3)
+            for visibility, face in ((1, "none"), (2, colour)):
+                chosen = points[points[:, 2] == visibility]
+                plot.scatter(
+                    chosen[:, 0], chosen[:, 1], s=9, facecolors=face, edgecolors="white", linewidths=0.4, zorder=3
+                )
     plot.set_xlim(0, width)
     plot.set_ylim(height, 0)
 
@@ -80,7 +83,7 @@ def _write(plot: Axes, corner: tuple[float, float], below: bool, height: int, te
 def sheet_of_objects(
     images: Sequence[Any], marks: Sequence[Marks], names: Sequence[str], classes: Sequence[str]
 ) -> Plot:
-    """Draw several images (1 or 3, H, W), values 0..1, with their marks and names, and a legend of the classes."""
+    """Draw several images (1 or 3, H, W), with values 0..1, their marks and names, and a legend of the classes."""
     columns = min(COLUMNS, len(images))
     side = (WIDE - GAP * (columns + 1)) / columns
     tall = side * float(np.median([image.shape[1] / image.shape[2] for image in images]))

@@ -1,4 +1,4 @@
-"""Objects drawn into the pixels of a picture: boxes with labels, masks and key-points."""
+"""Objects drawn into the pixels of an image: boxes with labels, masks and key-points."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,11 +27,11 @@ def object_overlay(
     masks: Any = None,
     keypoints: Any = None,
 ) -> NDArray[np.uint8]:
-    """Return a picture (H, W, 3) uint8 with objects drawn over it, the first of them uppermost.
+    """Return an image (H, W, 3) uint8 with objects drawn over it, the first on top.
 
-    boxes: (n, 4) in pixels, pixel i covers [i, i + 1). labels: (n,) classes, which give the colours; objects with masks
-    (n, H, W) have a colour each. texts: one label for each. keypoints: (n, K, 3) or None. A picture smaller than 400
-    pixels is enlarged to at least that, by a whole number.
+    boxes: (n, 4) in pixels; pixel i covers [i, i + 1). labels: class indices (n,), which determine the colours; objects
+    with masks (n, H, W) have different colours. texts: a label for each. keypoints: (n, K, 3) or None. An image below
+    400 pixels is enlarged by an integer factor to at least this size.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     colours = [_bytes(class_colour(int(label), classes)) for label in labels]
@@ -55,7 +55,7 @@ def object_overlay(
 
 
 def _with_masks(image: Any, boxes: Any, masks: Any, colours: Sequence[tuple[int, ...]]) -> NDArray[np.uint8]:
-    """Return the picture under the colours of the masks; only the pixels of each box are computed."""
+    """Return the image blended with the colours of the masks, within their boxes."""
     shown = np.array(image)
     for (x0, y0, x1, y1), mask, colour in zip(boxes, masks, colours, strict=False):
         part = (slice(max(int(y0), 0), int(np.ceil(y1))), slice(max(int(x0), 0), int(np.ceil(x1))))
@@ -72,7 +72,7 @@ def _write(
     font: ImageFont.FreeTypeFont,
     size: tuple[int, int],
 ) -> None:
-    """Write a label above the upper left corner of a box, or inside it where there is no room; within the picture."""
+    """Write a label above the upper left corner of a box, or inside if there is no space; within the image."""
     left, top, right, bottom = font.getbbox(text)
     width, height = right - left + 4, bottom - top + 4
     x = min(max(box[0], 0), max(size[0] - width, 0))

@@ -1,4 +1,4 @@
-"""Figures of many small pictures: feature maps, filters, mistakes and masks."""
+"""Figures of many small images: feature maps, filters, mistakes and masks."""
 
 import math
 from collections.abc import Sequence
@@ -13,9 +13,10 @@ from pellucid.errors import PellucidError
 from pellucid.report.figures.heat import bar, scale
 from pellucid.report.figures.style import INK, ORANGE, SMALL, TEXT, WIDE, cut, panels
 
-GAP, BAR, TOP, NAME = 0.06, 0.8, 0.32, 0.16  # inches of a sheet
-OPAQUE = 0.55  # opacity of the colours over a picture
-GOLDEN = 0.61803398875  # step of the hue between classes, so that the colours of a few classes differ
+# Inches: space between images, width of the colour bar, height of the heading and of a name.
+GAP, BAR, TOP, NAME = 0.06, 0.8, 0.32, 0.16
+OPAQUE = 0.55  # opacity of the colours over an image
+GOLDEN = 0.61803398875  # step of the hue between classes, with which even a few classes have different colours
 
 
 def sheet(
@@ -29,13 +30,13 @@ def sheet(
 ) -> Figure:
     """Draw the first `most` of maps (n, H, W) in rows, with one colour bar.
 
-    names: one for each, written above it. signed: whether 0 lies in the middle of the colours, by default where any
-    number is below 0. largest: the most inches for one map.
-    Raises PellucidError where there is nothing to draw, or numbers that are not finite.
+    names: a name for each map, written above it. signed: whether 0 is the middle of the colour scale, by default if any
+    value is negative. columns: maps per row. largest: maximum width of a map, in inches.
+    Raises PellucidError for an empty array or values that are not finite.
     """
     numbers = np.asarray(maps, dtype=np.float64)
     if numbers.ndim != 3 or not numbers.size or not np.isfinite(numbers).all():
-        raise PellucidError(f"a sheet shows finite numbers (maps, H, W), not {numbers.shape} with NaN or infinity")
+        raise PellucidError(f"a sheet shows finite values (maps, H, W), not {numbers.shape} with NaN or infinity")
     shown = numbers[:most]
     across = columns or min(len(shown), max(1, math.ceil(math.sqrt(2 * len(shown)))))
     side = min(largest, (WIDE - BAR - GAP * (across + 1)) / across)
@@ -58,7 +59,7 @@ def sheet(
 
 
 def filters(weight: Any, title: str = "", most: int = 16) -> Figure:
-    """Draw the first `most` filters (filters, C, h, w): a row for each, with one column for each of its C planes."""
+    """Draw the first `most` filters (filters, C, h, w): a row for each filter, a column for each input channel."""
     numbers = np.asarray(weight, dtype=np.float64)
     if numbers.ndim != 4:
         raise PellucidError(f"filters have the shape (filters, C, h, w), not {numbers.shape}")
@@ -77,8 +78,8 @@ def worst_mistakes(
 ) -> Figure | None:
     """Draw misclassified images, each with its true class, its predicted class and the probability.
 
-    images: (n, C, H, W) with C of 1 or 3, values 0..1; the three sequences have n entries. A number outside 0..1 is a
-    score, which is written without per cent.
+    images: (n, C, H, W) with 1 or 3 channels and values 0..1; the other arguments have n entries. A probability outside
+    0..1 is a score, which is written without per cent. None without images.
     """
     pictures = np.asarray(images, dtype=np.float64)
     if len(pictures) == 0:
@@ -100,10 +101,10 @@ def worst_mistakes(
 
 
 def first_weights(weights: Any, most: int = 64) -> Figure | None:
-    """Draw the first `most` filters as pictures: blue is negative, orange positive, all on one scale.
+    """Draw the first `most` filters as images: blue is negative, orange positive, all on one scale.
 
-    weights: (n, C, H, W). With C = 3 each filter is shown as a colour image with its own scale, in which grey is zero;
-    with other C the first channel is shown. Filters of a single number make no picture: None.
+    weights: (n, C, H, W). With C = 3, each filter is shown as a colour image with its own scale, in which grey is 0;
+    for other C, only the first channel is shown. None for filters of fewer than four elements.
     """
     numbers = np.asarray(weights, dtype=np.float64)
     if numbers.ndim != 4:
@@ -121,16 +122,16 @@ def first_weights(weights: Any, most: int = 64) -> Figure | None:
 
 
 def palette(classes: int) -> NDArray[np.uint8]:
-    """Return a colour for each class, (classes, 3): hues a golden section apart, three brightnesses in turn."""
-    number = np.arange(classes)
-    hue, value = number * GOLDEN % 1, np.array([1.0, 0.75, 0.5])[number % 3]
+    """Return a colour for each class, (classes, 3): hues at steps of the golden ratio, in three brightnesses."""
+    index = np.arange(classes)
+    hue, value = index * GOLDEN % 1, np.array([1.0, 0.75, 0.5])[index % 3]
     wheel = (hue[:, None] * 6 + np.array([0.0, 4.0, 2.0])) % 6  # (classes, 3)
-    full = np.clip(np.abs(wheel - 3) - 1, 0, 1)
-    return ((0.2 + 0.8 * full) * value[:, None] * 255).round().astype(np.uint8)
+    saturated = np.clip(np.abs(wheel - 3) - 1, 0, 1)
+    return ((0.2 + 0.8 * saturated) * value[:, None] * 255).round().astype(np.uint8)
 
 
 def mask_overlay(image: Any, mask: Any, classes: int) -> NDArray[np.uint8]:
-    """Return a picture (H, W, 3) uint8 under the colours of its classes (H, W); other classes show the picture."""
+    """Return an image (H, W, 3) uint8 blended with the colours of its classes (H, W); other values show the image."""
     mask = np.asarray(mask).astype(np.int64)
     colours = palette(classes)[np.minimum(mask, classes - 1)]
     mixed = image * (1 - OPAQUE) + colours * OPAQUE
@@ -140,9 +141,9 @@ def mask_overlay(image: Any, mask: Any, classes: int) -> NDArray[np.uint8]:
 def worst_masks(
     images: Any, true: Any, predicted: Any, scores: Sequence[float], classes: Sequence[str]
 ) -> Figure | None:
-    """Draw pictures beside their true and predicted classes, with a legend.
+    """Draw images next to their true and predicted class masks, with a legend; None without images.
 
-    images: (n, H, W, 3) uint8; true, predicted: (n, H, W); scores: each picture's mean IoU. None without pictures.
+    images: (n, H, W, 3) uint8. true, predicted: class indices (n, H, W). scores: each image's mean IoU.
     """
     if not len(images):
         return None
@@ -164,7 +165,7 @@ def worst_masks(
 
 
 def _squares(count: int, columns: int, below: float) -> tuple[Figure, list[Axes]]:
-    """Return `count` square plots in rows, with `below` inches under each."""
+    """Return `count` square plots in rows, with `below` inches of space under each."""
     gap = 0.07
     side = (WIDE - gap * (columns + 1)) / columns
     return panels(count, columns, side, side, gap, below=below, top=gap)
@@ -173,7 +174,7 @@ def _squares(count: int, columns: int, below: float) -> tuple[Figure, list[Axes]
 def _show(plot: Axes, picture: Any, **colours: Any) -> None:
     channels, height, width = picture.shape
     image = picture[0] if channels == 1 else np.moveaxis(picture, 0, -1)  # (H, W) or (H, W, 3)
-    # Small pictures are not interpolated: each number is one crisp square at any size.
+    # Small images are not interpolated: each pixel is a sharp square at any size.
     plot.imshow(image, interpolation="none" if max(height, width) <= 64 else "antialiased", **colours)
 
 

@@ -1,4 +1,4 @@
-"""Figures of a detector's steps: maps of scores, and boxes on the image."""
+"""Figures of the steps of a detector: score maps, and boxes on the image."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from pellucid.report.figures.objects import Marks, mark
 from pellucid.report.figures.style import BLUE, GREEN, INK, ORANGE, PALE, SMALL, WIDE, Plot, panels
 
 GAP, BAR, NAME = 0.08, 0.75, 0.24  # inches
-LARGE = 5.2  # inches of the longer side of a single image
+LARGE = 5.2  # inches of the longer side of an image
 COLOURS = {"box": ORANGE, "other": BLUE, "source": GREEN, "pale": PALE}
 
 
@@ -24,9 +24,9 @@ class Cell(NamedTuple):
 
 
 def score_maps(image: Any, maps: Sequence[Any], names: Sequence[str], cell: Cell, box: Any) -> Plot:
-    """Draw an image (1 or 3, H, W) with a box, and maps (h, w) of scores 0 to 1 of its cells on one scale.
+    """Draw an image (1 or 3, H, W) with a box, and maps (h, w) of the scores 0 to 1 of its cells, on one scale.
 
-    cell: marked by a white square. names: of the maps.
+    cell: the cell to mark by a white square. names: names of the maps.
     """
     height, width = image.shape[1:]
     side = min((WIDE - BAR - GAP) / (len(maps) + 1) - GAP, LARGE / 2)
@@ -50,10 +50,9 @@ def score_maps(image: Any, maps: Sequence[Any], names: Sequence[str], cell: Cell
 
 
 def boxes_on(image: Any, groups: Sequence[tuple[str, Any, bool]], texts: Sequence[Sequence[str]] = ()) -> Plot:
-    """Draw groups of boxes on an image (1 or 3, H, W), the last group uppermost.
+    """Draw groups of boxes on an image (1 or 3, H, W), the last group on top.
 
-    groups: for each its colour in COLOURS, the boxes (n, 4), and whether they are dashed. texts: labels by group, of
-    all boxes or of none.
+    groups: (key in COLOURS, boxes (n, 4), whether they are dashed). texts: labels of the boxes of each group, or ().
     """
     by = LARGE / max(image.shape[1:])
     figure, (plot,) = panels(1, 1, image.shape[2] * by, image.shape[1] * by, 0.04)
@@ -71,7 +70,7 @@ def boxes_on(image: Any, groups: Sequence[tuple[str, Any, bool]], texts: Sequenc
 
 
 def attribution(image: Any, map_: Any, box: Any, title: str, signed: bool) -> Any:
-    """Draw an image, a map (H, W) of what a box depends on, and both, each with the box."""
+    """Draw an image, the explanation (H, W) of a box, and both blended, each with the box."""
     figure = heat(image, map_, title, signed=signed)
     x0, y0, x1, y1 = (float(value) - 0.5 for value in box)  # imshow's pixel i covers [i - 0.5, i + 0.5)
     for plot in figure.axes[:3]:

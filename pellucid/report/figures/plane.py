@@ -1,4 +1,4 @@
-"""Functions of two variables: areas and contours on a plane, with points, and paths over them."""
+"""Plots of functions of two variables: regions and contours, with points and paths."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -10,11 +10,11 @@ from matplotlib.colors import ListedColormap, to_rgb
 from pellucid.report.figures.series import colours
 from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL
 
-SIDE = 121  # points of a grid along each axis
-PALE_CLASSES = ListedColormap(["#cfe3f3", "#f7dcc8"])  # of BLUE and ORANGE
+SIDE = 121  # grid points along each axis
+PALE_CLASSES = ListedColormap(["#cfe3f3", "#f7dcc8"])  # lighter BLUE and ORANGE
 
 Limits = tuple[float, float, float, float]  # left, right, bottom, top
-Function = Callable[[Any], Any]  # (N, 2) -> (N,)
+Function = Callable[[Any], Any]  # function of points (N, 2) that returns values (N,)
 
 
 def grid(function: Function, limits: Limits, side: int = SIDE) -> tuple[Any, Any, Any]:
@@ -25,7 +25,7 @@ def grid(function: Function, limits: Limits, side: int = SIDE) -> tuple[Any, Any
 
 
 def around(points: Any, room: float = 0.08) -> Limits:
-    """Return the limits of points (N, 2), with room on each side as a part of their extent."""
+    """Return limits around points (N, 2); room: margin on each side, as a fraction of the extent."""
     low, high = np.min(points, 0), np.max(points, 0)
     edge = np.where(high > low, room * (high - low), 1.0)
     (left, bottom), (right, top) = low - edge, high + edge
@@ -33,12 +33,12 @@ def around(points: Any, room: float = 0.08) -> Limits:
 
 
 def pale(colours: Iterable[Any], strength: float) -> ListedColormap:
-    """Return the colours mixed with white; strength: of the colours, 0 to 1."""
+    """Return the colours mixed with white; strength: fraction of the colour, 0 to 1."""
     return ListedColormap([tuple(1 - strength * (1 - np.array(to_rgb(colour)))) for colour in colours])
 
 
 def halves(plot: Axes, function: Function, limits: Limits, threshold: float = 0.0) -> None:
-    """Draw where a function is above the threshold, orange, and where not, blue, with the boundary between."""
+    """Fill the region where a function is above the threshold in orange, the rest in blue, and draw the boundary."""
     x, y, values = grid(function, limits)
     above = values > threshold
     plot.pcolormesh(x, y, above, cmap=PALE_CLASSES, vmin=0, vmax=1, shading="nearest", rasterized=True)
@@ -49,7 +49,7 @@ def halves(plot: Axes, function: Function, limits: Limits, threshold: float = 0.
 
 
 def labelled_points(plot: Axes, points: Any, labels: Any) -> None:
-    """Draw points (N, 2) of class 0, blue circles, and of class 1, orange squares, with the class beside each."""
+    """Draw points (N, 2) with their class: blue circles for class 0, orange squares for class 1."""
     for (x, y), label in zip(np.asarray(points), np.asarray(labels), strict=True):
         marker, colour = ("s", ORANGE) if label else ("o", BLUE)
         plot.plot([x], [y], marker=marker, color=colour, markersize=8, markeredgecolor="white", clip_on=False)
@@ -57,12 +57,12 @@ def labelled_points(plot: Axes, points: Any, labels: Any) -> None:
 
 
 def contours(plot: Axes, function: Function, limits: Limits, levels: Sequence[float]) -> None:
-    """Draw the contour lines of a function at the levels, which ascend."""
+    """Draw the contour lines of a function at ascending levels."""
     plot.contour(*grid(function, limits), levels=levels, colors=PALE, linewidths=0.7, alpha=0.7)
 
 
 def paths(plot: Axes, points: Mapping[str, Any], markers: bool = True) -> None:
-    """Draw paths of points (N, 2) by name, with a ring where they begin; what leaves the limits is cut off."""
+    """Draw paths of points (N, 2) by name, with a ring at the common start; paths are clipped to the plot."""
     (left, right), (bottom, top) = plot.get_xlim(), plot.get_ylim()
     for (name, path), colour in zip(points.items(), colours(len(points)), strict=True):
         x, y = np.asarray(path).T

@@ -1,4 +1,4 @@
-"""Parts of figures in a plane: points by class, the regions of a classifier, arrows, and closed curves."""
+"""Parts of figures in the plane: points by class, regions of a classifier, arrows, and closed curves."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from pellucid.report.figures.plane import around, grid, pale
 from pellucid.report.figures.series import colours
 from pellucid.report.figures.style import INK, PALE, SMALL
 
-STEPS = 160  # points of the grid on which regions are computed, along each axis
+STEPS = 160  # grid points along each axis, for regions
 FAINT = 0.22  # strength of a region's colour
 
 
@@ -24,7 +24,7 @@ def scatter(plot: Axes, points: Any, classes: Any = None, size: float = 14) -> N
 
 
 def regions(plot: Axes, predict: Callable[[Any], Any], points: Any, classes: int) -> None:
-    """Colour the plane around points (N, 2) by the class that `predict` gives to each point of a grid (M, 2)."""
+    """Colour the plane around points (N, 2) by the predicted class; predict: (M, 2) to class indices (M,)."""
     cmap = pale(colours(classes), FAINT)
     found = grid(predict, around(points), STEPS)
     plot.pcolormesh(*found, cmap=cmap, vmin=-0.5, vmax=classes - 0.5, shading="nearest", zorder=0)
@@ -32,7 +32,7 @@ def regions(plot: Axes, predict: Callable[[Any], Any], points: Any, classes: int
 
 
 def levels(plot: Axes, value: Callable[[Any], Any], points: Any, at: Sequence[float] = (-1, 0, 1)) -> None:
-    """Draw the lines where `value` of a point of the plane is one of `at`: 0 solid, others dashed."""
+    """Draw the contour lines of a function at the levels `at`: 0 solid, others dashed; value: (M, 2) to (M,)."""
     styles = ["solid" if level == 0 else "dashed" for level in at]
     found = grid(value, around(points), STEPS)
     plot.contour(*found, levels=list(at), colors=INK, linewidths=1.1, linestyles=styles, zorder=2)
@@ -60,12 +60,12 @@ def crosses(plot: Axes, points: Any) -> None:
 
 
 def rings(plot: Axes, points: Any) -> None:
-    """Draw a ring around each of points (N, 2), such as support vectors."""
+    """Draw a ring around each of the points (N, 2), such as support vectors."""
     plot.scatter(*np.asarray(points).T, s=34, facecolors="none", edgecolors=INK, linewidths=0.7, zorder=4)
 
 
 def tags(plot: Axes, places: Mapping[str, Any]) -> None:
-    """Write names at points (2,), on white."""
+    """Write names at points (2,), on a white background."""
     for name, place in places.items():
         box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": PALE, "alpha": 0.85}
         plot.annotate(name, place, ha="center", va="center", color=INK, fontsize=SMALL, bbox=box, zorder=5)

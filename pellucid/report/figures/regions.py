@@ -1,4 +1,4 @@
-"""The regions of the classes that one classifier, or several side by side, predict on a plane of two features."""
+"""Decision regions of a classifier, or of several side by side, in the plane of two features."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,16 +11,17 @@ from pellucid.report.figures.plane import Function, around, grid, pale
 from pellucid.report.figures.style import BLUE, GREEN, INK, ORANGE, SMALL, TEXT, WIDE, Plot, axes, cut, panels
 
 COLOURS = (BLUE, ORANGE, GREEN)
-STEPS = 200  # points along each side of the plane of one classifier
-FAINT = 0.28  # strength of an area's colour
+STEPS = 200  # grid points along each side for one classifier
+FAINT = 0.28  # strength of a region's colour
 COLUMNS, GAP = 4, 0.1  # of several classifiers; inches between them
-MARKERS = "os^DvP*X"  # beside the colours, for readers who cannot distinguish these
+MARKERS = "os^DvP*X"  # in addition to the colours, for colour-blind readers
 
 
 def regions(predict: Function, points: Any, labels: Any, classes: Sequence[str], names: Sequence[str]) -> Figure:
-    """Draw the class indices that `predict` gives to a plane as areas, and points (n, 2) of indices `labels` (n,).
+    """Draw the decision regions of `predict`, and points (n, 2) with class indices `labels` (n,).
 
-    classes: their names; names: of the two features.
+    predict: function of points (N, 2) that returns class indices (N,). classes: names of the classes. names: names of
+    the two features.
     """
     across, up, found = grid(predict, around(points), STEPS)
     colours = [class_colour(k, len(classes)) for k in range(len(classes))]
@@ -47,9 +48,9 @@ def regions(predict: Function, points: Any, labels: Any, classes: Sequence[str],
 
 
 def boundaries(predict: Mapping[str, Function], points: Any, labels: Any, steps: int) -> Plot:
-    """Draw what up to three classes each function (n, 2) -> (n,) predicts, and points (n, 2) with their classes (n,).
+    """Draw the decision regions of several classifiers with up to three classes, and points (n, 2) with labels (n,).
 
-    steps: points along each side of the plane.
+    predict: functions of points (N, 2) that return class indices (N,), by name. steps: grid points along each side.
     """
     side = (WIDE - GAP * (COLUMNS + 1)) / COLUMNS
     figure, plots = panels(len(predict), COLUMNS, side, side, GAP, name=0.24, top=0.05)
@@ -65,5 +66,5 @@ def boundaries(predict: Mapping[str, Function], points: Any, labels: Any, steps:
 
 
 def class_colour(index: int, count: int) -> Any:
-    """Return the colour of a class: the three of the style, or for more classes one of a palette."""
+    """Return the colour of a class: one of COLOURS, or of a palette for more than three classes."""
     return COLOURS[index] if count <= len(COLOURS) else tuple(palette(count)[index] / 255)

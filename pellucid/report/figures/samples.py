@@ -1,4 +1,4 @@
-"""Figures of many images without text: samples of a generator, and rows of images with a name each."""
+"""Figures of many images: samples of a generator, and rows of images with one name for each row."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from pellucid.report.figures.style import INK, SMALL, WIDE, Plot, panels, pixels, show
 
-GAP, NAMES = 0.06, 1.25  # inches between rows, and for their names
-LARGEST = 0.6  # inches of one image, at most
+GAP, NAMES = 0.06, 1.25  # inches: space between rows, width of their names
+MAX_SIDE = 0.6  # inches of the width of an image
 BORDER = 1  # pixels between images
-PAPER = 1.0  # the value of the pixels between them
+PAPER = 1.0  # value of these pixels: white
 
 
 def montage(images: Any, columns: int) -> NDArray[np.float64]:
-    """Return images (n, 1 or 3, H, W) of values 0..1 as one, (1 or 3, H', W'), in rows of `columns`."""
+    """Return images (n, 1 or 3, H, W) with values 0..1 as one image (1 or 3, H', W'), in rows of `columns`."""
     tiles = np.asarray(images, dtype=np.float64)
     n, channels, height, width = tiles.shape
     rows = -(-n // columns)
@@ -31,17 +31,17 @@ def sample_sheet(images: Any, columns: int = 16) -> Plot:
     """Draw images (n, 1 or 3, H, W) of values 0..1 side by side."""
     picture = montage(images, min(columns, len(images)))
     _, high, wide = picture.shape
-    width = min(WIDE - 2 * GAP, LARGEST * min(columns, len(images)))
+    width = min(WIDE - 2 * GAP, MAX_SIDE * min(columns, len(images)))
     figure, (plot,) = panels(1, 1, width, width * high / wide, GAP, top=GAP)
     show(plot, pixels(picture))
     return figure
 
 
 def image_rows(rows: Mapping[str, Any], columns: int = 10) -> Plot:
-    """Draw the first `columns` of images (n, 1 or 3, H, W), values 0..1, as a row for each name."""
+    """Draw a row for each name: the first `columns` images of (n, 1 or 3, H, W), with values 0..1."""
     strips = {name: montage(np.asarray(images)[:columns], columns) for name, images in rows.items()}
     _, high, wide = next(iter(strips.values())).shape
-    width = min(WIDE - NAMES - 2 * GAP, LARGEST * columns)
+    width = min(WIDE - NAMES - 2 * GAP, MAX_SIDE * columns)
     figure, plots = panels(len(strips), 1, width, width * high / wide, GAP, top=GAP, left=NAMES)
     for plot, (name, strip) in zip(plots, strips.items(), strict=True):
         show(plot, pixels(strip))

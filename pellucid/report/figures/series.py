@@ -1,4 +1,4 @@
-"""Figures of numbers by name: curves, curves of several trainings, and plots side by side."""
+"""Figures of series by name: curves, curves of several trainings, histograms, and plots side by side."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -34,11 +34,11 @@ COLUMNS = {
     "val_loss": "test cost",
     "train_accuracy": "training accuracy (%)",
     "val_accuracy": "test accuracy (%)",
-}  # of a history whose validation data are test images, which choose nothing
+}  # labels for histories whose validation data are test images, which are not used for choices
 
 
 def colours(count: int) -> list[str]:
-    """Return `count` colours: of different hues where there are few, else a scale."""
+    """Return `count` colours: different hues for a few, else a colour scale."""
     return list(COLOURS[:count]) if count <= len(COLOURS) else depth_colours(count)
 
 
@@ -52,8 +52,8 @@ def curves(
 ) -> Plot:
     """Draw curves by name, each labelled at its end.
 
-    x: what they share, 1, 2, ... unless given. log, log_x: whether the y and the x axis are logarithmic; the latter has
-    its ticks at `x`.
+    x: x values of all curves, by default 1, 2, ... log, log_x: whether the y axis and the x axis are logarithmic; a
+    logarithmic x axis has its ticks at `x`.
     """
     figure, plot = curve_axes(xlabel, ylabel)
     ends = []
@@ -77,7 +77,7 @@ def curves(
 
 
 def histories(rows: Mapping[str, Sequence[Mapping[str, Any]]], columns: Sequence[str], log: Sequence[str] = ()) -> Plot:
-    """Draw columns of the histories of several trainings by epoch: a plot for each column, a curve for each training.
+    """Draw histories of several trainings by epoch: a plot for each of `columns`, a curve for each training.
 
     log: the columns with a logarithmic axis.
     """
@@ -122,7 +122,7 @@ def name_axes(plot: Axes, xlabel: str, ylabel: str) -> None:
 
 
 def densities(samples: Mapping[str, Any], xlabel: str, limits: tuple[float, float], bins: int = 80) -> Plot:
-    """Draw the histograms of samples by name over one another, each of area 1, between two limits."""
+    """Draw overlaid histograms of samples by name, each with area 1, between two limits."""
     figure, plot = axes(WIDE, 3.0, (0.75, 0.55, 0.2, 0.2))
     for (name, values), colour in zip(samples.items(), colours(len(samples)), strict=True):
         plot.hist(values, bins, range=limits, density=True, histtype="stepfilled", color=colour, alpha=0.45, label=name)

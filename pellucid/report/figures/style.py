@@ -29,11 +29,11 @@ PALE = "#808691"  # grid and guide lines
 DEPTH = LinearSegmentedColormap.from_list("depth", ["#2f7fd0", "#a05ab8", "#d5602a"])  # first layer to last
 WIDE = 7.6  # inches of a wide figure
 DOTS_PER_INCH = 110
-SMALL, TEXT = 8.5, 9.5  # points
+SMALL, TEXT = 8.5, 9.5  # font sizes, in points
 
 
 class End(NamedTuple):
-    """The end of a curve, and its label."""
+    """The end of a curve in data coordinates, with the text and colour of its label."""
 
     x: float
     y: float
@@ -58,8 +58,8 @@ class Plot(Figure):
     def at_pointer(self) -> dict[str, Any] | None:
         """Return the values for tooltips as JSON values; None if the figure has none.
 
-        box: the plot inside the picture, (left, top, right, bottom) in fractions of the picture's width and height.
-        lines: name, colour and points (left, top, x, y). names, counts: those of a confusion matrix.
+        box: the plot area (left, top, right, bottom) in fractions of the figure's width and height. lines: name, colour
+        and points (left, top, x, y) of each curve. names, counts: classes and counts of a confusion matrix.
         """
         if not self.lines_by_name and self.cells is None:
             return None
@@ -98,7 +98,7 @@ def axes(width: float, height: float, margins: tuple[float, float, float, float]
 
 
 def plain(plot: Axes) -> None:
-    """Give a plot a transparent background and pale axes on the left and below."""
+    """Give a plot a transparent background and grey axes on the left and below."""
     plot.set_facecolor("none")
     for side, spine in plot.spines.items():
         spine.set_visible(side in ("left", "bottom"))
@@ -107,7 +107,7 @@ def plain(plot: Axes) -> None:
 
 
 def picture_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Add a plot for an image, at a position in inches, with a pale frame and no ticks."""
+    """Add a plot for an image, at a position in inches, with a grey frame and no ticks."""
     across, up = figure.get_size_inches()
     plot = figure.add_axes((left / across, bottom / up, width / across, height / up))
     plot.set_xticks([])
@@ -123,9 +123,10 @@ def panels(
     name: float = 0.0, below: float = 0.0, top: float = 0.0, left: float | None = None, right: float = 0.0,
     foot: float = 0.0,
 ) -> tuple[Plot, list[Axes]]:  # fmt: skip
-    """Return a figure with `count` plots for pictures in rows of at most `columns`; all sizes in inches.
+    """Return a figure with `count` plots for images, in rows of at most `columns`; all sizes are in inches.
 
-    name, below: space above and below each image; top, left, right, foot: margins of the figure.
+    width, height: of an image. name, below: space above and below each image. top, left, right, foot: margins of the
+    figure.
     """
     left, cell = gap if left is None else left, name + height + below + gap
     rows, across = math.ceil(count / columns), min(count, columns)
@@ -184,14 +185,14 @@ def label_ends(plot: Axes, ends: Sequence[End]) -> None:
     heights = [float(plot.transData.transform((end.x, end.y))[1]) / pixel for end in ends]
     order = sorted(range(len(ends)), key=lambda k: heights[k])
     tall = [12.0 * (1 + ends[k].text.count("\n")) for k in order]
-    places = spread([heights[k] for k in order], tall, box.y0 / pixel, box.y1 / pixel)
+    centres = spread([heights[k] for k in order], tall, box.y0 / pixel, box.y1 / pixel)
     right = box.x1 / pixel
-    for k, place in zip(order, places, strict=True):
-        end, moved = ends[k], abs(place - heights[k]) > 3
+    for k, centre in zip(order, centres, strict=True):
+        end, moved = ends[k], abs(centre - heights[k]) > 3
         plot.annotate(
             end.text,
             xy=(end.x, end.y),
-            xytext=(right + 14, place),
+            xytext=(right + 14, centre),
             textcoords=("figure points", "figure points"),
             color=end.colour,
             fontsize=SMALL if len(end.text) <= 22 or "\n" in end.text else SMALL - 1,
@@ -205,9 +206,9 @@ def label_ends(plot: Axes, ends: Sequence[End]) -> None:
 
 
 def spread(expected: Sequence[float], tall: Sequence[float], low: float, high: float) -> list[float]:
-    """Return ascending centres near the ascending `expected` for labels of heights `tall` that may not overlap.
+    """Return the centres of labels with heights `tall`, near `expected`, without overlap.
 
-    They are within low..high if the labels fit there.
+    expected: centres in ascending order. The result is ascending too, and within low..high if the labels fit there.
     """
     centres: list[float] = []
     floor = low
@@ -222,7 +223,7 @@ def spread(expected: Sequence[float], tall: Sequence[float], low: float, high: f
 
 
 def logarithmic(plot: Axes) -> None:
-    """Set a logarithmic y axis; a range below two decades is extended to whole decades, so that ticks have numbers."""
+    """Set a logarithmic y axis; a range below two decades is extended to whole decades, whose ticks have labels."""
     plot.set_yscale("log")
     low, high = plot.get_ylim()
     if high < 100 * low:
@@ -234,7 +235,7 @@ def logarithmic(plot: Axes) -> None:
 
 
 def depth_colours(count: int) -> list[str]:
-    """Return `count` colours from the first layer's to the last's."""
+    """Return `count` colours for layers, from the first to the last."""
     return [to_hex(DEPTH(k / max(count - 1, 1))) for k in range(count)]
 
 
@@ -247,15 +248,15 @@ def finite(value: Any) -> float:
 
 
 def short(value: float) -> str:
-    """Write a number in four digits or fewer."""
+    """Return a number as text: three significant digits, or an integer from 1000 on."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def draw(figure: Figure, canvas: type[FigureCanvasBase], settings: dict[Any, Any], **options: Any) -> bytes:
-    """Return the figure as a file in the canvas's format; all figures are drawn by this function.
+    """Return the figure as the bytes of a file in the canvas's format; all figures are drawn by this function.
 
-    Texts are literal: no mathtext and no TeX, and unprintable characters are escaped. settings:
-    further rcParams of matplotlib; options: of savefig.
+    Texts are literal, without mathtext and TeX; unprintable characters are escaped. settings: further rcParams of
+    matplotlib. options: arguments of savefig.
     """
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
@@ -277,19 +278,19 @@ def _tick_label(label: Callable[..., str], *place: Any) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """Return the picture as a PNG on white."""
+    """Return the figure as a PNG with a white background."""
     return draw(figure, FigureCanvasAgg, {}, format="png", dpi=DOTS_PER_INCH, facecolor="white")
 
 
 def svg(figure: Figure, name: str) -> str:
-    """Return the picture as an <svg> element for a page: transparent, with INK as the page's text colour.
+    """Return the figure as an <svg> element for a page: transparent, with INK replaced by the page's text colour.
 
     name: a salt that makes the ids of several figures on one page different.
     """
-    nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
+    no_metadata = {"Creator": None, "Date": None, "Format": None, "Type": None}
     drawn = draw(
         figure, FigureCanvasSVG, {"svg.fonttype": "none", "svg.hashsalt": name}, format="svg", dpi=2 * 72,
-        transparent=True, metadata=nothing,
+        transparent=True, metadata=no_metadata,
     )  # fmt: skip
     text = drawn.decode()
     text = text[text.index("<svg") :]

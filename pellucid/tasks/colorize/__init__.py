@@ -1,4 +1,4 @@
-"""Colorization: a and b of pictures of any size, predicted from their lightness."""
+"""Colorization: the Lab components a and b of pictures of any size, predicted from their lightness."""
 
 from pellucid.tasks.colorize.colorizer import Colorizer, is_colorizer, lightness_of
 from pellucid.tasks.colorize.hints import Hint, read_hints

@@ -16,29 +16,29 @@ from pellucid.recipe.material import data_name, stated_shape
 from pellucid.recipe.tables import Data
 from pellucid.tasks.colorize.hints import Hint, hint_maps
 
-BAND = 1 << 19  # pixels converted at a time, which bounds the memory
-MAX_PROPORTION = 16  # longer side of the network's input, in sides of the training images
+BAND = 1 << 19  # pixels converted at a time; limits the memory
+MAX_PROPORTION = 16  # longer side of the network's input, relative to the shorter side of the training images
 MAX_STRENGTH = 2.0
 
 
 def is_colorizer(model: Model) -> bool:
-    """Return whether a model predicts a and b of images."""
-    return isinstance(model.objective, Translator) and model.objective.to == "colour"
+    """Return whether a model predicts the colours of images."""
+    return isinstance(model.objective, Translator) and model.objective.of_colours
 
 
 class Colorizer:
-    """Colours pictures of any size; the model's weights must not change afterwards.
+    """Colorizes pictures of any size; the model's weights must not change afterwards.
 
-    The network receives the picture with its shorter side resized to that of the training images; its a and b are
-    resized to the picture. side: the length of that side. strength: factor of a and b,
-    from 0 (grey) to 2. Raises PellucidError for other models and factors.
+    The network receives the picture with its shorter side resized to that of the training images; the predicted Lab
+    components a and b are resized to the picture. side: the length of that shorter side. strength: the factor of a and
+    b, from 0 (grey) to 2. Raises PellucidError for other models and factors.
     """
 
     def __init__(self, model: Model, strength: float = 1.0) -> None:
         if not is_colorizer(model):
             raise PellucidError(
-                f"the model outputs {model.output_shape}, no colours; give one that does, such as colorize or a run of "
-                "cifar-colorize"
+                f"the model outputs {model.output_shape}, not colours; give one that does, such as colorize or a run "
+                "of cifar-colorize"
             )
         if not 0 <= strength <= MAX_STRENGTH:
             raise PellucidError(f"strength must be from 0 (grey) to {MAX_STRENGTH:g}, not {strength!r}")
@@ -49,17 +49,17 @@ class Colorizer:
         self.side = _side(model)
 
     def __call__(self, image: Tensor, hints: Sequence[Hint] = ()) -> Tensor:
-        """Return a picture (C, H, W) in colour, uint8 (3, H, W), or (4, H, W) where it has opacity.
+        """Return a colorized picture, uint8 (3, H, W), or (4, H, W) if the picture has an alpha channel.
 
-        image: as `pellucid.data.images.load_channels` returns it. hints: colours at pixels of it.
+        image: (C, H, W), see `pellucid.data.images.load_channels`. hints: colours at pixels of it.
         """
         lightness = lightness_of(image)
         return self.painted(image, lightness, self.ab(lightness[None], hints)[0])
 
     def ab(self, lightness: Tensor, hints: Sequence[Hint] = ()) -> Tensor:
-        """Return a and b (N, 2, H, W), before the factor `strength`, for L (N, 1, H, W) from 0 to 100.
+        """Return the predicted a and b (N, 2, H, W), not multiplied by `strength`, for L (N, 1, H, W) from 0 to 100.
 
-        Raises PellucidError for hints to a model without them, and for outputs that are not finite.
+        Raises PellucidError for hints if the model takes none, and for outputs that are not finite.
         """
         if hints and not self.takes_hints:
             raise PellucidError("the model takes no hints; leave them out, or give a model that was trained with hints")
@@ -69,31 +69,31 @@ class Colorizer:
         grey = lab_to_rgb(F.pad(small, (0, 0, 0, 0, 0, 2)))[:, : self._channels].clamp(0, 1)
         maps = hint_maps(hints, size, (height, width)).expand(len(grey), -1, -1, -1) if self.takes_hints else None
         with torch.inference_mode():
-            found = self._objective.predict(self.model.params, self.model.scaled(grey), maps).float().cpu()
-        if not bool(found.isfinite().all()):
+            predicted = self._objective.predict(self.model.params, self.model.scaled(grey), maps).float().cpu()
+        if not bool(predicted.isfinite().all()):
             raise PellucidError(f"{self.model.source or 'the model'}: an output is NaN or infinite; check the weights")
-        return _resized(found, size)
+        return _resized(predicted, size)
 
     def as_input(self, image: Tensor) -> Tensor:
-        """Return a picture (C, H, W) uint8 as the network receives it: float32, 0 to 1, resized."""
+        """Return the network's input for a picture (C, H, W) uint8: float32, 0 to 1, resized."""
         size = (image.shape[1], image.shape[2])
         return _resized(float_images(image)[None], self._fitted(size))[0]
 
     def painted(self, image: Tensor, lightness: Tensor, ab: Tensor) -> Tensor:
-        """Return the picture of L (1, H, W) and of a, b (2, H, W) times `strength`, with the opacity of `image`."""
+        """Return the picture with L (1, H, W), a and b (2, H, W) times `strength`, and the alpha channel of `image`."""
         out = torch.empty(3, *lightness.shape[1:], dtype=torch.uint8)
         for rows in _bands(lightness.shape):
             out[:, rows] = (recolour(lightness[:, rows], ab[:, rows] * self.strength) * 255).round().to(torch.uint8)
         return torch.cat((out, image[-1:])) if len(image) in (2, 4) else out
 
     def _fitted(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the height and width of a picture in the network's input."""
+        """Return the height and width of the network's input for a picture."""
         factor = min(self.side / min(size), MAX_PROPORTION * self.side / max(size))
         return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
 def _side(model: Model) -> int:
-    """Return the shorter side of the training images: the recorded one, that of a known data set, or the input's."""
+    """Return the shorter side of the training images: the recorded one, a known data set's, or the input's."""
     name = data_name(model)
     stated = stated_shape(Data(name)) if name else None
     size = model.preprocess.get("size") or (stated or model.nominal_shape)[1:]
@@ -106,7 +106,7 @@ def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def lightness_of(image: Tensor) -> Tensor:
-    """Return the L (1, H, W), 0 to 100, of a picture (C, H, W) of 1 to 4 channels, whose opacity is not used."""
+    """Return the L (1, H, W), 0 to 100, of a picture (C, H, W) with 1 to 4 channels; alpha is ignored."""
     colours = image[: 1 if len(image) < 3 else 3]
     out = torch.empty(1, *image.shape[1:])
     for rows in _bands(image.shape):

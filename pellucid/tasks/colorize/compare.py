@@ -1,4 +1,4 @@
-"""Several colorizers on the same images: one table, and some of the images in the colours of each."""
+"""Several colorizers on the same images: a table of metrics, and examples colorized by each."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +14,13 @@ from pellucid.tasks.colorize.colorizer import Colorizer
 from pellucid.tasks.colorize.measure import FIGURES, GREY, LOWER, Measured, colour_images
 
 TRUE = "true colours"
-OF_TRUE = ("colourfulness", "colourfulness_lab")  # figures that true colours have
+OF_TRUE = ("colourfulness", "colourfulness_lab")  # metrics that the true colours have, too
 EXAMPLES = 10
 SHOWN = 192  # pixels, the longest side of an example
 
 
 def table(found: Measured) -> list[tuple[str, ...]]:
-    """Return a head and a row for each figure: grey, each model, and the true colours where they have it."""
+    """Return a header and a row for each metric: grey, each model, and the true colours where they have it."""
     names = [GREY, *(name for name in found.rows if name != GREY)]
     rows = [("", *names, TRUE)]
     for figure in FIGURES:
@@ -34,15 +34,15 @@ def _text(value: float | None) -> str:
 
 
 def comparison_page(found: Measured, models: Mapping[str, Model], title: str, command: str) -> str:
-    """Return the page: the table, what its figures are, and images spread evenly over the data."""
-    about = f"{found.n:,} images of {found.data}; answers and frechet are of {found.judged:,} of them."
+    """Return the page: the table, descriptions of its metrics, and examples spread evenly over the data."""
+    about = f"{found.n:,} images of {found.data}; answers and frechet are measured on {found.judged:,} of them."
     lower = [name for name in FIGURES if name in LOWER]
     values = {"title": title, "about": about, "rows": table(found), "words": FIGURES, "lower": lower}
     return render("colours", **values, examples=_examples(models, found), command=command)
 
 
 def _examples(models: Mapping[str, Model], found: Measured) -> list[tuple[str, list[tuple[str, Embedded]]]]:
-    """Return images by name, each with its captions and pictures."""
+    """Return example images by name, each with the captions and images of its row."""
     shown: list[tuple[str, list[tuple[str, Embedded]]]] = []
     greys = Colorizer(next(iter(models.values())), 0)
     columns: dict[str, Any] = {GREY: greys, **{name: Colorizer(model) for name, model in models.items()}}
@@ -57,7 +57,7 @@ def _examples(models: Mapping[str, Model], found: Measured) -> list[tuple[str, l
 
 
 def named(paths: list[str], models: list[Model]) -> dict[str, Model]:
-    """Return models by the shortest ends of their paths that differ; PellucidError for a path given twice."""
+    """Return models by the shortest ends of their paths that are unique; PellucidError for a path given twice."""
     if len({*paths}) < len(paths) or GREY in paths:
         raise PellucidError(f"a model is given twice, or is called {GREY}; give each once, by another name")
     parts = [path.rstrip("/").split("/") for path in paths]

@@ -24,9 +24,9 @@ class Hint(NamedTuple):
 
 
 def read_hints(path: Path) -> dict[str, tuple[Hint, ...]]:
-    """Return the hints of a JSON file by file name: an object of lists, or a list, which is for "" (one picture).
+    """Return the hints of a JSON file by file name: an object with a list for each, or one list, returned under "".
 
-    Raises PellucidError, naming the file, for anything else.
+    Raises PellucidError, which names the file, for anything else.
     """
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -35,38 +35,39 @@ def read_hints(path: Path) -> dict[str, tuple[Hint, ...]]:
     except ValueError as error:
         raise PellucidError(f"{path} is not JSON ({error}); {FORM}") from error
     lists = found if isinstance(found, dict) else {"": found}
-    return {name: tuple(_hint(path, one) for one in _list(path, some)) for name, some in lists.items()}
+    return {name: tuple(_hint(path, one) for one in _list(path, values)) for name, values in lists.items()}
 
 
 def _list(path: Path, value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise PellucidError(f"{path} holds {value!r:.60} where a list of hints is due; {FORM}")
+        raise PellucidError(f"{path} contains {value!r:.60} in place of a list of hints; {FORM}")
     return value
 
 
 def _hint(path: Path, value: Any) -> Hint:
-    good = isinstance(value, Mapping) and value.keys() == {"x", "y", "color"}
-    good = good and all(type(value[axis]) is int and value[axis] >= 0 for axis in ("x", "y"))
-    if not good or not re.fullmatch("#[0-9a-fA-F]{6}", str(value["color"])):
-        raise PellucidError(f"{path} holds the hint {value!r:.60}; {FORM}")
+    valid = isinstance(value, Mapping) and value.keys() == {"x", "y", "color"}
+    valid = valid and all(type(value[axis]) is int and value[axis] >= 0 for axis in ("x", "y"))
+    if not valid or not re.fullmatch("#[0-9a-fA-F]{6}", str(value["color"])):
+        raise PellucidError(f"{path} contains the invalid hint {value!r:.60}; {FORM}")
     red, green, blue = bytes.fromhex(value["color"][1:])
     return Hint(value["x"], value["y"], (red, green, blue))
 
 
 def check_inside(hints: Sequence[Hint], size: tuple[int, int]) -> None:
-    """Raise PellucidError for a hint outside of a picture of `size` (H, W)."""
+    """Raise PellucidError for a hint outside a picture of `size` (H, W)."""
     for hint in hints:
         if hint.x >= size[1] or hint.y >= size[0]:
             raise PellucidError(
-                f"the hint at x={hint.x}, y={hint.y} is outside of the picture of {size[0]}x{size[1]}; count pixels "
+                f"the hint at x={hint.x}, y={hint.y} is outside the picture of {size[0]}x{size[1]}; count pixels "
                 "from 0 at the upper left corner"
             )
 
 
 def hint_maps(hints: Sequence[Hint], size: tuple[int, int], scaled: tuple[int, int]) -> Tensor:
-    """Return hints to a picture of `size` (H, W) as maps (1, 3, h, w) of size `scaled`: a, b, and 1 where there is one.
+    """Return hints for a picture of `size` (H, W) as maps (1, 3, h, w) of size `scaled`: a, b, and 1 at hints.
 
-    Of several hints to one pixel of the maps the last counts. Raises PellucidError for a hint outside of the picture.
+    If several hints fall on one pixel of the maps, the last one is used. Raises PellucidError for a hint outside the
+    picture.
     """
     check_inside(hints, size)
     maps = torch.zeros(1, 3, *scaled)

@@ -1,4 +1,4 @@
-"""Colorizers measured on colour images, beside grey."""
+"""Evaluation of colorizers on colour images, with grey images as the baseline."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,12 +31,12 @@ from pellucid.tasks.annotated import data_path
 from pellucid.tasks.colorize.colorizer import Colorizer
 from pellucid.text import note
 
-BATCH_PIXELS = 1 << 18  # of images of one size that are measured together
-BACKBONE = "cifar"  # the shipped classifier whose features and answers are compared
-SIDE = 32  # pixels of its images
-MAX_JUDGED = 2000  # images that it receives, spread evenly over all
+BATCH_PIXELS = 1 << 18  # pixels of a batch of images of one size
+BACKBONE = "cifar"  # the shipped classifier whose features and predictions are compared
+SIDE = 32  # pixels, of its input images
+MAX_JUDGED = 2000  # images for the classifier, spread evenly over all of them
 GREY = "grey"
-LOWER = ("delta_e", "frechet")  # figures that are better when lower
+LOWER = ("delta_e", "frechet")  # metrics for which lower is better
 FIGURES = {
     "psnr": "PSNR in dB, from the squared error of sRGB pooled over all pixels",
     "ssim": "structural similarity, the mean over the images of at least 11 x 11 pixels",
@@ -44,13 +44,13 @@ FIGURES = {
     "ab_overlap": "overlap of the histograms of a and b, in bins of 10 x 10, from 0 to 1",
     "colourfulness": "colourfulness M3 of Hasler and Suesstrunk 2003, of R - G and (R + G) / 2 - B",
     "colourfulness_lab": "colourfulness M1 of the same authors, of a and b",
-    "answers": f"share of the answers of the shipped classifier {BACKBONE} on true colours that come back, from 0 to 1",
-    "frechet": f"squared Frechet distance in the 256 features of {BACKBONE}, images reduced to 32 x 32: ours alone",
+    "answers": f"fraction of images to which {BACKBONE} assigns the same class as in true colours",
+    "frechet": f"squared Frechet distance of the 256 features of {BACKBONE}, images reduced to 32 x 32; not the FID",
 }
 
 
 class Judgement(NamedTuple):
-    """What the backbone makes of images: features (n, 256) and answers (n,)."""
+    """The outputs of the backbone for images: features (n, 256) and predicted classes (n,)."""
 
     features: Tensor
     answers: Tensor
@@ -58,7 +58,7 @@ class Judgement(NamedTuple):
 
 @dataclass
 class Score:
-    """The figures of images in some colours beside the same in true colours."""
+    """The accumulated metrics of images in some colours, compared with the same images in true colours."""
 
     psnr: PSNR = field(default_factory=PSNR)
     ssim: SSIM = field(default_factory=SSIM)
@@ -68,7 +68,7 @@ class Score:
     judged: list[Judgement] = field(default_factory=list)
 
     def add(self, found: Tensor, true: Tensor, judged: Judgement | None) -> None:
-        """Add images (N, 3, H, W), sRGB from 0 to 1."""
+        """Add images (N, 3, H, W), sRGB from 0 to 1; judged: the backbone's outputs for those it receives."""
         lab = rgb_to_lab(found)
         self.psnr.update(found, true)
         self.ssim.update(found, true)
@@ -79,7 +79,7 @@ class Score:
             self.judged.append(judged)
 
     def figures(self, true: "Score", images: int) -> dict[str, float | None]:
-        """Return the figures of FIGURES by name, beside those of the true colours of as many images."""
+        """Return the metrics of FIGURES by name; true: those accumulated for the true colours of the same images."""
         ours, theirs = (Judgement(*map(torch.cat, zip(*one.judged, strict=True))) for one in (self, true))
         rgb, lab = (self.colourful / images).tolist()
         return {
@@ -96,9 +96,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures by candidate: the models, and "grey"; true: colourfulness of the images themselves.
+    """The metrics by candidate: the models, and "grey".
 
-    n: the number of images; judged: of those that the backbone received; skipped: reasons by file.
+    true: the colourfulness of the images themselves. n: the number of images; judged: of those that the backbone
+    received; skipped: the reasons by file.
     """
 
     rows: dict[str, dict[str, float | None]]
@@ -110,10 +111,11 @@ class Measured:
 
 
 def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
-    """Measure a colorizer on colour images of any size, see `colour_images` for which.
+    """Evaluate a colorizer on colour images of any size; see `colour_images` for which.
 
-    Returns each figure of FIGURES, the same of grey images as NAME_grey and colourfulness of the true ones as
-    colourfulness_true; n; n_judged, the images of answers and frechet; the data, and the files that cannot be read.
+    Returns each metric of FIGURES, the metrics of grey images as NAME_grey, and the colourfulness of the true images as
+    colourfulness_true; n; n_judged, the number of images for answers and frechet; the data, and the files that cannot
+    be read.
     """
     found = measure({"": model}, data)
     grey = {f"{name}_grey": value for name, value in found.rows[GREY].items()}
@@ -125,53 +127,53 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
 def measure(
     models: Mapping[str, Model], data: str | None, watch: Callable[[int, int], None] = lambda done, count: None
 ) -> Measured:
-    """Measure several colorizers on the same images; data: see `colour_images`, None for the first model's own.
+    """Evaluate several colorizers on the same images; data: see `colour_images`, None for the first model's own.
 
-    watch: is called with the number of images done and of all. Raises PellucidError where no image can be read.
+    watch: is called with the number of finished images and of all images. Raises PellucidError if no image can be read.
     """
     colorizers = {name: Colorizer(model) for name, model in models.items()}
     path = data_path(next(iter(models.values())), data)
-    judge = Backbone()
+    backbone = Backbone()
     scores = {name: Score() for name in (*colorizers, GREY)}
     true, skipped, n = Score(), dict[str, str](), 0
     with open_tree(path) as tree:
         names = colour_images(tree)
         if data is None and not any({*name.split("/")} & {*HELD_OUT} for name in names):
-            note(f"{path} has no held-out part: all its images are measured, also those of the training")
-        wanted = {k * len(names) // min(len(names), MAX_JUDGED) for k in range(min(len(names), MAX_JUDGED))}
-        for places, images in _batches(tree, names, skipped):
-            chosen = torch.tensor([place in wanted for place in places])
+            note(f"{path} has no held-out part: all its images are measured, including training images")
+        judged_indices = {k * len(names) // min(len(names), MAX_JUDGED) for k in range(min(len(names), MAX_JUDGED))}
+        for indices, images in _batches(tree, names, skipped):
+            is_judged = torch.tensor([index in judged_indices for index in indices])
             lightness = rgb_to_lab(images)[:, :1]
             ab = {name: colorizer.ab(lightness) for name, colorizer in colorizers.items()}
             ab[GREY] = torch.zeros_like(images[:, :2])
-            true.add(images, images, judge(images[chosen]))
+            true.add(images, images, backbone(images[is_judged]))
             for name, score in scores.items():
-                found = (recolour(lightness, ab[name]) * 255).round() / 255  # as files hold them
-                score.add(found, images, judge(found[chosen]))
+                predicted = (recolour(lightness, ab[name]) * 255).round() / 255  # as in 8-bit files
+                score.add(predicted, images, backbone(predicted[is_judged]))
             n += len(images)
-            watch(max(places) + 1, len(names))
+            watch(max(indices) + 1, len(names))
     if not n:
-        why = next(iter(skipped.values()), "it holds no images")
-        raise PellucidError(f"{path}: none of its images can be measured ({why}); give a folder of colour images")
+        reason = next(iter(skipped.values()), "it has no images")
+        raise PellucidError(f"{path}: none of its images can be measured ({reason}); give a folder of colour images")
     rows = {name: score.figures(true, n) for name, score in scores.items()}
     judged = sum(len(one.answers) for one in true.judged)
     return Measured(rows, true.figures(true, n), n, judged, str(path), skipped)
 
 
 def colour_images(tree: Tree) -> list[str]:
-    """Return the image files of a folder or zip, without masks; beside a folder train those of the held-out part."""
+    """Return the image files of a folder or zip, without masks; if it has a train folder, only the held-out part's."""
     folders = {name: name.split("/")[:-1] for name in tree.names if name.lower().endswith(PICTURE_SUFFIXES)}
-    names = [name for name, above in folders.items() if not any(one.endswith(ANNOTATIONS) for one in above)]
-    there = {one for name in names for one in folders[name]}
-    part = next((part for part in HELD_OUT if part in there), None) if TRAIN in there else None
+    names = [name for name, parents in folders.items() if not any(one.endswith(ANNOTATIONS) for one in parents)]
+    present = {one for name in names for one in folders[name]}
+    part = next((part for part in HELD_OUT if part in present), None) if TRAIN in present else None
     return names if part is None else [name for name in names if part in folders[name]]
 
 
 def _batches(tree: Tree, names: Sequence[str], skipped: dict[str, str]) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield the indices of images of one size, and these (N, 3, H, W) from 0 to 1; what is wrong goes to `skipped`."""
-    places: list[int] = []
+    """Yield indices of images of one size, and the images (N, 3, H, W), 0 to 1; add unreadable ones to `skipped`."""
+    indices: list[int] = []
     images: list[Tensor] = []
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         try:
             image = load_image(tree.read(name), tree.where(name)).float() / 255
         except PellucidError as error:
@@ -179,12 +181,12 @@ def _batches(tree: Tree, names: Sequence[str], skipped: dict[str, str]) -> Itera
             continue
         full = (len(images) + 1) * image[0].numel() > BATCH_PIXELS
         if images and (full or image.shape != images[0].shape):
-            yield places, torch.stack(images)
-            places, images = [], []
-        places.append(place)
+            yield indices, torch.stack(images)
+            indices, images = [], []
+        indices.append(index)
         images.append(image)
     if images:
-        yield places, torch.stack(images)
+        yield indices, torch.stack(images)
 
 
 class Backbone:
@@ -195,13 +197,13 @@ class Backbone:
         self._head = self._model.layers[-1]  # Dense
 
     def __call__(self, images: Tensor) -> Judgement:
-        """Return the features and answers for images (N, 3, H, W), 0 to 1."""
+        """Return the features and predicted classes for images (N, 3, H, W), 0 to 1."""
         if tuple(images.shape[2:]) != (SIDE, SIDE):
             images = F.interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True)
         model, path = self._model, self._head.path
         if not len(images):
             return Judgement(torch.zeros(0, self._head.params["weight"].shape[1]), torch.zeros(0, dtype=torch.int64))
-        found = features(model.net, model.params, images, [path], model.stats)[path]
+        outputs = features(model.net, model.params, images, [path], model.stats)[path]
         with torch.inference_mode():
-            scores, _ = self._head.layer.forward(dict(self._head.params), found, Mode(keep=False))
-        return Judgement(found, scores.argmax(1))
+            scores, _ = self._head.layer.forward(dict(self._head.params), outputs, Mode(keep=False))
+        return Judgement(outputs, scores.argmax(1))

@@ -1,4 +1,4 @@
-"""Why a pixel has its colour, and which patches a discriminator takes for generated."""
+"""Explanations of the predicted colour of a pixel, and of a discriminator's score for a patch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -23,10 +23,10 @@ Channel = Literal["a", "b"]
 
 @dataclass(frozen=True, eq=False)
 class PixelColour:
-    """The predicted colour of a pixel, and what it depends on.
+    """The predicted colour of a pixel, and its attribution map.
 
-    a, b: in the units of Lab. target: the unit of the generator that is explained. of: what this is. map: (H, W), of
-    the L of each pixel.
+    a, b: in the units of Lab. target: the output of the generator that is explained, as a path; of: its description.
+    map: (H, W), the attribution of the L of each pixel.
     """
 
     row: int
@@ -42,9 +42,9 @@ class PixelColour:
 class Judged:
     """The scores of a discriminator for the patches of an image in predicted colours.
 
-    scores: (H', W') logits, high for patches that it takes for real. place: row and column of the lowest. patch: the
-    pixels that it depends on: top, left, bottom and right, the last two excluded. map: (H, W), the magnitude of its
-    gradient with respect to the L, a and b of each pixel.
+    scores: (H', W') logits, high for patches that it classifies as real. place: row and column of the lowest score.
+    patch: the pixels that this score depends on: top, left, bottom and right, the last two excluded. map: (H, W), the
+    magnitude of its gradient with respect to the L, a and b of each pixel.
     """
 
     scores: Tensor
@@ -58,13 +58,13 @@ def explain_pixel(
 ) -> PixelColour:
     """Explain the a or b of one pixel of an image (3 or 1, H, W), 0 to 1, by a method of pellucid.explain.
 
-    Of a classifier of colours the logit of the bin nearest to the predicted colour is explained, at the pixel's cell.
-    Raises PellucidError for other models, and a pixel outside of the image.
+    For a model that classifies colours, the logit of the bin nearest to the predicted colour is explained, in the cell
+    of the pixel. Raises PellucidError for other models, and for a pixel outside the image.
     """
     it = _translator(model)
     height, width = image.shape[1:]
     if not (0 <= row < height and 0 <= column < width):
-        raise PellucidError(f"the pixel {row}, {column} is outside of the image of {height}x{width}; count from 0")
+        raise PellucidError(f"the pixel {row}, {column} is outside the image of {height}x{width}; count from 0")
     images = model.scaled(image[None])
     with torch.inference_mode():
         a, b = it.predict(model.params, images)[0, :, row, column].tolist()
@@ -75,12 +75,12 @@ def explain_pixel(
     else:
         target, of = f"{last}[{'ab'.index(channel)}, {row}, {column}]", f"{channel} / {CHROMA:g}"
     x = it.pad(it.read(images))
-    found = explain(it.generator, model.params["generator"], x, method, target)[0, :1, :height, :width]
-    return PixelColour(row, column, a, b, target, of, found[0].cpu())
+    attributions = explain(it.generator, model.params["generator"], x, method, target)[0, :1, :height, :width]
+    return PixelColour(row, column, a, b, target, of, attributions[0].cpu())
 
 
 def judge_patches(model: Model, image: Tensor) -> Judged:
-    """Return the discriminator's scores of an image (3 or 1, H, W), 0 to 1, in predicted colours, and the lowest one.
+    """Return a discriminator's scores for an image (3 or 1, H, W), 0 to 1, in predicted colours, with the lowest's map.
 
     Raises PellucidError for a model without a discriminator.
     """
@@ -95,17 +95,19 @@ def judge_patches(model: Model, image: Tensor) -> Judged:
         row, column = divmod(int(scores.argmin()), scores.shape[1])
         target = f"scores[0, {row}, {column}]"
         top, left, bottom, right = receptive_fields(forward_to(it.discriminator, params, pair, target))[0].tolist()
-    found = explain(it.discriminator, params, pair, "saliency", target)[0].abs().amax(0)
+    gradient = explain(it.discriminator, params, pair, "saliency", target)[0].abs().amax(0)
     height, width = image.shape[1:]
     return Judged(
         scores.clone().cpu(), (row, column), (top, left, min(bottom, height), min(right, width)),
-        found[:height, :width].cpu(),
+        gradient[:height, :width].cpu(),
     )  # fmt: skip
 
 
 def _translator(model: Model) -> Translator:
     if not is_colorizer(model) or not isinstance(model.objective, Translator):
         raise PellucidError("the model predicts no colours; give a run of cifar-colorize or one like it")
+    if model.objective.to != "colour":
+        raise PellucidError("the generator outputs RGB, not a and b of a pixel; give a run with objective.to=colour")
     return model.objective
 
 

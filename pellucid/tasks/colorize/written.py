@@ -1,4 +1,4 @@
-"""Files of colorized pictures, and the page that shows them before and after."""
+"""Files of colorized pictures, and the page that shows them before and after colorization."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,17 +23,17 @@ def file_name(stem: str) -> str:
 
 
 def check_files(folder: Path, stems: Sequence[str], sources: Sequence[Path] = ()) -> None:
-    """Raise PellucidError where `write_colorized` would overwrite one of the pictures, or a file that it did not write.
+    """Raise PellucidError if `write_colorized` would overwrite one of the `sources`, or a file that it did not write.
 
-    Two pictures with outputs of the same name are refused too.
+    Two pictures with outputs of the same name also raise PellucidError.
     """
     pictures, names = {file.resolve() for file in sources}, [file_name(stem) for stem in stems]
     for k, name in enumerate(names):
         if name in names[:k]:
             raise PellucidError(f"two pictures would both be written to {folder / name}; rename one of them")
-        there = folder / name
-        if there.exists() and (there.resolve() in pictures or not _is_ours(there)):
-            raise PellucidError(f"{there} would be overwritten; give another output folder")
+        target = folder / name
+        if target.exists() and (target.resolve() in pictures or not _is_ours(target)):
+            raise PellucidError(f"{target} would be overwritten; give another output folder")
 
 
 def _is_ours(file: Path) -> bool:
@@ -59,7 +59,7 @@ def write_colorized(folder: Path, stem: str, picture: Tensor) -> Path:
 
 
 class Pairs:
-    """The pictures of a page, at most `most`: each in grey, colorized, and as it was where it had colours."""
+    """The pictures of a page, at most `most`: each in grey, colorized, and the original if it has colours."""
 
     def __init__(self, most: int = 24) -> None:
         self.most = most
@@ -71,7 +71,7 @@ class Pairs:
         return len(self.rows) >= self.most
 
     def add(self, name: str, image: Tensor, grey: Tensor, colorized: Tensor) -> None:
-        """Add a picture: as it was read (C, H, W), in grey (3 or 4, H, W) uint8, and colorized, likewise."""
+        """Add a picture: as read, (C, H, W), in grey and colorized, (3 or 4, H, W) uint8 each."""
         shown = [("grey", embedded(grey[:3], SHOWN)), ("colorized", embedded(colorized[:3], SHOWN))]
         if len(image) > 2 and bool((image[:3] != image[:1]).any()):
             shown.append(("original", embedded(image[:3], SHOWN)))

@@ -1,4 +1,4 @@
-"""Detection: what was found, missed and mistaken in images."""
+"""Detection: objects that are found, missed and mistaken in images."""
 
 from pellucid.tasks.detect.finder import ObjectFinder, is_detector
 from pellucid.tasks.detect.findings import Finding, findings

@@ -1,4 +1,4 @@
-"""Detectors of several kinds on one split: average precision by the size of objects, and the time of each stage."""
+"""Several kinds of detectors on one split: average precision by the size of objects, and the time of each stage."""
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -21,7 +21,7 @@ from pellucid.recipe.job import begin_run, load_data, train_in
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.run.folder import RunFolder
-from pellucid.tasks.detect.linear import IMAGES, LinearDetector
+from pellucid.tasks.detect.linear import MAX_IMAGES, LinearDetector
 from pellucid.tasks.detect.results import measure
 from pellucid.tasks.detect.stages import Stages, clocked, mean
 from pellucid.text import aligned, plural
@@ -32,7 +32,7 @@ POOL: Mapping[str, Any] = {"objective.pool": True}
 
 
 class Candidate(NamedTuple):
-    """A kind of detector. recipe: what it is trained by, "" for R-CNN. changes: of the recipe's settings."""
+    """A kind of detector. recipe: the name of its recipe, "" for R-CNN. changes: to the settings of the recipe."""
 
     title: str
     recipe: str
@@ -60,10 +60,11 @@ FIGURES = ("ap", "ap50", "ap_small", "ap_medium", "ap_large")
 
 @dataclass(frozen=True)
 class ComparedDetector:
-    """What one detector reached on the held-out images.
+    """The results of one detector on the held-out images.
 
-    figures: COCO's of the boxes, by FIGURES. interval: of AP50, a 95 % bootstrap over the images. masks: their AP and
-    AP50, None without. stages: mean seconds for an image. parameters: their number. run: the folder of its training.
+    figures: COCO's metrics of the boxes, those of FIGURES. interval: of AP50, 95 % by the bootstrap over the images.
+    masks: AP and AP50 of masks, or None. stages: mean seconds for an image. parameters: their number. run: the folder
+    of the training run, "" for R-CNN.
     """
 
     name: str
@@ -78,7 +79,10 @@ class ComparedDetector:
 
 @dataclass(frozen=True)
 class DetectorComparison:
-    """The detectors on one data set. threads: of PyTorch's kernels, for the times; proposals: of R-CNN."""
+    """The detectors on one data set.
+
+    threads: of PyTorch's kernels, when the times were measured. proposals: the method that finds those of R-CNN.
+    """
 
     data: str
     train: int
@@ -90,14 +94,14 @@ class DetectorComparison:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
-        found = asdict(self)
-        found["rows"] = [
-            {**row, "stages": one.stages._asdict()} for row, one in zip(found["rows"], self.rows, strict=True)
+        values = asdict(self)
+        values["rows"] = [
+            {**row, "stages": one.stages._asdict()} for row, one in zip(values["rows"], self.rows, strict=True)
         ]
-        return found
+        return values
 
     def table(self) -> list[tuple[str, ...]]:
-        """Return the head and a row for each detector: per cent and milliseconds; a dash where there is nothing."""
+        """Return the header and a row for each detector, in per cent and milliseconds; a dash for a missing value."""
         masks = any(row.masks is not None for row in self.rows)
         head = ("detector", "AP50", "interval", "AP", "small", "medium", "large")
         head += ("mask AP50", "mask AP") if masks else ()
@@ -105,20 +109,20 @@ class DetectorComparison:
         return [head, *(_cells(row, masks) for row in self.rows)]
 
     def notes(self) -> list[str]:
-        """Return what is to be known of the rows."""
-        said = [
+        """Return sentences about the measurements and about R-CNN's training."""
+        notes = [
             f"AP in per cent on {self.held_out} held-out images, in their own pixels; small is below 32 x 32 pixels, "
             f"large above 96 x 96. Milliseconds for one image at a time on {plural(self.threads, 'thread')}."
         ]
         if any(not row.run for row in self.rows):
-            said.append(
-                f"R-CNN learned from {min(IMAGES, self.train)} of the {self.train} training images, without "
+            notes.append(
+                f"R-CNN learned from {min(MAX_IMAGES, self.train)} of the {self.train} training images, without "
                 f"fine-tuning; its proposals are from {self.proposals}."
             )
-        return said
+        return notes
 
     def __str__(self) -> str:
-        """Return the table."""
+        """Return the table in plain text."""
         rows = self.table()
         return aligned(rows, right=range(1, len(rows[0])))
 
@@ -134,37 +138,37 @@ def compare_detectors(
     progress: Progress = lambda what, done, total: None,
     verbose: bool = False,
 ) -> DetectorComparison:
-    """Train the detectors of CANDIDATES on annotated images, of OF_MASKS where these have masks, and measure each.
+    """Train the detectors of CANDIDATES on annotated images, or of OF_MASKS if these have masks, and measure each one.
 
-    name, root: as for `pellucid.data.catalogue.load`. only: names of candidates. overrides: settings of all recipes.
-    runs: the folder of run folders; a finished training there by the same recipe is not repeated, an unfinished one is
-    resumed. proposals: of R-CNN, by the names of files, or a search. verbose: whether trainings show their progress.
-    Raises PellucidError for an unknown candidate, and for data without objects.
+    name, root: see `pellucid.data.catalogue.load`. only: names of candidates. overrides: settings for all recipes.
+    runs: the folder of run folders; a finished run of the same recipe there is not repeated, an unfinished one is
+    resumed. proposals: for R-CNN, by file name, or a search. verbose: whether trainings show their progress. Raises
+    PellucidError for an unknown candidate, and for data without objects.
     """
     first = load_recipe("bccd-single", {"data.name": name, **(overrides or {})})
     material = load_data(first, root)
     if not isinstance(material.train, DetectionFolder):
-        raise PellucidError(f"{name} holds no annotated objects; give data with boxes, such as bccd")
-    known = OF_MASKS if material.train.has_masks else CANDIDATES
+        raise PellucidError(f"{name} has no annotated objects; give data with boxes, such as bccd")
+    candidates = OF_MASKS if material.train.has_masks else CANDIDATES
     for one in only:
-        if one not in known:
-            hint = nearest(one, known) or f"; there are {', '.join(known)}"
+        if one not in candidates:
+            hint = nearest(one, candidates) or f"; there are {', '.join(candidates)}"
             raise PellucidError(f"there is no detector {one!r} for {name}{hint}")
-    given = {"data.name": name, "objective.classes": len(material.train.classes or ()), "recipe.seed": seed}
-    if proposals == "selective_search" and "rcnn" in known and (not only or "rcnn" in only):
-        selective_search(torch.zeros(3, 32, 32))  # before trainings that take long: it may be missing
+    settings = {"data.name": name, "objective.classes": len(material.train.classes or ()), "recipe.seed": seed}
+    if proposals == "selective_search" and "rcnn" in candidates and (not only or "rcnn" in only):
+        selective_search(torch.zeros(3, 32, 32))  # raises an error before the long trainings if it is not installed
     rows: list[ComparedDetector] = []
-    chosen = [key for key in known if not only or key in only]
+    chosen = [key for key in candidates if not only or key in only]
     for number, key in enumerate(chosen, 1):
-        progress(known[key].title, number, len(chosen))
-        if known[key].recipe:
-            recipe = load_recipe(known[key].recipe, {**known[key].changes, **given, **(overrides or {})})
-            rows.append(_trained(key, known[key].title, recipe, root, Path(runs), verbose))
+        progress(candidates[key].title, number, len(chosen))
+        if candidates[key].recipe:
+            recipe = load_recipe(candidates[key].recipe, {**candidates[key].changes, **settings, **(overrides or {})})
+            rows.append(_trained(key, candidates[key].title, recipe, root, Path(runs), verbose))
         else:
             rows += _linear(key, material, proposals, seed, root)
-    held = material.validation or material.test
+    held_out = material.validation or material.test
     return DetectorComparison(
-        name, len(material.train), len(held), seed, torch.get_num_threads(),
+        name, len(material.train), len(held_out), seed, torch.get_num_threads(),
         proposals if isinstance(proposals, str) else "a file", tuple(rows),
     )  # fmt: skip
 
@@ -174,38 +178,38 @@ def _trained(
 ) -> ComparedDetector:
     material = load_data(recipe, root)
     model, path = _model(recipe, material, root, runs, verbose)
-    held = material.validation or material.test
-    assert isinstance(held, DetectionFolder)
+    held_out = material.validation or material.test
+    assert isinstance(held_out, DetectionFolder)
     assert isinstance(model.objective, Detector)
     run, found, stages = clocked(model.objective, model.params), [], []
     with torch.inference_mode():
-        run(scaled_images(held.example(0)[0][None], model.stats))  # the first pass allocates memory
-        for k in range(len(held)):
-            one, taken = run(scaled_images(held.example(k)[0][None], model.stats))
-            found.append(_in_file(one, held, k))
-            stages.append(taken)
+        run(scaled_images(held_out.example(0)[0][None], model.stats))  # the first pass allocates memory
+        for k in range(len(held_out)):
+            one, times = run(scaled_images(held_out.example(k)[0][None], model.stats))
+            found.append(_in_file(one, held_out, k))
+            stages.append(times)
     parameters = sum(leaf.numel() for leaf in leaves(model.params))
-    return _measured(key, title, held, found, stages, parameters, str(path))
+    return _measured(key, title, held_out, found, stages, parameters, str(path))
 
 
 def _model(
     recipe: Recipe, material: Material[Any], root: str | os.PathLike[str] | None, runs: Path, verbose: bool
 ) -> tuple[Model, Path]:
-    """Return the model of a training by this recipe, and its run folder; see `compare_detectors`."""
-    same = [path for path in _folders(runs, recipe.name) if load_recipe(path / "recipe.toml") == recipe]
-    done = [path for path in same if (path / "results.json").is_file()]
-    if done:
-        return Model.load(RunFolder(done[-1]).best), done[-1]
-    if same:
-        return train_in(same[-1], material, verbose, root).model, same[-1]
+    """Return the model of a run with this recipe, and the run folder; see `compare_detectors`."""
+    matching = [path for path in _folders(runs, recipe.name) if load_recipe(path / "recipe.toml") == recipe]
+    finished = [path for path in matching if (path / "results.json").is_file()]
+    if finished:
+        return Model.load(RunFolder(finished[-1]).best), finished[-1]
+    if matching:
+        return train_in(matching[-1], material, verbose, root).model, matching[-1]
     path, model = begin_run(recipe, material, runs, root)
     return train_in(path, material, verbose, root, model=model).model, path
 
 
 def _folders(runs: Path, name: str) -> list[Path]:
     """Return the run folders of recipes of this name, in the order of their numbers."""
-    found = [path for path in runs.glob(f"{name}-*") if (path / "recipe.toml").is_file()]
-    numbered = [path for path in found if path.name.removeprefix(f"{name}-").isdecimal()]
+    paths = [path for path in runs.glob(f"{name}-*") if (path / "recipe.toml").is_file()]
+    numbered = [path for path in paths if path.name.removeprefix(f"{name}-").isdecimal()]
     return sorted(numbered, key=lambda path: int(path.name.removeprefix(f"{name}-")))
 
 
@@ -217,15 +221,15 @@ def _linear(
     root: str | os.PathLike[str] | None,
 ) -> Iterator[ComparedDetector]:
     """Yield the rows of R-CNN without and with the regression of boxes."""
-    held = material.validation or material.test
+    held_out = material.validation or material.test
     with torch.inference_mode():
         detector = LinearDetector(len(material.train.classes), proposals, root).fit(material.train, seed)
-        found = [detector.detections(held, k) for k in range(len(held))]
+        found = [detector.detections(held_out, k) for k in range(len(held_out))]
     parameters = detector.parameters
     stages = [one.stages for one in found]
-    for name, title, part in ((f"{key}-unmoved", UNMOVED, "unmoved"), (key, CANDIDATES[key].title, "moved")):
-        detections = [_in_file(getattr(one, part), held, k) for k, one in enumerate(found)]
-        yield _measured(name, title, held, detections, stages, parameters, "")
+    for name, title, attribute in ((f"{key}-unmoved", UNMOVED, "unmoved"), (key, CANDIDATES[key].title, "moved")):
+        detections = [_in_file(getattr(one, attribute), held_out, k) for k, one in enumerate(found)]
+        yield _measured(name, title, held_out, detections, stages, parameters, "")
 
 
 def _measured(

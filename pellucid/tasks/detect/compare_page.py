@@ -12,11 +12,12 @@ TITLES = {"ap": "AP", "ap50": "AP50", "ap_small": "small", "ap_medium": "medium"
 
 def comparison_page(found: DetectorComparison, command: str) -> tuple[str, dict[str, Figure | None]]:
     """Return the HTML document, and its figures by name."""
-    there = [name for name in FIGURES if all(row.figures[name] >= 0 for row in found.rows)]  # NaN without objects
-    sizes = {row.title: [100 * row.figures[name] for name in there] for row in found.rows}
+    # A metric is NaN if there are no objects of its size.
+    measured = [name for name in FIGURES if all(row.figures[name] >= 0 for row in found.rows)]
+    sizes = {row.title: [100 * row.figures[name] for name in measured] for row in found.rows}
     times = {row.title: [1000 * value for value in row.stages] for row in found.rows}
     figures: dict[str, Figure | None] = {
-        "sizes": bars(sizes, [TITLES[name] for name in there], [1] * len(there)),
+        "sizes": bars(sizes, [TITLES[name] for name in measured], [1] * len(measured)),
         "times": bars(times, [f"{name}, ms" for name in Stages._fields], [1] * len(Stages._fields)),
     }
     title = f"Detectors on {found.data}"

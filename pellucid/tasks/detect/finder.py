@@ -20,10 +20,10 @@ def is_detector(model: Model) -> bool:
 
 
 class ObjectFinder:
-    """Finds the objects in pictures of any size. classes: their names. mode: how to read pictures for the model.
+    """Finds the objects in pictures of any size. classes: their names. mode: in which to read pictures for the model.
 
-    Pictures are resized as those of the training were: their longest side to a length, or to a height and a width.
-    Raises PellucidError for a model of other outputs.
+    Pictures are resized as in training: the longest side to a length, or both sides to a height and a width. Raises
+    PellucidError for a model with other outputs.
     """
 
     def __init__(self, model: Model) -> None:
@@ -36,25 +36,25 @@ class ObjectFinder:
         self.size: int | Sequence[int] | None = model.preprocess.get("size")
 
     def __call__(self, image: Tensor) -> Detections:
-        """Return the objects in a picture, uint8 (C, H, W), in its own pixels, in the order of descending scores."""
+        """Return the objects in a picture (C, H, W) uint8, in its own pixels, by descending score."""
         return self.find([image])[0]
 
     def find(self, images: Sequence[Tensor], score: float = 0.0) -> list[Detections]:
-        """Return the objects in each picture whose score is at least `score`; those of one size run as one batch."""
+        """Return the objects in each picture with a score of at least `score`; pictures of one size form a batch."""
         sizes = [self.fitted(image) for image in images]
         found: dict[int, Detections] = {}
         for size in dict.fromkeys(sizes):
-            places = [k for k, one in enumerate(sizes) if one == size]
-            batch = torch.stack([resized(images[k], size) for k in places])
-            answers: Any = self.model.predict(batch)
-            found |= dict(zip(places, answers, strict=True))
-        good = [found[k].take(found[k].scores >= score) for k in range(len(images))]
+            indices = [k for k, one in enumerate(sizes) if one == size]
+            batch = torch.stack([resized(images[k], size) for k in indices])
+            predicted: Any = self.model.predict(batch)
+            found |= dict(zip(indices, predicted, strict=True))
+        kept = [found[k].take(found[k].scores >= score) for k in range(len(images))]
         return [
             scaled(one, size, (image.shape[1], image.shape[2]))
-            for one, size, image in zip(good, sizes, images, strict=True)
+            for one, size, image in zip(kept, sizes, images, strict=True)
         ]
 
     def fitted(self, image: Tensor) -> tuple[int, int]:
-        """Return the size (H, W) at which the network reads a picture."""
-        wanted = self.size if self.size is None or isinstance(self.size, int) else (self.size[0], self.size[1])
-        return fitted((image.shape[1], image.shape[2]), wanted)
+        """Return the size (H, W) of the network's input for a picture."""
+        size = self.size if self.size is None or isinstance(self.size, int) else (self.size[0], self.size[1])
+        return fitted((image.shape[1], image.shape[2]), size)

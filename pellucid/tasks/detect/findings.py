@@ -1,4 +1,4 @@
-"""One sentence, with its numbers, for every detection and every missed object of an image."""
+"""A sentence with score and IoU for each detection and each missed object of an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pellucid.objects import Detections, Objects
 
 
 class Finding(NamedTuple):
-    """A detection or a missed object of an image, and why it counts as what it is.
+    """A detection or a missed object of an image, and the reason for its kind.
 
     kind: "hit", "ignored", "missed", or one of `pellucid.metrics.verdicts.ERRORS`. detection, truth: indices in
     `Detections` and `Objects`, -1 for none. iou: of the two. text: the sentence, in which detections and objects are
@@ -32,10 +32,10 @@ def findings(
     background: float = BACKGROUND,
     kind: str = "boxes",
 ) -> list[Finding]:
-    """Return what each detection of at least `score` is, best first, and then why each object was missed.
+    """Return the findings for each detection of at least `score`, by descending score, and then for each missed object.
 
-    The kinds are those of `pellucid.metrics.verdicts.judge`; detections below `score` count as not made, but may
-    explain a miss. A detector adds its own reasons (anchor, suppression) to the texts: `finding._replace(text=...)`.
+    The kinds are those of `pellucid.metrics.verdicts.judge`. Detections below `score` count as not made, but may
+    explain a miss. Reasons from the detector (anchor, suppression) can be added: `finding._replace(text=...)`.
     """
     order = found.scores.argsort(descending=True, stable=True)
     made = order[found.scores[order] >= score]
@@ -48,7 +48,7 @@ def findings(
 
 @dataclass(frozen=True)
 class _Words:
-    """The sentences of an image; made: the indices of the detections that `image` judges, best first."""
+    """The sentences of an image; made: the indices of the detections in `image`, by descending score."""
 
     found: Detections
     truth: Objects
@@ -91,7 +91,7 @@ class _Words:
         return Finding(MISSED, index, at, iou, text)
 
     def _reason(self, at: int) -> tuple[int, float, str]:
-        """Return the detection that explains best why an object was missed, -1 for none, its IoU, and words."""
+        """Return the index of the detection that best explains a miss, or -1, its IoU with the object, and words."""
         index = self.everything.finders[at]
         if index >= 0 and index not in self.made:
             iou = float(self.everything.overlaps[index, at])
@@ -127,6 +127,6 @@ class _Words:
 
 
 def below(value: float, limit: float) -> str:
-    """Return a number below a limit with two digits, or as many as show that it is below it."""
+    """Return a value with two decimal places, or with as many as show that it is below a limit."""
     digits = next((n for n in range(2, 7) if float(f"{value:.{n}f}") < limit), 7)
     return f"{value:.{digits}f}"

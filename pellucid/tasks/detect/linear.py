@@ -1,4 +1,4 @@
-"""R-CNN on annotated images: linear classifiers of a trained network's features, and what they find."""
+"""R-CNN on annotated images: linear classifiers on the features of a trained network, and their detections."""
 
 import os
 import time
@@ -28,13 +28,13 @@ from pellucid.tree import flatten, leaves
 
 WEIGHTS = "mobilenet_v2-keras-notop"
 SIDE = 96  # pixels of a warped proposal
-IMAGES = 80  # training images at most, evenly from all of them
-PROPOSALS = 400  # of a training image at most: all that overlap an object by half, then others at random
-NEAR = 0.5
+MAX_IMAGES = 80  # training images, spread evenly over all of them
+MAX_PROPOSALS = 400  # of a training image: first those with an IoU of MIN_IOU with an object, then random ones
+MIN_IOU = 0.5
 
 
 class Linear(NamedTuple):
-    """What R-CNN finds in an image, with and without the regression of boxes, and how long it takes."""
+    """The detections of R-CNN in an image, with and without the regression of boxes, and the time of each stage."""
 
     moved: Detections
     unmoved: Detections
@@ -42,7 +42,7 @@ class Linear(NamedTuple):
 
 
 class LinearDetector:
-    """R-CNN with MobileNetV2's features. proposals: by the names of files, from `read_proposals`, or a search."""
+    """R-CNN with the features of MobileNetV2; proposals: by file name, see `read_proposals`, or a search."""
 
     def __init__(
         self, classes: int, proposals: dict[str, Tensor] | Search, root: str | os.PathLike[str] | None = None
@@ -50,60 +50,64 @@ class LinearDetector:
         net, trained = trained_network(WEIGHTS, "mobilenet_v2", root)
         whole = Sequential(features=features(net), pool=AdaptiveAvgPool2d(1))
         params, _ = whole.init((3, SIDE, SIDE), torch.Generator())
-        held = flatten(trained.params)
+        weights = flatten(trained.params)
         for path, tensor in flatten(params["features"]).items():
-            tensor.copy_(held[path])
+            tensor.copy_(weights[path])
         self.stats = feature_stats({"mean": [*trained.mean], "std": [*trained.std]} if trained.mean else {})
         self.rcnn = RCNN(whole, params, classes, SIDE)
         self.proposals: dict[str, Tensor] | Search = proposals
 
     @property
     def parameters(self) -> int:
-        """The number of values of the network, the classifiers and the regressions."""
+        """The number of parameters of the network, the SVMs and the regressions."""
         machines = [np.size(one.coef_) + 1 for one in self.rcnn.machines if one is not None]
         moves = [np.size(one.coef_) + 4 for one in self.rcnn.moves if one is not None]
         return sum(leaf.numel() for leaf in leaves(self.rcnn.params)) + sum(machines) + sum(moves)
 
     def fit(self, source: DetectionFolder, seed: int) -> "LinearDetector":
-        """Learn from at most IMAGES images of a source."""
-        chosen = torch.linspace(0, len(source) - 1, min(IMAGES, len(source))).round().long().tolist()
+        """Learn from at most MAX_IMAGES images of a source."""
+        chosen = torch.linspace(0, len(source) - 1, min(MAX_IMAGES, len(source))).round().long().tolist()
         rng = generator(seed)
         images, targets, proposals = [], [], []
         for k in chosen:
             image, objects = source.example(k)
-            found = self._propose(source, k, image)
-            near = box_iou(found, objects.boxes).amax(1) >= NEAR if len(objects) else torch.zeros(len(found)).bool()
-            order = torch.randperm(len(found), generator=rng)
-            order = order[(~near[order]).long().argsort(stable=True)]
+            proposed = self._propose(source, k, image)
+            overlapping = (
+                box_iou(proposed, objects.boxes).amax(1) >= MIN_IOU
+                if len(objects)
+                else torch.zeros(len(proposed)).bool()
+            )
+            order = torch.randperm(len(proposed), generator=rng)
+            order = order[(~overlapping[order]).long().argsort(stable=True)]
             images.append(self._scaled(image))
             targets.append(objects)
-            proposals.append(found[order[:PROPOSALS]])
+            proposals.append(proposed[order[:MAX_PROPOSALS]])
         self.rcnn.fit(images, targets, proposals)
         return self
 
     def detections(self, source: DetectionFolder, k: int) -> Linear:
-        """Return what is found in image k."""
+        """Return the detections in image k of a source."""
         image, _ = source.example(k)
-        size, begun = source.size_of(k), time.perf_counter()
-        found = self._propose(source, k, image)
+        size, start = source.size_of(k), time.perf_counter()
+        proposals = self._propose(source, k, image)
         proposed = time.perf_counter()
-        x = self.rcnn.features(self._scaled(image), found)
+        x = self.rcnn.features(self._scaled(image), proposals)
         computed = time.perf_counter()
-        moved = self.rcnn.decide(x, found, size, -torch.inf)
-        ended = time.perf_counter()
-        unmoved = self.rcnn.decide(x, found, size, -torch.inf, move=False)
-        return Linear(moved, unmoved, Stages(computed - proposed, proposed - begun, ended - computed, 0.0))
+        moved = self.rcnn.decide(x, proposals, size, -torch.inf)
+        decided = time.perf_counter()
+        unmoved = self.rcnn.decide(x, proposals, size, -torch.inf, move=False)
+        return Linear(moved, unmoved, Stages(computed - proposed, proposed - start, decided - computed, 0.0))
 
     def _scaled(self, image: Tensor) -> Tensor:
         return scaled(image[None], self.stats, torch.float32)[0]
 
     def _propose(self, source: DetectionFolder, k: int, image: Tensor) -> Tensor:
-        held = self.proposals
-        if isinstance(held, str):
-            return search(image.float(), held)
+        given = self.proposals
+        if isinstance(given, str):
+            return search(image.float(), given)
         name = PurePosixPath(source.names[k]).name
-        if name not in held:
-            raise PellucidError(f"--proposals has none for {name}; add a list for it, [] for an image without any")
-        boxes = held[name]
-        nothing = Detections(boxes, torch.zeros(len(boxes)), torch.zeros(len(boxes), dtype=torch.int64))
-        return resized_objects(nothing, source.records[k].size, source.size_of(k)).boxes
+        if name not in given:
+            raise PellucidError(f"--proposals has no entry for {name}; add its list of boxes, [] for none")
+        boxes = given[name]
+        as_detections = Detections(boxes, torch.zeros(len(boxes)), torch.zeros(len(boxes), dtype=torch.int64))
+        return resized_objects(as_detections, source.records[k].size, source.size_of(k)).boxes

@@ -1,4 +1,4 @@
-"""The page of a detector's results: figures, errors, and pictures with a sentence for each detection and miss."""
+"""The page of a detector's results: figures, errors, and images with a sentence for each detection and miss."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,12 +19,12 @@ from pellucid.tasks.detect.findings import Finding, findings
 from pellucid.tasks.detect.results import Results
 
 ABOUT = {
-    "class": "the place is right, the class is wrong",
+    "class": "the box is right, the class is wrong",
     "place": "the class is right, the IoU is from 0.1 to 0.5",
-    "both": "class and place are wrong",
+    "both": "class and box are wrong",
     "duplicate": "the object was found by a detection of a higher score",
     "background": "no object has an IoU of 0.1",
-    "missed": "objects without a detection, even one with a wrong class or place",
+    "missed": "objects without a detection, even with a wrong class or box",
 }
 FIGURES = {
     "ap": "AP, the mean over IoU 0.5 to 0.95",
@@ -51,7 +51,7 @@ class Shown(NamedTuple):
 
 
 def worst(all_findings: Sequence[Sequence[Finding]], most: int) -> list[int]:
-    """Return the images with the most errors and misses, at most `most`; those without are left out."""
+    """Return the indices of the images with the most errors and misses: at most `most`, and none without any."""
     errors = [sum(one.kind not in (HIT, IGNORED) for one in found) for found in all_findings]
     order = sorted(range(len(errors)), key=lambda k: -errors[k])
     return [k for k in order if errors[k]][:most]
@@ -70,12 +70,13 @@ def detection_page(
 ) -> tuple[str, dict[str, Figure | None]]:
     """Return the HTML document, and its figures by name.
 
-    names: of the files. image: returns an image by its index, (C, H, W) with values 0..1. most: the number of images
-    shown, those with the most errors. walked: returns the detections of an image again, and their findings with
-    what the detector computed.
+    names: of the image files. image: returns an image by its index, (C, H, W) with values 0..1. most: the maximum
+    number of images shown, those with the most errors. walked: returns for the index of an image its detections,
+    computed again, and the findings with reasons from the detector's intermediate results.
     """
     all_findings = [
-        findings(found, truth, results.classes, results.score) for found, truth in zip(detections, objects, strict=True)
+        findings(detected, truth, results.classes, results.score)
+        for detected, truth in zip(detections, objects, strict=True)
     ]
     figures: dict[str, Figure | None] = {
         "curves": precision_recall(results.curves, RECALLS),
@@ -88,13 +89,17 @@ def detection_page(
     }
     shown = []
     for k in worst(all_findings, most):
-        found, told = (detections[k], all_findings[k]) if walked is None else walked(k)
-        figures[f"image-{k}"] = picture(image(k), told, found, objects[k])
-        shown.append(Shown(names[k], told, f"image-{k}"))
+        detected, shown_findings = (detections[k], all_findings[k]) if walked is None else walked(k)
+        figures[f"image-{k}"] = picture(image(k), shown_findings, detected, objects[k])
+        shown.append(Shown(names[k], shown_findings, f"image-{k}"))
     groups = [
-        (f"{name}", f"{share.objects:,}", "-" if not share.objects else f"{100 * share.found / share.objects:.1f} %")
+        (
+            f"{name}",
+            f"{recall.objects:,}",
+            "-" if not recall.objects else f"{100 * recall.found / recall.objects:.1f} %",
+        )
         for group in results.groups.values()
-        for name, share in group.items()
+        for name, recall in group.items()
     ]
     values: dict[str, Any] = {
         "title": title,
@@ -113,14 +118,14 @@ def detection_page(
 
 
 def picture(image: Tensor, found: Sequence[Finding], detections: Detections, objects: Objects) -> Figure:
-    """Draw the findings of an image, with the numbers of their sentences."""
+    """Draw the boxes of an image's findings, with the numbers that their sentences have."""
     boxes, texts = [], []
-    made = 0
+    n_detections = 0
     for finding in found:
         missed = finding.kind == MISSED
-        made += not missed
+        n_detections += not missed
         boxes.append(objects.boxes[finding.truth] if missed else detections.boxes[finding.detection])
-        texts.append(f"{finding.truth + 1 if missed else made}")
+        texts.append(f"{finding.truth + 1 if missed else n_detections}")
     drawn = torch.stack(boxes) if boxes else torch.zeros(0, 4)
     return judged(image, drawn, [finding.kind for finding in found], texts)
 
@@ -133,7 +138,7 @@ def _tiles(results: Results) -> list[tuple[str, str]]:
 
 
 def _rows(results: Results) -> list[tuple[str, ...]]:
-    """Return COCO's figures in per cent, with the interval where there is one; a dash where nothing is measured."""
+    """Return COCO's metrics in per cent, with their intervals if there are any; a dash where nothing was measured."""
     rows = []
     for name, about in FIGURES.items():
         interval = results.intervals.get(name)

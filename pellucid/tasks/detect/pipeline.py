@@ -1,4 +1,4 @@
-"""One picture on its way through a detector, and what one of its boxes depends on."""
+"""The intermediate results of a detector for one picture, and explanations of one of its boxes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,15 +26,15 @@ from pellucid.training.device import CPU, on_device
 
 SIDES = ("x0", "y0", "x1", "y1")
 METHODS = ("saliency", "gradcam", "lrp")  # gradients, Grad-CAM and relevance
-OF_A_MAP = ("gradcam", "gradcam_plus_plus", "guided_gradcam")  # methods that take a layer
+LAYER_METHODS = ("gradcam", "gradcam_plus_plus", "guided_gradcam")  # methods that take a layer
 
 WITHOUT_BIAS = relevance(ZPlus(bias=False), Epsilon(bias=False))
 
 
 class Removed(NamedTuple):
-    """A candidate that suppression removed: its index, its score, its IoU with the detection `by` that removed it.
+    """A candidate that suppression removed: its index, its score, and its IoU with the detection that removed it.
 
-    by: index of the detection, -1 where that one is beyond the limit of detections.
+    by: the index of that detection, -1 if it is beyond the limit of detections.
     """
 
     candidate: int
@@ -45,10 +45,10 @@ class Removed(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """What a detector computes of a picture; all boxes are in pixels of `image`, the picture as the network reads it.
+    """The intermediate results of a detector for a picture; boxes are in pixels of `image`, the network's input size.
 
-    image: (C, h, w) uint8. size: (H, W) of the picture itself. decision: its detections are numbered from 1, in the
-    order of descending scores, as `pellucid detect` numbers them.
+    image: (C, h, w) uint8, the resized picture. size: (H, W) of the picture itself. decision: its detections are
+    numbered from 1, by descending score, as by `pellucid detect`.
     """
 
     model: Model
@@ -65,12 +65,12 @@ class Pipeline:
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """(h, w) of the image as the network reads it."""
+        """(h, w) of the network's input."""
         return int(self.image.shape[1]), int(self.image.shape[2])
 
     @property
     def detections(self) -> Detections:
-        """The detections in pixels of the picture itself."""
+        """The detections in pixels of the original picture."""
         return scaled(self.decision.detections, self.input_size, self.size)
 
     def place(self, box: int) -> int:
@@ -82,75 +82,78 @@ class Pipeline:
         return box - 1
 
     def found(self, candidate: int, label: int) -> int:
-        """Return the index of the detection that a candidate is of a class, -1 for none."""
+        """Return the index of the detection of class `label` that a candidate became, -1 for none."""
         same = (self.decision.chosen == candidate) & (self.decision.detections.labels == label)
         return int(same.nonzero()[0, 0]) if bool(same.any()) else -1
 
     @cached_property
     def removed(self) -> list[list[Removed]]:
-        """The candidates that suppression removed, for each class, the best first."""
+        """The candidates that suppression removed, for each class, by descending score."""
         return [self._removed(label) for label in range(len(self.classes))]
 
     def _removed(self, label: int) -> list[Removed]:
-        candidates, found = self.walk.candidates, self.decision.detections
-        gone = (self.decision.fates[:, label] == Fate.SUPPRESSED).nonzero()[:, 0]
-        gone = gone[candidates.scores[gone, label].argsort(descending=True, stable=True)]
-        same = (found.labels == label).nonzero()[:, 0]
-        boxes = torch.cat([found.boxes[same], candidates.boxes[gone]])
-        by = suppressors(boxes, torch.arange(len(same)), self.detector.nms_threshold)[len(same) :]
-        overlap = box_iou(candidates.boxes[gone], found.boxes[same])
+        candidates, detections = self.walk.candidates, self.decision.detections
+        suppressed = (self.decision.fates[:, label] == Fate.SUPPRESSED).nonzero()[:, 0]
+        suppressed = suppressed[candidates.scores[suppressed, label].argsort(descending=True, stable=True)]
+        detected = (detections.labels == label).nonzero()[:, 0]
+        boxes = torch.cat([detections.boxes[detected], candidates.boxes[suppressed]])
+        by = suppressors(boxes, torch.arange(len(detected)), self.detector.nms_threshold)[len(detected) :]
+        overlap = box_iou(candidates.boxes[suppressed], detections.boxes[detected])
         return [
-            Removed(one, score, float(overlap[k, who]) if who >= 0 else 0.0, int(same[who]) if who >= 0 else -1)
-            for k, (one, score, who) in enumerate(
-                zip(gone.tolist(), candidates.scores[gone, label].tolist(), by.tolist(), strict=True)
+            Removed(
+                one, score, float(overlap[k, index]) if index >= 0 else 0.0, int(detected[index]) if index >= 0 else -1
+            )
+            for k, (one, score, index) in enumerate(
+                zip(suppressed.tolist(), candidates.scores[suppressed, label].tolist(), by.tolist(), strict=True)
             )
         ]
 
     def scorer(self, box: int, of: str | None = None) -> Scorer:
-        """Return the network of one number of detection `box`: the logit of a class, its own for None, or a side."""
+        """Return the network for one output of detection `box`: the logit of a class, by default its own, or a side."""
         label, side = self.aimed(box, of)
         candidate = int(self.decision.chosen[self.place(box)])
-        it = self.detector.scorer(self.model.params, self.walk, candidate, label, side)
-        return it._replace(params=on_device(it.params, self.model.device))
+        scorer = self.detector.scorer(self.model.params, self.walk, candidate, label, side)
+        return scorer._replace(params=on_device(scorer.params, self.model.device))
 
     def aimed(self, box: int, of: str | None = None) -> tuple[int, int | None]:
-        """Return the class, and the index of the side or None, that `of` names; PellucidError where it names none."""
-        own = int(self.decision.detections.labels[self.place(box)])
+        """Return the class, and the index of the side or None, that `of` names; PellucidError for any other name."""
+        own_class = int(self.decision.detections.labels[self.place(box)])
         if of is None:
-            return own, None
+            return own_class, None
         if of in self.classes:
             return self.classes.index(of), None
         if of in SIDES:
-            return own, SIDES.index(of)
+            return own_class, SIDES.index(of)
         hint = nearest(of, [*self.classes, *SIDES]) or f"; it has {', '.join(self.classes):.80}"
         raise PellucidError(f"the model has no class {of!r}{hint}, and the sides of a box are {', '.join(SIDES)}")
 
     def explain(self, box: int, of: str | None = None, method: str = "lrp", **options: Any) -> Tensor:
-        """Return a map (h, w) of the pixels that one number of detection `box` depends on.
+        """Return an attribution map (h, w) for one output of detection `box`.
 
-        of: a class, whose logit is explained, by default its own; or a side of the box, to first order. method,
-        options: see pellucid.explain.explain. Grad-CAM is of the map of the neck that the box is read from, each
-        position weighted by its own gradient, since those of one place cancel in the mean over the map. Relevance
-        ("lrp") begins with the score, or for a side with the output; by default biases have a share only where no
-        input contributes, as those of a backbone with folded normalization would take nearly all. The attributions of
-        the channels are added up, magnitudes by their maximum. Proposals are constants.
+        of: a class, whose logit is explained, by default the box's own class; or a side of the box, to first order.
+        method, options: see pellucid.explain.explain. Grad-CAM uses the map of the neck from which the box is computed.
+        Each position is weighted by its own gradient, since the gradients around one position cancel in the mean over
+        the map. Relevance ("lrp") starts from the score, or for a side from the output. By default, biases receive
+        relevance only where no input contributes; otherwise those of a backbone with folded normalization would receive
+        nearly all of it. The attributions of the channels are summed; for saliency, the maximum over the channels is
+        returned. Proposals are constants.
         """
-        it, (label, side) = self.scorer(box, of), self.aimed(box, of)
-        if method in OF_A_MAP:
-            options = {"layer": it.path, **({"local": True} if method == "gradcam" else {}), **options}
+        scorer, (label, side) = self.scorer(box, of), self.aimed(box, of)
+        if method in LAYER_METHODS:
+            options = {"layer": scorer.path, **({"local": True} if method == "gradcam" else {}), **options}
         if method == "lrp":
             options = {"composite": WITHOUT_BIAS, **options}
-        found = explain(it.net, it.params, self.x, method, 0, **options)[0]  # (C, h, w)
+        attributions = explain(scorer.net, scorer.params, self.x, method, 0, **options)[0]  # (C, h, w)
         if method == "lrp" and side is None:  # a logit may be negative, or 0 for a score of 1/2
             score = self.walk.candidates.scores[self.decision.chosen[self.place(box)], label]
-            found = found * (float(score) / self.output(box, of))
-        return (found.amax(0) if method == "saliency" else found.sum(0)).cpu()
+            attributions = attributions * (float(score) / self.output(box, of))
+        return (attributions.amax(0) if method == "saliency" else attributions.sum(0)).cpu()
 
     def output(self, box: int, of: str | None = None) -> float:
-        """Return the output of the network that `explain` explains: a logit, or what the offsets make of a side."""
-        it = self.scorer(box, of)
+        """Return the output that `explain` explains: a logit, or the part of a side that depends on the offsets."""
+        scorer = self.scorer(box, of)
         with torch.no_grad():
-            return float(it.net.forward(it.params, self.x, Mode(keep=False))[0])
+            return float(scorer.net.forward(scorer.params, self.x, Mode(keep=False))[0])
 
     @property
     def x(self) -> Tensor:
@@ -159,11 +162,11 @@ class Pipeline:
 
 
 def pipeline(model: Model, image: Tensor) -> Pipeline:
-    """Run a detector on a picture, uint8 (C, H, W), and keep every step; PellucidError for other models."""
+    """Run a detector on a picture (C, H, W) uint8 and keep all intermediate results; PellucidError for other models."""
     finder = ObjectFinder(model)
-    read = resized(image, finder.fitted(image))
+    input_image = resized(image, finder.fitted(image))
     with torch.no_grad():
-        walk = cast(Detector, model.objective).walk(model.params, model.scaled(read[None]))
+        walk = cast(Detector, model.objective).walk(model.params, model.scaled(input_image[None]))
         walk = on_device(walk, CPU)
         decision = cast(Detector, model.objective).decide(walk.candidates)
-    return Pipeline(model, finder.classes, read, (int(image.shape[1]), int(image.shape[2])), walk, decision)
+    return Pipeline(model, finder.classes, input_image, (int(image.shape[1]), int(image.shape[2])), walk, decision)

@@ -1,4 +1,4 @@
-"""The page of one box: how a detector reaches it, step by step, and what it depends on."""
+"""The page of one box: the steps by which a detector computes it, and the pixels that it depends on."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, Removed
 from pellucid.tasks.detect.results import SCORE
 from pellucid.text import plural
 
-LISTED = 12  # rows of a table
-NEAR = 0.3  # IoU of the candidates that are listed with a box
-DRAWN = 40  # proposals in a figure
+MAX_ROWS = 12  # of a table
+MIN_IOU = 0.3  # with the box, of the candidates that are listed
+MAX_PROPOSALS = 40  # in a figure
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a step; right: the columns of numbers."""
+    """A table of a step; right: the indices of right-aligned columns."""
 
     caption: str
     head: Sequence[str]
@@ -35,7 +35,7 @@ class Table:
 
 @dataclass
 class Step:
-    """A section of the page. figures: name and caption of each."""
+    """A section of the page; figures: the name and caption of each."""
 
     id: str
     heading: str
@@ -45,7 +45,7 @@ class Step:
 
 
 class BoxPage:
-    """Collects the steps and the figures of one detection of a picture; box: its number."""
+    """The steps and figures of one detection in an image. box: its number; of: the explained output, see `aimed`."""
 
     def __init__(self, it: Pipeline, box: int, of: str | None = None, methods: Sequence[str] = METHODS) -> None:
         self.it, self.box, self.of, self.methods = it, box, of, methods
@@ -63,12 +63,12 @@ class BoxPage:
 
     @property
     def name(self) -> str:
-        """The box by number and class, as in "box 3 (RBC)"."""
+        """The number and class of the box, as in "box 3 (RBC)"."""
         return f"box {self.box} ({self.it.classes[self.own]})"
 
     @property
     def title(self) -> str:
-        """The name at the beginning of a sentence."""
+        """The name, capitalized for the beginning of a sentence."""
         return f"B{self.name[1:]}"
 
     def html(self, title: str, command: str = "") -> str:
@@ -76,51 +76,52 @@ class BoxPage:
         return render("pipeline", title=title, steps=self.steps, figures=self.figures, command=command)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the sentences by step, and the numbers of the box."""
-        found = self.it.detections
+        """Return the sentences by step, and the class, score and coordinates of the box, as JSON values."""
+        detections = self.it.detections
         return {
             "box": self.box,
             "class": self.it.classes[self.own],
-            "score": float(found.scores[self.at]),
-            "place": found.boxes[self.at].tolist(),
+            "score": float(detections.scores[self.at]),
+            "place": detections.boxes[self.at].tolist(),
             "steps": {step.id: step.sentences for step in self.steps},
         }
 
     def _input(self) -> Step:
         (height, width), (h, w) = self.it.size, self.it.input_size
-        said = f"The picture has {width} x {height} pixels"
-        said += f" and is resized to {w} x {h}." if (h, w) != (height, width) else "."
-        return Step("input", "Input", [f"{said} Boxes are in pixels of this input, but for the table of detections."])
+        text = f"The picture has {width} x {height} pixels"
+        text += f" and is resized to {w} x {h}." if (h, w) != (height, width) else "."
+        return Step("input", "Input", [f"{text} Boxes are in pixels of this input, except in the table of detections."])
 
     def _scores(self) -> Step | None:
         walk, it = self.it.walk, self.it
         if not walk.maps:
             return None
         sizes = [f"{one.shape[2]} x {one.shape[3]}" for one in walk.maps]
-        two = walk.proposals is not None
-        what = (
+        two_stages = walk.proposals is not None
+        outputs = (
             "one score each, whether there is an object"
-            if two
+            if two_stages
             else f"a score for each of {plural(walk.scores.shape[1], 'class', 'classes')}"
         )
-        first = "The first stage" if two else "The network"
+        first = "The first stage" if two_stages else "The network"
         level, row, column = self._cell()
         maps = walk.score_maps(self.own)
         flat = torch.cat([one.flatten() for one in maps])
         score = float(maps[level][row, column])
         rank = int((flat > score).sum()) + 1
-        of = "" if two else f" for {it.classes[self.own]}"
-        said = [
+        for_class = "" if two_stages else f" for {it.classes[self.own]}"
+        source = f"The proposal of {self.name}" if two_stages else self.title
+        sentences = [
             f"{first} outputs {plural(len(sizes), 'map')} of {', '.join(sizes)} cells (rows x columns), with "
-            f"{sum(walk.anchor_counts):,} anchors in all, and {what}.",
-            f"{f'The proposal of {self.name}' if two else self.title} comes from row {row} and column {column} "
-            f"(counted from 0) of map {level + 1}. The highest score{of} in this cell is {score:.3f}, rank {rank:,} of "
-            f"{len(flat):,} cells.",
+            f"{sum(walk.anchor_counts):,} anchors in all, and {outputs}.",
+            f"{source} comes from row {row} and "
+            f"column {column} (counted from 0) of map {level + 1}. The highest score{for_class} in this cell is "
+            f"{score:.3f}, rank {rank:,} of {len(flat):,} cells.",
         ]
         names = [f"map {k}, {size}" for k, size in enumerate(sizes, 1)]
-        caption = f"Highest score of each cell{of}; white: the cell of {self.name}"
+        caption = f"Highest score of each cell{for_class}; white: the cell of {self.name}"
         self.figures["scores"] = score_maps(self.image, maps, names, Cell(level, row, column), self.boxes[self.at])
-        return Step("scores", "Score maps", said, figures=[("scores", caption)])
+        return Step("scores", "Score maps", sentences, figures=[("scores", caption)])
 
     def _anchor(self) -> Step | None:
         walk = self.it.walk
@@ -128,14 +129,14 @@ class BoxPage:
             return None
         anchor = walk.anchors.boxes[int(walk.candidates.anchors[self.candidate])]
         target = self.boxes[self.at] if walk.proposals is None else walk.proposals[self.candidate]
-        to = "box" if walk.proposals is None else "proposal"
-        said = f"The anchor of {self.name} is {_sized(anchor)}. {_moved(anchor, target, f'The {to}')}"
+        kind = "box" if walk.proposals is None else "proposal"
+        sentence = f"The anchor of {self.name} is {_sized(anchor)}. {_moved(anchor, target, f'The {kind}')}"
         self.figures["anchor"] = boxes_on(
             self.image,
             [("pale", self._around(target), True), ("source", anchor[None], True), ("box", target[None], False)],
         )
-        caption = f"Anchor (green, dashed) and {to} (orange); grey: the other anchors at the centre of the {to}"
-        return Step("anchor", "Anchors", [said], figures=[("anchor", caption)])
+        caption = f"Anchor (green, dashed) and {kind} (orange); grey: the other anchors at the centre of the {kind}"
+        return Step("anchor", "Anchors", [sentence], figures=[("anchor", caption)])
 
     def _proposals(self) -> Step | None:
         walk, it = self.it.walk, self.it
@@ -145,43 +146,43 @@ class BoxPage:
         scores = walk.candidates.scores[self.candidate]
         classes = [f"{name} {float(score):.3f}" for name, score in zip(it.classes, scores, strict=True)]
         if isinstance(it.detector, FastRCNN):
-            said = [
+            sentences = [
                 f"{len(walk.proposals):,} proposals are found without learning, by {it.detector.by.replace('_', ' ')}."
             ]
         else:
-            said = [
-                f"Suppression among the boxes of the first stage keeps {len(walk.proposals):,} proposals. That of "
-                f"{self.name} is number {self.candidate + 1} by its score, "
+            sentences = [
+                f"Suppression among the boxes of the first stage keeps {len(walk.proposals):,} proposals. The one of "
+                f"{self.name} is number {self.candidate + 1} by score, "
                 f"{float(walk.scores[int(walk.candidates.anchors[self.candidate]), 0]):.3f}."
             ]
-        said.append(
+        sentences.append(
             f"From the proposal the head outputs the probabilities {', '.join(classes)} and background "
             f"{float(1 - scores.sum()):.3f}. {_moved(proposal, self.boxes[self.at], 'The box')}"
         )
         self.figures["proposals"] = boxes_on(
             self.image,
             [
-                ("pale", walk.proposals[:DRAWN], False),
+                ("pale", walk.proposals[:MAX_PROPOSALS], False),
                 ("source", proposal[None], True),
                 ("box", self.boxes[self.at, None], False),
             ],
         )
-        caption = f"{min(DRAWN, len(walk.proposals))} proposals (grey), that of {self.name} (green), the box (orange)"
-        return Step("proposals", "Proposals", said, figures=[("proposals", caption)])
+        caption = f"{min(MAX_PROPOSALS, len(walk.proposals))} proposals (grey), its own (green), {self.name} (orange)"
+        return Step("proposals", "Proposals", sentences, figures=[("proposals", caption)])
 
     def _candidates(self) -> Step:
         it, fates = self.it, self.it.decision.fates
         scores, boxes = it.walk.candidates.scores, it.walk.candidates.boxes
         counts = Counter(fates.flatten().tolist())
         threshold = it.detector.score_threshold
-        said = (
+        sentence = (
             f"There are {scores.numel():,} pairs of box and class; {scores.numel() - counts[Fate.LOW_SCORE]:,} have a "
             f"score of at least {threshold:g}. Of these, {counts[Fate.DETECTED]:,} are detections."
         )
         rows = [(words, f"{counts[fate]:,}") for fate, words in FATES.items() if counts[fate]]
-        by_fate = Table("Pairs of box and class by what became of them", ["", "pairs"], rows, (1,))
+        by_fate = Table("Pairs of box and class by outcome", ["", "pairs"], rows, (1,))
         overlap = box_iou(boxes, self.boxes[self.at, None])[:, 0]
-        near = ((overlap >= NEAR)[:, None] & (fates != Fate.LOW_SCORE)).nonzero()
+        near = ((overlap >= MIN_IOU)[:, None] & (fates != Fate.LOW_SCORE)).nonzero()
         near = near[scores[near[:, 0], near[:, 1]].argsort(descending=True, stable=True)]
         listed = [
             (
@@ -190,62 +191,63 @@ class BoxPage:
                 f"{float(overlap[one]):.2f}",
                 self._fate(one, label),
             )
-            for one, label in near[:LISTED].tolist()
+            for one, label in near[:MAX_ROWS].tolist()
         ]
-        about = f"The best of the {len(near):,} candidates with an IoU of at least {NEAR:g} with {self.name}"
-        head = ["class", "score", "IoU", "what became of it"]
-        return Step("candidates", "Candidates", [said], [by_fate, Table(about, head, listed, (1, 2))])
+        caption = f"The best of the {len(near):,} candidates with an IoU of at least {MIN_IOU:g} with {self.name}"
+        head = ["class", "score", "IoU", "outcome"]
+        return Step("candidates", "Candidates", [sentence], [by_fate, Table(caption, head, listed, (1, 2))])
 
     def _suppression(self) -> Step:
         it = self.it
-        mine = [one for one in it.removed[self.own] if one.by == self.at]
-        said = [
+        removed = [one for one in it.removed[self.own] if one.by == self.at]
+        sentences = [
             "Non-maximum suppression keeps the box with the highest score and removes the others of its class whose "
-            f"IoU with it is above {it.detector.nms_threshold:g}; then the same among those that are left.",
-            f"{self.title} removed {plural(len(mine), 'candidate')}"
-            + (f", the best with score {mine[0].score:.3f} and IoU {mine[0].iou:.2f}." if mine else "."),
+            f"IoU with it is above {it.detector.nms_threshold:g}; this is repeated among the boxes that are left.",
+            f"{self.title} removed {plural(len(removed), 'candidate')}"
+            + (f", the best with score {removed[0].score:.3f} and IoU {removed[0].iou:.2f}." if removed else "."),
         ]
-        gone = it.walk.candidates.boxes[[one.candidate for one in mine]]
+        removed_boxes = it.walk.candidates.boxes[[one.candidate for one in removed]]
         self.figures["suppression"] = boxes_on(
-            self.image, [("other", gone, True), ("box", self.boxes[self.at, None], False)]
+            self.image, [("other", removed_boxes, True), ("box", self.boxes[self.at, None], False)]
         )
-        caption = f"{self.title} (orange) and what it removed (blue, dashed)"
-        return Step("suppression", "Suppression", said, [], [("suppression", caption)])
+        caption = f"{self.title} (orange) and the candidates that it removed (blue, dashed)"
+        return Step("suppression", "Suppression", sentences, [], [("suppression", caption)])
 
     def _detections(self) -> Step:
-        it, own = self.it, self.it.detections
-        count = max(int((own.scores >= SCORE).sum()), self.box)
+        it, detections = self.it, self.it.detections
+        count = max(int((detections.scores >= SCORE).sum()), self.box)
         shown = it.decision.detections.take(torch.arange(count))
         texts = [f"{k}" for k in range(1, count + 1)]
         others = [k for k in range(count) if k != self.at]
         groups = [("other", shown.boxes[others], False), ("box", shown.boxes[self.at, None], False)]
         self.figures["detections"] = boxes_on(self.image, groups, [[texts[k] for k in others], [texts[self.at]]])
-        removed = Counter(one.by for some in it.removed for one in some)
+        removed = Counter(one.by for of_class in it.removed for one in of_class)
         rows = [
             (f"{k + 1}", self._class(label), f"{score:.3f}", f"{removed[k]:,}", *(f"{value:.1f}" for value in box))
             for k, (label, score, box) in enumerate(
-                zip(own.labels.tolist(), own.scores.tolist(), own.boxes.tolist(), strict=True)
+                zip(detections.labels.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True)
             )
         ]
         caption = "Detections, the candidates that each removed, and its box in pixels of the picture"
         table = Table(caption, ["box", "class", "score", "removed", *SIDES], rows[:count], range(2, 8))
-        said = f"{plural(len(own), 'detection')}, numbered by their scores; the first {count} are shown."
-        return Step("detections", "Detections", [said], [table], [("detections", f"The first {count} detections")])
+        sentence = f"{plural(len(detections), 'detection')}, numbered by their scores; the first {count} are shown."
+        return Step("detections", "Detections", [sentence], [table], [("detections", f"The first {count} detections")])
 
     def _depends(self) -> Step:
         it = self.it
         what = f"the logit of {it.classes[self.label]}" if self.side is None else f"the coordinate {SIDES[self.side]}"
         output = it.output(self.box, self.of)
-        first = (
-            f"What {what} of {self.name} depends on; it is {output:.3f}."
+        sentence = (
+            f"The pixels that {what} of {self.name} depends on; it is {output:.3f}."
             if self.side is None
-            else f"What {what} of {self.name} depends on, to first order. It is "
-            f"{float(self.boxes[self.at, self.side]):.1f} pixels, of which the network's outputs make {output:+.1f}."
+            else f"The pixels that {what} of {self.name} depends on, to first order. It is "
+            f"{float(self.boxes[self.at, self.side]):.1f} pixels, to which the network's outputs contribute "
+            f"{output:+.1f}."
         )
-        said = [first]
+        sentences = [sentence]
         if it.walk.proposals is not None:
-            said.append("The proposal is held constant: the maps show how the second stage reads its region.")
-        step = Step("depends", "What the box depends on", said)
+            sentences.append("The proposal is held constant: the maps show how the second stage reads its region.")
+        step = Step("depends", "What the box depends on", sentences)
         for method in self.methods:
             map_ = self.maps[method] = it.explain(self.box, self.of, method)
             inside, area = _share(map_, self.boxes[self.at])
@@ -255,7 +257,7 @@ class BoxPage:
                     output if self.side is not None else float(it.walk.candidates.scores[self.candidate, self.label])
                 )
                 of = "" if self.side is not None else "the score "
-                text += f"; it adds up to {float(map_.sum()):.3f} of {of}{whole:.3f}, the rest is the part of biases"
+                text += f"; it adds up to {float(map_.sum()):.3f} of {of}{whole:.3f}; the rest is due to biases"
             step.sentences.append(f"{text}.")
             self.figures[method] = attribution(self.image, map_, self.boxes[self.at], method, method not in MAGNITUDES)
             step.figures.append((method, f"{method} of {what}"))
@@ -268,7 +270,7 @@ class BoxPage:
         return self.it.walk.cell(int(self.it.walk.candidates.anchors[self.candidate]))
 
     def _around(self, box: Tensor) -> Tensor:
-        """Return the anchors of all maps whose cells hold the centre of a box."""
+        """Return the anchors of the cells, one in each map, that contain the centre of a box."""
         walk = self.it.walk
         assert walk.anchors is not None
         centre, (height, width) = (box[:2] + box[2:]) / 2, walk.anchors.image
@@ -302,7 +304,7 @@ def _sized(box: Tensor) -> str:
 
 
 def _moved(source: Tensor, target: Tensor, name: str) -> str:
-    """Return a sentence on how a box differs from the one that it was predicted from."""
+    """Return a sentence on the difference between a box and the anchor or proposal that it was predicted from."""
     size, new = source[2:] - source[:2], (target[2:] - target[:2])
     dx, dy = ((target[:2] + target[2:] - source[:2] - source[2:]) / 2).tolist()
     across, down = (new / size.clamp_min(1e-6)).tolist()
@@ -314,7 +316,7 @@ def _moved(source: Tensor, target: Tensor, name: str) -> str:
 
 
 def _share(map_: Tensor, box: Tensor) -> tuple[float, float]:
-    """Return the share of a map's magnitude inside a box, and the share of its pixels."""
+    """Return the fraction of a map's magnitude inside a box, and the fraction of its pixels."""
     x0, y0, x1, y1 = box.tolist()
     inside = torch.zeros_like(map_, dtype=torch.bool)
     inside[max(int(y0), 0) : int(-(-y1 // 1)), max(int(x0), 0) : int(-(-x1 // 1))] = True

@@ -1,4 +1,4 @@
-"""What a detector computed where a false alarm or a miss is: cell, anchor, score, suppression, and assignment."""
+"""Reasons for false alarms and misses: cell, anchor, score, suppression, and assignment."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pellucid.data.detection import scaled
 from pellucid.detectors import FATES, Fate, OneStage
-from pellucid.detectors.regions import POSITIVE
+from pellucid.detectors.regions import MIN_POSITIVE_IOU
 from pellucid.metrics.verdicts import ERRORS, MISSED, THRESHOLD
 from pellucid.objects import Objects
 from pellucid.ops.assign import REASONS, Assignment, assign_by_iou
@@ -18,11 +18,12 @@ from pellucid.text import plural
 
 
 def with_reasons(found: Sequence[Finding], it: Pipeline, truth: Objects, score: float = SCORE) -> list[Finding]:
-    """Return the findings of a picture with further sentences for errors and misses; sizes are those of the input.
+    """Return the findings of an image with further sentences for errors and misses; sizes are in pixels of the input.
 
-    found: of `it.detections` and the objects of the picture, at this `score`. Of an error: where its box comes from,
-    and what that anchor, or the proposal, learns in training. Of a miss: the best candidate of the object's class with
-    an IoU of at least 0.5, and what became of it; and how many anchors, or proposals, learn the object.
+    found: the findings for `it.detections` and the objects `truth`, at this `score`. For an error, the sentences state
+    where its box comes from, and the target of that anchor or proposal in training. For a miss, they state the best
+    candidate of the object's class with an IoU of at least 0.5 and its outcome, and the number of anchors or proposals
+    that are assigned to the object.
     """
     objects = scaled(truth, it.size, it.input_size)
     assigned = assignment(it, objects)
@@ -37,11 +38,11 @@ def with_reasons(found: Sequence[Finding], it: Pipeline, truth: Objects, score: 
 
 
 def assignment(it: Pipeline, objects: Objects) -> Assignment:
-    """Return which object each anchor learns, of a detector of two stages each proposal."""
+    """Return the object that each anchor is assigned to; for a two-stage detector, each proposal."""
     if isinstance(it.detector, OneStage) and it.walk.anchors is not None:
         return it.detector.assign(it.walk.anchors, objects)
     assert it.walk.proposals is not None
-    return assign_by_iou(it.walk.proposals, objects.boxes, POSITIVE, POSITIVE, crowd=objects.crowd)
+    return assign_by_iou(it.walk.proposals, objects.boxes, MIN_POSITIVE_IOU, MIN_POSITIVE_IOU, crowd=objects.crowd)
 
 
 def place(it: Pipeline, candidate: int) -> str:
@@ -64,16 +65,16 @@ def _source(it: Pipeline, candidate: int) -> Tensor:
 
 def _of_error(one: Finding, it: Pipeline, objects: Objects, assigned: Assignment) -> str:
     candidate = int(it.decision.chosen[one.detection])
-    at = candidate if it.walk.proposals is not None else int(it.walk.candidates.anchors[candidate])
-    reason, matched = REASONS[int(assigned.reason[at])], int(assigned.matched[at])
+    index = candidate if it.walk.proposals is not None else int(it.walk.candidates.anchors[candidate])
+    reason, matched = REASONS[int(assigned.reason[index])], int(assigned.matched[index])
     if matched >= 0:
         kind, _, why = reason.partition(":")
         reason = f"{kind} for {it.classes[int(objects.labels[matched])]} {matched + 1}:{why}"
     source = _source(it, candidate)
     overlap = float(box_iou(source[None], objects.boxes).max()) if len(objects) else 0.0
-    what = "anchor" if it.walk.proposals is None else "proposal"
+    source_kind = "anchor" if it.walk.proposals is None else "proposal"
     return (
-        f"It comes from {place(it, candidate)}. In training this {what}, whose highest IoU with an object is "
+        f"It comes from {place(it, candidate)}. In training this {source_kind}, whose highest IoU with an object is "
         f"{overlap:.2f}, would be {reason}."
     )
 
@@ -82,19 +83,19 @@ def _of_miss(one: Finding, it: Pipeline, objects: Objects, assigned: Assignment,
     label, scores = int(objects.labels[one.truth]), it.walk.candidates.scores
     overlap = box_iou(it.walk.candidates.boxes, objects.boxes[one.truth, None])[:, 0]
     count = int((assigned.matched == one.truth).sum())
-    what = "anchor" if it.walk.proposals is None else "proposal"
-    learned = f"In training {plural(count, what) if count else f'no {what}'} would learn it."
-    near = (overlap >= THRESHOLD).nonzero()[:, 0]
+    kind = "anchor" if it.walk.proposals is None else "proposal"
+    learned = f"In training {plural(count, kind) if count else f'no {kind}'} would be assigned to it."
+    overlapping = (overlap >= THRESHOLD).nonzero()[:, 0]
     if not len(overlap):
         return f"There are no candidates. {learned}"
-    if not len(near):
+    if not len(overlapping):
         best = int(overlap.argmax())
         numbers = f"IoU {below(float(overlap[best]), THRESHOLD)} and score {float(scores[best, label]):.2f}"
         return (
             f"No candidate has an IoU of {THRESHOLD:g} with it: the nearest, from {place(it, best)}, has {numbers} for "
             f"its class. {learned}"
         )
-    best = int(near[scores[near, label].argmax()])
+    best = int(overlapping[scores[overlapping, label].argmax()])
     detected = it.found(best, label)
     if detected >= 0 and detected == one.detection:
         return f"That detection comes from {place(it, best)}. {learned}"
@@ -106,7 +107,7 @@ def _of_miss(one: Finding, it: Pipeline, objects: Objects, assigned: Assignment,
 
 
 def _fate(it: Pipeline, candidate: int, label: int, score: float) -> str:
-    """Return what became of a candidate; detections of at least `score` are made."""
+    """Return the outcome of a candidate in words; detections with a score below `score` count as not made."""
     fate = Fate(int(it.decision.fates[candidate, label]))
     if fate == Fate.DETECTED:
         low = float(it.walk.candidates.scores[candidate, label]) < score

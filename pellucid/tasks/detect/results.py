@@ -1,4 +1,4 @@
-"""The results of a detector on images: COCO's figures with intervals, classes, errors and groups of objects."""
+"""The results of a detector on images: COCO's metrics with intervals, classes, errors and groups of objects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from pellucid.metrics.overlaps import PERSON
 from pellucid.objects import Detections, Objects
 
 INTERVALS = ("ap", "ap50")
-SCORE = 0.5  # of the detections that people are shown
-RESAMPLES = 500  # of the images, for the intervals
+SCORE = 0.5  # the lowest of a detection that is shown to users
+RESAMPLES = 500  # of the images, for the bootstrap intervals
 
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured on the boxes of n images; and on their masks or key-points where all objects have them.
+    """The metrics of the boxes in n images, and of their masks or key-points if all objects have them.
 
-    figures: COCO's, of the boxes. intervals: 95 % bootstrap intervals over the images, by name of a figure. masks,
-    keypoints: the figures of these, None without; of key-points with the deviations of COCO's persons. by_class: name,
-    objects, AP and AP50. curves: the precision of each class at COCO's 101 recalls, for an IoU of 0.5. base, gains:
-    AP50 and what repairing each kind of error would gain. confusion: counts[true, detected] of detections of at least
-    `score`, the background last. groups: the recall of objects by size and crowding at this score.
+    figures: COCO's metrics of the boxes. intervals: 95 % bootstrap intervals over the images, by metric. masks,
+    keypoints: the metrics of these, or None; for key-points with the standard deviations of COCO's persons. by_class:
+    name, number of objects, AP and AP50. curves: the precision of each class at COCO's 101 recalls, for an IoU of 0.5.
+    base, gains: AP50, and its gain if each kind of error were repaired. confusion: counts[true, detected] of detections
+    with a score of at least `score`, background last. groups: the recall of objects by size and crowding at this score.
     """
 
     classes: tuple[str, ...]
@@ -45,12 +45,12 @@ class Results:
 
     @property
     def further(self) -> dict[str, dict[str, float]]:
-        """The figures of masks and key-points by "mask" and "keypoint"."""
+        """The metrics of masks and key-points, by "mask" and "keypoint"."""
         parts = {"mask": self.masks, "keypoint": self.keypoints}
         return {name: figures for name, figures in parts.items() if figures is not None}
 
     def to_json(self) -> dict[str, Any]:
-        """Return {"ap", "ap50", ..., "n"}; with masks {"box_ap", ..., "mask_ap", ...}, likewise with key-points."""
+        """Return {"ap", "ap50", ..., "n"}; with masks {"box_ap", ..., "mask_ap", ...}, for key-points alike."""
         box = "box_" if self.further else ""
         return {
             **{f"{box}{name}": value for name, value in self.figures.items()},
@@ -74,13 +74,13 @@ def measure(
 ) -> Results:
     """Compare the detections in images with the objects.
 
-    areas: of the objects in each image, as `Coco.add` takes them. score: of the detections that people are shown, for
-    the confusion and the recall of groups. Raises PellucidError without images and for numbers of them that differ.
+    areas: of the objects in each image, see `Coco.add`. score: the lowest of a detection that counts in the confusion
+    matrix and in the recall of groups. Raises PellucidError without images, and for different numbers of them.
     """
     if not objects or len(objects) != len(detections):
         raise PellucidError(
-            f"detections of {len(detections)} images cannot be compared with objects of {len(objects)}; give as many, "
-            "and one at least"
+            f"detections of {len(detections)} images cannot be compared with objects of {len(objects)}; give the same "
+            "number, at least 1"
         )
     boxes = _evaluated("boxes", detections, objects, areas)
     counts = boxes.counts()
@@ -107,7 +107,7 @@ def measure(
 def _further(
     kind: str, detections: Sequence[Detections], objects: Sequence[Objects], areas: Sequence[Tensor] | None
 ) -> dict[str, float] | None:
-    """Return the figures of masks or key-points; None unless all objects and detections have them."""
+    """Return the metrics of masks or key-points; None unless all objects and detections have them."""
     filled = [one for one in [*detections, *objects] if len(one)]
     if not any(len(truth) for truth in objects) or any(getattr(one, kind) is None for one in filled):
         return None

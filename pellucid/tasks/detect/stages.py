@@ -1,4 +1,4 @@
-"""How long a detector takes for features, proposals, heads, and the decision among boxes."""
+"""The time that a detector takes for features, proposals, heads, and the decision among boxes."""
 
 import time
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from pellucid.fuse.inference import inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.objects import Detections
 
-FEATURES = ("backbone", "neck")  # networks of every detector; "rpn" and a search belong to the proposals
+FEATURES = ("backbone", "neck")  # the networks before the heads; "rpn", or a search, computes the proposals
 
 
 class Stages(NamedTuple):
-    """Seconds for one image: maps of the image; proposals; what is computed for them or for each cell; the rest.
+    """The seconds for one image: its feature maps; proposals; heads, for proposals or cells; decision among boxes.
 
-    A detector of one stage has no proposals. Of masks and key-points the decision among boxes belongs to the heads.
+    A single-stage detector has no proposals. With masks or key-points, the heads include the decision among boxes.
     """
 
     features: float
@@ -35,32 +35,32 @@ class Stages(NamedTuple):
 
 @dataclass(frozen=True)
 class _Clocked(Layer):
-    """Replace a network by its function for evaluation, and note when it began and ended."""
+    """A network in the form of `inference`, which records the times of each call in `log`."""
 
     name: str
     run: Callable[[Any], Any]
     log: list[tuple[str, float, float]]
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Refuse: its parameters are those that it was made with."""
+        """Raise NotImplementedError: the parameters are those that `run` was made with."""
         raise NotImplementedError
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the function."""
-        begun = time.perf_counter()
+        start = time.perf_counter()
         y = self.run(x)
-        self.log.append((self.name, begun, time.perf_counter()))
+        self.log.append((self.name, start, time.perf_counter()))
         return y, ()
 
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        """Refuse: nothing was kept."""
+        """Raise NotImplementedError: `run` keeps no cache."""
         raise NotImplementedError
 
 
 def clocked(detector: Detector, params: Params) -> Callable[[Tensor], tuple[Detections, Stages]]:
-    """Return a function from one image (1, C, H, W), as the networks take it, to its detections and their time.
+    """Return a function that maps a scaled image (1, C, H, W) to its detections and the time of each stage.
 
-    The networks run in their forms for evaluation; `params` must stay meanwhile.
+    The networks run in the form of `inference`; `params` must not change in the meantime.
     """
     log: list[tuple[str, float, float]] = []
     nets = {name: _Clocked(name, inference(net, params[name]), log) for name, net in detector.nets.items()}
@@ -68,13 +68,13 @@ def clocked(detector: Detector, params: Params) -> Callable[[Tensor], tuple[Dete
 
     def run(image: Tensor) -> tuple[Detections, Stages]:
         log.clear()
-        begun = time.perf_counter()
-        (found,) = timed.predict(params, image)
-        ended = time.perf_counter()
-        ready = max(end for name, _, end in log if name in FEATURES)
+        begin = time.perf_counter()
+        (detections,) = timed.predict(params, image)
+        end_time = time.perf_counter()
+        features_end = max(end for name, _, end in log if name in FEATURES)
         heads = [(start, end) for name, start, end in log if name not in (*FEATURES, "rpn")]
         first, last = min(start for start, _ in heads), max(end for _, end in heads)
-        return found, Stages(ready - begun, first - ready, last - first, ended - last)
+        return detections, Stages(features_end - begin, first - features_end, last - first, end_time - last)
 
     return run
 

@@ -1,4 +1,4 @@
-"""Detections as overlays on their pictures, and as annotations in COCO's format."""
+"""Overlays of detections on their images, and annotations in COCO's format."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ VISIBLE = 2.0  # COCO's visibility of a labelled point
 
 
 class CocoResults:
-    """Collects the detections of pictures, which become the value of one COCO file."""
+    """Collects the detections of images for one COCO file."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
@@ -26,14 +26,16 @@ class CocoResults:
         self.points = 0
 
     def add(self, name: str, size: tuple[int, int], found: Detections) -> None:
-        """Add the detections in a picture (H, W)."""
+        """Add the detections in an image of `size` (H, W)."""
         masks = [None] * len(found) if found.masks is None else [encode_rle(mask) for mask in found.masks]
         points: list[tuple[float, ...]] = [()] * len(found)
         if found.keypoints is not None:
             self.points = found.keypoints.shape[1]
             points = [tuple(value for x, y, _ in one for value in (x, y, VISIBLE)) for one in found.keypoints.tolist()]
         rows = zip(found.boxes.tolist(), found.labels.tolist(), masks, points, strict=True)
-        instances = tuple(Instance((x0, y0, x1, y1), label, mask, own) for (x0, y0, x1, y1), label, mask, own in rows)
+        instances = tuple(
+            Instance((x0, y0, x1, y1), label, mask, keypoints) for (x0, y0, x1, y1), label, mask, keypoints in rows
+        )
         self.records.append(Record(name, size, instances, name, len(self.records) + 1))
         self.scores += found.scores.tolist()
 
@@ -41,13 +43,13 @@ class CocoResults:
         """Return {"images", "annotations", "categories"}, each annotation with its "score"."""
         names = tuple(f"p{k}" for k in range(self.points))
         numbers = tuple(range(1, len(self.classes) + 1))
-        found = document(Annotations(self.classes, tuple(self.records), (), names, numbers))
-        rows = zip(found["annotations"], self.scores, strict=True)
-        return {**found, "annotations": [{**item, "score": score} for item, score in rows]}
+        content = document(Annotations(self.classes, tuple(self.records), (), names, numbers))
+        rows = zip(content["annotations"], self.scores, strict=True)
+        return {**content, "annotations": [{**item, "score": score} for item, score in rows]}
 
 
 def overlay(image: Tensor, found: Detections, classes: Sequence[str]) -> ndarray:
-    """Return a picture (C, H, W) uint8 with its detections, numbered from 1: (H, W, 3) uint8, enlarged if small."""
+    """Draw the detections, numbered from 1, on an image (C, H, W) uint8: (H, W, 3) uint8, enlarged if small."""
     texts = [
         f"{number} {printable(str(classes[int(label)]))} {score:.2f}"
         for number, (label, score) in enumerate(zip(found.labels.tolist(), found.scores.tolist(), strict=True), 1)

@@ -1,4 +1,4 @@
-"""Generation of images: sheets of samples, and their judging."""
+"""Generation of images: sheets of samples, and their evaluation."""
 
 from pellucid.tasks.generate.judge import Judged, evaluate, judge
 from pellucid.tasks.generate.samples import is_generator, write_samples

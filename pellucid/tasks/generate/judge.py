@@ -1,4 +1,4 @@
-"""How good the samples of a generator are."""
+"""Evaluation of a generator's samples."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,21 +18,21 @@ from pellucid.recipe.material import check_exists, data_for, images_alone, load_
 from pellucid.run_report.generated import nearest_images, sample
 from pellucid.training.examples import first_batch
 
-SAMPLES = 10_000  # windows, and what the classifier sees
-NEAREST = 500  # samples, and test images, whose nearest training images are looked for
-EVERY = 10  # of the test images, one in so many chooses the bandwidth, the others are measured
+SAMPLES = 10_000  # the centres of the Parzen windows, and the inputs of the classifier
+NEAREST = 500  # samples, and test images, whose nearest training images are searched
+EVERY = 10  # each 10th test image is used to choose the bandwidth, the others are measured
 BATCH = 500
 CLASSIFIERS = {"mnist": "mnist-conv"}  # the shipped classifier of a data set
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The judgement of a generator's samples.
+    """The evaluation of a generator's samples.
 
-    n: of samples. variety: of a classifier's answers. frechet: the squared Frechet distance of its features, samples to
-    as many training images. kid: their kernel distance. parzen: the log-likelihood of test images. nearest: the mean
-    Euclidean distance of samples to the nearest training image; nearest_test: the same of test images, which are no
-    copies.
+    n: the number of samples. variety: of a classifier's predictions. frechet: the squared Frechet distance of its
+    features between the samples and as many training images. kid: the kernel distance of the same features. parzen: the
+    log-likelihood of test images. nearest: the mean Euclidean distance of samples to the nearest training image;
+    nearest_test: the same for test images, which are not copies.
     """
 
     data: str
@@ -51,7 +51,7 @@ class Judged:
 
 
 def evaluate(model: Model, data: str | None = None, count: int = SAMPLES) -> Judged:
-    """Judge a generator beside the data that it was trained on, or others.
+    """Evaluate a generator against the data that it was trained on, or other data.
 
     data: the name of a data set, a folder or zip of images, or the root of the model's own data set.
     """
@@ -63,30 +63,32 @@ def evaluate(model: Model, data: str | None = None, count: int = SAMPLES) -> Jud
 
 
 def judge(model: Model, train: Source, test: Source, name: str, count: int = SAMPLES, seed: int = 0) -> Judged:
-    """Judge `count` samples beside training and test images."""
-    samples = torch.cat([sample(model, min(BATCH, count - at), seed + 1 + at) for at in range(0, count, BATCH)])
-    held = images_of(test)
-    chooses = torch.arange(len(held)) % EVERY == 0
-    found = parzen(samples, held[chooses], held[~chooses])
-    answers, distance, kid, classifier = None, None, None, CLASSIFIERS.get(name, "")
+    """Evaluate `count` samples against training and test images."""
+    samples = torch.cat(
+        [sample(model, min(BATCH, count - start), seed + 1 + start) for start in range(0, count, BATCH)]
+    )
+    held_out = images_of(test)
+    tuning = torch.arange(len(held_out)) % EVERY == 0
+    likelihood = parzen(samples, held_out[tuning], held_out[~tuning])
+    predictions, distance, kid, classifier = None, None, None, CLASSIFIERS.get(name, "")
     if classifier:
-        judging = Model.load(assets.pretrained_file(classifier))
-        answers = variety(judging.predict(samples))
-        made, real = features_of(judging, samples), features_of(judging, images_of(train, count))
-        distance, kid = frechet_distance(made, real), kernel_distance(made, real)
-    _, near = nearest_images(samples[:NEAREST], train)
-    _, between = nearest_images(held[:NEAREST], train)
-    return Judged(name, count, classifier, answers, distance, kid, found, float(near.mean()), float(between.mean()))
+        network = Model.load(assets.pretrained_file(classifier))
+        predictions = variety(network.predict(samples))
+        generated, real = features_of(network, samples), features_of(network, images_of(train, count))
+        distance, kid = frechet_distance(generated, real), kernel_distance(generated, real)
+    nearest = float(nearest_images(samples[:NEAREST], train)[1].mean())
+    nearest_test = float(nearest_images(held_out[:NEAREST], train)[1].mean())
+    return Judged(name, count, classifier, predictions, distance, kid, likelihood, nearest, nearest_test)
 
 
 def features_of(classifier: Model, images: Tensor) -> Tensor:
     """Return a classifier's features of images (n, C, H, W), averaged over each map, (n, channels)."""
-    net, found = features(classifier.net), list[Tensor]()
+    net, parts = features(classifier.net), list[Tensor]()
     with torch.inference_mode():
-        for some in images.split(BATCH):
-            maps, _ = net.forward(classifier.params["features"], classifier.scaled(some), Mode(keep=False))
-            found.append(maps.flatten(2).mean(2) if maps.dim() == 4 else maps)
-    return torch.cat(found)
+        for part in images.split(BATCH):
+            maps, _ = net.forward(classifier.params["features"], classifier.scaled(part), Mode(keep=False))
+            parts.append(maps.flatten(2).mean(2) if maps.dim() == 4 else maps)
+    return torch.cat(parts)
 
 
 def images_of(source: Source, most: int | None = None) -> Tensor:

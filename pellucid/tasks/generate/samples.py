@@ -1,4 +1,4 @@
-"""Samples of a generator as a picture file."""
+"""Samples of a generator as an image file."""
 
 from pathlib import Path
 
@@ -26,9 +26,9 @@ def write_samples(path: Path, images: Tensor) -> Path:
     """Write images (n, 1 or 3, H, W), values 0..1, side by side as a PNG file; return its path."""
     if path.suffix.lower() != ".png":
         raise PellucidError(f"{path}: samples are written as PNG; end the name in .png")
-    picture = montage(images, min(COLUMNS, len(images)))
-    pixels = np.round(np.clip(picture, 0, 1) * WHITE).astype(np.uint8)
-    drawn = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
+    grid = montage(images, min(COLUMNS, len(images)))
+    pixels = np.round(np.clip(grid, 0, 1) * WHITE).astype(np.uint8)
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
     make_folder(path.parent)
-    write_atomically(path, png(drawn))
+    write_atomically(path, png(image))
     return path

@@ -1,4 +1,4 @@
-"""Settings of a recipe that follow from its network and the backbone that it begins with."""
+"""Recipe settings that follow from the network and the backbone that it starts from."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -21,27 +21,27 @@ from pellucid.weights.catalogue import CATALOGUE
 from pellucid.weights.names.families import NAMINGS
 from pellucid.weights.names.naming import settle, translate
 
-SIDE = 96  # pixels that networks for ImageNet get; they were trained on 224, for which a CPU has not the time
-# Networks without features of images of any size: layers of an MLP have the size of its images, the others make images
-# or judge patches of them.
+SIDE = 96  # pixels, the input size of networks for ImageNet; their 224 would take too long on a CPU
+# Networks that are no backbones: the weights of an MLP depend on the size of its images, and the others generate images
+# or classify patches of them.
 OTHERS = ("mlp", "unet_generator", "resnet_generator", "patch_discriminator")
 
 
 def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-    """Return the overrides that make a recipe begin with a backbone: `start.weights`, its network and image size.
+    """Return the overrides that make a recipe start from a backbone: `start.weights`, its network and image size.
 
-    name: as `start.weights`. The names of a published file's tensors determine the network; for a model of ours it is
-    the network of the zoo with the same features, else the recipe's own.
-    Raises PellucidError where there is no such file, or no network is known for it.
+    name: as `start.weights`. For a published file, the names of its tensors determine the network; for a model of ours
+    it is the network of the zoo with the same features, otherwise the recipe's own. Raises PellucidError if there is no
+    such file, or no known network for it.
     """
     path = source_file(name, root)
     settings: dict[str, Any] = {"start.weights": str(path) if name in CATALOGUE else name}
     if is_ours(path):
         return {**settings, **_own(Model.load(path).net)}
-    found = _published(open_weights(path))
-    if found is None:
-        raise PellucidError(f"{path} has weights of no network that is known; `pellucid weights list` shows whose are")
-    model, options = found
+    published = _published(open_weights(path))
+    if published is None:
+        raise PellucidError(f"{path} has weights of an unknown network; `pellucid weights list` shows the known ones")
+    model, options = published
     return {
         **settings,
         "network.model": model,
@@ -51,10 +51,10 @@ def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> 
 
 
 def _own(net: Layer) -> dict[str, Any]:
-    """Return the settings of the network of the zoo that has these features."""
-    wanted = features(net)
+    """Return the settings for the network of the zoo that has the same features as `net`, {} for none."""
+    expected = features(net)
     zoo = (name for name in MODELS if name not in OTHERS)
-    return next(({"network.model": name} for name in zoo if features(MODELS[name]()) == wanted), {})
+    return next(({"network.model": name} for name in zoo if features(MODELS[name]()) == expected), {})
 
 
 def _published(names: Iterable[str]) -> tuple[str, Mapping[str, Any]] | None:
@@ -63,38 +63,39 @@ def _published(names: Iterable[str]) -> tuple[str, Mapping[str, Any]] | None:
     best: tuple[int, str, Mapping[str, Any]] | None = None
     for naming in NAMINGS:
         for model in naming.models:
-            known, unknown = translate(naming, model, tensors)
-            if len(known) <= len(unknown):
+            translated, rest = translate(naming, model, tensors)
+            if len(translated) <= len(rest):
                 continue
             with torch.device("meta"):  # shapes only
                 params, _ = features(MODELS[model](**naming.options)).init((3, 224, 224), torch.Generator())
-            wanted = {f"features.{path}" for path in flatten(params)}
-            found = settle(naming, wanted, known)
-            if wanted <= set(found) and (best is None or len(wanted) > best[0]):
-                best = (len(wanted), model, naming.options)
+            expected = {f"features.{path}" for path in flatten(params)}
+            settled = settle(naming, expected, translated)
+            if expected <= set(settled) and (best is None or len(expected) > best[0]):
+                best = (len(expected), model, naming.options)
     return None if best is None else best[1:]
 
 
-LAST = 3  # the last blocks are a third of the backbone
+LAST = 3  # one in LAST blocks is trained: the last third
 
 
 def adapted(recipe: Recipe) -> dict[str, Any]:
     """Return the overrides that adapt a recipe of the comparison to the network that it now has.
 
-    Where only some of the features learn, these are the last third of their parts, with frozen norms; where filters of
-    the first convolution are whitened and the network has no such convolution, they are drawn.
+    If only some of the features are trained, these are the last third of their blocks, with frozen normalization
+    layers. If the filters of the first convolution should be whitened, and the network has no such convolution, they
+    are drawn at random.
     """
     backbone = features(recipe.build("network"))
     layers = dict(walk(backbone))
-    found: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
     if recipe.start.whiten and not isinstance(layers.get(recipe.start.whiten.removeprefix("features.")), Conv2d):
-        found["start.whiten"] = ""
+        overrides["start.whiten"] = ""
     if any(pattern.startswith("features.") and pattern != "features.*" for pattern in recipe.train.frozen):
-        parts = [path for path, layer in layers.items() if path and "." not in path and _learns(layer)]
-        kept = [f"features.{name}.*" for name in parts[: len(parts) - max(1, len(parts) // LAST)]]
+        blocks = [path for path, layer in layers.items() if path and "." not in path and _learns(layer)]
+        frozen = [f"features.{name}.*" for name in blocks[: len(blocks) - max(1, len(blocks) // LAST)]]
         norms = ["features.*norm*"] if any("norm" in path and _learns(layer) for path, layer in layers.items()) else []
-        found["train.frozen"] = kept + norms
-    return found
+        overrides["train.frozen"] = frozen + norms
+    return overrides
 
 
 def _learns(layer: Layer) -> bool:

@@ -1,4 +1,4 @@
-"""The user's own pictures in class folders, as they were read and split, and weights of uneven classes."""
+"""The user's own pictures in class folders, read and split, and class weights for imbalanced classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ from pellucid.tasks.pictures import HELD, short_digest
 
 
 def class_weights(counts: Sequence[int]) -> tuple[float, ...]:
-    """Return n / (classes * count) for each class: the mean over all pictures is 1, and each class weighs alike.
+    """Return n / (classes * count) for each class: the mean over all pictures is 1, the sum of each class is the same.
 
-    counts: pictures of each class. Raises PellucidError for a class without any.
-    Source: King, Zeng 2001, "Logistic Regression in Rare Events Data", section 4; the "balanced" of scikit-learn.
+    counts: the number of pictures of each class. Raises PellucidError for a class without any. Source: King, Zeng 2001,
+    "Logistic Regression in Rare Events Data", section 4; "balanced" in scikit-learn.
     """
     if not counts or min(counts) < 1:
-        raise PellucidError(f"class_weights: the classes have {list(counts)} pictures; each needs one at least")
+        raise PellucidError(f"class_weights: the classes have {list(counts)} pictures; each needs at least one")
     return tuple(sum(counts) / (len(counts) * count) for count in counts)
 
 
 def imbalance(counts: Sequence[int]) -> float:
-    """Return how many times as many pictures the largest class has as the smallest; infinity where that has none."""
+    """Return the size of the largest class divided by that of the smallest; infinity if that one is empty."""
     return max(counts) / min(counts) if min(counts) else float("inf")
 
 
 @dataclass(frozen=True)
 class Copies:
-    """Two pictures of the same photo; `exact` if the files have the same bytes.
+    """Two near duplicates; exact: whether the files have the same bytes.
 
-    similarity: their correlation when aligned. classes, parts: of the first and the second.
+    similarity: their correlation after alignment. classes, parts: of the first and the second.
     """
 
     first: str
@@ -46,7 +46,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class Blurry:
-    """A blurry picture and its sharpness; photos that are sharp have 1 to 3."""
+    """A blurry picture and its sharpness; sharp photos have values of 1 to 3."""
 
     file: str
     sharpness: float
@@ -56,7 +56,7 @@ class Blurry:
 class Part:
     """The files and pictures of one part, in the same order.
 
-    digests: the SHA-256 of each file's bytes. groups: a number for each picture, the same for near duplicates.
+    digests: the SHA-256 of each file's bytes. groups: an integer for each picture, equal for near duplicates.
     """
 
     files: tuple[str, ...]
@@ -73,7 +73,7 @@ class Part:
 class Collection:
     """The contents of a folder of class folders.
 
-    path: the folder or zip. given: whether it came in parts; otherwise it was split here. copies: the pairs that
+    path: the folder or zip. given: whether it has parts; otherwise it was split here. copies: the pairs that
     connect each group of near duplicates, k - 1 for k pictures; groups: the number of groups; leaked: the number of
     held-out pictures with a near duplicate in the training part, and of test pictures with one in the validation part.
     Names of files are relative to `path`.
@@ -98,17 +98,17 @@ class Collection:
 
     def parts(self) -> dict[str, Part]:
         """Return the parts by name: train, validation where there is one, and test."""
-        middle = {} if self.validation is None else {"validation": self.validation}
-        return {"train": self.train, **middle, "test": self.test}
+        validation = {} if self.validation is None else {"validation": self.validation}
+        return {"train": self.train, **validation, "test": self.test}
 
     def held_out(self) -> dict[str, Any]:
-        """Return the digests of the test part for a model's `preprocess`; {} where that part is a folder of its own.
+        """Return the digests of the test part for a model's `preprocess`; {} if that part is a folder of its own.
 
-        They identify the part after pictures were added or renamed; see `short_digest`.
+        They identify the part even after pictures are added or renamed; see `short_digest`.
         """
         return {} if self.given else {HELD: sorted({short_digest(digest) for digest in self.test.digests})}
 
     def material(self) -> Material[Dataset]:
-        """Return the pictures as data of a training."""
-        middle = None if self.validation is None else self.validation.images
-        return Material(self.train.images, middle, self.test.images)
+        """Return the pictures as the data of a training."""
+        validation = None if self.validation is None else self.validation.images
+        return Material(self.train.images, validation, self.test.images)

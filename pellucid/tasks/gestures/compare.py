@@ -1,4 +1,4 @@
-"""Train the same network in five ways on the same pictures, and measure all of them the same way."""
+"""Train the same network in five ways on the same pictures, and evaluate all of them in the same way."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -39,32 +39,32 @@ def compare(
     reading: Told | None = None,
     repeats: int = REPEATS,
 ) -> Comparison:
-    """Train every variant with `seeds` seeds, and write page, table and pictures into the folder `out`.
+    """Train every variant with `seeds` seeds, and write page, table and figures into the folder `out`.
 
     backbone: `start.weights` of all variants but the first. data: a data set's name, an image folder, or the root of
     the data sets; a folder is read, split and weighted as by `gestures train`. overrides: for all recipes; unless they
-    set the epochs, few pictures get more of them, as there. tell: is called with each line of the findings in a folder,
-    and a line for each finished training. reading: is called with the progress of reading a folder.
-    A training of the same recipe and pictures below `out` is resumed, and a finished one only measured again. Raises
-    PellucidError for mistakes before anything is trained, and KeyboardInterrupt on Ctrl-C, after which the page shows
-    the finished trainings.
+    set the epochs, small collections get more of them, as there. tell: is called with each line of the findings in a
+    folder, and with a line for each finished training. reading: is called with the progress of reading a folder. Below
+    `out`, an unfinished training of the same recipe and pictures is resumed, and a finished one is only measured again.
+    Raises PellucidError for mistakes before anything is trained, and KeyboardInterrupt on Ctrl-C, after which the page
+    shows the finished trainings.
     """
     count = whole(seeds, "seeds", 1)
     root, named = _data(data)
     settings = {**named, **(overrides or {})}
-    begin = {} if backbone == BACKBONE else backbone_settings(backbone, root)
-    firsts = _recipes(variants, begin, settings)
-    pictures = pictures_for(firsts[0], root, reading)
+    backbone_overrides = {} if backbone == BACKBONE else backbone_settings(backbone, root)
+    recipes = _recipes(variants, backbone_overrides, settings)
+    pictures = pictures_for(recipes[0], root, reading)
     material = pictures.material
-    settings = {**_told(firsts, pictures), **settings}
-    firsts = _recipes(variants, begin, settings)
+    settings = {**_data_settings(recipes, pictures), **settings}
+    recipes = _recipes(variants, backbone_overrides, settings)
     if "train.epochs" not in settings:
         n = len(material.train)
-        firsts = [replace(one, train=replace(one.train, epochs=enough_epochs(one, n))) for one in firsts]
+        recipes = [replace(one, train=replace(one.train, epochs=enough_epochs(one, n))) for one in recipes]
     for line in lines(pictures.collection) if pictures.collection is not None else ():
         tell(line)
-    for recipe in firsts:
-        build_model(recipe, material.train, root)  # so that mistakes show before the first training
+    for recipe in recipes:
+        build_model(recipe, material.train, root)  # raises errors before the first training
     trials: dict[str, list[Trial]] = {variant.name: [] for variant in variants}
     folder = Path(out)
 
@@ -73,9 +73,9 @@ def compare(
             rows=tuple(Row(one, tuple(trials[one.name])) for one in variants if trials[one.name]),
             planned=len(variants),
             backbone=backbone,
-            network=firsts[0].network.name,
+            network=recipes[0].network.name,
             size=tuple(material.test.x.shape[1:]),
-            data=Path(firsts[0].data.name).name,
+            data=Path(recipes[0].data.name).name,
             n_train=len(material.train) + (0 if material.validation is None else len(material.validation)),
             n_test=len(material.test),
             classes=material.test.classes,
@@ -85,22 +85,22 @@ def compare(
 
     try:
         for k in range(count):
-            for place, (variant, first) in enumerate(zip(variants, firsts, strict=True), 1):
+            for number, (variant, first) in enumerate(zip(variants, recipes, strict=True), 1):
                 recipe = replace(first, recipe=replace(first.recipe, seed=first.recipe.seed + k))
-                same = same_pictures(recipe, firsts[0])
-                part = pictures if same else pictures_for(recipe, root, reading)
-                run = train_or_resume(recipe, part, root, folder, progress, command)
-                trial = measure_run(run, part.material, repeats)
+                shared = same_pictures(recipe, recipes[0])
+                own_pictures = pictures if shared else pictures_for(recipe, root, reading)
+                run = train_or_resume(recipe, own_pictures, root, folder, progress, command)
+                trial = measure_run(run, own_pictures.material, repeats)
                 trials[variant.name].append(trial)
                 seed = f", seed {trial.seed}" if count > 1 else ""
-                tell(_line(f"{place}/{len(variants)} {variant.title}{seed}", trial))
+                tell(_line(f"{number}/{len(variants)} {variant.title}{seed}", trial))
     except KeyboardInterrupt:
-        done = sum(map(len, trials.values()))
-        if done:
+        n_done = sum(map(len, trials.values()))
+        if n_done:
             write_comparison(folder, finished())
         raise KeyboardInterrupt(
-            f"stopped with {done} of {count * len(variants)} trainings finished; all is kept in {folder}, and the "
-            "same command goes on"
+            f"stopped with {n_done} of {count * len(variants)} trainings finished; they are kept in {folder}; run the "
+            "same command again to continue"
         ) from None
     result = finished()
     write_comparison(folder, result)
@@ -116,40 +116,42 @@ def _data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, An
         return None, {"data.name": text}
     if not Path(text).exists():
         raise PellucidError(f"no data set or folder {text!r}; give an image folder or a name of `pellucid data list`")
-    if Path(text).is_dir() and any(_stands(data_root(text) / one.place) for one in CATALOGUE.values() if one.place):
+    if Path(text).is_dir() and any(_is_present(data_root(text) / one.place) for one in CATALOGUE.values() if one.place):
         return text, {}
     return None, {"data.name": str(Path(text).absolute())}
 
 
-def _stands(place: Path) -> bool:
-    """Return whether a data set of images exists at its path; a class folder of the same name has no part train/."""
-    return place.is_file() or (place / "train").is_dir()
+def _is_present(path: Path) -> bool:
+    """Return whether a data set of images is at a path; a class folder of the same name has no part train/."""
+    return path.is_file() or (path / "train").is_dir()
 
 
 def _recipes(variants: Sequence[Variant], begin: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Recipe]:
-    """Return the recipes; `begin` is for those that start from a backbone, its network for all."""
+    """Return the recipes; `begin` applies to those that start from a backbone, its network settings to all."""
     network = {key: value for key, value in begin.items() if not key.startswith("start.")}
     recipes: list[Recipe] = []
-    for one in variants:
-        own = {**(begin if one.transfers else network), **settings}
-        recipe = load_recipe(one.recipe, own)
-        recipes.append(load_recipe(one.recipe, {**adapted(recipe), **own}) if network else recipe)
+    for variant in variants:
+        overrides = {**(begin if variant.transfers else network), **settings}
+        recipe = load_recipe(variant.recipe, overrides)
+        recipes.append(load_recipe(variant.recipe, {**adapted(recipe), **overrides}) if network else recipe)
     _check_alike(recipes)
     return recipes
 
 
-def _told(recipes: Sequence[Recipe], pictures: Pictures) -> dict[str, Any]:
+def _data_settings(recipes: Sequence[Recipe], pictures: Pictures) -> dict[str, Any]:
     """Return the settings that depend on the pictures: the number of classes, and weights of imbalanced ones."""
     if pictures.collection is not None:
-        told = [told_by(pictures.collection, one) for one in recipes]
-        return {key: value for one in told for key, value in one.items() if all(key in other for other in told)}
+        by_recipe = [told_by(pictures.collection, one) for one in recipes]
+        return {
+            key: value for one in by_recipe for key, value in one.items() if all(key in other for other in by_recipe)
+        }
     classes = len(pictures.material.test.classes)
-    known = recipes[0].network.arguments
-    return {"network.classes": classes} if known.get("classes", classes) != classes else {}
+    arguments = recipes[0].network.arguments
+    return {"network.classes": classes} if arguments.get("classes", classes) != classes else {}
 
 
 def _check_alike(recipes: Sequence[Recipe]) -> None:
-    """Raise PellucidError unless networks and images are the same, so that only the training differs."""
+    """Raise PellucidError unless all recipes have the same network and images."""
     first = recipes[0]
     for one in recipes[1:]:
         ours, theirs = first.tables(), one.tables()
@@ -163,8 +165,8 @@ def _check_alike(recipes: Sequence[Recipe]) -> None:
 
 
 def _line(name: str, trial: Trial) -> str:
-    found = trial.measured
+    measured = trial.measured
     return (
-        f"{name}: accuracy {100 * found.accuracy:.2f} %, macro F1 {100 * found.macro_f1:.2f} %, "
+        f"{name}: accuracy {100 * measured.accuracy:.2f} %, macro F1 {100 * measured.macro_f1:.2f} %, "
         f"{plural(trial.epochs, 'epoch')} in {trial.seconds:.1f} s"
     )

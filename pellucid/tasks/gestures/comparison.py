@@ -1,4 +1,4 @@
-"""The five ways to train that are compared, and what a comparison holds, as plain values."""
+"""The five ways to train that are compared, and the results of a comparison as plain values."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from pellucid.tasks.gestures.measure import Measured
 class Variant:
     """One way to train.
 
-    recipe: a built-in one, or a TOML file. title: its name in tables. about: a description for beginners. transfers:
+    recipe: a built-in recipe, or a TOML file. title: its name in tables. about: a description for beginners. transfers:
     whether it starts from a trained backbone.
     """
 
@@ -71,7 +71,7 @@ VARIANTS = (
 
 
 class Spread(NamedTuple):
-    """The mean of a number over several seeds, the lowest and the highest."""
+    """The mean of a metric over several seeds, its minimum and its maximum."""
 
     mean: float
     low: float
@@ -80,13 +80,13 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One finished training. parameters, learned: the number of parameters, and of those that learn."""
+    """One finished training. parameters, learned: the number of all parameters, and of those that are trained."""
 
     run: Path
     recipe: Recipe
     measured: Measured
     history: Sequence[Mapping[str, Any]]
-    held: str  # the part that val_* in the history is of, "validation" or "test"
+    held: str  # the part on which val_* in the history was measured, "validation" or "test"
     seconds: float
     epochs: int
     parameters: int
@@ -94,13 +94,13 @@ class Trial:
 
     @property
     def seed(self) -> int:
-        """The seed of everything that was drawn."""
+        """The seed of all random numbers of the training."""
         return self.recipe.recipe.seed
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One variant, trained with one seed or more; pictures are of the first."""
+    """One variant, trained with one seed or more; figures show the first one."""
 
     variant: Variant
     trials: tuple[Trial, ...]
@@ -111,17 +111,17 @@ class Row:
         return self.trials[0]
 
     def spread(self, number: Callable[[Trial], float]) -> Spread:
-        """Return a number of the trainings as its mean and range."""
+        """Return a metric of the trainings as its mean and range."""
         values = [number(trial) for trial in self.trials]
         return Spread(sum(values) / len(values), min(values), max(values))
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """All variants that are trained, out of `planned`, in one order, on the same pictures.
+    """All variants that are trained, out of `planned`, on the same pictures.
 
-    data: the name of the pictures; n_train, n_test: their numbers. network: as in a recipe. command: what repeats the
-    comparison. collection: the findings in the user's own folder, None for a data set.
+    data: the name of the data; n_train, n_test: the number of pictures. network: its name, as in a recipe. command: the
+    command that repeats the comparison. collection: the findings in the user's own folder, None for a data set.
     """
 
     rows: tuple[Row, ...]
@@ -142,7 +142,7 @@ class Comparison:
         return sum(trial.seconds for row in self.rows for trial in row.trials)
 
 
-# The numbers of a training in tables and figures, by their keys in comparison.json.
+# The metrics of a training in tables and figures, by their keys in comparison.json.
 NUMBERS: dict[str, Callable[[Trial], float]] = {
     "accuracy": lambda trial: trial.measured.accuracy,
     "macro_f1": lambda trial: trial.measured.macro_f1,
@@ -154,14 +154,14 @@ NUMBERS: dict[str, Callable[[Trial], float]] = {
 
 
 def count_learned(model: Model, frozen: Sequence[str]) -> tuple[int, int]:
-    """Return the number of parameters of a network, and of those that learn.
+    """Return the number of parameters of a network, and of those that are trained.
 
-    frozen: patterns of the paths of those that do not learn.
+    frozen: patterns of the paths of frozen parameters.
     """
-    still = {path for pattern in frozen for path in match(model.params, pattern)}
+    frozen_paths = {path for pattern in frozen for path in match(model.params, pattern)}
     buffers = buffer_paths(model.net)
     sizes = {path: tensor.numel() for path, tensor in model.weights.items() if path not in buffers}
-    return sum(sizes.values()), sum(size for path, size in sizes.items() if path not in still)
+    return sum(sizes.values()), sum(size for path, size in sizes.items() if path not in frozen_paths)
 
 
 def best_row(rows: Sequence[Row]) -> Row:

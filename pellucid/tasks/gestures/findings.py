@@ -1,4 +1,4 @@
-"""The findings in a collection: as warnings, as lines for people, and as JSON values."""
+"""The findings in a collection: as warnings, as lines of text, and as JSON values."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,13 +8,13 @@ from pellucid.text import aligned, plural
 
 MIN_PICTURES = 10  # training pictures of a class, below which results are unreliable
 IMBALANCED = 3.0  # times as many pictures in the largest class as in the smallest
-SHOWN = 5  # files of each kind, for people
-TABLE = 60  # classes, for people
-LISTED = 10_000  # of each kind, in files
+MAX_SHOWN = 5  # files of each kind, in text
+MAX_ROWS = 60  # classes of the table, in text
+MAX_LISTED = 10_000  # files of each kind, in JSON
 
 
 def warnings(collection: Collection) -> tuple[str, ...]:
-    """Return a line for each fault of the data that makes the result worse, or too optimistic."""
+    """Return a line for each problem of the data that makes the result worse, or too optimistic."""
     classes, counts = collection.classes, collection.train.counts()
     found: list[str] = []
     few = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if n < MIN_PICTURES]
@@ -28,19 +28,19 @@ def warnings(collection: Collection) -> tuple[str, ...]:
             f"{classes[most]} has {counts[most]:,} pictures and {classes[least]} {counts[least]:,}; in training each "
             "class has the same weight, but more pictures of the rare ones would help more"
         )
-    unseen = [name for name, n in zip(classes, collection.test.counts(), strict=True) if not n]
-    if unseen:
-        found.append(f"no held-out picture of {_some(unseen, 'class', 'classes')}, so that these are not measured")
+    untested = [name for name, n in zip(classes, collection.test.counts(), strict=True) if not n]
+    if untested:
+        found.append(f"no held-out picture of {_some(untested, 'class', 'classes')}, so these are not measured")
     if collection.leaked:
         found.append(
             f"{_count(collection.leaked, 'held-out picture')} nearly the same as a training or validation picture, so "
             "that the result will be too optimistic; remove them on one side"
         )
-    torn = [one for one in collection.copies if one.classes[0] != one.classes[1]]
-    if torn:
-        one = torn[0]
+    mixed = [one for one in collection.copies if one.classes[0] != one.classes[1]]
+    if mixed:
+        one = mixed[0]
         found.append(
-            f"{_count(len(torn), 'pair')} of near duplicates in two classes, such as {one.first} and {one.second}; "
+            f"{_count(len(mixed), 'pair')} of near duplicates in two classes, such as {one.first} and {one.second}; "
             "one of the two is wrong"
         )
     return tuple(found)
@@ -49,38 +49,43 @@ def warnings(collection: Collection) -> tuple[str, ...]:
 def lines(collection: Collection) -> list[str]:
     """Return the lines that are shown before the training."""
     total = sum(map(len, (part.files for part in collection.parts().values())))
-    how = "as its folders say" if collection.given else "split here, near duplicates on one side"
-    each = ", ".join(f"{name} {len(part.files):,}" for name, part in collection.parts().items())
-    found = [f"{collection.path}: {total:,} images of {len(collection.classes)} classes; {each} ({how})"]
+    source = "as in its folders" if collection.given else "split here, near duplicates on one side"
+    sizes = ", ".join(f"{name} {len(part.files):,}" for name, part in collection.parts().items())
+    result = [f"{collection.path}: {total:,} images of {len(collection.classes)} classes; {sizes} ({source})"]
     rows = list(
         zip(collection.classes, *(map(str, part.counts()) for part in collection.parts().values()), strict=True)
     )
-    table = aligned([("class", *collection.parts()), *rows[:TABLE]], right=range(1, len(collection.parts()) + 1))
-    found += [f"  {row}" for row in table.split("\n")] + _more(len(rows), TABLE, "class", "classes")
+    table = aligned([("class", *collection.parts()), *rows[:MAX_ROWS]], right=range(1, len(collection.parts()) + 1))
+    result += [f"  {row}" for row in table.split("\n")] + _more(len(rows), MAX_ROWS, "class", "classes")
     corrupt = [f"{one.file} {one.reason}" for one in collection.corrupt]
-    found += _section(f"{left_out(len(corrupt))}:", corrupt, "file")
+    result += _section(f"{left_out(len(corrupt))}:", corrupt, "file")
     exact = sum(one.exact for one in collection.copies)
-    same = f", {exact:,} of them by the same bytes" if exact else ""
+    same = f", {plural(exact, 'pair')} with the same bytes" if exact else ""
     images = len(collection.copies) + collection.groups
     worst = sorted(collection.copies, key=lambda one: (len({*one.classes}) == 1, len({*one.parts}) == 1))
     pairs = [
-        f"{one.first}  {one.second}  {'same bytes' if one.exact else f'alike to {one.similarity:.3f}'}" for one in worst
+        f"{one.first}  {one.second}  {'same bytes' if one.exact else f'correlation {one.similarity:.3f}'}"
+        for one in worst
     ]
-    found += _section(
+    result += _section(
         f"{images:,} images in {plural(collection.groups, 'group')} of near duplicates{same}:", pairs, "pair"
     )
     blurry = [f"{one.file}  sharpness {one.sharpness:.2f}" for one in collection.blurry]
-    look = f"{plural(len(blurry), 'image')} {'looks' if len(blurry) == 1 else 'look'} blurry:"
-    return found + _section(look, blurry, "image") + [f"warning: {text}" for text in collection.warnings]
+    heading = f"{plural(len(blurry), 'image')} {'looks' if len(blurry) == 1 else 'look'} blurry:"
+    return result + _section(heading, blurry, "image") + [f"warning: {text}" for text in collection.warnings]
 
 
 def _section(heading: str, rows: Sequence[str], what: str) -> list[str]:
-    """Return a heading with the first rows below it; nothing without rows."""
-    return [heading, *(f"  {row}" for row in rows[:SHOWN]), *_more(len(rows), SHOWN, what, f"{what}s")] if rows else []
+    """Return a heading with the first rows below it; an empty list without rows."""
+    return (
+        [heading, *(f"  {row}" for row in rows[:MAX_SHOWN]), *_more(len(rows), MAX_SHOWN, what, f"{what}s")]
+        if rows
+        else []
+    )
 
 
 def findings_to_json(collection: Collection) -> dict[str, Any]:
-    """Return all findings as JSON values, at most LISTED of each kind, with their numbers."""
+    """Return all findings as JSON values, at most MAX_LISTED of each kind, with their counts."""
     parts = collection.parts()
     return {
         "path": collection.path,
@@ -91,7 +96,7 @@ def findings_to_json(collection: Collection) -> dict[str, Any]:
             for name, *counts in zip(collection.classes, *(part.counts() for part in parts.values()), strict=True)
         ],
         "corrupt": len(collection.corrupt),
-        "corrupt_files": [{"file": one.file, "reason": one.reason} for one in collection.corrupt[:LISTED]],
+        "corrupt_files": [{"file": one.file, "reason": one.reason} for one in collection.corrupt[:MAX_LISTED]],
         "duplicate_groups": collection.groups,
         "duplicate_images": len(collection.copies) + collection.groups,
         "duplicates": [
@@ -102,12 +107,12 @@ def findings_to_json(collection: Collection) -> dict[str, Any]:
                 "similarity": round(one.similarity, 4),
                 "exact": one.exact,
             }
-            for one in collection.copies[:LISTED]
+            for one in collection.copies[:MAX_LISTED]
         ],
         "leaked": collection.leaked,
         "blurry": len(collection.blurry),
         "blurry_files": [
-            {"file": one.file, "sharpness": round(one.sharpness, 4)} for one in collection.blurry[:LISTED]
+            {"file": one.file, "sharpness": round(one.sharpness, 4)} for one in collection.blurry[:MAX_LISTED]
         ],
         "warnings": [*collection.warnings],
         "held_out_files": [*collection.test.files],
@@ -116,8 +121,8 @@ def findings_to_json(collection: Collection) -> dict[str, Any]:
 
 
 def _some(names: list[str], one: str, several: str) -> str:
-    more = "" if len(names) <= SHOWN else f" and {len(names) - SHOWN} more"
-    return f"{one if len(names) == 1 else several} {', '.join(names[:SHOWN])}{more}"
+    more = "" if len(names) <= MAX_SHOWN else f" and {len(names) - MAX_SHOWN} more"
+    return f"{one if len(names) == 1 else several} {', '.join(names[:MAX_SHOWN])}{more}"
 
 
 def _more(n: int, shown: int, one: str, several: str) -> list[str]:
@@ -130,5 +135,5 @@ def _count(n: int, what: str) -> str:
 
 
 def left_out(n: int) -> str:
-    """Return a sentence, without its end, about n files that were not read."""
+    """Return a sentence, without the period, about n files that were not read."""
     return f"{plural(n, 'file')} cannot be read and {'is' if n == 1 else 'are'} left out"

@@ -18,24 +18,24 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pellucid.data.images import DAMAGE, PIXEL_LIMIT, load_image, read_file, strict_warnings
+from pellucid.data.images import DAMAGE, MAX_PIXELS, load_image, read_file, strict_warnings
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 
 GIF = (b"GIF87a", b"GIF89a")
 UNTIMED = 0.1  # seconds: how long browsers show a frame of a GIF that states no duration
-QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # our errors say what was wrong
-MIN_SHARE = 0.9  # of the frames that a file declares
+QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # Pellucid's own errors report what is wrong
+MIN_FRACTION = 0.9  # of the frames that a file declares
 TIMEOUT = 10.0  # seconds for a frame of a camera; some take that long for the first
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One frame.
+    """A frame.
 
-    number: its index in the source, from 0. seconds: since the first, None where the source has no times.
-    picture: (3, H, W) uint8. dropped: the number of frames before it that arrived while the one before was processed,
-    or could not be read.
+    number: its index in the source, from 0. seconds: since the first frame, None if the source has no times. picture:
+    (3, H, W) uint8. dropped: the number of frames since the previous one that arrived while that one was processed, or
+    could not be read.
     """
 
     number: int
@@ -44,7 +44,7 @@ class Frame:
     dropped: int = 0
 
 
-Frames = Generator[Frame, None, None]  # to be closed, which releases a camera
+Frames = Generator[Frame, None, None]  # close it to release a camera
 
 
 def check_every(every: int) -> None:
@@ -54,16 +54,16 @@ def check_every(every: int) -> None:
 
 
 def as_file(picture: Tensor) -> bytes:
-    """Return a picture (3, H, W) uint8 as the bytes of a PPM file, so that it is preprocessed like a picture file."""
+    """Return a picture (3, H, W) uint8 as the bytes of a PPM file, which is preprocessed like any picture file."""
     _, height, width = picture.shape
     return b"P6 %d %d 255\n" % (width, height) + picture.permute(1, 2, 0).contiguous().numpy().tobytes()
 
 
 def video_frames(path: str | os.PathLike[str], every: int = 1) -> Frames:
-    """Yield every `every`-th frame of an animated GIF, of a folder in the order of its numbers, or of a video file.
+    """Yield every `every`-th frame of an animated GIF, a folder of pictures sorted by number, or a video file.
 
-    GIF and folders need Pillow only, any other file OpenCV. Raises PellucidError for what is missing or cannot be
-    read, at the frame where that shows.
+    GIF files and folders only need Pillow, other files OpenCV. Raises PellucidError for a missing file, and for one
+    that cannot be read, at the frame where that is found.
     """
     check_every(every)
     path = Path(path)
@@ -83,8 +83,8 @@ def _folder(path: Path, every: int) -> Frames:
     with open_tree(path) as tree:
         names = sorted((name for name in tree.names if "/" not in name), key=_numbered)
         if not names:
-            raise PellucidError(f"{path} holds no frames; give a folder with picture files in it")
-        dropped, seen, fault = 0, False, None
+            raise PellucidError(f"{path} has no frames; give a folder with picture files in it")
+        dropped, yielded, fault = 0, False, None
         for number in range(0, len(names), every):
             try:
                 picture = load_image(tree.read(names[number]), tree.where(names[number]))
@@ -92,8 +92,8 @@ def _folder(path: Path, every: int) -> Frames:
                 dropped, fault = dropped + 1, error
                 continue
             yield Frame(number, None, picture, dropped)
-            dropped, seen = 0, True
-        if fault is not None and not seen:
+            dropped, yielded = 0, True
+        if fault is not None and not yielded:
             raise fault
 
 
@@ -110,10 +110,10 @@ def _gif(path: Path, every: int) -> Frames:
         with animation:
             while True:
                 with strict_warnings():  # not around the yield: the caller has its own warnings
-                    picture, lasts = _gif_frame(animation, path)
+                    picture, duration = _gif_frame(animation, path)
                 if number % every == 0:
                     yield Frame(number, seconds, picture)
-                number, seconds = number + 1, seconds + lasts
+                number, seconds = number + 1, seconds + duration
                 try:
                     with strict_warnings():
                         animation.seek(number)
@@ -125,19 +125,19 @@ def _gif(path: Path, every: int) -> Frames:
 
 
 def _gif_frame(animation: Image.Image, path: Path) -> tuple[Tensor, float]:
-    """Return the current picture of an animation, transparency on white, and its duration in seconds."""
+    """Return the current picture of an animation, on a white background, and its duration in seconds."""
     width, height = animation.size
-    if width * height > PIXEL_LIMIT:
-        raise PellucidError(f"{path} declares {width}x{height} pixels, above the limit of {PIXEL_LIMIT}; shrink it")
+    if width * height > MAX_PIXELS:
+        raise PellucidError(f"{path} declares {width}x{height} pixels, above the limit of {MAX_PIXELS}; shrink it")
     picture = animation.convert("RGBA")
-    ground = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-    array = np.array(Image.alpha_composite(ground, picture).convert("RGB"))  # (H, W, 3)
-    lasts = animation.info.get("duration", 0) / 1000  # milliseconds
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous(), lasts or UNTIMED
+    background = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+    array = np.array(Image.alpha_composite(background, picture).convert("RGB"))  # (H, W, 3)
+    duration = animation.info.get("duration", 0) / 1000  # milliseconds
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous(), duration or UNTIMED
 
 
 def file_frames(path: Path, every: int = 1) -> Frames:
-    """Yield every `every`-th frame of a video file; PellucidError when none can be read."""
+    """Yield every `every`-th frame of a video file; PellucidError if none can be read."""
     check_every(every)
     return _file_frames(import_opencv(), path, every)
 
@@ -145,36 +145,36 @@ def file_frames(path: Path, every: int = 1) -> Frames:
 def camera_frames(index: int, every: int = 1) -> Frames:
     """Yield the newest frame of camera `index` each time one is requested, until the camera ends.
 
-    Every `every`-th frame counts; those that arrive while the one before is processed are dropped, and counted. Raises
-    PellucidError for a camera that does not open, and for one that stops.
+    Only every `every`-th frame is used; those that arrive while the previous one is processed are dropped, and counted.
+    Raises PellucidError for a camera that does not open, and for one that stops.
     """
     check_every(every)
     if index < 0:
-        raise PellucidError(f"cameras are numbered from 0, {index} is none; the first is 0")
+        raise PellucidError(f"camera {index} does not exist; the first camera is 0")
     return _camera_frames(import_opencv(), index, every)
 
 
 def _file_frames(cv2: ModuleType, path: Path, every: int) -> Frames:
-    capture = cv2.VideoCapture(str(path.resolve()))  # a bare name may look like an address
+    capture = cv2.VideoCapture(str(path.resolve()))  # a bare name may be taken for a URL
     number = 0
     try:
         while capture.grab():
             if number % every == 0:
-                good, array = capture.retrieve()
-                if not good:
-                    raise PellucidError(f"{path} is damaged at frame {number}; convert it to MP4 anew")
+                decoded, array = capture.retrieve()
+                if not decoded:
+                    raise PellucidError(f"{path} is damaged at frame {number}; convert it to MP4 again")
                 milliseconds = capture.get(cv2.CAP_PROP_POS_MSEC)
                 seconds = milliseconds / 1000 if math.isfinite(milliseconds) else None
                 yield Frame(number, seconds, _picture(array, str(path)))
             number += 1
-        promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)  # which some files guess from their length in seconds
-        if 0 < number < MIN_SHARE * promised - 1:
-            raise PellucidError(f"{path} ends after {number:,} of {promised:,.0f} frames; it is cut off: copy it again")
+        declared = capture.get(cv2.CAP_PROP_FRAME_COUNT)  # some files only estimate it from their duration
+        if 0 < number < MIN_FRACTION * declared - 1:
+            raise PellucidError(f"{path} ends after {number:,} of {declared:,.0f} frames; it is cut off: copy it again")
         if not number:
             raise PellucidError(f"{path} is not a video that OpenCV reads; convert it to MP4, or give a GIF or folder")
     except cv2.error as error:
         raise PellucidError(
-            f"{path} is damaged at frame {number} ({_reason(error)}); convert it to MP4 anew"
+            f"{path} is damaged at frame {number} ({_reason(error)}); convert it to MP4 again"
         ) from error
     finally:
         capture.release()
@@ -191,10 +191,10 @@ def _camera_frames(cv2: ModuleType, index: int, every: int) -> Frames:
 
     def read() -> Tensor | None:
         try:
-            good, array = capture.read()
+            decoded, array = capture.read()
         except cv2.error as error:
             raise PellucidError(f"camera {index} fails ({_reason(error)}); plug it in again") from error
-        return _picture(array, f"camera {index}") if good else None
+        return _picture(array, f"camera {index}") if decoded else None
 
     with Newest(read, capture.release, every) as newest:
         last = -every
@@ -202,7 +202,7 @@ def _camera_frames(cv2: ModuleType, index: int, every: int) -> Frames:
             number, seconds, picture = taken
             yield Frame(number, seconds, picture, dropped=(number - last) // every - 1)
             last = number
-    raise PellucidError(f"camera {index} gives no more frames; check that it is plugged in")
+    raise PellucidError(f"camera {index} sends no more frames; check that it is plugged in")
 
 
 class Newest:
@@ -222,22 +222,22 @@ class Newest:
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def __enter__(self) -> "Newest":
-        """Begin to read."""
+        """Start reading."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        """Stop reading; a source that hangs ends with the process."""
+        """Stop reading; a source that blocks ends with the process."""
         with self._change:
             self._ended = True
         self._thread.join(TIMEOUT)
 
     def take(self, timeout: float) -> tuple[int, float, Tensor] | None:
-        """Wait for a picture newer than the last one taken; return its number, its seconds since the first, and itself.
+        """Wait for a picture newer than the last one taken; return its number, seconds since the first one, and tensor.
 
-        None at the end of the source, and after `timeout` seconds without a picture.
+        Returns None at the end of the source, and after `timeout` seconds without a picture.
         """
         with self._change:
             self._change.wait_for(lambda: self._newest is not None or self._ended, timeout)
@@ -280,9 +280,7 @@ def import_opencv() -> ModuleType:
 def _picture(array: "np.ndarray[Any, np.dtype[Any]]", name: str) -> Tensor:
     """Return OpenCV's blue, green, red (H, W, 3) as red, green, blue (3, H, W)."""
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        raise PellucidError(
-            f"{name} gives frames {array.shape} {array.dtype}, no colour pictures of 8 bits; convert it"
-        )
+        raise PellucidError(f"{name} has frames {array.shape} {array.dtype}, not 8-bit colour images; convert it")
     return torch.from_numpy(np.ascontiguousarray(array[..., ::-1].transpose(2, 0, 1)))
 
 

@@ -1,4 +1,4 @@
-"""Train a network on a collection, calibrate it, and measure it."""
+"""Train a network on a collection of pictures, calibrate it, and evaluate it."""
 
 import json
 import math
@@ -24,31 +24,31 @@ from pellucid.tasks.gestures.reading import Told, read_collection
 
 RECIPE = "signs-best"
 NAME = "gestures"
-STEPS = 300  # of a training, at least: few pictures get more epochs
-LEAST = 16  # pixels a side
+MIN_STEPS = 300  # of a training: small collections get more epochs
+MIN_SIDE = 16  # pixels
 FOUND = "collection.json"
 
 
 def settings_for(folder: str | os.PathLike[str], backbone: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the overrides of the recipe for the user's own folder: those of the backbone, then the user's.
 
-    backbone: "" for the recipe's own, else see `backbone_settings`.
+    backbone: "" for the recipe's own, otherwise see `backbone_settings`.
     """
-    place = Path(folder).expanduser().absolute()
-    about = {"recipe.name": NAME, "recipe.about": f"the classes of {place.name}, by fine-tuning a whole network"}
-    return {**about, **(backbone_settings(backbone) if backbone else {}), **overrides, "data.name": str(place)}
+    path = Path(folder).expanduser().absolute()
+    about = {"recipe.name": NAME, "recipe.about": f"the classes of {path.name}, by fine-tuning a whole network"}
+    return {**about, **(backbone_settings(backbone) if backbone else {}), **overrides, "data.name": str(path)}
 
 
 def begun(path: str | os.PathLike[str]) -> Recipe:
-    """Return the recipe of a run folder that `learn` began; PellucidError for any other folder."""
+    """Return the recipe of a run folder that `learn` started; PellucidError for any other folder."""
     path = Path(path)
     if not (path / FOUND).is_file() or not (path / "recipe.toml").is_file():
-        raise PellucidError(f"{path} holds no {FOUND}; give a run folder that `pellucid gestures train` began")
+        raise PellucidError(f"{path} has no {FOUND}; give a run folder that `pellucid gestures train` started")
     return load_recipe(path / "recipe.toml")
 
 
 def check(recipe: Recipe) -> None:
-    """Raise PellucidError, before pictures are read, for a recipe that fits no folder of pictures."""
+    """Raise PellucidError for a recipe that cannot be trained on a folder of pictures, before these are read."""
     check_data(recipe)
     data = recipe.data
     net, shape = recipe.build("network"), (1 if data.mode == "L" else 3, data.size, data.size)
@@ -58,19 +58,21 @@ def check(recipe: Recipe) -> None:
 
 
 def check_data(recipe: Recipe) -> None:
-    """Raise PellucidError where a recipe's [data] fits no folder of pictures."""
+    """Raise PellucidError if the [data] table of a recipe cannot be used with a folder of pictures."""
     data = recipe.data
-    if data.size < LEAST:
-        raise PellucidError(f"data.size is {data.size}, but the pictures of a folder vary in size; set {LEAST} or more")
+    if data.size < MIN_SIDE:
+        raise PellucidError(
+            f"data.size is {data.size}, but the pictures of a folder vary in size; set {MIN_SIDE} or more"
+        )
     check_in_memory(recipe)
     if data.limit:
         raise PellucidError("data.limit has no effect on a folder of pictures; leave it out")
 
 
 def check_in_memory(recipe: Recipe) -> None:
-    """Raise PellucidError for a recipe that streams its images: gestures are measured on images in memory."""
+    """Raise PellucidError for a recipe that streams its images: pictures of gestures are evaluated in memory."""
     if recipe.data.stream:
-        raise PellucidError("data.stream: pictures of gestures are examined in memory; leave it out")
+        raise PellucidError("data.stream: pictures of gestures are read into memory; leave it out")
 
 
 def read_for(recipe: Recipe, progress: Told | None = None) -> Collection:
@@ -82,43 +84,44 @@ def read_for(recipe: Recipe, progress: Told | None = None) -> Collection:
 def recipe_for(collection: Collection, settings: Mapping[str, Any], recipe: str = RECIPE) -> Recipe:
     """Return the recipe with settings that depend on the collection, unless `settings` override them.
 
-    These are the number of classes, weights of IMBALANCED classes, and epochs for at least STEPS steps.
+    These are the number of classes, class weights if the classes are imbalanced, and epochs for at least MIN_STEPS
+    steps.
     """
     base = load_recipe(recipe, settings)
-    told = {**told_by(collection, base), "train.epochs": enough_epochs(base, len(collection.train.files))}
-    return load_recipe(recipe, {**told, **settings})
+    derived = {**told_by(collection, base), "train.epochs": enough_epochs(base, len(collection.train.files))}
+    return load_recipe(recipe, {**derived, **settings})
 
 
 def enough_epochs(recipe: Recipe, n: int) -> int:
-    """Return the recipe's epochs, or those of STEPS steps on n pictures if they are more."""
+    """Return the recipe's epochs, or the number that makes at least MIN_STEPS steps on n pictures if it is larger."""
     per_epoch = math.ceil(n / min(recipe.train.batch_size, n))
-    return max(recipe.train.epochs, math.ceil(STEPS / per_epoch))
+    return max(recipe.train.epochs, math.ceil(MIN_STEPS / per_epoch))
 
 
 def told_by(collection: Collection, recipe: Recipe) -> dict[str, Any]:
-    """Return the settings that depend on the classes: their number, and weights of imbalanced ones."""
+    """Return the settings that depend on the classes: their number, and class weights if they are imbalanced."""
     counts = collection.train.counts()
-    told: dict[str, Any] = {"network.classes": len(counts)} if "classes" in recipe.network.arguments else {}
+    settings: dict[str, Any] = {"network.classes": len(counts)} if "classes" in recipe.network.arguments else {}
     if imbalance(counts) >= IMBALANCED and min(counts) and "class_weights" in recipe.loss.arguments:
-        told["loss.class_weights"] = [round(weight, 6) for weight in class_weights(counts)]
-    return told
+        settings["loss.class_weights"] = [round(weight, 6) for weight in class_weights(counts)]
+    return settings
 
 
 def answered(run: Run, collection: Collection) -> tuple[Selective | None, str]:
     """Return the coverage and accuracy of the confidence, and in words how they were measured.
 
-    A confidence that was fitted on a validation part is measured on the test part; else by `crossed`, or not at all if
-    there are too few pictures, since its results on the pictures that it was fitted on are too optimistic.
+    A confidence that was fitted on a validation part is measured on the test part; otherwise by `crossed`, or not at
+    all if there are too few pictures: its results on the pictures that it was fitted on would be too optimistic.
     """
     test, confidence = collection.test, run.model.confidence
     assert confidence is not None  # `go_on` fits one
     probabilities = run.model.predict(test.images)
     if collection.validation is not None:
         return selective(probabilities, test.images.y, confidence), "fitted on the validation part"
-    kept = crossed(probabilities, test.images.y, test.groups)
-    if kept is None:
+    measured = crossed(probabilities, test.images.y, test.groups)
+    if measured is None:
         return None, "fitted on these images, which are too few to measure it by"
-    return kept, "each half measured with what was fitted on the other"
+    return measured, "each half measured with the confidence fitted on the other"
 
 
 def learn(
@@ -130,13 +133,13 @@ def learn(
 ) -> Run:
     """Train into a new run folder below `out`, with the findings in collection.json.
 
-    command: what repeats the training, for the report; by default the command line without options.
-    Raises PellucidError for a recipe that does not fit; KeyboardInterrupt on Ctrl-C, when all is saved.
+    command: the command that repeats the training, for the report; by default the command line without options. Raises
+    PellucidError for a recipe that cannot be used; KeyboardInterrupt on Ctrl-C, after everything is saved.
     """
     path, model = begin_run(recipe, collection.material(), out, preprocess=collection.held_out())
-    again = command or shlex.join(["pellucid", "gestures", "train", collection.path])
+    repeating = command or shlex.join(["pellucid", "gestures", "train", collection.path])
     write_atomically(
-        path / FOUND, (json.dumps({"command": again, **findings_to_json(collection)}, indent=1) + "\n").encode()
+        path / FOUND, (json.dumps({"command": repeating, **findings_to_json(collection)}, indent=1) + "\n").encode()
     )
     return go_on(collection, path, progress, model)
 
@@ -148,9 +151,9 @@ def go_on(collection: Collection, path: Path, progress: bool = True, model: Mode
         command = json.loads((path / FOUND).read_bytes()).get("command", "")
         run = train_in(path, material, progress, preprocess=collection.held_out(), command=command, model=model)
     except KeyboardInterrupt as stop:
-        again = f"pellucid gestures train --resume {path}"
-        raise KeyboardInterrupt(str(stop).replace(f"pellucid train --resume {path}", again)) from None
-    held = material.validation or material.test
-    run.model.confidence = fit_confidence(run.model.predict(held), held.y)
+        resume = f"pellucid gestures train --resume {path}"
+        raise KeyboardInterrupt(str(stop).replace(f"pellucid train --resume {path}", resume)) from None
+    held_out = material.validation or material.test
+    run.model.confidence = fit_confidence(run.model.predict(held_out), held_out.y)
     run.model.save(RunFolder(path).best)
     return run

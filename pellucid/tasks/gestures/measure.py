@@ -1,4 +1,4 @@
-"""All measurements of one classifier on held-out images."""
+"""The evaluation of a classifier on held-out images."""
 
 import statistics
 import time
@@ -26,10 +26,10 @@ from pellucid.model import Model
 from pellucid.run_report import Mistakes
 from pellucid.run_report.data import worst
 
-BINS = 15  # of the calibration error, as in Guo et al. 2017
-SHOWN = 60  # misclassified images, at most
+BINS = 15  # for the calibration error, as in Guo et al. 2017
+MAX_MISTAKES = 60  # misclassified images
 WARM_UP, REPEATS = 5, 60  # forward passes
-LONGEST = 3.0  # seconds for measuring the latency, at most
+MAX_SECONDS = 3.0  # for measuring the latency
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Latency:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """One model on held-out images.
+    """The results of one model on held-out images.
 
-    loss: the mean of -ln p of the true class, for any training loss. precision, recall, f1: by class (K,), float64.
+    loss: the mean negative log-likelihood, for any training loss. precision, recall, f1: by class (K,), float64.
     confusion: counts (K, K), true by predicted. reliability: in bins of the probability of the predicted class.
-    mistakes: in descending order of probability; None where the data are not pictures.
+    mistakes: by descending probability; None if the data are not pictures.
     """
 
     n: int
@@ -74,7 +74,7 @@ class Measured:
 
     @property
     def normalised(self) -> Tensor:
-        """The confusion matrix as shares of each true class (K, K), float64; rows without images are 0."""
+        """The confusion matrix as fractions of each true class (K, K), float64; rows without images are 0."""
         return self.confusion.double() / self.confusion.sum(1, keepdim=True).clamp_min(1)
 
     def to_json(self) -> dict[str, Any]:
@@ -104,9 +104,9 @@ class Measured:
 
 
 def measure(model: Model, images: Dataset, repeats: int = REPEATS) -> Measured:
-    """Measure a classifier on held-out images; `repeats` single images are timed.
+    """Evaluate a classifier on held-out images; `repeats` single images are timed.
 
-    Raises PellucidError for a model of other classes than those of `images`.
+    Raises PellucidError for a model with another number of classes than `images`.
     """
     probabilities = class_scores(model.predict(images).cpu())
     classes = len(images.classes)
@@ -115,34 +115,34 @@ def measure(model: Model, images: Dataset, repeats: int = REPEATS) -> Measured:
             f"the model outputs {tuple(probabilities.shape[1:])} values for an image, but {images.name} has {classes} "
             "classes; give data of the model's own classes"
         )
-    said = probabilities.argmax(1)
-    confusion = confusion_matrix(images.y, said, classes)
+    predicted = probabilities.argmax(1)
+    confusion = confusion_matrix(images.y, predicted, classes)
     return Measured(
         n=len(images),
         classes=images.classes,
-        accuracy=accuracy(images.y, said),
+        accuracy=accuracy(images.y, predicted),
         loss=likelihood(probabilities, images.y),
         precision=precision(confusion),
         recall=recall(confusion),
         f1=f1(confusion),
         confusion=confusion,
         reliability=reliability(images.y, probabilities, BINS),
-        mistakes=worst(probabilities, images.y, images, SHOWN),
+        mistakes=worst(probabilities, images.y, images, MAX_MISTAKES),
         latency=latency(model, images.x, repeats),
     )
 
 
 def latency(model: Model, x: Tensor, repeats: int = REPEATS) -> Latency:
-    """Time single images x (N, C, H, W) through a model, after a few warm-up passes; PellucidError for none."""
+    """Time single images x (N, C, H, W) through a model, after a few warm-up passes; PellucidError without images."""
     if repeats < 1 or not len(x):
-        raise PellucidError(f"latency: {repeats} repeats over {len(x)} images; give one of each at least")
-    predict = model.predictor()  # as for camera frames: the network is folded once
+        raise PellucidError(f"latency: {repeats} repeats over {len(x)} images; give at least one of each")
+    predict = model.predictor()  # as for camera frames: the network is converted once
     for k in range(WARM_UP):
         predict(x[k % len(x)][None])
     seconds: list[float] = []
-    while len(seconds) < repeats and sum(seconds) < LONGEST:
-        one = x[len(seconds) % len(x)][None]
-        begun = time.perf_counter()
-        predict(one)
-        seconds.append(time.perf_counter() - begun)
+    while len(seconds) < repeats and sum(seconds) < MAX_SECONDS:
+        image = x[len(seconds) % len(x)][None]
+        start = time.perf_counter()
+        predict(image)
+        seconds.append(time.perf_counter() - start)
     return Latency(1000 * statistics.median(seconds), torch.get_num_threads(), len(seconds))

@@ -12,16 +12,17 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.tasks.pictures import believed, class_names, read_picture
 
-UNSURE = "unsure"  # in texts; in values it is None, since a class may have that name
+UNSURE = "unsure"  # in texts; as a value it is None, since a class may have that name
 BATCH = 64  # pictures in memory at a time
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's prediction for one picture: a class, or None where it is unsure.
+    """A model's prediction for one picture: a class, or None if it is unsure.
 
-    label: the likeliest class, sure or not, and its calibrated probability; probabilities: of each class.
-    familiarity: the distance of the picture from the training data, None for a model without familiarity.
+    label: the class with the highest probability, even if it is unsure; probability: its calibrated probability;
+    probabilities: of each class. familiarity: the distance of the picture from the training data, None for a model
+    without familiarity.
     """
 
     name: str
@@ -37,36 +38,36 @@ class Answer:
         return UNSURE if self.answer is None else self.answer
 
     def best(self, count: int) -> list[tuple[str, float]]:
-        """Return the likeliest classes with their probabilities."""
+        """Return the `count` classes with the highest probabilities, and their probabilities."""
         return sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:count]
 
 
 def predict(
     model: Model, pictures: Sequence[str | Path], faults: dict[str, PellucidError] | None = None
 ) -> list[Answer]:
-    """Classify picture files of any size; "unsure" below the threshold of `model.confidence`, if it has one.
+    """Classify picture files of any size; unsure below the threshold of `model.confidence`, if it has one.
 
-    faults: if given, receives the error of each file that cannot be read, and the others are classified; otherwise
+    faults: if given, it receives the error of each file that cannot be read, and the others are classified; otherwise
     PellucidError is raised. Also raises PellucidError for a model that is not a classifier.
     """
     classes, threshold = class_names(model), threshold_of(model)
-    found: list[Answer] = []
+    answers: list[Answer] = []
     for start in range(0, len(pictures), BATCH):
-        some = pictures[start : start + BATCH]
-        read: list[tuple[str, Tensor]] = []
-        for picture in some:
+        batch = pictures[start : start + BATCH]
+        inputs: list[tuple[str, Tensor]] = []
+        for picture in batch:
             try:
-                read.append((str(picture), read_picture(model, picture)))
+                inputs.append((str(picture), read_picture(model, picture)))
             except PellucidError as error:
                 if faults is None:
                     raise
                 faults[str(picture)] = error
-        if read:
-            x = torch.stack([picture for _, picture in read])
+        if inputs:
+            x = torch.stack([picture for _, picture in inputs])
             rows = believed(model, model.predict(x))  # (n, classes)
-            for (name, _), row, familiarity in zip(read, rows, familiarity_scores(model, x), strict=True):
-                found.append(replace(answer_of(name, classes, row, threshold), familiarity=familiarity))
-    return found
+            for (name, _), row, familiarity in zip(inputs, rows, familiarity_scores(model, x), strict=True):
+                answers.append(replace(answer_of(name, classes, row, threshold), familiarity=familiarity))
+    return answers
 
 
 def answer_of(name: str, classes: Sequence[str], probabilities: Tensor, threshold: float) -> Answer:
@@ -78,5 +79,5 @@ def answer_of(name: str, classes: Sequence[str], probabilities: Tensor, threshol
 
 
 def threshold_of(model: Model) -> float:
-    """Return the probability below which a model is unsure; 0 (never) without calibration."""
+    """Return the probability below which a model is unsure; 0 (never unsure) without calibration."""
     return 0.0 if model.confidence is None else model.confidence.threshold

@@ -21,11 +21,11 @@ from pellucid.tasks.gestures.comparison import NUMBERS, Comparison, Row, Spread,
 from pellucid.tasks.gestures.findings import findings_to_json, left_out
 from pellucid.text import aligned
 
-HEAD = ("variant", "accuracy", "macro F1", "ECE", "per image", "training", "learns")
+HEAD = ("variant", "accuracy", "macro F1", "ECE", "per image", "training", "trainable")
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """Return a variant's row of the table; of several seeds the mean, and the range where they differ."""
+    """Return a variant's row of the table: the mean over its seeds, and the range where they differ."""
     return (
         row.variant.title,
         *(percent(row.spread(NUMBERS[key])) for key in ("accuracy", "macro_f1", "ece")),
@@ -41,7 +41,7 @@ def table_text(comparison: Comparison) -> str:
 
 
 def percent(spread: Spread) -> str:
-    """Return shares as per cent: "98.71 %", or with their range "98.71 % (98.10 to 99.40)"."""
+    """Return fractions as per cent: "98.71 %", or with their range "98.71 % (98.10 to 99.40)"."""
     text = f"{100 * spread.mean:.2f} %"
     return text if spread.low == spread.high else f"{text} ({100 * spread.low:.2f} to {100 * spread.high:.2f})"
 
@@ -52,18 +52,18 @@ def differences(comparison: Comparison) -> list[tuple[str, ...]]:
 
 
 def finding(comparison: Comparison) -> str:
-    """Return in a sentence or two which variant is best, and by how much."""
+    """Return a sentence on the best variant and its advantage over the worst."""
     best, accuracy = best_row(comparison.rows), NUMBERS["accuracy"]
-    images = f"{comparison.n_test:,} held-out pictures"
-    text = f"“{best.variant.title}” is right on {percent(best.spread(accuracy))} of the {images}"
+    pictures = f"{comparison.n_test:,} held-out pictures"
+    text = f"“{best.variant.title}” is right on {percent(best.spread(accuracy))} of the {pictures}"
     worst = min(comparison.rows, key=lambda row: row.spread(accuracy).mean)
     if worst is best:
         return f"{text}."
     wrong = [row.spread(lambda trial: trial.measured.n * (1 - trial.measured.accuracy)).mean for row in (best, worst)]
-    counts = [f"{number:.0f}" if len(best.trials) == 1 else f"{number:.1f}" for number in wrong]
+    counts = [f"{n:.0f}" if len(best.trials) == 1 else f"{n:.1f}" for n in wrong]
     return (
         f"{text}, “{worst.variant.title}” on {percent(worst.spread(accuracy))}: "
-        f"{counts[0]} misread in place of {counts[1]}."
+        f"{counts[0]} misclassified pictures in place of {counts[1]}."
     )
 
 
@@ -71,19 +71,19 @@ def setting(comparison: Comparison) -> str:
     """Return the settings that all variants share, as text."""
     channels, height, width = comparison.size
     seeds = len(comparison.rows[0].trials)
-    lost = 0 if comparison.collection is None else len(comparison.collection.corrupt)
-    skipped = f" {left_out(lost)}." if lost else ""
-    several = f" Each was trained {seeds} times, from other random numbers; the figures are means." if seeds > 1 else ""
+    n_corrupt = 0 if comparison.collection is None else len(comparison.collection.corrupt)
+    skipped = f" {left_out(n_corrupt)}." if n_corrupt else ""
+    seeds_text = f" Each was trained with {seeds} seeds; the values are means." if seeds > 1 else ""
     return (
         f"One network, {comparison.network} with {comparison.rows[0].first.parameters:,} weights, "
         f"{comparison.n_train:,} training pictures of {len(comparison.classes)} classes at {height} x {width} in "
-        f"{'colour' if channels == 3 else 'grey'}, and {comparison.n_test:,} others that none of it was trained on. "
-        f"Only the way of training differs. The backbone is {comparison.backbone}.{several}{skipped}"
+        f"{'colour' if channels == 3 else 'grey'}, and {comparison.n_test:,} other pictures for the evaluation. "
+        f"Only the way of training differs. The backbone is {comparison.backbone}.{seeds_text}{skipped}"
     )
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Return all numbers as values of JSON."""
+    """Return all results as JSON values."""
     return {
         "data": comparison.data,
         "backbone": comparison.backbone,
@@ -102,17 +102,19 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def markdown(comparison: Comparison, picture: Callable[[str, str], str]) -> str:
-    """Return the table, and for each variant its classes and pictures; `picture(name, alt)` links one."""
-    lines = ["# Ways to train, compared", "", setting(comparison), "", finding(comparison), ""]
+    """Return the table, and for each variant its classes and figures; `picture(name, alt)` links a figure."""
+    lines = ["# Comparison of ways to train", "", setting(comparison), "", finding(comparison), ""]
     lines += _table(HEAD, [cells(row) for row in comparison.rows], range(1, len(HEAD)))
-    lines += ["", f"Threads of the times per image: {comparison.rows[0].first.measured.latency.threads}. "
+    lines += ["", f"Threads for the times per image: {comparison.rows[0].first.measured.latency.threads}. "
               f"All trainings together: {duration(comparison.seconds)}. Made by `{comparison.command}`."]  # fmt: skip
     for row in comparison.rows:
-        found = row.first.measured
-        each = zip(found.classes, found.precision, found.recall, found.f1, found.confusion.sum(1), strict=True)
+        measured = row.first.measured
+        classes = zip(
+            measured.classes, measured.precision, measured.recall, measured.f1, measured.confusion.sum(1), strict=True
+        )
         rows = [
-            (name, *(f"{100 * float(number):.1f} %" for number in (p, r, f)), f"{int(n):,}")
-            for name, p, r, f, n in each
+            (name, *(f"{100 * float(value):.1f} %" for value in (p, r, f)), f"{int(n):,}")
+            for name, p, r, f, n in classes
         ]
         lines += ["", f"## {row.variant.title}", "", row.variant.about, "", f"Run: `{row.first.run}`", ""]
         lines += _table(("class", "precision", "recall", "F1", "n"), rows, range(1, 5))
@@ -131,7 +133,7 @@ PICTURES = (
     ("normalised", "Confusion matrix, per cent of each true class"),
     ("classes", "Precision and recall of each class"),
     ("reliability", "Reliability diagram"),
-    ("mistakes", "Misread pictures"),
+    ("mistakes", "Misclassified pictures"),
 )
 
 
@@ -167,7 +169,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], right: range) -> 
 
 
 Figures = dict[str, Figure | None]
-# The ranked numbers: key, heading, and whether it is a share.
+# The ranked metrics: key, heading, and whether the value is a fraction.
 RANKED = (
     ("accuracy", "Accuracy, higher is better", True),
     ("macro_f1", "Macro F1, higher is better", True),
@@ -200,29 +202,31 @@ def _ranked(comparison: Comparison, key: str, title: str, share: bool) -> Figure
 
 def _variant_figures(row: Row) -> Figures:
     first = row.first
-    found, bins, wrong = first.measured, first.measured.reliability, first.measured.mistakes
+    measured, bins, mistakes = first.measured, first.measured.reliability, first.measured.mistakes
     return {
         "loss": loss_curves(first.history, first.held),
         "accuracy": accuracy_curves(first.history, first.held),
-        "confusion": confusion_matrix(found.confusion, found.classes),
-        "normalised": confusion_matrix(found.confusion, found.classes, normalised=True),
-        "classes": precision_and_recall(found.classes, found.precision, found.recall),
-        "reliability": reliability_diagram(bins.count, bins.confidence, bins.accuracy, found.ece),
+        "confusion": confusion_matrix(measured.confusion, measured.classes),
+        "normalised": confusion_matrix(measured.confusion, measured.classes, normalised=True),
+        "classes": precision_and_recall(measured.classes, measured.precision, measured.recall),
+        "reliability": reliability_diagram(bins.count, bins.confidence, bins.accuracy, measured.ece),
         "mistakes": (
-            None if wrong is None else worst_mistakes(wrong.images, wrong.true, wrong.predicted, wrong.probability)
+            None
+            if mistakes is None
+            else worst_mistakes(mistakes.images, mistakes.true, mistakes.predicted, mistakes.probability)
         ),
     }
 
 
 WORDS = (
-    ("accuracy", "the share of held-out pictures that were classified correctly"),
+    ("accuracy", "the fraction of held-out pictures that are classified correctly"),
     ("macro F1", "the mean over the classes of F1, which is high only where both precision and recall are; rare "
                  "classes count as much as common ones"),
-    ("ECE", "expected calibration error: how far, on average, the confidence that a network states is from its "
-            "accuracy; 0 is best"),
-    ("per image", "the median time of one picture through the network, alone"),
+    ("ECE", "expected calibration error: the mean difference between the confidence of a network and its accuracy; "
+            "0 is best"),
+    ("per image", "the median time of the network for a single picture"),
     ("training", "the time of all epochs"),
-    ("learns", "how many of the network's parameters training may change"),
+    ("trainable", "the number of parameters that training updates"),
 )  # fmt: skip
 
 
@@ -258,10 +262,10 @@ def page(comparison: Comparison, figures: Mapping[str, Figure]) -> str:
 
 def _variant_section(row: Row, colour: str) -> dict[str, Any]:
     """Return the texts of a variant's section."""
-    first, found, wrong = row.first, row.first.measured, row.first.measured.mistakes
-    confusion = found.confusion.numpy()
+    first, measured, mistakes = row.first, row.first.measured, row.first.measured.mistakes
+    confusion = measured.confusion.numpy()
     start = first.recipe.start.weights or ("whitened filters" if first.recipe.start.whiten else "random weights")
-    pairs = () if wrong is None else zip(wrong.true, wrong.predicted, strict=True)
+    pairs = () if mistakes is None else zip(mistakes.true, mistakes.predicted, strict=True)
     return {
         "row": row,
         "colour": colour,
@@ -269,16 +273,16 @@ def _variant_section(row: Row, colour: str) -> dict[str, Any]:
             *((name, percent(row.spread(NUMBERS[key]))) for name, key in
               (("accuracy", "accuracy"), ("macro F1", "macro_f1"), ("ECE", "ece"))),
             ("loss", f"{row.spread(NUMBERS['loss']).mean:.4f}"),
-            ("learns", f"{first.learned:,} of {first.parameters:,} parameters"),
+            ("trainable", f"{first.learned:,} of {first.parameters:,} parameters"),
             (f"training, {first.epochs:,} epochs", duration(row.spread(NUMBERS["seconds"]).mean)),
             ("starts from", start),
             ("run", str(first.run)),
         ],
         "loss": _last(row, "loss"),
         "accuracy": _last(row, "accuracy"),
-        "confused": confusions_text(confusion, found.classes),
-        "classes": class_rows(confusion, found.classes),
-        "mistaken": ", ".join(f"{true} read as {predicted}" for true, predicted in pairs),
+        "confused": confusions_text(confusion, measured.classes),
+        "classes": class_rows(confusion, measured.classes),
+        "mistaken": ", ".join(f"{true} classified as {predicted}" for true, predicted in pairs),
     }  # fmt: skip
 
 
@@ -298,7 +302,7 @@ PAGE, TABLE, VALUES = "comparison.html", "comparison.md", "comparison.json"
 def write_comparison(out: str | os.PathLike[str], comparison: Comparison) -> Path:
     """Write comparison.html, comparison.md, comparison.json and figures/*.png into a folder; return the page's path.
 
-    Each file appears whole or not at all. Raises PellucidError where they cannot be written.
+    Each file is written completely or not at all. Raises PellucidError if one cannot be written.
     """
     folder = Path(out)
     make_folder(folder)

@@ -1,4 +1,4 @@
-"""One training of a comparison: its pictures, the training, resumed where it stopped, and its measurements."""
+"""One training of a comparison: its pictures, the training, which can be resumed, and its measurements."""
 
 import json
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ from pellucid.tasks.gestures.reading import Told
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """The data of a training; `collection`: the findings in the user's own folder, None for a data set.
+    """The data of a training.
 
-    preprocess: see `build_model`.
+    collection: the findings in the user's own folder, None for a data set. preprocess: see `build_model`.
     """
 
     material: Material[Dataset]
@@ -34,7 +34,7 @@ class Pictures:
 
 
 def pictures_for(recipe: Recipe, root: str | None = None, progress: Told | None = None) -> Pictures:
-    """Load the pictures of a recipe; those of a folder by `read_collection`, as `gestures train` does."""
+    """Load the pictures of a recipe; a folder is read by `read_collection`, as by `gestures train`."""
     check_in_memory(recipe)
     if recipe.data.name in CATALOGUE or recipe.data.name in SHAPES:
         return Pictures(load_arrays(recipe.data, recipe.recipe.seed, root), None, {})
@@ -54,28 +54,28 @@ def train_or_resume(
 ) -> Run:
     """Train, or resume the run below `out` with the same recipe, pictures and initial weights.
 
-    command: what repeats the comparison; only that splits the user's own folder in the same way.
+    command: the command that repeats the comparison; only this one splits the user's own folder in the same way.
     """
     again = "" if pictures.collection is None else command
     text = recipe.to_toml()
-    wanted = {"data": pictures.material.checksums, "start": source_checksum(recipe.start.weights, root)}
+    expected = {"data": pictures.material.checksums, "start": source_checksum(recipe.start.weights, root)}
     for path in sorted(out.glob(f"{recipe.name}-*/recipe.toml")):
         folder = RunFolder(path.parent)
         if path.read_text(encoding="utf-8", errors="replace") != text:
             continue
-        held = folder.read_manifest() if folder.manifest.is_file() else {**wanted}
-        if {name: held.get(name) for name in wanted} != wanted:
+        recorded = folder.read_manifest() if folder.manifest.is_file() else {**expected}
+        if {name: recorded.get(name) for name in expected} != expected:
             continue
-        found = _results(folder.path)
-        if not found:
+        results = _results(folder.path)
+        if not results:
             return train_in(folder.path, pictures.material, progress, root, pictures.preprocess, again)
-        return Run(folder.path, folder.path / "report.html", found, Model.load(folder.best), recipe)
+        return Run(folder.path, folder.path / "report.html", results, Model.load(folder.best), recipe)
     path, model = begin_run(recipe, pictures.material, out, root, pictures.preprocess)
     return train_in(path, pictures.material, progress, root, pictures.preprocess, again, model)
 
 
 def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
-    """Measure a finished training on the test part, `repeats` single images for the latency."""
+    """Evaluate a finished training on the test part; `repeats` single images are timed for the latency."""
     with kernel_threads(run.recipe.recipe.threads):
         measured = measure(run.model, material.test, repeats)
     total, learned = count_learned(run.model, run.recipe.train.frozen)
@@ -93,9 +93,9 @@ def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
 
 
 def _results(run: Path) -> dict[str, Any]:
-    """Return the results of a finished run; {} for one that is not finished."""
+    """Return the results of a finished run, {} for an unfinished one."""
     try:
-        found = json.loads((run / "results.json").read_bytes())
+        results = json.loads((run / "results.json").read_bytes())
     except (FileNotFoundError, ValueError):
         return {}
-    return found if isinstance(found, dict) and {"seconds", "epochs"} <= found.keys() else {}
+    return results if isinstance(results, dict) and {"seconds", "epochs"} <= results.keys() else {}

@@ -15,15 +15,15 @@ from pellucid.model import Model
 from pellucid.tasks.gestures.frames import Frame, as_file
 from pellucid.tasks.pictures import believed, class_names, read_picture
 
-TWICE = 2.0  # ratio of probabilities from which another class replaces the answer at once
+MIN_RATIO = 2.0  # of probabilities, from which another class replaces the answer in any case
 
 
 @dataclass(frozen=True, eq=False)
 class Smoothed:
     """The state of the smoothing after some frames.
 
-    total: the weighted sum of their probabilities (C,), float64; weight: the sum of the weights. held: the
-    predicted class, None while unsure.
+    total: the weighted sum of the frames' probabilities (C,), float64; weight: the sum of the weights. held: the
+    current class, None while unsure.
     """
 
     total: Tensor
@@ -38,15 +38,15 @@ class Smoothed:
 
 @dataclass(frozen=True)
 class Smoothing:
-    """An exponential average of probabilities, read with hysteresis.
+    """An exponential moving average of probabilities, with hysteresis for the answer.
 
-    memory: the factor of a frame's weight for each later frame, from 0 (no smoothing) to less than 1; the mean is over
-    about 1 / (1 - memory) frames. The weights are divided by their sum, so that the mean is unbiased from the first
-    frame. threshold: the mean probability from which a class becomes the answer. margin: how far below the threshold
-    the answer may fall before it is unsure, and by how much another class must exceed it to replace it, unless that is
-    TWICE as probable: of fifty classes none may be far ahead. With margin 0 there is no hysteresis. The defaults
-    tolerate a single contrary frame, up to a threshold of 0.9.
-    Raises PellucidError for values outside these ranges.
+    memory: the factor by which the weight of a frame decreases with each later frame, from 0 (no smoothing) to less
+    than 1; the mean is over about 1 / (1 - memory) frames. The weights are divided by their sum, so that the mean is
+    unbiased from the first frame. threshold: the lowest mean probability of a class that becomes the answer. margin:
+    the answer is kept down to threshold - margin, and another class replaces it if its mean probability is higher by
+    `margin`, or MIN_RATIO times as high: among fifty classes, none may be ahead by the margin. With margin 0 there is
+    no hysteresis. The defaults tolerate a single contrary frame, up to a threshold of 0.9. Raises PellucidError for
+    values outside these ranges.
     """
 
     memory: float = 0.8
@@ -54,7 +54,7 @@ class Smoothing:
     margin: float = 0.2
 
     def __post_init__(self) -> None:
-        """Refuse invalid values."""
+        """Raise PellucidError for invalid values."""
         if not 0 <= self.memory < 1:
             raise PellucidError(f"smoothing must be from 0 (none) to less than 1, not {self.memory:g}")
         if not 0 <= self.threshold <= 1:
@@ -76,7 +76,7 @@ class Smoothing:
         best = int(torch.argmax(mean))
         if held is None:
             return best if float(mean[best]) >= self.threshold else None
-        ahead = float(mean[best]) >= min(float(mean[held]) + self.margin, TWICE * float(mean[held]))
+        ahead = float(mean[best]) >= min(float(mean[held]) + self.margin, MIN_RATIO * float(mean[held]))
         if ahead and float(mean[best]) >= self.threshold:
             return best
         return held if float(mean[held]) >= self.threshold - self.margin else None
@@ -86,9 +86,10 @@ class Smoothing:
 class Seen:
     """A model's prediction at one frame, from all frames so far.
 
-    answer: a class, None while unsure; probability: the smoothed one of the answer, or of the likeliest class while
-    unsure, which is `label`. changed: whether the answer is another one than at the frame before. number, seconds,
-    dropped: see `Frame`. probabilities: of each class, smoothed. familiarity: of this frame by itself.
+    answer: a class, None while unsure. label: the class with the highest mean probability. probability: the mean
+    probability of the answer, or of `label` while unsure. changed: whether the answer differs from the previous
+    frame's. number, seconds, dropped: see `Frame`. probabilities: of each class, smoothed. familiarity: of this frame
+    alone.
     """
 
     number: int
@@ -130,10 +131,10 @@ def watch(model: Model, frames: Iterable[Frame], smoothing: Smoothing) -> Iterat
 
 @dataclass
 class Tally:
-    """Counts of predictions, frame by frame; `clock` returns seconds.
+    """Counts of predictions over frames; `clock` returns seconds.
 
-    answers: the number of frames with each class as the answer; unsure: of those without one. fps: frames per second
-    from the first answer to the last, network included, None before there are two.
+    answers: the number of frames with each class as the answer; unsure: of frames without an answer. fps: frames per
+    second between the first and the last answer, including the network, None before there are two.
     """
 
     clock: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""Key-points of the one object in each picture: faces with 68 points and their like."""
+"""Key-points of the one object in each picture, such as 68 points of a face."""
 
 from pellucid.tasks.keypoints.explained import explain_point
 from pellucid.tasks.keypoints.finder import KeypointFinder, is_keypoint_model

@@ -1,4 +1,4 @@
-"""Which pixels the coordinate of one key-point depends on."""
+"""Attribution maps for the coordinate of one key-point."""
 
 from typing import Any, Literal, get_args
 
@@ -18,12 +18,12 @@ Axis = Literal["x", "y"]
 def explain_point(
     model: Model, image: Tensor, point: int, axis: Axis = "x", method: str = "saliency", **options: Any
 ) -> Tensor:
-    """Return a map (h, w) of the pixels of the network's input that a coordinate of one key-point depends on.
+    """Return an attribution map (h, w) over the network's input for a coordinate of one key-point.
 
-    image: uint8 (3, H, W), brought to the network's input as `KeypointFinder` does. point: its index. axis: "x" or "y".
-    The coordinate is the network's own output, or of heat maps the expected position, in units of the image's side.
-    method, options: see pellucid.explain.explain; the attributions of the channels are added up, magnitudes by their
-    maximum. Raises PellucidError for a point that the model does not have.
+    image: uint8 (3, H, W), converted to the network's input as by `KeypointFinder`. point: its index. axis: "x" or "y".
+    The coordinate is an output of the network, or the expected position under a heat map, in units of the image's side.
+    method, options: see pellucid.explain.explain; the attributions of the channels are summed, for saliency their
+    maximum is returned. Raises PellucidError for a point that the model does not have.
     """
     finder = KeypointFinder(model)
     if not 0 <= point < len(finder.names):
@@ -34,5 +34,5 @@ def explain_point(
     if isinstance(model.loss, HeatMaps):
         net, params = Sequential(maps=net, points=SoftArgmax()), {"maps": params, "points": {}}
     x, _ = fit(image, (model.nominal_shape[1], model.nominal_shape[2]))
-    found = explain(net, params, model.scaled(x[None]), method, 2 * point + (axis == "y"), **options)[0]  # (C, h, w)
-    return (found.amax(0) if method == "saliency" else found.sum(0)).cpu()
+    maps = explain(net, params, model.scaled(x[None]), method, 2 * point + (axis == "y"), **options)[0]  # (C, h, w)
+    return (maps.amax(0) if method == "saliency" else maps.sum(0)).cpu()

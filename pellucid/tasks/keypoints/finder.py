@@ -17,9 +17,9 @@ from pellucid.text import plural
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a picture (H, W) lies in the input of a network: padded by `left` and `top`, then scaled by `scale`.
+    """The position of a picture in the input of a network: padded by `left` and `top`, then scaled by `scale`.
 
-    scale: of x and of y.
+    scale: the factors of x and y.
     """
 
     left: int
@@ -27,7 +27,7 @@ class Frame:
     scale: tuple[float, float]
 
     def out_of(self, points: Tensor) -> Tensor:
-        """Return key-points (K, 3) of the input in the pixels of the picture."""
+        """Convert key-points (K, 3) from coordinates of the input to pixels of the picture."""
         x, y, score = points.unbind(-1)
         return torch.stack((x / self.scale[0] - self.left, y / self.scale[1] - self.top, score), -1)
 
@@ -40,8 +40,8 @@ def is_keypoint_model(model: Model) -> bool:
 class KeypointFinder:
     """Finds the key-points of the object that fills a picture; the model's weights must not change afterwards.
 
-    names: of the key-points. kind: what the object is. mode: how to read pictures for the model, "L" for a network with
-    one input channel. Raises PellucidError for a model of other outputs.
+    names: of the key-points. kind: of the object, such as "face". mode: in which to read pictures for the model, "L"
+    for a network with one input channel. Raises PellucidError for a model with other outputs.
     """
 
     def __init__(self, model: Model) -> None:
@@ -50,9 +50,9 @@ class KeypointFinder:
             raise PellucidError("the model outputs no key-points; give one that does, such as faces or a run of it")
         self.model = model
         count = loss.points(model.output_shape)
-        known = model.preprocess.get("keypoints", {"of": "object", "names": [f"p{k}" for k in range(count)]})
-        self.names: tuple[str, ...] = tuple(known["names"])
-        self.kind: str = known["of"]
+        described = model.preprocess.get("keypoints", {"of": "object", "names": [f"p{k}" for k in range(count)]})
+        self.names: tuple[str, ...] = tuple(described["names"])
+        self.kind: str = described["of"]
         if len(self.names) != count:
             raise PellucidError(f"the model outputs {count} key-points, but names {len(self.names)}; train it again")
         self.mode: Mode = "L" if model.nominal_shape[0] == 1 else "RGB"
@@ -62,10 +62,10 @@ class KeypointFinder:
         """Return the key-points (N, K, 3) of N pictures: x and y in pixels of the picture, and a score from 0 to 1.
 
         images: uint8, (3, H, W) each, or (1, H, W) for a network with one input channel. Each is padded with the pixels
-        of its border to the shape of the network's input, and resized. Raises PellucidError for other images.
+        of its border to the proportions of the network's input, and resized. Raises PellucidError for other images.
         """
         channels, height, width = self.model.nominal_shape
-        framed: list[Tensor] = []
+        inputs: list[Tensor] = []
         frames: list[Frame] = []
         for image in images:
             if image.shape[0] != channels or image.dtype != torch.uint8:
@@ -75,18 +75,19 @@ class KeypointFinder:
                     f"load_image(file, mode={self.mode!r})"
                 )
             x, frame = fit(image, (height, width))
-            framed.append(x)
+            inputs.append(x)
             frames.append(frame)
-        found = self._predict(torch.stack(framed))
+        found = self._predict(torch.stack(inputs))
         return torch.stack([frame.out_of(points) for frame, points in zip(frames, found, strict=True)])
 
 
 def fit(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Frame]:
-    """Return a uint8 picture (C, H, W) padded to the proportions of `size` and resized to it, and its frame."""
+    """Return a uint8 picture (C, H, W), padded to the proportions of `size` and resized to it, and its frame."""
     height, width = image.shape[1:]
-    high, wide = max(height, round(width * size[0] / size[1])), max(width, round(height * size[1] / size[0]))
-    top, left = (high - height) // 2, (wide - width) // 2
-    if (high, wide) != (height, width):
-        margins = (left, wide - width - left, top, high - height - top)
+    padded_height = max(height, round(width * size[0] / size[1]))
+    padded_width = max(width, round(height * size[1] / size[0]))
+    top, left = (padded_height - height) // 2, (padded_width - width) // 2
+    if (padded_height, padded_width) != (height, width):
+        margins = (left, padded_width - width - left, top, padded_height - height - top)
         image = F.pad(image[None].float(), margins, mode="replicate")[0].to(torch.uint8)
-    return resized(image, size), Frame(left, top, (size[1] / wide, size[0] / high))
+    return resized(image, size), Frame(left, top, (size[1] / padded_width, size[0] / padded_height))

@@ -1,4 +1,4 @@
-"""Key-points measured against annotations, beside two baselines that learn nothing."""
+"""Evaluation of key-points against annotations, with two baselines that learn nothing."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,56 +21,57 @@ CONFIDENCE = 0.95
 
 
 def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
-    """Measure a model on pictures of any size with one annotated object each; see `keypoint_source` for which.
+    """Evaluate a model on pictures of any size with one annotated object each; see `keypoint_source` for which.
 
-    Returns nme, the mean over the pictures of the mean distance of the points from the truth over the distance of two
-    of these, those of the model's NME, or the outer eye corners of faces; nme_interval, its 95 % interval by the
-    bootstrap over pictures; n, and the name of the data.
+    Returns nme, the mean distance of the points from the true ones, divided by the distance between two true points and
+    averaged over the pictures (the two points of the model's NME metric, or the outer eye corners of faces);
+    nme_interval, its 95 % interval by the bootstrap over pictures; n, and the name of the data.
     """
     finder, source = KeypointFinder(model), keypoint_source(model, data)
     unit = unit_points(model.metrics) or EYES
     errors = [normalised_errors(finder(images), truth, unit) for images, truth in _examples(source)]
-    found = torch.cat(errors)
+    all_errors = torch.cat(errors)
     return {
-        "nme": float(found.mean()),
-        "nme_interval": bootstrap(found),
-        "n": len(found),
+        "nme": float(all_errors.mean()),
+        "nme_interval": bootstrap(all_errors),
+        "n": len(all_errors),
         "data": str(source.source.tree.path),
     }
 
 
 def keypoint_source(model: Model, data: str | None) -> KeypointSource:
-    """Return the annotated images of a folder or zip, of several parts the held-out one; None: of the model's own data.
+    """Return the annotated images of a folder or zip, only its held-out part if it has several.
 
-    data: the name of a data set, a folder with annotations of COCO, or the root of the model's own data set. Raises
-    PellucidError where there is none.
+    data: the name of a data set, a folder with annotations of COCO, or the root of the model's own data set; None: the
+    model's own data. Raises PellucidError if there is none.
     """
     path, part = held_out(model, data)
     return KeypointSource(DetectionFolder(path, part, mode=KeypointFinder(model).mode))
 
 
 def mean_shape(train: KeypointSource, test: KeypointSource, unit: tuple[int, int] = EYES) -> float:
-    """Return the error of the mean key-points of the training images, given for every test image.
+    """Return the error of a baseline that predicts the mean key-points of the training images for every test image.
 
-    Images of both have one size. unit: the points whose distance is 1. Points that are not labelled count for nothing.
+    All images have the same size. unit: the two points whose distance is the unit of the error. Points that are not
+    labelled are left out.
     """
-    points = torch.stack([truth for _, some in _examples(train) for truth in some])
-    seen = (points[..., 2:] > 0).float()
-    mean = (points[..., :2] * seen).sum(0) / seen.sum(0).clamp_min(1)
-    found = [normalised_errors(mean.expand(len(truth), -1, -1), truth, unit) for _, truth in _examples(test)]
-    return float(torch.cat(found).mean())
+    points = torch.stack([truth for _, batch in _examples(train) for truth in batch])
+    labelled = (points[..., 2:] > 0).float()
+    mean = (points[..., :2] * labelled).sum(0) / labelled.sum(0).clamp_min(1)
+    errors = [normalised_errors(mean.expand(len(truth), -1, -1), truth, unit) for _, truth in _examples(test)]
+    return float(torch.cat(errors).mean())
 
 
 def nearest_image(train: KeypointSource, test: KeypointSource, unit: tuple[int, int] = EYES) -> float:
-    """Return the error of copying the key-points of the training image with the nearest pixels.
+    """Return the error of a baseline that copies the key-points of the training image with the nearest pixels.
 
-    Images of both have one size. unit: the points whose distance is 1.
+    All images have the same size. unit: the two points whose distance is the unit of the error.
     """
     images, points = (torch.cat(parts) for parts in zip(*_stacked(train), strict=True))
-    known = images.flatten(1).float()
+    train_images = images.flatten(1).float()
     errors: list[Tensor] = []
-    for some, truth in _stacked(test):
-        nearest = torch.cdist(some.flatten(1).float(), known).argmin(1)
+    for batch, truth in _stacked(test):
+        nearest = torch.cdist(batch.flatten(1).float(), train_images).argmin(1)
         errors.append(normalised_errors(points[nearest], truth, unit))
     return float(torch.cat(errors).mean())
 
@@ -89,8 +90,8 @@ def bootstrap(values: Tensor) -> tuple[float, float]:
 def _examples(source: KeypointSource) -> Iterator[tuple[list[Tensor], Tensor]]:
     """Yield the images of a few examples at a time, and their key-points (n, K, 3)."""
     for start in range(0, len(source), CHUNK):
-        some = [source.example(k) for k in range(start, min(start + CHUNK, len(source)))]
-        yield [image for image, _ in some], torch.stack([points for _, points in some])
+        examples = [source.example(k) for k in range(start, min(start + CHUNK, len(source)))]
+        yield [image for image, _ in examples], torch.stack([points for _, points in examples])
 
 
 def _stacked(source: KeypointSource) -> Iterator[tuple[Tensor, Tensor]]:

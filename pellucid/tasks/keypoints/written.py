@@ -1,4 +1,4 @@
-"""Found key-points as annotations in COCO's format."""
+"""Predicted key-points as annotations in COCO's format."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,10 +7,10 @@ VISIBLE = 2  # COCO's visibility of a labelled point
 
 
 def coco(pictures: Sequence[Mapping[str, Any]], kind: str, names: Sequence[str]) -> dict[str, Any]:
-    """Return COCO's annotations of pictures with one object each.
+    """Return predicted key-points of pictures with one object each, as the content of a COCO file.
 
-    pictures: for each its "image" (a file name), "height", "width" and "keypoints" (K, 3): x, y and score. The box is
-    that of the points, cut at the picture's border; the score is their mean.
+    pictures: for each its "image" (a file name), "height", "width" and "keypoints" (K, 3): x, y and score. The box of
+    the object encloses the points and is clipped to the picture; its score is their mean score.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""A dense conditional random field, which makes masks follow the edges of a picture."""
+"""A dense CRF (conditional random field), which aligns masks with the edges of a picture."""
 
 import math
 from collections.abc import Iterator
@@ -12,15 +12,17 @@ from torch.nn import functional as F
 from pellucid.errors import PellucidError
 
 ITERATIONS = 5
-PUBLISHED_SIDE = 500  # pixels, of the longer side of the pictures that the authors' numbers are for
+PUBLISHED_SIDE = 500  # pixels, the longer side of the pictures that the authors' parameters are for
 REACH = 4  # standard deviations at which the smoothness kernel is cut off
-BLURS = 2  # passes of [1 2 1] / 4, whose variance is half a square cell each; both interpolations add a third
-CELL = (BLURS / 2 + 1 / 3) ** -0.5  # standard deviations: then all variances add up to that of the kernel
-CHUNK = 1 << 18  # pixels filtered at a time, which bounds the memory for their 32 corners
+BLURS = 2  # passes of [1 2 1] / 4, of variance 1/2 each, in cells; the two interpolations together add 1/3
+CELL = (
+    BLURS / 2 + 1 / 3
+) ** -0.5  # side of a cell in standard deviations of the kernel, so that the variances add up to the kernel's
+CHUNK = 1 << 18  # pixels filtered at a time; limits the memory for their 32 corners
 
 
 class Kernels(NamedTuple):
-    """Standard deviations, in pixels and for colours in values from 0 to 255, and weights; by default the authors'."""
+    """Standard deviations in pixels, and of colours in values from 0 to 255, and weights; by default the authors'."""
 
     smoothness: float = 3.0
     smoothness_weight: float = 3.0
@@ -33,9 +35,10 @@ PUBLISHED = Kernels()
 
 
 def kernels_for(image: Tensor) -> Kernels:
-    """Return kernels for a picture (3, H, W): the authors', scaled by its longer side, with weights of 1 and 4.
+    """Return kernels for a picture (3, H, W): the authors', scaled with its longer side, but with the weights 1 and 4.
 
-    On CamVid's training pictures these weights raise the mean IoU, where 3 and 10 lower it: they remove what is small.
+    On CamVid's training pictures, these weights increase the mean IoU; the authors' 3 and 10 decrease it, since they
+    remove small objects.
     """
     scale = max(image.shape[1:]) / PUBLISHED_SIDE
     return Kernels(3.0 * scale, 1.0, 80.0 * scale, 13.0, 4.0)
@@ -44,15 +47,15 @@ def kernels_for(image: Tensor) -> Kernels:
 def dense_crf(
     probabilities: Tensor, image: Tensor, kernels: Kernels = PUBLISHED, iterations: int = ITERATIONS
 ) -> Tensor:
-    """Return the marginals (C, H, W) of a fully connected field, by mean field.
+    """Return the marginals (C, H, W) of a fully connected CRF, by mean-field inference.
 
-    probabilities: (C, H, W), each pixel's from a network; image: (3, H, W), uint8. The energy is -ln p of each pixel
-    and a Potts term for each pair of pixels of different classes, weighted, with the default kernels, by
-    3 exp(-|Δp|²/2·3²) and 10 exp(-|Δp|²/2·80² - |Δc|²/2·13²) of their places p and colours c. Each kernel is
-    normalized symmetrically by the square roots of its sums, and contains the pixel itself, as in the authors' code.
-    Source: Krähenbühl and Koltun 2011, algorithm 1. The bilateral kernel works on a grid about a standard deviation
-    wide, as in Paris and Durand 2009, in place of the permutohedral lattice: an approximation, by which about one pixel
-    in a hundred gets another class than by sums over all pairs of pixels.
+    probabilities: (C, H, W), the outputs of a network; image: (3, H, W), uint8. The energy is -ln p of each pixel plus
+    a Potts term for each pair of pixels of different classes. With the default kernels, its weight is 3
+    exp(-|Δp|²/2·3²) + 10 exp(-|Δp|²/2·80² - |Δc|²/2·13²) for positions p and colours c. Each kernel is normalized
+    symmetrically by the square roots of its sums, and includes the pixel itself, as in the authors' code. Source:
+    Krähenbühl and Koltun 2011, algorithm 1. The bilateral kernel is computed on a grid with cells of about one standard
+    deviation, as in Paris and Durand 2009, instead of the permutohedral lattice. With this approximation, about one
+    pixel in a hundred gets another class than with sums over all pairs of pixels.
     """
     if probabilities.dim() != 3 or image.dtype != torch.uint8 or image.shape != (3, *probabilities.shape[1:]):
         raise PellucidError(
@@ -60,28 +63,35 @@ def dense_crf(
             "not fit; give (C, H, W) and (3, H, W) in uint8"
         )
     logits = probabilities.clamp_min(1e-8).log()  # (C, H, W)
-    grid, near_by, far = _grid(image, kernels), kernels.smoothness_weight, kernels.bilateral_weight
+    grid, near_weight, far_weight = _grid(image, kernels), kernels.smoothness_weight, kernels.bilateral_weight
     ones = torch.ones_like(logits[:1])
-    near, alike = (kernel.clamp_min(1e-12).rsqrt() for kernel in (smooth(ones, kernels), bilateral(ones, grid)))
+    near_scale, far_scale = (
+        kernel.clamp_min(1e-12).rsqrt() for kernel in (smooth(ones, kernels), bilateral(ones, grid))
+    )
     q = logits.softmax(0)
     for _ in range(iterations):
-        message = near_by * near * smooth(near * q, kernels) + far * alike * bilateral(alike * q, grid)
-        q = (logits + message).softmax(0)  # the Potts term: all other classes' messages, up to what all share
+        near = near_weight * near_scale * smooth(near_scale * q, kernels)
+        far = far_weight * far_scale * bilateral(far_scale * q, grid)
+        # The Potts term subtracts the messages of all other classes. That is the sum over all classes, which the
+        # softmax ignores, minus the message of the class itself.
+        q = (logits + (near + far)).softmax(0)
     return q
 
 
 def smooth(x: Tensor, kernels: Kernels) -> Tensor:
     """Return x (C, H, W) filtered by exp(-|Δp|²/2·3²), with zeros beyond the image."""
-    far = math.ceil(REACH * kernels.smoothness)
-    places = torch.arange(-far, far + 1, dtype=x.dtype, device=x.device)
-    window = torch.exp(-0.5 * (places / kernels.smoothness) ** 2)
-    down = F.conv2d(x[:, None], window[None, None, :, None], padding=(far, 0))
-    return F.conv2d(down, window[None, None, None, :], padding=(0, far))[:, 0]
+    radius = math.ceil(REACH * kernels.smoothness)
+    offsets = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
+    window = torch.exp(-0.5 * (offsets / kernels.smoothness) ** 2)
+    down = F.conv2d(x[:, None], window[None, None, :, None], padding=(radius, 0))
+    return F.conv2d(down, window[None, None, None, :], padding=(0, radius))[:, 0]
 
 
 class Grid(NamedTuple):
-    """shape: cells along row, column and the three colours; lowest, (H W,): each pixel's cell; part, (5, H W): how far
-    each pixel lies from that cell towards the next one along each axis.
+    """A grid of cells over rows, columns and the three colours.
+
+    shape: the number of cells along each axis. lowest: (H W,), the index of the lowest of the 32 cells around each
+    pixel. part: (5, H W), the position of each pixel between that cell and the next one along each axis, 0 to 1.
     """
 
     shape: tuple[int, ...]
@@ -89,7 +99,7 @@ class Grid(NamedTuple):
     part: Tensor
 
     def corners(self, some: slice) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the 32 cells around some of the pixels, and the weights of these cells."""
+        """Yield for the pixels of a slice the index and the weight of each of the 32 cells around them."""
         strides = [math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
         lowest, part = self.lowest[some], self.part[:, some]
         for corner in product((0, 1), repeat=len(self.shape)):
@@ -103,22 +113,24 @@ class Grid(NamedTuple):
 def bilateral(x: Tensor, grid: Grid) -> Tensor:
     """Return x (C, H, W) filtered by about exp(-|Δp|²/2·80² - |Δc|²/2·13²)."""
     channels, flat = len(x), x.flatten(1)  # (C, H W)
-    chunks = [slice(at, at + CHUNK) for at in range(0, flat.shape[1], CHUNK)]
+    chunks = [slice(start, start + CHUNK) for start in range(0, flat.shape[1], CHUNK)]
     cells = x.new_zeros(math.prod(grid.shape), channels)
-    for some in chunks:
-        rows = flat[:, some].T
-        for cell, weight in grid.corners(some):
+    for part in chunks:
+        rows = flat[:, part].T
+        for cell, weight in grid.corners(part):
             cells.index_add_(0, cell, rows * weight[:, None].to(x.dtype))
     cells = cells.view(*grid.shape, channels)
     for axis in BLURS * tuple(range(len(grid.shape))):
         cells = _blur(cells, axis)
     cells = cells.reshape(-1, channels)
-    found = torch.zeros_like(flat)
-    for some in chunks:
-        for cell, weight in grid.corners(some):
-            found[:, some] += (cells[cell] * weight[:, None].to(x.dtype)).T
-    scale = (math.sqrt(2 * math.pi) / CELL) ** len(grid.shape)  # the blur sums to 1, the kernel is 1 at its centre
-    return (found * scale).view_as(x)
+    filtered = torch.zeros_like(flat)
+    for part in chunks:
+        for cell, weight in grid.corners(part):
+            filtered[:, part] += (cells[cell] * weight[:, None].to(x.dtype)).T
+    scale = (math.sqrt(2 * math.pi) / CELL) ** len(
+        grid.shape
+    )  # the weights of the blur sum to 1, but the kernel is 1 at its centre
+    return (filtered * scale).view_as(x)
 
 
 def _blur(cells: Tensor, axis: int) -> Tensor:
@@ -130,16 +142,16 @@ def _blur(cells: Tensor, axis: int) -> Tensor:
 
 
 def _grid(image: Tensor, kernels: Kernels) -> Grid:
-    """Return which cells each pixel lies between, one cell apart from the border on all sides, and how near to each."""
+    """Return the cells around each pixel, and its position among them; one cell is left free on each side."""
     _, height, width = image.shape
-    down = torch.arange(height, device=image.device)[:, None].expand(height, width)
-    across = torch.arange(width, device=image.device).expand(height, width)
-    at = torch.stack([down.flatten(), across.flatten(), *image.flatten(1)]).float()  # (5, H W)
-    at /= at.new_tensor([kernels.place] * 2 + [kernels.colour] * 3)[:, None] * CELL
-    at += 1 - at.min(1, keepdim=True).values
-    low = at.floor()
-    shape = tuple((low.max(1).values.long() + 3).tolist())
+    rows = torch.arange(height, device=image.device)[:, None].expand(height, width)
+    columns = torch.arange(width, device=image.device).expand(height, width)
+    positions = torch.stack([rows.flatten(), columns.flatten(), *image.flatten(1)]).float()  # (5, H W)
+    positions /= positions.new_tensor([kernels.place] * 2 + [kernels.colour] * 3)[:, None] * CELL
+    positions += 1 - positions.min(1, keepdim=True).values
+    cells = positions.floor()
+    shape = tuple((cells.max(1).values.long() + 3).tolist())
     lowest = torch.zeros(height * width, dtype=torch.int64, device=image.device)
-    for axis, size in zip(low, shape, strict=True):
+    for axis, size in zip(cells, shape, strict=True):
         lowest = lowest * size + axis.long()
-    return Grid(shape, lowest, at - low)
+    return Grid(shape, lowest, positions - cells)

@@ -1,4 +1,4 @@
-"""Parts of a segmentation that are explained and traced: a class at one pixel, over a region, or where it is found."""
+"""Targets for explanations and traces of a segmentation: a class at a pixel, in a region, or where it is predicted."""
 
 import re
 from copy import copy
@@ -18,20 +18,20 @@ RANGE = re.compile(r"\s*(?:(?P<at>\d{1,9})|(?P<start>\d{1,9})?\s*:\s*(?P<stop>\d
 
 
 def region(model: Model, x: Tensor, label: int | None = None, place: str = "") -> Region:
-    """Return the target that is the mean score of a class over pixels of one image x (C, H, W) of values 0 to 1.
+    """Return as target the mean score of a class over pixels of one image x (C, H, W) with values 0 to 1.
 
-    label: the class; None for the one that covers the most pixels. place: rows and columns, "120, 200" for one pixel,
-    "90:100, 120:" for a region; "" for the pixels that are predicted as the class.
-    Raises PellucidError for a place outside the image, and for a class that is not predicted at any pixel.
+    label: the class; None for the one that is predicted at the most pixels. place: rows and columns, "120, 200" for one
+    pixel, "90:100, 120:" for a region; "" for the pixels where the class is predicted. Raises PellucidError for a place
+    outside the image, and for a class that is not predicted at any pixel.
     """
-    found = model.predict(x[None])[0].argmax(0)  # (H, W)
-    label = int(found.flatten().bincount().argmax()) if label is None else label
+    predicted = model.predict(x[None])[0].argmax(0)  # (H, W)
+    label = int(predicted.flatten().bincount().argmax()) if label is None else label
     if place:
-        pixels = torch.zeros_like(found, dtype=torch.bool)
-        pixels[_slices(place, (found.shape[0], found.shape[1]))] = True
+        pixels = torch.zeros_like(predicted, dtype=torch.bool)
+        pixels[_slices(place, (predicted.shape[0], predicted.shape[1]))] = True
         where = f"[{place.strip()}]"
     else:
-        pixels = found == label
+        pixels = predicted == label
         where = f"where it is predicted, {plural(int(pixels.sum()), 'pixel')}"
         if not bool(pixels.any()):
             raise PellucidError(
@@ -41,38 +41,36 @@ def region(model: Model, x: Tensor, label: int | None = None, place: str = "") -
 
 
 def restricted(model: Model, x: Tensor, target: Region | None) -> tuple[Model, Tensor]:
-    """Return a model whose loss counts the pixels of a region only, and targets (1, H, W) for it.
+    """Return a model whose loss counts only the pixels of a region, and targets (1, H, W) for it.
 
-    Without a region the targets are the predicted classes of all pixels. The weights are shared with the model.
-    Raises PellucidError for a loss that cannot leave pixels out.
+    Without a region, the targets are the predicted classes of all pixels, and the model is unchanged. The new model
+    shares the weights. Raises PellucidError for a loss that cannot ignore pixels.
     """
     if target is None:
         return model, model.predict(x[None]).argmax(1)
     loss: Any = model.loss
     if not hasattr(loss, "ignore"):
-        raise PellucidError(
-            f"the loss {type(loss).__name__} has no `ignore`, so that it counts all pixels; omit the class"
-        )
+        raise PellucidError(f"the loss {type(loss).__name__} has no `ignore` and so counts all pixels; omit the class")
     ignored = -1 if loss.ignore is None else loss.ignore
-    one = copy(model)
-    one.objective = Supervised(model.net, replace(loss, ignore=ignored))
-    return one, torch.where(target.weights > 0, target.classes[:, None, None], ignored)
+    new_model = copy(model)
+    new_model.objective = Supervised(model.net, replace(loss, ignore=ignored))
+    return new_model, torch.where(target.weights > 0, target.classes[:, None, None], ignored)
 
 
 def _slices(place: str, size: tuple[int, int]) -> tuple[slice, ...]:
-    """Return rows and columns of a text such as "90:100, 120"."""
+    """Return the rows and columns that a text such as "90:100, 120" names."""
     parts = [RANGE.fullmatch(part) for part in place.split(",")]
-    found = [_range(part, length) for part, length in zip(parts, size, strict=False) if part is not None]
-    if len(parts) != 2 or len(found) != 2 or any(not one.start < one.stop for one in found):
+    slices = [_range(part, length) for part, length in zip(parts, size, strict=False) if part is not None]
+    if len(parts) != 2 or len(slices) != 2 or any(not one.start < one.stop for one in slices):
         raise PellucidError(
             f"[{place.strip()}] is not in an image of {size[0]} rows and {size[1]} columns; write a pixel as "
             "[ROW, COLUMN], as in [120, 200], or a region as in [90:100, 120:200]"
         )
-    return tuple(found)
+    return tuple(slices)
 
 
 def _range(part: re.Match[str], length: int) -> slice:
-    """Return the indices that a text names, at most those below `length`; an empty slice where it names none."""
+    """Return the slice that a text names; an empty one where it extends beyond `length`."""
     start = int(part["at"] or part["start"] or 0)
     stop = start + 1 if part["at"] else int(part["stop"] or length)
     return slice(start, stop) if stop <= length else slice(0, 0)

@@ -30,29 +30,29 @@ from pellucid.text import plural
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """The class of each pixel, (H, W) uint8, the probability of each class, (C, H, W), and the names of the classes."""
+    """The class of each pixel (H, W) uint8, the probability of each class (C, H, W), and the names of the classes."""
 
     mask: Tensor
     probabilities: Tensor
     classes: tuple[str, ...]
 
     def areas(self) -> dict[str, float]:
-        """Return the share of the picture that each class covers."""
+        """Return the fraction of the picture that each class covers."""
         counts = torch.bincount(self.mask.flatten().long(), minlength=len(self.classes))
         return {name: count / self.mask.numel() for name, count in zip(self.classes, counts.tolist(), strict=True)}
 
 
 def is_segmenter(model: Model) -> bool:
-    """Return whether a model outputs a number for each class at each pixel of a picture."""
-    one = isinstance(model.objective, Supervised) and not is_keypoint_model(model)
-    return one and len(model.output_shape) == 3 and len(model.input_shape) == 3
+    """Return whether a model outputs a score for each class at each pixel of a picture."""
+    pixelwise = isinstance(model.objective, Supervised) and not is_keypoint_model(model)
+    return pixelwise and len(model.output_shape) == 3 and len(model.input_shape) == 3
 
 
 class Segmenter:
-    """A model for pictures of any size, converted once for prediction; its weights must not change afterwards.
+    """Segments pictures of any size; the model's weights must not change afterwards.
 
-    crf: refine each mask by `dense_crf`. mode: how to read pictures for it, "L" for a network with one input channel.
-    Raises PellucidError for a model of other outputs.
+    crf: refine each mask by `dense_crf`. mode: in which to read pictures for the model, "L" for a network with one
+    input channel. Raises PellucidError for a model with other outputs.
     """
 
     def __init__(self, model: Model, crf: bool = False) -> None:
@@ -70,7 +70,7 @@ class Segmenter:
         """Return the class of each pixel, on the CPU.
 
         image: uint8, (3, H, W), or (1, H, W) for a network with one input channel. Raises PellucidError for another
-        one, and for one that is too small.
+        image, and for one that is too small.
         """
         model, channels = self.model, self.model.nominal_shape[0]
         if image.shape[0] != channels or image.dtype != torch.uint8:
@@ -85,10 +85,10 @@ class Segmenter:
             raise PellucidError(f"the model takes no pictures of {image.shape[1]}x{image.shape[2]}: {error}") from error
         with torch.inference_mode():
             x = model.scaled(image[None])
-            found = model.interpret(x, self._run(x))[0].cpu()  # (C, H, W)
+            probabilities = model.interpret(x, self._run(x))[0].cpu()  # (C, H, W)
             if self.crf:
-                found = dense_crf(found, image.expand(3, -1, -1), kernels_for(image))
-            return Segmentation(found.argmax(0).to(torch.uint8), found, self.classes)
+                probabilities = dense_crf(probabilities, image.expand(3, -1, -1), kernels_for(image))
+            return Segmentation(probabilities.argmax(0).to(torch.uint8), probabilities, self.classes)
 
 
 def mode_of(model: Model) -> Mode:
@@ -102,49 +102,49 @@ def files_of(stem: str) -> dict[str, str]:
 
 
 def check_files(folder: Path, stems: Sequence[str], sources: Sequence[Path] = ()) -> None:
-    """Raise PellucidError where `write_segmentation` would overwrite a file that it did not write.
+    """Raise PellucidError if `write_segmentation` would overwrite a file that it did not write.
 
-    That is one of the pictures, or a file without the two others of its picture, as a segmentation writes all three.
-    Two pictures with outputs of the same name are refused too.
+    Such a file is one of the `sources`, or one without the two others of its picture, since a segmentation writes all
+    three. Two pictures with outputs of the same name also raise PellucidError.
     """
     pictures, claimed = {file.resolve() for file in sources}, set[str]()
     for stem in stems:
         names = [*files_of(stem).values()]
-        there = [name for name in names if (folder / name).exists()]
-        picture = next((name for name in there if (folder / name).resolve() in pictures), None)
-        if picture or 0 < len(there) < len(names):
-            raise PellucidError(f"{folder / (picture or there[0])} would be overwritten; give another output folder")
-        twice = next((name for name in names if name in claimed), None)
-        if twice:
-            raise PellucidError(f"two pictures would both be written to {folder / twice}; rename one of them")
+        existing = [name for name in names if (folder / name).exists()]
+        picture = next((name for name in existing if (folder / name).resolve() in pictures), None)
+        if picture or 0 < len(existing) < len(names):
+            raise PellucidError(f"{folder / (picture or existing[0])} would be overwritten; give another output folder")
+        duplicate = next((name for name in names if name in claimed), None)
+        if duplicate:
+            raise PellucidError(f"two pictures would both be written to {folder / duplicate}; rename one of them")
         claimed.update(names)
 
 
 def write_segmentation(folder: Path, stem: str, image: Tensor, found: Segmentation) -> dict[str, str]:
     """Write STEM-overlay.png, STEM.png with the class of each pixel, and STEM.json; return their paths by kind.
 
-    The index PNG has the classes as values and their colours as its palette. Each file appears whole or not at all.
-    Raises PellucidError as `check_files` does.
+    The index PNG has the classes as values and their colours as its palette. Each file is written completely or not at
+    all. Raises PellucidError as `check_files` does.
     """
     check_files(folder, [stem])
     indexed = Image.fromarray(found.mask.numpy())
     indexed.putpalette(palette(len(found.classes)).flatten().tolist())
-    shown = mask_overlay(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), found.mask, len(found.classes))
+    overlay = mask_overlay(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), found.mask, len(found.classes))
     height, width = found.mask.shape
-    numbers = {"height": height, "width": width, "areas": found.areas(), "classes": list(found.classes)}
+    summary = {"height": height, "width": width, "areas": found.areas(), "classes": list(found.classes)}
     files = files_of(stem)
-    made = (png(Image.fromarray(shown)), png(indexed), json.dumps(numbers, indent=2).encode())
+    contents = (png(Image.fromarray(overlay)), png(indexed), json.dumps(summary, indent=2).encode())
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in zip(files.values(), made, strict=True):
+    for name, data in zip(files.values(), contents, strict=True):
         write_atomically(folder / name, data)
     return {kind: str(folder / name) for kind, name in files.items()}
 
 
 def evaluate(model: Model, data: str | None = None, crf: bool = False) -> dict[str, Any]:
-    """Measure a model on pictures of any size with masks; see `mask_folder` for which.
+    """Evaluate a model on pictures of any size with masks; see `mask_folder` for which.
 
-    Returns miou, pixel_accuracy, boundary_f1, n, the name of the data, and for each class its name and iou, None where
-    it neither occurs nor was predicted. Pixels that the loss ignores do not count.
+    Returns miou, pixel_accuracy, boundary_f1, n, the name of the data, and for each class its name and iou, None if it
+    neither occurs nor is predicted. Pixels that the loss ignores do not count.
     """
     segmenter = Segmenter(model, crf)
     ignored = getattr(model.loss, "ignore", None)
@@ -153,9 +153,9 @@ def evaluate(model: Model, data: str | None = None, crf: bool = False) -> dict[s
     with strict_warnings():
         for k in range(len(source)):
             image, mask = source.example(k)
-            found = segmenter(image).probabilities
+            probabilities = segmenter(image).probabilities
             for metric in (overlap, outlines):
-                metric.update(found[None], mask[None])
+                metric.update(probabilities[None], mask[None])
     measured = {**overlap.compute(), **outlines.compute()}
     by_class = measured.pop("class_iou")
     rows = [{"class": name, "iou": value} for name, value in zip(segmenter.classes, by_class, strict=True)]
@@ -165,12 +165,12 @@ def evaluate(model: Model, data: str | None = None, crf: bool = False) -> dict[s
 def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFolder:
     """Return the pictures of NAME/ with the masks of NAMEannot/ in a folder or zip; None: in the model's own data.
 
-    Of several such pairs this is test, else val, else the first other than train. data may also be the root of the
-    model's own data set. Raises PellucidError where there is none.
+    Of several such pairs, test is used, otherwise val, otherwise the first one other than train. data may also be the
+    root of the model's own data set. Raises PellucidError if there is none.
     """
     path = data_path(model, data)
     parts = mask_parts(path)
     if not parts:
-        raise PellucidError(f"{path} has no folder NAME beside one NAME{ANNOTATIONS}, such as val and val{ANNOTATIONS}")
+        raise PellucidError(f"{path} has no folders NAME and NAME{ANNOTATIONS}, such as val and val{ANNOTATIONS}")
     part = next(iter([*(one for one in HELD_OUT if one in parts), *(one for one in parts if one != TRAIN), TRAIN]))
     return MaskFolder(path, part, mode=mode_of(model), classes=model.classes, ignored=ignored)

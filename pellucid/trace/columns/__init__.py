@@ -1,4 +1,4 @@
-"""Columns of Jacobians: how each layer's outputs depend on one number, by its type, else by its traits."""
+"""Columns of Jacobians: the function for each layer's type, or for its traits if the type has none."""
 
 from pellucid import layers
 from pellucid.layers.base import Layer, Trait, states
@@ -19,8 +19,8 @@ from pellucid.trace.columns.moves import (
 )
 from pellucid.trace.columns.norms import local_contrast_norm, local_response_norm, norm, softmax
 
-MEAN = "it is part of the mean of each window over it: the delta times its share"
-MOVED = "it is only moved: the delta passes unchanged"
+MEAN = "it is part of the mean of each window that contains it: the output gradient δ times its weight"
+MOVED = "it only changes its position: the output gradient δ passes unchanged"
 
 EXPLAINERS: dict[type[Layer], Explainer] = {
     layers.Dense: dense,
@@ -49,25 +49,25 @@ EXPLAINERS: dict[type[Layer], Explainer] = {
     layers.RoIPool: roi_pool,
     layers.AvgPool2d: linear_map(MEAN),
     layers.AdaptiveAvgPool2d: linear_map(MEAN),
-    layers.Identity: linear_map("it passes unchanged, and so does the delta"),
-    layers.Pad2d: linear_map("it is moved, and repeated in the padding: those deltas add up"),
+    layers.Identity: linear_map("it passes unchanged, and so does the output gradient δ"),
+    layers.Pad2d: linear_map("it is copied to the output, and to padding that repeats it: the gradients δ add up"),
     layers.PadChannels: linear_map(MOVED),
-    layers.Upsample: linear_map("it is part of each pixel of the resized image: the delta times its share"),
+    layers.Upsample: linear_map("pixels are interpolated from it: each output gradient δ times its weight"),
     layers.Add: add,
     layers.Concat: concat,
     layers.Crop: crop,
     layers.Multiply: multiply,
 }
 
-# Layers whose output is a weighted sum of their input; the backward pass of a one-hot delta returns the weights.
+# Layers whose output is a weighted sum of their input, in words. The weights are the dx of a one-hot dy.
 WEIGHTED_SUMS: dict[type[Layer], str] = {
     layers.Dense: "the weighted sum of its inputs and the bias",
     layers.Conv2d: "the window's values, each times the filter's weight, and the bias",
-    layers.ConvTranspose2d: "the values whose kernels reach this position, each times its weight, and the bias",
+    layers.ConvTranspose2d: "the values whose kernels cover this position, each times its weight, and the bias",
     layers.AvgPool2d: "the mean of its window",
     layers.AdaptiveAvgPool2d: "the mean of its window",
     layers.MaxPool2d: "the largest value of its window",
-    layers.MaxUnpool2d: "the value whose maximum stood here, 0 if there was none",
+    layers.MaxUnpool2d: "the value whose maximum was at this position, 0 if there was none",
     layers.RoIAlign: "the mean of the samples in its bin, each interpolated between four pixels",
     layers.RoIPool: "the largest value of its bin, 0 if it is empty",
     layers.Identity: "the same value",
@@ -76,13 +76,13 @@ WEIGHTED_SUMS: dict[type[Layer], str] = {
     layers.Upsample: "the weighted sum of the pixels near it",
     layers.Dropout: "the value, scaled if it was kept, 0 if it was dropped",
     layers.Add: "the sum of its inputs",
-    layers.Crop: "the same value, of the first input",
-    layers.Concat: "the same value among those of the other inputs",
+    layers.Crop: "the same value of the first input",
+    layers.Concat: "the same value of one of the inputs",
 }
 
 
 def explainer(layer: Layer, what: str = "x.0") -> Explainer:
-    """Return the explainer of a layer for its inputs, or for a parameter."""
+    """Return the function that computes columns for `what`: an input such as "x.0", or a parameter's name."""
     if type(layer) in EXPLAINERS:
         return EXPLAINERS[type(layer)]
     if part_of(what) is not None and states(layer, Trait.ELEMENTWISE):
@@ -93,7 +93,7 @@ def explainer(layer: Layer, what: str = "x.0") -> Explainer:
 
 
 def weighted_sum(layer: Layer) -> str | None:
-    """Return what an output of a layer is, in words, if it is a weighted sum of inputs and a constant."""
+    """Return a layer's output in words if it is a weighted sum of inputs plus a constant, else None."""
     if type(layer) in WEIGHTED_SUMS:
         return WEIGHTED_SUMS[type(layer)]
     if states(layer, Trait.RESHAPE):

@@ -1,4 +1,4 @@
-"""Columns of activations and dropout: the slope at each input."""
+"""Columns of activations and dropout, whose outputs depend on one input each: the slope there."""
 
 import math
 from collections.abc import Callable
@@ -11,11 +11,13 @@ from pellucid.layers import ELU, GELU, Dropout, LeakyReLU
 from pellucid.trace.columns.base import Column, Explainer, Factors, at, one, slopes, worked
 from pellucid.trace.passes import Call
 
-Slope = tuple[tuple[Factors, ...], str, str]  # factors, words, and the slope as LaTeX
+ON = "the unit is active: the output gradient δ passes unchanged"
+
+Slope = tuple[tuple[Factors, ...], str, str]  # factors of the slope, a sentence, and the slope as LaTeX
 
 
 def elementwise(slope: Callable[[Call, Tensor], Slope]) -> Explainer:
-    """Return the explainer of a layer whose every output depends on one input."""
+    """Turn a function that computes the slope at an index into an Explainer of an elementwise layer."""
 
     @wraps(slope)
     def explain(call: Call, what: str, place: int) -> Column:
@@ -27,7 +29,7 @@ def elementwise(slope: Callable[[Call, Tensor], Slope]) -> Explainer:
 
 @elementwise
 def own_slope(call: Call, where: Tensor) -> Slope:
-    """The slope that the layer's own backward pass gives."""
+    """The slope from the layer's backward pass, for user-defined layers."""
     slope = slopes(call, torch.ones_like(call.y))["x.0"]
     return (worked(at(slope, where), "∂y/∂x", "slope"),), f"the slope of {call.title} here", r"\frac{dy}{dx}"
 
@@ -36,9 +38,9 @@ def own_slope(call: Call, where: Tensor) -> Slope:
 def sigmoid(call: Call, where: Tensor) -> Slope:
     """σ'(x) = y (1 - y): Nielsen 2015, chapter 1."""
     y = at(call.y, where)
-    rest = worked(1 - y, "1 - y", "slope", _number(1.0), worked(-y, "-y", "activation"))
-    steep = "nearly 0 here: the unit is saturated" if float(y * (1 - y)) < 0.01 else "not saturated here"
-    return (worked(y, "y", "slope"), rest), f"the sigmoid's slope is y (1 - y), {steep}", r"y\,(1 - y)"
+    second = worked(1 - y, "1 - y", "slope", _number(1.0), worked(-y, "-y", "activation"))
+    state = "nearly 0 here: the unit is saturated" if float(y * (1 - y)) < 0.01 else "not saturated here"
+    return (worked(y, "y", "slope"), second), f"the sigmoid's slope is y (1 - y), {state}", r"y\,(1 - y)"
 
 
 @elementwise
@@ -53,7 +55,7 @@ def tanh(call: Call, where: Tensor) -> Slope:
 def relu(call: Call, where: Tensor) -> Slope:
     """1 where y > 0, else 0."""
     passes = at(call.y, where) > 0
-    words = "the unit is on: the delta passes unchanged" if bool(passes) else "the unit is off: the gradient is 0"
+    words = ON if bool(passes) else "the unit is inactive: the gradient is 0"
     return (worked(passes.double(), "[y > 0]", "slope"),), words, r"[y > 0]"
 
 
@@ -62,18 +64,19 @@ def relu6(call: Call, where: Tensor) -> Slope:
     """1 where 0 < y < 6, else 0."""
     y = at(call.y, where)
     passes = (y > 0) & (y < 6)
-    words = "between 0 and 6 the delta passes unchanged" if bool(passes) else "clipped: the gradient is 0"
+    words = "between 0 and 6 the output gradient δ passes unchanged" if bool(passes) else "clipped: the gradient is 0"
     return (worked(passes.double(), "[0 < y < 6]", "slope"),), words, r"[0 < y < 6]"
 
 
 @elementwise
 def leaky_relu(call: Call, where: Tensor) -> Slope:
-    """1 where y > 0, else the leak."""
+    """1 where y > 0, else the negative slope."""
     assert isinstance(call.layer, LeakyReLU)
-    on = at(call.y, where) > 0
-    slope = torch.where(on, 1.0, _rounded(call, call.layer.slope))
-    words = "the unit is on: the delta passes unchanged" if bool(on) else "the unit is off: the delta times the leak"
-    return (worked(slope, "1" if bool(on) else "leak", "slope"),), words, r"1 \text{ or the leak}"
+    active = at(call.y, where) > 0
+    slope = torch.where(active, 1.0, _rounded(call, call.layer.slope))
+    words = ON if bool(active) else "the unit is inactive: the output gradient δ times the negative slope"
+    name = "1" if bool(active) else "negative slope"
+    return (worked(slope, name, "slope"),), words, r"1 \text{ or the negative slope}"
 
 
 @elementwise
@@ -82,7 +85,7 @@ def elu(call: Call, where: Tensor) -> Slope:
     assert isinstance(call.layer, ELU)
     y = at(call.y, where)
     if bool(y > 0):
-        return (_number(1.0, "slope"),), "the unit is on: the delta passes unchanged", "1"
+        return (_number(1.0, "slope"),), ON, "1"
     alpha = torch.full_like(y, call.layer.alpha)
     slope = worked(y + alpha, "y + alpha", "slope", worked(y, "y", "activation"), worked(alpha, "alpha", "number"))
     return (slope,), "below 0 the slope is alpha exp(x) = y + alpha", r"(y + \alpha)"
@@ -92,30 +95,31 @@ def elu(call: Call, where: Tensor) -> Slope:
 def gelu(call: Call, where: Tensor) -> Slope:
     """Φ(x) + x φ(x)."""
     assert isinstance(call.layer, GELU)
-    x = call.x.flatten()[where]  # in the pass's own dtype: where tanh is flat, 1 - t² keeps few of its digits
+    # Not converted to float64: where tanh is flat, 1 - t² must be rounded as in the layer's backward pass.
+    x = call.x.flatten()[where]
     if call.layer.approximate == "tanh":
         t = torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
         phi = (1 + t) / 2
         density = (1 - t * t) / 2 * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2))
     else:
         phi, density = torch.special.ndtr(x), torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-    beside = (x * density).double()
-    parts = worked(phi, "Φ(x)", "slope"), worked(beside, "x φ(x)", "slope")
-    slope = worked(phi.double() + beside, "Φ(x) + x φ(x)", "slope", *parts)
-    return (slope,), "the slope is Φ(x) + x φ(x), Φ the normal distribution", r"(\Phi(x) + x\,\varphi(x))"
+    product = (x * density).double()
+    parts = worked(phi, "Φ(x)", "slope"), worked(product, "x φ(x)", "slope")
+    slope = worked(phi.double() + product, "Φ(x) + x φ(x)", "slope", *parts)
+    return (slope,), "the slope is Φ(x) + x φ(x), for the standard normal distribution", r"(\Phi(x) + x\,\varphi(x))"
 
 
 @elementwise
 def dropout(call: Call, where: Tensor) -> Slope:
-    """The mask, times the scale of the values that are kept."""
+    """The mask times the scale of the values that are kept."""
     assert isinstance(call.layer, Dropout)
-    kept = call.cache.mask.expand(call.x.shape)
-    passes = at(kept, where)
+    mask = call.cache.mask.expand(call.x.shape)
+    passes = at(mask, where)
     scale = call.cache.scale.double().expand(1)
     if float(scale) == 1 and bool(call.cache.mask.all()):
-        words = "every value passes: nothing is dropped in evaluation"
+        words = "no value is dropped: the output gradient δ passes unchanged"
     elif bool(passes):
-        words = f"it was kept, and scaled by {float(scale):g}"
+        words = f"it was kept and scaled by {float(scale):g}"
     else:
         words = "it was dropped: the gradient is 0"
     return (worked(passes, "mask", "slope"), worked(scale, "scale", "slope")), words, r"m / (1 - \text{rate})"

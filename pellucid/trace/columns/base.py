@@ -1,4 +1,4 @@
-"""Columns of a call's Jacobian: the derivatives of its outputs by one number, as products of named factors."""
+"""Columns of a layer's Jacobian: the derivatives of its outputs by one number, as products of named factors."""
 
 import math
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from pellucid.tree import flatten
 
 @dataclass(frozen=True)
 class Factors:
-    """One factor of each of a column's k entries, in float64.
+    """A factor in each of the k entries of a column: `values` (k,), in float64.
 
-    symbol: their common name. source: the tensor of the call from which they are read ("x.0", "weight"), at the flat
-    indices `places`; None for computed numbers. parts: factors whose sum these are.
+    symbol: the name of the factor. source: the input or parameter of the call ("x.0", "weight") that contains the
+    values, at the flat indices `places`; None for computed values. parts: factors that add up to this one.
     """
 
     values: Tensor
@@ -32,7 +32,7 @@ class Factors:
 
     @property
     def magnitudes(self) -> Tensor:
-        """The sums of the absolute values of their parts, which bound rounding errors under cancellation."""
+        """The sum of the parts' absolute values, (k,), which bounds rounding errors under cancellation."""
         if not self.parts:
             return self.values.abs()
         return torch.stack([part.values.abs() for part in self.parts]).sum(0)
@@ -40,9 +40,10 @@ class Factors:
 
 @dataclass(frozen=True)
 class Column:
-    """∂y[o]/∂u for every output o that depends on the number u: the product of `factors`, or 1 without factors.
+    """∂y[o]/∂u for every output o that depends on the number u: the product of `factors`, 1 if there are none.
 
-    outputs: flat indices into output tensor number `output`, (k,). words, formula: the layer's rule for ∂C/∂u.
+    outputs: flat indices (k,) into the layer's output tensor with index `output`. words, formula: the rule for ∂C/∂u,
+    as a sentence and as LaTeX.
     """
 
     outputs: Tensor
@@ -52,7 +53,7 @@ class Column:
     output: int = 0
 
 
-# (call, "x.0" or a parameter's name, flat index in that tensor) -> its column
+# Computes a column from (call, "x.0" or a parameter's name, flat index in that input or parameter).
 Explainer = Callable[[Call, str, int], Column]
 
 
@@ -62,7 +63,7 @@ def part_of(what: str) -> int | None:
 
 
 def exact_sum(products: list[float]) -> float:
-    """Return the sum, rounded once; the floating-point sum if no exact sum exists, as for inf and -inf."""
+    """Return the exact sum, rounded once, or the ordinary sum if there is none, such as for inf and -inf."""
     try:
         return math.fsum(products)
     except (OverflowError, ValueError):
@@ -70,14 +71,14 @@ def exact_sum(products: list[float]) -> float:
 
 
 def read(call: Call, what: str, places: Tensor, symbol: str, role: str) -> Factors:
-    """Return numbers of an input or a parameter of the call as factors."""
+    """Return the elements of an input or a parameter of the call at flat indices as factors."""
     part = part_of(what)
     tensor = call.params[what] if part is None else call.inputs[part].tensor
     return Factors(at(tensor, places), symbol, role, what, places)
 
 
 def worked(values: Tensor, symbol: str, role: str, *parts: Factors) -> Factors:
-    """Return computed numbers as factors; parts: factors that add up to them."""
+    """Return computed values as factors; parts: factors that add up to them."""
     return Factors(values.double(), symbol, role, parts=parts)
 
 
@@ -87,7 +88,7 @@ def at(tensor: Tensor, places: Tensor) -> Tensor:
 
 
 def places(shape: Shape, *axes: Tensor | int) -> Tensor:
-    """Return the flat indices of all combinations of indices along the axes of `shape`, last axis fastest."""
+    """Return the flat indices of all combinations of indices along the axes of `shape`, in row-major order."""
     flat = torch.zeros((), dtype=torch.int64)
     for size, axis in zip(shape, axes, strict=True):
         index = torch.as_tensor(axis, dtype=torch.int64)
@@ -96,25 +97,25 @@ def places(shape: Shape, *axes: Tensor | int) -> Tensor:
 
 
 def one(place: int) -> Tensor:
-    """Return one flat index as a tensor."""
+    """Return a flat index as a tensor of shape (1,)."""
     return torch.tensor([place])
 
 
-MAX_PASSES = 20_000  # backward passes for one number
+MAX_PASSES = 20_000  # backward passes of `fallback` for one number
 
 
 def fallback(call: Call, what: str, place: int) -> Column:
-    """Return the column of any layer: find the dependent outputs by bisection, and their slopes from one-hot deltas.
+    """Return the column of any layer: the dependent outputs are found by bisection, their slopes by a one-hot dy.
 
-    A layer's backward is linear in dy: if the gradient for random deltas over a group of outputs is 0, none of them
-    depends on the number. Raises PellucidError for several output tensors, or for too many dependent outputs.
+    A layer's backward is linear in dy: if the gradient for a random dy over a group of outputs is 0, none of them
+    depends on the number. Raises PellucidError for several output tensors, or if bisection needs too many passes.
     """
     if len(call.outputs) != 1:
         raise PellucidError(
             f"{call.name or 'the network'}: {call.title} has several outputs; explain one of its inputs"
         )
     count = call.y.numel()
-    draw = torch.rand(count, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
+    random_dy = torch.rand(count, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
     passes = 0
 
     def slope_for(dy: Tensor) -> float:
@@ -132,7 +133,7 @@ def fallback(call: Call, what: str, place: int) -> Column:
     while groups:
         low, high = groups.pop()
         dy = torch.zeros(count, dtype=call.y.dtype)
-        dy[low:high] = draw[low:high].to(call.y.dtype) if high - low > 1 else 1.0
+        dy[low:high] = random_dy[low:high].to(call.y.dtype) if high - low > 1 else 1.0
         slope = slope_for(dy)
         if slope != 0 and high - low == 1:
             found.append((low, slope))
@@ -144,13 +145,13 @@ def fallback(call: Call, what: str, place: int) -> Column:
     return Column(
         torch.tensor([output for output, _ in found], dtype=torch.int64),
         (worked(values, "∂y/∂x" if part_of(what) is not None else f"∂y/∂{what}", "slope"),),
-        f"the backward pass of {call.title} itself gives the slope of each of {len(found)} outputs",
+        f"the slope of each of {len(found)} outputs, computed by the backward pass of {call.title}",
         r"\frac{\partial C}{\partial u} = \sum_o \delta_o\, \frac{\partial y_o}{\partial u}",
     )
 
 
 def slopes(call: Call, dy: Any) -> dict[str, Tensor]:
-    """Return the gradients that the layer's backward gives for `dy`: "x.0", "x.1" ... and parameters by name."""
+    """Return the gradients of the layer's backward pass for `dy`, by "x.0", "x.1" ... and by parameter name."""
     dx, dparams = call.layer.backward(call.tree, call.cache, dy)
-    parts = {f"x.{part}": one for part, one in enumerate(tensors(dx)) if one is not None}
-    return {**parts, **flatten(dparams)}
+    inputs = {f"x.{part}": one for part, one in enumerate(tensors(dx)) if one is not None}
+    return {**inputs, **flatten(dparams)}

@@ -21,14 +21,14 @@ def dense(call: Call, what: str, place: int) -> Column:
         return Column(
             rows * units + unit,
             (read(call, "x.0", rows * n_in + j, "x", "activation"),),
-            f"a weight multiplies an activation: the delta of unit {unit} times input {j}{over} (BP4)",
+            f"a weight multiplies an activation: the gradient δ of unit {unit} times input {j}{over} (BP4)",
             r"\frac{\partial C}{\partial w_{uj}} = \sum_n \delta_{nu}\, x_{nj}",
         )
     if what == "bias":
         return Column(
             rows * units + place,
             (),
-            f"a bias is added to its unit: the delta of unit {place}{over} (BP3)",
+            f"a bias is added to its unit: the gradient δ of unit {place}{over} (BP3)",
             r"\frac{\partial C}{\partial b_u} = \sum_n \delta_{nu}",
         )
     row, j = divmod(place, n_in)
@@ -36,15 +36,16 @@ def dense(call: Call, what: str, place: int) -> Column:
     return Column(
         row * units + unit,
         (read(call, "weight", unit * n_in + j, "w", "weight"),),
-        f"input {j} feeds all {units} units: each one's delta times the weight to it (BP2)",
+        f"all {units} units depend on input {j}: each unit's gradient δ times its weight (BP2)",
         r"\frac{\partial C}{\partial x_{nj}} = \sum_u \delta_{nu}\, w_{uj}",
     )
 
 
 def convolution(call: Call, what: str, place: int) -> Column:
-    """Conv2d and ConvTranspose2d: each weight w[f, c, a, b] connects window f, p, q with pixel c, ps + ad, qs + bd.
+    """Return the column of Conv2d or ConvTranspose2d.
 
-    A convolution reads the pixels and outputs the windows; a transposed one reads the windows and outputs the pixels.
+    A weight w[f, c, a, b] connects the window (f, p, q) with the pixel (c, ps + ad, qs + bd), for stride s and dilation
+    d. The input of a convolution is pixels and its output windows; for a transposed convolution it is the reverse.
     """
     layer = call.layer
     assert isinstance(layer, Conv2d | ConvTranspose2d)
@@ -53,44 +54,45 @@ def convolution(call: Call, what: str, place: int) -> Column:
         return Column(
             places(call.y.shape, torch.arange(batch), place, torch.arange(rows), torch.arange(columns)),
             (),
-            f"a bias is added to every position of its map: the deltas of map {place}, summed over positions",
+            f"a bias is added to every position of its channel: the sum of the gradients δ of channel {place}",
             r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}",
         )
     transposed, kernel = isinstance(layer, ConvTranspose2d), call.params["weight"].shape
     image, windows = (call.y, call.x) if transposed else (call.x, call.y)
     beneath = _pixels(layer, image, windows, kernel)  # (taps, windows)
     taps, count, size = *beneath.shape, image.shape[2] * image.shape[3]
-    (batch, maps), channels, per_group = windows.shape[:2], image.shape[1], kernel[1]
-    maps_per_group = maps // layer.groups
+    (batch, filters), channels, per_group = windows.shape[:2], image.shape[1], kernel[1]
+    filters_per_group = filters // layer.groups
     if what == "weight":
         f, c, tap = index_of(place, (*kernel[:2], taps))
         window = (beneath[tap] >= 0).nonzero().flatten()
-        channel, every = f // maps_per_group * per_group + c, torch.arange(batch)
-        at_windows = places((batch, maps, count), every, f, window)
-        at_pixels = places((batch, channels, size), every, channel, beneath[tap][window])
-        out, into, source = (channel, at_pixels, f) if transposed else (f, at_windows, channel)
+        channel, examples = f // filters_per_group * per_group + c, torch.arange(batch)
+        at_windows = places((batch, filters, count), examples, f, window)
+        at_pixels = places((batch, channels, size), examples, channel, beneath[tap][window])
+        out, outputs, source = (channel, at_pixels, f) if transposed else (f, at_windows, channel)
         return Column(
-            into,
+            outputs,
             (read(call, "x.0", at_windows if transposed else at_pixels, "x", "activation"),),
-            f"this weight of map {out} is used at {len(window)} positions: at each, the delta of map {out} times the "
-            f"value of channel {source} that the weight multiplies",
+            f"this weight of output channel {out} is used at {len(window)} positions: at each, the gradient δ of the "
+            f"output times the value of input channel {source} that the weight multiplies",
             r"\frac{\partial C}{\partial w_{fcab}} = \sum_{n,p,q} \delta_{nfpq}\, x_{n,c,\,ps+ad-t,\,qs+bd-l}"
             if not transposed
             else r"\frac{\partial C}{\partial w_{cfab}} = \sum_{n,p,q} \delta_{n,f,\,ps+ad-t,\,qs+bd-l}\, x_{ncpq}",
         )
     if transposed:
-        n, f, window = index_of(place, (batch, maps, count))
+        n, f, window = index_of(place, (batch, filters, count))
         tap = (beneath[:, window] >= 0).nonzero().flatten()
         c = torch.arange(per_group)[:, None]
-        outputs = (n * channels + f // maps_per_group * per_group + c) * size + beneath[tap, window]
-        words = "each output under this value's kernel, in each map: the delta of that output times the weight there"
+        outputs = (n * channels + f // filters_per_group * per_group + c) * size + beneath[tap, window]
+        words = "each output that this value's kernel covers, in each channel: its gradient δ times the weight there"
         formula = r"\frac{\partial C}{\partial x_{ncpq}} = \sum_{f,a,b} \delta_{n,f,\,ps+ad-t,\,qs+bd-l}\, w_{cfab}"
     else:
         n, channel, pixel = index_of(place, (batch, channels, size))
         tap, window = (beneath == pixel).nonzero(as_tuple=True)
-        f, c = channel // per_group * maps_per_group + torch.arange(maps_per_group)[:, None], channel % per_group
-        outputs = (n * maps + f) * count + window
-        words = "each window over this value, in each map: the delta of the window's output times the weight there"
+        c = channel % per_group
+        f = channel // per_group * filters_per_group + torch.arange(filters_per_group)[:, None]
+        outputs = (n * filters + f) * count + window
+        words = "each window that contains this value, in each channel: its gradient δ times the weight there"
         formula = (
             r"\frac{\partial C}{\partial x_{nchw}} = \sum_{f,a,b} "
             r"\delta_{nf,\frac{h+t-ad}{s},\frac{w+l-bd}{s}}\, w_{fcab}"
@@ -101,16 +103,16 @@ def convolution(call: Call, what: str, place: int) -> Column:
 
 
 def _pixels(layer: Conv2d | ConvTranspose2d, image: Tensor, windows: Tensor, kernel: torch.Size) -> Tensor:
-    """Return the flat index of the pixel beneath each tap of each window, -1 in the padding: (taps, windows)."""
+    """Return (taps, windows): flat index of the pixel under each kernel tap of each window, -1 in the padding."""
     height, width = image.shape[2:]
     if isinstance(layer, Conv2d):
         edges = layer.edges()
     else:
         rows, columns = pair(layer.padding)
         edges = (columns, columns, rows, rows)
-    numbers = F.pad(torch.arange(1, height * width + 1, dtype=torch.float64).view(1, 1, height, width), edges)
+    indices = F.pad(torch.arange(1, height * width + 1, dtype=torch.float64).view(1, 1, height, width), edges)
     stride, dilation = pair(layer.stride), pair(layer.dilation)
-    across = (numbers.shape[3] - dilation[1] * (kernel[3] - 1) - 1) // stride[1] + 1
-    found = F.unfold(numbers, tuple(kernel[2:]), dilation, 0, stride)[0].long() - 1
-    # output_padding of a transposed convolution may add windows that it does not have
-    return found.unflatten(1, (-1, across))[:, : windows.shape[2], : windows.shape[3]].flatten(1)
+    columns_of_windows = (indices.shape[3] - dilation[1] * (kernel[3] - 1) - 1) // stride[1] + 1
+    found = F.unfold(indices, tuple(kernel[2:]), dilation, 0, stride)[0].long() - 1
+    # With output_padding, unfold may find more windows than a transposed convolution has.
+    return found.unflatten(1, (-1, columns_of_windows))[:, : windows.shape[2], : windows.shape[3]].flatten(1)

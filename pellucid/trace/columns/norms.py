@@ -23,17 +23,18 @@ from pellucid.trace.text import index_of
 
 @dataclass(frozen=True)
 class Sets:
-    """The sets of values that a normalization treats together, and the parameter that scales each value.
+    """The sets of values that a layer normalizes together, such as the channels of BatchNorm.
 
-    owner, scale: flat, one number for each value of x. mean, invstd: one for each set, as the pass computed them.
+    owner: index of the set of each value of x, flat. scale: flat index into the layer's weight for each value of x.
+    mean, invstd: μ and 1 / sqrt(σ² + ε) of each set, from the forward pass.
     """
 
     owner: Tensor
     scale: Tensor
     mean: Tensor
     invstd: Tensor
-    past: bool  # whether mean and invstd are running statistics, which do not depend on x
-    name: str  # of a set
+    fixed: bool  # whether mean and invstd are running statistics, which do not depend on x
+    name: str  # of a set, such as "channel"
 
     def normal(self, call: Call, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return x, μ and 1 / sqrt(σ² + ε) at flat indices."""
@@ -42,7 +43,7 @@ class Sets:
 
 
 def norm(call: Call, what: str, place: int) -> Column:
-    """Ioffe and Szegedy 2015, section 3; the mean and the variance of a set depend on all its values."""
+    """Return the column of a normalization: Ioffe and Szegedy 2015, section 3."""
     sets = _sets(call)
     if part_of(what) is None:
         where = (sets.scale == place).nonzero().flatten()
@@ -50,7 +51,7 @@ def norm(call: Call, what: str, place: int) -> Column:
             return Column(
                 where,
                 (),
-                "a shift is added to every value of its channel: the sum of their deltas",
+                "a bias is added to every value of its channel: the sum of the gradients δ",
                 r"\frac{\partial C}{\partial b_c} = \sum_i \delta_i",
             )
         x, mean, invstd = sets.normal(call, where)
@@ -58,43 +59,44 @@ def norm(call: Call, what: str, place: int) -> Column:
         return Column(
             where,
             (centred, worked(invstd, "1 / deviation", "scale")),
-            "a scale multiplies the normalized values: the sum of delta times x̂ = (x - mean) / deviation",
+            "a scale multiplies the normalized values: the sum of the gradients δ times x̂ = (x - mean) / deviation",
             r"\frac{\partial C}{\partial w_c} = \sum_i \delta_i\, \hat x_i, \quad \hat x_i = \frac{x_i - \mu}{\sigma}",
         )
-    return _past(call, sets, place) if sets.past else _together(call, sets, place)
+    return _fixed_statistics(call, sets, place) if sets.fixed else _batch_statistics(call, sets, place)
 
 
-def _past(call: Call, sets: Sets, place: int) -> Column:
-    """Running statistics do not depend on x: each value is only scaled."""
+def _fixed_statistics(call: Call, sets: Sets, place: int) -> Column:
+    """Return the column of an input for running statistics, which only scale it."""
     where = one(place)
     _, _, invstd = sets.normal(call, where)
     return Column(
         where,
         (*_weights(call, sets, where), worked(invstd, "1 / deviation", "scale")),
-        "running statistics do not depend on this value, which is only scaled: delta times w / deviation",
+        "running statistics do not depend on this value, which is only scaled: δ times w / deviation",
         r"\frac{\partial C}{\partial x} = \delta\, \frac{w}{\sigma}",
     )
 
 
-def _together(call: Call, sets: Sets, place: int) -> Column:
+def _batch_statistics(call: Call, sets: Sets, place: int) -> Column:
+    """Return the column of an input whose set's mean and variance depend on all values of the set."""
     where = (sets.owner == sets.owner[place]).nonzero().flatten()
     m = len(where)
     x, mean, invstd = sets.normal(call, where)
-    own, own_mean, own_invstd = sets.normal(call, one(place))
-    hats = (x - mean) * invstd
-    itself = (where == place).double()
-    through_mean = torch.full_like(itself, -1 / m)
-    through_spread = -hats * (((own - own_mean) * own_invstd) / m)
+    x_i, mean_i, invstd_i = sets.normal(call, one(place))
+    x_hat = (x - mean) * invstd
+    direct = (where == place).double()
+    through_mean = torch.full_like(direct, -1 / m)
+    through_variance = -x_hat * (((x_i - mean_i) * invstd_i) / m)
     parts = (
-        worked(itself, "[i = o]", "itself"),
+        worked(direct, "[i = o]", "itself"),
         worked(through_mean, "-1/m", "through the mean"),
-        worked(through_spread, "-x̂ᵢ x̂ₒ/m", "through the spread"),
+        worked(through_variance, "-x̂ᵢ x̂ₒ/m", "through the spread"),
     )
-    share = worked(itself + through_mean + through_spread, "[i = o] - 1/m - x̂ᵢ x̂ₒ/m", "share", *parts)
+    share = worked(direct + through_mean + through_variance, "[i = o] - 1/m - x̂ᵢ x̂ₒ/m", "share", *parts)
     return Column(
         where,
         (*_weights(call, sets, where), worked(invstd, "1 / deviation", "scale"), share),
-        f"this value changes itself, and through the mean and the spread all {m} values of its {sets.name}",
+        f"it changes its own output directly, and all {m} outputs of its {sets.name} through the mean and the variance",
         r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, \frac{w_o}{\sigma}"
         r"\left([i = o] - \frac1m - \frac{\hat x_i \hat x_o}{m}\right)",
     )
@@ -109,7 +111,7 @@ def _weights(call: Call, sets: Sets, where: Tensor) -> tuple[Factors, ...]:
 
 
 def _sets(call: Call) -> Sets:
-    """Return the sets of the layer's input."""
+    """Return the sets of values that the layer normalizes together."""
     x, layer = call.x, call.layer
     channel = torch.arange(x.shape[1]).view(1, -1, *(1,) * (x.dim() - 2)).expand(x.shape).flatten()
     if isinstance(layer, BatchNorm):
@@ -119,7 +121,7 @@ def _sets(call: Call) -> Sets:
             return Sets(channel, channel, mean.double(), invstd.double(), True, "channel")
         return Sets(channel, channel, call.cache.mean.double(), call.cache.invstd.double(), False, "channel")
     mean, invstd = call.cache.mean.flatten().double(), call.cache.invstd.flatten().double()
-    size = x.numel() // len(mean)  # values of a set, which lie together in order
+    size = x.numel() // len(mean)  # of a set, whose values are contiguous
     owner = torch.arange(x.numel()) // size
     if isinstance(layer, GroupNorm | InstanceNorm2d):
         name = "group" if isinstance(layer, GroupNorm) else "map"
@@ -135,21 +137,21 @@ def local_response_norm(call: Call, what: str, place: int) -> Column:
     n, c, h, w = index_of(place, call.x.shape)
     before = layer.size // 2
     after = layer.size - 1 - before
-    near = torch.arange(max(0, c - after), min(call.x.shape[1], c + before + 1))
-    where = places(call.x.shape, n, near, h, w)
+    channels = torch.arange(max(0, c - after), min(call.x.shape[1], c + before + 1))
+    where = places(call.x.shape, n, channels, h, w)
     x, d = at(call.x, where), at(call.cache.divisor, where)
-    own = call.x.flatten()[place].double()
+    x_i = call.x.flatten()[place].double()
     power = d**-layer.beta
     direct = torch.where(where == place, power, 0)
-    blame = -2 * layer.alpha * layer.beta / layer.size * own * x * power / d
+    through_d = -2 * layer.alpha * layer.beta / layer.size * x_i * x * power / d
     parts = (
         worked(direct, "[i = o] / d^beta", "itself"),
-        worked(blame, "-2 alpha beta/size xᵢ xₒ / d^(beta+1)", "through d"),
+        worked(through_d, "-2 alpha beta/size xᵢ xₒ / d^(beta+1)", "through d"),
     )
     return Column(
         where,
-        (worked(direct + blame, "slope", "slope", *parts),),
-        "it changes its own output, and lowers those of the neighbouring channels",
+        (worked(direct + through_d, "slope", "slope", *parts),),
+        "it changes its own output directly, and the outputs of the neighbouring channels through their divisors d",
         r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o \left([i=o]\, d_o^{-\beta}"
         r" - \tfrac{2\alpha\beta}{\text{size}}\, x_i x_o\, d_o^{-\beta-1}\right)",
     )
@@ -161,7 +163,7 @@ def local_contrast_norm(call: Call, what: str, place: int) -> Column:
     assert isinstance(layer, LocalContrastNorm)
     n = index_of(place, call.x.shape)[0]
     size = call.x[0].numel()
-    v, sigma = (kept[n : n + 1].double() for kept in call.cache)
+    v, sigma = (field[n : n + 1].double() for field in call.cache)
     mass = layer._mass(v)
     average = sigma.mean((2, 3), keepdim=True)
     d = layer._divisor(sigma, average)
@@ -173,41 +175,41 @@ def local_contrast_norm(call: Call, what: str, place: int) -> Column:
     dd = torch.where(sigma >= average, dsigma, dsigma.mean((2, 3), keepdim=True).expand_as(dsigma))
     dd = torch.where(d > layer.epsilon, dd, 0)
     through_v, through_d = (dv / d).flatten(), (-v * dd / (d * d)).flatten()
-    moved = ((through_v != 0) | (through_d != 0)).nonzero().flatten()
-    parts = worked(through_v[moved], "∂v/d", "itself"), worked(through_d[moved], "-v ∂d/d²", "through d")
+    where = ((through_v != 0) | (through_d != 0)).nonzero().flatten()
+    parts = worked(through_v[where], "∂v/d", "itself"), worked(through_d[where], "-v ∂d/d²", "through d")
     return Column(
-        moved + n * size,
-        (worked((through_v + through_d)[moved], "slope", "slope", *parts),),
-        "it changes the local mean and contrast around it, and with them all values near",
+        where + n * size,
+        (worked((through_v + through_d)[where], "slope", "slope", *parts),),
+        "it changes the local mean and contrast near it, and through them the outputs there",
         r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o"
         r" \left(\frac{\partial v_o/\partial x_i}{d_o} - \frac{v_o\, \partial d_o/\partial x_i}{d_o^2}\right)",
     )
 
 
 def softmax(call: Call, what: str, place: int) -> Column:
-    """∂y_o/∂x_i = y_o ([i = o] - y_i), and for the logarithm [i = o] - exp(y_i)."""
+    """∂y_o/∂x_i = y_o ([i = o] - y_i) for Softmax, [i = o] - exp(y_i) for LogSoftmax."""
     layer = call.layer
     assert isinstance(layer, Softmax | LogSoftmax)
     index: list[torch.Tensor | int] = list(index_of(place, call.y.shape))
     index[layer.axis] = torch.arange(call.y.shape[layer.axis])
     where = places(call.y.shape, *index)
     y = at(call.y, where)
-    itself = (where == place).double()
-    own = y[itself.bool()].expand(len(y))
+    direct = (where == place).double()
+    probability = y[direct.bool()].expand(len(y))
     if isinstance(layer, LogSoftmax):
-        own = own.exp()
-    parts = worked(itself, "[i = o]", "itself"), worked(-own, "-aᵢ", "probability")
-    share = worked(itself - own, "[i = o] - aᵢ", "share", *parts)
+        probability = probability.exp()
+    parts = worked(direct, "[i = o]", "itself"), worked(-probability, "-aᵢ", "probability")
+    share = worked(direct - probability, "[i = o] - aᵢ", "share", *parts)
     if isinstance(layer, LogSoftmax):
         return Column(
             where,
             (share,),
-            "a score raises its own log-probability, and lowers all log-probabilities by its probability",
+            "a logit increases its own log-probability, and decreases all log-probabilities by its probability",
             r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, ([i = o] - a_i)",
         )
     return Column(
         where,
         (worked(y, "yₒ", "probability"), share),
-        "a score raises its own probability at the cost of the others",
+        "a logit increases its own probability and decreases the others",
         r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, y_o\, ([i = o] - y_i)",
     )

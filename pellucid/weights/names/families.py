@@ -13,24 +13,25 @@ _KINDS = {"conv": "conv", "bn": "norm", "convolution": "conv", "normalization": 
 
 
 def _numbered(model: str) -> dict[str, str]:
-    """Return our paths by torchvision's and timm's names of AlexNet and VGG, which count all layers.
+    """Return Pellucid's paths by torchvision's and timm's layer names of AlexNet and VGG.
 
-    "features.0", "classifier.6"; the head counts from behind `flatten`. timm: "pre_logits.fc1", "head.fc".
+    torchvision numbers all layers: "features.0", "classifier.6", where 0 is the first after `flatten`. timm names the
+    dense layers "pre_logits.fc1", "pre_logits.fc2" and "head.fc".
     """
     net = MODELS[model]()
     maps = [path for path, layer in walk(features(net)) if not isinstance(layer, Combinator)]
-    rest = [path for path, layer in walk(head(net)) if not isinstance(layer, Combinator)]
-    rest = rest[rest.index("flatten") + 1 :]
+    dense = [path for path, layer in walk(head(net)) if not isinstance(layer, Combinator)]
+    dense = dense[dense.index("flatten") + 1 :]
     return {
         **{f"features.{index}": f"features.{path}" for index, path in enumerate(maps)},
-        **{f"classifier.{index}": f"head.{path}" for index, path in enumerate(rest)},
+        **{f"classifier.{index}": f"head.{path}" for index, path in enumerate(dense)},
         "pre_logits.fc1": "head.dense1",
         "pre_logits.fc2": "head.dense2",
         "head.fc": "head.scores",
     }
 
 
-# Rules by the names of others' layers; Caffe's and Caffe2's names are those of ONNX's model zoo.
+# Rules for each family and library. The files of ONNX's model zoo have Caffe's and Caffe2's names.
 NUMBERED = table(_numbered)
 ALEXNET_ONNX = rules(
     (r"conv([1-5])", r"features.conv\1"), (r"fc6", "head.dense1"), (r"fc7", "head.dense2"), (r"fc8", "head.scores")
@@ -79,28 +80,28 @@ def _mixed(block: str, branch: str, number: str | None, end: str | None, kind: s
 
 
 def _inception_keras(model: str, layers: Collection[str]) -> dict[str, str]:
-    """Return our paths by Keras' names: "conv2d_94", "batch_normalization_94", "predictions".
+    """Return Pellucid's paths by Keras' names: "conv2d_94", "batch_normalization_94", "predictions".
 
-    All convolutions and norms are counted in the order in which Keras' function makes them, which is that of our
-    network. The first one's number depends on the file: 1 in the published one, none or more than that elsewhere.
+    Keras numbers all convolutions and norms in the order of their creation, which is also the order in Pellucid's
+    network. The first number depends on the file: 1 in the published file, none or a larger one in others.
     """
     convolutions = [f"features.{path}" for path, layer in walk(features(inception_v3())) if isinstance(layer, Conv2d)]
-    known = {"predictions": "head.scores"}
+    paths = {"predictions": "head.scores"}
     for kind, name in (("conv", "conv2d"), ("bn", "batch_normalization")):
         counted = re.compile(rf"{name}(_\d{{1,9}})?")
         numbers = {int(layer.removeprefix(name)[1:] or 0): layer for layer in layers if counted.fullmatch(layer)}
         first = min(numbers, default=0)
-        known |= {
+        paths |= {
             layer: of_kind(convolutions[number - first], kind)
             for number, layer in numbers.items()
             if number - first < len(convolutions)
         }
-    return {layer: path for layer, path in known.items() if layer in layers}
+    return {layer: path for layer, path in paths.items() if layer in layers}
 
 
 INCEPTION_TORCH = rules(  # "Mixed_7b.branch3x3_2a.conv", "Conv2d_1a_3x3.bn"
     (r"Mixed_([5-7][a-e])\.(branch(?:_pool|\dx\d(?:dbl|x\d)?))(?:_(\d)([ab])?)?\.(conv|bn)", _mixed),
-    (rf"Conv2d_({any_of(_STEM)})\.(conv|bn)", lambda place, kind: f"features.{of_kind(_STEM[place], kind)}"),
+    (rf"Conv2d_({any_of(_STEM)})\.(conv|bn)", lambda stem, kind: f"features.{of_kind(_STEM[stem], kind)}"),
     (
         r"AuxLogits\.conv([01])\.(conv|bn)",
         lambda index, kind: f"head.auxiliary.{of_kind(f'conv{int(index) + 1}', kind)}",
@@ -111,7 +112,7 @@ INCEPTION_TORCH = rules(  # "Mixed_7b.branch3x3_2a.conv", "Conv2d_1a_3x3.bn"
 
 
 def _residual(stage: int, block: int, kind: str, number: int | None = None) -> str:
-    """Return the path of a convolution or norm in a block: number `number` of the body, None for the shortcut's."""
+    """Return the path of a convolution or norm in a residual block: body layer `number`, or the shortcut for None."""
     inner = f"shortcut.{_KINDS[kind]}" if number is None else f"body.{_KINDS[kind]}{number}"
     return f"features.stage{stage}.block{block}.residual.{inner}"
 
@@ -175,43 +176,45 @@ DENSENET_KERAS = rules(  # "conv1/conv" or "conv1_conv", "conv2_block1_0_bn", "p
     (r"fc1000|predictions", "head.scores"),
 )
 
-# MobileNetV2's 17 blocks in a row, with the convolutions of each: the first block does not expand.
+# MobileNetV2's 17 blocks in order, and the same as timm's indices (stage, block).
 _BLOCKS = [f"stage{stage}.block{block}" for stage, row in enumerate(STAGES, 1) for block in range(1, row[2] + 1)]
-_PLACES = [(stage - 1, block) for stage, row in enumerate(STAGES, 1) for block in range(row[2])]  # timm's
+_TIMM_BLOCKS = [(stage - 1, block) for stage, row in enumerate(STAGES, 1) for block in range(row[2])]
 
 
 def _parts() -> Iterator[tuple[int, int, str, str]]:
-    """Yield each convolution of the blocks: the block's index, its own index in it, its name, and its path."""
+    """Yield each convolution of the blocks: the block's index, the convolution's index in it, its name and its path."""
     for index, block in enumerate(_BLOCKS):
+        # The first block does not expand.
         names = ("expand", "depthwise", "project")[1 if index == 0 else 0 :]
-        for place, name in enumerate(names):
-            yield index, place, name, f"features.{block}.body.{name}"
+        for number, name in enumerate(names):
+            yield index, number, name, f"features.{block}.body.{name}"
 
 
 def _mobilenet_torch() -> dict[str, str]:
-    """Return our paths by torchvision's names: "features.0.0", "features.2.conv.1.0", "classifier.1".
+    """Return Pellucid's paths by torchvision's names: "features.0.0", "features.2.conv.1.0", "classifier.1".
 
-    A block is a row of (convolution, norm, ReLU6) for all but its last convolution, which stands in the row itself.
+    In a block, each convolution but the last is item 0 of its own Sequential (convolution, norm, ReLU6); the last
+    convolution and its norm are direct items of the block.
     """
     last = len(_BLOCKS) + 1
     found = {"features.0.0": "features.stem.conv", "features.0.1": "features.stem.norm", "classifier.1": "head.scores"}
     found |= {f"features.{last}.0": "features.last.conv", f"features.{last}.1": "features.last.norm"}
-    for index, place, name, path in _parts():
-        row = f"features.{index + 1}.conv"
-        ends = (place, place + 1) if name == "project" else (f"{place}.0", f"{place}.1")
-        found |= {f"{row}.{ends[0]}": path, f"{row}.{ends[1]}": f"{path}_norm"}
+    for index, number, name, path in _parts():
+        block = f"features.{index + 1}.conv"
+        ends = (number, number + 1) if name == "project" else (f"{number}.0", f"{number}.1")
+        found |= {f"{block}.{ends[0]}": path, f"{block}.{ends[1]}": f"{path}_norm"}
     return found
 
 
 def _mobilenet_timm() -> dict[str, str]:
-    """Return our paths by timm's names: "conv_stem", "blocks.0.0.conv_dw", "blocks.1.0.bn3", "conv_head"."""
+    """Return Pellucid's paths by timm's names: "conv_stem", "blocks.0.0.conv_dw", "blocks.1.0.bn3", "conv_head"."""
     found = {"conv_stem": "features.stem.conv", "bn1": "features.stem.norm", "classifier": "head.scores"}
     found |= {"conv_head": "features.last.conv", "bn2": "features.last.norm"}
-    for index, place, name, path in _parts():
-        (stage, block), wide = _PLACES[index], index > 0
-        kind = {"expand": "pw", "depthwise": "dw", "project": "pwl" if wide else "pw"}[name]
-        row = f"blocks.{stage}.{block}"
-        found |= {f"{row}.conv_{kind}": path, f"{row}.bn{place + 1}": f"{path}_norm"}
+    for index, number, name, path in _parts():
+        (stage, block), expands = _TIMM_BLOCKS[index], index > 0
+        kind = {"expand": "pw", "depthwise": "dw", "project": "pwl" if expands else "pw"}[name]
+        prefix = f"blocks.{stage}.{block}"
+        found |= {f"{prefix}.conv_{kind}": path, f"{prefix}.bn{number + 1}": f"{path}_norm"}
     return found
 
 
@@ -235,10 +238,10 @@ _FIRE = {"squeeze": "squeeze", "expand1x1": "expand.expand1x1", "expand3x3": "ex
 
 
 def _squeezenet_torch() -> dict[str, str]:
-    """Return our paths by torchvision's names: "features.3.squeeze", "classifier.1"; all layers of a row count."""
-    row = [path for path, _ in walk(features(squeezenet1_1())) if path and "." not in path]
-    found = {f"features.{index}": f"features.{path}" for index, path in enumerate(row)}
-    inside = {f"{name}.{part}": f"{path}.{own}" for name, path in found.items() for part, own in _FIRE.items()}
+    """Return Pellucid's paths by torchvision's names: "features.3.squeeze", "classifier.1"; all layers are counted."""
+    paths = [path for path, _ in walk(features(squeezenet1_1())) if path and "." not in path]
+    found = {f"features.{index}": f"features.{path}" for index, path in enumerate(paths)}
+    inside = {f"{name}.{part}": f"{path}.{ours}" for name, path in found.items() for part, ours in _FIRE.items()}
     return {**found, **inside, "classifier.1": "head.scores"}
 
 
@@ -259,7 +262,7 @@ _VGG = ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", 
 _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _KERAS_RESNETS = {"epsilon": 1.001e-5, "stride_first": True}
 _TORCHVISION, _TIMM, _KERAS = "torchvision", "timm", "Keras Applications"
-_BOTH = "torchvision or timm"  # whose names are the same
+_BOTH = "torchvision or timm"  # which use the same names
 _ONNX, _TRANSFORMERS = "ONNX's model zoo", "Hugging Face transformers"
 
 NAMINGS = (
@@ -267,7 +270,7 @@ NAMINGS = (
     Naming(_ONNX, ("alexnet",), ONNX, ALEXNET_ONNX, None, {"original": True}, maps=256),
     Naming(_BOTH, _VGG, TORCH, NUMBERED, _IMAGENET, maps=512),
     Naming(_KERAS, ("vgg16", "vgg19"), KERAS, VGG_KERAS, _CAFFE, maps=512),
-    # Trained in TensorFlow: torchvision's own functions turn images scaled as ImageNet's to -1..1 at their start.
+    # Trained in TensorFlow. torchvision's models first rescale images from ImageNet's normalization to -1..1.
     Naming(_TORCHVISION, ("googlenet",), TORCH, GOOGLENET_TORCH, _HALF),
     Naming(_ONNX, ("googlenet",), ONNX, GOOGLENET_ONNX, None, {"original": True}),
     Naming(_BOTH, ("inception_v3",), TORCH, INCEPTION_TORCH, _HALF),

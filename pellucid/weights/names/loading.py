@@ -20,10 +20,10 @@ from pellucid.weights.names.families import NAMINGS
 from pellucid.weights.names.naming import Naming, settle, translate
 from pellucid.weights.opening import open_weights
 
-# Hyperparameters that do not change the output for given weights: widths and initialization.
+# Hyperparameters that do not change the output for given weights, such as widths and initialization.
 _FREE = ("filters", "units", "groups", "init_weight", "init_bias", "momentum", "rate")
 
-Form = dict[str, tuple[str, Mapping[str, Any]]]  # each layer's kind and settings, by path
+Form = dict[str, tuple[str, Mapping[str, Any]]]  # each layer's class name and hyperparameters, by path
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def load_weights(net: Layer, params: Params, path: str | os.PathLike[str], part:
     """Return `params` with its tensors replaced by those of a published file; `params` is not modified.
 
     The file is read with open_weights, names and layouts are converted, and all tensors are checked before any is
-    used. part: "features" to load only that part, for example from a file without the top layer, and keep the rest of
+    used. part: "features" to load only this part, for example from a file without the top layer, and keep the rest of
     `params`; other tensors in the file are ignored. Auxiliary classifiers are ignored if the network has none.
     Half-precision values become float32. Raises MismatchError with all differences by path, and PellucidError for an
     unreadable file, for unknown tensor names, for a network built with other options than the weights, and for invalid
@@ -54,7 +54,7 @@ def load_weights(net: Layer, params: Params, path: str | os.PathLike[str], part:
 def take_weights(
     net: Layer, params: Params, tensors: Mapping[str, Tensor], path: str | os.PathLike[str], part: str | None = None
 ) -> Params:
-    """Do the same as `load_weights`, for tensors returned by open_weights; path: that of the file, for messages."""
+    """Do the same as `load_weights` for tensors returned by open_weights; path: the file's path, for messages."""
     source = source_of(net, tensors, path)
     known, unknown = translate(source.naming, source.model, tensors)
     if part is None:
@@ -66,7 +66,7 @@ def take_weights(
     else:
         raise PellucidError(f"load_weights: no part {part!r} in params; the parts are {', '.join(map(repr, params))}")
     settled = settle(source.naming, expected, known)
-    found = {name: _widened(tensor, expected.get(name)) for name, tensor in settled.items()}
+    found = {name: _float32(tensor, expected.get(name)) for name, tensor in settled.items()}
     require_match(path, expected, found)
     for name in expected:
         _check_values(path, name, found[name])
@@ -74,7 +74,7 @@ def take_weights(
     return {**params, **nest(old, loaded)}
 
 
-def _widened(tensor: Tensor, expected: Tensor | None) -> Tensor:
+def _float32(tensor: Tensor, expected: Tensor | None) -> Tensor:
     half = expected is not None and expected.dtype is torch.float32 and tensor.dtype in (torch.float16, torch.bfloat16)
     return tensor.float() if half else tensor
 
@@ -84,44 +84,44 @@ def _check_values(path: str | os.PathLike[str], name: str, tensor: Tensor) -> No
     if not wrong and name.endswith(".running_var") and bool((tensor < 0).any()):
         wrong = "a negative variance"
     if wrong:
-        raise PellucidError(f"{os.fspath(path)} holds {wrong} for {name}; use another file")
+        raise PellucidError(f"{os.fspath(path)} contains {wrong} in {name}; use another file")
 
 
 def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) -> Source:
-    """Return the origin of tensors with these names; path: that of the file, for messages.
+    """Return the origin of tensors with these names; path: the file's path, for messages.
 
     Raises PellucidError if no library uses these names for this network, or if the network was built with other options
     than the weights.
     """
-    own = form(net)
-    models = {one.model for one in _candidates() if list(_reference(one)) == list(own)}
+    own_form = form(net)
+    models = {candidate.model for candidate in _candidates() if list(_reference(candidate)) == list(own_form)}
     source = origin_of(models, tensors, path)
-    if _reference(source) != own:
+    if _reference(source) != own_form:
         raise PellucidError(
-            f"{os.fspath(path)} holds the weights of {source}, which need this network with other options; "
+            f"{os.fspath(path)} contains the weights of {source}, which need this network with other options; "
             f"build it with {_call(source)}"
         )
     return source
 
 
 def origin_of(models: Collection[str], tensors: Iterable[str], path: str | os.PathLike[str]) -> Source:
-    """Return the origin of tensors with these names, the weights of one of these networks of pellucid.models.
+    """Return the origin of tensors with these names, which are weights of one of `models`, names in `MODELS`.
 
     Raises PellucidError if no library uses these names for such a network.
     """
     names = dict.fromkeys(tensors, torch.empty(0))  # only the names matter
-    split = [(*translate(one.naming, one.model, names), one) for one in _candidates() if one.model in models]
-    if not split:
+    attempts = [(*translate(one.naming, one.model, names), one) for one in _candidates() if one.model in models]
+    if not attempts:
         raise PellucidError(
             f"{os.fspath(path)}: no published weights are known for this network; use one of pellucid.models"
         )
-    known, unknown, source = max(split, key=lambda each: len(each[0]))
+    known, unknown, source = max(attempts, key=lambda each: len(each[0]))
     if len(known) <= len(unknown):
-        some = ", ".join(quoted(name, 40) for name in list(names)[:3])
-        libraries = ", ".join(dict.fromkeys(one.naming.library for _, _, one in split))
+        examples = ", ".join(quoted(name, 40) for name in list(names)[:3])
+        libraries = ", ".join(dict.fromkeys(one.naming.library for _, _, one in attempts))
         raise PellucidError(
-            f"{os.fspath(path)} has tensor names that no known file of {min(models)} has ({some}, ...); give a file of "
-            f"{libraries}"
+            f"{os.fspath(path)} has tensor names that no known file of {min(models)} has ({examples}, ...); "
+            f"give a file of {libraries}"
         )
     return source
 
@@ -140,7 +140,7 @@ def _reference(source: Source) -> Form:
 
 
 def form(net: Layer) -> Form:
-    """Return the settings in which two networks must agree to give equal outputs for equal weights."""
+    """Return the hyperparameters in which two networks must agree to compute equal outputs from equal weights."""
     return {
         path: (type(layer).__name__, _settings(layer))
         for path, layer in walk(features(net))

@@ -1,4 +1,4 @@
-"""Tensor names of other libraries, and conversion of names and layouts to ours."""
+"""Conversion of other libraries' tensor names and axis orders to Pellucid's."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -11,18 +11,21 @@ from torch import Tensor
 
 from pellucid.models.parts import beside
 
-DENSE_OVER_MAPS = "head.dense1"  # reads flattened maps, whose channels lie last in Keras and first here
+# The layer whose input is flattened feature maps: (H, W, C) in Keras, (C, H, W) in Pellucid.
+DENSE_OVER_MAPS = "head.dense1"
 
-# From a tensor's name in a file: the layer's name there and our tensor's name, "" for what is not a weight; None for
-# names of another form.
+# Splits a tensor's name in a file into the layer's name there and Pellucid's name of the tensor, such as
+# ("block1_conv1", "weight"). The second is "" for tensors that are not needed; None is for unrecognized names.
 Split = Callable[[str], tuple[str, str] | None]
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """The tensor names and axis orders of one library: `split(name)`, `layout(path, tensor, maps)` with our axes.
+    """The tensor names and axis orders of one library.
 
-    path: our layer's. maps: number of maps that the layer DENSE_OVER_MAPS reads, 0 in networks without it.
+    split: see Split. layout: function of (path, tensor, maps) that returns a weight with the axes in Pellucid's order.
+    path: the layer's path in Pellucid. maps: number of channels of the feature maps that the layer DENSE_OVER_MAPS
+    receives, 0 for networks without this layer.
     """
 
     split: Split
@@ -33,12 +36,12 @@ _KERAS = {
     "kernel": "weight", "W": "weight", "bias": "bias", "b": "bias", "gamma": "weight", "beta": "bias",
     "moving_mean": "running_mean", "moving_variance": "running_var",
 }  # fmt: skip
-# "kernel:0", "depthwise_kernel:0", "block1_conv1_W_1:0": the first versions put the layer before, a number behind.
+# "kernel:0", "depthwise_kernel:0", "block1_conv1_W_1:0": early versions add the layer and a number.
 _KERAS_LEAF = re.compile(rf"(?:.*_)?({'|'.join(_KERAS)})(?:_\d+)?(?::0)?")
 
 
 def _split_keras(name: str) -> tuple[str, str] | None:
-    """Split "LAYER/LAYER/kernel:0", where a layer's name may contain "/"; also of a model in a model."""
+    """Split "LAYER/LAYER/kernel:0", where LAYER may contain "/"; a prefix "MODEL/" of a nested model is removed."""
     *groups, last = name.split("/")
     leaf = _KERAS_LEAF.fullmatch(last)
     if leaf is None or not groups:
@@ -47,13 +50,16 @@ def _split_keras(name: str) -> tuple[str, str] | None:
     if groups[:half] == groups[half:]:
         groups = groups[half:]
     elif len(groups) > 1:
-        groups = groups[1:]  # the inner model's name
+        groups = groups[1:]  # without the nested model's name
     return "/".join(groups), _KERAS[leaf[1]]
 
 
 def _layout_keras(path: str, tensor: Tensor, maps: int) -> Tensor:
-    """Return (H, W, in, out) as (out, in, H, W), (H, W, in, 1) of each channel alone as (in, 1, H, W), and (in, out)
-    as (out, in), where `in` may count over (H, W, C) and then does so over (C, H, W).
+    """Return a Keras weight with the axes in Pellucid's order.
+
+    A convolution (H, W, in, out) becomes (out, in, H, W), a depthwise convolution (H, W, in, 1) becomes (in, 1, H, W),
+    and a dense kernel (in, out) becomes (out, in). The inputs of DENSE_OVER_MAPS are reordered from (H, W, C), flat, to
+    (C, H, W), flat.
     """
     if tensor.ndim == 4:
         return tensor.permute(2, 3, 0, 1) if path.endswith("depthwise") else tensor.permute(3, 2, 0, 1)
@@ -70,7 +76,7 @@ _TORCH_LEAVES = ("weight", "bias", "running_mean", "running_var")
 
 
 def _split_torch(name: str) -> tuple[str, str] | None:
-    """Split "LAYER.weight"; the prefix "module." comes from training on several devices."""
+    """Split "LAYER.weight"; the prefix "module.", which DataParallel adds, is removed."""
     layer, _, leaf = name.removeprefix("module.").rpartition(".")
     if leaf == "num_batches_tracked":
         return layer, ""
@@ -78,7 +84,7 @@ def _split_torch(name: str) -> tuple[str, str] | None:
 
 
 def _layout_torch(path: str, tensor: Tensor, maps: int) -> Tensor:
-    """Return the tensor; a convolution in place of a Dense (timm's VGG) as a matrix."""
+    """Return the tensor unchanged, or as a matrix if timm's VGG has a convolution where Pellucid has a Dense."""
     dense = path.rpartition(".")[2] in ("dense1", "dense2", "dense", "scores")
     return tensor.flatten(1) if dense and maps and tensor.ndim == 4 else tensor
 
@@ -90,7 +96,7 @@ _ONNX_NAME = re.compile(r"(?:gpu_0/)?(.+?)_(w|b|bn_s|bn_b|bn_rm|bn_riv)_0")
 
 
 def _split_onnx(name: str) -> tuple[str, str] | None:
-    """Split Caffe2's "LAYER_w_0" and "LAYER_bn_s_0"; the name of a norm keeps its "_bn"."""
+    """Split Caffe2's "LAYER_w_0" and "LAYER_bn_s_0"; the names of norms end in "_bn"."""
     found = _ONNX_NAME.fullmatch(name)
     if found is None:
         return None
@@ -98,7 +104,7 @@ def _split_onnx(name: str) -> tuple[str, str] | None:
 
 
 def _layout_onnx(path: str, tensor: Tensor, maps: int) -> Tensor:
-    """Return the tensor; (1, 1, out, in) of Caffe's first versions as (out, in)."""
+    """Return the tensor unchanged, or (1, 1, out, in), from early versions of Caffe, as (out, in)."""
     return tensor.squeeze((0, 1)) if tensor.ndim == 4 and tensor.shape[:2] == (1, 1) else tensor
 
 
@@ -107,14 +113,16 @@ TORCH = Dialect(_split_torch, _layout_torch)
 ONNX = Dialect(_split_onnx, _layout_onnx)
 
 
-# (our name of the network, the names of a file's layers) -> our path of each layer that is known
+# (name of the network in `MODELS`, names of the layers in a file) -> {name in the file: path in Pellucid}, without the
+# names that are not recognized
 Paths = Callable[[str, Collection[str]], dict[str, str]]
 
 
 def rules(*rows: tuple[str, str | Callable[..., str | None]]) -> Paths:
-    """Return the paths that follow from each layer's name alone, by the first pattern that matches the whole name.
+    """Return a function that finds the path of each layer by the first pattern that matches its whole name.
 
-    A row is (pattern, path), where the path is a template for the pattern's groups, or a function of them.
+    rows: pairs (pattern, path), where path is a template such as r"features.conv\1", or a function of the pattern's
+    groups that returns the path, or None if there is no such layer.
     """
     compiled = [(re.compile(pattern), path) for pattern, path in rows]
 
@@ -124,29 +132,29 @@ def rules(*rows: tuple[str, str | Callable[..., str | None]]) -> Paths:
                 return found.expand(path) if isinstance(path, str) else path(*found.groups())
         return None
 
-    return lambda model, layers: {layer: ours for layer in layers if (ours := path_of(layer)) is not None}
+    return lambda model, layers: {layer: path for layer in layers if (path := path_of(layer)) is not None}
 
 
 def table(paths: Callable[[str], Mapping[str, str]]) -> Paths:
-    """Return the paths that stand in a table, made for each network of the family."""
+    """Return a function that finds the path of each layer in the dict `paths(model)`."""
 
-    def known(model: str, layers: Collection[str]) -> dict[str, str]:
-        held = paths(model)
-        return {layer: held[layer] for layer in layers if layer in held}
+    def find(model: str, layers: Collection[str]) -> dict[str, str]:
+        by_name = paths(model)
+        return {layer: by_name[layer] for layer in layers if layer in by_name}
 
-    return known
+    return find
 
 
 def any_of(names: Iterable[str]) -> str:
-    """Return the pattern that matches each of the names."""
+    """Return a regular expression that matches any of the names."""
     return "|".join(map(re.escape, names))
 
 
 @dataclass(frozen=True)
 class Input:
-    """The images that published weights were trained on: (image - mean) / std, with channels in `order`.
+    """The preprocessing for published weights: (image - mean) / std, with the channels in `order`.
 
-    mean, std: of each channel of an image in 0..1, in RGB.
+    mean, std: for red, green and blue, for images with values in 0..1.
     """
 
     mean: tuple[float, float, float]
@@ -156,11 +164,12 @@ class Input:
 
 @dataclass(frozen=True)
 class Naming:
-    """How the files of `library` name the tensors of `models`.
+    """The names that `library` uses for the tensors of `models` in its weights files.
 
-    options: those that our functions need so that the network computes what the weights were trained for. inputs: what
-    it was trained on, None where that is not published. maps: how many maps the first dense layer of a head reads, 0
-    where the head has only one dense layer. unscaled: whether the norms have no weight.
+    dialect: the library's tensor names and axis orders. paths: function that returns the paths of a file's layers.
+    options: the arguments of the functions in `MODELS` with which the network computes the same as the library's.
+    inputs: the preprocessing, None if it is not published. maps: number of channels of the feature maps that the first
+    dense layer of the head receives, 0 for heads with a single dense layer. unscaled: whether the norms have no weight.
     """
 
     library: str
@@ -174,26 +183,25 @@ class Naming:
 
 
 def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the tensors that `naming` knows, by our paths and in our layout, and those it does not, by their names.
+    """Return the recognized tensors, by path and with Pellucid's axis order, and the others, by name in the file.
 
-    `num_batches_tracked` and the like are in neither. Layouts are views, so that gradients and statistics can be
-    translated as well.
+    Counters such as `num_batches_tracked` are in neither dict. The axes are reordered by views where possible.
     """
-    parts = {name: naming.dialect.split(name) for name in tensors}
-    paths = naming.paths(model, {part[0] for part in parts.values() if part is not None})
+    splits = {name: naming.dialect.split(name) for name in tensors}
+    paths = naming.paths(model, {split[0] for split in splits.values() if split is not None})
     known: dict[str, Tensor] = {}
     unknown: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        part = parts[name]
-        if part is None or part[0] not in paths:
-            if part is None or part[1]:
+        split = splits[name]
+        if split is None or split[0] not in paths:
+            if split is None or split[1]:
                 unknown[name] = tensor
             continue
-        path, leaf = paths[part[0]], part[1]
+        path, leaf = paths[split[0]], split[1]
         target = f"{path}.{leaf}"
         if not leaf:
             continue
-        if target in known:  # two names for one of ours: the second is surplus
+        if target in known:  # a second name for the same tensor is reported as surplus
             unknown[name] = tensor
         else:
             known[target] = naming.dialect.layout(path, tensor, naming.maps) if leaf == "weight" else tensor
@@ -201,15 +209,15 @@ def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tupl
 
 
 def settle(naming: Naming, expected: Collection[str], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Convert tensors of another form of the same network into ours, where `expected` lacks them.
+    """Return `found` with the tensors of a slightly different architecture converted to the paths in `expected`.
 
-    A bias before a batch norm, where ours has none, is subtracted from the running mean: (x + b) - μ = x - (μ - b).
-    Norms that do not scale get a weight of 1. Auxiliary classifiers, which are for training only, are left out where
-    the network has none.
+    A convolution's bias before a batch norm that `expected` lacks is subtracted from the running mean:
+    (x + b) - μ = x - (μ - b). Norms without a weight get a weight of 1. Auxiliary classifiers, which are for training
+    only, are left out if the network has none.
     """
     result = dict(found)
     for path, bias in found.items():
-        mean = _norm_behind(path)
+        mean = _mean_after(path)
         if path not in expected and mean in expected and mean in found and found[mean].shape == bias.shape:
             result[mean] = found[mean] - bias
             del result[path]
@@ -221,13 +229,13 @@ def settle(naming: Naming, expected: Collection[str], found: Mapping[str, Tensor
     return result
 
 
-def _norm_behind(path: str) -> str:
-    """Return the path of the running mean of the norm after a convolution, given its bias; "" for another tensor."""
+def _mean_after(path: str) -> str:
+    """Return the path of the running mean of the norm after a convolution, given the path of its bias; else ""."""
     layer, _, leaf = path.rpartition(".")
     return f"{of_kind(layer, 'bn')}.running_mean" if leaf == "bias" else ""
 
 
 def of_kind(path: str, kind: str) -> str:
-    """Return the path of a convolution (`kind` "conv"), or of the norm after it ("bn")."""
+    """Return a convolution's path for the kind "conv", and the path of the norm after it for "bn"."""
     block, dot, name = path.rpartition(".")
     return f"{block}{dot}{beside(name, 'norm') if kind == 'bn' else name}"

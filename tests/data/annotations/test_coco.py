@@ -104,8 +104,8 @@ def test_usual_layouts(tree, layout, part):
         ({"segmentation": {"size": [20, 30], "counts": "~"}}, "not a compressed RLE"),
         ({"segmentation": {"size": [20, 30]}}, "give run lengths"),
         ({"segmentation": "x"}, "give polygons or an RLE"),
-        ({"keypoints": [1, 2, 2]}, "keypoints are not 2 times x, y and visibility"),
-        ({"keypoints": [1, 2, 3, 4, 5, 2]}, "visibility 0, 1 or 2"),
+        ({"keypoints": [1, 2, 2]}, "keypoints are not x, y and visibility (0, 1 or 2) of the 2 points"),
+        ({"keypoints": [1, 2, 3, 4, 5, 2]}, "visibility (0, 1 or 2) of the 2 points"),
     ],
 )
 def test_damaged_annotations_are_refused(tree, changes, words):
@@ -126,11 +126,11 @@ def test_boxes_without_area_are_left_out_and_listed(tree):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"images": [IMAGE, IMAGE]}, "needs a number of its own as id"),
+        ({"images": [IMAGE, IMAGE]}, "needs a unique integer id"),
         ({"images": [IMAGE | {"file_name": "../b.png"}]}, "is not below"),
-        ({"images": [IMAGE, 3]}, "is 3, no object of JSON"),
-        ({"categories": [{"id": 7, "name": "dog"}, {"id": 7, "name": "cat"}]}, "a number of its own as id"),
-        ({"annotations": [annotation(), annotation()]}, "has an id that another has too"),
+        ({"images": [IMAGE, 3]}, "is 3, not a JSON object"),
+        ({"categories": [{"id": 7, "name": "dog"}, {"id": 7, "name": "cat"}]}, "a unique integer id and a unique name"),
+        ({"annotations": [annotation(), annotation()]}, "has the same id as another annotation"),
     ],
 )
 def test_damaged_lists_are_refused(tree, changes, words):

@@ -95,7 +95,7 @@ def test_coco_keeps_its_ids(tree, tmp_path):
 
 def test_a_set_is_not_written_over_files(tree, tmp_path):
     path = tree("set", voc_set())
-    with pytest.raises(PellucidError, match="holds files; give a new folder"):
+    with pytest.raises(PellucidError, match="is not an empty folder; give a new folder"):
         convert(path, path, "coco")
     with pytest.raises(PellucidError, match="no format 'coc'; did you mean 'coco'"):
         convert(path, tmp_path / "out", "coc")
@@ -104,7 +104,7 @@ def test_a_set_is_not_written_over_files(tree, tmp_path):
 def test_images_of_one_name_are_refused(tree, tmp_path):
     files = {f"{part}/a.{kind}": data for part in ("train", "val") for kind, data in
              (("png", picture_bytes((0, 0, 0), (30, 20))), ("xml", voc_set()["Annotations/a.xml"]))}  # fmt: skip
-    with pytest.raises(PellucidError, match=r"train/a.png and val/a.png have one name in voc"):
+    with pytest.raises(PellucidError, match=r"train/a.png and val/a.png would have the same name in voc"):
         convert(tree("set", files), tmp_path / "out", "voc")
     convert(tree("set", {}), tmp_path / "other", "yolo")
 
@@ -171,9 +171,9 @@ def test_names_of_classes_with_signs_of_yaml_are_written_and_read(tree, tmp_path
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (b"2 0.5 0.5 0.1 0.1", "class '2' is not a number from 0 to 1"),
-        (b"x 0.5 0.5 0.1 0.1", "class 'x' is not a number"),
-        (b"0 0.5 nan 0.1 0.1", "or not all are numbers"),
+        (b"2 0.5 0.5 0.1 0.1", "class '2' is not an integer from 0 to 1"),
+        (b"x 0.5 0.5 0.1 0.1", "class 'x' is not an integer"),
+        (b"0 0.5 nan 0.1 0.1", "or a value is not a number"),
         (b"0 0.5 0.5 0.1", "4 numbers are neither a class with a box nor"),
         (b"0 0.1 0.1 0.3 0.1 0.3 9.5", "far outside the image"),
     ],

@@ -62,7 +62,7 @@ def test_images_in_two_parts(tree):
     listed = faults(tree("set", files))
     assert [(file, reason.partition(" (")[0].partition(",")[0]) for file, _, _, reason in listed] == [
         ("d.png", "is the same file as JPEGImages/b.png"),
-        ("c.png", "is nearly the image"),
+        ("c.png", "is almost the same image as"),
     ]
 
 
@@ -75,7 +75,7 @@ def test_masks_and_key_points_that_lie_elsewhere(tree):
     files = coco_set(*items, categories=[{"id": 7, "name": "dog", "keypoints": ["nose"]}, {"id": 3, "name": "cat"}])
     assert [reason for *_, reason in faults(tree("set", files))] == [
         "1 key-point of (2, 4, 12, 14) outside the image",
-        "mask of (2, 4, 12, 14) lies elsewhere: its tight box overlaps by IoU 0.00",
+        "mask of (2, 4, 12, 14) lies elsewhere: its tight box has IoU 0.00 with the box",
         "mask of (2, 4, 12, 14) has no pixels",
     ]
 
@@ -95,7 +95,7 @@ def test_an_image_of_another_size_is_refused(tree):
 
 
 def test_a_folder_without_annotations_is_a_mistake(tree):
-    with pytest.raises(PellucidError, match="holds no annotations"):
+    with pytest.raises(PellucidError, match="contains no annotations"):
         lint(tree("set", {"a/a.png": picture_bytes((0, 0, 0))}))
 
 

@@ -54,8 +54,8 @@ def test_without_lists_the_folders_are_the_parts(tree):
         ((9, 5, 4, 8), 4, "dropped", "corners in the wrong order"),
         ((40, 5, 50, 8), 4, "dropped", "outside the image of 30x20"),
         ((20, 5, 50, 8), 4, "changed", "extends beyond the image of 30x20"),
-        (("nan", 5, 50, 8), 3, "refused", "<bndbox> does not hold the numbers"),
-        (("", 5, 50, 8), 3, "refused", "<bndbox> does not hold the numbers"),
+        (("nan", 5, 50, 8), 3, "refused", "<bndbox> does not contain the numbers"),
+        (("", 5, 50, 8), 3, "refused", "<bndbox> does not contain the numbers"),
     ],
 )
 def test_faults_of_boxes_have_their_line(tree, box, line, effect, words):

@@ -58,9 +58,9 @@ def test_large_pictures_are_looked_at_in_256_pixels(tree):
 def test_reasons_do_not_repeat_the_file(tree):
     with open_tree(tree("plain", FILES | BAD)) as files:
         reasons = {one.file: one.reason for one in survey(files, files.names, (8, 8)).corrupt}
-    assert reasons["dog/empty.jpg"] == "is empty; replace it by a picture"
+    assert reasons["dog/empty.jpg"] == "is empty; replace it by an image"
     assert reasons["cat/broken.png"].startswith("is damaged or cannot be decoded (")
-    assert "is not a picture" in reasons["dog/notes.txt"]
+    assert "is not an image" in reasons["dog/notes.txt"]
 
 
 def test_progress_ends_at_all(tree):
@@ -76,7 +76,7 @@ def test_nothing_readable_and_too_much_are_errors(tree, monkeypatch):
         pytest.raises(PellucidError, match=r"none of its 3 .*cat/broken\.png is"),
     ):
         survey(files, files.names, (8, 8))
-    monkeypatch.setitem(survey.__globals__, "MEMORY_LIMIT", 4 * 3 * 8 * 8 - 1)
+    monkeypatch.setitem(survey.__globals__, "MAX_BYTES", 4 * 3 * 8 * 8 - 1)
     with open_tree(tree("good", FILES)) as files, pytest.raises(PellucidError, match="4 images of 8x8 do not fit"):
         survey(files, files.names, (8, 8))
 

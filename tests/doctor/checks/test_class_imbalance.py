@@ -60,7 +60,7 @@ def test_labels_that_are_all_one_class_are_told_with_what_the_network_has() -> N
     (found,) = CHECK.look(case(labels(40), labels(20), names=False))
     assert (found.path, found.evidence["the_only_label"]) == ("train", "0")
     assert found.evidence["classes_of_the_network"] == 4
-    assert found.cause == "all labels are 0; the other 3 classes are never asked for"
+    assert found.cause == "all labels are 0; the other 3 classes are missing"
     (named,) = CHECK.look(case(labels(0, 40)))
     assert named.evidence["the_only_label"] == "b"
     (held,) = CHECK.look(case(labels(40), labels(20, 20), names=False))

@@ -22,8 +22,8 @@ def masks(most: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     return x, y
 
 
-def trained(x: torch.Tensor, y: torch.Tensor) -> Model:
-    loss = SoftmaxCrossEntropy(ignore=9)
+def trained(x: torch.Tensor, y: torch.Tensor, ignore: int = 9) -> Model:
+    loss = SoftmaxCrossEntropy(ignore=ignore)
     it = Model(Conv2d(3, 1), loss, Adam(lr=0.1), metrics=(), input_shape=(3, 8, 8), classes=CLASSES)
     it.fit(x, y, epochs=30, batch_size=4, verbose=False)
     return it
@@ -42,6 +42,12 @@ def test_a_class_missing_from_the_masks_is_named() -> None:
     assert found.path == "train"
     assert found.proven
     assert found.evidence == {"classes": 3, "missing": 1, "the_first_of_them": "water"}
+
+
+def test_an_ignored_class_is_not_missing() -> None:
+    x, y = masks()
+    y[y == 9] = 0
+    assert CHECK.look(case_of(trained(x, y, ignore=0), x, y)) == []
 
 
 def test_a_class_that_is_predicted_nowhere_is_named() -> None:

@@ -100,7 +100,7 @@ def test_hints_are_at_their_pixels():
     assert torch.equal(plain, hinted)
     large = it.ab(torch.full((1, 1, 160, 160), 50.0), [Hint(35, 55, red)])
     assert large[0, 0, 55, 35] > large[0, 0, 55, 100] + 10
-    with pytest.raises(PellucidError, match=r"hint at x=16, y=0 is outside of the picture of 16x16"):
+    with pytest.raises(PellucidError, match=r"hint at x=16, y=0 is outside the picture of 16x16"):
         it.ab(lightness, [Hint(16, 0, red)])
     with pytest.raises(PellucidError, match="the model takes no hints"):
         Colorizer(colorizer()).ab(lightness, [Hint(0, 0, red)])
@@ -117,7 +117,7 @@ def test_other_models_are_refused():
     assert is_colorizer(colorizer())
     for model in (masks, Model(Sequential(Flatten(), Dense(3)), input_shape=(3, 16, 16))):
         assert not is_colorizer(model)
-        with pytest.raises(PellucidError, match="no colours; give one that does"):
+        with pytest.raises(PellucidError, match="not colours; give one that does"):
             Colorizer(model)
 
 

@@ -161,13 +161,13 @@ def test_hints_by_file(tmp_path, save, run):
     ("text", "reason"),
     [
         ("[", "is not JSON"),
-        ("3", "holds 3 where a list of hints is due"),
-        ('[{"x": 1, "y": 2}]', "holds the hint {'x': 1, 'y': 2}; a hint is"),
+        ("3", "contains 3 in place of a list of hints"),
+        ('[{"x": 1, "y": 2}]', "contains the invalid hint {'x': 1, 'y': 2}; a hint is"),
         ('[{"x": 1.5, "y": 2, "color": "#000000"}]', "a hint is"),
         ('[{"x": -1, "y": 2, "color": "#000000"}]', "a hint is"),
         ('[{"x": 1, "y": 2, "color": "red"}]', "a hint is"),
         ('{"b.png": []}', "names 'b.png', which"),
-        ('[{"x": 99, "y": 2, "color": "#000000"}]', "hint at x=99, y=2 is outside of the picture of 13x17"),
+        ('[{"x": 99, "y": 2, "color": "#000000"}]', "hint at x=99, y=2 is outside the picture of 13x17"),
     ],
 )
 def test_hints_that_do_not_fit_are_refused(text, reason, tmp_path, save, run):
@@ -217,7 +217,7 @@ def test_other_arguments_are_refused(words, reason, tmp_path, save, run):
 def test_commands_of_classes_say_what_to_use(tmp_path, save, run):
     Image.fromarray(GREY).save(tmp_path / "a.png")
     model = save()
-    for command, hint in (("predict", "use `pellucid colorize`"), ("explain", "by --pixel ROW,COLUMN")):
+    for command, hint in (("predict", "use `pellucid colorize`"), ("explain", "with --pixel ROW,COLUMN")):
         code, _, err = run(command, model, tmp_path / "a.png")
         assert code == 2
         assert hint in err

@@ -71,7 +71,7 @@ def test_the_page_asks_about_random_images_on_random_sides(folder, tmp_path, sav
     assert page == real_page(asked, "Which one is real?")
     without_script(page)
     assert page.count('class="made"') == 6
-    with pytest.raises(PellucidError, match="holds 6 images; give --n from 1 to that many, not 7"):
+    with pytest.raises(PellucidError, match="has 6 images; give --n from 1 to that many, not 7"):
         questions(colorizer(), str(folder), 7)
 
 

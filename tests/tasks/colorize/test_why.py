@@ -73,7 +73,7 @@ def test_the_patch_that_looks_least_real_is_found_with_its_pixels():
 
 def test_mistakes_say_what_to_do():
     it = model(l1(width=2, levels=2))
-    with pytest.raises(PellucidError, match="the pixel 24, 0 is outside of the image of 24x32; count from 0"):
+    with pytest.raises(PellucidError, match="the pixel 24, 0 is outside the image of 24x32; count from 0"):
         explain_pixel(it, IMAGE, 24, 0)
     with pytest.raises(PellucidError, match="Regression has no discriminator; give a run of pix2pix"):
         judge_patches(it, IMAGE)

@@ -114,11 +114,11 @@ def test_a_camera_runs_until_ctrl_c_and_keeps_what_it_showed(
     assert main(["detect", file, "--camera", "0", "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.count("1 object (green 1)") == 2
     assert len(json.loads((tmp_path / "out/detections.json").read_text())["images"]) == 2
-    monkeypatch.setattr(place, lambda number: frames(PellucidError("camera 0 gives no more frames")))
+    monkeypatch.setattr(place, lambda number: frames(PellucidError("camera 0 sends no more frames")))
     assert main(["detect", file, "--camera", "0", "--json"]) == 2
     said = capsys.readouterr()
     assert [one["image"] for one in json.loads(said.out)["pictures"]] == ["camera-000000", "camera-000003"]
-    assert said.err == "pellucid: camera 0 gives no more frames\n"
+    assert said.err == "pellucid: camera 0 sends no more frames\n"
 
 
 def test_a_gif_is_detected_frame_by_frame(file: str, tmp_path: Path, capsys: Capture) -> None:

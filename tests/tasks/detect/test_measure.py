@@ -110,7 +110,7 @@ def test_every_layout_of_a_folder_is_measured(
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(beside), "--json"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["n"] == 1
-    assert "measured are the 1 files of the part 'test', not the 7 of no part" in said.err
+    assert "only the 1 files of the part 'test' are measured, not the 7 without a part" in said.err
 
 
 def test_masks_of_a_coco_file_are_measured(

@@ -147,12 +147,12 @@ def test_the_command_writes_page_and_maps(tmp_path: Path, capsys: pytest.Capture
     names = sorted(Path(file).name for file in told["files"])
     assert names == ["gradcam.npz", "gradcam.png", "lrp.npz", "lrp.png", "page.html", "saliency.npz", "saliency.png"]
     assert all(Path(file).is_file() for file in told["files"])
-    assert "What the coordinate y1 of box 1" in told["steps"]["depends"][0]
+    assert "The pixels that the coordinate y1 of box 1" in told["steps"]["depends"][0]
     Model(Sequential(Flatten(), Dense(2)), input_shape=(3, 60, 80)).save(tmp_path / "c.safetensors")
     for wrong, message in (
-        (words, "name one of them by --box N"),
+        (words, "with --box N"),
         ([*words, "--box", "999"], "box 999"),
-        ([words[0], str(tmp_path / "c.safetensors"), words[2], "--box", "1"], "finds no objects; leave --box out"),
+        ([words[0], str(tmp_path / "c.safetensors"), words[2], "--box", "1"], "is not a detector; leave --box out"),
     ):
         assert main(wrong) == 2
         assert message in capsys.readouterr().err

@@ -40,7 +40,7 @@ def test_every_error_and_every_miss_has_its_numbers(name: str) -> None:
             assert re.search(r"would be (background|positive|ignored)", more)
             continue
         count = int((matched == one.truth).sum())
-        assert f"In training {count or 'no'} {what}{'s' * (count > 1)} would learn it." in more
+        assert f"In training {count or 'no'} {what}{'s' * (count > 1)} would be assigned to it." in more
         overlap = box_iou(boxes, objects[one.truth, None])[:, 0]
         label = int(TRUTH.labels[one.truth])
         if float(overlap.max()) < 0.5:

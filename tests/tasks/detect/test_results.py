@@ -60,7 +60,7 @@ def test_with_key_points_of_persons_they_are_measured_too() -> None:
 
 def test_other_numbers_of_images_are_refused() -> None:
     for pair in (([], []), ([DETECTIONS], [])):
-        with pytest.raises(PellucidError, match="one at least"):
+        with pytest.raises(PellucidError, match="at least 1"):
             measure(*pair, CLASSES)
 
 

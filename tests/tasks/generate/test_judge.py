@@ -90,7 +90,7 @@ def test_samples_are_written_side_by_side(tmp_path) -> None:
     with pytest.raises(PellucidError, match=r"end the name in \.png"):
         write_samples(tmp_path / "a.jpg", images)
     (tmp_path / "file").touch()
-    with pytest.raises(PellucidError, match="cannot be made"):
+    with pytest.raises(PellucidError, match="cannot be created"):
         write_samples(tmp_path / "file" / "a.png", images)
 
 

@@ -48,7 +48,7 @@ def test_a_file_of_ours_tells_its_network_where_the_zoo_has_it(tmp_path: Path) -
 def test_weights_of_no_known_network_are_one_line(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"layer.weight": torch.zeros(1)}, path)
-    with pytest.raises(PellucidError, match="no network that is known"):
+    with pytest.raises(PellucidError, match="weights of an unknown network"):
         backbone_settings(str(path))
     with pytest.raises(PellucidError, match="no model 'nowhere'"):
         backbone_settings("nowhere")

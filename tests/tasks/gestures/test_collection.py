@@ -20,7 +20,7 @@ def test_weights_are_those_that_are_called_balanced(counts):
 
 @pytest.mark.parametrize("counts", [[], [3, 0]])
 def test_a_class_without_pictures_has_no_weight(counts):
-    with pytest.raises(PellucidError, match="each needs one at least"):
+    with pytest.raises(PellucidError, match="each needs at least one"):
         class_weights(counts)
 
 

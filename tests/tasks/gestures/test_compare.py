@@ -23,7 +23,7 @@ from pellucid.models import airbench
 from pellucid.tasks.gestures.collection import class_weights
 from pellucid.tasks.gestures.compare import _data, compare
 from pellucid.tasks.gestures.comparison import VARIANTS, Comparison, Variant
-from pellucid.tasks.gestures.learn import STEPS
+from pellucid.tasks.gestures.learn import MIN_STEPS
 from pellucid.tasks.gestures.reading import read_collection
 from pellucid.tasks.pictures import held_out
 from tests.data.quality.photos import file_of, photo
@@ -249,7 +249,7 @@ def test_few_pictures_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
     options: dict[str, Any] = {"out": tmp_path / "out", "progress": False, "repeats": 1}
     found = compare(bench.variants[1:], backbone=str(bench.backbone), data=bench.data, **options)
     steps_an_epoch = math.ceil(36 / 16)
-    assert found.rows[0].first.epochs == STEPS / steps_an_epoch
+    assert found.rows[0].first.epochs == MIN_STEPS / steps_an_epoch
 
 
 @pytest.mark.slow
@@ -269,7 +269,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
         return begin_run(recipe, *others)
 
     monkeypatch.setattr(module, "begin_run", until_the_second)
-    with pytest.raises(KeyboardInterrupt, match=r"1 of 2 trainings finished; all is kept in .*, and the same command"):
+    with pytest.raises(KeyboardInterrupt, match=r"1 of 2 trainings finished; they are kept in .*; run the same"):
         bench.compare(tmp_path)
     assert started == ["scratch", "frozen"]
     values = read(tmp_path)

@@ -32,8 +32,8 @@ def test_lines_tell_all_there_is(found):
     rest = text[4:]
     assert rest[0] == "2 files cannot be read and are left out:"
     assert rest[1].startswith("  a/x.png is empty")
-    assert rest[3] == "4 images in 2 groups of near duplicates, 1 of them by the same bytes:"
-    assert rest[4].startswith("  a/02.png  b/near.jpg  alike to "), "what matters most comes first"
+    assert rest[3] == "4 images in 2 groups of near duplicates, 1 pair with the same bytes:"
+    assert rest[4].startswith("  a/02.png  b/near.jpg  correlation "), "what matters most comes first"
     assert rest[5] == "  a/05.png  a/same.png  same bytes"
     assert rest[6] == "1 image looks blurry:"
     assert rest[7].startswith("  b/07.png  sharpness 0.")

@@ -120,7 +120,7 @@ def test_a_folder_without_a_readable_frame_is_refused_by_name(tmp_path: Path):
 def test_what_gives_no_frames_is_told(tmp_path: Path):
     with pytest.raises(PellucidError, match="is missing; give a video file"):
         video_frames(tmp_path / "none.mp4")
-    with pytest.raises(PellucidError, match="holds no frames"):
+    with pytest.raises(PellucidError, match="has no frames"):
         next(video_frames(tmp_path))
     with pytest.raises(PellucidError, match="every must be 1"):
         video_frames(tmp_path, 0)
@@ -199,7 +199,7 @@ def test_a_camera_that_is_not_there_is_told():
 
 
 def test_cameras_are_numbered_from_zero():
-    with pytest.raises(PellucidError, match="numbered from 0"):
+    with pytest.raises(PellucidError, match="the first camera is 0"):
         frames.camera_frames(-1)
 
 
@@ -311,7 +311,7 @@ def test_each_frame_of_a_camera_is_either_given_or_counted_as_dropped(every: int
     use(fake, monkeypatch)
     frames = camera_frames(0, every)
     seen: list[Frame] = []
-    with pytest.raises(PellucidError, match="gives no more frames"):  # the only end that a camera has of itself
+    with pytest.raises(PellucidError, match="sends no more frames"):  # the only end that a camera has of itself
         look_at(frames, seen, pause=0.02 * every)
     assert fake.released
     for before, after in pairwise(seen):
@@ -346,7 +346,7 @@ def test_a_camera_of_other_pictures_is_told(monkeypatch: pytest.MonkeyPatch):
         isOpened=lambda: True, read=lambda: (True, np.zeros((2, 2), np.uint16)), release=lambda: None
     )
     use(SimpleNamespace(VideoCapture=lambda index: grey, error=RuntimeError), monkeypatch)
-    with pytest.raises(PellucidError, match=r"camera 0 gives frames \(2, 2\) uint16"):
+    with pytest.raises(PellucidError, match=r"camera 0 has frames \(2, 2\) uint16"):
         next(camera_frames(0))
 
 

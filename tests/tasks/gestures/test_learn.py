@@ -58,7 +58,7 @@ def test_a_backbone_of_ours_is_what_it_begins_with(folder, tmp_path):
     settings = settings_for(folder, str(file), {"network.width": 2})
     assert settings["start.weights"] == str(file)
     check(load_recipe(RECIPE, settings))
-    with pytest.raises(PellucidError, match="of another form"):
+    with pytest.raises(PellucidError, match="differ from this network's"):
         check(load_recipe(RECIPE, {**settings, "network.width": 4}))
 
 
@@ -132,7 +132,7 @@ def test_the_report_says_which_pictures_chose_the_weights(tree):
     collection = read_for(load_recipe(RECIPE, settings))
     run = learn(collection, recipe_for(collection, settings), place.parent / "runs", progress=False)
     assert not run.recipe.data.validation
-    assert "sets no validation images aside" not in run.report.read_text()
+    assert "has no validation images" not in run.report.read_text()
     assert json.loads((run.path / "results.json").read_bytes())["weights"] == "best"
 
 
@@ -158,7 +158,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(folder, tmp_path, monkeypatch):
 
 
 def test_other_folders_are_not_gone_on_with(tmp_path):
-    with pytest.raises(PellucidError, match=r"holds no collection\.json"):
+    with pytest.raises(PellucidError, match=r"has no collection\.json"):
         begun(tmp_path)
 
 

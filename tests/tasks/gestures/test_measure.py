@@ -104,7 +104,7 @@ def test_latency_is_the_median_of_single_images(model: Model, images: Dataset, m
 
 
 def test_what_cannot_be_measured_is_one_line(model: Model, images: Dataset) -> None:
-    with pytest.raises(PellucidError, match="give one of each at least"):
+    with pytest.raises(PellucidError, match="give at least one of each"):
         latency(model, images.x, repeats=0)
     two = Dataset.from_arrays(images.x[:4], torch.tensor([0, 1, 0, 1]), ("fist", "palm"))
     with pytest.raises(PellucidError, match="has 2 classes"):

@@ -187,7 +187,7 @@ def test_a_class_that_is_not_held_out_is_told(tmp_path, parted):
 
 def test_one_photo_many_times_cannot_be_held_out(tmp_path):
     files = {f"{name}/{kind}.png": file_of(COPIES[kind](photo(c))) for c, name in enumerate("ab") for kind in COPIES}
-    with pytest.raises(PellucidError, match="near duplicates of one another"):
+    with pytest.raises(PellucidError, match="near duplicates of each other"):
         read_collection(write(tmp_path, files), SIZE)
 
 

@@ -81,14 +81,14 @@ def test_images_without_one_object_each_are_refused(folder: Path, tmp_path: Path
     whole = json.loads((tmp_path / "val.json").read_text())
     del whole["annotations"][2]
     (tmp_path / "val.json").write_text(json.dumps(whole))
-    with pytest.raises(PellucidError, match=r"a_02.png has 0 objects; .* so crop the images to one"):
+    with pytest.raises(PellucidError, match=r"a_02.png has 0 objects; .* so crop each image to one"):
         source(tmp_path, "val")
     for one in whole["annotations"]:
         del one["keypoints"]
     for one in whole["categories"]:
         del one["keypoints"]
     (tmp_path / "val.json").write_text(json.dumps(whole))
-    with pytest.raises(PellucidError, match="the annotations have no key-points; give data that do"):
+    with pytest.raises(PellucidError, match="the annotations have no key-points; give data with key-points"):
         source(tmp_path, "val")
 
 
@@ -316,5 +316,5 @@ def test_a_recipe_trains_on_a_folder_of_coco_and_its_report_shows_the_worst_pict
     figure = worst_keypoints(worst.images, worst.true, worst.found, worst.errors)
     assert figure is not None
     assert [plot.get_title() for plot in figure.axes[:2]] == [f"{100 * error:.1f} %" for error in worst.errors]
-    with pytest.raises(PellucidError, match=r"\[loss\] is for key-points, and digits holds none"):
+    with pytest.raises(PellucidError, match=r"\[loss\] is for key-points, and digits has none"):
         pellucid.train("faces-heatmap", out=tmp_path, progress=False, **settings | {"data.name": "digits"})

@@ -139,14 +139,14 @@ def test_an_ignored_class_stays_ignored(model: Model) -> None:
     one, targets = restricted(with_ignore, X, region(model, X, 1, "5, 7"))
     assert one.loss == Focal(ignore=7)
     assert targets.unique().tolist() == [1, 7]
-    with pytest.raises(PellucidError, match="Quadratic has no `ignore`, so that it counts all pixels"):
+    with pytest.raises(PellucidError, match="Quadratic has no `ignore` and so counts all pixels"):
         restricted(Model(model.net, Quadratic(), input_shape=(3, 12, 16)), X, region(model, X, 1, "5, 7"))
 
 
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("sky", "the model has no class 'sky'; it knows ground, traffic sign, disc"),
+        ("sky", "the model has no class 'sky'; its classes are ground, traffic sign, disc"),
         ("disc[12, 0]", "[12, 0] is not in an image of 12 rows and 16 columns; write a pixel as [ROW, COLUMN]"),
         ("disc[3]", "[3] is not in an image"),
         ("disc[]", "[] is not in an image"),

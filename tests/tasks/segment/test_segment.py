@@ -251,9 +251,9 @@ def test_mistakes_are_one_line(model: Model, folder: Path, tmp_path: Path, capsy
     (tmp_path / "empty").mkdir()
     for words, said in (
         (["segment", str(tmp_path / "m.safetensors"), str(tmp_path / "no.png"), "--out", "o"], "no.png is missing"),
-        (["segment", str(tmp_path / "m.safetensors"), str(tmp_path / "empty"), "--out", "o"], "holds no pictures"),
+        (["segment", str(tmp_path / "m.safetensors"), str(tmp_path / "empty"), "--out", "o"], "contains no images"),
         (["segment", "mnist-mlp-100", str(folder / "val"), "--out", "o"], "not a class for each pixel"),
-        (["evaluate", str(tmp_path / "m.safetensors"), "--data", str(folder / "val")], "has no folder NAME beside"),
+        (["evaluate", str(tmp_path / "m.safetensors"), "--data", str(folder / "val")], "has no folders NAME and"),
         (["predict", str(tmp_path / "m.safetensors"), "street.png"], "a class for each pixel; use `pellucid segment`"),
     ):
         assert main(words) == 2
@@ -312,7 +312,7 @@ def test_onnx_files_of_two_sizes_have_the_models_masks(model: Model, tmp_path: P
 def test_a_file_of_another_size_is_refused_where_the_weights_are_for_one(tmp_path: Path, capsys) -> None:
     words = ["export", "mnist-mlp-100", "--to", "onnx", "--out", str(tmp_path / "m.onnx"), "--size", "30x30"]
     assert main(words) == 2
-    assert "is for images of 28x28 alone" in capsys.readouterr().err
+    assert "only fits images of 28x28" in capsys.readouterr().err
 
 
 def test_relevance_of_a_class_and_of_a_region_is_the_gradient_of_their_scores(model: Model) -> None:
@@ -332,7 +332,7 @@ def test_relevance_of_a_class_and_of_a_region_is_the_gradient_of_their_scores(mo
         torch.testing.assert_close(found, expected * (x - 0.5), rtol=1e-3, atol=1e-5)
     with pytest.raises(PellucidError, match="no index"):
         model.explain(x, "saliency", target="head.scores[2, 9:9, :]")
-    with pytest.raises(PellucidError, match="is not an index; write whole numbers, 3:9, or : for all"):
+    with pytest.raises(PellucidError, match="is not an index; write integers, 3:9, or : for all"):
         model.explain(x, "saliency", target="head.scores[2, 1:2:3, :]")
     with pytest.raises(PellucidError, match="from 0 to 2"):
         model.explain(x, "saliency", target=3)

@@ -19,6 +19,7 @@ from pellucid.recipe.compare import settings
 from pellucid.recipe.recipe import load_recipe
 
 RESULTS, PAGE = ROOT / "docs/generated.json", ROOT / "docs/generated.md"
+QUOTE = '"'
 UNCHANGING = {"recipe.seed", "recipe.threads", "train.keep"}
 HEADING = """# Results of generators and colorizers
 
@@ -101,8 +102,13 @@ def record(run: Path, found: dict[str, Any]) -> None:
 
 def changes(name: str, run: Path) -> list[str]:
     """Return the settings in which a run differs from the recipe of its name, as given to `pellucid train`."""
-    own, usual = (settings(load_recipe(recipe).tables()) for recipe in (run / "recipe.toml", name))
-    return [f"{key}={value}" for key, value in own.items() if usual.get(key) != value and key not in UNCHANGING]
+    trained = load_recipe(run / "recipe.toml")
+    own, usual = settings(trained.tables()), settings(load_recipe(name).tables())
+    model = own["objective.model"]
+    if model != usual["objective.model"]:  # the arguments in the recipe's file are for another model
+        usual = settings(load_recipe(name, {"objective.model": json.loads(model)}).tables()) | {"objective.model": ""}
+    changed = {key: value for key, value in own.items() if usual.get(key) != value and key not in UNCHANGING}
+    return [f"{key}={value.strip(QUOTE)}" for key, value in changed.items()]
 
 
 def write_page() -> None:

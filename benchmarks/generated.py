@@ -55,9 +55,9 @@ PHOTOS: Figures = (
     ("SSIM (mean colour)", lambda found: pair(found, "ssim", "flat")),
 )
 SAMPLES: Figures = (
-    ("classes covered", lambda found: f"{found['variety']['covered']}" if "variety" in found else "-"),
-    ("entropy in nats", lambda found: f"{found['variety']['entropy']:.3f}" if "variety" in found else "-"),
-    ("Frechet distance", lambda found: f"{found['frechet']:.3f}"),
+    ("classes covered", lambda found: f"{found['variety']['covered']}" if found["variety"] else "-"),
+    ("entropy in nats", lambda found: f"{found['variety']['entropy']:.3f}" if found["variety"] else "-"),
+    ("Frechet distance", lambda found: f"{found['frechet']:.3f}" if found["frechet"] is not None else "-"),
     ("Parzen log-likelihood in nats", likelihood),
     ("samples", lambda found: f"{found['n']:,}"),
 )

@@ -117,7 +117,7 @@ def fit_temperature(probabilities: Tensor, targets: Tensor, spare: float = 0.0) 
     return math.exp(-(low + high) / 2)
 
 
-def likelihood(probabilities: Tensor, targets: Tensor, temperature: float = 1.0) -> float:
+def negative_log_likelihood(probabilities: Tensor, targets: Tensor, temperature: float = 1.0) -> float:
     """Return the mean negative log-likelihood of target classes (N,) for probabilities (N, C) at a temperature."""
     logits = log_probabilities(probabilities).double() / temperature
     return F.cross_entropy(logits, targets.long()).item()
@@ -127,8 +127,8 @@ def check_targets(targets: Tensor, n: int, classes: int) -> None:
     """Raise PellucidError unless targets are n class indices, 0 to `classes` - 1, and n is at least 1."""
     if targets.dim() != 1 or len(targets) != n or not n or targets.is_floating_point():
         raise PellucidError(
-            f"confidence: targets of shape {tuple(targets.shape)} for {n} examples; give at least one example, and one "
-            "class index for each"
+            f"confidence: targets of shape {tuple(targets.shape)} and {targets.dtype} for {n} examples; give one class "
+            "index for each of at least one example"
         )
     if int(targets.min()) < 0 or int(targets.max()) >= classes:
         raise PellucidError(

@@ -28,7 +28,7 @@ from pellucid.sweep import forward
 from pellucid.tree import dtype_of
 
 TARGET_FALSE_POSITIVE_RATE = 0.01  # for in-distribution images; 1 / (N + 1) for N held-out images if that is more
-MIN_HELD_OUT = 20  # images; with fewer, the false positive rate would be above 5 %
+MIN_HELD_OUT = 20  # images; with fewer, the false positive rate would be 5 % or more
 MAX_DEPTHS = 6  # layers, evenly chosen from the first to the last
 AXES = 16  # directions with a variance of their own
 MAX_FEATURES = 2048  # at one depth; larger covariance matrices take too long

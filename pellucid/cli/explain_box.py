@@ -21,7 +21,8 @@ def explain_box(args: argparse.Namespace, model: "Model", out: Path, methods: li
     page = BoxPage(
         pipeline(model, load_image(args.image, mode=ObjectFinder(model).mode)), args.box, args.target, methods
     )
-    options = {"--box": args.box, "--target": args.target, "--out": args.out}
+    method = None if args.method == "all" else args.method
+    options = {"--box": args.box, "--target": args.target, "--method": method, "--out": args.out}
     command = again(["explain", args.model, args.image], options, ())
     index = write_page(out / PAGE, page.html(f"{page.title} of {Path(args.image).name}", command), page.figures)
     written = [index]

@@ -1,4 +1,4 @@
-"""`pellucid explain --pixel`: show what the colour of a pixel depends on, and the patch with the lowest score."""
+"""`pellucid explain --pixel`: what the colour of a pixel depends on, and the patch with the lowest score of pix2pix."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ METHODS = ("lrp", "saliency")
 
 
 def explain_pixel(args: argparse.Namespace, model: "Model", out: Path, methods: list[str]) -> int:
-    """Write a map of each channel and method into a folder; print the colour and the patch that scores lowest."""
+    """Write a map of each channel and method into a folder; print the colour and, for pix2pix, the lowest score."""
     import torch
 
     from pellucid.cli.out import emit, say

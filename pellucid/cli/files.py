@@ -12,7 +12,7 @@ def check_place(file: str, option: str, suffixes: Sequence[str] = ()) -> Path:
 
     place = Path(file)
     if suffixes and place.suffix not in suffixes:
-        raise PellucidError(f"{option} {file} does not end in {' or '.join(suffixes)}; give the file to write")
+        raise PellucidError(f"{option} {file} does not end in {' or '.join(suffixes)}; change the ending")
     try:
         if not place.parent.is_dir():
             raise PellucidError(f"{option} {file} is in a folder that does not exist; create it first")

@@ -66,8 +66,8 @@ def handle(args: argparse.Namespace) -> int:
     model = open_model(args.model, args.device)
     if not isinstance(model.objective, Supervised):
         raise PellucidError(
-            f"{args.model}: this command traces classifiers and segmentation models; trace a single-stage detector, "
-            "pix2pix or l1 in Python by Model.load(FILE).trace(images, targets)"
+            f"{args.model}: this command traces classifiers and segmentation models; trace a single-stage detector or "
+            "a colorizer (pix2pix, l1 or mse) in Python by Model.load(FILE).trace(images, targets)"
         )
     known_classes(model)
     x = read_picture(model, args.image)
@@ -104,7 +104,7 @@ def handle(args: argparse.Namespace) -> int:
 def _target(model: "Model", x: "Tensor", asked: str | None) -> "tuple[Model, Tensor, str]":
     """Return the model, the targets of its loss for x (C, H, W), and their name; None asks for the predicted class.
 
-    The model of a segmentation has a loss of the selected pixels only.
+    For a segmentation model, the loss of the returned model counts only the selected pixels.
     """
     import torch
 

@@ -61,7 +61,7 @@ def show(runs: Sequence["Run"], as_json: bool) -> None:
     for run in runs:
         found = run.metrics
         accuracy = f"accuracy {percent(found['accuracy'])}, " if "accuracy" in found else ""
-        say(f"{run.recipe.name}: {accuracy}loss {found['loss']:.4f} on {found['n']:,} held-out images")
+        say(f"{run.recipe.name}: {accuracy}loss {found['loss']:.4f} on {found['n']:,} test examples")
         say(f"  {plural(found['epochs'], 'epoch')} in {found['seconds']:.1f} s ({found['weights']} weights)")
         say(f"  run     {run.path}")
         say(f"  report  {run.report}")

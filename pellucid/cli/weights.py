@@ -106,7 +106,9 @@ def _show(args: argparse.Namespace) -> int:
     path = assets.pretrained_file(args.name) if args.name in assets.pretrained_names() else args.name
     form = format_name(path)
     tensors = open_weights(path)
-    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("[")}  # "[...]": statistics
+    weights = {
+        name: tensor for name, tensor in tensors.items() if not name.startswith("[")
+    }  # not of the network: "[familiarity]."
     numbers = sum(tensor.numel() for tensor in weights.values())
     if args.json:
         rows = [

@@ -31,7 +31,7 @@ class Combinator(Layer):
     @property
     @abstractmethod
     def layers(self) -> Mapping[str, Layer]:
-        """The children that own parameters, by name."""
+        """The children by name; one that runs several times with the same parameters appears once."""
 
     @abstractmethod
     def rebuild(self, layers: Mapping[str, Layer]) -> "Layer":

@@ -13,7 +13,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 
 @dataclass(frozen=True)
 class Graph(Combinator):
-    """Connect layers by name: `Graph({"c1": (Conv2d(8, 3), "input"), "s": (Add(), "c1", "c2"), ...}, ("s",))`.
+    """Connect layers by name: `Graph({"c1": (Conv2d(8, 3), "input"), ..., "s": (Add(), "c1", "c2")}, ("s",))`.
 
     Each node is (layer, names of its inputs ...); the inputs must be earlier nodes or names in `inputs`. A layer with
     several inputs receives a tuple. A node whose layer is the name of an earlier node runs the layer of that node again
@@ -106,7 +106,7 @@ class Graph(Combinator):
         for name, (layer, *sources) in reversed(self.nodes.items()):
             owner = layer if isinstance(layer, str) else name
             kept, node_dy = cache.pop(name), gradients.pop(name, None)
-            if node_dy is None:  # no output depends on this node
+            if node_dy is None:  # no output depends on this node, or nothing before its readers learns
                 continue
             dx, node_dparams = back(owner, self.nodes[owner][0], params[owner], kept, node_dy)
             dparams[owner] = add_up_tree(dparams.get(owner, {}), node_dparams)

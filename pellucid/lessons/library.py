@@ -133,7 +133,7 @@ class BookNetwork:
                 after(x[batch], y[batch])
 
 
-class Beside:
+class PellucidNetwork:
     """The same network in Pellucid, trained with the same steps. gaps: the largest weight difference after each."""
 
     def __init__(self, net: Sequential, pairs: Pairs) -> None:
@@ -157,7 +157,7 @@ class Beside:
 
 def drawn(values: Sequence[float], across: str, up: str, gaps: Sequence[float]) -> Plot:
     """Draw the losses of the library in NumPy, and its largest difference from Pellucid after each step."""
-    figure, (left, right) = plots_in_rows(["the library in NumPy", "largest gap between any two weights"], 2, 2.8)
+    figure, (left, right) = plots_in_rows(["the library in NumPy", "largest difference of a weight"], 2, 2.8)
     left.plot(range(1, len(values) + 1), values, color=BLUE, linewidth=1)
     right.plot(range(1, len(gaps) + 1), gaps, color=ORANGE, linewidth=1)
     name_axes(left, across, up)
@@ -170,7 +170,7 @@ def mean_squared_error(a: Any, target: Any) -> float:
     return float(np.mean((a - target) ** 2))
 
 
-def its_slope(a: Any, target: Any) -> Any:
+def mean_squared_error_derivative(a: Any, target: Any) -> Any:
     """Return the derivative of the mean squared error."""
     return 2 * (a - target) / a.size
 
@@ -187,16 +187,18 @@ def sixty_lines(setting: Setting) -> Result:
     for layer in dense:
         network.add(layer)
         network.add(ActivationLayer(np.tanh, lambda z: 1 - np.tanh(z) ** 2))
-    network.use(mean_squared_error, its_slope)
-    beside = Beside(Sequential(Dense(3), Tanh(), Dense(1), Tanh()), [(layer.weight.T, layer.bias) for layer in dense])
+    network.use(mean_squared_error, mean_squared_error_derivative)
+    twin = PellucidNetwork(
+        Sequential(Dense(3), Tanh(), Dense(1), Tanh()), [(layer.weight.T, layer.bias) for layer in dense]
+    )
     errors = []
     for _ in range(100 if setting.small else 1000):
         errors.append(0.0)
         for k in range(4):
             errors[-1] += network.fit(x[k : k + 1], y[k : k + 1], 1, 0.1)[0] / 4
-            beside.step(x[k : k + 1], y[k : k + 1], 0.2, [(layer.weight.T, layer.bias) for layer in dense])
-    numbers = {"steps": len(beside.gaps), "largest gap": max(beside.gaps), "mean squared error": errors[-1]}
-    return Result(numbers, drawn(errors, "epoch", "mean squared error", beside.gaps))
+            twin.step(x[k : k + 1], y[k : k + 1], 0.2, [(layer.weight.T, layer.bias) for layer in dense])
+    numbers = {"steps": len(twin.gaps), "largest gap": max(twin.gaps), "mean squared error": errors[-1]}
+    return Result(numbers, drawn(errors, "epoch", "mean squared error", twin.gaps))
 
 
 def book(setting: Setting) -> Result:
@@ -210,17 +212,17 @@ def book(setting: Setting) -> Result:
     y, labels = splits.train.y.numpy(), splits.test.y.numpy()
     network = BookNetwork((64, 30, 10), np.random.default_rng(setting.seed))
     net = Sequential(Dense(30), Sigmoid(), Dense(10), Sigmoid())
-    beside, costs = Beside(net, [*zip(network.weights, network.biases, strict=True)]), list[float]()
+    twin, costs = PellucidNetwork(net, [*zip(network.weights, network.biases, strict=True)]), list[float]()
 
     def after(images: Any, targets: Any) -> None:
-        beside.step(images, targets, 3.0, [*zip(network.weights, network.biases, strict=True)])
+        twin.step(images, targets, 3.0, [*zip(network.weights, network.biases, strict=True)])
         outputs = np.array([network.activations(image)[-1] for image in images])
         costs.append(float(((outputs - targets) ** 2).sum() / 2 / len(images)))
 
     network.SGD(x, np.eye(10)[y], 1 if setting.small else 10, 10, 3.0, after)
     right = [network.activations(image)[-1].argmax() == label for image, label in zip(test, labels, strict=True)]
-    numbers = {"steps": len(beside.gaps), "largest gap": max(beside.gaps), "test accuracy": float(np.mean(right))}
-    return Result(numbers, drawn(costs, "step", "cost of the mini-batch", beside.gaps))
+    numbers = {"steps": len(twin.gaps), "largest gap": max(twin.gaps), "test accuracy": float(np.mean(right))}
+    return Result(numbers, drawn(costs, "step", "cost of the mini-batch", twin.gaps))
 
 
 def what_is_missing(setting: Setting) -> Result:
@@ -242,7 +244,7 @@ def what_is_missing(setting: Setting) -> Result:
     for name, (inputs, targets, rate) in mistakes.items():
         network = Network()
         network.add(FCLayer(2, 2, rng))
-        network.use(mean_squared_error, its_slope)
+        network.use(mean_squared_error, mean_squared_error_derivative)
         with np.errstate(all="ignore"):
             last = network.fit(inputs, targets, 100, rate)[-1]
         try:
@@ -250,7 +252,7 @@ def what_is_missing(setting: Setting) -> Result:
             message = "none"
         except PellucidError as error:
             message = str(error)
-        numbers[name] = {"loss of the 60 lines": f"{last:.3g}", "message of this library": message}
+        numbers[name] = {"loss of the 60 lines": f"{last:.3g}", "message of Pellucid": message}
     return Result(numbers)
 
 

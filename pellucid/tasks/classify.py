@@ -22,7 +22,14 @@ from pellucid.metrics import (
 )
 from pellucid.model import Model
 from pellucid.tasks.confidence import fit_confidence, selective
-from pellucid.tasks.pictures import are_probabilities, believed, class_names, held_out, read_views, scored
+from pellucid.tasks.pictures import (
+    are_probabilities,
+    calibrated_probabilities,
+    class_names,
+    held_out,
+    raw_scores,
+    read_views,
+)
 from pellucid.training.evaluate import boundary, judge
 from pellucid.training.examples import examples
 
@@ -53,7 +60,7 @@ def predict(model: Model, picture: str | Path) -> Prediction:
     views = read_views(model, picture)
     outputs = model.predict(views[:1])
     probable = are_probabilities(model, outputs)
-    scores = (believed if probable else scored)(model, outputs)[0]  # (classes,)
+    scores = (calibrated_probabilities if probable else raw_scores)(model, outputs)[0]  # (classes,)
     label = int(scores.argmax())
     named = dict(zip(classes, scores.tolist(), strict=True))
     return Prediction(str(picture), classes[label], named[classes[label]], named, probable, farthest(model, views))
@@ -110,7 +117,9 @@ def _or_none(values: Tensor, counts: Tensor) -> list[float | None]:
 
 def _calibration(model: Model, target: Tensor, scores: Tensor) -> float | None:
     """Return the calibration error of the displayed probabilities; None for scores that are not probabilities."""
-    return calibration_error(target, believed(model, scores)) if are_probabilities(model, scores) else None
+    return (
+        calibration_error(target, calibrated_probabilities(model, scores)) if are_probabilities(model, scores) else None
+    )
 
 
 def _confidence(model: Model, target: Tensor, scores: Tensor) -> dict[str, Any] | None:

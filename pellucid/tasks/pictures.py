@@ -80,14 +80,14 @@ def are_probabilities(model: Model, outputs: Tensor) -> bool:
     return declared and bool(((outputs >= 0) & (outputs <= 1 + ROUNDING)).all())
 
 
-def scored(model: Model, outputs: Tensor) -> Tensor:
+def raw_scores(model: Model, outputs: Tensor) -> Tensor:
     """Return the results of `model.predict` as scores of the classes (N, C); a single logit y becomes (-y, y)."""
     if outputs.shape[1] == 1 and boundary(model.net, model.loss) == 0:
         return torch.cat([-outputs, outputs], 1)
     return class_scores(outputs)
 
 
-def believed(model: Model, scores: Tensor) -> Tensor:
+def calibrated_probabilities(model: Model, scores: Tensor) -> Tensor:
     """Return the results of `model.predict` as probabilities (N, C), calibrated if the model has a calibration.
 
     Raises PellucidError for scores that are not probabilities, such as logits.

@@ -52,7 +52,7 @@ class Nudge:
 
     @property
     def rounded(self) -> bool:
-        """Whether the predicted change is below the last bit of the loss, and the actual one at most eight bits."""
+        """Whether the predicted change is below epsilon times the loss, and the actual one at most eight times that."""
         bit = self.epsilon * abs(self.before)
         return 0 < abs(self.predicted) < bit < math.inf and abs(self.actual) <= 8 * bit
 

@@ -23,7 +23,7 @@ from pellucid.text import note
 from pellucid.training.callbacks import Callback, Training, tensors_of
 from pellucid.training.device import usable_precision
 from pellucid.training.learner import Learner
-from pellucid.training.own import callback_state, check_memory
+from pellucid.training.own import callback_state, check_schedule_state
 from pellucid.training.step import Step
 from pellucid.tree import flatten
 
@@ -171,7 +171,7 @@ def save_checkpoint(
     about: the model's description. memory: the schedule's state. settings: the hashes that `Checkpoint.check` compares.
     done: whether the training is finished.
     """
-    check_memory(training.model.schedule, memory)
+    check_schedule_state(training.model.schedule, memory)
     tensors: dict[str, Tensor] = dict(flatten(training.model.params))
     tensors.update({OPTIMIZER + name: tensor for name, tensor in step.state_dict().items()})
     states: dict[str, dict[str, Any]] = {}

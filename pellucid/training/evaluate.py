@@ -142,11 +142,11 @@ def batch_within_memory(model: Learner, data: Tensor | Source) -> int:
     images = scaled(on_device(x, device_of(model.params)), model.stats, dtype_of(model.params))
     with torch.inference_mode(), _naming(model, images):
         model.objective.watched(count).predict(model.params, images)
-    return max(min(MAX_BATCH, MAX_MEMORY // max(4 * values, 1)), 1)
+    return max(min(MAX_BATCH, MAX_MEMORY // max(values * dtype_of(model.params).itemsize, 1)), 1)
 
 
 def _naming(model: Learner, images: Any) -> AbstractContextManager[None]:
-    """Return a context that adds the layer's name to errors; it does nothing for user-defined objectives."""
+    """Return a context that adds the layer's name to errors; it does nothing unless the objective is Supervised."""
     if not isinstance(model.objective, Supervised):
         return nullcontext()
     return naming_layers(model.objective.net, model.params, images)
@@ -178,8 +178,8 @@ def measure(
 
     Where a loss weights or ignores examples, so does its mean, which is independent of the batch size. Metrics receive
     only the examples that the loss does not ignore. take: a function called with the predictions for each batch.
-    Raises UnmeasurableError for a loss that is not finite, naming the first such tensor, and with metrics for a loss
-    that ignores all examples; PellucidError for errors inside metrics and for invalid results.
+    Raises UnmeasurableError for a loss that is not finite, naming the first tensor that is not, and, if there are
+    metrics, for a loss that ignores all examples; PellucidError for errors inside metrics and for invalid results.
     """
     objective, params = model.objective, model.params
     if isinstance(objective, Supervised):
@@ -223,7 +223,7 @@ def try_metrics(model: Learner, data: Source, indices: Sequence[int], batch_size
     Returns [] where nothing can be measured: the loss is not finite, or ignores all examples. If all metrics are
     Pellucid's own, the first two examples are tried, and all only if this raises an error, since the loss may ignore
     both. User-defined metrics get all examples at `indices` at once. validated: whether there are validation data.
-    Raises PellucidError for errors inside metrics, such as for outputs or targets of another kind.
+    Raises PellucidError for errors inside metrics, such as outputs or targets that a metric does not accept.
     """
     ours = all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics)
     few = indices[:2] if ours else indices

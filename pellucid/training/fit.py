@@ -39,7 +39,7 @@ from pellucid.training.evaluate import Measures, batch_within_memory, columns, l
 from pellucid.training.examples import Augmentation, batches, read, sample
 from pellucid.training.layers import draws, layer_rows, may_draw
 from pellucid.training.learner import Learner
-from pellucid.training.own import callback_state, check_memory, check_optimizer, try_objective, try_rules
+from pellucid.training.own import callback_state, check_optimizer, check_schedule_state, try_objective, try_rules
 from pellucid.training.process import StopSignals, memory_kept
 from pellucid.training.step import NotFiniteError, Step, training_form
 from pellucid.tree import dtype_of, flatten, map_tree
@@ -146,7 +146,7 @@ class Loop:
         """Raise PellucidError, before the first step, for a state that a checkpoint cannot contain."""
         for optimizer in self.step.optimizers.values():
             check_optimizer(optimizer, self.step.weights)
-        check_memory(self.model.schedule, self.memory)
+        check_schedule_state(self.model.schedule, self.memory)
         for callback in self.plan.callbacks:
             callback_state(callback)
 

@@ -38,7 +38,7 @@ def register(part: T, *more: Any) -> T:
 
     Layers, combinators, losses, objectives, metrics, and functions that are metrics are then saved and loaded like
     Pellucid's own. Optimizers, schedules, regularizers and callbacks are not part of a weights file, since they are
-    passed to each training: registering one only checks it. Returns the first part.
+    passed to each training: registering one of these only checks it. Returns the first part.
     Raises PellucidError for anything else, for a name that another part has, and for a class whose constructor has an
     argument that is not a field, because it could not be rebuilt from a file.
     """
@@ -106,7 +106,7 @@ def check_hooks(callback: Callback) -> None:
 
 
 def try_rules(model: Learner, weights: Sequence[Tensor], now: Progress) -> None:
-    """Call the methods of user-defined optimizers, schedules and regularizers once, with tensors of zeros.
+    """Call the methods of user-defined optimizers, schedules (but not `observe`) and regularizers once, with zeros.
 
     Raises PellucidError, naming class and method, for an error inside one, and for a factor or cost of the wrong type.
     """
@@ -173,7 +173,7 @@ def check_optimizer(optimizer: Optimizer, weights: Sequence[Tensor]) -> None:
         raise PellucidError(f"{name}: update adds or removes {odd!r} in its state; let init return the whole state")
 
 
-def check_memory(schedule: Schedule, memory: Mapping[str, Any]) -> None:
+def check_schedule_state(schedule: Schedule, memory: Mapping[str, Any]) -> None:
     """Raise PellucidError unless a schedule's state consists of values that JSON can represent exactly."""
     _check_json(f"{type(schedule).__name__}: its memory", memory)
 
@@ -209,6 +209,6 @@ def _check_json(what: str, value: Any) -> None:
         same = False
     if not same:
         raise PellucidError(
-            f"{what} is {shown(value)}, which a checkpoint cannot restore; use tensors, finite numbers, texts, lists "
-            "or None"
+            f"{what} is {shown(value)}, which a checkpoint cannot restore; use finite numbers, "
+            "texts, lists, dicts or None, and tensors only by name in a callback's state"
         )

@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from pellucid.calibration.confidence import Confidence, fit_temperature, likelihood
+from pellucid.calibration.confidence import Confidence, fit_temperature, negative_log_likelihood
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.models import mlp
@@ -128,4 +128,6 @@ def test_the_temperature_keeps_within_its_bounds(targets: list[int], end: float)
 def test_the_temperature_is_where_the_likelihood_is_best():
     p, targets = drawn(300, 3.0)
     best = fit_temperature(p, targets)
-    assert likelihood(p, targets, best) < min(likelihood(p, targets, best * by) for by in (0.97, 1.03))
+    assert negative_log_likelihood(p, targets, best) < min(
+        negative_log_likelihood(p, targets, best * by) for by in (0.97, 1.03)
+    )

@@ -70,7 +70,7 @@ def test_the_generator_of_pix2pix_learns_by_it_and_the_features_do_not():
 
 
 def test_mistakes_are_told_in_one_line():
-    with pytest.raises(PellucidError, match="needs images; leave it out"):
+    with pytest.raises(PellucidError, match="is for to='image'; leave it out"):
         pix2pix("colour", perceptual=1.0)
     with pytest.raises(PellucidError, match="must be 0 or more"):
         pix2pix("image", perceptual=-1.0)

@@ -8,13 +8,13 @@ from pellucid import Dense, Sequential, Sigmoid
 from pellucid.lessons import Setting
 from pellucid.lessons.library import (
     ActivationLayer,
-    Beside,
     BookNetwork,
     FCLayer,
     Network,
+    PellucidNetwork,
     book,
-    its_slope,
     mean_squared_error,
+    mean_squared_error_derivative,
     sixty_lines,
     what_is_missing,
 )
@@ -39,7 +39,7 @@ def test_a_step_is_that_of_autograd():
     network, layer = Network(), FCLayer(2, 2, np.random.default_rng(0))
     network.add(layer)
     network.add(ActivationLayer(np.tanh, lambda z: 1 - np.tanh(z) ** 2))
-    network.use(mean_squared_error, its_slope)
+    network.use(mean_squared_error, mean_squared_error_derivative)
     weight, bias = (torch.tensor(array, requires_grad=True) for array in (layer.weight, layer.bias))
     x, y = np.array([[0.3, -0.8]]), np.array([[1.0, 0.5]])
     loss = ((torch.from_numpy(x) @ weight + bias).tanh() - torch.from_numpy(y)).square().mean()
@@ -62,7 +62,7 @@ def test_the_book_s_gradients_are_those_of_autograd():
 
 def test_another_rate_makes_a_gap():
     weight, bias = np.ones((1, 2)), np.zeros(1)
-    beside = Beside(Sequential(Dense(1), Sigmoid()), [(weight, bias)])
+    beside = PellucidNetwork(Sequential(Dense(1), Sigmoid()), [(weight, bias)])
     beside.step(np.ones((1, 2)), np.zeros((1, 1)), 0.1, [(weight, bias)])
     a = 1 / (1 + np.exp(-2))
     assert beside.gaps == [pytest.approx(0.1 * a * a * (1 - a))]
@@ -73,6 +73,6 @@ def test_mistakes_are_reported_here_only():
     losses = [row["loss of the 60 lines"] for row in numbers.values()]
     assert losses[0] == losses[2] == "nan"
     assert np.isfinite(float(losses[1]))
-    messages = [row["message of this library"] for row in numbers.values()]
+    messages = [row["message of Pellucid"] for row in numbers.values()]
     for part, message in zip(("NaN", "targets of shape (1,)", "lower the learning rate"), messages, strict=True):
         assert part in message

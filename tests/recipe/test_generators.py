@@ -51,7 +51,7 @@ def test_the_doctor_examines_the_run_and_the_model_alone(run: Run) -> None:
     assert case.trained
     assert case.history is not None
     assert len(case.train) == len(load("digits").train)
-    assert "the training made 10" in diagnose(case).left_out["collapsed-samples"]
+    assert "10 were made" in diagnose(case).left_out["collapsed-samples"]
     assert "collapsed-samples" in diagnose(case_of_model(run.model)).checks
     assert case_of_model(run.model).validation is not None
 

@@ -22,7 +22,7 @@ from pellucid.run.weights import read_weights, write_weights
 from pellucid.tasks import pictures
 from pellucid.tasks.classify import evaluate, predict
 from pellucid.tasks.confidence import fit_confidence
-from pellucid.tasks.pictures import believed, class_names
+from pellucid.tasks.pictures import calibrated_probabilities, class_names
 
 
 def a_seven(path: Path, ink: int, ground: int | None) -> Path:
@@ -112,7 +112,7 @@ def test_scores_are_not_called_probabilities(tmp_path: Path, bias: tuple[float, 
     assert not found.are_probabilities
     assert found.outputs == dict(zip("abc", bias, strict=True))
     with pytest.raises(PellucidError, match=r"scores, no probabilities; .*give Hinge a method predict"):
-        believed(model, model.predict(torch.zeros(1, 1, 8, 8)))
+        calibrated_probabilities(model, model.predict(torch.zeros(1, 1, 8, 8)))
 
 
 @pytest.mark.parametrize(("bias", "label"), [(0.25, "yes"), (-0.25, "no")])

@@ -1,6 +1,6 @@
 """Probabilities that are far higher, or far lower, than the fraction of correct predictions."""
 
-from pellucid.calibration.confidence import fit_temperature, likelihood
+from pellucid.calibration.confidence import fit_temperature, negative_log_likelihood
 from pellucid.combine.base import walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
@@ -36,7 +36,9 @@ def look(case: Case) -> list[Finding]:
     spread = max(float((confidence * (1 - confidence)).sum()), 1.0) ** 0.5 / len(p)
     fit, rest = slice(0, None, 2), slice(1, None, 2)
     best = fit_temperature(p[fit], target[fit])
-    gain = likelihood(p[rest], target[rest]) / max(likelihood(p[rest], target[rest], best), 1e-12)
+    gain = negative_log_likelihood(p[rest], target[rest]) / max(
+        negative_log_likelihood(p[rest], target[rest], best), 1e-12
+    )
     if abs(gap) <= MIN_DEVIATIONS * spread or 1 / MAX_TEMPERATURE <= best <= MAX_TEMPERATURE or gain <= MIN_GAIN:
         return []
     last = list(walk(case.model.net))[-1]
@@ -59,8 +61,8 @@ def look(case: Case) -> list[Finding]:
         "difference_in_standard_deviations": gap / spread,
         "expected_calibration_error": calibration_error(target, p),
         "best_temperature": best,
-        "log_loss": likelihood(p, target),
-        "log_loss_at_the_temperature": likelihood(p, target, best),
+        "log_loss": negative_log_likelihood(p, target),
+        "log_loss_at_the_temperature": negative_log_likelihood(p, target, best),
         "examples": len(p),
     }
     return [Finding(NAME, "validation", evidence, cause, fix)]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.calibration.confidence import likelihood
+from pellucid.calibration.confidence import negative_log_likelihood
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.metrics import (
@@ -121,7 +121,7 @@ def measure(model: Model, images: Dataset, repeats: int = REPEATS) -> Measured:
         n=len(images),
         classes=images.classes,
         accuracy=accuracy(images.y, predicted),
-        loss=likelihood(probabilities, images.y),
+        loss=negative_log_likelihood(probabilities, images.y),
         precision=precision(confusion),
         recall=recall(confusion),
         f1=f1(confusion),

@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.calibration.familiarity import FamiliarityScore, familiarity_scores
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.tasks.pictures import believed, class_names, read_picture
+from pellucid.tasks.pictures import calibrated_probabilities, class_names, read_picture
 
 UNSURE = "unsure"  # in texts; as a value it is None, since a class may have that name
 BATCH = 64  # pictures in memory at a time
@@ -64,7 +64,7 @@ def predict(
                 faults[str(picture)] = error
         if inputs:
             x = torch.stack([picture for _, picture in inputs])
-            rows = believed(model, model.predict(x))  # (n, classes)
+            rows = calibrated_probabilities(model, model.predict(x))  # (n, classes)
             for (name, _), row, familiarity in zip(inputs, rows, familiarity_scores(model, x), strict=True):
                 answers.append(replace(answer_of(name, classes, row, threshold), familiarity=familiarity))
     return answers

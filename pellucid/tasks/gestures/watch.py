@@ -13,7 +13,7 @@ from pellucid.calibration.familiarity import FamiliarityScore, familiarity_score
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.tasks.gestures.frames import Frame, as_file
-from pellucid.tasks.pictures import believed, class_names, read_picture
+from pellucid.tasks.pictures import calibrated_probabilities, class_names, read_picture
 
 MIN_RATIO = 2.0  # of probabilities, from which another class replaces the answer in any case
 
@@ -113,7 +113,7 @@ def watch(model: Model, frames: Iterable[Frame], smoothing: Smoothing) -> Iterat
     state: Smoothed | None = None
     for frame in frames:
         x = read_picture(model, as_file(frame.picture), f"frame {frame.number}")
-        before, state = state, smoothing.step(state, believed(model, predict(x[None]))[0])
+        before, state = state, smoothing.step(state, calibrated_probabilities(model, predict(x[None]))[0])
         values = state.probabilities.tolist()
         best = max(range(len(values)), key=values.__getitem__)
         yield Seen(

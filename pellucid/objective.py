@@ -211,6 +211,10 @@ class StandIn(Layer):
 
     layer: Layer
 
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Draw the layer's parameters."""
+        return self.layer.init(shape, rng)
+
 
 def unwatched(net: Layer) -> Layer:
     """Return a network with each StandIn replaced by its layer, for passes that are not observed."""
@@ -226,10 +230,6 @@ class _Watched(StandIn):
     path: str
     after_forward: ForwardWatch
     after_backward: BackwardWatch | None
-
-    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise the layer."""
-        return self.layer.init(shape, rng)
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the layer."""

@@ -253,10 +253,6 @@ class _Memoized(StandIn):
     run: Callable[[Any], Any]
     last: list[Any] = field(default_factory=list)  # the input and the output
 
-    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize the parameters of the network."""
-        return self.layer.init(shape, rng)
-
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Return the output for x, computed only if x is not the last input."""
         if not self.last or self.last[0] is not x:

@@ -148,8 +148,3 @@ def _columns(y: Tensor) -> Tensor:
     """Return the labels as centred columns of 0 and 1, (n, K)."""
     target = F.one_hot(y).float()
     return target - target.mean(0)
-
-
-def confusion(y: Tensor, guesses: Tensor, count: int) -> Tensor:
-    """Return the confusion matrix, labels (rows) by predictions, (count, count)."""
-    return (y * count + guesses).bincount(minlength=count**2).reshape(count, count)

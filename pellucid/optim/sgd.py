@@ -60,24 +60,12 @@ class Momentum(Optimizer):
 
 
 @dataclass(frozen=True)
-class Nesterov(Optimizer):
+class Nesterov(Momentum):
     """Gradient descent with Nesterov momentum: v ← momentum v + g, w ← w - lr (g + momentum v).
 
     The gradient acts as if it were computed one momentum step ahead.
     Source: Nesterov 1983; Sutskever et al. 2013, On the importance of initialization and momentum, section 2.
     """
-
-    lr: float = 0.01
-    momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        """Raise PellucidError for a learning rate below 0 or a momentum outside [0, 1)."""
-        check_range(self, lr=self.lr)
-        check_range(self, high=1.0, momentum=self.momentum)
-
-    def init(self, params: list[Tensor]) -> State:
-        """Return a velocity of 0 for each parameter."""
-        return {"velocity": zeros(params)}
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         """Take one step."""

@@ -82,10 +82,6 @@ class _Recorded(StandIn):
     name: str
     calls: list[_Call]
 
-    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise the network."""
-        return self.layer.init(shape, rng)
-
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the network."""
         y, cache = self.layer.forward(params, x, mode)

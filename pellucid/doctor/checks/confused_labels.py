@@ -5,7 +5,8 @@ import torch
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import subsample
-from pellucid.doctor.simple import confusion, simple
+from pellucid.doctor.simple import simple
+from pellucid.metrics.functions import confusion_matrix
 
 MIN_EXAMPLES = 200  # in the training data, and in the validation data
 MIN_MEMBERS = 12  # examples of a class in each of both
@@ -30,8 +31,8 @@ def look(case: Case) -> list[Finding]:
         return []
     part = subsample(case.train, MAX_EXAMPLES, case.model.seed)
     count = 1 + int(torch.maximum(part.y.max(), judge.y.max()))
-    in_validation = confusion(judge.y, judge.held_out, count).double()
-    in_train = confusion(part.y, judge.predict(part.x), count).double()
+    in_validation = confusion_matrix(judge.y, judge.held_out, count).double()
+    in_train = confusion_matrix(part.y, judge.predict(part.x), count).double()
     n, m = in_train.sum(1, keepdim=True), in_validation.sum(1, keepdim=True)
     usual, found = in_validation / m.clamp_min(1), in_train / n.clamp_min(1)
     pooled = ((in_train + in_validation) / (n + m).clamp_min(1)).clamp(1 / count**2, 1)

@@ -10,7 +10,8 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.predictions import Predictions
 from pellucid.doctor.remedies import with_validation
-from pellucid.doctor.simple import balanced, confusion, hits
+from pellucid.doctor.simple import balanced, hits
+from pellucid.metrics.functions import confusion_matrix
 
 MIN_MOVED = 0.5  # fraction of a class's validation examples that are predicted as one other class
 MAX_KEPT = 0.25  # fraction of them that are predicted as their own class
@@ -80,7 +81,7 @@ def _judges(case: Case) -> Iterator[_Judge]:
 
 def _judge(name: str, *parts: tuple[Tensor, Tensor]) -> _Judge:
     count = 1 + max(int(values.max()) for pair in parts for values in pair)
-    return _Judge(name, *(confusion(y, guesses, count) for y, guesses in parts))
+    return _Judge(name, *(confusion_matrix(y, guesses, count) for y, guesses in parts))
 
 
 def _moved(judge: _Judge) -> dict[int, int]:

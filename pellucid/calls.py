@@ -23,7 +23,7 @@ INSTEAD: dict[str, str] = {
     "num_features": _FROM_INPUT,
     "input_dim": _FROM_INPUT,
     "input_shape": "leave it out: Model takes input_shape, or infers it from the data",
-    "name": "name it where it is put: Sequential(name=...)",
+    "name": "give the name in its container: Sequential(conv1=Conv2d(...))",
     "weight_decay": "give Model(net, regularizer=L2(...)), or take the optimizer AdamW",
     "momentum": "take the optimizer Momentum, Nesterov or RMSprop",
     "nesterov": "take the optimizer Nesterov",
@@ -92,7 +92,7 @@ def check_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], k
         known = [parameter for parameter in signature.parameters if parameter != "self"]
         unknown = next((key for key in kwargs if key not in known), None)
         if unknown is None:
-            how = "; no number of input channels, which is taken from the input" if "filters" in known else ""
+            how = "; leave out the input channels, which are taken from the input" if "filters" in known else ""
             raise ArgumentError(f"{name}: {error}; it takes {_listed(signature)}{how}") from None
         valid = {word for parameter in known for word in (parameter, *OTHERS.get(parameter, ()))}
         advice = None if unknown in valid else closest(unknown, sorted(INSTEAD.keys() - valid), MIN_SIMILARITY)

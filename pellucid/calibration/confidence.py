@@ -46,8 +46,8 @@ class Confidence:
         """Return the calibrated probabilities softmax(log p / T), (N, C), for probabilities p (N, C).
 
         They equal softmax(logits / T); the order of the classes does not change. A probability of 0 counts as the
-        smallest positive normal number of its dtype, so that the result is finite for any temperature. Raises
-        PellucidError for another shape, and for values that are no probabilities.
+        smallest positive normal number of its dtype (float32 if narrower), so that the result is finite for any
+        temperature. Raises PellucidError for another shape, and for values that are no probabilities.
         """
         return torch.softmax(log_probabilities(probabilities) / self.temperature, 1)
 

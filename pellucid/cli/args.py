@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             "--data",
             metavar="DIR",
-            help=f"{what} (default: the environment variable PELLUCID_DATA, else the user's cache)",
+            help=f"{what} (default: $PELLUCID_DATA, else ../shared/data, else the user's cache)",
         )
         return self
 

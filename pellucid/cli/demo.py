@@ -13,7 +13,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Train, print the held-out accuracy and the report's path, and the next command."""
+    """Train, print the test accuracy and the report's path, and the next command."""
     from pellucid.cli.out import command, say
     from pellucid.cli.train import show
     from pellucid.recipe.job import train_recipe

@@ -98,7 +98,9 @@ def handle(args: argparse.Namespace) -> int:
     if args.page is not None:
         return _page(args)
     if args.image is None or args.data is not None or args.retrain:
-        raise PellucidError("give an IMAGE to explain, or --page DIR (and --data) for the whole network")
+        raise PellucidError(
+            "give an IMAGE to explain, without --data and --retrain, or --page DIR for the whole network"
+        )
     model = open_model(args.model, args.device)
     if is_detector(model) != (args.box is not None):
         raise PellucidError(

@@ -75,11 +75,13 @@ def open_outline(what: str, settings: list[str], data: str | None, image: str | 
     if _is_recipe(what, settings):
         with torch.device("meta"):
             return _of_recipe(what, settings, data, shape)
+    kinds = "model, recipe or network"
     if settings:
+        _check_exists(what, kinds, MODELS)
         raise PellucidError(
             f"{what} is trained, so {settings[0]!r} has no effect; give settings only with a recipe or a network"
         )
-    return _of_model(what, "model, recipe or network", MODELS, image=shape)
+    return _of_model(what, kinds, MODELS, image=shape)
 
 
 def _of_recipe(what: str, settings: list[str], data: str | None, image: Shape | None = None) -> Net:
@@ -135,13 +137,18 @@ def _of_zoo(name: str, settings: list[str], image: Shape | None) -> Net:
     return Net(net, params, SoftmaxCrossEntropy(), shape, out)
 
 
-def _of_model(
-    what: str, kinds: str, more: Iterable[str], side: int = NOMINAL, image: Shape | None = None
-) -> Net:  # fmt: skip
+def _check_exists(what: str, kinds: str, more: Iterable[str]) -> None:
+    """Raise PellucidError, with the nearest name, unless `what` is a known name or looks like a path."""
     known = sorted({*assets.recipe_names(), *assets.pretrained_names(), *more})
     if not Path(what).exists() and not Path(what).suffix and "/" not in what and what not in known:
         hint = nearest(what, known) or f"; known: {', '.join(known)}"
         raise PellucidError(f"no {kinds} {what!r}{hint}")
+
+
+def _of_model(
+    what: str, kinds: str, more: Iterable[str], side: int = NOMINAL, image: Shape | None = None
+) -> Net:  # fmt: skip
+    _check_exists(what, kinds, more)
     model = open_model(what)
     if image is not None:
         _check_fits(what, model.input_shape, image)

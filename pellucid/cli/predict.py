@@ -54,7 +54,7 @@ def handle(args: argparse.Namespace) -> int:
         return code
     for one in found:
         best = sorted(one.outputs.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
-        calibrated = one.are_probabilities
-        listed = ", ".join(f"{label} {percent(value) if calibrated else f'{value:.4g}'}" for label, value in best)
-        say(f"{one.name}: {one.label}  ({'' if calibrated else 'scores: '}{listed}){score_suffix(one.familiarity)}")
+        probable = one.are_probabilities
+        listed = ", ".join(f"{label} {percent(value) if probable else f'{value:.4g}'}" for label, value in best)
+        say(f"{one.name}: {one.label}  ({'' if probable else 'scores: '}{listed}){score_suffix(one.familiarity)}")
     return code

@@ -8,7 +8,7 @@ from pellucid.cli.models import MODEL_HELP
 DRAWING_SUFFIXES = (".png", ".svg")
 INPUT_HELP = (
     "shape of the input image for a NETWORK, or for a MODEL or RECIPE whose network takes images of any size (default: "
-    "the shape of its images, else 3x224x224)"
+    "the shape of its images, with 224x224 pixels for a free size)"
 )
 
 

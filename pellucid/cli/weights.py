@@ -36,7 +36,7 @@ def handle(args: argparse.Namespace) -> int:
             )
         return _list(args)
     if args.name is None:
-        what = "a name; `pellucid weights list` shows them" if args.action == "get" else "a weights file"
+        what = "a name; `pellucid weights list` shows all names" if args.action == "get" else "a weights file"
         raise PellucidError(f"pellucid weights {args.action} needs {what}")
     return _get(args) if args.action == "get" else _show(args)
 
@@ -106,9 +106,8 @@ def _show(args: argparse.Namespace) -> int:
     path = assets.pretrained_file(args.name) if args.name in assets.pretrained_names() else args.name
     form = format_name(path)
     tensors = open_weights(path)
-    weights = {
-        name: tensor for name, tensor in tensors.items() if not name.startswith("[")
-    }  # not of the network: "[familiarity]."
+    # Names that begin with "[", such as "[familiarity].0.means", are not weights of the network.
+    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("[")}
     numbers = sum(tensor.numel() for tensor in weights.values())
     if args.json:
         rows = [

@@ -195,7 +195,8 @@ def _decoded(
             kept.append(name)
     if not kept:
         raise PellucidError(
-            f"{tree.path}: none of its {len(names)} images can be read; replace {skipped[0]} and the others"
+            f"{tree.path}: none of its {len(names)} images can be read; replace {skipped[0]}"
+            + (" and the others" if len(skipped) > 1 else "")
         )
     return x[: len(kept)].contiguous(), kept, tuple(skipped)
 

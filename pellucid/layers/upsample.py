@@ -65,7 +65,7 @@ class Upsample(Layer):
         if self.size is not None:
             check_positive(self, size=self.size)
         elif not all(type(s) in (int, float) and 0 < s < math.inf for s in self._scales()) or len(self._scales()) != 2:
-            raise PellucidError(f"Upsample: scale must be a number above 0, or a pair of them, not {self.scale!r}")
+            raise PellucidError(f"Upsample: scale must be finite and above 0, or two such numbers, not {self.scale!r}")
         check_choice(self, tuple(KINDS), kind=self.kind)
         if self.align_corners and self.kind not in WITH_CORNERS:
             raise PellucidError(

@@ -31,7 +31,7 @@ def check_ending(net: Layer, loss: Loss) -> None:
         known = Trait.MERGE not in last.traits  # whether the range of the output is known
         if isinstance(loss, NegativeLogLikelihood) and known and not isinstance(last, LogSoftmax | Combinator):
             raise PellucidError(
-                f"{where}: {kind} is followed by {name}, which takes log-probabilities; end it with LogSoftmax "
+                f"{where}: {kind} is followed by {name}, which takes log-probabilities; end the net with LogSoftmax "
                 "(an mlp with output='log_softmax'), or take the loss softmax_cross_entropy, which contains it"
             )
 

@@ -78,7 +78,7 @@ def lay_out_both(picture: Tensor, form: Form, name: str = "picture") -> tuple[Te
 def find_ink(picture: Tensor, name: str = "picture") -> Tensor:
     """Return the ink in each pixel of a grey picture (1, H, W), from 0 to 1: (H, W).
 
-    Variation as at the border is noise of paper and camera, not ink.
+    Deviations no larger than at the border count as noise of the paper and the camera, not as ink.
     """
     return _deviation(picture, name).clamp_(min=0)
 

@@ -63,7 +63,7 @@ class Nudge:
 
     def __str__(self) -> str:
         """Return the comparison as text for a terminal."""
-        why = "rounding: the change is smaller than the last bit of the loss" if self.rounded else NONLINEAR
+        why = "rounding: the predicted change is smaller than the last bit of the loss" if self.rounded else NONLINEAR
         product = f"∂C/∂{self.name} {TIMES} h = {brief(self.gradient)} {TIMES} {brief(self.h)}"
         table = [
             ("predicted", brief(self.predicted), product),

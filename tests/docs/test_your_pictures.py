@@ -47,7 +47,7 @@ def test_the_commands_run(capsys: pytest.CaptureFixture[str]):
         code, said = main(words[1:]), capsys.readouterr()
         assert code == 0, said.err
         if words[1] == "train":
-            lacks = "it needs 20 training and 20 held-out images, and there were 32 and 4; add images, or hold out more"
+            lacks = "it needs 20 training and 20 held-out images, not 32 and 4; add images, or hold out more"
             assert lacks in said.err
         if words[1] == "evaluate":
             assert "on 8 images of pictures" in said.out

@@ -55,7 +55,7 @@ from pellucid.layers import Layer, Mode
         (lambda: layers.PadChannels(True, 0), "not True and 0"),
         (layers.Upsample, "either scale or size"),
         (lambda: layers.Upsample(2, size=4), "either scale or size"),
-        (lambda: layers.Upsample(0), "scale must be a number above 0, or a pair of them, not 0"),
+        (lambda: layers.Upsample(0), "scale must be finite and above 0, or a pair of them, not 0"),
         (lambda: layers.Upsample((2.0, float("inf"))), "scale"),
         (lambda: layers.Upsample((2, 2, 2)), r"not \(2, 2, 2\)"),
         (lambda: layers.Upsample("2"), "not '2'"),

@@ -11,7 +11,7 @@ def parser() -> Parser:
     """Return the parser of this command."""
     parser = Parser("calc iou", "Intersection over union of each class, from areas in any unit, and the mean IoU.")
     what = "areas of the prediction, the ground truth and their intersection for one class, such as 189,201,185"
-    parser.add_argument("areas", nargs="+", metavar="P,T,C", help=what)
+    parser.add_argument("areas", nargs="+", metavar="P,T,I", help=what)
     return parser.json_flag()
 
 

@@ -41,7 +41,7 @@ def handle(args: argparse.Namespace) -> int:
     for part, count in done.images.items():
         say(f"{part or 'all'}: {plural(count, 'image')}, {plural(done.objects[part], 'object')}")
     for what, count in done.lost.items():
-        note(f"{args.to} cannot represent the {what} of {plural(count, 'object')}")
+        note(f"{args.to} cannot represent the {'crowd flag' if what == 'crowd' else what} of {plural(count, 'object')}")
     if text := summary(done.faults):
         note(text)
     say(f"{done.source} to {args.to}: {args.out}")

@@ -10,7 +10,7 @@ from pellucid.cli.progress import Downloading
 def parser() -> Parser:
     """Return the parser of this command."""
     parser = Parser("data get", "Download the files of a data set that are missing or wrong.")
-    parser.add_argument("name", metavar="NAME", help="the name of a data set; `pellucid data list` shows them")
+    parser.add_argument("name", metavar="NAME", help="the name of a data set; `pellucid data list` shows all names")
     return parser.data_option().json_flag()
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pellucid.report.figures.style import INK, SMALL, WIDE, Plot, panels, pixels, show
 
 GAP, NAMES = 0.06, 1.25  # inches: space between rows, width of their names
-MAX_SIDE = 0.6  # inches of the width of an image
+MAX_SIDE = 0.6  # inches: maximum width of an image
 BORDER = 1  # pixels between images
 PAPER = 1.0  # value of these pixels: white
 

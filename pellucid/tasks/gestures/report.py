@@ -63,7 +63,7 @@ def finding(comparison: Comparison) -> str:
     counts = [f"{n:.0f}" if len(best.trials) == 1 else f"{n:.1f}" for n in wrong]
     return (
         f"{text}, “{worst.variant.title}” on {percent(worst.spread(accuracy))}: "
-        f"{counts[0]} misclassified pictures in place of {counts[1]}."
+        f"{counts[0]} misclassified in place of {counts[1]}."
     )
 
 

@@ -55,7 +55,7 @@ def crop(call: Call, what: str, place: int) -> Column:
         return Column(one(0)[:0], (), "only its size is used: its gradient is 0", "0")
     kept = all(k < size for k, size in zip(index[2:], call.y.shape[2:], strict=True))
     words = COPIED if kept else "it is cropped away: its gradient is 0"
-    return Column(places(call.y.shape, *index) if kept else one(0)[:0], (), words, UNCHANGED)
+    return Column(places(call.y.shape, *index) if kept else one(0)[:0], (), words, UNCHANGED if kept else "0")
 
 
 def multiply(call: Call, what: str, place: int) -> Column:
@@ -133,7 +133,7 @@ def roi_pool(call: Call, what: str, place: int) -> Column:
     is_maximum = torch.zeros_like(call.cache.switches, dtype=torch.bool)
     is_maximum[:, channel] = call.cache.switches[:, channel] == (n * height + row) * width + column
     where = is_maximum.flatten().nonzero().flatten()
-    maximum = f"it was the maximum of {plural(len(where), 'bin')}: their gradients δ add up"
+    maximum = f"it was the maximum of {plural(len(where), 'bin')}, whose gradient δ it gets in all"
     words = maximum if len(where) else "it was not the maximum of any bin: its gradient is 0"
     return Column(where, (), words, r"\frac{\partial C}{\partial x_i} = \sum_{o:\, \text{switch}(o) = i} \delta_o")
 
@@ -153,6 +153,6 @@ def lp_pool2d(call: Call, what: str, place: int) -> Column:
     return Column(
         where,
         (worked(power, "sign(x) |x|^(p-1)", "activation"), worked(y ** (1 - layer.p), "y^(1-p)", "scale")),
-        f"it is in {len(where)} windows: in each, sign(x) |x|^(p-1) over the norm to the same power",
+        f"it is in {plural(len(where), 'window')} with a norm above 0: in each, sign(x) |x|^(p-1) / norm^(p-1)",
         r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, \mathrm{sign}(x_i)\,|x_i|^{p-1}\, y_o^{1-p}",
     )

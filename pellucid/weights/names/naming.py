@@ -211,7 +211,7 @@ def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tupl
 def settle(naming: Naming, expected: Collection[str], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return `found` with the tensors of a slightly different architecture converted to the paths in `expected`.
 
-    A convolution's bias before a batch norm that `expected` lacks is subtracted from the running mean:
+    If `expected` lacks the bias of a convolution before a batch norm, it is subtracted from the running mean:
     (x + b) - μ = x - (μ - b). Norms without a weight get a weight of 1. Auxiliary classifiers, which are for training
     only, are left out if the network has none.
     """

@@ -55,7 +55,7 @@ from pellucid.layers import Layer, Mode
         (lambda: layers.PadChannels(True, 0), "not True and 0"),
         (layers.Upsample, "either scale or size"),
         (lambda: layers.Upsample(2, size=4), "either scale or size"),
-        (lambda: layers.Upsample(0), "scale must be finite and above 0, or a pair of them, not 0"),
+        (lambda: layers.Upsample(0), "scale must be finite and above 0, or two such numbers, not 0"),
         (lambda: layers.Upsample((2.0, float("inf"))), "scale"),
         (lambda: layers.Upsample((2, 2, 2)), r"not \(2, 2, 2\)"),
         (lambda: layers.Upsample("2"), "not '2'"),
@@ -159,7 +159,7 @@ def test_batch_norm_refuses_the_channels_of_another_network(channels: int, train
 @pytest.mark.parametrize("kind", [layers.Conv2d, layers.ConvTranspose2d])
 def test_the_order_of_another_library_is_refused(kind) -> None:
     with pytest.raises(
-        PellucidError, match=r"too many positional arguments; it takes filters, kernel, .*; no number of"
+        PellucidError, match=r"too many positional arguments; it takes filters, kernel, .*; leave out the input channels"
     ):
         kind(1, 4, 3)
     assert kind(4, 3, stride=1).filters == 4

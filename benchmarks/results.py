@@ -153,7 +153,7 @@ def row(training: str, entry: dict[str, Any]) -> str:
         name,
         f"`pellucid train {training} recipe.seed=N`, N = {', '.join(entry['seeds'])}",
         MEASURES[what],
-        f"{100 * TARGETS[name]:.1f} %" if name in TARGETS else "-",
+        f"{100 * TARGETS[name]:.1f} %" if name in TARGETS and "data.name=" not in training else "-",
         f"{statistics.mean(figures):.2f} %",
         f"{min(figures):.2f} to {max(figures):.2f} %",
         spread,

@@ -212,13 +212,13 @@ def test_a_regressor_of_one_layer_reaches_the_least_squares_solution() -> None:
 
 
 def test_predictions_are_computed_in_batches_that_fit_into_memory(monkeypatch) -> None:
-    """The 106 outputs of the layers for one input, at 4 bytes each, let 8 inputs into 8 x 4 x 106 bytes."""
+    """The 106 outputs of the layers for one input, at 8 bytes each, let 8 inputs into 8 x 8 x 106 bytes."""
     fitted = NetworkClassifier(Sequential(Dense(50), ReLU(), Dense(3), Sigmoid()), loss="quadratic", epochs=1)
     fitted.fit(IRIS, NAMES)
     expected = fitted.model_(IRIS).numpy()
     sizes, call = [], Model.__call__
     monkeypatch.setattr(Model, "__call__", lambda model, x: (sizes.append(len(x)), call(model, x))[1])
-    monkeypatch.setattr(evaluate, "MAX_MEMORY", 8 * 4 * 106)
+    monkeypatch.setattr(evaluate, "MAX_MEMORY", 8 * 8 * 106)
     np.testing.assert_allclose(fitted.decision_function(IRIS), expected, rtol=1e-12)
     np.testing.assert_array_equal(fitted.predict(IRIS), fitted.classes_[expected.argmax(1)])
     assert sizes == 2 * [*18 * [8], 6]

@@ -9,7 +9,6 @@ import pytest
 
 from conformance.case import Case, SkipCase
 from conformance.coverage import UNTOUCHED, VALUE_BY_VALUE, Check, coverage, public, touched
-from conformance.parts import PARTS, cases
 from pellucid import combine, metrics, rules
 from pellucid.combine import Combinator, Sequential
 from pellucid.layers import LAYERS, Dense, LocalContrastNorm, ReLU
@@ -27,14 +26,6 @@ def case(subject: Any, error: float = 0.0, name: str = "one", ran: list[str] | N
         return error
 
     return Case("torch something", "1.0", name, subject, check, tolerance=1e-3)
-
-
-@pytest.mark.real  # half a minute, to make all samples; `make scorecard` checks the same of the cases that it runs
-def test_nothing_of_ours_is_without_a_check() -> None:
-    parts = {part for part, _ in public()}
-    entries = coverage(touched(case for case in cases(tuple(PARTS)) if case.subject in parts))
-    assert [entry for entry in entries if not entry.checked_by] == []
-    assert {entry.name for entry in entries} == {part.__name__ for part in UNTOUCHED}
 
 
 @pytest.mark.parametrize("part", UNTOUCHED, ids=lambda part: part.__name__)

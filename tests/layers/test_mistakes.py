@@ -159,7 +159,8 @@ def test_batch_norm_refuses_the_channels_of_another_network(channels: int, train
 @pytest.mark.parametrize("kind", [layers.Conv2d, layers.ConvTranspose2d])
 def test_the_order_of_another_library_is_refused(kind) -> None:
     with pytest.raises(
-        PellucidError, match=r"too many positional arguments; it takes filters, kernel, .*; leave out the input channels"
+        PellucidError,
+        match=r"too many positional arguments; it takes filters, kernel, .*; leave out the input",
     ):
         kind(1, 4, 3)
     assert kind(4, 3, stride=1).filters == 4

@@ -8,13 +8,11 @@ file. `--found FILE` takes the object that an earlier `pellucid evaluate RUN --j
 import argparse
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import ROOT, machine, measured_with, stored
+from benchmarks.results import ROOT, answer, machine, measured_with, stored
 from pellucid.recipe.compare import settings
 from pellucid.recipe.recipe import load_recipe
 
@@ -76,17 +74,8 @@ def main() -> None:
     if args.found is not None and len(args.runs) != 1:
         parser.error("--found is for one RUN")
     for run in args.runs:
-        record(run, json.loads(args.found.read_bytes()) if args.found else evaluated(run))
+        record(run, json.loads(args.found.read_bytes()) if args.found else answer("evaluate", str(run)))
     write_page()
-
-
-def evaluated(run: Path) -> dict[str, Any]:
-    """Return what `pellucid evaluate RUN --json` prints."""
-    command = [sys.executable, "-m", "pellucid", "evaluate", str(run), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command[2:])}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
 
 
 def record(run: Path, found: dict[str, Any]) -> None:

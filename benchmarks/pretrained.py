@@ -8,8 +8,6 @@ The card's figures are those that `pellucid evaluate NAME --json` prints for the
 import argparse
 import json
 import re
-import subprocess
-import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks import photos
+from benchmarks.results import answer
 from pellucid import __version__, assets
 from pellucid.calibration.familiarity import fit_familiarity, named_tensors
 from pellucid.cli.models import weights_file
@@ -354,10 +353,7 @@ def publish(name: str, model: Model, recipe: str, training: str) -> None:
     distances = model.distance(rest)
     assert distances is not None
     others = float((distances > known.threshold).double().mean())
-    done = subprocess.run(
-        [sys.executable, "-m", "pellucid", "evaluate", name, "--json"], capture_output=True, text=True, check=True
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
+    found = answer("evaluate", name)
     results = (
         f"| test accuracy | {found['accuracy']:.2%} on {found['n']:,} images of {found['data']} "
         f"(`pellucid evaluate {name} --json`) |",

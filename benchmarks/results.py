@@ -72,17 +72,21 @@ def main() -> None:
 def train(name: str, settings: list[str], seed: int, out: str) -> list[dict[str, Any]]:
     """Train a recipe with one seed; return its result, and that of the recipe that it names for comparison."""
     begun = time.perf_counter()
-    options = [*settings, f"recipe.seed={seed}", "--out", out, "--json"]
-    command = [sys.executable, "-m", "pellucid", "train", name, *options]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command[2:])}: {done.stderr.strip()}")
-    found = json.loads(done.stdout)
+    found = answer("train", name, *settings, f"recipe.seed={seed}", "--out", out)
     results = [found, *([found.pop("then")] if "then" in found else [])]
     wall = time.perf_counter() - begun
     for one in results:  # of two trainings in one command, each gets its share
         one["wall"] = wall * one["seconds"] / sum(each["seconds"] for each in results)
     return results
+
+
+def answer(*words: str) -> dict[str, Any]:
+    """Return the object that `pellucid WORDS --json` prints; exit with its message if it fails."""
+    command = [sys.executable, "-m", "pellucid", *words, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command[2:])}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
 
 
 def record(name: str, settings: list[str], seed: int, found: dict[str, Any]) -> None:

@@ -216,6 +216,21 @@ class StandIn(Layer):
         return self.layer.init(shape, rng)
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared(StandIn):
+    """A network in the form of `inference`, for passes without a backward pass; `run` holds its parameters."""
+
+    run: Callable[[Any], Any]
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        """Run the network."""
+        return self.run(x), None
+
+    def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
+        """Raise NotImplementedError: `run` keeps no cache."""
+        raise NotImplementedError("a network in the form of inference has no backward pass")
+
+
 def unwatched(net: Layer) -> Layer:
     """Return a network with each StandIn replaced by its layer, for passes that are not observed."""
     if isinstance(net, StandIn):

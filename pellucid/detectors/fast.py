@@ -56,7 +56,7 @@ class FastRCNN(Detector):
         return params, out
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
-        """Return the losses by name, and the gradients of the parameters."""
+        """Return the losses by name, and the gradients of the parameters; without gradients if not `mode.keep`."""
         images, targets = batch
         x, cache_backbone = self.backbone.forward(params["backbone"], images, mode)
         maps, cache_neck = self.neck.forward(params["neck"], x, mode)

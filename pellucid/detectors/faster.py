@@ -22,7 +22,7 @@ from pellucid.layers import Dense, Flatten, ReLU, RoIAlign, RoIPool
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import HALF
 from pellucid.models.pyramid import Pyramid
-from pellucid.objective import Evaluated, Gradients, Losses, StandIn, seeded
+from pellucid.objective import Evaluated, Gradients, Losses, Prepared, seeded
 from pellucid.objects import Detections, Objects
 from pellucid.ops.boxes import clip
 from pellucid.sweep import backward
@@ -91,7 +91,7 @@ class FasterRCNN(Detector):
         return maps[0], (5,)
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
-        """Return the losses by name, and the gradients of the parameters."""
+        """Return the losses by name, and the gradients of the parameters; without gradients if not `mode.keep`."""
         images, targets = batch
         maps, caches = self._features(params, images, mode)  # one map for each stride
 
@@ -247,10 +247,9 @@ def scorer_of_region(
 
 
 @dataclass(frozen=True, eq=False)
-class _Memoized(StandIn):
+class _Memoized(Prepared):
     """A network in the form of `inference`, which returns its last output again if the input is the same object."""
 
-    run: Callable[[Any], Any]
     last: list[Any] = field(default_factory=list)  # the input and the output
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
@@ -258,10 +257,6 @@ class _Memoized(StandIn):
         if not self.last or self.last[0] is not x:
             self.last[:] = x, self.run(x)
         return self.last[1], None
-
-    def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        """Raise NotImplementedError: an evaluation has no backward pass."""
-        raise NotImplementedError("an evaluation has no backward pass")
 
 
 def regional_evaluator(detector: "FasterRCNN | FastRCNN", params: Params) -> Callable[[Batch], Evaluated]:

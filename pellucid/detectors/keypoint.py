@@ -43,7 +43,7 @@ class KeypointRCNN(FasterRCNN):
         return params, out
 
     def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> More:
-        """Return the loss of the key-points, and its gradients."""
+        """Return the loss of the key-points, and its gradients; without gradients if not `mode.keep`."""
         positive = drawn.positive
         regions = drawn.regions[positive]  # (P, 5)
         pooled, aligned = self.point_align.forward({}, (finest, regions), mode)

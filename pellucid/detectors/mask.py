@@ -44,7 +44,7 @@ class MaskRCNN(FasterRCNN):
         return params, out
 
     def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> More:
-        """Return the loss of the masks, and its gradients."""
+        """Return the loss of the masks, and its gradients; without gradients if not `mode.keep`."""
         positive = drawn.positive
         regions = drawn.regions[positive]  # (P, 5)
         pooled, aligned = self.mask_align.forward({}, (finest, regions), mode)

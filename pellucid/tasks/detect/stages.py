@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from pellucid.detectors import Detector
 from pellucid.fuse.inference import inference
-from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.base import Cache, Mode, Params
+from pellucid.objective import Prepared
 from pellucid.objects import Detections
 
 FEATURES = ("backbone", "neck")  # the networks before the heads; "rpn", or a search, computes the proposals
@@ -33,28 +33,19 @@ class Stages(NamedTuple):
         return sum(self)
 
 
-@dataclass(frozen=True)
-class _Clocked(Layer):
+@dataclass(frozen=True, eq=False)
+class _Clocked(Prepared):
     """A network in the form of `inference`, which records the times of each call in `log`."""
 
     name: str
-    run: Callable[[Any], Any]
     log: list[tuple[str, float, float]]
 
-    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Raise NotImplementedError: the parameters are those that `run` was made with."""
-        raise NotImplementedError
-
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        """Run the function."""
+        """Run the network."""
         start = time.perf_counter()
-        y = self.run(x)
+        result = super().forward(params, x, mode)
         self.log.append((self.name, start, time.perf_counter()))
-        return y, ()
-
-    def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        """Raise NotImplementedError: `run` keeps no cache."""
-        raise NotImplementedError
+        return result
 
 
 def clocked(detector: Detector, params: Params) -> Callable[[Tensor], tuple[Detections, Stages]]:
@@ -63,7 +54,7 @@ def clocked(detector: Detector, params: Params) -> Callable[[Tensor], tuple[Dete
     The networks run in the form of `inference`; `params` must not change in the meantime.
     """
     log: list[tuple[str, float, float]] = []
-    nets = {name: _Clocked(name, inference(net, params[name]), log) for name, net in detector.nets.items()}
+    nets = {name: _Clocked(net, inference(net, params[name]), name, log) for name, net in detector.nets.items()}
     timed = detector.with_nets(nets)
 
     def run(image: Tensor) -> tuple[Detections, Stages]:

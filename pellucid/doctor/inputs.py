@@ -14,7 +14,7 @@ from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 
-MAX_SIDE = 12  # pixels: enough to tell digits or hand signs apart
+MAX_SIDE = 12  # pixels: digits and hand signs are still distinguishable
 CHUNK_SIZE = 4_096  # examples at a time
 # The changes that affect only scale and mean.
 SCALE_CHANGES = (

@@ -143,7 +143,7 @@ def held_out(model: Model, data: str | None) -> Dataset:
     data: a known data set, an image folder or zip, or the root of the data sets; None for the model's own data. From a
     folder in parts this is the test part, otherwise the validation part, otherwise the fifth of train/ that
     `load_splits` holds out. A folder without parts is used as a whole. If it is the model's own data, only that fifth
-    is used, or the files that the model lists as held out; a note on stderr tells if some of these are missing.
+    is used, or the files that the model lists as held out; a note on stderr reports how many of these are missing.
     """
     training_data = data_name(model)
     if data is None and not training_data:

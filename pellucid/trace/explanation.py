@@ -205,7 +205,7 @@ class Explanation:
 
 
 def verdict(it: Explanation) -> str:
-    """Return a sentence that tells how exactly the products add up to the gradients."""
+    """Return a sentence about the difference between the sums of products and the gradients."""
     gaps = [abs(link.total - link.gradient) for link in it.links]
     if not all(map(math.isfinite, gaps)):
         return "some of these numbers are NaN or infinite, so their sums cannot be compared"

@@ -30,7 +30,7 @@ _VARIABLES = {
     "dense": ("kernel", "bias"),
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
 }
-# Norms without gamma or without beta, by their number of variables. The file does not tell which of the two remains.
+# Norms without gamma or without beta, by their number of variables. Which of the two remains is not in the file.
 _NORMS = {3: ("gamma_or_beta", "moving_mean", "moving_variance"), 2: ("moving_mean", "moving_variance")}
 _COUNTED = re.compile(rf"(?:.*/)?({'|'.join(_VARIABLES)})(?:_\d+)?/vars/(\d)")
 

@@ -28,8 +28,8 @@ MIN_BATCH = 8  # examples for batch normalization; statistics of fewer are noise
 MIN_BATCH_FRACTION = 1 / 20  # of the examples; larger batches leave few steps in an epoch
 EPOCH_FACTOR = 4.0  # by which a training is made longer
 UNMIRRORED: dict[str, Any] = {"flip": False, "vertical_flip": False}
-# A simple classifier must exceed chance by MIN_ABOVE_CHANCE to tell whether mirroring changes the class; it does if at
-# most the fraction MAX_MIRRORED of that excess is left for mirrored images.
+# A simple classifier must exceed chance by MIN_ABOVE_CHANCE to measure whether mirroring changes the class; it does
+# if at most the fraction MAX_MIRRORED of that excess is left for mirrored images.
 MIN_ABOVE_CHANCE, MAX_MIRRORED = 0.3, 0.6
 # Accuracy on augmented training inputs, and by how much it must exceed that on plain inputs: a model trained with
 # ordinary random augmentation is as good on plain inputs.

@@ -112,7 +112,13 @@ def _detectors(args: argparse.Namespace) -> int:
         lambda what, done, total: None if args.json else say(f"{what} ({done} of {total})"), not args.json,
     )  # fmt: skip
     make_folder(folder)
-    options = {"--seed": args.seed or None, "--data": args.data, "--proposals": args.proposals, "--runs": args.runs}
+    options = {
+        "--seed": args.seed or None,
+        "--data": args.data,
+        "--proposals": args.proposals,
+        "--runs": args.runs,
+        "--out": args.out,
+    }
     words = ["compare", args.dataset, *args.settings, *(["--only", *args.only] if args.only else [])]
     html, figures = comparison_page(found, again(words, options, []))
     write_page(folder / "comparison.html", html, figures)

@@ -76,7 +76,6 @@ def parser() -> Parser:
         "--retrain",
         metavar="EPOCHS",
         type=int,
-        default=0,
         help="with --page, also train the network, and variants of it with layers removed or resized, from scratch for "
         f"EPOCHS epochs on at most {MAX_IMAGES:,} images",
     )
@@ -97,7 +96,7 @@ def handle(args: argparse.Namespace) -> int:
 
     if args.page is not None:
         return _page(args)
-    if args.image is None or args.data is not None or args.retrain:
+    if args.image is None or args.data is not None or args.retrain is not None:
         raise PellucidError(
             "give an IMAGE to explain, without --data and --retrain, or --page DIR for the whole network"
         )
@@ -109,6 +108,8 @@ def handle(args: argparse.Namespace) -> int:
             else "the model is a detector; give the number of a box in the output of `pellucid detect` with --box N"
         )
     if args.box is not None:
+        if args.pixel is not None:
+            raise PellucidError("--pixel does not apply to --box; leave it out")
         from pellucid.cli.explain_box import explain_box
         from pellucid.tasks.detect.pipeline import METHODS as BOX_METHODS
 
@@ -171,10 +172,12 @@ def _page(args: argparse.Namespace) -> int:
         raise PellucidError(
             "--page is for the whole network; give it without IMAGE, --box, --pixel, --method, --target and --out"
         )
+    if args.retrain is not None and args.retrain < 1:
+        raise PellucidError(f"--retrain: train for at least one epoch, not {args.retrain}")
     make_folder(Path(args.page))
     model = open_model(args.model, args.device)
     data = held_out(model, args.data)
-    again = _retrained(model, data, args) if args.retrain else None
+    again = _retrained(model, data, args) if args.retrain is not None else None
     found = look(model, data, Path(args.model).stem, epochs=epoch_weights(model, Path(args.model)), again=again)
     index = write_page(Path(args.page), found)
     rows = [{"removed": row.name, "parameters": row.parameters, "accuracy": row.accuracy} for row in found.ablations]
@@ -197,8 +200,6 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
     from pellucid.explain.retrained import retrained
     from pellucid.recipe.material import check_followed, data_name, is_root, load_splits, table_for, taken_by
 
-    if args.retrain < 0:
-        raise PellucidError(f"--retrain: train for at least one epoch, not {args.retrain}")
     name, root = data_name(model), args.data
     if not name or (root is not None and not is_root(name, root)):
         raise PellucidError(

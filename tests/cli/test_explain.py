@@ -139,3 +139,19 @@ def test_the_page_of_a_shipped_network_on_a_folder_of_pictures(say: Say, seven: 
     assert "relu2" in Path(found["page"]).read_text("utf-8")
     assert [layer["field"] for layer in found["layers"]] == [[5, 5], [14, 14]]
     assert found["n"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--retrain", "0"), "give an IMAGE to explain, without --data and --retrain"),
+        (("--page", "page", "--retrain", "0"), "--retrain: train for at least one epoch, not 0"),
+    ],
+)
+def test_zero_epochs_of_retraining_are_refused(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = say("explain", "mnist-lenet", *words)
+    assert said.code == 2
+    assert message in said.err

@@ -33,6 +33,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.out import emit, say
     from pellucid.files import write_atomically
     from pellucid.tasks.colorize.real import questions, real_page
+    from pellucid.text import plural
 
     place = check_place(args.out, "--out", (".html",))
     asked = questions(open_model(args.model, args.device), args.data, args.n, args.seed)
@@ -40,5 +41,5 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         emit({"page": args.out, "n": len(asked), "real": ["right" if one.real else "left" for one in asked]})
     else:
-        say(f"wrote {place} with {len(asked)} questions")
+        say(f"wrote {place} with {plural(len(asked), 'question')}")
     return 0

@@ -1,4 +1,4 @@
-"""Shared parts of estimators: the network, sample weights, training, and errors as raised by scikit-learn."""
+"""Shared parts of estimators: the network, classes, sample weights, training, and errors as in scikit-learn."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,17 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
+from pellucid.combine import Sequential
 from pellucid.data.source import Arrays
 from pellucid.errors import PellucidError
+from pellucid.estimators.plotting import BoundaryPlot
 from pellucid.estimators.weighted import Weighted, weighted_penalty, with_weights
+from pellucid.layers import Dense
+from pellucid.losses import Loss
 from pellucid.model import Model
 from pellucid.network.inputs import check_inputs
 from pellucid.objective import Supervised
+from pellucid.optim import Optimizer
 from pellucid.run.history import History
 from pellucid.training.callbacks import Callback
 from pellucid.training.evaluate import batch_within_memory
@@ -53,6 +59,71 @@ class NetworkEstimator(BaseEstimator):
     def _inputs(self, X: Any) -> Tensor:
         """Return inputs for a fitted estimator, checked, as a tensor."""
         return torch.tensor(validate_data(self, X, reset=False, dtype=np.float64))
+
+
+class NetworkClassification(BoundaryPlot, ClassifierMixin, NetworkEstimator):
+    """A classifier whose network has one output for each class, or one output for the second of two classes."""
+
+    classes_: Array
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the scores, (n, n_classes); for two classes one score, above 0 for the second class, (n,)."""
+        scores = self._scores(X)
+        if len(self.classes_) > 2:
+            return scores
+        return self._margin(scores)[:, 0] if scores.shape[1] == 1 else scores[:, 1] - scores[:, 0]
+
+    def predict(self, X: Any) -> Array:
+        """Return the predicted class of each example, (n,)."""
+        scores = self.decision_function(X)
+        return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)]
+
+    def _margin(self, scores: Array) -> Array:
+        """Return single outputs minus the threshold between the two classes, (n, 1)."""
+        return scores
+
+
+def _gives_probabilities(estimator: Any) -> bool:
+    """Return whether `predict_proba` exists; raise AttributeError, with the name of the loss, if it does not."""
+    if not estimator._probabilities():
+        raise AttributeError(f"the outputs of loss {estimator.loss!r} are not probabilities; use decision_function")
+    return True
+
+
+class ProbabilisticClassification(NetworkClassification):
+    """A classifier whose network outputs probabilities."""
+
+    @available_if(_gives_probabilities)
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class, (n, n_classes); one-versus-rest probabilities are normalized.
+
+        Raises AttributeError if neither the loss nor the network's last layer converts outputs to probabilities.
+        """
+        probabilities = self._network_outputs(X)
+        if probabilities.shape[1] == 1:
+            return np.hstack([1 - probabilities, probabilities])
+        total = probabilities.sum(1, keepdims=True)
+        uniform = np.full_like(probabilities, 1 / probabilities.shape[1])
+        return np.divide(probabilities, total, out=uniform, where=total > 0)
+
+    def _probabilities(self) -> bool:
+        """Return whether the predictions of the loss are probabilities."""
+        return True
+
+
+def one_layer(
+    n_features: int, outputs: int, bias: bool, loss: str | Loss, optimizer: Optimizer, **settings: Any
+) -> Model:
+    """Return a network of one dense layer in float64, with all weights 0; settings: further arguments of Model."""
+    net = Sequential(Dense(outputs, bias=bias, init_weight="zeros"))
+    return Model(net, loss, optimizer, metrics=(), input_shape=(n_features,), precision="float64", **settings)
+
+
+def coefficients(model: Model) -> tuple[Array, Array]:
+    """Return the weights (outputs, n_features) and the biases (outputs,) of a network of one dense layer."""
+    params = model["dense1"].params
+    weight = params["weight"].numpy().copy()
+    return weight, params["bias"].numpy().copy() if "bias" in params else np.zeros(len(weight))
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Linear regression as a network of one layer, solved in closed form or by gradient descent."""
 
-from collections.abc import Sequence as Several
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -11,12 +10,18 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from pellucid.combine import Sequential
-from pellucid.estimators.base import Array, NetworkEstimator, checked_weights, seed_of, train, value_errors
+from pellucid.estimators.base import (
+    Array,
+    NetworkEstimator,
+    checked_weights,
+    coefficients,
+    one_layer,
+    seed_of,
+    train,
+    value_errors,
+)
 from pellucid.estimators.plotting import CoefficientPlot, PathPlot
-from pellucid.layers import Dense
-from pellucid.model import Model
-from pellucid.optim import SGD, Regularizer, Schedule, regularizers
+from pellucid.optim import SGD, regularizers
 from pellucid.optim.schedules import InverseTime
 from pellucid.run.history import History
 
@@ -36,6 +41,7 @@ class _Linear(CoefficientPlot, RegressorMixin, NetworkEstimator):
 
     solvers: ClassVar[tuple[str, ...]]
     solver: str
+    fit_intercept: bool
     coef_: Array
     intercept_: float
 
@@ -62,21 +68,23 @@ class _Linear(CoefficientPlot, RegressorMixin, NetworkEstimator):
 
     def _keep(self, weight: Array, intercept: float) -> None:
         """Store the solution, and the network with these parameters."""
-        self.model_ = model = network(len(weight), True)
+        self.model_ = model = one_layer(len(weight), 1, True, "quadratic", SGD(0.1))
         params = model["dense1"].params
         params["weight"].copy_(torch.from_numpy(np.ascontiguousarray(weight))[None])
         params["bias"].fill_(intercept)
         self.coef_, self.intercept_ = weight, float(intercept)
 
-    def _descend(self, model: Model, X: Array, y: Array, weights: Array | None, epochs: int, batch_size: int) -> None:
-        """Train the network, and store its parameters."""
+    def _descend(
+        self, X: Array, y: Array, weights: Array | None, rate: float, epochs: int, batch_size: int, **settings: Any
+    ) -> None:
+        """Train a network, and store it with its parameters; settings: further arguments of Model."""
+        model = one_layer(X.shape[1], 1, self.fit_intercept, "quadratic", SGD(rate), **settings)
         self.history_: History = train(
             model, torch.tensor(X), torch.tensor(y), weights, epochs=epochs, batch_size=batch_size
         )
-        params = model["dense1"].params
         self.model_ = model
-        self.coef_ = params["weight"][0].numpy().copy()
-        self.intercept_ = params["bias"].item() if "bias" in params else 0.0
+        weight, bias = coefficients(model)
+        self.coef_, self.intercept_ = weight[0], float(bias[0])
 
 
 class LinearRegression(_Linear):
@@ -132,8 +140,7 @@ class LinearRegression(_Linear):
             schedule = InverseTime(self.t0, delay, "steps")
         size = {"batch": len(X), "minibatch": self.batch_size, "sgd": 1}[self.solver]
         epochs = EPOCHS[self.solver] if self.epochs is None else self.epochs
-        model = network(X.shape[1], self.fit_intercept, rate, schedule, seed=seed_of(self.random_state))
-        self._descend(model, X, y, weights, epochs, size)
+        self._descend(X, y, weights, rate, epochs, size, schedule=schedule, seed=seed_of(self.random_state))
 
 
 class Ridge(PathPlot, _Linear):
@@ -170,8 +177,7 @@ class Ridge(PathPlot, _Linear):
         rate = self.learning_rate
         examples = len(X) if weights is None else weights.sum()
         rate = 1 / (curvature(X, weights, self.fit_intercept) + self.alpha / examples) if rate is None else rate
-        model = network(X.shape[1], self.fit_intercept, rate, regularizer=regularizers.L2(self.alpha))
-        self._descend(model, X, y, weights, self.epochs, len(X))
+        self._descend(X, y, weights, rate, self.epochs, len(X), regularizer=regularizers.L2(self.alpha))
 
 
 class ElasticNet(PathPlot, _Linear):
@@ -221,9 +227,9 @@ class ElasticNet(PathPlot, _Linear):
         rate = self.learning_rate
         rate = 1 / (curvature(X, weights, self.fit_intercept) + l2) if rate is None else rate
         time = max(self.epochs / DECAY, 1.0)
-        model = network(X.shape[1], self.fit_intercept, rate, InverseTime(time, time, "steps"), penalties)
-        self._descend(model, X, y, weights, self.epochs, len(X))
-        weight = model["dense1"].params["weight"]
+        schedule = InverseTime(time, time, "steps")
+        self._descend(X, y, weights, rate, self.epochs, len(X), schedule=schedule, regularizer=penalties)
+        weight = self.model_["dense1"].params["weight"]
         weight[weight.abs() <= l1 * self.history_.last["lr"]] = 0.0  # as the next step's soft threshold does
         self.coef_ = weight[0].numpy().copy()
 
@@ -247,29 +253,6 @@ class Lasso(ElasticNet):
         super().__init__(
             alpha, l1_ratio=1.0, solver=solver, fit_intercept=fit_intercept, learning_rate=learning_rate, epochs=epochs
         )
-
-
-def network(
-    n_features: int,
-    bias: bool,
-    rate: float = 0.1,
-    schedule: Schedule | None = None,
-    regularizer: Regularizer | Several[Regularizer] | None = None,
-    seed: int = 0,
-) -> Model:
-    """Return a linear model of one output in float64, with all weights 0."""
-    net = Sequential(Dense(1, bias=bias, init_weight="zeros"))
-    return Model(
-        net,
-        "quadratic",
-        SGD(rate),
-        metrics=(),
-        input_shape=(n_features,),
-        schedule=schedule,
-        regularizer=regularizer,
-        precision="float64",
-        seed=seed,
-    )
 
 
 def closed_form(

@@ -9,13 +9,18 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 
-from pellucid.combine import Sequential
-from pellucid.estimators.base import Array, checked_classes, checked_weights, train, value_errors
-from pellucid.estimators.classifiers import ProbabilisticClassification
+from pellucid.estimators.base import (
+    Array,
+    ProbabilisticClassification,
+    checked_classes,
+    checked_weights,
+    coefficients,
+    one_layer,
+    train,
+    value_errors,
+)
 from pellucid.estimators.linear import curvature
 from pellucid.estimators.plotting import CoefficientPlot
-from pellucid.layers import Dense
-from pellucid.model import Model
 from pellucid.optim import Nesterov
 from pellucid.optim.regularizers import L2
 from pellucid.run.history import History, Row
@@ -59,15 +64,8 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         x = X - centre  # changes only the bias, and improves the conditioning
         steepest = self.bend * curvature(x, weights, self.fit_intercept) + penalty
         q = math.sqrt(max(penalty / steepest, MIN_CONVEXITY))
-        model = Model(
-            Sequential(Dense(self._outputs(), bias=self.fit_intercept, init_weight="zeros")),
-            self.loss,
-            Nesterov(1 / steepest, (1 - q) / (1 + q)),
-            input_shape=X.shape[1:],
-            classes=[str(name) for name in self.classes_],
-            precision="float64",
-            metrics=(),
-        )
+        optimizer, names = Nesterov(1 / steepest, (1 - q) / (1 + q)), [str(name) for name in self.classes_]
+        model = one_layer(X.shape[1], self._outputs(), self.fit_intercept, self.loss, optimizer, classes=names)
         converged = Converged(self.tol)
         examples = torch.tensor(x), torch.tensor(labels)
         whole, rest = divmod(self.max_iter, STEPS)
@@ -94,8 +92,7 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         if "bias" in params:
             params["bias"] -= params["weight"] @ torch.tensor(centre)
         self.model_ = model
-        self.coef_ = params["weight"].numpy().copy()
-        self.intercept_ = params["bias"].numpy().copy() if "bias" in params else np.zeros(len(self.coef_))
+        self.coef_, self.intercept_ = coefficients(model)
         return self
 
     def _outputs(self) -> int:

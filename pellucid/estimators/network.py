@@ -15,13 +15,13 @@ from pellucid.data.seeds import mix
 from pellucid.estimators.base import (
     Array,
     NetworkEstimator,
+    ProbabilisticClassification,
     checked_classes,
     checked_weights,
     seed_of,
     train,
     value_errors,
 )
-from pellucid.estimators.classifiers import ProbabilisticClassification
 from pellucid.layers import Dense, Flatten, ReLU
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, BinaryCrossEntropy, Loss

@@ -8,11 +8,17 @@ import torch
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from pellucid.combine import Sequential
-from pellucid.estimators.base import Array, checked_classes, seed_of, train, value_errors
-from pellucid.estimators.classifiers import NetworkClassification
+from pellucid.estimators.base import (
+    Array,
+    NetworkClassification,
+    checked_classes,
+    coefficients,
+    one_layer,
+    seed_of,
+    train,
+    value_errors,
+)
 from pellucid.estimators.plotting import CoefficientPlot
-from pellucid.layers import Dense
 from pellucid.losses import Loss
 from pellucid.losses.targets import numbers
 from pellucid.model import Model
@@ -67,24 +73,17 @@ class Perceptron(CoefficientPlot, NetworkClassification):
 
     def _learn(self, X: Array, labels: Array) -> Self:
         outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
-        model = Model(
-            Sequential(Dense(outputs, bias=self.fit_intercept, init_weight="zeros")),
-            PerceptronLoss(),
-            SGD(self.learning_rate),
-            input_shape=X.shape[1:],
-            classes=[str(name) for name in self.classes_],
-            precision="float64",
-            metrics=(),
+        names = [str(name) for name in self.classes_]
+        model = one_layer(
+            X.shape[1], outputs, self.fit_intercept, PerceptronLoss(), SGD(self.learning_rate), classes=names,
             seed=seed_of(self.random_state),
-        )
+        )  # fmt: skip
         x, target = torch.tensor(X), torch.tensor(labels)
         stop = Separated(model, x, target)
         self.history_ = train(model, x, target, None, epochs=self.max_iter, batch_size=1, callbacks=[stop])
         self.n_iter_ = len(self.history_)
         self.model_ = model
-        params = model["dense1"].params
-        self.coef_ = params["weight"].numpy().copy()
-        self.intercept_ = params["bias"].numpy().copy() if "bias" in params else np.zeros(outputs)
+        self.coef_, self.intercept_ = coefficients(model)
         return self
 
 

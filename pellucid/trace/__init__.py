@@ -4,22 +4,17 @@ from typing import Any
 
 import torch
 
-from pellucid.data.augment.standardise import scaled
-from pellucid.detectors import Detector
 from pellucid.errors import PellucidError, nearest
-from pellucid.generators import Translator
 from pellucid.optim import Optimizer
-from pellucid.trace.detection import of_detector
 from pellucid.trace.explain import explain
 from pellucid.trace.explanation import Explanation, Factor, Link, Made, Part, Term
 from pellucid.trace.nudge import Nudge, nudge
 from pellucid.trace.overview import overview, trace_html, trace_text
-from pellucid.trace.passes import Settings, Traced, prepared
+from pellucid.trace.passes import Settings, prepared
 from pellucid.trace.record import Named, Record
 from pellucid.trace.step import Stepped, step
-from pellucid.trace.translation import of_translator
+from pellucid.trace.traced import as_network
 from pellucid.training.arguments import whole
-from pellucid.training.examples import examples
 from pellucid.training.model import BaseModel
 
 OPTIONS = ("train", "seed", "dtype", "n")
@@ -101,14 +96,7 @@ def trace(
         raise PellucidError("trace: mps has no float64; give dtype=torch.float32")
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
-    if isinstance(model.objective, Detector):
-        traced = of_detector(model, x, target)
-    elif isinstance(model.objective, Translator):
-        traced = of_translator(model, x, target)
-    else:
-        data = examples(x, target, classes=model.classes)
-        model.fitting(data, "trace: x")
-        traced = Traced(model.net, model.params, model.loss, scaled(data.x, model.stats), data.y)
+    traced = as_network(model, x, target)
     return Trace(
         Settings(
             net=traced.net,

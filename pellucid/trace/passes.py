@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,16 +22,6 @@ from pellucid.tree import flatten, map_tree
 # Function of (index of the call in forward order, "x" or "y", index of the input or output, tensor) that returns the
 # tensor to use instead during the pass.
 Change = Callable[[int, str, int, Tensor], Tensor]
-
-
-class Traced(NamedTuple):
-    """A model as one network with one loss: its parameters, and the inputs and targets of a pass."""
-
-    net: Layer
-    params: Params
-    loss: Loss
-    x: Tensor
-    target: Tensor
 
 
 @dataclass(eq=False)

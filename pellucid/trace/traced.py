@@ -1,22 +1,47 @@
-"""A single-stage detector as one network with one loss, for tracing."""
+"""A model of any objective as one network with one loss, for tracing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pellucid.combine import Sequential
+from pellucid.combine import Parallel, Sequential
 from pellucid.data.augment.standardise import scaled
-from pellucid.detectors import Anchors, OneStage
+from pellucid.data.source import Batch
+from pellucid.detectors import Anchors, Detector, OneStage
 from pellucid.detectors.base import joined, parted
 from pellucid.errors import PellucidError
+from pellucid.generators import Pix2Pix, Regression, Translator
+from pellucid.layers import Concat, Identity
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.losses.adversarial import ADVERSARIAL
 from pellucid.losses.base import Loss
 from pellucid.objects import Objects
-from pellucid.trace.passes import Traced
-from pellucid.training.examples import as_inputs
+from pellucid.training.examples import as_inputs, examples
 from pellucid.training.model import BaseModel
+
+
+class Traced(NamedTuple):
+    """A model as one network with one loss: its parameters, and the inputs and targets of a pass."""
+
+    net: Layer
+    params: Params
+    loss: Loss
+    x: Tensor
+    target: Tensor
+
+
+def as_network(model: BaseModel, x: Any, target: Any) -> Traced:
+    """Return a model as one network with one loss; raises PellucidError for data that do not fit it."""
+    if isinstance(model.objective, Detector):
+        return of_detector(model, x, target)
+    if isinstance(model.objective, Translator):
+        return of_translator(model, x, target)
+    data = examples(x, target, classes=model.classes)
+    model.fitting(data, "trace: x")
+    return Traced(model.net, model.params, model.loss, scaled(data.x, model.stats), data.y)
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,3 +111,38 @@ def of_detector(model: BaseModel, x: Any, target: Any) -> Traced:
 def _objects(target: Tensor, images: int) -> list[Objects]:
     parts = [target[target[:, 0] == k] for k in range(images)]
     return [Objects(one[:, 2:6], one[:, 1].long(), crowd=one[:, 6] > 0) for one in parts]
+
+
+@dataclass(frozen=True)
+class GeneratorLoss(Loss):
+    """The adversarial loss of a generator, computed from its discriminator's scores; targets are ignored."""
+
+    gan: str
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss and its gradient with respect to the scores."""
+        return ADVERSARIAL[self.gan].generator(y)
+
+
+def of_translator(model: BaseModel, x: Any, target: Any) -> Traced:
+    """Return the network, loss and data of a colorizer or translator for images (N, C, H, W) and its targets.
+
+    For pix2pix this is the generator's adversarial loss, without the absolute error: the generator's input "pair.x" and
+    its output "pair.generator" are concatenated and passed through the discriminator. Raises PellucidError for
+    objectives other than pix2pix and regression.
+    """
+    objective = model.objective
+    assert isinstance(objective, Translator)
+    images = scaled(as_inputs(x, "trace: x"), model.stats)
+    inputs, targets = objective.pair(Batch(images, target), Mode())
+    if isinstance(objective, Regression):
+        return Traced(Sequential(generator=objective.generator), model.params, objective.loss, inputs, targets)
+    if not isinstance(objective, Pix2Pix):
+        raise PellucidError(f"trace: {type(objective).__name__} has a loss on encoded colours; use l1, mse or pix2pix")
+    pair = Parallel({"x": Identity(), "generator": objective.generator}, Concat())
+    params = {
+        "pair": {"x": {}, "generator": model.params["generator"], "merge": {}},
+        "discriminator": model.params["discriminator"],
+    }
+    net = Sequential(pair=pair, discriminator=objective.discriminator)
+    return Traced(net, params, GeneratorLoss(objective.gan), inputs, torch.zeros(len(inputs)))

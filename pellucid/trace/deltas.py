@@ -70,14 +70,14 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
 
     def factors(place: int) -> tuple[Factor, ...]:
         if not simple:
-            first = plain("a Σ w t", number(a, place) * number(total, place), "probability")
-            return (difference("a Σ w t - w t", first, plain("w t", number(wanted, place), "target")),)
+            first = Factor("a Σ w t", number(a, place) * number(total, place), "probability")
+            return (difference("a Σ w t - w t", first, Factor("w t", number(wanted, place), "target")),)
         weight = number(total, place)
         if weight == 1:
             return (_error("a", "probability", a, t, place),)
         is_fraction = weight > 0 and abs(1 / weight - round(1 / weight)) < 1e-6
         name = f"1/{round(1 / weight)}" if is_fraction else "share"
-        return _error("a", "probability", a, t, place), plain(name, weight)
+        return _error("a", "probability", a, t, place), Factor(name, weight)
 
     words = "softmax and cross-entropy together: the predicted probability a minus the target t" + (
         ", times the weight of the example" if bool((total != 1).any()) else ""
@@ -94,7 +94,7 @@ def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> Pieces
     named = {"log_likelihood": y.gather(1, picks.classes).squeeze(1), "wanted": wanted}
 
     def factors(place: int) -> tuple[Factor, ...]:
-        return (plain("-w" if number(wanted, place) else "0", -number(wanted, place), "error"),)
+        return (Factor("-w" if number(wanted, place) else "0", -number(wanted, place), "error"),)
 
     words = "only the true class has a gradient: minus its weight in the mean"
     return Pieces(named, -(wanted * y).sum(1), factors, words, r"\frac{\partial C}{\partial y_c} = -\frac{t_c}{n}")
@@ -107,8 +107,8 @@ def focal(loss: losses.Focal, y: Tensor, target: Tensor) -> Pieces:
     slope = it.slope.expand_as(y)
 
     def factors(place: int) -> tuple[Factor, ...]:
-        error = difference("t - a", plain("t", number(t, place), "target"), plain("a", number(a, place), "probability"))
-        return plain("w p f'(p)", number(slope, place)), error
+        first, second = Factor("t", number(t, place), "target"), Factor("a", number(a, place), "probability")
+        return Factor("w p f'(p)", number(slope, place)), difference("t - a", first, second)
 
     words = "the target minus the probability a, times the cost's change with the probability p of the true class"
     return Pieces({"probabilities": a, "targets": t}, it.cost, factors, words, FOCAL)
@@ -119,7 +119,7 @@ def dice(loss: losses.Dice, y: Tensor, target: Tensor) -> Pieces:
     it = loss.pieces(y, target)
 
     def factors(place: int) -> tuple[Factor, ...]:
-        return plain("p", number(it.p, place), "probability"), plain("dp - Σ p dp", number(it.slope, place), "error")
+        return Factor("p", number(it.p, place), "probability"), Factor("dp - Σ p dp", number(it.slope, place), "error")
 
     words = (
         "the probability p, times the cost's derivative by p minus the mean derivative, weighted by the probabilities"
@@ -139,16 +139,16 @@ def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> Pieces:
 
     def factors(place: int) -> tuple[Factor, ...]:
         row, column = divmod(place, y.shape[1])
-        weights = () if loss.class_weights is None else (plain("class weight", number(weight, row), "weight"),)
+        weights = () if loss.class_weights is None else (Factor("class weight", number(weight, row), "weight"),)
         if column != int(index[row]):
             name = "[too close]" if loss.power == 1 else "2 (margin - y_t + y_j)"
-            return (plain(name, number(push, place), "error"), *weights, *share(n))
+            return (Factor(name, number(push, place), "error"), *weights, *share(1 / n))
         parts = tuple(
             Factor(f"-push of class {other}", -float(push[row, other]), "error")
             for other in range(y.shape[1])
             if other != column and float(push[row, other])
         )
-        return (Factor("-Σ of the pushes", -float(push[row].double().sum()), "error", parts), *weights, *share(n))
+        return (Factor("-Σ of the pushes", -float(push[row].double().sum()), "error", parts), *weights, *share(1 / n))
 
     cost = (shortfall if loss.power == 1 else shortfall * shortfall) * weight / n
     words = "the margin loss: each class within the margin of the true class is decreased, and the true class increased"
@@ -159,8 +159,8 @@ def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> Pieces:
     """∂C/∂a = (a - t) / n: Nielsen 2015, equation 6."""
     t, n = numbers(loss, y, target), shares(loss.reduction, y)
     words = "the quadratic loss: the output minus the target" + (f", over n = {n}" if n > 1 else "")
-    return _compared(
-        y, t, n, (y - t) ** 2 / (2 * n), lambda place: _error("y", "output", y, t, place), words,
+    return _averaged(
+        {"targets": t, "error": y - t}, (y - t) ** 2 / 2, n, lambda place: _error("y", "output", y, t, place), words,
         r"\frac{\partial C}{\partial a} = \frac{a - t}{n}",
     )  # fmt: skip
 
@@ -169,8 +169,9 @@ def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> Pieces:
     """∂C/∂y = sign(y - t) / n."""
     t, n = numbers(loss, y, target), shares(loss.reduction, y)
     sign = (y - t).sign()
-    return _compared(
-        y, t, n, (y - t).abs() / n, lambda place: plain("sign(y - t)", number(sign, place), "error"),
+    return _averaged(
+        {"targets": t, "error": y - t}, (y - t).abs(), n,
+        lambda place: Factor("sign(y - t)", number(sign, place), "error"),
         "the absolute error: the sign of the output minus the target",
         r"\frac{\partial C}{\partial y} = \frac{\mathrm{sign}(y - t)}{n}",
     )  # fmt: skip
@@ -183,10 +184,10 @@ def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> Pieces:
 
     def error(place: int) -> Factor:
         inside = abs(number(y - t, place)) <= delta
-        return _error("y", "output", y, t, place) if inside else plain("±delta", number(clamped, place), "error")
+        return _error("y", "output", y, t, place) if inside else Factor("±delta", number(clamped, place), "error")
 
-    return _compared(
-        y, t, n, clamped * ((y - t) - clamped / 2) / n, error,
+    return _averaged(
+        {"targets": t, "error": y - t}, clamped * ((y - t) - clamped / 2), n, error,
         f"the Huber loss: the output minus the target, clamped to ±{delta:g}",
         r"\frac{\partial C}{\partial y} = \frac{\mathrm{clamp}(y - t, \pm\Delta)}{n}",
     )  # fmt: skip
@@ -207,10 +208,10 @@ def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Ten
         error = _error("a", "probability", a, t, place)
         if positive != 1:
             first = number(a, place) * (number(positive_part, place) + number(negative_part, place))
-            second = plain("p t", number(positive_part, place), "target")
-            error = difference("a (p t + 1 - t) - p t", plain("a (p t + 1 - t)", first, "probability"), second)
-        weights = () if loss.class_weights is None else (plain("class weight", number(w, place), "weight"),)
-        return (error, *weights, *share(n))
+            second = Factor("p t", number(positive_part, place), "target")
+            error = difference("a (p t + 1 - t) - p t", Factor("a (p t + 1 - t)", first, "probability"), second)
+        weights = () if loss.class_weights is None else (Factor("class weight", number(w, place), "weight"),)
+        return (error, *weights, *share(1 / n))
 
     cost = w * (positive_part * F.softplus(-y, threshold=50) + negative_part * F.softplus(y, threshold=50)) / n
     words = "sigmoid and cross-entropy together: the predicted probability a minus the target t"
@@ -222,24 +223,22 @@ def quality_focal(loss: losses.QualityFocal, y: Tensor, target: Tensor) -> Piece
     """Return the pieces: predicted probabilities (qualities) and targets."""
     t, n = numbers(loss, y, target), shares(loss.reduction, y)
     cost, slope = loss.pieces(y, t)
-
-    def factors(place: int) -> tuple[Factor, ...]:
-        return plain("d |e|^β h", number(slope, place), "error"), *share(n)
-
-    words = "the derivative of |e|^β times the cross-entropy h, with the error e = a - t: both depend on the output"
-    return Pieces({"probabilities": y.sigmoid(), "targets": t}, cost / n, factors, words, QUALITY)
+    return _averaged(
+        {"probabilities": y.sigmoid(), "targets": t}, cost, n,
+        lambda place: Factor("d |e|^β h", number(slope, place), "error"),
+        "the derivative of |e|^β times the cross-entropy h, with the error e = a - t: both depend on the output",
+        QUALITY,
+    )  # fmt: skip
 
 
 def giou(loss: losses.GIoU, y: Tensor, target: Tensor) -> Pieces:
     """Return the pieces: targets."""
     n = 1 if loss.reduction == "sum" else len(y)
     cost, slope = loss.pieces(y, target)
-
-    def factors(place: int) -> tuple[Factor, ...]:
-        return plain("-dGIoU", number(slope, place), "error"), *share(n)
-
-    words = "the decrease of the boxes' generalized IoU as this coordinate increases"
-    return Pieces({"targets": target}, cost / n, factors, words, GIOU)
+    return _averaged(
+        {"targets": target}, cost, n, lambda place: Factor("-dGIoU", number(slope, place), "error"),
+        "the decrease of the boxes' generalized IoU as this coordinate increases", GIOU,
+    )  # fmt: skip
 
 
 def heat_maps(loss: losses.HeatMaps, y: Tensor, target: Tensor) -> Pieces:
@@ -249,11 +248,11 @@ def heat_maps(loss: losses.HeatMaps, y: Tensor, target: Tensor) -> Pieces:
 
     def factors(place: int) -> tuple[Factor, ...]:
         p, t, share_ = number(it.p, place), number(it.t, place), number(it.share, place // cells)
-        error = difference("p - t", plain("p", p, "probability"), plain("t", t, "target"))
+        error = difference("p - t", Factor("p", p, "probability"), Factor("t", t, "target"))
         if it.pull is not None:
             pull = Factor("p l1 (centre - E) · sign(E - c)", p * number(it.pull, place), "error")
             error = Factor("p - t + p pull", error.value + pull.value, "error", (*error.parts, pull))
-        return error, *_of_points(share_)
+        return error, *share(share_)
 
     words = "the probability p of the cell minus its target t"
     words += "" if it.pull is None else ", and the pull of the expected position towards the point"
@@ -268,7 +267,7 @@ def coordinates(loss: losses.Coordinates, y: Tensor, target: Tensor) -> Pieces:
     sign = it.error.sign()
 
     def factors(place: int) -> tuple[Factor, ...]:
-        return plain("sign(y - c)", number(sign, place), "error"), *_of_points(number(it.share, place))
+        return Factor("sign(y - c)", number(sign, place), "error"), *share(number(it.share, place))
 
     words = "the absolute error of a coordinate: the sign of the output minus the coordinate"
     formula = r"\frac{\partial C}{\partial y} = \frac{\mathrm{sign}(y - c)}{n}"
@@ -298,36 +297,26 @@ def number(tensor: Tensor, place: int) -> float:
     return float(tensor.flatten()[place])
 
 
-def plain(name: str, value: float, role: str = "share") -> Factor:
-    """Return a factor without parts."""
-    return Factor(name, value, role)
-
-
 def difference(name: str, first: Factor, second: Factor) -> Factor:
     """Return first - second as one factor with two parts."""
     subtracted = Factor(f"-{second.name}", -second.value, second.role)
     return Factor(name, first.value - second.value, "error", (first, subtracted))
 
 
-def share(n: int) -> tuple[Factor, ...]:
-    """Return the factor 1 / n, or none if n is 1."""
-    return () if n == 1 else (plain(f"1/{n}", 1 / n),)
-
-
-def _of_points(share_: float) -> tuple[Factor, ...]:
-    """Return the factor 1 / n for one of n labelled points, 0 for a point without label, or none if n is 1."""
-    return () if share_ == 1 else (plain(f"1/{round(1 / share_)}" if share_ else "not labelled", share_),)
+def share(value: float) -> tuple[Factor, ...]:
+    """Return the factor 1 / n of one of n values, 0 for a point without label, or none if n is 1."""
+    return () if value == 1 else (Factor(f"1/{round(1 / value)}" if value else "not labelled", value),)
 
 
 def _error(name: str, role: str, y: Tensor, t: Tensor, place: int) -> Factor:
-    return difference(f"{name} - t", plain(name, number(y, place), role), plain("t", number(t, place), "target"))
+    return difference(f"{name} - t", Factor(name, number(y, place), role), Factor("t", number(t, place), "target"))
 
 
-def _compared(
-    y: Tensor, t: Tensor, n: int, cost: Tensor, error: Callable[[int], Factor], words: str, formula: str
+def _averaged(
+    named: dict[str, Tensor], cost: Tensor, n: int, error: Callable[[int], Factor], words: str, formula: str
 ) -> Pieces:
-    """Return the pieces of a loss that compares outputs with targets; factors: `error`, and 1 / n."""
-    return Pieces({"targets": t, "error": y - t}, cost, lambda place: (error(place), *share(n)), words, formula)
+    """Return the pieces of the mean of `cost` over n examples; factors: `error`, and 1 / n."""
+    return Pieces(named, cost / n, lambda place: (error(place), *share(1 / n)), words, formula)
 
 
 def _scaled(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor, target: Tensor) -> Pieces:
@@ -337,7 +326,7 @@ def _scaled(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor, target: 
         return pieces
 
     def factors(place: int) -> tuple[Factor, ...]:
-        return (*pieces.factors(place), plain("weight of this output", weight, "weight"))
+        return (*pieces.factors(place), Factor("weight of this output", weight, "weight"))
 
     words = f"{pieces.words}, times the weight {weight:g} of an auxiliary output"
     return Pieces(pieces.named, weight * pieces.cost, factors, words, pieces.formula)
@@ -347,7 +336,7 @@ def _unknown(loss: Loss, part: int, value: Tensor, dy: Tensor) -> Pieces:
     """Return the pieces of a loss without a rule: its gradient is the only factor."""
 
     def factors(place: int) -> tuple[Factor, ...]:
-        return (plain("its gradient", number(dy, place), "error"),)
+        return (Factor("its gradient", number(dy, place), "error"),)
 
     words = f"{type(loss).__name__} computes this derivative itself"
     cost = value.reshape(1) if part == 0 else value.new_zeros(1)

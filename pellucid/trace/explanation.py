@@ -30,7 +30,7 @@ class Factor:
 
     name: str
     value: float
-    role: str
+    role: str = "share"
     parts: tuple["Factor", ...] = ()
 
     @property

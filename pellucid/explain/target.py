@@ -1,7 +1,7 @@
 """Targets of explanations: the score of a class, or a unit or feature map anywhere in a network."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,37 +27,26 @@ def _cut(layer: Layer, names: list[str], path: str) -> Layer:
         return layer
     if not isinstance(layer, Combinator):
         raise PellucidError(f"no layer {path!r}: a {type(layer).__name__} has no part {names[0]!r}")
+    name, *rest = names
     known = layer.nodes if isinstance(layer, Graph) else layer.layers
-    if names[0] not in known:
-        raise PellucidError(f"no layer {path!r}: {names[0]!r} is none of {', '.join(known)}{nearest(names[0], known)}")
-    if type(layer) not in CUTS:
+    if name not in known:
+        raise PellucidError(f"no layer {path!r}: {name!r} is none of {', '.join(known)}{nearest(name, known)}")
+    # A subclass may run its layers in another way.
+    if type(layer) is Graph:
+        return _graph(layer, name, rest, path)
+    if type(layer) is Shared:
+        return Shared(_cut(layer.layer, rest, path))
+    if type(layer) is Parallel and name == "merge":
+        return Parallel(layer.branches, _cut(layer.merge, rest, path))
+    before: dict[str, Layer] = {}
+    if type(layer) is Sequential:
+        children = list(layer.children)
+        before = {child: layer.children[child] for child in children[: children.index(name)]}
+    elif type(layer) not in (Parallel, Fork):
         raise PellucidError(
             f"{path!r}: a layer inside a {type(layer).__name__} cannot be a target; give a layer outside of it"
         )
-    return CUTS[type(layer)](layer, names[0], names[1:], path)
-
-
-def _sequential(layer: Sequential, name: str, rest: list[str], path: str) -> Layer:
-    kept: dict[str, Layer] = {}
-    for child, sublayer in layer.children.items():
-        if child == name:
-            break
-        kept[child] = sublayer
-    return Sequential(**kept, **{name: _cut(layer.children[name], rest, path)})
-
-
-def _parallel(layer: Parallel, name: str, rest: list[str], path: str) -> Layer:
-    if name == "merge":
-        return Parallel(layer.branches, _cut(layer.merge, rest, path))
-    return Sequential(**{name: _cut(layer.branches[name], rest, path)})
-
-
-def _fork(layer: Fork, name: str, rest: list[str], path: str) -> Layer:
-    return Sequential(**{name: _cut(layer.heads[name], rest, path)})
-
-
-def _shared(layer: Shared, name: str, rest: list[str], path: str) -> Layer:
-    return Shared(_cut(layer.layer, rest, path))
+    return Sequential(**before, **{name: _cut(layer.layers[name], rest, path)})
 
 
 def _graph(graph: Graph, name: str, rest: list[str], path: str) -> Layer:
@@ -75,15 +64,6 @@ def _graph(graph: Graph, name: str, rest: list[str], path: str) -> Layer:
     if rest:
         nodes[name] = (_cut(graph.nodes[name][0], rest, path), *graph.nodes[name][1:])
     return Graph(nodes, (name,), graph.inputs)
-
-
-CUTS: dict[type[Layer], Callable[[Any, str, list[str], str], Layer]] = {
-    Sequential: _sequential,
-    Parallel: _parallel,
-    Fork: _fork,
-    Shared: _shared,
-    Graph: _graph,
-}
 
 
 @dataclass(frozen=True, eq=False)

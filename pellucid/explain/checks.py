@@ -264,20 +264,3 @@ def _curve(
         measured = y if read is None or aimed.index is not None else read(y)
         found.append((measured * aimed.mask(measured)).flatten(1).sum(1))
     return Curve((counts / ordered.shape[1]).to(before), torch.stack(found, 1))
-
-
-__all__ = [
-    "Agreement",
-    "Curve",
-    "Randomised",
-    "Sum",
-    "cascade",
-    "completeness",
-    "conservation",
-    "deletion",
-    "distance",
-    "insertion",
-    "planted",
-    "randomisation",
-    "rank_correlation",
-]

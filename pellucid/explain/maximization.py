@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.explain.checks import blurred
-from pellucid.explain.sweeps import forward_to
+from pellucid.explain.sweeps import forward_to, scores
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.training.arguments import whole
@@ -75,14 +75,14 @@ def maximize(
         if not jitter:
             history.append(float((run.y * run.mask).sum()))
         else:
-            history.append(_score(net, params, x.to(device), target))
+            history.append(float(scores(net, params, x.to(device), target)))
         dx = run.back().cpu().roll((-down, -across), (2, 3))
         size = dx.square().mean().sqrt()
         dx = dx / size if size > 0 else dx
         x = x + rate * (dx - variation * variation_gradient(x))
         x = grey + (1 - decay) * (x - grey)
         x = _within(blurred(x, blur) if blur else x, low, high)
-    return Maximum(x, (*history, _score(net, params, x.to(device), target)))
+    return Maximum(x, (*history, float(scores(net, params, x.to(device), target))))
 
 
 def variation_gradient(x: Tensor) -> Tensor:
@@ -94,11 +94,6 @@ def variation_gradient(x: Tensor) -> Tensor:
         dx.narrow(axis, 1, length - 1).add_(step)
         dx.narrow(axis, 0, length - 1).sub_(step)
     return dx
-
-
-def _score(net: Layer, params: Params, x: Tensor, target: Target) -> float:
-    run = forward_to(net, params, x, target)
-    return float((run.y * run.mask).sum())
 
 
 def _within(x: Tensor, low: float | Tensor | None, high: float | Tensor | None) -> Tensor:

@@ -82,8 +82,8 @@ def judge(
             best = match(overlaps[same_class][:, candidates], level, ignored[None], ignored)[0, 0]
             matched[same_class] = torch.where(best < 0, -1, candidates[best])
     verdicts = [
-        _verdict(index, int(matched[index]), found, truth, overlaps[index], crowd, threshold, background)
-        for index in range(len(found))
+        _verdict(best, truth.labels == label, overlaps[index], crowd, threshold, background)
+        for index, (best, label) in enumerate(zip(matched.tolist(), found.labels, strict=True))
     ]
     finders, repairs = [-1] * len(truth), [-1] * len(truth)
     for index, verdict in enumerate(verdicts):
@@ -97,20 +97,13 @@ def judge(
 
 
 def _verdict(
-    index: int,
-    matched: int,
-    found: Detections,
-    truth: Objects,
-    overlaps: Tensor,
-    crowd: Tensor,
-    threshold: float,
-    background: float,
+    matched: int, same: Tensor, overlaps: Tensor, crowd: Tensor, threshold: float, background: float
 ) -> Verdict:
+    """Return the verdict of one detection; same: whether each object is of its class, overlaps: with each, (m,)."""
     if matched >= 0:
         return Verdict(IGNORED if bool(crowd[matched]) else HIT, matched, float(overlaps[matched]))
     if bool(crowd.all()):  # also without any object
         return Verdict("background", -1, 0.0)
-    same = truth.labels == found.labels[index]
     same_best, other_best = (torch.where(which & ~crowd, overlaps, -1.0).max(0) for which in (same, ~same))
     best = same_best if same_best.values >= other_best.values else other_best
     if background <= same_best.values < threshold:

@@ -23,7 +23,6 @@ from pellucid.metrics.detection import (
     mean_average_precision,
     voc_average_precision,
 )
-from pellucid.metrics.frechet import frechet_distance, gaussian_distance, kernel_distance
 from pellucid.metrics.functions import (
     Reliability,
     accuracy,
@@ -37,6 +36,7 @@ from pellucid.metrics.functions import (
     reliability,
     top_k,
 )
+from pellucid.metrics.generation import frechet_distance, gaussian_distance, kernel_distance
 from pellucid.metrics.images import PSNR, SSIM, ssim
 from pellucid.metrics.objects import NME, AveragePrecision, KeypointAveragePrecision, MaskAveragePrecision
 from pellucid.metrics.regression import MAE, R2, RMSE

@@ -10,8 +10,14 @@ from pellucid import assets
 from pellucid.data import Arrays, Source, float_images
 from pellucid.data.seeds import generator
 from pellucid.layers.base import Mode
-from pellucid.metrics.frechet import frechet_distance, kernel_distance
-from pellucid.metrics.generation import ParzenLikelihood, Variety, parzen, variety
+from pellucid.metrics.generation import (
+    ParzenLikelihood,
+    Variety,
+    frechet_distance,
+    kernel_distance,
+    parzen,
+    variety,
+)
 from pellucid.model import Model
 from pellucid.models import features
 from pellucid.recipe.material import check_exists, data_for, images_alone, load_material, table_for

@@ -101,7 +101,8 @@ def occlude(
     aimed = aim(net, fixed(net, params, x, target), len(x))
     if aimed.index is not None:
         read = None
-    y = _run(aimed.net, params, x, read)
+    y, _ = forward(aimed.net, params, x, Mode(keep=False))
+    y = y if read is None else read(y)
     mask = aimed.mask(y)
     is_class = aimed.index is None and aimed.region is None
     corners = _corners(x.shape[2], x.shape[3], side, step)
@@ -127,11 +128,6 @@ def occlude(
         torch.stack([torch.cat(parts).view(shape) for parts in classes]) if is_class else None,
         corners,
     )
-
-
-def _run(net: Layer, params: Params, x: Tensor, read: Read | None) -> Tensor:
-    y, _ = forward(net, params, x, Mode(keep=False))
-    return y if read is None else read(y)
 
 
 def _corners(height: int, width: int, side: int, step: int) -> Tensor:

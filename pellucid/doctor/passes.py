@@ -12,7 +12,7 @@ from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.seeds import generator
 from pellucid.layers import BatchNorm
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.sweep import ForwardWatch, backward, forward, run
+from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward, run
 from pellucid.training.model import BaseModel
 from pellucid.tree import flatten, map_tree
 
@@ -248,19 +248,26 @@ class Gradients:
     weights: Mapping[str, Tensor]
 
 
-def gradients(model: BaseModel, x: Tensor, target: Tensor) -> Gradients:
-    """Return the gradients for a batch, or for as many of its examples as fit into memory."""
+def gradients(
+    model: BaseModel, x: Tensor, target: Tensor, see: ForwardWatch | None = None, follow: BackwardWatch | None = None
+) -> Gradients:
+    """Return the gradients for a batch, or for as many of its examples as fit into memory.
+
+    see: a watch of the forward pass. follow: a watch of the backward pass, called for layers that are no combinators.
+    """
     dys: dict[str, float] = {}
 
     def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
         if not isinstance(layer, Combinator) and isinstance(dy, Tensor):
             dys[path] = rms(dy)
+            if follow is not None:
+                follow(path, layer, dy, dx, dparams)
 
     count = max_batch(model, x)
     x, target = x[:count], target[:count]
     with torch.inference_mode():
         params = map_tree(torch.clone, model.params)
-        y, cache = forward(model.net, params, x, Mode(True, torch.Generator().manual_seed(model.seed)))
+        y, cache = forward(model.net, params, x, Mode(True, torch.Generator().manual_seed(model.seed)), see)
         value, dy = model.loss(y, target)
         _, dparams = backward(model.net, params, cache, dy, watch=watch)
     return Gradients(value.item(), dys, flatten(dparams))

@@ -6,14 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import Combinator, replace_layer
+from pellucid.combine.base import replace_layer
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
-from pellucid.doctor.passes import is_user_defined, leaves, max_batch, rms, trainable_layers, watch_leaves
+from pellucid.doctor.passes import gradients, is_user_defined, leaves, rms, trainable_layers, watch_leaves
 from pellucid.doctor.remedies import rebuilt
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.sweep import backward, forward
-from pellucid.tree import map_tree
 
 
 @dataclass(frozen=True)
@@ -50,18 +48,12 @@ def look(case: Case) -> list[Finding]:
             varies.add(path)  # constant outputs come from dead units, for which a gradient of 0 is right
 
     def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
-        if not isinstance(layer, Combinator) and isinstance(dy, Tensor) and rms(dy) > 0:
+        if rms(dy) > 0:
             reached.add(path)
             if path in varies and isinstance(dx, Tensor) and rms(dx) == 0:
                 cut[path] = rms(dy), dx.shape == dy.shape and not dparams
 
-    x, y = case.inputs(case.probe), case.probe.y
-    count = max_batch(model, x)
-    with torch.inference_mode():
-        params = map_tree(torch.clone, model.params)
-        mode = Mode(True, torch.Generator().manual_seed(model.seed))
-        outputs, cache = forward(model.net, params, x[:count], mode, watch_leaves(see))
-        backward(model.net, params, cache, model.loss(outputs, y[:count])[1], watch=watch)
+    gradients(model, case.inputs(case.probe), case.probe.y, watch_leaves(see), watch)
     lost = [path for path, _ in trainable_layers(model) if path not in reached]
     if not cut or not lost:
         return []

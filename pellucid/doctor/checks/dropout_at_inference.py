@@ -14,13 +14,9 @@ MAX_INPUTS = 32
 ROUNDING = 1e-4  # relative to the outputs; a different order of summation changes less
 
 
+@torch.random.fork_rng(devices=[])  # these draws must not change later ones
 def look(case: Case) -> list[Finding]:
     """Run a batch twice, and find the first layer with different outputs, whose inputs are therefore still equal."""
-    with torch.random.fork_rng(devices=[]):  # these draws must not change later ones
-        return _differing(case)
-
-
-def _differing(case: Case) -> list[Finding]:
     images = case.sample.x[:MAX_INPUTS]
     inputs = scaled(images, case.model.stats, case.model.dtype)
     inputs = inputs[: max_batch(case.model, inputs)]

@@ -183,7 +183,9 @@ class Explanation:
 
     def latex(self) -> str:
         """Return the links as LaTeX: an `aligned` environment with one line for each."""
-        lines = [f"  {_derivative(link.name, link.of)} &= {_sum(link)}" for link in self.links]
+        lines = [
+            rf"  \frac{{\partial {link.of}}}{{\partial {_text(link.name)}}} &= {_sum(link)}" for link in self.links
+        ]
         return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
     def __str__(self) -> str:
@@ -294,10 +296,6 @@ def _factor(factor: Factor) -> str:
     if factor.name.startswith("∂C/∂"):
         return rf"\partial C / \partial {_text(factor.name[4:])}"
     return _text(factor.name)
-
-
-def _derivative(name: str, of: str) -> str:
-    return rf"\frac{{\partial {of}}}{{\partial {_text(name)}}}"
 
 
 def _text(name: str) -> str:

@@ -73,7 +73,8 @@ def leaky_relu(call: Call, where: Tensor) -> Slope:
     """1 where y > 0, else the negative slope."""
     assert isinstance(call.layer, LeakyReLU)
     active = at(call.y, where) > 0
-    slope = torch.where(active, 1.0, _rounded(call, call.layer.slope))
+    below = torch.tensor([call.layer.slope], dtype=call.y.dtype).double()  # rounded to the dtype of the pass
+    slope = torch.where(active, 1.0, below)
     words = ON if bool(active) else "the unit is inactive: the output gradient δ times the negative slope"
     name = "1" if bool(active) else "negative slope"
     return (worked(slope, name, "slope"),), words, r"1 \text{ or the negative slope}"
@@ -127,8 +128,3 @@ def dropout(call: Call, where: Tensor) -> Slope:
 
 def _number(value: float, role: str = "number") -> Factors:
     return worked(torch.tensor([value], dtype=torch.float64), f"{value:g}", role)
-
-
-def _rounded(call: Call, value: float) -> Tensor:
-    """Return a hyperparameter rounded to the dtype of the pass."""
-    return torch.tensor([value], dtype=call.y.dtype).double()

@@ -18,27 +18,17 @@ def dense(call: Call, what: str, place: int) -> Column:
     over = ", summed over the examples" if len(rows) > 1 else ""
     if what == "weight":
         unit, j = divmod(place, n_in)
-        return Column(
-            rows * units + unit,
-            (read(call, "x.0", rows * n_in + j, "x", "activation"),),
-            f"a weight multiplies an activation: the gradient δ of unit {unit} times input {j}{over} (BP4)",
-            r"\frac{\partial C}{\partial w_{uj}} = \sum_n \delta_{nu}\, x_{nj}",
-        )
+        words = f"a weight multiplies an activation: the gradient δ of unit {unit} times input {j}{over} (BP4)"
+        formula = r"\frac{\partial C}{\partial w_{uj}} = \sum_n \delta_{nu}\, x_{nj}"
+        return Column(rows * units + unit, (read(call, "x.0", rows * n_in + j, "x", "activation"),), words, formula)
     if what == "bias":
-        return Column(
-            rows * units + place,
-            (),
-            f"a bias is added to its unit: the gradient δ of unit {place}{over} (BP3)",
-            r"\frac{\partial C}{\partial b_u} = \sum_n \delta_{nu}",
-        )
+        words = f"a bias is added to its unit: the gradient δ of unit {place}{over} (BP3)"
+        return Column(rows * units + place, (), words, r"\frac{\partial C}{\partial b_u} = \sum_n \delta_{nu}")
     row, j = divmod(place, n_in)
     unit = torch.arange(units)
-    return Column(
-        row * units + unit,
-        (read(call, "weight", unit * n_in + j, "w", "weight"),),
-        f"all {units} units depend on input {j}: each unit's gradient δ times its weight (BP2)",
-        r"\frac{\partial C}{\partial x_{nj}} = \sum_u \delta_{nu}\, w_{uj}",
-    )
+    words = f"all {units} units depend on input {j}: each unit's gradient δ times its weight (BP2)"
+    formula = r"\frac{\partial C}{\partial x_{nj}} = \sum_u \delta_{nu}\, w_{uj}"
+    return Column(row * units + unit, (read(call, "weight", unit * n_in + j, "w", "weight"),), words, formula)
 
 
 def convolution(call: Call, what: str, place: int) -> Column:
@@ -51,12 +41,9 @@ def convolution(call: Call, what: str, place: int) -> Column:
     assert isinstance(layer, Conv2d | ConvTranspose2d)
     if what == "bias":
         batch, _, rows, columns = call.y.shape
-        return Column(
-            places(call.y.shape, torch.arange(batch), place, torch.arange(rows), torch.arange(columns)),
-            (),
-            f"a bias is added to every position of its channel: the sum of the gradients δ of channel {place}",
-            r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}",
-        )
+        every = places(call.y.shape, torch.arange(batch), place, torch.arange(rows), torch.arange(columns))
+        words = f"a bias is added to every position of its channel: the sum of the gradients δ of channel {place}"
+        return Column(every, (), words, r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}")
     transposed, kernel = isinstance(layer, ConvTranspose2d), call.params["weight"].shape
     image, windows = (call.y, call.x) if transposed else (call.x, call.y)
     beneath = _pixels(layer, image, windows, kernel)  # (taps, windows)

@@ -72,12 +72,8 @@ def multiply(call: Call, what: str, place: int) -> Column:
         if other != part:
             indices = torch.arange(value.tensor.numel()).view(value.tensor.shape).expand(shape).flatten()
             factors.append(read(call, f"x.{other}", indices[where], f"x{other + 1}", "activation"))
-    return Column(
-        where,
-        tuple(factors),
-        "the output gradient δ times the product of the other inputs",
-        r"\frac{\partial C}{\partial x_k} = \sum \delta \prod_{l \neq k} x_l",
-    )
+    words = "the output gradient δ times the product of the other inputs"
+    return Column(where, tuple(factors), words, r"\frac{\partial C}{\partial x_k} = \sum \delta \prod_{l \neq k} x_l")
 
 
 def max_pool2d(call: Call, what: str, place: int) -> Column:
@@ -86,13 +82,10 @@ def max_pool2d(call: Call, what: str, place: int) -> Column:
     channel, pixel = divmod(place, plane)  # channel: flat index over (N, C)
     switches = call.cache.switches.flatten(2).flatten(0, 1)  # (N C, H' W')
     windows = (switches[channel] == pixel).nonzero().flatten()
-    words = {0: "it was not the maximum of any window: its gradient is 0", 1: "it was the maximum of its window"}
-    return Column(
-        channel * switches.shape[1] + windows,
-        (),
-        words.get(len(windows), f"it was the maximum of {len(windows)} windows: their gradients δ add up"),
-        r"\frac{\partial C}{\partial x_i} = \sum_{o:\, \text{switch}(o) = i} \delta_o",
-    )
+    few = {0: "it was not the maximum of any window: its gradient is 0", 1: "it was the maximum of its window"}
+    words = few.get(len(windows), f"it was the maximum of {len(windows)} windows: their gradients δ add up")
+    formula = r"\frac{\partial C}{\partial x_i} = \sum_{o:\, \text{switch}(o) = i} \delta_o"
+    return Column(channel * switches.shape[1] + windows, (), words, formula)
 
 
 def max_unpool2d(call: Call, what: str, place: int) -> Column:
@@ -102,12 +95,9 @@ def max_unpool2d(call: Call, what: str, place: int) -> Column:
     if what == "x.1":
         return Column(one(0)[:0], (), "a switch is an index: it has no gradient", "0")
     switch = int(call.cache.switches.flatten()[place])
-    return Column(
-        one(place // plane * y_plane + switch),
-        (),
-        "it was copied to the position of the maximum: the output gradient δ there",
-        r"\frac{\partial C}{\partial x_i} = \delta_{\text{switch}(i)}",
-    )
+    words = "it was copied to the position of the maximum: the output gradient δ there"
+    formula = r"\frac{\partial C}{\partial x_i} = \delta_{\text{switch}(i)}"
+    return Column(one(place // plane * y_plane + switch), (), words, formula)
 
 
 def roi_align(call: Call, what: str, place: int) -> Column:
@@ -150,9 +140,7 @@ def lp_pool2d(call: Call, what: str, place: int) -> Column:
     x, y = at(call.x, one(place)), at(call.y, where)
     where, y = where[y > 0], y[y > 0]  # a window of zeros has no gradient
     power = (x.sign() * x.abs() ** (layer.p - 1)).expand(len(y))
-    return Column(
-        where,
-        (worked(power, "sign(x) |x|^(p-1)", "activation"), worked(y ** (1 - layer.p), "y^(1-p)", "scale")),
-        f"it is in {plural(len(where), 'window')} with a norm above 0: in each, sign(x) |x|^(p-1) / norm^(p-1)",
-        r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, \mathrm{sign}(x_i)\,|x_i|^{p-1}\, y_o^{1-p}",
-    )
+    factors = worked(power, "sign(x) |x|^(p-1)", "activation"), worked(y ** (1 - layer.p), "y^(1-p)", "scale")
+    words = f"it is in {plural(len(where), 'window')} with a norm above 0: in each, sign(x) |x|^(p-1) / norm^(p-1)"
+    formula = r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, \mathrm{sign}(x_i)\,|x_i|^{p-1}\, y_o^{1-p}"
+    return Column(where, factors, words, formula)

@@ -48,20 +48,16 @@ def norm(call: Call, what: str, place: int) -> Column:
     if part_of(what) is None:
         where = (sets.scale == place).nonzero().flatten()
         if what == "bias":
-            return Column(
-                where,
-                (),
-                "a bias is added to every value of its channel: the sum of the gradients δ",
-                r"\frac{\partial C}{\partial b_c} = \sum_i \delta_i",
-            )
+            words = "a bias is added to every value of its channel: the sum of the gradients δ"
+            return Column(where, (), words, r"\frac{\partial C}{\partial b_c} = \sum_i \delta_i")
         x, mean, invstd = sets.normal(call, where)
-        centred = worked(x - mean, "x - mean", "activation", _x(call, where), worked(-mean, "-mean", "mean"))
-        return Column(
-            where,
-            (centred, worked(invstd, "1 / deviation", "scale")),
-            "a scale multiplies the normalized values: the sum of the gradients δ times x̂ = (x - mean) / deviation",
-            r"\frac{\partial C}{\partial w_c} = \sum_i \delta_i\, \hat x_i, \quad \hat x_i = \frac{x_i - \mu}{\sigma}",
+        parts = read(call, "x.0", where, "x", "activation"), worked(-mean, "-mean", "mean")
+        centred = worked(x - mean, "x - mean", "activation", *parts)
+        words = "a scale multiplies the normalized values: the sum of the gradients δ times x̂ = (x - mean) / deviation"
+        formula = (
+            r"\frac{\partial C}{\partial w_c} = \sum_i \delta_i\, \hat x_i, \quad \hat x_i = \frac{x_i - \mu}{\sigma}"
         )
+        return Column(where, (centred, worked(invstd, "1 / deviation", "scale")), words, formula)
     return _fixed_statistics(call, sets, place) if sets.fixed else _batch_statistics(call, sets, place)
 
 
@@ -69,12 +65,9 @@ def _fixed_statistics(call: Call, sets: Sets, place: int) -> Column:
     """Return the column of an input for running statistics, which only scale it."""
     where = one(place)
     _, _, invstd = sets.normal(call, where)
-    return Column(
-        where,
-        (*_weights(call, sets, where), worked(invstd, "1 / deviation", "scale")),
-        "running statistics do not depend on this value, which is only scaled: δ times w / deviation",
-        r"\frac{\partial C}{\partial x} = \delta\, \frac{w}{\sigma}",
-    )
+    words = "running statistics do not depend on this value, which is only scaled: δ times w / deviation"
+    formula = r"\frac{\partial C}{\partial x} = \delta\, \frac{w}{\sigma}"
+    return Column(where, (*_weights(call, sets, where), worked(invstd, "1 / deviation", "scale")), words, formula)
 
 
 def _batch_statistics(call: Call, sets: Sets, place: int) -> Column:
@@ -100,10 +93,6 @@ def _batch_statistics(call: Call, sets: Sets, place: int) -> Column:
         r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, \frac{w_o}{\sigma}"
         r"\left([i = o] - \frac1m - \frac{\hat x_i \hat x_o}{m}\right)",
     )
-
-
-def _x(call: Call, where: Tensor) -> Factors:
-    return read(call, "x.0", where, "x", "activation")
 
 
 def _weights(call: Call, sets: Sets, where: Tensor) -> tuple[Factors, ...]:
@@ -148,13 +137,12 @@ def local_response_norm(call: Call, what: str, place: int) -> Column:
         worked(direct, "[i = o] / d^beta", "itself"),
         worked(through_d, "-2 alpha beta/size xᵢ xₒ / d^(beta+1)", "through d"),
     )
-    return Column(
-        where,
-        (worked(direct + through_d, "slope", "slope", *parts),),
-        "it changes its own output directly, and the outputs of the neighbouring channels through their divisors d",
+    words = "it changes its own output directly, and the outputs of the neighbouring channels through their divisors d"
+    formula = (
         r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o \left([i=o]\, d_o^{-\beta}"
-        r" - \tfrac{2\alpha\beta}{\text{size}}\, x_i x_o\, d_o^{-\beta-1}\right)",
+        r" - \tfrac{2\alpha\beta}{\text{size}}\, x_i x_o\, d_o^{-\beta-1}\right)"
     )
+    return Column(where, (worked(direct + through_d, "slope", "slope", *parts),), words, formula)
 
 
 def local_contrast_norm(call: Call, what: str, place: int) -> Column:
@@ -177,13 +165,12 @@ def local_contrast_norm(call: Call, what: str, place: int) -> Column:
     through_v, through_d = (dv / d).flatten(), (-v * dd / (d * d)).flatten()
     where = ((through_v != 0) | (through_d != 0)).nonzero().flatten()
     parts = worked(through_v[where], "∂v/d", "itself"), worked(through_d[where], "-v ∂d/d²", "through d")
-    return Column(
-        where + n * size,
-        (worked((through_v + through_d)[where], "slope", "slope", *parts),),
-        "it changes the local mean and contrast near it, and through them the outputs there",
+    words = "it changes the local mean and contrast near it, and through them the outputs there"
+    formula = (
         r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o"
-        r" \left(\frac{\partial v_o/\partial x_i}{d_o} - \frac{v_o\, \partial d_o/\partial x_i}{d_o^2}\right)",
+        r" \left(\frac{\partial v_o/\partial x_i}{d_o} - \frac{v_o\, \partial d_o/\partial x_i}{d_o^2}\right)"
     )
+    return Column(where + n * size, (worked((through_v + through_d)[where], "slope", "slope", *parts),), words, formula)
 
 
 def softmax(call: Call, what: str, place: int) -> Column:
@@ -201,15 +188,8 @@ def softmax(call: Call, what: str, place: int) -> Column:
     parts = worked(direct, "[i = o]", "itself"), worked(-probability, "-aᵢ", "probability")
     share = worked(direct - probability, "[i = o] - aᵢ", "share", *parts)
     if isinstance(layer, LogSoftmax):
-        return Column(
-            where,
-            (share,),
-            "a logit increases its own log-probability, and decreases all log-probabilities by its probability",
-            r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, ([i = o] - a_i)",
-        )
-    return Column(
-        where,
-        (worked(y, "yₒ", "probability"), share),
-        "a logit increases its own probability and decreases the others",
-        r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, y_o\, ([i = o] - y_i)",
-    )
+        words = "a logit increases its own log-probability, and decreases all log-probabilities by its probability"
+        return Column(where, (share,), words, r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, ([i = o] - a_i)")
+    words = "a logit increases its own probability and decreases the others"
+    formula = r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, y_o\, ([i = o] - y_i)"
+    return Column(where, (worked(y, "yₒ", "probability"), share), words, formula)

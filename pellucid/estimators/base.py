@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -189,21 +190,9 @@ def train(
             model.objective, model.metrics = Supervised(model.net, Weighted(loss, not y.is_floating_point())), ()
             model.regularizers = tuple(weighted_penalty(penalty, float(weights.mean())) for penalty in penalties)
             y = with_weights(y, torch.from_numpy(weights / weights.mean()))
+        fit = partial(model.fit, epochs=epochs, callbacks=callbacks, verbose=False)
         if steps is not None:
-            return model.fit(
-                lambda: repeat((x, y), steps),
-                epochs=epochs,
-                steps_per_epoch=steps,
-                callbacks=callbacks,
-                verbose=False,
-            )
-        return model.fit(
-            Arrays(x, y, model.classes),
-            epochs=epochs,
-            batch_size=min(batch_size, len(x)),
-            callbacks=callbacks,
-            validation=validation,
-            verbose=False,
-        )
+            return fit(lambda: repeat((x, y), steps), steps_per_epoch=steps)
+        return fit(Arrays(x, y, model.classes), batch_size=min(batch_size, len(x)), validation=validation)
     finally:
         model.objective, model.metrics, model.regularizers = Supervised(model.net, loss), metrics, penalties

@@ -123,16 +123,11 @@ class Coco:
         if areas.shape != (len(truth),):
             raise PellucidError(f"Coco: areas have shape {tuple(areas.shape)}; give ({len(truth)},), one per object")
         labels = set(found.labels.tolist()) | set(truth.labels.tolist())
-        self.images.append(
-            {
-                label: self._matches(
-                    found.take(found.labels == label),
-                    truth.take(truth.labels == label),
-                    areas[truth.labels == label],
-                )
-                for label in sorted(labels)
-            }
-        )
+        image: dict[int, Matches] = {}
+        for label in sorted(labels):
+            predicted, true = found.labels == label, truth.labels == label
+            image[label] = self._matches(found.take(predicted), truth.take(true), areas[true])
+        self.images.append(image)
 
     def _matches(self, found: Detections, truth: Objects, areas: Tensor) -> Matches:
         """Return the matches of one class in one image."""

@@ -46,16 +46,17 @@ class GELU(Layer):
 
     def backward(self, params: Params, cache: GELUCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy (Φ(x) + x φ(x)), φ the normal density; for "tanh", φ is the approximate Φ's derivative."""
-        x = cache.x
+        phi, density = self.distribution(cache.x)
+        return dy * (phi + cache.x * density), {}
+
+    def distribution(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return Φ(x) and its derivative φ(x)."""
         if self.approximate == "tanh":
             inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
             dinner = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)
             t = torch.tanh(inner)
-            phi, density = (1 + t) / 2, (1 - t * t) / 2 * dinner
-        else:
-            phi = cast(Tensor, torch.special.ndtr(x))
-            density = torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-        return dy * (phi + x * density), {}
+            return (1 + t) / 2, (1 - t * t) / 2 * dinner
+        return cast(Tensor, torch.special.ndtr(x)), torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
     def onnx(self, nodes: Any) -> None:
         """Write Gelu."""

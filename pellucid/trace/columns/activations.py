@@ -1,6 +1,5 @@
 """Columns of activations and dropout, whose outputs depend on one input each: the slope there."""
 
-import math
 from collections.abc import Callable
 from functools import wraps
 
@@ -98,12 +97,7 @@ def gelu(call: Call, where: Tensor) -> Slope:
     assert isinstance(call.layer, GELU)
     # Not converted to float64: where tanh is flat, 1 - t² must be rounded as in the layer's backward pass.
     x = call.x.flatten()[where]
-    if call.layer.approximate == "tanh":
-        t = torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
-        phi = (1 + t) / 2
-        density = (1 - t * t) / 2 * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2))
-    else:
-        phi, density = torch.special.ndtr(x), torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    phi, density = call.layer.distribution(x)
     product = (x * density).double()
     parts = worked(phi, "Φ(x)", "slope"), worked(product, "x φ(x)", "slope")
     slope = worked(phi.double() + product, "Φ(x) + x φ(x)", "slope", *parts)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import walk
-from pellucid.data.augment.standardise import scaled
 from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import subsample
@@ -158,7 +157,7 @@ class Case:
 
     def inputs(self, part: Arrays) -> Tensor:
         """Return the network's inputs for the examples of `part`."""
-        return scaled(part.x, self.model.stats, self.model.dtype)
+        return self.model.scaled(part.x)
 
     @cached_property
     def activity(self) -> dict[str, Activity]:

@@ -15,7 +15,6 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pellucid.data.augment.standardise import scaled
 from pellucid.errors import PellucidError, nearest
 from pellucid.explain.checks import completeness, conservation, deletion, distance, insertion, randomisation
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
@@ -27,7 +26,6 @@ from pellucid.files import make_folder, write_atomically
 from pellucid.report.figures.heat import heat, overview, places
 from pellucid.report.page import render
 from pellucid.report.write import write_picture
-from pellucid.training.device import on_device
 from pellucid.training.model import BaseModel
 
 GREY = 0.5  # of the range black..white
@@ -97,7 +95,7 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: One | N
     for method in methods:
         if method not in METHODS:
             raise PellucidError(f"no method {method!r}{nearest(method, METHODS)}; known: {', '.join(METHODS)}")
-    batch = inputs(model, x[None])
+    batch = model.scaled(x[None])
     best: Any = fixed(model.net, model.params, batch, target)
     chosen: One = best if isinstance(best, (str, Region)) else int(best)
     orders = torch.rand((ORDERS, 1, *batch.shape[2:]), generator=torch.Generator().manual_seed(0)).to(batch.device)
@@ -119,11 +117,6 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: One | N
         (fmean(random[0]), fmean(random[1])),
         [[_distance(one, other) for other in found] for one in found],
     )
-
-
-def inputs(model: BaseModel, x: Tensor) -> Tensor:
-    """Return images (N, C, H, W) scaled as the network's inputs, on its device."""
-    return scaled(on_device(x, model.device), model.stats, model.dtype)
 
 
 def grey(model: BaseModel) -> Fill:
@@ -279,7 +272,7 @@ def _write_by_class(
     folder: Path, model: BaseModel, x: Tensor, target: int, classes: Sequence[str]
 ) -> tuple[Path, Path]:
     """Write the target's probability, and the predicted class, for each position of the occluded square."""
-    hidden = occlude(model.net, model.params, inputs(model, x[None]), target, fill=grey(model), read=model.loss.predict)
+    hidden = occlude(model.net, model.params, model.scaled(x[None]), target, fill=grey(model), read=model.loss.predict)
     assert hidden.predicted is not None
     probability, predicted = hidden.score[0].cpu(), hidden.predicted[0].cpu()
     figure = places(probability, predicted, classes, f"p({classes[target]}) with grey there")

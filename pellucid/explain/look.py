@@ -12,7 +12,7 @@ from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.dataset import Dataset, float_images
 from pellucid.errors import PellucidError
 from pellucid.explain.ablation import Row, ablation_table
-from pellucid.explain.examine import GREY, grey, inputs
+from pellucid.explain.examine import GREY, grey
 from pellucid.explain.gradients import deconvnet
 from pellucid.explain.maximization import Maximum, maximize
 from pellucid.explain.occlusion import Occluded, occlude
@@ -110,7 +110,7 @@ def look(
     weights = epochs or (again.weights if again is not None else {})
     first = sorted(int((labels == one).nonzero()[0]) for one in labels.unique())[:IMAGES]  # one image per class
     layers = [_layer(model, images, path, maps, first[0]) for path in convolutions]
-    outputs, ready = [layer.output for layer in layers], partial(inputs, model)
+    outputs, ready = [layer.output for layer in layers], model.scaled
     predicted = classes_of(model.predict(stored))
     table, by_mean = (
         ablation_table(model.net, model.params, stored, labels, by=by, prepare=ready) for by in ("zero", "mean")
@@ -175,7 +175,7 @@ def _inner(path: str, layer: Layer) -> Iterator[tuple[str, Layer]]:
 
 
 def _layer(model: BaseModel, images: Tensor, path: str, maps: int, example: int) -> LayerLook:
-    output, ready = after(model.net, path), partial(inputs, model)
+    output, ready = after(model.net, path), model.scaled
     strongest = activations(model.net, model.params, images, output, ready).amax(0)  # (K,)
     order = strongest.argsort(descending=True, stable=True)
     chosen = sorted(int(one) for one in order[:maps] if strongest[one] > 0)
@@ -188,7 +188,7 @@ def _layer(model: BaseModel, images: Tensor, path: str, maps: int, example: int)
 
 
 def _hidden(model: BaseModel, image: Tensor, classes: tuple[str, ...], last: LayerLook) -> Hidden:
-    x = inputs(model, image[None])
+    x = model.scaled(image[None])
     target = int(classes_of(model.predict(image[None]))[0])
     side = max(1, min(image.shape[1:]) // 3)
     hide = partial(occlude, model.net, model.params, x, square=side, stride=max(1, side // 8), fill=grey(model))
@@ -202,7 +202,7 @@ def _hidden(model: BaseModel, image: Tensor, classes: tuple[str, ...], last: Lay
 
 def _best(model: BaseModel, target: int) -> Maximum:
     start = torch.as_tensor(grey(model)).float()
-    low, high = (inputs(model, torch.full((1, *model.nominal_shape), value)).cpu() for value in (0.0, 1.0))
+    low, high = (model.scaled(torch.full((1, *model.nominal_shape), value)).cpu() for value in (0.0, 1.0))
     noise = 0.1 * float((high - low).mean())
     found = maximize(
         model.net, model.params, target, model.nominal_shape, start=start, noise=noise, low=low, high=high,

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from pellucid.data.augment.standardise import scaled
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.passes import max_batch, rms, watch_leaves
@@ -18,7 +17,7 @@ ROUNDING = 1e-4  # relative to the outputs; a different order of summation chang
 def look(case: Case) -> list[Finding]:
     """Run a batch twice, and find the first layer with different outputs, whose inputs are therefore still equal."""
     images = case.sample.x[:MAX_INPUTS]
-    inputs = scaled(images, case.model.stats, case.model.dtype)
+    inputs = case.model.scaled(images)
     inputs = inputs[: max_batch(case.model, inputs)]
     first: list[Tensor] = []
     found: list[Finding] = []

@@ -60,11 +60,15 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
     wanted: the weight of -ln a for each class, including averaging and class weights: C = -Σ wanted ln a.
     """
     log_a = y.log_softmax(1)
-    a, (t, wanted) = log_a.exp(), _targets(loss, y, target)
+    a, e = log_a.exp(), loss.label_smoothing
     if target.is_floating_point():
-        likelihood = (t * log_a).sum(1)
+        t = target.to(y.dtype) * (1 - e) + e / y.shape[1]
+        likelihood, divisor = (t * log_a).sum(1), positions(loss.reduction, y)
     else:
-        likelihood = log_a.gather(1, _classes(loss, target).unsqueeze(1)).squeeze(1)
+        picks = pick(loss, y, target, loss.class_weights, loss.ignore)
+        t = torch.zeros_like(y).scatter_(1, picks.classes, picks.keep) * (1 - e) + e / y.shape[1] * picks.keep
+        likelihood, divisor = log_a.gather(1, picks.classes).squeeze(1), picks.total(loss.reduction)
+    wanted = t * (1.0 if loss.class_weights is None else by_class(loss, loss.class_weights, y)) / divisor
     total = wanted.sum(1, keepdim=True).expand_as(wanted)  # the weight of each position
     simple = loss.class_weights is None and not target.is_floating_point()  # targets sum to 1, or to 0 if ignored
 
@@ -341,22 +345,3 @@ def _unknown(loss: Loss, part: int, value: Tensor, dy: Tensor) -> Pieces:
     words = f"{type(loss).__name__} computes this derivative itself"
     cost = value.reshape(1) if part == 0 else value.new_zeros(1)
     return Pieces({}, cost, factors, words, r"\frac{\partial C}{\partial y}")
-
-
-def _targets(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the targets t, with label smoothing, and the weight of -ln a for each class; both (N, C, ...)."""
-    e, classes = loss.label_smoothing, y.shape[1]
-    if target.is_floating_point():
-        t, keep, total = target.to(y.dtype), 1.0, positions(loss.reduction, y)
-    else:
-        picks = pick(loss, y, target, loss.class_weights, loss.ignore)
-        t, keep, total = numbers(loss, y, _classes(loss, target)) * picks.keep, picks.keep, picks.total(loss.reduction)
-    t = t * (1 - e) + e / classes * keep if e else t
-    weights = 1.0 if loss.class_weights is None else by_class(loss, loss.class_weights, y)
-    return t, t * weights / total
-
-
-def _classes(loss: losses.SoftmaxCrossEntropy, target: Tensor) -> Tensor:
-    """Return the class indices, 0 where they are ignored."""
-    target = target.long()
-    return target if loss.ignore is None else target.masked_fill(target == loss.ignore, 0)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import MISSING, dataclass, fields
+from itertools import count, islice
 from math import inf, isfinite
 from statistics import median_high
 from typing import Any
@@ -138,36 +139,33 @@ def rehearse(
     rng = seeded(model.device)
     losses: list[float] = []
     ratios: dict[str, list[float]] = {path: [] for path in step.paths}
-    memory, epoch, over = model.schedule.begin(), 0, False
+    memory = model.schedule.begin()
     begun = time.perf_counter()
 
     def result(broke: bool, stopped: str = "", late: bool = False) -> Rehearsal:
         medians = {path: median_high(values) if values else None for path, values in ratios.items()}
         return Rehearsal(tuple(losses), broke, medians, model, stopped, late)
 
+    stream = (batch for epoch in count() for batch in loader.epoch(epoch))
     with torch.inference_mode():
-        while len(losses) < settings.steps and not over:
-            for batch in loader.epoch(epoch):
-                number = len(losses)
-                scheduled = min(int(number * stride), planned - 1)  # after the end, the last rate is used
-                progress = Progress(scheduled, planned, len(loader))
-                lr = model.optimizer.lr * settings.factor * model.schedule.factor(progress, memory)
-                before = [weight.clone() for weight in step.weights] if number % UPDATE_INTERVAL == 0 else []
-                try:
-                    loss = float(step(on_device(batch, model.device), lr, draws(rng, model.seed, number))["loss"])
-                except NotFiniteError:
-                    return result(True)
-                except PellucidError as error:  # an unusable batch, such as one value per channel
-                    return result(True, str(error))
-                if not isfinite(loss):
-                    return result(True)
-                losses.append(loss)
-                for path, old, new in zip(step.paths, before, step.weights, strict=False):
-                    if size := rms(old):
-                        ratios[path].append(rms(new - old) / size)
-                over = time.perf_counter() - begun > settings.seconds
-                if len(losses) == settings.steps or over:
-                    break
-            epoch += 1
+        for number, batch in enumerate(islice(stream, settings.steps)):
+            scheduled = min(int(number * stride), planned - 1)  # after the end, the last rate is used
+            progress = Progress(scheduled, planned, len(loader))
+            lr = model.optimizer.lr * settings.factor * model.schedule.factor(progress, memory)
+            before = [weight.clone() for weight in step.weights] if number % UPDATE_INTERVAL == 0 else []
+            try:
+                loss = float(step(on_device(batch, model.device), lr, draws(rng, model.seed, number))["loss"])
+            except NotFiniteError:
+                return result(True)
+            except PellucidError as error:  # an unusable batch, such as one value per channel
+                return result(True, str(error))
+            if not isfinite(loss):
+                return result(True)
+            losses.append(loss)
+            for path, old, new in zip(step.paths, before, step.weights, strict=False):
+                if size := rms(old):
+                    ratios[path].append(rms(new - old) / size)
+            if time.perf_counter() - begun > settings.seconds:
+                break
     broke = not all(bool(torch.isfinite(weight).all()) for weight in step.weights)
     return result(broke, late=len(losses) < settings.steps)

@@ -13,6 +13,7 @@ from pellucid.doctor.checks.unnormalised_inputs import MAX_RMS, MIN_RMS
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import SCALE_CHANGES, changes, subsample, traits
 from pellucid.doctor.passes import activity, normalized_moments
+from pellucid.doctor.predictions import significantly_better
 from pellucid.doctor.simple import hits
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm
@@ -156,9 +157,8 @@ def _by_recognition(case: Case, part: Arrays, path: str) -> Finding | None:
     rights = {change: predict(undo(x)) == part.y for change, undo in options.items()}
     change = max(rights, key=lambda change: int(rights[change].sum()))
     right = rights[change]
-    won, lost = int((right & ~as_is).sum()), int((as_is & ~right).sum())
     gain = float(right.float().mean() - as_is.float().mean())
-    if gain < MIN_GAIN or (won - lost) < MIN_DEVIATIONS * sqrt(won + lost):  # McNemar's test
+    if gain < MIN_GAIN or not significantly_better(as_is, right):
         return None
     if float(right.float().mean()) < hits(part.y, part.y).chance + MIN_ABOVE_CHANCE:
         return None

@@ -33,6 +33,15 @@ from pellucid.training.evaluate import batch_within_memory
 Array = NDArray[Any]
 
 
+@contextmanager
+def value_errors() -> Iterator[None]:
+    """Turn PellucidError into ValueError, which scikit-learn's estimators raise."""
+    try:
+        yield
+    except PellucidError as error:
+        raise ValueError(str(error)) from error
+
+
 class NetworkEstimator(BaseEstimator):
     """An estimator whose fitted network is `model_`, a pellucid.Model, with `explain`, `trace`, `verify` and `doctor`.
 
@@ -42,20 +51,20 @@ class NetworkEstimator(BaseEstimator):
     model_: Model
     history_: History
 
+    @value_errors()
     def _network_outputs(self, X: Any) -> Array:
         """Return the predictions of the network's loss, such as probabilities, (n, outputs)."""
         check_is_fitted(self, "model_")
-        with value_errors():
-            return self.model_.predict(self._inputs(X)).numpy()
+        return self.model_.predict(self._inputs(X)).numpy()
 
+    @value_errors()
     def _scores(self, X: Any) -> Array:
         """Return the network's outputs unchanged, (n, outputs), computed in batches that fit into memory."""
         check_is_fitted(self, "model_")
         x, model = self._inputs(X), self.model_
-        with value_errors():
-            check_inputs(x.shape, model.input_shape, "X")
-            parts = x.split(batch_within_memory(model, x))
-            return torch.cat([model(part).cpu() for part in parts]).numpy()
+        check_inputs(x.shape, model.input_shape, "X")
+        parts = x.split(batch_within_memory(model, x))
+        return torch.cat([model(part).cpu() for part in parts]).numpy()
 
     def _inputs(self, X: Any) -> Tensor:
         """Return inputs for a fitted estimator, checked, as a tensor."""
@@ -125,15 +134,6 @@ def coefficients(model: Model) -> tuple[Array, Array]:
     params = model["dense1"].params
     weight = params["weight"].numpy().copy()
     return weight, params["bias"].numpy().copy() if "bias" in params else np.zeros(len(weight))
-
-
-@contextmanager
-def value_errors() -> Iterator[None]:
-    """Turn PellucidError into ValueError, which scikit-learn's estimators raise."""
-    try:
-        yield
-    except PellucidError as error:
-        raise ValueError(str(error)) from error
 
 
 def checked_weights(sample_weight: Any, X: Array) -> Array | None:

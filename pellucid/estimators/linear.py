@@ -45,14 +45,14 @@ class _Linear(CoefficientPlot, RegressorMixin, NetworkEstimator):
     coef_: Array
     intercept_: float
 
+    @value_errors()
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to X (n, n_features) and y (n,), with sample weights (n,)."""
         if self.solver not in self.solvers:
             raise ValueError(f"solver must be one of {', '.join(self.solvers)}, not {self.solver!r}")
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64)
         weights = checked_weights(sample_weight, X)
-        with value_errors():
-            self._solve(X, y.astype(np.float64), weights)
+        self._solve(X, y.astype(np.float64), weights)
         return self
 
     def predict(self, X: Any) -> Array:

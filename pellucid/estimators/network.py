@@ -92,20 +92,20 @@ class _Network(NetworkEstimator):
         self.model_.seed = mix(self.model_.seed, 1) >> 1  # seeds are below 2^63
         return self.model_
 
+    @value_errors()
     def _train(self, model: Model, X: Array, y: Array, weights: Array | None, epochs: int, hold_out: bool) -> None:
         """Train, with early stopping on held-out data if `hold_out`, and store the model and its history."""
-        with value_errors():
-            stop = [EarlyStopping(self.patience)] if hold_out and self.patience is not None else []
-            self.history_ = train(
-                model,
-                torch.tensor(X, dtype=model.dtype),
-                torch.tensor(y),
-                weights,
-                epochs=epochs,
-                batch_size=self.batch_size,
-                callbacks=stop,
-                validation=float(self.validation_fraction) if stop else None,
-            )
+        stop = [EarlyStopping(self.patience)] if hold_out and self.patience is not None else []
+        self.history_ = train(
+            model,
+            torch.tensor(X, dtype=model.dtype),
+            torch.tensor(y),
+            weights,
+            epochs=epochs,
+            batch_size=self.batch_size,
+            callbacks=stop,
+            validation=float(self.validation_fraction) if stop else None,
+        )
         self.model_ = model
 
     def _inputs(self, X: Any) -> Tensor:

@@ -9,7 +9,6 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from pellucid.estimators.base import (
-    Array,
     NetworkClassification,
     checked_classes,
     coefficients,
@@ -64,14 +63,11 @@ class Perceptron(CoefficientPlot, NetworkClassification):
         self.fit_intercept = fit_intercept
         self.random_state = random_state
 
+    @value_errors()
     def fit(self, X: Any, y: Any) -> Self:
         """Fit to X (n, n_features) and classes y (n,)."""
         X, y = validate_data(self, X, y, dtype=np.float64)
         self.classes_, labels = checked_classes(y, None)
-        with value_errors():
-            return self._learn(X, labels)
-
-    def _learn(self, X: Array, labels: Array) -> Self:
         outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         names = [str(name) for name in self.classes_]
         model = one_layer(

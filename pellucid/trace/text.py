@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
 
@@ -52,11 +54,7 @@ def place_of(name: str, index: tuple[int, ...], shape: Shape) -> int:
 
 def index_of(place: int, shape: Shape) -> tuple[int, ...]:
     """Return the index along each axis for a flat index."""
-    index = []
-    for size in reversed(shape):
-        place, k = divmod(place, size)
-        index.append(k)
-    return tuple(reversed(index))
+    return tuple(map(int, np.unravel_index(place, tuple(shape))))
 
 
 def label(name: str, place: int, shape: Shape) -> str:

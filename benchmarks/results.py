@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,15 +96,22 @@ def answer(*words: str) -> dict[str, Any]:
 
 
 def record(name: str, settings: list[str], seed: int, found: dict[str, Any]) -> None:
-    """Add one result to docs/results.json; results of an older text of the recipe give way."""
+    """Add one result to docs/results.json; results of other settings in the recipe give way."""
     key = " ".join([name, *settings])
-    recipe = hashlib.sha256(assets.recipe_file(name).read_bytes()).hexdigest()
+    recipe = digest(assets.recipe_file(name))
     keep = [measure(found), "loss", "n", "epochs", "seconds", "sha256", *(name for name in BESIDE if name in found)]
     with stored() as results:
         entry = results.get(key, {})
         seeds = entry["seeds"] if entry.get("recipe_sha256") == recipe else {}
         seeds[str(seed)] = {one: found[one] for one in keep} | {"wall": round(found["wall"], 1)} | measured_with()
         results[key] = {"recipe_sha256": recipe, "seeds": dict(sorted(seeds.items()))}
+
+
+def digest(file: Path) -> str:
+    """Return the SHA-256 of the settings in a recipe file, without the description."""
+    settings = tomllib.loads(file.read_text(encoding="utf-8"))
+    settings["recipe"].pop("about", None)
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def measure(result: Mapping[str, Any]) -> str:

@@ -90,8 +90,45 @@ class RMSprop(Optimizer):
         return ("square_mean", *velocity, *mean)
 
 
+class AdamStep(Optimizer):
+    """The step of Adam, without weight decay; Adam and AdamW have these fields."""
+
+    beta1: float
+    beta2: float
+    epsilon: float
+    amsgrad: bool
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a learning rate below 0, betas outside [0, 1), epsilon not above 0."""
+        check_range(self, lr=self.lr)
+        check_range(self, high=1.0, beta1=self.beta1, beta2=self.beta2)
+        check_range(self, open_low=True, epsilon=self.epsilon)
+
+    def init(self, params: list[Tensor]) -> State:
+        """Return a mean and a mean square of 0 for each parameter, and the number of steps."""
+        state: State = {"mean": zeros(params), "square_mean": zeros(params), "step": 0}
+        return {**state, "square_max": zeros(params)} if self.amsgrad else state
+
+    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
+        """Take one step of Adam or AMSGrad."""
+        check_state(self, state, ("mean", "square_mean", "step", *(("square_max",) if self.amsgrad else ())))
+        step = count(state)
+        largest = tensors_of(state, "square_max" if self.amsgrad else "square_mean")
+        lists = params, grads, tensors_of(state, "mean"), tensors_of(state, "square_mean"), largest
+        for param, grad, mean, square_mean, square_max in foreach.runs(*lists):
+            foreach.lerp_(mean, grad, 1 - self.beta1)
+            foreach.mul_(square_mean, self.beta2)
+            foreach.addcmul_(square_mean, grad, grad, value=1 - self.beta2)
+            if self.amsgrad:
+                foreach.maximum_(square_max, square_mean)
+            size = foreach.sqrt(square_max)  # without amsgrad, `square_max` is `square_mean`
+            foreach.div_(size, math.sqrt(1 - self.beta2**step))
+            foreach.add_(size, self.epsilon)
+            foreach.addcdiv_(param, mean, size, value=-lr / (1 - self.beta1**step))
+
+
 @dataclass(frozen=True)
-class Adam(Optimizer):
+class Adam(AdamStep):
     """m ← b1 m + (1 - b1) g, s ← b2 s + (1 - b2) g², w ← w - lr m̂ / (√ŝ + epsilon).
 
     In step t, m̂ = m / (1 - b1ᵗ) and ŝ = s / (1 - b2ᵗ) correct the bias of the initial 0. With `amsgrad`, the maximum
@@ -106,63 +143,9 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
     amsgrad: bool = False
 
-    def __post_init__(self) -> None:
-        """Raise PellucidError for a learning rate below 0, betas outside [0, 1), epsilon not above 0."""
-        check_range(self, lr=self.lr)
-        check_range(self, high=1.0, beta1=self.beta1, beta2=self.beta2)
-        check_range(self, open_low=True, epsilon=self.epsilon)
-
-    def init(self, params: list[Tensor]) -> State:
-        """Return a mean and a mean square of 0 for each parameter, and the number of steps."""
-        return adam_state(params, self.amsgrad)
-
-    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
-        """Take one step."""
-        check_state(self, state, state_names(self.amsgrad))
-        adam_step(params, grads, state, lr, self.beta1, self.beta2, self.epsilon, self.amsgrad)
-
-
-def state_names(amsgrad: bool) -> tuple[str, ...]:
-    """Return the names of the entries in the state of Adam and AdamW."""
-    return ("mean", "square_mean", "step", "square_max") if amsgrad else ("mean", "square_mean", "step")
-
-
-def adam_state(params: list[Tensor], amsgrad: bool) -> State:
-    """Return the state of Adam and AdamW before the first step: zeros, and step 0."""
-    state: State = {"mean": zeros(params), "square_mean": zeros(params), "step": 0}
-    if amsgrad:
-        state["square_max"] = zeros(params)
-    return state
-
-
-def adam_step(
-    params: list[Tensor],
-    grads: list[Tensor],
-    state: State,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    amsgrad: bool,
-) -> None:
-    """Take one step of Adam or AMSGrad, without weight decay; also used by AdamW."""
-    step = count(state)
-    largest = tensors_of(state, "square_max" if amsgrad else "square_mean")
-    lists = params, grads, tensors_of(state, "mean"), tensors_of(state, "square_mean"), largest
-    for param, grad, mean, square_mean, square_max in foreach.runs(*lists):
-        foreach.lerp_(mean, grad, 1 - beta1)
-        foreach.mul_(square_mean, beta2)
-        foreach.addcmul_(square_mean, grad, grad, value=1 - beta2)
-        if amsgrad:
-            foreach.maximum_(square_max, square_mean)
-        size = foreach.sqrt(square_max)  # without amsgrad, `square_max` is `square_mean`
-        foreach.div_(size, math.sqrt(1 - beta2**step))
-        foreach.add_(size, epsilon)
-        foreach.addcdiv_(param, mean, size, value=-lr / (1 - beta1**step))
-
 
 @dataclass(frozen=True)
-class AdamW(Optimizer):
+class AdamW(AdamStep):
     """w ← (1 - lr weight_decay) w, then a step of Adam: first `decay`, then `update`.
 
     Weight decay applies to weights, not to biases and the scales of normalization. `amsgrad` as in Adam.
@@ -178,18 +161,8 @@ class AdamW(Optimizer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for lr or weight_decay below 0, betas outside [0, 1), epsilon not above 0."""
-        check_range(self, lr=self.lr, weight_decay=self.weight_decay)
-        check_range(self, high=1.0, beta1=self.beta1, beta2=self.beta2)
-        check_range(self, open_low=True, epsilon=self.epsilon)
-
-    def init(self, params: list[Tensor]) -> State:
-        """Return a mean and a mean square of 0 for each parameter, and the number of steps."""
-        return adam_state(params, self.amsgrad)
-
-    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
-        """Take one step of Adam, without weight decay."""
-        check_state(self, state, state_names(self.amsgrad))
-        adam_step(params, grads, state, lr, self.beta1, self.beta2, self.epsilon, self.amsgrad)
+        super().__post_init__()
+        check_range(self, weight_decay=self.weight_decay)
 
     def decay(self, weights: list[Tensor], lr: float) -> None:
         """Multiply each weight by 1 - lr weight_decay."""

@@ -15,8 +15,7 @@ from benchmarks.jobs import DETECTORS, Job, scenes
 from pellucid.detectors import SSD, YOLO1, YOLO3, FasterRCNN, FastRCNN, MaskRCNN, OneStage, SingleStage
 from pellucid.detectors.base import Anchors, Positives, joined, positives
 from pellucid.detectors.mask import mask_targets
-from pellucid.detectors.regions import DEVIATIONS, Regions, draw_regions
-from pellucid.detectors.rpn import unlabelled
+from pellucid.detectors.regions import DEVIATIONS, Regions, draw_regions, unlabelled
 from pellucid.detectors.search import search
 from pellucid.detectors.yolo3 import MAX_BACKGROUND_IOU
 from pellucid.export.torch_file import source

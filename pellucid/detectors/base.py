@@ -17,7 +17,7 @@ from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Cache, Mode, Params
-from pellucid.losses.base import HALF
+from pellucid.losses.base import HALF, precise
 from pellucid.objective import Evaluated, Gradients, Losses, Objective
 from pellucid.objects import Detections, Objects
 from pellucid.ops.assign import Assignment
@@ -348,8 +348,7 @@ def _as_tuple(maps: Any) -> tuple[Tensor, ...]:
 
 def joined(maps: Sequence[Tensor], numbers: int) -> Tensor:
     """Return maps (N, K D, H, W) as one tensor (N, A, D), in the order of `Anchors`; half precision becomes float32."""
-    y = torch.cat([one.permute(0, 2, 3, 1).reshape(len(one), -1, numbers) for one in maps], 1)
-    return y.float() if y.dtype in HALF else y
+    return precise(torch.cat([one.permute(0, 2, 3, 1).reshape(len(one), -1, numbers) for one in maps], 1))
 
 
 def parted(dy: Tensor, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:

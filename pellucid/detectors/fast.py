@@ -1,6 +1,5 @@
 """Fast R-CNN: one pass over the image, then a head for each proposal, which another method finds."""
 
-from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -9,17 +8,15 @@ from torch import Tensor
 
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
-from pellucid.detectors.base import Candidates, Detector, Size
-from pellucid.detectors.faster import box_head, precise, region_reader, regional_evaluator, scorer_of_region
-from pellucid.detectors.regions import compare, draw_regions, numbered, read
+from pellucid.detectors.base import Candidates
+from pellucid.detectors.regions import draw_regions, numbered
 from pellucid.detectors.search import STRIDE, Search, search
 from pellucid.detectors.single_stage import single_stage
-from pellucid.detectors.walk import Scorer, Walk
-from pellucid.fuse import fuse
+from pellucid.detectors.two_stage import EVALUATION, TwoStage, box_head, refined, region_reader
+from pellucid.detectors.walk import Walk
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.models.pyramid import Pyramid
-from pellucid.objective import Evaluated, Gradients, Losses
-from pellucid.ops.boxes import clip
+from pellucid.objective import Gradients
 from pellucid.sweep import backward
 
 MIN_BACKGROUND_IOU = 0.1  # of a background proposal of selective search with an object (Girshick 2015, section 2.3)
@@ -27,7 +24,7 @@ BATCH_SIZE = 512  # regions in a forward pass of the head
 
 
 @dataclass(frozen=True)
-class FastRCNN(Detector):
+class FastRCNN(TwoStage):
     """A detector with proposals that are not learned, and a head that classifies each one and refines its box.
 
     backbone, neck, head and the losses "class" and "box": see FasterRCNN. align: RoIAlign or RoIPool on the finest map.
@@ -41,7 +38,6 @@ class FastRCNN(Detector):
     align: Layer
     head: Layer
     _: KW_ONLY
-    nms_threshold: float = 0.5
     by: Search = "windows"
     stride: int = STRIDE
     regions: int = 64
@@ -51,9 +47,7 @@ class FastRCNN(Detector):
         params: Params = {}
         params["backbone"], maps = init_child("backbone", self.backbone, shape, rng)
         params["neck"], maps = init_child("neck", self.neck, maps, rng)
-        params["align"], pooled = init_child("align", self.align, (maps[0], (5,)), rng)
-        params["head"], out = init_child("head", self.head, pooled, rng)
-        return params, out
+        return params, self.init_head(params, "", maps[0], rng)
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
         """Return the losses by name, and the gradients of the parameters; without gradients if not `mode.keep`."""
@@ -64,65 +58,33 @@ class FastRCNN(Detector):
         proposals = [search(image, self.by, self.stride) for image in images]
         floor = MIN_BACKGROUND_IOU if self.by == "selective_search" else 0.0
         drawn = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, floor)
-        pooled, cache_align = self.align.forward({}, (maps[0], drawn.regions), mode)  # (M, channels, size, size)
-        scores, cache_head = self.head.forward(params["head"], pooled, mode)  # (M, C + 1 + 4)
-        (label, box), dscores = compare(precise(scores), drawn, (self.weight("class"), self.weight("box")))
-        losses: Losses = {"class": label, "box": box}
+        losses, dmap, dparams = self.learned_boxes(params, maps[0], drawn, mode)
         if not mode.keep:
             return losses, {}
 
-        dparams: Params = {}
-        dpooled, dparams["head"] = backward(
-            self.head, params["head"], cache_head, dscores.to(scores.dtype), consume=True
-        )
-        (dmap, _), _ = self.align.backward({}, cache_align, dpooled)
         dmaps = (dmap, *(torch.zeros_like(one) for one in maps[1:]))
         dx, dparams["neck"] = backward(self.neck, params["neck"], cache_neck, dmaps, consume=True)
         _, dparams["backbone"] = backward(self.backbone, params["backbone"], cache_backbone, dx, consume=True)
         return losses, dparams
 
-    def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
-        """Return a function that evaluates a batch in one pass of the features; `params` must not change meanwhile."""
-        return regional_evaluator(self, params)
-
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return each proposal with its scores and refined box; `anchors` is the index of the proposal."""
-        return self._candidates(*self._outputs(params, images), (images.shape[2], images.shape[3]))
+        return self._outputs(params, images)[2]
 
     def walk(self, params: Params, image: Tensor) -> Walk:
         """Return the proposals and the outputs of the head; there are no maps of scores and no anchors."""
-        proposals, outputs = self._outputs(params, image)
-        (candidates,) = self._candidates(proposals, outputs, (image.shape[2], image.shape[3]))
-        return Walk((), None, 0, outputs.new_zeros(0, 1), proposals[0], outputs, candidates)
+        (proposals,), outputs, (candidates,) = self._outputs(params, image)
+        return Walk((), None, 0, outputs.new_zeros(0, 1), proposals, outputs, candidates)
 
-    def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
-        """Return the network that computes an output for the proposal of a candidate."""
-        return scorer_of_region(self, params, walk, candidate, label, side)
-
-    def fused(self) -> "FastRCNN":
-        """Return the detector with the fused forms of its networks."""
-        return self.with_nets({name: fuse(net, need_dx=name != "backbone") for name, net in self.nets.items()})
-
-    def _outputs(self, params: Params, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return the proposals of each image, and the outputs of the head for all of them."""
-        mode = Mode(keep=False)
-        x, _ = self.backbone.forward(params["backbone"], images, mode)
-        maps, _ = self.neck.forward(params["neck"], x, mode)
+    def _outputs(self, params: Params, images: Tensor) -> tuple[list[Tensor], Tensor, list[Candidates]]:
+        """Return the proposals of each image, the outputs of the head for all of them, and the candidates."""
+        x, _ = self.backbone.forward(params["backbone"], images, EVALUATION)
+        maps, _ = self.neck.forward(params["neck"], x, EVALUATION)
         proposals = [search(image, self.by, self.stride) for image in images]
-        outputs: list[Tensor] = []
-        for regions in numbered(proposals).split(BATCH_SIZE):
-            pooled, _ = self.align.forward({}, (maps[0], regions), mode)
-            outputs.append(precise(self.head.forward(params["head"], pooled, mode)[0]))
-        return proposals, torch.cat(outputs)
-
-    @staticmethod
-    def _candidates(proposals: list[Tensor], outputs: Tensor, size: Size) -> list[Candidates]:
-        boxes, scores = read(outputs, torch.cat(proposals))
-        counts = [len(one) for one in proposals]
-        return [
-            Candidates(clip(box, size), score, torch.arange(len(box), device=box.device), size)
-            for box, score in zip(boxes.split(counts), scores.split(counts), strict=True)
-        ]
+        parts = numbered(proposals).split(BATCH_SIZE)
+        outputs = torch.cat([self.outputs(params, "", maps[0], regions) for regions in parts])
+        indices = [torch.arange(len(one), device=one.device) for one in proposals]
+        return proposals, outputs, refined(outputs, proposals, indices, (images.shape[2], images.shape[3]))
 
 
 def fast_rcnn(

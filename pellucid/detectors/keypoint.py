@@ -8,17 +8,19 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Sequential
-from pellucid.combine.base import init_child
-from pellucid.detectors.faster import FasterRCNN, More, faster_rcnn, precise
+from pellucid.detectors.base import Size
+from pellucid.detectors.faster import FasterRCNN, faster_rcnn
 from pellucid.detectors.regions import Regions, numbered
+from pellucid.detectors.two_stage import Learned
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, ConvTranspose2d, ReLU, RoIAlign
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.losses.base import precise
 from pellucid.models.pyramid import Pyramid
+from pellucid.objective import Losses
 from pellucid.objects import Detections, Objects
 from pellucid.ops.heatmaps import quarter
-from pellucid.sweep import backward
 
 
 @dataclass(frozen=True)
@@ -38,36 +40,29 @@ class KeypointRCNN(FasterRCNN):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters, those of the key-point head after those of FasterRCNN."""
         params, out = super().init(shape, rng)
-        params["point_align"], pooled = init_child("point_align", self.point_align, self.pooled(shape), rng)
-        params["point_head"], _ = init_child("point_head", self.point_head, pooled, rng)
+        self.init_head(params, "point_", self.finest(shape), rng)
         return params, out
 
-    def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> More:
+    def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> Learned:
         """Return the loss of the key-points, and its gradients; without gradients if not `mode.keep`."""
         positive = drawn.positive
-        regions = drawn.regions[positive]  # (P, 5)
-        pooled, aligned = self.point_align.forward({}, (finest, regions), mode)
-        y, cache = self.point_head.forward(params["point_head"], pooled, mode)  # (P, K, M, M)
-        cells, counted = point_cells(targets, drawn.objects[positive], regions, y.shape[1:])
-        rows = precise(y).flatten(2)[counted]  # (points, M M)
-        scale = 1 / max(len(rows), 1)
-        value, drows = SoftmaxCrossEntropy(reduction="sum").compute(rows, cells[counted])
-        if not mode.keep:
-            return More({"points": value * scale}, None, {})
-        dy = torch.zeros_like(y).flatten(2)
-        dy[counted] = (drows * (self.weight("points") * scale)).to(y.dtype)
-        dpooled, dparams = backward(self.point_head, params["point_head"], cache, dy.view(y.shape), consume=True)
-        (dmap, _), _ = self.point_align.backward({}, aligned, dpooled)
-        return More({"points": value * scale}, dmap, {"point_head": dparams})
+        objects, regions = drawn.objects[positive], drawn.regions[positive]
 
-    def complete(
-        self, params: Params, finest: Tensor, found: list[Detections], size: tuple[int, int]
-    ) -> list[Detections]:
+        def cost(y: Tensor) -> tuple[Losses, Tensor]:  # (P, K, M, M)
+            cells, counted = point_cells(targets, objects, regions, y.shape[1:])
+            rows = precise(y).flatten(2)[counted]  # (points, M M)
+            scale = 1 / max(len(rows), 1)
+            value, drows = SoftmaxCrossEntropy(reduction="sum").compute(rows, cells[counted])
+            dy = torch.zeros_like(y).flatten(2)
+            dy[counted] = (drows * (self.weight("points") * scale)).to(y.dtype)
+            return {"points": value * scale}, dy.view(y.shape)
+
+        return self.learned(params, "point_", finest, regions, cost, mode)
+
+    def complete(self, params: Params, finest: Tensor, found: list[Detections], size: Size) -> list[Detections]:
         """Return the detections with their key-points."""
-        mode = Mode(keep=False)
         regions = numbered([one.boxes for one in found])
-        pooled, _ = self.point_align.forward({}, (finest, regions), mode)
-        y = precise(self.point_head.forward(params["point_head"], pooled, mode)[0])  # (n, K, M, M)
+        y = self.outputs(params, "point_", finest, regions)  # (n, K, M, M)
         score = y.flatten(2).softmax(2).amax(2)  # (n, K)
         low, extent = regions[:, None, 1:3], (regions[:, 3:] - regions[:, 1:3])[:, None]
         position = low + quarter(y) / y.shape[3] * extent

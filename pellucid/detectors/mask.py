@@ -10,16 +10,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.combine import Sequential
-from pellucid.combine.base import init_child
-from pellucid.detectors.faster import FasterRCNN, More, faster_rcnn, precise, region_reader
+from pellucid.detectors.base import Size
+from pellucid.detectors.faster import FasterRCNN, faster_rcnn
 from pellucid.detectors.regions import Regions, numbered
+from pellucid.detectors.two_stage import Learned, region_reader
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, ConvTranspose2d, ReLU, RoIAlign
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import BinaryCrossEntropy
+from pellucid.losses.base import precise
 from pellucid.models.pyramid import Pyramid
+from pellucid.objective import Losses
 from pellucid.objects import Detections, Objects
-from pellucid.sweep import backward
 
 
 @dataclass(frozen=True)
@@ -39,36 +41,28 @@ class MaskRCNN(FasterRCNN):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters, those of the mask head after those of FasterRCNN."""
         params, out = super().init(shape, rng)
-        params["mask_align"], pooled = init_child("mask_align", self.mask_align, self.pooled(shape), rng)
-        params["mask_head"], _ = init_child("mask_head", self.mask_head, pooled, rng)
+        self.init_head(params, "mask_", self.finest(shape), rng)
         return params, out
 
-    def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> More:
+    def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> Learned:
         """Return the loss of the masks, and its gradients; without gradients if not `mode.keep`."""
         positive = drawn.positive
-        regions = drawn.regions[positive]  # (P, 5)
-        pooled, aligned = self.mask_align.forward({}, (finest, regions), mode)
-        y, cache = self.mask_head.forward(params["mask_head"], pooled, mode)  # (P, C, M, M)
-        target = mask_targets(targets, drawn.objects[positive], regions, y.shape[2:])
-        rows = torch.arange(len(y), device=y.device)
-        labels = drawn.labels[positive]
-        scale = 1 / max(target.numel(), 1)
-        value, dmask = BinaryCrossEntropy(reduction="sum").compute(precise(y[rows, labels]), target)
-        if not mode.keep:
-            return More({"mask": value * scale}, None, {})
-        dy = torch.zeros_like(y)
-        dy[rows, labels] = (dmask * (self.weight("mask") * scale)).to(y.dtype)
-        dpooled, dparams = backward(self.mask_head, params["mask_head"], cache, dy, consume=True)
-        (dmap, _), _ = self.mask_align.backward({}, aligned, dpooled)
-        return More({"mask": value * scale}, dmap, {"mask_head": dparams})
+        labels, objects, regions = drawn.labels[positive], drawn.objects[positive], drawn.regions[positive]
 
-    def complete(
-        self, params: Params, finest: Tensor, found: list[Detections], size: tuple[int, int]
-    ) -> list[Detections]:
+        def cost(y: Tensor) -> tuple[Losses, Tensor]:  # (P, C, M, M)
+            target = mask_targets(targets, objects, regions, y.shape[2:])
+            rows = torch.arange(len(y), device=y.device)
+            scale = 1 / max(target.numel(), 1)
+            value, dmask = BinaryCrossEntropy(reduction="sum").compute(precise(y[rows, labels]), target)
+            dy = torch.zeros_like(y)
+            dy[rows, labels] = (dmask * (self.weight("mask") * scale)).to(y.dtype)
+            return {"mask": value * scale}, dy
+
+        return self.learned(params, "mask_", finest, regions, cost, mode)
+
+    def complete(self, params: Params, finest: Tensor, found: list[Detections], size: Size) -> list[Detections]:
         """Return the detections with the masks of their classes."""
-        mode = Mode(keep=False)
-        pooled, _ = self.mask_align.forward({}, (finest, numbered([one.boxes for one in found])), mode)
-        y = precise(self.mask_head.forward(params["mask_head"], pooled, mode)[0]).sigmoid()
+        y = self.outputs(params, "mask_", finest, numbered([one.boxes for one in found])).sigmoid()
         parts = y.split([len(one) for one in found])
         predicted = (part[torch.arange(len(part)), one.labels] for part, one in zip(parts, found, strict=True))
         return [replace(one, masks=paste(masks, one.boxes, size)) for masks, one in zip(predicted, found, strict=True)]

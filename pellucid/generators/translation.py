@@ -16,7 +16,7 @@ from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
 from pellucid.generators.hints import draw_hints
 from pellucid.layers.base import Layer, Mode, Params, memory_format
-from pellucid.losses.base import HALF
+from pellucid.losses.base import precise
 from pellucid.objective import Evaluated, Losses, Objective
 from pellucid.ops.colour import rgb_to_lab
 from pellucid.text import shown
@@ -123,7 +123,7 @@ class Translator(Objective):
 
     def result(self, y: Tensor, images: Tensor) -> Tensor:
         """Return predictions from the generator's outputs for padded images, cropped to the size of `images`."""
-        y = (y.float() if y.dtype in HALF else y)[:, :, : images.shape[2], : images.shape[3]]
+        y = precise(y)[:, :, : images.shape[2], : images.shape[3]]
         if self.to == "colour":
             return y * CHROMA
         made = ((y + 1) / 2).clamp(0, 1)
@@ -171,7 +171,7 @@ class Translator(Objective):
 
 def lab_of(images: Tensor) -> Tensor:
     """Convert RGB or grey images (N, C, H, W), 0 to 1, to Lab; half precision becomes float32."""
-    images = images.float() if images.dtype in HALF else images
+    images = precise(images)
     return rgb_to_lab(images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images)
 
 

@@ -16,7 +16,7 @@ from pellucid.fuse import fuse
 from pellucid.generators.translation import CHROMA, Pair, Translator
 from pellucid.layers import Conv2d, ReLU
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.losses.base import HALF
+from pellucid.losses.base import precise
 from pellucid.models.pix2pix import INITIALIZER, Norm, unet_levels
 from pellucid.objective import Gradients, Losses
 from pellucid.ops.colour import rgb_to_lab
@@ -152,7 +152,7 @@ class Zhang(Translator):
         """Return {"loss": cross-entropy} and the gradients of the generator."""
         x, target = self.pair(batch, mode)
         logits, cache = self.generator.forward(params["generator"], x, mode)  # (N, Q, H / 2, W / 2)
-        log_p = (logits.float() if logits.dtype in HALF else logits).log_softmax(1)
+        log_p = precise(logits).log_softmax(1)
         encoded = self.cells(target)
         value = -(encoded.shares * log_p.gather(1, encoded.bins)).sum(1).mean()
         weights = self.weights_of(params, encoded, mode) / encoded.bins[:, 0].numel()  # (N, H / 2, W / 2)
@@ -162,8 +162,7 @@ class Zhang(Translator):
 
     def cells(self, wanted: Tensor) -> Encoded:
         """Return the encoded mean colour of each cell of targets (N, 2, H, W) in the units of the network."""
-        wanted = wanted.float() if wanted.dtype in HALF else wanted
-        return encode(F.avg_pool2d(wanted * CHROMA, CELL))
+        return encode(F.avg_pool2d(precise(wanted) * CHROMA, CELL))
 
     def weights_of(self, params: Params, true: Encoded, mode: Mode) -> Tensor:
         """Return the rebalancing weight (N, H / 2, W / 2) of each cell, from its nearest bin."""
@@ -173,7 +172,7 @@ class Zhang(Translator):
 
     def result(self, y: Tensor, images: Tensor) -> Tensor:
         """Return the annealed means of logits, interpolated to the pixels."""
-        ab = annealed_mean(y.float() if y.dtype in HALF else y, self.temperature)
+        ab = annealed_mean(precise(y), self.temperature)
         size = [CELL * side for side in ab.shape[2:]]
         return super().result(F.interpolate(ab / CHROMA, size, mode="bilinear"), images)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
-from pellucid.losses.base import HALF
+from pellucid.losses.base import precise
 
 GANLoss = Literal["non_saturating", "least_squares", "hinge"]  # the keys of ADVERSARIAL
 
@@ -121,7 +121,7 @@ ADVERSARIAL: dict[str, Adversarial] = {
 def _precise(y: Tensor) -> Tensor:
     if not y.numel():
         raise PellucidError("a batch without scores has no adversarial loss; leave it out")
-    return y.float() if y.dtype in HALF else y
+    return precise(y)
 
 
 def _mean(y: Tensor, cost: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:

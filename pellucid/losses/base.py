@@ -92,6 +92,11 @@ def check_positive(loss: Loss, **values: float) -> None:
             raise PellucidError(f"{type(loss).__name__}: {name} must be a number above 0, not {value!r}")
 
 
+def precise(y: Tensor) -> Tensor:
+    """Return y, converted to float32 if it is in half precision."""
+    return y.float() if y.dtype in HALF else y
+
+
 def is_number(value: object) -> bool:
     """Return whether a value is an int or a float, but not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)

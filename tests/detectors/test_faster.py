@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from pellucid.data import Batch
-from pellucid.detectors.regions import draw_regions
-from pellucid.detectors.rpn import propose
+from pellucid.detectors.regions import draw_regions, propose
 from pellucid.metrics import AveragePrecision
 from pellucid.model import Model
 from pellucid.objects import Objects

@@ -6,8 +6,7 @@ from torch.nn import functional as F
 from pellucid.combine import Sequential, Shared
 from pellucid.data import Batch
 from pellucid.detectors import FasterRCNN
-from pellucid.detectors.regions import DEVIATIONS, draw_regions
-from pellucid.detectors.rpn import unlabelled
+from pellucid.detectors.regions import DEVIATIONS, draw_regions, unlabelled
 from pellucid.layers import Conv2d, Dense, Flatten, GroupNorm, Mode, ReLU, RoIAlign
 from pellucid.models.fpn import fpn
 from tests.detectors.drawn import Rectangles, backbone

@@ -1,0 +1,150 @@
+"""Base class of detectors whose heads read regions of an image: those of Fast, Faster, Mask and Keypoint R-CNN."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.combine.base import init_child
+from pellucid.data.source import Batch
+from pellucid.detectors.base import Candidates, Detector, Size
+from pellucid.detectors.regions import Regions, compare, read, slopes
+from pellucid.detectors.walk import Scorer, Walk, region_scorer
+from pellucid.fuse import fuse
+from pellucid.fuse.inference import inference
+from pellucid.layers import Dense, Flatten, ReLU, RoIAlign, RoIPool
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.losses.base import precise
+from pellucid.objective import Evaluated, Losses, Prepared, merged, seeded
+from pellucid.ops.boxes import clip
+from pellucid.sweep import backward
+from pellucid.tree import leaves
+
+EVALUATION = Mode(keep=False)
+Cost = Callable[[Tensor], tuple[Losses, Tensor]]  # a head's outputs -> losses, and the gradient of their weighted sum
+
+
+class Learned(NamedTuple):
+    """The results of a head: losses, the gradient with respect to the finest map (None for 0), and dparams."""
+
+    losses: Losses
+    dmap: Tensor | None
+    dparams: Params
+
+
+@dataclass(frozen=True)
+class TwoStage(Detector):
+    """A detector that classifies proposals: its networks are at least "backbone", "neck", "align" and "head".
+
+    backbone, neck: output the maps of an image. align: RoIAlign or RoIPool, which receives the finest map and the
+    regions. head: outputs C + 1 scores, the last one for background, and four offsets that all classes share. Further
+    heads are called PREFIX_align and PREFIX_head.
+    """
+
+    _: KW_ONLY
+    nms_threshold: float = 0.5
+
+    def init_head(self, params: Params, prefix: str, finest: Any, rng: torch.Generator) -> Any:
+        """Initialize the parameters of a head for a finest map of this shape; return the shape of the outputs."""
+        align, head = f"{prefix}align", f"{prefix}head"
+        params[align], pooled = init_child(align, self.nets[align], (finest, (5,)), rng)
+        params[head], out = init_child(head, self.nets[head], pooled, rng)
+        return out
+
+    def learned(self, params: Params, prefix: str, finest: Tensor, regions: Tensor, cost: Cost, mode: Mode) -> Learned:
+        """Return the losses and gradients of a head for regions (M, 5); without gradients if not `mode.keep`."""
+        align, head = self.nets[f"{prefix}align"], self.nets[f"{prefix}head"]
+        pooled, cache_align = align.forward({}, (finest, regions), mode)  # (M, channels, size, size)
+        y, cache_head = head.forward(params[f"{prefix}head"], pooled, mode)
+        losses, dy = cost(y)
+        if not mode.keep:
+            return Learned(losses, None, {})
+        dpooled, dparams = backward(head, params[f"{prefix}head"], cache_head, dy, consume=True)
+        (dmap, _), _ = align.backward({}, cache_align, dpooled)
+        return Learned(losses, dmap, {f"{prefix}head": dparams})
+
+    def learned_boxes(self, params: Params, finest: Tensor, drawn: Regions, mode: Mode) -> Learned:
+        """Return the losses "class" and "box" and the gradients of the head for drawn regions."""
+
+        def cost(y: Tensor) -> tuple[Losses, Tensor]:
+            (label, box), dy = compare(precise(y), drawn, (self.weight("class"), self.weight("box")))
+            return {"class": label, "box": box}, dy.to(y.dtype)
+
+        return self.learned(params, "", finest, drawn.regions, cost, mode)
+
+    def outputs(self, params: Params, prefix: str, finest: Tensor, regions: Tensor) -> Tensor:
+        """Return the outputs of a head for regions (M, 5) in evaluation mode."""
+        pooled, _ = self.nets[f"{prefix}align"].forward({}, (finest, regions), EVALUATION)
+        return precise(self.nets[f"{prefix}head"].forward(params[f"{prefix}head"], pooled, EVALUATION)[0])
+
+    def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
+        """Return a function that evaluates a batch; detections and losses share the features.
+
+        Regions are drawn by a generator that has the same seed for each evaluator. `params` must not change meanwhile.
+        """
+        before = {name: net for name, net in self.nets.items() if name in ("backbone", "neck", "rpn")}
+        runs = {name: _Memoized(net, inference(net, params[name])) for name, net in before.items()}
+        prepared = self.with_nets(runs)
+        mode = Mode(rng=seeded(leaves(params)[0].device), keep=False)
+
+        def evaluate(batch: Batch) -> Evaluated:
+            detections = prepared.predict(params, batch.images)
+            losses, _ = merged(prepared.gradients(params, batch, mode))
+            for run in runs.values():
+                run.last.clear()  # the next batch may be written into the same tensor, and must be computed again
+            return Evaluated(detections, batch, losses)
+
+        return evaluate
+
+    def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
+        """Return the backbone, neck and head, which compute an output for the proposal of a candidate."""
+        assert walk.proposals is not None
+        assert walk.outputs is not None
+        region = walk.proposals[candidate]
+        head_slopes = slopes(walk.outputs[candidate], region, label, side)
+        nets = {name: self.nets[name] for name in ("backbone", "neck")}
+        return region_scorer(nets, params, self.nets["align"], self.nets["head"], region, head_slopes)
+
+    def fused(self) -> Self:
+        """Return the detector with the fused forms of its networks."""
+        return self.with_nets({name: fuse(net, need_dx=name != "backbone") for name, net in self.nets.items()})
+
+
+def refined(outputs: Tensor, proposals: Sequence[Tensor], indices: Sequence[Tensor], size: Size) -> list[Candidates]:
+    """Return the candidates of each image: its proposals (m, 4) with scores and refined boxes.
+
+    outputs: of the head for the proposals of all images. indices: (m,), `Candidates.anchors`. size: of the images.
+    """
+    boxes, scores = read(outputs, torch.cat([*proposals]))
+    counts = [len(one) for one in proposals]
+    parts = zip(boxes.split(counts), scores.split(counts), indices, strict=True)
+    return [Candidates(clip(box, size), score, index, size) for box, score, index in parts]
+
+
+@dataclass(frozen=True, eq=False)
+class _Memoized(Prepared):
+    """A network in the form of `inference`, which returns its last output again if the input is the same object."""
+
+    last: list[Any] = field(default_factory=list)  # the input and the output
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        """Return the output for x, computed only if x is not the last input."""
+        if not self.last or self.last[0] is not x:
+            self.last[:] = x, self.run(x)
+        return self.last[1], None
+
+
+def region_reader(size: int, stride: int, pool: bool) -> Layer:
+    """Return RoIAlign, or RoIPool if `pool`, with outputs of size x size, for a map with this stride in pixels."""
+    return RoIPool(size, 1 / stride) if pool else RoIAlign(size, 1 / stride, sampling=2)
+
+
+def box_head(classes: int, units: int) -> Layer:
+    """Return a head of two dense layers and an output layer with C + 1 scores and four offsets."""
+    return Sequential(
+        flat=Flatten(), dense1=Dense(units), relu1=ReLU(), dense2=Dense(units), relu2=ReLU(),
+        out=Dense(classes + 5, init_weight="lecun"),
+    )  # fmt: skip

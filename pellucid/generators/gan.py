@@ -2,17 +2,66 @@
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
-from pellucid.combine.base import add_up_tree
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import add_up_tree, init_child
 from pellucid.data.source import Batch
 from pellucid.fuse import fuse
-from pellucid.generators.adversarial import AdversarialGenerator
+from pellucid.generators.base import Generator, drawn, to_input
 from pellucid.generators.spectral import Singular, normalized, restored
-from pellucid.layers.base import Mode, Params
-from pellucid.losses.adversarial import ADVERSARIAL, GANLoss
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.objective import Gradients
 from pellucid.sweep import backward
+
+
+@dataclass(frozen=True)
+class AdversarialGenerator(Generator):
+    """A generator and a discriminator that are trained in turns.
+
+    generator: outputs images with values in -1 to 1. discriminator: maps such images to logits (N, 1).
+    """
+
+    discriminator: Layer
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Draw the parameters of both networks."""
+        generator = drawn("generator", self.generator, (self.latent,), shape, rng)
+        discriminator, _ = init_child("discriminator", self.discriminator, shape, rng)
+        return {"generator": generator, "discriminator": discriminator}, shape
+
+    def discriminator_turn(
+        self, judging: Params, images: Tensor, made: Tensor, loss: Adversarial, mode: Mode
+    ) -> Gradients:
+        """Return the discriminator's loss and gradients with respect to its parameters `judging`.
+
+        It runs on real and on generated images in separate batches.
+        """
+        real, real_cache = self.discriminator.forward(judging, images, mode)
+        fake, fake_cache = self.discriminator.forward(judging, made, mode)
+        value, dreal, dfake = loss.discriminator(real, fake)
+        weight = self.weight("discriminator")
+        _, first = backward(self.discriminator, judging, real_cache, weight * dreal, consume=True)
+        _, second = backward(self.discriminator, judging, fake_cache, weight * dfake, consume=True)
+        return {"discriminator": value}, add_up_tree(first, second)
+
+    def generator_turn(
+        self, params: Params, judging: Params, made: Tensor, making: Cache, loss: Adversarial, mode: Mode
+    ) -> Gradients:
+        """Return the generator's loss and gradients.
+
+        judging: the discriminator's parameters, perhaps normalized. made, making: the generated images and the
+        generator's cache.
+        """
+        scores, cache = self.discriminator.forward(judging, made, mode)
+        value, dscores = loss.generator(scores)
+        dmade = to_input(self.discriminator, judging, cache, self.weight("generator") * dscores)
+        _, dparams = backward(self.generator, params["generator"], making, dmade, consume=True)
+        return {"generator": value}, {"generator": dparams}
 
 
 @dataclass(frozen=True)
@@ -37,16 +86,8 @@ class GAN(AdversarialGenerator):
         generated, generator_cache = self.generator.forward(params["generator"], z, mode)
 
         discriminator_params, singular = self._discriminator_params(params)
-        real, real_cache = self.discriminator.forward(discriminator_params, images, mode)
-        fake, fake_cache = self.discriminator.forward(discriminator_params, generated, mode)
-        value, dreal, dfake = loss.discriminator(real, fake)
-        weight = self.weight("discriminator")
-        _, first = backward(self.discriminator, discriminator_params, real_cache, weight * dreal, consume=True)
-        _, second = backward(self.discriminator, discriminator_params, fake_cache, weight * dfake, consume=True)
-        yield (
-            {"discriminator": value},
-            {"discriminator": restored(add_up_tree(first, second), discriminator_params, singular)},
-        )
+        losses, dparams = self.discriminator_turn(discriminator_params, images, generated, loss, mode)
+        yield losses, {"discriminator": restored(dparams, discriminator_params, singular)}
 
         discriminator_params, _ = self._discriminator_params(params)
         yield self.generator_turn(params, discriminator_params, generated, generator_cache, loss, mode)

@@ -5,13 +5,12 @@ from dataclasses import KW_ONLY, dataclass
 
 from pellucid.combine.base import add_up_tree
 from pellucid.data.source import Batch
-from pellucid.generators.adversarial import AdversarialGenerator
+from pellucid.generators.gan import AdversarialGenerator
 from pellucid.generators.penalty import gradient_penalty, zero_centred
 from pellucid.layers.base import Mode, Params
 from pellucid.losses.adversarial import NonSaturating
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.objective import Gradients
-from pellucid.sweep import backward
 from pellucid.tree import map_tree
 
 
@@ -34,18 +33,12 @@ class R1GAN(AdversarialGenerator):
         z = self.latents(len(images), mode.rng, images)
         generated, generator_cache = self.generator.forward(params["generator"], z, mode)
 
-        real, real_cache = self.discriminator.forward(params["discriminator"], images, mode)
-        fake, fake_cache = self.discriminator.forward(params["discriminator"], generated, mode)
-        value, dreal, dfake = loss.discriminator(real, fake)
-        weight = self.weight("discriminator")
-        _, first = backward(self.discriminator, params["discriminator"], real_cache, weight * dreal, consume=True)
-        _, second = backward(self.discriminator, params["discriminator"], fake_cache, weight * dfake, consume=True)
-        penalty, third, _ = gradient_penalty(
+        losses, dparams = self.discriminator_turn(params["discriminator"], images, generated, loss, mode)
+        penalty, dpenalty, _ = gradient_penalty(
             self.discriminator, params["discriminator"], images, zero_centred(self.gamma), mode
         )
-        third = map_tree(lambda gradient: self.weight("penalty") * gradient, third)
-        dparams = add_up_tree(add_up_tree(first, second), third)
-        yield {"discriminator": value, "penalty": penalty}, {"discriminator": dparams}
+        dpenalty = map_tree(lambda gradient: self.weight("penalty") * gradient, dpenalty)
+        yield losses | {"penalty": penalty}, {"discriminator": add_up_tree(dparams, dpenalty)}
 
         yield self.generator_turn(params, params["discriminator"], generated, generator_cache, loss, mode)
 

@@ -25,47 +25,15 @@ from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_b
 
 # Names of the networks for `network.model` in recipes and on the command line.
 MODELS: dict[str, Callable[..., Layer]] = {
-    "mlp": mlp,
-    "lenet": lenet,
-    "convnet": convnet,
-    "airbench": airbench,
-    "airbench96": airbench96,
-    "alexnet": alexnet,
-    "alexnet_small": alexnet_small,
-    "zfnet": zfnet,
-    "vgg11": vgg11,
-    "vgg13": vgg13,
-    "vgg16": vgg16,
-    "vgg19": vgg19,
-    "vgg11_bn": vgg11_bn,
-    "vgg13_bn": vgg13_bn,
-    "vgg16_bn": vgg16_bn,
-    "vgg19_bn": vgg19_bn,
-    "vgg_small": vgg_small,
-    "googlenet": googlenet,
-    "inception_v3": inception_v3,
-    "resnet18": resnet18,
-    "resnet34": resnet34,
-    "resnet50": resnet50,
-    "resnet101": resnet101,
-    "resnet152": resnet152,
-    "resnet20": resnet20,
-    "resnet32": resnet32,
-    "resnet56": resnet56,
-    "densenet121": densenet121,
-    "mobilenet_v2": mobilenet_v2,
-    "squeezenet1_1": squeezenet1_1,
-    "fcn32": fcn32,
-    "fcn16": fcn16,
-    "fcn8": fcn8,
-    "unet": unet,
-    "unet_generator": unet_generator,
-    "resnet_generator": resnet_generator,
-    "patch_discriminator": patch_discriminator,
-    "heat_maps": heat_maps,
-    "coordinates": coordinates,
-    "transfer": transfer,
-}
+    net.__name__: net
+    for net in (
+        mlp, lenet, convnet, airbench, airbench96, alexnet, alexnet_small, zfnet,
+        vgg11, vgg13, vgg16, vgg19, vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn, vgg_small, googlenet, inception_v3,
+        resnet18, resnet34, resnet50, resnet101, resnet152, resnet20, resnet32, resnet56,
+        densenet121, mobilenet_v2, squeezenet1_1, fcn32, fcn16, fcn8, unet,
+        unet_generator, resnet_generator, patch_discriminator, heat_maps, coordinates, transfer,
+    )
+}  # fmt: skip
 
 __all__ = [
     "MODELS",

@@ -1,18 +1,9 @@
 """AlexNet and ZFNet."""
 
 from pellucid.combine import Sequential
-from pellucid.layers import (
-    AdaptiveAvgPool2d,
-    Conv2d,
-    Dense,
-    Dropout,
-    Flatten,
-    LocalResponseNorm,
-    MaxPool2d,
-    ReLU,
-)
+from pellucid.layers import AdaptiveAvgPool2d, Conv2d, LocalResponseNorm, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS, dense_head, network, units_head
+from pellucid.models.parts import dense_head, network, units_head
 
 
 def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
@@ -26,33 +17,9 @@ def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
     """
     if original:
         return network(_original_features(), dense_head(classes, 6))
-    features: dict[str, Layer] = {
-        "conv1": Conv2d(64, 11, stride=4, padding=2),
-        "relu1": ReLU(),
-        "pool1": MaxPool2d(3, 2),
-        "conv2": Conv2d(192, 5, padding=2),
-        "relu2": ReLU(),
-        "pool2": MaxPool2d(3, 2),
-        "conv3": Conv2d(384, 3, padding=1),
-        "relu3": ReLU(),
-        "conv4": Conv2d(256, 3, padding=1),
-        "relu4": ReLU(),
-        "conv5": Conv2d(256, 3, padding=1),
-        "relu5": ReLU(),
-        "pool5": MaxPool2d(3, 2),
-    }
-    head: dict[str, Layer] = {
-        "pool": AdaptiveAvgPool2d(6),
-        "flatten": Flatten(),
-        "dropout1": Dropout(0.5),  # before each dense layer; the network of 2012 has dropout after them
-        "dense1": Dense(4096),
-        "relu1": ReLU(),
-        "dropout2": Dropout(0.5),
-        "dense2": Dense(4096),
-        "relu2": ReLU(),
-        "scores": Dense(classes, init_weight=LOGITS),
-    }
-    return network(features, head)
+    # Dropout is before each dense layer; the network of 2012 has dropout after them.
+    head = {"pool": AdaptiveAvgPool2d(6), **units_head(classes, (4096, 4096), 0.5)}
+    return network(_features(Conv2d(64, 11, stride=4, padding=2), 64), head)
 
 
 def alexnet_small(classes: int = 10, width: int = 24, dropout: float = 0.5) -> Sequential:
@@ -63,8 +30,13 @@ def alexnet_small(classes: int = 10, width: int = 24, dropout: float = 0.5) -> S
     probability before each dense layer. Features of 28 x 28 images: 96 x 2 x 2; 511,826 parameters with one channel.
     Source: after Krizhevsky 2014, section 5.
     """
-    features: dict[str, Layer] = {
-        "conv1": Conv2d(width, 5, padding=2),
+    return network(_features(Conv2d(width, 5, padding=2), width), units_head(classes, (256, 256), dropout))
+
+
+def _features(first: Conv2d, width: int) -> dict[str, Layer]:
+    """Return five convolutions, of which the first has `width` filters, with three max poolings."""
+    return {
+        "conv1": first,
         "relu1": ReLU(),
         "pool1": MaxPool2d(3, 2),
         "conv2": Conv2d(3 * width, 5, padding=2),
@@ -78,7 +50,6 @@ def alexnet_small(classes: int = 10, width: int = 24, dropout: float = 0.5) -> S
         "relu5": ReLU(),
         "pool5": MaxPool2d(3, 2),
     }
-    return network(features, units_head(classes, (256, 256), dropout))
 
 
 def _original_features() -> dict[str, Layer]:

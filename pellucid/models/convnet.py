@@ -1,9 +1,9 @@
 """A small convolutional network for small images."""
 
 from pellucid.combine import Sequential
-from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
+from pellucid.layers import AdaptiveAvgPool2d, Dense, Dropout, Flatten, MaxPool2d
 from pellucid.layers.base import Layer
-from pellucid.models.parts import network
+from pellucid.models.parts import convolutions, network
 
 
 def convnet(classes: int = 10, width: int = 32, dropout: float = 0.3) -> Sequential:
@@ -31,12 +31,4 @@ def convnet(classes: int = 10, width: int = 32, dropout: float = 0.3) -> Sequent
 
 
 def _block(filters: int, **pool: Layer) -> Sequential:
-    return Sequential(
-        conv1=Conv2d(filters, 3, padding=1, bias=False),  # the normalization has a bias
-        norm1=BatchNorm(),
-        relu1=ReLU(),
-        conv2=Conv2d(filters, 3, padding=1, bias=False),
-        norm2=BatchNorm(),
-        relu2=ReLU(),
-        **pool,
-    )
+    return Sequential(**convolutions(2, filters, norm=True, bias=False), **pool)  # the normalization has a bias

@@ -43,6 +43,17 @@ def conv_norm_relu(
     }
 
 
+def convolutions(count: int, filters: int, norm: bool, bias: bool) -> dict[str, Layer]:
+    """Return `count` 3 x 3 convolutions that keep the size, each with ReLU and, if `norm`, batch normalization."""
+    layers: dict[str, Layer] = {}
+    for index in range(1, count + 1):
+        layers[f"conv{index}"] = Conv2d(filters, 3, padding=1, bias=bias)
+        if norm:
+            layers[f"norm{index}"] = BatchNorm()
+        layers[f"relu{index}"] = ReLU()
+    return layers
+
+
 def beside(name: str, kind: str) -> str:
     """Return the name of a layer after a convolution: norm2 after conv2, reduce_norm after reduce."""
     return name.replace("conv", kind, 1) if name.startswith("conv") else f"{name}_{kind}"
@@ -61,17 +72,7 @@ def average_head(classes: int, dropout: float = 0.0) -> dict[str, Layer]:
 
 def dense_head(classes: int, size: int) -> dict[str, Layer]:
     """Return a head with adaptive average pooling to `size` x `size` and three dense layers, as in AlexNet and VGG."""
-    return {
-        "pool": AdaptiveAvgPool2d(size),
-        "flatten": Flatten(),
-        "dense1": Dense(4096),
-        "relu1": ReLU(),
-        "dropout1": Dropout(0.5),
-        "dense2": Dense(4096),
-        "relu2": ReLU(),
-        "dropout2": Dropout(0.5),
-        "scores": Dense(classes, init_weight=LOGITS),
-    }
+    return {"pool": AdaptiveAvgPool2d(size), **units_head(classes, (4096, 4096), 0.5, after=True)}
 
 
 def units_head(classes: int, units: Sequence[int], dropout: float, after: bool = False) -> dict[str, Layer]:

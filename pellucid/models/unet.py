@@ -1,9 +1,9 @@
 """U-Net."""
 
 from pellucid.combine import Graph, Sequential
-from pellucid.layers import BatchNorm, Concat, Conv2d, ConvTranspose2d, Crop, MaxPool2d, ReLU
+from pellucid.layers import Concat, Conv2d, ConvTranspose2d, Crop, MaxPool2d
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS
+from pellucid.models.parts import LOGITS, convolutions
 
 LEVELS = 4  # below the first, each with half the height and width and twice the channels of the previous one
 
@@ -42,10 +42,4 @@ def unet(classes: int = 2, width: int = 64, norm: bool = False) -> Graph:
 
 
 def _convolutions(filters: int, norm: bool) -> Sequential:
-    layers: dict[str, Layer] = {}
-    for index in (1, 2):
-        layers[f"conv{index}"] = Conv2d(filters, 3, padding=1, bias=not norm)
-        if norm:
-            layers[f"norm{index}"] = BatchNorm()
-        layers[f"relu{index}"] = ReLU()
-    return Sequential(**layers)
+    return Sequential(**convolutions(2, filters, norm, bias=not norm))

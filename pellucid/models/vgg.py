@@ -1,9 +1,8 @@
 """The VGG networks."""
 
 from pellucid.combine import Sequential
-from pellucid.layers import BatchNorm, Conv2d, MaxPool2d, ReLU
-from pellucid.layers.base import Layer
-from pellucid.models.parts import dense_head, network, units_head
+from pellucid.layers import MaxPool2d
+from pellucid.models.parts import convolutions, dense_head, network, units_head
 
 # Number of 3 x 3 convolutions in each of the five blocks: table 1, columns A, B, D and E.
 DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -92,11 +91,6 @@ def _vgg(depth: int, classes: int, norm: bool = False) -> Sequential:
     return network(features, dense_head(classes, 7))
 
 
-def _block(convolutions: int, filters: int, norm: bool) -> Sequential:
-    layers: dict[str, Layer] = {}
-    for index in range(1, convolutions + 1):
-        layers[f"conv{index}"] = Conv2d(filters, 3, padding=1)  # no effect before a norm, but weights files have a bias
-        if norm:
-            layers[f"norm{index}"] = BatchNorm()
-        layers[f"relu{index}"] = ReLU()
+def _block(count: int, filters: int, norm: bool) -> Sequential:
+    layers = convolutions(count, filters, norm, bias=True)  # no effect before a norm, but weights files have a bias
     return Sequential(**layers, pool=MaxPool2d(2))

@@ -15,7 +15,7 @@ from pellucid.fuse.inference import inference
 from pellucid.layers import Mode, RoIAlign
 from pellucid.layers.base import Layer, Params
 from pellucid.objects import Detections, Objects
-from pellucid.ops.assign.base import in_crowd
+from pellucid.ops.assign import in_crowd
 from pellucid.ops.boxes import box_iou, clip
 from pellucid.ops.coding import decode, encode
 from pellucid.ops.nms import batched_nms

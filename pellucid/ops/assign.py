@@ -1,0 +1,304 @@
+"""Assigners: match anchors to objects for training, with a reason for each anchor; and the sampling of anchors."""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.ops.boxes import box_iou, centres, coverage
+
+_MIN_CROWD_COVERAGE = 0.5  # anchors with at least this fraction of their area in a crowd are ignored
+
+
+class Reason(IntEnum):
+    """Why an anchor is positive, negative or ignored; `REASONS` contains a description of each."""
+
+    BACKGROUND = 0
+    BEST = 1
+    OVERLAP = 2
+    BETWEEN = 3
+    FAR = 4
+    CROWD = 5
+    OUTSIDE = 6
+    CELL = 7
+    SHAPE = 8
+    NEAR = 9
+    LOW = 10
+    OFF_CENTRE = 11
+    PREDICTED = 12
+    NOT_NEAR = 13
+    EMPTY_CELL = 14
+    OTHER_ANCHOR = 15
+
+
+REASONS: dict[int, str] = {
+    Reason.BACKGROUND: "background: its IoU with every object is below the threshold",
+    Reason.BEST: "positive: no anchor has a higher IoU with this object",
+    Reason.OVERLAP: "positive: its IoU with this object is at or above the threshold",
+    Reason.BETWEEN: "ignored: its highest IoU is between the thresholds of background and object",
+    Reason.FAR: "ignored: its highest IoU is too low even for a background example",
+    Reason.CROWD: "ignored: at least half of its area is in a crowd",
+    Reason.OUTSIDE: "ignored: it extends beyond the image",
+    Reason.CELL: "positive: its cell contains the centre of this object",
+    Reason.SHAPE: "positive: its shape fits this object best of all anchor shapes, and its cell contains the centre",
+    Reason.NEAR: "positive: one of the nearest, and its IoU is at or above this object's mean plus standard deviation",
+    Reason.LOW: "background: one of the nearest to an object, but its IoU is below mean plus standard deviation there",
+    Reason.OFF_CENTRE: "background: one of the nearest to an object, but its centre is outside the object",
+    Reason.PREDICTED: "ignored: the box predicted from it overlaps an object",
+    Reason.NOT_NEAR: "background: it is not one of the nearest anchors of any object",
+    Reason.EMPTY_CELL: "background: its cell does not contain the centre of any object",
+    Reason.OTHER_ANCHOR: "background: it is not the anchor of the most similar shape at the centre of an object",
+}
+_NEGATIVE = (
+    Reason.BACKGROUND,
+    Reason.LOW,
+    Reason.OFF_CENTRE,
+    Reason.NOT_NEAR,
+    Reason.EMPTY_CELL,
+    Reason.OTHER_ANCHOR,
+)
+
+
+class Assignment(NamedTuple):
+    """Training targets of n anchors: an object, background, or ignored.
+
+    matched: (n,) int64, index of the object, -1 for background and ignored anchors. reason: (n,) int64, `Reason`.
+    """
+
+    matched: Tensor
+    reason: Tensor
+
+    @property
+    def positive(self) -> Tensor:
+        """Whether each anchor is matched to an object: (n,) bool."""
+        return self.matched >= 0
+
+    @property
+    def negative(self) -> Tensor:
+        """Whether each anchor is background: (n,) bool."""
+        return torch.isin(self.reason, self.reason.new_tensor(_NEGATIVE))
+
+
+def sample(assignment: Assignment, count: int, fraction: float, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Draw at most `count` anchors, at most `fraction` of them positive; return indices (positive, negative).
+
+    Missing positives are replaced by negatives. Source: Ren et al. 2015, section 3.1.3.
+    """
+    positive, negative = (_shuffled(which, rng) for which in (assignment.positive, assignment.negative))
+    positive = positive[: int(count * fraction)]
+    return positive, negative[: count - len(positive)]
+
+
+def highest(iou: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the highest IoU of each row of (n, m) and its column, (n,) each; zeros if there are no columns."""
+    if not iou.shape[1]:
+        return iou.new_zeros(len(iou)), torch.zeros(len(iou), dtype=torch.long, device=iou.device)
+    value, index = iou.max(1)
+    return value, index
+
+
+def regular(iou: Tensor, crowd: Tensor | None) -> Tensor:
+    """Return the IoU (n, m) with 0 in the columns of crowds (m,), which are not matched to anchors."""
+    return iou if crowd is None else iou.masked_fill(crowd, 0)
+
+
+def in_crowd(anchors: Tensor, boxes: Tensor, crowd: Tensor | None) -> Tensor:
+    """Return whether at least half of each anchor's area is in one of the crowds: (n,) bool."""
+    if crowd is None:
+        return torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
+    return (coverage(anchors, boxes[crowd]) >= _MIN_CROWD_COVERAGE).any(1)
+
+
+def _shuffled(which: Tensor, rng: torch.Generator | None) -> Tensor:
+    index = which.nonzero()[:, 0]
+    return index[torch.randperm(len(index), generator=rng, device=index.device)]
+
+
+def assign_by_iou(
+    anchors: Tensor,
+    boxes: Tensor,
+    positive: float = 0.7,
+    negative: float = 0.3,
+    floor: float = 0.0,
+    best: bool = False,
+    size: tuple[int, int] | None = None,
+    crowd: Tensor | None = None,
+) -> Assignment:
+    """Assign each anchor (n, 4) to the box (m, 4) of its highest IoU if this is at least `positive`.
+
+    Anchors whose highest IoU is below `negative` are background, between the two thresholds they are ignored, and below
+    `floor` they are ignored too. best: whether the anchors with the highest IoU of each box are positive as well, ties
+    included, unless that IoU is 0. size: (H, W) of the image, beyond which anchors are ignored. crowd: (m,) bool.
+    Sources: Girshick 2015, section 2.3; Ren et al. 2015, section 3.1.2.
+    """
+    iou = regular(box_iou(anchors, boxes), crowd)  # (n, m)
+    outside = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
+    if size is not None:
+        outside = (anchors[:, :2] < 0).any(1) | (anchors[:, 2:] > anchors.new_tensor(size).flip(0)).any(1)
+        iou = iou.masked_fill(outside[:, None], 0)
+    value, matched = highest(iou)
+    reason = torch.full_like(matched, Reason.BACKGROUND)
+    reason[value >= negative] = Reason.BETWEEN
+    reason[value < floor] = Reason.FAR
+    reason[in_crowd(anchors, boxes, crowd)] = Reason.CROWD
+    is_positive = value >= positive
+    if best and iou.numel():
+        is_best = ((iou == iou.amax(0)) & (iou > 0)).any(1)
+        reason[is_best] = Reason.BEST
+        is_positive = is_positive | is_best
+    reason[value >= positive] = Reason.OVERLAP
+    reason[outside] = Reason.OUTSIDE
+    return Assignment(torch.where(is_positive, matched, -1), reason)
+
+
+def assign_atss(
+    anchors: Tensor, counts: Sequence[int], boxes: Tensor, nearest: int = 9, crowd: Tensor | None = None
+) -> Assignment:
+    """Assign to each box (m, 4) the nearby anchors with a high IoU.
+
+    anchors: (n, 4), of all maps. counts: the number of anchors of each map, in the same order. On each map, the
+    `nearest` anchors by distance between centres are candidates of a box. A candidate is positive if its IoU is at
+    least the mean plus the standard deviation of the IoUs of all candidates of the box, and if its centre is inside the
+    box. An anchor that is positive for several boxes gets the one with the highest IoU. crowd: (m,) bool.
+    Source: Zhang et al. 2020, algorithm 1.
+    """
+    iou = regular(box_iou(anchors, boxes), crowd)  # (n, m)
+    anchor_centres = centres(anchors)
+    distance = torch.cdist(anchor_centres, centres(boxes))  # (n, m)
+    candidates, first = [], 0
+    for map_distance in distance.split(list(counts)):
+        candidates.append(first + map_distance.topk(min(nearest, len(map_distance)), dim=0, largest=False).indices)
+        first += len(map_distance)
+    index = torch.cat(candidates)  # (k, m)
+    overlaps = iou.gather(0, index)
+    mean = overlaps.mean(0)  # (m,)
+    variance = (overlaps - mean).square().sum(0) / max(len(index) - 1, 1)
+    threshold = mean + variance.sqrt()
+    low, high = anchor_centres[:, None] - boxes[:, :2], boxes[:, 2:] - anchor_centres[:, None]  # (n, m, 2)
+    inside = (torch.minimum(low, high).amin(2) > 0).gather(0, index)
+    is_high = overlaps >= threshold
+    learnable = torch.ones_like(is_high) if crowd is None else ~crowd.expand_as(is_high)
+
+    chosen = torch.full_like(iou, -1).scatter(0, index, torch.where(is_high & inside & learnable, overlaps, -1))
+    value, matched = highest(chosen)
+    positive = value > 0
+    reason = torch.full_like(matched, Reason.NOT_NEAR)
+    reason[index[~is_high & learnable]] = Reason.LOW
+    reason[index[is_high & ~inside & learnable]] = Reason.OFF_CENTRE
+    reason[in_crowd(anchors, boxes, crowd)] = Reason.CROWD
+    reason[positive] = Reason.NEAR
+    return Assignment(torch.where(positive, matched, -1), reason)
+
+
+def assign_bipartite(anchors: Tensor, boxes: Tensor, threshold: float = 0.5, crowd: Tensor | None = None) -> Assignment:
+    """Assign to each box (m, 4) one prior exclusively, and all other priors (n, 4) to the box of their highest IoU.
+
+    The exclusive pairs are found greedily: the pair with the highest IoU first, then the highest without its prior and
+    box, and so on; a box whose IoU with all remaining priors is 0 gets none. The other priors are positive if their IoU
+    is at least the threshold, else background. crowd: (m,) bool. Source: Liu et al. 2016, section 2.2.
+    """
+    iou = regular(box_iou(anchors, boxes), crowd)  # (n, m)
+    value, matched = highest(iou)
+    exclusive = _pairs(iou)  # (m,)
+    paired = (exclusive >= 0).nonzero()[:, 0]
+    positive = value >= threshold
+    reason = torch.full_like(matched, Reason.BACKGROUND)
+    reason[in_crowd(anchors, boxes, crowd)] = Reason.CROWD
+    reason[positive] = Reason.OVERLAP
+    reason[exclusive[paired]] = Reason.BEST
+    matched = torch.where(positive, matched, -1)
+    matched[exclusive[paired]] = paired
+    return Assignment(matched, reason)
+
+
+def _pairs(iou: Tensor) -> Tensor:
+    """Return the prior (m,) that is exclusive to each box, -1 for none.
+
+    A prior and a box that have their highest IoU with each other are a greedy pair, so each round finds several pairs.
+    """
+    remaining = iou.clone()
+    exclusive = torch.full((iou.shape[1],), -1, dtype=torch.long, device=iou.device)
+    boxes = torch.arange(iou.shape[1], device=iou.device)
+    while remaining.numel() and bool((remaining > 0).any()):
+        value, prior = remaining.max(0)  # (m,)
+        mutual = (remaining[prior].argmax(1) == boxes) & (value > 0)
+        exclusive[mutual] = prior[mutual]
+        remaining[prior[mutual]] = 0
+        remaining[:, mutual] = 0
+    return exclusive
+
+
+def cells(boxes: Tensor, size: tuple[int, int], stride: float) -> Tensor:
+    """Return the index (m,) of the cell that contains each box's centre, row by row in a grid of `size` (H, W)."""
+    x, y = (centres(boxes) / stride).long().T
+    return y.clamp(0, size[0] - 1) * size[1] + x.clamp(0, size[1] - 1)
+
+
+def assign_grid(size: tuple[int, int], stride: float, boxes: Tensor, crowd: Tensor | None = None) -> Assignment:
+    """Assign to each cell of a grid of `size` (H, W) the first of the boxes (m, 4) whose centre it contains.
+
+    stride: width and height of a cell in pixels. The cells are ordered row by row. crowd: (m,) bool; a cell without a
+    centre is ignored if at least half of it is in a crowd. Source: Redmon et al. 2016, section 2.
+    """
+    height, width = size
+    index = torch.arange(len(boxes), device=boxes.device)
+    cell = cells(boxes, size, stride)
+    if crowd is not None:
+        index, cell = index[~crowd], cell[~crowd]
+    matched = torch.full((height * width,), len(boxes), dtype=torch.long, device=boxes.device)
+    matched = matched.scatter_reduce(0, cell, index, "amin")
+    matched = torch.where(matched == len(boxes), -1, matched)
+    position = torch.arange(height * width, device=boxes.device)
+    corner = torch.stack([position % width, position // width], 1).to(boxes.dtype) * stride
+    reason = torch.full_like(matched, Reason.EMPTY_CELL)
+    reason[in_crowd(torch.cat([corner, corner + stride], 1), boxes, crowd)] = Reason.CROWD
+    reason[matched >= 0] = Reason.CELL
+    return Assignment(matched, reason)
+
+
+def assign_best_anchor(
+    anchors: Tensor,
+    shapes: Sequence[Tensor],
+    sizes: Sequence[tuple[int, int]],
+    strides: Sequence[float],
+    boxes: Tensor,
+    predicted: Tensor | None = None,
+    threshold: float = 0.7,
+    crowd: Tensor | None = None,
+) -> Assignment:
+    """Assign to each box (m, 4) one anchor: the most similar shape, in the cell that contains the box's centre.
+
+    anchors: (n, 4), in the order of `grid_anchors`. shapes: widths and heights (k, 2) of the anchors of a cell, for
+    each map; sizes: (H, W) of each map. The similarity is the IoU of two boxes with the same centre. predicted:
+    (n, 4), boxes predicted from the anchors; unassigned anchors whose prediction has an IoU above the threshold with a
+    box are ignored. If several boxes have the same anchor, it gets the first. crowd: (m,) bool.
+    Source: Redmon and Farhadi 2018, section 2.1.
+    """
+    all_shapes = torch.cat(list(shapes)).to(boxes)  # (sum of k, 2)
+    shape_boxes = torch.cat([-all_shapes, all_shapes], 1) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    similarity, shape = highest(box_iou(torch.cat([-half, half], 1), shape_boxes))  # (m,)
+    index = torch.empty_like(shape)
+    earlier_anchors, earlier_shapes = 0, 0  # on earlier maps
+    for map_shapes, size, stride in zip(shapes, sizes, strides, strict=True):
+        on_map = (shape >= earlier_shapes) & (shape < earlier_shapes + len(map_shapes))
+        index[on_map] = (
+            earlier_anchors + cells(boxes[on_map], size, stride) * len(map_shapes) + shape[on_map] - earlier_shapes
+        )
+        earlier_anchors += size[0] * size[1] * len(map_shapes)
+        earlier_shapes += len(map_shapes)
+    usable = similarity > 0
+    if crowd is not None:
+        usable = usable & ~crowd
+    order = torch.arange(len(boxes), device=boxes.device)
+    matched = torch.full((len(anchors),), len(boxes), dtype=torch.long, device=boxes.device)
+    matched = matched.scatter_reduce(0, index[usable], order[usable], "amin")
+    matched = torch.where(matched == len(boxes), -1, matched)
+    reason = torch.full_like(matched, Reason.OTHER_ANCHOR)
+    if predicted is not None:
+        reason[highest(regular(box_iou(predicted, boxes), crowd))[0] > threshold] = Reason.PREDICTED
+    reason[in_crowd(anchors, boxes, crowd)] = Reason.CROWD
+    reason[matched >= 0] = Reason.SHAPE
+    return Assignment(matched, reason)

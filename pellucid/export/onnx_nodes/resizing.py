@@ -9,19 +9,19 @@ from pellucid.export.onnx_nodes.node import Nodes
 from pellucid.layers import Upsample
 from pellucid.layers.base import Layer, Mode
 
-MODES = {"bilinear": "linear", "bicubic": "cubic"}
+RESIZE_MODES = {"bilinear": "linear", "bicubic": "cubic"}
 
 
 def upsample(layer: Upsample, n: Nodes) -> None:
     """Write Resize if it computes the same; else Gather for nearest neighbours, or two matrix products."""
     before, after = n.shape[1:], n.step.output.shape[1:]
     whole = all(new % old == 0 for old, new in zip(before, after, strict=True))
-    if layer.kind in MODES:
+    if layer.kind in RESIZE_MODES:
         if layer.antialias or not _by_ratio(layer, before, after):
             by_matrices(*_axes(layer, after), n)
             return
         how = {
-            "mode": MODES[layer.kind],
+            "mode": RESIZE_MODES[layer.kind],
             "coordinate_transformation_mode": "align_corners" if layer.align_corners else "half_pixel",
         }
         _resize(n, before, after, whole, **how)

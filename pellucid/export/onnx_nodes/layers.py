@@ -1,0 +1,268 @@
+"""The functions that write layers as ONNX nodes, by type; other layers have a method `onnx`."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from pellucid import layers
+from pellucid.config import is_ours
+from pellucid.errors import PellucidError
+from pellucid.export.onnx_nodes import pooling, resizing
+from pellucid.export.onnx_nodes.node import Nodes
+from pellucid.export.trace import Step
+from pellucid.layers.base import Layer, pair
+
+PAD_MODES = {"zero": "constant", "constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def dense(layer: layers.Dense, n: Nodes) -> None:
+    """Write Gemm, or MatMul and Add for inputs with more than two axes, which Gemm does not support."""
+    bias = (n.param("bias"),) if layer.bias else ()
+    if len(n.shape) == 1:
+        n.last("Gemm", n.x, n.param("weight"), *bias, transB=1)
+        return
+    transposed = n.inner("Transpose", n.param("weight"), perm=[1, 0])
+    if not bias:
+        n.last("MatMul", n.x, transposed)
+    else:
+        n.last("Add", n.inner("MatMul", n.x, transposed), *bias)
+
+
+def conv2d(layer: layers.Conv2d, n: Nodes) -> None:
+    """Write Conv."""
+    left, right, top, bottom = layer.edges()
+    n.last(
+        "Conv",
+        n.x,
+        n.param("weight"),
+        *((n.param("bias"),) if layer.bias else ()),
+        kernel_shape=[*pair(layer.kernel)],
+        strides=[*pair(layer.stride)],
+        pads=[top, left, bottom, right],
+        dilations=[*pair(layer.dilation)],
+        group=layer.groups,
+    )
+
+
+def conv_transpose2d(layer: layers.ConvTranspose2d, n: Nodes) -> None:
+    """Write ConvTranspose; for output padding that onnxruntime does not support, without padding, then Pad and Add."""
+    bias = (n.param("bias"),) if layer.bias else ()
+    window = {
+        "kernel_shape": [*pair(layer.kernel)],
+        "strides": [*pair(layer.stride)],
+        "dilations": [*pair(layer.dilation)],
+        "group": layer.groups,
+    }
+    (down, across), (rows, columns) = pair(layer.padding), pair(layer.output_padding)
+    high, wide = pair(layer.stride)
+    if rows < high and columns < wide:
+        edges = [down, across, down, across]
+        extra = [rows, columns]
+        n.last("ConvTranspose", n.x, n.param("weight"), *bias, pads=edges, output_padding=extra, **window)
+        return
+    whole = n.inner("ConvTranspose", n.x, n.param("weight"), **window)
+    pads = n.whole("pads", 0, 0, -down, -across, 0, 0, rows - down, columns - across)
+    if not bias:
+        n.last("Pad", whole, pads)
+        return
+    n.last("Add", n.inner("Pad", whole, pads), n.inner("Reshape", *bias, n.whole("bias_shape", -1, 1, 1)))
+
+
+def batch_norm(layer: layers.BatchNorm, n: Nodes) -> None:
+    """Write BatchNormalization, whose momentum is 1 minus Pellucid's and PyTorch's."""
+    params = [n.param(name) for name in ("weight", "bias", "running_mean", "running_var")]
+    n.last("BatchNormalization", n.x, *params, epsilon=float(layer.epsilon), momentum=1.0 - layer.momentum)
+
+
+def instance_norm2d(layer: layers.InstanceNorm2d, n: Nodes) -> None:
+    """Write InstanceNormalization."""
+    if layer.affine:
+        scale = n.param("weight"), n.param("bias")
+    else:
+        scale = n.constant("scale", torch.ones(n.shape[0])), n.constant("shift", torch.zeros(n.shape[0]))
+    n.last("InstanceNormalization", n.x, *scale, epsilon=float(layer.epsilon))
+
+
+def group_norm(layer: layers.GroupNorm, n: Nodes) -> None:
+    """Write GroupNormalization."""
+    scale = n.param("weight"), n.param("bias")
+    n.last("GroupNormalization", n.x, *scale, num_groups=layer.groups, epsilon=float(layer.epsilon))
+
+
+def layer_norm(layer: layers.LayerNorm, n: Nodes) -> None:
+    """Write LayerNormalization."""
+    axes = len(n.shape if layer.shape is None else layer.shape)
+    n.last("LayerNormalization", n.x, n.param("weight"), n.param("bias"), axis=-axes, epsilon=float(layer.epsilon))
+
+
+def local_response_norm(layer: layers.LocalResponseNorm, n: Nodes) -> None:
+    """Write LRN for odd sizes; for even sizes, the sum over neighbouring channels is a 1 x 1 convolution."""
+    if layer.size % 2:
+        n.last(
+            "LRN",
+            n.x,
+            size=layer.size,
+            alpha=float(layer.alpha),
+            beta=float(layer.beta),
+            bias=float(layer.k),
+        )
+        return
+    channels, before = n.shape[0], layer.size // 2
+    shift = torch.arange(channels) - torch.arange(channels)[:, None]  # from the channel to its neighbour
+    share = ((shift >= -before) & (shift < layer.size - before)).float() * (layer.alpha / layer.size)
+    weight = n.constant("share", share[:, :, None, None])
+    sums = n.inner("Conv", n.inner("Mul", n.x, n.x), weight, n.constant("k", torch.full((channels,), float(layer.k))))
+    n.last("Div", n.x, n.inner("Pow", sums, n.number("beta", layer.beta)))
+
+
+def local_contrast_norm(layer: layers.LocalContrastNorm, n: Nodes) -> None:
+    """Write v = x - Σ w x and y = v / max(c, σ, epsilon) in primitive nodes."""
+    half, (channels, height, width) = layer.size // 2, n.shape
+    weights = torch.exp(-0.5 * (torch.arange(-half, half + 1).float() / (layer.size / 4)) ** 2)
+    down, across = weights.view(1, 1, -1, 1), weights.view(1, 1, 1, -1)
+    rows = F.conv2d(torch.ones(1, 1, height, width), down, padding=(half, 0))
+    mass = n.constant("mass", channels * F.conv2d(rows, across, padding=(0, half)))  # sums of the weights
+    tall, wide = n.constant("down", down), n.constant("across", across)
+    channel_axis, image_axes = n.whole("channels", 1), n.whole("image", 2, 3)
+
+    def mean(value: str) -> str:
+        plane = n.inner("ReduceSum", value, channel_axis, keepdims=1)  # (N, 1, H, W)
+        columns = n.inner("Conv", plane, tall, pads=[half, 0, half, 0])
+        return n.inner("Div", n.inner("Conv", columns, wide, pads=[0, half, 0, half]), mass)
+
+    centred = n.inner("Sub", n.x, mean(n.x))
+    deviation = n.inner("Sqrt", mean(n.inner("Mul", centred, centred)))
+    average = n.inner("ReduceMean", deviation, image_axes, keepdims=1)
+    n.last("Div", centred, n.inner("Max", deviation, average, n.number("epsilon", layer.epsilon)))
+
+
+def flatten(layer: layers.Flatten, n: Nodes) -> None:
+    """Write Flatten."""
+    n.last("Flatten", n.x, axis=1)
+
+
+def reshape(layer: layers.Reshape, n: Nodes) -> None:
+    """Write Reshape; 0 represents the batch axis."""
+    n.last("Reshape", n.x, n.whole("shape", 0, *n.step.output.shape))
+
+
+def pad2d(layer: layers.Pad2d, n: Nodes) -> None:
+    """Write Pad, and Slice for negative padding.
+
+    Padded values are computed from the whole image, so Pad comes first; for "circular" they are computed from the part
+    that is kept, so Slice comes first.
+    """
+    edges = layer.edges()
+    added, cut = tuple(max(size, 0) for size in edges), tuple(max(-size, 0) for size in edges)
+    if not any(cut):
+        n.last("Pad", n.x, *_pads(layer, n, added), mode=PAD_MODES[layer.kind])
+    elif not any(added):
+        n.last("Slice", n.x, *_kept(n, n.shape[1:], cut))
+    elif layer.kind == "circular":
+        n.last("Pad", n.inner("Slice", n.x, *_kept(n, n.shape[1:], cut)), *_pads(layer, n, added), mode="wrap")
+    else:
+        size = n.shape[1] + added[2] + added[3], n.shape[2] + added[0] + added[1]
+        n.last("Slice", n.inner("Pad", n.x, *_pads(layer, n, added), mode=PAD_MODES[layer.kind]), *_kept(n, size, cut))
+
+
+def pad_channels(layer: layers.PadChannels, n: Nodes) -> None:
+    """Write Pad."""
+    n.last("Pad", n.x, n.whole("pads", 0, layer.before, 0, 0, 0, layer.after, 0, 0), mode="constant")
+
+
+def crop(layer: layers.Crop, n: Nodes) -> None:
+    """Write Slice to the height and width of the second input, which are fixed in the file."""
+    n.strange = True
+    n.last("Slice", n.x, n.whole("starts", 0, 0), n.whole("ends", *n.step.output.shape[1:]), n.whole("axes", 2, 3))
+
+
+def _pads(layer: layers.Pad2d, n: Nodes, edges: tuple[int, ...]) -> tuple[str, ...]:
+    left, right, top, bottom = edges
+    value = (n.number("value", layer.value),) if layer.value else ()
+    return (n.whole("pads", 0, 0, top, left, 0, 0, bottom, right), *value)
+
+
+def _kept(n: Nodes, size: tuple[int, ...], cut: tuple[int, ...]) -> tuple[str, ...]:
+    left, right, top, bottom = cut
+    starts, ends = n.whole("starts", top, left), n.whole("ends", size[0] - bottom, size[1] - right)
+    return starts, ends, n.whole("axes", 2, 3)
+
+
+def add(layer: layers.Add, n: Nodes) -> None:
+    """Write Add for two inputs, Sum for more."""
+    names = [value.name for value in n.step.inputs]
+    n.last("Add" if len(names) == 2 else "Sum", *names)
+
+
+def concat(layer: layers.Concat, n: Nodes) -> None:
+    """Write Concat."""
+    n.last("Concat", *(value.name for value in n.step.inputs), axis=layer.axis)
+
+
+def multiply(layer: layers.Multiply, n: Nodes) -> None:
+    """Write a Mul for each input after the first."""
+    product, *others, final = (value.name for value in n.step.inputs)
+    for other in others:
+        product = n.inner("Mul", product, other)
+    n.last("Mul", product, final)
+
+
+WRITERS: dict[type[Layer], Callable[[Any, Nodes], None]] = {
+    layers.Dense: dense,
+    layers.Conv2d: conv2d,
+    layers.ConvTranspose2d: conv_transpose2d,
+    layers.MaxPool2d: pooling.max_pool2d,
+    layers.AvgPool2d: pooling.avg_pool2d,
+    layers.LpPool2d: pooling.lp_pool2d,
+    layers.AdaptiveAvgPool2d: pooling.adaptive_avg_pool2d,
+    layers.MaxUnpool2d: pooling.max_unpool2d,
+    layers.Flatten: flatten,
+    layers.Reshape: reshape,
+    layers.Pad2d: pad2d,
+    layers.PadChannels: pad_channels,
+    layers.Upsample: resizing.upsample,
+    layers.BatchNorm: batch_norm,
+    layers.InstanceNorm2d: instance_norm2d,
+    layers.GroupNorm: group_norm,
+    layers.LayerNorm: layer_norm,
+    layers.LocalResponseNorm: local_response_norm,
+    layers.LocalContrastNorm: local_contrast_norm,
+    layers.Add: add,
+    layers.Crop: crop,
+    layers.Concat: concat,
+    layers.Multiply: multiply,
+}
+
+
+def write(step: Step) -> Nodes:
+    """Return the nodes of one step, written by its layer's function in WRITERS, or else by the layer's method `onnx`.
+
+    Raises PellucidError unless the nodes write the layer's output exactly once.
+    """
+    nodes = Nodes(step, ours=is_ours(step.layer))
+    WRITERS.get(type(step.layer), type(step.layer).onnx)(step.layer, nodes)
+    outputs = [output for node in nodes.written for output in node.outputs]
+    if outputs.count(step.output.name) != 1:
+        raise PellucidError(
+            f"{type(step.layer).__name__}: its method onnx must end with nodes.last(...), which writes the layer's "
+            "output, once"
+        )
+    return nodes
+
+
+def unwritable(steps: Iterable[Step]) -> list[str]:
+    """Return the types of the steps' layers that cannot be written as ONNX nodes, each once."""
+    kinds = dict.fromkeys(type(step.layer) for step in steps)
+    return [kind.__name__ for kind in kinds if not is_writable(kind)]
+
+
+def custom_layers(steps: Iterable[Step]) -> list[str]:
+    """Return the types of the steps' user-defined layers, each once."""
+    return list(dict.fromkeys(type(step.layer).__name__ for step in steps if not is_ours(step.layer)))
+
+
+def is_writable(kind: type[Layer]) -> bool:
+    """Return whether WRITERS or a method `onnx` can write layers of this type."""
+    return kind in WRITERS or kind.onnx is not Layer.onnx

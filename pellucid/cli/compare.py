@@ -98,7 +98,7 @@ def _detectors(args: argparse.Namespace) -> int:
     import json
 
     from pellucid.cli.out import again, emit, plain, say, say_text
-    from pellucid.detectors.proposals import read_proposals
+    from pellucid.detectors.search import read_proposals
     from pellucid.files import make_folder, write_atomically
     from pellucid.recipe.recipe import parse_overrides
     from pellucid.report.write import write_page

@@ -13,14 +13,7 @@ from pellucid.detectors.yolo1 import YOLO1, yolo1
 from pellucid.detectors.yolo3 import YOLO3, yolo3
 
 DETECTORS: dict[str, Callable[..., Detector]] = {
-    "single_stage": single_stage,
-    "ssd": ssd,
-    "yolo3": yolo3,
-    "yolo1": yolo1,
-    "fast_rcnn": fast_rcnn,
-    "faster_rcnn": faster_rcnn,
-    "mask_rcnn": mask_rcnn,
-    "keypoint_rcnn": keypoint_rcnn,
+    make.__name__: make for make in (single_stage, ssd, yolo3, yolo1, fast_rcnn, faster_rcnn, mask_rcnn, keypoint_rcnn)
 }
 OWN: tuple[type[Detector], ...] = (  # the classes that a weights file may name
     SingleStage,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pellucid.detectors.proposals import read_proposals
+from pellucid.detectors.search import read_proposals
 from pellucid.errors import PellucidError
 
 

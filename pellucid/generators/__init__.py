@@ -15,16 +15,7 @@ from pellucid.generators.zhang import Zhang, zhang
 from pellucid.objective import Objective
 
 GENERATORS: dict[str, Callable[..., Objective]] = {
-    "dcgan": dcgan,
-    "wgan_gp": wgan_gp,
-    "r1_gan": r1_gan,
-    "gmmn": gmmn,
-    "gmmn_ae": gmmn_ae,
-    "vae": vae,
-    "l1": l1,
-    "mse": mse,
-    "zhang": zhang,
-    "pix2pix": pix2pix,
+    make.__name__: make for make in (dcgan, wgan_gp, r1_gan, gmmn, gmmn_ae, vae, l1, mse, zhang, pix2pix)
 }
 # The classes of generators that a weights file may name.
 OWN: tuple[type[Objective], ...] = (GAN, WGANGP, R1GAN, GMMN, CodeGMMN, VAE, Regression, Zhang, Pix2Pix)

@@ -10,8 +10,7 @@ from pellucid import Model
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.generators import GENERATORS, Translator, l1, mse, pix2pix, zhang
-from pellucid.generators.hints import MAX_DOTS, draw_hints
-from pellucid.generators.translation import CHROMA, LIGHTNESS
+from pellucid.generators.translation import CHROMA, LIGHTNESS, MAX_DOTS, draw_hints
 from pellucid.generators.zhang import annealed_mean, colour_table, encode
 from pellucid.layers import Mode
 from pellucid.objective import Objective, merged

@@ -12,6 +12,7 @@ from pellucid.combine.base import buffer_paths, init_child, is_wiring, join, wal
 from pellucid.config import Part, to_config
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
+from pellucid.fuse.context import Form
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
@@ -206,14 +207,8 @@ class Supervised(Objective):
 
 
 @dataclass(frozen=True)
-class StandIn(Layer):
+class StandIn(Form):
     """Base class of layers that wrap another layer to observe its passes."""
-
-    layer: Layer
-
-    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw the layer's parameters."""
-        return self.layer.init(shape, rng)
 
 
 @dataclass(frozen=True, eq=False)

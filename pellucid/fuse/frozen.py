@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.combine.base import Combinator, buffer_paths, join
 from pellucid.fuse.context import Form, NoCache
 from pellucid.fuse.recompute import normalized
-from pellucid.layers.base import Cache, Layer, Mode, Params, Shape
+from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.batchnorm import BatchNorm, RunningCache
 from pellucid.tree import flatten
 
@@ -22,8 +22,6 @@ class FrozenLayer(Form):
     It always runs in evaluation mode, so batch normalization uses its running statistics and does not update them. The
     backward pass returns dx, and no gradients of parameters.
     """
-
-    layer: Layer
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the layer in evaluation mode."""
@@ -60,26 +58,22 @@ def _freeze(layer: Layer, params: Params, path: str, frozen: set[str]) -> Layer:
 
 
 @dataclass(frozen=True)
-class FrozenNorm(Layer):
+class FrozenNorm(Form):
     """Replace a frozen BatchNorm, which uses its running statistics, so that dx does not depend on x.
 
     over_x: whether y is written into x's memory. over_dy: whether dx is written into dy's memory.
     """
 
-    norm: BatchNorm
+    layer: BatchNorm
     over_x: bool
     over_dy: bool
 
-    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise the layer."""
-        return self.norm.init(shape, rng)
-
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, NoCache]:
         """Compute y = x (w / σ) + (b - μ w / σ), in x's memory if `over_x`."""
-        return normalized(self.norm, params, RunningCache(x), x if self.over_x else None), NoCache()
+        return normalized(self.layer, params, RunningCache(x), x if self.over_x else None), NoCache()
 
     def backward(self, params: Params, cache: NoCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy (w / σ), in dy's memory if `over_dy`."""
-        scale = params["weight"] * torch.rsqrt(params["running_var"] + self.norm.epsilon)
+        scale = params["weight"] * torch.rsqrt(params["running_var"] + self.layer.epsilon)
         scale = scale.view(-1, *(1,) * (dy.dim() - 2)).to(dy.dtype)
         return dy.mul_(scale) if self.over_dy else dy * scale, {}

@@ -9,15 +9,13 @@ from torch import Tensor
 from pellucid.fuse.context import Form, NoCache
 from pellucid.fuse.inference.plan import inference
 from pellucid.fuse.inference.runs import Run
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.base import Mode, Params
 from pellucid.tree import leaves
 
 
 @dataclass(frozen=True)
 class EntranceLayer(Form):
     """Replace a layer without parameters before the first trainable layer: it needs no backward pass."""
-
-    layer: Layer
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, NoCache]:
         """Run the layer without a cache."""
@@ -46,7 +44,6 @@ class FrozenStart(Form):
     each pass. Writes through `.data` and `.numpy()` are not detected.
     """
 
-    layer: Layer
     ready: Ready = field(default_factory=Ready, repr=False, compare=False)
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, NoCache]:

@@ -13,17 +13,7 @@ import torch
 from torch import Tensor
 
 from pellucid.calls import Checked
-from pellucid.data.images import (
-    Mode,
-    OnError,
-    check_format,
-    check_on_error,
-    decode,
-    decode_mask,
-    in_threads,
-    resized,
-    strict_warnings,
-)
+from pellucid.data.images import Mode, OnError, attempts, check_format, check_on_error, decode, decode_mask, resized
 from pellucid.data.source import Batch
 from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError
@@ -261,19 +251,12 @@ def _by_stem(tree: Tree, root: str) -> dict[str, str]:
 def _readable(files: ImageFiles) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Decode every image once; return the names of readable images, and of unreadable images as used in messages."""
 
-    def fault(k: int) -> PellucidError | None:
-        try:
-            files.image(k)
-        except PellucidError as error:
-            return error
-        return None
-
     kept: list[str] = []
     skipped: list[str] = []
-    with strict_warnings(), closing(in_threads(fault, range(len(files)))) as found:
-        for k, error in found:
+    with attempts(lambda k: files.image(k).shape, range(len(files))) as found:  # without keeping the images
+        for k, shape in found:
             name = files.names[k]
-            kept.append(name) if error is None else skipped.append(files.tree.where(name))
+            skipped.append(files.tree.where(name)) if isinstance(shape, PellucidError) else kept.append(name)
     if not kept:
         raise PellucidError(f"{files.tree.path}: none of its {len(skipped)} images can be read; replace {skipped[0]}")
     return tuple(kept), tuple(skipped)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from pellucid.calls import checked
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
 from pellucid.data.files import ANNOTATIONS, MaskFolder
-from pellucid.data.images import Mode, OnError, check_format, check_on_error, decode, in_threads, strict_warnings
+from pellucid.data.images import Mode, OnError, attempts, check_format, check_on_error, decode, strict_warnings
 from pellucid.data.seeds import mix
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, files_of, open_tree, part_classes, parts_of, root_of
 from pellucid.errors import PellucidError
@@ -169,16 +168,10 @@ def _decoded(
 ) -> tuple[Tensor, list[str], tuple[str, ...]]:
     """Decode all files in order; return the images (N, C, H, W), their names, and the names of skipped files."""
 
-    def decoded(name: str) -> Tensor | PellucidError:
-        try:
-            return decode(tree.read(name), tree.where(name), size, mode)
-        except PellucidError as error:
-            return error
-
     x = torch.empty(0)
     kept: list[str] = []
     skipped: list[str] = []
-    with strict_warnings(), closing(in_threads(decoded, names)) as found:
+    with attempts(lambda name: decode(tree.read(name), tree.where(name), size, mode), names) as found:
         for name, image in found:
             if isinstance(image, PellucidError):
                 if on_error == "raise":

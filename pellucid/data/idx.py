@@ -17,14 +17,7 @@ from pellucid.errors import PellucidError
 
 # The third byte of the magic number is the code of the dtype, the fourth the number of dimensions.
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
-_CODES = {
-    torch.uint8: 0x08,
-    torch.int8: 0x09,
-    torch.int16: 0x0B,
-    torch.int32: 0x0C,
-    torch.float32: 0x0D,
-    torch.float64: 0x0E,
-}
+_CODES = {torch.from_numpy(np.empty(0, dtype)).dtype: code for code, dtype in _DTYPES.items()}
 _MAX_BYTES = 4 << 30  # of values in a file
 _DEFLATE_RATIO = 1032  # maximum compression ratio of a deflate stream
 _MAX_DIMENSIONS = 8

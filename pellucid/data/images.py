@@ -154,6 +154,25 @@ def in_threads(work: Callable[[K], T], items: Sequence[K]) -> Generator[tuple[K,
         pool.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def attempts(
+    work: Callable[[K], T], items: Sequence[K]
+) -> Generator[Iterator[tuple[K, T | PellucidError]], None, None]:
+    """Return a context manager with the pairs of each item and work(item), or the PellucidError that it raised.
+
+    The results are computed ahead in threads, inside `strict_warnings`.
+    """
+
+    def attempt(item: K) -> T | PellucidError:
+        try:
+            return work(item)
+        except PellucidError as error:
+            return error
+
+    with strict_warnings(), contextlib.closing(in_threads(attempt, items)) as found:
+        yield found
+
+
 def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, int] | None, mode: Mode) -> Tensor:
     """Decode an image as `load_image` does, from any thread; call inside `strict_warnings`."""
 

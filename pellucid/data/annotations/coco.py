@@ -18,7 +18,7 @@ from pellucid.data.annotations.base import (
     outline_of,
     stated_size,
 )
-from pellucid.data.annotations.images import ImageIndex, part_of
+from pellucid.data.annotations.images import ImageIndex, by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
@@ -29,11 +29,8 @@ _KEYS = ("images", "annotations", "categories")
 
 def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """Return the annotation files of a tree by part; {} if there are none."""
-    found: dict[str, tuple[str, ...]] = {}
-    for name in tree.names:
-        if PurePosixPath(name).suffix == ".json" and is_coco(tree.read(name)):
-            found[part_of(name)] = (*found.get(part_of(name), ()), name)
-    return found
+    files = (name for name in tree.names if PurePosixPath(name).suffix == ".json")
+    return by_part(name for name in files if is_coco(tree.read(name)))
 
 
 def is_coco(data: bytes) -> bool:

@@ -1,6 +1,7 @@
 """Image files that annotations refer to, and the part of the data set that a path belongs to."""
 
 import re
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from pellucid.data.images import image_size
@@ -21,6 +22,14 @@ def part_of(name: str) -> str:
     """Return the part in a path's words, such as "train" for train2017/1.jpg (the last one), or "" if there is none."""
     words = _WORD.findall(name.lower())
     return next((word for word in reversed(words) if word in PARTS), "")
+
+
+def by_part(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return files by the part in their paths, see `part_of`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        found[part_of(name)] = (*found.get(part_of(name), ()), name)
+    return found
 
 
 class ImageIndex:

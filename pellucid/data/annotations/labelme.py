@@ -23,7 +23,7 @@ from pellucid.data.annotations.base import (
     stated_size,
 )
 from pellucid.data.annotations.coco import load_json
-from pellucid.data.annotations.images import ImageIndex, part_of
+from pellucid.data.annotations.images import ImageIndex, by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
@@ -35,11 +35,8 @@ _VERSION = "5.2.1"  # of labelme's format
 
 def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """Return the labelme files of a tree by part."""
-    found: dict[str, tuple[str, ...]] = {}
-    for name in tree.names:
-        if PurePosixPath(name).suffix == ".json" and b'"shapes"' in tree.read(name):
-            found[part_of(name)] = (*found.get(part_of(name), ()), name)
-    return found
+    files = (name for name in tree.names if PurePosixPath(name).suffix == ".json")
+    return by_part(name for name in files if b'"shapes"' in tree.read(name))
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from pellucid.data.annotations.base import Annotations, Box, DamageError, Faults, Instance, Record, stated_size
-from pellucid.data.annotations.images import PARTS, ImageIndex, part_of
+from pellucid.data.annotations.images import PARTS, ImageIndex, by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
@@ -34,17 +34,15 @@ def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """
     files = [name for name in tree.names if PurePosixPath(name).suffix.lower() == ".xml"]
     lists = [name for name in tree.names if f"/{name}".partition(_LISTS)[2] in {f"{part}.txt" for part in PARTS}]
+    if not (files and lists):
+        return by_part(files)
     found: dict[str, tuple[str, ...]] = {}
-    if files and lists:
-        by_stem = {PurePosixPath(name).stem: name for name in files}
-        folder = str(PurePosixPath(files[0]).parent)
-        for name in lists:
-            lines = tree.read(name).decode("utf-8", "replace").splitlines()
-            stems = [line.strip() if line.strip() in by_stem else line.split()[0] for line in lines if line.strip()]
-            found[PurePosixPath(name).stem] = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in stems)
-        return found
-    for name in files:
-        found[part_of(name)] = (*found.get(part_of(name), ()), name)
+    by_stem = {PurePosixPath(name).stem: name for name in files}
+    folder = str(PurePosixPath(files[0]).parent)
+    for name in lists:
+        lines = tree.read(name).decode("utf-8", "replace").splitlines()
+        stems = [line.strip() if line.strip() in by_stem else line.split()[0] for line in lines if line.strip()]
+        found[PurePosixPath(name).stem] = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in stems)
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from pellucid.data.annotations.base import Annotations, Box, DamageError, Faults, Instance, Record, numbers, polygons_of
-from pellucid.data.annotations.images import ImageIndex, part_of
+from pellucid.data.annotations.images import ImageIndex, by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
@@ -29,11 +29,7 @@ def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     images, paths = ImageIndex(tree).images, set(tree.names)
     labelled = [name for name in images if _label_file(name) in paths]
     folders = {PurePosixPath(name).parent for name in labelled}
-    found: dict[str, tuple[str, ...]] = {}
-    for name in images:
-        if PurePosixPath(name).parent in folders:
-            found[part_of(name)] = (*found.get(part_of(name), ()), name)
-    return found
+    return by_part(name for name in images if PurePosixPath(name).parent in folders)
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:

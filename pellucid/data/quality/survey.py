@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.data.folder import MAX_BYTES
-from pellucid.data.images import CHUNK, Mode, decode, in_threads, luma, resized, strict_warnings
+from pellucid.data.images import CHUNK, Mode, attempts, decode, luma, resized
 from pellucid.data.quality.duplicates import SIDE
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
@@ -75,17 +74,14 @@ def survey(
     digests: list[bytes] = []
     corrupt: list[Corrupt] = []
 
-    def measure(name: str) -> tuple[Tensor, Tensor, float, bytes] | Corrupt:
-        try:
-            data = tree.read(name)
-            return _measure(decode(data, tree.where(name), None, mode), data, size)
-        except PellucidError as error:
-            return Corrupt(name, str(error).removeprefix(f"{tree.where(name)} "))
+    def measure(name: str) -> tuple[Tensor, Tensor, float, bytes]:
+        data = tree.read(name)
+        return _measure(decode(data, tree.where(name), None, mode), data, size)
 
-    with strict_warnings(), closing(in_threads(measure, names)) as found:
+    with attempts(measure, names) as found:
         for done, (name, result) in enumerate(found, start=1):
-            if isinstance(result, Corrupt):
-                corrupt.append(result)
+            if isinstance(result, PellucidError):
+                corrupt.append(Corrupt(name, str(result).removeprefix(f"{tree.where(name)} ")))
             else:
                 x[len(files)], small[len(files)], detail, digest = result
                 files.append(name)

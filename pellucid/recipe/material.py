@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -78,13 +78,7 @@ def load_material(
         return load_arrays(table, seed, root, ignored)
     else:
         train, test = _streamed(table, root, ignored)
-    if table.limit:
-        _check_limit(table, len(train))
-        train = _part(train, torch.arange(table.limit))
-    if not table.validation:
-        return Material(train, None, test)
-    rest, held = _split(train, table.validation, seed, table.name)
-    return Material(rest, held, test)
+    return _divided(table, seed, train, test)
 
 
 def load_arrays(
@@ -92,14 +86,7 @@ def load_arrays(
 ) -> Material[Dataset]:
     """Load, limit and split the data of a recipe into memory, also with data.stream; see `load_material`."""
     splits = load_splits(table, root, ignored)
-    train, validation = splits.train, None
-    if table.limit:
-        _check_limit(table, len(train))
-        train = train.subset(torch.arange(table.limit))
-    if table.validation:
-        parts = train.split(table.validation, seed)
-        train, validation = parts.train, parts.test
-    return Material(train, validation, splits.test)
+    return _divided(table, seed, splits.train, splits.test)
 
 
 def images_alone(source: Source) -> Source:
@@ -110,9 +97,16 @@ def images_alone(source: Source) -> Source:
     return Arrays(images, torch.zeros(len(images)), None, source.checksum)
 
 
-def _check_limit(table: Data, count: int) -> None:
-    if table.limit > count:
-        raise PellucidError(f"data.limit is {table.limit}, but {table.name} has {count} training images")
+def _divided(table: Data, seed: int, train: Any, test: Any) -> Material[Any]:
+    """Limit the training part, and hold out its validation part."""
+    if table.limit:
+        if table.limit > len(train):
+            raise PellucidError(f"data.limit is {table.limit}, but {table.name} has {len(train)} training images")
+        train = _part(train, torch.arange(table.limit))
+    if not table.validation:
+        return Material(train, None, test)
+    rest, held = _split(train, table.validation, seed, table.name)
+    return Material(rest, held, test)
 
 
 def _check_size(table: Data) -> None:
@@ -148,6 +142,9 @@ def _streamed(table: Data, root: str | os.PathLike[str] | None, ignored: int | N
 
 def _split(source: Source, fraction: float, seed: int, name: str) -> tuple[Source, Source]:
     """Split a source into the same two parts as `split` of the same images in memory."""
+    if isinstance(source, Dataset):
+        parts = source.split(fraction, seed)
+        return parts.train, parts.test
     files, chosen = (source.source, source.indices) if isinstance(source, Subset) else (source, slice(None))
     if isinstance(files, ImageFolder):
         rest, held = split_by_class(files.labels[chosen], fraction, seed, name)
@@ -158,7 +155,7 @@ def _split(source: Source, fraction: float, seed: int, name: str) -> tuple[Sourc
 
 def _part(source: Source, indices: Tensor) -> Source:
     """Return the examples at `indices`; a part of a Subset is a Subset of the same source."""
-    if isinstance(source, DetectionFolder):
+    if isinstance(source, Dataset | DetectionFolder):
         return source.subset(indices)
     if isinstance(source, Subset):
         return Subset(source.source, source.indices[indices])

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.detectors.walk import side_slope
 from pellucid.losses import Huber, SoftmaxCrossEntropy
 from pellucid.objects import Objects
 from pellucid.ops.assign import assign_by_iou, sample
@@ -123,16 +122,3 @@ def compare(y: Tensor, drawn: Regions, weights: tuple[float, float]) -> tuple[tu
 def read(y: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Return boxes (M, 4) and scores (M, C) decoded from the head's outputs (M, C + 1 + 4) for proposals (M, 4)."""
     return decode(y[:, -4:], boxes, DEVIATIONS), y[:, :-4].softmax(1)[:, :-1]
-
-
-def slopes(y: Tensor, box: Tensor, label: int, side: int | None) -> Tensor:
-    """Return the derivative of a class's logit, or of a side of the decoded box, with respect to y.
-
-    y: the head's outputs (C + 1 + 4,) for the proposal `box` (4,). side: None for the logit, 0 to 3 for x0, y0, x1, y1.
-    """
-    dy = torch.zeros_like(y)
-    if side is None:
-        dy[label] = 1
-    else:
-        dy[-4:] = side_slope(y[-4:], box, side, DEVIATIONS)
-    return dy

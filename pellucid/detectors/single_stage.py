@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.combine import Sequential, Shared
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.onnx import decoded, part
-from pellucid.detectors.walk import side_slope
+from pellucid.detectors.walk import output_slopes
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import GIoU, QualityFocal
@@ -99,10 +99,7 @@ class SingleStage(OneStage):
     def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
         """Return 1 for the logit of the class, or the derivative of a side of the decoded box for the offsets."""
         dy = torch.zeros_like(y)
-        if side is None:
-            dy[candidate, label] = 1
-        else:
-            dy[candidate, self.classes :] = side_slope(y[candidate, self.classes :], anchors.boxes[candidate], side)
+        dy[candidate] = output_slopes(y[candidate], anchors.boxes[candidate], label, side)
         return dy
 
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:

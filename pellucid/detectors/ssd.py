@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.combine import Graph, Sequential
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.onnx import decoded, part
-from pellucid.detectors.walk import side_slope
+from pellucid.detectors.walk import output_slopes
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Huber, SoftmaxCrossEntropy
@@ -90,11 +90,8 @@ class SSD(OneStage):
 
     def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
         """Return 1 for the logit of the class, or the derivative of a side of the decoded box for the offsets."""
-        dy, first = torch.zeros_like(y), self.classes + 1
-        if side is None:
-            dy[candidate, label + 1] = 1
-        else:
-            dy[candidate, first:] = side_slope(y[candidate, first:], anchors.boxes[candidate], side, DEVIATIONS)
+        dy = torch.zeros_like(y)
+        dy[candidate] = output_slopes(y[candidate], anchors.boxes[candidate], label + 1, side, DEVIATIONS)
         return dy
 
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:

@@ -11,8 +11,8 @@ from pellucid.combine import Sequential
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
 from pellucid.detectors.base import Candidates, Detector, Size
-from pellucid.detectors.regions import Regions, compare, read, slopes
-from pellucid.detectors.walk import Scorer, Walk, region_scorer
+from pellucid.detectors.regions import DEVIATIONS, Regions, compare, read
+from pellucid.detectors.walk import Scorer, Walk, output_slopes, region_scorer
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers import Dense, Flatten, ReLU, RoIAlign, RoIPool
@@ -104,9 +104,9 @@ class TwoStage(Detector):
         assert walk.proposals is not None
         assert walk.outputs is not None
         region = walk.proposals[candidate]
-        head_slopes = slopes(walk.outputs[candidate], region, label, side)
+        slopes = output_slopes(walk.outputs[candidate], region, label, side, DEVIATIONS)
         nets = {name: self.nets[name] for name in ("backbone", "neck")}
-        return region_scorer(nets, params, self.nets["align"], self.nets["head"], region, head_slopes)
+        return region_scorer(nets, params, self.nets["align"], self.nets["head"], region, slopes)
 
     def fused(self) -> Self:
         """Return the detector with the fused forms of its networks."""

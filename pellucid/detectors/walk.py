@@ -110,13 +110,22 @@ def map_path(nets: Mapping[str, Layer], level: int, last: bool = False) -> str:
     return f"{name}.{net.outputs[level if level < len(net.outputs) else 0]}" if isinstance(net, Graph) else name
 
 
-def side_slope(
-    offsets: Tensor, anchor: Tensor, side: int, deviations: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
+def output_slopes(
+    y: Tensor, box: Tensor, column: int, side: int | None, deviations: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
 ) -> Tensor:
-    """Return the derivative (4,) of a side (0 to 3: x0, y0, x1, y1) of the decoded box with respect to its offsets."""
-    dbox = torch.zeros_like(offsets)
+    """Return the derivative of an output, or of a side of the decoded box, with respect to the outputs y (D,).
+
+    The last four outputs are the offsets from the anchor or proposal `box` (4,). column: the output's index. side: None
+    for the output, 0 to 3 for x0, y0, x1, y1.
+    """
+    dy = torch.zeros_like(y)
+    if side is None:
+        dy[column] = 1
+        return dy
+    dbox = torch.zeros_like(box)
     dbox[side] = 1
-    return decode_gradient(dbox[None], offsets[None], anchor[None], deviations)[0]
+    dy[-4:] = decode_gradient(dbox[None], y[None, -4:], box[None], deviations)[0]
+    return dy
 
 
 class OneRegionCache(NamedTuple):

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks import photos
+from benchmarks.baselines import mean_shape, nearest_objects, nearest_points
 from benchmarks.results import answer
 from pellucid import __version__, assets
 from pellucid.calibration.familiarity import fit_familiarity, named_tensors
@@ -34,9 +35,8 @@ from pellucid.tasks.colorize import evaluate as evaluate_colours
 from pellucid.tasks.confidence import fit_confidence
 from pellucid.tasks.detect import evaluate as evaluate_objects
 from pellucid.tasks.detect import is_detector
-from pellucid.tasks.detect import nearest_image as nearest_objects
 from pellucid.tasks.keypoints import evaluate as evaluate_keypoints
-from pellucid.tasks.keypoints import is_keypoint_model, mean_shape, nearest_image
+from pellucid.tasks.keypoints import is_keypoint_model
 from pellucid.tasks.pictures import held_out
 from pellucid.tasks.segment import evaluate as evaluate_masks
 from pellucid.tasks.segment import is_segmenter
@@ -185,7 +185,7 @@ def publish_keypoints(name: str, model: Model, recipe: str, training: str) -> No
         f"| normalised mean error | {found['nme']:.2%} (95 % interval {low:.2%} to {high:.2%}) on {found['n']:,} "
         f"images of {data} (`pellucid evaluate {name} --json`) |",
         f"| mean of the training points | {mean_shape(material.train, material.test):.2%} |",
-        f"| points of the nearest training image | {nearest_image(material.train, material.test):.2%} |",
+        f"| points of the nearest training image | {nearest_points(material.train, material.test):.2%} |",
     )
     write_card(target, model, recipe, training, written, data, results, ())
     print(f"{name}: NME {found['nme']:.2%} on {found['n']:,} images, {written[1]:,} bytes", flush=True)

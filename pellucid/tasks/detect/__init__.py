@@ -2,7 +2,7 @@
 
 from pellucid.tasks.detect.finder import ObjectFinder, is_detector
 from pellucid.tasks.detect.findings import Finding, findings
-from pellucid.tasks.detect.measure import Measured, evaluate, nearest_image
+from pellucid.tasks.detect.measure import Measured, evaluate
 from pellucid.tasks.detect.page import detection_page
 from pellucid.tasks.detect.pipeline import Pipeline, pipeline
 from pellucid.tasks.detect.written import CocoResults, overlay
@@ -17,7 +17,6 @@ __all__ = [
     "evaluate",
     "findings",
     "is_detector",
-    "nearest_image",
     "overlay",
     "pipeline",
 ]

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 from pellucid.data import DetectionFolder
-from pellucid.data.detection import scaled
-from pellucid.data.images import resized
 from pellucid.metrics.overlaps import truth_areas
 from pellucid.model import Model
 from pellucid.objects import Detections, Objects
@@ -23,7 +21,6 @@ from pellucid.tasks.detect.reasons import with_reasons
 from pellucid.tasks.detect.results import Results, measure
 
 CHUNK = 8  # images at a time
-THUMBNAIL = 32  # pixels of a side, to which images are resized to compare them
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,25 +84,3 @@ def _areas(stated: Sequence[float | None], truth: Objects) -> Tensor:
     return torch.tensor(
         [float(computed[k]) if area is None else area for k, area in enumerate(stated)], dtype=torch.float64
     )
-
-
-def nearest_image(train: DetectionFolder, test: DetectionFolder) -> Results:
-    """Evaluate a baseline: the objects of the training image with the nearest pixels as detections, each with score 1.
-
-    Images are compared at 32 x 32 pixels; boxes and masks are stretched with the image. A detector that has learned
-    only the layout of the images reaches about this result.
-    """
-    thumbnails = torch.stack([_thumbnail(train.example(k)[0]) for k in range(len(train))])
-    detections, objects = [], []
-    for k in range(len(test)):
-        image, truth = test.example(k)
-        neighbour, copied = train.example(int(torch.cdist(_thumbnail(image)[None], thumbnails).argmin()))
-        size, new_size = ((one.shape[1], one.shape[2]) for one in (neighbour, image))
-        copied = scaled(copied, size, new_size)
-        detections.append(Detections(copied.boxes, torch.ones(len(copied)), copied.labels, copied.masks))
-        objects.append(truth)
-    return measure(detections, objects, test.classes or ())
-
-
-def _thumbnail(image: Tensor) -> Tensor:
-    return resized(image, (THUMBNAIL, THUMBNAIL)).flatten().float()

@@ -2,7 +2,7 @@
 
 from pellucid.tasks.keypoints.explained import explain_point
 from pellucid.tasks.keypoints.finder import KeypointFinder, is_keypoint_model
-from pellucid.tasks.keypoints.measure import evaluate, mean_shape, nearest_image
+from pellucid.tasks.keypoints.measure import evaluate
 from pellucid.tasks.keypoints.written import coco
 
 __all__ = [
@@ -11,6 +11,4 @@ __all__ = [
     "evaluate",
     "explain_point",
     "is_keypoint_model",
-    "mean_shape",
-    "nearest_image",
 ]

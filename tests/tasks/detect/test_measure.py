@@ -10,13 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.baselines import nearest_objects
 from pellucid.cli.main import main
 from pellucid.data import DetectionFolder
 from pellucid.data.annotations.convert import convert
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.objects import Detections
-from pellucid.tasks.detect import CocoResults, ObjectFinder, evaluate, is_detector, nearest_image
+from pellucid.tasks.detect import CocoResults, ObjectFinder, evaluate, is_detector
 from tests.detectors.drawn import Rectangles, small_single_stage
 
 SIZE = 2  # times as large as the images of the training
@@ -163,6 +164,6 @@ def test_other_models_and_other_classes_are_refused(trained: Model, folder: Path
 def test_the_objects_of_the_nearest_image_are_stretched_with_it(folder: Path) -> None:
     small, large = DetectionFolder(folder, size=64), DetectionFolder(folder)
     assert small.example(0)[0].shape != large.example(0)[0].shape
-    found = nearest_image(small, large)
+    found = nearest_objects(small, large)
     assert found.n == len(large)
     assert found.figures["ap"] == pytest.approx(1)

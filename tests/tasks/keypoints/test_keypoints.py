@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import pellucid
+from benchmarks.baselines import mean_shape, nearest_points
 from pellucid.cli.main import main
 from pellucid.combine import Sequential
 from pellucid.data import Augment, DetectionFolder
@@ -24,7 +25,7 @@ from pellucid.model import Model
 from pellucid.optim import Adam
 from pellucid.report.figures.keypoints import worst_keypoints
 from pellucid.run_report.data import compare_keypoints
-from pellucid.tasks.keypoints import KeypointFinder, evaluate, explain_point, mean_shape, nearest_image
+from pellucid.tasks.keypoints import KeypointFinder, evaluate, explain_point
 from pellucid.tasks.keypoints.finder import fit
 from pellucid.tasks.pictures import class_names
 from pellucid.tasks.segment import is_segmenter
@@ -239,7 +240,7 @@ def test_the_baselines_are_loops(folder: Path) -> None:
     for picture, truth in test:
         apart = [np.linalg.norm(picture.astype(float) - other) for other, _ in train]
         copied.append(error(train[int(np.argmin(apart))][1], truth))
-    found = nearest_image(source(folder, "train"), source(folder, "val"), (0, 1))
+    found = nearest_points(source(folder, "train"), source(folder, "val"), (0, 1))
     assert found == pytest.approx(np.mean(copied), rel=1e-5)
 
 

@@ -1,0 +1,74 @@
+"""Baselines that learn nothing, beside which the results of detectors and key-point models are reported."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pellucid.data import DetectionFolder
+from pellucid.data.detection import scaled
+from pellucid.data.images import resized
+from pellucid.data.keypoints import KeypointSource
+from pellucid.errors import PellucidError
+from pellucid.metrics.objects import EYES, normalised_errors
+from pellucid.objects import Detections
+from pellucid.tasks.detect.results import Results, measure
+from pellucid.tasks.keypoints.measure import examples
+
+THUMBNAIL = 32  # pixels of a side, to which images are resized to compare them
+
+
+def mean_shape(train: KeypointSource, test: KeypointSource, unit: tuple[int, int] = EYES) -> float:
+    """Return the error of a baseline that predicts the mean key-points of the training images for every test image.
+
+    All images have the same size. unit: the two points whose distance is the unit of the error. Points that are not
+    labelled are left out.
+    """
+    points = torch.stack([truth for _, batch in examples(train) for truth in batch])
+    labelled = (points[..., 2:] > 0).float()
+    mean = (points[..., :2] * labelled).sum(0) / labelled.sum(0).clamp_min(1)
+    errors = [normalised_errors(mean.expand(len(truth), -1, -1), truth, unit) for _, truth in examples(test)]
+    return float(torch.cat(errors).mean())
+
+
+def nearest_points(train: KeypointSource, test: KeypointSource, unit: tuple[int, int] = EYES) -> float:
+    """Return the error of a baseline that copies the key-points of the training image with the nearest pixels.
+
+    All images have the same size. unit: the two points whose distance is the unit of the error.
+    """
+    images, points = (torch.cat(parts) for parts in zip(*_stacked(train), strict=True))
+    train_images = images.flatten(1).float()
+    errors: list[Tensor] = []
+    for batch, truth in _stacked(test):
+        nearest = torch.cdist(batch.flatten(1).float(), train_images).argmin(1)
+        errors.append(normalised_errors(points[nearest], truth, unit))
+    return float(torch.cat(errors).mean())
+
+
+def _stacked(source: KeypointSource) -> Iterator[tuple[Tensor, Tensor]]:
+    for images, points in examples(source):
+        if any(image.shape != images[0].shape for image in images):
+            raise PellucidError(f"{source.source.tree.path}: images differ in size; give images of one size")
+        yield torch.stack(images), points
+
+
+def nearest_objects(train: DetectionFolder, test: DetectionFolder) -> Results:
+    """Evaluate a baseline: the objects of the training image with the nearest pixels as detections, each with score 1.
+
+    Images are compared at 32 x 32 pixels; boxes and masks are stretched with the image. A detector that has learned
+    only the layout of the images reaches about this result.
+    """
+    thumbnails = torch.stack([_thumbnail(train.example(k)[0]) for k in range(len(train))])
+    detections, objects = [], []
+    for k in range(len(test)):
+        image, truth = test.example(k)
+        neighbour, copied = train.example(int(torch.cdist(_thumbnail(image)[None], thumbnails).argmin()))
+        size, new_size = ((one.shape[1], one.shape[2]) for one in (neighbour, image))
+        copied = scaled(copied, size, new_size)
+        detections.append(Detections(copied.boxes, torch.ones(len(copied)), copied.labels, copied.masks))
+        objects.append(truth)
+    return measure(detections, objects, test.classes or ())
+
+
+def _thumbnail(image: Tensor) -> Tensor:
+    return resized(image, (THUMBNAIL, THUMBNAIL)).flatten().float()

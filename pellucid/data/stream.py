@@ -97,9 +97,8 @@ class Stream:
         """Return the iterator of an epoch."""
         if not callable(self._given):
             return iter(self._given)
-        takes_epoch = any(
-            each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in _parameters(self._given)
-        )
+        parameters = inspect.signature(self._given).parameters.values()
+        takes_epoch = any(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in parameters)
         returned: Any = self._given(epoch) if takes_epoch else self._given()
         try:
             return iter(returned)
@@ -133,10 +132,6 @@ def _targets(values: Any, what: str, dtype: torch.dtype) -> Any:
         return values
     tensor = _tensor(values, what)
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
-def _parameters(function: Callable[..., Any]) -> Sequence[inspect.Parameter]:
-    return list(inspect.signature(function).parameters.values())
 
 
 def _tensor(values: Any, what: str) -> Tensor:

@@ -47,9 +47,9 @@ def node_of(onnx: Any, proto: Any) -> Node:
     attributes = {
         name: value.decode("utf-8", "replace")
         if isinstance(value, bytes)
-        else list(value)
-        if _is_list(value)
         else value
+        if isinstance(value, str | int | float)
+        else list(value)
         for name, value in values.items()
     }
     marks = [each.value for each in proto.metadata_props if each.key == MARK]
@@ -92,7 +92,3 @@ def _tensor(proto: Any) -> Tensor:
     if found.dtype == torch.bfloat16:
         raise Fault(f"contains {quoted(proto.name)} in bfloat16, which is not supported", "export it in float32")
     return found
-
-
-def _is_list(value: Any) -> bool:
-    return not isinstance(value, str | int | float)

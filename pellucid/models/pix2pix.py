@@ -24,14 +24,8 @@ INITIALIZER = "gan"
 SLOPE = 0.2  # of LeakyReLU
 MAX_FACTOR = 8  # of the channels over `width`
 MAX_DROPOUTS = 3  # decoder blocks with dropout
-FIELDS: dict[int, int] = {
-    1: 0,
-    16: 1,
-    34: 2,
-    70: 3,
-    142: 4,
-    286: 5,
-}  # number of convolutions with stride 2 by receptive field
+# Number of convolutions with stride 2 by receptive field.
+FIELDS: dict[int, int] = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
 
 
 def unet_generator(

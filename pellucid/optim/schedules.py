@@ -166,8 +166,7 @@ class Cosine(Plan):
 
     def at(self, now: Progress) -> float:
         """Return the factor; after the end of the run, the minimum."""
-        part = min(now.step / max(1, now.steps), 1.0)
-        return self.minimum + (1 - self.minimum) * (1 + math.cos(math.pi * part)) / 2
+        return _anneal(1.0, self.minimum, min(now.step / max(1, now.steps), 1.0))
 
 
 @dataclass(frozen=True)

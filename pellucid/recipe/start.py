@@ -177,14 +177,9 @@ def _published(path: Path, net: Layer, shape: Shape) -> Trained:
     if inputs is None:
         return Trained(params, (), ())
     if inputs.order == "BGR":
-        first = _first_filters(params)
+        first = next(tensor for tensor in flatten(params).values() if tensor.dim() == 4)  # the first convolution's
         first.copy_(first.flip(1))  # for images in RGB
     return Trained(params, inputs.mean, inputs.std)
-
-
-def _first_filters(params: Params) -> Tensor:
-    """Return the weight (filters, 3, kH, kW) of the first convolution."""
-    return next(tensor for tensor in flatten(params).values() if tensor.dim() == 4)
 
 
 IMAGES = 5_000  # training images for the covariance of patches

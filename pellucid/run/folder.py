@@ -83,7 +83,8 @@ class RunFolder:
     def begin_again(self) -> None:
         """Rename the files of an earlier training without a checkpoint, and report it on stderr."""
         if self.metrics.exists():
-            kept = [set_aside(file) for file in (self.metrics, self.layers, self.best) if _has_content(file)]
+            files = (file for file in (self.metrics, self.layers, self.best) if file.is_file() and file.stat().st_size)
+            kept = [set_aside(file) for file in files]
             names = ", ".join(file.name for file in kept if file is not None)
             note(
                 f"{self.last} is missing: the training begins again at its first step"
@@ -151,11 +152,6 @@ def environment() -> dict[str, Any]:
 def recipe_hash(recipe: Path) -> dict[str, str]:
     """Return the SHA-256 of a recipe file, if there is one."""
     return {"recipe_sha256": hashlib.sha256(recipe.read_bytes()).hexdigest()} if recipe.is_file() else {}
-
-
-def _has_content(file: Path) -> bool:
-    """Return whether a file exists and is not empty."""
-    return file.is_file() and file.stat().st_size > 0
 
 
 def processor() -> str:

@@ -106,15 +106,11 @@ def _moved(part: _Part, move: Move, swaps: Pairs, region: Tensor | None = None) 
         boxes = tight_boxes(masks)
         remaining = torch.where(boxes[:, 2] > boxes[:, 0], remaining, 0.0)
     if points is not None:
-        points = _moved_points(points, move, low, high)
+        moved = move.points(points[None, ..., :2].flatten(1, 2)).view_as(points[..., :2])
+        points = _placed(points, moved, low, high)
         if isinstance(move, Flip | Transposition) and bool(move.chosen):
             points = points[:, _mirrored(points.shape[1], swaps)]
     return Objects(boxes, objects.labels, masks, points, objects.crowd), remaining
-
-
-def _moved_points(points: Tensor, move: Move, low: Tensor, high: Tensor) -> Tensor:
-    positions = move.points(points[None, ..., :2].flatten(1, 2)).view_as(points[..., :2])
-    return _placed(points, positions, low, high)
 
 
 def _placed(points: Tensor, positions: Tensor, low: Tensor, high: Tensor) -> Tensor:

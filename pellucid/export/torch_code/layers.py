@@ -45,19 +45,11 @@ def dense(layer: layers.Dense, step: Step) -> str:
     return call("nn.Linear", step.inputs[0].shape[-1], layer.units, bias=layer.bias, defaults={"bias": True})
 
 
-def conv2d(layer: layers.Conv2d, step: Step) -> str:
-    """Return nn.Conv2d."""
-    return _convolution("nn.Conv2d", layer, step)
-
-
-def conv_transpose2d(layer: layers.ConvTranspose2d, step: Step) -> str:
-    """Return nn.ConvTranspose2d."""
-    return _convolution("nn.ConvTranspose2d", layer, step, output_padding=layer.output_padding)
-
-
-def _convolution(name: str, layer: layers.Conv2d | layers.ConvTranspose2d, step: Step, **more: Any) -> str:
+def convolution(layer: layers.Conv2d | layers.ConvTranspose2d, step: Step) -> str:
+    """Return nn.Conv2d or nn.ConvTranspose2d."""
+    more = {"output_padding": layer.output_padding} if isinstance(layer, layers.ConvTranspose2d) else {}
     return call(
-        name,
+        f"nn.{type(layer).__name__}",
         step.inputs[0].shape[0],
         layer.filters,
         layer.kernel,
@@ -160,8 +152,8 @@ def layer_norm(layer: layers.LayerNorm, step: Step) -> str:
 
 CODERS: dict[type[Layer], Callable[[Any, Step], str]] = {
     layers.Dense: dense,
-    layers.Conv2d: conv2d,
-    layers.ConvTranspose2d: conv_transpose2d,
+    layers.Conv2d: convolution,
+    layers.ConvTranspose2d: convolution,
     layers.MaxPool2d: max_pool2d,
     layers.AvgPool2d: avg_pool2d,
     layers.LpPool2d: lp_pool2d,

@@ -97,9 +97,10 @@ def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) 
     models = {candidate.model for candidate in _candidates() if list(_reference(candidate)) == list(own_form)}
     source = origin_of(models, tensors, path)
     if _reference(source) != own_form:
+        options = ", ".join(f"{name}={value!r}" for name, value in source.naming.options.items())
         raise PellucidError(
             f"{os.fspath(path)} contains the weights of {source}, which need this network with other options; "
-            f"build it with {_call(source)}"
+            f"build it with {source.model}({options})"
         )
     return source
 
@@ -128,11 +129,6 @@ def origin_of(models: Collection[str], tensors: Iterable[str], path: str | os.Pa
 
 def _candidates() -> list[Source]:
     return [Source(model, naming) for naming in NAMINGS for model in naming.models]
-
-
-def _call(source: Source) -> str:
-    options = ", ".join(f"{name}={value!r}" for name, value in source.naming.options.items())
-    return f"{source.model}({options})"
 
 
 def _reference(source: Source) -> Form:

@@ -1,8 +1,7 @@
 """Optimizers, schedules and regularizers."""
 
 from pellucid.optim.adaptive import Adagrad, Adam, AdamW, RMSprop
-from pellucid.optim.base import Optimizer, State, pack, unpack
-from pellucid.optim.clip import clip_by_norm, clip_by_value
+from pellucid.optim.base import Optimizer, State, clip_by_norm, clip_by_value, pack, unpack
 from pellucid.optim.regularizers import REGULARIZERS, MaxNorm, Regularizer
 from pellucid.optim.schedules import SCHEDULES, Progress, Schedule
 from pellucid.optim.sgd import SGD, Momentum, Nesterov

@@ -1,16 +1,18 @@
-"""The interface of optimizers, which update parameters in place."""
+"""The interface of optimizers, which update parameters in place, and gradient clipping."""
 # The types of values are checked at run time, because users' code may pass others than annotated.
-# pyright: reportUnnecessaryIsInstance=false
+# pyright: reportUnnecessaryIsInstance=false, reportUnknownMemberType=false
 
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from pellucid.calls import Checked
 from pellucid.errors import PellucidError
+from pellucid.optim import foreach
 
 # The state of an optimizer between steps: lists of tensors in the order of the parameters ("velocity": [...]), and
 # whole numbers ("step": 3). `pack` gives every tensor a name for a checkpoint.
@@ -127,3 +129,22 @@ def check_range(
             raise PellucidError(
                 f"{type(optimizer).__name__}: {name} must be a number {least} {low:g}{most}, not {value!r}"
             )
+
+
+def clip_by_norm(grads: list[Tensor], limit: float) -> Tensor:
+    """Scale all gradients in place so that their joint norm is at most `limit`; return the norm before scaling.
+
+    If the norm is not finite, all gradients become NaN, so that the error appears in the weights. (With PyTorch's
+    clip_grad_norm_, finite gradients whose norm overflows become 0, and the weights silently stop changing.)
+    Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.
+    """
+    norm = cast(Tensor, torch.stack(foreach.norm(grads)).norm())
+    # norm - norm is 0, or NaN if the norm is not finite.
+    foreach.mul_(grads, (limit / (norm + 1e-6)).clamp(max=1.0) + (norm - norm))
+    return norm
+
+
+def clip_by_value(grads: list[Tensor], limit: float) -> None:
+    """Clip every value of all gradients to [-limit, limit], in place."""
+    foreach.clamp_min_(grads, -limit)
+    foreach.clamp_max_(grads, limit)

@@ -18,6 +18,7 @@ from pellucid.objective import Losses
 from pellucid.objects import Objects
 from pellucid.ops.anchors import grid_anchors
 from pellucid.ops.assign import Assignment, assign_grid
+from pellucid.ops.boxes import paired_iou
 from pellucid.tree import leaves
 
 INITIAL_ROOT = 0.4  # initial w and h: square roots of a box's size as a fraction of the image's
@@ -74,7 +75,8 @@ class YOLO1(OneStage):
         index = (matches.image, matches.anchor)
         numbers = y[..., : 5 * self.boxes].unflatten(2, (self.boxes, 5))  # (N, A, B, 5)
         boxes = self._boxes(numbers[index], anchors.boxes[matches.anchor], anchors.image)  # (P, B, 4)
-        iou, best = _paired(boxes, matches.truth).max(1)  # (P,) each
+        iou = paired_iou(boxes.flatten(0, 1), matches.truth.repeat_interleave(self.boxes, 0))  # (P B,)
+        iou, best = iou.view(-1, self.boxes).max(1)  # (P,) each
         predicted = numbers[index][torch.arange(len(best), device=y.device), best]  # (P, 5)
 
         cell, (low, high) = anchors.boxes[matches.anchor], matches.truth.split(2, 1)
@@ -143,15 +145,6 @@ class YOLO1(OneStage):
         centre = cells[:, None, :2] + numbers[..., :2] * self.stride
         half = numbers[..., 2:4] ** 2 * image_size / 2
         return torch.cat([centre - half, centre + half], 2)
-
-
-def _paired(boxes: Tensor, truth: Tensor) -> Tensor:
-    """Return the IoU (n, B) of the boxes (n, B, 4) of each cell with its object (n, 4)."""
-    low = boxes[..., :2].maximum(truth[:, None, :2])
-    high = boxes[..., 2:].minimum(truth[:, None, 2:])
-    common = (high - low).clamp_min(0).prod(2)
-    area, other = (boxes[..., 2:] - boxes[..., :2]).prod(2), (truth[:, 2:] - truth[:, :2]).prod(1)
-    return common / (area + other[:, None] - common).clamp_min(1e-12)
 
 
 def yolo1(classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 192) -> YOLO1:

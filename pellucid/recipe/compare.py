@@ -61,7 +61,7 @@ class RunComparison:
     def results(self) -> list[tuple[str, ...]]:
         """The main results, and the number of epochs in the history."""
         columns = [{**dict(headline(run.results)), "epochs": f"{len(run.history):,}"} for run in self.runs]
-        return [(name, *(column.get(name, ABSENT) for column in columns)) for name in _union(columns)]
+        return _rows(_union(columns), columns)
 
     @property
     def recipes(self) -> list[tuple[str, ...]]:
@@ -81,10 +81,7 @@ class RunComparison:
             for run in self.runs
         ]
         classes = _union(run.classes for run in self.runs)
-        return [
-            (name, *(column.get(name, ABSENT) for column in columns))
-            for name in [*classes, *(["mean"] if classes else [])]
-        ]
+        return _rows([*classes, *(["mean"] if classes else [])], columns)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the curves as JSON values."""
@@ -140,8 +137,11 @@ def differing(columns: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
     """Return the keys whose values differ, with their value in each column; keys of one table are adjacent."""
     tables = _union([key.partition(".")[0] for key in column] for column in columns)
     keys = sorted(_union(columns), key=lambda key: tables.index(key.partition(".")[0]))
-    rows = [(key, *(column.get(key, ABSENT) for column in columns)) for key in keys]
-    return [row for row in rows if len(set(row[1:])) > 1]
+    return [row for row in _rows(keys, columns) if len(set(row[1:])) > 1]
+
+
+def _rows(keys: Iterable[str], columns: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
+    return [(key, *(column.get(key, ABSENT) for column in columns)) for key in keys]
 
 
 def comparison_page(found: RunComparison, command: str) -> str:

@@ -2,9 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
-from importlib import import_module
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from pellucid.cli.out import say_text
 from pellucid.errors import PellucidError, nearest
@@ -96,13 +95,18 @@ def sizes(text: str, option: str, *axes: str) -> tuple[int, ...]:
     return tuple(map(int, sides))
 
 
+class Action(NamedTuple):
+    """An action of a command: its description, and functions that return its parser and that run it."""
+
+    about: str
+    parser: Callable[[], Parser]
+    handle: Callable[[argparse.Namespace], int]
+
+
 class Actions:
-    """The parser of a command with several actions.
+    """The parser of a command with several actions, by name."""
 
-    Each action is a module pellucid.cli.COMMAND.ACTION with parser() and handle(), as a command is.
-    """
-
-    def __init__(self, command: str, about: str, actions: Mapping[str, str]) -> None:
+    def __init__(self, command: str, about: str, actions: Mapping[str, Action]) -> None:
         self.command, self.about, self.actions = command, about, actions
 
     def read(self, words: Sequence[str]) -> argparse.Namespace | None:
@@ -111,16 +115,16 @@ class Actions:
             say_text(self.usage())
             return None
         check_action(self.command, words[0], tuple(self.actions))
-        module = import_module(f"pellucid.cli.{self.command}.{words[0].replace('-', '_')}")
-        args = module.parser().read(words[1:])
+        action = self.actions[words[0]]
+        args = action.parser().read(words[1:])
         if args is not None:
-            args.handle = module.handle
+            args.handle = action.handle
         return args
 
     def usage(self) -> str:
         """Return the text of `--help`."""
         width = max(map(len, self.actions))
-        rows = "\n".join(f"  {name:<{width}}  {about}" for name, about in self.actions.items())
+        rows = "\n".join(f"  {name:<{width}}  {about}" for name, (about, *_) in self.actions.items())
         last = f"pellucid {self.command} ACTION --help explains one action."
         return f"usage: pellucid {self.command} ACTION ...\n\n{self.about}\n\n{rows}\n\n{last}"
 

@@ -1,16 +1,17 @@
 """The output of commands: one JSON object, or text with command lines to copy."""
 
+import argparse
 import json
 import math
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pellucid.text import note, printable
+from pellucid.text import aligned, note, printable
 
 NAME = "pellucid"
 
@@ -18,6 +19,14 @@ NAME = "pellucid"
 def emit(value: Mapping[str, Any]) -> None:
     """Print one JSON object in ASCII; NaN and infinity become null."""
     say(json.dumps(plain(value), allow_nan=False))
+
+
+def answer(args: argparse.Namespace, value: Mapping[str, Any], *lines: str) -> None:
+    """Print `value` as one JSON object for `--json`, otherwise the lines."""
+    if args.json:
+        emit(value)
+    else:
+        say(*lines)
 
 
 def plain(value: Any) -> Any:
@@ -41,11 +50,12 @@ def note_skipped(faults: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def say(*lines: str) -> None:
-    """Print lines and flush, with unprintable characters escaped, since lines may contain any file name.
+    """Print lines, if any, and flush, with unprintable characters escaped, since lines may contain any file name.
 
     Continue when stdout is closed, so that the exit code still reports the result.
     """
-    _write("\n".join(map(printable, lines)))
+    if lines:
+        _write("\n".join(map(printable, lines)))
 
 
 def say_text(text: str) -> None:
@@ -63,6 +73,11 @@ def _write(text: str) -> None:
 def silence_stdout() -> None:
     """Redirect stdout to os.devnull, so that the flush at the interpreter's exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Return the lines of a table; the columns in `right` are right-aligned."""
+    return aligned(rows, right).split("\n")
 
 
 def percent(fraction: float) -> str:

@@ -2,13 +2,17 @@
 
 import argparse
 
-from pellucid.cli.args import Actions
-from pellucid.text import note
+from pellucid.cli.args import Action, Actions
+from pellucid.cli.gestures import compare, predict, train
 
 ACTIONS = {
-    "train": "train on the class folders of a folder, after a check of its images",
-    "predict": "classify images, a video or the frames of a camera, or answer unsure",
-    "compare": "train five variants of transfer learning, and compare them on one page",
+    "train": Action("train on the class folders of a folder, after a check of its images", train.parser, train.handle),
+    "predict": Action(
+        "classify images, a video or the frames of a camera, or answer unsure", predict.parser, predict.handle
+    ),
+    "compare": Action(
+        "train five variants of transfer learning, and compare them on one page", compare.parser, compare.handle
+    ),
 }
 
 
@@ -22,9 +26,3 @@ def parser() -> Actions:
 def handle(args: argparse.Namespace) -> int:
     """Run the action."""
     return args.handle(args)
-
-
-def warn_uncalibrated(uncalibrated: bool) -> None:
-    """Print a note if no confidence was fitted, since then no answer is "unsure"."""
-    if uncalibrated:
-        note("the model has no fitted confidence, so no answer is unsure")

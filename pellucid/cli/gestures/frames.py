@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pellucid.calibration.familiarity import score_suffix, score_to_json
-from pellucid.cli.gestures import warn_uncalibrated
+from pellucid.cli.gestures.predict import warn_uncalibrated
 from pellucid.cli.models import open_model
 from pellucid.cli.out import emit, percent, plain, say
 from pellucid.errors import PellucidError

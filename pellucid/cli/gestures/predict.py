@@ -3,8 +3,10 @@
 import argparse
 
 from pellucid.cli.args import Parser
-from pellucid.cli.models import MODEL_HELP
+from pellucid.cli.models import MODEL_HELP, open_model
+from pellucid.cli.out import emit, percent, say
 from pellucid.errors import PellucidError
+from pellucid.text import note
 
 MAX_CLASSES = 3  # most probable classes that the text output lists
 FRAME_OPTIONS = ("smoothing", "every", "out")  # not for single images
@@ -55,11 +57,7 @@ def handle(args: argparse.Namespace) -> int:
 def _pictures(args: argparse.Namespace) -> int:
     """Print the answer to each image that can be read, and report on stderr why the others were skipped."""
     from pellucid.calibration.familiarity import score_suffix, score_to_json
-    from pellucid.cli.gestures import warn_uncalibrated
-    from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, percent, say
     from pellucid.tasks.gestures.predict import predict
-    from pellucid.text import note
 
     model = open_model(args.model)
     faults: dict[str, PellucidError] = {}
@@ -89,3 +87,9 @@ def _pictures(args: argparse.Namespace) -> int:
         note(f"skipped: {error}")
     warn_uncalibrated(model.confidence is None)
     return 0
+
+
+def warn_uncalibrated(uncalibrated: bool) -> None:
+    """Print a note if no confidence was fitted, since then no answer is "unsure"."""
+    if uncalibrated:
+        note("the model has no fitted confidence, so no answer is unsure")

@@ -1,23 +1,52 @@
-"""`pellucid colorize MODEL SOURCE`: colorize images, folders of images and videos."""
+"""`pellucid colorize`: colorize grey images, and compare colorizers."""
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.cli.args import Parser
+from pellucid.cli.args import Action, Actions, Parser
+from pellucid.cli.files import check_place
 from pellucid.cli.models import MODEL_HELP
+from pellucid.cli.out import again, answer, emit, note_skipped, say, table
 from pellucid.cli.pictures import add_source
-from pellucid.files import PICTURE_SUFFIXES
+from pellucid.errors import PellucidError
+from pellucid.files import PICTURE_SUFFIXES, write_atomically
+from pellucid.text import note
 
 if TYPE_CHECKING:
     from pellucid.tasks.colorize import Hint
 
 PAGE_INTERVAL = 12  # the page shows every 12th frame of a video
+COMPARISON, QUESTIONS = "colours.html", "real.html"  # default pages
 
 
-def parser() -> Parser:
+class Words(Actions):
+    """The parser of `colorize MODEL SOURCE`, and of `colorize ACTION ...`."""
+
+    def read(self, words: Sequence[str]) -> argparse.Namespace | None:
+        """Parse the words after the command's name."""
+        if words and words[0] in self.actions:
+            return super().read(words)
+        args = colorize_parser().read(words)
+        if args is not None:
+            args.handle = colorize
+        return args
+
+
+def parser() -> Words:
     """Return the parser of this command."""
+    return Words("colorize", "Colorize grey images.", ACTIONS)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Run the action."""
+    return args.handle(args)
+
+
+def colorize_parser() -> Parser:
+    """Return the parser of `colorize MODEL SOURCE`."""
     parser = Parser(
         "colorize",
         "Colorize images of any size, keeping their lightness.",
@@ -43,15 +72,13 @@ def parser() -> Parser:
     return parser.device_option().json_flag()
 
 
-def handle(args: argparse.Namespace) -> int:
+def colorize(args: argparse.Namespace) -> int:
     """Write a file for each image, and report on stderr why images were skipped."""
     import torch
 
     from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, note_skipped, say
     from pellucid.cli.pictures import Picture, read_batches, until_interrupted
     from pellucid.data.images import load_channels
-    from pellucid.errors import PellucidError
     from pellucid.metrics import colourfulness_rgb
     from pellucid.tasks.colorize import Colorizer, Smoothing, check_files, lightness_of, write_colorized
     from pellucid.tasks.colorize.written import Pairs
@@ -96,7 +123,6 @@ def handle(args: argparse.Namespace) -> int:
 
 def _hints(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":
     """Return the hints of `--hints` by file name; raises PellucidError for names that the source lacks."""
-    from pellucid.errors import PellucidError
     from pellucid.tasks.colorize import read_hints
 
     file, source = args.hints, Path(args.source or "")
@@ -116,3 +142,86 @@ def _hints(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":
             f"--hints {file} contains one list, which is for one image; give an object of lists by file name"
         )
     return {source.name: found[""]}
+
+
+def compare_parser() -> Parser:
+    """Return the parser of this action."""
+    parser = Parser(
+        "colorize compare", "Evaluate several colorizers on the same images, with grey images as the baseline."
+    )
+    parser.add_argument("models", nargs="+", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
+        "--data",
+        metavar="NAME|DIR",
+        help="a data set, or a folder or zip of colour images (default: the first model's data set)",
+    )
+    parser.add_argument("--out", metavar="FILE", default=COMPARISON, help=f"the page to write (default: {COMPARISON})")
+    return parser.device_option().json_flag()
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Write the page, and print its table."""
+    from pellucid.cli.models import open_model
+    from pellucid.tasks.colorize.compare import comparison_page, named
+    from pellucid.tasks.colorize.compare import table as metric_rows
+    from pellucid.tasks.colorize.measure import measure
+
+    place = check_place(args.out, "--out", (".html",))
+    models = named(args.models, [open_model(model, args.device) for model in args.models])
+    found = measure(models, args.data)
+    for message in found.skipped.values():
+        note(message)
+    options = {"--data": args.data, "--out": None if args.out == COMPARISON else args.out}
+    command = again(["colorize", "compare", *args.models], options, [])
+    write_atomically(place, comparison_page(found, models, f"Colours on {found.data}", command).encode())
+    about = {"n": found.n, "n_judged": found.judged, "data": found.data, "skipped": found.skipped}
+    rows = metric_rows(found)
+    answer(
+        args,
+        {"page": args.out, "rows": found.rows, "true": found.true, **about},
+        f"{found.n:,} images of {found.data}; answers and frechet are over {found.judged:,} of them",
+        *table(rows, right=range(1, len(rows[0]))),
+        "",
+        f"page  {place}",
+    )
+    return 0
+
+
+def real_parser() -> Parser:
+    """Return the parser of this action."""
+    parser = Parser(
+        "colorize real", "Write a page that asks people which of two images is real, and counts the answers."
+    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
+        "--data",
+        metavar="NAME|DIR",
+        help="a data set, or a folder or zip of colour images (default: the model's data set)",
+    )
+    parser.add_argument(
+        "--n", metavar="N", type=int, help="number of questions (default: 40, or all images if there are fewer)"
+    )
+    parser.add_argument("--out", metavar="FILE", default=QUESTIONS, help=f"the page to write (default: {QUESTIONS})")
+    return parser.seed_option("seed of the choice of images, their order and sides").device_option().json_flag()
+
+
+def real(args: argparse.Namespace) -> int:
+    """Write the page."""
+    from pellucid.cli.models import open_model
+    from pellucid.tasks.colorize.real import questions, real_page
+
+    place = check_place(args.out, "--out", (".html",))
+    asked = questions(open_model(args.model, args.device), args.data, args.n, args.seed)
+    write_atomically(place, real_page(asked, "Which one is real?").encode())
+    answer(
+        args,
+        {"page": args.out, "n": len(asked), "real": ["right" if one.real else "left" for one in asked]},
+        f"wrote {place} with {len(asked)} questions",
+    )
+    return 0
+
+
+ACTIONS = {
+    "compare": Action("measure several models on the same images, in one table and page", compare_parser, compare),
+    "real": Action("write a page that asks people which of two images is real", real_parser, real),
+}

@@ -1,0 +1,278 @@
+"""`pellucid calc`: calculate output sizes, counts, receptive fields, IoU and average precision."""
+
+import argparse
+import csv
+import io
+import json
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pellucid.cli.args import Action, Actions, Parser
+from pellucid.cli.out import answer, table
+from pellucid.errors import PellucidError
+from pellucid.text import shown
+
+if TYPE_CHECKING:
+    from pellucid.metrics import Box
+
+LAYERS_HELP = "as in Python: 'Conv2d(20, 5, padding=2), ReLU, MaxPool2d(2), Flatten, Dense(10)'"
+NOTE = "mean IoU compares masks; for mean average precision (mAP), which ranks scored detections, use calc map"
+CORNERS = ("x0", "y0", "x1", "y1")
+COLUMNS = ("image", "class", *CORNERS)
+
+
+def parser() -> Actions:
+    """Return the parser of this command."""
+    return Actions("calc", "Calculate output sizes, counts, receptive fields, IoU and average precision.", ACTIONS)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Run the action."""
+    return args.handle(args)
+
+
+def conv_parser() -> Parser:
+    """Return the parser of this action."""
+    parser = Parser("calc conv", "The output size of a convolution over square images, its weights and multiply-adds.")
+    parser.add_argument("size", type=int, metavar="W", help="height and width of the input")
+    parser.add_argument("kernel", type=int, metavar="K", help="height and width of the kernel")
+    parser.add_argument("--stride", type=int, default=1, metavar="S", help="stride (default: 1)")
+    parser.add_argument("--padding", type=int, default=0, metavar="P", help="zeros added at each edge (default: 0)")
+    parser.add_argument(
+        "--dilation", type=int, default=1, metavar="D", help="spacing of the kernel elements (default: 1)"
+    )
+    parser.add_argument("--channels", type=int, default=1, metavar="C", help="channels of the input (default: 1)")
+    parser.add_argument(
+        "--filters", type=int, default=1, metavar="F", help="number of filters, the output channels (default: 1)"
+    )
+    return parser.json_flag()
+
+
+def conv(args: argparse.Namespace) -> int:
+    """Print the counts, each with its formula."""
+    from pellucid.combine import Sequential
+    from pellucid.layers import Conv2d
+    from pellucid.network.counts import counts
+
+    if min(args.size, args.channels) < 1:
+        raise PellucidError("pellucid calc conv: W and --channels must be at least 1")
+    w, k, s, p, d, c, f = (
+        getattr(args, name) for name in ("size", "kernel", "stride", "padding", "dilation", "channels", "filters")
+    )
+    (row,) = counts(Sequential(Conv2d(f, k, stride=s, padding=p, dilation=d)), (c, w, w)).rows
+    out = row.shape[1]
+    parameters = row.weights + row.biases
+    numbers = {"output_size": out, "output_shape": row.shape, "weights": row.weights, "biases": row.biases}
+    rows = [
+        ("output size", f"floor(({w} - {d} x ({k} - 1) - 1 + 2 x {p}) / {s}) + 1", f"{out:,}"),
+        ("weights", f"{k} x {k} x {c} x {f}", f"{row.weights:,}"),
+        ("biases", "one for each filter", f"{row.biases:,}"),
+        ("parameters", "weights and biases", f"{parameters:,}"),
+        ("multiply-adds", f"{out} x {out} x {row.weights:,}", f"{row.multiply_adds:,}"),
+    ]
+    answer(args, {**numbers, "parameters": parameters, "multiply_adds": row.multiply_adds}, *table(rows, right={2}))
+    return 0
+
+
+def params_parser() -> Parser:
+    """Return the parser of this action."""
+    parser = Parser(
+        "calc params", "Count the weights, biases and multiply-adds of layers in sequence, for one example."
+    )
+    parser.add_argument(
+        "input", metavar="INPUT", help="shape of an example: CxHxW, such as 3x227x227, or a length: 784"
+    )
+    parser.add_argument("layers", nargs="+", metavar="LAYERS", help=LAYERS_HELP)
+    return parser.json_flag()
+
+
+def params(args: argparse.Namespace) -> int:
+    """Print the counts as a table."""
+    from pellucid.network.counts import counts, read_layers
+
+    shape = _shape(args.input)
+    found = counts(read_layers(", ".join(args.layers)), shape)
+    answer(
+        args,
+        {"input_shape": shape, **found.to_json()},
+        *str(found).split("\n"),
+        f"parameters: {found.parameters:,}",
+        f"distinct entries of the Hessian of the loss, W (W + 1) / 2: {found.hessian_entries:,}",
+        f"parameters of a local quadratic approximation of the loss, W (W + 3) / 2: {found.quadratic_parameters:,}",
+    )
+    return 0
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """Return (channels, height, width) of "3x227x227", or (length,) of "784"; raises PellucidError otherwise."""
+    if not re.fullmatch(r"[1-9][0-9]{0,6}(x[1-9][0-9]{0,6}x[1-9][0-9]{0,6})?", text):
+        raise PellucidError(
+            f"INPUT {text!r} is not a shape; write channels, height and width as in 3x227x227, or a length as in 784"
+        )
+    return tuple(map(int, text.split("x")))
+
+
+def receptive_field_parser() -> Parser:
+    """Return the parser of this action."""
+    about = "Compute the receptive field of one unit of each layer, and the step in pixels between neighbouring units."
+    parser = Parser("calc receptive-field", about)
+    parser.add_argument("layers", nargs="+", metavar="LAYERS", help=LAYERS_HELP)
+    return parser.json_flag()
+
+
+def receptive_fields(args: argparse.Namespace) -> int:
+    """Print the receptive fields as a table."""
+    from pellucid.network.counts import read_layers, receptive_field
+    from pellucid.network.summary import describe, shape_text
+
+    net = read_layers(", ".join(args.layers))
+    found = receptive_field(net)
+    layers = [describe(layer) for layer in net.children.values()]
+    rows = list(zip(layers, found, strict=True))
+    listed = [{"layer": layer, **reach._asdict()} for layer, reach in rows]
+    cells = [(layer, shape_text(reach.field), shape_text(reach.step)) for layer, reach in rows]
+    answer(
+        args,
+        {"receptive_field": found[-1].field, "step": found[-1].step, "layers": listed},
+        *table([("layer", "receptive field", "step"), *cells], right={1, 2}),
+    )
+    return 0
+
+
+def iou_parser() -> Parser:
+    """Return the parser of this action."""
+    parser = Parser("calc iou", "Intersection over union of each class, from areas in any unit, and the mean IoU.")
+    what = "areas of the prediction, the ground truth and their intersection for one class, such as 189,201,185"
+    parser.add_argument("areas", nargs="+", metavar="P,T,I", help=what)
+    return parser.json_flag()
+
+
+def iou(args: argparse.Namespace) -> int:
+    """Print the IoU of each class, and their mean."""
+    from pellucid.metrics import iou_of_areas
+
+    areas = [_areas(text) for text in args.areas]
+    found = iou_of_areas(*zip(*areas, strict=True))
+    mean = found.mean().item()
+    rows = [
+        (text, f"{c:g} / ({p:g} + {t:g} - {c:g})", f"{iou:.4f}")
+        for text, (p, t, c), iou in zip(args.areas, areas, found.tolist(), strict=True)
+    ]
+    lines = table([*rows, ("mean IoU", "", f"{mean:.4f}")], right={2})
+    answer(args, {"iou": found.tolist(), "mean_iou": mean, "note": NOTE}, *lines, NOTE)
+    return 0
+
+
+def _areas(text: str) -> tuple[float, float, float]:
+    """Return the three areas; raises PellucidError for other text, and if the first two are both 0."""
+    try:
+        predicted, true, intersection = map(float, text.split(","))
+    except ValueError as error:
+        raise PellucidError(
+            f"{text!r} is not three areas; write predicted,true,intersection as in 189,201,185"
+        ) from error
+    if (
+        not all(map(math.isfinite, (predicted, true, intersection)))
+        or predicted < 0
+        or true < 0
+        or predicted + true == 0
+    ):
+        raise PellucidError(f"{text!r}: areas are finite numbers of at least 0, and one of the first two is above 0")
+    if not 0 <= intersection <= min(predicted, true):
+        raise PellucidError(f"{text!r}: the intersection must be at most the predicted and the true area")
+    return predicted, true, intersection
+
+
+def map_parser() -> Parser:
+    """Return the parser of this action."""
+    parser = Parser(
+        "calc map", "Compute the average precision of each class, and its mean (mAP), from scored boxes and true boxes."
+    )
+    what = ", a .csv file with a header row or a .json list of objects: image, class, x0, y0, x1, y1"
+    parser.add_argument("predicted", metavar="PREDICTED", help=f"detections{what}, score")
+    parser.add_argument("true", metavar="TRUE", help="true boxes, in the same format without score")
+    parser.add_argument(
+        "--iou", type=float, default=0.5, metavar="T", help="minimum IoU of a true positive (default: 0.5)"
+    )
+    return parser.json_flag()
+
+
+def mean_ap(args: argparse.Namespace) -> int:
+    """Print the scores of each class, and their means."""
+    from pellucid.metrics import mean_average_precision
+
+    found = mean_average_precision(read_boxes(args.predicted, scored=True), read_boxes(args.true), args.iou)
+    classes = {name: scores._asdict() for name, scores in found.classes.items()}
+    head = ("class", "true boxes", "detections", "true positives", "AP (area)", "AP (11 recalls)")
+    rows = [
+        (name, str(one.truths), str(one.detections), str(one.hits), _text(one.area), _text(one.eleven))
+        for name, one in found.classes.items()
+    ]
+    last = ("mAP", "", "", "", _text(found.area), _text(found.eleven))
+    answer(
+        args,
+        {"iou": args.iou, "map": {"area": found.area, "eleven": found.eleven}, "classes": classes},
+        *table([head, *rows, last], right=range(1, 6)),
+    )
+    return 0
+
+
+def read_boxes(path: str, scored: bool = False) -> "list[Box]":
+    """Return the boxes of a .csv or .json file; raises PellucidError, with the row, for an invalid box."""
+    from pellucid.files import read_regular
+
+    kind = Path(path).suffix
+    if kind not in (".csv", ".json"):
+        raise PellucidError(f"{path!r} does not end in .csv or .json; give boxes in one of these formats")
+    data = read_regular(Path(path))
+    try:
+        text = data.decode("utf-8-sig")
+        rows: Any = json.loads(text) if kind == ".json" else list(csv.DictReader(io.StringIO(text), strict=True))
+    except (ValueError, csv.Error, RecursionError) as error:
+        raise PellucidError(f"{path!r} is not a {kind[1:].upper()} file in UTF-8: {error}") from error
+    if not isinstance(rows, list):
+        raise PellucidError(f"{path!r} is not a list of boxes; write [{{...}}, ...] with {', '.join(COLUMNS)} in each")
+    columns = (*COLUMNS, "score") if scored else COLUMNS
+    return [_box(row, columns, f"{path}: box {number}") for number, row in enumerate(rows, 1)]
+
+
+def _box(row: Any, columns: tuple[str, ...], where: str) -> "Box":
+    from pellucid.metrics import Box
+
+    if not isinstance(row, dict) or any(row.get(name) in (None, "") for name in columns):
+        missing = [name for name in columns if not isinstance(row, dict) or row.get(name) in (None, "")]
+        raise PellucidError(f"{where} has no {missing[0]}; give {', '.join(columns)}")
+    numbers = {name: _number(row[name], f"{where}: {name}") for name in columns if name not in ("image", "class")}
+    x0, y0, x1, y1 = (numbers[name] for name in CORNERS)
+    if x1 < x0 or y1 < y0:
+        raise PellucidError(f"{where} is ({x0:g}, {y0:g}, {x1:g}, {y1:g}); give x0 <= x1 and y0 <= y1")
+    return Box(str(row["image"]), str(row["class"]), (x0, y0, x1, y1), numbers.get("score"))
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise PellucidError(f"{where} is {shown(value)}; give a finite number")
+    return number
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+ACTIONS = {
+    "conv": Action("the output size of a convolution, its weights and multiply-adds", conv_parser, conv),
+    "params": Action("the weights, biases and multiply-adds of layers in sequence", params_parser, params),
+    "receptive-field": Action(
+        "the receptive field after each of several layers", receptive_field_parser, receptive_fields
+    ),
+    "iou": Action(
+        "IoU and mean IoU, from the areas of predictions, ground truth and their intersection", iou_parser, iou
+    ),
+    "map": Action("mean average precision (mAP) of scored detections", map_parser, mean_ap),
+}

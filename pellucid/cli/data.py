@@ -1,0 +1,208 @@
+"""`pellucid data`: the built-in data sets, and folders of annotated images."""
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+from pellucid.cli.args import Action, Actions, Parser
+from pellucid.cli.files import check_place
+from pellucid.cli.out import answer, emit, say, table
+from pellucid.cli.progress import Downloading, Reading
+from pellucid.errors import PellucidError
+from pellucid.text import note, plural
+
+
+def parser() -> Actions:
+    """Return the parser of this command."""
+    return Actions("data", "Manage the built-in data sets, and folders of annotated images.", ACTIONS)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Run the action."""
+    return args.handle(args)
+
+
+def list_parser() -> Parser:
+    """Return the parser of this action."""
+    return Parser("data list", "List the built-in data sets.").data_option().json_flag()
+
+
+def list_data(args: argparse.Namespace) -> int:
+    """Print the table."""
+    from pellucid.data.catalogue import CATALOGUE, data_root
+
+    root = data_root(args.data)
+    rows = [
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "about": entry.about,
+            "present": entry.kind == "bundled" or (root / entry.place).exists(),
+            "download": bool(entry.sources),
+        }
+        for entry in CATALOGUE.values()
+    ]
+    states = ("present" if row["present"] else "downloadable" if row["download"] else "manual" for row in rows)
+    cells = [(row["name"], state, f"{row['title']}: {row['about']}") for row, state in zip(rows, states, strict=True)]
+    answer(args, {"root": str(root), "data": rows}, f"data root: {root}", *table(cells))
+    return 0
+
+
+def get_parser() -> Parser:
+    """Return the parser of this action."""
+    parser = Parser("data get", "Download the files of a data set that are missing or wrong.")
+    parser.add_argument("name", metavar="NAME", help="the name of a data set; `pellucid data list` shows all names")
+    return parser.data_option().json_flag()
+
+
+def get_data(args: argparse.Namespace) -> int:
+    """Download, and print the status of each file."""
+    from pellucid.data.catalogue import get
+
+    progress = Downloading()
+    try:
+        files = get(args.name, args.data, progress if sys.stderr.isatty() and not args.json else None)
+    finally:
+        progress.end()
+    rows = [{"path": path, "status": status} for path, status in files]
+    answer(args, {"name": args.name, "files": rows}, *(f"{status}: {path}" for path, status in files))
+    return 0
+
+
+def check_parser() -> Parser:
+    """Return the parser of this action."""
+    parser = Parser("data check", "Check all files of one data set, or of all data sets that are present.")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the name of a data set (default: all)")
+    return parser.data_option().json_flag()
+
+
+def check_data(args: argparse.Namespace) -> int:
+    """Print the status of each file; raises PellucidError (exit code 2) if one is wrong."""
+    from pellucid.data.catalogue import CATALOGUE, by_hand, check
+
+    names = [args.name] if args.name is not None else list(CATALOGUE)
+    rows = [{"name": name, "path": path, "status": status} for name in names for path, status in check(name, args.data)]
+    accepted = ("ok",) if args.name is not None else ("ok", "missing")
+    bad = [row for row in rows if not row["status"].startswith(accepted)]
+    answer(args, {"ok": not bad, "files": rows}, *(f"{row['name']}: {row['status']}: {row['path']}" for row in rows))
+    if bad:
+        name, path, status = bad[0]["name"], bad[0]["path"], bad[0]["status"]
+        advice = by_hand(CATALOGUE[name], Path(path))
+        raise PellucidError(f"{path}: {status}" if advice in status else f"{path}: {status}; {advice}")
+    return 0
+
+
+def show_parser() -> Parser:
+    """Return the parser of this action."""
+    parser = Parser("data show", "Draw evenly chosen images of a data set with their boxes, masks and key-points.")
+    parser.add_argument("source", metavar="NAME|FOLDER", help="a data set, or a folder or .zip of annotated images")
+    parser.add_argument("--out", metavar="FILE.png", required=True, help="the PNG file to write")
+    return parser.data_option().json_flag()
+
+
+def show_data(args: argparse.Namespace) -> int:
+    """Write the contact sheet, and print its path."""
+    from pellucid.data import DetectionFolder
+    from pellucid.data.annotations.layout import find_format, parts_in_order
+    from pellucid.data.annotations.sheet import contact_sheet
+    from pellucid.data.catalogue import annotated_path
+    from pellucid.data.tree import open_tree
+    from pellucid.files import write_atomically
+    from pellucid.report.figures.style import png
+
+    place = check_place(args.out, "--out", (".png",))
+    path = annotated_path(args.source, args.data)
+    with open_tree(path) as tree:
+        names = parts_in_order(find_format(tree)[1]) or ("",)
+    parts = [first := DetectionFolder(path, names[0])]
+    parts += [DetectionFolder(path, name, classes=first.classes) for name in names[1:]]
+    figure, shown = contact_sheet(parts)
+    count = sum(map(len, parts))
+    write_atomically(place, png(figure))
+    answer(
+        args,
+        {"file": str(place), "images": shown, "of": count, "classes": first.classes},
+        f"{place}: {len(shown)} of {plural(count, 'image')}",
+    )
+    return 0
+
+
+def lint_parser() -> Parser:
+    """Return the parser of this action."""
+    parser = Parser(
+        "data lint",
+        "List the faults of annotated images by file and line: files and images that cannot be read, boxes without "
+        "area or outside their image, unknown classes, objects and images annotated twice, images without objects, and "
+        "images with a near duplicate in another part. The exit code is 2 if training would refuse a file.",
+    )
+    parser.add_argument("source", metavar="NAME|FOLDER", help="a data set, or a folder or .zip of annotated images")
+    return parser.data_option().json_flag()
+
+
+def lint_data(args: argparse.Namespace) -> int:
+    """Print a line for each fault, and the counts."""
+    from pellucid.data.annotations.lint import lint
+    from pellucid.data.catalogue import annotated_path
+
+    reading = Reading(not args.json)
+    found = lint(annotated_path(args.source, args.data), lambda done, total: reading("image", done, total))
+    reading.end()
+    counts = Counter(fault.effect for fault in found.faults)
+    parts = {name: {"images": p.images, "objects": p.objects, "empty": p.empty} for name, p in found.parts.items()}
+    rows = [
+        {"file": fault.file, "line": fault.line, "reason": fault.reason, "effect": fault.effect}
+        for fault in found.faults
+    ]
+    lines = [f"{fault} [{fault.effect}]" for fault in found.faults]
+    for name, part in found.parts.items():
+        empty = f", {part.empty:,} without objects" if part.empty else ""
+        lines.append(f"{name or 'all'}: {plural(part.images, 'image')}{empty}, {plural(part.objects, 'object')}")
+    effects = ", ".join(f"{count:,} {effect}" for effect, count in sorted(counts.items()))
+    lines.append(f"{found.form}: {plural(len(found.faults), 'fault')}{f': {effects}' if effects else ''}")
+    answer(args, {"format": found.form, "parts": parts, "counts": counts, "faults": rows}, *lines)
+    return 2 if counts["refused"] else 0
+
+
+def convert_parser() -> Parser:
+    """Return the parser of this action."""
+    parser = Parser("data convert", "Write annotated images in another format; the images are copied.")
+    parser.add_argument(
+        "source", metavar="IN", help="a folder or .zip with Pascal VOC, COCO, YOLO or labelme annotations"
+    )
+    parser.add_argument("out", metavar="OUT", help="the folder to write, new or empty")
+    parser.add_argument("--to", metavar="FORMAT", required=True, help="voc, coco, yolo or labelme")
+    return parser.json_flag()
+
+
+def convert_data(args: argparse.Namespace) -> int:
+    """Convert, and print what was written and what the format cannot represent."""
+    from pellucid.data.annotations.base import summary
+    from pellucid.data.annotations.convert import convert
+
+    done = convert(args.source, args.out, args.to)
+    faults = [str(fault) for fault in done.faults]
+    if args.json:
+        about = {"from": done.source, "to": args.to, "out": args.out}
+        emit({**about, "images": done.images, "objects": done.objects, "lost": done.lost, "faults": faults})
+        return 0
+    for part, count in done.images.items():
+        say(f"{part or 'all'}: {plural(count, 'image')}, {plural(done.objects[part], 'object')}")
+    for what, count in done.lost.items():
+        note(f"{args.to} cannot represent the {'crowd flag' if what == 'crowd' else what} of {plural(count, 'object')}")
+    if text := summary(done.faults):
+        note(text)
+    say(f"{done.source} to {args.to}: {args.out}")
+    return 0
+
+
+ACTIONS = {
+    "list": Action("list the built-in data sets", list_parser, list_data),
+    "get": Action("download a data set", get_parser, get_data),
+    "check": Action("check the files of one data set, or of all that are present", check_parser, check_data),
+    "show": Action("draw annotated images with their boxes, masks and key-points", show_parser, show_data),
+    "lint": Action("list the faults of annotated images by file", lint_parser, lint_data),
+    "convert": Action(
+        "write annotated images in another format: Pascal VOC, COCO, YOLO or labelme", convert_parser, convert_data
+    ),
+}

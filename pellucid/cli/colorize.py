@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.args import Action, Actions, Parser
 from pellucid.cli.files import check_place
-from pellucid.cli.models import MODEL_HELP
-from pellucid.cli.out import again, answer, emit, note_skipped, say, table
-from pellucid.cli.pictures import add_source
+from pellucid.cli.models import MODEL_HELP, open_model
+from pellucid.cli.out import again, answer, finish, say, table
+from pellucid.cli.pictures import add_source, read_batches, until_interrupted
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES, write_atomically
 from pellucid.text import note
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pellucid.cli.pictures import Picture
     from pellucid.tasks.colorize import Hint
 
 PAGE_INTERVAL = 12  # the page shows every 12th frame of a video
@@ -76,8 +79,6 @@ def colorize(args: argparse.Namespace) -> int:
     """Write a file for each image, and report on stderr why images were skipped."""
     import torch
 
-    from pellucid.cli.models import open_model
-    from pellucid.cli.pictures import Picture, read_batches, until_interrupted
     from pellucid.data.images import load_channels
     from pellucid.metrics import colourfulness_rgb
     from pellucid.tasks.colorize import Colorizer, Smoothing, check_files, lightness_of, write_colorized
@@ -89,7 +90,7 @@ def colorize(args: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     faults: dict[str, str] = {}
 
-    def colorize(picture: Picture, image: torch.Tensor) -> None:
+    def colorize(picture: "Picture", image: "Tensor") -> None:
         lightness = lightness_of(image)
         ab = colorizer.ab(lightness[None], hints.get(picture.file, ()))[0]
         if picture.frame is not None:
@@ -113,12 +114,7 @@ def colorize(args: argparse.Namespace) -> int:
                 except PellucidError as error:
                     faults[picture.file] = str(error)
     page = str(pairs.write(out, f"Colorized by {args.model}", len(rows))) if rows else None
-    skipped = note_skipped(faults)
-    if args.json and rows:
-        emit({"model": args.model, "strength": args.strength, "pictures": rows, "page": page, "skipped": skipped})
-    elif page:
-        say(f"wrote {page}")
-    return 2 if faults else 0
+    return finish(args, {"model": args.model, "strength": args.strength, "pictures": rows, "page": page}, faults, page)
 
 
 def _hints(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":
@@ -161,7 +157,6 @@ def compare_parser() -> Parser:
 
 def compare(args: argparse.Namespace) -> int:
     """Write the page, and print its table."""
-    from pellucid.cli.models import open_model
     from pellucid.tasks.colorize.compare import comparison_page, named
     from pellucid.tasks.colorize.compare import table as metric_rows
     from pellucid.tasks.colorize.measure import measure
@@ -207,7 +202,6 @@ def real_parser() -> Parser:
 
 def real(args: argparse.Namespace) -> int:
     """Write the page."""
-    from pellucid.cli.models import open_model
     from pellucid.tasks.colorize.real import questions, real_page
 
     place = check_place(args.out, "--out", (".html",))

@@ -4,6 +4,9 @@ import argparse
 from pathlib import Path
 
 from pellucid.cli.args import Parser
+from pellucid.cli.files import check_place
+from pellucid.cli.out import again, answer, table
+from pellucid.files import write_atomically
 
 PAGE = "comparison.html"
 
@@ -22,24 +25,15 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write the page, and print the results and differences."""
-    from pellucid.cli.files import check_place
-    from pellucid.cli.out import again, emit, say, say_text
-    from pellucid.files import write_atomically
     from pellucid.recipe.compare import compare_runs, comparison_page
-    from pellucid.text import aligned
 
     place = check_place(args.out, "--out")
     found = compare_runs(args.runs)
     command = again(["compare-runs", *args.runs], {"--out": None if args.out == PAGE else args.out}, [])
     write_atomically(place, comparison_page(found, command).encode("utf-8"))
-    if args.json:
-        emit({"page": args.out, **found.to_json()})
-        return 0
-    columns = range(1, len(found.names) + 1)
-    say_text(aligned([("", *found.names), *found.results], right=columns))
+    lines = table([("", *found.names), *found.results], right=range(1, len(found.names) + 1))
     for title, rows in (("recipes differ in", found.recipes), ("manifests differ in", found.manifests)):
         if rows:
-            say("", title)
-            say_text(aligned(rows))
-    say("", f"page  {Path(args.out)}")
+            lines += ["", title, *table(rows)]
+    answer(args, {"page": args.out, **found.to_json()}, *lines, "", f"page  {Path(args.out)}")
     return 0

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.args import Parser
-from pellucid.cli.models import MODEL_HELP
-from pellucid.cli.pictures import add_source
+from pellucid.cli.models import MODEL_HELP, open_model
+from pellucid.cli.out import finish, say
+from pellucid.cli.pictures import add_source, read_batches, until_interrupted
+from pellucid.errors import PellucidError
+from pellucid.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,10 +37,6 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the detections of each image, write the files, and report on stderr why images were skipped."""
-    from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, note_skipped, say
-    from pellucid.cli.pictures import read_batches, until_interrupted
-    from pellucid.errors import PellucidError
     from pellucid.tasks.detect import CocoResults, ObjectFinder, overlay
     from pellucid.tasks.outputs import Outputs
 
@@ -63,13 +62,8 @@ def handle(args: argparse.Namespace) -> int:
                 if not args.json:
                     say(f"{row.get('overlay', picture.file)}: {_counted(found, finder.classes)}")
     file = None if outputs is None or not rows else outputs.write_annotations(coco.to_json())
-    skipped = note_skipped(faults)
-    if args.json and rows:
-        about = {"model": args.model, "classes": list(finder.classes), "score": args.score}
-        emit({**about, "pictures": rows, "annotations": file, "skipped": skipped})
-    elif file is not None:
-        say(f"wrote {file}")
-    return 2 if faults else 0
+    about = {"model": args.model, "classes": list(finder.classes), "score": args.score}
+    return finish(args, {**about, "pictures": rows, "annotations": file}, faults, file)
 
 
 def _listed(found: "Detections", classes: "Sequence[str]") -> list[dict[str, Any]]:
@@ -85,8 +79,6 @@ def _listed(found: "Detections", classes: "Sequence[str]") -> list[dict[str, Any
 
 
 def _counted(found: "Detections", classes: "Sequence[str]") -> str:
-    from pellucid.text import plural
-
     counts = Counter(classes[label] for label in found.labels.tolist())
     names = ", ".join(f"{name} {count}" for name, count in counts.most_common())
     return f"{plural(len(found), 'object')} ({names})" if names else "no objects"

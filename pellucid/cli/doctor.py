@@ -1,11 +1,16 @@
 """`pellucid doctor`: diagnose a model, its data and its training, and suggest fixes."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.cli.args import Parser
-from pellucid.cli.models import MODEL_HELP
+from pellucid.cli.files import html_place, write_html
+from pellucid.cli.models import MODEL_HELP, open_model
+from pellucid.cli.out import answer
+from pellucid.errors import PellucidError
+from pellucid.text import printable
 
 if TYPE_CHECKING:
     from pellucid.doctor import Case
@@ -33,14 +38,8 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the diagnosis."""
-    from dataclasses import replace
-
-    from pellucid.cli.files import html_place, write_html
-    from pellucid.cli.out import emit, say, say_text
     from pellucid.doctor import diagnose
     from pellucid.doctor.detection import DetectionCase, diagnose_detector
-    from pellucid.errors import PellucidError
-    from pellucid.text import printable
     from pellucid.training.device import usable_device
 
     place, device = html_place(args), usable_device(args.device or "cpu")
@@ -58,21 +57,21 @@ def handle(args: argparse.Namespace) -> int:
         found = diagnose(case, args.attempts)
     if place is not None:
         write_html(place, found._repr_html_(), args.model)
-    if args.json:
-        emit({"model": args.model, **found.to_json()})
-        return 0
-    say_text(f"{printable(args.model)}: {found}")
     causes = (index for index in range(len(found.findings)) if found.kind(index) == "cause")
     untried = any(found.findings[index].remedy is not None for index in causes if index not in found.attempts)
-    if not args.attempts and trainable and untried:
-        say("", "use --try to test each fix in a short training")
+    hint = ["", "use --try to test each fix in a short training"]
+    answer(
+        args,
+        {"model": args.model, **found.to_json()},
+        *f"{printable(args.model)}: {found}".split("\n"),
+        *(hint if not args.attempts and trainable and untried else []),
+    )
     return 0
 
 
 def _case(name: str, data: str | None) -> "Case | DetectionCase":
     """Return the case of MODEL, which includes its training if MODEL is a run folder with a recipe."""
     from pellucid import assets
-    from pellucid.cli.models import open_model
     from pellucid.detectors import DETECTORS
     from pellucid.recipe.doctor_case import (
         case_of_detector,

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.args import Parser
-from pellucid.cli.models import MODEL_HELP
+from pellucid.cli.models import MODEL_HELP, class_number, known_classes, open_model, pixels_named
+from pellucid.cli.out import answer, answer_files, percent, table
+from pellucid.errors import PellucidError
+from pellucid.files import make_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,9 +88,6 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write the maps, and print the measures, the verdicts and the files."""
-    from pellucid.cli.models import known_classes, open_model
-    from pellucid.cli.out import emit, say, say_text
-    from pellucid.errors import PellucidError
     from pellucid.explain.examine import examine, folder_for, title, write_examination
     from pellucid.explain.methods import METHODS
     from pellucid.tasks.colorize import is_colorizer
@@ -136,16 +136,11 @@ def handle(args: argparse.Namespace) -> int:
     folder = folder_for(_place(args), x, found) if args.out is None else Path(args.out)
     written = write_examination(folder, model, x, found, classes)
     label = title(found.target, classes)
-    if args.json:
-        emit(_json(args, label, found, written))
-        return 0
     predicted = " (predicted)" if isinstance(found.target, int) else " (the class with the most pixels)"
     suffix = "" if args.target else predicted
-    say(f"{args.model} on {args.image}: {label}{suffix}, score {found.score:.4g}", "")
-    say_text(_table(found))
-    for method, reason in found.skipped.items():
-        say(f"skipped {method}: {reason}")
-    say("", f"wrote {len(written)} files into {folder}: {', '.join(file.name for file in written)}")
+    lines = [f"{args.model} on {args.image}: {label}{suffix}, score {found.score:.4g}", "", *_lines(found)]
+    lines += [f"skipped {method}: {reason}" for method, reason in found.skipped.items()]
+    answer_files(args, _json(label, found), lines, folder, written)
     return 0
 
 
@@ -158,13 +153,9 @@ def _place(args: argparse.Namespace, *more: str) -> Path:
 
 def _page(args: argparse.Namespace) -> int:
     """Write the page of the whole network."""
-    from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, percent, say
-    from pellucid.errors import PellucidError
     from pellucid.explain.look import look
     from pellucid.explain.look_page import write_page
     from pellucid.explain.top_patches import epoch_weights
-    from pellucid.files import make_folder
     from pellucid.tasks.pictures import held_out
 
     excluded = (args.image, args.target, args.out, args.box, args.pixel)
@@ -181,22 +172,21 @@ def _page(args: argparse.Namespace) -> int:
     found = look(model, data, Path(args.model).stem, epochs=epoch_weights(model, Path(args.model)), again=again)
     index = write_page(Path(args.page), found)
     rows = [{"removed": row.name, "parameters": row.parameters, "accuracy": row.accuracy} for row in found.ablations]
-    if args.json:
-        layers = [
-            {"path": one.path, "maps": one.maps, "silent": one.silent, "field": list(one.field)} for one in found.layers
-        ]
-        emit({"model": args.model, "page": str(index), "data": found.data, "n": len(found.images),
-              "accuracy": found.accuracy, "layers": layers, "ablations": rows})  # fmt: skip
-        return 0
-    for row in rows:
-        say(f"without {row['removed']}: {percent(row['accuracy'])}")
-    say(f"wrote {index}")
+    layers = [
+        {"path": one.path, "maps": one.maps, "silent": one.silent, "field": list(one.field)} for one in found.layers
+    ]
+    about = {"model": args.model, "page": str(index), "data": found.data, "n": len(found.images)}
+    answer(
+        args,
+        {**about, "accuracy": found.accuracy, "layers": layers, "ablations": rows},
+        *(f"without {row['removed']}: {percent(row['accuracy'])}" for row in rows),
+        f"wrote {index}",
+    )
     return 0
 
 
 def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Retraining":
     """Train variants of the model's network on an evenly chosen subset of its own training images."""
-    from pellucid.errors import PellucidError
     from pellucid.explain.retrained import retrained
     from pellucid.recipe.material import check_followed, data_name, is_root, load_splits, table_for, taken_by
 
@@ -213,7 +203,6 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
 
 def _target(model: "Model", x: "Tensor", target: str | None) -> "int | str | Region | None":
     """Return the class, the region or the path of the unit to explain; None for the predicted class."""
-    from pellucid.cli.models import class_number, known_classes, pixels_named
     from pellucid.tasks.segment import is_segmenter
 
     if is_segmenter(model):
@@ -223,9 +212,8 @@ def _target(model: "Model", x: "Tensor", target: str | None) -> "int | str | Reg
     return class_number(target, known_classes(model), ", and a unit is written 'layer[3]'")
 
 
-def _table(found: "Examination") -> str:
+def _lines(found: "Examination") -> list[str]:
     from pellucid.explain.verdicts import RULES
-    from pellucid.text import aligned
 
     head = ("method", "adds up to", "should be", "deletion", "insertion", "likeness")
     rows = [
@@ -241,17 +229,19 @@ def _table(found: "Examination") -> str:
     ]
     last = ("random order", "", "", f"{found.random[0]:.3f}", f"{found.random[1]:.3f}", "")
     paths = ", ".join(found.found[0].likeness) if found.found else ""
-    notes = (
+    notes = [
         "deletion, insertion: the mean score while pixels are removed (lower is better) and added (higher is better), "
-        "the most important first\nlikeness: rank correlation with the map of a network whose weights are shuffled "
-        f"from the top down to {paths}; near 1 means that the map depends on the image, not on the weights\n{RULES}"
-    )
+        "the most important first",
+        "likeness: rank correlation with the map of a network whose weights are shuffled "
+        f"from the top down to {paths}; near 1 means that the map depends on the image, not on the weights",
+        *RULES.split("\n"),
+    ]
     tests = [(one.method, test, verdict.text) for one in found.found for test, verdict in one.verdicts.items()]
-    verdicts = aligned([("method", "test", "verdict"), *tests])
-    return f"{aligned([head, *rows, last], right=range(1, 5))}\n{notes}\n\n{verdicts}"
+    measures = table([head, *rows, last], right=range(1, 5))
+    return [*measures, *notes, "", *table([("method", "test", "verdict"), *tests])]
 
 
-def _json(args: argparse.Namespace, label: str, found: "Examination", written: list[Path]) -> dict[str, Any]:
+def _json(label: str, found: "Examination") -> dict[str, Any]:
     methods = {
         one.method: {
             "sum": one.sum,
@@ -265,8 +255,6 @@ def _json(args: argparse.Namespace, label: str, found: "Examination", written: l
         for one in found.found
     }
     return {
-        "model": args.model,
-        "image": args.image,
         "target": label,
         "score": found.score,
         "methods": methods,
@@ -276,5 +264,4 @@ def _json(args: argparse.Namespace, label: str, found: "Examination", written: l
             for one, row in zip(found.found, found.distances, strict=True)
         },
         "skipped": found.skipped,
-        "files": [str(path) for path in written],
     }

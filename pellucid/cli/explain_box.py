@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pellucid.cli.out import again, answer_files
+
 if TYPE_CHECKING:
     from pellucid.model import Model
 
@@ -12,7 +14,6 @@ PAGE = "page.html"
 
 def explain_box(args: argparse.Namespace, model: "Model", out: Path, methods: list[str]) -> int:
     """Write the page and the maps of one box into a folder, and print the sentences of the page."""
-    from pellucid.cli.out import again, emit, say
     from pellucid.data import load_image
     from pellucid.report.write import write_page, write_picture
     from pellucid.tasks.detect import ObjectFinder, pipeline
@@ -30,10 +31,6 @@ def explain_box(args: argparse.Namespace, model: "Model", out: Path, methods: li
         figure = page.figures[method]
         assert figure is not None
         written += write_picture(out, method, figure, {"map": map_, "image": page.it.image, "box": page.boxes[page.at]})
-    if args.json:
-        emit({"model": args.model, "image": args.image, **page.to_json(), "files": [str(file) for file in written]})
-        return 0
-    for step in page.steps:
-        say(f"{step.heading}:", *(f"  {text}" for text in step.sentences))
-    say("", f"wrote {len(written)} files into {out}: {', '.join(file.name for file in written)}")
+    lines = [line for step in page.steps for line in (f"{step.heading}:", *(f"  {text}" for text in step.sentences))]
+    answer_files(args, page.to_json(), lines, out, written)
     return 0

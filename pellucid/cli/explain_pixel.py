@@ -4,6 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pellucid.cli.out import answer_files
+from pellucid.errors import PellucidError
+from pellucid.files import make_folder
+
 if TYPE_CHECKING:
     from pellucid.model import Model
 
@@ -14,10 +18,8 @@ def explain_pixel(args: argparse.Namespace, model: "Model", out: Path, methods: 
     """Write a map of each channel and method into a folder; print the colour and, for pix2pix, the lowest score."""
     import torch
 
-    from pellucid.cli.out import emit, say
     from pellucid.data import load_image
     from pellucid.explain.methods import MAGNITUDES
-    from pellucid.files import make_folder
     from pellucid.generators import Pix2Pix
     from pellucid.ops.colour import recolour, rgb_to_lab
     from pellucid.report.figures.heat import heat
@@ -57,17 +59,12 @@ def explain_pixel(args: argparse.Namespace, model: "Model", out: Path, methods: 
         drawn = heat(colours, judged.map, f"gradient of the lowest score, {score:.2f}", outline=mark)
         written += write_picture(out, "patch", drawn, {"map": judged.map, "scores": judged.scores, "image": colours})
         results |= {"patch": [*judged.patch], "score": score, "mean_score": float(judged.scores.mean())}
-    if args.json:
-        emit({"model": args.model, "image": args.image, **results, "files": [str(file) for file in written]})
-        return 0
-    say(*lines, "", f"wrote {len(written)} files into {out}: {', '.join(file.name for file in written)}")
+    answer_files(args, results, lines, out, written)
     return 0
 
 
 def _pixel(text: str, size: tuple[int, ...]) -> tuple[int, int]:
     """Return row and column of a text such as "12,30"; raises PellucidError unless it is a pixel of the image."""
-    from pellucid.errors import PellucidError
-
     words = [word.strip() for word in text.split(",")]
     if len(words) != 2 or not all(word.isdecimal() for word in words):
         raise PellucidError(f"--pixel takes ROW,COLUMN counted from 0, such as 12,30, not {text!r}")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pellucid.cli.args import Parser, sizes
 from pellucid.cli.files import check_place
-from pellucid.cli.models import MODEL_HELP
+from pellucid.cli.models import MODEL_HELP, weights_file
+from pellucid.cli.out import answer
 from pellucid.errors import PellucidError, nearest
 from pellucid.text import note
 
@@ -37,8 +38,6 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write the files and print their names; return 1 and leave no file if the outputs differ."""
-    from pellucid.cli.models import weights_file
-    from pellucid.cli.out import emit, say
     from pellucid.export import TOLERANCE, ParityError, to_onnx, to_torch, weights_path
     from pellucid.model import Model
 
@@ -65,15 +64,13 @@ def handle(args: argparse.Namespace) -> int:
     except ParityError as error:
         note(str(error))
         return 1
-    if args.json:
-        comparison = {"difference": parity.difference, "tolerance": TOLERANCE, "images": parity.images}
-        emit({"model": args.model, "format": args.to, "files": [str(file) for file in files], **comparison})
-        return 0
-    for file in files:
-        say(f"wrote {file} ({file.stat().st_size:,} bytes)")
-    say(
+    comparison = {"difference": parity.difference, "tolerance": TOLERANCE, "images": parity.images}
+    answer(
+        args,
+        {"model": args.model, "format": args.to, "files": [str(file) for file in files], **comparison},
+        *(f"wrote {file} ({file.stat().st_size:,} bytes)" for file in files),
         f"largest difference from the model, on {parity.images} random inputs: {parity.difference:.1e} of the largest "
-        f"output (allowed {TOLERANCE:.0e})"
+        f"output (allowed {TOLERANCE:.0e})",
     )
     return 0
 

@@ -4,7 +4,10 @@ import argparse
 from pathlib import Path
 
 from pellucid.cli.args import Parser
-from pellucid.cli.models import MODEL_HELP
+from pellucid.cli.models import MODEL_HELP, open_model
+from pellucid.cli.out import answer
+from pellucid.errors import PellucidError
+from pellucid.text import plural
 
 MAX_IMAGES = 10_000
 
@@ -22,12 +25,8 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write the images, and print the name of the file."""
-    from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, say
-    from pellucid.errors import PellucidError
     from pellucid.run_report.generated import sample
     from pellucid.tasks.generate import is_generator, write_samples
-    from pellucid.text import plural
 
     if not 1 <= args.n <= MAX_IMAGES:
         raise PellucidError(f"--n must be from 1 to {MAX_IMAGES:,}, not {args.n}")
@@ -36,8 +35,9 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError(f"{args.model} is not a generator; give a model trained with a recipe such as mnist-dcgan")
     images = sample(model, args.n, args.seed)
     path = write_samples(Path(args.out), images)
-    if args.json:
-        emit({"model": args.model, "n": args.n, "seed": args.seed, "shape": list(images.shape[1:]), "file": str(path)})
-    else:
-        say(f"wrote {plural(args.n, 'image')} to {path}")
+    answer(
+        args,
+        {"model": args.model, "n": args.n, "seed": args.seed, "shape": list(images.shape[1:]), "file": str(path)},
+        f"wrote {plural(args.n, 'image')} to {path}",
+    )
     return 0

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.cli.args import Parser
-from pellucid.cli.models import MODEL_HELP
-from pellucid.cli.pictures import add_source
+from pellucid.cli.models import MODEL_HELP, open_model
+from pellucid.cli.out import finish, percent, say
+from pellucid.cli.pictures import add_source, read_batches, until_interrupted
 
 
 def parser() -> Parser:
@@ -23,9 +24,6 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the points of each image, write the files, and report on stderr why images were skipped."""
-    from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, note_skipped, percent, say
-    from pellucid.cli.pictures import read_batches, until_interrupted
     from pellucid.report.figures.keypoints import keypoint_overlay
     from pellucid.tasks.keypoints import KeypointFinder, coco
     from pellucid.tasks.outputs import Outputs
@@ -49,9 +47,5 @@ def handle(args: argparse.Namespace) -> int:
                     say(f"{row.get('overlay', picture.file)}: {len(points)} points, mean score {score}")
     found = coco(rows, finder.kind, finder.names)
     file = None if outputs is None or not rows else outputs.write_annotations(found)
-    skipped = note_skipped(faults)
-    if args.json and rows:
-        emit({"model": args.model, "names": finder.names, "pictures": rows, "annotations": file, "skipped": skipped})
-    elif file is not None:
-        say(f"wrote {file}")
-    return 2 if faults else 0
+    value = {"model": args.model, "names": finder.names, "pictures": rows, "annotations": file}
+    return finish(args, value, faults, file)

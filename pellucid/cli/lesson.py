@@ -1,8 +1,13 @@
 """`pellucid lesson`: run a lesson, print its numbers and write its figures."""
 
 import argparse
+import json
+from pathlib import Path
 
 from pellucid.cli.args import Parser
+from pellucid.cli.files import check_folder, check_place
+from pellucid.cli.out import answer, emit, say, say_text, table
+from pellucid.files import make_folder, write_atomically
 
 
 def parser() -> Parser:
@@ -22,19 +27,11 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Run the lesson, or list all of them."""
-    from pathlib import Path
-
-    from pellucid.cli.files import check_folder
-    from pellucid.cli.out import emit, say, say_text
-    from pellucid.files import make_folder, write_atomically
     from pellucid.lessons.lesson import LESSONS, find_lesson, lesson, title
-    from pellucid.text import aligned
 
     if args.name is None:
-        if args.json:
-            emit({"lessons": [{"name": name, "about": about} for name, about in LESSONS.items()]})
-        else:
-            say_text(aligned([*LESSONS.items()]))
+        rows = [{"name": name, "about": about} for name, about in LESSONS.items()]
+        answer(args, {"lessons": rows}, *table([*LESSONS.items()]))
         return 0
     module = find_lesson(args.name)
     if args.notebook is not None:
@@ -61,21 +58,13 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _write_notebook(args: argparse.Namespace) -> int:
-    import json
-
-    from pellucid.cli.files import check_place
-    from pellucid.cli.out import emit, say
-    from pellucid.files import write_atomically
     from pellucid.lessons.page import markdown, notebook, script
 
     place = check_place(args.notebook, "--notebook", (".ipynb", ".py"))
     text = markdown(args.name, args.small)
     content = script(text) if place.suffix == ".py" else json.dumps(notebook(text), indent=1) + "\n"
     write_atomically(place, content.encode(), durable=False)
-    if args.json:
-        emit({"lesson": args.name, "notebook": str(place)})
-    else:
-        say(f"wrote {place}")
+    answer(args, {"lesson": args.name, "notebook": str(place)}, f"wrote {place}")
     return 0
 
 

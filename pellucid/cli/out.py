@@ -42,6 +42,35 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def answer_files(
+    args: argparse.Namespace, value: Mapping[str, Any], lines: Sequence[str], folder: Path, files: Sequence[Path]
+) -> None:
+    """Print `value` with the model, the image and the files as JSON, otherwise the lines and names of the files."""
+    answer(
+        args,
+        {"model": args.model, "image": args.image, **value, "files": [str(file) for file in files]},
+        *lines,
+        "",
+        f"wrote {len(files)} files into {folder}: {', '.join(file.name for file in files)}",
+    )
+
+
+def finish(
+    args: argparse.Namespace, value: Mapping[str, Any], faults: Mapping[str, Any], file: Path | str | None = None
+) -> int:
+    """Report on the images of a command, and return its exit code; faults: why images were skipped, by name.
+
+    value: the JSON object, without the skipped images; it is printed if its "pictures" are not empty. file: what the
+    text output says was written.
+    """
+    skipped = note_skipped(faults)
+    if args.json and value["pictures"]:
+        emit({**value, "skipped": skipped})
+    elif file is not None:
+        say(f"wrote {file}")
+    return 2 if faults else 0
+
+
 def note_skipped(faults: Mapping[str, Any]) -> list[dict[str, str]]:
     """Print on stderr why images were skipped, each message once; return all names and messages for JSON."""
     for message in dict.fromkeys(map(str, faults.values())):

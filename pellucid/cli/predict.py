@@ -3,7 +3,9 @@
 import argparse
 
 from pellucid.cli.args import Parser
-from pellucid.cli.models import MODEL_HELP
+from pellucid.cli.models import MODEL_HELP, open_model
+from pellucid.cli.out import answer, note_skipped, percent
+from pellucid.errors import PellucidError
 
 MAX_CLASSES = 3  # most probable classes that the text output lists
 
@@ -19,9 +21,6 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print the label and probabilities of each image, and report on stderr why images were skipped."""
     from pellucid.calibration.familiarity import score_suffix, score_to_json
-    from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, note_skipped, percent, say
-    from pellucid.errors import PellucidError
     from pellucid.tasks.classify import Prediction, predict
     from pellucid.tasks.pictures import class_names
 
@@ -35,9 +34,8 @@ def handle(args: argparse.Namespace) -> int:
         except PellucidError as error:
             faults[image] = error
     skipped = note_skipped(faults)
-    code = 2 if faults else 0
     if not found:
-        return code
+        return 2
     rows = [
         {
             "image": one.name,
@@ -48,13 +46,13 @@ def handle(args: argparse.Namespace) -> int:
         }
         for one in found
     ]
-    if args.json:
-        single = rows[0] if len(args.images) == 1 else {}
-        emit({"model": args.model, **single, "predictions": rows, "skipped": skipped})
-        return code
+    lines: list[str] = []
     for one in found:
         best = sorted(one.outputs.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
         probable = one.are_probabilities
         listed = ", ".join(f"{label} {percent(value) if probable else f'{value:.4g}'}" for label, value in best)
-        say(f"{one.name}: {one.label}  ({'' if probable else 'scores: '}{listed}){score_suffix(one.familiarity)}")
-    return code
+        suffix = score_suffix(one.familiarity)
+        lines.append(f"{one.name}: {one.label}  ({'' if probable else 'scores: '}{listed}){suffix}")
+    single = rows[0] if len(args.images) == 1 else {}
+    answer(args, {"model": args.model, **single, "predictions": rows, "skipped": skipped}, *lines)
+    return 2 if faults else 0

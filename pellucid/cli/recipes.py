@@ -1,8 +1,12 @@
 """`pellucid recipes`: list the built-in recipes, print one, or explain all keys of recipes."""
 
 import argparse
+import tomllib
 
+from pellucid import assets
 from pellucid.cli.args import Parser
+from pellucid.cli.out import answer, table
+from pellucid.errors import PellucidError
 
 
 def parser() -> Parser:
@@ -15,34 +19,19 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the list, one recipe, or the keys."""
-    import tomllib
-
-    from pellucid import assets
-    from pellucid.cli.out import emit, say_text
-    from pellucid.errors import PellucidError
-    from pellucid.text import aligned
-
     if args.keys:
         from pellucid.recipe.keys import recipe_keys
 
         if args.name is not None:
             raise PellucidError(f"--keys explains the keys of every recipe; leave out {args.name!r}")
-        tables = recipe_keys()
-        if args.json:
-            emit({"tables": [table.to_json() for table in tables]})
-        else:
-            say_text("\n\n".join(map(str, tables)))
-        return 0
-    if args.name is not None:
+        keys = recipe_keys()
+        text = "\n\n".join(map(str, keys))
+        answer(args, {"tables": [one.to_json() for one in keys]}, *text.split("\n"))
+    elif args.name is not None:
         text = assets.recipe_file(args.name).read_text(encoding="utf-8")
-        if args.json:
-            emit({"name": args.name, "recipe": tomllib.loads(text)})
-        else:
-            say_text(text.rstrip())
-        return 0
-    abouts = assets.recipe_abouts()
-    if args.json:
-        emit({"recipes": [{"name": name, "about": about} for name, about in abouts.items()]})
-        return 0
-    say_text(aligned([*abouts.items()]))
+        answer(args, {"name": args.name, "recipe": tomllib.loads(text)}, *text.rstrip().split("\n"))
+    else:
+        abouts = assets.recipe_abouts()
+        rows = [{"name": name, "about": about} for name, about in abouts.items()]
+        answer(args, {"recipes": rows}, *table([*abouts.items()]))
     return 0

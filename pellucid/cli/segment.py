@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.cli.args import Parser
-from pellucid.cli.models import MODEL_HELP
-from pellucid.cli.pictures import HELP
+from pellucid.cli.models import MODEL_HELP, open_model
+from pellucid.cli.out import finish, percent, say
+from pellucid.cli.pictures import HELP, pictures
+from pellucid.errors import PellucidError
 
 MAX_CLASSES = 4  # per image in the text output
 
@@ -28,10 +30,6 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write files for each image, print the areas of its classes, and report on stderr why images were skipped."""
-    from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, note_skipped, percent, say
-    from pellucid.cli.pictures import pictures
-    from pellucid.errors import PellucidError
     from pellucid.tasks.segment import Segmenter, write_segmentation
     from pellucid.tasks.segment.segmenter import check_files
 
@@ -51,7 +49,4 @@ def handle(args: argparse.Namespace) -> int:
         if not args.json:
             largest = sorted(areas.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
             say(f"{files['overlay']}: {', '.join(f'{name} {percent(area)}' for name, area in largest if area)}")
-    skipped = note_skipped(faults)
-    if args.json and rows:
-        emit({"model": args.model, "pictures": rows, "skipped": skipped})
-    return 2 if faults else 0
+    return finish(args, {"model": args.model, "pictures": rows}, faults)

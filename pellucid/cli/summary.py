@@ -3,7 +3,10 @@
 import argparse
 
 from pellucid.cli.args import Parser
+from pellucid.cli.files import check_place
 from pellucid.cli.models import MODEL_HELP
+from pellucid.cli.out import answer
+from pellucid.files import write_atomically
 
 DRAWING_SUFFIXES = (".png", ".svg")
 INPUT_HELP = (
@@ -26,29 +29,31 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the table, and write the drawing."""
-    from pellucid.cli.files import check_place
     from pellucid.cli.nets import open_outline
-    from pellucid.cli.out import emit, say, say_text
     from pellucid.network.summary import shape_text, summary
 
     drawing = None if args.draw is None else check_place(args.draw, "--draw", DRAWING_SUFFIXES)
     network = open_outline(args.what, args.settings, args.data, args.input)
     table = summary(network.net, network.params, network.input_shape)
     if drawing is not None:
-        from pellucid.files import write_atomically
         from pellucid.network.drawing import draw_network
         from pellucid.report.figures.style import file_of
 
         write_atomically(
             drawing, file_of(draw_network(network.net, network.input_shape), drawing.suffix), durable=False
         )
-    if args.json:
-        file = {} if drawing is None else {"drawing": str(drawing)}
-        emit({"what": args.what, "input_shape": network.input_shape, **table.to_json(), **file})
-        return 0
     free = ", which may have any size (--input chooses it)" if None in network.takes else ""
-    say(f"for one input of {shape_text(network.input_shape)}{free}", "")
-    say_text(str(table))
-    if drawing is not None:
-        say(f"wrote {drawing}")
+    answer(
+        args,
+        {
+            "what": args.what,
+            "input_shape": network.input_shape,
+            **table.to_json(),
+            **({} if drawing is None else {"drawing": str(drawing)}),
+        },
+        f"for one input of {shape_text(network.input_shape)}{free}",
+        "",
+        *str(table).split("\n"),
+        *([] if drawing is None else [f"wrote {drawing}"]),
+    )
     return 0

@@ -4,7 +4,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from pellucid.cli.args import Parser
-from pellucid.cli.models import MODEL_HELP
+from pellucid.cli.files import html_place, write_html
+from pellucid.cli.models import MODEL_HELP, class_number, known_classes, open_model, pixels_named
+from pellucid.cli.out import answer
+from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,10 +53,6 @@ def handle(args: argparse.Namespace) -> int:
     """Print the trace, or the explanation of one derivative and the change of the loss after a nudge."""
     import torch
 
-    from pellucid.cli.files import html_place, write_html
-    from pellucid.cli.models import known_classes, open_model
-    from pellucid.cli.out import emit, say, say_text
-    from pellucid.errors import PellucidError
     from pellucid.objective import Supervised
     from pellucid.tasks.pictures import read_picture
     from pellucid.trace import trace
@@ -79,25 +78,22 @@ def handle(args: argparse.Namespace) -> int:
     shown = [part for part in (explained or traced, nudged) if part is not None]
     if place is not None:
         write_html(place, "\n".join(part._repr_html_() for part in shown), f"{args.model}, {args.image}")
-    if args.json:
-        emit(
-            {
-                "model": args.model,
-                "image": args.image,
-                "target": label,
-                "trace": traced.to_json(),
-                "explanation": None if explained is None else explained.to_json(),
-                "nudge": None if nudged is None else nudged.to_json(),
-            }
-        )
-        return 0
-    say(f"{args.model} on {args.image}, class {label}{'' if args.target else ' (predicted)'}", "")
-    say_text("\n\n".join(map(str, shown)))
-    if explained is None:
-        say(
-            "",
-            "explain a derivative with --weight 'NAME[i, j]', change the value with --nudge H; --json lists the names",
-        )
+    hint = "explain a derivative with --weight 'NAME[i, j]', change the value with --nudge H; --json lists the names"
+    answer(
+        args,
+        {
+            "model": args.model,
+            "image": args.image,
+            "target": label,
+            "trace": traced.to_json(),
+            "explanation": None if explained is None else explained.to_json(),
+            "nudge": None if nudged is None else nudged.to_json(),
+        },
+        f"{args.model} on {args.image}, class {label}{'' if args.target else ' (predicted)'}",
+        "",
+        *"\n\n".join(map(str, shown)).split("\n"),
+        *(["", hint] if explained is None else []),
+    )
     return 0
 
 
@@ -108,7 +104,6 @@ def _target(model: "Model", x: "Tensor", asked: str | None) -> "tuple[Model, Ten
     """
     import torch
 
-    from pellucid.cli.models import class_number, known_classes, pixels_named
     from pellucid.explain.examine import title
     from pellucid.metrics import class_scores
     from pellucid.tasks.segment import is_segmenter, restricted

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.args import Parser
+from pellucid.cli.out import emit, percent, say
 from pellucid.errors import PellucidError
+from pellucid.text import plural
 
 if TYPE_CHECKING:
     from pellucid.recipe.job import Run
@@ -51,9 +53,6 @@ def handle(args: argparse.Namespace) -> int:
 
 def show(runs: Sequence["Run"], as_json: bool) -> None:
     """Print the results of the runs; as JSON, one object, with a comparison run under the key "then"."""
-    from pellucid.cli.out import emit, percent, say
-    from pellucid.text import plural
-
     if as_json:
         first, *rest = [as_object(run) for run in runs]
         emit({**first, "then": rest[0]} if rest else first)

@@ -4,6 +4,8 @@ import argparse
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
+from pellucid.cli.out import answer
+from pellucid.errors import PellucidError
 
 MAX_BATCH = 64
 MAX_SAMPLES = 1000
@@ -29,10 +31,8 @@ def handle(args: argparse.Namespace) -> int:
     import torch
 
     from pellucid.cli.nets import open_net
-    from pellucid.cli.out import emit, say_text
     from pellucid.config import is_ours
     from pellucid.contract import try_loss
-    from pellucid.errors import PellucidError
     from pellucid.losses import AuxiliaryCrossEntropy
     from pellucid.losses.keypoints import KeypointLoss
     from pellucid.training.device import on_device, usable_device
@@ -66,8 +66,5 @@ def handle(args: argparse.Namespace) -> int:
             target = torch.rand(args.batch, *outputs, generator=draw)
     params, x, target = on_device((network.params, x, target), device)
     table = verify(network.net, params, x, target, network.loss, samples=args.samples, training=network.training)
-    if args.json:
-        emit({"what": args.what, **table.to_json()})
-    else:
-        say_text(str(table))
+    answer(args, {"what": args.what, **table.to_json()}, *str(table).split("\n"))
     return 0 if table.ok else 1

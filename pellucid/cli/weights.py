@@ -7,8 +7,10 @@ from pathlib import Path
 
 from pellucid import assets
 from pellucid.cli.args import Parser, check_action
+from pellucid.cli.out import answer, table
 from pellucid.cli.progress import Downloading
 from pellucid.errors import PellucidError
+from pellucid.text import plural
 
 ACTIONS = ("list", "get", "show")
 
@@ -42,9 +44,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from pellucid.cli.out import emit, say, say_text
     from pellucid.data.catalogue import data_root
-    from pellucid.text import aligned
     from pellucid.weights.catalogue import CATALOGUE
 
     folder = data_root(args.data) / "weights"
@@ -61,15 +61,11 @@ def _list(args: argparse.Namespace) -> int:
         }
         for entry in CATALOGUE.values()
     ]
-    if args.json:
-        emit({"folder": str(folder), "weights": rows})
-        return 0
-    say(f"folder: {folder}")
     states = ("present" if row["present"] else "downloadable" if row["download"] else "manual" for row in rows)
-    table = [
+    cells = [
         (row["name"], state, f"{row['megabytes']} MB", row["title"]) for row, state in zip(rows, states, strict=True)
     ]
-    say_text(aligned(table, right={2}))
+    answer(args, {"folder": str(folder), "weights": rows}, f"folder: {folder}", *table(cells, right={2}))
     return 0
 
 
@@ -79,7 +75,6 @@ def _present(path: Path, megabytes: int) -> bool:
 
 
 def _get(args: argparse.Namespace) -> int:
-    from pellucid.cli.out import emit, say
     from pellucid.data.catalogue import data_root
     from pellucid.weights.catalogue import get
 
@@ -89,16 +84,11 @@ def _get(args: argparse.Namespace) -> int:
         path, status = get(args.name, data_root(args.data) / "weights", report)
     finally:
         progress.end()
-    if args.json:
-        emit({"name": args.name, "path": str(path), "status": status})
-    else:
-        say(f"{status}: {path}")
+    answer(args, {"name": args.name, "path": str(path), "status": status}, f"{status}: {path}")
     return 0
 
 
 def _show(args: argparse.Namespace) -> int:
-    from pellucid.cli.out import emit, say, say_text
-    from pellucid.text import aligned, plural
     from pellucid.weights import format_name, open_weights
     from pellucid.weights.fault import quoted
     from pellucid.weights.match import kind
@@ -109,13 +99,14 @@ def _show(args: argparse.Namespace) -> int:
     # Names that begin with "[", such as "[familiarity].0.means", are not weights of the network.
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("[")}
     numbers = sum(tensor.numel() for tensor in weights.values())
-    if args.json:
-        rows = [
-            {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
-            for name, tensor in tensors.items()
-        ]
-        emit({"file": args.name, "format": form, "numbers": numbers, "tensors": rows})
-        return 0
-    say_text(aligned([(quoted(name, 200), *kind(tensor).split(" ", 1)) for name, tensor in tensors.items()]))
-    say(f"{form}: {plural(len(weights), 'tensor')}, {plural(numbers, 'value')}")
+    rows = [
+        {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
+        for name, tensor in tensors.items()
+    ]
+    answer(
+        args,
+        {"file": args.name, "format": form, "numbers": numbers, "tensors": rows},
+        *table([(quoted(name, 200), *kind(tensor).split(" ", 1)) for name, tensor in tensors.items()]),
+        f"{form}: {plural(len(weights), 'tensor')}, {plural(numbers, 'value')}",
+    )
     return 0

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from pellucid.cli.args import Parser
+from pellucid.cli.out import again, answer, say
 from pellucid.cli.progress import Reading
 
 BACKBONE = "cifar"
@@ -47,7 +48,6 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the table and the page's path."""
-    from pellucid.cli.out import again, emit, say, say_text
     from pellucid.recipe.recipe import parse_overrides
     from pellucid.tasks.gestures.compare import compare
     from pellucid.tasks.gestures.report import PAGE, table_text, to_json
@@ -77,12 +77,8 @@ def handle(args: argparse.Namespace) -> int:
         tell=report,
         reading=reading,
     )
-    if args.json:
-        emit({"page": str(out / PAGE), **to_json(result)})
-        return 0
-    say("")
-    say_text(table_text(result))
-    say("", f"page  {out / PAGE}")
+    page = str(out / PAGE)
+    answer(args, {"page": page, **to_json(result)}, "", *table_text(result).split("\n"), "", f"page  {page}")
     return 0
 
 

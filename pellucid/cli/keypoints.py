@@ -24,7 +24,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the points of each image, write the files, and report on stderr why images were skipped."""
-    from pellucid.report.figures.keypoints import keypoint_overlay
+    from pellucid.report.figures.overlay import keypoint_overlay
     from pellucid.tasks.keypoints import KeypointFinder, coco
     from pellucid.tasks.outputs import Outputs
 

@@ -15,7 +15,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.pictures import sheet
-from pellucid.report.figures.points import crosses, regions, scatter
+from pellucid.report.figures.plane import crosses, regions, scatter
 from pellucid.report.figures.series import curves, plots_in_rows
 
 

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.pictures import sheet
-from pellucid.report.figures.points import arrow, loop, scatter
+from pellucid.report.figures.plane import arrow, loop, scatter
 from pellucid.report.figures.series import COLOURS, name_axes, plots_in_rows
 from pellucid.report.figures.style import SMALL
 

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.pictures import sheet
-from pellucid.report.figures.points import arrow, scatter, tags
+from pellucid.report.figures.plane import arrow, scatter, tags
 from pellucid.report.figures.series import COLOURS, curves, name_axes, plots_in_rows
 
 

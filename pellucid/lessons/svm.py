@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
 from pellucid.lessons.lesson import Result, Setting
-from pellucid.report.figures.points import levels, regions, rings, scatter
+from pellucid.report.figures.plane import levels, regions, rings, scatter
 from pellucid.report.figures.series import curves, plots_in_rows
 
 

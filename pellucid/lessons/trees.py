@@ -16,7 +16,7 @@ from sklearn.tree import DecisionTreeClassifier, export_text
 
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.pictures import sheet
-from pellucid.report.figures.points import regions, scatter
+from pellucid.report.figures.plane import regions, scatter
 from pellucid.report.figures.series import curves, name_axes, plots_in_rows
 
 

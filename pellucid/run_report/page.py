@@ -16,9 +16,8 @@ from pellucid.files import write_atomically
 from pellucid.metrics import METRICS, f1, precision, recall
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.curves import accuracy_curves, gradient_norms, learning_rate, loss_curves, update_ratios
-from pellucid.report.figures.keypoints import worst_keypoints
 from pellucid.report.figures.objects import sheet_of_objects
-from pellucid.report.figures.pictures import first_weights, worst_masks, worst_mistakes
+from pellucid.report.figures.pictures import first_weights, worst_keypoints, worst_masks, worst_mistakes
 from pellucid.report.figures.samples import image_rows, sample_sheet
 from pellucid.report.page import render
 from pellucid.report.write import write_page

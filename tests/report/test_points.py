@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from pellucid.report.figures import points
+from pellucid.report.figures import plane as points
 from pellucid.report.figures.series import COLOURS, plots_in_rows
 from pellucid.report.figures.style import png
 

@@ -1,4 +1,4 @@
-"""Objects drawn into the pixels of an image: boxes with labels, masks and key-points."""
+"""Objects drawn into the pixels of an image: boxes with labels, masks, and key-points."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,15 +7,19 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
-from PIL import ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
-from pellucid.report.figures.keypoints import draw_points, enlarged
 from pellucid.report.figures.objects import OPAQUE
 from pellucid.report.figures.pictures import palette
 from pellucid.report.figures.regions import class_colour
+from pellucid.report.figures.style import INK, ORANGE
 
 LINE, FONT = 0.003, 0.022  # thickness of a box and height of its label, as fractions of the longer side
 MIN_FONT, MAX_FONT = 11, 60  # pixels
+MIN_SIDE = 400  # pixels of the longer side, below which images are enlarged
+RADIUS = 0.008  # of a point, as a fraction of the longer side
+FINE = 4  # points are drawn at this scale and averaged, for smooth outlines
+MAX_FINE = 2000  # pixels of the longer side, above which points are drawn at scale 1, to save memory
 
 
 def object_overlay(
@@ -84,3 +88,32 @@ def _write(
 
 def _bytes(colour: Any) -> tuple[int, ...]:
     return tuple(round(255 * part) for part in to_rgb(colour))
+
+
+def keypoint_overlay(image: Any, points: Any) -> NDArray[np.uint8]:
+    """Return an image (H, W, 3) uint8 with an orange dot with a dark outline at each of the points (n, K, 2).
+
+    Coordinates are in pixels; pixel i covers [i, i + 1). An image below MIN_SIDE pixels is enlarged by an integer
+    factor to at least this size.
+    """
+    large, by = enlarged(image)
+    return draw_points(large, np.asarray(points, dtype=np.float64).reshape(-1, 2) * by)
+
+
+def enlarged(image: Any) -> tuple[Image.Image, int]:
+    """Return an image (H, W, 3) uint8, enlarged to at least MIN_SIDE pixels, and the integer factor, 1 if unchanged."""
+    height, width = image.shape[:2]
+    by = max(1, -(-MIN_SIDE // max(height, width)))
+    return Image.fromarray(image).resize((width * by, height * by), Image.Resampling.BICUBIC), by
+
+
+def draw_points(large: Image.Image, points: Any) -> NDArray[np.uint8]:
+    """Return an image as (H, W, 3) uint8 with a dot at each of the points (n, 2), in pixels."""
+    fine = FINE if max(large.size) <= MAX_FINE else 1
+    layer = Image.new("RGBA", (large.width * fine, large.height * fine))
+    draw = ImageDraw.Draw(layer)
+    radius = max(1.5, RADIUS * max(large.size)) * fine
+    for x, y in (points * fine).tolist():
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), ORANGE, INK, round(radius / 3))
+    layer = layer.resize(large.size, Image.Resampling.BOX)
+    return np.array(Image.alpha_composite(large.convert("RGBA"), layer).convert("RGB"))

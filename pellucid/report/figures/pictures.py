@@ -1,4 +1,4 @@
-"""Figures of many small images: feature maps, filters, mistakes and masks."""
+"""Figures of many small images: feature maps, filters, mistakes, masks and key-points."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
 from pellucid.report.figures.heat import bar, scale
-from pellucid.report.figures.style import INK, ORANGE, SMALL, TEXT, WIDE, cut, panels
+from pellucid.report.figures.style import BLUE, INK, ORANGE, SMALL, TEXT, WIDE, cut, panels
 
 # Inches: space between images, width of the colour bar, height of the heading and of a name.
 GAP, BAR, TOP, NAME = 0.06, 0.8, 0.32, 0.16
 OPAQUE = 0.55  # opacity of the colours over an image
+KEYPOINT_COLUMNS = 4  # images in a row of `worst_keypoints`
 GOLDEN = 0.61803398875  # step of the hue between classes, with which even a few classes have different colours
 
 
@@ -161,6 +162,33 @@ def worst_masks(
     for k, (name, colour) in enumerate(zip(classes, palette(len(classes)) / 255, strict=True)):
         y = (legend - 0.16 - 0.24 * (k // 6)) / figure.get_figheight()
         figure.text((k % 6) / 6 + 0.02, y, f"■ {name:.16}", color=tuple(colour), fontsize=SMALL)
+    return figure
+
+
+def worst_keypoints(images: Any, true: Any, found: Any, errors: Sequence[float]) -> Figure | None:
+    """Draw images with the true and the predicted key-points of their object, connected by lines; None without images.
+
+    images: (n, H, W, 3) uint8. true: (n, K, 3) with visibility. found: predictions (n, K, 2 or more columns). errors:
+    each image's normalised mean error.
+    """
+    if not len(images):
+        return None
+    height, width = images[0].shape[:2]
+    side = WIDE / KEYPOINT_COLUMNS - 0.06
+    figure, plots = panels(
+        len(images), KEYPOINT_COLUMNS, side, side * height / width, 0.06, name=0.22, left=0.03, foot=0.3
+    )
+    for plot, image, truth, points, error in zip(plots, images, true, found, errors, strict=True):
+        plot.imshow(image, interpolation="antialiased", extent=(0, width, height, 0))
+        seen = truth[:, 2] > 0
+        for a, b in zip(truth[seen], points[seen], strict=True):
+            plot.plot([a[0], b[0]], [a[1], b[1]], color="white", linewidth=0.7)
+        plot.scatter(truth[seen, 0], truth[seen, 1], s=5, c=BLUE, linewidths=0)
+        plot.scatter(points[seen, 0], points[seen, 1], s=5, c=ORANGE, linewidths=0)
+        plot.set_axis_off()
+        plot.set_title(f"{100 * error:.1f} %", fontsize=SMALL, color=INK, pad=3)
+    for x, words, colour in ((0.02, "● true", BLUE), (0.14, "● predicted", ORANGE)):
+        figure.text(x, 0.08 / figure.get_figheight(), words, color=colour, fontsize=SMALL)
     return figure
 
 

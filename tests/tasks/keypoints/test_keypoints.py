@@ -23,7 +23,7 @@ from pellucid.losses import Coordinates, HeatMaps
 from pellucid.metrics import NME
 from pellucid.model import Model
 from pellucid.optim import Adam
-from pellucid.report.figures.keypoints import worst_keypoints
+from pellucid.report.figures.pictures import worst_keypoints
 from pellucid.run_report.data import compare_keypoints
 from pellucid.tasks.keypoints import KeypointFinder, evaluate, explain_point
 from pellucid.tasks.keypoints.finder import fit

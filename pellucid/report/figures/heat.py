@@ -5,6 +5,7 @@ from textwrap import wrap
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -12,16 +13,13 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
+from pellucid.ops.colour import lab_to_rgb
 from pellucid.report.figures.style import INK, SMALL, TEXT, Plot, panels, picture_axes, pixels, show
 
 LEVELS = 129  # colours from either end of the diverging colour map to its middle, inclusive
 ENDS = ((36.0, 7.0, -43.0), (97.0, 0.0, 0.0), (36.0, 28.0, 33.4))  # CIELAB: dark blue, near white, dark orange
-# Rows: X, Y, Z of the linear red, green and blue of sRGB (IEC 61966-2-1), and the white D65.
-XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-WHITE = XYZ.sum(1)
 SIDE = 2.6  # inches of the width of an image
 GAP, BAR, TOP, LINE = 0.15, 0.85, 0.35, 0.17  # inches: space between images, colour bar, headings, line of text
 MIN_OPACITY, MAX_OPACITY = 0.25, 0.85  # of the map in the overlay: at 0, and at the largest magnitude
@@ -29,21 +27,12 @@ MAX_CLASSES = 8  # in a legend
 MAX_LINE = 130  # characters of a line of text below the images
 
 
-def lab_to_srgb(lab: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return colours (..., 3) of CIELAB as sRGB, clipped to 0..1."""
-    lightness, a, b = np.moveaxis(lab, -1, 0)
-    middle = (lightness + 16) / 116
-    cubes = np.stack([middle + a / 500, middle, middle - b / 200], -1)
-    xyz = np.where(cubes > 6 / 29, cubes**3, 3 * (6 / 29) ** 2 * (cubes - 4 / 29)) * WHITE
-    linear = np.clip(xyz @ np.linalg.inv(XYZ).T, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
 def _diverging() -> Colormap:
     below, zero, above = (np.array(end) for end in ENDS)
     rising = np.linspace(0, 1, LEVELS)[:, None]
     lab = np.concatenate([below + (zero - below) * rising, (zero + (above - zero) * rising)[1:]])
-    return ListedColormap(lab_to_srgb(lab).tolist(), "blue_white_orange")
+    rgb = lab_to_rgb(torch.from_numpy(lab.T)[..., None]).clamp(0, 1)  # (3, levels, 1)
+    return ListedColormap(rgb[..., 0].T.tolist(), "blue_white_orange")
 
 
 DIVERGING = _diverging()  # linear in CIELAB: perceptually uniform, with both halves alike

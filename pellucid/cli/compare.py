@@ -102,8 +102,7 @@ def _detectors(args: argparse.Namespace) -> int:
     from pellucid.files import make_folder, write_atomically
     from pellucid.recipe.recipe import parse_overrides
     from pellucid.report.write import write_page
-    from pellucid.tasks.detect.compare import compare_detectors
-    from pellucid.tasks.detect.compare_page import comparison_page
+    from pellucid.tasks.detect.compare import compare_detectors, comparison_page
 
     folder, searches = _folder(args), ("windows", "selective_search")
     proposals = args.proposals if args.proposals in searches else read_proposals(args.proposals)

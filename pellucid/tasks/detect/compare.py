@@ -1,4 +1,4 @@
-"""Several kinds of detectors on one split: average precision by the size of objects, and the time of each stage."""
+"""Several kinds of detectors on one split: average precision by the size of objects, the time of each stage, a page."""
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from pellucid.data import DetectionFolder
@@ -20,6 +21,8 @@ from pellucid.objects import Detections, Objects
 from pellucid.recipe.job import begin_run, load_data, train_in
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.report.figures.grids import bars
+from pellucid.report.page import render
 from pellucid.run.folder import RunFolder
 from pellucid.tasks.detect.linear import MAX_IMAGES, LinearDetector
 from pellucid.tasks.detect.results import measure
@@ -55,7 +58,7 @@ OF_MASKS = {
     "mask-pool": Candidate("Mask R-CNN, RoIPool", "pennfudan-mask", POOL),
 }
 UNMOVED = "R-CNN, boxes as proposed"
-FIGURES = ("ap", "ap50", "ap_small", "ap_medium", "ap_large")
+FIGURES = {"ap": "AP", "ap50": "AP50", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
 
 
 @dataclass(frozen=True)
@@ -243,7 +246,7 @@ def _measured(
 ) -> ComparedDetector:
     truth = [_truth(held, k) for k in range(len(held))]
     results = measure(found, truth, held.classes or ())
-    masks = None if results.masks is None else {name: results.masks[name] for name in FIGURES[:2]}
+    masks = None if results.masks is None else {name: results.masks[name] for name in ("ap", "ap50")}
     figures = {name: results.figures[name] for name in FIGURES}
     return ComparedDetector(key, title, figures, results.intervals["ap50"], masks, mean(stages), parameters, run)
 
@@ -268,3 +271,20 @@ def _cells(row: ComparedDetector, masks: bool) -> tuple[str, ...]:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None or value != value else f"{100 * value:.1f}"  # noqa: PLR0124 (NaN)
+
+
+def comparison_page(found: DetectorComparison, command: str) -> tuple[str, dict[str, Figure | None]]:
+    """Return the HTML document, and its figures by name."""
+    # A metric is NaN if there are no objects of its size.
+    measured = [name for name in FIGURES if all(row.figures[name] >= 0 for row in found.rows)]
+    sizes = {row.title: [100 * row.figures[name] for name in measured] for row in found.rows}
+    times = {row.title: [1000 * value for value in row.stages] for row in found.rows}
+    figures: dict[str, Figure | None] = {
+        "sizes": bars(sizes, [FIGURES[name] for name in measured], [1] * len(measured)),
+        "times": bars(times, [f"{name}, ms" for name in Stages._fields], [1] * len(Stages._fields)),
+    }
+    title = f"Detectors on {found.data}"
+    html = render(
+        "detectors", title=title, notes=found.notes(), rows=found.table(), figures=figures, command=command
+    )  # fmt: skip
+    return html, figures

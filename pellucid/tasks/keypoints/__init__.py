@@ -1,7 +1,6 @@
 """Key-points of the one object in each picture, such as 68 points of a face."""
 
-from pellucid.tasks.keypoints.explained import explain_point
-from pellucid.tasks.keypoints.finder import KeypointFinder, is_keypoint_model
+from pellucid.tasks.keypoints.finder import KeypointFinder, explain_point, is_keypoint_model
 from pellucid.tasks.keypoints.measure import evaluate
 from pellucid.tasks.keypoints.written import coco
 

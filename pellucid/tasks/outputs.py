@@ -1,8 +1,8 @@
-"""Output files for pictures: an overlay of each one, and the annotations of all in COCO's format."""
+"""Output files for pictures, which overwrite no other files: overlays, and annotations in COCO's format."""
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,36 @@ from numpy import ndarray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from pellucid.data.annotations.base import Annotations, Instance, Record
+from pellucid.data.annotations.coco import document
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
+from pellucid.objects import Detections
+from pellucid.ops.masks import encode_rle
+
+VISIBLE = 2.0  # COCO's visibility of a labelled point
+
+
+def check_outputs(
+    outputs: Iterable[Sequence[Path]], sources: Sequence[Path], is_ours: Callable[[Sequence[Path]], bool]
+) -> None:
+    """Raise PellucidError if outputs would overwrite one of the `sources`, or a file that no earlier call wrote.
+
+    outputs: the files of each picture. is_ours: returns whether those of them that exist are of an earlier call. Two
+    pictures with outputs of the same name also raise PellucidError.
+    """
+    pictures, claimed = {file.resolve() for file in sources}, set[Path]()
+    for files in outputs:
+        existing = [file for file in files if file.exists()]
+        conflict = next((file for file in existing if file.resolve() in pictures), None)
+        if conflict is None and existing and not is_ours(existing):
+            conflict = existing[0]
+        if conflict is not None:
+            raise PellucidError(f"{conflict} would be overwritten; give another output folder")
+        duplicate = next((file for file in files if file in claimed), None)
+        if duplicate is not None:
+            raise PellucidError(f"two pictures would both be written to {duplicate}; rename one of them")
+        claimed.update(files)
 
 
 @dataclass(frozen=True)
@@ -37,17 +65,9 @@ class Outputs:
         An earlier call wrote both overlays and annotations; these are overwritten. Two pictures with outputs of the
         same name also raise PellucidError.
         """
-        names, pictures = [self.overlay(stem) for stem in stems], {file.resolve() for file in sources}
-        duplicate = next((name for k, name in enumerate(names) if name in names[:k]), None)
-        if duplicate:
-            raise PellucidError(f"two pictures would both be written to {duplicate}; rename one of them")
-        existing = [name for name in names if name.exists()]
-        conflict = next((name for name in existing if name.resolve() in pictures), None)
-        incomplete = self.annotations.exists() != any(self.folder.glob(self.overlay("*").name))
-        if conflict is None and incomplete and (existing or self.annotations.exists()):
-            conflict = existing[0] if existing else self.annotations
-        if conflict is not None:
-            raise PellucidError(f"{conflict} would be overwritten; give another output folder")
+        complete = self.annotations.exists() == any(self.folder.glob(self.overlay("*").name))
+        files = [*map(self.overlay, stems), self.annotations]
+        check_outputs([[file] for file in files], sources, lambda existing: complete)
 
     def write_overlay(self, stem: str, shown: ndarray) -> Path:
         """Write the overlay of a picture, (H, W, 3) uint8, and return its path."""
@@ -60,6 +80,60 @@ class Outputs:
         make_folder(self.folder)
         write_atomically(self.annotations, (json.dumps(found) + "\n").encode())
         return self.annotations
+
+
+class CocoResults:
+    """Collects the detections of images for one COCO file."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = tuple(classes)
+        self.records: list[Record] = []
+        self.scores: list[float] = []
+        self.points = 0
+
+    def add(self, name: str, size: tuple[int, int], found: Detections) -> None:
+        """Add the detections in an image of `size` (H, W)."""
+        masks = [None] * len(found) if found.masks is None else [encode_rle(mask) for mask in found.masks]
+        points: list[tuple[float, ...]] = [()] * len(found)
+        if found.keypoints is not None:
+            self.points = found.keypoints.shape[1]
+            points = [tuple(value for x, y, _ in one for value in (x, y, VISIBLE)) for one in found.keypoints.tolist()]
+        rows = zip(found.boxes.tolist(), found.labels.tolist(), masks, points, strict=True)
+        instances = tuple(
+            Instance((x0, y0, x1, y1), label, mask, keypoints) for (x0, y0, x1, y1), label, mask, keypoints in rows
+        )
+        self.records.append(Record(name, size, instances, name, len(self.records) + 1))
+        self.scores += found.scores.tolist()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return {"images", "annotations", "categories"}, each annotation with its "score"."""
+        names = tuple(f"p{k}" for k in range(self.points))
+        numbers = tuple(range(1, len(self.classes) + 1))
+        return _scored(Annotations(self.classes, tuple(self.records), (), names, numbers), self.scores)
+
+
+def coco(pictures: Sequence[Mapping[str, Any]], kind: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return predicted key-points of pictures with one object each, as the content of a COCO file.
+
+    pictures: for each its "image" (a file name), "height", "width" and "keypoints" (K, 3): x, y and score. The box of
+    the object encloses the points and is clipped to the picture; its score is their mean score.
+    """
+    records, scores = list[Record](), list[float]()
+    for number, one in enumerate(pictures, 1):
+        width, height, points = one["width"], one["height"], one["keypoints"]
+        xs, ys = [min(max(p[0], 0), width) for p in points], [min(max(p[1], 0), height) for p in points]
+        visible = tuple(value for x, y, _ in points for value in (x, y, int(VISIBLE)))
+        instance = Instance((min(xs), min(ys), max(xs), max(ys)), 0, points=visible)
+        records.append(Record(one["image"], (height, width), (instance,), one["image"], number))
+        scores.append(sum(score for _, _, score in points) / len(points))
+    return _scored(Annotations((kind,), tuple(records), (), tuple(names), (1,)), scores)
+
+
+def _scored(found: Annotations, scores: Sequence[float]) -> dict[str, Any]:
+    """Return annotations as the content of a COCO file, each with its "score"."""
+    content = document(found)
+    rows = zip(content["annotations"], scores, strict=True)
+    return {**content, "annotations": [{**item, "score": score} for item, score in rows]}
 
 
 def png(picture: Image.Image, about: PngInfo | None = None) -> bytes:

@@ -6,11 +6,10 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 from pellucid.report.embedded import Embedded, embedded
 from pellucid.report.page import render
-from pellucid.tasks.outputs import png
+from pellucid.tasks.outputs import check_outputs, png
 
 PAGE = "colorized.html"
 MARK = {"Software": "pellucid colorize"}  # in a PNG, so that it may be overwritten
@@ -27,18 +26,12 @@ def check_files(folder: Path, stems: Sequence[str], sources: Sequence[Path] = ()
 
     Two pictures with outputs of the same name also raise PellucidError.
     """
-    pictures, names = {file.resolve() for file in sources}, [file_name(stem) for stem in stems]
-    for k, name in enumerate(names):
-        if name in names[:k]:
-            raise PellucidError(f"two pictures would both be written to {folder / name}; rename one of them")
-        target = folder / name
-        if target.exists() and (target.resolve() in pictures or not _is_ours(target)):
-            raise PellucidError(f"{target} would be overwritten; give another output folder")
+    check_outputs([[folder / file_name(stem)] for stem in stems], sources, _are_ours)
 
 
-def _is_ours(file: Path) -> bool:
+def _are_ours(files: Sequence[Path]) -> bool:
     try:
-        with Image.open(file) as image:
+        with Image.open(files[0]) as image:
             return MARK.items() <= image.info.items()
     except OSError:
         return False

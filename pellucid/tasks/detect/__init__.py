@@ -1,11 +1,11 @@
 """Detection: objects that are found, missed and mistaken in images."""
 
-from pellucid.tasks.detect.finder import ObjectFinder, is_detector
+from pellucid.tasks.detect.finder import ObjectFinder, is_detector, overlay
 from pellucid.tasks.detect.findings import Finding, findings
 from pellucid.tasks.detect.measure import Measured, evaluate
 from pellucid.tasks.detect.page import detection_page
 from pellucid.tasks.detect.pipeline import Pipeline, pipeline
-from pellucid.tasks.detect.written import CocoResults, overlay
+from pellucid.tasks.outputs import CocoResults
 
 __all__ = [
     "CocoResults",

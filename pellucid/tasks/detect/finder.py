@@ -1,9 +1,10 @@
-"""Objects in pictures of any size."""
+"""Objects in pictures of any size, and drawings of them."""
 
 from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 from pellucid.data.detection import fitted, scaled
@@ -12,6 +13,8 @@ from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.objects import Detections
+from pellucid.report.figures.overlay import object_overlay
+from pellucid.text import printable
 
 
 def is_detector(model: Model) -> bool:
@@ -58,3 +61,13 @@ class ObjectFinder:
         """Return the size (H, W) of the network's input for a picture."""
         size = self.size if self.size is None or isinstance(self.size, int) else (self.size[0], self.size[1])
         return fitted((image.shape[1], image.shape[2]), size)
+
+
+def overlay(image: Tensor, found: Detections, classes: Sequence[str]) -> ndarray:
+    """Draw the detections, numbered from 1, on an image (C, H, W) uint8: (H, W, 3) uint8, enlarged if small."""
+    texts = [
+        f"{number} {printable(str(classes[int(label)]))} {score:.2f}"
+        for number, (label, score) in enumerate(zip(found.labels.tolist(), found.scores.tolist(), strict=True), 1)
+    ]
+    shown = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
+    return object_overlay(shown, found.boxes, found.labels, texts, len(classes), found.masks, found.keypoints)

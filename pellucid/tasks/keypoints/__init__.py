@@ -2,7 +2,7 @@
 
 from pellucid.tasks.keypoints.finder import KeypointFinder, explain_point, is_keypoint_model
 from pellucid.tasks.keypoints.measure import evaluate
-from pellucid.tasks.keypoints.written import coco
+from pellucid.tasks.outputs import coco
 
 __all__ = [
     "KeypointFinder",

@@ -23,7 +23,7 @@ from pellucid.objective import Supervised
 from pellucid.report.figures.pictures import mask_overlay, palette
 from pellucid.tasks.annotated import data_path
 from pellucid.tasks.keypoints.finder import is_keypoint_model
-from pellucid.tasks.outputs import png
+from pellucid.tasks.outputs import check_outputs, png
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
 from pellucid.text import plural
 
@@ -107,17 +107,8 @@ def check_files(folder: Path, stems: Sequence[str], sources: Sequence[Path] = ()
     Such a file is one of the `sources`, or one without the two others of its picture, since a segmentation writes all
     three. Two pictures with outputs of the same name also raise PellucidError.
     """
-    pictures, claimed = {file.resolve() for file in sources}, set[str]()
-    for stem in stems:
-        names = [*files_of(stem).values()]
-        existing = [name for name in names if (folder / name).exists()]
-        picture = next((name for name in existing if (folder / name).resolve() in pictures), None)
-        if picture or 0 < len(existing) < len(names):
-            raise PellucidError(f"{folder / (picture or existing[0])} would be overwritten; give another output folder")
-        duplicate = next((name for name in names if name in claimed), None)
-        if duplicate:
-            raise PellucidError(f"two pictures would both be written to {folder / duplicate}; rename one of them")
-        claimed.update(names)
+    outputs = [[folder / name for name in files_of(stem).values()] for stem in stems]
+    check_outputs(outputs, sources, lambda existing: len(existing) == len(files_of("")))
 
 
 def write_segmentation(folder: Path, stem: str, image: Tensor, found: Segmentation) -> dict[str, str]:

@@ -1,19 +1,25 @@
-"""Figures of detections: precision-recall curves, and hits, false alarms and misses in an image."""
+"""Figures of detections: precision-recall curves, score maps, and boxes on the image by outcome or by step."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
+from pellucid.report.figures.heat import bar, heat, scale
 from pellucid.report.figures.objects import Marks, mark
 from pellucid.report.figures.series import colours
 from pellucid.report.figures.style import (
     BLUE,
     GREEN,
+    INK,
     ORANGE,
     PALE,
     SMALL,
+    WIDE,
     End,
     Plot,
     curve_axes,
@@ -21,8 +27,13 @@ from pellucid.report.figures.style import (
     panels,
 )
 
-_SIDE = 5.6  # inches of the longer side of an image
-_MAX_EXACT = 700  # pixels of the longer side up to which images are not resampled
+GAP, BAR, NAME = 0.08, 0.75, 0.24  # inches
+LARGE = 5.2  # inches of the longer side of an image with the boxes of a step
+SIDE = 5.6  # inches of the longer side of an image with its hits and errors
+MAX_EXACT = 700  # pixels of the longer side up to which images are not resampled
+COLOURS = {"right": GREEN, "false alarm": ORANGE, "missed": BLUE, "not counted": PALE}
+KINDS = {"hit": "right", "missed": "missed", "ignored": "not counted"}  # all others are false alarms
+GROUPS = {"box": ORANGE, "other": BLUE, "source": GREEN, "pale": PALE}
 
 
 def precision_recall(curves: Mapping[str, Any], recalls: Any) -> Plot | None:
@@ -44,32 +55,16 @@ def precision_recall(curves: Mapping[str, Any], recalls: Any) -> Plot | None:
     return figure
 
 
-COLOURS = {"right": GREEN, "false alarm": ORANGE, "missed": BLUE, "not counted": PALE}
-_KINDS = {"hit": "right", "missed": "missed", "ignored": "not counted"}  # all others are false alarms
-
-
 def judged(image: Any, boxes: Any, kinds: Sequence[str], texts: Sequence[str]) -> Plot:
     """Draw boxes on an image (1 or 3, H, W) of values 0..1: green hits, orange false alarms, blue dashed misses.
 
     boxes: (n, 4) in pixels. kinds: "hit", "missed", "ignored", or a kind of error, for each. texts: a label for each.
     """
-    scale = _SIDE / max(image.shape[1:])
-    figure, (plot,) = panels(1, 1, image.shape[2] * scale, image.shape[1] * scale, 0.04, foot=0.3)
-    names = [_KINDS.get(kind, "false alarm") for kind in kinds]
+    names = [KINDS.get(kind, "false alarm") for kind in kinds]
     order = sorted(range(len(names)), key=lambda k: names[k] != "right")  # others are drawn over hits
-    mark(
-        plot,
-        image,
-        Marks(
-            np.asarray(boxes)[order],
-            np.zeros(len(order)),
-            dashed=[names[k] == "missed" for k in order],
-            texts=[texts[k] for k in order],
-            colours=[COLOURS[names[k]] for k in order],
-        ),
-        1,
-    )
-    if max(image.shape[1:]) <= _MAX_EXACT:
+    rows = [(COLOURS[names[k]], names[k] == "missed") for k in order]
+    figure, plot = _marked(image, np.asarray(boxes)[order], rows, [texts[k] for k in order], SIDE, foot=0.3)
+    if max(image.shape[1:]) <= MAX_EXACT:
         plot.images[0].set_interpolation("none")  # the page contains the original pixels
     x = 0.06
     for name, colour in COLOURS.items():
@@ -78,4 +73,69 @@ def judged(image: Any, boxes: Any, kinds: Sequence[str], texts: Sequence[str]) -
             at = x / figure.get_figwidth(), 0.1 / figure.get_figheight()
             figure.text(*at, f"{square} {name}", color=colour, fontsize=SMALL)
             x += 1.15
+    return figure
+
+
+def boxes_on(image: Any, groups: Sequence[tuple[str, Any, bool]], texts: Sequence[Sequence[str]] = ()) -> Plot:
+    """Draw groups of boxes on an image (1 or 3, H, W), the last group on top.
+
+    groups: (key in GROUPS, boxes (n, 4), whether they are dashed). texts: labels of the boxes of each group, or ().
+    """
+    boxes = np.concatenate([np.asarray(some, dtype=np.float64).reshape(-1, 4) for _, some, _ in groups])
+    rows = [(GROUPS[name], dashed) for name, some, dashed in groups for _ in range(len(some))]
+    figure, _ = _marked(image, boxes, rows, [text for some in texts for text in some], LARGE)
+    return figure
+
+
+def _marked(
+    image: Any, boxes: Any, rows: Sequence[tuple[str, bool]], texts: Sequence[str], side: float, foot: float = 0.0
+) -> tuple[Plot, Axes]:
+    """Draw boxes on an image whose longer side has `side` inches; rows: colour of each, and whether it is dashed."""
+    pixel = side / max(image.shape[1:])
+    figure, (plot,) = panels(1, 1, image.shape[2] * pixel, image.shape[1] * pixel, 0.04, foot=foot)
+    dashes, shades = [dashed for _, dashed in rows], [colour for colour, _ in rows]
+    mark(plot, image, Marks(boxes, np.zeros(len(rows)), dashed=dashes, texts=texts, colours=shades), 1)
+    return figure, plot
+
+
+class Cell(NamedTuple):
+    """A cell of one of several maps."""
+
+    level: int
+    row: int
+    column: int
+
+
+def score_maps(image: Any, maps: Sequence[Any], names: Sequence[str], cell: Cell, box: Any) -> Plot:
+    """Draw an image (1 or 3, H, W) with a box, and maps (h, w) of the scores 0 to 1 of its cells, on one scale.
+
+    cell: the cell to mark by a white square. names: names of the maps.
+    """
+    height, width = image.shape[1:]
+    side = min((WIDE - BAR - GAP) / (len(maps) + 1) - GAP, LARGE / 2)
+    tall = min(side * height / width, 2 * side)
+    figure, plots = panels(len(maps) + 1, len(maps) + 1, side, tall, GAP, NAME, right=BAR)
+    mark(plots[0], image, Marks(np.asarray(box)[None], [0], colours=[ORANGE]), 1)
+    plots[0].set_title("input", fontsize=SMALL, color=INK, pad=3)
+    norm, colours = scale(np.concatenate([np.asarray(one).ravel() for one in maps]), signed=False)
+    for level, (plot, one, name) in enumerate(zip(plots[1:], maps, names, strict=True)):
+        numbers = np.asarray(one, dtype=np.float64)
+        shown = plot.imshow(numbers, norm=norm, cmap=colours, interpolation="none", aspect="auto")
+        plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
+        if level == cell.level:
+            plot.add_patch(
+                Rectangle((cell.column - 0.5, cell.row - 0.5), 1, 1, fill=False, edgecolor="white", linewidth=1.5)
+            )
+        if level == len(maps) - 1:
+            left = (len(maps) + 1) * (side + GAP) + 0.1
+            bar(figure, shown, (left, GAP, 0.1, tall))
+    return figure
+
+
+def attribution(image: Any, map_: Any, box: Any, title: str, signed: bool) -> Figure:
+    """Draw an image, the explanation (H, W) of a box, and both blended, each with the box."""
+    figure = heat(image, map_, title, signed=signed)
+    x0, y0, x1, y1 = (float(value) - 0.5 for value in box)  # imshow's pixel i covers [i - 0.5, i + 0.5)
+    for plot in figure.axes[:3]:
+        plot.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=ORANGE, linewidth=1.2))
     return figure

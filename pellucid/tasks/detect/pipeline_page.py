@@ -12,7 +12,7 @@ from torch import Tensor
 from pellucid.detectors import FATES, FastRCNN, Fate
 from pellucid.explain.methods import MAGNITUDES
 from pellucid.ops.boxes import box_iou
-from pellucid.report.figures.pipeline import Cell, attribution, boxes_on, score_maps
+from pellucid.report.figures.detections import Cell, attribution, boxes_on, score_maps
 from pellucid.report.page import render
 from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, Removed
 from pellucid.tasks.detect.results import SCORE

@@ -143,22 +143,20 @@ def gather(
     if metrics is None:
         in_memory = isinstance(test, Arrays)
         metrics = model.evaluate(test.x.reshape(len(test), *shape), test.y) if in_memory else model.evaluate(test)
-    confusion, mistakes, worst_masks, keypoints, objects, generated = None, None, None, None, None, None
+    results: dict[str, Any] = {}
     if isinstance(test, KeypointSource):
-        keypoints = compare_keypoints(model, test)
+        results["keypoints"] = compare_keypoints(model, test)
     elif isinstance(model.objective, Detector):
-        objects = compare_objects(model, test)
-    elif not isinstance(model.objective, Supervised):
-        pass
-    elif first.targets.dim() == 3:
-        confusion, worst_masks = compare_masks(model, test)
-    else:
+        results["objects"] = compare_objects(model, test)
+    elif isinstance(model.objective, Supervised) and first.targets.dim() == 3:
+        results["confusion"], results["masks"] = compare_masks(model, test)
+    elif isinstance(model.objective, Supervised):
         scores, labels = predictions(model, test, shape)
         if scores.ndim == 2 and scores.shape[1] == len(classes) > 1:
-            confusion = confusion_matrix(labels, classes_of(scores), len(classes)).numpy()
-            mistakes = worst(scores, labels, test)
+            results["confusion"] = confusion_matrix(labels, classes_of(scores), len(classes)).numpy()
+            results["mistakes"] = worst(scores, labels, test)
     if isinstance(model.objective, Generator) and train is not None:
-        generated = draw_samples(model, train, folder)
+        results["generated"] = draw_samples(model, train, folder)
     nets = model.objective.nets
     name, net = next(iter(nets.items()))
     path, weights = first_weights(net, params_of(model.params, name), image)
@@ -171,17 +169,12 @@ def gather(
         held=held,
         layers=history.layers,
         classes=classes,
-        confusion=confusion,
-        mistakes=mistakes,
-        masks=worst_masks,
-        keypoints=keypoints,
-        objects=objects,
-        generated=generated,
         first_path=join(name, path) if path else "",
         first_weights=None if weights is None else weights.numpy(),
         summary=summary(net, model.params, shape) if isinstance(model.objective, Supervised) else None,
         recipe_text=text,
         manifest=folder.read_manifest(),
+        **results,
     )
 
 

@@ -157,8 +157,8 @@ def compare_parser() -> Parser:
 
 def compare(args: argparse.Namespace) -> int:
     """Write the page, and print its table."""
-    from pellucid.tasks.colorize.compare import comparison_page, named
-    from pellucid.tasks.colorize.compare import table as metric_rows
+    from pellucid.tasks.colorize.pages import comparison_page, named
+    from pellucid.tasks.colorize.pages import table as metric_rows
     from pellucid.tasks.colorize.measure import measure
 
     place = check_place(args.out, "--out", (".html",))
@@ -202,7 +202,7 @@ def real_parser() -> Parser:
 
 def real(args: argparse.Namespace) -> int:
     """Write the page."""
-    from pellucid.tasks.colorize.real import questions, real_page
+    from pellucid.tasks.colorize.pages import questions, real_page
 
     place = check_place(args.out, "--out", (".html",))
     asked = questions(open_model(args.model, args.device), args.data, args.n, args.seed)

@@ -8,8 +8,7 @@ from scipy.stats import binomtest
 
 from pellucid.errors import PellucidError
 from pellucid.tasks.colorize import evaluate
-from pellucid.tasks.colorize.compare import named
-from pellucid.tasks.colorize.real import questions, real_page, wilson
+from pellucid.tasks.colorize.pages import named, questions, real_page, wilson
 from tests.pages import without_script
 from tests.tasks.colorize.tiny import colorizer, halved
 

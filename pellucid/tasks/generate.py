@@ -1,14 +1,20 @@
-"""Evaluation of a generator's samples."""
+"""Generation of images: sheets of samples, and their evaluation."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pellucid import assets
 from pellucid.data import Arrays, Source, float_images
 from pellucid.data.seeds import generator
+from pellucid.errors import PellucidError
+from pellucid.files import make_folder, write_atomically
+from pellucid.generators import Generator
 from pellucid.layers.base import Mode
 from pellucid.metrics.generation import (
     ParzenLikelihood,
@@ -21,7 +27,9 @@ from pellucid.metrics.generation import (
 from pellucid.model import Model
 from pellucid.models import features
 from pellucid.recipe.material import check_exists, data_for, images_alone, load_material, table_for
+from pellucid.report.figures.samples import montage
 from pellucid.run_report.generated import nearest_images, sample
+from pellucid.tasks.outputs import png
 from pellucid.training.examples import first_batch
 
 SAMPLES = 10_000  # the centres of the Parzen windows, and the inputs of the classifier
@@ -29,6 +37,25 @@ NEAREST = 500  # samples, and test images, whose nearest training images are sea
 EVERY = 10  # each 10th test image is used to choose the bandwidth, the others are measured
 BATCH = 500
 CLASSIFIERS = {"mnist": "mnist-conv"}  # the shipped classifier of a data set
+COLUMNS = 16  # of a sheet of samples
+WHITE = 255
+
+
+def is_generator(model: Model) -> bool:
+    """Return whether a model draws images from latent vectors."""
+    return isinstance(model.objective, Generator)
+
+
+def write_samples(path: Path, images: Tensor) -> Path:
+    """Write images (n, 1 or 3, H, W), values 0..1, side by side as a PNG file; return its path."""
+    if path.suffix.lower() != ".png":
+        raise PellucidError(f"{path}: samples are written as PNG; end the name in .png")
+    grid = montage(images, min(COLUMNS, len(images)))
+    pixels = np.round(np.clip(grid, 0, 1) * WHITE).astype(np.uint8)
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
+    make_folder(path.parent)
+    write_atomically(path, png(image))
+    return path
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP, class_number, known_classes, open_model, pixels_named
-from pellucid.cli.out import answer, answer_files, percent, table
+from pellucid.cli.out import again, answer, answer_files, percent, table
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder
 
@@ -110,11 +110,7 @@ def handle(args: argparse.Namespace) -> int:
     if args.box is not None:
         if args.pixel is not None:
             raise PellucidError("--pixel does not apply to --box; leave it out")
-        from pellucid.cli.explain_box import explain_box
-        from pellucid.tasks.detect.pipeline import METHODS as BOX_METHODS
-
-        out = _place(args, f"box{args.box}") if args.out is None else Path(args.out)
-        return explain_box(args, model, out, list(BOX_METHODS) if args.method == ALL else [args.method])
+        return _box(args, model)
     if is_colorizer(model) != (args.pixel is not None):
         raise PellucidError(
             f"{args.model} is not a colorizer; leave --pixel out"
@@ -151,6 +147,33 @@ def _place(args: argparse.Namespace, *more: str) -> Path:
     return Path(FOLDER, "-".join(filter(None, (Path(args.model).stem, parent, image.stem, *more))))
 
 
+def _box(args: argparse.Namespace, model: "Model") -> int:
+    """Write the page and the maps of one box of a detector into a folder, and print the sentences of the page."""
+    from pellucid.data import load_image
+    from pellucid.report.write import write_page, write_picture
+    from pellucid.tasks.detect import ObjectFinder, pipeline
+    from pellucid.tasks.detect.pipeline import METHODS
+    from pellucid.tasks.detect.pipeline_page import BoxPage
+
+    out = _place(args, f"box{args.box}") if args.out is None else Path(args.out)
+    methods = list(METHODS) if args.method == ALL else [args.method]
+    page = BoxPage(
+        pipeline(model, load_image(args.image, mode=ObjectFinder(model).mode)), args.box, args.target, methods
+    )
+    method = None if args.method == ALL else args.method
+    options = {"--box": args.box, "--target": args.target, "--method": method, "--out": args.out}
+    command = again(["explain", args.model, args.image], options, ())
+    index = write_page(out / "page.html", page.html(f"{page.title} of {Path(args.image).name}", command), page.figures)
+    written = [index]
+    for method, map_ in page.maps.items():
+        figure = page.figures[method]
+        assert figure is not None
+        written += write_picture(out, method, figure, {"map": map_, "image": page.it.image, "box": page.boxes[page.at]})
+    lines = [line for step in page.steps for line in (f"{step.heading}:", *(f"  {text}" for text in step.sentences))]
+    answer_files(args, page.to_json(), lines, out, written)
+    return 0
+
+
 def _page(args: argparse.Namespace) -> int:
     """Write the page of the whole network."""
     from pellucid.explain.look import look
@@ -168,8 +191,8 @@ def _page(args: argparse.Namespace) -> int:
     make_folder(Path(args.page))
     model = open_model(args.model, args.device)
     data = held_out(model, args.data)
-    again = _retrained(model, data, args) if args.retrain is not None else None
-    found = look(model, data, Path(args.model).stem, epochs=epoch_weights(model, Path(args.model)), again=again)
+    retraining = _retrained(model, data, args) if args.retrain is not None else None
+    found = look(model, data, Path(args.model).stem, epochs=epoch_weights(model, Path(args.model)), again=retraining)
     index = write_page(Path(args.page), found)
     rows = [{"removed": row.name, "parameters": row.parameters, "accuracy": row.accuracy} for row in found.ablations]
     layers = [

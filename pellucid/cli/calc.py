@@ -28,11 +28,6 @@ def parser() -> Actions:
     return Actions("calc", "Calculate output sizes, counts, receptive fields, IoU and average precision.", ACTIONS)
 
 
-def handle(args: argparse.Namespace) -> int:
-    """Run the action."""
-    return args.handle(args)
-
-
 def conv_parser() -> Parser:
     """Return the parser of this action."""
     parser = Parser("calc conv", "The output size of a convolution over square images, its weights and multiply-adds.")

@@ -43,11 +43,6 @@ def parser() -> Words:
     return Words("colorize", "Colorize grey images.", ACTIONS)
 
 
-def handle(args: argparse.Namespace) -> int:
-    """Run the action."""
-    return args.handle(args)
-
-
 def colorize_parser() -> Parser:
     """Return the parser of `colorize MODEL SOURCE`."""
     parser = Parser(
@@ -157,9 +152,9 @@ def compare_parser() -> Parser:
 
 def compare(args: argparse.Namespace) -> int:
     """Write the page, and print its table."""
+    from pellucid.tasks.colorize.measure import measure
     from pellucid.tasks.colorize.pages import comparison_page, named
     from pellucid.tasks.colorize.pages import table as metric_rows
-    from pellucid.tasks.colorize.measure import measure
 
     place = check_place(args.out, "--out", (".html",))
     models = named(args.models, [open_model(model, args.device) for model in args.models])

@@ -18,11 +18,6 @@ def parser() -> Actions:
     return Actions("data", "Manage the built-in data sets, and folders of annotated images.", ACTIONS)
 
 
-def handle(args: argparse.Namespace) -> int:
-    """Run the action."""
-    return args.handle(args)
-
-
 def list_parser() -> Parser:
     """Return the parser of this action."""
     return Parser("data list", "List the built-in data sets.").data_option().json_flag()

@@ -13,7 +13,7 @@ from pellucid.cli.out import say, say_text, silence_stdout
 from pellucid.errors import PellucidError, nearest
 from pellucid.text import note
 
-# Each command is the module pellucid.cli.NAME with parser() and handle(args) -> exit code.
+# Each command is the module pellucid.cli.NAME with parser(), and handle(args) -> exit code unless it has actions.
 COMMANDS = {
     "demo": "train on the bundled digits, and write a report",
     "train": "train with a recipe: pellucid train RECIPE [key=value ...]",
@@ -112,9 +112,11 @@ def _dispatch(words: list[str]) -> int:
     except OSError as error:
         raise PellucidError("the current folder no longer exists; change to one that does, and try again") from error
     command = import_module(f"pellucid.cli.{name.replace('-', '_')}")
-    parser = command.parser()
-    args = parser.read(rest)
-    return SUCCESS if args is None else command.handle(args)
+    args = command.parser().read(rest)
+    if args is None:
+        return SUCCESS
+    handle = args.handle if "handle" in args else command.handle
+    return handle(args)
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:

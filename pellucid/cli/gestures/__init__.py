@@ -1,7 +1,5 @@
 """`pellucid gestures`: classifiers of hand gestures, or of other images, by transfer learning."""
 
-import argparse
-
 from pellucid.cli.args import Action, Actions
 from pellucid.cli.gestures import compare, predict, train
 
@@ -21,8 +19,3 @@ def parser() -> Actions:
     return Actions(
         "gestures", "Train and use classifiers of hand gestures, or of any few classes, by transfer learning.", ACTIONS
     )
-
-
-def handle(args: argparse.Namespace) -> int:
-    """Run the action."""
-    return args.handle(args)

@@ -25,7 +25,7 @@ from pellucid.report.figures.grids import bars
 from pellucid.report.page import render
 from pellucid.run.folder import RunFolder
 from pellucid.tasks.detect.linear import MAX_IMAGES, LinearDetector
-from pellucid.tasks.detect.results import measure
+from pellucid.tasks.detect.results import measure, percent
 from pellucid.tasks.detect.stages import Stages, clocked, mean
 from pellucid.text import aligned, plural
 from pellucid.tree import leaves
@@ -263,14 +263,10 @@ def _in_file(found: Detections, held: DetectionFolder, k: int) -> Detections:
 
 def _cells(row: ComparedDetector, masks: bool) -> tuple[str, ...]:
     between = " to ".join(f"{100 * value:.1f}" for value in row.interval)
-    boxes = [_percent(row.figures[name]) for name in ("ap50", "ap", "ap_small", "ap_medium", "ap_large")]
-    of_masks = [_percent(None if row.masks is None else row.masks[name]) for name in ("ap50", "ap")] if masks else []
+    boxes = [percent(row.figures[name]) for name in ("ap50", "ap", "ap_small", "ap_medium", "ap_large")]
+    of_masks = [percent(None if row.masks is None else row.masks[name]) for name in ("ap50", "ap")] if masks else []
     times = [f"{1000 * value:.1f}" for value in (*row.stages, row.stages.total)]
     return (row.title, boxes[0], between, *boxes[1:], *of_masks, *times)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{100 * value:.1f}"  # noqa: PLR0124 (NaN)
 
 
 def comparison_page(found: DetectorComparison, command: str) -> tuple[str, dict[str, Figure | None]]:

@@ -16,7 +16,7 @@ from pellucid.report.figures.detections import judged, precision_recall
 from pellucid.report.figures.grids import bars
 from pellucid.report.page import render
 from pellucid.tasks.detect.findings import Finding, findings
-from pellucid.tasks.detect.results import Results
+from pellucid.tasks.detect.results import Results, percent
 
 ABOUT = {
     "class": "the box is right, the class is wrong",
@@ -105,7 +105,7 @@ def detection_page(
         "title": title,
         "results": results,
         "tiles_of": _tiles(results),
-        "by_class": [(name, f"{n:,}", _percent(ap), _percent(ap50)) for name, n, ap, ap50 in results.by_class],
+        "by_class": [(name, f"{n:,}", percent(ap), percent(ap50)) for name, n, ap, ap50 in results.by_class],
         "rows": _rows(results),
         "further": [f"{of}s" for of in results.further],
         "groups": groups,
@@ -143,10 +143,6 @@ def _rows(results: Results) -> list[tuple[str, ...]]:
     for name, about in FIGURES.items():
         interval = results.intervals.get(name)
         between = "" if interval is None else " to ".join(f"{100 * value:.1f}" for value in interval)
-        further = [_percent(figures.get(name, math.nan)) for figures in results.further.values()]
-        rows.append((about, _percent(results.figures[name]), between, *further))
+        further = [percent(figures.get(name, math.nan)) for figures in results.further.values()]
+        rows.append((about, percent(results.figures[name]), between, *further))
     return rows
-
-
-def _percent(value: float) -> str:
-    return "-" if value != value else f"{100 * value:.1f}"  # noqa: PLR0124 (NaN)

@@ -124,3 +124,8 @@ def _evaluated(
     for k, (found, truth) in enumerate(zip(detections, objects, strict=True)):
         evaluation.add(found, truth, None if areas is None else areas[k])
     return evaluation
+
+
+def percent(value: float | None) -> str:
+    """Return a fraction in per cent, a dash for None and NaN."""
+    return "-" if value is None or value != value else f"{100 * value:.1f}"  # noqa: PLR0124 (NaN)

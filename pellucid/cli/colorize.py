@@ -198,6 +198,7 @@ def real_parser() -> Parser:
 def real(args: argparse.Namespace) -> int:
     """Write the page."""
     from pellucid.tasks.colorize.pages import questions, real_page
+    from pellucid.text import plural
 
     place = check_place(args.out, "--out", (".html",))
     asked = questions(open_model(args.model, args.device), args.data, args.n, args.seed)
@@ -205,7 +206,7 @@ def real(args: argparse.Namespace) -> int:
     answer(
         args,
         {"page": args.out, "n": len(asked), "real": ["right" if one.real else "left" for one in asked]},
-        f"wrote {place} with {len(asked)} questions",
+        f"wrote {place} with {plural(len(asked), 'question')}",
     )
     return 0
 

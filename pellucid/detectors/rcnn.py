@@ -75,9 +75,10 @@ class RCNN:
         ]  # objects first
         self.scale = 1.0
         raw = [self.features(image, boxes) for image, boxes in zip(images, regions, strict=True)]
-        self.scale = NORM / float(np.linalg.norm(np.concatenate(raw), axis=1).mean())
-        scaled = [one * self.scale for one in raw]
-        examples = list(zip(scaled, regions, objects, strict=True))
+        self.scale = NORM / float(np.concatenate([np.linalg.norm(one, axis=1) for one in raw]).mean())
+        for one in raw:
+            np.multiply(one, self.scale, out=one)
+        examples = list(zip(raw, regions, objects, strict=True))
         self.machines = [self._fit_svm(label, examples) for label in range(self.classes)]
         self.moves = [self._fit_regression(label, examples) for label in range(self.classes)]
         return self

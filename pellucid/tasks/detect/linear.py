@@ -17,18 +17,18 @@ from pellucid.data.seeds import generator
 from pellucid.detectors.rcnn import RCNN
 from pellucid.detectors.search import Search, search
 from pellucid.errors import PellucidError
-from pellucid.layers import AdaptiveAvgPool2d
 from pellucid.models import features
 from pellucid.objects import Detections
 from pellucid.ops.boxes import box_iou
 from pellucid.recipe.start import trained_network
 from pellucid.run.described import feature_stats
 from pellucid.tasks.detect.stages import Stages
-from pellucid.tree import flatten, leaves
+from pellucid.tree import leaves
 
 WEIGHTS = "mobilenet_v2-keras-notop"
+LAST_STAGE = "stage5"  # its 96 maps of 6 x 6 still show where the object lies, as R-CNN's "pool5"; later ones do not
 SIDE = 96  # pixels of a warped proposal
-MAX_IMAGES = 80  # training images, spread evenly over all of them
+MAX_IMAGES = 60  # training images, spread evenly over all of them
 MAX_PROPOSALS = 400  # of a training image: first those with an IoU of MIN_IOU with an object, then random ones
 MIN_IOU = 0.5
 
@@ -42,19 +42,18 @@ class Linear(NamedTuple):
 
 
 class LinearDetector:
-    """R-CNN with the features of MobileNetV2; proposals: by file name, see `read_proposals`, or a search."""
+    """R-CNN with the first stages of MobileNetV2; proposals: by file name, see `read_proposals`, or a search."""
 
     def __init__(
         self, classes: int, proposals: dict[str, Tensor] | Search, root: str | os.PathLike[str] | None = None
     ) -> None:
         net, trained = trained_network(WEIGHTS, "mobilenet_v2", root)
-        whole = Sequential(features=features(net), pool=AdaptiveAvgPool2d(1))
-        params, _ = whole.init((3, SIDE, SIDE), torch.Generator())
-        weights = flatten(trained.params)
-        for path, tensor in flatten(params["features"]).items():
-            tensor.copy_(weights[path])
+        stages = features(net)
+        assert isinstance(stages, Sequential)
+        names = list(stages.children)[: list(stages.children).index(LAST_STAGE) + 1]
+        first = Sequential(**{name: stages.children[name] for name in names})
         self.stats = feature_stats({"mean": [*trained.mean], "std": [*trained.std]} if trained.mean else {})
-        self.rcnn = RCNN(whole, params, classes, SIDE)
+        self.rcnn = RCNN(first, {name: trained.params[name] for name in names}, classes, SIDE)
         self.proposals: dict[str, Tensor] | Search = proposals
 
     @property

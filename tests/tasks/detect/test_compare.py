@@ -43,7 +43,7 @@ def test_the_table_and_the_page_hold_all_rows():
     found = DetectorComparison("cells", 205, 87, 0, 2, "a file", (row("rcnn", "R-CNN", ""), row("ssd", "SSD", "ssd-1")))
     assert found.table()[1][:7] == ("R-CNN", "70.0", "60.0 to 80.0", "40.0", "10.0", "50.0", "-")
     assert found.table()[1][-5:] == ("30.0", "0.0", "10.0", "2.0", "42.0")
-    assert "R-CNN learned from 80 of the 205 training images" in found.notes()[1]
+    assert "R-CNN learned from 60 of the 205 training images" in found.notes()[1]
     assert len(replace(found, rows=found.rows[1:]).notes()) == 1
     html, figures = comparison_page(found, "pellucid compare cells")
     assert html.count("SSD") >= 3

@@ -22,6 +22,7 @@ from pellucid.ops.nms import batched_nms
 
 CONTEXT = 16  # pixels around the proposal in its warped image (Girshick et al. 2014, appendix A)
 NORM = 20.0  # mean norm of the scaled features
+MIN_POSITIVE_IOU = 0.7  # of a positive example; the paper, which has thousands of objects, takes only these themselves
 MAX_NEGATIVE_IOU = 0.3  # of a negative example with any object of the class
 HARD_MARGIN = -1.0  # above it, a negative example that the first fit left out is used in the second one
 MIN_REGRESSION_IOU = 0.6  # of a proposal with an object, to be used in the regression of its box
@@ -126,15 +127,16 @@ class RCNN:
     def _fit_svm(self, label: int, examples: list[tuple[Array, Tensor, Objects]]) -> LinearSVC | None:
         """Return the SVM of a class, None if it has no object or no negative example.
 
-        Negative examples are boxes with a low IoU with each object of the class. The SVM is fitted with half of them,
-        and again with those of the other half that have a high margin.
+        Positive examples are the objects of the class and boxes with a high IoU with one of them, negative examples
+        are boxes with a low IoU with each. The SVM is fitted with half of the negative examples, and again with those
+        of the other half that have a high margin.
         """
         positive: list[Array] = []
         negative: list[Array] = []
         for x, boxes, truth in examples:
             indices = (truth.labels == label).nonzero()[:, 0]
-            positive.append(x[indices.numpy()])
             overlap = box_iou(boxes, truth.boxes[indices]).amax(1) if len(indices) else boxes.new_zeros(len(boxes))
+            positive.append(x[(overlap >= MIN_POSITIVE_IOU).numpy()])
             negative.append(x[(overlap < MAX_NEGATIVE_IOU).numpy()])
         positives, negatives = np.concatenate(positive), np.concatenate(negative)
         if not len(positives) or not len(negatives):

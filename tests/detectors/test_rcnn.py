@@ -94,6 +94,17 @@ def test_what_lies_in_a_crowd_is_no_negative_example(monkeypatch):
     assert learned[0] == 1
 
 
+def test_boxes_near_an_object_are_positive_and_those_between_are_left_out(monkeypatch):
+    learned = []
+    monkeypatch.setattr("pellucid.detectors.rcnn._svm", lambda yes, no: learned.append((len(yes), len(no))) or
+                        LinearSVC().fit(np.concatenate([yes, no]), [1] * len(yes) + [0] * len(no)))  # fmt: skip
+    thing = Objects(torch.tensor([[0.0, 0.0, 20.0, 20.0]]), torch.tensor([0]))
+    heights = torch.tensor([14.5, 13.5, 7.0, 5.0, 4.0])  # over 20: the IoU of a box with the object
+    boxes = torch.stack([torch.zeros(5), torch.zeros(5), torch.full((5,), 20.0), heights], 1)
+    RCNN(AvgPool2d(2), {}, 1, side=48).fit([torch.rand(3, 40, 40)], [thing], [boxes])
+    assert learned[0] == (2, 1)  # the object and the first box; half of the last two
+
+
 def test_mistakes_are_told_in_one_line():
     nothing = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     fresh = RCNN(AvgPool2d(2), {}, 2)

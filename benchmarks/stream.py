@@ -25,6 +25,7 @@ def copies(root: Path, out: Path, count: int) -> None:
     """Write `count` images as CLASS/IMAGE files, each image of the data as often as needed."""
     with zipfile.ZipFile(next((root / "cifar10").glob("*.zip"))) as archive:
         names = [name for name in archive.namelist() if "/train/" in f"/{name}" and name.endswith(".jpg")]
+        names.sort(key=lambda name: Path(name).name)  # the classes in turn, so that any number of images has them all
         for name in {Path(name).parent.name for name in names}:
             (out / name).mkdir()
         for k in range(count):
@@ -41,7 +42,7 @@ def train(folder: str, streamed: bool, size: int) -> None:
     opened = time.perf_counter() - begun
     blocks = {
         f"block{k}": Sequential(conv=Conv2d(width, 3, padding=1), norm=BatchNorm(), act=ReLU(), pool=MaxPool2d(2))
-        for k, width in enumerate((32, 64, 128))
+        for k, width in enumerate((96, 192, 384))  # so wide that decoding is not the limit
     }
     model = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)), metrics=())
     history = model.fit(data, epochs=1, batch_size=BATCH, augment=mirrored, verbose=False)

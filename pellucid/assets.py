@@ -5,6 +5,8 @@ from pathlib import Path
 
 from pellucid.errors import PellucidError, nearest
 
+MODEL_HELP = "a run folder, a weights file, or a pretrained model's name"  # what a MODEL argument may be
+
 
 def folder(kind: str) -> Path:
     """Return the folder `kind`, "recipes" or "pretrained", of the installed package, or of a checkout beside it."""

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Action, Actions, Parser
 from pellucid.cli.files import check_place
-from pellucid.cli.models import MODEL_HELP, open_model
+from pellucid.cli.models import open_model
 from pellucid.cli.out import again, answer, finish, say, table
 from pellucid.cli.pictures import add_source, read_batches, until_interrupted
 from pellucid.errors import PellucidError

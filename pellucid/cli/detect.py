@@ -5,8 +5,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
-from pellucid.cli.models import MODEL_HELP, open_model
+from pellucid.cli.models import open_model
 from pellucid.cli.out import finish, say
 from pellucid.cli.pictures import add_source, read_batches, until_interrupted
 from pellucid.errors import PellucidError

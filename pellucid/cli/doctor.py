@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
 from pellucid.cli.files import html_place, write_html
-from pellucid.cli.models import MODEL_HELP, open_model
+from pellucid.cli.models import open_model
 from pellucid.cli.out import answer
 from pellucid.errors import PellucidError
 from pellucid.text import printable

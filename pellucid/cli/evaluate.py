@@ -3,9 +3,10 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
 from pellucid.cli.files import html_place
-from pellucid.cli.models import MODEL_HELP, open_model
+from pellucid.cli.models import open_model
 from pellucid.cli.out import answer, percent, table
 from pellucid.errors import PellucidError
 from pellucid.text import note, plural

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
-from pellucid.cli.models import MODEL_HELP, class_number, known_classes, open_model, pixels_named
+from pellucid.cli.models import class_number, known_classes, open_model, pixels_named
 from pellucid.cli.out import again, answer, answer_files, percent, table
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder

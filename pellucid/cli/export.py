@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
+from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser, sizes
 from pellucid.cli.files import check_place
-from pellucid.cli.models import MODEL_HELP, weights_file
 from pellucid.cli.out import answer
 from pellucid.errors import PellucidError, nearest
 from pellucid.text import note
@@ -40,6 +40,7 @@ def handle(args: argparse.Namespace) -> int:
     """Write the files and print their names; return 1 and leave no file if the outputs differ."""
     from pellucid.export import TOLERANCE, ParityError, to_onnx, to_torch, weights_path
     from pellucid.model import Model
+    from pellucid.run.folder import weights_file
 
     if args.to not in SUFFIXES:
         hint = nearest(args.to, SUFFIXES)

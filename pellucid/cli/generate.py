@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
+from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
-from pellucid.cli.models import MODEL_HELP, open_model
+from pellucid.cli.models import open_model
 from pellucid.cli.out import answer
 from pellucid.errors import PellucidError
 from pellucid.text import plural

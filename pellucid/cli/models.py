@@ -3,20 +3,17 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pellucid.run.folder import MODEL_HELP, weights_file
-
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.explain.target import Region
     from pellucid.model import Model
 
-__all__ = ["MODEL_HELP", "class_number", "known_classes", "open_model", "pixels_named", "weights_file"]
-
 
 def open_model(model: str, device: str | None = None) -> "Model":
     """Load the model of a MODEL argument onto a device."""
     from pellucid.model import Model
+    from pellucid.run.folder import weights_file
 
     return Model.load(weights_file(model), device=device or "cpu")
 

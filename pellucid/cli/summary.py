@@ -2,9 +2,9 @@
 
 import argparse
 
+from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
 from pellucid.cli.files import check_place
-from pellucid.cli.models import MODEL_HELP
 from pellucid.cli.out import answer
 from pellucid.files import write_atomically
 

@@ -3,9 +3,10 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
 from pellucid.cli.files import html_place, write_html
-from pellucid.cli.models import MODEL_HELP, class_number, known_classes, open_model, pixels_named
+from pellucid.cli.models import class_number, known_classes, open_model, pixels_named
 from pellucid.cli.out import answer
 from pellucid.errors import PellucidError
 

@@ -2,8 +2,8 @@
 
 import argparse
 
+from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
-from pellucid.cli.models import MODEL_HELP
 from pellucid.cli.out import answer
 from pellucid.errors import PellucidError
 

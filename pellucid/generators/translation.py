@@ -1,4 +1,4 @@
-"""Base class of image-to-image objectives: colours from a grey image, or a photo from a label map."""
+"""Base class of image-to-image objectives: colours from a grey image, or a photo from a label map; colour hints."""
 
 import math
 from abc import abstractmethod

@@ -1,5 +1,6 @@
 """The interface of optimizers, which update parameters in place, and gradient clipping."""
 # The types of values are checked at run time, because users' code may pass others than annotated.
+# Some functions of PyTorch have no type annotations.
 # pyright: reportUnnecessaryIsInstance=false, reportUnknownMemberType=false
 
 from abc import abstractmethod

@@ -192,9 +192,6 @@ def _lock(handle: int, folder: Path) -> bool:
     return True
 
 
-MODEL_HELP = "a run folder, a weights file, or a pretrained model's name"
-
-
 def weights_file(model: str) -> Path:
     """Return the weights file that MODEL names; raises PellucidError, with the nearest name, if there is none.
 
@@ -217,4 +214,4 @@ def weights_file(model: str) -> Path:
         raise PellucidError(f"{model} is a recipe without trained weights; train it and give its run folder")
     runs = [str(run) for run in sorted(Path("runs").glob("*")) if run.is_dir()]
     hint = nearest(model, [*assets.pretrained_names(), *runs])
-    raise PellucidError(f"no model {model!r}{hint}; give {MODEL_HELP}")
+    raise PellucidError(f"no model {model!r}{hint}; give {assets.MODEL_HELP}")

@@ -29,6 +29,16 @@ def test_nothing_heavy_is_imported_for_help_and_mistakes(words: list[str]):
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+def test_no_help_of_a_command_imports_anything_heavy():
+    code = (
+        "import sys; from pellucid.cli.main import COMMANDS, main\n"
+        "for name in COMMANDS.keys() - {'scorecard'}: main([name, '--help'])\n"  # scorecard: that of the conformance
+        f"print(sys.modules.keys() & {HEAVY!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=_root())
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 def test_the_module_runs_as_a_process():
     done = subprocess.run(
         [sys.executable, "-m", "pellucid", "--version"], capture_output=True, text=True, check=False, cwd=_root()

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from pellucid.report.figures import plane as points
+from pellucid.report.figures import plane
 from pellucid.report.figures.series import COLOURS, plots_in_rows
 from pellucid.report.figures.style import png
 
@@ -12,29 +12,29 @@ CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 
 def test_points_have_the_colours_of_their_classes():
     _, (plot,) = plots_in_rows(["points"], 1)
-    points.scatter(plot, CORNERS, [0, 1, 1, 0])
+    plane.scatter(plot, CORNERS, [0, 1, 1, 0])
     shades = plot.collections[0].get_facecolors()[:, :3].tolist()
     assert shades == [list(to_rgb(COLOURS[k])) for k in (0, 1, 1, 0)]
 
 
 def test_regions_and_levels_follow_the_function():
     figure, (plot,) = plots_in_rows(["regions"], 1)
-    points.regions(plot, lambda grid: (grid[:, 0] > 0.5).astype(int), CORNERS, 2)
-    found = np.asarray(plot.collections[0].get_array()).reshape(points.STEPS, points.STEPS)
+    plane.regions(plot, lambda grid: (grid[:, 0] > 0.5).astype(int), CORNERS, 2)
+    found = np.asarray(plot.collections[0].get_array()).reshape(plane.STEPS, plane.STEPS)
     assert (found[:, 0] == 0).all()
     assert (found[:, -1] == 1).all()
-    points.levels(plot, lambda grid: grid[:, 0] - 0.5, CORNERS, at=(0.0,))
+    plane.levels(plot, lambda grid: grid[:, 0] - 0.5, CORNERS, at=(0.0,))
     assert np.allclose(plot.collections[1].get_paths()[0].vertices[:, 0], 0.5)
-    points.crosses(plot, CORNERS[:1])
-    points.rings(plot, CORNERS[1:2])
-    points.tags(plot, {"0": CORNERS[3]})
+    plane.crosses(plot, CORNERS[:1])
+    plane.rings(plot, CORNERS[1:2])
+    plane.tags(plot, {"0": CORNERS[3]})
     assert png(figure).startswith(b"\x89PNG")
 
 
 def test_arrows_and_loops_are_inside_the_plot():
     figure, (plot,) = plots_in_rows(["vectors"], 1, square=True)
-    points.arrow(plot, (3.0, 0.0), "v")
-    points.loop(plot, CORNERS)
+    plane.arrow(plot, (3.0, 0.0), "v")
+    plane.loop(plot, CORNERS)
     png(figure)
     assert plot.get_xlim()[1] >= 3
     assert plot.lines[0].get_xydata()[-1].tolist() == CORNERS[0].tolist()

@@ -2,8 +2,9 @@
 
 import argparse
 
+from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
-from pellucid.cli.models import MODEL_HELP, open_model
+from pellucid.cli.models import open_model
 from pellucid.cli.out import emit, percent, say
 from pellucid.errors import PellucidError
 from pellucid.text import note

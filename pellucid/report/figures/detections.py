@@ -1,4 +1,4 @@
-"""Figures of detections: precision-recall curves, score maps, and boxes on the image by outcome or by step."""
+"""Figures of detections: precision-recall curves, score maps, and boxes by outcome or by step, attributions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

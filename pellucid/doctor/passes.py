@@ -253,8 +253,8 @@ def gradients(
 ) -> Gradients:
     """Return the gradients for a batch, or for as many of its examples as fit into memory.
 
-    see: a watch of the forward pass. follow: a watch of the backward pass, called for layers that are no combinators and
-    whose dy is a tensor.
+    see: a watch of the forward pass. follow: a watch of the backward pass, called for layers that are no combinators
+    and whose dy is a tensor.
     """
     dys: dict[str, float] = {}
 

@@ -20,7 +20,6 @@ from benchmarks.baselines import mean_shape, nearest_objects, nearest_points
 from benchmarks.results import answer
 from pellucid import __version__, assets
 from pellucid.calibration.familiarity import fit_familiarity, named_tensors
-from pellucid.cli.models import weights_file
 from pellucid.generators import Pix2Pix, Regression
 from pellucid.losses import L1
 from pellucid.model import Model
@@ -29,6 +28,7 @@ from pellucid.objective import Supervised
 from pellucid.recipe.job import load_data
 from pellucid.recipe.material import load_splits, table_for
 from pellucid.recipe.recipe import read_recipe
+from pellucid.run.folder import weights_file
 from pellucid.run.weights import write_weights
 from pellucid.tasks.colorize import Colorizer, is_colorizer
 from pellucid.tasks.colorize import evaluate as evaluate_colours

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from pellucid.assets import MODEL_HELP
 from pellucid.cli.out import say_text
 from pellucid.errors import PellucidError, nearest
 
@@ -38,6 +39,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise PellucidError."""
         raise PellucidError(f"{self.prog}: {message}; see {self.prog} --help")
+
+    def model_argument(self) -> "Parser":
+        """Add MODEL."""
+        self.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+        return self
 
     def json_flag(self) -> "Parser":
         """Add `--json`."""

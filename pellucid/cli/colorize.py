@@ -14,7 +14,7 @@ from pellucid.cli.out import again, answer, finish, say, table
 from pellucid.cli.pictures import add_source, read_batches, until_interrupted
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES, write_atomically
-from pellucid.text import note
+from pellucid.text import note, plural
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,7 @@ def colorize_parser() -> Parser:
         epilog="`pellucid colorize compare` measures several models on the same images, and `pellucid colorize real` "
         "writes a page that asks people which of two images is real; --help explains each.",
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.model_argument()
     add_source(parser)
     parser.add_argument("--out", metavar="DIR", required=True, help="output folder, for PNG files and colorized.html")
     parser.add_argument(
@@ -183,7 +183,7 @@ def real_parser() -> Parser:
     parser = Parser(
         "colorize real", "Write a page that asks people which of two images is real, and counts the answers."
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.model_argument()
     parser.add_argument(
         "--data",
         metavar="NAME|DIR",
@@ -199,7 +199,6 @@ def real_parser() -> Parser:
 def real(args: argparse.Namespace) -> int:
     """Write the page."""
     from pellucid.tasks.colorize.pages import questions, real_page
-    from pellucid.text import plural
 
     place = check_place(args.out, "--out", (".html",))
     asked = questions(open_model(args.model, args.device), args.data, args.n, args.seed)

@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
 from pellucid.cli.models import open_model
 from pellucid.cli.out import finish, say
@@ -24,7 +23,7 @@ def parser() -> Parser:
     parser = Parser(
         "detect", "Detect objects in images of any size: boxes, classes, scores, and masks if the model predicts them."
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.model_argument()
     add_source(parser).add_argument(
         "--score", metavar="X", type=float, default=0.5, help="minimum score of a detection (default: 0.5)"
     )

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
 from pellucid.cli.files import html_place, write_html
 from pellucid.cli.models import open_model
@@ -26,7 +25,7 @@ def parser() -> Parser:
         "directly, or without which a short training does better, is a cause and comes with a fix; other findings are "
         "symptoms. For a run folder the training is examined too; a weights file alone lacks the training settings.",
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.model_argument()
     parser.add_argument(
         "--data",
         metavar="NAME|DIR",

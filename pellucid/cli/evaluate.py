@@ -3,7 +3,6 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
 from pellucid.cli.files import html_place
 from pellucid.cli.models import open_model
@@ -27,7 +26,7 @@ def parser() -> Parser:
     parser = Parser(
         "evaluate", "Evaluate a model on the test images of a data set (default: the data set that it was trained on)."
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.model_argument()
     parser.add_argument(
         "--data",
         metavar="NAME|DIR",

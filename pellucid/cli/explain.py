@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
 from pellucid.cli.models import class_number, known_classes, open_model, pixels_named
 from pellucid.cli.out import again, answer, answer_files, percent, table
@@ -31,7 +30,7 @@ def parser() -> Parser:
         "explain",
         "Show which parts of an image determine a prediction: for each method, its map, measures and verdicts.",
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.model_argument()
     parser.add_argument("image", metavar="IMAGE", nargs="?", help="a PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF file")
     parser.add_argument(
         "--method",

@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser, sizes
 from pellucid.cli.files import check_place
 from pellucid.cli.out import answer
@@ -21,7 +20,7 @@ ABOUT = (
 def parser() -> Parser:
     """Return the parser of this command."""
     parser = Parser("export", ABOUT)
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.model_argument()
     parser.add_argument("--to", metavar="FORMAT", required=True, help="onnx or torch")
     parser.add_argument(
         "--out",

@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
 from pellucid.cli.models import open_model
 from pellucid.cli.out import answer
@@ -16,7 +15,7 @@ MAX_IMAGES = 10_000
 def parser() -> Parser:
     """Return the parser of this command."""
     parser = Parser("generate", "Draw new images with a generator, and write them as a grid into one PNG file.")
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.model_argument()
     parser.add_argument(
         "--n", type=int, default=64, metavar="N", help=f"number of images, at most {MAX_IMAGES:,} (default: 64)"
     )

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
 from pellucid.cli.models import open_model
 from pellucid.cli.out import finish, percent, say
@@ -14,7 +13,7 @@ from pellucid.cli.pictures import add_source, read_batches, until_interrupted
 def parser() -> Parser:
     """Return the parser of this command."""
     parser = Parser("keypoints", "Find the key-points of the one object that fills each image, such as a face.")
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.model_argument()
     add_source(parser).add_argument(
         "--out",
         metavar="DIR",

@@ -2,7 +2,6 @@
 
 import argparse
 
-from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
 from pellucid.cli.models import open_model
 from pellucid.cli.out import answer, note_skipped, percent
@@ -14,7 +13,7 @@ MAX_CLASSES = 3  # most probable classes that the text output lists
 def parser() -> Parser:
     """Return the parser of this command."""
     parser = Parser("predict", "Classify images of any size; digits may be dark on light or light on dark.")
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.model_argument()
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF files")
     return parser.device_option().json_flag()
 

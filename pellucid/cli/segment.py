@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
 from pellucid.cli.models import open_model
 from pellucid.cli.out import finish, percent, say
@@ -18,7 +17,7 @@ MAX_CLASSES = 4  # per image in the text output
 def parser() -> Parser:
     """Return the parser of this command."""
     parser = Parser("segment", "Classify each pixel of images of any size.")
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.model_argument()
     parser.add_argument("source", metavar="IMAGE|FOLDER|VIDEO", help=HELP)
     parser.add_argument(
         "--crf",

@@ -3,7 +3,6 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
 from pellucid.cli.files import html_place, write_html
 from pellucid.cli.models import class_number, known_classes, open_model, pixels_named
@@ -24,7 +23,7 @@ def parser() -> Parser:
         "trace",
         "Run a forward and a backward pass for one image, and explain a derivative of the loss by the chain rule.",
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.model_argument()
     parser.add_argument("image", metavar="IMAGE", help="a PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF file")
     parser.add_argument(
         "--target",

@@ -12,7 +12,7 @@ from pellucid.detectors.base import Candidates
 from pellucid.detectors.regions import draw_regions, numbered
 from pellucid.detectors.search import STRIDE, Search, search
 from pellucid.detectors.single_stage import single_stage
-from pellucid.detectors.two_stage import EVALUATION, TwoStage, box_head, refined, region_reader
+from pellucid.detectors.two_stage import TwoStage, box_head, refined, region_reader
 from pellucid.detectors.walk import Walk
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.models.pyramid import Pyramid
@@ -78,8 +78,8 @@ class FastRCNN(TwoStage):
 
     def _outputs(self, params: Params, images: Tensor) -> tuple[list[Tensor], Tensor, list[Candidates]]:
         """Return the proposals of each image, the outputs of the head for all of them, and the candidates."""
-        x, _ = self.backbone.forward(params["backbone"], images, EVALUATION)
-        maps, _ = self.neck.forward(params["neck"], x, EVALUATION)
+        x, _ = self.backbone.forward(params["backbone"], images, Mode(keep=False))
+        maps, _ = self.neck.forward(params["neck"], x, Mode(keep=False))
         proposals = [search(image, self.by, self.stride) for image in images]
         parts = numbered(proposals).split(BATCH_SIZE)
         outputs = torch.cat([self.outputs(params, "", maps[0], regions) for regions in parts])

@@ -13,7 +13,7 @@ from pellucid.data.source import Batch
 from pellucid.detectors.base import Anchors, Candidates, Size, joined, parted
 from pellucid.detectors.regions import Regions, draw_regions, numbered, propose, unlabelled
 from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
-from pellucid.detectors.two_stage import EVALUATION, Learned, TwoStage, box_head, refined, region_reader
+from pellucid.detectors.two_stage import Learned, TwoStage, box_head, refined, region_reader
 from pellucid.detectors.walk import Walk
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.models.pyramid import Pyramid
@@ -98,16 +98,16 @@ class FasterRCNN(TwoStage):
 
     def anchors_of(self, params: Params, images: Tensor) -> Anchors:
         """Return the anchors of the first stage for images (N, C, H, W)."""
-        maps, _ = self._features(params, images, EVALUATION)
-        return self._first(self.rpn.forward(params["rpn"], maps, EVALUATION)[0], images)[1]
+        maps, _ = self._features(params, images, Mode(keep=False))
+        return self._first(self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0], images)[1]
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return each proposal with its scores and refined box; `anchors` is the index of the anchor it comes from."""
-        return self._candidates(params, self._features(params, images, EVALUATION)[0], images)
+        return self._candidates(params, self._features(params, images, Mode(keep=False))[0], images)
 
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""
-        maps, _ = self._features(params, images, EVALUATION)
+        maps, _ = self._features(params, images, Mode(keep=False))
         detections = [self.decide(one).detections for one in self._candidates(params, maps, images)]
         height, width = images.shape[2:]
         return [one.to("cpu") for one in self.complete(params, maps[0], detections, (height, width))]
@@ -122,8 +122,8 @@ class FasterRCNN(TwoStage):
 
     def walk(self, params: Params, image: Tensor) -> Walk:
         """Return the maps and anchors of the first stage, its proposals, and the outputs of the head."""
-        maps, _ = self._features(params, image, EVALUATION)
-        y = self.rpn.forward(params["rpn"], maps, EVALUATION)[0]
+        maps, _ = self._features(params, image, Mode(keep=False))
+        y = self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0]
         first, anchors, outputs = self._first(y, image)
         _, anchor_scores = first.read(outputs[0], anchors)
         ((proposals, anchor_indices),) = self._propose(outputs, first, anchors)
@@ -149,7 +149,7 @@ class FasterRCNN(TwoStage):
         return [propose(boxes, scores[:, 0], anchors.image, self.proposals) for boxes, scores in pairs]
 
     def _candidates(self, params: Params, maps: tuple[Tensor, ...], images: Tensor) -> list[Candidates]:
-        first, anchors, outputs = self._first(self.rpn.forward(params["rpn"], maps, EVALUATION)[0], images)
+        first, anchors, outputs = self._first(self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0], images)
         proposals, indices = zip(*self._propose(outputs, first, anchors), strict=True)
         return refined(self.outputs(params, "", maps[0], numbered(proposals)), proposals, indices, anchors.image)
 

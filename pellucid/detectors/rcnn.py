@@ -15,7 +15,7 @@ from pellucid.fuse.inference import inference
 from pellucid.layers import Mode, RoIAlign
 from pellucid.layers.base import Layer, Params
 from pellucid.objects import Detections, Objects
-from pellucid.ops.assign import in_crowd
+from pellucid.ops.assign import highest, in_crowd
 from pellucid.ops.boxes import box_iou, clip
 from pellucid.ops.coding import decode, encode
 from pellucid.ops.nms import batched_nms
@@ -135,7 +135,7 @@ class RCNN:
         negative: list[Array] = []
         for x, boxes, truth in examples:
             indices = (truth.labels == label).nonzero()[:, 0]
-            overlap = box_iou(boxes, truth.boxes[indices]).amax(1) if len(indices) else boxes.new_zeros(len(boxes))
+            overlap, _ = highest(box_iou(boxes, truth.boxes[indices]))
             positive.append(x[(overlap >= MIN_POSITIVE_IOU).numpy()])
             negative.append(x[(overlap < MAX_NEGATIVE_IOU).numpy()])
         positives, negatives = np.concatenate(positive), np.concatenate(negative)

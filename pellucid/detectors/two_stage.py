@@ -23,7 +23,6 @@ from pellucid.ops.boxes import clip
 from pellucid.sweep import backward
 from pellucid.tree import leaves
 
-EVALUATION = Mode(keep=False)
 Cost = Callable[[Tensor], tuple[Losses, Tensor]]  # a head's outputs -> losses, and the gradient of their weighted sum
 
 
@@ -77,8 +76,8 @@ class TwoStage(Detector):
 
     def outputs(self, params: Params, prefix: str, finest: Tensor, regions: Tensor) -> Tensor:
         """Return the outputs of a head for regions (M, 5) in evaluation mode."""
-        pooled, _ = self.nets[f"{prefix}align"].forward({}, (finest, regions), EVALUATION)
-        return precise(self.nets[f"{prefix}head"].forward(params[f"{prefix}head"], pooled, EVALUATION)[0])
+        pooled, _ = self.nets[f"{prefix}align"].forward({}, (finest, regions), Mode(keep=False))
+        return precise(self.nets[f"{prefix}head"].forward(params[f"{prefix}head"], pooled, Mode(keep=False))[0])
 
     def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
         """Return a function that evaluates a batch; detections and losses share the features.

@@ -21,7 +21,6 @@ from pellucid.layers import (
 from pellucid.layers.base import Layer, Mode, Params, Trait, pair, states
 
 MAX_PART = 0.85  # fraction of a map that is recomputed in part; above it, the whole map is computed
-EVALUATION = Mode(keep=False)
 LAST = torch.channels_last  # faster for copying rectangles and for convolutions of odd sizes on the CPU
 
 
@@ -178,7 +177,7 @@ def _is_small(values: Tensor, base: Tensor) -> bool:
 
 
 def _run(layer: Layer, params: Params, x: Tensor) -> Tensor:
-    return layer.forward(params, x, EVALUATION)[0]
+    return layer.forward(params, x, Mode(keep=False))[0]
 
 
 def _flat(net: Layer, params: Params) -> Iterator[tuple[Layer, Params]]:

@@ -22,6 +22,7 @@ from pellucid.models.fpn import fpn
 from pellucid.models.surface import features
 from pellucid.network.counts import counts
 from pellucid.objects import Detections, Objects
+from pellucid.ops.assign import highest
 from pellucid.ops.boxes import box_iou
 from pellucid.ops.nms import nms
 from pellucid.optim import AdamW
@@ -76,7 +77,7 @@ def found(boxes: Tensor, labels: Tensor, texts: list[str] | None = None) -> Mark
 def best(detections: Detections) -> list[float]:
     """Return for each object of IMAGE the highest IoU with a detection of its class."""
     iou = box_iou(TRUTH.boxes, detections.boxes) * (TRUTH.labels[:, None] == detections.labels)
-    return [round(value, 2) for value in iou.amax(1).tolist()] if len(detections) else [0.0] * len(TRUTH)
+    return [round(value, 2) for value in highest(iou)[0].tolist()]
 
 
 def sliding(setting: Setting) -> Result:

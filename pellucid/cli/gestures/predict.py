@@ -2,7 +2,6 @@
 
 import argparse
 
-from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Parser
 from pellucid.cli.models import open_model
 from pellucid.cli.out import emit, percent, say
@@ -20,7 +19,7 @@ def parser() -> Parser:
         "Classify the gesture in images, or in each frame of a video or camera. Below the model's confidence threshold "
         "the answer is unsure; from frame to frame an answer is kept down to 0.2 below the threshold.",
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.model_argument()
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files of any size")
     parser.add_argument("--video", metavar="FILE", help="a video file, an animated GIF, or a folder of frames")
     parser.add_argument("--camera", metavar="N", type=int, help="a camera by its number, from 0; Ctrl-C ends it")

@@ -19,6 +19,7 @@ from pellucid.detectors.search import Search, search
 from pellucid.errors import PellucidError
 from pellucid.models import features
 from pellucid.objects import Detections
+from pellucid.ops.assign import highest
 from pellucid.ops.boxes import box_iou
 from pellucid.recipe.start import trained_network
 from pellucid.run.described import feature_stats
@@ -71,11 +72,7 @@ class LinearDetector:
         for k in chosen:
             image, objects = source.example(k)
             proposed = self._propose(source, k, image)
-            overlapping = (
-                box_iou(proposed, objects.boxes).amax(1) >= MIN_IOU
-                if len(objects)
-                else torch.zeros(len(proposed)).bool()
-            )
+            overlapping = highest(box_iou(proposed, objects.boxes))[0] >= MIN_IOU
             order = torch.randperm(len(proposed), generator=rng)
             order = order[(~overlapping[order]).long().argsort(stable=True)]
             images.append(self._scaled(image))

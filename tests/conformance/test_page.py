@@ -12,8 +12,6 @@ from conformance.tally import Row
 from pellucid.errors import PellucidError
 from pellucid.layers import ReLU
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = (
     Row(

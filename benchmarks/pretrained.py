@@ -40,7 +40,7 @@ from pellucid.tasks.keypoints import is_keypoint_model
 from pellucid.tasks.pictures import held_out
 from pellucid.tasks.segment import evaluate as evaluate_masks
 from pellucid.tasks.segment import is_segmenter
-from pellucid.text import aligned
+from pellucid.text import aligned, plural
 from pellucid.tree import leaves
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -135,7 +135,8 @@ def ship(run: Path) -> None:
         command = "`python -m benchmarks.photos photos` and the recipe below"
         recipe = recipe.replace(folder, "photos")
         model.preprocess["data"] = PHOTOS
-    training = f"{command}, {results['seconds']:.0f} s with {manifest['threads']} threads, PyTorch {manifest['torch']}"
+    threads = plural(manifest["threads"], "thread")
+    training = f"{command}, {results['seconds']:.0f} s with {threads}, PyTorch {manifest['torch']}"
     publish(name, model, recipe, training)
 
 

@@ -6,7 +6,7 @@ Those of two learned stages are in the files of their families.
 import pytest
 import torch
 
-from pellucid.detectors.rcnn import RCNN
+from pellucid.detectors import rcnn
 from pellucid.layers import AvgPool2d
 from pellucid.metrics import AveragePrecision
 from pellucid.model import Model
@@ -48,8 +48,9 @@ def test_four_images_are_learned_by_heart(family):
 
 
 @pytest.mark.real
-def test_linear_classifiers_of_features_learn_four_images_by_heart():
+def test_linear_classifiers_of_features_learn_four_images_by_heart(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rcnn, "RIDGE_ALPHA", 10.0)  # the default is for the proposals of many images, not of four
     images, targets, proposals = scenes(range(4))
-    detector = RCNN(AvgPool2d(2), {}, 2, side=48).fit(images, targets, proposals)
+    detector = rcnn.RCNN(AvgPool2d(2), {}, 2, side=48).fit(images, targets, proposals)
     found = [detector.predict(image, boxes, -torch.inf) for image, boxes in zip(images, proposals, strict=True)]
     assert measured(found, targets) == 1.0

@@ -103,4 +103,4 @@ def test_linear_classifiers_of_trained_features_find_rectangles(tmp_path):
     best = box_iou(truth.boxes, found.moved.boxes[: len(truth) + 1]).amax(1)
     assert bool((best > 0.5).all())
     assert len(found.unmoved)
-    assert detector.parameters > 2_000_000
+    assert detector.parameters > 500_000  # most of them in MobileNetV2 up to its fifth stage

@@ -73,7 +73,7 @@ rules.
 - Sum: a map that promises to add up (integrated gradients, LRP) "adds up" within 5 % of what it should; for LRP biases
   and stabilizers take their shares, so that a failure there is no fault of the explanation.
 - Weights: the rank correlation with the map of the same network with all weights shuffled. Above the square root of 1/2
-  more than half of the variance of the pixels' ranks does not come from the weights: "it shows the picture, not the
+  more than half of the variance of the pixels' ranks does not come from the weights: "it shows the image, not the
   network" (after Adebayo et al. 2018, who give no limit).
 """
 

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pellucid.errors import ArgumentError, closest, nearest
-from pellucid.synonyms import OTHERS
+from pellucid.synonyms import SYNONYMS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,9 +24,9 @@ INSTEAD: dict[str, str] = {
     "input_dim": _FROM_INPUT,
     "input_shape": "leave it out: Model takes input_shape, or infers it from the data",
     "name": "give the name in its container: Sequential(conv1=Conv2d(...))",
-    "weight_decay": "give Model(net, regularizer=L2(...)), or take the optimizer AdamW",
-    "momentum": "take the optimizer Momentum, Nesterov or RMSprop",
-    "nesterov": "take the optimizer Nesterov",
+    "weight_decay": "give Model(net, regularizer=L2(...)), or use the optimizer AdamW",
+    "momentum": "use the optimizer Momentum, Nesterov or RMSprop",
+    "nesterov": "use the optimizer Nesterov",
     "inplace": "leave it out: memory is reused where that changes nothing",
     "shuffle": "leave it out: the examples are shuffled in every epoch",
     "patience": "give fit(callbacks=[EarlyStopping(patience=...)])",
@@ -94,7 +94,7 @@ def check_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], k
         if unknown is None:
             how = "; leave out the input channels, which are taken from the input" if "filters" in known else ""
             raise ArgumentError(f"{name}: {error}; it takes {_listed(signature)}{how}") from None
-        valid = {word for parameter in known for word in (parameter, *OTHERS.get(parameter, ()))}
+        valid = {word for parameter in known for word in (parameter, *SYNONYMS.get(parameter, ()))}
         advice = None if unknown in valid else closest(unknown, sorted(INSTEAD.keys() - valid), MIN_SIMILARITY)
         hint = f"; {INSTEAD[advice]}" if advice else nearest(unknown, known)
         raise ArgumentError(f"{name}: no argument {unknown!r}{hint or f'; it takes {_listed(signature)}'}") from None

@@ -19,7 +19,7 @@ from pellucid.text import shown
 
 
 class Part(metaclass=Checked):
-    """Base class of other parts that a file may name by class, such as pellucid.objective.Objective."""
+    """Base class of classes, besides layers, losses and metrics, that a file may name, such as pellucid.Objective."""
 
 
 # Pellucid's own types that a file can name. Besides them, a file can only name the classes that the program has
@@ -38,8 +38,8 @@ NAMED: tuple[type[Any], ...] = (Layer, Loss, Metric, Part)  # base classes of th
 REGISTERED: dict[str, Any] = {}  # user-defined subclasses of these, and functions that are metrics, by name
 MAX_DEPTH = 128  # nesting depth of objects and lists; a layer inside a layer takes two or three
 MAX_LAYERS = 10_000
-MAX_VALUES = 100_000  # of all kinds, so that no small file takes long to read
-LIMITS = "PELLUCID_LIMITS"  # environment variable: a factor on these limits, for the user's own files
+MAX_VALUES = 100_000  # numbers, texts, lists and objects together, so that no file takes long to read
+LIMITS = "PELLUCID_LIMITS"  # environment variable: a factor of MAX_LAYERS and MAX_VALUES, for the user's own files
 LIMITS_HINT = f"make it smaller, or raise the limits for files of your own, such as {LIMITS}=10"
 _MAX_INT = 2**31 - 1
 T = TypeVar("T", bound=Layer | Loss | Metric | Part)
@@ -84,7 +84,7 @@ def known(parts: Iterable[Any]) -> dict[str, Any]:
     """Return user-defined classes and functions by name.
 
     Raises PellucidError for anything but layers, losses, metrics and objectives, for a name that one of Pellucid's own
-    classes or another one of `parts` has, and for a class whose constructor has an argument that is not a field.
+    classes or another of `parts` has, and for a class whose constructor has an argument that is not a field.
     """
     check_list(parts)
     found: dict[str, Any] = {}
@@ -109,10 +109,10 @@ def check_fields(kind: type[Any]) -> None:
         return
     names = {field.name for field in _fields(kind)}
     _, *arguments = inspect.signature(kind.__init__).parameters  # without self
-    odd = [name for name in arguments if name not in names]
-    if odd:
+    unknown = [name for name in arguments if name not in names]
+    if unknown:
         raise PellucidError(
-            f"{kind.__name__}: its constructor takes {odd[0]!r}, which is not a field; make the class a dataclass: "
+            f"{kind.__name__}: its constructor takes {unknown[0]!r}, which is not a field; make the class a dataclass: "
             "@dataclass(frozen=True), or @dataclass for a metric"
         )
     if "type" in names:
@@ -131,8 +131,8 @@ def to_config(value: Layer | Loss | Metric | Part, custom: Iterable[Any] = ()) -
     types = {**TYPES, **REGISTERED, **known(custom)}
     config = _encode(value, type(value).__name__, types)
     if any(not is_ours(part) for part in _parts(value)):
-        back = _Reader(types).read(config, "network", 0, type(value))
-        if _encode(back, type(value).__name__, types) != config:
+        rebuilt = _Reader(types).read(config, "network", 0, type(value))
+        if _encode(rebuilt, type(value).__name__, types) != config:
             raise PellucidError(
                 f"{type(value).__name__}: building it again from its fields gives another object; keep them unchanged"
             )

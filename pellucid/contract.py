@@ -115,7 +115,9 @@ def checked_forward(path: str, layer: Layer, params: Params, x: Any, mode: Mode)
     before = copied(x)
     result = attempt(what, layer.forward, params, x, mode)
     if changed(before, x):
-        raise PellucidError(f"{what} changes its input, which others read too; return a new tensor, such as y = x * 2")
+        raise PellucidError(
+            f"{what} changes its input, which other layers read too; return a new tensor, such as y = x * 2"
+        )
     if not isinstance(result, tuple) or len(result) != 2:
         raise PellucidError(f"{what} must return (y, cache), not {form(result)}")
     y = result[0]
@@ -154,14 +156,14 @@ def try_loss(loss: Loss, y: Any, target: Tensor) -> tuple[Tensor, Any]:
     if not isinstance(value, Tensor) or value.dim():
         raise PellucidError(f"{name}: the loss must be a tensor of one number, not {form(value)}; sum or average it")
     if form(dy) != form(y):
-        raise PellucidError(f"{name}: the gradient must be {form(y)} as the outputs are, not {form(dy)}")
+        raise PellucidError(f"{name}: the gradient must be {form(y)} like the outputs, not {form(dy)}")
     return value, dy
 
 
 def _check_output(what: str, path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
     """Raise PellucidError unless a layer's output has the dtype of x and the shape returned by its `init`."""
     if y.is_floating_point() and x.is_floating_point() and y.dtype != x.dtype:
-        raise PellucidError(f"{what} must return y of {x.dtype}, as x is, not {y.dtype}; convert it by y.to(x.dtype)")
+        raise PellucidError(f"{what} must return y of {x.dtype} like x, not {y.dtype}; convert it by y.to(x.dtype)")
     _, out = attempt(f"{named(path, layer)}: init", layer.init, tuple(x.shape[1:]), torch.Generator().manual_seed(0))
     expected = (len(x), *out)
     if tuple(y.shape) != expected:

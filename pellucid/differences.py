@@ -10,8 +10,8 @@ from torch import Tensor
 
 TOLERANCE = 1e-5  # relative to the largest entry of the tensor's gradient
 STEPS = (1e-5, 1e-6, 1e-7)  # relative to the entry if its magnitude is above 1, otherwise absolute
-# The slopes to both sides of an entry differ by the same amount for a tenth of the step if the loss has a kink there,
-# and by a tenth of the amount if it is smooth. A ratio above this means a kink.
+# With a tenth of the step, the difference between the slopes on the two sides of an entry is unchanged at a kink, and a
+# tenth where the loss is smooth. If the new difference divided by the old one is above this ratio, there is a kink.
 KINK_RATIO = 0.3
 ROUNDING = 100 * torch.finfo(torch.float64).eps  # relative error of a loss; for a step h, slopes have this error / h
 
@@ -106,22 +106,22 @@ def compare(
 ) -> Comparison:
     """Compare the flat gradient `mine` of `tensors` with another one, `theirs`, and with central differences of `loss`.
 
-    The gradients are equal up to `tolerance` times their largest magnitude plus `floor`. `samples` entries are compared
-    with differences, and up to as many of those at which the gradients differ, and of those at which `theirs` is not
-    finite although `mine` is; the latter do not count as differences between the gradients.
+    The gradients are equal up to `tolerance` times their largest magnitude plus `floor`. Central differences are
+    computed for `samples` entries, for up to `samples` further ones at which the gradients differ, and for up to
+    `samples` at which only `theirs` is not finite, which does not count as a difference between the gradients.
     """
     scale = largest = float(mine.abs().max()) if mine.numel() else 0.0
     gap = close = gaps = None
     lost = torch.zeros_like(mine, dtype=torch.bool) if theirs is None else mine.isfinite() & ~theirs.isfinite()
     chosen = choose(mine, samples, rng)
     if theirs is not None and theirs.numel():
-        answered = theirs[~lost]
+        finite = theirs[~lost]
         gaps = torch.where(lost, math.nan, (mine - theirs).abs())
-        if answered.numel():
-            scale = max(largest, float(answered.abs().max()))
+        if finite.numel():
+            scale = max(largest, float(finite.abs().max()))
             gap = float(gaps[~lost].max())
         gaps = torch.where(gaps <= tolerance * scale + floor, 0, gaps)  # NaN is unchanged
-        if answered.numel():
+        if finite.numel():
             close = not gaps[~lost].any()
         for apart in ((~lost & (gaps != 0)).nonzero().flatten(), lost.nonzero().flatten()):
             chosen += [entry for entry in apart[choose(mine[apart], samples, rng)].tolist() if entry not in chosen]
@@ -164,7 +164,7 @@ def difference(
     middle = loss()
     agreed = None  # the error of the first step that agrees
     error = noise = math.nan
-    bend = math.inf
+    slope_gap = math.inf
     kink = between = False
     for relative in STEPS:
         step = relative * max(1.0, abs(start))
@@ -181,9 +181,9 @@ def difference(
             if not gap:
                 break
         slopes = (above - middle) / step, (middle - below) / step
-        longer, bend = bend, abs(slopes[0] - slopes[1])
+        previous, slope_gap = slope_gap, abs(slopes[0] - slopes[1])
         # If the loss is smooth here, the difference of the slopes to both sides is proportional to the step.
-        if bend > max(0.2 * error, noise, KINK_RATIO * longer):
+        if slope_gap > max(0.2 * error, noise, KINK_RATIO * previous):
             kink = True
             between = between or min(slopes) - bound <= expected <= max(slopes) + bound
     return Difference(error if agreed is None else agreed, agreed is not None, kink, between, noise, gap)

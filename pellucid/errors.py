@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-from pellucid.synonyms import OTHERS
+from pellucid.synonyms import SYNONYMS
 from pellucid.text import printable
 
 
@@ -41,12 +41,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """Return the known name that is closest to `word`, or has a synonym in other libraries that is; None without any.
+    """Return the known name closest to `word`, by itself or by its synonyms in other libraries; None if none is close.
 
     Case is ignored. cutoff: the minimum similarity, from 0 to 1, by difflib.
     """
     names, word = list(known), word.lower()
-    synonyms = {other: name for name in reversed(names) for other in OTHERS.get(name.lower(), ())}
+    synonyms = {other: name for name in reversed(names) for other in SYNONYMS.get(name.lower(), ())}
     # Short synonyms such as "bs" must match exactly, because they are similar to many words.
     candidates = {other: name for other, name in synonyms.items() if len(other) > 3 or other == word}
     candidates |= {name.lower(): name for name in reversed(names)}

@@ -58,7 +58,7 @@ class Probe:
         self.moves: dict[int, list[Tensor]] = {}  # the constants, by index in forward order; -1 is the loss
 
     def moved(self, size: float) -> "Probe":
-        """Return a copy with inputs and parameters, but not running statistics, changed by up to `size` times each."""
+        """Return a copy with nudged inputs and parameters, but the same running statistics; size: see `nudged`."""
         draw, buffers, flat = torch.Generator().manual_seed(0), buffer_paths(self.net), flatten(self.params)
         other = copy.copy(self)
         other.params = nest(
@@ -98,7 +98,7 @@ class Probe:
         return like(x, [part + move for part, move in zip(parts, self.moves[index], strict=True)])
 
     def fresh(self) -> Params:
-        """Return the parameters, copied in training mode, in which a pass writes to the running statistics."""
+        """Return the parameters; a copy in training mode, because a pass then writes to the running statistics."""
         return map_tree(torch.clone, self.params) if self.train else self.params
 
     def value(self, instead: Mapping[int, Any] | None = None) -> float:
@@ -151,7 +151,7 @@ class Gradient:
     path: str
     layer: str
     what: str  # name of the gradient: dx, dy, or the path of a parameter
-    tensors: list[Tensor]  # with respect to which the gradient is
+    tensors: list[Tensor]  # the loss is differentiated with respect to these
     explicit: list[Tensor | None]  # the gradient from `backward`, by tensor
     theirs: list[Tensor] | None  # the gradient from the reference; None if that cannot compute it
     order: int  # index of the layer in the order of the backward pass

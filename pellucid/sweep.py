@@ -7,8 +7,8 @@ from pellucid.combine.base import copy_cache, is_wiring, join, own_backward
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.checks import check_floating
 
-Rule = Callable[[Layer, Params, Cache, Any], tuple[Any, Params]]
-Rules = Callable[[str, Layer], Rule]
+Rule = Callable[[Layer, Params, Cache, Any], tuple[Any, Params]]  # (layer, its params, its cache, dy) -> (dx, dparams)
+Rules = Callable[[str, Layer], Rule]  # (path, layer) -> the rule for its backward pass
 ForwardWatch = Callable[[str, Layer, Any, Any, Cache], None]  # (path, layer, x, y, cache)
 # How a layer that is not a combinator runs forward: (path, layer, its params, x, mode) -> (y, its cache)
 Leaf = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]

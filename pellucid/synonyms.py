@@ -1,7 +1,7 @@
 """Synonyms in Keras, PyTorch, fastai and scikit-learn for Pellucid's names of arguments and classes."""
 
-# Names in Pellucid, in lower case, and their synonyms, for which messages suggest them ("did you mean").
-OTHERS: dict[str, tuple[str, ...]] = {
+# Synonyms by the name in Pellucid, in lower case; for a synonym, messages suggest that name ("did you mean").
+SYNONYMS: dict[str, tuple[str, ...]] = {
     # layers
     "dense": ("linear", "fully_connected"),
     "batchnorm": ("batchnorm1d", "batchnorm2d", "batchnorm3d", "batchnormalization"),

@@ -15,7 +15,7 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def note(text: str) -> None:
-    """Write a message of one line to stderr."""
+    """Write a message of one line to stderr, with the prefix "pellucid: "."""
     sys.stderr.write(f"{printable(text)}\n" if text.startswith("pellucid ") else f"pellucid: {printable(text)}\n")
 
 
@@ -26,7 +26,7 @@ def shown(value: object) -> str:
 
 
 def constructed(self: object) -> str:
-    """Return an object as its class with those arguments that are also attributes: `EarlyStopping(patience=3)`."""
+    """Return an object as text, `EarlyStopping(patience=3)`: its class and the arguments that are also attributes."""
     names = [name for name in inspect.signature(type(self)).parameters if name in vars(self)]
     return f"{type(self).__name__}({', '.join(f'{name}={vars(self)[name]!r}' for name in names)})"
 

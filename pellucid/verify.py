@@ -195,12 +195,12 @@ class _Work:
         return {path: answers[id(weight)] for path, weight in kept.items() if id(weight) in answers}
 
     def gradients(self) -> list[Gradient]:
-        """Return every gradient in forward order: first that of the input, last that of the loss."""
+        """Return every gradient: for the network's input, for the layers in forward order, and for the outputs."""
         params, weights = self.watched()
         xs = self.inputs()
         y, value, aliases = self.follow(params, xs)
-        wanted = [*weights.values(), *xs, *tensors(y), *(part for alias in aliases for part in alias)]
-        answers = _autograd(value, wanted)
+        variables = [*weights.values(), *xs, *tensors(y), *(part for alias in aliases for part in alias)]
+        answers = _autograd(value, variables)
         current, explicit = flatten(self.probe.params), flatten(self.dparams)
 
         def compare(
@@ -213,22 +213,22 @@ class _Work:
             A tensor outside autograd's graph has the gradient 0 if the explicit one is 0, otherwise none; if any tensor
             has none, `theirs` is None.
             """
-            trios = [
-                trio
-                for index, trio in enumerate(zip(at, mine, theirs, strict=True))
-                if trio[0].is_floating_point() and index not in constants
+            triples = [
+                triple
+                for index, triple in enumerate(zip(at, mine, theirs, strict=True))
+                if triple[0].is_floating_point() and index not in constants
             ]
-            found = [answers.get(id(leaf), None if dx is not None and dx.any() else x * 0) for x, dx, leaf in trios]
+            found = [answers.get(id(leaf), None if dx is not None and dx.any() else x * 0) for x, dx, leaf in triples]
             present = [gradient for gradient in found if gradient is not None]
             return Gradient(
-                path, layer, what, [x for x, _, _ in trios], [dx for _, dx, _ in trios],
+                path, layer, what, [x for x, _, _ in triples], [dx for _, dx, _ in triples],
                 present if tracked and len(present) == len(found) else None, order, loss, writes,
             )  # fmt: skip
 
-        reached = zip(self.probe.xs, tensors(self.swept.dx), strict=True)
-        dx = [torch.zeros_like(x) if part is None else part for x, part in reached]  # None: no layer reads this input
-        taken = {id(tensors(visit.x)[index]) for visit in self.visits for index in visit.layer.constants}
-        constants = [index for index, x in enumerate(self.probe.xs) if id(x) in taken]
+        pairs = zip(self.probe.xs, tensors(self.swept.dx), strict=True)
+        dx = [torch.zeros_like(x) if part is None else part for x, part in pairs]  # None: no layer reads this input
+        constant_ids = {id(tensors(visit.x)[index]) for visit in self.visits for index in visit.layer.constants}
+        constants = [index for index, x in enumerate(self.probe.xs) if id(x) in constant_ids]
         result = [compare("input", "dx", self.probe.xs, dx, xs, len(self.visits) + 1, constants=constants)]
         for index, (visit, alias) in enumerate(zip(self.visits, aliases, strict=True)):
             if visit.dx is None:  # the loss does not depend on this layer
@@ -245,10 +245,10 @@ class _Work:
             at = [double(part) for part in tensors(visit.x)]
             instead = {index: like(visit.x, at)}
 
-            def moved(instead: dict[int, Any] = instead) -> float:
+            def loss_at(instead: dict[int, Any] = instead) -> float:
                 return self.probe.value(instead)
 
-            about = visit.order, name, self.tracked[index], moved, visit.writes
+            about = visit.order, name, self.tracked[index], loss_at, visit.writes
             result.append(compare(visit.path, "dx", at, visit.dx, alias, *about, visit.layer.constants))
         at = [double(part) for part in tensors(self.y)]
 

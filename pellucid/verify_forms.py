@@ -23,7 +23,7 @@ RATE = Rate(2.0**20, 0.25)  # a learning rate so large that the rounding of the 
 ZERO = 1e-9  # relative to the network's largest gradient; smaller values are rounding errors of 0
 # Tolerated error of a float32 output: a fraction of the largest output, plus a multiple of the rounding error of the
 # network as written.
-FLOAT32 = 1e-4, 10.0
+FLOAT32_TOLERANCE = 1e-4, 10.0
 OUTPUT = "output"
 
 
@@ -174,19 +174,19 @@ def _compared(probe: Probe, training: Training, written: Reference, found: Mappi
 def predicting_rows(probe: Probe, params: Params, x: Any) -> list[Row]:
     """Compare the outputs of the form for prediction with those of the network as written, in float64.
 
-    A float32 network is also compared in float32, which other kernels compute, with the tolerance FLOAT32.
+    A float32 network is also compared in float32, which uses other kernels, with the tolerance FLOAT32_TOLERANCE.
     """
     with torch.no_grad():
         expected = flat(probe.run(probe.xs, probe.params, lambda index, path, *call: call[0].forward(*call[1:]))[0])
-        given = tuple(x.clone() for x in probe.xs)
-        found = flat(inference(probe.net, probe.params)(given if probe.several else given[0]))
+        inputs = tuple(x.clone() for x in probe.xs)
+        found = flat(inference(probe.net, probe.params)(inputs if probe.several else inputs[0]))
         largest = float(expected.abs().max()) if expected.numel() else 0.0
         rows = [_row(PREDICTS, OUTPUT, "", "y", found, expected, FLOOR)]
         if all(tensor.dtype is torch.float32 for tensor in [*flatten(params).values(), *tensors(x)]):
             rounding = float((flat(probe.net.forward(params, x, Mode())[0]).double() - expected).abs().max())
             copies = tuple(part.clone() for part in tensors(x))
             found = flat(inference(probe.net, params)(copies if probe.several else copies[0])).double()
-            fraction, multiple = FLOAT32
+            fraction, multiple = FLOAT32_TOLERANCE
             bound = fraction * largest + multiple * rounding
             rows.append(_row(PREDICTS, OUTPUT, "", "y (float32)", found, expected, bound, tolerance=0.0))
     return rows

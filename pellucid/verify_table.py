@@ -9,7 +9,7 @@ from pellucid.text import aligned
 
 WRITTEN, TRAINS, PREDICTS = "written", "training", "predicting"
 TOLERANCE = 1e-9  # relative to the largest entry of the tensor's gradient, in float64
-FLOOR = 1e-12  # relative to the network's largest gradient; smaller values are rounding errors of 0
+FLOOR = 1e-12  # times the network's largest gradient, if above 1; smaller values are rounding errors of 0
 FORM_TOLERANCE = 1e-7  # relative to the largest entry; fused forms have other rounding errors than the network
 HEADINGS = {WRITTEN: "", TRAINS: "The form for training, in training mode\n", PREDICTS: "The form for prediction\n"}
 

@@ -55,18 +55,19 @@ class Alone:
 
         enclosed: as for `right_at`.
         """
-        time, step = torch.zeros(1, dtype=torch.float64, device=self.at[0].device), STEPS[-1]
+        offset, step = torch.zeros(1, dtype=torch.float64, device=self.at[0].device), STEPS[-1]
 
         def moved() -> list[Tensor]:
             pairs = zip(self.at, direction, strict=True)
-            return self.outputs([x + time * part if x.is_floating_point() else x for x, part in pairs])
+            return self.outputs([x + offset * part if x.is_floating_point() else x for x, part in pairs])
 
-        time.fill_(step)
+        offset.fill_(step)
         above = moved()
-        time.fill_(-step)
+        offset.fill_(-step)
         below = moved()
-        time.zero_()
+        offset.zero_()
         weights = [0.5 + torch.rand(y.shape, generator=self.draw, dtype=y.dtype).to(y.device) for y in self.start]
+        # The same weights, but 0 for the outputs that are not smooth along the direction.
         smooth = [
             weight * ((up - 2 * y + down).abs() <= ROUNDING * y.abs().max() if y.numel() else 1)
             for weight, y, up, down in zip(weights, self.start, above, below, strict=True)
@@ -83,7 +84,7 @@ class Alone:
                 return sum(float((dy * y).sum()) for dy, y in zip(dys, moved(), strict=True))
 
             size = sum(float((dy * y).abs().sum()) for dy, y in zip(dys, self.start, strict=True))
-            found = difference([time], 0, total, float(slope.sum()), float(slope.abs().sum()), ROUNDING * size / step)
+            found = difference([offset], 0, total, float(slope.sum()), float(slope.abs().sum()), ROUNDING * size / step)
             if not found.agrees and not (found.kink and (found.between or not enclosed)):
                 return False
         return True

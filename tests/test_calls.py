@@ -52,7 +52,7 @@ def refused(call, *args, **options) -> str:
         (SoftmaxCrossEntropy, {"ignore_index": 2}, "did you mean 'ignore'?"),
         (Adam, {"learning_rate": 0.1}, "Adam: no argument 'learning_rate'; did you mean 'lr'?"),
         (Adam, {"weight_decay": 0.1}, "regularizer=L2(...)"),
-        (SGD, {"momentum": 0.1}, "take the optimizer Momentum"),
+        (SGD, {"momentum": 0.1}, "use the optimizer Momentum"),
         (L2, {"weight_decay": 0.1}, "did you mean 'lam'?"),
         (MaxNorm, {"max_norm": 0.1}, "did you mean 'limit'?"),
         (Step, {"step_size": 0.1}, "did you mean 'every'?"),

@@ -83,7 +83,8 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and -sys.float_info.max <= value <= sys.float_info.max
 
 
-MIN_FITTED, MAX_FITTED = 0.01, 100.0  # temperatures; outside, all probabilities are nearly 0 or 1, or nearly uniform
+# Limits of a fitted temperature; beyond them, all probabilities are nearly 0 or 1, or nearly uniform.
+MIN_FITTED, MAX_FITTED = 0.01, 100.0
 N_BISECTIONS = 60
 
 
@@ -99,12 +100,12 @@ def fit_temperature(probabilities: Tensor, targets: Tensor, spare: float = 0.0) 
     n, classes = z.shape
     check_targets(targets, n, classes)
     z = z - z.amax(1, keepdim=True)
-    soft = torch.full_like(z, spare / (classes - 1))
-    soft.scatter_(1, targets.to(z.device).long()[:, None], 1 - spare)  # (N, C)
-    target_mean = (soft * z).sum(1).mean()
+    soft_targets = torch.full_like(z, spare / (classes - 1))
+    soft_targets.scatter_(1, targets.to(z.device).long()[:, None], 1 - spare)  # (N, C)
+    target_mean = (soft_targets * z).sum(1).mean()
 
     def slope(inverse: float) -> float:
-        """Return the derivative by 1/T of the mean of logsumexp(z / T) - soft . z / T; it grows with 1/T."""
+        """Return the derivative, with respect to 1/T, of the mean negative log-likelihood; it grows with 1/T."""
         return float((torch.softmax(z * inverse, 1) * z).sum(1).mean() - target_mean)
 
     low, high = math.log(1 / MAX_FITTED), math.log(1 / MIN_FITTED)
@@ -128,10 +129,10 @@ def check_targets(targets: Tensor, n: int, classes: int) -> None:
     if targets.dim() != 1 or len(targets) != n or not n or targets.is_floating_point():
         raise PellucidError(
             f"confidence: targets of shape {tuple(targets.shape)} and {targets.dtype} for {n} examples; give one class "
-            "index for each of at least one example"
+            "index per example, for at least one example"
         )
     if int(targets.min()) < 0 or int(targets.max()) >= classes:
         raise PellucidError(
-            f"confidence: targets are classes {int(targets.min())} to {int(targets.max())}, but the probabilities are "
-            f"of {classes} classes; number them 0 to {classes - 1}"
+            f"confidence: targets are classes {int(targets.min())} to {int(targets.max())}, but the probabilities "
+            f"have {classes} classes; number them 0 to {classes - 1}"
         )

@@ -30,16 +30,16 @@ from pellucid.tree import dtype_of
 TARGET_FALSE_POSITIVE_RATE = 0.01  # for in-distribution images; 1 / (N + 1) for N held-out images if that is more
 MIN_HELD_OUT = 20  # images; with fewer, the false positive rate would be 5 % or more
 MAX_DEPTHS = 6  # layers, evenly chosen from the first to the last
-AXES = 16  # directions with a variance of their own
+MAX_AXES = 16  # principal directions whose variance is estimated separately
 MAX_FEATURES = 2048  # at one depth; larger covariance matrices take too long
 MAX_IMAGES = 3000  # of the training data, and of the held-out data
 BATCH_SIZE = 64
 PREFIX = "[familiarity]."  # of tensor names in weights files; paths of layers contain no "["
-TENSORS = ("scale", "means", "axes", "variances")
+TENSORS = ("scale", "means", "axes", "variances")  # fields of `Depth`
 KEYS = ("depths", "threshold", "alarms", "held_out")
 # Lower limits, so that no single feature or direction dominates the distance:
-MIN_SCALE = 0.1  # standard deviation of a feature over the mean of all features' standard deviations
-MIN_VARIANCE = 1e-3  # variance along a direction over the mean variance of all directions
+MIN_SCALE = 0.1  # standard deviation of a feature, relative to the mean of all features' standard deviations
+MIN_VARIANCE = 1e-3  # variance along a direction, relative to the mean variance of all directions
 TINY = torch.finfo(torch.float32).tiny
 
 
@@ -60,7 +60,7 @@ class Depth(NamedTuple):
     variances: Tensor
 
     def distance(self, features: Tensor) -> Tensor:
-        """Return the Mahalanobis distance of features (N, D) to the nearest class over `unit`, (N,).
+        """Return the Mahalanobis distance of features (N, D) to the nearest class, divided by `unit`, (N,).
 
         It is infinite if features are NaN or infinite, or so large that the distance overflows.
         """
@@ -74,7 +74,7 @@ class Depth(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Familiarity:
-    """The models of a network's training features, and the distance above which an input is unfamiliar.
+    """The Gaussian models of the training images' features, and the distance above which an input is unfamiliar.
 
     threshold: for `distance`, above 0. alarms: the fraction of the held-out images above it. held_out: the number of
     held-out images.
@@ -181,7 +181,7 @@ def farthest(model: Measured, views: Tensor) -> FamiliarityScore | None:
 
 
 def score_to_json(score: FamiliarityScore | None) -> dict[str, Any]:
-    """Return the score as JSON values of a prediction; None (null) without one."""
+    """Return the score as JSON values of a prediction; the values are None without one."""
     if score is None:
         return {"unfamiliar": None, "distance": None, "distance_threshold": None}
     return {"unfamiliar": score.unfamiliar, "distance": score.distance, "distance_threshold": score.threshold}
@@ -201,7 +201,7 @@ def named_tensors(familiarity: Familiarity | None) -> dict[str, Tensor]:
 def fit_familiarity(
     net: Layer, params: Params, train: tuple[Tensor, Tensor], held: Tensor, stats: FeatureStats | None = None
 ) -> Familiarity | None:
-    """Fit the features of training inputs (N, ...) with their classes (N,), and the threshold on held-out inputs.
+    """Fit the Gaussian models to `train`, inputs (N, ...) and classes (N,), and the threshold to held-out inputs.
 
     The threshold is the distance that at most the fraction TARGET_FALSE_POSITIVE_RATE of in-distribution images
     exceeds, or 1 / (N + 1) for N held-out inputs if that is more (Vovk, Gammerman and Shafer 2005, "Algorithmic
@@ -223,7 +223,7 @@ def fit_familiarity(
         return None
     depths = [_fit(path, fitted[path], y) for path in chosen]
     distances = torch.stack([depth.distance(held_out[depth.path]) for depth in depths]).amax(0)
-    # Slightly above the quantile, so that rounding errors carry no held-out image across the threshold.
+    # Slightly above the quantile, so that rounding errors raise no held-out image above the threshold.
     threshold = float(_quantile(distances)) * (1 + 1e-6)
     if not math.isfinite(threshold):
         return None
@@ -271,7 +271,7 @@ def _fit(path: str, x: Tensor, y: Tensor) -> Depth:
     means /= index.bincount()[:, None]
     centred = x - means[index]
     values, vectors = torch.linalg.eigh(centred.T @ centred / len(x))  # ascending
-    count = min(AXES, len(values) - 1)
+    count = min(MAX_AXES, len(values) - 1)
     min_variance = max(MIN_VARIANCE * float(values.mean()), TINY)
     orthogonal = values[: len(values) - count].mean().clamp_min(min_variance)
     along = values[len(values) - count :].maximum(orthogonal)

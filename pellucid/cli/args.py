@@ -9,7 +9,7 @@ from pellucid.assets import MODEL_HELP
 from pellucid.cli.out import say_text
 from pellucid.errors import PellucidError, nearest
 
-MAX_SEED = 2**31 - 1  # NumPy's largest is 2**32 - 1, and some draws add to the seed
+MAX_SEED = 2**31 - 1  # NumPy accepts up to 2**32 - 1, and some code adds a number to the seed
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
                 name = next(iter(action.option_strings), action.metavar or action.dest)
                 raise PellucidError(
                     f"{self.prog}: {name} is empty; see {self.prog} --help"
-                )  # else Path("") would be the current folder
+                )  # because Path("") would be the current folder
         return args
 
     def error(self, message: str) -> NoReturn:
@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         raise PellucidError(f"{self.prog}: {message}; see {self.prog} --help")
 
     def model_argument(self) -> "Parser":
-        """Add MODEL."""
+        """Add the positional argument MODEL."""
         self.add_argument("model", metavar="MODEL", help=MODEL_HELP)
         return self
 
@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
         return self
 
     def html_option(self) -> "Parser":
-        """Add `--html`, for `pellucid.cli.files`."""
+        """Add `--html`; `html_place` in pellucid.cli.files returns its file."""
         self.add_argument("--html", metavar="FILE", help="also write an HTML page")
         return self
 
@@ -76,6 +76,7 @@ class Parser(argparse.ArgumentParser):
         return self
 
     def _unknown(self, word: str) -> str:
+        """Return the error message for an argument that the parser does not define."""
         if not word.startswith("-"):
             return f"{self.prog}: one argument too many: {word!r}; see {self.prog} --help"
         options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pellucid.metrics import Box
 
 LAYERS_HELP = "as in Python: 'Conv2d(20, 5, padding=2), ReLU, MaxPool2d(2), Flatten, Dense(10)'"
-NOTE = "mean IoU compares masks; for mean average precision (mAP), which ranks scored detections, use calc map"
+IOU_NOTE = "mean IoU compares masks; for mean average precision (mAP), which ranks scored detections, use calc map"
 CORNERS = ("x0", "y0", "x1", "y1")
 COLUMNS = ("image", "class", *CORNERS)
 
@@ -46,7 +46,7 @@ def conv_parser() -> Parser:
 
 
 def conv(args: argparse.Namespace) -> int:
-    """Print the counts, each with its formula."""
+    """Print the output size and the counts, each with its formula."""
     from pellucid.combine import Sequential
     from pellucid.layers import Conv2d
     from pellucid.network.counts import counts
@@ -156,7 +156,7 @@ def iou(args: argparse.Namespace) -> int:
         for text, (p, t, c), iou in zip(args.areas, areas, found.tolist(), strict=True)
     ]
     lines = table([*rows, ("mean IoU", "", f"{mean:.4f}")], right={2})
-    answer(args, {"iou": found.tolist(), "mean_iou": mean, "note": NOTE}, *lines, NOTE)
+    answer(args, {"iou": found.tolist(), "mean_iou": mean, "note": IOU_NOTE}, *lines, IOU_NOTE)
     return 0
 
 
@@ -195,15 +195,15 @@ def map_parser() -> Parser:
 
 
 def mean_ap(args: argparse.Namespace) -> int:
-    """Print the scores of each class, and their means."""
+    """Print the average precision of each class, and its mean over the classes."""
     from pellucid.metrics import mean_average_precision
 
     found = mean_average_precision(read_boxes(args.predicted, scored=True), read_boxes(args.true), args.iou)
     classes = {name: scores._asdict() for name, scores in found.classes.items()}
     head = ("class", "true boxes", "detections", "true positives", "AP (area)", "AP (11 recalls)")
     rows = [
-        (name, str(one.truths), str(one.detections), str(one.hits), _text(one.area), _text(one.eleven))
-        for name, one in found.classes.items()
+        (name, str(scores.truths), str(scores.detections), str(scores.hits), _text(scores.area), _text(scores.eleven))
+        for name, scores in found.classes.items()
     ]
     last = ("mAP", "", "", "", _text(found.area), _text(found.eleven))
     answer(

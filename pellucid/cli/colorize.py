@@ -88,15 +88,15 @@ def colorize(args: argparse.Namespace) -> int:
 
     def colorize(picture: "Picture", image: "Tensor") -> None:
         lightness = lightness_of(image)
-        ab = colorizer.ab(lightness[None], hints.get(picture.file, ()))[0]
+        ab = colorizer.ab(lightness[None], hints.get(picture.file, ()))[0]  # (2, H, W), the colour channels
         if picture.frame is not None:
             ab = smoothing(lightness, ab)
-        found = colorizer.painted(image, lightness, ab)
-        file = write_colorized(out, picture.name, found)
+        colorized = colorizer.painted(image, lightness, ab)
+        file = write_colorized(out, picture.name, colorized)
         if not pairs.full and (picture.frame or 0) % PAGE_INTERVAL == 0:
-            pairs.add(picture.file, image, colorizer.painted(image, lightness, torch.zeros_like(ab)), found)
-        colourful = float(colourfulness_rgb(found[None, :3] / 255))
-        _, height, width = found.shape
+            pairs.add(picture.file, image, colorizer.painted(image, lightness, torch.zeros_like(ab)), colorized)
+        colourful = float(colourfulness_rgb(colorized[None, :3] / 255))
+        _, height, width = colorized.shape
         row = {"image": picture.file, "file": str(file), "height": height, "width": width, "colourfulness": colourful}
         rows.append(row)
         if not args.json:
@@ -205,7 +205,7 @@ def real(args: argparse.Namespace) -> int:
     write_atomically(place, real_page(asked, "Which one is real?").encode())
     answer(
         args,
-        {"page": args.out, "n": len(asked), "real": ["right" if one.real else "left" for one in asked]},
+        {"page": args.out, "n": len(asked), "real": ["right" if question.real else "left" for question in asked]},
         f"wrote {place} with {plural(len(asked), 'question')}",
     )
     return 0

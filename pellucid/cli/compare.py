@@ -95,6 +95,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _detectors(args: argparse.Namespace) -> int:
+    """Train and compare detectors, print the table, and write a page and a JSON file."""
     import json
 
     from pellucid.cli.out import again, emit, plain, say, say_text

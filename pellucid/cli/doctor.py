@@ -70,7 +70,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _case(name: str, data: str | None) -> "Case | DetectionCase":
-    """Return the case of MODEL, which includes its training if MODEL is a run folder with a recipe."""
+    """Return what to diagnose: the model, its data, and its training if MODEL is a run folder with a recipe."""
     from pellucid import assets
     from pellucid.detectors import DETECTORS
     from pellucid.recipe.doctor_case import (
@@ -82,7 +82,7 @@ def _case(name: str, data: str | None) -> "Case | DetectionCase":
     )
     from pellucid.recipe.recipe import load_recipe
     from pellucid.tasks.detect import is_detector
-    from pellucid.tasks.gestures.learn import FOUND, begun, read_for
+    from pellucid.tasks.gestures.learn import FINDINGS_FILE, begun, read_for
 
     path = Path(name)
     if name in assets.pretrained_names() or not path.is_dir():
@@ -93,7 +93,8 @@ def _case(name: str, data: str | None) -> "Case | DetectionCase":
         return case_of_model(model, data, read_history(path))
     if load_recipe(path / "recipe.toml").objective.name in DETECTORS:
         return case_of_detector(path, data)
-    if not (path / FOUND).is_file():
+    if not (path / FINDINGS_FILE).is_file():
         return case_of_run(path, data)
-    material = None if data is not None else read_for(begun(path)).material()  # not determined by the recipe alone
+    # The recipe alone does not determine which images the check of the folder left out.
+    material = None if data is not None else read_for(begun(path)).material()
     return case_of_run(path, data, material, "pellucid gestures train --resume")

@@ -87,16 +87,16 @@ def _classes(args: argparse.Namespace, model: "Model") -> "Results":
         f"accuracy {percent(found['accuracy'])}  macro F1 {percent(found['macro_f1'])}  loss {found['loss']:.4f}"
         f"{calibration}  on {found['n']:,} images of {found['data']}"
     ]
-    if kept := found["confidence"]:
-        accuracy = "" if kept["accuracy"] is None else f" with accuracy {percent(kept['accuracy'])}"
-        fitted = " (fitted on these images, so optimistic)" if kept["fitted_here"] else ""
+    if confidence := found["confidence"]:
+        accuracy = "" if confidence["accuracy"] is None else f" with accuracy {percent(confidence['accuracy'])}"
+        fitted = " (fitted on these images, so optimistic)" if confidence["fitted_here"] else ""
         lines.append(
-            f"answers {percent(kept['coverage'])} of the images{accuracy}; unsure below a confidence of "
-            f"{percent(kept['threshold'])}{fitted}"
+            f"answers {percent(confidence['coverage'])} of the images{accuracy}; unsure below a confidence of "
+            f"{percent(confidence['threshold'])}{fitted}"
         )
     rows = [
-        (one["class"], *("-" if one[name] is None else percent(one[name]) for name in COLUMNS), f"{one['n']:,}")
-        for one in found["classes"]
+        (row["class"], *("-" if row[name] is None else percent(row[name]) for name in COLUMNS), f"{row['n']:,}")
+        for row in found["classes"]
     ]
     lines += table([("class", *COLUMNS, "images"), *rows], right=range(1, 5))
     if skipped := found["skipped"]:
@@ -111,7 +111,7 @@ def _masks(args: argparse.Namespace, model: "Model") -> "Results":
     from pellucid.tasks.segment import evaluate
 
     found = evaluate(model, args.data, args.crf)
-    rows = [(one["class"], "-" if one["iou"] is None else percent(one["iou"])) for one in found["classes"]]
+    rows = [(row["class"], "-" if row["iou"] is None else percent(row["iou"])) for row in found["classes"]]
     return found, [
         f"mean IoU {percent(found['miou'])}  pixel accuracy {percent(found['pixel_accuracy'])}  boundary F1 "
         f"{percent(found['boundary_f1'])}  on {found['n']:,} images of {found['data']}",
@@ -165,11 +165,11 @@ def _objects(args: argparse.Namespace, model: "Model") -> "Results":
     parts += [(f"{kind} ", figures, {}) for kind, figures in results.further.items()]
     lines = []
     for what, figures, intervals in parts:
-        between = [
+        ranges = [
             f" ({' to '.join(map(percent, intervals[name]))})" if name in intervals else "" for name in ("ap", "ap50")
         ]
         lines.append(
-            f"{what}AP {percent(figures['ap'])}{between[0]}  {what}AP50 {percent(figures['ap50'])}{between[1]}  on "
+            f"{what}AP {percent(figures['ap'])}{ranges[0]}  {what}AP50 {percent(figures['ap50'])}{ranges[1]}  on "
             f"{results.n:,} images of {found.data}{f' ({found.part})' if found.part else ''}"
         )
     rows = [(name, f"{count:,}", percent(ap), percent(ap50)) for name, count, ap, ap50 in results.by_class]
@@ -204,9 +204,13 @@ def _photos(args: argparse.Namespace, model: "Model") -> "Results":
 
 
 def _beside(found: "Mapping[str, Any]", figures: "Mapping[str, str]", ours: str, baseline: str) -> list[str]:
-    """Return the lines of a table of the figures of a model, NAME, beside those of a baseline, NAME_BASELINE."""
+    """Return the lines of a table that compares the metrics of a model with the metrics of a baseline.
+
+    found: the values, under the names NAME and NAME_BASELINE. figures: the description of each metric NAME. ours: the
+    heading of the model's column.
+    """
     rows = [
         (name, *("-" if found[key] is None else f"{found[key]:.4g}" for key in (name, f"{name}_{baseline}")), about)
         for name, about in figures.items()
     ]
-    return table([("figure", ours, baseline, ""), *rows], right=(1, 2))
+    return table([("metric", ours, baseline, ""), *rows], right=(1, 2))

@@ -196,7 +196,8 @@ def _page(args: argparse.Namespace) -> int:
     index = write_page(Path(args.page), found)
     rows = [{"removed": row.name, "parameters": row.parameters, "accuracy": row.accuracy} for row in found.ablations]
     layers = [
-        {"path": one.path, "maps": one.maps, "silent": one.silent, "field": list(one.field)} for one in found.layers
+        {"path": layer.path, "maps": layer.maps, "silent": layer.silent, "field": list(layer.field)}
+        for layer in found.layers
     ]
     about = {"model": args.model, "page": str(index), "data": found.data, "n": len(found.images)}
     answer(
@@ -241,14 +242,14 @@ def _lines(found: "Examination") -> list[str]:
     head = ("method", "adds up to", "should be", "deletion", "insertion", "likeness")
     rows = [
         (
-            one.method,
-            f"{one.sum:.4g}" if one.wanted is not None else "",
-            f"{one.wanted:.4g}" if one.wanted is not None else "",
-            f"{one.deletion:.3f}",
-            f"{one.insertion:.3f}",
-            ", ".join("-" if value is None else f"{value:.2f}" for value in one.likeness.values()),
+            result.method,
+            f"{result.sum:.4g}" if result.wanted is not None else "",
+            f"{result.wanted:.4g}" if result.wanted is not None else "",
+            f"{result.deletion:.3f}",
+            f"{result.insertion:.3f}",
+            ", ".join("-" if value is None else f"{value:.2f}" for value in result.likeness.values()),
         )
-        for one in found.found
+        for result in found.found
     ]
     last = ("random order", "", "", f"{found.random[0]:.3f}", f"{found.random[1]:.3f}", "")
     paths = ", ".join(found.found[0].likeness) if found.found else ""
@@ -259,23 +260,23 @@ def _lines(found: "Examination") -> list[str]:
         f"from the top down to {paths}; near 1 means that the map depends on the image, not on the weights",
         *RULES.split("\n"),
     ]
-    tests = [(one.method, test, verdict.text) for one in found.found for test, verdict in one.verdicts.items()]
+    tests = [(result.method, test, verdict.text) for result in found.found for test, verdict in result.verdicts.items()]
     measures = table([head, *rows, last], right=range(1, 5))
     return [*measures, *notes, "", *table([("method", "test", "verdict"), *tests])]
 
 
 def _json(label: str, found: "Examination") -> dict[str, Any]:
     methods = {
-        one.method: {
-            "sum": one.sum,
-            "wanted": one.wanted,
-            "gap": one.gap,
-            "likeness": one.likeness,
-            "deletion": one.deletion,
-            "insertion": one.insertion,
-            "verdicts": {test: verdict.to_json() for test, verdict in one.verdicts.items()},
+        result.method: {
+            "sum": result.sum,
+            "wanted": result.wanted,
+            "gap": result.gap,
+            "likeness": result.likeness,
+            "deletion": result.deletion,
+            "insertion": result.insertion,
+            "verdicts": {test: verdict.to_json() for test, verdict in result.verdicts.items()},
         }
-        for one in found.found
+        for result in found.found
     }
     return {
         "target": label,
@@ -283,8 +284,8 @@ def _json(label: str, found: "Examination") -> dict[str, Any]:
         "methods": methods,
         "random": {"deletion": found.random[0], "insertion": found.random[1]},
         "distances": {
-            one.method: dict(zip(methods, row, strict=True))
-            for one, row in zip(found.found, found.distances, strict=True)
+            result.method: dict(zip(methods, row, strict=True))
+            for result, row in zip(found.found, found.distances, strict=True)
         },
         "skipped": found.skipped,
     }

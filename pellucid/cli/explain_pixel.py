@@ -29,27 +29,28 @@ def explain_pixel(args: argparse.Namespace, model: "Model", out: Path, methods: 
 
     image = load_image(args.image)
     row, column = _pixel(args.pixel, image.shape[1:])
-    small = Colorizer(model).as_input(image)
-    size = small.shape[1:]
+    resized = Colorizer(model).as_input(image)
+    size = resized.shape[1:]
+    # The same position in the network's input.
     row, column = row * size[0] // image.shape[1], column * size[1] // image.shape[2]
     with torch.inference_mode():
-        ab = model.objective.predict(model.params, model.scaled(small[None]))[0].float().cpu()
-    colours = recolour(rgb_to_lab(small)[:1], ab)
+        ab = model.objective.predict(model.params, model.scaled(resized[None]))[0].float().cpu()
+    colours = recolour(rgb_to_lab(resized)[:1], ab)
     mark = torch.zeros(size, dtype=torch.bool)
     mark[row, column] = True
     make_folder(out)
     written: list[Path] = []
-    found = {(channel, method): why.explain_pixel(model, small, row, column, channel, method)
+    found = {(channel, method): why.explain_pixel(model, resized, row, column, channel, method)
              for channel in ("a", "b") for method in methods}  # fmt: skip
-    for (channel, method), one in found.items():
-        title = f"{method} of {channel} = {getattr(one, channel):.1f} ({one.of})"
-        drawn = heat(colours, one.map, title, signed=method not in MAGNITUDES, outline=mark)
-        written += write_picture(out, f"{channel}-{method}", drawn, {"map": one.map, "image": colours})
+    for (channel, method), explanation in found.items():
+        title = f"{method} of {channel} = {getattr(explanation, channel):.1f} ({explanation.of})"
+        drawn = heat(colours, explanation.map, title, signed=method not in MAGNITUDES, outline=mark)
+        written += write_picture(out, f"{channel}-{method}", drawn, {"map": explanation.map, "image": colours})
     first = next(iter(found.values()))
     results = {"row": row, "column": column, "size": [*size], "a": first.a, "b": first.b}
     lines = [f"pixel {row}, {column} of {size[0]}x{size[1]}: a = {first.a:.1f}, b = {first.b:.1f}"]
     if isinstance(model.objective, Pix2Pix):
-        judged = why.judge_patches(model, small)
+        judged = why.judge_patches(model, resized)
         top, left, bottom, right = judged.patch
         mark[:] = False
         mark[top:bottom, left:right] = True

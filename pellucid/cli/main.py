@@ -54,7 +54,7 @@ def run() -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may contain any character
     code = main(sys.argv[1:])
     try:
-        if sys.stdout is not None:  # None where it was closed before the start
+        if sys.stdout is not None:  # None if stdout was closed before the program started
             sys.stdout.flush()
     except OSError:
         silence_stdout()
@@ -136,11 +136,11 @@ def _take_custom(words: list[str]) -> list[str]:
     rest: list[str] = []
     options = iter(words[:end])
     for word in options:
-        name, given, file = word.partition("=")
+        name, equals, file = word.partition("=")
         if name != "--custom":
             rest.append(word)
             continue
-        file = file if given else next(options, "")
+        file = file if equals else next(options, "")
         if not file.endswith(".py"):
             raise PellucidError(f"--custom takes a file of Python code, FILE.py, not {file!r}")
         _run_file(Path(file))
@@ -207,10 +207,7 @@ def _is_interrupted(error: BaseException | None) -> bool:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    signs = (
-        "can't allocate memory",
-        "out of memory",
-        "not enough memory",
-    )  # in the messages of PyTorch's RuntimeErrors
+    # Parts of the messages of PyTorch's RuntimeErrors.
+    signs = ("can't allocate memory", "out of memory", "not enough memory")
     raised = isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
     return raised or isinstance(error, MemoryError)

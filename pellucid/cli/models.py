@@ -31,7 +31,8 @@ def known_classes(model: "Model") -> tuple[str, ...]:
 def pixels_named(model: "Model", x: "Tensor", target: str | None) -> "Region | None":
     """Return the region of the segmentation of x that `--target` names: CLASS, or CLASS[ROWS, COLUMNS].
 
-    Returns None for a target such as LAYER[3], whose name is no class. target: None for the class with the most pixels.
+    Returns None for a target such as LAYER[3] that names no class. x: the image (C, H, W). target: None selects the
+    class with the most pixels.
     """
     from pellucid.tasks.segment import region
 

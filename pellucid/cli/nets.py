@@ -29,7 +29,7 @@ from pellucid.tree import flatten
 from pellucid.verify_forms import Training
 
 # Input shapes (C, H, W) of networks whose images are not 224 x 224 as for ImageNet.
-IMAGES: dict[str, Shape] = {
+INPUT_SHAPES: dict[str, Shape] = {
     **dict.fromkeys(("lenet", "convnet"), (1, 28, 28)),
     **dict.fromkeys(("airbench", "airbench96", "resnet20", "resnet32", "resnet56"), (3, 32, 32)),
     "inception_v3": (3, 299, 299),
@@ -48,7 +48,7 @@ class Net:
     loss: Loss
     input_shape: Shape
     output_shape: Any  # a tuple of shapes for several outputs
-    training: Training = field(default_factory=Training)  # regularization, clipping and others, by the recipe
+    training: Training = field(default_factory=Training)  # settings of the recipe, such as frozen parameters
     takes: FreeShape = ()  # the input shape of a trained model, with None for any size
 
 
@@ -85,6 +85,7 @@ def open_outline(what: str, settings: list[str], data: str | None, image: str | 
 
 
 def _of_recipe(what: str, settings: list[str], data: str | None, image: Shape | None = None) -> Net:
+    """Return the network of a recipe; image: the input shape of `--input`."""
     recipe = load_recipe(what, parse_overrides(settings))
     net: Layer | None = recipe.build("network")
     if net is None:
@@ -125,8 +126,9 @@ def _check_fits(what: str, takes: FreeShape, image: Shape) -> None:
 
 
 def _of_zoo(name: str, settings: list[str], image: Shape | None) -> Net:
+    """Return a network of `pellucid.models`, with parameters on the device "meta"."""
     net: Layer = build_part(read_part({**parse_overrides(settings), "model": name}, "network", name), "network", name)
-    shape = IMAGES.get(name, IMAGENET) if image is None else image
+    shape = INPUT_SHAPES.get(name, IMAGENET) if image is None else image
     try:
         with torch.device("meta"):
             params, out = net.init(shape, torch.Generator())

@@ -13,7 +13,7 @@ from typing import Any
 
 from pellucid.text import aligned, note, printable
 
-NAME = "pellucid"
+NAME = "pellucid"  # of the program
 
 
 def emit(value: Mapping[str, Any]) -> None:
@@ -60,8 +60,8 @@ def finish(
 ) -> int:
     """Report on the images of a command, and return its exit code; faults: why images were skipped, by name.
 
-    value: the JSON object, without the skipped images; it is printed if its "pictures" are not empty. file: what the
-    text output says was written.
+    value: the JSON object, without the skipped images; it is printed if its "pictures" are not empty. file: the file
+    that the text output reports as written.
     """
     skipped = note_skipped(faults)
     if args.json and value["pictures"]:

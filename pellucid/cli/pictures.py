@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from pellucid.data.images import Mode
 
-HELP = "an image, a folder of images, a GIF or a video"
-BATCH = 16  # images in a batch
+SOURCE_HELP = "an image, a folder of images, a GIF or a video"
+BATCH_SIZE = 16  # images in a batch
 BATCH_PIXELS = 16_000_000  # a batch ends at this number of pixels, so that large images are read one by one
 
 
@@ -33,15 +33,15 @@ class Picture(NamedTuple):
     frame: int | None = None
 
 
-Check = Callable[[Sequence[str], Sequence[Path]], None]
-Load = Callable[[Path], "Tensor"]
+Check = Callable[[Sequence[str], Sequence[Path]], None]  # called with (names, files); see `pictures`
+Load = Callable[[Path], "Tensor"]  # reads an image file as (C, H, W)
 
 
-def add_source(it: Parser) -> Parser:
-    """Add the arguments that `read_batches` needs."""
-    it.add_argument("source", metavar="IMAGE|FOLDER|VIDEO", nargs="?", help=HELP)
-    it.add_argument("--camera", metavar="N", type=int, help="a camera by its number, from 0; Ctrl-C ends it")
-    return it
+def add_source(parser: Parser) -> Parser:
+    """Add the arguments that `read_batches` needs, and return the parser."""
+    parser.add_argument("source", metavar="IMAGE|FOLDER|VIDEO", nargs="?", help=SOURCE_HELP)
+    parser.add_argument("--camera", metavar="N", type=int, help="a camera by its number, from 0; Ctrl-C ends it")
+    return parser
 
 
 def read_batches(
@@ -57,7 +57,7 @@ def read_batches(
 
     camera = args.camera is not None
     if camera == (args.source is not None):
-        raise PellucidError(f"give either {HELP}, or --camera N")
+        raise PellucidError(f"give either {SOURCE_HELP}, or --camera N")
     batch: list[tuple[Picture, Tensor]] = []
     pixels, started = 0, False
     check = (lambda names, files: None) if check is None else check
@@ -72,7 +72,7 @@ def read_batches(
                     continue
                 batch.append((picture, image))
                 pixels += image[0].numel()
-                if camera or len(batch) == BATCH or pixels >= BATCH_PIXELS:
+                if camera or len(batch) == BATCH_SIZE or pixels >= BATCH_PIXELS:
                     yield batch
                     batch, pixels = [], 0
         except PellucidError as error:
@@ -102,7 +102,7 @@ def pictures(source: Path, mode: "Mode", check: Check, load: Load | None = None)
 
     load = load or partial(load_image, mode=mode)
     if not source.exists():
-        raise PellucidError(f"{source} is missing; give {HELP}")
+        raise PellucidError(f"{source} is missing; give {SOURCE_HELP}")
     if source.is_dir() or source.suffix.lower() in PICTURE_SUFFIXES:
         files = [source]
         if source.is_dir():

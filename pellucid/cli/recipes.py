@@ -26,7 +26,7 @@ def handle(args: argparse.Namespace) -> int:
             raise PellucidError(f"--keys explains the keys of every recipe; leave out {args.name!r}")
         keys = recipe_keys()
         text = "\n\n".join(map(str, keys))
-        answer(args, {"tables": [one.to_json() for one in keys]}, *text.split("\n"))
+        answer(args, {"tables": [section.to_json() for section in keys]}, *text.split("\n"))
     elif args.name is not None:
         text = assets.recipe_file(args.name).read_text(encoding="utf-8")
         answer(args, {"name": args.name, "recipe": tomllib.loads(text)}, *text.rstrip().split("\n"))

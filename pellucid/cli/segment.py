@@ -8,7 +8,7 @@ from typing import Any
 from pellucid.cli.args import Parser
 from pellucid.cli.models import open_model
 from pellucid.cli.out import finish, percent, say
-from pellucid.cli.pictures import HELP, pictures
+from pellucid.cli.pictures import SOURCE_HELP, pictures
 from pellucid.errors import PellucidError
 
 MAX_CLASSES = 4  # per image in the text output
@@ -18,7 +18,7 @@ def parser() -> Parser:
     """Return the parser of this command."""
     parser = Parser("segment", "Classify each pixel of images of any size.")
     parser.model_argument()
-    parser.add_argument("source", metavar="IMAGE|FOLDER|VIDEO", help=HELP)
+    parser.add_argument("source", metavar="IMAGE|FOLDER|VIDEO", help=SOURCE_HELP)
     parser.add_argument(
         "--crf",
         action="store_true",

@@ -11,7 +11,7 @@ from pellucid.files import write_atomically
 DRAWING_SUFFIXES = (".png", ".svg")
 INPUT_HELP = (
     "shape of the input image for a NETWORK, or for a MODEL or RECIPE whose network takes images of any size (default: "
-    "the shape of its images, with 224x224 pixels for a free size)"
+    "the shape of the images that it is for, with 224x224 pixels if it takes any size)"
 )
 
 

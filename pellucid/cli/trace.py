@@ -97,10 +97,11 @@ def handle(args: argparse.Namespace) -> int:
     return 0
 
 
-def _target(model: "Model", x: "Tensor", asked: str | None) -> "tuple[Model, Tensor, str]":
-    """Return the model, the targets of its loss for x (C, H, W), and their name; None asks for the predicted class.
+def _target(model: "Model", x: "Tensor", target: str | None) -> "tuple[Model, Tensor, str]":
+    """Return the model, the target of its loss for x (C, H, W), and the target's name.
 
-    For a segmentation model, the loss of the returned model counts only the selected pixels.
+    target: the argument of `--target`, None for the predicted class. For a segmentation model, the loss of the returned
+    model counts only the selected pixels.
     """
     import torch
 
@@ -110,9 +111,9 @@ def _target(model: "Model", x: "Tensor", asked: str | None) -> "tuple[Model, Ten
 
     classes = known_classes(model)
     if is_segmenter(model):
-        pixels = None if asked is None else pixels_named(model, x, asked)
-        if asked is not None and pixels is None:
-            class_number(asked.partition("[")[0], classes)
+        pixels = None if target is None else pixels_named(model, x, target)
+        if target is not None and pixels is None:
+            class_number(target.partition("[")[0], classes)
         return *restricted(model, x, pixels), "of each pixel" if pixels is None else title(pixels, classes)
-    number = int(class_scores(model.predict(x[None]))[0].argmax()) if asked is None else class_number(asked, classes)
+    number = int(class_scores(model.predict(x[None]))[0].argmax()) if target is None else class_number(target, classes)
     return model, torch.tensor([number]), classes[number]

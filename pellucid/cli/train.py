@@ -67,5 +67,5 @@ def show(runs: Sequence["Run"], as_json: bool) -> None:
 
 
 def as_object(run: "Run") -> dict[str, Any]:
-    """Return the results of a run as plain values."""
+    """Return the recipe's name, the paths and the test results of a run as one dict."""
     return {"recipe": run.recipe.name, "run": str(run.path), "report": str(run.report), **run.metrics}

@@ -44,8 +44,8 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError(f"--samples is {args.samples}; give 2 to {MAX_SAMPLES} entries")
     device = usable_device(args.device or "cpu")
     network = open_net(args.what, args.settings, args.data)
-    draw = torch.Generator().manual_seed(0)
-    x = torch.rand(args.batch, *network.input_shape, generator=draw)
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand(args.batch, *network.input_shape, generator=rng)
     outputs = network.output_shape
     if isinstance(network.loss, AuxiliaryCrossEntropy):
         network.loss.check(outputs, torch.zeros(1, dtype=torch.int64))
@@ -54,16 +54,17 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError(
             f"{args.what} has several outputs, {outputs}, and no loss over all of them; use Model.verify in Python"
         )
-    target = torch.randint(max(2, outputs[0]), (args.batch, *outputs[1:]), generator=draw)
+    target = torch.randint(max(2, outputs[0]), (args.batch, *outputs[1:]), generator=rng)
     if isinstance(network.loss, KeypointLoss):
         _, height, width = network.input_shape
-        points = torch.rand(args.batch, network.loss.points(outputs), 3, generator=draw)
+        points = torch.rand(args.batch, network.loss.points(outputs), 3, generator=rng)
+        # Labelled points: x and y at least one pixel from the edges, and a visibility above 0.
         target = 1 + points * torch.tensor([width - 2, height - 2, 1])
     if not is_ours(network.loss):
         try:
             try_loss(network.loss, torch.zeros(args.batch, *outputs), target)
         except PellucidError:  # not a loss of class indices: try targets of the output's shape
-            target = torch.rand(args.batch, *outputs, generator=draw)
+            target = torch.rand(args.batch, *outputs, generator=rng)
     params, x, target = on_device((network.params, x, target), device)
     table = verify(network.net, params, x, target, network.loss, samples=args.samples, training=network.training)
     answer(args, {"what": args.what, **table.to_json()}, *str(table).split("\n"))

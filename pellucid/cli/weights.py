@@ -98,15 +98,15 @@ def _show(args: argparse.Namespace) -> int:
     tensors = open_weights(path)
     # Names that begin with "[", such as "[familiarity].0.means", are not weights of the network.
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("[")}
-    numbers = sum(tensor.numel() for tensor in weights.values())
+    count = sum(tensor.numel() for tensor in weights.values())
     rows = [
         {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
         for name, tensor in tensors.items()
     ]
     answer(
         args,
-        {"file": args.name, "format": form, "numbers": numbers, "tensors": rows},
+        {"file": args.name, "format": form, "numbers": count, "tensors": rows},
         *table([(quoted(name, 200), *kind(tensor).split(" ", 1)) for name, tensor in tensors.items()]),
-        f"{form}: {plural(len(weights), 'tensor')}, {plural(numbers, 'value')}",
+        f"{form}: {plural(len(weights), 'tensor')}, {plural(count, 'value')}",
     )
     return 0

@@ -91,7 +91,7 @@ def replace_layer(net: Layer, path: str, change: Callable[[Layer], Layer]) -> La
 
 
 def init_child(name: str, child: Layer, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-    """Initialise a child and return (params, output shape); errors name its path and input shape."""
+    """Initialize a child and return (params, output shape); errors name its path and input shape."""
     try:
         result = child.init(shape, rng)
     except LayerError as error:
@@ -130,7 +130,7 @@ def copy_cache(cache: Cache) -> Cache:
 
 
 def add_up(total: Any, part: Any) -> Any:
-    """Return total + part, gradients of a value that several layers read; tuples by entry, and None for no gradient."""
+    """Return the sum of two gradients of a value that several layers use: tuples by entry, None counts as 0."""
     if total is None:
         return part
     if part is None:
@@ -141,7 +141,7 @@ def add_up(total: Any, part: Any) -> Any:
 
 
 def add_up_tree(total: Params, part: Params) -> Params:
-    """Return total + part by name, gradients of parameters that are used more than once."""
+    """Return the sum, by name, of two nested dicts of gradients of parameters that are used more than once."""
     merged = dict(total)
     for name, value in part.items():
         if name not in merged:
@@ -158,8 +158,8 @@ def name_children(
 ) -> dict[str, Layer]:
     """Return all layers by name, the unnamed ones named by type and count (conv2d1, relu1, conv2d2).
 
-    Raises PellucidError, which begins with `where`, for a value that is not a layer, and for a repeated, invalid or
-    reserved name.
+    Raises PellucidError, whose message begins with `where`, for a value that is not a layer, and for a repeated,
+    invalid or reserved name.
     """
     children: dict[str, Layer] = {}
     counts: dict[str, int] = {}
@@ -175,7 +175,9 @@ def name_children(
     for name, layer in children.items():
         check_layer(layer, f"{where}: child {name!r}")
         if not name.isprintable() or not name or "." in name or "[" in name or name in reserved:
-            raise PellucidError(f"{where}: {name!r} cannot name a child (paths are made of names); choose another")
+            raise PellucidError(
+                f"{where}: {name!r} cannot be a layer's name; use another, printable and without '.' and '['"
+            )
     return children
 
 

@@ -32,7 +32,7 @@ class Fork(Combinator):
         return self.with_fields(heads=dict(layers))
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, tuple[Any, ...]]:
-        """Initialise each head for the input shape; return the parameters and the tuple of output shapes."""
+        """Initialize each head for the input shape; return the parameters and the tuple of output shapes."""
         params: Params = {}
         shapes: list[Any] = []
         for name, head in self.heads.items():

@@ -40,7 +40,8 @@ class Graph(Combinator):
                 if source not in known:
                     hint = nearest(source, known)
                     raise PellucidError(
-                        f"Graph: node {name!r} reads {source!r}, which is not an input or an earlier node{hint}"
+                        f"Graph: node {name!r} has the input {source!r}, which is neither a graph input nor an earlier "
+                        f"node{hint}"
                     )
             if not sources:
                 raise PellucidError(f"Graph: node {name!r} has no input; write (layer, input name, ...)")
@@ -65,12 +66,12 @@ class Graph(Combinator):
         return self.with_fields(nodes=nodes)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise the nodes in order; return the parameters and the output shape, or the tuple of shapes."""
+        """Initialize the nodes in order; return the parameters and the output shape, or the tuple of shapes."""
         shapes: dict[str, Any] = dict(zip(self.inputs, self._tuple(shape), strict=True))
         params: Params = {}
         for name, (layer, *sources) in self.nodes.items():
-            given = tuple(shapes[source] for source in sources)
-            node_x = given[0] if len(given) == 1 else given
+            node_inputs = tuple(shapes[source] for source in sources)
+            node_x = node_inputs[0] if len(node_inputs) == 1 else node_inputs
             if isinstance(layer, str):
                 _, shapes[name] = init_child(name, self.nodes[layer][0], node_x, torch.Generator())
             else:
@@ -85,11 +86,11 @@ class Graph(Combinator):
         cache: dict[str, Cache] = {}
         for name, (layer, *sources) in self.nodes.items():
             owner = layer if isinstance(layer, str) else name
-            given = tuple(values[source] for source in sources)
+            node_inputs = tuple(values[source] for source in sources)
             for source in sources:
                 if last_use[source] == name and source not in self.outputs:
                     values.pop(source, None)
-            node_x = given[0] if len(given) == 1 else given
+            node_x = node_inputs[0] if len(node_inputs) == 1 else node_inputs
             values[name], kept = step(owner, self.nodes[owner][0], params[owner], node_x, mode)
             if mode.keep:
                 cache[name] = kept
@@ -97,7 +98,7 @@ class Graph(Combinator):
         return outs[0] if len(outs) == 1 else outs, cache
 
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
-        """Propagate back through the nodes in reverse order; gradients of a value with several readers are summed."""
+        """Propagate back through the nodes in reverse order; gradients of a value that several nodes use are summed."""
         gradients: dict[str, Any] = {}
         dys = (dy,) if len(self.outputs) == 1 else dy
         for name, part in zip(self.outputs, dys, strict=True):
@@ -106,11 +107,11 @@ class Graph(Combinator):
         for name, (layer, *sources) in reversed(self.nodes.items()):
             owner = layer if isinstance(layer, str) else name
             kept, node_dy = cache.pop(name), gradients.pop(name, None)
-            if node_dy is None:  # no output depends on this node, or nothing before its readers learns
+            if node_dy is None:  # no output depends on this node, or the layers that use it return no dx
                 continue
             dx, node_dparams = back(owner, self.nodes[owner][0], params[owner], kept, node_dy)
             dparams[owner] = add_up_tree(dparams.get(owner, {}), node_dparams)
-            if dx is None:  # no layer that learns comes before
+            if dx is None:  # the layer returns no gradient with respect to its input
                 continue
             for source, part in zip(sources, (dx,) if len(sources) == 1 else dx, strict=True):
                 gradients[source] = add_up(gradients.get(source), part)

@@ -39,7 +39,7 @@ class Parallel(Combinator):
         return self.with_fields(branches={name: layers[name] for name in self.branches}, merge=layers["merge"])
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise each branch for the input shape, and the merge for the tuple of their output shapes."""
+        """Initialize each branch for the input shape, and the merge for the tuple of their output shapes."""
         params: Params = {}
         shapes: list[Any] = []
         for name, branch in self.branches.items():

@@ -53,7 +53,7 @@ class Sequential(Combinator):
         return self.with_fields(children=dict(layers))
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise the layers in order, each for the output shape of the previous one."""
+        """Initialize the layers in order, each for the output shape of the previous one."""
         object.__setattr__(self, "_drawn", True)  # see `add`
         params: Params = {}
         for name, child in self.children.items():

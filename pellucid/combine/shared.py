@@ -31,7 +31,7 @@ class Shared(Combinator):
         return self.with_fields(layer=layers["layer"])
 
     def init(self, shape: tuple[Any, ...], rng: torch.Generator) -> tuple[Params, tuple[Any, ...]]:
-        """Initialise the layer for the first input shape; return the parameters and the tuple of output shapes.
+        """Initialize the layer for the first input shape; return the parameters and the tuple of output shapes.
 
         Raises PellucidError if another input shape needs parameters of other shapes.
         """
@@ -39,11 +39,11 @@ class Shared(Combinator):
             raise PellucidError(f"Shared takes a tuple of inputs, not one of shape {shape}; feed it from a Fork")
         params, first = init_child("layer", self.layer, shape[0], rng)
         outs = [first]
-        for other in shape[1:]:
-            again, out = init_child("layer", self.layer, other, torch.Generator())
-            if _shapes(again) != _shapes(params):
+        for other_shape in shape[1:]:
+            other_params, out = init_child("layer", self.layer, other_shape, torch.Generator())
+            if _shapes(other_params) != _shapes(params):
                 raise PellucidError(
-                    f"Shared: inputs of shapes {shape[0]} and {other} would need different parameters; "
+                    f"Shared: inputs of shapes {shape[0]} and {other_shape} would need different parameters; "
                     "give them the same number of channels"
                 )
             outs.append(out)

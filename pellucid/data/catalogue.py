@@ -19,7 +19,7 @@ from pellucid.data.images import Mode, OnError
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError, nearest
 
-FileProgress = Callable[[str, int, int | None], None]  # file, bytes so far, total bytes
+FileProgress = Callable[[str, int, int | None], None]  # (file name, bytes so far, total bytes or None)
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,9 @@ class Entry:
 
 MASK_PARTS = ("train", "val")  # folders of images with masks: training data, test data
 _DIGITS = tuple("0123456789")
-# Left and right of 68 points: jaw, brows, nose, eyes, outer and inner lips (Sagonas et al. 2013, "300 Faces").
-_FACE = (
+# Pairs of left and right key-points among the 68 of a face: jaw, brows, nose, eyes, outer and inner lips
+# (Sagonas et al. 2013, "300 Faces").
+_FACE_SWAPS = (
     *((k, 16 - k) for k in range(8)),
     *((17 + k, 26 - k) for k in range(5)),
     (31, 35), (32, 34),
@@ -75,6 +76,7 @@ _IDX_FILES = (
 
 
 def _sources(site: str, *sums: tuple[str, int, str]) -> tuple[PublishedFile, ...]:
+    """Return the four idx files at a site; sums: (MD5, size, SHA-256) of each."""
     return tuple(PublishedFile(file, site + file, *values) for file, values in zip(_IDX_FILES, sums, strict=True))
 
 
@@ -172,7 +174,7 @@ CATALOGUE: dict[str, Entry] = {
             "2,600 + 300 frames of videos, train.json and val.json of COCO; YouTube Faces 2011; for research",
             place="faces",
             classes=("face",),
-            swaps=_FACE,
+            swaps=_FACE_SWAPS,
         ),
     )
 }  # fmt: skip
@@ -219,7 +221,7 @@ def load(
     Images are loaded into memory, except annotated ones, which are decoded on demand, see `load_objects`. root: see
     `data_root`. size: for image folders (see `load_splits`) and annotated images. mode: also for images with masks.
     on_error: for image folders only. Raises PellucidError for an unknown name, for missing, damaged or altered files,
-    and for a size of images that have a fixed size.
+    and for `size` if the images of the data set have a fixed size.
     """
     if name not in CATALOGUE and (os.sep in name or Path(name).exists()):
         if Path(name).exists() and has_objects(name):
@@ -329,7 +331,7 @@ def _verified(entry: Entry, source: PublishedFile, path: Path) -> Tensor:
 
 
 def _masks(entry: Entry, folder: Path, mode: Mode) -> Splits[Dataset]:
-    """Return train/ and val/; a mask value equal to the number of classes marks a pixel without a class."""
+    """Return the parts train and val; a mask value equal to the number of classes marks a pixel without a class."""
     if not folder.exists():
         raise PellucidError(f"{entry.name} is missing; {by_hand(entry, folder)}")
     train, test = (load_masks(folder, part, entry.classes, len(entry.classes), mode) for part in MASK_PARTS)

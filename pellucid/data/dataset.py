@@ -16,8 +16,8 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.text import aligned, plural, printable
 
 MAX_LISTED = 20  # classes in a table or an error message
-MIN_SIDE = 24  # pixels; smaller arrays may be feature maps
-MIN_SQUARE = 8  # pixels; even squares may be feature maps if smaller
+MIN_SIDE = 24  # pixels; arrays with a smaller side may be feature maps
+MIN_SQUARE = 8  # pixels; smaller square arrays may be feature maps too
 
 
 def float_images(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -55,13 +55,13 @@ class Dataset(Arrays):
 
     def _cells(self) -> list[tuple[str, str]]:
         counts = torch.bincount(self.y, minlength=len(self.classes)).tolist()
-        named = [(name[:60], f"{count:,}") for name, count in zip(self.classes, counts, strict=True)]
+        rows = [(name[:60], f"{count:,}") for name, count in zip(self.classes, counts, strict=True)]
         rest = (
-            [(f"... {len(named) - MAX_LISTED:,} more", f"{sum(counts[MAX_LISTED:]):,}")]
-            if len(named) > MAX_LISTED
+            [(f"... {len(rows) - MAX_LISTED:,} more", f"{sum(counts[MAX_LISTED:]):,}")]
+            if len(rows) > MAX_LISTED
             else []
         )
-        return [("class", "images"), *named[:MAX_LISTED], *rest]
+        return [("class", "images"), *rows[:MAX_LISTED], *rest]
 
     @classmethod
     @checked
@@ -69,13 +69,13 @@ class Dataset(Arrays):
         """Copy arrays (numpy or tensors) into a data set.
 
         x: (N, C, H, W), (N, H, W), or (N, D), which becomes (N, D, 1, 1); uint8 or finite floats.
-        y: (N,) integers from 0, or class names. classes: class names, by default "0", "1", ..., or the sorted
+        y: (N,) integers from 0, or class names. classes: names of the classes, by default "0", "1", ..., or the sorted
         names in y.
         Raises PellucidError for any other shape, dtype or value.
         """
-        named = named_labels(y, classes, "y", infer_classes=True)
-        if named is not None:
-            y, classes = named
+        text_labels = named_labels(y, classes, "y", infer_classes=True)
+        if text_labels is not None:
+            y, classes = text_labels
         x, y = _tensor(x, "x"), _tensor(y, "y")
         if x.dtype != torch.uint8 and not x.is_floating_point():
             raise PellucidError(f"x is {_dtype(x)}; give images as uint8 (0..255) or floats (0..1)")
@@ -109,7 +109,7 @@ class Dataset(Arrays):
         return i
 
     def evenly(self, most: int) -> "Dataset":
-        """Return at most `most` examples at evenly spaced indices, since data may be sorted by class."""
+        """Return at most `most` examples at evenly spaced indices, because data may be sorted by class."""
         count = min(most, len(self))
         return self.subset(torch.arange(count) * len(self) // count)
 

@@ -21,7 +21,7 @@ from pellucid.errors import PellucidError
 from pellucid.objects import Detections, Objects
 from pellucid.text import note
 
-Found = TypeVar("Found", Objects, Detections)
+ObjectsType = TypeVar("ObjectsType", Objects, Detections)
 Pairs = tuple[tuple[int, int], ...]
 _SIDES = (("left", "right"), ("Left", "Right"))
 
@@ -30,11 +30,11 @@ class DetectionFolder(ImageFiles):
     """Images with the objects in each, from a folder or a .zip with annotations of Pascal VOC, COCO, YOLO or labelme.
 
     Targets are `Objects` in pixels of the returned image; they are empty for images without objects. They have masks if
-    every object in the annotations has one, and key-points if the annotations name some. VOC's difficult objects and
-    COCO's crowds set `Objects.crowd`. part: such as "train", or the path of a COCO file; "" if there is only one. size:
-    (H, W), or the length of the longest side, which keeps the proportions; by default images are not resized. classes:
-    the allowed class names. swaps: the pairs of key-points that mirroring exchanges, by default derived from their
-    names (left_eye, right_eye), None if no names have sides.
+    every object in the annotations has one, and key-points if the annotations name some. `Objects.crowd` is True for
+    VOC's difficult objects and COCO's crowds. part: such as "train", or the path of a COCO file; "" if there is only
+    one. size: (H, W), or the length of the longest side, which keeps the proportions; by default images are not
+    resized. classes: the allowed class names. swaps: the pairs of key-points that mirroring exchanges, by default
+    derived from their names (left_eye, right_eye), None if no names have sides.
     records: the annotations of each image. faults: everything wrong in the annotations; objects that cannot be used
     are left out, and a note counts them.
     Raises PellucidError, naming the file, for annotations that cannot be read, and, when `example` or `batch` is
@@ -94,7 +94,7 @@ class DetectionFolder(ImageFiles):
         return part
 
     def size_of(self, k: int) -> tuple[int, int]:
-        """Return (H, W) of image k as `example` returns it."""
+        """Return the size (H, W) of image k after resizing, as `example` returns it."""
         return fitted(self.records[k].size, self.size if self.longest is None else self.longest)
 
     def _hashed(self) -> str:
@@ -132,14 +132,14 @@ def has_objects(path: str | os.PathLike[str]) -> bool:
 
 
 def fitted(size: tuple[int, int], wanted: int | tuple[int, int] | None) -> tuple[int, int]:
-    """Return the size to resize an image of `size` (H, W) to: `wanted` (H, W), or from `wanted` as the longest side."""
+    """Return the size (H, W) of a resized image; wanted: this size, its longest side, or None for no change."""
     if not isinstance(wanted, int):
         return wanted or size
     factor = wanted / max(size)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def scaled(objects: Found, size: tuple[int, int], new: tuple[int, int]) -> Found:
+def scaled(objects: ObjectsType, size: tuple[int, int], new: tuple[int, int]) -> ObjectsType:
     """Return the objects or detections of an image of `size` (H, W) after it is resized to `new` (H, W)."""
     if size == new:
         return objects

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pellucid.errors import PellucidError
 
-Progress = Callable[[int, int | None], None]  # bytes so far, total bytes, if the server sends them
+Progress = Callable[[int, int | None], None]  # (bytes so far, total bytes; None if the server does not send the total)
 _CHUNK = 1 << 16
 _MAX_ATTEMPTS = 3
 _MIN_RATE = 1024  # bytes a second
@@ -168,7 +168,7 @@ class _TimedResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         with self._timed():
             super().begin()
-        self._received = math.inf  # the body starts with the next interval
+        self._received = math.inf  # the rate is checked from the next interval on
 
     def read1(self, n: int = -1) -> bytes:
         with self._timed():

@@ -20,7 +20,7 @@ from pellucid.errors import PellucidError
 from pellucid.objects import Objects
 from pellucid.text import plural, printable
 
-ANNOTATIONS = "annot"  # suffix of the name of a folder of masks
+ANNOTATIONS = "annot"  # a folder of masks has the name of the folder of images with this suffix
 
 
 def collate(examples: Sequence[tuple[Tensor, Any]], ignored: int | None = None) -> Batch:
@@ -71,9 +71,9 @@ def _padded(images: Sequence[Tensor], value: float = 0) -> Tensor:
 class ImageFiles(metaclass=Checked):
     """A source whose images are files in a folder or a zip; a subclass implements `example`.
 
-    tree, names: the images; others: further files that examples are read from. size, mode: see `load_folder`; without a
-    size, images of different sizes are padded, see `collate`. classes: class names, None if targets are not classes.
-    ignored: the class that pads masks.
+    tree, names: the tree and the paths of the images in it; others: paths of further files, such as masks. size, mode:
+    see `load_folder`; without a size, images of different sizes are padded, see `collate`. classes: class names, None
+    if targets are not classes. ignored: the class that pads masks.
     """
 
     def __init__(
@@ -136,9 +136,9 @@ class ImageFiles(metaclass=Checked):
 class ImageFolder(ImageFiles):
     """Images in one folder per class, CLASS/IMAGE, in a folder or a .zip, decoded on demand.
 
-    part: the folder that contains the class folders, such as "train"; classes are then those of "train" if it exists.
-    size, mode: see `load_folder`. on_error="skip" decodes every image once at the beginning and leaves out unreadable
-    ones, whose names are in `skipped`. labels: (N,) int64.
+    part: the folder that contains the class folders, such as "train"; the classes are the class folders of "train" if
+    it exists. size, mode: see `load_folder`. on_error="skip" decodes every image once at the beginning and leaves out
+    unreadable ones, whose names are in `skipped`. labels: class indices (N,) int64.
     Raises PellucidError as `load_folder` does, but with on_error="raise", for an unreadable image only when it is used.
     """
 
@@ -191,8 +191,8 @@ class MaskFolder(ImageFiles):
         images, masks = (_by_stem(tree, f"{top}{folder}/") for folder in (part, part + ANNOTATIONS))
         if not images:
             raise PellucidError(f"{tree.where(f'{top}{part}')} contains no images; give the image folder as part=")
-        for found, others, what in ((images, masks, "mask in"), (masks, images, "image in")):
-            unpaired = next((name for stem, name in found.items() if stem not in others), None)
+        for files, others, what in ((images, masks, "mask in"), (masks, images, "image in")):
+            unpaired = next((name for stem, name in files.items() if stem not in others), None)
             if unpaired:
                 where = f"{part}{ANNOTATIONS if others is masks else ''}/"
                 raise PellucidError(

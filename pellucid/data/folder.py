@@ -16,8 +16,8 @@ from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, files_of, open_t
 from pellucid.errors import PellucidError
 from pellucid.text import plural
 
-MAX_BYTES = 16 << 30  # bytes of decoded images
-TEST_FRACTION = 0.2  # fraction of each class that is held out if there is no test part
+MAX_BYTES = 16 << 30  # of all decoded images of a data set
+TEST_FRACTION = 0.2  # of each class, or of images with masks or objects, that is held out if there is no test part
 
 
 @checked
@@ -86,7 +86,7 @@ def load_splits(
 class MaskDataset(Dataset):
     """Images with a class label for each pixel.
 
-    x: (N, C, H, W), y: (N, H, W), both uint8; y: indices into `classes`, or `ignored` for unlabelled pixels.
+    x: (N, C, H, W), y: (N, H, W), both uint8; y: indices into `classes`, or `ignored` for pixels without a class.
     files: the path of each image in the folder or zip.
     """
 

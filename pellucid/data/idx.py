@@ -19,7 +19,7 @@ from pellucid.errors import PellucidError
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 _CODES = {torch.from_numpy(np.empty(0, dtype)).dtype: code for code, dtype in _DTYPES.items()}
 _MAX_BYTES = 4 << 30  # of values in a file
-_DEFLATE_RATIO = 1032  # maximum compression ratio of a deflate stream
+_MAX_DEFLATE_RATIO = 1032  # maximum compression ratio of a deflate stream
 _MAX_DIMENSIONS = 8
 _CHUNK = 1 << 20  # bytes read at a time
 
@@ -43,16 +43,16 @@ def read_idx(path: str | os.PathLike[str], sha256: str = "") -> Tensor:
             if not zipped:
                 return _read(raw, path, size, sha256)
             with gzip.GzipFile(fileobj=raw) as stream:
-                return _read(stream, path, size * _DEFLATE_RATIO, sha256)
+                return _read(stream, path, size * _MAX_DEFLATE_RATIO, sha256)
     except (OSError, EOFError, zlib.error) as error:
         raise PellucidError(f"{path} cannot be read ({error}); download it again") from error
 
 
 def _read(stream: io.BufferedIOBase, path: Path, max_size: int, sha256: str) -> Tensor:
-    magic = _exactly(stream, 4, path)
+    magic = _read_exactly(stream, 4, path)
     if magic[:2] != b"\0\0" or magic[2] not in _DTYPES or not 1 <= magic[3] <= _MAX_DIMENSIONS:
         raise PellucidError(f"{path} is not an idx file: its magic number is {magic.hex()}")
-    header = _exactly(stream, 4 * magic[3], path)
+    header = _read_exactly(stream, 4 * magic[3], path)
     shape = [int(n) for n in np.frombuffer(header, ">u4")]
     dtype = np.dtype(_DTYPES[magic[2]])
     size = math.prod(shape) * dtype.itemsize
@@ -60,7 +60,7 @@ def _read(stream: io.BufferedIOBase, path: Path, max_size: int, sha256: str) -> 
         raise PellucidError(
             f"{path} declares shape {tuple(shape)}, more than a file of its size can contain; download it again"
         )
-    values = _exactly(stream, size, path)
+    values = _read_exactly(stream, size, path)
     if stream.read(1):
         raise PellucidError(f"{path} continues after the {size} bytes that its header declares; download it again")
     digest = hashlib.sha256(magic + header)
@@ -71,7 +71,8 @@ def _read(stream: io.BufferedIOBase, path: Path, max_size: int, sha256: str) -> 
     return torch.from_numpy(array)
 
 
-def _exactly(stream: io.BufferedIOBase, size: int, path: Path) -> bytearray:
+def _read_exactly(stream: io.BufferedIOBase, size: int, path: Path) -> bytearray:
+    """Return the next `size` bytes; PellucidError if the file ends before."""
     buffer = bytearray(size)
     view, done = memoryview(buffer), 0
     while done < size:

@@ -38,7 +38,7 @@ Mode = Literal["RGB", "L"]
 OnError = Literal["raise", "skip"]
 MAX_FILE_BYTES = 200 << 20
 MAX_PIXELS = 64_000_000
-WORKERS = 2  # Pillow decodes without holding the interpreter's lock
+WORKERS = 2  # threads; Pillow releases the interpreter's lock while it decodes
 CHUNK = 256  # files submitted to the workers at a time; an interrupt waits for these only
 _ORIENTATION = 0x0112  # the EXIF tag
 MIN_RANGE = 10  # of 255; images with a smaller or equal range of values count as uniform
@@ -75,9 +75,9 @@ def load_image(
 ) -> Tensor:
     """Read an image into a uint8 tensor (3, H, W) for mode "RGB" or (1, H, W) for "L".
 
-    source: a file or its bytes; name: its name in errors. size: (H, W) to resize to, or one number for a square.
-    The EXIF orientation is applied. Transparent images are composited over white, or over black if the result over
-    white is uniform. 16-bit grey keeps its upper 8 bits; of an animation the first frame is read. Raises PellucidError,
+    source: a file or its bytes; name: its name in errors. size: (H, W) to resize to, or one number for a square. The
+    EXIF orientation is applied. Transparent images are composited over white, or over black if the result over white is
+    uniform. Only the upper 8 bits of 16-bit grey, and the first frame of an animation, are read. Raises PellucidError,
     naming the file, for anything but a complete image in one of the supported formats with at most 64 million pixels.
     """
     size = check_format(size, mode)
@@ -228,8 +228,8 @@ def channels_first(array: Any) -> Tensor:
     return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
 
 
-def _decoded(data: bytes, name: str, then: Callable[[Image.Image], Any]) -> Any:
-    """Decode an image and return `then(image)` as an array; PellucidError, naming the file, if it is damaged."""
+def _decoded(data: bytes, name: str, convert: Callable[[Image.Image], Any]) -> Any:
+    """Decode an image and return `convert(image)` as an array; PellucidError, naming the file, if it is damaged."""
     reader = _reader(data, name)
     try:
         with reader(io.BytesIO(data)) as image:
@@ -244,7 +244,7 @@ def _decoded(data: bytes, name: str, then: Callable[[Image.Image], Any]) -> Any:
             if image.format == "PNG":
                 _check_png(data)
             image.load()
-            return np.array(then(image))
+            return np.array(convert(image))
     except DAMAGE as error:
         raise _damaged(name, error) from error
 

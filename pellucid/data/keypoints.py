@@ -62,12 +62,12 @@ class KeypointSource:
         return len(self.source)
 
     def example(self, k: int) -> tuple[Tensor, Tensor]:
-        """Return image k (3, H, W), and its key-points (K, 3) in its pixels."""
+        """Return image k (C, H, W), and its key-points (K, 3) in pixels of this image."""
         image, objects = self.source.example(k)
         assert objects.keypoints is not None
         return image, objects.keypoints[0]
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
-        """Return the examples at `indices`: images (N, 3, H, W) and key-points (N, K, 3)."""
+        """Return the examples at `indices`: images (N, C, H, W) and key-points (N, K, 3)."""
         batch = self.source.batch(indices, rng)
         return Batch(batch.images, torch.stack([objects.keypoints[0] for objects in batch.targets]))

@@ -16,8 +16,8 @@ from pellucid.data.source import Arrays, Batch, Source, batch_of
 from pellucid.errors import PellucidError
 from pellucid.text import shown
 
-_CHUNK_BATCHES = 64
-_CHUNK_BYTES = 8 << 20  # of float32 images: about the size of a processor's caches
+_CHUNK_BATCHES = 64  # maximum number of batches that are gathered at a time
+_CHUNK_BYTES = 8 << 20  # maximum size of their float32 images: about the size of a processor's caches
 
 
 def usable_processors() -> int:

@@ -26,8 +26,8 @@ class Stream:
 
     given: a DataLoader; a function that returns an iterator for each epoch, called with the epoch (from 0) if it takes
     an argument; or a generator, which continues from epoch to epoch. steps: batches per epoch, by default the length of
-    a DataLoader, else until the iterator ends. what: its name in errors. alone: whether images may come without
-    targets. dtype: of images and floating-point targets.
+    a DataLoader, else until the iterator ends. what: the name of the data in errors. alone: whether the batches may be
+    images without targets. dtype: of images and floating-point targets.
 
     The first batch is read at construction: `batch` returns examples of it, and `len` counts `steps` batches of its
     size. A resumed training skips the batches before its start, which is exact only if the same batches are yielded
@@ -127,7 +127,7 @@ class Stream:
 
 
 def _targets(values: Any, what: str, dtype: torch.dtype) -> Any:
-    """Return numbers as a tensor, floats as `dtype`; a list of other targets, such as boxes, is unchanged."""
+    """Return numeric targets as a tensor, floats as `dtype`; a list of other targets, such as Objects, is unchanged."""
     if isinstance(values, list | tuple) and values and not isinstance(values[0], int | float):
         return values
     tensor = _tensor(values, what)

@@ -18,7 +18,7 @@ TRAIN = "train"
 HELD_OUT = ("test", "val", "valid", "validation")
 _DESKTOP_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
 SAMPLE = 4096  # bytes at each of three positions of a file, for its fingerprint
-_DEFLATE_RATIO = 1032  # maximum compression ratio of deflate; members above it are refused
+_MAX_DEFLATE_RATIO = 1032  # compression ratio of deflate; a member above it cannot be valid
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -151,11 +151,11 @@ class ZipTree(Tree):
         super().__init__(path, self._members, (i.filename.rstrip("/") for i in members if i.is_dir()))
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of one member, at most `FILE_LIMIT`, with its CRC checked."""
+        """Return the bytes of one member, at most MAX_FILE_BYTES, with its CRC checked."""
         info = self._members[name]
         if info.flag_bits & 1:
             raise PellucidError(f"{self.where(name)} is encrypted; make the zip without a password")
-        if info.file_size > min(MAX_FILE_BYTES, max(info.compress_size, 1) * _DEFLATE_RATIO):
+        if info.file_size > min(MAX_FILE_BYTES, max(info.compress_size, 1) * _MAX_DEFLATE_RATIO):
             raise PellucidError(f"{self.where(name)} declares {info.file_size} bytes, too many to unpack; replace it")
         try:
             with self._zip.open(info) as member:

@@ -324,8 +324,8 @@ def positives(assigned: Sequence[Assignment], targets: Sequence[Objects], y: Ten
     """Collect the assignments of a batch's images; the results have the device, and boxes the dtype, of y."""
     matched = torch.stack([one.matched for one in assigned])  # (N, A)
     image, anchor = (matched >= 0).nonzero().T
-    first = torch.tensor([0, *(len(one) for one in targets[:-1])], device=y.device).cumsum(0)
-    object_index = first[image] + matched[image, anchor]  # index into the objects of all images
+    first_object = torch.tensor([0, *(len(one) for one in targets[:-1])], device=y.device).cumsum(0)
+    object_index = first_object[image] + matched[image, anchor]  # index into the objects of all images
     boxes = torch.cat([one.boxes for one in targets]).to(y)
     labels = torch.cat([one.labels for one in targets]).to(y.device)
     negative = torch.stack([one.negative for one in assigned])

@@ -29,8 +29,9 @@ class FastRCNN(TwoStage):
 
     backbone, neck, head and the losses "class" and "box": see FasterRCNN. align: RoIAlign or RoIPool on the finest map.
     by: the method that finds proposals, see `pellucid.detectors.search`; stride: of windows, in pixels. regions: the
-    maximum number for each image that the head is trained on. The IoU of background regions with objects is below 0.5;
-    with selective search it is also at least 0.1, as in the paper. Source: Girshick 2015.
+    maximum number for each image that the head is trained on, at most a quarter of them with an object. The IoU of
+    background regions with objects is below 0.5; with selective search it is also at least 0.1, as in the paper.
+    Source: Girshick 2015.
     """
 
     backbone: Layer

@@ -67,7 +67,7 @@ class KeypointRCNN(FasterRCNN):
         low, extent = regions[:, None, 1:3], (regions[:, 3:] - regions[:, 1:3])[:, None]
         position = low + quarter(y) / y.shape[3] * extent
         points = torch.cat([position, score[..., None]], 2).split([len(one) for one in found])
-        return [replace(one, keypoints=part) for one, part in zip(found, points, strict=True)]
+        return [replace(one, keypoints=keypoints) for one, keypoints in zip(found, points, strict=True)]
 
 
 def point_cells(

@@ -90,11 +90,15 @@ def mask_targets(targets: Sequence[Objects], objects: Tensor, regions: Tensor, s
 
 
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Paste masks (n, M, M) of probabilities over boxes (n, 4) into an image of `size` (H, W): (n, H, W) bool."""
+    """Resize mask probabilities (n, M, M) to boxes (n, 4), and threshold them at 1/2: (n, H, W) bool.
+
+    size: (H, W) of the image.
+    """
     height, width = size
     drawn = torch.zeros(len(masks), height, width, dtype=torch.bool, device=boxes.device)
     for plane, mask, (x0, y0, x1, y1) in zip(drawn, masks, boxes.tolist(), strict=True):
-        left, top = max(0, math.ceil(x0 - 0.5)), max(0, math.ceil(y0 - 0.5))  # of the pixels with centres in it
+        # The pixels whose centres are in the box.
+        left, top = max(0, math.ceil(x0 - 0.5)), max(0, math.ceil(y0 - 0.5))
         right, bottom = min(width, math.floor(x1 + 0.5)), min(height, math.floor(y1 + 0.5))
         if left >= right or top >= bottom:
             continue

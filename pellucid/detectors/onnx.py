@@ -1,4 +1,7 @@
-"""ONNX nodes that decode a detector's outputs; `nodes` is a pellucid.export.Nodes, and values are given by name."""
+"""ONNX nodes that decode a detector's outputs.
+
+Each function adds nodes to `nodes`, a pellucid.export.Nodes; its `str` arguments and its result are names of values.
+"""
 
 from collections.abc import Sequence
 from typing import Any

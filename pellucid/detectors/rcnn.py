@@ -22,11 +22,13 @@ from pellucid.ops.nms import batched_nms
 
 CONTEXT = 16  # pixels around the proposal in its warped image (Girshick et al. 2014, appendix A)
 NORM = 20.0  # mean norm of the scaled features
-MIN_POSITIVE_IOU = 0.7  # of a positive example; the paper, which has thousands of objects, takes only these themselves
+# Of a positive example with an object. The paper, with thousands of objects, uses only the objects themselves.
+MIN_POSITIVE_IOU = 0.7
 MAX_NEGATIVE_IOU = 0.3  # of a negative example with any object of the class
 HARD_MARGIN = -1.0  # above it, a negative example that the first fit left out is used in the second one
 MIN_REGRESSION_IOU = 0.6  # of a proposal with an object, to be used in the regression of its box
-C, POSITIVE_WEIGHT, RIDGE_ALPHA = 1e-3, 2.0, 1000.0  # of the SVMs, and of the ridge regressions
+C, POSITIVE_WEIGHT = 1e-3, 2.0  # of the SVMs: inverse regularization strength, weight of the positive class
+RIDGE_ALPHA = 1000.0  # regularization strength of the box regressions
 NMS_THRESHOLD = 0.3
 BATCH_SIZE = 64  # warped proposals in a forward pass
 
@@ -71,9 +73,7 @@ class RCNN:
         proposals = [boxes[~crowd] for boxes, crowd in zip(proposals, crowds, strict=True)]
         if not any(len(one) for one in objects):
             raise PellucidError("RCNN: the images have no object to learn from; give labelled images")
-        regions = [
-            torch.cat([one.boxes, boxes]) for one, boxes in zip(objects, proposals, strict=True)
-        ]  # objects first
+        regions = [torch.cat([one.boxes, boxes]) for one, boxes in zip(objects, proposals, strict=True)]
         self.scale = 1.0
         raw = [self.features(image, boxes) for image, boxes in zip(images, regions, strict=True)]
         self.scale = NORM / float(np.concatenate([np.linalg.norm(one, axis=1) for one in raw]).mean())
@@ -175,6 +175,7 @@ def warp(image: Tensor, boxes: Tensor, side: int) -> Tensor:
     return warped + mean
 
 
-def _svm(yes: Array, no: Array) -> LinearSVC:
-    machine = LinearSVC(C=C, loss="hinge", class_weight={1: POSITIVE_WEIGHT}, max_iter=20_000, random_state=0)
-    return machine.fit(np.concatenate([yes, no]), np.repeat([1, 0], [len(yes), len(no)]))
+def _svm(positives: Array, negatives: Array) -> LinearSVC:
+    svm = LinearSVC(C=C, loss="hinge", class_weight={1: POSITIVE_WEIGHT}, max_iter=20_000, random_state=0)
+    labels = np.repeat([1, 0], [len(positives), len(negatives)])
+    return svm.fit(np.concatenate([positives, negatives]), labels)

@@ -101,7 +101,7 @@ def draw_regions(
 
 
 def compare(y: Tensor, drawn: Regions, weights: tuple[float, float]) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Return both losses of the head's outputs y (M, C + 1 + 4), and the gradient of their weighted sum.
+    """Return both losses of the head's outputs y (M, C + 1 + 4), and the gradient of their sum weighted by `weights`.
 
     The first is the softmax cross-entropy of the C classes and background, the mean over the regions. The second is the
     smooth L1 loss of the four offsets of the regions with an object, divided by the number of all regions. Source:

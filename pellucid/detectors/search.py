@@ -76,7 +76,7 @@ def read_proposals(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PellucidError(
-            f"{path} cannot be read as proposals ({reason}); give a JSON file, image names to boxes"
+            f"{path} cannot be read as proposals ({reason}); give a JSON file that maps image names to boxes"
         ) from error
     if not isinstance(found, dict):
         raise PellucidError(f"{path} does not map image names to boxes; write {{name: [[x0, y0, x1, y1], ...]}}")

@@ -1,4 +1,4 @@
-"""Base class of detectors whose heads read regions of an image: those of Fast, Faster, Mask and Keypoint R-CNN."""
+"""Base class of detectors whose heads receive regions of an image: Fast, Faster, Mask and Keypoint R-CNN."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -84,8 +84,8 @@ class TwoStage(Detector):
 
         Regions are drawn by a generator that has the same seed for each evaluator. `params` must not change meanwhile.
         """
-        before = {name: net for name, net in self.nets.items() if name in ("backbone", "neck", "rpn")}
-        runs = {name: _Memoized(net, inference(net, params[name])) for name, net in before.items()}
+        feature_nets = {name: net for name, net in self.nets.items() if name in ("backbone", "neck", "rpn")}
+        runs = {name: _Memoized(net, inference(net, params[name])) for name, net in feature_nets.items()}
         prepared = self.with_nets(runs)
         mode = Mode(rng=seeded(leaves(params)[0].device), keep=False)
 

@@ -45,9 +45,9 @@ class Walk(NamedTuple):
             if anchor < count:
                 break
             anchor, level = anchor - count, level + 1
-        one = self.maps[level]
-        cell = anchor // (one.shape[1] // self.numbers)
-        return level, cell // one.shape[3], cell % one.shape[3]
+        _, channels, _, width = self.maps[level].shape
+        cell = anchor // (channels // self.numbers)
+        return level, cell // width, cell % width
 
     def score_maps(self, label: int) -> list[Tensor]:
         """Return for each map the highest score in each cell (H', W'): of a class, or the only one of a first stage."""

@@ -54,8 +54,8 @@ class YOLO1(OneStage):
         params, out = super().init(shape, rng)
         draw_small(params["head"], rng)
         (bias,) = (leaf for leaf in leaves(params["head"]) if leaf.dim() == 1)
-        numbers = bias[: 5 * self.boxes].view(self.boxes, 5)
-        numbers[:, :2], numbers[:, 2:4] = 0.5, INITIAL_ROOT
+        box_bias = bias[: 5 * self.boxes].view(self.boxes, 5)
+        box_bias[:, :2], box_bias[:, 2:4] = 0.5, INITIAL_ROOT
         return params, out
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
@@ -73,11 +73,11 @@ class YOLO1(OneStage):
         assigned = [self.assign(anchors, one) for one in targets]
         matches = positives(assigned, targets, y)
         index = (matches.image, matches.anchor)
-        numbers = y[..., : 5 * self.boxes].unflatten(2, (self.boxes, 5))  # (N, A, B, 5)
-        boxes = self._boxes(numbers[index], anchors.boxes[matches.anchor], anchors.image)  # (P, B, 4)
+        box_outputs = y[..., : 5 * self.boxes].unflatten(2, (self.boxes, 5))  # (N, A, B, 5)
+        boxes = self._boxes(box_outputs[index], anchors.boxes[matches.anchor], anchors.image)  # (P, B, 4)
         iou = paired_iou(boxes.flatten(0, 1), matches.truth.repeat_interleave(self.boxes, 0))  # (P B,)
         iou, best = iou.view(-1, self.boxes).max(1)  # (P,) each
-        predicted = numbers[index][torch.arange(len(best), device=y.device), best]  # (P, 5)
+        predicted = box_outputs[index][torch.arange(len(best), device=y.device), best]  # (P, 5)
 
         cell, (low, high) = anchors.boxes[matches.anchor], matches.truth.split(2, 1)
         image_size = matches.truth.new_tensor(anchors.image).flip(0)  # (width, height)
@@ -86,18 +86,18 @@ class YOLO1(OneStage):
         object_error = predicted[:, 4] - iou
         counted = matches.negative.clone()
         counted[index] = True
-        background_error = numbers[..., 4].clone()  # (N, A, B), the confidences that should be 0
+        background_error = box_outputs[..., 4].clone()  # (N, A, B), the confidences that should be 0
         background_error[(*index, best)] = 0
         background_error[~counted] = 0
         class_error = y[..., 5 * self.boxes :][index] - F.one_hot(matches.label, self.classes).to(y)
 
-        dnumbers = torch.zeros_like(numbers)
-        dnumbers[..., 4] = self.weight("background") * background_error
-        dnumbers[(*index, best)] = torch.cat(
+        dbox_outputs = torch.zeros_like(box_outputs)
+        dbox_outputs[..., 4] = self.weight("background") * background_error
+        dbox_outputs[(*index, best)] = torch.cat(
             [self.weight("box") * box_error, self.weight("object") * object_error[:, None]], 1
         )
         dy = torch.zeros_like(y)
-        dy[..., : 5 * self.boxes] = dnumbers.flatten(2)
+        dy[..., : 5 * self.boxes] = dbox_outputs.flatten(2)
         dy[..., 5 * self.boxes :][index] = self.weight("class") * class_error
         dy *= 2 / count
         sums = {"box": box_error, "object": object_error, "background": background_error, "class": class_error}
@@ -105,9 +105,9 @@ class YOLO1(OneStage):
 
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the B boxes of each cell, and their scores: confidence times class score, both limited to 0 to 1."""
-        numbers = y[:, : 5 * self.boxes].unflatten(1, (self.boxes, 5))  # (A, B, 5)
-        boxes = self._boxes(numbers, anchors.boxes, anchors.image)
-        scores = numbers[..., 4:].clamp(0, 1) * y[:, None, 5 * self.boxes :].clamp(0, 1)  # (A, B, C)
+        box_outputs = y[:, : 5 * self.boxes].unflatten(1, (self.boxes, 5))  # (A, B, 5)
+        boxes = self._boxes(box_outputs, anchors.boxes, anchors.image)
+        scores = box_outputs[..., 4:].clamp(0, 1) * y[:, None, 5 * self.boxes :].clamp(0, 1)  # (A, B, C)
         return boxes.flatten(0, 1), scores.flatten(0, 1)
 
     def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
@@ -126,24 +126,24 @@ class YOLO1(OneStage):
         """Add ONNX nodes that compute `read`."""
         low, high = nodes.number("low", 0.0), nodes.number("high", 1.0)
         shape = nodes.whole("boxes", 0, len(anchors.boxes), self.boxes, 5)
-        numbers = nodes.inner("Reshape", part(nodes, y, 0, 5 * self.boxes), shape)  # (N, A, B, 5)
-        shift = nodes.inner("Mul", part(nodes, numbers, 0, 2), nodes.number("stride", float(self.stride)))
+        box_outputs = nodes.inner("Reshape", part(nodes, y, 0, 5 * self.boxes), shape)  # (N, A, B, 5)
+        shift = nodes.inner("Mul", part(nodes, box_outputs, 0, 2), nodes.number("stride", float(self.stride)))
         centre = nodes.inner("Add", nodes.constant("corner", anchors.boxes[:, None, :2]), shift)
-        root = part(nodes, numbers, 2, 4)
+        root = part(nodes, box_outputs, 2, 4)
         image_size = anchors.boxes.new_tensor(anchors.image).flip(0)
         half = nodes.inner("Mul", nodes.inner("Mul", root, root), nodes.constant("half_image", image_size / 2))
-        confidence = nodes.inner("Clip", part(nodes, numbers, 4, 5), low, high)  # (N, A, B, 1)
+        confidence = nodes.inner("Clip", part(nodes, box_outputs, 4, 5), low, high)  # (N, A, B, 1)
         classes = nodes.inner("Clip", part(nodes, y, 5 * self.boxes, self.numbers), low, high)  # (N, A, C)
         scores = nodes.inner("Mul", confidence, nodes.inner("Unsqueeze", classes, nodes.whole("box_axis", 2)))
         flat = [nodes.whole(f"flat{count}", 0, -1, count) for count in (4, self.classes)]
         boxes = around(nodes, centre, half)
         return nodes.inner("Reshape", boxes, flat[0]), nodes.inner("Reshape", scores, flat[1])
 
-    def _boxes(self, numbers: Tensor, cells: Tensor, image: Size) -> Tensor:
+    def _boxes(self, box_outputs: Tensor, cells: Tensor, image: Size) -> Tensor:
         """Return the boxes (n, B, 4) decoded from the outputs (n, B, 5) of cells (n, 4)."""
-        image_size = numbers.new_tensor(image).flip(0)
-        centre = cells[:, None, :2] + numbers[..., :2] * self.stride
-        half = numbers[..., 2:4] ** 2 * image_size / 2
+        image_size = box_outputs.new_tensor(image).flip(0)
+        centre = cells[:, None, :2] + box_outputs[..., :2] * self.stride
+        half = box_outputs[..., 2:4] ** 2 * image_size / 2
         return torch.cat([centre - half, centre + half], 2)
 
 

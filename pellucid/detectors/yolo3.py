@@ -24,7 +24,7 @@ from pellucid.ops.assign import Assignment, assign_best_anchor
 from pellucid.ops.coding import MAX_LOG_SIZE
 
 PRIOR = 0.01  # initial probability that an anchor contains an object
-MAX_BACKGROUND_IOU = 0.7  # an anchor without an object whose box has a higher IoU with one is ignored
+MAX_BACKGROUND_IOU = 0.7  # an anchor without an object is ignored if its predicted box has a higher IoU with one
 # Widths and heights of the anchors of the fine, the middle and the coarse map, in pixels (section 2.3).
 SHAPES = (
     ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)),
@@ -92,9 +92,9 @@ class YOLO3(OneStage):
         weight = 2 - covered  # (P, 1)
 
         doutputs = torch.zeros_like(outputs)
-        cross = F.binary_cross_entropy_with_logits(outputs[:, :2], position, weight, reduction="sum")
+        position_loss = F.binary_cross_entropy_with_logits(outputs[:, :2], position, weight, reduction="sum")
         size_error = outputs[:, 2:4] - log_size
-        box = cross + (weight * size_error**2).sum() / 2
+        box = position_loss + (weight * size_error**2).sum() / 2
         doutputs[:, :2] = weight * (outputs[:, :2].sigmoid() - position) * self.weight("box")
         doutputs[:, 2:4] = weight * size_error * self.weight("box")
         classes, dclasses = BINARY.compute(outputs[:, 5:], F.one_hot(matches.label, self.classes).to(y))
@@ -141,6 +141,7 @@ class YOLO3(OneStage):
         return around(nodes, centre, half), nodes.inner("Mul", objectness, classes)
 
     def _assign(self, anchors: Anchors, truth: Objects, predicted: Tensor | None) -> Assignment:
+        """Return the assignment of an image, given the predicted boxes (A, 4), or None to ignore no anchor."""
         return assign_best_anchor(
             anchors.boxes, [torch.tensor(one) for one in self.shapes], anchors.sizes, self.strides,
             truth.boxes.to(anchors.boxes), predicted, MAX_BACKGROUND_IOU, truth.crowd,

@@ -31,15 +31,15 @@ from pellucid.tree import flatten
 MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
 N_SAMPLES = 256  # images drawn from a generator
 MAX_PROBE = 128  # examples of a forward and backward pass
-REHEARSAL_STEPS = 40
+REHEARSAL_STEPS = 40  # of a rehearsal, a short training from the initial weights
 FACTORS = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the learning rate, in the range test
 RANGE_TEST_STEPS = 25  # steps at each of these factors
 MAX_LOSS_RATIO = 1.2  # times the lowest loss of a range test; smaller differences come from the choice of batches
 MAX_FACTOR = 1e6  # limit of the search beyond FACTORS: two wrong units (1e3 each) at once
 # Time limits in seconds: for the rehearsal, each rate of the range test, and a trial; about two minutes in all.
 MAX_REHEARSAL_SECONDS, MAX_RANGE_TEST_SECONDS, MAX_TRIAL_SECONDS = 20.0, 2.5, 20.0
-LAST_EPOCHS = 4  # the last 1 / LAST_EPOCHS of the epochs is compared, which reduces the noise of single epochs
-MAX_FALLING_RATIO = 0.98  # the loss falls if its last value over that before these last epochs is below this ratio
+HISTORY_PARTS = 4  # the last loss is compared with the loss 1 / HISTORY_PARTS of the epochs before, to reduce noise
+MAX_FALLING_RATIO = 0.98  # of these two losses: the loss is still falling if their ratio is below this
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class Case:
 
     @property
     def generates(self) -> bool:
-        """Whether the model is a generator, which has checks of its own."""
+        """Whether the model is a generator, for which there are separate checks."""
         return isinstance(self.model.objective, Generator)
 
     @cached_property
@@ -120,15 +120,15 @@ class Case:
     @cached_property
     def trained(self) -> bool:
         """Whether the weights differ from those before the first step."""
-        now, then = flatten(self.model.params), flatten(self.first.params)
-        return any(not torch.equal(value, then[path]) for path, value in now.items())
+        weights, initial = flatten(self.model.params), flatten(self.first.params)
+        return any(not torch.equal(value, initial[path]) for path, value in weights.items())
 
     @cached_property
     def weight_growth(self) -> float:
-        """The sum over layers of the root mean square of the trainable weight, over that sum before the first step."""
-        now, then = flatten(self.model.params), flatten(self.first.params)
+        """The sum over layers of the trainable weight's root mean square, divided by that sum before the first step."""
+        weights, initial = flatten(self.model.params), flatten(self.first.params)
         paths = [path for _, path in trainable_layers(self.model)]
-        return sum(rms(now[path]) for path in paths) / (sum(rms(then[path]) for path in paths) or 1.0)
+        return sum(rms(weights[path]) for path in paths) / (sum(rms(initial[path]) for path in paths) or 1.0)
 
     @cached_property
     def sample(self) -> Arrays:
@@ -252,7 +252,7 @@ class Case:
     def loss_falls(self) -> bool:
         """Whether the training loss was still falling at the end of the training; True after a single epoch."""
         losses = self.column("train_loss")
-        back = max(len(losses) // LAST_EPOCHS, 1)
+        back = max(len(losses) // HISTORY_PARTS, 1)
         return bool(losses) and (len(losses) <= back or losses[-1] < MAX_FALLING_RATIO * losses[-1 - back])
 
     @property
@@ -316,7 +316,7 @@ class Case:
 
     @cached_property
     def lower_range_losses(self) -> dict[float, float]:
-        """`range_losses`, and the loss at the optimizer's default rate if the range test ends above that rate."""
+        """`range_losses`, and the loss at the optimizer's default rate if that is below all rates of the range test."""
         found, optimizer = dict(self.range_losses), self.model.optimizer
         rate = default_rate(optimizer)
         if 0 < rate < optimizer.lr * min(found):
@@ -324,7 +324,7 @@ class Case:
         return found
 
     def loss_at(self, factor: float, steps: int) -> float:
-        """Return the loss on the sample after `steps` steps at `factor` times the learning rate, from the start."""
+        """Return the loss on the sample after `steps` steps at `factor` times the rate, from the initial weights."""
         if (factor, steps) not in self._losses_at:
             done = self._all_steps(Settings(steps, factor, MAX_TRIAL_SECONDS))
             self._losses_at[factor, steps] = inf if done.broke else loss_on(done.model, self.sample)

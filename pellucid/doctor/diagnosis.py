@@ -83,7 +83,7 @@ class Diagnosis:
         }
 
     def __str__(self) -> str:
-        """Return the diagnosis as text: causes with their numbers, fix and consequences, then symptoms."""
+        """Return the diagnosis as text: causes with their measurements, fix and consequences, then symptoms."""
         blocks = [headline(self), *self.notes]  # not wrapped, so that commands in them can be copied
         for group in grouped(self):
             blocks += _blocks(group, "")
@@ -202,7 +202,7 @@ def _width(table: Table) -> int:
 
 
 def _steps(tried: Attempt) -> str:
-    """Return as text how many steps were made, and how many the training has."""
+    """Return the number of steps made, and that of the whole training, as text."""
     made = plural(tried.steps, "step")
     if tried.steps == tried.planned:
         return f"all {made} of the training"
@@ -221,11 +221,11 @@ def _blocks(group: Group, indent: str, because: str = "") -> list[str]:
     head = f"{indent}{first.check}{f', which goes away with {because}' if because else ''}"
     head += f", a symptom: {UNKNOWN}" if group.kind == "symptom" else ""
     tables = group.tables(WIDTH - len(inner))
-    numbers = [line for table in tables for line in aligned(table, right=range(1, len(table[0]))).splitlines()]
-    words = [("cause", first.cause), ("fix", first.fix)] if group.kind == "cause" else []
-    words += [("tried", outcome(attempt)) for attempt in group.attempts]
-    lines = [head, *(f"{inner}{line}" for line in numbers)]
-    for name, text in words:
+    table_lines = [line for table in tables for line in aligned(table, right=range(1, len(table[0]))).splitlines()]
+    labelled_texts = [("cause", first.cause), ("fix", first.fix)] if group.kind == "cause" else []
+    labelled_texts += [("tried", outcome(attempt)) for attempt in group.attempts]
+    lines = [head, *(f"{inner}{line}" for line in table_lines)]
+    for name, text in labelled_texts:
         margin = f"{inner}{name:<5}  "
         lines += wrap(
             text, WIDTH, initial_indent=margin, subsequent_indent=" " * len(margin), break_long_words=False

@@ -17,7 +17,7 @@ UNTRAINED = "the weights are those before the first step, so the model is examin
 
 
 def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECKS) -> Diagnosis:
-    """Make every check of a case, and if its training fails, try whether it does better without each suspect.
+    """Run every check on a case, and if its training fails, test whether it does better without each suspect.
 
     attempts: whether to try the remedies of proven causes too. Checks that do not apply are skipped. Raises
     UnansweredError for attempts if the settings of the training are unknown.
@@ -28,8 +28,9 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     found, made, left_out = _run_checks(case, [check for check in checks if kind in check.of])
     because = _explained(made, found)
     tries = Attempts(case)
-    unproven = [one for one in found if one.remedy is not None and not one.proven and one.check not in because]
-    broken = any(one.proven and one.check in BROKEN for one in found)
+    untested = [finding for finding in found if not finding.proven and finding.check not in because]
+    unproven = [finding for finding in untested if finding.remedy is not None]
+    broken = any(finding.proven and finding.check in BROKEN for finding in found)
     explained = bool(set(because) & POOR)
     verdict = Verdict(False) if broken or case.generates else establish(case, unproven, tries, explained)
     left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it took all the time")
@@ -39,14 +40,15 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     trials = {id(cause.finding): cause.attempt for cause in verdict.causes}
     tried = {index: trials[id(finding)] for index, finding in enumerate(ordered) if id(finding) in trials}
     if attempts:
-        tried |= _try_remedies(tries, {k: one for k, one in enumerate(ordered) if k not in follows and k not in tried})
+        untried = {k: finding for k, finding in enumerate(ordered) if k not in follows and k not in tried}
+        tried |= _try_remedies(tries, untried)
     notes = case.notes if case.trained else (UNTRAINED, *case.notes)
     names = tuple(check.name for check in made)
     return Diagnosis(tuple(ordered), names, follows, tried, left_out, notes, case.trained, symptoms)
 
 
 def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
-    """Make every check of a case with `notes` and `trained`, without trials: unproven findings are symptoms."""
+    """Run every check on a case that has `notes` and `trained`, without trials: unproven findings are symptoms."""
     found, made, left_out = _run_checks(case, checks)
     ordered, follows, symptoms = _in_order(found, _explained(made, found))
     names = tuple(check.name for check in made)
@@ -60,9 +62,9 @@ def _in_order(
 
     because: the name of the check that explains a check, by name.
     """
-    ordered = sorted(found, key=lambda one: (one.check in because, not one.proven))  # stable
-    follows = {index: because[one.check] for index, one in enumerate(ordered) if one.check in because}
-    symptoms = frozenset(index for index, one in enumerate(ordered) if index not in follows and not one.proven)
+    ordered = sorted(found, key=lambda finding: (finding.check in because, not finding.proven))  # stable
+    follows = {index: because[finding.check] for index, finding in enumerate(ordered) if finding.check in because}
+    symptoms = frozenset(index for index, finding in enumerate(ordered) if index not in follows and not finding.proven)
     return ordered, follows, symptoms
 
 
@@ -76,7 +78,7 @@ def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], lis
             left_out[check.name] = why
             continue
         try:
-            found += (replace(one, proven=one.proven or check.proven) for one in check.look(case))
+            found += (replace(finding, proven=finding.proven or check.proven) for finding in check.look(case))
         except UnansweredError as error:
             left_out[check.name] = str(error)
             continue
@@ -88,12 +90,13 @@ def _established(found: Sequence[Finding], made: Sequence[Check], verdict: Verdi
     """Return the causes that trials established, followed by the other findings.
 
     A cause replaces the findings of the same name. If the training does not fail, no such trials are made; the findings
-    of checks with a trial of their own then count as causes.
+    of checks that make their own trial then count as causes.
     """
     own = set() if verdict.failed else {check.name for check in made if check.own_trial}
     causes = [cause.finding for cause in verdict.causes]
     names = {cause.check for cause in causes}
-    rest = [replace(one, proven=one.proven or one.check in own) for one in found if one.check not in names]
+    others = [finding for finding in found if finding.check not in names]
+    rest = [replace(finding, proven=finding.proven or finding.check in own) for finding in others]
     return [*causes, *([] if verdict.other is None else [verdict.other]), *rest]
 
 
@@ -107,7 +110,7 @@ def _explained_by_trials(
     if verdict.as_set is None:
         return {}
     as_set, checks = verdict.as_set, {check.name: check for check in made}
-    names = dict.fromkeys(one.check for one in found if not one.proven)
+    names = dict.fromkeys(finding.check for finding in found if not finding.proven)
     symptoms = [checks[name] for name in names if name in checks]
     if verdict.other is not None and verdict.other.proven:
         other = verdict.other.check
@@ -138,10 +141,10 @@ def _explained(made: Sequence[Check], found: Sequence[Finding]) -> dict[str, str
 
     Proven findings may follow from other ones too: shuffled labels give copies with different labels.
     """
-    names = {one.check for one in found}
+    names = {finding.check for finding in found}
     because: dict[str, str] = {}
     for check in made:
-        if not any(one.proven for one in found if one.check == check.name):
+        if not any(finding.proven for finding in found if finding.check == check.name):
             continue
         above = [check.name]
         while above[-1] in because:

@@ -61,7 +61,7 @@ class Check(Generic[C]):
     name: its name in reports, such as `dead-units`. look: returns its findings. explains: the names of checks whose
     findings follow from this check's proven findings. examples, unseen: the minimum numbers of training and validation
     examples. trained: whether it needs a trained model. proven: whether all of its findings are proven
-    (`Finding.proven`). own_trial: whether the check makes a trial of its own. of: the kinds of models that it examines;
+    (`Finding.proven`). own_trial: whether the check makes its own trial. of: the kinds of models that it examines;
     other models are not checked.
     """
 
@@ -91,9 +91,9 @@ class Suspect:
 
     finding: the finding to report if a trial establishes the cause; its remedy returns the case without it. general:
     whether the remedy helps many trainings with different faults (another learning rate, more epochs, a larger
-    network); it is the cause only if no particular suspect is. longer: the factor by which the remedy needs more steps,
-    for more epochs or smaller batches. odd: whether the setting is unusual even without a trial, so that it is also
-    tried if the training is only slightly worse than expected.
+    network); it is the cause only if no specific suspect is. longer: the factor by which the remedy increases the
+    number of steps, by more epochs or smaller batches. odd: whether the setting is unusual even without a trial, so
+    that it is also tried if the training is only slightly worse than expected.
     """
 
     finding: Finding

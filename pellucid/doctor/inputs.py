@@ -14,8 +14,8 @@ from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 
-MAX_SIDE = 12  # pixels: digits and hand signs are still distinguishable
-CHUNK_SIZE = 4_096  # examples at a time
+MAX_SIDE = 12  # pixels of reduced images, in which digits and hand signs are still distinguishable
+CHUNK_SIZE = 4_096  # examples processed at a time
 # The changes that affect only scale and mean.
 SCALE_CHANGES = (
     "not divided by 255", "divided by 255 once more", "standardised otherwise", "standardised twice",
@@ -23,8 +23,8 @@ SCALE_CHANGES = (
 )  # fmt: skip
 MAX_SAMPLED, MAX_NEIGHBOURS = 500, 10_000  # images whose nearest neighbours are searched for, and among how many
 MAX_SHIFT = 1  # pixels by which an image may be moved
-RANK, FAR_RANK = 5, 30  # of the neighbours that the nearest one is compared with
-RIDGE = 0.1  # over the mean squared norm of an example; enough if there are more features than examples
+RANK, FAR_RANK = 5, 30  # of the farther neighbours that the nearest one is compared with
+RIDGE = 0.1  # relative to the mean squared norm of an example; enough if there are more features than examples
 TINY = 1e-12  # avoids a ridge of 0 if all inputs are the same
 
 Change = Callable[[Tensor], Tensor]
@@ -130,7 +130,7 @@ def traits(x: Tensor) -> Tensor:
 def changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, Change]:
     """Return functions that may make inputs such as x similar to `like`; each key names the fault of x that it undoes.
 
-    x, like: (N, ...), floats. stats: the model's own standardisation. Only images can be flipped or rotated.
+    x, like: (N, ...), floats. stats: the standardization in the model. Only images can be flipped or rotated.
     """
     found: dict[str, Change] = {"not divided by 255": lambda x: x / 255, "divided by 255 once more": lambda x: x * 255}
     if x.dim() != 4:
@@ -162,6 +162,7 @@ def changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, Ch
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each channel, (1, C, 1, 1) each; 1 for a standard deviation of 0."""
     mean, std = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), correction=0, keepdim=True)
     return mean, torch.where(std > 0, std, 1.0)
 
@@ -202,6 +203,7 @@ def closeness(x: Tensor, among: Tensor, seed: int, same: bool = False) -> tuple[
 
 
 def _normalized(x: Tensor) -> Tensor:
+    """Return the reduced images as rows (N, D) with mean 0 and norm 1."""
     flat = small(x)
     return F.normalize(flat - flat.mean(1, keepdim=True))
 

@@ -21,7 +21,7 @@ MIN_BATCH = 2  # examples: a single one has no variance
 MAX_ACTIVITY_BYTES = 512 << 20  # of the outputs that `activity` returns, for all layers together
 MAX_CORRELATED = 20_000  # outputs of a unit, evenly spaced, that are compared; enough to find copies
 MIN_SCALE = 1e-3  # channels that batch normalization scales by less are practically constant
-LAYER_GROUPS = 4  # the early layers are the first quarter of the trainable layers, the late ones the last quarter
+LAYER_GROUPS = 4  # so the early layers are the first quarter of the trainable layers, the late ones the last quarter
 
 
 def rms(x: Tensor) -> float:
@@ -214,8 +214,8 @@ def normalized_moments(model: BaseModel, seen: Activity) -> tuple[Tensor, Tensor
 def correlated_units(seen: Activity, threshold: float) -> list[tuple[int, int]]:
     """Return (unit, an earlier unit) for units whose outputs have at least this correlation with an earlier unit's.
 
-    The earlier unit is never a copy itself, so that no such pair is left without the first unit of each pair. Constant
-    units are skipped.
+    The earlier unit is never a copy itself, so removing the first unit of every pair removes all copies. Constant units
+    are skipped.
     """
     y = seen.y.transpose(0, 1).flatten(1)  # (U, N positions)
     y = y[:, :: max(y.shape[1] // MAX_CORRELATED, 1)].double()
@@ -253,8 +253,8 @@ def gradients(
 ) -> Gradients:
     """Return the gradients for a batch, or for as many of its examples as fit into memory.
 
-    see: a watch of the forward pass. follow: a watch of the backward pass, called for layers that are no combinators
-    and whose dy is a tensor.
+    see: a watch of the forward pass. follow: a watch of the backward pass, called for layers that are not
+    combinators and whose dy is a tensor.
     """
     dys: dict[str, float] = {}
 
@@ -289,7 +289,7 @@ class GradientDecay:
 
     @property
     def ratio(self) -> float:
-        """The early norm over the late one."""
+        """The early norm divided by the late norm."""
         return self.early / self.late
 
 
@@ -305,6 +305,6 @@ def gradient_decay(model: BaseModel, found: Gradients, outputs: Mapping[str, Act
     ]
     if len(norms) < 2 or not all(isfinite(norm) for norm, _ in norms):
         return None
-    few = max(len(norms) // LAYER_GROUPS, 1)
-    early, late = (max(part, key=lambda pair: pair[0]) for part in (norms[:few], norms[-few:]))
+    group_size = max(len(norms) // LAYER_GROUPS, 1)
+    early, late = (max(part, key=lambda pair: pair[0]) for part in (norms[:group_size], norms[-group_size:]))
     return GradientDecay(early[1], early[0], late[1], late[0]) if late[0] > 0 else None

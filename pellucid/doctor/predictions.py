@@ -14,7 +14,7 @@ from pellucid.training.evaluate import boundary, judge
 from pellucid.training.model import BaseModel
 
 MIN_DEVIATIONS = 4.0  # standard deviations, in McNemar's test
-MIN_GAIN = 0.02  # as a fraction of the examples
+MIN_GAIN = 0.02  # of the fraction of correct predictions
 
 
 class UnansweredError(PellucidError):
@@ -26,7 +26,8 @@ class Predictions:
     """The predictions of a model for N examples.
 
     y: the outputs as the loss interprets them, such as probabilities. loss: the mean loss. part: the examples, without
-    those that the loss ignores. boundary: see `pellucid.training.evaluate.boundary`.
+    those that the loss ignores. boundary: the threshold from which a single output predicts the second of two
+    classes.
     """
 
     y: Tensor
@@ -112,5 +113,5 @@ def significantly_better(before: Tensor, after: Tensor) -> bool:
 
     before, after: whether each prediction is correct, (N,).
     """
-    won, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    return won - lost >= max(MIN_GAIN * len(before), MIN_DEVIATIONS * sqrt(won + lost))
+    corrected, broken = int((after & ~before).sum()), int((before & ~after).sum())
+    return corrected - broken >= max(MIN_GAIN * len(before), MIN_DEVIATIONS * sqrt(corrected + broken))

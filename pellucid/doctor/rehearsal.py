@@ -148,13 +148,13 @@ def rehearse(
 
     stream = (batch for epoch in count() for batch in loader.epoch(epoch))
     with torch.inference_mode():
-        for number, batch in enumerate(islice(stream, settings.steps)):
-            scheduled = min(int(number * stride), planned - 1)  # after the end, the last rate is used
+        for index, batch in enumerate(islice(stream, settings.steps)):
+            scheduled = min(int(index * stride), planned - 1)  # after the end, the last rate is used
             progress = Progress(scheduled, planned, len(loader))
             lr = model.optimizer.lr * settings.factor * model.schedule.factor(progress, memory)
-            before = [weight.clone() for weight in step.weights] if number % UPDATE_INTERVAL == 0 else []
+            before = [weight.clone() for weight in step.weights] if index % UPDATE_INTERVAL == 0 else []
             try:
-                loss = float(step(on_device(batch, model.device), lr, draws(rng, model.seed, number))["loss"])
+                loss = float(step(on_device(batch, model.device), lr, draws(rng, model.seed, index))["loss"])
             except NotFiniteError:
                 return result(True)
             except PellucidError as error:  # an unusable batch, such as one value per channel

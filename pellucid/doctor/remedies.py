@@ -25,7 +25,7 @@ from pellucid.tree import flatten
 MIN_SIDE = 8  # pixels; smaller images are flattened instead of convolved
 MAX_SIDE = 64  # pixels; larger sides are reduced by the stride of the first convolution
 LEARNING_RATE, BATCH_SIZE = 2e-3, 32
-TINY = 1e-12
+TINY = 1e-12  # minimum standard deviation of targets, for constant ones
 
 
 def rebuilt(case: Case, keep: bool = False, **changes: Any) -> Case:
@@ -75,7 +75,7 @@ def with_layers(case: Case, change: Callable[[Layer], Layer], keep: bool = False
 
 
 def as_he(layer: Layer) -> Layer:
-    """Return the layer with He initialization and biases of 0; other layers than dense and convolution are unchanged.
+    """Return a dense or convolutional layer with He initialization and biases of 0; other layers are unchanged.
 
     He et al. 2015, section 2.2.
     """
@@ -104,7 +104,7 @@ def with_examples(case: Case, kept: Tensor) -> Case:
 
 
 def standardised(case: Case) -> Case:
-    """Return the case with targets standardised by the mean and standard deviation of the training targets."""
+    """Return the case with targets standardized by the mean and standard deviation of the training targets."""
     y = case.train.y.double()
     mean, std = y.mean(0, keepdim=True), y.std(0, correction=0, keepdim=True).clamp_min(TINY)
     train, validation = (
@@ -117,7 +117,7 @@ def small_network(case: Case) -> Case:
     """Return the case of a small network with the same examples, as a baseline that trains well without tuning.
 
     Inputs are batch-normalized, the optimizer is Adam with a learning rate that falls to 0; targets of a regression are
-    standardised.
+    standardized.
     """
     if not case.classifies:
         case = standardised(case)

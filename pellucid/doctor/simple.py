@@ -20,7 +20,7 @@ RIDGE = 0.1
 
 @dataclass(frozen=True)
 class Hits:
-    """The number of correct guesses among n, and the fraction expected if guesses and labels were independent."""
+    """The number of correct guesses among n; chance: their expected fraction if guesses and labels were independent."""
 
     right: int
     n: int
@@ -49,7 +49,7 @@ class Simple:
     """Kernel ridge regression on the classes, with a Gaussian kernel whose width is the median distance.
 
     indices: (n,), the examples' indices in the data. y: (n,), their labels. classes: (K,), ascending. features: (n, D),
-    standardised by centre and scale, (D,) each. inverse: (n, n), the inverse of the kernel matrix plus ridge. width:
+    standardized by centre and scale, (D,) each. inverse: (n, n), the inverse of the kernel matrix plus ridge. width:
     the median squared distance.
     """
 
@@ -130,9 +130,9 @@ def balanced(y: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
     kept = present[:MAX_CLASSES] if among is None else present[torch.isin(present, among)]
     if not len(kept):
         return kept
-    each = -(-MAX_EXAMPLES // len(kept))
+    per_class = -(-MAX_EXAMPLES // len(kept))
     order = torch.randperm(len(y), generator=generator(seed))
-    return torch.cat([order[y[order] == label][:each] for label in kept.tolist()]).sort().values
+    return torch.cat([order[y[order] == label][:per_class] for label in kept.tolist()]).sort().values
 
 
 def _left_out_scores(inverse: Tensor, y: Tensor) -> Tensor:

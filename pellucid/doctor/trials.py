@@ -20,22 +20,22 @@ from pellucid.doctor.remedies import rebuilt, small_network
 from pellucid.doctor.suspects import Suspect, suspects
 from pellucid.errors import PellucidError
 
-MAX_STEPS = 600  # and no more than the training has
+MAX_STEPS = 600  # of a trial without a remedy, which also never has more steps than the training
 MAX_BASELINE_SECONDS = 8.0  # for the trial without a remedy
 # These are differences of the score, which is the mean recall of the classes, or R squared:
 MIN_DEFICIT = 0.08  # a training that is this much worse than a small reference network has a fault
-MIN_MEAN_GAIN = 0.025  # of the remedy of an odd setting, on average over N_ORDERS orders of the examples
-N_ORDERS = 3
+N_ORDERS = 3  # orders of the examples with which the remedies of odd suspects are tried
+MIN_MEAN_GAIN = 0.025  # of the remedy of an odd suspect, on average over N_ORDERS orders
 MIN_GAIN = 0.05  # of the remedy of any other suspect
 MIN_DEVIATIONS = 3.0  # standard deviations that a deficit or gain must exceed as well
 # A remedy must recover at least this fraction of the deficit, for general and for particular suspects.
 MIN_GENERAL_FRACTION, MIN_PARTICULAR_FRACTION = 0.5, 0.4
 GOOD_SCORE = 0.97  # a model with this score has no fault that a trial could find
-MIN_EXAMPLES = 20  # for which the score is computed
+MIN_EXAMPLES = 20  # for which the score is computed; with fewer, nothing is tried
 MAX_SMALL_STEPS, MAX_SMALL_SECONDS = 400, 8.0  # for the small reference network
 MAX_TOTAL_SECONDS = 40.0  # for all trials together
 MIN_SKEW = 0.25  # total variation distance between the classes of the predictions and of the labels
-MIN_ACCURACY = 0.5  # on validation data in the last epoch, above which the training itself was not at fault
+MIN_ACCURACY = 0.5  # on validation data in the last epoch; above it, the training was not at fault
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Attempts:
 
     @property
     def as_set(self) -> Case:
-        """The case with the model that the trial with its own settings results in."""
+        """The case with the model that results from the trial with the case's own settings."""
         return replace(self.case, model=self._before.model, history=None, stopped="")
 
     @cached_property
@@ -182,16 +182,16 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
     more: findings whose remedies are suspects too. explained: whether a proven finding already explains the failure.
 
     A training fails if its score is clearly below that of a small reference network after a few hundred steps. If it
-    does not, or if the failure is explained, only odd suspects are tried. The cause is the suspect whose remedy gains
-    most; among about equally good remedies, a particular one is preferred to a general one, then the first in order. If
-    the training still fails without that cause, the other particular suspects are tried once more without it.
+    does not, or if the failure is explained, only odd suspects are tried. The cause is the suspect whose remedy raises
+    the score most; among about equally good remedies, a particular one is preferred to a general one, then the first in
+    order. If the training still fails without that cause, the other particular suspects are tried once more without it.
     """
     part = case.validation_sample or case.sample
     if len(part) < MIN_EXAMPLES or not case.trainable:
         return Verdict(False)
     is_trained = case.trained and not case.stopped
-    now = case_score(case) if is_trained else 0.0
-    if now >= GOOD_SCORE:
+    current_score = case_score(case) if is_trained else 0.0
+    if current_score >= GOOD_SCORE:
         return Verdict(False)
     if explained:
         return _slightly_worse(case, more, 0.0) if is_trained else Verdict(False)
@@ -201,21 +201,21 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
         assert reference is not None
         return reference - found >= max(MIN_DEFICIT, MIN_DEVIATIONS * standard_error(found, reference, len(part)))
 
-    if reference is None or not fails(now):
+    if reference is None or not fails(current_score):
         return _slightly_worse(case, more, reference or 0.0) if is_trained else Verdict(False)
-    begun = time.monotonic()
+    start = time.monotonic()
     if not fails(attempts.score):
         # With its own settings, the training does well, so the fault is not in its settings.
-        other = _other_weights(case, attempts, now) if is_trained else None
+        other = _other_weights(case, attempts, current_score) if is_trained else None
         return Verdict(is_trained, other=other, as_set=attempts.as_set)
     causes: list[Cause] = []
     untried: list[str] = []
-    current, remaining = attempts, suspects(case, more)
+    trial, remaining = attempts, suspects(case, more)
     for _ in range(2):
-        tried = _trials(current, remaining, reference, begun + MAX_TOTAL_SECONDS)
-        if time.monotonic() > begun + MAX_TOTAL_SECONDS:
+        tried = _trials(trial, remaining, reference, start + MAX_TOTAL_SECONDS)
+        if time.monotonic() > start + MAX_TOTAL_SECONDS:
             untried += [suspect.finding.check for suspect in remaining[len(tried) :]]
-        best = _best([pair for pair in tried if pair is not None], current.score, reference, len(part))
+        best = _best([pair for pair in tried if pair is not None], trial.score, reference, len(part))
         if best is None:
             break
         suspect, attempt = best
@@ -223,32 +223,34 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
         causes.append(Cause(_measured(suspect.finding, attempt, reference), attempt, mends))
         if mends:
             break
-        remaining = [one for one in remaining if one is not suspect and not one.general]
-        current = Attempts(suspect.apply(case))
+        remaining = [other for other in remaining if other is not suspect and not other.general]
+        trial = Attempts(suspect.apply(case))
     return Verdict(True, tuple(causes), None, attempts.as_set, tuple(dict.fromkeys(untried)))
 
 
 def _slightly_worse(case: Case, more: Sequence[Finding], reference: float) -> Verdict:
     """Try odd suspects of a slightly worse training, with several orders of the examples, to rule out chance."""
     causes: list[tuple[float, Cause]] = []
-    until = time.monotonic() + MAX_TOTAL_SECONDS
+    deadline = time.monotonic() + MAX_TOTAL_SECONDS
     orders = [Attempts(rebuilt(case, seed=case.model.seed + k)) for k in range(N_ORDERS)]
-    for one in suspects(case, more):
-        if not one.odd or time.monotonic() > until:
+    for suspect in suspects(case, more):
+        if not suspect.odd or time.monotonic() > deadline:
             continue
         gains: list[float] = []
         attempt: Attempt | None = None
         for tries in orders:
             try:
-                attempt = tries(one.remedy, one.longer)
+                attempt = tries(suspect.remedy, suspect.longer)
             except PellucidError:  # the remedy does not fit this network
                 break
             gains.append(attempt.score[1] - attempt.score[0])
             if gains[-1] <= 0:
                 break
         if attempt is not None and len(gains) == N_ORDERS and min(gains) > 0 and fmean(gains) >= _min_gain(gains):
-            evidence = {**_measured(one.finding, attempt, reference).evidence, "mean_gain": fmean(gains)}
-            causes.append((fmean(gains), Cause(replace(one.finding, evidence=evidence, proven=True), attempt, True)))
+            evidence = {**_measured(suspect.finding, attempt, reference).evidence, "mean_gain": fmean(gains)}
+            causes.append(
+                (fmean(gains), Cause(replace(suspect.finding, evidence=evidence, proven=True), attempt, True))
+            )
     if not causes:
         return Verdict(False)
     _, best = max(causes, key=lambda pair: pair[0])
@@ -273,29 +275,29 @@ def _reference(case: Case) -> float | None:
 def _trials(
     current: Attempts, remaining: Sequence[Suspect], reference: float, until: float
 ) -> list[tuple[Suspect, Attempt] | None]:  # fmt: skip
-    """Try the suspects in order, until the time is over or a particular one is enough.
+    """Try the suspects in order, until the time is over or a particular suspect is sufficient.
 
     Returns (suspect, attempt) for each, or None for a remedy that does not fit the network.
     """
     tried: list[tuple[Suspect, Attempt] | None] = []
-    enough = False
-    for one in remaining:
-        if enough or time.monotonic() > until:
+    sufficient = False
+    for suspect in remaining:
+        if sufficient or time.monotonic() > until:
             break
         try:
-            attempt = current(one.remedy, one.longer)
+            attempt = current(suspect.remedy, suspect.longer)
         except PellucidError:  # the remedy does not fit this network
             tried.append(None)
             continue
-        tried.append((one, attempt))
-        enough = not one.general and reference - attempt.score[1] < MIN_GAIN
+        tried.append((suspect, attempt))
+        sufficient = not suspect.general and reference - attempt.score[1] < MIN_GAIN
     return tried
 
 
 def _best(
     tried: Sequence[tuple[Suspect, Attempt]], before: float, reference: float, n: int
 ) -> tuple[Suspect, Attempt] | None:  # fmt: skip
-    """Return the suspect whose remedy gains most, with its attempt; None if no remedy gains enough."""
+    """Return the suspect whose remedy raises the score most, with its attempt; None if no gain is large enough."""
     target = max([reference, *(attempt.score[1] for _, attempt in tried)])
     good: list[tuple[Suspect, Attempt]] = []
     for suspect, attempt in tried:
@@ -320,7 +322,7 @@ def _measured(finding: Finding, attempt: Attempt, reference: float) -> Finding:
 
 
 def _other_weights(case: Case, attempts: Attempts, now: float) -> Finding | None:
-    """Return the finding if the same training, rehearsed, does well; None if the rehearsal had too few steps to tell.
+    """Return the finding if the same training, rehearsed, does well; None if its steps were too few to decide this.
 
     The cause is the order of the examples if the predictions are skewed, otherwise that the weights come from another
     training.
@@ -348,21 +350,23 @@ def _other_weights(case: Case, attempts: Attempts, now: float) -> Finding | None
 def _skewed(case: Case) -> Evidence | None:
     """Return the evidence if the model predicts some classes far too often, as after examples sorted by class.
 
-    None if they are not, or if the history shows a good accuracy at the end of the training.
+    None if no class is, or if the history shows a good accuracy at the end of the training.
     """
     try:
         predicted = predictions(case.model, case.sample).classes
     except UnansweredError:
         return None
-    y, ended = case.sample.y, case.column("val_accuracy")
+    y, val_accuracies = case.sample.y, case.column("val_accuracy")
     count = int(torch.maximum(predicted.max(), y.max())) + 1
-    shares, usual = (found.bincount(minlength=count).double() / len(y) for found in (predicted, y))
-    too_often = float((shares - usual).clamp_min(0).sum())  # the total variation distance
-    if too_often < MIN_SKEW or (ended and ended[-1] > MIN_ACCURACY):
+    predicted_fractions, label_fractions = (
+        labels.bincount(minlength=count).double() / len(y) for labels in (predicted, y)
+    )
+    excess = float((predicted_fractions - label_fractions).clamp_min(0).sum())  # the total variation distance
+    if excess < MIN_SKEW or (val_accuracies and val_accuracies[-1] > MIN_ACCURACY):
         return None
     return {
-        "commonest_answer": case.class_name(int(shares.argmax())),
-        "its_share_of_the_answers": float(shares.max()),
-        "its_share_of_the_examples": float(usual[shares.argmax()]),
-        "answers_of_classes_beyond_their_share": too_often,
+        "commonest_answer": case.class_name(int(predicted_fractions.argmax())),
+        "its_share_of_the_answers": float(predicted_fractions.max()),
+        "its_share_of_the_examples": float(label_fractions[predicted_fractions.argmax()]),
+        "answers_of_classes_beyond_their_share": excess,
     }

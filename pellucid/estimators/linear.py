@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DECAY = 20
 DELAY = 50.0  # the minimum of the default t1
 TOLERANCE = 1e-12  # of the duality gap of coordinate descent, relative to Σ y²: coefficients to about 1e-6
-EPOCHS = {"batch": 1000, "minibatch": 50, "sgd": 50}
+EPOCHS = {"batch": 1000, "minibatch": 50, "sgd": 50}  # defaults of LinearRegression, by solver
 
 
 class _Linear(CoefficientPlot, RegressorMixin, NetworkEstimator):
@@ -226,8 +226,8 @@ class ElasticNet(PathPlot, _Linear):
         penalties = [regularizers.L1(l1, decoupled=True), regularizers.L2(l2 * examples)]
         rate = self.learning_rate
         rate = 1 / (curvature(X, weights, self.fit_intercept) + l2) if rate is None else rate
-        time = max(self.epochs / DECAY, 1.0)
-        schedule = InverseTime(time, time, "steps")
+        delay = max(self.epochs / DECAY, 1.0)
+        schedule = InverseTime(delay, delay, "steps")
         self._descend(X, y, weights, rate, self.epochs, len(X), schedule=schedule, regularizer=penalties)
         weight = self.model_["dense1"].params["weight"]
         weight[weight.abs() <= l1 * self.history_.last["lr"]] = 0.0  # as the next step's soft threshold does

@@ -27,7 +27,7 @@ from pellucid.run.history import History, Row
 from pellucid.training.callbacks import Callback, Training
 from pellucid.tree import flatten
 
-STEPS = 50  # between two tests of convergence
+STEPS = 50  # gradient descent steps between two tests of convergence
 MIN_CONVEXITY = 1e-6  # ratio of curvatures assumed without a penalty, which bounds the smallest curvature
 
 
@@ -70,6 +70,7 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         examples = torch.tensor(x), torch.tensor(labels)
         whole, rest = divmod(self.max_iter, STEPS)
         parts: list[History] = []
+        # Epochs of STEPS steps, each followed by a test of convergence, then the remaining steps.
         for epochs, steps in ((whole, STEPS), (1, rest)):
             if epochs and steps and not converged.reached:
                 model.regularizers = (L2(strength * steps),)  # Model divides it by the number of examples of an epoch

@@ -87,7 +87,7 @@ def nearest(points: Tensor, queries: Tensor, count: int, metric: str) -> tuple[T
     order = 1 if metric == "l1" else 2
     scale = _scale(points, queries)
     centre = (points[:CHUNK].double() * scale).median(0).values  # small values have small errors
-    base = torch.empty(points.shape, dtype=torch.float32)
+    base = torch.empty(points.shape, dtype=torch.float32)  # the points, scaled and centred
     for rows, part in zip(base.split(CHUNK), points.split(CHUNK), strict=True):
         rows.copy_(_centred(part, centre, scale))
     sizes = torch.linalg.vector_norm(base, ord=order, dim=1)  # (n,)

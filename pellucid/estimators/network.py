@@ -32,7 +32,7 @@ from pellucid.training.evaluate import boundary, ends_in_probabilities, gives_pr
 
 Builder = Callable[[int, int], Layer]
 FLOATS = (np.float64, np.float32)  # X of another dtype is converted to float64
-HIDDEN = 100  # units of the default network
+HIDDEN = 100  # units in the hidden layer of the default network
 
 
 class _Network(NetworkEstimator):

@@ -21,8 +21,9 @@ def with_weights(target: Tensor, weights: Tensor) -> Tensor:
 class Weighted(Loss):
     """C = 1/n Σ w_i C_i for a loss whose value for a batch is the mean of its values C_i for the examples.
 
-    Targets are those of `with_weights`. With weights whose mean over the data is 1, the mean over all batches is
-    Σ w_i C_i / Σ w_i. The gradient of the loss is multiplied by w_i in the rows of example i.
+    Targets are those of `with_weights`; classes: whether they are class indices, not numbers. With weights whose mean
+    over the data is 1, the mean over all batches is Σ w_i C_i / Σ w_i. The gradient of the loss is multiplied by w_i in
+    the rows of example i.
     Raises PellucidError for a loss with class_weights, whose mean is already weighted.
     """
 
@@ -82,18 +83,20 @@ class WeightedPenalty(Regularizer):
         """Do nothing: only penalties with a cost term are weighted, not decoupled ones."""
 
 
-def weighted_penalty(one: Regularizer | MaxNorm, mean: float) -> Regularizer | MaxNorm:
+def weighted_penalty(regularizer: Regularizer | MaxNorm, mean: float) -> Regularizer | MaxNorm:
     """Return a regularizer whose cost term, if any, is divided by the mean weight of the examples."""
-    return one if isinstance(one, MaxNorm) or one.decoupled else WeightedPenalty(one, mean)
+    if isinstance(regularizer, MaxNorm) or regularizer.decoupled:
+        return regularizer
+    return WeightedPenalty(regularizer, mean)
 
 
 def each(loss: Loss, y: Tensor, target: Tensor) -> Tensor:
-    """Return the loss of each example, (n,): in one call for common losses, else in one call per example."""
+    """Return the loss of each example, (n,): in one call for common losses, otherwise in one call per example."""
     if loss == Quadratic():
         return (y - target.reshape(y.shape)).square().flatten(1).sum(1) / 2
     if loss == SoftmaxCrossEntropy() and y.dim() == 2:
         return F.cross_entropy(y, target, reduction="none")
     if loss == BinaryCrossEntropy() and y.dim() == 2 and target.dim() == 1:
-        yes = target[:, None] if y.shape[1] == 1 else F.one_hot(target, y.shape[1])
-        return F.binary_cross_entropy_with_logits(y, yes.to(y.dtype), reduction="none").sum(1)
+        one_hot = target[:, None] if y.shape[1] == 1 else F.one_hot(target, y.shape[1])
+        return F.binary_cross_entropy_with_logits(y, one_hot.to(y.dtype), reduction="none").sum(1)
     return torch.stack([loss(y[k : k + 1], target[k : k + 1])[0] for k in range(len(y))])

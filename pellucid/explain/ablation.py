@@ -80,7 +80,7 @@ def ablation_table(
         edits = {removal.path: _edit(removal, means.get(removal.path)) for removal in row}
         predicted = [classes_of(ablated(net, params, prepare(part), edits)).cpu() for part in images.split(batch)]
         fraction = accuracy(labels.cpu(), torch.cat(predicted))
-        found.append(Row(row, sum(_parameters(net, params, one) for one in row), fraction))
+        found.append(Row(row, sum(_parameters(net, params, removal) for removal in row), fraction))
     return found
 
 
@@ -128,9 +128,9 @@ def default_rows(net: Layer) -> list[tuple[Removal, ...]]:
     """Return the default removals of a table; see `ablation_table`."""
     layers = [(path, layer) for path, layer in walk(net) if Trait.WEIGHTED in layer.traits]
     weighted = [(Removal(path), isinstance(layer, Dense)) for path, layer in layers]
-    dense = tuple(one for one, is_dense in weighted[:-1] if is_dense)
-    maps = tuple(one for one, is_dense in weighted[:-1] if not is_dense)[1:]
-    return [*((one,) for one, _ in weighted[:-1]), *(row for row in (dense, maps) if len(row) > 1)]
+    dense = tuple(removal for removal, is_dense in weighted[:-1] if is_dense)
+    maps = tuple(removal for removal, is_dense in weighted[:-1] if not is_dense)[1:]
+    return [*((removal,) for removal, _ in weighted[:-1]), *(row for row in (dense, maps) if len(row) > 1)]
 
 
 def _edit(removal: Removal, fill: Tensor | None) -> Edit:

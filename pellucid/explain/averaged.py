@@ -68,16 +68,16 @@ def smoothgrad(
     flat = x.flatten(1)
     deviation = (noise * (flat.amax(1) - flat.amin(1))).view(-1, *(1,) * (x.dim() - 1))  # (N, 1, ...)
     mean, square = torch.zeros_like(x), torch.zeros_like(x)
-    left = samples
-    while left:
-        count = min(left, at_once)
+    remaining = samples
+    while remaining:
+        count = min(remaining, at_once)
         shape = (len(x) * count, *x.shape[1:])
         drawn = torch.randn(shape, generator=rng, device=rng.device).to(x)  # drawn in float32 for every dtype
         noisy = repeated(x, count) + drawn * repeated(deviation, count)
-        found = batch_gradients(net, params, noisy, target, count).unflatten(0, (len(x), count))
-        mean += found.sum(1) / samples
-        square += (found * found).sum(1) / samples
-        left -= count
+        gradients = batch_gradients(net, params, noisy, target, count).unflatten(0, (len(x), count))
+        mean += gradients.sum(1) / samples
+        square += (gradients * gradients).sum(1) / samples
+        remaining -= count
     return {"mean": mean, "square": square, "variance": square - mean * mean}[kind]
 
 
@@ -85,8 +85,8 @@ Quadrature = tuple["np.ndarray", "np.ndarray"]  # positions in [0, 1] and their 
 
 
 def _gauss_legendre(steps: int) -> Quadrature:
-    places, weights = np.polynomial.legendre.leggauss(steps)  # on [-1, 1]
-    return (1 + places) / 2, weights / 2
+    positions, weights = np.polynomial.legendre.leggauss(steps)  # on [-1, 1]
+    return (1 + positions) / 2, weights / 2
 
 
 def _trapezoid(steps: int) -> Quadrature:
@@ -135,14 +135,15 @@ def integrated_gradients(
     batch = whole(batch, "integrated_gradients: batch", 1)
     count = variants_at_once("integrated_gradients", batch, x)
     start = _start(baseline, x)
-    places, weights = (torch.from_numpy(part).to(x) for part in QUADRATURES[quadrature](steps))
+    positions, weights = (torch.from_numpy(part).to(x) for part in QUADRATURES[quadrature](steps))
     target = fixed(net, params, x, target)
     mean = torch.zeros_like(x)
-    for place, weight in zip(places.split(count), weights.split(count), strict=True):
-        along = [part.repeat(len(x)).view(-1, *(1,) * (x.dim() - 1)) for part in (place, weight)]  # (N count, 1, ...)
-        between = torch.lerp(repeated(start, len(place)), repeated(x, len(place)), along[0])
-        found = batch_gradients(net, params, between, target, len(place)) * along[1]
-        mean += found.unflatten(0, (len(x), len(place))).sum(1)
+    for position, weight in zip(positions.split(count), weights.split(count), strict=True):
+        # (N count, 1, ...) each
+        factors = [part.repeat(len(x)).view(-1, *(1,) * (x.dim() - 1)) for part in (position, weight)]
+        between = torch.lerp(repeated(start, len(position)), repeated(x, len(position)), factors[0])
+        gradients = batch_gradients(net, params, between, target, len(position)) * factors[1]
+        mean += gradients.unflatten(0, (len(x), len(position))).sum(1)
     return mean * (x - start)
 
 

@@ -63,7 +63,8 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
 class Sum(NamedTuple):
     """The sum of an explanation, the expected sum, and the gap between them; (N,) each.
 
-    gap: |found - wanted| / |wanted|; infinite if only `wanted` is 0, NaN if one of the sums is NaN.
+    found: the sum; wanted: the expected sum. gap: |found - wanted| / |wanted|; infinite if only `wanted` is 0, NaN if
+    one of the sums is NaN.
     """
 
     found: Tensor
@@ -73,7 +74,7 @@ class Sum(NamedTuple):
     def gap(self) -> Tensor:
         """The gap relative to the expected sum."""
         difference = (self.found - self.wanted).abs()
-        return (difference / self.wanted.abs()).where(difference != 0, 0.0)  # a gap of NaN stays NaN
+        return (difference / self.wanted.abs()).where(difference != 0, 0.0)  # the gap of a NaN difference is NaN
 
 
 def conservation(net: Layer, params: Params, x: Any, target: Target, relevance: Tensor) -> Sum:
@@ -116,16 +117,16 @@ def planted(map_: Tensor, mask: Tensor) -> Agreement:
 
     A map without positive values has 0 inside. Raises PellucidError for shapes that differ.
     """
-    one = single(map_)
-    if one.shape != mask.shape:
+    plane = single(map_)
+    if plane.shape != mask.shape:
         raise PellucidError(
-            f"a map of shape {tuple(map_.shape)} needs a mask {tuple(one.shape)}, not {tuple(mask.shape)}"
+            f"a map of shape {tuple(map_.shape)} needs a mask {tuple(plane.shape)}, not {tuple(mask.shape)}"
         )
-    positive, on = one.clamp_min(0).flatten(1), mask.flatten(1).bool()
+    positive, on_object = plane.clamp_min(0).flatten(1), mask.flatten(1).bool()
     total = positive.sum(1)
-    inside = torch.where(total > 0, (positive * on).sum(1) / total, 0.0)
-    best = one.flatten(1).argmax(1, keepdim=True)
-    return Agreement(inside, on.to(one).mean(1), on.gather(1, best)[:, 0])
+    inside = torch.where(total > 0, (positive * on_object).sum(1) / total, 0.0)
+    best = plane.flatten(1).argmax(1, keepdim=True)
+    return Agreement(inside, on_object.to(plane).mean(1), on_object.gather(1, best)[:, 0])
 
 
 Explain = Callable[[Params], Tensor]  # function of parameters that returns the explanation (N, C, H, W)
@@ -235,10 +236,10 @@ def insertion(
 def blurred(x: Tensor, deviation: float) -> Tensor:
     """Return images (N, C, H, W) blurred by a Gaussian of this standard deviation in pixels, with replicate padding."""
     for axis in (2, 3):
-        reach = min(max(1, round(3 * deviation)), x.shape[axis] - 1)
-        offsets = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
+        radius = min(max(1, round(3 * deviation)), x.shape[axis] - 1)
+        offsets = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
         weights = torch.exp(-(offsets**2) / (2 * deviation**2))
-        shape, pad = ((1, 1, -1, 1), (0, 0, reach, reach)) if axis == 2 else ((1, 1, 1, -1), (reach, reach, 0, 0))
+        shape, pad = ((1, 1, -1, 1), (0, 0, radius, radius)) if axis == 2 else ((1, 1, 1, -1), (radius, radius, 0, 0))
         kernel = (weights / weights.sum()).view(shape).expand(x.shape[1], *shape[1:])
         x = F.conv2d(F.pad(x, pad, mode="replicate"), kernel, groups=x.shape[1])
     return x

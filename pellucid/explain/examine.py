@@ -30,11 +30,11 @@ from pellucid.training.model import BaseModel
 
 GREY = 0.5  # of the range black..white
 SUMS = {"lrp": conservation, "integrated_gradients": completeness}  # methods whose maps have a known sum
-DEPTHS = 4  # layers down to which weights are shuffled
+DEPTHS = 4  # number of layers down to which the weights are shuffled, for one explanation each
 BATCH = 10  # maps whose curves are computed together
-OVERVIEW, BY_CLASS = "all", "occlusion-classes"
+OVERVIEW, BY_CLASS = "all", "occlusion-classes"  # names of files
 Areas = tuple[list[float], list[float]]  # under deletion and insertion curves, one for each map
-One = int | str | Region  # a target for one image
+SingleTarget = int | str | Region  # a target for one image
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class Examination:
     the pixels. distances: 1 minus the rank correlation of each pair of methods, None if one map is constant.
     """
 
-    target: One
+    target: SingleTarget
     score: float
     found: list[Examined]
     skipped: dict[str, str]
@@ -85,7 +85,7 @@ class Examination:
     distances: list[list[float | None]]
 
 
-def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: One | None = None) -> Examination:
+def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: SingleTarget | None = None) -> Examination:
     """Explain one image x (C, H, W), as returned by `read_picture`, by several methods, and test the explanations.
 
     target: a class, None for the predicted class, a Region, or a path such as "features.conv2[3]"; see `aim`. Curves
@@ -97,7 +97,7 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: One | N
             raise PellucidError(f"no method {method!r}{nearest(method, METHODS)}; known: {', '.join(METHODS)}")
     batch = model.scaled(x[None])
     best: Any = fixed(model.net, model.params, batch, target)
-    chosen: One = best if isinstance(best, (str, Region)) else int(best)
+    chosen: SingleTarget = best if isinstance(best, (str, Region)) else int(best)
     orders = torch.rand((ORDERS, 1, *batch.shape[2:]), generator=torch.Generator().manual_seed(0)).to(batch.device)
     random = _areas(model, batch, chosen, orders)
     found: list[Examined] = []
@@ -124,7 +124,7 @@ def grey(model: BaseModel) -> Fill:
     return GREY if model.stats is None else (GREY - model.stats.mean) / model.stats.std
 
 
-def _examined(model: BaseModel, batch: Tensor, method: str, target: One, random: Areas) -> Examined:
+def _examined(model: BaseModel, batch: Tensor, method: str, target: SingleTarget, random: Areas) -> Examined:
     options: dict[str, Any] = {"fill": grey(model)} if method == "occlusion" else {}
     run = partial(explain, model.net, x=batch, method=method, target=target, **options)
     map_ = run(params=model.params)
@@ -144,7 +144,7 @@ def _examined(model: BaseModel, batch: Tensor, method: str, target: One, random:
     return Examined(method, map_[0], total, wanted, likeness, removed, added, verdicts)
 
 
-def _areas(model: BaseModel, batch: Tensor, target: One, maps: Tensor) -> Areas:
+def _areas(model: BaseModel, batch: Tensor, target: SingleTarget, maps: Tensor) -> Areas:
     """Return the areas under the deletion and the insertion curve of one image, for each of several maps."""
     areas: Areas = [], []
     for part in maps.split(BATCH):
@@ -182,25 +182,25 @@ def write_examination(
     outline = examined.target.weights[0] > 0 if isinstance(examined.target, Region) else None
     written: list[Path] = []
     maps: dict[str, tuple[Figure, tuple[str, ...]]] = {}
-    for one in examined.found:
-        lines, signed = notes(one, examined), one.method not in MAGNITUDES
-        maps[one.method] = heat(x, one.plane, one.method, (), signed, outline), lines
-        drawn = heat(x, one.plane, one.method, lines, signed, outline)
-        written += write_picture(folder, one.method, drawn, _numbers(one, x, examined))
-        if one.method == "occlusion" and isinstance(examined.target, int):
+    for result in examined.found:
+        lines, signed = notes(result, examined), result.method not in MAGNITUDES
+        maps[result.method] = heat(x, result.plane, result.method, (), signed, outline), lines
+        drawn = heat(x, result.plane, result.method, lines, signed, outline)
+        written += write_picture(folder, result.method, drawn, _numbers(result, x, examined))
+        if result.method == "occlusion" and isinstance(examined.target, int):
             written += _write_by_class(folder, model, x, examined.target, classes)
     if len(examined.found) > 1:
         words = f"{named}, score {examined.score:.4g}; ± marks maps with 0 in the middle"
-        planes = {one.method: one.plane for one in examined.found}
+        planes = {result.method: result.plane for result in examined.found}
         distances = [[math.nan if value is None else value for value in row] for row in examined.distances]
-        numbers = {"distance": distances, **{one.method: one.map.cpu() for one in examined.found}}
+        numbers = {"distance": distances, **{result.method: result.map.cpu() for result in examined.found}}
         written += write_picture(folder, OVERVIEW, overview(x, planes, words, MAGNITUDES), numbers)
     index = folder / "index.html"
     write_atomically(index, _page(named, examined, maps).encode("utf-8"), durable=False)
     return [*written, index]
 
 
-def title(target: One, classes: Sequence[str]) -> str:
+def title(target: SingleTarget, classes: Sequence[str]) -> str:
     """Return a target as text: the name of a class, with the pixels of a region, or a path."""
     if isinstance(target, Region):
         return f"{classes[int(target.classes[0])]} {target.where}".rstrip()
@@ -209,10 +209,10 @@ def title(target: One, classes: Sequence[str]) -> str:
 
 def _page(named: str, examined: Examination, maps: Mapping[str, tuple[Figure, tuple[str, ...]]]) -> str:
     """Return the page of one image: the verdict of each test on each method, and the maps with their tests."""
-    tests = list(dict.fromkeys(test for one in examined.found for test in one.verdicts))
+    tests = list(dict.fromkeys(test for result in examined.found for test in result.verdicts))
     rows = [
-        (one.method, *(one.verdicts[test].text if test in one.verdicts else "" for test in tests))
-        for one in examined.found
+        (result.method, *(result.verdicts[test].text if test in result.verdicts else "" for test in tests))
+        for result in examined.found
     ]
     head = ("method", *tests)
     return render("examination", named=named, score=examined.score, rules=RULES, head=head, rows=rows, maps=maps)
@@ -237,34 +237,36 @@ def _same(file: Path, identity: dict[str, Any]) -> bool:
         return False
 
 
-def notes(one: Examined, examined: Examination) -> tuple[str, ...]:
+def notes(result: Examined, examined: Examination) -> tuple[str, ...]:
     """Return the test results and verdicts of one method as lines of text."""
-    likeness = ", ".join(f"{path} {'-' if value is None else f'{value:.2f}'}" for path, value in one.likeness.items())
+    likeness = ", ".join(
+        f"{path} {'-' if value is None else f'{value:.2f}'}" for path, value in result.likeness.items()
+    )
     sums = []
-    if one.wanted is not None:
-        sums = [f"adds up to {one.sum:.4g}, should be {one.wanted:.4g}: off by {100 * (one.gap or 0):.2g} %"]
+    if result.wanted is not None:
+        sums = [f"adds up to {result.sum:.4g}, should be {result.wanted:.4g}: off by {100 * (result.gap or 0):.2g} %"]
     return (
         *sums,
-        f"deletion {one.deletion:.3f} (random {examined.random[0]:.3f}; lower is better), "
-        f"insertion {one.insertion:.3f} (random {examined.random[1]:.3f}; higher is better)",
+        f"deletion {result.deletion:.3f} (random {examined.random[0]:.3f}; lower is better), "
+        f"insertion {result.insertion:.3f} (random {examined.random[1]:.3f}; higher is better)",
         f"likeness with weights shuffled from the top down to: {likeness or 'no layer with weights'}",
-        *(f"{test}: {verdict.text}" for test, verdict in one.verdicts.items()),
+        *(f"{test}: {verdict.text}" for test, verdict in result.verdicts.items()),
     )
 
 
-def _numbers(one: Examined, x: Tensor, examined: Examination) -> dict[str, Any]:
+def _numbers(result: Examined, x: Tensor, examined: Examination) -> dict[str, Any]:
     return {
-        "map": one.map.cpu(),
+        "map": result.map.cpu(),
         "image": x.cpu(),
         "target": str(examined.target),
         "score": examined.score,
-        "sum": one.sum,
-        "wanted": math.nan if one.wanted is None else one.wanted,
-        "deletion": one.deletion,
-        "insertion": one.insertion,
-        "lost_down_to": list(one.likeness) or [""],
-        "likeness": [math.nan if value is None else value for value in one.likeness.values()] or [math.nan],
-        "verdicts": [f"{test}: {verdict.text}" for test, verdict in one.verdicts.items()],
+        "sum": result.sum,
+        "wanted": math.nan if result.wanted is None else result.wanted,
+        "deletion": result.deletion,
+        "insertion": result.insertion,
+        "lost_down_to": list(result.likeness) or [""],
+        "likeness": [math.nan if value is None else value for value in result.likeness.values()] or [math.nan],
+        "verdicts": [f"{test}: {verdict.text}" for test, verdict in result.verdicts.items()],
     }
 
 

@@ -42,8 +42,8 @@ def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) 
     if layer is not None and layer not in (paths := [path for path, _ in walk(net)]):
         raise PellucidError(f"no layer {layer!r}{nearest(layer, paths)}")
 
-    def watch(path: str, one: Layer, x: Any, y: Any, cache: Cache) -> None:
-        if path == layer or (layer is None and _has_maps(one, y)):
+    def watch(path: str, current: Layer, x: Any, y: Any, cache: Cache) -> None:
+        if path == layer or (layer is None and _has_maps(current, y)):
             outputs.setdefault(path, []).append(y)
 
     run = forward_to(net, params, x, target, watch)
@@ -55,7 +55,7 @@ def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) 
         raise PellucidError(f"the layer {path!r} runs more than once, so it has several outputs; give another")
     if found and not (isinstance(found[0], Tensor) and found[0].dim() == 4):
         raise PellucidError(f"the layer {path!r} outputs no feature maps (N, C, H, W); give another")
-    return Maps(found[0], _arriving(run, path), run) if found else _no_part(path)
+    return Maps(found[0], _arriving(run, path), run) if found else _raise_no_effect(path)
 
 
 def shown(mapped: Tensor, x: Any, upsample: bool) -> Tensor:
@@ -83,10 +83,10 @@ def _arriving(run: ForwardPass, path: str) -> Tensor:
         run.back(watch=watch, last=False)
     except _Arrived as arrived:
         return arrived.dy
-    return _no_part(path)
+    return _raise_no_effect(path)
 
 
-def _no_part(path: str) -> Any:
+def _raise_no_effect(path: str) -> Any:
     raise PellucidError(f"the target's score does not depend on the layer {path!r}; give another")
 
 
@@ -128,8 +128,8 @@ def gradcam_plus_plus(
     """Return max(Σ_k w_k A_k, 0), (N, 1, H, W), with w_k = Σ_ij α_kij max(g_kij, 0), g = ∂ score / ∂ A.
 
     α = g² / (2 g² + g³ Σ_ab A_kab), and 0 where g is 0: from the second and third derivatives of exp(score) in a
-    piecewise linear network. The factor exp(score) of each image is left out. layer, upsample: see
-    `gradcam`. target: see `aim`. Raises PellucidError for a layer without maps or one that runs twice.
+    piecewise linear network. The factor exp(score) of each image is left out. layer, upsample: see `gradcam`. target:
+    see `aim`. Raises PellucidError for a layer without maps or one that runs twice.
     Source: Chattopadhyay et al. 2018, equations 5, 10 and 19.
     """
     a, da, _ = maps(net, params, x, target, layer)

@@ -28,6 +28,7 @@ from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
 MAPS, PATCHES, IMAGES = 16, 9, 3  # maps per layer, patches per map, images for occlusion
+# Options of `maximize`.
 ASCENT = {"steps": 100, "jitter": 1, "blur": 0.4, "decay": 0.01}
 
 
@@ -56,7 +57,11 @@ class LayerLook:
 
 @dataclass(frozen=True, eq=False)
 class Hidden:
-    """Occlusion of an image (C, H, W): the effect on the class's probability and on the map with the largest sum."""
+    """Occlusion of an image (C, H, W), and the deconvolution of a map, `map`: the one with the largest sum.
+
+    target: the predicted class, called `label`. classes, total: the effects of occlusion on this class's probability
+    and on the sum of the map.
+    """
 
     image: Tensor
     label: str
@@ -69,7 +74,12 @@ class Hidden:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """The contents of the page about a model; anew: whether `grown` shows the retrained network, not the model."""
+    """The contents of the page about a model.
+
+    images: (N, C, H, W). ablations, by_mean: rows with the outputs of layers replaced by 0 and by their means. best:
+    class names, and inputs that maximize their scores. grown: maps by epoch. anew: whether `grown` shows the retrained
+    network, not the model.
+    """
 
     name: str
     data: str
@@ -108,7 +118,7 @@ def look(
     if not convolutions or len(model.output_shape) != 1 or model.output_shape[0] < 2:
         raise PellucidError(f"{name} is not a convolutional classifier; the page needs convolutions and class scores")
     weights = epochs or (again.weights if again is not None else {})
-    first = sorted(int((labels == one).nonzero()[0]) for one in labels.unique())[:IMAGES]  # one image per class
+    first = sorted(int((labels == label).nonzero()[0]) for label in labels.unique())[:IMAGES]  # one image per class
     layers = [_layer(model, images, path, maps, first[0]) for path in convolutions]
     outputs, ready = [layer.output for layer in layers], model.scaled
     predicted = classes_of(model.predict(stored))
@@ -148,21 +158,21 @@ def after(net: Layer, path: str) -> str:
 def _readers(net: Layer, path: str) -> Iterator[tuple[str, Layer]]:
     """Yield the chain of layers after the layer at `path`, as long as each output has a single reader."""
     above, _, name = path.rpartition(".")
-    holder = dict(walk(net))[above]
-    if isinstance(holder, Sequential):
-        names = list(holder.children)
+    container = dict(walk(net))[above]
+    if isinstance(container, Sequential):
+        names = list(container.children)
         for later in names[names.index(name) + 1 :]:
-            yield from _inner(join(above, later), holder.children[later])
+            yield from _inner(join(above, later), container.children[later])
         if above:
             yield from _readers(net, above)
-    elif isinstance(holder, Graph):
-        repeated = {node[0] for node in holder.nodes.values() if isinstance(node[0], str)}
-        while name not in repeated and name not in holder.outputs:
-            readers = [(node, *rest) for node, (layer, *rest) in holder.nodes.items() if name in rest]
-            if len(readers) != 1 or len(readers[0]) > 2 or readers[0][0] not in holder.layers:
+    elif isinstance(container, Graph):
+        repeated = {node[0] for node in container.nodes.values() if isinstance(node[0], str)}
+        while name not in repeated and name not in container.outputs:
+            readers = [(node, *rest) for node, (layer, *rest) in container.nodes.items() if name in rest]
+            if len(readers) != 1 or len(readers[0]) > 2 or readers[0][0] not in container.layers:
                 return
             name = readers[0][0]
-            yield from _inner(join(above, name), holder.layers[name])
+            yield from _inner(join(above, name), container.layers[name])
 
 
 def _inner(path: str, layer: Layer) -> Iterator[tuple[str, Layer]]:
@@ -178,9 +188,10 @@ def _layer(model: BaseModel, images: Tensor, path: str, maps: int, example: int)
     output, ready = after(model.net, path), model.scaled
     strongest = activations(model.net, model.params, images, output, ready).amax(0)  # (K,)
     order = strongest.argsort(descending=True, stable=True)
-    chosen = sorted(int(one) for one in order[:maps] if strongest[one] > 0)
+    chosen = sorted(int(index) for index in order[:maps] if strongest[index] > 0)
     top = top_patches(model.net, model.params, images, output, chosen, PATCHES, ready)
-    sizes = torch.cat([one.corners[:, 2:] - one.corners[:, :2] for one in top]).amax(0) if top else torch.zeros(2)
+    extents = [patches.corners[:, 2:] - patches.corners[:, :2] for patches in top]
+    sizes = torch.cat(extents).amax(0) if extents else torch.zeros(2)
     y, _ = forward(upto(model.net, output), model.params, ready(images[example : example + 1]), Mode(keep=False))
     weight = flatten(model.params)[f"{path}.weight".lstrip(".")]
     field, silent = (int(sizes[0]), int(sizes[1])), int((strongest <= 0).sum())
@@ -196,8 +207,10 @@ def _hidden(model: BaseModel, image: Tensor, classes: tuple[str, ...], last: Lay
     y, _ = forward(upto(model.net, last.output), model.params, x, Mode(keep=False))
     best = f"{last.output}[{int(y[0].flatten(1).sum(1).argmax())}"
     total = hide(f"{best}, :, :]")
-    back = deconvnet(model.net, model.params, x, f"{best}]")[0].cpu()
-    return Hidden(image, classes[target], target, on_device(by_class, CPU), f"{best}]", on_device(total, CPU), back)
+    deconvolution = deconvnet(model.net, model.params, x, f"{best}]")[0].cpu()
+    return Hidden(
+        image, classes[target], target, on_device(by_class, CPU), f"{best}]", on_device(total, CPU), deconvolution
+    )
 
 
 def _best(model: BaseModel, target: int) -> Maximum:

@@ -34,11 +34,12 @@ from pellucid.report.write import packed
 from pellucid.report.write import write_page as write_html_and_figures
 
 PAPER = "Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks"
-PATCHES, MAPS, EPOCHS = 3, 4, 10  # patches and maps in a row; epochs at most
+PATCHES, MAPS = 3, 4  # in a row
+MAX_EPOCHS = 10
 SIDE, GAP, NAME = 0.86, 0.12, 0.2  # inches of a square of patches; between maps; for a map's name
 CELL, CELL_GAP, CELL_NAME, LEFT = 0.62, 0.05, 0.22, 0.55  # inches, for maps over epochs
-WHITE = 0.99  # quantile of the magnitudes that is drawn as white
-GROUND = 0.5  # grey level outside of the image, and of the value 0 in a reconstruction
+WHITE_QUANTILE = 0.99  # quantile of the magnitudes that is drawn as white
+MID_GREY = 0.5  # grey level outside of the image, and of the value 0 in a reconstruction
 
 
 def write_page(folder: Path, found: Look) -> Path:
@@ -76,8 +77,8 @@ def _retrained_row(row: Retrained) -> tuple[str, ...]:
     return name, f"{row.parameters:,}", _percent(row.train_accuracy), _percent(row.accuracy)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f} %"
 
 
 def draw(found: Look) -> dict[str, Figure]:
@@ -95,7 +96,7 @@ def draw(found: Look) -> dict[str, Figure]:
         predicted, back = one.classes.predicted[0], one.deconvolution.sum(0)
         effect = one.total.effect(*one.image.shape[1:])[0, 0]
         figures[f"hidden-{k}-class"] = places(one.classes.score[0], predicted, found.classes, f"p({one.label})")
-        figures[f"hidden-{k}-map"] = heat(one.image, effect, f"fall of {one.map}", signed=True)
+        figures[f"hidden-{k}-map"] = heat(one.image, effect, f"decrease of {one.map}", signed=True)
         figures[f"hidden-{k}-deconvolution"] = heat(one.image, back, f"{one.map}, projected down", signed=True)
     names = [f"{name}: {best.scores[-1]:.3g}" for name, best in found.best]
     pictures = [best.x[0].mean(0).numpy() for _, best in found.best]
@@ -131,11 +132,11 @@ def numbers_of(found: Look) -> dict[str, dict[str, Any]]:
 def growth(found: Evolution) -> Figure:
     """Draw a row for each map and a column for each epoch: the strongest activation, projected back to the pixels.
 
-    Each image shows the unit's receptive field on its own scale, with 0 as mid-grey; at most EPOCHS epochs, evenly
+    Each image shows the unit's receptive field on its own scale, with 0 as mid-grey; at most MAX_EPOCHS epochs, evenly
     chosen.
     Source: Zeiler and Fergus 2014, figure 4.
     """
-    columns = np.unique(np.linspace(0, len(found.epochs) - 1, EPOCHS).round().astype(int)).tolist()
+    columns = np.unique(np.linspace(0, len(found.epochs) - 1, MAX_EPOCHS).round().astype(int)).tolist()
     size = (
         LEFT + len(columns) * (CELL + CELL_GAP) + CELL_GAP,
         CELL_NAME + len(found.maps) * (CELL + CELL_GAP) + CELL_GAP,
@@ -147,7 +148,7 @@ def growth(found: Evolution) -> Figure:
             plot = picture_axes(figure, LEFT + column * (CELL + CELL_GAP), bottom, CELL, CELL)
             top, left, low, right = tops[k].corners[0].tolist()
             part = tops[k].deconvolution[0].double().numpy()[:, top:low, left:right]
-            show(plot, pixels(GROUND + GROUND * part / scale_of(part)))
+            show(plot, pixels(MID_GREY + MID_GREY * part / scale_of(part)))
             if row == 0:
                 name = f"epoch {found.epochs[k]}" if column == 0 else str(found.epochs[k])
                 plot.set_title(name, fontsize=SMALL - 1, color=INK, pad=3)
@@ -195,20 +196,20 @@ def patch_sheet(found: Sequence[TopPatches], images: Tensor) -> Figure:
     return figure
 
 
-def tiles(one: TopPatches, images: Tensor) -> tuple[Any, Any]:
+def tiles(patches: TopPatches, images: Tensor) -> tuple[Any, Any]:
     """Return the squares of reconstructions and of patches, (S, S) or (S, S, 3), values 0..1."""
-    corners = one.corners.tolist()
+    corners = patches.corners.tolist()
     height = max(bottom - top for top, _, bottom, _ in corners)
     width = max(right - left for _, left, _, right in corners)
     shape = (PATCHES * (height + 1) - 1, PATCHES * (width + 1) - 1)
     squares = [np.full((images.shape[1], *shape), 1.0) for _ in range(2)]
     for k, (top, left, bottom, right) in enumerate(corners):
         down, along = (k // PATCHES) * (height + 1), (k % PATCHES) * (width + 1)
-        reconstruction = one.deconvolution[k].double().numpy()
+        reconstruction = patches.deconvolution[k].double().numpy()
         reach = scale_of(reconstruction[:, top:bottom, left:right])
-        picture = images[one.images[k]].double().numpy()
-        for square, source in zip(squares, (GROUND + GROUND * reconstruction / reach, picture), strict=True):
-            square[:, down : down + height, along : along + width] = GROUND
+        picture = images[patches.images[k]].double().numpy()
+        for square, source in zip(squares, (MID_GREY + MID_GREY * reconstruction / reach, picture), strict=True):
+            square[:, down : down + height, along : along + width] = MID_GREY
             # The part outside of the image remains grey, on the side where the patch is clipped.
             y = down + (height - (bottom - top) if top == 0 else 0)
             x = along + (width - (right - left) if left == 0 else 0)
@@ -219,4 +220,4 @@ def tiles(one: TopPatches, images: Tensor) -> tuple[Any, Any]:
 def scale_of(reconstruction: Any) -> float:
     """Return the magnitude that is drawn as white: the 99 % quantile, since a maximum can make the rest grey."""
     magnitudes = np.abs(reconstruction)
-    return float(np.quantile(magnitudes, WHITE) or magnitudes.max() or 1.0)
+    return float(np.quantile(magnitudes, WHITE_QUANTILE) or magnitudes.max() or 1.0)

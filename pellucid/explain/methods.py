@@ -40,7 +40,7 @@ def explain(
 
     x: the network's input, standardised as in training. target: a class, one class for each example, None for the
     predicted class of each example, or a path such as "features.conv5[12]"; see `aim`. options: see the method.
-    Raises PellucidError for unknown methods and options, and for those that do not fit the network.
+    Raises PellucidError for unknown methods and options, and for methods that do not fit the network.
     """
     if not isinstance(method, str) or method not in METHODS:
         raise PellucidError(f"no method {method!r}{nearest(method, METHODS)}; known: {', '.join(METHODS)}")

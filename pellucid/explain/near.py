@@ -20,8 +20,8 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Layer, Mode, Params, Trait, pair, states
 
-MAX_PART = 0.85  # fraction of a map that is recomputed in part; above it, the whole map is computed
-LAST = torch.channels_last  # faster for copying rectangles and for convolutions of odd sizes on the CPU
+MAX_PART = 0.85  # fraction of a map; a rectangle above it is not recomputed alone, but with the whole map
+MEMORY_FORMAT = torch.channels_last  # faster for copying rectangles and for convolutions of odd sizes on the CPU
 
 
 class Part(NamedTuple):
@@ -44,7 +44,8 @@ class Near:
     def __init__(self, net: Layer, params: Params, image: Tensor, filled: Tensor) -> None:
         self.filled = filled
         self.layers = list(_flat(net, params))
-        self._bases = [image[None].contiguous(memory_format=LAST)]  # the inputs of the layers for the unchanged image
+        # The inputs of the layers for the unchanged image.
+        self._bases = [image[None].contiguous(memory_format=MEMORY_FORMAT)]
 
     def run(self, places: Tensor, side: int, batch: int) -> Tensor:
         """Return the outputs for P squares, (P, 4): top, left, bottom, right; none has a side above `side`.
@@ -143,7 +144,7 @@ def _step(layer: Any, params: Params, base: Tensor, part: Part, window: Window) 
 def _mixed(base: Tensor, part: Part, rows: Tensor, columns: Tensor, high: int, wide: int) -> Tensor:
     """Return (P, C, high, wide), the rectangles at `rows` and `columns`: values of the part, elsewhere of the base."""
     shape = (len(rows), base.shape[1], high, wide)
-    x = torch.empty(shape, dtype=base.dtype, device=base.device, memory_format=LAST)
+    x = torch.empty(shape, dtype=base.dtype, device=base.device, memory_format=MEMORY_FORMAT)
     places = torch.stack([rows, columns, part.rows - rows, part.columns - columns], 1).tolist()
     for out, values, (row, column, down, along) in zip(x, part.values, places, strict=True):
         out.copy_(base[0, :, row : row + high, column : column + wide])

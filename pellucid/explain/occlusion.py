@@ -16,7 +16,7 @@ from pellucid.sweep import forward
 from pellucid.training.arguments import whole
 from pellucid.training.process import memory_kept
 
-VECTORS = 32  # for class targets, factor of the number of squares per batch in the last layers, which are small
+VECTORS = 32  # batches of squares that the last layers, which are small, process at once for class targets
 Fill = float | Tensor
 Read = Callable[[Tensor], Tensor]  # maps the network's output (N, K) to the measured values, such as probabilities
 
@@ -107,7 +107,7 @@ def occlude(
     is_class = aimed.index is None and aimed.region is None
     corners = _corners(x.shape[2], x.shape[3], side, step)
     filled = torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand(x.shape)
-    variants = [Near(aimed.net, params, *both) for both in zip(x, filled, strict=True)]
+    variants = [Near(aimed.net, params, image, hidden) for image, hidden in zip(x, filled, strict=True)]
     scores: list[list[Tensor]] = [[] for _ in x]
     classes: list[list[Tensor]] = [[] for _ in x]
     with memory_kept():

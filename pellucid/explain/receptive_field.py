@@ -45,8 +45,8 @@ def receptive_fields(run: ForwardPass) -> Tensor:
     """
     marks = run.back(rules, last=False)  # (N, C, H, W)
     found: list[list[int]] = []
-    for one in (marks > 0).any(1):
-        rows, columns = one.any(1).nonzero().flatten(), one.any(0).nonzero().flatten()
+    for marked in (marks > 0).any(1):
+        rows, columns = marked.any(1).nonzero().flatten(), marked.any(0).nonzero().flatten()
         if not len(rows):
             raise PellucidError("the target depends on no pixel; choose one that depends on the input")
         found.append([int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1])
@@ -71,6 +71,7 @@ def _marked(dx: Any) -> Any:
 
 
 def _own(layer: Layer, params: Params, cache: Cache, dy: Any) -> Any:
+    """Propagate the marks by the layer's own rule for dx."""
     return own(layer, params, cache, dy)[0]
 
 
@@ -80,32 +81,39 @@ def _pass(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
 
 
 def _along(layer: Softmax | LogSoftmax, params: Params, cache: Cache, dy: Tensor) -> Tensor:
+    """Mark all values along the layer's axis, and all channels at their positions."""
     return _pass(layer, params, cache, dy.sum(layer.axis, keepdim=True).expand(dy.shape))
 
 
 def _by_ones(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
+    """Propagate the marks back with all weights 1."""
     return layer.pull(map_tree(torch.ones_like, params), cache, dy)
 
 
 def _windows(layer: MaxPool2d | LpPool2d, params: Params, cache: Any, dy: Tensor) -> Tensor:
+    """Mark the windows of the marked outputs, as mean pooling with the same windows does."""
     padding = layer.padding if isinstance(layer, MaxPool2d) else 0
     mean = AvgPool2d(layer.kernel, layer.stride, padding, layer.ceil_mode, dilation=layer.dilation)
     return mean.pull({}, AvgPool2dCache(dy.new_zeros(cache.x.shape)), dy)
 
 
 def _contrast(layer: LocalContrastNorm, params: Params, cache: Any, dy: Tensor) -> Tensor:
+    """Mark the windows of the marked outputs in all channels."""
     mean = AvgPool2d(layer.size, 1, layer.size // 2)
     return mean.pull({}, AvgPool2dCache(cache.centred), _pass(layer, params, cache, dy))
 
 
 def _whole(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
+    """Mark all values of an example with a marked output."""
     return dy.sum(tuple(range(1, dy.dim())), keepdim=True).expand(dy.shape)
 
 
 def _product(layer: Multiply, params: Params, cache: Any, dy: Tensor) -> Any:
+    """Mark the values of all inputs at each marked output."""
     return layer.pull(params, MultiplyCache(tuple(map(torch.ones_like, cache.xs))), dy)
 
 
+# Types or traits of layers, and the function that propagates marks back through them; the first match counts.
 REACHES: tuple[tuple[tuple[type[Layer] | Trait, ...], Reach], ...] = (
     ((Trait.WEIGHTED,), _by_ones),
     ((MaxPool2d, LpPool2d), _windows),

@@ -19,7 +19,7 @@ from pellucid.training.model import BaseModel
 from pellucid.tree import map_tree
 
 BATCH = 64
-RATE = 1e-3
+RATE = 1e-3  # learning rate of Adam
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def default_variants(net: Layer) -> list[Variant]:
     The last layer with weights keeps its size, the number of classes.
     """
     layers = dict(walk(net))
-    removals = [tuple(one.path for one in row) for row in default_rows(net)]
+    removals = [tuple(removal.path for removal in row) for row in default_rows(net)]
     found = [Variant(", ".join(paths), paths, 0.0) for paths in removals]
     single = [paths[0] for paths in removals if len(paths) == 1]
     for kind, name in ((Conv2d, "convolutions"), (Dense, "dense layers")):

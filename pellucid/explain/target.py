@@ -23,6 +23,7 @@ def upto(net: Layer, path: str) -> Layer:
 
 
 def _cut(layer: Layer, names: list[str], path: str) -> Layer:
+    """Return the part of a layer up to its descendant `names`; path: the path in the whole network, for messages."""
     if not names:
         return layer
     if not isinstance(layer, Combinator):
@@ -50,17 +51,18 @@ def _cut(layer: Layer, names: list[str], path: str) -> Layer:
 
 
 def _graph(graph: Graph, name: str, rest: list[str], path: str) -> Layer:
+    """Return the nodes of a graph that the node `name` needs, cut at its descendant `rest` if that is not empty."""
     if rest and (isinstance(graph.nodes[name][0], str) or any(node[0] == name for node in graph.nodes.values())):
         raise PellucidError(f"{path!r} is in a layer that runs more than once; give one of its nodes as a whole")
     needed, pending = set[str](), [name]
     while pending:
-        one = pending.pop()
-        if one in needed or one in graph.inputs:
+        current = pending.pop()
+        if current in needed or current in graph.inputs:
             continue
-        needed.add(one)
-        layer, *sources = graph.nodes[one]
+        needed.add(current)
+        layer, *sources = graph.nodes[current]
         pending += [*sources, *([layer] if isinstance(layer, str) else [])]
-    nodes = {one: node for one, node in graph.nodes.items() if one in needed}
+    nodes = {current: node for current, node in graph.nodes.items() if current in needed}
     if rest:
         nodes[name] = (_cut(graph.nodes[name][0], rest, path), *graph.nodes[name][1:])
     return Graph(nodes, (name,), graph.inputs)
@@ -85,14 +87,14 @@ class Region:
     def repeated(self, count: int) -> "Region":
         """Return the target for a batch with each example repeated `count` times in a row."""
         classes, weights = (
-            one.repeat_interleave(count, 0) if len(one) > 1 else one for one in (self.classes, self.weights)
+            part.repeat_interleave(count, 0) if len(part) > 1 else part for part in (self.classes, self.weights)
         )
         return Region(classes, weights, self.where)
 
 
 Target = int | Sequence[int] | Tensor | str | Region | None
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-PLACE = re.compile(r"(?P<path>[^\[\]]*)\[(?P<index>[^\[\]]+)\]")
+UNIT = re.compile(r"(?P<path>[^\[\]]*)\[(?P<index>[^\[\]]+)\]")  # PATH[INDEX]
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +177,7 @@ def aim(net: Layer, target: Target, examples: int) -> Aim:
     if isinstance(target, Region):
         return Aim(net, region=target)
     if isinstance(target, str):
-        found = PLACE.fullmatch(target.replace(" ", ""))
+        found = UNIT.fullmatch(target.replace(" ", ""))
         if found is None:
             raise PellucidError(
                 f"target {target!r} is not a unit; write a path and an index, such as 'features.conv5[12]', or a "

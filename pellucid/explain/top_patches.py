@@ -22,8 +22,8 @@ from pellucid.training.callbacks import kept_epochs
 from pellucid.training.model import BaseModel
 
 Prepare = Callable[[Tensor], Tensor]  # function of stored images that returns the network's inputs
-BATCH = 256
-MAPS = 6
+BATCH = 256  # images per forward pass
+MAPS = 6  # maps of a layer whose evolution is shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,19 +63,19 @@ def top_patches(
     count, batch = whole(count, "top_patches: count", 1), whole(batch, "top_patches: batch", 1)
     strongest = activations(net, params, images, path, prepare, batch)  # (N, K)
     chosen = range(strongest.shape[1]) if maps is None else maps
-    for one in chosen:
-        if not 0 <= one < strongest.shape[1]:
-            raise PellucidError(f"{path} has maps 0 to {strongest.shape[1] - 1}, no map {one}")
+    for index in chosen:
+        if not 0 <= index < strongest.shape[1]:
+            raise PellucidError(f"{path} has maps 0 to {strongest.shape[1] - 1}, no map {index}")
     found: list[TopPatches] = []
-    for one in chosen:
+    for index in chosen:
         # A stable sort: equal activations keep the order of their images, which topk does not guarantee.
-        order = strongest[:, one].argsort(dim=0, descending=True, stable=True)[:count]
+        order = strongest[:, index].argsort(dim=0, descending=True, stable=True)[:count]
         x = prepare(images[order])
         entrance = Entrance(x)
-        run = forward_to(net, params, x, f"{path}[{one}]", entrance)
+        run = forward_to(net, params, x, f"{path}[{index}]", entrance)
         corners = receptive_fields(run)
-        picture = run.back(rules.deconvnet()(entrance), values).cpu()
-        found.append(TopPatches(path, one, order, strongest[order, one], corners, picture))
+        deconvolution = run.back(rules.deconvnet()(entrance), values).cpu()
+        found.append(TopPatches(path, index, order, strongest[order, index], corners, deconvolution))
     return found
 
 
@@ -149,7 +149,8 @@ def evolution(
 ) -> list[Evolution]:
     """Return the evolution of the layers at `paths` over the weights of several epochs, on images (N, C, H, W).
 
-    The strongest image can differ between epochs, which shows as a sudden change of the picture, as in the paper.
+    The strongest image can differ between epochs, which shows as a sudden change of the reconstruction, as in the
+    paper.
     Source: Zeiler and Fergus 2014, section 4.1 and figure 4.
     """
     if not weights:

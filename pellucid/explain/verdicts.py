@@ -49,8 +49,8 @@ def against_random(area: float, random: Sequence[float], low_is_good: bool) -> V
     if len(set(random)) == 1 and random[0] == area:
         return Verdict(None, "all orders have the same result", p)
     if as_good == 0:
-        return Verdict(True, f"{BETTER} on this picture", p)
-    return Verdict(False, f"{WORSE if as_bad == 0 else NO_BETTER} on this picture", p)
+        return Verdict(True, f"{BETTER} on this image", p)
+    return Verdict(False, f"{WORSE if as_bad == 0 else NO_BETTER} on this image", p)
 
 
 def adds_up(found: float, wanted: float, gap: float) -> Verdict:
@@ -66,5 +66,5 @@ def needs_weights(likeness: Mapping[str, float | None]) -> Verdict:
     if last is None:
         return Verdict(None, "not tested: there is nothing to compare")
     if last > MAX_LIKENESS:
-        return Verdict(False, "nearly the same without the learned weights: it shows the picture, not the network")
+        return Verdict(False, "nearly the same without the learned weights: it shows the image, not the network")
     return Verdict(True, "changes when the weights are shuffled")

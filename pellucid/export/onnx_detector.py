@@ -50,30 +50,30 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
     params = map_tree(lambda leaf: leaf.detach().cpu().float().contiguous(), model.params)
     height, width = _size(model, size)
     traced = trace(Sequential(**detector.nets), params, (model.nominal_shape[0], height, width))
-    sizes = [(one.shape[1], one.shape[2]) for one in traced.outputs]
+    sizes = [(value.shape[1], value.shape[2]) for value in traced.outputs]
     anchors = Anchors(detector.anchors(sizes, (height, width)).float(), sizes, (height, width))
     nodes, constants = network_nodes(replace(traced, outputs=()), model.stats)
-    reading = Nodes(Step("detections", "detections", Identity(), {}, traced.outputs, Value("detections", ())))
-    candidates = _candidates(reading, traced, detector, anchors)
-    _decide(reading, candidates, detector)
+    selection = Nodes(Step("detections", "detections", Identity(), {}, traced.outputs, Value("detections", ())))
+    candidates = _candidates(selection, traced, detector, anchors)
+    _decide(selection, candidates, detector)
 
-    def written(outputs: Shapes) -> bytes:
+    def file_bytes(outputs: Shapes) -> bytes:
         types = {"FLOAT": onnx.TensorProto.FLOAT, "INT64": onnx.TensorProto.INT64}
         inputs = [(value.name, types["FLOAT"], (BATCH_AXIS, *value.shape)) for value in traced.inputs]
         named = [(name, types[kind], shape) for name, kind, shape in outputs]
-        return graph_bytes(onnx, [*nodes, *reading.written], constants | reading.constants, inputs, named, metadata)
+        return graph_bytes(onnx, [*nodes, *selection.written], constants | selection.constants, inputs, named, metadata)
 
     inner: Shapes = tuple((name, "FLOAT", (BATCH_AXIS, "candidates", None)) for name in candidates)
     (x,) = batch(traced)
-    boxes, scores, *decided = run_file(written((*inner, *OUTPUTS)), {"input": x})
+    boxes, scores, *selected = run_file(file_bytes((*inner, *OUTPUTS)), {"input": x})
     with torch.inference_mode():
         ours = detector.candidates(params, x if model.stats is None else model.stats.apply(x))
     parity = compare(
-        [torch.stack([one.boxes for one in ours]), torch.stack([one.scores for one in ours])], [boxes, scores]
+        [torch.stack([image.boxes for image in ours]), torch.stack([image.scores for image in ours])], [boxes, scores]
     )
     parity.require("the ONNX file")
-    _check_decision(detector, boxes, scores, decided, (height, width))
-    return written(OUTPUTS), parity
+    _check_decision(detector, boxes, scores, selected, (height, width))
+    return file_bytes(OUTPUTS), parity
 
 
 def _size(model: Model, size: tuple[int, int] | None) -> tuple[int, int]:
@@ -111,8 +111,8 @@ def _decide(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
     nothing = n.inner("Expand", n.number("nothing", -1.0), n.inner("Shape", flat))
     by_class = n.whole("by_class", 0, -1, detector.classes)
 
-    values, places = _best(n, flat, MAX_CANDIDATES)
-    best = n.inner("Reshape", n.inner("ScatterElements", nothing, places, values, axis=1), by_class)
+    values, indices = _best(n, flat, MAX_CANDIDATES)
+    best = n.inner("Reshape", n.inner("ScatterElements", nothing, indices, values, axis=1), by_class)
     transposed = n.inner("Transpose", best, perm=[0, 2, 1])  # (N, C, A)
     # ONNX selects scores above its threshold; `decide` also selects scores equal to it.
     below = float(np.nextafter(np.float32(detector.score_threshold), np.float32(-1)))
@@ -122,20 +122,21 @@ def _decide(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
     empty = n.inner("Expand", n.number("empty", -1.0), n.inner("Shape", transposed))
     kept = n.inner("ScatterND", empty, chosen, n.inner("GatherND", transposed, chosen))
     kept = n.inner("Reshape", n.inner("Transpose", kept, perm=[0, 2, 1]), n.whole("pairs", 0, -1))
-    values, places = _best(n, kept, MAX_DETECTIONS)  # (N, k)
-    found = n.inner("GreaterOrEqual", values, n.number("zero", 0.0))
-    counts = n.inner("ReduceSum", n.inner("Cast", found, to=7), n.whole("row", 1), keepdims=0)  # 7: INT64
+    values, indices = _best(n, kept, MAX_DETECTIONS)  # (N, k)
+    is_detection = n.inner("GreaterOrEqual", values, n.number("zero", 0.0))
+    counts = n.inner("ReduceSum", n.inner("Cast", is_detection, to=7), n.whole("row", 1), keepdims=0)  # 7: INT64
     end = n.inner("Reshape", n.inner("ReduceMax", counts, keepdims=0), n.whole("one", 1))
     bounds = n.whole("first", 0), end, n.whole("axis", 1)
-    values, places, found = (n.inner("Slice", each, *bounds) for each in (values, places, found))  # (N, d)
+    # (N, d) each
+    values, indices, is_detection = (n.inner("Slice", name, *bounds) for name in (values, indices, is_detection))
 
-    anchor = n.inner("Unsqueeze", n.inner("Div", places, classes), n.whole("last", 2))  # (N, d, 1)
+    anchor = n.inner("Unsqueeze", n.inner("Div", indices, classes), n.whole("last", 2))  # (N, d, 1)
     selected = n.inner("GatherND", boxes, anchor, batch_dims=1)
-    mask = n.inner("Unsqueeze", found, n.whole("last", 2))
+    mask = n.inner("Unsqueeze", is_detection, n.whole("last", 2))
     for name, (condition, value, padding) in {
         "boxes": (mask, selected, n.number("zero", 0.0)),
-        "scores": (found, values, n.number("zero", 0.0)),
-        "labels": (found, n.inner("Mod", places, classes), n.whole("none", -1)),
+        "scores": (is_detection, values, n.number("zero", 0.0)),
+        "labels": (is_detection, n.inner("Mod", indices, classes), n.whole("none", -1)),
     }.items():
         n.output("Where", name, condition, value, padding)
     n.output("Identity", "count", counts)
@@ -144,18 +145,18 @@ def _decide(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
 def _best(n: Nodes, values: str, most: int) -> tuple[str, str]:
     """Write TopK: the largest values of each row, at most `most`, in descending order; return values and indices."""
     length = n.inner("Shape", values, start=1, end=2)
-    values, places = n.inners("TopK", 2, values, n.inner("Min", length, n.whole(f"most{most}", most)), axis=1)
-    return values, places
+    values, indices = n.inners("TopK", 2, values, n.inner("Min", length, n.whole(f"most{most}", most)), axis=1)
+    return values, indices
 
 
 def _check_decision(
-    detector: OneStage, boxes: Tensor, scores: Tensor, decided: list[Tensor], size: tuple[int, int]
+    detector: OneStage, boxes: Tensor, scores: Tensor, selected: list[Tensor], size: tuple[int, int]
 ) -> None:
     """Raise ParityError unless the file selects the same detections as `decide` among the file's candidates."""
     for k, (box, score) in enumerate(zip(boxes, scores, strict=True)):
         ours = detector.decide(Candidates(box, score, torch.arange(len(box)), size)).detections
-        count = int(decided[3][k])
-        theirs = Detections(*(part[k, :count] for part in decided[:3]))
+        count = int(selected[3][k])
+        theirs = Detections(*(part[k, :count] for part in selected[:3]))
         if len(ours) != count or any(
             not torch.equal(expected, found)
             for expected, found in (

@@ -97,7 +97,7 @@ def onnx_bytes(
     return data, compare(outputs(net, params, xs, stats), theirs).require("the ONNX file", fault)
 
 
-Axes = Sequence[str | int]
+Axes = Sequence[str | int]  # the name or size of each axis
 
 
 def _proto(onnx: Any, traced: Trace, stats: FeatureStats | None, metadata: Mapping[str, str]) -> bytes:
@@ -130,8 +130,8 @@ def graph_bytes(
     graph = onnx.helper.make_graph(
         [node_proto(onnx, node) for node in nodes],
         "network",
-        [onnx.helper.make_tensor_value_info(*one) for one in inputs],
-        [onnx.helper.make_tensor_value_info(*one) for one in outputs],
+        [onnx.helper.make_tensor_value_info(*value) for value in inputs],
+        [onnx.helper.make_tensor_value_info(*value) for value in outputs],
         [onnx.numpy_helper.from_array(tensor.numpy(), name) for name, tensor in constants.items()],
     )
     model = onnx.helper.make_model(

@@ -22,8 +22,8 @@ from pellucid.network.bounds import within_bounds
 from pellucid.run.weights import fill
 from pellucid.weights.fault import Fault, quoted, refusing
 
-OTHER = "pellucid imports the operators that it exports"
-MAX_SIZE = 1 << 13  # of height, width and channels; the check of a mark may create constants of its square
+SUPPORTED = "pellucid imports the operators that it exports"
+MAX_SIZE = 1 << 13  # of height, width and channels; a check of a layer may create constants of this size squared
 TOLERANCE = 1e-5  # constants computed on another machine differ in the last digits
 
 
@@ -51,7 +51,7 @@ def from_onnx(path: str | os.PathLike[str]) -> tuple[Graph, Params]:
 
 
 class _Network:
-    """A network that is built node by node."""
+    """The network of an ONNX graph, built node by node: `read` adds the nodes, `graph` returns the result."""
 
     def __init__(self, graph: Any, constants: Mapping[str, Tensor]) -> None:
         self.constants = constants
@@ -80,7 +80,7 @@ class _Network:
         ops = [node_of(onnx, each).op for each in protos if not _mark(each)]
         unknown = sorted({op for op in ops if op not in READERS})
         if unknown:
-            raise Fault(f"uses unsupported operators: {quoted(', '.join(unknown), 400)}", OTHER)
+            raise Fault(f"uses unsupported operators: {quoted(', '.join(unknown), 400)}", SUPPORTED)
         start = 0
         while start < len(protos):
             end = _group(protos, start) if _mark(protos[start]) else start + 1
@@ -94,7 +94,7 @@ class _Network:
                 self._add(last, found)
             except (Unreadable, PellucidError) as error:
                 where = f"its node {quoted(last.name)} ({quoted(last.op_type)})"
-                raise Fault(f"cannot be imported: {where}: {quoted(str(error), 200)}", OTHER) from error
+                raise Fault(f"cannot be imported: {where}: {quoted(str(error), 200)}", SUPPORTED) from error
             start = end
 
     def graph(self, outputs: list[str]) -> Graph:
@@ -105,6 +105,7 @@ class _Network:
         return Graph(self.nodes, tuple(self.names[name] for name in outputs), self.inputs)
 
     def _one(self, onnx: Any, proto: Any) -> Found:
+        """Return the layer of a node without a mark; raises Unreadable if no layer implements the node."""
         if len([name for name in proto.output if name]) != 1:
             raise Unreadable("has several outputs")
         reading = Reading(node_of(onnx, proto), self.constants, self.shapes)
@@ -188,10 +189,15 @@ def _marked_layer(
 
 
 def _mark(node: Any) -> str:
+    """Return the layer configuration that `Nodes.marked` stored in a node's metadata; "" if there is none."""
     return next((each.value for each in node.metadata_props if each.key == MARK), "")
 
 
-def _close(one: Tensor, other: Tensor) -> bool:
-    if one.shape != other.shape or one.dtype != other.dtype:
+def _close(tensor: Tensor, other: Tensor) -> bool:
+    if tensor.shape != other.shape or tensor.dtype != other.dtype:
         return False
-    return torch.allclose(one, other, TOLERANCE, TOLERANCE) if one.is_floating_point() else torch.equal(one, other)
+    return (
+        torch.allclose(tensor, other, TOLERANCE, TOLERANCE)
+        if tensor.is_floating_point()
+        else torch.equal(tensor, other)
+    )

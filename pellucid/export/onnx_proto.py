@@ -15,7 +15,7 @@ from pellucid.weights.fault import Fault, quoted
 OPSET = 21  # the first in which GroupNormalization has a scale per channel
 MIN_OPSET = 13  # the first with the current definitions of Softmax and Dropout
 IR_VERSION = 10  # the first in which nodes have metadata
-MAX_BYTES = (2 << 30) - 1  # bytes of a Protocol Buffers file
+MAX_BYTES = (2 << 30) - 1  # size limit of a Protocol Buffers file
 MAX_NODES = 10_000
 MARK = "pellucid.layer"  # metadata key of a node's layer configuration
 

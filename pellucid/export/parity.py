@@ -15,7 +15,7 @@ from pellucid.layers.base import Layer, Mode, Params
 from pellucid.sweep import forward
 
 TOLERANCE = 1e-5  # relative to the largest absolute value of an output
-BATCH = 3  # images
+BATCH = 3  # random inputs to compare
 SEED = 0
 
 
@@ -65,16 +65,17 @@ def outputs(net: Layer, params: Params, xs: Sequence[Tensor], stats: FeatureStat
 def compare(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Parity:
     """Return the largest difference of all outputs, each relative to its largest absolute value."""
     return Parity(
-        max((_difference(own, other) for own, other in zip(ours, theirs, strict=True)), default=0.0), len(ours[0])
+        max((_difference(expected, found) for expected, found in zip(ours, theirs, strict=True)), default=0.0),
+        len(ours[0]),
     )
 
 
-def _difference(own: Tensor, other: Tensor) -> float:
-    if own.shape != other.shape:
-        sizes = f"{tuple(other.shape)}, not {tuple(own.shape)}"
+def _difference(expected: Tensor, found: Tensor) -> float:
+    if expected.shape != found.shape:
+        sizes = f"{tuple(found.shape)}, not {tuple(expected.shape)}"
         raise ParityError(f"an output would have shape {sizes}, so the file is not written")
-    largest = own.abs().max().item()
-    difference = (own.double() - other.double()).abs().max().item()
+    largest = expected.abs().max().item()
+    difference = (expected.double() - found.double()).abs().max().item()
     relative = difference / largest if largest else difference
     return math.inf if math.isnan(relative) else relative
 

@@ -27,11 +27,14 @@ from pellucid.layers.base import Layer, Params
 from pellucid.model import Model
 from pellucid.tree import map_tree
 
+# The classes of modules that an exported file may contain.
 HELPERS = tuple(
     kind for kind in vars(modules).values() if inspect.isclass(kind) and kind.__module__ == modules.__name__
 )
+# Attributes of modules, which cannot be names of submodules.
 RESERVED = frozenset({*dir(nn.Sequential()), "merge", "names", "wires", "outputs", "inputs"})
 INDENT = "    "
+# Templates of the beginning and of the end of an exported file.
 HEAD = '''
 """A PyTorch module, written by pellucid {version}; `load()` returns it with its weights.
 
@@ -185,7 +188,7 @@ def _code_of(net: Layer, params: Params, traced: Trace) -> Code:
     for step in traced.steps:
         steps.setdefault(step.path, step)
     layers = [step.layer for step in traced.steps if not is_writable(type(step.layer))]
-    layers += [one for _, one in walk(net) if isinstance(one, Combinator) and type(one) not in COMBINED]
+    layers += [child for _, child in walk(net) if isinstance(child, Combinator) and type(child) not in COMBINED]
     missing = dict.fromkeys(type(layer).__name__ for layer in layers)
     if missing:
         raise PellucidError(

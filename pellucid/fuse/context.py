@@ -32,8 +32,8 @@ class FusionContext:
     learns: bool = True
 
 
-GRADIENTS = FusionContext()
-FROZEN = FusionContext(learns=False)
+GRADIENTS = FusionContext()  # `backward` returns the gradients of the parameters
+FROZEN = FusionContext(learns=False)  # `backward` returns only dx
 
 
 class NoCache(NamedTuple):

@@ -92,7 +92,8 @@ class DenseBlock(Combinator):
     All maps are in one tensor: each layer appends its maps to it, and each norm reads the first channels of it. The
     outputs of the norms and activations are recomputed in the backward pass (Pleiss et al. 2017, "Memory-efficient
     implementation of DenseNets"). The statistics of a map are computed only once, since they are the same for all norms
-    that read it. own_dy: whether no other layer reads the block's dy, so that it may be overwritten.
+    that read it. rows: the replaced layers in order. own_dy: whether no other layer reads the block's dy, so that it
+    may be overwritten.
     """
 
     rows: tuple[DenseLayer, ...]
@@ -144,10 +145,10 @@ class DenseBlock(Combinator):
             if mean is not None and var is not None:
                 measure(x, mean[read:channels], var[read:channels])
                 move(row.norm, own[norm], mean[:channels], var[:channels], maps[:, 0].numel())
-            seen = maps[:, :channels]
+            previous = maps[:, :channels]
             if maps.dtype is torch.bfloat16:  # its kernel for normalization is slow for slices of channels
-                seen = seen.contiguous(memory_format=form)
-            x, _ = row.conv.forward(own[conv], row.read(own, seen, mean, var)[0], mode)
+                previous = previous.contiguous(memory_format=form)
+            x, _ = row.conv.forward(own[conv], row.read(own, previous, mean, var)[0], mode)
             x, kept = step(row.name, row.rest, own, x, mode)
             read = channels
             channels += row.growth

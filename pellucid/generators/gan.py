@@ -39,7 +39,7 @@ class AdversarialGenerator(Generator):
     ) -> Gradients:
         """Return the discriminator's loss and gradients with respect to its parameters `judging`.
 
-        It runs on real and on generated images in separate batches.
+        It runs on the real `images` and the generated ones, `made`, in separate batches.
         """
         real, real_cache = self.discriminator.forward(judging, images, mode)
         fake, fake_cache = self.discriminator.forward(judging, made, mode)

@@ -14,7 +14,7 @@ from pellucid.objective import unwatched
 # Maps gradients g (N, ...) to the value of the penalty and its gradient with respect to g.
 Penalty = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-# Linear layers that add no constant except a bias, unlike padding.
+# Traits of linear layers that add no constant except a bias, unlike padding.
 HOMOGENEOUS = Trait.WEIGHTED | Trait.RESHAPE | Trait.SUM | Trait.MERGE
 
 
@@ -95,8 +95,8 @@ def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mo
             return layer.pull(params, masks[path], u), {}  # M is diagonal, so M u is the layer's backward pass
         unbiased = {name: weight for name, weight in params.items() if name != "bias"}
         y, cache = layer.forward(unbiased, u, mode)
-        found = layer.backward(unbiased, cache, output_gradients[path])[1] if unbiased else {}
-        return y, {name: dweight for name, dweight in found.items() if name != "bias"}
+        dparams = layer.backward(unbiased, cache, output_gradients[path])[1] if unbiased else {}
+        return y, {name: dweight for name, dweight in dparams.items() if name != "bias"}
 
     g = back("", net, params, copy_cache(cache), torch.ones_like(y))
     value, u = penalty(g)

@@ -44,8 +44,8 @@ class Translator(Objective):
     to: "colour" to predict a and b of Lab from L: images are RGB or grey, 0 to 1, targets are ignored, and predictions
     (N, 2, H, W) are in the units of Lab. "rgb" for the same by a generator of RGB images, whose a and b are predicted.
     "image" to predict the targets, which are images in 0 to 1. hints: whether the generator of "colour" or "rgb" also
-    reads colour hints, see `draw_hints`. multiple: the generator needs a height and a width
-    that are multiples of this; images of other sizes are padded by repeating their edge pixels.
+    reads colour hints, see `draw_hints`. multiple: the generator needs a height and a width that are multiples of this;
+    images of other sizes are padded by repeating their edge pixels.
     """
 
     any_size: ClassVar[bool] = True
@@ -90,7 +90,7 @@ class Translator(Objective):
     def read(self, images: Tensor, hints: Tensor | None = None) -> Tensor:
         """Return the generator's input for images (N, C, H, W), not padded.
 
-        hints: (N, 3, H, W), a and b in the units of Lab, and 1 where they are given, else 0.
+        hints: (N, 3, H, W), a and b in the units of Lab, and 1 where they are given, 0 elsewhere.
         """
         if not self.of_colours:
             return images
@@ -160,7 +160,7 @@ class Translator(Objective):
         """Return the losses of the generator's outputs y for a pair in evaluation."""
 
     def check(self, outputs: Any, targets: Any) -> None:
-        """Raise PellucidError, for to="image", unless targets are images in 0 to 1."""
+        """Raise PellucidError, for to="image", unless targets are floating-point images (N, C, H, W)."""
         if self.of_colours:
             return
         if not isinstance(targets, Tensor) or targets.dim() != 4 or not targets.is_floating_point():

@@ -30,7 +30,7 @@ MIN_UPDATE = 0.01  # smallest weight of a batch in the running mean of the frequ
 
 
 class Encoded(NamedTuple):
-    """Colours as distributions over their nearest bins: indices (N, 5, H, W), nearest first, and probabilities."""
+    """Colours as distributions over bins: indices of the nearest 5 (N, 5, H, W), nearest first, and probabilities."""
 
     bins: Tensor
     shares: Tensor
@@ -55,8 +55,8 @@ def colour_table() -> ColourTable:
     with torch.inference_mode(False), torch.device("cpu"):  # also when a weights file is read, inside the device "meta"
         shade = torch.linspace(0, 1, SHADES, dtype=torch.float64)
         rgb = torch.cartesian_prod(shade, shade, shade).T[:, None]  # an image (3, 1, colours)
-        cells = (rgb_to_lab(rgb)[1:, 0].T / SPACING).round() + 0.0  # turns -0 into 0
-        centres = cells.unique(dim=0) * SPACING  # (Q, 2)
+        points = (rgb_to_lab(rgb)[1:, 0].T / SPACING).round() + 0.0  # turns -0 into 0
+        centres = points.unique(dim=0) * SPACING  # (Q, 2)
         integers = torch.arange(-MAX_AB, MAX_AB + 1, dtype=torch.float64)
         distance = torch.cdist(torch.cartesian_prod(integers, integers), centres)  # (221 * 221, Q)
         near, nearest = distance.topk(NEIGHBOURS, largest=False)

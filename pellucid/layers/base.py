@@ -39,7 +39,7 @@ class Trait(Flag):
     NONE = 0
     ELEMENTWISE = auto()  # each output depends only on the input at the same position
     ACTIVATION = auto()  # a nonlinearity: relevance passes through it unchanged
-    RECTIFIER = auto()  # max(x, 0), up to a slope below 0 or a ceiling
+    RECTIFIER = auto()  # max(x, 0), possibly with a slope for negative x or an upper limit
     SMOOTH_RECTIFIER = auto()  # a smooth function close to max(x, 0)
     LINEAR = auto()  # an output is a weighted sum of inputs, plus a constant
     WEIGHTED = auto()  # has the learned parameter `weight`, and optionally `bias`
@@ -62,7 +62,7 @@ class Layer(metaclass=Checked):
 
     `traits` are its properties. `buffers` names the entries of its params that are running statistics:
     updated in place by a forward pass in training mode, and absent from dparams. `decayed` names the parameters that
-    regularizers act on: weights that multiply inputs, but no biases or scales. `constants` contains the indices of
+    regularizers act on: weights that multiply inputs, but not biases or scales. `constants` contains the indices of
     the inputs, among several, that the layer treats as constants and whose gradients are 0.
     """
 

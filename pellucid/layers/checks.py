@@ -32,7 +32,8 @@ def check_flag(layer: object, **values: Any) -> None:
     for name, value in values.items():
         if type(value) is not bool:
             raise PellucidError(
-                f"{type(layer).__name__}: {name} must be True or False, not {value!r}; the input size is no argument"
+                f"{type(layer).__name__}: {name} must be True or False, not {value!r}; "
+                "the input size is not an argument"
             )
 
 
@@ -164,9 +165,9 @@ FLOATING = frozenset((torch.float32, torch.float64, torch.bfloat16))
 def check_floating(x: Any) -> None:
     """Raise PellucidError unless x is float32, float64 or bfloat16, or float16 on a device other than the CPU.
 
-    A network's input is checked once, by `sweep.forward`; in a tuple, int64 tensors after
-    the first are accepted as switches. Layers do not check again: some would accept integers without an error and
-    return wrong gradients.
+    A network's input is checked once, by `sweep.forward`; in a tuple, int64 tensors after the first are accepted as
+    switches (indices of maxima). Layers do not check again: some would accept integers without an error and return
+    wrong gradients.
     """
     if isinstance(x, tuple):
         first, *others = cast("tuple[Any, ...]", x)

@@ -75,8 +75,8 @@ class Conv2d(Layer):
         if isinstance(self.padding, str):
             totals = [d * (k - 1) for d, k in zip(pair(self.dilation), pair(self.kernel), strict=True)]
             return totals[1] // 2, totals[1] - totals[1] // 2, totals[0] // 2, totals[0] - totals[0] // 2
-        high, wide = pair(self.padding)
-        return wide, wide, high, high
+        vertical, horizontal = pair(self.padding)
+        return horizontal, horizontal, vertical, vertical
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Draw `weight` and `bias`."""
@@ -123,8 +123,8 @@ class Conv2d(Layer):
         where windows overlap.
         """
         left, right, top, bottom = self.edges()
-        few = self.groups == 1 and cache.x.shape[1] <= MAX_SUMMED_CHANNELS and dy.numel() > 0
-        if few and dy.device.type == "cpu" and (left, top) == (right, bottom):
+        few_channels = self.groups == 1 and cache.x.shape[1] <= MAX_SUMMED_CHANNELS and dy.numel() > 0
+        if few_channels and dy.device.type == "cpu" and (left, top) == (right, bottom):
             windows = params["weight"].flatten(1).t() @ dy.flatten(2)  # (N, C kH kW, H' W')
             size, padding = cache.x.shape[2:], (top, left)
             return F.fold(windows, size, pair(self.kernel), pair(self.dilation), padding, pair(self.stride))

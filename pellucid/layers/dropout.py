@@ -23,7 +23,7 @@ class Dropout(Layer):
     """Set each value to 0 with probability `rate` in training mode, and scale the others to keep the mean.
 
     x and y are of any shape. With `channels`, whole channels of a sample are kept or dropped. In evaluation mode,
-    y = x. The mask is mask_shape from `mode.rng`; training mode without a generator raises PellucidError.
+    y = x. The mask is drawn from `mode.rng`; training mode without a generator raises PellucidError.
     Source: Srivastava et al. 2014, section 4, scaled in training as in section 10; whole channels: Tompson et al.
     2015, section 3.2.
     """

@@ -58,7 +58,7 @@ def orthogonal(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) ->
 
 
 def dirac(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
-    """Return kernels of which the first copy one input channel each; the others are drawn as in `he`.
+    """Return kernels that copy one input channel each; those beyond the number of channels are drawn as in `he`.
 
     shape: (filters, channels, kH, kW), or (units, features), whose rows are treated as kernels of one pixel.
     Source: Zagoruyko and Komodakis 2017, "DiracNets", section 3.

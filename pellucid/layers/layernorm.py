@@ -18,8 +18,8 @@ class LayerNormCache(NamedTuple):
     """Cache of LayerNorm: its input, and the mean and 1 / sqrt(σ² + ε) of each sample (or row)."""
 
     x: Tensor
-    mean: Tensor
-    invstd: Tensor
+    mean: Tensor  # (N, ..., 1), with size 1 for each normalized axis
+    invstd: Tensor  # of the same shape
 
 
 @dataclass(frozen=True)

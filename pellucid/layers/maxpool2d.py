@@ -20,7 +20,7 @@ from pellucid.layers.checks import (
 class MaxPool2dCache(NamedTuple):
     """Cache of MaxPool2d: the index of each maximum, and the shape of the input."""
 
-    switches: Tensor  # (N, C, H', W') int64: row W + column in the input's plane
+    switches: Tensor  # (N, C, H', W') int64: row * W + column in the input's channel
     x: Tensor  # (N, C, H, W), expanded from a single stored value
 
 

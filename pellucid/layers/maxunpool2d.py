@@ -21,7 +21,7 @@ class MaxUnpool2dCache(NamedTuple):
     """Cache of MaxUnpool2d: its inputs."""
 
     x: Tensor  # (N, C, H, W)
-    switches: Tensor  # (N, C, H, W) int64: row W' + column in the output's plane
+    switches: Tensor  # (N, C, H, W) int64: row * W' + column in the output's channel
 
 
 @dataclass(frozen=True)
@@ -80,5 +80,5 @@ class MaxUnpool2d(Layer):
         if self.size is not None:
             return self.size
         axes = zip(size, pair(self.kernel), pair(self.step), pair(self.padding), strict=True)
-        high, wide = (s * (length - 1) - 2 * p + k for length, k, s, p in axes)
-        return high, wide
+        height, width = (s * (length - 1) - 2 * p + k for length, k, s, p in axes)
+        return height, width

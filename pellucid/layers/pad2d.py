@@ -12,7 +12,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format
 from pellucid.layers.checks import check_choice, check_image_shape
 
-KINDS = {  # to the modes of torch.nn.functional.pad
+KINDS = {  # our kind: mode of torch.nn.functional.pad
     "zero": "constant",
     "constant": "constant",
     "reflect": "reflect",

@@ -15,8 +15,8 @@ from pellucid.layers.checks import check_flag, check_image_shape, check_not_nega
 class RoIAlignCache(NamedTuple):
     """Cache of RoIAlign: its inputs, and the output as weighted sums of pixels.
 
-    Output bin b, in the order (region, row, column), is the sum of weight[j] times pixel[j] over the j with
-    bin[j] = b. pixel: (J,) int64, index into (image, row, column).
+    Output bin b, in the order (region, row, column), is the sum of weight[j] times pixel[j] over the j with bin[j] = b.
+    pixel: (J,) int64, image * H * W + row * W + column. weight: (J,). bin: (J,) int64.
     """
 
     xs: tuple[Tensor, Tensor]  # maps (N, C, H, W), regions (M, 5)

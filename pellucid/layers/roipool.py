@@ -10,13 +10,13 @@ from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, like, pair
 from pellucid.layers.checks import check_positive, check_within
 from pellucid.layers.roialign import check_regions
 
-MAX_VALUES = 1 << 22  # compared at once, which limits the memory
+MAX_VALUES = 1 << 22  # number of values that are compared at once, which limits the memory
 
 
 class RoIPoolCache(NamedTuple):
     """Cache of RoIPool: the index of each maximum, and the shapes of the inputs."""
 
-    switches: Tensor  # (M, C, h, w) int64: index into (image, row, column), -1 for an empty bin
+    switches: Tensor  # (M, C, h, w) int64: image * H * W + row * W + column, -1 for an empty bin
     maps: Tensor  # (N, C, H, W), expanded from a single stored value
     regions: Tensor  # (M, 5), expanded from a single stored value
 

@@ -12,7 +12,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format, pair
 from pellucid.layers.checks import check_choice, check_image_shape, check_positive
 
-KINDS = {  # forward, backward
+KINDS = {  # PyTorch's forward and backward kernels
     "nearest": (torch.ops.aten.upsample_nearest2d, torch.ops.aten.upsample_nearest2d_backward),
     "nearest-exact": (torch.ops.aten._upsample_nearest_exact2d, torch.ops.aten._upsample_nearest_exact2d_backward),
     "bilinear": (torch.ops.aten.upsample_bilinear2d, torch.ops.aten.upsample_bilinear2d_backward),
@@ -46,8 +46,8 @@ class Upsample(Layer):
     For 1 < s < 1 + 1/H, rounding gives H' = H. Then row i of y is row i of x for "nearest" and "bilinear", and for
     "bicubic" with `antialias` or `align_corners`; otherwise "nearest-exact" and "bicubic" still use the positions
     above. Also, "nearest" copies row floor(i / 2) if H' = 2 H. Each axis has its own scale and size. All this is as in
-    PyTorch on the CPU. Sources: Keys 1981, equation 4; Schumacher, General
-    Filtered Image Rescaling, in Graphics Gems III, 1992.
+    PyTorch on the CPU. Sources: Keys 1981, equation 4; Schumacher, General Filtered Image Rescaling, in Graphics Gems
+    III, 1992.
     """
 
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.SUM | Trait.RESAMPLE
@@ -114,11 +114,11 @@ class Upsample(Layer):
         For one column, the CPU kernel would repeat the first row.
         """
         kernel, _ = ANTIALIASED[self.kind]
-        high, wide = out
+        height, width = out
         align, *scales = self._settings(x, out)
-        if wide > 1:
+        if width > 1:
             return kernel(_wide(x), out, align, *scales).to(x.dtype)
-        return kernel(_wide(x).mT, (wide, high), align, *reversed(scales)).mT.to(x.dtype)
+        return kernel(_wide(x).mT, (width, height), align, *reversed(scales)).mT.to(x.dtype)
 
     def _settings(self, x: Tensor, out: tuple[int, int]) -> tuple[Any, ...]:
         """Return the kernels' last arguments: align_corners, and the scales where the sizes do not imply them.
@@ -146,8 +146,8 @@ class Upsample(Layer):
     def _output(self, height: int, width: int) -> tuple[int, int]:
         if self.size is not None:
             return pair(self.size)
-        high, wide = self._scales()
-        return math.floor(height * high), math.floor(width * wide)
+        vertical, horizontal = self._scales()
+        return math.floor(height * vertical), math.floor(width * horizontal)
 
 
 def _wide(x: Tensor) -> Tensor:

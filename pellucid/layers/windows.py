@@ -53,11 +53,11 @@ class Windows:
 
     def _pixels(self, padded: Tensor) -> Iterator[Tensor]:
         """Yield, for each pixel of a window, the view of the values under it in all windows: (N, C, H', W')."""
-        (high, wide), (down, across) = self.outs, self.stride
+        (out_height, out_width), (stride_down, stride_across) = self.outs, self.stride
         for i in range(self.kernel[0]):
-            rows = padded[:, :, self.dilation[0] * i :: down][:, :, :high]
+            rows = padded[:, :, self.dilation[0] * i :: stride_down][:, :, :out_height]
             for j in range(self.kernel[1]):
-                yield rows[:, :, :, self.dilation[1] * j :: across][:, :, :, :wide]
+                yield rows[:, :, :, self.dilation[1] * j :: stride_across][:, :, :, :out_width]
 
 
 def wide_type(dtype: torch.dtype) -> torch.dtype:

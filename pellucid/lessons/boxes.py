@@ -56,7 +56,7 @@ def overlap(setting: Setting) -> Result:
     }
     numbers, marks = {}, []
     for name, pair in pairs.items():
-        first, second = torch.tensor(pair, dtype=torch.float32)[:, None]
+        first, second = torch.tensor(pair, dtype=torch.float32)[:, None]  # (1, 4) each
         common = intersection(first, second).item()
         numbers[name] = {
             "intersection": common,
@@ -65,7 +65,7 @@ def overlap(setting: Setting) -> Result:
             "GIoU": paired_giou(first, second).item(),
         }
         marks.append(drawn(torch.cat([first, second]), [BLUE, ORANGE]))
-    names = [f"{name}: IoU {found['IoU']:.2f}" for name, found in numbers.items()]
+    names = [f"{name}: IoU {values['IoU']:.2f}" for name, values in numbers.items()]
     return Result(numbers, sheet_of_objects([white(70, 70)] * 4, marks, names, ()))
 
 

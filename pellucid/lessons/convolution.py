@@ -17,7 +17,7 @@ from pellucid.network.counts import counts, output_size, read_layers, receptive_
 from pellucid.report.figures import grids
 
 VERTICAL = torch.tensor([[-1.0, 0.0, 1.0]]).expand(3, 3)  # positive where the image gets brighter to the right
-STACK = ["Conv2d(10, 3)"] * 3
+STACK = ["Conv2d(10, 3)"] * 3  # as text, for `read_layers`
 
 
 def photo() -> Tensor:
@@ -115,8 +115,8 @@ def weights(setting: Setting) -> Result:
         "over 10 maps": stacks,
     }
     rows = [row for row in counts(alexnet(original=True), (3, 227, 227)).rows if row.weights]
-    named = {row.path.split(".")[-1]: (row.weights, row.multiply_adds) for row in rows}
-    return Result(numbers, grids.bars(named, ("weights", "multiply-adds")))
+    by_layer = {row.path.split(".")[-1]: (row.weights, row.multiply_adds) for row in rows}
+    return Result(numbers, grids.bars(by_layer, ("weights", "multiply-adds")))
 
 
 def fields(setting: Setting) -> Result:

@@ -70,7 +70,7 @@ COLOURS = ("#ffe45c", "#7df9ff")  # of boxes around red and green objects
 
 
 def found(boxes: Tensor, labels: Tensor, texts: list[str] | None = None) -> Marks:
-    """Return boxes for a figure, in the colours of their classes."""
+    """Return boxes (n, 4) for a figure, in the colours of their classes; texts: a label for each."""
     return Marks(boxes, labels, texts=texts or [], colours=[COLOURS[label] for label in labels.tolist()])
 
 
@@ -92,14 +92,16 @@ def sliding(setting: Setting) -> Result:
     all_windows = windows(SIZE, 8)
     iou = box_iou(all_windows, TRUTH.boxes)
     net = features(mobilenet_v2())
-    window, whole = (counts(Sequential(features=net), (3, *size)).multiply_adds for size in ((96, 96), (600, 800)))
+    window_cost, image_cost = (
+        counts(Sequential(features=net), (3, *size)).multiply_adds for size in ((96, 96), (600, 800))
+    )
     n_windows = 38 * 50 * 15
     numbers = {
         "windows of this image": len(all_windows),
         "with an IoU of 0.5 with an object": int((iou >= 0.5).any(1).sum()),
         "highest IoU of each object": iou.amax(0).tolist(),
         "windows of an image of 600 x 800": n_windows,
-        "multiply-adds of these over those of the image": n_windows * window / whole,
+        "multiply-adds of these over those of the image": n_windows * window_cost / image_cost,
     }
     best_windows = all_windows[iou.argmax(0)]
     shown = all_windows[::16]
@@ -121,14 +123,14 @@ def rcnn(setting: Setting) -> Result:
     scene_images = [image.float() / 255 for image, _ in scenes]
     detector = RCNN(AvgPool2d(4), {}, 2, side=48).fit(scene_images, [truth for _, truth in scenes], [proposals] * 5)
     image = IMAGE.float() / 255
-    moved, still = (detector.predict(image, proposals, -1.0, move=move) for move in (True, False))
+    moved, unmoved = (detector.predict(image, proposals, -1.0, move=move) for move in (True, False))
     numbers = {
         "proposals": len(proposals),
         "detections": len(moved),
-        "IoU with each object, boxes as proposed": best(still),
+        "IoU with each object, boxes as proposed": best(unmoved),
         "IoU, boxes moved": best(moved),
     }
-    marks = [found(result.boxes[:3], result.labels[:3]) for result in (still, moved)]  # the three best
+    marks = [found(result.boxes[:3], result.labels[:3]) for result in (unmoved, moved)]  # the three best
     return Result(
         numbers, sheet_of_objects([image] * 2, marks, ["the three best, as proposed", "moved by the regression"], ())
     )
@@ -144,17 +146,17 @@ def sharing(setting: Setting) -> Result:
     """
     net = Sequential(conv1=Conv2d(16, 3, padding=1), relu1=ReLU(), conv2=Conv2d(16, 3, padding=1), relu2=ReLU())
     params, _ = net.init((3, *SIZE), torch.Generator().manual_seed(setting.seed))
-    image, align, every = IMAGE.float()[None] / 255, RoIAlign(16, sampling=1), windows(SIZE, 8)
-    whole = every[((every[:, 2:] - every[:, :2]) == 16).all(1)]  # 16 x 16 pixels, which are not resized
-    regions = torch.cat([torch.zeros(len(whole), 1), whole], 1)
+    image, align, all_windows = IMAGE.float()[None] / 255, RoIAlign(16, sampling=1), windows(SIZE, 8)
+    squares = all_windows[((all_windows[:, 2:] - all_windows[:, :2]) == 16).all(1)]  # 16 x 16 pixels: not resized
+    regions = torch.cat([torch.zeros(len(squares), 1), squares], 1)
     crops, _ = align.forward({}, (image, regions), Mode())
     alone, _ = net.forward(params, crops, Mode())
     shared, _ = align.forward({}, (net.forward(params, image, Mode())[0], regions), Mode())
     gaps = (alone - shared).abs().amax((0, 1))  # (16, 16)
-    one, all_of_it = (counts(net, (3, *size)).multiply_adds for size in ((16, 16), SIZE))
+    window_cost, image_cost = (counts(net, (3, *size)).multiply_adds for size in ((16, 16), SIZE))
     numbers = {
-        "multiply-adds, each window by itself": len(every) * one,
-        "multiply-adds, one map for all": all_of_it,
+        "multiply-adds, each window by itself": len(all_windows) * window_cost,
+        "multiply-adds, one map for all": image_cost,
         "largest difference, two pixels inside": gaps[2:-2, 2:-2].max().item(),
         "largest difference at the borders": gaps.max().item(),
     }
@@ -195,16 +197,19 @@ def proposing(setting: Setting) -> Result:
     model = train(detector, Scenes(96, labelled=False), setting)
     inputs = model.scaled(IMAGE[None])
     (candidates,) = detector.candidates(model.params, inputs)
-    every = detector.anchors_of(model.params, inputs).boxes
+    all_anchors = detector.anchors_of(model.params, inputs).boxes
     order = nms(candidates.boxes, candidates.scores[:, 0], 0.7)[: len(TRUTH)]
     numbers = {
-        "anchors": len(every),
+        "anchors": len(all_anchors),
         "scores of the proposals": candidates.scores[order, 0].tolist(),
         "IoU of each object with its best proposal": box_iou(TRUTH.boxes, candidates.boxes[order]).amax(1).tolist(),
     }
     texts = [f"{score:.2f}" for score in candidates.scores[order, 0].tolist()]
-    none = torch.zeros(len(order), dtype=torch.int64)
-    marks = [found(every[candidates.anchors[order]], none), found(candidates.boxes[order], none, texts)]
+    labels = torch.zeros(len(order), dtype=torch.int64)
+    marks = [
+        found(all_anchors[candidates.anchors[order]], labels),
+        found(candidates.boxes[order], labels, texts),
+    ]
     names = ["anchors of the best scores", "proposed boxes"]
     return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, names, ()))
 

@@ -23,9 +23,9 @@ from pellucid.report.figures.series import colours, name_axes, plots_in_rows
 from pellucid.report.figures.style import BLUE, INK, SMALL
 from pellucid.tree import flatten, map_tree, nest
 
-HIDDEN = 3
+HIDDEN = 3  # neurons
 NET = Sequential(hidden=Dense(HIDDEN, init_weight="normal", init_bias="normal"), tanh=Tanh(), output=Dense(1))
-NOISE = 0.2  # standard deviation
+NOISE = 0.2  # standard deviation of the noise in the targets
 STEP = 1e-4  # of the finite differences
 
 
@@ -85,17 +85,17 @@ def curvature(setting: Setting) -> Result:
     the descent hardly moves.
     """
     surface = trained(setting.seed, setting.small)
-    found = hessian(surface, surface.point)
-    eigenvalues = torch.linalg.eigvalsh((found + found.T) / 2)
+    h = hessian(surface, surface.point)
+    eigenvalues = torch.linalg.eigvalsh((h + h.T) / 2)
     size = len(surface.point)
     names = [f"{kind}{k}" for kind in ("w", "b", "v") for k in range(1, HIDDEN + 1)] + ["c"]
     numbers = {
         "weights": size, "different entries": size * (size + 1) // 2, "cost": surface.cost(surface.point),
         "norm of the gradient": float(surface.gradient(surface.point).norm()),
-        "largest asymmetry": float((found - found.T).abs().max()), "eigenvalues": eigenvalues.tolist(),
+        "largest asymmetry": float((h - h.T).abs().max()), "eigenvalues": eigenvalues.tolist(),
         "largest stable learning rate": 2 / float(eigenvalues[-1]),
     }  # fmt: skip
-    return Result(numbers, matrix(found, names, names))
+    return Result(numbers, matrix(h, names, names))
 
 
 def quadratic(setting: Setting) -> Result:
@@ -113,11 +113,11 @@ def quadratic(setting: Setting) -> Result:
     eigenvalue. The error falls with the third power of the distance: half the distance, about an eighth of the error.
     """
     surface = trained(setting.seed, setting.small)
-    point, found = surface.point, hessian(surface, surface.point)
-    gradient, (values, vectors) = surface.gradient(point), torch.linalg.eigh((found + found.T) / 2)
+    point, h = surface.point, hessian(surface, surface.point)
+    gradient, (values, vectors) = surface.gradient(point), torch.linalg.eigh((h + h.T) / 2)
 
     def approximation(move: Tensor) -> float:
-        return surface.cost(point) + float(move @ gradient + move @ found @ move / 2)
+        return surface.cost(point) + float(move @ gradient + move @ h @ move / 2)
 
     figure, plots = plots_in_rows(["steepest direction", "flattest direction"], 2, 3.0)
     for plot, k, reach in zip(plots, (-1, 0), (1.0, 3.0), strict=True):
@@ -156,7 +156,7 @@ def symmetries(setting: Setting) -> Result:
             points.append(torch.cat([sign * w[indices], sign * b[indices], sign * v[indices], c]))
     expected = surface.outputs(surface.point)
     gaps = [float((surface.outputs(point) - expected).abs().max()) for point in points]
-    apart = torch.pdist(torch.stack(points))
+    distances = torch.pdist(torch.stack(points))
     figure, (plot,) = plots_in_rows(["between equal minima"], 1, 3.0)
     positions = torch.linspace(0, 1, 81, dtype=torch.float64)
     ends = {"one sign changed": points[4], "two neurons exchanged": points[8], "all signs changed": points[7]}
@@ -167,7 +167,7 @@ def symmetries(setting: Setting) -> Result:
     name_axes(plot, "fraction of the way", "cost")
     numbers = {
         "arrangements": len(points),
-        "smallest distance": float(apart.min()),
+        "smallest distance": float(distances.min()),
         "largest gap of outputs": max(gaps),
     }
     return Result(numbers, figure)

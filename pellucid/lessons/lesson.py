@@ -43,7 +43,7 @@ LESSONS = {
 
 @dataclass(frozen=True)
 class Setting:
-    """How a lesson runs.
+    """The settings of a lesson.
 
     seed: of all random draws. small: whether long lessons use fewer examples and epochs. data: the folder of the data
     sets; None for the default folder, see `pellucid.data.data_root`.
@@ -81,7 +81,7 @@ class Lesson:
 
 
 def lesson(name: str, seed: int = 0, small: bool = False, data: str | os.PathLike[str] | None = None) -> Lesson:
-    """Run all steps of a lesson of LESSONS; seed, small and data are those of `Setting`.
+    """Run all steps of a lesson of LESSONS; for seed, small and data, see `Setting`.
 
     Raises PellucidError for an unknown name.
     """
@@ -113,7 +113,7 @@ def _table(numbers: Mapping[str, Any]) -> list[str]:
 
 
 def _lines(value: Any) -> list[str]:
-    """Return the lines of a value: one line, one for each row of a matrix, or those of a nested table."""
+    """Return the lines of a value: one line, one for each row of a matrix, or the lines of a nested table."""
     if isinstance(value, Mapping) and value:
         return _table({str(key): item for key, item in value.items()})
     if isinstance(value, list | tuple) and value and all(isinstance(row, list | tuple) for row in value):

@@ -134,7 +134,7 @@ class BookNetwork:
 
 
 class PellucidNetwork:
-    """The same network in Pellucid, trained with the same steps. gaps: the largest weight difference after each."""
+    """The same network in Pellucid, with the same steps; gaps: the largest weight difference after each step."""
 
     def __init__(self, net: Sequential, pairs: Pairs) -> None:
         dense, self.net, self.gaps = iter(pairs), net, list[float]()
@@ -155,10 +155,13 @@ class PellucidNetwork:
         self.gaps.append(float(max(gaps)))
 
 
-def drawn(values: Sequence[float], across: str, up: str, gaps: Sequence[float]) -> Plot:
-    """Draw the losses of the library in NumPy, and its largest difference from Pellucid after each step."""
+def drawn(losses: Sequence[float], across: str, up: str, gaps: Sequence[float]) -> Plot:
+    """Draw the losses of the library in NumPy, and its largest difference from Pellucid after each step.
+
+    across, up: the labels of the axes of the losses.
+    """
     figure, (left, right) = plots_in_rows(["the library in NumPy", "largest difference of a weight"], 2, 2.8)
-    left.plot(range(1, len(values) + 1), values, color=BLUE, linewidth=1)
+    left.plot(range(1, len(losses) + 1), losses, color=BLUE, linewidth=1)
     right.plot(range(1, len(gaps) + 1), gaps, color=ORANGE, linewidth=1)
     name_axes(left, across, up)
     name_axes(right, "step", "gap")

@@ -16,8 +16,8 @@ from pellucid.report.figures.plane import arrow, loop, scatter
 from pellucid.report.figures.series import COLOURS, name_axes, plots_in_rows
 from pellucid.report.figures.style import SMALL
 
-TURN = np.linspace(0, 2 * np.pi, 200, endpoint=False)
-CIRCLE = np.stack([np.cos(TURN), np.sin(TURN)], 1)  # (200, 2)
+ANGLES = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1)  # (200, 2)
 
 
 def norms(setting: Setting) -> Result:
@@ -33,12 +33,12 @@ def norms(setting: Setting) -> Result:
     plot.legend(frameon=False, fontsize=SMALL)
     x = np.random.default_rng(setting.seed).normal(size=(1000, 5))
     l1, l2, largest = (np.linalg.norm(x, p, axis=1) for p in (1, 2, np.inf))
-    holds = bool(((largest <= l2) & (l2 <= l1) & (l1 <= np.sqrt(5) * l2)).all())
+    ordered = bool(((largest <= l2) & (l2 <= l1) & (l1 <= np.sqrt(5) * l2)).all())
     triangle = bool((np.linalg.norm(x[:500] + x[500:], axis=1) <= l2[:500] + l2[500:]).all())
     sides = {
         f"‖(3, 4)‖ by {name}": float(np.linalg.norm([3, 4], p)) for name, p in (("L1", 1), ("L2", 2), ("L∞", np.inf))
     }
-    return Result(sides | {"inequalities hold for 1,000 vectors": holds, "triangle inequality": triangle}, figure)
+    return Result(sides | {"inequalities hold for 1,000 vectors": ordered, "triangle inequality": triangle}, figure)
 
 
 def eigenvectors(setting: Setting) -> Result:
@@ -100,7 +100,7 @@ def pseudoinverse(setting: Setting) -> Result:
 
     A system of more equations than unknowns, X w = y, has no solution; w = X⁺ y has the smallest error, with
     X⁺ = V Σ⁻¹ Uᵀ. Its residual is orthogonal to the columns of X, which is the normal equation XᵀX w = Xᵀ y. Where XᵀX
-    has no inverse, as for two equal columns, X⁺ still exists, and gives the w of the smallest norm among all solutions.
+    has no inverse, as for two equal columns, X⁺ still exists, and X⁺ y has the smallest norm among all solutions w.
     """
     rng = np.random.default_rng(setting.seed)
     x = np.sort(rng.uniform(0, 2, 40))

@@ -18,12 +18,13 @@ from pellucid.report.figures.regions import boundaries
 from pellucid.report.figures.series import curves
 
 METRICS = ("l1", "l2")
+# grey values of two images of 4 x 4 pixels
 TEST = [[56, 32, 10, 18], [90, 23, 128, 133], [24, 26, 178, 200], [2, 0, 255, 220]]
 TRAINING = [[10, 20, 24, 17], [8, 10, 89, 100], [12, 16, 178, 170], [4, 32, 233, 112]]
 
 
 def distances(setting: Setting) -> Result:
-    """How far apart two images are.
+    """The distance between two images.
 
     Two images of 4 x 4 grey values are compared pixel by pixel. The L1 distance is the sum of the absolute differences:
     456. The L2 distance is the root of the sum of their squares: a single large difference counts for more.
@@ -32,10 +33,10 @@ def distances(setting: Setting) -> Result:
     numbers = {}
     for metric in METRICS:
         classifier = KNeighborsClassifier(1, metric=metric).fit(training.reshape(1, -1), [0])
-        apart, _ = classifier.kneighbors(test.reshape(1, -1))
-        numbers[metric] = float(apart[0, 0])
-    named = {"test image": test, "training image": training, "absolute difference": abs(test - training)}
-    return Result(numbers, matrices(named))
+        distance, _ = classifier.kneighbors(test.reshape(1, -1))
+        numbers[metric] = float(distance[0, 0])
+    images = {"test image": test, "training image": training, "absolute difference": abs(test - training)}
+    return Result(numbers, matrices(images))
 
 
 def decisions(setting: Setting) -> Result:
@@ -69,8 +70,8 @@ def choosing(setting: Setting) -> Result:
     """Choosing k by validation.
 
     k and the distance are not learned: they are hyperparameters. A quarter of the training images is held out, and the
-    pair with the best accuracy on these is chosen. The test images are used once, at the end: if they were used for the
-    choice, their accuracy would be too optimistic.
+    distance and k with the best accuracy on these are chosen. The test images are used once, at the end: if they were
+    used for the choice, their accuracy would be too optimistic.
     """
     digits = load("digits")
     x, y = flat(digits.train)

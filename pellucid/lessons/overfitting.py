@@ -39,7 +39,7 @@ def train(model: Model, splits: Splits, epochs: int) -> list[dict[str, Any]]:
 
 
 def summary(rows: list[dict[str, Any]]) -> Mapping[str, Any]:
-    """Return the numbers that show overfitting."""
+    """Return the accuracies and costs in a training history that show overfitting."""
     lowest = min(rows, key=lambda row: row["val_loss"])
     return {
         "training accuracy": rows[-1]["train_accuracy"],
@@ -53,8 +53,8 @@ def summary(rows: list[dict[str, Any]]) -> Mapping[str, Any]:
 def memorised(setting: Setting) -> Result:
     """A thousand memorized images.
 
-    The network has 23,860 parameters and sees 1,000 images (2,290 and 100 in the small form). After 200 epochs it
-    classifies all of them correctly, and its training cost still falls. The test cost is lowest in the first quarter
+    The network has 23,860 parameters and is trained on 1,000 images (2,290 and 100 in the small form). After 200 epochs
+    it classifies all of them correctly, and its training cost still falls. The test cost is lowest in the first quarter
     and then rises: what the network learns after that applies only to these images. Nielsen trains for 400 epochs and
     reports 82.27 %.
     """

@@ -4,7 +4,7 @@
 """Principal component analysis.
 
 Principal components are the orthogonal directions in which data vary most. They are the eigenvectors of the covariance
-matrix, and projecting on the first few keeps most of the variance, so a few numbers describe each example.
+matrix, and projecting on the first few keeps most of the variance, so a few coordinates describe each example.
 `PCA` is scikit-learn's.
 """
 
@@ -53,7 +53,7 @@ def plane(setting: Setting) -> Result:
     """Digits in a plane.
 
     1,797 digits of 64 pixels each become points of the plane of their first two components, coloured by their class,
-    which PCA does not use. Two numbers keep 29 % of the variance, and already separate many of the digits.
+    which PCA does not use. Two components contain 29 % of the variance, and already separate many of the digits.
     """
     x, y = load_digits(return_X_y=True)
     pca = PCA(2).fit(x)

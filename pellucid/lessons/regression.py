@@ -22,6 +22,7 @@ from pellucid.report.figures.coefficients import coefficient_paths
 
 DEGREES = (1, 2, 10, 90)
 COLUMNS = {"training": "train_loss", "validation": "val_loss"}  # of a training history
+# numbers of passes over the data after which the distance from the solution is drawn
 PASSES = {"batch": (1, 3, 10, 30, 100, 300), "sgd": (1, 2, 5, 10, 20)}
 
 
@@ -139,7 +140,7 @@ def early_stopping(setting: Setting) -> Result:
     """Early stopping.
 
     A polynomial of degree 15 learns from 15 points by gradient descent. Its training error keeps falling; the error on
-    85 other points falls first, and rises once the network fits the noise. Early stopping ends the training when the
+    85 other points falls first, and rises once the polynomial fits the noise. Early stopping ends the training when the
     validation error has not improved for 200 epochs, and restores the weights of its minimum.
     """
     x, y = parabola(setting.seed)

@@ -26,7 +26,10 @@ FIRST, SECOND = colours(2)
 
 
 def distance(x: Tensor, cumulative: Any) -> float:
-    """Return Kolmogorov's distance: the largest difference of the sample's cumulative distribution from F."""
+    """Return Kolmogorov's distance: the largest difference of the sample's cumulative distribution from F.
+
+    x: the sample (n,). cumulative: the function F of values (n,).
+    """
     ordered = x.sort().values
     steps = torch.arange(len(x) + 1) / len(x)
     expected = cumulative(ordered)
@@ -47,7 +50,7 @@ def exponential(setting: Setting) -> Result:
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
     x = -torch.log1p(-u) / RATE
     distances = {
-        f"{count:,} draws": distance(x[:count], lambda at: -torch.expm1(-RATE * at)) for count in (100, 1_000, 10_000)
+        f"{count:,} draws": distance(x[:count], lambda x: -torch.expm1(-RATE * x)) for count in (100, 1_000, 10_000)
     }
     numbers = {
         "mean": float(x.mean()),
@@ -71,13 +74,13 @@ def exponential(setting: Setting) -> Result:
 
 
 def bumps(x: Tensor) -> Tensor:
-    """Return the cumulative distribution function of two Gaussian bumps."""
+    """Return F(x), the cumulative distribution function of a density of two Gaussian bumps."""
     parts = (weight / 2 * (1 + torch.erf((x - mean) / (deviation * math.sqrt(2)))) for weight, mean, deviation in PEAKS)
     return torch.stack(list(parts)).sum(0)
 
 
 def draw_bumps(u: Tensor, points: int = 2_001) -> Tensor:
-    """Return F⁻¹(u) of two bumps, by linear interpolation in a table of F."""
+    """Return F⁻¹(u) for the two bumps, by linear interpolation in a table of F with `points` entries."""
     grid = torch.linspace(LOW, HIGH, points, dtype=torch.float64)
     table = bumps(grid)
     right = torch.searchsorted(table, u).clamp(1, points - 1)
@@ -115,10 +118,11 @@ def brightness(setting: Setting) -> Result:
     """Two dimensions, one after the other: an image as a density.
 
     Let the mean of all images of a digit be a density, in which the brightness of a pixel is proportional to its
-    probability. Two uniform numbers draw a pixel: the first its row, by the cumulative sum of the rows' brightness; the
-    second its column, by the cumulative sum of the brightness within this row. Every distribution of several variables
-    can be drawn like this, one variable after the other, given the previous ones; but the tables grow exponentially
-    with the number of variables, too large for images of 784 pixels. This is why networks are trained to draw images.
+    probability. Two uniform numbers determine a pixel: the first its row, by the cumulative sum of the rows'
+    brightness; the second its column, by the cumulative sum of the brightness within this row. Every distribution of
+    several variables can be drawn like this, one variable after the other, given the previous ones; but the tables grow
+    exponentially with the number of variables, too large for images of 784 pixels. This is why networks are trained to
+    draw images.
     """
     digits = load("digits").train
     density = digits.x[digits.y == 3].double().mean(0)[0]  # (8, 8)
@@ -145,10 +149,10 @@ def brightness(setting: Setting) -> Result:
 def learned(setting: Setting) -> Result:
     """A network that learns to draw.
 
-    A network with one input u and one output x is trained to draw from the two bumps, given only
-    examples. Its loss is the maximum mean discrepancy between a batch of examples and as many of its own draws, as in a
-    generative moment matching network (Li, Swersky and Zemel 2015). Its curve becomes F⁻¹, or one that is mirrored
-    or folded: many functions of u have the same distribution, and the loss compares distributions only.
+    A network with one input u and one output x is trained to draw from the two bumps, given only examples. Its loss is
+    the maximum mean discrepancy between a batch of examples and as many of its own draws, as in a generative moment
+    matching network (Li, Swersky and Zemel 2015). Its curve becomes F⁻¹, or one that is mirrored or folded: many
+    functions of u have the same distribution, and the loss compares distributions only.
     """
     count, epochs = (1_000, 50) if setting.small else (4_000, 80)
     rng = torch.Generator().manual_seed(setting.seed)

@@ -63,13 +63,13 @@ def soft(setting: Setting) -> Result:
     with many support vectors, a large one a narrow margin.
     """
     x, y = make_blobs(120, centers=[[-1, -0.5], [1, 0.5]], cluster_std=1.0, random_state=setting.seed)
-    prices = (0.01, 1.0, 100.0)
-    figure, plots = plots_in_rows([f"C = {price:g}" for price in prices], 3, 2.6, square=True)
+    factors = (0.01, 1.0, 100.0)
+    figure, plots = plots_in_rows([f"C = {factor:g}" for factor in factors], 3, 2.6, square=True)
     numbers: dict[str, object] = {}
-    for plot, price in zip(plots, prices, strict=True):
-        machine = SVC(kernel="linear", C=price).fit(x, y)
+    for plot, factor in zip(plots, factors, strict=True):
+        machine = SVC(kernel="linear", C=factor).fit(x, y)
         draw(plot, machine, x, y)
-        numbers[f"C = {price:g}"] = {
+        numbers[f"C = {factor:g}"] = {
             "width": float(2 / np.linalg.norm(machine.coef_)), "support vectors": len(machine.support_),
         }  # fmt: skip
     return Result(numbers, figure)

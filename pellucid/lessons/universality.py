@@ -18,7 +18,7 @@ from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
 from pellucid.report.figures.style import INK, SMALL
 
-DENSE = torch.linspace(0, 1, 20001, dtype=torch.float64)[:, None]  # points where functions are evaluated
+GRID = torch.linspace(0, 1, 20001, dtype=torch.float64)[:, None]  # points where functions are evaluated
 
 
 def double(*numbers: float) -> Tensor:
@@ -51,14 +51,14 @@ def steps_and_bumps(setting: Setting) -> Result:
     numbers: dict[str, Any] = {}
     figure, (left, right) = plots_in_rows(["one hidden neuron", "two hidden neurons"], 2, 2.8)
     weights = (20.0, 100.0, 500.0)
-    away = DENSE[((DENSE - 0.4).abs() >= 0.02)[:, 0]]
+    away = GRID[((GRID - 0.4).abs() >= 0.02)[:, 0]]  # points at least 0.02 from the step
     for weight, colour in zip(weights, colours(len(weights)), strict=True):
         step = network(weight, double(0.4), double(1.0), 0.0)
         bump = network(weight, double(0.4, 0.6), double(0.8, -0.8), 0.0)
         ideal = (away[:, 0] > 0.4).double()
         numbers[f"w = {weight:g}"] = float((outputs(*step, away) - ideal).abs().max())
         for plot, net_and_params in ((left, step), (right, bump)):
-            plot.plot(DENSE, outputs(*net_and_params, DENSE), color=colour, linewidth=1.5, label=f"w = {weight:g}")
+            plot.plot(GRID, outputs(*net_and_params, GRID), color=colour, linewidth=1.5, label=f"w = {weight:g}")
             name_axes(plot, "input x", "output")
     left.legend(frameon=False, fontsize=SMALL)
     return Result(numbers, figure)
@@ -99,14 +99,14 @@ def built(setting: Setting) -> Result:
     figure, plots = plots_in_rows([f"error below {error:g}" for error in errors], 3, 2.8)
     for plot, error in zip(plots, errors, strict=True):
         net, params = approximate(target, SLOPE, error)
-        found, expected = outputs(net, params, DENSE), target(DENSE[:, 0])
+        found, expected = outputs(net, params, GRID), target(GRID[:, 0])
         units = params["output"]["weight"].shape[1]
         numbers[f"error below {error:g}"] = {
             "hidden neurons": units,
             "largest error": float((found - expected).abs().max()),
         }
-        plot.plot(DENSE, expected, color=INK, linewidth=1, label="function")
-        plot.plot(DENSE, found, color=colours(2)[1], linewidth=1.3, label=f"{units} neurons")
+        plot.plot(GRID, expected, color=INK, linewidth=1, label="function")
+        plot.plot(GRID, found, color=colours(2)[1], linewidth=1.3, label=f"{units} neurons")
         plot.legend(frameon=False, fontsize=SMALL)
         name_axes(plot, "x", "output")
     return Result(numbers, figure)

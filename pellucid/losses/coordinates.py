@@ -13,7 +13,10 @@ from pellucid.losses.keypoints import KeypointLoss, labelled
 
 
 class CoordinatePieces(NamedTuple):
-    """error: y - c, (N, 2 K); share: the weight of each output in the mean, (N, 2 K), 0 for unlabelled points."""
+    """The terms of the loss.
+
+    error: y - c, (N, 2 K). share: the weight of each output in the mean, (N, 2 K), 0 for unlabelled points.
+    """
 
     error: Tensor
     share: Tensor

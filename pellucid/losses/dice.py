@@ -12,7 +12,11 @@ from pellucid.losses.targets import check_classes, check_weights, class_table, k
 
 
 class Pieces(NamedTuple):
-    """p: (N, C, ...), probabilities, 0 at ignored positions. cost: (1, C, ...). slope: (N, C, ...), dy = p slope."""
+    """The terms of the loss.
+
+    p: (N, C, ...), probabilities, 0 at ignored positions. cost: (1, C, ...), its sum is the loss. slope: (N, C, ...),
+    dy = p slope.
+    """
 
     p: Tensor
     cost: Tensor
@@ -56,14 +60,14 @@ class Dice(Loss):
         t = torch.zeros_like(y).scatter_(1, picks.classes, keep)
         axes = [0, *range(2, y.dim())]
         occurring = t.sum(axes, keepdim=True)  # (1, C, ...)
-        common, total = (p * t).sum(axes, keepdim=True), p.sum(axes, keepdim=True) + occurring
+        intersection, total = (p * t).sum(axes, keepdim=True), p.sum(axes, keepdim=True) + occurring
         weight = (occurring > 0).to(y.dtype)
         if self.class_weights is not None:
             weight = weight * class_table(self.class_weights, y.dtype, y.device).view_as(weight)
         weight = weight / weight.sum().clamp_min(torch.finfo(y.dtype).tiny)
         total = torch.where(occurring > 0, total, 1.0)
-        dp = -2 * weight * (t * total - common) / total**2
-        return Pieces(p, weight * (1 - 2 * common / total), dp - (p * dp).sum(1, keepdim=True))
+        dp = -2 * weight * (t * total - intersection) / total**2
+        return Pieces(p, weight * (1 - 2 * intersection / total), dp - (p * dp).sum(1, keepdim=True))
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Raise PellucidError for class indices out of range."""

@@ -11,7 +11,11 @@ from pellucid.losses.targets import ClassLoss, check_weights, pick
 
 
 class Pieces(NamedTuple):
-    """log_a: (N, C, ...), logarithms of the softmax; classes, cost and slope: (N, 1, ...), dy = slope (t - a)."""
+    """The terms of the loss.
+
+    log_a: (N, C, ...), logarithm of the softmax a. classes: (N, 1, ...), indices. cost: (N, 1, ...), its sum is the
+    loss. slope: (N, 1, ...), dy = slope (t - a).
+    """
 
     log_a: Tensor
     classes: Tensor

@@ -18,9 +18,9 @@ _TINY = 1e-12  # the minimum of divisors, for boxes without an area
 class GIoU(Loss):
     """One minus the generalized IoU of boxes y (N, 4) and targets (N, 4), as x0, y0, x1, y1.
 
-    Unlike the IoU it has a gradient where boxes do not overlap: the part of the smallest box around both that is in
-    neither. `reduction` "mean" and "batch" average over the boxes, "sum" sums. Where edges are equal, the gradient is
-    the mean of the one-sided gradients. Source: Rezatofighi et al. 2019, algorithm 2.
+    Unlike the IoU, it has a gradient where boxes do not overlap, because it subtracts the fraction of the smallest box
+    around both that is in neither of them. `reduction` "mean" and "batch" average over the boxes, "sum" sums. Where
+    edges are equal, the gradient is the mean of the one-sided gradients. Source: Rezatofighi et al. 2019, algorithm 2.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("mae",)

@@ -16,10 +16,11 @@ Decoding = Literal["expectation", "quarter", "taylor"]
 
 
 class MapPieces(NamedTuple):
-    """p, t: probabilities and targets of the cells, (N, K, H, W); dy = (p (1 + pull) - t) share.
+    """The terms of the loss, with dy = (p (1 + pull) - t) share.
 
-    pull: the slope of the L1 term, (N, K, H, W), None for `l1` = 0. cost: (N, K), whose sum is the loss. share: the
-    weight of each point in the mean, (N, K), 0 for points that are not labelled.
+    p, t: probabilities and targets of the cells, (N, K, H, W). pull: the slope of the L1 term, (N, K, H, W), None for
+    `l1` = 0. cost: (N, K), whose sum is the loss. share: the weight of each point in the mean, (N, K), 0 for points
+    that are not labelled.
     """
 
     p: Tensor
@@ -39,9 +40,10 @@ class HeatMaps(KeypointLoss):
     points; dy = (p - t + l1 p ((centres - E) · sign(E - c))) / points. Points outside the maps are moved to their
     border.
 
-    sigma: the standard deviation, in cells, of the Gaussian t, cut at 3 sigma; 0 for one hot. l1: the weight of the
-    second term. decode: how `predict` locates a point, by the function of this name in `pellucid.ops.heatmaps`.
-    Source: He et al. 2017, section 5 (softmax over the cells); Sun et al. 2018, equation 2 (expected position).
+    sigma: the standard deviation, in cells, of the Gaussian t, truncated at 3 sigma; 0 for one-hot targets. l1: the
+    weight of the second term. decode: how `predict` locates a point, by the function of this name in
+    `pellucid.ops.heatmaps`. Source: He et al. 2017, section 5 (softmax over the cells); Sun et al. 2018, equation 2
+    (expected position).
     """
 
     metrics: ClassVar[tuple[str, ...]] = ()

@@ -32,7 +32,7 @@ class KeypointLoss(Loss):
     def counted(self, target: Tensor) -> float | Tensor:
         """Return the number of labelled points, never 0."""
         count = (target[..., 2] > 0).sum().clamp_min(1)
-        return float(count) if target.device.type == "cpu" else count  # on other devices, reading the count would wait
+        return float(count) if target.device.type == "cpu" else count  # reading the count would wait for the device
 
 
 def labelled(target: Tensor, dtype: torch.dtype) -> Tensor:

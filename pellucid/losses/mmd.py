@@ -15,21 +15,21 @@ def mmd(x: Tensor, y: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> tuple
 
     MMD² = 1/N² Σ k(xᵢ, xⱼ) - 2/NM Σ k(xᵢ, yⱼ) + 1/M² Σ k(yᵢ, yⱼ), the biased estimate, which includes i = j and is
     never negative; the kernel is k(a, b) = Σ exp(-‖a - b‖² / 2s) over the `bandwidths` s. The value is sqrt(MMD²);
-    where it is 0, so is the gradient. Raises PellucidError for a sample without points, and for different D.
+    where it is 0, so is the gradient. Raises PellucidError for a sample without points, and for samples of different D.
     Source: Gretton et al. 2012, equation 5; Li, Swersky and Zemel 2015, equations 3 and 4.
     """
     n, m = len(x), len(y)
     if not n or not m or x.shape[1:] != y.shape[1:] or x.dim() != 2:
         raise PellucidError(f"mmd takes samples (N, D) and (M, D), not {tuple(x.shape)} and {tuple(y.shape)}")
-    near, slope_near = _kernel(x, x, bandwidths)
-    across, slope_across = _kernel(x, y, bandwidths)
-    same, _ = _kernel(y, y, bandwidths)
-    squared = near.sum() / n**2 - 2 * across.sum() / (n * m) + same.sum() / m**2
+    k_xx, slope_xx = _kernel(x, x, bandwidths)
+    k_xy, slope_xy = _kernel(x, y, bandwidths)
+    k_yy, _ = _kernel(y, y, bandwidths)
+    squared = k_xx.sum() / n**2 - 2 * k_xy.sum() / (n * m) + k_yy.sum() / m**2
     value = squared.clamp_min(0.0).sqrt()  # rounding may leave a small negative number
     # d k(a, b) / da = Σ -exp(...) / s (a - b); each pair of x is in the first sum twice.
-    dnear = slope_near.sum(1, keepdim=True) * x - slope_near @ x  # (N, D)
-    dacross = slope_across.sum(1, keepdim=True) * x - slope_across @ y
-    dsquared = dnear * (2 / n**2) - dacross * (2 / (n * m))
+    dx_xx = slope_xx.sum(1, keepdim=True) * x - slope_xx @ x  # (N, D)
+    dx_xy = slope_xy.sum(1, keepdim=True) * x - slope_xy @ y
+    dsquared = dx_xx * (2 / n**2) - dx_xy * (2 / (n * m))
     return value, torch.where(value > 0, dsquared / (2 * value), 0.0)
 
 

@@ -16,11 +16,11 @@ from pellucid.losses.targets import check_numbers, numbers
 class QualityFocal(Loss):
     """The binary cross-entropy of a = sigmoid(y), times |t - a|^beta, so that outputs close to their target count less.
 
-    It contains the sigmoid, so the network ends without one. y (N, ...) and targets of the same shape with numbers
-    from 0 to 1, in a detector the IoU of the predicted box for its class and 0 for other classes; or integer classes
-    (N, ...) for y (N, C, ...), which makes it a sigmoid focal loss. `reduction` "mean" averages over outputs and batch,
-    "batch" sums over the outputs and averages over the batch, "sum" sums over both.
-    Source: Li et al. 2020 (generalized focal loss), equation 2.
+    It contains the sigmoid, so the network ends without one. y is (N, ...); targets have the same shape and values from
+    0 to 1 (in a detector, the IoU of the predicted box for its class, and 0 for other classes), or are integer classes
+    (N, ...) for y (N, C, ...), as in a sigmoid focal loss. `reduction` "mean" averages over outputs and batch, "batch"
+    sums over the outputs and averages over the batch, "sum" sums over both. Source: Li et al. 2020 (generalized focal
+    loss), equation 2.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)

@@ -32,7 +32,7 @@ class RegressionLoss(Loss):
 
 @dataclass(frozen=True)
 class Quadratic(RegressionLoss):
-    """Half the squared distance: C = 1/2n Σ ‖a - y‖², dC/da = (a - y) / n, where n counts the examples.
+    """Half the squared error: C = 1/2n Σ (y - target)², dy = (y - target) / n, where n is the number of examples.
 
     Shapes and `reduction` are those of RegressionLoss. Source: Nielsen 2015, equation 6.
     """
@@ -42,9 +42,9 @@ class Quadratic(RegressionLoss):
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
         n = shares(self.reduction, y)
-        delta = y - numbers(self, y, target)  # (N, ...)
-        flat = delta.flatten()
-        return flat.dot(flat) * fraction(0.5, n, y.dtype), delta * fraction(1.0, n, y.dtype)
+        error = y - numbers(self, y, target)  # (N, ...)
+        flat = error.flatten()
+        return flat.dot(flat) * fraction(0.5, n, y.dtype), error * fraction(1.0, n, y.dtype)
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class L1(RegressionLoss):
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
         scale = fraction(1.0, shares(self.reduction, y), y.dtype)
-        delta = y - numbers(self, y, target)  # (N, ...)
-        return delta.abs().sum() * scale, delta.sign() * scale
+        error = y - numbers(self, y, target)  # (N, ...)
+        return error.abs().sum() * scale, error.sign() * scale
 
 
 @dataclass(frozen=True)

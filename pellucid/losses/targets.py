@@ -89,7 +89,7 @@ def by_class(loss: object, weights: tuple[float, ...], y: Tensor, name: str = "c
 def pick(
     loss: object, y: Tensor, target: Tensor, weights: tuple[float, ...] | None, ignore: int | None = None
 ) -> Picks:
-    """Return the class and the weight of each position of y (N, C, ...)."""
+    """Return the class and the weight of each position of y (N, C, ...); target: classes (N, ...)."""
     if target.shape != y.shape[:1] + y.shape[2:] or is_numbers(target):
         raise PellucidError(
             f"{type(loss).__name__}: targets of shape {tuple(target.shape)} and dtype {target.dtype} do not fit "
@@ -126,7 +126,7 @@ def counted(target: Tensor, weights: tuple[float, ...] | None, ignore: int | Non
         dtype = torch.float32 if target.device.type == "mps" else torch.float64  # mps has no float64
         table = class_table(weights, dtype, target.device)
         total = (table[target.long().masked_fill(~keep, 0)] * keep).sum()
-    return float(total) if target.device.type == "cpu" else total  # on other devices, reading the value would wait
+    return float(total) if target.device.type == "cpu" else total  # reading the value would wait for the device
 
 
 def kept(target: Tensor, ignore: int | None) -> Tensor | None:

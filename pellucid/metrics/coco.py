@@ -19,8 +19,9 @@ from pellucid.text import shown
 
 THRESHOLDS = torch.from_numpy(np.linspace(0.5, 0.95, 10))  # of IoU, rounded as in COCO's reference code
 RECALLS = torch.from_numpy(np.linspace(0.0, 1.0, 101))
+# Smallest and largest area of an object of each size, in square pixels.
 SIZES = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
-_RANGES = torch.tensor(list(SIZES.values()), dtype=torch.float64)  # square pixels, both ends included
+_RANGES = torch.tensor(list(SIZES.values()), dtype=torch.float64)  # both ends are included
 
 
 class Figure(NamedTuple):

@@ -155,7 +155,7 @@ def judge(
     """Return, for each detection (image, box), whether it is a hit; None if it is not counted.
 
     detections: best first. Each takes the truth with the largest IoU, the first of equal ones; a second detection of a
-    truth is a false positive.
+    truth is a false positive. enough: returns whether an IoU is large enough for a hit.
     """
     taken = {image: truth.difficult.clone() for image, truth in truths.items()}
     judged: list[bool | None] = []

@@ -69,8 +69,9 @@ def log_densities(points: Tensor, samples: Tensor, bandwidths: Sequence[float]) 
 
 @dataclass(frozen=True)
 class ParzenLikelihood:
-    """mean: the mean log density of the test images, in nats. error: its standard error. bandwidth: of the windows.
+    """The log-likelihood of test images under Parzen windows.
 
+    mean: the mean log density of the test images, in nats. error: its standard error. bandwidth: of the windows.
     samples, points, chosen: the numbers of windows, of test images, and of validation images.
     """
 
@@ -118,8 +119,8 @@ def gaussian_distance(mean: Tensor, covariance: Tensor, other_mean: Tensor, othe
     values, vectors = torch.linalg.eigh(first)
     root = vectors * values.clamp_min(0).sqrt() @ vectors.T
     mixed = torch.linalg.eigvalsh(root @ second @ root)
-    apart = (mean.double() - other_mean.double()).square().sum()
-    return float((apart + first.trace() + second.trace() - 2 * mixed.clamp_min(0).sqrt().sum()).clamp_min(0))
+    between_means = (mean.double() - other_mean.double()).square().sum()
+    return float((between_means + first.trace() + second.trace() - 2 * mixed.clamp_min(0).sqrt().sum()).clamp_min(0))
 
 
 def kernel_distance(first: Tensor, second: Tensor) -> float:

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from pellucid.errors import PellucidError
 from pellucid.metrics.base import Metric, check_measured, share
 
-WINDOW, SIGMA = 11, 1.5  # pixels
-K1, K2 = 0.01, 0.03
+WINDOW, SIGMA = 11, 1.5  # side and standard deviation of a window, in pixels
+K1, K2 = 0.01, 0.03  # square roots of the stabilizing constants, relative to the peak
 
 
 def psnr_of(error: float, peak: float = 1.0) -> float:

@@ -39,9 +39,10 @@ class AveragePrecision(Metric):
             self.coco.add(found, truth)
 
     def compute(self) -> dict[str, Any]:
-        """Return "ap" and "ap50", from 0 to 1 or NaN without objects, and "class_ap", a list, None for classes without.
+        """Return "ap" and "ap50", from 0 to 1 or NaN without objects, and "class_ap", a list of values by class.
 
-        The names for masks and key-points begin with "mask_" and "keypoint_".
+        A value is None for a class without objects. The names for masks and key-points begin with "mask_" and
+        "keypoint_".
         """
         check_measured(len(self.coco.images), self)
         by_class = self.coco.by_class()

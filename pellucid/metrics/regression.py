@@ -55,8 +55,9 @@ class RMSE(Metric):
 class R2(Metric):
     """The coefficient of determination, 1 - Σ (t - y)² / Σ (t - mean t)², of each output; the mean over the outputs.
 
-    As scikit-learn's r2_score: an output whose targets are all equal gives 1 where it is exact, else 0; fewer than
-    two examples give NaN. The sums of squares are updated as in Chan, Golub and LeVeque 1979.
+    As scikit-learn's r2_score: an output whose targets are all equal gives 1 if it is exact and 0 otherwise; fewer than
+    two examples give NaN. around_mean, apart: Σ (t - mean t)² and Σ (t - y)² so far. The sums of squares are updated as
+    in Chan, Golub and LeVeque 1979.
     """
 
     count: int = field(default=0, init=False)
@@ -71,10 +72,12 @@ class R2(Metric):
             return
         target = wanted(targets, outputs).reshape(n, -1)  # (n, outputs)
         mean = target.mean(0)
-        gap, total = mean - self.mean, self.count + n
-        self.around_mean = self.around_mean + (target - mean).square().sum(0) + gap.square() * (self.count * n / total)
+        mean_change, total = mean - self.mean, self.count + n
+        self.around_mean = (
+            self.around_mean + (target - mean).square().sum(0) + mean_change.square() * (self.count * n / total)
+        )
         self.apart = self.apart + (outputs.double().reshape(n, -1) - target).square().sum(0)
-        self.mean, self.count = self.mean + gap * (n / total), total
+        self.mean, self.count = self.mean + mean_change * (n / total), total
 
     def compute(self) -> dict[str, Any]:
         """Return {"r2": at most 1}."""

@@ -34,7 +34,7 @@ def alexnet_small(classes: int = 10, width: int = 24, dropout: float = 0.5) -> S
 
 
 def _features(first: Conv2d, width: int) -> dict[str, Layer]:
-    """Return five convolutions, of which the first has `width` filters, with three max poolings."""
+    """Return five convolutions with ReLUs and three max poolings; first: the first convolution, of `width` filters."""
     return {
         "conv1": first,
         "relu1": ReLU(),

@@ -24,7 +24,7 @@ VGG = {
 }  # fmt: skip
 # Stages of MobileNetV2 whose first block has a stride of 2 after its expansion: blocks 6 and 13 in Keras.
 EXPANDED = ("stage4", "stage6")
-KERAS_EPSILON = 1e-3
+KERAS_EPSILON = 1e-3  # of the batch normalization in Keras' weights
 
 
 def fcn32(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float = 1e-5) -> Graph:
@@ -131,7 +131,10 @@ def _enlarge(classes: int, by: int, centred: bool) -> ConvTranspose2d:
 
 
 def feature_nodes(backbone: str, epsilon: float) -> tuple[dict[str, tuple[Layer, str]], tuple[str, ...], int, bool]:
-    """Return a backbone's nodes, the nodes to read (coarse to fine), the stride of the coarsest, and `centred`."""
+    """Return a backbone's nodes, the nodes to read (coarse to fine), the stride of the coarsest, and `centred`.
+
+    centred: see `_enlarge`.
+    """
     if backbone == "mobilenet_v2":
         stages = _expanded(features(mobilenet_v2(epsilon=epsilon)))
         return chain(stages, "input"), ("last", "stage6_expand", "stage4_expand"), 32, False

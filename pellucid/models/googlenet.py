@@ -16,7 +16,7 @@ from pellucid.layers import (
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS, average_head, beside, conv_norm_relu, network, network_with_auxiliaries
 
-EPSILON = 1e-3
+EPSILON = 1e-3  # of the batch normalization
 
 # Filters of table 1: 1x1, reduction before 3x3, 3x3, reduction before 5x5, 5x5, and 1x1 after pooling.
 BLOCKS = {

@@ -7,7 +7,7 @@ from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, Concat, Dense, Flatten
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS, average_head, conv_norm_relu, network, network_with_auxiliaries
 
-EPSILON = 1e-3
+EPSILON = 1e-3  # of the batch normalization
 
 
 class Conv(NamedTuple):

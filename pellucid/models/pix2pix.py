@@ -22,7 +22,7 @@ Norm = Literal["batch", "instance", "none"]
 Field = Literal[1, 16, 34, 70, 142, 286]  # receptive field in pixels
 INITIALIZER = "gan"
 SLOPE = 0.2  # of LeakyReLU
-MAX_FACTOR = 8  # of the channels over `width`
+MAX_FACTOR = 8  # largest ratio of channels to `width`
 MAX_DROPOUTS = 3  # decoder blocks with dropout
 # Number of convolutions with stride 2 by receptive field.
 FIELDS: dict[int, int] = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}

@@ -25,9 +25,9 @@ def within_bounds(net: Layer, shape: Any, shapes: dict[str, tuple[Any, Any]] | N
     """Return the network's parameters for inputs of `shape`, on the device "meta", and the shape of its output.
 
     Every layer is run on such a tensor, which has a shape and no values. The children of combinators that run by `flow`
-    are run, also of user-defined ones; for other user-defined layers, only the output is counted. shapes: a dict that
-    receives (input shape, output shape) of each layer that is run, by path.
-    Raises LayerError, with the layer's path, for the first layer with which the network exceeds a limit.
+    are run, in user-defined combinators too; for other user-defined layers, only the output is counted. shapes: a dict
+    that receives (input shape, output shape) of each layer that is run, by path. Raises LayerError, with the layer's
+    path, for the first layer with which the network exceeds a limit.
     """
     with torch.device("meta"), torch.no_grad():
         tally = _Tally({} if shapes is None else shapes)

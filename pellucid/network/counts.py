@@ -25,13 +25,16 @@ def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilat
     Source: Dumoulin and Visin 2016, relationships 6 and 15.
     """
     window = Conv2d(1, kernel, stride=stride, padding=padding, dilation=dilation)
-    frame = ((kernel, kernel), (stride, stride), (padding, padding), (dilation, dilation))
-    return window_outputs(window, (size, size), *frame)[0]
+    settings = ((kernel, kernel), (stride, stride), (padding, padding), (dilation, dilation))
+    return window_outputs(window, (size, size), *settings)[0]
 
 
 @dataclass(frozen=True)
 class LayerCount:
-    """The counts of one layer for one example; shape: of the output. weights: parameters other than biases."""
+    """The counts of one layer for one example.
+
+    path: the layer's path. layer: its constructor call. shape: of its output. weights: parameters other than biases.
+    """
 
     path: str
     layer: str
@@ -140,9 +143,9 @@ def receptive_field(net: Sequential) -> list[Reach]:
     for path, layer in net.children.items():
         if isinstance(layer, Conv2d | MaxPool2d | AvgPool2d | LpPool2d):
             stride = layer.stride if isinstance(layer, Conv2d) else layer.step
-            frame = zip(field, step, pair(layer.kernel), pair(layer.dilation), strict=True)
-            field = _both([size + d * (k - 1) * s for size, s, k, d in frame])
-            step = _both([a * b for a, b in zip(step, pair(stride), strict=True)])
+            axes = zip(field, step, pair(layer.kernel), pair(layer.dilation), strict=True)
+            field = _pair_of([size + d * (k - 1) * s for size, s, k, d in axes])
+            step = _pair_of([a * b for a, b in zip(step, pair(stride), strict=True)])
         elif not (Trait.ELEMENTWISE in layer.traits or isinstance(layer, BatchNorm)):
             raise PellucidError(
                 f"{path}: the receptive field after {type(layer).__name__} is not one window; leave out this layer and "
@@ -196,5 +199,5 @@ def _numbers(*values: int) -> list[str]:
     return [f"{value:,}" if value else "" for value in values]
 
 
-def _both(values: list[int]) -> tuple[int, int]:
+def _pair_of(values: list[int]) -> tuple[int, int]:
     return values[0], values[1]

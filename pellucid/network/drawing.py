@@ -137,7 +137,7 @@ def _parts(net: Layer, shapes: Shapes) -> Iterator[Piece]:
 
 
 def _chain(layer: Layer | None) -> Mapping[str, Layer] | None:
-    """Return the children of a Sequential, or of a Graph in which each node reads the one before; None for others."""
+    """Return the children of a Sequential, or of a Graph whose nodes form a sequence; None for others."""
     if isinstance(layer, Sequential):
         return layer.children
     if isinstance(layer, Graph):
@@ -191,9 +191,9 @@ def _graph(graph: Graph, path: str, shapes: Shapes, depth: int) -> Piece:
         if follows and not isinstance(layer, str):
             run[name] = layer
         else:
-            again = f"{name} = {layer}, " if isinstance(layer, str) else ""
+            repeated = f"{name} = {layer}, " if isinstance(layer, str) else ""
             piece = _piece(graph.layers[owner], join(path, owner), shapes, depth + 1)
-            pieces.append(frame(name, f"{again}reads {', '.join(sources)}", piece))
+            pieces.append(frame(name, f"{repeated}input: {', '.join(sources)}", piece))
         connected += [follows and bool(connected)] * (len(pieces) - len(connected))
         before = name
     pieces += _rows(run, path, shapes, depth)

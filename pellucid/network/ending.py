@@ -10,7 +10,7 @@ from pellucid.layers import LogSoftmax, Sigmoid, Softmax
 from pellucid.layers.base import Layer, Trait, pair
 from pellucid.losses import BinaryCrossEntropy, Loss, NegativeLogLikelihood, SoftmaxCrossEntropy
 
-# Losses that contain the activation that a network might end with.
+# The activations that these losses contain.
 CONTAINED: dict[type[Loss], tuple[type[Layer], ...]] = {
     BinaryCrossEntropy: (Sigmoid,),
     SoftmaxCrossEntropy: (Softmax, LogSoftmax),
@@ -32,7 +32,7 @@ def check_ending(net: Layer, loss: Loss) -> None:
         if isinstance(loss, NegativeLogLikelihood) and known and not isinstance(last, LogSoftmax | Combinator):
             raise PellucidError(
                 f"{where}: {kind} is followed by {name}, which takes log-probabilities; end the net with LogSoftmax "
-                "(an mlp with output='log_softmax'), or take the loss softmax_cross_entropy, which contains it"
+                "(an mlp with output='log_softmax'), or use the loss softmax_cross_entropy, which contains it"
             )
 
 

@@ -29,7 +29,8 @@ def check_inputs(shape: Sequence[int], wanted: Sequence[int | None], what: str) 
             f"{what} is one input of shape {shape} without the batch axis; give {correction.format(x=what)}"
         )
     raise PellucidError(
-        f"{what} holds inputs of shape {shape[1:]}, but the network takes {declared}; {_remedy(shape, expected, what)}"
+        f"{what} contains inputs of shape {shape[1:]}, but the network takes {declared}; "
+        f"{_remedy(shape, expected, what)}"
     )
 
 
@@ -56,7 +57,7 @@ def _remedy(shape: tuple[int, ...], expected: tuple[int | None, ...], what: str)
 
 
 Shape = tuple[int | None, ...]
-NOMINAL, OTHER = 224, 256  # pixels for a free height or width, and a second size to find what depends on it
+NOMINAL, OTHER = 224, 256  # pixels for a free height or width; and a second size, to find which shapes depend on it
 
 
 def nominal(shape: Sequence[int | None], side: int = NOMINAL) -> tuple[int, ...]:
@@ -73,18 +74,18 @@ def free_outputs(shape: Shape, init: Callable[..., tuple[Params, Any]], params: 
     if None not in shape:
         return out
     with torch.device("meta"):
-        others, other = init(nominal(shape, OTHER), torch.Generator())
-    for path, tensor in flatten(others).items():
+        other_params, other_out = init(nominal(shape, OTHER), torch.Generator())
+    for path, tensor in flatten(other_params).items():
         if tensor.shape != (original := flatten(params)[path]).shape:
             raise PellucidError(
                 f"input_shape {shape}: {path} is {tuple(original.shape)} for sides of {NOMINAL} pixels and "
                 f"{tuple(tensor.shape)} for {OTHER}; give fixed sizes, or pool globally before the first Dense layer"
             )
-    return _common(out, other)
+    return _common(out, other_out)
 
 
-def _common(one: Any, other: Any) -> Any:
+def _common(first: Any, second: Any) -> Any:
     """Return the sizes that are equal in two shapes, or tuples of shapes, and None for the others."""
-    if isinstance(one, tuple):
-        return tuple(map(_common, one, other))
-    return one if one == other else None
+    if isinstance(first, tuple):
+        return tuple(map(_common, first, second))
+    return first if first == second else None

@@ -52,8 +52,8 @@ def ssd_priors(
 
     A cell of map i has a square of side s_i, a square of side sqrt(s_i s_(i+1)), and for each ratio r a box of width
     s_i sqrt(r) and height s_i / sqrt(r) and the same box rotated by 90 degrees. sides: the s_i, one more than there are
-    maps. Source: Liu et al. 2016, section 2.2,
-    with the sizes of its reference code for 300 x 300 pixels. Priors may extend beyond the image.
+    maps. Source: Liu et al. 2016, section 2.2, with the sizes of its reference code for 300 x 300 pixels. Priors may
+    extend beyond the image.
     """
     bases = []
     for stride, side, next_side, map_ratios in zip(strides, sides[:-1], sides[1:], ratios, strict=True):

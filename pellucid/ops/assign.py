@@ -167,26 +167,28 @@ def assign_atss(
     iou = regular(box_iou(anchors, boxes), crowd)  # (n, m)
     anchor_centres = centres(anchors)
     distance = torch.cdist(anchor_centres, centres(boxes))  # (n, m)
-    candidates, first = [], 0
+    candidates, first_anchor = [], 0
     for map_distance in distance.split(list(counts)):
-        candidates.append(first + map_distance.topk(min(nearest, len(map_distance)), dim=0, largest=False).indices)
-        first += len(map_distance)
-    index = torch.cat(candidates)  # (k, m)
-    overlaps = iou.gather(0, index)
+        candidates.append(
+            first_anchor + map_distance.topk(min(nearest, len(map_distance)), dim=0, largest=False).indices
+        )
+        first_anchor += len(map_distance)
+    candidate = torch.cat(candidates)  # (k, m)
+    overlaps = iou.gather(0, candidate)
     mean = overlaps.mean(0)  # (m,)
-    variance = (overlaps - mean).square().sum(0) / max(len(index) - 1, 1)
+    variance = (overlaps - mean).square().sum(0) / max(len(candidate) - 1, 1)
     threshold = mean + variance.sqrt()
     low, high = anchor_centres[:, None] - boxes[:, :2], boxes[:, 2:] - anchor_centres[:, None]  # (n, m, 2)
-    inside = (torch.minimum(low, high).amin(2) > 0).gather(0, index)
+    inside = (torch.minimum(low, high).amin(2) > 0).gather(0, candidate)
     is_high = overlaps >= threshold
-    learnable = torch.ones_like(is_high) if crowd is None else ~crowd.expand_as(is_high)
+    not_crowd = torch.ones_like(is_high) if crowd is None else ~crowd.expand_as(is_high)
 
-    chosen = torch.full_like(iou, -1).scatter(0, index, torch.where(is_high & inside & learnable, overlaps, -1))
+    chosen = torch.full_like(iou, -1).scatter(0, candidate, torch.where(is_high & inside & not_crowd, overlaps, -1))
     value, matched = highest(chosen)
     positive = value > 0
     reason = torch.full_like(matched, Reason.NOT_NEAR)
-    reason[index[~is_high & learnable]] = Reason.LOW
-    reason[index[is_high & ~inside & learnable]] = Reason.OFF_CENTRE
+    reason[candidate[~is_high & not_crowd]] = Reason.LOW
+    reason[candidate[is_high & ~inside & not_crowd]] = Reason.OFF_CENTRE
     reason[in_crowd(anchors, boxes, crowd)] = Reason.CROWD
     reason[positive] = Reason.NEAR
     return Assignment(torch.where(positive, matched, -1), reason)
@@ -281,7 +283,7 @@ def assign_best_anchor(
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
     similarity, shape = highest(box_iou(torch.cat([-half, half], 1), shape_boxes))  # (m,)
     index = torch.empty_like(shape)
-    earlier_anchors, earlier_shapes = 0, 0  # on earlier maps
+    earlier_anchors, earlier_shapes = 0, 0  # numbers of anchors and of shapes on the maps before
     for map_shapes, size, stride in zip(shapes, sizes, strides, strict=True):
         on_map = (shape >= earlier_shapes) & (shape < earlier_shapes + len(map_shapes))
         index[on_map] = (

@@ -15,7 +15,7 @@ from pellucid.errors import PellucidError
 _BITS, _FIRST = 5, 48  # bits of a run length in one character; code of the character for 0
 _MORE, _SIGN = 0x20, 0x10  # bit of a character if another follows; sign bit of the last character
 _MAX_CHARACTERS = 8  # of one run length: 40 bits
-_SCALE = 5  # polygons are drawn on a grid this much finer than pixels
+_SCALE = 5  # polygons are drawn on a grid that is this many times finer than the pixels
 
 
 def run_lengths(mask: Tensor) -> list[int]:
@@ -151,7 +151,7 @@ def outline_polygons(mask: Tensor) -> list[list[float]]:
     """Return polygons (x0, y0, x1, y1, ...) along the pixel sides of a mask (H, W) bool, one for each connected part.
 
     Pixels are connected by their sides. A hole is joined to the outline around it by a cut, along which the polygon
-    goes down and up again; `fill_polygons` of the result is the mask itself.
+    runs once in each direction; `fill_polygons` of the result is the mask itself.
     """
     pixels = mask.numpy()
     loops = _loops(pixels)

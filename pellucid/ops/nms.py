@@ -6,8 +6,8 @@ from torch import Tensor
 from pellucid.ops.boxes import area, box_iou, intersection
 
 _BAND = 128  # boxes that are compared with their neighbours at once, so temporary tensors fit into the cache
-_MAX_ROUNDS = 16  # of vectorized suppression, before the rest is decided box by box
-_FIRST = 1000  # boxes with the highest scores, which are decided before the others
+_MAX_ROUNDS = 16  # of vectorized suppression, before the remaining boxes are decided one by one
+_N_FIRST = 1000  # number of boxes with the highest scores that are decided before the others
 
 
 def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
@@ -68,13 +68,13 @@ def suppressors(boxes: Tensor, kept: Tensor, threshold: float, labels: Tensor | 
 def _keep(boxes: Tensor, scores: Tensor, threshold: float, labels: Tensor | None) -> Tensor:
     """Return the indices of the kept boxes, in the order of descending scores.
 
-    The _FIRST boxes are decided first, and all other boxes that they suppress are removed; then the remaining ones are
-    decided. If many boxes overlap, the first ones suppress most of the others.
+    The _N_FIRST boxes with the highest scores are decided first, and all other boxes that they suppress are removed;
+    then the remaining ones are decided. If many boxes overlap, the first ones suppress most of the others.
     """
     order = scores.argsort(descending=True, stable=True)
     boxes, labels = boxes[order], None if labels is None else labels[order]
-    first = _kept(boxes[:_FIRST], threshold, None if labels is None else labels[:_FIRST])
-    remaining = torch.arange(len(boxes), device=boxes.device)[_FIRST:]
+    first = _kept(boxes[:_N_FIRST], threshold, None if labels is None else labels[:_N_FIRST])
+    remaining = torch.arange(len(boxes), device=boxes.device)[_N_FIRST:]
     if len(remaining):
         suppressed = _pairs(boxes[first], boxes[remaining], threshold)
         if labels is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-MAX_RUN = 1 << 18  # values in a part: 1 MiB of float32
+MAX_RUN = 1 << 18  # values in a part of `runs`: 1 MiB of float32
 
 add_ = torch._foreach_add_
 addcdiv_ = torch._foreach_addcdiv_

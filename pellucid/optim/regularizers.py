@@ -43,8 +43,8 @@ class Regularizer(metaclass=Checked):
 def in_order(given: Iterable[object]) -> list[Regularizer]:
     """Return the regularizers in `given`, without MaxNorm, in the order in which they are applied.
 
-    The order is that of their reprs. It is fixed because the result of L1's soft threshold and L2's decay depends on
-    their order.
+    They are sorted by their repr. The order is fixed because the result of L1's soft threshold and L2's decay depends
+    on their order.
     """
     return sorted((regularizer for regularizer in given if isinstance(regularizer, Regularizer)), key=repr)
 

@@ -17,9 +17,10 @@ Unit = Literal["steps", "epochs", "run"]  # of time; "run" is the whole training
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a run.
+    """The progress of a run, the whole training.
 
-    step: the number of updates so far. steps: the number of updates in the run. epoch_steps: in an epoch.
+    step: the number of updates so far. steps: the number of updates in the run. epoch_steps: the number of updates in
+    an epoch.
     """
 
     step: int

@@ -97,12 +97,12 @@ def compare_runs(paths: Sequence[str | os.PathLike[str]]) -> RunComparison:
     """Read two or more run folders; raises PellucidError for fewer, and for one that is not a run folder or damaged."""
     if len(paths) < 2:
         raise PellucidError("compare-runs needs two or more run folders")
-    places = [Path(path) for path in paths]
-    if len({place.resolve() for place in places}) < len(places):
+    folders = [Path(path) for path in paths]
+    if len({folder.resolve() for folder in folders}) < len(folders):
         raise PellucidError("compare-runs: the same run folder is given twice; give each once")
-    folder_names = [place.resolve().name for place in places]
-    names = folder_names if len(set(folder_names)) == len(places) else [str(place) for place in places]
-    return RunComparison(names, [read_run(place) for place in places])
+    folder_names = [folder.resolve().name for folder in folders]
+    names = folder_names if len(set(folder_names)) == len(folders) else [str(folder) for folder in folders]
+    return RunComparison(names, [read_run(folder) for folder in folders])
 
 
 def read_run(path: Path) -> ComparedRun:
@@ -181,6 +181,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _confusion(path: Path, found: Mapping[str, Any]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the class names and the counts (K, K) of a confusion matrix file; PellucidError for invalid content."""
     classes, rows = found.get("classes"), found.get("counts") or []
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise PellucidError(f"{path} has no list of class names; `pellucid train --resume` writes it again")

@@ -48,10 +48,9 @@ def case_of_run(
 ) -> Case:
     """Return the case of a run folder that `pellucid train` wrote, finished or not.
 
-    The model is built from the recipe, with the best weights of the run, else the last weights, else the initial
-    weights. data: another data set or image folder to examine the model with, or the root of the data sets. material:
-    the run's data, if the recipe's [data] alone does not determine it. resume: the command that resumes an interrupted
-    run.
+    The model is built from the recipe, with the best weights of the run, otherwise the last ones, otherwise the initial
+    ones. data: another data set or image folder to examine the model with, or the root of the data sets. material: the
+    run's data, if the recipe's [data] alone does not determine it. resume: the command that resumes an interrupted run.
     Raises PellucidError for a folder without a recipe, for missing data, for weights of another network, and for an
     invalid metrics.csv.
     """
@@ -94,22 +93,23 @@ def case_of_run(
 
 def _resume_command(folder: RunFolder, history: History | None, epochs: int, resume: str) -> str:
     """Return the command that resumes an interrupted run; "" for a run that ended, even early or by an error."""
-    ended = (folder.path / "results.json").is_file() or folder.error.is_file() or _done(history) >= epochs
+    ended = (folder.path / "results.json").is_file() or folder.error.is_file() or _epochs_done(history) >= epochs
     return "" if ended else f"{resume} {quote(str(folder.path))}"
 
 
 def _notes(folder: RunFolder, history: History | None, epochs: int, command: str) -> tuple[str, ...]:
     """Return a note that the run was interrupted and how to resume it, or that its weights are missing, if so."""
     if command:
-        done = _done(history)
-        where = f"after epoch {done}" if done else "before the end of epoch 1"
+        finished = _epochs_done(history)
+        where = f"after epoch {finished}" if finished else "before the end of epoch 1"
         return (f"stopped {where} of {epochs}, unless it still runs; resume with `{command}`",)
     if (folder.path / "results.json").is_file() and not (folder.best.is_file() or folder.last.is_file()):
         return (f"the run ended, but its weights are missing; put them back into {folder.weights}, or train again",)
     return ()
 
 
-def _done(history: History | None) -> int:
+def _epochs_done(history: History | None) -> int:
+    """Return the number of finished epochs."""
     return 0 if history is None else int(history.last["epoch"])
 
 
@@ -164,7 +164,7 @@ def case_of_model(model: Model, data: str | None = None, history: History | None
 
 
 def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> DetectionCase:
-    """Return the case of a detector's run folder, with its best weights, else the last, else the initial weights.
+    """Return the case of a detector's run folder, with its best, otherwise its last, otherwise its initial weights.
 
     data: another annotated data set to examine the model with, or the root of the data sets.
     """
@@ -235,11 +235,11 @@ def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Materia
     )
 
 
-def _copy_weights(model: BaseModel, loaded: Model, otherwise: str) -> None:
-    """Copy the weights and confidence of `loaded`; raises PellucidError with `otherwise` if the shapes differ."""
+def _copy_weights(model: BaseModel, loaded: Model, message: str) -> None:
+    """Copy the weights and confidence of `loaded`; raises PellucidError with `message` if the shapes differ."""
     params, weights = flatten(model.params), flatten(loaded.params)
     if {path: value.shape for path, value in params.items()} != {path: value.shape for path, value in weights.items()}:
-        raise PellucidError(f"{otherwise}; give a run folder as `pellucid train` wrote it")
+        raise PellucidError(f"{message}; give a run folder as `pellucid train` wrote it")
     for path, value in params.items():
         value.copy_(weights[path])
     model.confidence = loaded.confidence

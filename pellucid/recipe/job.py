@@ -160,8 +160,8 @@ def resume_runs(
 def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:
     """Return the data of a recipe in the form that its loss or objective needs.
 
-    Generators get the images alone, translators to photos label maps, and key-point losses the key-points of annotated
-    objects. For masks of the user, loss.ignore is the class index that is ignored.
+    Generators get only the images, translators from label maps to photos get label maps, and key-point losses get the
+    key-points of annotated objects. For masks of the user, loss.ignore is the class index that is ignored.
     """
     material = load_material(recipe.data, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
     objective = recipe.build("objective")
@@ -210,7 +210,7 @@ def build_model(
         check_network(recipe, net, shape, train.classes)
         trained = trained_features(start.weights, net, shape, data) if start.weights else None
     scaled: dict[str, Any] = {}
-    if trained is not None and trained.mean and not isinstance(net, Translator):  # which scales its inputs itself
+    if trained is not None and trained.mean and not isinstance(net, Translator):  # it scales its inputs itself
         scaled = {"mean": [*trained.mean], "std": [*trained.std]}
     if recipe.data.standardize:
         scaled = scaling(FeatureStats.fit(train))
@@ -237,7 +237,7 @@ def build_model(
         **({} if objective is not None else {"loss": recipe.build("loss")}),
     )
     model.objective.check(model.output_shape, train.y if isinstance(train, Arrays) else first.targets)
-    with kernel_threads(recipe.recipe.threads):  # the number of threads affects the last bits
+    with kernel_threads(recipe.recipe.threads):  # the number of threads affects rounding
         if trained is not None:
             take(model, trained)
         if start.whiten:
@@ -286,11 +286,12 @@ def kernel_threads(count: int) -> Iterator[None]:
 
 
 def _name_then(path: Path, following: Path) -> None:
+    """Write into the run folder `path` the name of the run that follows it."""
     write_atomically(RunFolder(path).then, f"{following.name}\n".encode())
 
 
 def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Path:
-    """Return the run folder that follows `path`; a missing one is made anew with the recipe `name`."""
+    """Return the run folder that follows `path`; a missing one is created with the recipe `name`."""
     pointer = RunFolder(path).then
     if pointer.is_file():
         following = path.parent / Path(pointer.read_text(encoding="utf-8", errors="replace").strip()).name

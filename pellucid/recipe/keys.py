@@ -53,7 +53,7 @@ class Keys:
 
 
 def recipe_keys() -> tuple[Keys, ...]:
-    """Return every table of a recipe."""
+    """Return the keys of every table of a recipe."""
     return tuple(_plain(table) if table in PLAIN else _by_name(table) for table in TABLES)
 
 

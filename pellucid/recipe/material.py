@@ -105,8 +105,8 @@ def _divided(table: Data, seed: int, train: Any, test: Any) -> Material[Any]:
         train = _part(train, torch.arange(table.limit))
     if not table.validation:
         return Material(train, None, test)
-    rest, held = _split(train, table.validation, seed, table.name)
-    return Material(rest, held, test)
+    rest, validation = _split(train, table.validation, seed, table.name)
+    return Material(rest, validation, test)
 
 
 def _check_size(table: Data) -> None:
@@ -147,10 +147,10 @@ def _split(source: Source, fraction: float, seed: int, name: str) -> tuple[Sourc
         return parts.train, parts.test
     files, chosen = (source.source, source.indices) if isinstance(source, Subset) else (source, slice(None))
     if isinstance(files, ImageFolder):
-        rest, held = split_by_class(files.labels[chosen], fraction, seed, name)
+        rest, held_out = split_by_class(files.labels[chosen], fraction, seed, name)
     else:
-        rest, held = split_images(len(source), fraction, seed, name)
-    return _part(source, rest), _part(source, held)
+        rest, held_out = split_images(len(source), fraction, seed, name)
+    return _part(source, rest), _part(source, held_out)
 
 
 def _part(source: Source, indices: Tensor) -> Source:
@@ -168,7 +168,9 @@ def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored
     ignored: see `load_material`. Raises PellucidError for annotated objects, which are not loaded into memory.
     """
     if is_annotated(table.name):
-        raise PellucidError(f"{table.name} holds annotated objects; give data with one class for each image or pixel")
+        raise PellucidError(
+            f"{table.name} contains annotated objects; give data with one class for each image or pixel"
+        )
     if table.name == XOR:
         return exclusive_or()
     entry = CATALOGUE.get(table.name)
@@ -219,7 +221,7 @@ def input_shape(table: Data, root: str | os.PathLike[str] | None = None) -> Shap
 
 
 def stated_shape(table: Data) -> Shape | None:
-    """Return the shape of one image if the table alone determines it, else None."""
+    """Return the shape of one image if the table alone determines it, otherwise None."""
     if table.name in SHAPES:
         return SHAPES[table.name]
     if is_annotated(table.name):
@@ -231,8 +233,8 @@ def stated_shape(table: Data) -> Shape | None:
 def exclusive_or() -> Splits[Dataset]:
     """Return the four points of exclusive or, with inputs and classes 0 and 1, as training and as test data."""
     points = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    four = Dataset.from_arrays(points, torch.tensor([0, 1, 1, 0]), ("0", "1"), XOR)
-    return Splits(four, four)
+    data = Dataset.from_arrays(points, torch.tensor([0, 1, 1, 0]), ("0", "1"), XOR)
+    return Splits(data, data)
 
 
 def data_name(model: Model) -> str:
@@ -310,9 +312,9 @@ def taken_by(shape: Sequence[int], classes: Sequence[str] | None, data: Dataset)
     Images with masks may have another height and width. Raises PellucidError if the images have another shape, and if
     the model lacks one of the classes.
     """
-    images = tuple(data.x.shape[1:])
-    if images != tuple(shape) and not (isinstance(data, MaskDataset) and images[0] == shape[0]):
-        given, expected = (" x ".join(map(str, sizes)) for sizes in (images, shape))
+    found = tuple(data.x.shape[1:])
+    if found != tuple(shape) and not (isinstance(data, MaskDataset) and found[0] == shape[0]):
+        given, expected = (" x ".join(map(str, sizes)) for sizes in (found, shape))
         raise PellucidError(f"{data.name} has images of {given}, but the model takes {expected}; give other data")
     return numbered_as(classes, data)
 

@@ -50,18 +50,18 @@ def read_part(given: Mapping[str, Any], table: str, where: str) -> Part:
     if not isinstance(name, str) or name not in kind.known:
         hint = nearest(name, kind.known) if isinstance(name, str) else ""
         raise PellucidError(f"{where}: no {table} {name!r:.60}{hint}; known: {', '.join(kind.known)}")
-    known = {} if name == NOTHING else slots(kind.known[name])
-    plain = {key: slot for key, slot in known.items() if slot.kind is not Schedule}
-    arguments = {key: value for key, value in given.items() if key != kind.key and key not in known.keys() - plain}
+    all_slots = {} if name == NOTHING else slots(kind.known[name])
+    plain = {key: slot for key, slot in all_slots.items() if slot.kind is not Schedule}
+    arguments = {key: value for key, value in given.items() if key != kind.key and key not in all_slots.keys() - plain}
     parts: dict[str, Any] = {}
-    for key in known.keys() - plain:
+    for key in all_slots.keys() - plain:
         inner = given.get(key, {})
         inner = {KINDS["schedule"].key: inner} if isinstance(inner, str) else inner
         if not isinstance(inner, Mapping) or table != "schedule":
             raise PellucidError(f"{where}: {table}.{key} takes the name of a schedule or its table, not {inner!r:.60}")
         parts[key] = read_part(inner, "schedule", where)
     checked = check_table(arguments, plain, where, table)
-    return Part(name, {key: parts[key] if key in parts else checked[key] for key in known})
+    return Part(name, {key: parts[key] if key in parts else checked[key] for key in all_slots})
 
 
 def part_table(part: Part, table: str) -> dict[str, Any]:
@@ -88,6 +88,7 @@ def build_part(part: Part, table: str, where: str) -> Any:
 
 
 MAX_FILE_SIZE = 1 << 20  # bytes
+# Tables with fixed keys; each of the other tables names a part, whose arguments are its keys.
 PLAIN: dict[str, type] = {"recipe": About, "data": Data, "augment": Augment, "start": Start, "train": Train}
 REPLACED = ("network", "loss")  # tables that [objective] replaces
 TABLES = (
@@ -268,8 +269,9 @@ def _plain(kind: type, given: Mapping[str, Any], table: str, where: str) -> Any:
 
 
 def _folder_name(stem: str) -> str:
-    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).lstrip(".-")[:100]
-    return kept or "custom"
+    """Return a file's stem as a name of run folders, without characters that these cannot have."""
+    valid = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).lstrip(".-")[:100]
+    return valid or "custom"
 
 
 _LISTED = ", ".join(TABLES)

@@ -66,7 +66,7 @@ def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLik
             structure, _ = features(net).init(shape, torch.Generator())
         params = flatten(found.params)
         return replace(found, params=nest(structure, {path: params[plain_path(path)] for path in flatten(structure)}))
-    return _own(name, path, net, shape) if is_ours(path) else _published(path, net, shape)
+    return _from_model(name, path, net, shape) if is_ours(path) else _published(path, net, shape)
 
 
 def trained_backbone(name: str, objective: Objective, root: str | os.PathLike[str] | None = None) -> Trained:
@@ -104,8 +104,8 @@ def take(model: Model, trained: Trained) -> None:
     if isinstance(model.objective, Pix2Pix):
         start_maps(model.params["features"], trained.params, trained.mean, trained.std)
         return
-    place = "backbone" if isinstance(model.objective, Detector) else "features"
-    params, weights = flatten(model.params[place]), flatten(trained.params)
+    part = "backbone" if isinstance(model.objective, Detector) else "features"
+    params, weights = flatten(model.params[part]), flatten(trained.params)
     for path, tensor in params.items():
         tensor.copy_(weights[path])
 
@@ -130,7 +130,8 @@ def source_checksum(name: str, root: str | os.PathLike[str] | None = None) -> st
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _own(name: str, path: Path, net: Layer, shape: Shape) -> Trained:
+def _from_model(name: str, path: Path, net: Layer, shape: Shape) -> Trained:
+    """Return the features of a model that pellucid saved; see `trained_features`."""
     other, ours = Model.load(path), form(net)
     try:
         theirs = form(other.net)
@@ -139,7 +140,7 @@ def _own(name: str, path: Path, net: Layer, shape: Shape) -> Trained:
     with torch.device("meta"):  # shapes only
         structure, _ = features(net).init(shape, torch.Generator())
     params = other.params["features"]
-    renamed = ours != theirs and _same_order(net, other.net)  # by a version of pellucid later than the file
+    renamed = ours != theirs and _same_order(net, other.net)  # by a later version of pellucid
     if renamed:
         params = nest(structure, dict(zip(flatten(structure), flatten(params).values(), strict=True)))
     if (ours != theirs and not renamed) or match(flatten(structure), flatten(params)):
@@ -158,12 +159,13 @@ def _own(name: str, path: Path, net: Layer, shape: Shape) -> Trained:
 
 
 def _same_order(net: Layer, other: Layer) -> bool:
-    """Return whether two networks have the same features in the same order, whatever the layers' names."""
+    """Return whether two networks have the same features in the same order, regardless of the layers' names."""
     alike = list(form(net).values()) == list(form(other).values())
     return alike and unnamed(features(net), type) == unnamed(features(other), type)
 
 
 def _published(path: Path, net: Layer, shape: Shape) -> Trained:
+    """Return the features in a published weights file; see `trained_features`."""
     tensors = open_weights(path)
     source = source_of(net, tensors, path)
     if source.naming.options.get("pad") == "same" and any(side % STRIDE for side in shape[1:]):
@@ -182,7 +184,7 @@ def _published(path: Path, net: Layer, shape: Shape) -> Trained:
     return Trained(params, inputs.mean, inputs.std)
 
 
-IMAGES = 5_000  # training images for the covariance of patches
+MAX_IMAGES = 5_000  # training images whose patches give the covariance
 CHUNK = 100  # images whose patches are in memory at a time
 # Added to the variances, so that noise is not amplified. Jordan adds 5e-4; in patches of JPEG images, whose colour has
 # half the resolution, half of the directions have variances below 1e-2.
@@ -201,8 +203,8 @@ def whiten(model: Model, path: str, train: Source) -> None:
         what = f"is a {type(found).__name__}" if found is not None else "does not exist"
         raise PellucidError(f"start.whiten: {path!r} {what}; give the path of a Conv2d{nearest(path, known)}")
     weight = flatten(model.params)[f"{path}.weight"]
-    drawn = torch.randperm(len(train), generator=generator(model.seed))[:IMAGES]
-    pixels = scaled(train.batch(drawn.sort().values.tolist(), generator(0)).images, model.stats)
+    indices = torch.randperm(len(train), generator=generator(model.seed))[:MAX_IMAGES]
+    pixels = scaled(train.batch(indices.sort().values.tolist(), generator(0)).images, model.stats)
     first = next(path for path in flatten(model.params) if path.endswith(".weight"))
     if first != f"{path}.weight" or weight.shape[1] != pixels.shape[1]:
         raise PellucidError(f"start.whiten: {path} does not read the images; give the first convolution")
@@ -231,6 +233,6 @@ def whitening(images: Tensor, filters: int, kernel: tuple[int, int]) -> Tensor:
         moments += rows.T @ rows
         count += len(rows)
     variances, directions = torch.linalg.eigh(moments / count)  # ascending; one direction per column
-    white = (directions / torch.sqrt(variances + FLOOR)).T.flip(0)  # (size, size)
-    both = torch.cat([white, -white])[:filters]
-    return both.reshape(filters, images.shape[1], *kernel).float()
+    whitened = (directions / torch.sqrt(variances + FLOOR)).T.flip(0)  # (size, size)
+    weights = torch.cat([whitened, -whitened])[:filters]
+    return weights.reshape(filters, images.shape[1], *kernel).float()

@@ -44,14 +44,14 @@ class About:
 class Data:
     """[data]: training, validation and test data.
 
-    name: a data set of `pellucid data list`, "xor", or the path of an image folder or zip. validation: this
-    fraction of the training images is held out for the curves, early stopping and the choice of the best
-    weights; with 0 the curves show the test images, and the last weights are the result. limit: the number of training
-    images to use, the first of all; 0 for all. standardize: scale each channel to mean 0 and standard deviation 1.
-    size: for image folders, the height and width in pixels to resize to, 0 to leave the size unchanged; for annotated
-    objects, the longest side, with the other in proportion. mode: colour or grey, for image folders. stream: decode
-    image files when a batch needs them, for data sets larger than memory; the trained weights are the same as without.
-    Annotated objects are always streamed.
+    name: a data set of `pellucid data list`, "xor", or the path of an image folder or zip. validation: this fraction of
+    the training images is held out for the curves, early stopping and the choice of the best weights; with 0 the curves
+    show the test images, and the last weights are the result. limit: use only this number of training images, the first
+    ones; 0 for all. standardize: scale each channel to mean 0 and standard deviation 1. size: for image folders, the
+    height and width in pixels to resize to, 0 to leave the size unchanged; for annotated objects, the longest side,
+    with the other in proportion. mode: colour or grey, for image folders. stream: decode image files when a batch needs
+    them, for data sets larger than memory; the trained weights are the same as without. Annotated objects are always
+    streamed.
     """
 
     name: str = "digits"
@@ -97,7 +97,7 @@ class Train:
     without a better value of `monitor` after which training ends, 0 for never. monitor: the value that chooses the
     best weights of a run with data.validation; "auto" for the accuracy, or the loss if there is no accuracy.
     checkpoint_seconds: the time between two checkpoints within an epoch. metrics: names of METRICS to report beside the
-    loss; "none" for the default of the loss: the accuracy for classes, the mean absolute error for numbers. frozen:
+    loss; "none" for the default of the loss: the accuracy for classes, the mean absolute error for regression. frozen:
     patterns of parameter paths that are not updated, such as "features.*". rates: "pattern=factor", a factor of the
     learning rate for the paths that match; the last match counts. keep: epochs after which the weights are kept in
     separate files; 0 for the initial weights.
@@ -139,7 +139,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Part:
-    """[network], [loss], [optimizer], [schedule] or [regularizer]: a part by its name, with all its arguments."""
+    """[network], [objective], [loss], [optimizer], [schedule] or [regularizer]: a part's name and all its arguments."""
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -154,4 +154,4 @@ def _positive(text: str) -> bool:
 
 def as_table(value: Any) -> dict[str, Any]:
     """Return a table's keys and values."""
-    return {one.name: getattr(value, one.name) for one in fields(value)}
+    return {key.name: getattr(value, key.name) for key in fields(value)}

@@ -19,7 +19,7 @@ class Embedded(NamedTuple):
 
 
 def embedded(image: Tensor, side: int) -> Embedded:
-    """Return an image (3, H, W) uint8 for a page, where its longer side has at most `side` pixels.
+    """Return an image (3, H, W) uint8 for a page, on which its longer side has at most `side` pixels.
 
     Larger images are reduced to `side`; smaller ones are displayed enlarged by an integer factor, up to MAX_ENLARGED.
     """

@@ -1,4 +1,4 @@
-"""HTML from values, by templates (in the folder templates), which escape all strings."""
+"""HTML pages and tables, rendered by the templates in the folder templates, which escape all strings."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -28,7 +28,7 @@ def table_html(caption: str, rows: Sequence[Sequence[str]], right: Collection[in
 
 
 def document(fragment: str, title: str) -> str:
-    """Return an HTML page with the fragment that a notebook shows; fragment: the result of `render`."""
+    """Return a complete HTML page that contains `fragment`, HTML that `render` returned for a notebook."""
     return render("document", body=Markup(fragment), title=title)
 
 

@@ -30,10 +30,10 @@ def write_picture(folder: Path, name: str, figure: Figure, numbers: Mapping[str,
 
     The arrays keep their shapes and dtypes; read them by `numpy.load`.
     """
-    drawn, kept = folder / f"{name}.png", folder / f"{name}.npz"
-    write_atomically(drawn, png(figure), durable=False)
-    write_atomically(kept, packed(numbers), durable=False)
-    return drawn, kept
+    image_path, values_path = folder / f"{name}.png", folder / f"{name}.npz"
+    write_atomically(image_path, png(figure), durable=False)
+    write_atomically(values_path, packed(numbers), durable=False)
+    return image_path, values_path
 
 
 def packed(numbers: Mapping[str, Any]) -> bytes:

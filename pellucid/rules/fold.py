@@ -15,13 +15,13 @@ from pellucid.layers.convtranspose2d import ConvTranspose2d
 from pellucid.layers.dense import Dense
 from pellucid.layers.identity import Identity
 
-Folded = tuple[Layer, Params]
+Folded = tuple[Layer, Params]  # a layer and its parameters after folding
 
 
 def fold(net: Layer, params: Params) -> Folded:
     """Return a network equivalent to `net` in evaluation mode, with batch normalization folded, and its params.
 
-    If only batch normalization reads the output of a dense or convolutional layer, its scale and shift are folded into
+    If only batch normalization uses the output of a dense or convolutional layer, its scale and shift are folded into
     that layer, and an Identity replaces it, so that all paths remain valid. Other normalization layers, subclasses of
     these layers, and the argument `params` are unchanged. Dense layers are assumed to have inputs (N, n).
     Source: Jacob et al. 2018, section 3.2.
@@ -95,15 +95,15 @@ def _merged(layer: Layer, params: Params, norm: BatchNorm, learned: Params) -> F
 
 
 def _pairs(net: Graph) -> list[tuple[str, str]]:
-    """Return the pairs (node, its only reader) in which both nodes have layers that no other node uses."""
-    readers: dict[str, list[str]] = {}
+    """Return the pairs (node, the only node that uses it) in which both nodes have layers that no other node uses."""
+    users: dict[str, list[str]] = {}
     for name, (_, *sources) in net.nodes.items():
         for source in sources:
-            readers.setdefault(source, []).append(name)
+            users.setdefault(source, []).append(name)
     repeated = {layer for layer, *_ in net.nodes.values() if isinstance(layer, str)}
     once = {name for name, (layer, *_) in net.nodes.items() if not isinstance(layer, str) and name not in repeated}
     return [
-        (name, found[0])
-        for name, found in readers.items()
-        if len(found) == 1 and name in once and found[0] in once and name not in net.outputs
+        (name, node_users[0])
+        for name, node_users in users.items()
+        if len(node_users) == 1 and name in once and node_users[0] in once and name not in net.outputs
     ]

@@ -20,7 +20,7 @@ class OutputRule(ABC):
 
 
 class Outputs:
-    """A watch for `sweep.forward` that stores the output of each use of a layer with weights, by the use's cache.
+    """A watch for `sweep.forward` that stores the output of each use of a layer with weights, by the cache of that use.
 
     This saves each rule a forward pass of its layer, but needs memory for outputs that would otherwise be freed.
     """

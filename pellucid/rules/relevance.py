@@ -42,7 +42,7 @@ class Zero(OutputRule):
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None
     ) -> tuple[Any, Params]:
-        """Return the relevance of each input; raises PellucidError for a layer that does not keep its input."""
+        """Return the relevance of each input; raises PellucidError for a layer that does not cache its input."""
         run = contributions(self, layer, params, cache, self.bias, y)
         return run.share(torch.where(run.y == 0, 0, dy / run.y)), {}
 
@@ -65,7 +65,7 @@ class Epsilon(OutputRule):
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None
     ) -> tuple[Any, Params]:
-        """Return the relevance of each input; raises PellucidError for a layer that does not keep its input."""
+        """Return the relevance of each input; raises PellucidError for a layer that does not cache its input."""
         run = contributions(self, layer, params, cache, self.bias, y)
         return run.share(dy / stabilized(run.y, self.epsilon)), {}
 
@@ -232,7 +232,7 @@ class ZBox:
 
     Here q_ij = x_i w_ij - l w⁺_ij - h w⁻_ij, which is never negative; the bias is not used. `low` l and `high` h are
     the smallest and the largest possible value of the layer's input: one value each, or one for each channel. For
-    images from 0 to 1 that are standardised, they are (0 - mean) / std and (1 - mean) / std.
+    images from 0 to 1 that are standardized, they are (0 - mean) / std and (1 - mean) / std.
     For the layer that reads the pixels. Source: Montavon et al. 2017 (deep Taylor decomposition).
     """
 

@@ -43,7 +43,7 @@ class Norm:
         at_least_zero(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
-        """Return the relevance of each input; raises PellucidError for a layer that does not keep its input."""
+        """Return the relevance of each input; raises PellucidError for a layer that does not cache its input."""
         run = term(layer, params, inputs(self, layer, cache))
         return run.share(dy / stabilized(run.y, self.stabilizer)), {}
 
@@ -57,7 +57,7 @@ class Share:
     """
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
-        """Return dy / n for each of n inputs; raises PellucidError for a layer that does not keep its input."""
+        """Return dy / n for each of n inputs; raises PellucidError for a layer that does not cache its input."""
         xs = inputs(self, layer, cache)
         return tuple((dy / len(xs)).sum_to_size(x.shape) for x in xs), {}
 

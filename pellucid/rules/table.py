@@ -43,7 +43,7 @@ def composite(*rows: tuple[Which, Rule], otherwise: Rule = own) -> Table:
 def fits(which: Which, path: str, layer: Layer) -> bool:
     """Return whether a row matches the layer at `path`."""
     if isinstance(which, tuple):
-        return any(fits(one, path, layer) for one in cast("tuple[Which, ...]", which))
+        return any(fits(part, path, layer) for part in cast("tuple[Which, ...]", which))
     if isinstance(which, str):
         return fnmatchcase(path, which)
     if isinstance(which, Trait):
@@ -55,5 +55,5 @@ def fits(which: Which, path: str, layer: Layer) -> bool:
 
 def _patterns(which: Which) -> list[str]:
     if isinstance(which, tuple):
-        return [pattern for one in cast("tuple[Which, ...]", which) for pattern in _patterns(one)]
+        return [pattern for part in cast("tuple[Which, ...]", which) for pattern in _patterns(part)]
     return [which] if isinstance(which, str) else []

@@ -13,7 +13,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.maxpool2d import MaxPool2d
 
-Part = Callable[[Params], Params]
+Part = Callable[[Params], Params]  # selects a part of the parameters, such as `positive`
 
 
 def at_least_zero(rule: object, **values: Any) -> None:

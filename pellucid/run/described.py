@@ -25,7 +25,7 @@ from pellucid.tree import map_tree
 
 T = TypeVar("T")
 OBJECTIVES = (*DETECTORS, *GENERATORS)  # the built-in objectives that a file may name
-MAX_SIDE = 1 << 20
+MAX_SIDE = 1 << 20  # the largest size of an input's axis
 # Keys of the preprocessing: the name of the data, the mean and standard deviation of each channel, the digests of the
 # held-out files, the object and the names of its key-points, and the size of the images.
 PREPROCESS = ("data", "mean", "std", "held_out", "keypoints", "size")

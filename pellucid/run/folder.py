@@ -35,9 +35,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.layers = self.path / "layers.csv"
         self.recipe = self.path / "recipe.toml"
-        self.then = (
-            self.path / "then.txt"
-        )  # the name of the run in the same folder that is trained next, for comparison
+        self.then = self.path / "then.txt"  # the name of the run beside this one that is trained next, for comparison
         self.error = self.path / "error.json"  # the error that ended the training, if any
         self.manifest = self.path / "manifest.json"
         self.weights = self.path / "weights"
@@ -160,7 +158,7 @@ def processor() -> str:
 
 
 def _processor_name() -> str:
-    """Return the processor's name from /proc/cpuinfo, else its architecture."""
+    """Return the processor's name from /proc/cpuinfo, otherwise its architecture."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(errors="replace").splitlines():
@@ -195,7 +193,7 @@ def _lock(handle: int, folder: Path) -> bool:
 def weights_file(model: str) -> Path:
     """Return the weights file that MODEL names; raises PellucidError, with the nearest name, if there is none.
 
-    For a run folder these are the best weights, else those of the last checkpoint, else of the one before.
+    For a run folder these are the best weights, otherwise those of the last checkpoint, otherwise of the one before.
     """
     if model in assets.pretrained_names():
         return assets.pretrained_file(model)

@@ -134,6 +134,7 @@ def _line(values: Iterable[Any]) -> str:
 
 
 def _number(text: str) -> Any:
+    """Return a CSV field as an integer or a float, None if it is empty or not finite, otherwise as text."""
     if not text:
         return None
     if _WHOLE.fullmatch(text):

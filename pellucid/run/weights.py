@@ -22,8 +22,8 @@ from pellucid.weights.match import kind, match
 from pellucid.weights.safetensorsfile import has_valid_booleans
 
 FORMAT = "pellucid/1"
-FILE_LIMIT = 16 << 30  # bytes
-HEADER_LIMIT = 16 << 20  # bytes; a parsed header takes about 20 times as much memory
+MAX_FILE_SIZE = 16 << 30  # bytes
+MAX_HEADER_SIZE = 16 << 20  # bytes; a parsed header takes about 20 times as much memory
 FOREIGN = (".h5", ".hdf5", ".pth", ".pt", ".onnx")  # suffixes of other libraries' weights files
 MAX_MISMATCHES = 20  # tensors that an error message lists
 _PREFIX = 8  # bytes: the length of the header, as in the safetensors format
@@ -56,7 +56,7 @@ def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], a
 
 def check_size(path: str | os.PathLike[str], header: int, whole: int = 0) -> None:
     """Raise PellucidError if the bytes of a header, or of the whole file, exceed the limits of `read_weights`."""
-    for what, size, limit in (("its description", header, HEADER_LIMIT), ("it", whole, FILE_LIMIT)):
+    for what, size, limit in (("its description", header, MAX_HEADER_SIZE), ("it", whole, MAX_FILE_SIZE)):
         if size > limit:
             raise PellucidError(
                 f"{path} cannot be written: {what} takes {size} bytes, above the limit of {limit}; make the "
@@ -117,19 +117,20 @@ def fill(path: str | os.PathLike[str], wanted: Params, tensors: Mapping[str, Ten
         )
     for name in flat:
         if not bool(torch.isfinite(tensors[name]).all()):
-            raise PellucidError(f"{path}: {name} holds NaN or infinity; use an earlier file")
+            raise PellucidError(f"{path}: {name} contains NaN or infinity; use an earlier file")
     return nest(wanted, tensors)
 
 
 def _header(path: Path) -> bytes:
-    """Return the beginning of a file: the header's length, and the header unless it exceeds HEADER_LIMIT."""
+    """Return the beginning of a file: the header's length, and the header unless it exceeds MAX_HEADER_SIZE."""
     with path.open("rb") as file:
         prefix = file.read(_PREFIX)
         size = int.from_bytes(prefix, "little")
-        return prefix if size > HEADER_LIMIT else prefix + file.read(size)
+        return prefix if size > MAX_HEADER_SIZE else prefix + file.read(size)
 
 
-def _read(path: Path, part: Callable[[Path], bytes]) -> bytes:
+def _read(path: Path, read: Callable[[Path], bytes]) -> bytes:
+    """Return the result of `read` for a file; raises PellucidError if it is missing, too large or cannot be read."""
     try:
         if not path.is_file():
             what = "not a file" if path.exists() else "missing"
@@ -137,9 +138,9 @@ def _read(path: Path, part: Callable[[Path], bytes]) -> bytes:
             inside = f", such as {best}" if best.is_file() else ""
             raise DamagedFileError(f"{path} is {what}; give a weights file (.safetensors){inside}")
         size = path.stat().st_size
-        if size > FILE_LIMIT:
-            raise PellucidError(f"{path} has {size} bytes, above the limit of {FILE_LIMIT}; give a weights file")
-        return part(path)
+        if size > MAX_FILE_SIZE:
+            raise PellucidError(f"{path} has {size} bytes, above the limit of {MAX_FILE_SIZE}; give a weights file")
+        return read(path)
     except (OSError, ValueError) as error:  # ValueError: a file name with a NUL character
         raise PellucidError(f"{path} cannot be read ({error}); check its permissions") from error
 
@@ -147,7 +148,7 @@ def _read(path: Path, part: Callable[[Path], bytes]) -> bytes:
 def _metadata(data: bytes) -> dict[str, str]:
     """Return the free metadata of a safetensors header; the safetensors library checks the rest."""
     size = int.from_bytes(data[:_PREFIX], "little")
-    if len(data) < _PREFIX or size > min(len(data) - _PREFIX, HEADER_LIMIT):
+    if len(data) < _PREFIX or size > min(len(data) - _PREFIX, MAX_HEADER_SIZE):
         raise ValueError("the header is incomplete")
     try:
         header = json.loads(data[_PREFIX : _PREFIX + size], object_pairs_hook=_unique)

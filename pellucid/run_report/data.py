@@ -67,7 +67,7 @@ class Masks:
 
 @dataclass(frozen=True)
 class Keypoints:
-    """The images whose key-points have the largest normalised mean error, worst first.
+    """The images whose key-points have the largest normalized mean error, worst first.
 
     images: (n, H, W, 3), uint8. true: (n, K, 3), with visibility; found: (n, K, 3), with scores. errors: one per
     image.
@@ -83,11 +83,12 @@ class Keypoints:
 class ReportData:
     """The contents of a run's report, which names the parts that are missing.
 
-    metrics: accuracy, loss and n of the test images; optionally seconds, images_per_second, epochs.
-    history: rows with epoch, lr, train_loss, train_accuracy, val_loss, val_accuracy. held: the data behind
-    val_loss and val_accuracy, "validation" or "test". layers: rows with epoch, path, grad_norm, update_ratio.
-    confusion: (K, K) counts, true by predicted. first_weights: (filters, C, H, W). recipe_text: the complete TOML.
-    manifest: versions, seed, checksums and the hash of the weights, which may be nested.
+    recipe: its name. command: the command that repeats the run. about: the recipe's description. metrics: accuracy,
+    loss and n of the test images; optionally seconds, images_per_second, epochs. history: rows with epoch, lr,
+    train_loss, train_accuracy, val_loss, val_accuracy. held: the data behind val_loss and val_accuracy, "validation" or
+    "test". layers: rows with epoch, path, grad_norm, update_ratio. confusion: (K, K) counts, true by predicted.
+    first_weights: (filters, C, H, W), of the layer at first_path. recipe_text: the complete TOML. manifest: versions,
+    seed, checksums and the hash of the weights, which may be nested.
     """
 
     recipe: str
@@ -112,9 +113,9 @@ class ReportData:
 
 
 BATCH = 256  # images at a time
-WORST = 24  # misclassified images in a report
-WORST_MASKS = 6  # images
-WORST_KEYPOINTS = 12  # images
+MAX_MISTAKES = 24  # misclassified images in a report
+MAX_MASKS = 6  # images
+MAX_KEYPOINTS = 12  # images
 
 
 def gather(
@@ -187,24 +188,23 @@ def predictions(model: Model, test: Source, shape: Shape) -> tuple[Tensor, Tenso
     return torch.cat(scores), torch.cat(labels)
 
 
-def compare_masks(model: Model, test: Source, most: int = WORST_MASKS) -> tuple[NDArray[np.int64], Masks]:
+def compare_masks(model: Model, test: Source, most: int = MAX_MASKS) -> tuple[NDArray[np.int64], Masks]:
     """Return the confusion matrix of pixels, true (rows) by predicted, and the `most` images with the lowest IoU."""
     ignored = getattr(model.loss, "ignore", None)
     overall, masks, scores = MeanIoU(ignored), list[Tensor](), list[float]()
     for k in range(len(test)):
         x, y = test.batch([k], generator(0))
-        found, single = model.predict(x), MeanIoU(ignored)
-        overall.update(found, y)
-        masks.append(found.argmax(1)[0].to(torch.uint8))
-        single.update(found, y)
-        labelled = single.matrix is not None and int(single.matrix.sum()) > 0
-        scores.append(single.compute()["miou"] if labelled else 1.0)
+        outputs, of_image = model.predict(x), MeanIoU(ignored)
+        overall.update(outputs, y)
+        masks.append(outputs.argmax(1)[0].to(torch.uint8))
+        of_image.update(outputs, y)
+        labelled = of_image.matrix is not None and int(of_image.matrix.sum()) > 0
+        scores.append(of_image.compute()["miou"] if labelled else 1.0)
     order = sorted(range(len(test)), key=lambda k: scores[k])[:most]
     shown, expected = test.batch(order, generator(0))
     images = (float_images(shown) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-    files = getattr(test, "files", None) or getattr(
-        test, "names", ()
-    )  # file names of masks in memory, or of streamed masks
+    # The file names of masks in memory are `files`, those of streamed masks `names`.
+    files = getattr(test, "files", None) or getattr(test, "names", ())
     drawn = Masks(
         images.expand(-1, -1, -1, 3).numpy(),
         expected.numpy(),
@@ -216,8 +216,8 @@ def compare_masks(model: Model, test: Source, most: int = WORST_MASKS) -> tuple[
     return overall.matrix.numpy(), drawn
 
 
-def compare_keypoints(model: Model, test: KeypointSource, most: int = WORST_KEYPOINTS) -> Keypoints | None:
-    """Return the `most` images with the largest normalised mean error; None if NME is not a metric of the model."""
+def compare_keypoints(model: Model, test: KeypointSource, most: int = MAX_KEYPOINTS) -> Keypoints | None:
+    """Return the `most` images with the largest normalized mean error; None if NME is not a metric of the model."""
     unit = unit_points(model.metrics)
     if unit is None:
         return None
@@ -237,7 +237,7 @@ def compare_keypoints(model: Model, test: KeypointSource, most: int = WORST_KEYP
     )
 
 
-def worst(scores: Tensor, labels: Tensor, test: Source, most: int = WORST) -> Mistakes | None:
+def worst(scores: Tensor, labels: Tensor, test: Source, most: int = MAX_MISTAKES) -> Mistakes | None:
     """Return the `most` misclassified images with the largest probabilities; None if the data are not images."""
     channels, height, width = first_batch(test).images.shape[1:]
     if channels not in (1, 3) or min(height, width) < 2:

@@ -75,13 +75,14 @@ def nearest_images(samples: Tensor, train: Source) -> tuple[Tensor, Tensor]:
     """Return the training image with the smallest Euclidean distance to each sample, and the distances (n,)."""
     points = samples.flatten(1)
     best = torch.full((len(samples),), torch.inf)
-    found = torch.zeros_like(samples)
+    nearest = torch.zeros_like(samples)
     for batch in Loader(train, min(BATCH, len(train)), seed=0, shuffle=False).epoch(0):
         distances, index = torch.cdist(points, batch.images.flatten(1)).min(1)
         closer = distances < best
         best = torch.where(closer, distances, best)
-        found[closer] = batch.images[index[closer]].to(found.dtype)
-    return found, torch.linalg.vector_norm((samples - found).flatten(1), dim=1)  # exactly 0 for copies, unlike cdist
+        nearest[closer] = batch.images[index[closer]].to(nearest.dtype)
+    # Computed again, since cdist is not exactly 0 for copies.
+    return nearest, torch.linalg.vector_norm((samples - nearest).flatten(1), dim=1)
 
 
 def _objective(model: Model) -> Generator:

@@ -14,7 +14,7 @@ from pellucid.model import Model
 from pellucid.objects import Detections, Objects
 from pellucid.report.figures.objects import Marks
 
-WORST_IMAGES = 8
+MAX_IMAGES = 8  # in a report
 MIN_SCORE = 0.3  # detections with lower scores are not drawn
 
 
@@ -32,7 +32,7 @@ class Found:
     names: Sequence[str]
 
 
-def compare_objects(model: Model, test: Source, most: int = WORST_IMAGES) -> Found:
+def compare_objects(model: Model, test: Source, most: int = MAX_IMAGES) -> Found:
     """Detect the objects in each image, and return the `most` images with the lowest average precision.
 
     Images without annotated objects are left out.

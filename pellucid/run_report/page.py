@@ -121,11 +121,13 @@ def flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def _known(values: Mapping[str, Any], key: str) -> bool:
+    """Return whether the value of a key is a finite number."""
     value = values.get(key)
     return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _ends(data: ReportData, what: str) -> str:
+    """Return the first and last values of a metric on training and held-out data, as text."""
     words: list[str] = []
     for key, name in ((f"train_{what}", "training"), (f"val_{what}", data.held)):
         values = [row[key] for row in data.history if _known(row, key)]

@@ -1,1 +1,1 @@
-"""Tasks: classification, gestures and segmentation of picture files and videos."""
+"""Tasks on image files and videos: classification, gestures, detection, segmentation, colorization and others."""

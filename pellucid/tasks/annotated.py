@@ -1,4 +1,4 @@
-"""The images on which a model of objects, key-points or colours is evaluated."""
+"""The images on which a model that predicts objects, key-points, masks or colours is evaluated."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -33,7 +33,8 @@ from pellucid.tasks.pictures import (
 from pellucid.training.evaluate import boundary, judge
 from pellucid.training.examples import examples
 
-# Relative tolerance of temperature and threshold: half-precision weights change them less than other images do.
+# Relative tolerance for equal temperatures and thresholds: weights saved in half precision change them less than this,
+# other images change them more.
 TOLERANCE = 0.01
 
 
@@ -41,9 +42,9 @@ TOLERANCE = 0.01
 class Prediction:
     """A model's prediction for one image.
 
-    label: the class with the highest output. output: its output. outputs: those of all classes, calibrated if the model
-    has a calibration. are_probabilities: False for scores such as logits. familiarity: the distance of the image from
-    the training data, None for a model without familiarity.
+    label: the class with the highest output. output: its output. outputs: the outputs of all classes by name,
+    calibrated if the model has a calibration. are_probabilities: False for scores such as logits. familiarity: the
+    distance of the image from the training data, None for a model without familiarity.
     """
 
     name: str
@@ -62,8 +63,8 @@ def predict(model: Model, picture: str | Path) -> Prediction:
     probable = are_probabilities(model, outputs)
     scores = (calibrated_probabilities if probable else raw_scores)(model, outputs)[0]  # (classes,)
     label = int(scores.argmax())
-    named = dict(zip(classes, scores.tolist(), strict=True))
-    return Prediction(str(picture), classes[label], named[classes[label]], named, probable, farthest(model, views))
+    by_name = dict(zip(classes, scores.tolist(), strict=True))
+    return Prediction(str(picture), classes[label], by_name[classes[label]], by_name, probable, farthest(model, views))
 
 
 def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
@@ -102,6 +103,7 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
 
 
 def _by_class(classes: tuple[str, ...], confusion: Tensor) -> list[dict[str, Any]]:
+    """Return the results of each class; see `evaluate`."""
     names = ("class", "n", "accuracy", "recall", "precision", "f1")
     n_true, n_predicted = confusion.sum(1), confusion.sum(0)
     recalls = _or_none(recall(confusion), n_true)
@@ -123,6 +125,7 @@ def _calibration(model: Model, target: Tensor, scores: Tensor) -> float | None:
 
 
 def _confidence(model: Model, target: Tensor, scores: Tensor) -> dict[str, Any] | None:
+    """Return the fitted confidence and its results on these images; see `evaluate`."""
     if model.confidence is None:
         return None
     scores, fitted = class_scores(scores), model.confidence.to_json()

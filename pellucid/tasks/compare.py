@@ -27,7 +27,7 @@ from pellucid.text import aligned
 
 Array = NDArray[Any]
 Progress = Callable[[str, int, int], None]
-VALIDATION = 1 / 6  # fraction of the training images for validation: 10,000 of MNIST's
+VALIDATION = 1 / 6  # fraction of the training images used for validation: 10,000 of MNIST's 60,000
 MAX_VAL = 2_000  # validation images of nearest neighbours: each is compared with all training images
 MAX_TRAIN = 10_000  # training images of classifiers whose time grows faster than their number
 
@@ -36,9 +36,9 @@ class Candidate(NamedTuple):
     """A kind of classifier.
 
     build: returns an estimator with scikit-learn's interface, given a seed and one of `choices` as keyword arguments.
-    choices: hyperparameters, of which those with the highest validation accuracy are used. limit: the maximum number of
-    training images. validation: the maximum number of validation images. images: whether the estimator receives images
-    (N, C, H, W) rather than rows of pixels.
+    choices: candidate hyperparameters; those with the highest validation accuracy are used. limit: the maximum number
+    of training images. validation: the maximum number of validation images. images: whether the estimator receives
+    images (N, C, H, W) rather than rows of pixels.
     """
 
     title: str
@@ -207,10 +207,10 @@ def compare(
     trained on all of these. Raises PellucidError for an unknown name, for data without classes, and for images of
     different sizes.
     """
-    for one in only:
-        if one not in CANDIDATES:
-            hint = nearest(one, CANDIDATES) or f"; there are {', '.join(CANDIDATES)}"
-            raise PellucidError(f"there is no classifier {one!r}{hint}")
+    for key in only:
+        if key not in CANDIDATES:
+            hint = nearest(key, CANDIDATES) or f"; there are {', '.join(CANDIDATES)}"
+            raise PellucidError(f"there is no classifier {key!r}{hint}")
     data = load(name, root)
     if not isinstance(data.train, Dataset) or not data.train.classes or data.train.y.dim() != 1:
         raise PellucidError(f"{name} has no class for each image; give a data set such as digits or mnist")
@@ -221,14 +221,15 @@ def compare(
 def _compared(
     train: Dataset, test: Dataset, seed: int, names: Collection[str], progress: Progress
 ) -> Iterator[Compared]:
+    """Yield the results of each classifier of `names`, in the order of CANDIDATES."""
     x, y = float_images(train.x).numpy(), train.y.numpy()
     x_test, y_test = float_images(test.x).numpy(), test.y.numpy()
-    train_on, choose_on = (part.numpy() for part in split_by_class(train.y, VALIDATION, seed, train.name))
-    order = np.random.default_rng(seed)
-    train_on, choose_on, everything = (
-        order.permutation(train_on),
-        order.permutation(choose_on),
-        order.permutation(len(y)),
+    train_indices, validation_indices = (part.numpy() for part in split_by_class(train.y, VALIDATION, seed, train.name))
+    rng = np.random.default_rng(seed)
+    train_indices, validation_indices, all_indices = (
+        rng.permutation(train_indices),
+        rng.permutation(validation_indices),
+        rng.permutation(len(y)),
     )
     chosen_names = [name for name in CANDIDATES if name in names]
     for number, name in enumerate(chosen_names, start=1):
@@ -241,19 +242,21 @@ def _compared(
         start = time.perf_counter()
         chosen = candidate.choices[0]
         if len(candidate.choices) > 1:
-            part, chosen_on = train_on[: candidate.limit], choose_on[: candidate.validation]
+            part, validation = train_indices[: candidate.limit], validation_indices[: candidate.validation]
             fits = (
                 (candidate.build(seed, **choice).fit(shaped(x[part]), y[part]), choice) for choice in candidate.choices
             )
-            scores = [(accuracy_score(y[chosen_on], fit.predict(shaped(x[chosen_on]))), choice) for fit, choice in fits]
+            scores = [
+                (accuracy_score(y[validation], fit.predict(shaped(x[validation]))), choice) for fit, choice in fits
+            ]
             chosen = max(scores, key=lambda pair: pair[0])[1]
-        choosing = time.perf_counter() - start
-        part = everything[: candidate.limit]
+        choose_seconds = time.perf_counter() - start
+        part = all_indices[: candidate.limit]
         estimator, fit_seconds = _timed(lambda: candidate.build(seed, **chosen).fit(shaped(x[part]), y[part]))  # noqa: B023
         predicted, predict_seconds = _timed(lambda: estimator.predict(shaped(x_test)))  # noqa: B023
         yield Compared(
             name, candidate.title, chosen, len(part), float(accuracy_score(y_test, predicted)),
-            float(f1_score(y_test, predicted, average="macro")), choosing, fit_seconds, predict_seconds,
+            float(f1_score(y_test, predicted, average="macro")), choose_seconds, fit_seconds, predict_seconds,
             len(pickle.dumps(estimator)),
         )  # fmt: skip
 

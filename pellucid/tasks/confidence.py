@@ -14,7 +14,8 @@ from pellucid.tasks.splitting import hold_out
 # The highest error rate of the answers on held-out pictures. One wrong gesture in twenty is tolerable, and a hundred
 # pictures cannot distinguish a much lower rate from 0.
 MAX_ERROR = 0.05
-MIN_HALF = round(1 / MAX_ERROR)  # pictures: with fewer, a single wrong answer exceeds MAX_ERROR
+# Pictures in each half of a cross-validation: with fewer, a single wrong answer exceeds MAX_ERROR.
+MIN_HALF = round(1 / MAX_ERROR)
 MAX_REFUSED = 0.01  # fraction of pictures like the held-out ones that may be "unsure" although their class is right
 ROUNDING = 1e-9  # tolerance for rounding errors of MAX_ERROR times a count
 
@@ -41,11 +42,11 @@ class Selective:
 def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
     """Fit temperature and threshold on pictures that the network was not trained on.
 
-    probabilities: (N, C), the outputs of the network; targets: (N,) classes. The temperature minimizes the negative
-    log-likelihood (see `fit_temperature`) of targets with label smoothing: the true class has 1 - 1/(N + 2) (Platt
-    1999, "Probabilistic outputs for support vector machines", section 2.2). N right answers in N do not prove that the
-    network never errs, but without smoothing the best temperature would be 0 for them. The threshold is the lowest
-    calibrated probability that fulfils two conditions on the held-out pictures:
+    probabilities: (N, C), the outputs of the network; targets: (N,), class indices. The temperature minimizes the
+    negative log-likelihood (see `fit_temperature`) of targets with label smoothing: the true class has 1 - 1/(N + 2)
+    (Platt 1999, "Probabilistic outputs for support vector machines", section 2.2). N right answers in N do not prove
+    that the network never errs, but without smoothing the best temperature would be 0 for them. The threshold is the
+    lowest calibrated probability that fulfils two conditions on the held-out pictures:
 
     1. At most the fraction MAX_ERROR of the answers at or above it is wrong (selective classification: El-Yaniv, Wiener
        2010; Geifman, El-Yaniv 2017, section 3, without their bound: on new pictures the error rate varies as in any
@@ -58,7 +59,7 @@ def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
     The threshold is 1 if no probability fulfils both. On pictures like the held-out ones, answers are expected to be
     right with the rate 1 - MAX_ERROR. "unsure" means that too many answers would be wrong for pictures as hard as this
     one, or that nearly all held-out pictures were easier. The threshold guarantees nothing for pictures of something
-    else, for which the network may be sure. Raises PellucidError for anything but probabilities and classes.
+    else, for which the network may be confident. Raises PellucidError for anything but probabilities and classes.
     """
     temperature = fit_temperature(probabilities, targets, spare=1 / (len(probabilities) + 2))
     highest, predicted = Confidence(temperature, 0.0).calibrate(probabilities).double().max(1)  # (N,)
@@ -81,7 +82,7 @@ def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
 def selective(probabilities: Tensor, targets: Tensor, confidence: Confidence) -> Selective:
     """Measure the coverage and accuracy of a confidence on pictures.
 
-    probabilities: (N, C), the outputs of the network, not calibrated; targets: (N,) classes.
+    probabilities: (N, C), the outputs of the network, not calibrated; targets: (N,), class indices.
     """
     check_targets(targets, len(probabilities), probabilities.shape[1])
     highest, predicted = confidence.calibrate(probabilities).double().max(1)
@@ -92,7 +93,7 @@ def selective(probabilities: Tensor, targets: Tensor, confidence: Confidence) ->
 
 
 def crossed(probabilities: Tensor, targets: Tensor, groups: Sequence[int], seed: int = 0) -> Selective | None:
-    """Measure `fit_confidence` by two-fold cross-validation, if there are no other pictures.
+    """Measure `fit_confidence` by two-fold cross-validation on the same pictures, for lack of others.
 
     The pictures are split by `seed` into halves with the same fraction of each class and with whole groups. Each half
     is measured with the confidence fitted on the other one (Stone 1974). groups: see `hold_out`. Returns None if a half
@@ -104,11 +105,11 @@ def crossed(probabilities: Tensor, targets: Tensor, groups: Sequence[int], seed:
     second = sorted({*range(n)} - {*first})
     if min(len(first), len(second)) < MIN_HALF:
         return None
-    parts = [
+    halves = [
         selective(probabilities[measured], targets[measured], fit_confidence(probabilities[fitted], targets[fitted]))
         for fitted, measured in ((first, second), (second, first))
     ]
-    answered = sum(one.answered for one in parts)
-    n_right = sum(one.answered * (one.answered_accuracy or 0.0) for one in parts)
-    accurate = sum(one.n * one.accuracy for one in parts) / n
+    answered = sum(half.answered for half in halves)
+    n_right = sum(half.answered * (half.answered_accuracy or 0.0) for half in halves)
+    accurate = sum(half.n * half.accuracy for half in halves) / n
     return Selective(n, answered, accurate, n_right / answered if answered else None)

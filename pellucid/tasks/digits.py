@@ -84,7 +84,7 @@ def find_ink(picture: Tensor, name: str = "picture") -> Tensor:
 
 
 def _deviation(picture: Tensor, name: str) -> Tensor:
-    """Return each pixel's deviation from the background beyond noise (H, W): positive for ink, up to 1, or negative."""
+    """Return each pixel's deviation from the background, less the noise, (H, W): positive for ink, with maximum 1."""
     grey = picture[0].to(torch.float32) / (255 if picture.dtype == torch.uint8 else 1)
     low, high = float(grey.min()), float(grey.max())
     if high - low < MIN_CONTRAST:
@@ -93,7 +93,8 @@ def _deviation(picture: Tensor, name: str) -> Tensor:
     background = float(border.median())
     ink = background - grey if background > (low + high) / 2 else grey - background
     noise = (border - background).abs()
-    quantile = float(noise.kthvalue(max(1, round(0.9 * len(noise)))).values)  # 90 % of the border vary by no more
+    # 90 % of the border pixels deviate by no more than this.
+    quantile = float(noise.kthvalue(max(1, round(0.9 * len(noise)))).values)
     floor = min(quantile, MAX_NOISE * float(ink.max()))
     return ink.sign() * (ink.abs() - floor).clamp_(min=0) / (ink.max() - floor)
 
@@ -110,6 +111,6 @@ def _place(ink: Tensor, form: Form) -> tuple[int, int]:
         if form.by_mass:
             weights = ink.sum(1 - axis)  # (length,)
             centre = float((weights * torch.arange(length)).sum() / weights.sum())
-            edge = round(form.side / 2 - centre)  # MNIST calls pixel 14 the centre of 0..27
+            edge = round(form.side / 2 - centre)  # in MNIST the centre of mass is at pixel 14 of 0..27
         edges.append(min(max(edge, 0), form.side - length))
     return edges[0], edges[1]

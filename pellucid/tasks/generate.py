@@ -32,12 +32,12 @@ from pellucid.run_report.generated import nearest_images, sample
 from pellucid.tasks.outputs import png
 from pellucid.training.examples import first_batch
 
-SAMPLES = 10_000  # the centres of the Parzen windows, and the inputs of the classifier
-NEAREST = 500  # samples, and test images, whose nearest training images are searched
-EVERY = 10  # each 10th test image is used to choose the bandwidth, the others are measured
+SAMPLES = 10_000  # generated images to evaluate, by default
+MAX_NEAREST = 500  # samples, and test images, whose nearest training images are searched
+EVERY = 10  # every 10th test image is used to choose the bandwidth of the Parzen windows, the others for the result
 BATCH = 500
 CLASSIFIERS = {"mnist": "mnist-conv"}  # the shipped classifier of a data set
-COLUMNS = 16  # of a sheet of samples
+MAX_COLUMNS = 16  # of a sheet of samples
 WHITE = 255
 
 
@@ -50,7 +50,7 @@ def write_samples(path: Path, images: Tensor) -> Path:
     """Write images (n, 1 or 3, H, W), values 0..1, side by side as a PNG file; return its path."""
     if path.suffix.lower() != ".png":
         raise PellucidError(f"{path}: samples are written as PNG; end the name in .png")
-    grid = montage(images, min(COLUMNS, len(images)))
+    grid = montage(images, min(MAX_COLUMNS, len(images)))
     pixels = np.round(np.clip(grid, 0, 1) * WHITE).astype(np.uint8)
     image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
     make_folder(path.parent)
@@ -62,10 +62,11 @@ def write_samples(path: Path, images: Tensor) -> Path:
 class Judged:
     """The evaluation of a generator's samples.
 
-    n: the number of samples. variety: of a classifier's predictions. frechet: the squared Frechet distance of its
-    features between the samples and as many training images. kid: the kernel distance of the same features. parzen: the
-    log-likelihood of test images. nearest: the mean Euclidean distance of samples to the nearest training image;
-    nearest_test: the same for test images, which are not copies.
+    n: the number of samples. classifier: the name of the shipped classifier of the data, "" for none; without one,
+    variety, frechet and kid are None. variety: of its predictions for the samples. frechet: the squared Frechet
+    distance of its features between the samples and as many training images. kid: the kernel distance of the same
+    features. parzen: the log-likelihood of test images. nearest: the mean Euclidean distance of samples to the nearest
+    training image; nearest_test: the same for test images, which are not copies.
     """
 
     data: str
@@ -79,7 +80,7 @@ class Judged:
     nearest_test: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as plain values."""
+        """Return everything as JSON values."""
         return asdict(self)
 
 
@@ -109,22 +110,22 @@ def judge(model: Model, train: Source, test: Source, name: str, count: int = SAM
         predictions = variety(network.predict(samples))
         generated, real = features_of(network, samples), features_of(network, images_of(train, count))
         distance, kid = frechet_distance(generated, real), kernel_distance(generated, real)
-    nearest = float(nearest_images(samples[:NEAREST], train)[1].mean())
-    nearest_test = float(nearest_images(held_out[:NEAREST], train)[1].mean())
+    nearest = float(nearest_images(samples[:MAX_NEAREST], train)[1].mean())
+    nearest_test = float(nearest_images(held_out[:MAX_NEAREST], train)[1].mean())
     return Judged(name, count, classifier, predictions, distance, kid, likelihood, nearest, nearest_test)
 
 
 def features_of(classifier: Model, images: Tensor) -> Tensor:
     """Return a classifier's features of images (n, C, H, W), averaged over each map, (n, channels)."""
-    net, parts = features(classifier.net), list[Tensor]()
+    net, pooled = features(classifier.net), list[Tensor]()
     with torch.inference_mode():
-        for part in images.split(BATCH):
-            maps, _ = net.forward(classifier.params["features"], classifier.scaled(part), Mode(keep=False))
-            parts.append(maps.flatten(2).mean(2) if maps.dim() == 4 else maps)
-    return torch.cat(parts)
+        for batch in images.split(BATCH):
+            maps, _ = net.forward(classifier.params["features"], classifier.scaled(batch), Mode(keep=False))
+            pooled.append(maps.flatten(2).mean(2) if maps.dim() == 4 else maps)
+    return torch.cat(pooled)
 
 
 def images_of(source: Source, most: int | None = None) -> Tensor:
-    """Return the first images of a source, (n, C, H, W) with values 0..1."""
+    """Return the first images of a source, at most `most`, (n, C, H, W) with values 0..1."""
     count = len(source) if most is None else min(most, len(source))
     return float_images(source.batch(range(count), generator(0)).images)

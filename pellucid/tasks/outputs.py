@@ -18,7 +18,7 @@ from pellucid.files import make_folder, write_atomically
 from pellucid.objects import Detections
 from pellucid.ops.masks import encode_rle
 
-VISIBLE = 2.0  # COCO's visibility of a labelled point
+VISIBLE = 2.0  # COCO's flag of a point that is labelled and visible
 
 
 def check_outputs(
@@ -26,8 +26,8 @@ def check_outputs(
 ) -> None:
     """Raise PellucidError if outputs would overwrite one of the `sources`, or a file that no earlier call wrote.
 
-    outputs: the files of each picture. is_ours: returns whether those of them that exist are of an earlier call. Two
-    pictures with outputs of the same name also raise PellucidError.
+    outputs: the files of each picture. is_ours: returns whether an earlier call wrote those files of a picture that
+    exist. Two pictures with outputs of the same name also raise PellucidError.
     """
     pictures, claimed = {file.resolve() for file in sources}, set[Path]()
     for files in outputs:
@@ -62,8 +62,8 @@ class Outputs:
     def check(self, stems: Sequence[str], sources: Sequence[Path] = ()) -> None:
         """Raise PellucidError if an output would overwrite a picture, or a file that no earlier call wrote.
 
-        An earlier call wrote both overlays and annotations; these are overwritten. Two pictures with outputs of the
-        same name also raise PellucidError.
+        If both overlays and annotations exist, an earlier call wrote them, and they may be overwritten. Two pictures
+        with outputs of the same name also raise PellucidError.
         """
         complete = self.annotations.exists() == any(self.folder.glob(self.overlay("*").name))
         files = [*map(self.overlay, stems), self.annotations]
@@ -97,7 +97,7 @@ class CocoResults:
         points: list[tuple[float, ...]] = [()] * len(found)
         if found.keypoints is not None:
             self.points = found.keypoints.shape[1]
-            points = [tuple(value for x, y, _ in one for value in (x, y, VISIBLE)) for one in found.keypoints.tolist()]
+            points = [tuple(value for x, y, _ in row for value in (x, y, VISIBLE)) for row in found.keypoints.tolist()]
         rows = zip(found.boxes.tolist(), found.labels.tolist(), masks, points, strict=True)
         instances = tuple(
             Instance((x0, y0, x1, y1), label, mask, keypoints) for (x0, y0, x1, y1), label, mask, keypoints in rows
@@ -108,23 +108,24 @@ class CocoResults:
     def to_json(self) -> dict[str, Any]:
         """Return {"images", "annotations", "categories"}, each annotation with its "score"."""
         names = tuple(f"p{k}" for k in range(self.points))
-        numbers = tuple(range(1, len(self.classes) + 1))
-        return _scored(Annotations(self.classes, tuple(self.records), (), names, numbers), self.scores)
+        category_ids = tuple(range(1, len(self.classes) + 1))
+        return _scored(Annotations(self.classes, tuple(self.records), (), names, category_ids), self.scores)
 
 
 def coco(pictures: Sequence[Mapping[str, Any]], kind: str, names: Sequence[str]) -> dict[str, Any]:
     """Return predicted key-points of pictures with one object each, as the content of a COCO file.
 
     pictures: for each its "image" (a file name), "height", "width" and "keypoints" (K, 3): x, y and score. The box of
-    the object encloses the points and is clipped to the picture; its score is their mean score.
+    the object encloses the points and is clipped to the picture; its score is their mean score. kind: the name of the
+    objects' category. names: of the key-points.
     """
     records, scores = list[Record](), list[float]()
-    for number, one in enumerate(pictures, 1):
-        width, height, points = one["width"], one["height"], one["keypoints"]
+    for number, picture in enumerate(pictures, 1):
+        width, height, points = picture["width"], picture["height"], picture["keypoints"]
         xs, ys = [min(max(p[0], 0), width) for p in points], [min(max(p[1], 0), height) for p in points]
         visible = tuple(value for x, y, _ in points for value in (x, y, int(VISIBLE)))
         instance = Instance((min(xs), min(ys), max(xs), max(ys)), 0, points=visible)
-        records.append(Record(one["image"], (height, width), (instance,), one["image"], number))
+        records.append(Record(picture["image"], (height, width), (instance,), picture["image"], number))
         scores.append(sum(score for _, _, score in points) / len(points))
     return _scored(Annotations((kind,), tuple(records), (), tuple(names), (1,)), scores)
 

@@ -16,7 +16,7 @@ from pellucid.tasks.colorize.measure import BACKBONE, Backbone
 from pellucid.tasks.segment.segmenter import mask_folder
 
 TILE = 60  # pixels, the side of the parts of photos that the backbone receives
-FLAT = "flat"
+FLAT = "flat"  # name of the baseline, in which each label has its mean colour
 FIGURES = {
     "psnr": "PSNR in dB, from the squared error pooled over all pixels",
     "ssim": "structural similarity, the mean over the photos",
@@ -39,7 +39,7 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     """
     source, count = mask_folder(model, data, None), model.nominal_shape[0] - 1
     objective, backbone = cast(Translator, model.objective), Backbone()
-    similar = {kind: (PSNR(), SSIM()) for kind in ("", FLAT)}
+    metrics_of = {kind: (PSNR(), SSIM()) for kind in ("", FLAT)}
     features: dict[str, list[Tensor]] = {"": [], FLAT: [], "true": []}
     with strict_warnings(), torch.inference_mode():
         means = _mean_colours(source, count)
@@ -48,13 +48,13 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
             generated = objective.predict(model.params, model.scaled(maps)).float().cpu().clamp(0, 1)
             flat = torch.einsum("nkhw,kc->nchw", maps.float() / 255, means)
             for kind, images in (("", generated), (FLAT, flat)):
-                for metric in similar[kind]:
+                for metric in metrics_of[kind]:
                     metric.update(images, photo)
                 features[kind].append(backbone(tiles(images)).features)
             features["true"].append(backbone(tiles(photo)).features)
     results: dict[str, Any] = {}
     true = torch.cat(features["true"])
-    for kind, metrics in similar.items():
+    for kind, metrics in metrics_of.items():
         for metric in metrics:
             results |= {_named(name, kind): value for name, value in metric.compute().items()}
         results[_named("frechet", kind)] = frechet_distance(torch.cat(features[kind]), true)

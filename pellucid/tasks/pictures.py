@@ -74,7 +74,7 @@ ROUNDING = 1e-6  # tolerance for rounding errors of float32 probabilities
 
 
 def are_probabilities(model: Model, outputs: Tensor) -> bool:
-    """Return whether the results of `model.predict` are probabilities, by the network, the loss, and their range."""
+    """Return whether the results of `model.predict` are probabilities, judged by network, loss and range of values."""
     objective = model.objective
     declared = not isinstance(objective, Supervised) or gives_probabilities(objective.net, objective.loss)
     return declared and bool(((outputs >= 0) & (outputs <= 1 + ROUNDING)).all())
@@ -102,7 +102,7 @@ def calibrated_probabilities(model: Model, scores: Tensor) -> Tensor:
     return scores if model.confidence is None else model.confidence.calibrate(scores)
 
 
-HELD = "held_out"  # key in a model's `preprocess`: the short digests of the held-out files, if they are listed
+HELD_OUT_KEY = "held_out"  # key in a model's `preprocess`: the short digests of the held-out files, if they are listed
 
 
 def read_picture(model: Model, source: str | Path | bytes, name: str = "") -> Tensor:
@@ -142,8 +142,9 @@ def held_out(model: Model, data: str | None) -> Dataset:
 
     data: a known data set, an image folder or zip, or the root of the data sets; None for the model's own data. From a
     folder in parts this is the test part, otherwise the validation part, otherwise the fifth of train/ that
-    `load_splits` holds out. A folder without parts is used as a whole. If it is the model's own data, only that fifth
-    is used, or the files that the model lists as held out; a note on stderr reports how many of these are missing.
+    `load_splits` holds out. A folder without parts is used as a whole; but if the model was trained on it, only the
+    fifth that was held out then, or the files that the model lists as held out, are used. A note on stderr reports how
+    many of these files are missing.
     """
     training_data = data_name(model)
     if data is None and not training_data:
@@ -170,7 +171,7 @@ def _folder(model: Model, data: str, whole: bool) -> Dataset:
     faults: dict[str, PellucidError] = {}
     with open_tree(data) as tree:
         files, part = _part([label for label in tree.names if "/" in label], classes)
-        listed = not whole and part not in HELD_OUT and HELD in model.preprocess
+        listed = not whole and part not in HELD_OUT and HELD_OUT_KEY in model.preprocess
         if listed:
             files = _listed(model, tree, files)
         below = f"{root_of(tree)}{part}/" if part else root_of(tree)
@@ -208,16 +209,16 @@ def _lacking(where: str, name: str, names: Sequence[str], classes: Sequence[str]
 
 
 def short_digest(digest: bytes) -> str:
-    """Return the first 64 bits of the SHA-256 of a file's bytes, in hexadecimal, by which a model lists files."""
+    """Return the first 64 bits of a file's SHA-256 in hexadecimal, as in a model's list of held-out files."""
     return digest.hex()[:16]
 
 
 def _listed(model: Model, tree: Tree, files: list[str]) -> list[str]:
-    """Return the files whose bytes are those of held-out ones, and write a note if some of these are missing."""
-    digests: Any = model.preprocess[HELD]
+    """Return the files with the digests of held-out ones, and write a note if some of these are missing."""
+    digests: Any = model.preprocess[HELD_OUT_KEY]
     if not isinstance(digests, list) or not digests or not all(isinstance(one, str) for one in digests):
         raise PellucidError(
-            f"the model does not list which files of {tree.path} it held out (its {HELD} is {digests!s:.40}); "
+            f"the model does not list which files of {tree.path} it held out (its {HELD_OUT_KEY} is {digests!s:.40}); "
             "give other pictures with --data"
         )
     expected = {*digests}

@@ -16,7 +16,7 @@ def hold_out(
     with its name nor with added pictures. The groups are taken in the order of `mix(seed, smallest key)`. A group is
     held out if no class then has more than round(fraction * n) held-out pictures (at least 1), and each class keeps one
     picture or more. If a class still has none held out, its smallest group is, provided that each class keeps a
-    picture. Without groups, and with indices as keys, the result is that of `Dataset.split`.
+    picture. Without groups, and with indices as keys, the result is the same as that of `Dataset.split`.
     """
     members: dict[int, list[int]] = {}
     for i, group in enumerate(groups):
@@ -40,7 +40,8 @@ def hold_out(
         candidates = [
             group
             for group in order
-            if label in classes[group] and all(n_held_out[one] + n < total[one] for one, n in classes[group].items())
+            if label in classes[group]
+            and all(n_held_out[other] + n < total[other] for other, n in classes[group].items())
         ]
         if not n_held_out[label] and candidates:
             take(min(candidates, key=lambda group: len(members[group])))

@@ -1,4 +1,4 @@
-"""Trace: all tensors of one forward and one backward pass, and the effect of each number on the loss."""
+"""Trace: all tensors of one forward and one backward pass, and the effect of each of their elements on the loss."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ OPTIONS = ("train", "seed", "dtype", "n")
 
 
 class Trace(Record):
-    """All tensors of one forward and one backward pass, by name, and the effect of each number on the loss.
+    """All tensors of one forward and one backward pass, by name, and the effect of each element on the loss.
 
     The layer at the path `conv1` has the names conv1.x, conv1.y, conv1.cache.FIELD, conv1.dy and conv1.dx (x.0, x.1 ...
     for several inputs), conv1.weight and conv1.dweight. A layer that runs several times has conv1:1.y, conv1:2.y
@@ -34,12 +34,12 @@ class Trace(Record):
     def explain(self, what: str, top: int | None = 6, expand: int = 1) -> Explanation:
         """Explain ∂C/∂what by the chain rule, as sums of products up to the loss.
 
-        what: a number, such as "dense2.weight[3, 17]", "relu1.y[0, 3, 2, 2]" or "x[0, 0, 14, 14]"; the name of a tensor
-        means its number with the largest gradient. top: number of products of each sum to list, None for all; the
-        others are given as one sum. expand: number of products, largest first, whose output gradient is explained too.
-        The exact sum of the products and the gradient differ by at most `bound` = (products + 8) ε Σ|product|, with the
-        machine epsilon ε of the dtype: the largest rounding error for any order of additions. A gradient that is a
-        single product of two numbers agrees to the last bit.
+        what: an element of a tensor, such as "dense2.weight[3, 17]", "relu1.y[0, 3, 2, 2]" or "x[0, 0, 14, 14]"; the
+        name of a tensor means its element with the largest gradient. top: number of products of each sum to list, None
+        for all; the others are given as one sum. expand: number of products, largest first, whose output gradient is
+        explained too. The exact sum of the products and the gradient differ by at most `bound` = (products + 8) ε
+        Σ|product|, with the machine epsilon ε of the dtype: the largest rounding error for any order of additions. A
+        gradient that is a single product of two values agrees to the last bit.
         """
         return explain(self, what, top, expand)
 
@@ -52,7 +52,7 @@ class Trace(Record):
         return step(self, optimizer, lr)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the loss, the examples' outputs, statistics of each call, and all tensors' names, as plain values."""
+        """Return the loss, the examples' outputs, statistics of each call, and all tensors' names, as JSON values."""
         return overview(self)
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ def trace(
     x, target: inputs (N, ...) as for `predict`, and the targets of the loss; for a single-stage detector a list with
     the `Objects` of each image; ignored for a colorizer, see `of_translator`. train: use training mode, with dropout
     drawn from `seed` (by default the model's); the model is not modified. dtype: float64 makes explanations exact to
-    the last bits; torch.float32 gives the same numbers as training. n: number of examples by which the regularization
+    the last bits; torch.float32 gives the same values as training. n: number of examples by which the regularization
     term is divided, by default the size of the batch.
     Raises PellucidError for a model without weights, for data that do not fit it, for a dtype that the device does not
     support, and for unknown options (`others`).

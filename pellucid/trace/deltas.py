@@ -14,6 +14,7 @@ from pellucid.losses.targets import by_class, numbers, pick
 from pellucid.probe import tensors
 from pellucid.trace.explanation import Factor
 
+# The derivative of each loss as LaTeX.
 FOCAL = r"\frac{\partial C}{\partial y_c} = w p f'(p) (t_c - a_c), f(p) = -(1 - p)^\gamma \ln p"
 DICE = r"\frac{\partial C}{\partial y_c} = p_c (d_c - \sum_k p_k d_k), d = \frac{\partial C}{\partial p}"
 SOFTMAX = r"\frac{\partial C}{\partial y} = \frac{a - t}{n}"
@@ -47,11 +48,13 @@ def dissect(loss: Loss, y: Any, target: Tensor, value: Tensor, dy: Any) -> list[
     """Return the pieces of the loss for each output of the network; value, dy: the loss and its gradient."""
     outputs, deltas = tensors(y), tensors(dy)
     if isinstance(loss, losses.AuxiliaryCrossEntropy):
-        return [_scaled(loss.each(), loss.weight if part else 1.0, one, target) for part, one in enumerate(outputs)]
+        return [
+            _scaled(loss.each(), loss.weight if part else 1.0, output, target) for part, output in enumerate(outputs)
+        ]
     explain = PIECES.get(type(loss))
     if explain is not None and len(outputs) == 1:
         return [explain(loss, outputs[0], target)]
-    return [_unknown(loss, part, value, one) for part, one in enumerate(deltas)]
+    return [_unknown(loss, part, value, delta) for part, delta in enumerate(deltas)]
 
 
 def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: Tensor) -> Pieces:
@@ -106,29 +109,30 @@ def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> Pieces
 
 def focal(loss: losses.Focal, y: Tensor, target: Tensor) -> Pieces:
     """Return the pieces: probabilities and targets."""
-    it = loss.pieces(y, target)
-    a, t = it.log_a.exp(), torch.zeros_like(y).scatter_(1, it.classes, 1)
-    slope = it.slope.expand_as(y)
+    pieces = loss.pieces(y, target)
+    a, t = pieces.log_a.exp(), torch.zeros_like(y).scatter_(1, pieces.classes, 1)
+    slope = pieces.slope.expand_as(y)
 
     def factors(place: int) -> tuple[Factor, ...]:
         first, second = Factor("t", number(t, place), "target"), Factor("a", number(a, place), "probability")
         return Factor("w p f'(p)", number(slope, place)), difference("t - a", first, second)
 
     words = "the target minus the probability a, times the cost's change with the probability p of the true class"
-    return Pieces({"probabilities": a, "targets": t}, it.cost, factors, words, FOCAL)
+    return Pieces({"probabilities": a, "targets": t}, pieces.cost, factors, words, FOCAL)
 
 
 def dice(loss: losses.Dice, y: Tensor, target: Tensor) -> Pieces:
     """Return the pieces: probabilities."""
-    it = loss.pieces(y, target)
+    pieces = loss.pieces(y, target)
 
     def factors(place: int) -> tuple[Factor, ...]:
-        return Factor("p", number(it.p, place), "probability"), Factor("dp - Σ p dp", number(it.slope, place), "error")
+        probability = Factor("p", number(pieces.p, place), "probability")
+        return probability, Factor("dp - Σ p dp", number(pieces.slope, place), "error")
 
     words = (
         "the probability p, times the cost's derivative by p minus the mean derivative, weighted by the probabilities"
     )
-    return Pieces({"probabilities": it.p}, it.cost.flatten(), factors, words, DICE)
+    return Pieces({"probabilities": pieces.p}, pieces.cost.flatten(), factors, words, DICE)
 
 
 def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> Pieces:
@@ -247,35 +251,35 @@ def giou(loss: losses.GIoU, y: Tensor, target: Tensor) -> Pieces:
 
 def heat_maps(loss: losses.HeatMaps, y: Tensor, target: Tensor) -> Pieces:
     """Return the pieces: the probability and the target of each cell."""
-    it = loss.pieces(y, target)
+    pieces = loss.pieces(y, target)
     cells = y.shape[2] * y.shape[3]
 
     def factors(place: int) -> tuple[Factor, ...]:
-        p, t, share_ = number(it.p, place), number(it.t, place), number(it.share, place // cells)
+        p, t, share_ = number(pieces.p, place), number(pieces.t, place), number(pieces.share, place // cells)
         error = difference("p - t", Factor("p", p, "probability"), Factor("t", t, "target"))
-        if it.pull is not None:
-            pull = Factor("p l1 (centre - E) · sign(E - c)", p * number(it.pull, place), "error")
+        if pieces.pull is not None:
+            pull = Factor("p l1 (centre - E) · sign(E - c)", p * number(pieces.pull, place), "error")
             error = Factor("p - t + p pull", error.value + pull.value, "error", (*error.parts, pull))
         return error, *share(share_)
 
     words = "the probability p of the cell minus its target t"
-    words += "" if it.pull is None else ", and the pull of the expected position towards the point"
-    named = {"probabilities": it.p, "targets": it.t}
+    words += "" if pieces.pull is None else ", and the pull of the expected position towards the point"
+    named = {"probabilities": pieces.p, "targets": pieces.t}
     formula = r"\frac{\partial C}{\partial y} = \frac{p - t + \lambda p\,(k - E) \cdot \mathrm{sign}(E - c)}{n}"
-    return Pieces(named, it.cost, factors, words, formula)
+    return Pieces(named, pieces.cost, factors, words, formula)
 
 
 def coordinates(loss: losses.Coordinates, y: Tensor, target: Tensor) -> Pieces:
     """∂C/∂y = sign(y - c) / n, n the number of labelled points."""
-    it = loss.pieces(y, target)
-    sign = it.error.sign()
+    pieces = loss.pieces(y, target)
+    sign = pieces.error.sign()
 
     def factors(place: int) -> tuple[Factor, ...]:
-        return Factor("sign(y - c)", number(sign, place), "error"), *share(number(it.share, place))
+        return Factor("sign(y - c)", number(sign, place), "error"), *share(number(pieces.share, place))
 
     words = "the absolute error of a coordinate: the sign of the output minus the coordinate"
     formula = r"\frac{\partial C}{\partial y} = \frac{\mathrm{sign}(y - c)}{n}"
-    return Pieces({"error": it.error}, it.error.abs() * it.share, factors, words, formula)
+    return Pieces({"error": pieces.error}, pieces.error.abs() * pieces.share, factors, words, formula)
 
 
 # By the type of a loss: the function (loss, y, target) that returns its pieces.
@@ -297,7 +301,7 @@ PIECES: dict[type[Loss], Callable[[Any, Tensor, Tensor], Pieces]] = {
 
 
 def number(tensor: Tensor, place: int) -> float:
-    """Return one number of a tensor by its flat index."""
+    """Return the element of a tensor at a flat index."""
     return float(tensor.flatten()[place])
 
 

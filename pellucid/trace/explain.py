@@ -1,4 +1,4 @@
-"""The chain rule from one number to the loss: each derivative as a sum of products."""
+"""The chain rule from one element of a tensor to the loss: each derivative as a sum of products."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,7 +17,8 @@ from pellucid.trace.record import Number, Record, resolve
 from pellucid.trace.text import label
 from pellucid.training.arguments import whole
 
-SLACK = 8  # rounding errors within one product: its factors, and intermediate results of the layer
+SLACK = 8  # bound on the number of rounding errors within one product, including intermediate results of the layer
+# The derivative of a penalty with respect to a weight, by the type of the regularizer.
 PENALTIES = {L2: "λ/n w", L1: "λ/n sign(w)"}
 
 
@@ -39,7 +40,7 @@ Rule = tuple[str, str, str, str, str]  # a link's name, where, title, words and 
 
 
 def explain(trace: Record, what: str, top: int | None, expand: int) -> Explanation:
-    """Explain one number; see Trace.explain."""
+    """Explain one element of a tensor; see Trace.explain."""
     top = None if top is None else whole(top, "trace.explain: top", 1)
     expand = whole(expand, "trace.explain: expand", 0)
     number = resolve(trace, what)
@@ -61,7 +62,7 @@ class Chain:
         }  # fmt: skip
 
     def follow(self, number: Number) -> tuple[Link, ...]:
-        """Build the link of the number and the links of its largest products, up to the loss."""
+        """Build the link of a tensor's element and the links of its largest products, up to the loss."""
         target, place = number.target, number.place
         if target.value is not None:
             self.number(self.through(target.value, place))
@@ -200,20 +201,20 @@ class Chain:
         trace = self.trace
         value, pieces = trace.passes.ys[key.call], trace.pieces[key.call]
         factors = pieces.factors(key.place)
-        products = torch.tensor([math.prod(one.value for one in factors)], dtype=torch.float64)
-        sizes = torch.tensor([math.prod(one.magnitude for one in factors)], dtype=torch.float64)
+        products = torch.tensor([math.prod(factor.value for factor in factors)], dtype=torch.float64)
+        sizes = torch.tensor([math.prod(factor.magnitude for factor in factors)], dtype=torch.float64)
         rule = (trace.label_of(value, key.place), "loss", title(trace.settings.loss), pieces.words, pieces.formula)
         gradient = float(trace.output_delta(key.call).flatten()[key.place])
         return self.add_up(rule, gradient, products, sizes, lambda k, expand: Term(factors, float(products[k])))
 
     def nothing(self, name: str) -> Link:
-        """Return the link of a number that the loss does not depend on."""
-        words = "nothing that the loss depends on receives this number"
+        """Return the link of an element on which the loss does not depend."""
+        words = "the loss does not depend on this value"
         return self.add_sources((name, "the network", "not used", words, r"\frac{\partial C}{\partial x} = 0"), 0.0, [])
 
     def add_sources(self, rule: Rule, gradient: float, sources: Sequence[tuple[Factor, Key | None]]) -> Link:
-        """Return the link of a sum of single numbers; each has the key of a further link, or None."""
-        products = torch.tensor([one.value for one, _ in sources], dtype=torch.float64)
+        """Return the link of a sum of single gradients; each has the key of a further link, or None."""
+        products = torch.tensor([factor.value for factor, _ in sources], dtype=torch.float64)
 
         def term(k: int, expand: bool) -> Term:
             factor, key = sources[k]
@@ -245,7 +246,7 @@ def made_of(trace: Record, value: Value, place: int, top: int | None) -> Made:
     """Return how an activation was computed: a row of its layer's Jacobian, by a backward pass with a one-hot dy."""
     call = value.maker
     assert call is not None
-    dys = [torch.zeros_like(one.tensor, memory_format=torch.contiguous_format) for one in call.outputs]
+    dys = [torch.zeros_like(output.tensor, memory_format=torch.contiguous_format) for output in call.outputs]
     dys[value.part].view(-1)[place] = 1
     with torch.no_grad():
         row = slopes(call, dys[0] if len(dys) == 1 else tuple(dys))

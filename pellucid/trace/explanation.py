@@ -7,10 +7,10 @@ from textwrap import wrap
 from typing import Any
 
 from pellucid.text import aligned
-from pellucid.trace.text import DIGITS, MINUS, SIGN, TIMES, bar, brief
+from pellucid.trace.text import DIGITS, MINUS, PRODUCT_SIGN, TIMES, bar, brief
 
 INDENT = "     "
-WIDTH = 100
+WIDTH = 100  # of a line of text
 MAX_DIGITS = 17  # enough to distinguish any two float64 numbers
 MAX_LATEX_TERMS = 3  # of a sum
 SYMBOLS = {"_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
@@ -39,7 +39,7 @@ class Factor:
         return sum(abs(part.value) for part in self.parts) if self.parts else abs(self.value)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the fields as JSON values."""
         sums = {"sum_of": [part.to_json() for part in self.parts]} if self.parts else {}
         return {"name": self.name, "role": self.role, "value": self.value, **sums}
 
@@ -53,7 +53,7 @@ class Term:
     next: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the fields as JSON values."""
         follows = {} if self.next is None else {"next": self.next}
         return {"value": self.value, "factors": [factor.to_json() for factor in self.factors], **follows}
 
@@ -88,7 +88,7 @@ class Link:
         return abs(self.total - self.gradient) <= self.bound
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the fields as JSON values."""
         return {
             "derivative_of": self.of,
             "derivative_by": self.name,
@@ -139,7 +139,7 @@ class Made:
     constant: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the fields as JSON values."""
         parts: list[dict[str, Any]] = []
         for part in self.parts:
             entry: dict[str, Any] = {"name": part.name, "value": part.value, "slope": part.slope}
@@ -151,10 +151,11 @@ class Made:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The derivative of the loss with respect to one number, explained by the chain rule.
+    """The derivative of the loss with respect to one element of a tensor, explained by the chain rule.
 
-    value: the number. links: derivatives, the first with respect to the number; a term's `next` is an index into them,
-    so they form a directed acyclic graph. made: for an activation, how it was computed. dtype: dtype of the passes.
+    value: the element. links: derivatives, the first with respect to the element; a term's `next` is an index into
+    them, so they form a directed acyclic graph. made: for an activation, how it was computed. dtype: dtype of the
+    passes.
     """
 
     name: str
@@ -175,7 +176,7 @@ class Explanation:
         return all(link.exact for link in self.links)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values: all links in one list, into which each term's `next` is an index."""
+        """Return JSON values: all links in one list, into which each term's `next` is an index."""
         made = {} if self.made is None else {"made_of": self.made.to_json()}
         about = {"name": self.name, "value": self.value, "loss": self.loss, "dtype": self.dtype}
         links = [link.to_json() for link in self.links]
@@ -189,7 +190,7 @@ class Explanation:
         return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
     def __str__(self) -> str:
-        """Return the number, how it was computed, and each link up to the loss, as text for a terminal."""
+        """Return the element, how it was computed, and each link up to the loss, as text for a terminal."""
         head = [
             f"∂{self.links[0].of}/∂{self.name} = {brief(self.gradient)}",
             f"{self.name} is {brief(self.value)}; the loss C is {brief(self.loss)}",
@@ -202,33 +203,40 @@ class Explanation:
         from pellucid.report.page import render
 
         return render(
-            "explanation", it=self, verdict=verdict(self), brief=brief, bar=bar, added=added, sign=SIGN, times=TIMES
+            "explanation",
+            it=self,
+            verdict=verdict(self),
+            brief=brief,
+            bar=bar,
+            added=added,
+            sign=PRODUCT_SIGN,
+            times=TIMES,
         )
 
 
-def verdict(it: Explanation) -> str:
+def verdict(explanation: Explanation) -> str:
     """Return a sentence about the difference between the sums of products and the gradients."""
-    gaps = [abs(link.total - link.gradient) for link in it.links]
+    gaps = [abs(link.total - link.gradient) for link in explanation.links]
     if not all(map(math.isfinite, gaps)):
         return "some of these numbers are NaN or infinite, so their sums cannot be compared"
     gap = max(gaps)
-    if not it.exact:
+    if not explanation.exact:
         return f"the products do NOT add up to the gradients: they are off by {brief(gap, 2)}"
     if gap == 0:
-        return f"every sum of products equals the backward pass's gradient to the last bit ({it.dtype})"
-    last = f"to its last bits: within {brief(gap, 1)} ({it.dtype})"
+        return f"every sum of products equals the backward pass's gradient to the last bit ({explanation.dtype})"
+    last = f"to its last bits: within {brief(gap, 1)} ({explanation.dtype})"
     return f"every sum of products equals the backward pass's gradient {last}"
 
 
 def added(factor: Factor) -> str:
     """Return the parts of a factor as text, "0.9 − 1", with enough digits for six correct digits in their sum."""
-    largest = max(abs(one.value) for one in factor.parts)
+    largest = max(abs(part.value) for part in factor.parts)
     quotient = largest / abs(factor.value) if factor.value else 0.0
     lost = math.log10(quotient) if 0 < quotient < math.inf else 0.0  # NaN and infinity lose no digits
     digits = min(DIGITS + max(math.ceil(lost), 0), MAX_DIGITS)
     first, *others = factor.parts
     return brief(first.value, digits) + "".join(
-        f" {MINUS if one.value <= 0 else '+'} {brief(abs(one.value), digits)}" for one in others
+        f" {MINUS if part.value <= 0 else '+'} {brief(abs(part.value), digits)}" for part in others
     )
 
 
@@ -255,8 +263,8 @@ def _link_text(number: int, link: Link) -> list[str]:
 
 def _product_text(term: Term) -> tuple[str, str, str]:
     """Return the product, its factors as numbers, and its factors as names."""
-    numbers = SIGN.join(brief(factor.value) for factor in term.factors)
-    names = SIGN.join(f"({factor.name})" if factor.parts else factor.name for factor in term.factors)
+    numbers = PRODUCT_SIGN.join(brief(factor.value) for factor in term.factors)
+    names = PRODUCT_SIGN.join(f"({factor.name})" if factor.parts else factor.name for factor in term.factors)
     follows = f"   → {term.next + 1}" if term.next is not None else ""
     return brief(term.value), f"= {numbers}" if len(term.factors) > 1 else "", f"{names}{follows}"
 

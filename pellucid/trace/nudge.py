@@ -1,4 +1,4 @@
-"""Change one number, and compare the change of the loss with the change that the derivative predicts."""
+"""Change one element of a tensor, and compare the change of the loss with the change that the derivative predicts."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -21,10 +21,11 @@ NONLINEAR = "nonlinearity: curvature and kinks of the loss"
 
 @dataclass(frozen=True)
 class Nudge:
-    """The predicted and the actual change of the loss when h is added to one number.
+    """The predicted and the actual change of the loss when h is added to one element of a tensor.
 
-    name, value: the number. gradient: the derivative of the loss. before, after: the loss, including the regularization
-    term; both passes use the trace's dtype and the same random numbers. epsilon: of that dtype, see torch.finfo.
+    name, value: the element. gradient: the derivative of the loss. before, after: the loss, including the
+    regularization term; both passes use the trace's dtype and the same random numbers. epsilon: of that dtype, see
+    torch.finfo.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Nudge:
         return 0 < abs(self.predicted) < bit < math.inf and abs(self.actual) <= 8 * bit
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the fields and the changes as JSON values."""
         found = {"predicted": self.predicted, "actual": self.actual, "curvature": self.curvature}
         return {**asdict(self), **found}
 
@@ -80,7 +81,7 @@ class Nudge:
 
 
 def nudge(trace: Record, what: str, h: float) -> Nudge:
-    """Run the network again with one number changed; see Trace.nudge."""
+    """Run the network again with one element changed; see Trace.nudge."""
     if isinstance(h, bool) or not isinstance(h, int | float) or not math.isfinite(h) or h == 0:
         raise PellucidError(f"trace.nudge: h must be a finite number other than 0, not {h!r}")
     number = resolve(trace, what)
@@ -108,7 +109,7 @@ def nudge(trace: Record, what: str, h: float) -> Nudge:
 
 
 def _check_changes(number: Number, h: float) -> None:
-    """Raise PellucidError unless h changes the number in its dtype."""
+    """Raise PellucidError unless adding h changes the element in its dtype."""
     tensor = number.target.tensor
     value = tensor.flatten()[number.place]
     if math.isfinite(number.number) and bool(value + h == value):
@@ -127,7 +128,7 @@ def _shifted(tensor: Tensor, place: int, h: float) -> Tensor:
 
 
 def _change(number: Number, h: float) -> Change:
-    """Return the function that adds h to the number during the pass, where a call returns or receives it."""
+    """Return the function that adds h to the element during the pass, where a call returns or receives it."""
     value, call = number.target.value, number.target.call
     source = (value.maker, "y", value.part) if value is not None else (call, "x", int(number.target.what[2:]))
     assert source[0] is not None

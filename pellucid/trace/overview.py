@@ -36,7 +36,7 @@ class Picture(NamedTuple):
 
 
 def overview(trace: Record) -> dict[str, Any]:
-    """Return the loss, the outputs of each example, statistics of each call, and all tensor names, as plain values."""
+    """Return the loss, the outputs of each example, statistics of each call, and all tensor names, as JSON values."""
     regularizer = {"regularizer": trace.regularizer, "cost": trace.cost} if trace.penalties else {}
     return {
         "loss": trace.loss,
@@ -46,8 +46,8 @@ def overview(trace: Record) -> dict[str, Any]:
         "examples": [outputs(trace, row) for row in range(len(trace.passes.ys[0].tensor))],
         "calls": rows(trace),
         "tensors": [
-            {"name": one.name, "kind": one.kind, "path": one.path, "shape": list(one.tensor.shape)}
-            for one in trace.tensors.values()
+            {"name": entry.name, "kind": entry.kind, "path": entry.path, "shape": list(entry.tensor.shape)}
+            for entry in trace.tensors.values()
         ],
     }
 
@@ -115,7 +115,7 @@ def trace_text(trace: Record) -> str:
         )  # fmt: skip
     found = outputs(trace, 0)
     head = tuple(name for name in dict.fromkeys(("output", *COLUMNS)) if name in found[0])
-    cells = [tuple(brief(one[k]) if isinstance(one[k], float) else str(one[k]) for k in head) for one in found]
+    cells = [tuple(brief(row[k]) if isinstance(row[k], float) else str(row[k]) for k in head) for row in found]
     about, loss, tensors = heading(trace)
     return (
         f"{about}: {loss}; {tensors}\n\n{aligned(table, right=(3, 4, 5, 6))}\n\n"
@@ -139,7 +139,7 @@ def trace_html(trace: Record) -> str:
         calls=list(zip(rows(trace), maps, strict=True)),
         outputs=found[:5],
         keys=[name for name in COLUMNS if name in found[0] and not (name == "output" and "class" in found[0])],
-        reach=max(abs(one["dy"]) for one in found),
+        reach=max(abs(row["dy"]) for row in found),
         most=most,
         brief=brief,
         bar=bar,

@@ -167,22 +167,22 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: Change | Non
             frame_of[id(cache)] = frame
             return frame.y, cache
         place, parts = len(calls), tensors(x)
-        call = Call(place, path, layer, params, [find(path, one) for one in parts], isinstance(x, tuple))
+        call = Call(place, path, layer, params, [find(path, part) for part in parts], isinstance(x, tuple))
         calls.append(call)
         for part, value in enumerate(call.inputs):
             value.readers.append((call, part))
         if change is not None:
-            x = like(x, [change(place, "x", part, one) for part, one in enumerate(parts)])
+            x = like(x, [change(place, "x", part, tensor) for part, tensor in enumerate(parts)])
         y, call.cache = layer.forward(params, x, mode)
         outputs = tensors(y)
         if change is not None:
-            outputs = [change(place, "y", part, one) for part, one in enumerate(outputs)]
-        call.outputs = [new_value(one, call, part) for part, one in enumerate(outputs)]
+            outputs = [change(place, "y", part, tensor) for part, tensor in enumerate(outputs)]
+        call.outputs = [new_value(tensor, call, part) for part, tensor in enumerate(outputs)]
         return like(y, [value.tensor for value in call.outputs]), call
 
-    xs = [new_value(one, None, part) for part, one in enumerate(tensors(x))]
+    xs = [new_value(tensor, None, part) for part, tensor in enumerate(tensors(x))]
     y, cache = visit("", net, params, like(x, [value.tensor for value in xs]), mode)
-    ys = [find("", one) for one in tensors(y)]
+    ys = [find("", tensor) for tensor in tensors(y)]
     for part, value in enumerate(ys):
         value.outputs.append(part)
     for runs in (calls, frames):
@@ -282,9 +282,9 @@ class Settings:
 def prepared(x: Any, dtype: torch.dtype) -> Any:
     """Return a detached copy on the CPU; floating-point tensors are converted to `dtype`."""
     if isinstance(x, tuple):
-        return tuple(prepared(one, dtype) for one in x)
+        return tuple(prepared(part, dtype) for part in x)
     if isinstance(x, dict):
-        return {name: prepared(one, dtype) for name, one in x.items()}
+        return {name: prepared(part, dtype) for name, part in x.items()}
     copy = x.detach().cpu()
     copy = copy.to(dtype) if copy.is_floating_point() else copy
     return copy.clone(memory_format=torch.contiguous_format)

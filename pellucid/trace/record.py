@@ -1,4 +1,4 @@
-"""Record: all named tensors of one forward and one backward pass, and the numbers that have a gradient."""
+"""Record: all named tensors of one forward and one backward pass, and the elements that have a gradient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,24 +51,24 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class Number:
-    """One number of a target; place: its flat index."""
+    """One element of a target; place: its flat index."""
 
     target: Target
     place: int
 
     @property
     def label(self) -> str:
-        """The name of the target with the number's index."""
+        """The name of the target with the element's index."""
         return label(self.target.name, self.place, self.target.tensor.shape)
 
     @property
     def number(self) -> float:
-        """The number itself."""
+        """The element's value."""
         return float(self.target.tensor.flatten()[self.place])
 
     @property
     def gradient(self) -> float:
-        """The derivative of the loss with respect to the number."""
+        """The derivative of the loss with respect to the element."""
         gradient = self.target.gradient
         return 0.0 if gradient is None else float(gradient.flatten()[self.place])
 
@@ -123,7 +123,7 @@ class Record:
         return self.passes.calls
 
     def __getitem__(self, name: str) -> Tensor:
-        """Return a tensor, or one of its numbers as a 0-d tensor: `trace["conv1.weight[0, 0, 2, 2]"]`."""
+        """Return a tensor, or one of its elements as a 0-d tensor: `trace["conv1.weight[0, 0, 2, 2]"]`."""
         path, index = split(name)
         tensor = self.named(path).tensor
         return tensor if index is None else tensor.flatten()[place_of(path, index, tensor.shape)]
@@ -135,7 +135,9 @@ class Record:
     def names(self, kind: str | None = None) -> tuple[str, ...]:
         """Return the names of all tensors, or of one kind ("cache" for all cache fields), in forward order."""
         return tuple(
-            name for name, one in self.tensors.items() if kind is None or kind in (one.kind, one.kind.split(".")[0])
+            name
+            for name, entry in self.tensors.items()
+            if kind is None or kind in (entry.kind, entry.kind.split(".")[0])
         )
 
     def named(self, name: str) -> Named:
@@ -152,7 +154,7 @@ class Record:
         return join(value.maker.name, f"y{suffix}")
 
     def label_of(self, value: Value, place: int) -> str:
-        """Return the name of one number of a value."""
+        """Return the name of one element of a value, with its index."""
         return label(self.name_of(value), place, value.tensor.shape)
 
     def gradient_of(self, value: Value) -> Tensor | None:
@@ -249,7 +251,7 @@ def _several(parts: Sequence[Tensor | None], several: bool = False) -> Any:
 
 
 def resolve(trace: Record, text: str) -> Number:
-    """Return the number with the name `text`; for a tensor without an index, the one with the largest gradient."""
+    """Return the element with the name `text`; for a tensor without an index, the one with the largest gradient."""
     name, index = split(text)
     targets = trace.targets
     if name not in targets:

@@ -43,7 +43,7 @@ class Stepped:
         return self.weights[path]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the losses, and the norm of each weight's change, as plain values."""
+        """Return the losses, and the norm of each weight's change, as JSON values."""
         norms = {path: float(change.norm()) for path, change in self.changes.items()}
         found = {"before": self.before, "after": self.after, "predicted": self.predicted}
         return {"optimizer": repr(self.optimizer), "lr": self.lr, **found, "changes": norms}

@@ -10,10 +10,10 @@ import numpy as np
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
 
-NUMBER = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<index>[^\[\]]*)\])?\s*")
+NUMBER = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<index>[^\[\]]*)\])?\s*")  # NAME or NAME[INDEX]
 DIGITS = 6  # significant digits by default
 TIMES, MINUS = "\u00d7", "\u2212"
-SIGN = f" {TIMES} "
+PRODUCT_SIGN = f" {TIMES} "
 
 
 class Bar(NamedTuple):

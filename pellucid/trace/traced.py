@@ -96,6 +96,7 @@ def of_detector(model: BaseModel, x: Any, target: Any) -> Traced:
             f"trace: images of shape {tuple(images.shape)} and the Objects of {len(objects)}; give (N, C, H, W) and a "
             "list of N"
         )
+    # One row for each object, with the columns of DetectionLoss.
     rows = [
         torch.cat([
             one.boxes.new_full((len(one), 1), k), one.labels[:, None].to(one.boxes), one.boxes,

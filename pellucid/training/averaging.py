@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.optim import foreach, pack, unpack
 from pellucid.optim.base import State
 
-AVERAGE = "[average]."  # prefix of names in a checkpoint; no path contains "[", so they differ from all other names
+AVERAGE = "[average]."  # prefix of names in a checkpoint; no path of a weight contains "[", so all names differ
 
 
 class Average:
@@ -25,7 +25,7 @@ class Average:
         self.state: State = {"weights": self.averages, "updates": 0}
 
     def update(self) -> None:
-        """Update the average with the weights after one more update."""
+        """Update the average; call it after each update of the weights."""
         number = int(self.state["updates"]) + 1  # pyright: ignore[reportArgumentType]
         self.state["updates"] = number
         foreach.lerp_(self.averages, self.weights, 1 - min(self.decay, (1 + number) / (10 + number)))

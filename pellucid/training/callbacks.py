@@ -27,8 +27,8 @@ SNAPSHOT = "epoch-{}.safetensors"  # file name, with the number of the epoch
 class Training:
     """The state of a training, which callbacks read; they end it by setting `stop` to the reason.
 
-    epoch: the number of finished epochs. batch: the number of finished batches of the current epoch; step: of all
-    epochs. losses: the sums of the current epoch's losses by name, each times the weight of its batch
+    epoch: the number of finished epochs. batch: the number of finished batches of the current epoch; step: the
+    number in all epochs. losses: the sums of the current epoch's losses by name, each times the weight of its batch
     (`Objective.counted`); loss_count: the sum of these weights; seen: the number of examples; seconds: the duration.
     lower: the columns of the history that are better when lower.
     """
@@ -64,8 +64,9 @@ class Training:
 class Callback(metaclass=Checked):
     """Methods that `fit` calls around steps and epochs; each does nothing unless it is overridden.
 
-    A callback with state overrides `state_dict` and `load_state_dict`, so that a resumed training continues exactly.
-    One that writes the model to a file sets `saves`: `fit` then checks before the first step that it can be saved.
+    A callback with state overrides `state_dict` and `load_state_dict`, so that a resumed training continues exactly. A
+    callback that writes the model to a file sets `saves` to True: `fit` then checks before the first step that it can
+    be saved.
     """
 
     saves: ClassVar[bool] = False
@@ -104,7 +105,7 @@ class Callback(metaclass=Checked):
 
 
 def monitored(name: str, row: Row) -> str:
-    """Return `name`, for "auto" the first of val_accuracy, val_loss, train_loss; raises if missing or not finite."""
+    """Return the column `name`, for "auto" val_accuracy, val_loss or train_loss; raises if missing or not finite."""
     if name == "auto":
         return next(column for column in ("val_accuracy", "val_loss", "train_loss") if column in row)
     if name not in row:

@@ -31,7 +31,7 @@ from pellucid.tree import flatten
 OPTIMIZER = "[optimizer]."
 CALLBACKS = "[callback]."
 GROWING = "[progress]"  # JSON as bytes: the values that grow with the training, since the file's header is limited
-_TYPES = {
+_TYPES = {  # of other entries of the progress
     "rows": list,
     "layers": list,
     "callbacks": dict,
@@ -87,7 +87,7 @@ class Checkpoint:
             try:
                 return cls(folder.previous, str(error))
             except PellucidError as other:
-                raise PellucidError(f"{error}; the checkpoint before is no better: {other}") from other
+                raise PellucidError(f"{error}; the checkpoint before it cannot be used either: {other}") from other
 
     def adopt(self, folder: RunFolder) -> None:
         """Make this the last checkpoint of its run if that one is damaged, and write a note to stderr.
@@ -123,10 +123,10 @@ class Checkpoint:
 
     def check(self, settings: Mapping[str, str]) -> None:
         """Raise PellucidError, naming the settings, unless `settings` are equal to those in the checkpoint."""
-        begun = self.progress["settings"]
-        differs = [name for name in settings if begun.get(name) != settings[name]]
-        if differs:
-            names = ", ".join("training data" if name == "data" else name for name in differs)
+        saved = self.progress["settings"]
+        different = [name for name in settings if saved.get(name) != settings[name]]
+        if different:
+            names = ", ".join("training data" if name == "data" else name for name in different)
             raise PellucidError(
                 f"{self.path} was begun with other settings: {names}; resume with the same, or start a new run"
             )
@@ -186,7 +186,7 @@ def save_checkpoint(
     try:
         text = json.dumps(growing, allow_nan=False)
     except ValueError as error:  # such as a learning rate that a user-defined schedule made NaN
-        raise PellucidError(f"{folder.last} cannot be written: the history holds NaN or infinity ({error})") from error
+        raise PellucidError(f"{folder.last} cannot be written: NaN or infinity in the history ({error})") from error
     tensors[GROWING] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
     keep_as(folder.last, folder.previous)
     write_weights(folder.last, tensors, {**about, "progress": progress})
@@ -212,7 +212,7 @@ def digest(value: Any) -> str:
 
 
 def _with_state(callbacks: Sequence[Callback]) -> dict[str, Callback]:
-    """Return the callbacks with state, by names such as "0-EarlyStopping", with their index among these and type.
+    """Return the callbacks with state, by names such as "0-EarlyStopping": their index and type.
 
     Callbacks without state, such as a progress bar or a log, do not affect the result of a training, so a resumed
     training may have other ones.

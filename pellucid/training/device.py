@@ -93,8 +93,8 @@ def _has_bfloat16(device: torch.device) -> bool:
     """Return whether a device has instructions for bfloat16."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    can: Mapping[str, Any] = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return bool(can.get("avx512_bf16") or can.get("amx_bf16") or can.get("bf16"))
+    features: Mapping[str, Any] = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16"))
 
 
 class HalfCopy:

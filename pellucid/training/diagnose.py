@@ -27,12 +27,12 @@ Kind = Literal["input", "weight", "memory", "output", "loss", "gradient"]
 
 @dataclass(frozen=True)
 class NotFinite:
-    """A tensor that is not finite; str() returns "dense1 (Dense): the output y holds infinity (3 of 16 values, ...)".
+    """A tensor that is not finite; str() is "dense1 (Dense): the output y contains infinity (3 of 16 values, ...)".
 
     kind: the role of the tensor; "memory" is the optimizer's state for a weight. path: of its layer, "" for the network
     itself, the inputs and the loss. layer: the layer's type if the tensor was found in a pass, otherwise "". tensor:
     its name in messages, such as "weight" or "the output y". what: "NaN", or "infinity" for a tensor without NaN.
-    count: the number of values that are not finite. shape: of the tensor. note: further facts.
+    count: the number of values that are not finite. shape: of the tensor. note: what else is known, for the message.
     """
 
     kind: Kind
@@ -72,13 +72,13 @@ class NotFinite:
 
     @property
     def held(self) -> str:
-        """The text without the location."""
+        """The message without the layer's path."""
         size = torch.Size(self.shape).numel()
         note = f", {self.note}" if self.note else ""
-        return f"{self.tensor} holds {self.what} ({self.count} of {size} values, shape {self.shape}){note}"
+        return f"{self.tensor} contains {self.what} ({self.count} of {size} values, shape {self.shape}){note}"
 
     def __str__(self) -> str:
-        """Return the location and the text."""
+        """Return the layer's path and type, or "the loss", and the message."""
         kind = f"{self.path} ({self.layer})" if self.path and self.layer else self.path or self.layer
         place = "the loss" if self.kind == "loss" else kind
         return f"{place}: {self.held}" if place else self.held

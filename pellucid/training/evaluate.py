@@ -42,7 +42,7 @@ from pellucid.tree import dtype_of, flatten
 
 MAX_BATCH = 256  # inputs
 MAX_MEMORY = 1 << 30  # bytes for the outputs of all layers together: 9 images of 224 x 224 pixels in VGG16
-MAE_ALONE = ("mae",)
+REGRESSION_METRICS = ("mae",)  # the metrics of losses for regression
 RESERVED = ("loss", "n")  # names of results that are not metrics
 
 
@@ -69,7 +69,7 @@ def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLik
 
 
 class UnmeasurableError(PellucidError):
-    """A loss that is not finite, or one that ignores all examples, so that metrics have nothing to measure."""
+    """A loss that is not finite or ignores all examples, so that no metrics can be computed."""
 
 
 class Measures:
@@ -225,13 +225,13 @@ def try_metrics(model: Learner, data: Source, indices: Sequence[int], batch_size
     both. User-defined metrics get all examples at `indices` at once. validated: whether there are validation data.
     Raises PellucidError for errors inside metrics, such as outputs or targets that a metric does not accept.
     """
-    ours = all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics)
-    few = indices[:2] if ours else indices
+    all_ours = all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics)
+    tried = indices[:2] if all_ours else indices
     try:
         try:
-            losses, results = measure(model, Measures(model.metrics), data, batch_size, few)
+            losses, results = measure(model, Measures(model.metrics), data, batch_size, tried)
         except PellucidError:
-            if len(few) == len(indices):
+            if len(tried) == len(indices):
                 raise
             losses, results = measure(model, Measures(model.metrics), data, batch_size, indices)
     except UnmeasurableError:
@@ -294,7 +294,7 @@ def default_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike,
         return (MeanIoU(getattr(loss, "ignore", None)),) if masks else ()
     integers = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dim() == 1
     classes = integers and len(outputs) == 1 and outputs[0] != 1
-    return (*loss.metrics, "accuracy") if classes and loss.metrics == MAE_ALONE else loss.metrics
+    return (*loss.metrics, "accuracy") if classes and loss.metrics == REGRESSION_METRICS else loss.metrics
 
 
 def judge(model: Learner, data: Arrays) -> tuple[float, Tensor]:

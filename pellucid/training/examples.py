@@ -50,8 +50,8 @@ def examples(
         return x
     if y is None:
         raise _without_targets(x, what)
-    inputs, named = as_inputs(x, what, dtype), named_labels(y, classes, f"the targets of {what}", infer_classes)
-    targets, names = named or (_tensor(y, f"the targets of {what}"), None)
+    inputs, labels = as_inputs(x, what, dtype), named_labels(y, classes, f"the targets of {what}", infer_classes)
+    targets, names = labels or (_tensor(y, f"the targets of {what}"), None)
     if targets.is_floating_point():
         targets = targets.to(dtype)
     count = len(targets) if targets.dim() else 1
@@ -73,8 +73,8 @@ def _without_targets(x: Any, what: str) -> PellucidError:
     if hasattr(given, "__getitem__") and not isinstance(given, list | tuple | str) and not hasattr(given, "__array__"):
         return PellucidError(f"{what} is {_kind(given)}; give a DataLoader of it, DataLoader({what}, batch_size=32)")
     return PellucidError(
-        f"{what} has no targets; give a Dataset, or x and y: of an autoencoder y is x, and for an objective that reads "
-        "no targets torch.zeros(len(x))"
+        f"{what} has no targets; give a Dataset, or x and y: for an autoencoder y is x, and for an objective without "
+        "targets torch.zeros(len(x))"
     )
 
 
@@ -95,7 +95,7 @@ def as_inputs(x: Any, what: str = "x", dtype: torch.dtype = torch.float32) -> Te
     index = first_not_finite(inputs)
     if index is not None:
         kind = "NaN" if bool(torch.isnan(inputs[index]).any()) else "infinity"
-        raise PellucidError(f"{what}: example {index} holds {kind}; the data must be finite, clean them first")
+        raise PellucidError(f"{what}: example {index} contains {kind}; the data must be finite, clean them first")
     return inputs
 
 
@@ -133,7 +133,7 @@ def subset(source: Source, indices: Tensor, checksum: bool = True) -> Source:
 
 
 def first_batch(source: Source) -> Batch:
-    """Return the first example of a source as a batch; of arrays in their own dtype, otherwise in float32."""
+    """Return the first example of a source as a batch; images in arrays keep their dtype, others become float32."""
     if isinstance(source, Arrays):
         return source.batch([0], generator(0))
     return as_batch(batch_of(source, [0], generator(0)), 1, type(source).__name__)
@@ -159,9 +159,9 @@ def fitted(source: Source, what: str, check: Callable[[Arrays, str], Any]) -> So
 
 
 def inputs_of(x: Any, check: Callable[[Tensor], None], dtype: torch.dtype) -> Tensor | Source:
-    """Return inputs (N, ...), or those of a Dataset, as a tensor, and data that are read batch by batch as a source.
+    """Return inputs (N, ...), or the inputs of a Dataset, as a tensor; data that are read batch by batch as a source.
 
-    Both are checked by `check`: a tensor now, a source as in `fitted`.
+    Both are checked by `check`: a tensor now, a source as by `fitted`.
     """
     if is_batchwise(x):
         return fitted(source_of(x, alone=True), "x", lambda batch, _: check(batch.x))
@@ -204,7 +204,7 @@ def _tensor(values: Any, what: str) -> Tensor:
         return values.detach()
     parts = cast(Sequence[Any], values) if isinstance(values, list | tuple) else ()
     if len({tuple(part.shape) for part in parts if isinstance(part, Tensor)}) > 1:
-        raise PellucidError(f"{what} holds tensors of different shapes; give each shape as a separate batch")
+        raise PellucidError(f"{what} contains tensors of different shapes; give each shape as a separate batch")
     try:
         return torch.as_tensor(np.asarray(cast(Any, values)))
     except (TypeError, ValueError) as error:
@@ -247,7 +247,7 @@ def source_of(
     if missing is not None:
         raise PellucidError(f"{what}: {_kind(x)} has no {missing!r}; a source has classes, checksum, __len__ and batch")
     if not len(x):
-        raise PellucidError(f"{what}: {_kind(x)} holds no examples; give at least one")
+        raise PellucidError(f"{what}: {_kind(x)} contains no examples; give at least one")
     source: Source = x
     names = source.classes
     if not isinstance(x, Arrays) and names is not None and classes is not None and tuple(names) != tuple(classes):
@@ -307,7 +307,7 @@ def train_and_held(
     return data, validation_data
 
 
-SAMPLE = 500, 5_000  # minimum and maximum number of training examples for train metrics, otherwise a tenth of them
+MIN_SAMPLE, MAX_SAMPLE = 500, 5_000  # limits of the number of training examples on which metrics are measured
 Augmentation = Callable[[Any, torch.Generator], Any]  # (images, rng) -> images; with joint = True (Batch, rng) -> Batch
 
 
@@ -331,7 +331,7 @@ class StreamLoader:
 
 
 def batches(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Loader | StreamLoader:
-    """Return the loader of training batches for a model, augmented, and standardised where the model has statistics.
+    """Return the loader of training batches for a model, augmented, and standardized if the model has statistics.
 
     Raises PellucidError for an invalid batch size, and for a stream without a number of batches per epoch.
     """
@@ -354,7 +354,7 @@ def read(
 ) -> Iterator[Batch]:
     """Yield the examples at `indices` in that order, by default all, in batches for the network.
 
-    Images are converted to `dtype`, and standardised with `stats`. Sources that are not in memory are read in
+    Images are converted to `dtype`, and standardized with `stats`. Sources that are not in memory are read in
     background threads. A stream yields its own batches of epoch 0 where `indices` is None.
     """
     if isinstance(data, Arrays):
@@ -381,10 +381,11 @@ def read_images(x: Tensor | Source, batch_size: int, stats: FeatureStats | None,
 def sample(data: Source, seed: int) -> list[int]:
     """Return the indices of the training examples on which metrics are measured, drawn with `seed`.
 
-    Their number is a tenth of the examples, within the limits of SAMPLE. For a stream, they are its first batch.
+    Their number is a tenth of the examples, but at least MIN_SAMPLE and at most MAX_SAMPLE. For a stream, they are its
+    first batch.
     """
     if isinstance(data, Stream):
         return list(range(data.first_size))
     order = torch.randperm(len(data), generator=generator(seed))
-    chosen = order[: min(max(len(data) // 10, SAMPLE[0]), SAMPLE[1])]
+    chosen = order[: min(max(len(data) // 10, MIN_SAMPLE), MAX_SAMPLE)]
     return cast(Any, chosen.sort().values).tolist()

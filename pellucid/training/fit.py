@@ -45,9 +45,9 @@ from pellucid.training.step import NotFiniteError, Step, training_form
 from pellucid.tree import dtype_of, flatten, map_tree
 
 TICK = 0.25  # seconds between calls of `on_tick`, and between checks of the time since the last checkpoint
-CHECK_FRACTION = 0.02  # of the time, for checks of the parameters; 0.03 with the cache misses that they cause
+CHECK_FRACTION = 0.02  # of the time for checks of the parameters; in fact 0.03, with the cache misses that they cause
 COLUMNS = ("epoch", "step", "lr", "seconds", "images_per_second")  # of the history, besides losses and metrics
-SAVE_INTERVAL = 20  # minimum time between checkpoints at the ends of epochs, in durations of writing one
+SAVE_INTERVAL = 20  # minimum time between checkpoints at ends of epochs, as a multiple of the time to write one
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Loop:
         self.training = Training(whole, plan.epochs, len(self.loader), plan.batch_size)
         if self.model is not whole:
             self.training.seconds = time.perf_counter() - started  # computing the features is part of the first epoch
-        self.memory = model.schedule.begin()
+        self.memory = model.schedule.begin()  # the schedule's state
         self.signals = StopSignals()
         self.rng = seeded(model.device)
         user_defined = not isinstance(model.objective, Supervised)
@@ -192,7 +192,7 @@ class Loop:
         sums, seen, weight_of = training.losses, training.seen, self.model.objective.counted
         total_weight: float | Tensor = training.loss_count
         batch: Batch | None = None
-        checked, next_check, then = number, number + self.check_every, time.perf_counter()
+        checked, next_check, last_time = number, number + self.check_every, time.perf_counter()
         layers: Callable[[], list[Row]] = list
         batches = self.loader.epoch(training.epoch, training.batch)
         with closing(cast(Any, batches)):
@@ -215,8 +215,8 @@ class Loop:
                 seen += len(batch.images)
                 if number >= next_check or self.signals.asked:
                     now = time.perf_counter()
-                    training.seconds += now - then
-                    per_step, then = (now - then) / (number - checked), now
+                    training.seconds += now - last_time
+                    per_step, last_time = (now - last_time) / (number - checked), now
                     training.step, training.batch = number, number - training.epoch * per_epoch
                     training.lr, training.seen = lr, seen
                     self._check_learned()
@@ -229,7 +229,7 @@ class Loop:
                     if now >= self.tick_at or self.signals.asked:
                         self._tick()
                         self.tick_at = now + TICK
-        training.seconds += time.perf_counter() - then
+        training.seconds += time.perf_counter() - last_time
         training.step, training.batch, training.lr = number, per_epoch, lr
         training.seen = seen
         self._check_learned()
@@ -272,13 +272,13 @@ class Loop:
             lower = set(row) - {"epoch", "step", "lr"}
             for data, indices, role in ((self.data, self.sample, "train"), (self.validation, None, "val")):
                 if data is not None and (model.metrics or role == "val"):
-                    losses, results, downward = self._measure(data, indices)
+                    losses, results, lower_names = self._measure(data, indices)
                     if role == "val":
                         loss_row = loss_columns(model.objective, losses, "val_")
                         lower |= set(loss_row)
                         row.update(loss_row)
                     row.update(columns(results, role))
-                    lower |= {f"{role}_{name}" for name in downward}
+                    lower |= {f"{role}_{name}" for name in lower_names}
             training.lower = frozenset(lower)
             row["seconds"] = round(training.seconds, 6)
             row["images_per_second"] = round(training.seen / max(training.seconds, 1e-9), 1)
@@ -328,8 +328,8 @@ class Loop:
         first = self.clean + 1
         if first > number:
             return "not caused by an update"
-        several = f"the update of one of the steps {first} to {number}"
-        return f"from {several if first < number else f'the update of step {number}'}"
+        updates = f"the update of one of the steps {first} to {number}"
+        return f"from {updates if first < number else f'the update of step {number}'}"
 
     def _explained(self, batch: Batch, number: int, lr: float, error: NotFiniteError) -> StoppedError:
         """Return the error for a loss that is not finite; it names the first tensor that is not finite in the step."""
@@ -396,5 +396,5 @@ class Loop:
 
 
 def _slower(lr: float) -> str:
-    """Return the most frequent remedy for NaN and infinity, for messages."""
+    """Return the advice to lower the learning rate, for messages about NaN and infinity."""
     return f"lower the learning rate ({lr:g}) or look for very large values in the data"

@@ -40,7 +40,7 @@ class Learner(Protocol):
 
     @property
     def stats(self) -> FeatureStats | None:
-        """The mean and standard deviation with which inputs are standardised, or None."""
+        """The mean and standard deviation with which inputs are standardized, or None."""
         ...
 
     def about(self) -> dict[str, Any]:

@@ -202,8 +202,8 @@ class BaseModel(Trainable, Viewed):
         `resume`) or was begun with other settings, and for NaN or infinity, naming step, layer and tensor.
         """
         epochs, batch_size = whole(epochs, "fit: epochs", 1), whole(batch_size, "fit: batch_size", 1)
-        given = several(callbacks, Callback, "fit: callbacks")
-        for callback in given:
+        user_callbacks = several(callbacks, Callback, "fit: callbacks")
+        for callback in user_callbacks:
             check_hooks(callback)
             callback.check(validation is not None)
         if augment is not None and (isinstance(augment, type) or not callable(augment)):
@@ -216,21 +216,21 @@ class BaseModel(Trainable, Viewed):
         self._forget_measured()
         hashes = settings(self, self.preprocess, data, held_out, epochs, batch_size, augment)
         folder = None if run is None else RunFolder(run)
-        if folder is not None or any(callback.saves for callback in given):
+        if folder is not None or any(callback.saves for callback in user_callbacks):
             check_saves(self, type(self))
-        bars: list[Callback] = [Progress()] if truth(verbose, "fit: verbose") else []
+        progress: list[Callback] = [Progress()] if truth(verbose, "fit: verbose") else []
         if folder is None:
-            plan = Plan(data, held_out, epochs, batch_size, augment, [*given, *bars], None, hashes, 0.0)
+            plan = Plan(data, held_out, epochs, batch_size, augment, [*user_callbacks, *progress], None, hashes, 0.0)
             return Loop(self, plan).run().history
         with folder:
             if folder.begun and not resume:
-                raise PellucidError(f"{folder.path} holds a training already; resume it, or choose another run folder")
+                raise PellucidError(f"{folder.path} has a training already; resume it, or choose another run folder")
             note_resume(data)
             checksums = {"train": data.checksum} | ({} if held_out is None else {"validation": held_out.checksum})
             used = {"precision": usable_precision(self.precision, self.device)[0], "device": device_name(self.device)}
             folder.write_manifest(self.seed, checksums, {**used, **(manifest or {})})
             best = Checkpoint(folder.best, monitor if monitor != "auto" or held_out is not None else "")
-            all_callbacks = [*given, best, CSVLog(folder.metrics, folder.layers), *bars]
+            all_callbacks = [*user_callbacks, best, CSVLog(folder.metrics, folder.layers), *progress]
             plan = Plan(data, held_out, epochs, batch_size, augment, all_callbacks, folder, hashes, checkpoint_seconds)
             return Loop(self, plan).run().history
 
@@ -247,7 +247,7 @@ class BaseModel(Trainable, Viewed):
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Return the predictions for inputs (N, ...), or data as for `fit`, on the CPU, such as probabilities.
 
-        For an Objective, these are the joined results of its `predict`: a tensor, or a list with an entry per input.
+        For an Objective, these are the results of its `predict`: a tensor, or a list with one entry per input.
         """
         inputs = inputs_of(x, lambda batch: self._fit_shape(batch, "x"), self.dtype)
         batch_size = self._batch(inputs, batch_size, "predict")
@@ -265,7 +265,7 @@ class BaseModel(Trainable, Viewed):
             yield self.objective.predict(self.params, images)
 
     def scaled(self, x: Tensor) -> Tensor:
-        """Return inputs on the model's device and in its dtype, standardised if the model has statistics."""
+        """Return inputs on the model's device and in its dtype, standardized if the model has statistics."""
         return scaled(on_device(x, self.device), self.stats, self.dtype)
 
     def interpret(self, x: Tensor, y: Any) -> Tensor:

@@ -47,10 +47,10 @@ def register(part: T, *more: Any) -> T:
 
 
 def in_files(parts: Any) -> tuple[Any, ...]:
-    """Return the parts of a list that weights files can name: all but the classes of NOT_IN_FILES.
+    """Return the parts of a list that weights files can contain: all but subclasses of those in NOT_IN_FILES.
 
-    These are only checked: raises PellucidError for an optimizer, schedule or regularizer whose constructor has an
-    argument that is not a field, and for anything but a list.
+    Such subclasses are only checked: raises PellucidError for an optimizer, schedule or regularizer whose constructor
+    has an argument that is not a field, and for anything but a list.
     """
     check_list(parts)
     named: list[Any] = []
@@ -86,10 +86,10 @@ def check_saves(model: Learner, kind: Callable[..., Any]) -> None:
         )
     for part in (model.optimizer, *model.optimizers.values(), model.schedule, *model.regularizers):
         check_fields(type(part))
-        stray = sorted(set(getattr(part, "__dict__", {})) - set(getattr(part, "__dataclass_fields__", {})))
-        if stray:
+        extra = sorted(set(getattr(part, "__dict__", {})) - set(getattr(part, "__dataclass_fields__", {})))
+        if extra:
             raise PellucidError(
-                f"{type(part).__name__}: the attribute {stray[0]!r} is not a field of the class, so a resumed training "
+                f"{type(part).__name__}: the attribute {extra[0]!r} is not a field of the class, so a resumed training "
                 "would lack it; make it a field, or a part of the state that init or begin returns"
             )
 
@@ -169,8 +169,8 @@ def check_optimizer(optimizer: Optimizer, weights: Sequence[Tensor]) -> None:
     optimizer.update(trial, [torch.zeros_like(weight) for weight in weights], state, 0.0)
     _check_state(name, state, len(trial))
     if set(state) != begun:
-        odd = sorted(set(state) ^ begun)[0]
-        raise PellucidError(f"{name}: update adds or removes {odd!r} in its state; let init return the whole state")
+        key = sorted(set(state) ^ begun)[0]
+        raise PellucidError(f"{name}: update adds or removes {key!r} in its state; let init return the whole state")
 
 
 def check_schedule_state(schedule: Schedule, memory: Mapping[str, Any]) -> None:

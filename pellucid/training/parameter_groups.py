@@ -81,8 +81,8 @@ def parameter_groups(
 ) -> list[ParameterGroup]:
     """Return the parameters in groups with the same factor of the learning rate; the default factor is 1.
 
-    paths, weights: all parameters that are updated. decayed_paths: of the parameters to which regularizers apply.
-    factors: of the learning rate, by path.
+    paths, weights: all parameters that are updated. decayed_paths: paths of the parameters to which regularizers
+    apply. factors: factors of the learning rate, by path.
     """
     by_factor: dict[float, list[int]] = {}
     for index, path in enumerate(paths):
@@ -133,7 +133,7 @@ def update(
                 continue
             for index, tensor in zip(group.indices, entry, strict=True):  # `update` may have replaced the tensors
                 tensors_of(state, name)[index] = tensor
-    state.update(after)  # once, since every group began with the same counts
+    state.update(after)  # after all groups, since each must begin with the same counts
 
 
 def _group(

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# mallopt's parameters, from glibc's malloc.h
+# numbers of mallopt's parameters, and values for them, from glibc's malloc.h
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
-NEVER = -1  # as a threshold for trimming
+NEVER = -1  # value of TRIM_THRESHOLD: freed memory is not returned to the kernel
 DEFAULT_MMAP_MAX = 65_536
-MAX_THRESHOLD = 32 << 20  # bytes: the largest threshold to which glibc adapts by itself
+MAX_THRESHOLD = 32 << 20  # bytes: the largest MMAP_THRESHOLD that glibc chooses by itself
 
 
 class StopSignals:

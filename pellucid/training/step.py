@@ -25,7 +25,7 @@ from pellucid.training.parameter_groups import ParameterGroup, parameter_groups,
 from pellucid.tree import flatten, leaves
 from pellucid.verify_forms import Training
 
-StepLosses = dict[str, Any]  # by name: numbers, or on an accelerator 0-d tensors that are not copied to the CPU yet
+StepLosses = dict[str, Any]  # by name: floats, or on an accelerator 0-d tensors that are not copied to the CPU yet
 Optimizers = Optimizer | Mapping[str, Optimizer]
 
 
@@ -51,7 +51,7 @@ class Step:
     returns no gradients are not updated; in other networks, missing gradients are zeros.
 
     Attributes. paths, weights: the parameters that are updated. states: of the optimizers, by network. objective,
-    params: the forms of the arguments that are computed with. note: a message to show before the first step, or "".
+    params: the arguments in the form in which the step computes. note: a message to show before the first step, or "".
 
     A Supervised objective runs in its fused form. With plain SGD, its Dense layers and convolutions are updated during
     the backward pass, unless something needs all gradients before the update, such as clipping.
@@ -87,13 +87,13 @@ class Step:
         self.optimizers = optimizers = optimizers_of(optimizer, nets)
         decayed = owned(nets)
         self._updaters = {
-            name: _Updater(name, self._learned, own, _proportion(own, optimizers), decayed, factors)
-            for name, own in optimizers.items()
+            name: _Updater(name, self._learned, each, _proportion(each, optimizers), decayed, factors)
+            for name, each in optimizers.items()
         }
         self.states = {name: updater.state for name, updater in self._updaters.items()}
-        alone = isinstance(objective, Supervised) and isinstance(optimizer, Optimizer)
-        plain = training_of(optimizer, regularizers, clip, precision, frozen, factors, device)
-        self._rate = Rate() if alone and plain.in_sweep else None
+        single = isinstance(objective, Supervised) and isinstance(optimizer, Optimizer)
+        training = training_of(optimizer, regularizers, clip, precision, frozen, factors, device)
+        self._rate = Rate() if single and training.in_sweep else None
         self.objective = training_form(objective, params, frozen, self._rate)
         self._reads = device.type == "cpu"  # on other devices, reading a loss would wait for the computation
         if isinstance(self.objective, Supervised) and self._reads:
@@ -223,8 +223,8 @@ class Step:
             state = {name: tensor for name, tensor in state.items() if not name.startswith(AVERAGE)}
         for updater in self._updaters.values():
             prefix = updater.prefix
-            own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-            unpack(updater.state, updater.all_paths, own)
+            part = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+            unpack(updater.state, updater.all_paths, part)
 
     def memory(self) -> list[tuple[str, str, Tensor]]:
         """Return the tensors of the optimizers' states as (name in the state, path of the parameter, tensor)."""
@@ -295,7 +295,7 @@ def _check_turn(kind: str, step: Step, losses: Mapping[str, Any], dparams: Param
 
 
 class _CheckedLoss:
-    """A loss that returns its value as a number, and raises NotFiniteError, before the backward pass, for NaN."""
+    """A loss whose value is a float; raises NotFiniteError, before the backward pass, for NaN and infinity."""
 
     def __init__(self, loss: Loss) -> None:
         self.loss = loss
@@ -310,7 +310,7 @@ class _CheckedLoss:
 
 
 def _read(losses: StepLosses) -> StepLosses:
-    """Return losses as numbers; raises NotFiniteError for NaN and infinity."""
+    """Return losses as floats; raises NotFiniteError for NaN and infinity."""
     for name, value in losses.items():
         if type(value) is not float:
             number = losses[name] = value.item()
@@ -363,15 +363,15 @@ def training_of(
     rates: Mapping[str, float],
     device: torch.device = CPU,
 ) -> Training:
-    """Return how a network trains with these settings of a model or a recipe.
+    """Return the description of a network's training with these settings of a model or a recipe.
 
     Layers are updated during the backward pass under plain SGD with L2 at most: without clipping, bf16, frozen
     parameters and factors of the learning rate.
     """
     usable, _ = usable_precision(precision, device)
-    alone = clip is None and usable != "bf16" and not frozen and not rates
+    unmodified = clip is None and usable != "bf16" and not frozen and not rates
     plain = type(optimizer) is SGD and all(type(term) is L2 for term in regularizers)
-    return Training(frozenset(frozen), alone and plain)
+    return Training(frozenset(frozen), unmodified and plain)
 
 
 def shrinkage(regularizers: Sequence[Regularizer], examples: int, lr: float) -> float:

@@ -19,9 +19,9 @@ from pellucid.verify_table import Table
 
 
 def verify_model(model: Learner, batch: Batch, samples: int) -> Table:
-    """Compare all gradients of a model with independent ones on one batch; see pellucid.verify.
+    """Compare all gradients of a model with independently computed ones on one batch; see pellucid.verify.
 
-    The images of `batch` are already standardised; samples: see `pellucid.verify.verify`.
+    The images of `batch` are already standardized; samples: see `pellucid.verify.verify`.
     """
     objective = model.objective
     if not isinstance(objective, Supervised):
@@ -83,7 +83,7 @@ class _Recorded(StandIn):
     calls: list[_Call]
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        """Run the network."""
+        """Run the network; its input becomes part of the cache."""
         y, cache = self.layer.forward(params, x, mode)
         return y, _RecordedCache(x, cache)
 

@@ -38,24 +38,24 @@ class LayerView:
     def __repr__(self) -> str:
         """Return path, layer and shapes of the parameters in one line."""
         shapes = ", ".join(f"{name} {shape_text(tuple(tensor.shape))}" for name, tensor in self.params.items())
-        return f"<{self.path}: {_written(self.layer)}{f'; {shapes}' if shapes else ''}>"
+        return f"<{self.path}: {_layer_text(self.layer)}{f'; {shapes}' if shapes else ''}>"
 
     def __str__(self) -> str:
         """Return the parameters as a table."""
-        return f"{self.path}: {_written(self.layer)}\n{aligned(self._cells(), right=(2, 3, 4, 5))}"
+        return f"{self.path}: {_layer_text(self.layer)}\n{aligned(self._cells(), right=(2, 3, 4, 5))}"
 
     def _repr_html_(self) -> str:
         """Return the table of parameters as HTML for notebooks."""
         from pellucid.report.page import table_html
 
-        return table_html(f"{self.path}: {_written(self.layer)}", self._cells(), right=(2, 3, 4, 5))
+        return table_html(f"{self.path}: {_layer_text(self.layer)}", self._cells(), right=(2, 3, 4, 5))
 
     def _cells(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [("parameter", "shape", "mean", "std", "min", "max")]
         for name, tensor in self.params.items():
             values = tensor.detach().double()
-            numbers = (values.mean(), values.std(correction=0), values.min(), values.max())
-            rows.append((name, shape_text(tuple(tensor.shape)), *(f"{number.item():.4g}" for number in numbers)))
+            statistics = (values.mean(), values.std(correction=0), values.min(), values.max())
+            rows.append((name, shape_text(tuple(tensor.shape)), *(f"{value.item():.4g}" for value in statistics)))
         return rows
 
 
@@ -144,7 +144,7 @@ class Viewed(metaclass=Checked):
     def _cells(self) -> list[tuple[str, ...]]:
         if self.built and isinstance(self.objective, Supervised):
             return self.summary().cells()
-        return [("path", "layer"), *((view.path, _written(view.layer)) for view in self.layers)]
+        return [("path", "layer"), *((view.path, _layer_text(view.layer)) for view in self.layers)]
 
     def summary(self) -> Summary:
         """Return the table of layers with shapes, parameters and multiply-adds; str() formats it as text."""
@@ -175,8 +175,8 @@ def view(nets: Mapping[str, Layer], weights: Mapping[str, Tensor], path: str) ->
         listed = ", ".join(known)[:300] or "none"
         raise PellucidError(f"no layer {path!r:.80}{hint or f'; known: {listed}'}")
     prefix = join(path, "")
-    own = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-    return LayerView(path, layers[path], own)
+    params = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+    return LayerView(path, layers[path], params)
 
 
 def leaves(nets: Mapping[str, Layer], weights: Mapping[str, Tensor]) -> tuple[LayerView, ...]:
@@ -185,7 +185,8 @@ def leaves(nets: Mapping[str, Layer], weights: Mapping[str, Tensor]) -> tuple[La
     return tuple(view(nets, weights, path) for path, layer in layers if path and not isinstance(layer, Combinator))
 
 
-def _written(layer: Layer) -> str:
+def _layer_text(layer: Layer) -> str:
+    """Return a layer with its arguments as text; for a combinator, its type and the names of its first layers."""
     if not isinstance(layer, Combinator):
         return describe(layer)
     return f"{type(layer).__name__} of {', '.join(list(layer.layers)[:8])}{', ...' if len(layer.layers) > 8 else ''}"

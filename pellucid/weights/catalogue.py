@@ -138,9 +138,9 @@ def find(name: str) -> Published:
 def get(name: str, folder: str | os.PathLike[str], progress: Progress | None = None) -> tuple[Path, str]:
     """Download a published file to `folder`, and return its path there and "kept" or "downloaded".
 
-    An existing file is kept if it matches the published checksum or part of a checksum. A partial download is resumed.
-    Raises PellucidError for an unknown name, for a file that cannot be downloaded, and for a file without a complete
-    published checksum; the last two must be downloaded manually, and the error says where to put them.
+    An existing file is kept if it matches the published checksum, or its published first digits. A partial download is
+    resumed. Raises PellucidError for an unknown name, for a file that cannot be downloaded, and for a file without a
+    complete published checksum; the last two must be downloaded manually, and the error says where to put them.
     """
     from pellucid.data.fetch import fetch
 
@@ -164,7 +164,7 @@ def get(name: str, folder: str | os.PathLike[str], progress: Progress | None = N
 
 
 def agrees(entry: Published, path: Path) -> bool:
-    """Return whether the file exists and matches the published checksum or part of a checksum."""
+    """Return whether the file exists and matches the published checksum, or its published first digits."""
     try:
         if not path.is_file():
             return False

@@ -298,50 +298,51 @@ def _push_int(u: _Unpickler) -> None:
     u.push(int.from_bytes(u.take(size), "little", signed=True))
 
 
+# The supported opcodes, with their names in the module pickletools.
 _HANDLERS: dict[int, Callable[[_Unpickler], None]] = {
-    ord("("): _Unpickler.mark,
-    ord("N"): lambda u: u.push(None),
-    0x88: lambda u: u.push(True),
-    0x89: lambda u: u.push(False),
-    ord("J"): lambda u: u.push(int.from_bytes(u.take(4), "little", signed=True)),
-    ord("K"): lambda u: u.push(u.number(1)),
-    ord("M"): lambda u: u.push(u.number(2)),
-    0x8A: _push_int,
-    ord("G"): lambda u: u.push(struct.unpack(">d", u.take(8))[0]),
-    ord("X"): _string(4),
-    0x8C: _string(1),
-    0x8D: _string(8),
-    ord("T"): _string(4),  # strings of Python 2
-    ord("U"): _string(1),
-    ord("}"): lambda u: u.push({}),
-    ord("]"): lambda u: u.push([]),
-    ord(")"): lambda u: u.push(()),
-    ord("t"): lambda u: u.push(tuple(u.since_mark())),
-    0x85: lambda u: u.tuple_of(1),
-    0x86: lambda u: u.tuple_of(2),
-    0x87: lambda u: u.tuple_of(3),
-    ord("a"): lambda u: u.append([u.pop()]),
-    ord("e"): lambda u: u.append(u.since_mark()),
-    ord("s"): lambda u: u.set_items([u.pop(), u.pop()][::-1]),
-    ord("u"): lambda u: u.set_items(u.since_mark()),
-    ord("q"): lambda u: u.remember(u.number(1)),
-    ord("r"): lambda u: u.remember(u.number(4)),
-    0x94: lambda u: u.remember(len(u.memo)),
-    ord("h"): lambda u: u.recall(u.number(1)),
-    ord("j"): lambda u: u.recall(u.number(4)),
-    ord("c"): lambda u: u.push_global(u.line(), u.line()),
-    0x93: lambda u: u.push_global(*[u.pop(), u.pop()][::-1]),
-    ord("R"): _Unpickler.reduce,
-    ord("b"): _Unpickler.build,
-    ord("Q"): _Unpickler.push_storage,
-    0x95: _Unpickler.skip_frame,
+    ord("("): _Unpickler.mark,  # MARK
+    ord("N"): lambda u: u.push(None),  # NONE
+    0x88: lambda u: u.push(True),  # NEWTRUE
+    0x89: lambda u: u.push(False),  # NEWFALSE
+    ord("J"): lambda u: u.push(int.from_bytes(u.take(4), "little", signed=True)),  # BININT
+    ord("K"): lambda u: u.push(u.number(1)),  # BININT1
+    ord("M"): lambda u: u.push(u.number(2)),  # BININT2
+    0x8A: _push_int,  # LONG1
+    ord("G"): lambda u: u.push(struct.unpack(">d", u.take(8))[0]),  # BINFLOAT
+    ord("X"): _string(4),  # BINUNICODE
+    0x8C: _string(1),  # SHORT_BINUNICODE
+    0x8D: _string(8),  # BINUNICODE8
+    ord("T"): _string(4),  # BINSTRING, of Python 2
+    ord("U"): _string(1),  # SHORT_BINSTRING, of Python 2
+    ord("}"): lambda u: u.push({}),  # EMPTY_DICT
+    ord("]"): lambda u: u.push([]),  # EMPTY_LIST
+    ord(")"): lambda u: u.push(()),  # EMPTY_TUPLE
+    ord("t"): lambda u: u.push(tuple(u.since_mark())),  # TUPLE
+    0x85: lambda u: u.tuple_of(1),  # TUPLE1
+    0x86: lambda u: u.tuple_of(2),  # TUPLE2
+    0x87: lambda u: u.tuple_of(3),  # TUPLE3
+    ord("a"): lambda u: u.append([u.pop()]),  # APPEND
+    ord("e"): lambda u: u.append(u.since_mark()),  # APPENDS
+    ord("s"): lambda u: u.set_items([u.pop(), u.pop()][::-1]),  # SETITEM
+    ord("u"): lambda u: u.set_items(u.since_mark()),  # SETITEMS
+    ord("q"): lambda u: u.remember(u.number(1)),  # BINPUT
+    ord("r"): lambda u: u.remember(u.number(4)),  # LONG_BINPUT
+    0x94: lambda u: u.remember(len(u.memo)),  # MEMOIZE
+    ord("h"): lambda u: u.recall(u.number(1)),  # BINGET
+    ord("j"): lambda u: u.recall(u.number(4)),  # LONG_BINGET
+    ord("c"): lambda u: u.push_global(u.line(), u.line()),  # GLOBAL
+    0x93: lambda u: u.push_global(*[u.pop(), u.pop()][::-1]),  # STACK_GLOBAL
+    ord("R"): _Unpickler.reduce,  # REDUCE
+    ord("b"): _Unpickler.build,  # BUILD
+    ord("Q"): _Unpickler.push_storage,  # BINPERSID
+    0x95: _Unpickler.skip_frame,  # FRAME
 }
 _UNSAFE = {
-    ord("i"): "creates an object of an arbitrary class",
-    ord("o"): "creates an object of an arbitrary class",
-    0x81: "creates an object of an arbitrary class",
-    0x92: "creates an object of an arbitrary class",
-    0x82: "refers to an object by its code in the extension registry",
-    0x83: "refers to an object by its code in the extension registry",
-    0x84: "refers to an object by its code in the extension registry",
+    ord("i"): "creates an object of an arbitrary class",  # INST
+    ord("o"): "creates an object of an arbitrary class",  # OBJ
+    0x81: "creates an object of an arbitrary class",  # NEWOBJ
+    0x92: "creates an object of an arbitrary class",  # NEWOBJ_EX
+    0x82: "refers to an object by its code in the extension registry",  # EXT1
+    0x83: "refers to an object by its code in the extension registry",  # EXT2
+    0x84: "refers to an object by its code in the extension registry",  # EXT4
 }

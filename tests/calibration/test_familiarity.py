@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.calibration.confidence import Confidence
-from pellucid.calibration.familiarity import AXES, familiarity_scores, fit_familiarity
+from pellucid.calibration.familiarity import MAX_AXES, familiarity_scores, fit_familiarity
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU, Sigmoid
@@ -49,7 +49,7 @@ def test_the_distance_is_mahalanobis_by_numpy() -> None:
     assert [depth.path for depth in model.familiarity.depths] == ["head.scores"]
     depth = model.familiarity.depths[0]
     assert depth.axes.shape == (15, 16)
-    assert AXES == 16
+    assert MAX_AXES == 16
     x, y = (part.numpy() for part in blobs(400, 1))
     x = x.reshape(len(x), -1).astype(np.float64)
     x /= x.std(0)
@@ -70,13 +70,13 @@ def test_so_many_features_keep_a_few_axes() -> None:
     found = fit_familiarity(model.net, model.params, (x, y), torch.rand((99, 1, 8, 8), generator=rng(1)))
     assert found is not None
     depth = found.depths[0]
-    assert depth.axes.shape == (AXES, 64)
-    torch.testing.assert_close(depth.axes @ depth.axes.T, torch.eye(AXES), atol=1e-5, rtol=0)
+    assert depth.axes.shape == (MAX_AXES, 64)
+    torch.testing.assert_close(depth.axes @ depth.axes.T, torch.eye(MAX_AXES), atol=1e-5, rtol=0)
     scaled = x.flatten(1).double() / x.flatten(1).double().std(0, correction=0)
     centred = scaled - torch.stack([scaled[y == k].mean(0) for k in range(3)])[y]
     values = np.linalg.eigvalsh((centred.T @ centred / 200).numpy())
-    np.testing.assert_allclose(depth.variances[:-1].numpy(), values[-AXES:], rtol=1e-4)
-    assert float(depth.variances[-1]) == pytest.approx(values[:-AXES].mean(), rel=1e-4)
+    np.testing.assert_allclose(depth.variances[:-1].numpy(), values[-MAX_AXES:], rtol=1e-4)
+    assert float(depth.variances[-1]) == pytest.approx(values[:-MAX_AXES].mean(), rel=1e-4)
 
 
 def test_maps_count_by_their_mean_and_deviation() -> None:

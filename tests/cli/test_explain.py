@@ -21,8 +21,8 @@ def test_all_methods_leave_a_picture_and_numbers(say: Say, seven: Path, tmp_path
     names = {path.name for path in out.iterdir()}
     pictures = {f"{name}.{kind}" for name in (*METHODS, "all", "occlusion-classes") for kind in ("png", "npz")}
     assert names == pictures | {"index.html"}
-    assert "no better than random order on this picture" in said.out
-    assert "no better than random order on this picture" in (out / "index.html").read_text(encoding="utf-8")
+    assert "no better than random order on this image" in said.out
+    assert "no better than random order on this image" in (out / "index.html").read_text(encoding="utf-8")
     for method in METHODS:
         with np.load(out / f"{method}.npz") as kept, Image.open(out / f"{method}.png") as picture:
             assert kept["map"].shape == (1, 28, 28)
@@ -46,7 +46,7 @@ def test_json_holds_the_checks(say: Say, seven: Path, tmp_path: Path) -> None:
     assert integrated["insertion"] > found["random"]["insertion"]
     said = {name: one["verdict"] for name, one in integrated["verdicts"].items()}
     assert said["sum"] == "adds up within 5 %"
-    assert said["deletion"] == said["insertion"] == "better than random order on this picture"
+    assert said["deletion"] == said["insertion"] == "better than random order on this image"
     assert integrated["verdicts"]["deletion"]["p"] == 1 / 20
     assert "sum" not in found["methods"]["saliency"]["verdicts"]
     assert all(found["distances"][name][name] == 0 for name in METHODS)

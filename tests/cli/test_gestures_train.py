@@ -35,7 +35,7 @@ def test_people_read_the_findings_the_result_and_what_to_do_next(say: Say, hands
     assert "1 file cannot be read and is left out:" in said.out
     assert "2 images in 1 group of near duplicates:" in said.out
     assert "on 2 test examples" in said.out
-    assert "  confidence fitted on these images, which are too few to measure it by" in said.out.splitlines()
+    assert "  confidence fitted on these images, which are too few to measure it" in said.out.splitlines()
     assert "of the held-out images" not in said.out
     assert said.out.splitlines()[-1].endswith(" gestures predict runs/gestures-1 IMAGE")
     answer = say("gestures", "predict", "runs/gestures-1", "hands/a/0.png", "--json").json

@@ -241,7 +241,7 @@ def test_figures_show_names_as_they_are(name: str):
 
 def test_a_layer_whose_name_is_not_printable_is_refused():
     for name in NAMES[1:8]:
-        with pytest.raises(PellucidError, match="cannot name a child"):
+        with pytest.raises(PellucidError, match="cannot be a layer's name"):
             Sequential(**{name: ReLU()})
 
 

@@ -91,11 +91,11 @@ def test_shared_holds_its_parameters_once() -> None:
     ("build", "message"),
     [
         (lambda: Sequential(Dense(3), dense1=Dense(3)), "two children are called 'dense1'"),
-        (lambda: Sequential(**{"a.b": Dense(3)}), "'a.b' cannot name a child"),
+        (lambda: Sequential(**{"a.b": Dense(3)}), "'a.b' cannot be a layer's name"),
         (lambda: Sequential(act="relu"), "child 'act' is 'relu', not a layer"),  # pyright: ignore[reportArgumentType]
-        (lambda: Parallel({"merge": Identity()}, Add()), "'merge' cannot name a child"),
-        (lambda: Graph({"a": (Dense(1), "inptu")}, ("a",)), "reads 'inptu', .* did you mean 'input'"),
-        (lambda: Graph({"a": (Dense(1), "b"), "b": (Dense(1), "input")}, ("a",)), "'b', which is not an input"),
+        (lambda: Parallel({"merge": Identity()}, Add()), "'merge' cannot be a layer's name"),
+        (lambda: Graph({"a": (Dense(1), "inptu")}, ("a",)), "has the input 'inptu', .* did you mean 'input'"),
+        (lambda: Graph({"a": (Dense(1), "b"), "b": (Dense(1), "input")}, ("a",)), "'b', which is neither"),
         (lambda: Graph({"input": (Dense(1), "input")}, ("input",)), "'input' is defined twice"),
         (lambda: Graph({"a": ("b", "input")}, ("a",)), "repeats 'b', which is not an earlier node"),
         (lambda: Graph({"a": (Dense(1),)}, ("a",)), "'a' has no input"),

@@ -127,7 +127,7 @@ def test_a_recipe_loads_objects(tree):
     assert (len(found.train), found.validation, len(found.test)) == (1, None, 1)
     assert len(load_material(Data(path, validation=0.5), 0).validation) == 1
     assert input_shape(Data(path, size=15)) == (3, 10, 15)
-    with pytest.raises(PellucidError, match="holds annotated objects; give data with one class"):
+    with pytest.raises(PellucidError, match="contains annotated objects; give data with one class"):
         load_splits(Data(path))
 
 

@@ -33,5 +33,5 @@ def test_one_output_tells_two_classes_apart() -> None:
 def test_a_model_that_is_not_finite_has_no_answers() -> None:
     it = model()
     it.weights["dense1.weight"][0, 0] = float("nan")
-    with pytest.raises(UnansweredError, match="dense1: weight holds NaN"):
+    with pytest.raises(UnansweredError, match="dense1: weight contains NaN"):
         predictions(it, examples(*corners()))

@@ -246,7 +246,7 @@ def test_pellucids_tools_take_the_network() -> None:
         (NetworkClassifier("mlp"), IRIS, NAMES, TypeError, "network must be a layer or a function"),
         (NetworkClassifier(convolutions), IRIS, NAMES, ValueError, "reshape"),
         (NetworkClassifier(optimizer="adm"), IRIS, NAMES, ValueError, "did you mean 'adam'"),
-        (NetworkRegressor(optimizer=SGD(1e4)), IRIS, KINDS, ValueError, "holds infinity"),
+        (NetworkRegressor(optimizer=SGD(1e4)), IRIS, KINDS, ValueError, "contains infinity"),
         (NetworkClassifier(patience=0), IRIS, NAMES, ValueError, "patience"),
     ],
 )

@@ -12,10 +12,10 @@ RANDOM = [0.30 + k / 100 for k in range(ORDERS)]
 @pytest.mark.parametrize(
     ("area", "passed", "said", "p"),
     [
-        (0.1, True, "better than random order on this picture", 1 / 20),
-        (0.305, False, "no better than random order on this picture", 2 / 20),
-        (0.30, False, "no better than random order on this picture", 2 / 20),  # a tie is not better
-        (0.9, False, "worse than random order on this picture", 1.0),
+        (0.1, True, "better than random order on this image", 1 / 20),
+        (0.305, False, "no better than random order on this image", 2 / 20),
+        (0.30, False, "no better than random order on this image", 2 / 20),  # a tie is not better
+        (0.9, False, "worse than random order on this image", 1.0),
     ],
 )
 def test_a_curve_is_better_than_all_random_ones_or_no_better(area: float, passed: bool, said: str, p: float) -> None:

@@ -38,7 +38,7 @@ from pellucid.layers import Layer, Mode
         (lambda: layers.MaxUnpool2d(2, size=5), r"size must be a pair \(height, width\), not 5"),
         (lambda: layers.Conv2d(3, [3, 3]), r"or a pair of them, \(height, width\), for a window\), not \[3, 3\]"),
         (lambda: layers.Conv2d((3, 3), 3), r"filters must be a whole number of at least 1, not \(3, 3\)"),
-        (lambda: layers.Dense(784, 30), "bias must be True or False, not 30; the input size is no argument"),
+        (lambda: layers.Dense(784, 30), "bias must be True or False, not 30; the input size is not an argument"),
         (lambda: layers.Conv2d(3, 3, bias=1), "bias must be True or False, not 1"),
         (lambda: layers.Reshape(12), "must be a tuple without the batch axis, not 12"),
         (lambda: layers.Reshape((3, -2)), "not -2"),

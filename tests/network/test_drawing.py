@@ -77,7 +77,7 @@ def test_a_residual_network_says_what_its_blocks_do() -> None:
 def test_branches_have_their_names_and_auxiliaries_say_what_they_read() -> None:
     said = texts(draw_network(googlenet(auxiliary=True), (3, 224, 224)))
     assert [said.count(name) for name in ("branch1x1", "branch3x3", "branch5x5", "branch_pool", "concat")] == [9] * 5
-    assert {"reads inception4a", "reads inception4d"} <= set(said)
+    assert {"input: inception4a", "input: inception4d"} <= set(said)
 
 
 def test_equal_blocks_on_maps_of_other_sizes_are_drawn_each() -> None:

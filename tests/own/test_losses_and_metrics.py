@@ -164,7 +164,7 @@ WRONG = {
     r"Answers: compute must return \(value, dy\), not \(2, 10\) torch.float32": lambda y: y,
     r"Answers: the loss must be a tensor of one number, not \(2,\) torch.float32": lambda y: (y.mean(1), y),
     "Answers: the loss must be a tensor of one number, not 1.0": lambda y: (1.0, y),
-    r"Answers: the gradient must be \(2, 10\) torch.float32 as the outputs are, not \(10,\)": lambda y: (y.sum(), y[0]),
+    r"Answers: the gradient must be \(2, 10\) torch.float32 like the outputs, not \(10,\)": lambda y: (y.sum(), y[0]),
     r"Answers: the gradient must be .*, not \(2, 10\) torch.float64": lambda y: (y.sum(), y.double()),
 }
 

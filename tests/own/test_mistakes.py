@@ -64,10 +64,10 @@ LAYERS = {
     "block.mine (Mine): forward must return y of shape (2, 1, 8, 8), as init returns it, not (2, 1, 4, 8)": scale(
         forward=lambda self, params, x, mode: (x[:, :, ::2], ScaleCache(x))
     ),
-    "block.mine (Mine): forward changes its input, which others read too; return a new tensor": scale(
+    "block.mine (Mine): forward changes its input, which other layers read too; return a new tensor": scale(
         forward=lambda self, params, x, mode: (x.mul_(params["factor"] + 1), ScaleCache(x))
     ),
-    "block.mine (Mine): forward must return y of torch.float32, as x is, not torch.float64": scale(
+    "block.mine (Mine): forward must return y of torch.float32 like x, not torch.float64": scale(
         forward=lambda self, params, x, mode: (x.double(), ScaleCache(x))
     ),
     "block.mine: Mine.init raised TypeError": scale(init=lambda self, shape, rng: ({}, shape + 1)),
@@ -168,7 +168,7 @@ def test_a_loss() -> None:
     with pytest.raises(PellucidError, match=said) as caught:
         fit(Scale(), Raises(), callbacks=[Steps()])
     assert isinstance(caught.value.__cause__, RuntimeError)
-    with pytest.raises(PellucidError, match=r"ForOne: the gradient must be \(2, 10\) torch.float32 as the outputs are"):
+    with pytest.raises(PellucidError, match=r"ForOne: the gradient must be \(2, 10\) torch.float32 like the outputs"):
         fit(Scale(), ForOne(), callbacks=[Steps()])
 
 

@@ -197,9 +197,9 @@ def test_nan_in_the_second_network_is_named():
             digits(), epochs=1, batch_size=20, verbose=False,
             callbacks=[Plant(model, "discriminator.hidden.weight", 3, 3e38)],
         )  # fmt: skip
-    assert "in step 4 (epoch 1, batch 4): discriminator.hidden (Dense): the output y holds " in str(caught.value)
+    assert "in step 4 (epoch 1, batch 4): discriminator.hidden (Dense): the output y contains " in str(caught.value)
     model = gan_model(input_shape=(1, 8, 8))
-    with pytest.raises(PellucidError, match=r"in step 3 .*discriminator\.hidden: weight holds NaN \(1024 of 1024"):
+    with pytest.raises(PellucidError, match=r"in step 3 .*discriminator\.hidden: weight contains NaN \(1024 of 1024"):
         model.fit(
             digits(), epochs=1, batch_size=20, verbose=False,
             callbacks=[Plant(model, "discriminator.hidden.weight", 2, NAN)],
@@ -222,8 +222,8 @@ class BadGradient(Distill):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (Broken, "the loss: the value of 'soft' holds NaN"),
-        (BadGradient, "teacher.scores: bias holds NaN (10 of 10 values"),
+        (Broken, "the loss: the value of 'soft' contains NaN"),
+        (BadGradient, "teacher.scores: bias contains NaN (10 of 10 values"),
     ],
 )
 def test_the_loss_that_is_not_finite_is_named(kind, said):

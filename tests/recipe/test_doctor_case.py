@@ -150,7 +150,7 @@ def test_a_run_that_broke_says_why_and_is_examined_from_its_beginning(tmp_path: 
     assert (it.stopped.step, it.stopped.fault) == (stop.value.step, stop.value.fault)
     assert str(it.stopped.fault) in str(it.stopped)
     told = json.loads((run / "error.json").read_text())
-    for odd in ("{", json.dumps({**told, "fault": "dense: weight holds NaN"}), "[]"):
+    for odd in ("{", json.dumps({**told, "fault": "dense: weight contains NaN"}), "[]"):
         (run / "error.json").write_text(odd)
         with pytest.raises(PellucidError, match=r"error\.json cannot be read"):
             case_of_run(run)

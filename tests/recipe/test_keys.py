@@ -59,7 +59,7 @@ def test_defaults_are_those_of_a_recipe_that_sets_nothing(tmp_path):
 def test_types_and_meanings_are_told():
     text = {name: str(table) for name, table in TABLE.items()}
     assert "one of 'float32', 'bf16'" in text["train"]
-    assert "validation: this\n  fraction of the training images is held out" in text["data"]
+    assert "validation: this fraction of\n  the training images is held out" in text["data"]
     assert "sizes        must be given  a list of whole numbers" in text["network"]
     assert "Kingma and Ba 2015" in text["optimizer"]
     assert '"constant"     the name of a schedule, or its table' in text["schedule"]

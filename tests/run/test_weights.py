@@ -127,7 +127,7 @@ CLAIMS = {
     "is not in the network": lambda t, a: t.update(more=torch.zeros(1)),
     "is float32 2x4, not float32 3x4": lambda t, a: t.update({"features.dense1.weight": torch.zeros(2, 4)}),
     "is float64 3x4, not float32 3x4": lambda t, a: t.update({"features.dense1.weight": torch.zeros(3, 4).double()}),
-    "features.dense1.weight holds NaN": lambda t, a: t["features.dense1.weight"].fill_(float("nan")),
+    "features.dense1.weight contains NaN": lambda t, a: t["features.dense1.weight"].fill_(float("nan")),
     "no layer is called 'Danse'; did you mean 'Dense'": lambda t, a: a["network"]["children"]["features"]["children"][
         "dense1"
     ].update(type="Danse"),
@@ -235,11 +235,13 @@ def test_a_name_that_stands_twice_is_refused(tmp_path):
         read_weights(tmp_path / "w")
 
 
-@pytest.mark.parametrize(("limit", "said"), [("HEADER_LIMIT", "its description takes"), ("FILE_LIMIT", "it takes")])
+@pytest.mark.parametrize(
+    ("limit", "said"), [("MAX_HEADER_SIZE", "its description takes"), ("MAX_FILE_SIZE", "it takes")]
+)
 def test_a_file_that_would_not_be_read_is_not_written(tmp_path, monkeypatch, limit, said):
     write_weights(tmp_path / "w", tensors(), ABOUT)
     before = (tmp_path / "w").read_bytes()
-    size = int.from_bytes(before[:8], "little") if limit == "HEADER_LIMIT" else len(before)
+    size = int.from_bytes(before[:8], "little") if limit == "MAX_HEADER_SIZE" else len(before)
     monkeypatch.setattr(weights, limit, size)
     write_weights(tmp_path / "w", tensors(), ABOUT)
     assert read_weights(tmp_path / "w")[1] == ABOUT

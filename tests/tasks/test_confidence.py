@@ -95,7 +95,7 @@ def test_of_new_pictures_as_the_held_out_ones_few_are_refused_for_being_hard():
         ([0], "for 2 examples"),
         ([0, 2], "number them 0 to 1"),
         ([0, -1], "number them 0 to 1"),
-        ([0.0, 1.0], "one class index for each"),
+        ([0.0, 1.0], "one class index per example"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(targets: list[float], why: str):

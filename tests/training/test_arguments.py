@@ -177,7 +177,7 @@ def test_inputs_that_are_not_finite_are_refused_wherever_they_come_in(value):
     model, data = small_mlp(input_shape=(1, 8, 8)), digits(0, 20)
     x = data.x.clone()
     x[7, 0, 3, 3] = value
-    said = f"x: example 7 holds {'NaN' if value != value else 'infinity'}; the data must be finite"  # noqa: PLR0124
+    said = f"x: example 7 contains {'NaN' if value != value else 'infinity'}; the data must be finite"  # noqa: PLR0124
     assert said in refused(model.predict, x)
     assert said in refused(model.predict, x.numpy().astype("float64"))
     assert said in refused(model.evaluate, x, data.y)
@@ -185,14 +185,14 @@ def test_inputs_that_are_not_finite_are_refused_wherever_they_come_in(value):
     before = model.sha256()
     assert said in refused(model.fit, x, data.y, epochs=1, batch_size=10, verbose=False)
     options = {"epochs": 1, "batch_size": 10, "verbose": False, "validation": (x, data.y)}
-    assert "validation: example 7 holds" in refused(model.fit, data, **options)
+    assert "validation: example 7 contains" in refused(model.fit, data, **options)
     assert model.sha256() == before
 
 
 def test_large_finite_numbers_are_no_infinity_though_their_sum_is():
     x = torch.full((4, 1, 8, 8), 3e38)
     assert small_mlp(input_shape=(1, 8, 8)).predict(torch.zeros_like(x)).shape == (4, 10)
-    assert "holds infinity" in refused(small_mlp(input_shape=(1, 8, 8)).predict, x * 10)
+    assert "contains infinity" in refused(small_mlp(input_shape=(1, 8, 8)).predict, x * 10)
     from pellucid.training.examples import first_not_finite
 
     assert first_not_finite(x) is None

@@ -68,7 +68,7 @@ def test_a_nan_in_the_input(optimizer):
     x = digits().x.clone()
     x[7, 0, 3, 3] = NAN
     model = deep(optimizer)
-    assert failing(model, x) == "x: example 7 holds NaN; the data must be finite, clean them first"
+    assert failing(model, x) == "x: example 7 contains NaN; the data must be finite, clean them first"
     assert not model.built
 
 
@@ -83,7 +83,7 @@ def test_a_nan_that_the_augmentation_makes(optimizer):
     with pytest.raises(PellucidError) as caught:
         model.fit(data, epochs=1, batch_size=10, augment=spoil, verbose=False)
     said = str(caught.value)
-    assert said.startswith("training stopped in step 1 (epoch 1, batch 1): the input x holds NaN (1 of 640 values, ")
+    assert said.startswith("training stopped in step 1 (epoch 1, batch 1): the input x contains NaN (1 of 640 values, ")
     assert "first in example 4 of the batch, caused by the augmentation or the preprocessing" in said
     assert "learning rate" not in said
     assert all(bool(torch.isfinite(tensor).all()) for tensor in model.weights.values())  # nothing was learned from it
@@ -94,13 +94,13 @@ def test_a_nan_that_the_augmentation_makes(optimizer):
 def test_a_planted_weight_stops_the_very_next_step(optimizer, value):
     said = failing(deep(optimizer), planted=Plant("middle.dense.weight", 17, value))
     assert "not caused by an update" in said
-    assert said.startswith("training stopped in step 18 (epoch 1, batch 18): middle.dense: weight holds ")
-    assert f"holds {'NaN' if value != value else 'infinity'} (1 of 132 values, shape (11, 12))" in said  # noqa: PLR0124
+    assert said.startswith("training stopped in step 18 (epoch 1, batch 18): middle.dense: weight contains ")
+    assert f"contains {'NaN' if value != value else 'infinity'} (1 of 132 values, shape (11, 12))" in said  # noqa: PLR0124
 
 
 def test_an_overflow_in_a_middle_layer():
     said = failing(deep(), planted=Plant("middle.dense.weight", 3, 3e38, whole=True))  # finite, but its sums are not
-    assert "step 4 (epoch 1, batch 4): middle.dense (Dense): the output y holds infinity (110 of 110 values" in said
+    assert "step 4 (epoch 1, batch 4): middle.dense (Dense): the output y contains infinity (110 of 110 values" in said
 
 
 def test_a_learning_rate_beyond_all_measure():
@@ -113,7 +113,7 @@ def test_a_learning_rate_beyond_all_measure():
 def test_a_loss_that_overflows_is_named():
     model = Model(Sequential(dense=Dense(1)), Quadratic(), SGD(0.0), metrics=())
     said = failing(model, torch.ones(20, 1), torch.full((20, 1), 1e30))
-    assert "the loss: its value holds infinity" in said
+    assert "the loss: its value contains infinity" in said
 
 
 def test_a_gradient_that_overflows_on_the_way_back():
@@ -124,7 +124,7 @@ def test_a_gradient_that_overflows_on_the_way_back():
         model.weights[path].fill_(value)
     x, target = torch.ones(2, 1), torch.zeros(2, 1)
     said = diagnose(model.objective, model.params, model.weights, Batch(x, target), Mode(True))
-    assert str(said).startswith("high (Dense): the gradient dx holds infinity (2 of 2 values")
+    assert str(said).startswith("high (Dense): the gradient dx contains infinity (2 of 2 values")
 
 
 def test_layers_inside_every_combinator_have_their_paths():
@@ -155,7 +155,7 @@ def test_running_statistics_that_overflow_are_never_saved(tmp_path):
     model, data = small_conv(input_shape=(1, 8, 8)), digits()
     planted = Plant("norm.running_var", 2, INF)
     planted.model = model
-    with pytest.raises(PellucidError, match=r"norm: running_var holds infinity"):
+    with pytest.raises(PellucidError, match=r"norm: running_var contains infinity"):
         model.fit(data, epochs=1, batch_size=100, callbacks=[planted], run=tmp_path, verbose=False)
     assert not (tmp_path / "weights" / "last.safetensors").exists()
 
@@ -166,7 +166,7 @@ def test_dropout_is_drawn_again_as_in_the_step_that_failed():
     x = torch.ones(20, 4)
     x[:, 0] = 3e38  # 1 / (1 - rate) doubles what is kept: infinity, and zero times infinity is NaN
     said = failing(model, x, torch.zeros(20, dtype=torch.int64))
-    assert "step 1 (epoch 1, batch 1): drop (Dropout): the output y holds infinity" in said
+    assert "step 1 (epoch 1, batch 1): drop (Dropout): the output y contains infinity" in said
 
 
 def test_a_mlp_is_fine_with_large_but_finite_numbers():
@@ -179,8 +179,8 @@ def test_an_infinity_that_the_loss_does_not_show_is_found_in_the_weights():
     model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1))
     planted = Plant("first.weight", 5, INF)  # sigmoid of infinity is 1
     said = failing(model, torch.ones(60, 4), torch.arange(60) % 2, planted)
-    assert "step 6 (epoch 1, batch 6): first: weight holds infinity (1 of 12 values" in said
-    assert said.startswith("training stopped in step 6 (epoch 1, batch 6): first: weight holds infinity")
+    assert "step 6 (epoch 1, batch 6): first: weight contains infinity (1 of 12 values" in said
+    assert said.startswith("training stopped in step 6 (epoch 1, batch 6): first: weight contains infinity")
     assert "from the update of step 6" in said
 
 
@@ -191,7 +191,9 @@ def test_an_infinity_from_the_sweep_names_the_step_that_wrote_it_and_the_last_la
     for path, value in (("first.weight", 1.0), ("low.weight", 1e-38), ("high.weight", 1e25), ("top.weight", 1e14)):
         model.weights[path].fill_(value)
     said = failing(model, torch.ones(20, 1), torch.zeros(20, 1))
-    assert said.startswith("training stopped in step 1 (epoch 1, batch 1): low: weight holds infinity (1 of 1 values")
+    assert said.startswith(
+        "training stopped in step 1 (epoch 1, batch 1): low: weight contains infinity (1 of 1 values"
+    )
     assert ", from the update of step 1; " in said
 
 
@@ -200,14 +202,14 @@ def test_a_mean_square_that_overflows_and_would_freeze_its_weights_is_found(opti
     model = Model(Sequential(dense=Dense(1, init_weight="zeros")), Quadratic(), optimizer, metrics=())
     said = failing(model, torch.full((20, 1), 1e22), torch.ones(20, 1))  # dw = -1e22, and its square is infinite
     assert "step 1 (epoch 1, batch 1): dense: the optimizer's square_" in said
-    assert "of weight holds infinity (1 of 1 values, shape (1, 1)), from the update of step 1" in said
+    assert "of weight contains infinity (1 of 1 values, shape (1, 1)), from the update of step 1" in said
 
 
 def test_clipping_by_a_norm_that_overflows_does_not_hide_it():
     model = Model(Sequential(dense=Dense(1, init_weight="zeros")), Quadratic(), SGD(0.1), metrics=(), clip=1.0)
     said = failing(model, torch.full((20, 1), 1e20), torch.ones(20, 1))
     assert "step 1 (epoch 1, batch 1): dense: " in said
-    assert "holds NaN" in said
+    assert "contains NaN" in said
 
 
 def test_looks_that_cost_much_are_rare_and_name_the_steps_between_them(monkeypatch):
@@ -225,7 +227,7 @@ def test_looks_that_cost_much_are_rare_and_name_the_steps_between_them(monkeypat
     # Checks after steps 1, 11 and 21, and at the end of the epoch.
     monkeypatch.setattr(fit.Loop, "_next_check", lambda self, per_step: 10)
     said = failing(model, torch.ones(300, 4), torch.arange(300) % 2)
-    assert said.startswith("training stopped in step 30 (epoch 1, batch 30): first: weight holds infinity")
+    assert said.startswith("training stopped in step 30 (epoch 1, batch 30): first: weight contains infinity")
     assert ", from the update of one of the steps 22 to 30; " in said
 
 
@@ -243,7 +245,7 @@ def test_weights_that_are_wrong_from_the_start_are_no_fault_of_an_update():
     model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1), input_shape=(4,))
     model.weights["first.weight"][0, 0] = INF
     said = failing(model, torch.ones(60, 4), torch.arange(60) % 2)
-    assert "first: weight holds infinity (1 of 12 values, shape (3, 4)), not caused by an update" in said
+    assert "first: weight contains infinity (1 of 12 values, shape (3, 4)), not caused by an update" in said
 
 
 INF, NAN = float("inf"), float("nan")
@@ -254,24 +256,24 @@ INF, NAN = float("inf"), float("nan")
     [
         (
             NotFinite.of(torch.tensor([1.0, INF]), "output", "the output y", "block.dense", "Dense"),
-            "block.dense (Dense): the output y holds infinity (1 of 2 values, shape (2,))",
+            "block.dense (Dense): the output y contains infinity (1 of 2 values, shape (2,))",
         ),
         (
             NotFinite.of(torch.tensor([[NAN, INF]]), "gradient", "the gradient dx", "", "Dense"),
-            "Dense: the gradient dx holds NaN (2 of 2 values, shape (1, 2))",
+            "Dense: the gradient dx contains NaN (2 of 2 values, shape (1, 2))",
         ),
         (
             NotFinite.of(torch.tensor([NAN]), "weight", "bias", "dense"),
-            "dense: bias holds NaN (1 of 1 values, shape (1,))",
+            "dense: bias contains NaN (1 of 1 values, shape (1,))",
         ),
-        (NotFinite.of(torch.tensor([NAN]), "weight", "bias"), "bias holds NaN (1 of 1 values, shape (1,))"),
+        (NotFinite.of(torch.tensor([NAN]), "weight", "bias"), "bias contains NaN (1 of 1 values, shape (1,))"),
         (
             NotFinite.of(torch.tensor(NAN), "loss", "its value"),
-            "the loss: its value holds NaN (1 of 1 values, shape ())",
+            "the loss: its value contains NaN (1 of 1 values, shape ())",
         ),
         (
             NotFinite("input", "", "", "the input x", "NaN", 1, (2, 3), "first in example 1 of the batch"),
-            "the input x holds NaN (1 of 6 values, shape (2, 3)), first in example 1 of the batch",
+            "the input x contains NaN (1 of 6 values, shape (2, 3)), first in example 1 of the batch",
         ),
     ],
 )

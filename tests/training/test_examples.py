@@ -178,7 +178,7 @@ def test_a_function_may_validate_but_a_generator_may_not():
         (iter([]), {"steps_per_epoch": 1}, "x yields no batch"),
         (iter([X[:5]]), {"steps_per_epoch": 1}, "yield batches"),
         (iter([(X[:5], Y[:4])]), {"steps_per_epoch": 1}, "5 images and 4 targets"),
-        (iter([(X[:5].float() + torch.nan, Y[:5])]), {"steps_per_epoch": 1}, "example 0 holds NaN"),
+        (iter([(X[:5].float() + torch.nan, Y[:5])]), {"steps_per_epoch": 1}, "example 0 contains NaN"),
         (iter([(X[:5].long(), Y[:5])]), {"steps_per_epoch": 1}, "images of torch.int64"),
         (iter([(X[:5], Y[:5]), (X[:5, :, 1:], Y[:5])]), {"steps_per_epoch": 2}, r"inputs of shape \(1, 7, 8\)"),
         (iter([(X[:5], Y[:5]), (X[:5], Y[:5] + 7)]), {"steps_per_epoch": 2}, "classes"),
@@ -187,7 +187,7 @@ def test_a_function_may_validate_but_a_generator_may_not():
         (endless(), {"steps_per_epoch": 0}, "steps_per_epoch must be a whole number of at least 1"),
         (DATA, {"steps_per_epoch": 3}, "steps_per_epoch is for a generator"),
         (Rows(X, Y + 7), {}, "classes"),
-        (Rows(X[:0], Y[:0]), {}, "holds no examples"),
+        (Rows(X[:0], Y[:0]), {}, "contains no examples"),
         (Rows(), {"y": Y}, "leave y out"),
     ],
 )

@@ -175,7 +175,7 @@ def test_names_without_the_models_own_order_are_refused(call):
         (np.zeros((5, 8, 8), np.float32), "add the axis of channels: x[:, None]"),
         (
             np.zeros((5, 1, 9, 9), np.float32),
-            "x holds inputs of shape (1, 9, 9), but the network takes (1, 8, 8)",
+            "x contains inputs of shape (1, 9, 9), but the network takes (1, 8, 8)",
         ),
     ],
 )

@@ -172,9 +172,11 @@ def test_names_that_do_not_exist_name_the_nearest():
 
 def test_inputs_of_another_shape_are_refused_with_both_shapes():
     model = conv_model()
-    with pytest.raises(PellucidError, match=r"x holds inputs of shape \(28, 28\), but the network takes \(1, 8, 8\)"):
+    with pytest.raises(
+        PellucidError, match=r"x contains inputs of shape \(28, 28\), but the network takes \(1, 8, 8\)"
+    ):
         model.predict(torch.zeros(2, 28, 28))
-    with pytest.raises(PellucidError, match=r"validation holds inputs of shape \(1, 9, 9\)"):
+    with pytest.raises(PellucidError, match=r"validation contains inputs of shape \(1, 9, 9\)"):
         model.fit(digits(), epochs=1, batch_size=9, validation=(np.zeros((2, 1, 9, 9), "f"), [0, 1]), verbose=False)
 
 
@@ -197,7 +199,7 @@ def test_data_that_make_no_sense_are_refused(x, y, said):
 def test_evaluation_names_the_layer_that_overflows():
     model = conv_model()
     model.weights["conv.weight"].fill_(3e38)
-    with pytest.raises(PellucidError, match=r"evaluation: conv \(Conv2d\): the output y holds infinity"):
+    with pytest.raises(PellucidError, match=r"evaluation: conv \(Conv2d\): the output y contains infinity"):
         model.evaluate(digits())
 
 

@@ -114,7 +114,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tmp_path
 
 
 def test_a_folder_that_holds_a_training_is_not_overwritten(whole):
-    with pytest.raises(PellucidError, match="holds a training already; resume it, or choose another run folder"):
+    with pytest.raises(PellucidError, match="has a training already; resume it, or choose another run folder"):
         train(small_mlp(), whole(small_mlp)[0])
 
 
@@ -304,7 +304,7 @@ def test_a_kill_inside_every_write_of_a_training_loses_nothing(tmp_path, monkeyp
 
 def test_a_history_longer_than_a_header_may_be_is_written_and_resumed(tmp_path, monkeypatch):
     """As in a long training of a deep network: more bytes of layers.csv than the limit."""
-    monkeypatch.setattr(weights, "HEADER_LIMIT", 1 << 20)
+    monkeypatch.setattr(weights, "MAX_HEADER_SIZE", 1 << 20)
 
     class Long(Callback):
         def on_start(self, training):
@@ -315,7 +315,7 @@ def test_a_history_longer_than_a_header_may_be_is_written_and_resumed(tmp_path, 
     monkeypatch.setattr(fit, "SAVE_INTERVAL", 0)
     whole, resumed = small_mlp(), small_mlp()
     expected = train(whole, tmp_path / "whole", extra=[Long()])
-    assert RunFolder(tmp_path / "whole").last.stat().st_size > weights.HEADER_LIMIT
+    assert RunFolder(tmp_path / "whole").last.stat().st_size > weights.MAX_HEADER_SIZE
     with pytest.raises(Stopped):
         train(small_mlp(), tmp_path / "run", extra=[Long(), StopAt(23)])
     history = train(resumed, tmp_path / "run", resume=True, extra=[Long()])

@@ -83,5 +83,5 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _name(backbone: Path) -> str:
-    """Return the name of the run for a backbone RUN/weights/FILE, of the file for any other."""
+    """Return the run's name for a weights file RUN/weights/FILE, otherwise the name of the file or folder."""
     return backbone.parent.parent.name if backbone.parent.name == "weights" else backbone.stem

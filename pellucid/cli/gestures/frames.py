@@ -25,7 +25,7 @@ SUFFIXES = (".csv", ".jsonl")
 
 
 def over_frames(args: argparse.Namespace) -> int:
-    """Classify frames until the video ends or Ctrl-C is pressed, which stops a camera; return the exit code."""
+    """Classify frames until the video ends or Ctrl-C is pressed; return the exit code."""
     smoothing = Smoothing() if args.smoothing is None else Smoothing(args.smoothing)
     every = 1 if args.every is None else args.every
     if args.out is not None and Path(args.out).suffix not in SUFFIXES:
@@ -71,13 +71,13 @@ def _print(tally: Tally, camera: bool) -> None:
 
 def _line(seen: Seen) -> str:
     """Return a changed prediction as text: time, gesture and probability."""
-    place = f"frame {seen.number:,}"
+    time = f"frame {seen.number:,}"
     if seen.seconds is not None:
         minutes, seconds = divmod(round(seen.seconds, 1), 60)
-        place = f"{int(minutes)}:{seconds:04.1f}"
+        time = f"{int(minutes)}:{seconds:04.1f}"
     if seen.answer is None:
-        return f"{place}  {UNSURE}  ({seen.label} {percent(seen.probability)}){score_suffix(seen.familiarity)}"
-    return f"{place}  {seen.answer}  ({percent(seen.probability)}){score_suffix(seen.familiarity)}"
+        return f"{time}  {UNSURE}  ({seen.label} {percent(seen.probability)}){score_suffix(seen.familiarity)}"
+    return f"{time}  {seen.answer}  ({percent(seen.probability)}){score_suffix(seen.familiarity)}"
 
 
 @contextmanager

@@ -36,13 +36,13 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the answer to each image, or each change of the answer over frames."""
-    given = [name for name in ("images", "video", "camera") if getattr(args, name) not in ([], None)]
-    if len(given) != 1:
-        names = " and ".join(given) or "nothing"
+    sources = [name for name in ("images", "video", "camera") if getattr(args, name) not in ([], None)]
+    if len(sources) != 1:
+        names = " and ".join(sources) or "nothing"
         raise PellucidError(
             f"pellucid gestures predict needs exactly one of images, --video FILE and --camera N, not {names}"
         )
-    if given == ["images"]:
+    if sources == ["images"]:
         excluded = next((name for name in FRAME_OPTIONS if getattr(args, name) is not None), None)
         if excluded:
             raise PellucidError(
@@ -67,22 +67,22 @@ def _pictures(args: argparse.Namespace) -> int:
     if args.json:
         rows = [
             {
-                "image": one.name,
-                "answer": one.answer,
-                "label": one.label,
-                "probability": one.probability,
-                "probabilities": one.probabilities,
-                **score_to_json(one.familiarity),
+                "image": prediction.name,
+                "answer": prediction.answer,
+                "label": prediction.label,
+                "probability": prediction.probability,
+                "probabilities": prediction.probabilities,
+                **score_to_json(prediction.familiarity),
             }
-            for one in found
+            for prediction in found
         ]
         confidence = None if model.confidence is None else model.confidence.to_json()
         skipped = [{"image": name, "reason": str(error)} for name, error in faults.items()]
         emit({"model": args.model, "confidence": confidence, "predictions": rows, "skipped": skipped})
         return 0
-    for one in found:
-        best = ", ".join(f"{label} {percent(p)}" for label, p in one.best(MAX_CLASSES))
-        say(f"{one.name}: {one.text}  ({best}){score_suffix(one.familiarity)}")
+    for prediction in found:
+        best = ", ".join(f"{label} {percent(p)}" for label, p in prediction.best(MAX_CLASSES))
+        say(f"{prediction.name}: {prediction.text}  ({best}){score_suffix(prediction.familiarity)}")
     for error in faults.values():
         note(f"skipped: {error}")
     warn_uncalibrated(model.confidence is None)

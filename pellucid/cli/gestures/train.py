@@ -78,6 +78,7 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
     """Return the user's changes to the recipe; raises PellucidError for arguments that exclude each other."""
     from pellucid.recipe.recipe import parse_overrides
 
+    # Recipe key, name of the argument, and its smallest and largest value.
     options = (("train.epochs", "epochs", 1, 10**6), ("data.size", "size", MIN_SIZE, MAX_SIZE),
                ("recipe.seed", "seed", 0, 2**63 - 1))  # fmt: skip
     if args.resume is not None:

@@ -17,7 +17,7 @@ from pellucid.text import plural
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 as in `Objects`
 Polygons = tuple[tuple[float, ...], ...]  # each x0, y0, x1, y1, ...
 Effect = Literal["refused", "dropped", "changed", "listed"]
-ROUNDING = 1.0  # pixels by which a box may extend beyond its image without a fault
+ROUNDING = 1.0  # pixels by which a box may extend beyond its image, because of rounding, without a fault
 MAX_KEYPOINTS = 1000
 
 
@@ -200,7 +200,7 @@ def outline_of(value: object, size: tuple[int, int]) -> Polygons | str:
             raise PellucidError(f"mask is {value.get('size')!r:.40} but its image is {[*size]}")
         if isinstance(counts, str):
             runs = decompress(counts)
-        elif isinstance(counts, list) and all(type(one) is int for one in counts):
+        elif isinstance(counts, list) and all(type(count) is int for count in counts):
             runs = counts
         else:
             raise PellucidError(f"mask has counts {counts!r:.40}; give run lengths")
@@ -219,7 +219,7 @@ def polygons_of(value: object, size: tuple[int, int]) -> Polygons:
         if points is None or len(points) < 6 or len(points) % 2:
             raise PellucidError(f"polygon is {polygon!r:.40}; give three points or more, x and y of each")
         limits = (size[1], size[0])
-        if any(not -limits[k % 2] <= one <= 2 * limits[k % 2] for k, one in enumerate(points)):
+        if any(not -limits[k % 2] <= coordinate <= 2 * limits[k % 2] for k, coordinate in enumerate(points)):
             raise PellucidError(f"polygon has points far outside the image of {size[1]}x{size[0]}")
         found.append(points)
     return tuple(found)
@@ -235,8 +235,8 @@ def stated_size(height: object, width: object) -> tuple[int, int] | None:
 
 
 def numbers(value: object, count: int | None = None) -> tuple[float, ...] | None:
-    """Return a list of numbers below 1e9 as floats; None for anything else or a length other than `count`."""
+    """Return a list of numbers between -1e9 and 1e9 as floats; None for other values and lengths than `count`."""
     if not isinstance(value, list | tuple) or (count is not None and len(value) != count):
         return None
-    valid = all(isinstance(one, int | float) and not isinstance(one, bool) and abs(one) < 1e9 for one in value)
+    valid = all(isinstance(item, int | float) and not isinstance(item, bool) and abs(item) < 1e9 for item in value)
     return tuple(map(float, value)) if valid and all(map(math.isfinite, value)) else None

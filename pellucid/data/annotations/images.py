@@ -60,7 +60,10 @@ class ImageIndex:
         return image_size(self.tree.read(name), self.tree.where(name))
 
     def _closest(self, found: list[str], what: str, annotations: str) -> str:
-        """Return the candidate that has the most folder names in common with the path of the annotations."""
+        """Return the candidate with the most folder names that occur in the path of the annotations.
+
+        Raises PellucidError without candidates, and if several have the most. what: the image in the message.
+        """
         shared = {
             candidate: sum(part in annotations for part in PurePosixPath(candidate).parts[:-1]) for candidate in found
         }

@@ -14,9 +14,9 @@ from pellucid.errors import PellucidError, nearest
 class Format:
     """A format of annotations.
 
-    parts: returns its files in a tree, by part. read: reads the files of one part. write: writes annotations, by part,
-    into a folder. image_path: returns the path in that folder of an image, from its part and file name. holds: the
-    subset of "masks", "keypoints" and "crowd" that the format can store.
+    parts: returns the files of this format in a tree, by part. read: reads the files of one part. write: writes
+    annotations, by part, into a folder. image_path: returns the path of an image in that folder, from its part and file
+    name. holds: the subset of "masks", "keypoints" and "crowd" that the format can store.
     """
 
     parts: Callable[[Tree], dict[str, tuple[str, ...]]]
@@ -64,7 +64,7 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
     if not part and len(parts) == 1:
         part = next(iter(parts))
     if part not in parts:
-        available = ", ".join(repr(one) for one in parts)
+        available = ", ".join(map(repr, parts))
         raise PellucidError(f"{tree.path} has no part {part!r}{nearest(part, parts)}; it has {available:.200}")
     read = FORMATS[form].read
     if classes is None and part != TRAIN and TRAIN in parts:

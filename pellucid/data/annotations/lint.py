@@ -20,13 +20,13 @@ from pellucid.ops.boxes import box_iou
 from pellucid.text import plural
 
 MIN_DUPLICATE_IOU = 0.85  # two boxes of one class with at least this IoU may be the same object
-MIN_MASK_IOU = 0.5  # of an object's box and the bounding box of its mask, if they belong together
+MIN_MASK_IOU = 0.5  # of an object's box and the bounding box of its mask; below it, the mask counts as misplaced
 THUMBNAIL = (64, 64)  # (H, W) to which images are resized for the search of near-duplicates
 
 
 @dataclass(frozen=True)
 class Part:
-    """The counts of one part. empty: images without objects."""
+    """The numbers of images, of objects and of images without objects (`empty`) of one part."""
 
     images: int
     objects: int

@@ -21,9 +21,9 @@ from pellucid.files import make_folder, write_atomically
 
 HOLDS = frozenset({"crowd"})
 SIDES = ("xmin", "ymin", "xmax", "ymax")
-_ORIGINAL = "PASCAL VOC"
-_LISTS = "ImageSets/Main/"
-_MAX_DEPTH = 50
+_ORIGINAL = "PASCAL VOC"  # beginning of <source><annotation> in files of the VOC challenges
+_LISTS = "ImageSets/Main/"  # folder of the lists of images
+_MAX_DEPTH = 50  # of nested elements
 
 
 def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
@@ -128,7 +128,7 @@ class Element:
         """Return the first element at a path of tags below this one, None if there is none."""
         found: Element | None = self
         for tag in path:
-            found = None if found is None else next((one for one in found.below if one.tag == tag), None)
+            found = None if found is None else next((element for element in found.below if element.tag == tag), None)
         return found
 
     def value(self, *path: str) -> str:
@@ -212,7 +212,7 @@ def instances(
 
 def names(root: Element) -> set[str]:
     """Return the class names in a file."""
-    return {one.value("name") for one in root.below if one.tag == "object"} - {""}
+    return {element.value("name") for element in root.below if element.tag == "object"} - {""}
 
 
 def _number(text: str) -> float:

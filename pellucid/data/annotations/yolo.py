@@ -19,6 +19,7 @@ from pellucid.files import make_folder, write_atomically
 from pellucid.ops.masks import outline_polygons
 
 HOLDS = frozenset({"masks", "keypoints"})
+# names of files with one class name per line
 _LISTS = ("classes.txt", "obj.names", "classes.names")
 
 
@@ -118,9 +119,10 @@ def _joined(polygons: Sequence[Sequence[float]]) -> list[float]:
 def _values(
     words: list[str], size: tuple[int, int], points: int, classes: int
 ) -> tuple[int, Box | None, tuple[tuple[float, ...], ...] | None, tuple[float, ...]]:
-    """Return the label, box, outline and key-points of a line; raise DamageError for an invalid line.
+    """Return the label, box, polygons and key-points of a line; raise DamageError for an invalid line.
 
-    words: of the line; size: (H, W) of the image; points, classes: their counts. The box is None for an empty line.
+    size: (H, W) of the image; points, classes: the numbers of key-points and classes. The box is None for an empty
+    line.
     """
     if not words:
         return 0, None, None, ()
@@ -182,7 +184,7 @@ def _settings(text: str, name: str) -> tuple[list[str], int]:
     names: Any = found.get("names", [])
     if isinstance(names, dict):
         names = [names.get(str(label)) for label in range(len(names))]
-    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+    if not isinstance(names, list) or not all(isinstance(item, str) for item in names):
         raise PellucidError(f"{name}: names must be a list of class names, or a mapping from labels 0, 1, ... to names")
     shape = found.get("kpt_shape", [])
     points = shape[0] if isinstance(shape, list) and len(shape) == 2 and shape[1] == "3" else "0"

@@ -51,5 +51,5 @@ def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generato
 
 
 def coins(n: int, p: float, rng: torch.Generator, like: Tensor) -> Tensor:
-    """Return booleans (n, 1, 1, 1), each True with probability p."""
+    """Draw booleans (n, 1, 1, 1), each True with probability p, on the device of `like`."""
     return (torch.rand((n, 1, 1, 1), generator=rng, device=rng.device) < p).to(like.device)

@@ -18,6 +18,7 @@ from pellucid.errors import PellucidError
 from pellucid.objects import Objects
 from pellucid.text import shown
 
+# Descriptions of the types of fields in messages, and the lowest and highest value of a field, by default (0, 1).
 _KINDS = {float: "a number", int: "a whole number", bool: "true or false"}
 _RANGES = {
     "rotate": (0, 180),
@@ -37,7 +38,7 @@ _RANGES = {
     "ignore": (-1000, 1000),
 }
 MAX_PIXELS = 8000  # of each side of crop_size
-MAX_ELASTIC = 2.5  # limit of alpha / sigma^2, above which elastic distortion often folds the image
+MAX_ELASTIC = 2.5  # of alpha / sigma^2; above it, elastic distortion often folds the image
 _TARGETS = (
     "give classes (N,), integer masks (N, H, W), float images (N, C, H, W), float key-points (N, K, 3), or a list with "
     "the Objects of each image"
@@ -46,7 +47,7 @@ _TARGETS = (
 
 @dataclass(frozen=True)
 class Augment(metaclass=Checked):
-    """Random changes of a batch, applied in this order; 0 and False disable a step.
+    """Random changes of a batch, applied in this order; 0 or False disables a change.
 
     flip, vertical_flip: mirror each image with probability 1/2. transpose: exchange rows and columns of a whole batch
     with probability 1/2, which also exchanges height and width; for images without an upright direction. crop_padding:
@@ -238,4 +239,5 @@ class Augment(metaclass=Checked):
 
 
 def _numbers(value: object, kinds: tuple[type, ...], count: int) -> bool:
-    return isinstance(value, tuple) and len(value) == count and all(type(one) in kinds for one in value)
+    """Return whether `value` is a tuple of `count` numbers of these types."""
+    return isinstance(value, tuple) and len(value) == count and all(type(number) in kinds for number in value)

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from pellucid.data.augment.move import Fill, Move, check_fill, uniform
 
+# padding_mode of grid_sample for each fill
 _PADDING = {"constant": "zeros", "nearest": "border", "reflect": "reflection"}
-_MAX_ITERATIONS = 40
-_TOLERANCE = 1e-3  # pixels, of the fixed-point iteration
+_MAX_ITERATIONS = 40  # of the fixed-point iteration in `Resampling.points`
+_TOLERANCE = 1e-3  # pixels, of this iteration
 _TRUNCATE = 4  # radius of the Gaussian of elastic distortion, in standard deviations
 
 
@@ -116,9 +117,9 @@ def affine_map(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor) -> tup
     wide, tall = (zoom[:, 0], zoom[:, 1]) if zoom.dim() == 2 else (zoom, zoom)
     # Z^-1 R^-1 = ((cos / wide, -sin / wide), (sin / tall, cos / tall)), rows down; S^-1 = ((1, -s), (0, 1)).
     cos, sin = torch.cos(a), torch.sin(a)
-    low = torch.stack((sin / tall, cos / tall), dim=1)
-    row = torch.stack((cos / wide, -sin / wide), dim=1) - s[:, None] * low
-    matrix = torch.stack((row, low), dim=1)  # (N, 2, 2)
+    lower = torch.stack((sin / tall, cos / tall), dim=1)
+    upper = torch.stack((cos / wide, -sin / wide), dim=1) - s[:, None] * lower
+    matrix = torch.stack((upper, lower), dim=1)  # (N, 2, 2)
     return matrix, -(matrix @ shift[:, :, None])[:, :, 0]
 
 

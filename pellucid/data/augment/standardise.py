@@ -17,7 +17,7 @@ _CHUNK = 1024  # images read at a time
 
 @dataclass(frozen=True, eq=False)
 class FeatureStats:
-    """Mean and standard deviation of each channel: (C, 1, 1) each, float32."""
+    """Mean and standard deviation of each channel over a data set, each (C, 1, 1) float32."""
 
     mean: Tensor
     std: Tensor

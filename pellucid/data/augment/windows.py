@@ -10,12 +10,15 @@ from pellucid.data.augment.move import Fill, Move, check_fill, coins, uniform
 from pellucid.data.augment.resample import resample
 from pellucid.errors import PellucidError
 
-_MARGIN = 0.2  # smallest height and width of a mosaic's quarter, as a fraction of the image's
+_MIN_QUARTER = 0.2  # height and width of a mosaic's quarter, as a fraction of the image's
 
 
 @dataclass(frozen=True, eq=False)
 class Flip(Move):
-    """Mirror images along one axis. chosen: (N, 1, 1, 1) bool; axis: 3 exchanges left and right, 2 top and bottom."""
+    """Mirror images along one axis.
+
+    chosen: (N, 1, 1, 1) bool, whether to mirror each image; axis: 3 exchanges left and right, 2 top and bottom.
+    """
 
     chosen: Tensor
     axis: int
@@ -194,7 +197,7 @@ def random_mosaic(x: Tensor, p: float, rng: torch.Generator) -> Mosaic:
     n, _, h, w = x.shape
     u = uniform((n, 14), 0.0, 1.0, rng, x)
     image_size = torch.tensor([h, w], device=x.device)
-    cut = ((_MARGIN + (1 - 2 * _MARGIN) * u[:, 1:3]) * image_size).round().long()  # (N, 2): row, column
+    cut = ((_MIN_QUARTER + (1 - 2 * _MIN_QUARTER) * u[:, 1:3]) * image_size).round().long()  # (N, 2): row, column
     cut = torch.where(u[:, :1] < p, cut, image_size)
     others = (u[:, 3:6] * n).long().clamp_(max=n - 1)
     sources = torch.cat((torch.arange(n, device=x.device)[:, None], others), 1)

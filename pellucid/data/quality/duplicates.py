@@ -11,20 +11,20 @@ from pellucid.data.quality.hashing import GRID, close_pairs, perceptual_hash
 from pellucid.errors import PellucidError
 
 SIDE = 64  # pixels; height and width of the grey thumbnails
-MAX_BITS = 12  # in which hashes of near duplicates differ; true for 99 of 100 images cropped by 3 % at each edge
+MAX_BITS = 12  # bits in which hashes of near duplicates differ; enough for 99 % of images cropped by 3 % at each edge
 MIN_SAME_CORRELATION = 0.985  # at 32 pixels; pairs above it are near duplicates without alignment
 MIN_LIKELY_CORRELATION = 0.5  # at 32 pixels; pairs below it are rejected without alignment
 MIN_CORRELATIONS = (0.9, 0.94, 0.97)  # of aligned near duplicates at 16, 32 and 64 pixels
-MIN_DEVIATION = 2.0  # in grey levels; images below it count as uniform, and would all match
+MIN_DEVIATION = 2.0  # standard deviation in grey levels; images below it are uniform, and would all match each other
 MAX_ALIGNMENTS = 16  # per image, most similar pairs first; photos of similar objects, such as hands, need about 4
-CHUNK = 512  # pairs at a time
+CHUNK = 512  # images or pairs processed at a time
 
 # Alignment of two images.
 LEVELS = (16, 32, 64)  # pixels a side, from coarse to fine
 STEPS = 4  # Gauss-Newton steps at each level
 MAX_CHANGE = 0.25  # of any entry of the affine map, in units of half an image; beyond it the fit has diverged
 MIN_OVERLAP = 0.7  # fraction of an image that the other must cover
-MIN_GAIN = 0.2  # of the fit, by which its steps are divided
+MIN_GAIN = 0.2  # lower limit of the fitted gain, by which the steps are divided
 DAMPING = 1e-3  # relative; keeps the equations solvable for images that are constant in one direction
 
 
@@ -56,7 +56,7 @@ class Groups:
 
 @dataclass(frozen=True)
 class Pair:
-    """Indices of two images, first < second, and the correlation of the aligned images."""
+    """Indices of two images, first < second, and their correlation, after alignment unless it is high without."""
 
     first: int
     second: int
@@ -64,7 +64,7 @@ class Pair:
 
 
 def exact_duplicates(digests: Sequence[bytes]) -> list[Pair]:
-    """Return a pair (first image with the same digest, image) for each image with the digest of an earlier one."""
+    """Return a pair for each repeated digest: the index of its first occurrence and its own, with similarity 1."""
     first: dict[bytes, int] = {}
     pairs = ((first.setdefault(digest, i), i) for i, digest in enumerate(digests))
     return [Pair(i, j, 1.0) for i, j in pairs if i != j]
@@ -79,7 +79,8 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
     copies. Uniform images are left out. For a group of k images, k - 1 connecting pairs are returned. A pair is not
     aligned if both images have already been aligned MAX_ALIGNMENTS times, which bounds the work for many slightly
     similar images, such as frames with the same background.
-    progress: called with the number of pairs done so far and the total, first for comparison, then for alignment.
+    progress: called with the number of pairs done so far and the total, first while pairs are compared, then while they
+    are aligned.
     """
     if grey.dim() != 3 or tuple(grey.shape[1:]) != (SIDE, SIDE):
         raise PellucidError(f"near_duplicates: images have shape {tuple(grey.shape)}; give (N, {SIDE}, {SIDE})")
@@ -157,9 +158,9 @@ def _fit(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
     identity = torch.eye(2, 3)
     for _ in range(STEPS):
         warped, inside = _warp(layers, maps)
-        value, along, down = warped.unbind(1)  # (P, S S)
+        value, slope_x, slope_y = warped.unbind(1)  # (P, S S)
         slopes = torch.stack(
-            [along * x, along * y, along, down * x, down * y, down, value, torch.ones_like(value)], 2
+            [slope_x * x, slope_x * y, slope_x, slope_y * x, slope_y * y, slope_y, value, torch.ones_like(value)], 2
         )  # (P, S S, 8)
         weighted = (slopes * inside[..., None]).transpose(1, 2)
         normal = weighted @ slopes
@@ -174,6 +175,7 @@ def _fit(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
 
 
 def _correlation(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
+    """Return the correlations (P,) of fixed and warped images; 0 for an overlap of less than MIN_OVERLAP."""
     warped, inside = _warp(moving, maps)
     a, b = (_centred(values, inside) for values in (fixed.flatten(1), warped[:, 0]))
     value = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-6)
@@ -181,6 +183,7 @@ def _correlation(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
 
 
 def _centred(values: Tensor, inside: Tensor) -> Tensor:
+    """Return values (P, S S) minus their mean over the positions where `inside` is 1, and 0 at other positions."""
     mean = (values * inside).sum(1, keepdim=True) / inside.sum(1, keepdim=True).clamp_min(1)
     return (values - mean) * inside
 

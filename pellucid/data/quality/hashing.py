@@ -13,20 +13,20 @@ Hashes = NDArray[np.uint64]
 
 GRID = 32  # pixels per side of the image that is hashed
 LOW = 8  # lowest frequencies per axis that are kept
-BANDS, BAND = 4, 16  # number of bands of a hash, bits of a band
+BANDS, BAND_BITS = 4, 16  # a hash is searched by 4 bands of 16 bits
 MAX_FLIPS = 2  # differing bits in at least one band of a close pair
-MAX_MATCHES = 200  # of a hash, after which it is no longer searched for
+MAX_MATCHES = 200  # matches of one hash, after which no more are searched
 MAX_NEIGHBOURS = 32  # hashes examined in one search
 
-# Shift and mask of each step of a bit count.
+# Shift and mask of each step of the bit count in `differing_bits`.
 _SUMS = [(np.uint64(1 << k), np.uint64(((1 << 64) - 1) // ((1 << (1 << k)) + 1))) for k in range(6)]
 
 
 def perceptual_hash(grey: Tensor) -> Hashes:
     """Return (N,) hashes of images (N, S, S), S a multiple of 32: similar images differ in few bits.
 
-    Bit k is set if the k-th of the 63 lowest cosine frequencies is above their median; the mean is left out, so the
-    hash does not depend on brightness and contrast. Source: Zauner 2010, "Implementation and Benchmarking of Perceptual
+    Bit k is set if the k-th of the 63 lowest DCT coefficients is above their median; the mean is left out, so the hash
+    does not depend on brightness and contrast. Source: Zauner 2010, "Implementation and Benchmarking of Perceptual
     Image Hash Functions", section 3.2.1.
     """
     small = F.adaptive_avg_pool2d(grey.float()[:, None], GRID)[:, 0]  # (N, 32, 32)
@@ -51,12 +51,12 @@ def close_pairs(hashes: Hashes, distance: int) -> NDArray[np.int64]:
     count = np.zeros(n, np.int64)
     for flips in range(MAX_FLIPS + 1):
         for band in range(BANDS):
-            rotated = _rotated(hashes, band)  # this band becomes the highest bits
+            rotated = _rotated(hashes, band)
             order = np.argsort(rotated, kind="stable")
             ranked = rotated[order]
-            for bits in combinations(range(BAND), flips):
+            for bits in combinations(range(BAND_BITS), flips):
                 active = np.nonzero(count < MAX_MATCHES)[0]
-                change = np.uint64(sum(1 << (64 - BAND + bit) for bit in bits))
+                change = np.uint64(sum(1 << (64 - BAND_BITS + bit) for bit in bits))
                 i, j = _matches(rotated[active] ^ change, ranked, order)
                 i = active[i]
                 is_close = (i != j) & (differing_bits(hashes[i], hashes[j]) <= distance)
@@ -76,17 +76,18 @@ def differing_bits(a: Hashes, b: Hashes) -> NDArray[np.int64]:
 
 
 def _rotated(hashes: Hashes, band: int) -> Hashes:
-    left = np.uint64(BAND * band)
+    """Return the hashes with their bits rotated to the left, so that `band` becomes the highest bits."""
+    left = np.uint64(BAND_BITS * band)
     return hashes if not band else (hashes << left) | (hashes >> (np.uint64(64) - left))
 
 
 def _matches(searched: Hashes, ranked: Hashes, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return index pairs (into `searched`, into the unsorted hashes) with the same highest BAND bits.
+    """Return index pairs (into `searched`, into the unsorted hashes) with the same highest BAND_BITS bits.
 
     ranked: the sorted hashes; order: their indices. Each of `searched` is paired with at most the MAX_NEIGHBOURS hashes
     that are nearest in the sorted order.
     """
-    lowest = np.uint64((1 << (64 - BAND)) - 1)
+    lowest = np.uint64((1 << (64 - BAND_BITS)) - 1)
     first = np.searchsorted(ranked, searched & ~lowest, "left")
     last = np.searchsorted(ranked, searched | lowest, "right")
     position = np.searchsorted(ranked, searched, "left")

@@ -61,7 +61,7 @@ def survey(
     """Read the named files of a tree, each once, resized to `size` (H, W); unreadable files are listed in `corrupt`.
 
     progress: called every few files with the number of files read and the total. Raises PellucidError if the images
-    do not fit into memory, or if none can be read.
+    would take more than MAX_BYTES, or if none can be read.
     """
     n, shape = len(names), (1 if mode == "L" else 3, *size)
     if n * shape[0] * size[0] * size[1] > MAX_BYTES:

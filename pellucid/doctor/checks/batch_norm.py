@@ -18,15 +18,15 @@ from pellucid.metrics import classes_of
 from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
-TOO_FEW_VALUES = 4  # per channel: the variance of so few is wrong by a factor of 2 in four batches of ten
+MAX_FEW_VALUES = 4  # per channel: the variance of so few is wrong by a factor of 2 in four batches of ten
 MOMENTUM = 0.1  # the usual momentum of running statistics
 MAX_INITIAL_FRACTION = 0.05  # weight of the initial values in the running statistics; if higher, steps are too few
-DEFAULT_BATCH = 32  # examples of a batch, in the remedy
-# Mean and logarithm of the variance of the median channel after normalization, if the loss shows the harm as well;
-# healthy trainings end within 0.02.
+DEFAULT_BATCH = 32  # examples in a batch, in the remedy
+# Limits for |mean| and |log variance| of the median channel after normalization; healthy trainings end within 0.02.
+# Beyond them, there is a finding only if the loss or the predictions show the harm as well.
 MAX_SHIFT = 0.2  # standard deviations: a "small" effect (Cohen 1988)
 MAX_SPREAD = log(1.25)
-# The same for frozen layers, whose wrong statistics the loss does not show, because other layers learn around them.
+# The same for frozen layers, where the loss is not checked, because other layers compensate for them in training.
 MAX_FROZEN_SHIFT = 1.0
 MAX_FROZEN_SPREAD = log(4.0)
 MIN_STD = 1e-3  # after normalization; channels with less are constant, such as those of an empty border
@@ -51,47 +51,47 @@ def _few_values(case: Case, paths: list[str]) -> list[Finding]:
     if not case.trainable:
         return []
     batch, n = min(case.batch_size, len(case.train)), len(case.train)
-    rest = n % batch or batch
+    last_size = n % batch or batch
     for path in paths:
         positions = case.activity[path].size // case.activity[path].units
-        only_last = batch * positions > TOO_FEW_VALUES
-        if only_last and rest * positions > 1:
+        only_last_batch = batch * positions > MAX_FEW_VALUES
+        if only_last_batch and last_size * positions > 1:
             continue
         evidence: Evidence = {
             "batch_size": batch,
             "values_per_channel": batch * positions,
-            "values_in_the_last_batch": rest * positions,
+            "values_in_the_last_batch": last_size * positions,
         }
-        if only_last:
+        if only_last_batch:
             cause = "the last batch of an epoch has one value per channel, which has no variance, so training stops"
             fix = f"use a batch size that leaves more than one of {n} examples for the last batch"
         else:
             cause = "mean and variance of so few values are noise, and differ in every batch and in evaluation"
             fix = "use batches of 16 or more, or group or layer normalization"
-        remedy = _larger(case, batch + 1 if only_last else max(batch + 1, DEFAULT_BATCH))
+        remedy = _larger(case, batch + 1 if only_last_batch else max(batch + 1, DEFAULT_BATCH))
         return [Finding(NAME, path, evidence, cause, fix, remedy)]
     return []
 
 
-def _larger(case: Case, least: int) -> Remedy | None:
-    """Return the remedy of the first batch size from `least` on whose last batch has more than one example.
+def _larger(case: Case, min_size: int) -> Remedy | None:
+    """Return a remedy: the smallest batch size of at least `min_size` whose last batch does not have a single example.
 
     None for too few examples.
     """
     n = len(case.train)
-    if n <= TOO_FEW_VALUES:
+    if n <= MAX_FEW_VALUES:
         return None
-    size = next((size for size in range(least, n) if n % size != 1), n)
+    size = next((size for size in range(min_size, n) if n % size != 1), n)
     return Remedy(f"batches of {size}", lambda case: replace(case, batch_size=size))
 
 
 def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[Finding]:
     """Find running statistics that differ from the data's; report only the first layer."""
     for path, layer in norms.items():
-        seen = case.activity[path]
-        if not seen.finite:
+        outputs = case.activity[path]
+        if not outputs.finite:
             return []
-        shift, spread = _deviation(case.model, seen)
+        shift, spread = _deviation(case.model, outputs)
         is_frozen = path in frozen
         max_spread = MAX_FROZEN_SPREAD if is_frozen else MAX_SPREAD
         if shift <= (MAX_FROZEN_SHIFT if is_frozen else MAX_SHIFT) and spread <= max_spread:
@@ -104,7 +104,7 @@ def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[st
         if is_frozen:
             cause = "the layer is frozen with running statistics of other data"
             fix = "unfreeze the layer, or use the input preprocessing that the frozen weights were trained with"
-            return [Finding(NAME, path, evidence, cause, fix, Remedy("batch normalization unfrozen", _thawed))]
+            return [Finding(NAME, path, evidence, cause, fix, Remedy("batch normalization unfrozen", _unfrozen))]
         return _harmful(case, path, layer, evidence)
     return []
 
@@ -114,8 +114,8 @@ def _harmful(case: Case, path: str, layer: BatchNorm, evidence: Evidence) -> lis
     part, loss = case.watched, case.model.loss
     by_batch, _ = loss(loss.judged(with_batch_statistics(case.model, case.inputs(part))), part.y)
     running, batch = loss_on(case.model, part), by_batch.item()
-    last = layer.momentum >= HIGH_MOMENTUM and _better_by_batch(case)
-    if not last and (running <= MIN_LOSS_RATIO * batch or running - batch <= MIN_LOSS_DIFFERENCE):
+    last_batch_only = layer.momentum >= HIGH_MOMENTUM and _better_by_batch(case)
+    if not last_batch_only and (running <= MIN_LOSS_RATIO * batch or running - batch <= MIN_LOSS_DIFFERENCE):
         return []
     evidence |= {"loss_by_running_statistics": running, "loss_by_batch_statistics": batch}
     now, first = flatten(case.model.params), flatten(case.first.params)
@@ -123,7 +123,7 @@ def _harmful(case: Case, path: str, layer: BatchNorm, evidence: Evidence) -> lis
     usual = layer.momentum == MOMENTUM
     at_least = max(layer.momentum, MOMENTUM)
     remedy = None if usual else Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_momentum))
-    if last:
+    if last_batch_only:
         cause = "with this momentum the running statistics are those of the last batch; in some libraries the momentum "
         cause += "is the weight of the old statistics instead"
         fix = "use a momentum of 0.1, which is the weight of the new batch here"
@@ -143,12 +143,12 @@ def _harmful(case: Case, path: str, layer: BatchNorm, evidence: Evidence) -> lis
     else:
         cause = "the running statistics do not match the data: the momentum is too small or too large"
         fix = "use a momentum of 0.1 and larger batches, or a lower learning rate at the end of a longer training"
-    return [Finding(NAME, path, evidence, cause, fix, remedy, proven=last)]
+    return [Finding(NAME, path, evidence, cause, fix, remedy, proven=last_batch_only)]
 
 
-def _deviation(model: BaseModel, seen: Activity) -> tuple[float, float]:
+def _deviation(model: BaseModel, outputs: Activity) -> tuple[float, float]:
     """Return the medians over channels of |mean| and |log variance| of the normalized outputs; ideally 0 and 0."""
-    mean, std = normalized_moments(model, seen)
+    mean, std = normalized_moments(model, outputs)
     varying = std > MIN_STD
     if not bool(varying.any()):
         return 0.0, 0.0
@@ -168,12 +168,12 @@ def _with_momentum(layer: Layer) -> Layer:
     return replace(layer, momentum=MOMENTUM) if isinstance(layer, BatchNorm) else layer
 
 
-def _thawed(case: Case) -> Case:
-    def thaw(model: BaseModel) -> None:
+def _unfrozen(case: Case) -> Case:
+    def unfreeze(model: BaseModel) -> None:
         norms = {path for path, layer in walk(model.net) if isinstance(layer, BatchNorm)}
         model.frozen = {path for path in model.frozen if path.rpartition(".")[0] not in norms}
 
-    return begun(case, thaw)
+    return begun(case, unfreeze)
 
 
 NAME = "batch-norm"

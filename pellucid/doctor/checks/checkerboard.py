@@ -10,8 +10,8 @@ from pellucid.layers.base import Layer, pair
 from pellucid.objective import named_layers
 
 MAX_OFFSET = 2  # of the nearby frequencies that the pattern's frequency is compared with
-MIN_PEAK = 4.0  # power over that of nearby frequencies, from which on a pattern is visible
-MIN_OVER_DATA = 3.0  # over the same in the training images, which may have a pattern too (JPEG)
+MIN_PEAK = 4.0  # ratio of the power to that of nearby frequencies, from which on a pattern is visible
+MIN_OVER_DATA = 3.0  # ratio of this to the same for training images, which may have a pattern too (JPEG)
 MIN_SIDE = 8  # pixels
 
 
@@ -19,13 +19,13 @@ def look(case: Case) -> list[Finding]:
     """Compare the power of patterns with a period of two pixels with that of nearby frequencies."""
     if min(case.samples.shape[2:]) < MIN_SIDE:
         return []
-    made, real = pattern(case.samples), pattern(case.data_images)
-    if made < MIN_PEAK or made < MIN_OVER_DATA * real:
+    generated, real = pattern(case.samples), pattern(case.data_images)
+    if generated < MIN_PEAK or generated < MIN_OVER_DATA * real:
         return []
-    evidence = {"pattern": made, "pattern_of_training_images": real, "samples": len(case.samples)}
+    evidence = {"pattern": generated, "pattern_of_training_images": real, "samples": len(case.samples)}
     uneven = next((path for path, layer in named_layers(case.model.objective.nets) if is_uneven(layer)), "")
     if uneven:
-        cause = "its kernel is no multiple of its stride, so some output pixels get more contributions than others"
+        cause = "its kernel is not a multiple of its stride, so some output pixels get more contributions than others"
         fix = "use ConvTranspose2d(kernel=4, stride=2, padding=1), or Upsample before a Conv2d"
     else:
         cause = "the training has not removed the pattern that upsampling layers with initial weights produce"
@@ -34,7 +34,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def is_uneven(layer: Layer) -> bool:
-    """Return whether a layer is a transposed convolution whose kernel size is no multiple of its stride."""
+    """Return whether a layer is a transposed convolution whose kernel size is not a multiple of its stride."""
     return isinstance(layer, ConvTranspose2d) and any(
         kernel % stride for kernel, stride in zip(pair(layer.kernel), pair(layer.stride), strict=True)
     )

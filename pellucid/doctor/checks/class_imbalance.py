@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 
-MIN_RATIO = 10.0  # of class sizes, from which on networks lose accuracy (Buda, Maki and Mazurowski 2018)
+MIN_RATIO = 10.0  # of class sizes, from which on the accuracy of networks drops (Buda, Maki and Mazurowski 2018)
 MAX_PROBABILITY = 1e-3  # that a class is missing, or this small, by chance
 
 
@@ -29,20 +29,20 @@ def look(case: Case) -> list[Finding]:
     never = labels.bincount(minlength=count) == 0
     if int(never.sum()) and named is not None and _by_chance(0, len(y), count) < MAX_PROBABILITY:
         evidence: Evidence = {"classes": count, "without_examples": int(never.sum())}
-        evidence["the_first_of_them"] = _name(case, never)
+        evidence["the_first_of_them"] = _first_name(case, never)
         cause = "no example belongs to some of the listed classes"
         fix = "add examples of these classes, or remove them from the list and from the network's outputs"
         found.append(Finding(NAME, "train", evidence, cause, fix))
     present = train[train > 0]
-    least, most = int(present.min()), int(present.max())
-    if most >= MIN_RATIO * least and _by_chance(least, len(y), len(present)) < MAX_PROBABILITY:
+    smallest, largest = int(present.min()), int(present.max())
+    if largest >= MIN_RATIO * smallest and _by_chance(smallest, len(y), len(present)) < MAX_PROBABILITY:
         evidence = {
             "classes": len(present),
             "examples": len(y),
-            "of_the_largest_class": most,
-            "of_the_smallest_class": least,
-            "the_smallest_class": _name(case, train == least),
-            "ratio": most / least,
+            "of_the_largest_class": largest,
+            "of_the_smallest_class": smallest,
+            "the_smallest_class": _first_name(case, train == smallest),
+            "ratio": largest / smallest,
         }
         cause = "some classes have far fewer examples, and predicting them correctly lowers the loss only a little"
         fix = "collect more of the rare classes, or sample them more often; evaluate the accuracy of each class"
@@ -56,7 +56,7 @@ def _single_class(case: Case, y: Tensor, count: int) -> list[Finding]:
     classes = max(count, outputs if isinstance(outputs, int) and outputs > 1 else 2)
     if int(y.min()) != int(y.max()) or classes ** (1.0 - len(case.train)) > MAX_PROBABILITY:
         return []
-    only = _name(case, y.bincount() > 0)
+    only = _first_name(case, y.bincount() > 0)
     evidence: Evidence = {
         "examples": len(case.train),
         "different_labels": 1,
@@ -88,7 +88,7 @@ def _missing(case: Case, train: Tensor, validation: Tensor) -> list[Finding]:
         if int(lacking.sum()):
             evidence: Evidence = {
                 "classes_missing": int(lacking.sum()),
-                "the_first_of_them": _name(case, lacking),
+                "the_first_of_them": _first_name(case, lacking),
                 f"examples_of_them_in_{other}": int(there[lacking].sum()),
                 "expected_here": float(expected[lacking].sum()),
             }
@@ -98,7 +98,8 @@ def _missing(case: Case, train: Tensor, validation: Tensor) -> list[Finding]:
     return found
 
 
-def _name(case: Case, which: Tensor) -> str:
+def _first_name(case: Case, which: Tensor) -> str:
+    """Return the name of the first class in a mask (classes,)."""
     return case.class_name(int(which.nonzero()[0]))
 
 

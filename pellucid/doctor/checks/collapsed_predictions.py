@@ -8,21 +8,21 @@ from pellucid.doctor.passes import trainable_layers
 from pellucid.doctor.predictions import Predictions
 from pellucid.tree import flatten
 
-COVERED = 0.95  # fraction of the examples whose classes are counted
+COVERED = 0.95  # fraction of the examples that the counted classes must cover
 MAX_RATIO = 1 / 3  # number of predicted classes over number of classes among the labels
 MIN_EXAMPLES = 20
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare the numbers of predicted and labelled classes, in samples of the training and validation data."""
-    for path, seen in zip(("train", "validation"), case.class_predictions or (), strict=False):
-        if seen is not None and (finding := _collapsed(case, path, seen)) is not None:
+    """Compare the numbers of classes among predictions and labels, in samples of the training and validation data."""
+    for path, predictions in zip(("train", "validation"), case.class_predictions or (), strict=False):
+        if predictions is not None and (finding := _collapsed(case, path, predictions)) is not None:
             return [finding]  # one finding, for the first part that shows it
     return []
 
 
-def _collapsed(case: Case, path: str, seen: Predictions) -> Finding | None:
-    y, predicted = seen.part.y, seen.classes
+def _collapsed(case: Case, path: str, predictions: Predictions) -> Finding | None:
+    y, predicted = predictions.part.y, predictions.classes
     if len(y) < MIN_EXAMPLES:
         return None
     n_labels, n_predicted = _cover(y), _cover(predicted)
@@ -36,7 +36,7 @@ def _collapsed(case: Case, path: str, seen: Predictions) -> Finding | None:
         "commonest_answer": case.class_name(int(top)),
         "its_share_of_the_answers": int((predicted == top).sum()) / len(y),
         "its_share_of_the_labels": float((y == top).float().mean()),
-        "accuracy": seen.accuracy,
+        "accuracy": predictions.accuracy,
     }
     flat = flatten(case.model.params)
     zero_layer = next((layer for layer, weight in trainable_layers(case.model) if not bool(flat[weight].any())), None)

@@ -8,22 +8,22 @@ from pellucid.doctor.finding import GENERATOR, Check, Finding
 from pellucid.doctor.predictions import UnansweredError
 
 MIN_STEPS = 50  # of the training; before that, samples of healthy generators are alike too
-MIN_SPREAD = 0.5  # mean distance of two samples over that of two training images; 0.8 to 1 for healthy generators
-MIN_NEAREST = 0.2  # median distance to the nearest other sample over that between training images
+MIN_SPREAD = 0.5  # mean distance of two samples, relative to two training images; 0.8 to 1 for healthy generators
+MIN_NEAREST = 0.2  # median distance to the nearest other sample, relative to that of training images
 
 
 def look(case: Case) -> list[Finding]:
     """Compare the distances between samples with those between training images."""
     if 0 < case.steps_made < MIN_STEPS:
         raise UnansweredError(f"needs {MIN_STEPS} steps, before which samples are alike; {case.steps_made} were made")
-    made, real = distances(case.samples), distances(case.data_images)
-    spread, nearest = (sampled / data if data else 1.0 for sampled, data in zip(made, real, strict=True))
+    generated, real = distances(case.samples), distances(case.data_images)
+    spread, nearest = (sampled / data if data else 1.0 for sampled, data in zip(generated, real, strict=True))
     if spread >= MIN_SPREAD and nearest >= MIN_NEAREST:
         return []
     evidence = {
-        "mean_distance": made[0],
+        "mean_distance": generated[0],
         "mean_distance_of_training_images": real[0],
-        "distance_to_nearest": made[1],
+        "distance_to_nearest": generated[1],
         "distance_to_nearest_of_training_images": real[1],
         "samples": len(case.samples),
     }
@@ -36,7 +36,10 @@ def look(case: Case) -> list[Finding]:
 
 
 def distances(images: Tensor) -> tuple[float, float]:
-    """Return the mean Euclidean distance of two images, and the median distance to the nearest other image."""
+    """Return the mean Euclidean distance of two images, and the median distance to the nearest other image.
+
+    images: (n, C, H, W).
+    """
     distance = torch.cdist(images.flatten(1).double(), images.flatten(1).double())
     count = len(distance)
     mean = float(distance.sum()) / (count * (count - 1)) if count > 1 else 0.0

@@ -9,54 +9,54 @@ from pellucid.doctor.simple import simple
 from pellucid.metrics.functions import confusion_matrix
 
 MIN_EXAMPLES = 200  # in the training data, and in the validation data
-MIN_MEMBERS = 12  # examples of a class in each of both
+MIN_MEMBERS = 12  # examples of a class, in the training data and in the validation data
 MIN_CLASSES = 3  # with two classes, labels can only be exchanged, which is label noise
 MAX_EXAMPLES = 4_000  # of the training data
-MIN_EXCESS = 0.12  # of the fraction of a class that is confused with another, over that in the validation data
-MIN_DEVIATIONS = 4.0  # standard deviations, because some hundred pairs of classes are tested
-MAX_OTHER_EXCESS = 0.1  # of all other confusions of the median class; if higher, the data differ in more than labels
+MIN_EXCESS = 0.12  # of the confused fraction of a class in the training data over that in the validation data
+MIN_DEVIATIONS = 4.0  # standard deviations; so many because some hundred pairs of classes are tested
+MAX_OTHER_EXCESS = 0.1  # sum over the median class's other confusions; above, the data differ in more than labels
 MAX_SHOWN = 6  # pairs
 
 
 def look(case: Case) -> list[Finding]:
-    """Fit a simple classifier to the validation data, and compare its confusions there with those on training data.
+    """Fit a simple classifier to the validation data, and compare its confusion matrices on both data sets.
 
     Similar classes are confused in both (Northcutt, Jiang and Chuang 2021; here, with trusted validation labels).
     """
     train = case.simple
     if train is None or case.validation is None:
         return []
-    judge = simple(case.validation, case.model.seed, train.classes)
-    if judge is None or len(judge.classes) < MIN_CLASSES:
+    classifier = simple(case.validation, case.model.seed, train.classes)
+    if classifier is None or len(classifier.classes) < MIN_CLASSES:
         return []
     part = subsample(case.train, MAX_EXAMPLES, case.model.seed)
-    count = 1 + int(torch.maximum(part.y.max(), judge.y.max()))
-    in_validation = confusion_matrix(judge.y, judge.held_out, count).double()
-    in_train = confusion_matrix(part.y, judge.predict(part.x), count).double()
+    count = 1 + int(torch.maximum(part.y.max(), classifier.y.max()))
+    in_validation = confusion_matrix(classifier.y, classifier.held_out, count).double()
+    in_train = confusion_matrix(part.y, classifier.predict(part.x), count).double()
     n, m = in_train.sum(1, keepdim=True), in_validation.sum(1, keepdim=True)
     usual, found = in_validation / m.clamp_min(1), in_train / n.clamp_min(1)
     pooled = ((in_train + in_validation) / (n + m).clamp_min(1)).clamp(1 / count**2, 1)
     spread = (pooled * (1 - pooled) * (1 / n.clamp_min(1) + 1 / m.clamp_min(1))).sqrt()
-    beyond = found - usual
-    enough = (n >= MIN_MEMBERS) & (m >= MIN_MEMBERS)
+    excess = found - usual
+    large = (n >= MIN_MEMBERS) & (m >= MIN_MEMBERS)
     limit = torch.maximum(torch.tensor(MIN_EXCESS), MIN_DEVIATIONS * spread)
-    odd = (beyond > limit) & enough & ~torch.eye(count, dtype=torch.bool)
-    if not bool(odd.any()) or int(odd.sum(1).max()) > 1:
+    confused = (excess > limit) & large & ~torch.eye(count, dtype=torch.bool)
+    if not bool(confused.any()) or int(confused.sum(1).max()) > 1:
         return []
-    rest = (beyond.clamp_min(0) * ~odd).fill_diagonal_(0).sum(1)[enough.flatten()]
-    if float(rest.median()) > MAX_OTHER_EXCESS:
+    other_excess = (excess.clamp_min(0) * ~confused).fill_diagonal_(0).sum(1)[large.flatten()]
+    if float(other_excess.median()) > MAX_OTHER_EXCESS:
         return []  # the training and validation data differ in more than labels
-    pairs = sorted(odd.nonzero().tolist(), key=lambda pair: -float(beyond[pair[0], pair[1]]))
-    named = [f"{case.class_name(b)} labelled {case.class_name(a)}" for a, b in pairs]
+    pairs = sorted(confused.nonzero().tolist(), key=lambda pair: -float(excess[pair[0], pair[1]]))
+    descriptions = [f"{case.class_name(b)} labelled {case.class_name(a)}" for a, b in pairs]
     evidence: Evidence = {
-        "classes": int(enough.sum()),
+        "classes": int(large.sum()),
         "classes_with_another_one's_examples": len(pairs),
-        "which": ", ".join(named[:MAX_SHOWN]),
-        "share_of_their_training_examples": float(found[odd].mean()),
-        "share_taken_for_it_in_validation": float(usual[odd].mean()),
+        "which": ", ".join(descriptions[:MAX_SHOWN]),
+        "share_of_their_training_examples": float(found[confused].mean()),
+        "share_taken_for_it_in_validation": float(usual[confused].mean()),
         "training_examples": len(part),
     }
-    if len(pairs) >= max(MIN_CLASSES, int(enough.sum()) / 2):
+    if len(pairs) >= max(MIN_CLASSES, int(large.sum()) / 2):
         cause = "some of the training labels use other class indices, as if two data sets had been merged"
         fix = "map the labels of each source to one list of classes before merging"
     else:

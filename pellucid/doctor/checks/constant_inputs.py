@@ -24,9 +24,9 @@ def look(case: Case) -> list[Finding]:
 
 
 def _constant(path: str, x: Tensor) -> Finding | None:
-    seen = ranges(x)
-    n, values, fixed = len(x), seen.low.numel(), seen.low == seen.high
-    constant, empty = int(fixed.sum()), int(seen.blank.sum())
+    value_ranges = ranges(x)
+    n, values, fixed = len(x), value_ranges.low.numel(), value_ranges.low == value_ranges.high
+    constant, empty = int(fixed.sum()), int(value_ranges.blank.sum())
     channels = x.shape[1] if is_image(x) else 1
     dead = int(fixed.flatten(1).all(1).sum()) if channels > 1 else 0
     evidence: Evidence = {"examples": n}
@@ -38,7 +38,7 @@ def _constant(path: str, x: Tensor) -> Finding | None:
         evidence |= {"blank_examples": empty, "share": empty / n}
         cause = "some images were not loaded, or were masked, cropped or scaled until nothing was left"
         fix = "find the blank examples, and load them again or remove them"
-        full = torch.nonzero(~seen.blank).flatten()
+        full = torch.nonzero(~value_ranges.blank).flatten()
         if path == "train" and len(full):
             remedy = Remedy("training without the blank examples", lambda case: with_examples(case, full))
     elif dead:

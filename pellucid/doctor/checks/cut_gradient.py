@@ -36,15 +36,15 @@ class StraightThrough(Layer):
 def look(case: Case) -> list[Finding]:
     """Run a batch forward and backward before the first step, and look for layers with dx = 0 although dy is not 0."""
     net, model = case.model.net, case.first
-    kinds = {path: layer for path, layer in leaves(net) if is_user_defined(layer)}
-    if not kinds:
+    user_layers = {path: layer for path, layer in leaves(net) if is_user_defined(layer)}
+    if not user_layers:
         return []
     cut: dict[str, tuple[float, bool]] = {}
     reached: set[str] = set()
     varies: set[str] = set()
 
-    def see(path: str, layer: Layer, y: Tensor) -> None:
-        if path in kinds and bool((y != y[:1]).any()):
+    def record(path: str, layer: Layer, y: Tensor) -> None:
+        if path in user_layers and bool((y != y[:1]).any()):
             varies.add(path)  # constant outputs come from dead units, for which a gradient of 0 is right
 
     def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
@@ -53,13 +53,13 @@ def look(case: Case) -> list[Finding]:
             if path in varies and isinstance(dx, Tensor) and rms(dx) == 0:
                 cut[path] = rms(dy), dx.shape == dy.shape and not dparams
 
-    gradients(model, case.inputs(case.probe), case.probe.y, watch_leaves(see), watch)
+    gradients(model, case.inputs(case.probe), case.probe.y, watch_leaves(record), watch)
     lost = [path for path, _ in trainable_layers(model) if path not in reached]
     if not cut or not lost:
         return []
     path = next(iter(cut))  # the last such layer of the network
     size, same = cut[path]
-    kind = type(kinds[path]).__name__
+    kind = type(user_layers[path]).__name__
     evidence: Evidence = {"layer": kind, "gradient_that_it_gets": size, "gradient_that_it_returns": 0.0}
     evidence |= {"layers_that_never_learn": len(lost), "for_example": lost[0]}
     cause = f"{kind} has a derivative of 0 everywhere, like rounding, thresholds and argmax, so no gradient reaches "

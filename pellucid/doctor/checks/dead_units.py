@@ -8,34 +8,37 @@ from pellucid.layers import ReLU, ReLU6
 # Fraction of a layer's units. Trained ReLU networks always have some; 40 % is a sign of too high a learning rate
 # (Karpathy, notes of CS231n: "as much as 40% of your network can be dead if the learning rate is set too high").
 MAX_DEAD = 0.4
-UPPER_LIMIT = 6.0  # of ReLU6, where the gradient is 0 too
+UPPER_LIMIT = 6.0  # of ReLU6; the gradient is 0 above it too
 
 
 def look(case: Case) -> list[Finding]:
-    """Count dead units of ReLU and ReLU6 layers over a sample; LeakyReLU, ELU and GELU have a gradient below 0 too."""
+    """Count dead units of ReLU and ReLU6 layers over a sample.
+
+    LeakyReLU, ELU and GELU units cannot die, because their gradient is not 0 for negative inputs.
+    """
     found: list[Finding] = []
-    for seen in case.units_of((ReLU, ReLU6), 2):
-        counts = case.beyond_chance(seen, _dead, MAX_DEAD)
+    for outputs in case.units_of((ReLU, ReLU6), 2):
+        counts = case.beyond_chance(outputs, _dead, MAX_DEAD)
         if counts is None:
             continue
         dead, chance = counts
-        first = case.first_activity.get(seen.path)
+        first = case.first_activity.get(outputs.path)
         evidence = {
             "dead": dead,
-            "units": seen.units,
-            "share": dead / seen.units,
+            "units": outputs.units,
+            "share": dead / outputs.units,
             "dead_before_the_first_step": 0 if first is None else _dead(first),
             "dead_with_newly_drawn_weights": chance,
-            "examples": len(seen.y),
+            "examples": len(outputs.y),
         }
-        found.append(Finding(NAME, seen.path, evidence))
+        found.append(Finding(NAME, outputs.path, evidence))
     return found
 
 
-def _dead(seen: Activity) -> int:
+def _dead(outputs: Activity) -> int:
     """Return the number of units that are at the same limit, where the slope is 0, for all examples and positions."""
-    below = (seen.y <= 0).all(2).all(0)
-    stuck = below | (seen.y >= UPPER_LIMIT).all(2).all(0) if isinstance(seen.layer, ReLU6) else below
+    below = (outputs.y <= 0).all(2).all(0)
+    stuck = below | (outputs.y >= UPPER_LIMIT).all(2).all(0) if isinstance(outputs.layer, ReLU6) else below
     return int(stuck.sum())
 
 

@@ -9,11 +9,11 @@ from pellucid.doctor.finding import ANY, Check, Evidence, Finding
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.generators import GAN
 
-MIN_ROWS = 3  # epochs in the last third of the history
+MIN_EPOCHS = 3  # in the last third of the history
 CERTAIN = 0.95  # mean probability of correct answers: nearly perfect, so gradients vanish (Arjovsky and Bottou 2017)
 MAX_ANSWER_LOSS = -log(CERTAIN)  # the discriminator's loss on real images, and on generated ones
 MIN_GENERATOR_LOSS = -log(1 - CERTAIN)  # the generator's loss if the discriminator recognises its images
-MIN_LOSS_RATIO = 0.75  # the generator's loss over that of the third before; below it, the generator still learns
+MIN_LOSS_RATIO = 0.75  # of the generator's loss to that of the third before; below, the generator still learns
 COLUMNS = ("train_discriminator_loss", "train_generator_loss")
 
 
@@ -33,24 +33,29 @@ def look(case: Case) -> list[Finding]:
 def win(discriminator: Sequence[float], generator: Sequence[float]) -> Evidence | None:
     """Return the evidence that the discriminator dominates the generator, or None.
 
-    discriminator, generator: losses by epoch; the discriminator's is the sum over real and generated images. It
+    discriminator, generator: losses by epoch; the discriminator's loss is the sum over real and generated images. It
     dominates if its loss is near 0, and the generator's is high and does not fall: medians of the last third of the
-    epochs, and of the third before. A passing lead at the beginning is normal.
+    epochs, and of the third before. A temporary lead at the beginning is normal.
     """
     third = len(discriminator) // 3
-    if third < MIN_ROWS or len(generator) != len(discriminator):
+    if third < MIN_EPOCHS or len(generator) != len(discriminator):
         return None
     late, before = slice(-third, None), slice(-2 * third, -third)
-    judging, generating = median_high(discriminator[late]), median_high(generator[late])
-    earlier = median_high(generator[before])
-    if judging >= 2 * MAX_ANSWER_LOSS or generating < MIN_GENERATOR_LOSS or generating < MIN_LOSS_RATIO * earlier:
+    final_discriminator, final_generator = median_high(discriminator[late]), median_high(generator[late])
+    earlier_generator = median_high(generator[before])
+    if (
+        final_discriminator >= 2 * MAX_ANSWER_LOSS
+        or final_generator < MIN_GENERATOR_LOSS
+        or final_generator < MIN_LOSS_RATIO * earlier_generator
+    ):
         return None
-    good = [loss < 2 * MAX_ANSWER_LOSS for loss in discriminator]
-    since = len(good) - good[::-1].index(False) if False in good else 0  # the first epoch from which on all are good
+    is_certain = [loss < 2 * MAX_ANSWER_LOSS for loss in discriminator]
+    # The index of the first epoch from which on the discriminator is certain in all epochs.
+    since = len(is_certain) - is_certain[::-1].index(False) if False in is_certain else 0
     return {
-        "discriminator_loss": judging,
-        "generator_loss": generating,
-        "generator_loss_a_third_before": earlier,
+        "discriminator_loss": final_discriminator,
+        "generator_loss": final_generator,
+        "generator_loss_a_third_before": earlier_generator,
         "certain_since_epoch": since + 1,
         "epochs": len(discriminator),
     }

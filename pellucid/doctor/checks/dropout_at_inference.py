@@ -41,8 +41,8 @@ def look(case: Case) -> list[Finding]:
         found.append(Finding(NAME, path, evidence, cause, fix))
 
     with torch.inference_mode():
-        for see in (lambda path, layer, y: first.append(y.clone()), compare):
-            forward(case.model.net, case.model.params, inputs, Mode(keep=False), watch_leaves(see))
+        for watch in (lambda path, layer, y: first.append(y.clone()), compare):
+            forward(case.model.net, case.model.params, inputs, Mode(keep=False), watch_leaves(watch))
     return found
 
 

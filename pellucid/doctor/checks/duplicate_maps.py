@@ -16,24 +16,26 @@ def look(case: Case) -> list[Finding]:
     The output layers are skipped, since classes may be alike.
     """
     found: list[Finding] = []
-    outputs = output_layers(case.model, case.inputs(case.watched))
-    layers = {seen.path: seen for seen in case.units_of((Layer,), MIN_UNITS)}
+    final = output_layers(case.model, case.inputs(case.watched))
+    layers = {outputs.path: outputs for outputs in case.units_of((Layer,), MIN_UNITS)}
     for path, _ in trainable_layers(case.model):
-        seen = layers.get(path)
-        if seen is None or path in outputs:
+        outputs = layers.get(path)
+        if outputs is None or path in final:
             continue
-        counts = case.beyond_chance(seen, lambda seen: len(correlated_units(seen, MIN_CORRELATION)), MAX_COPIES)
+        counts = case.beyond_chance(
+            outputs, lambda outputs: len(correlated_units(outputs, MIN_CORRELATION)), MAX_COPIES
+        )
         if counts is None:
             continue
-        unit, earlier = correlated_units(seen, MIN_CORRELATION)[0]
+        unit, earlier = correlated_units(outputs, MIN_CORRELATION)[0]
         evidence = {
             "copies": counts[0],
-            "units": seen.units,
-            "share": counts[0] / seen.units,
+            "units": outputs.units,
+            "share": counts[0] / outputs.units,
             "copies_with_newly_drawn_weights": counts[1],
             "correlation_at_least": MIN_CORRELATION,
             "first_pair": f"{earlier} and {unit}",
-            "examples": len(seen.y),
+            "examples": len(outputs.y),
         }
         found.append(Finding(NAME, path, evidence))
     return found

@@ -13,7 +13,7 @@ from pellucid.doctor.remedies import DRAWN_AS_HE, rebuilt
 
 # With suitable initial weights, the norm of the gradient (backward) and the size of the outputs (forward) stay constant
 # from layer to layer (He et al. 2015, section 2.2), so both ratios should be about 1.
-MAX_BACKWARD = 100.0  # gradient norm of early layers over late layers; the opposite of vanishing gradients
+MAX_BACKWARD = 100.0  # ratio of the gradient norms of early and late layers; the opposite of vanishing gradients
 MAX_FORWARD = 20.0  # size of the last layer's outputs over that of the inputs
 TRIAL_FACTOR = 1 / 100  # factor of the learning rate in the trial
 MAX_RISE = 10.0  # largest loss over the loss of the first step
@@ -39,7 +39,7 @@ def look(case: Case) -> list[Finding]:
     if not case.trainable or not _bursts(case.rehearsal.losses):
         return []
     slow = case.rehearse(Settings(RANGE_TEST_STEPS, TRIAL_FACTOR))
-    if not _bursts(slow.losses) or _works(case):
+    if not _bursts(slow.losses) or _lower_rate_works(case):
         return []
     evidence |= {"rate_factor": TRIAL_FACTOR, "steps": len(slow.losses), "largest_loss": max(slow.losses, default=0.0)}
     cause = "single batches give gradients so large that no learning rate helps"
@@ -49,7 +49,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _gains(case: Case, x: Tensor) -> dict[str, float]:
-    """Return the RMS of each trainable layer's outputs over that of its predecessor's (of the inputs x for the first).
+    """Return the RMS of each trainable layer's outputs, divided by that of the layer before, or of x for the first.
 
     Empty if a ratio is undefined, because an RMS is 0 or not finite.
     """
@@ -69,7 +69,7 @@ def _bursts(losses: tuple[float, ...]) -> bool:
     return bool(losses) and max(losses) > MAX_RISE * max(losses[0], torch.finfo(torch.float32).eps)
 
 
-def _works(case: Case) -> bool:
+def _lower_rate_works(case: Case) -> bool:
     """Return whether a lower learning rate is enough: the loss does not rise at rate 0, and falls at a lower rate."""
     unchanged = case.rehearse(Settings(RANGE_TEST_STEPS, 0.0))
     return not _bursts(unchanged.losses) and min(case.lower_range_losses.values()) < unchanged.end

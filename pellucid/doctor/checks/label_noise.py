@@ -62,9 +62,10 @@ def look(case: Case) -> list[Finding]:
 
 
 class _Judged:
-    """The labels that the n most confident predictions of a classifier contradict.
+    """The labels that a classifier's n most confident predictions contradict.
 
-    indices: of these examples, the most confident first. clear: whether they are significantly more than MAX_NOISE.
+    indices: the indices of these examples, the most confident predictions first. clear: whether they are significantly
+    more than MAX_NOISE.
     """
 
     def __init__(self, n: int, indices: Tensor) -> None:
@@ -79,17 +80,19 @@ def _judged(indices: Tensor, scores: Tensor, y: Tensor) -> _Judged:
 
     indices: of the examples in the training data, (n,). scores: of the classes, (n, K). y: the labels, (n,).
     """
-    best = scores.topk(2, dim=1)
-    wrong = best.indices[:, 0] != y
-    order = (best.values[:, 0] - best.values[:, 1]).argsort(descending=True)
-    surest = order[: int(JUDGED_FRACTION * len(y))]
-    found = surest[wrong[surest]]
-    n = len(surest)
-    share, top, overall = (float(part.float().mean()) for part in (wrong[surest], wrong[order[: n // 2]], wrong))
-    not_second = float((best.indices[found, 1] != y[found]).float().mean()) if len(found) else 0.0
+    top_two = scores.topk(2, dim=1)
+    wrong = top_two.indices[:, 0] != y
+    order = (top_two.values[:, 0] - top_two.values[:, 1]).argsort(descending=True)
+    most_confident = order[: int(JUDGED_FRACTION * len(y))]
+    found = most_confident[wrong[most_confident]]
+    n = len(most_confident)
+    share, top_share, overall = (
+        float(part.float().mean()) for part in (wrong[most_confident], wrong[order[: n // 2]], wrong)
+    )
+    not_second = float((top_two.indices[found, 1] != y[found]).float().mean()) if len(found) else 0.0
     no_overlap = scores.shape[1] >= MIN_CLASSES and not_second > MAX_NOT_SECOND
     is_noise = no_overlap or overall - share < MAX_ERROR_RISE
-    is_flat = top >= MIN_TOP_RATIO * share and overall - top <= MAX_TOP_DIFFERENCE
+    is_flat = top_share >= MIN_TOP_RATIO * share and overall - top_share <= MAX_TOP_DIFFERENCE
     return _Judged(n, indices[found] if is_noise and is_flat else indices[:0])
 
 

@@ -19,8 +19,8 @@ MIN_COPIES = 3
 MAX_NEAR = 0.05
 NEAR_QUANTILE = 0.01
 # Training examples may have near copies among themselves too, such as frames of a scene. Then a fraction above
-# MAX_CLOSE of the validation examples has a quotient below MAX_CLOSE_RATIO, with respect to the FAR_RANK-th neighbour;
-# for photographs and digits it is 5 %.
+# MAX_CLOSE of the validation examples has a quotient below MAX_CLOSE_RATIO for the FAR_RANK-th neighbour (see
+# `closeness`); for photographs and digits it is 5 %.
 MAX_CLOSE_RATIO, MAX_CLOSE = 0.33, 0.25
 MIN_DEVIATIONS = 4.0  # standard deviations above the expected number of near copies
 MIN_EXAMPLES = 100  # of the training and of the validation data; with fewer, quotients of distances are unreliable
@@ -66,16 +66,16 @@ def _near(case: Case, validation: Arrays) -> list[Finding]:
     train_indices, indices = _common(case, validation)
     if min(len(train_indices), len(indices)) < MIN_EXAMPLES:
         return []
-    _, _, usual, _ = closeness(x[train_indices], x[train_indices], seed, same=True)
+    _, _, train_quotient, _ = closeness(x[train_indices], x[train_indices], seed, same=True)
     sampled, nearest, quotient, far_quotient = closeness(validation.x[indices], x[train_indices], seed)
     sampled, nearest = indices[sampled], train_indices[nearest]
-    limit = usual.quantile(NEAR_QUANTILE)
+    limit = train_quotient.quantile(NEAR_QUANTILE)
     close = quotient < limit
     n, count = len(close), int(close.sum())
     expected = NEAR_QUANTILE * n
-    scenes = float((far_quotient < MAX_CLOSE_RATIO).float().mean())
-    significant = MIN_DEVIATIONS * (expected * (1 + n / len(usual))) ** 0.5
-    if scenes < MAX_CLOSE and (count / n < MAX_NEAR or count - expected < significant):
+    scene_fraction = float((far_quotient < MAX_CLOSE_RATIO).float().mean())
+    significant = MIN_DEVIATIONS * (expected * (1 + n / len(train_quotient))) ** 0.5
+    if scene_fraction < MAX_CLOSE and (count / n < MAX_NEAR or count - expected < significant):
         return []
     best = int(torch.where(close, quotient, torch.inf).argmin())
     evidence: Evidence = {
@@ -83,7 +83,7 @@ def _near(case: Case, validation: Arrays) -> list[Finding]:
         "nearly_training_examples": count,
         "share": count / n,
         "share_of_such_among_training_examples": NEAR_QUANTILE,
-        "share_that_is_far_nearer_to_one_than_to_most": scenes,
+        "share_that_is_far_nearer_to_one_than_to_most": scene_fraction,
         "nearest_distance_over_that_of_a_farther_one_below": float(limit),
         "which_neighbour_is_the_farther_one": RANK,
         "for_example_validation": int(sampled[best]),

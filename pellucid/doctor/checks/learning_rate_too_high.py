@@ -8,7 +8,7 @@ from pellucid.doctor.remedies import rebuilt, with_rate
 
 MAX_TRIAL_STEPS = 200  # enough for learning rates to differ; at most a few seconds on small data
 MIN_TRIAL_STEPS = 5  # with fewer, differences of the loss are only noise of single batches
-# The rate is to blame if the loss is higher than at another rate by these factors.
+# The rate is the cause if the loss is higher than at another rate by these factors.
 MIN_LOSS_RATIO = 1.5  # in a trial with fewer steps; different orders of the batches differ far less
 MIN_RANGE_TEST_RATIO = 1.2  # at the end of the range test, which is too short for regularizers to matter
 MIN_FALL = 0.05  # smallest difference, over the fall of the loss from the first step on
@@ -31,8 +31,10 @@ def look(case: Case) -> list[Finding]:
     factor, there = found
     if case.model.regularizers and rebuilt(case, regularizer=None).loss_at(1.0, steps) <= MIN_LOSS_RATIO * there:
         return []  # the rate is fine; the regularizer is too strong
-    usual_inputs = (one.remedy.apply(case) for one in unnormalised_inputs.CHECK.look(case) if one.remedy is not None)
-    if any(mended.loss_at(1.0, steps) <= MIN_LOSS_RATIO * there for mended in usual_inputs):
+    normalized_cases = (
+        finding.remedy.apply(case) for finding in unnormalised_inputs.CHECK.look(case) if finding.remedy is not None
+    )
+    if any(mended.loss_at(1.0, steps) <= MIN_LOSS_RATIO * there for mended in normalized_cases):
         return []  # the rate is fine for normalized inputs
     measured: Evidence = {"loss_after_training" if done else "loss_at_this_rate": here}
     evidence = rate_evidence(case, measured, "lower", factor, there)
@@ -60,7 +62,7 @@ def rate_evidence(case: Case, known: Evidence, other: str, factor: float, there:
 
 
 def trial_steps(case: Case) -> int:
-    """Return the number of steps of a trial: half of those of the training, which then has an advantage.
+    """Return the number of steps of a trial: half of the training's steps, so that the training has an advantage.
 
     At most MAX_TRIAL_STEPS, and at least MIN_TRIAL_STEPS, even for a shorter training.
     """
@@ -75,7 +77,7 @@ def clearly_better(case: Case, here: float, factor: float, end: float) -> tuple[
     because the best rate of a short range test may be too high for a longer training.
     """
     if here <= end / 2:
-        return None  # clear without a longer trial
+        return None  # clearly not worse, so no trial is needed
     steps = trial_steps(case)
     lower = max((other for other in case.range_losses if other < factor), default=factor)
     best = min(factor, lower, key=lambda candidate: case.loss_at(candidate, steps))

@@ -14,7 +14,7 @@ from pellucid.doctor.rehearsal import DEFAULT_EPOCHS, default_rate
 from pellucid.doctor.remedies import with_rate
 from pellucid.optim import Progress
 
-MIN_RATE = 0.25  # over the optimizer's default rate; for Adam (0.001), 0.0003 is common too
+MIN_RATE = 0.25  # relative to the optimizer's default rate; for Adam (0.001), 0.0003 is common too
 
 
 def look(case: Case) -> list[Finding]:
@@ -48,14 +48,15 @@ def _needs_epochs(case: Case) -> bool:
 
 
 def _extrapolated(case: Case, losses: dict[float, float]) -> float:
-    """Return a lower bound of the loss after all steps: the gain of the first steps, in proportion to the rates.
+    """Return a lower bound of the loss after all steps, extrapolated from the gain of the first steps.
 
-    The gain is measured against the lowest rate of the range test, which hardly changes the weights.
+    The gain per step is assumed to be proportional to the learning rate. It is measured against the lowest rate of the
+    range test, which hardly changes the weights.
     """
-    gained = max(losses[min(losses)] - losses[1.0], 0.0)
+    gain = max(losses[min(losses)] - losses[1.0], 0.0)
     rates = _factors(case)
-    first = sum(rates[:RANGE_TEST_STEPS])
-    return losses[1.0] - gained * sum(rates[RANGE_TEST_STEPS:]) / first if first > 0 else -inf
+    first_rates = sum(rates[:RANGE_TEST_STEPS])
+    return losses[1.0] - gain * sum(rates[RANGE_TEST_STEPS:]) / first_rates if first_rates > 0 else -inf
 
 
 def _factors(case: Case) -> list[float]:

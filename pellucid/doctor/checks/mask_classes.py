@@ -7,7 +7,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.predictions import UnansweredError
 
-MIN_SHARE = 1e-3  # of the labelled pixels; a rarer class may well never be predicted
+MIN_FRACTION = 1e-3  # of the labelled pixels; a rarer class may never be predicted even by a good model
 
 
 def look(case: Case) -> list[Finding]:
@@ -30,12 +30,12 @@ def look(case: Case) -> list[Finding]:
     if not case.trained:
         return found
     try:
-        seen = case.train_predictions
+        predictions = case.train_predictions
     except UnansweredError:
         return found
-    kept = torch.ones_like(seen.part.y, dtype=torch.bool) if ignored is None else seen.part.y != ignored
-    true, predicted = _counts(seen.part.y, count, ignored), seen.classes[kept].bincount(minlength=count)
-    never = (predicted == 0) & (true > MIN_SHARE * true.sum())
+    kept = torch.ones_like(predictions.part.y, dtype=torch.bool) if ignored is None else predictions.part.y != ignored
+    true, predicted = _counts(predictions.part.y, count, ignored), predictions.classes[kept].bincount(minlength=count)
+    never = (predicted == 0) & (true > MIN_FRACTION * true.sum())
     if int(never.sum()):
         evidence = _evidence(case, never, count)
         evidence["share_of_the_pixels"] = float(true[never].sum() / true.sum())
@@ -45,6 +45,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _counts(y: Tensor, count: int, ignored: int | None) -> Tensor:
+    """Return the number of pixels of each of `count` classes in masks (N, H, W), without the ignored class."""
     labels = y.flatten() if ignored is None else y[y != ignored]
     labels = labels.long()
     return labels[(labels >= 0) & (labels < count)].bincount(minlength=count)

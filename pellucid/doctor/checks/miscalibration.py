@@ -8,14 +8,14 @@ from pellucid.layers import LogSoftmax, Softmax
 from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.metrics import calibration_error
 
-MIN_EXAMPLES = 200  # the error of 15 bins is biased upwards by several percent for fewer
+MIN_EXAMPLES = 200  # for fewer, the calibration error of 15 bins is biased upwards by several percent
 MIN_DEVIATIONS = 4.0  # standard deviations of the accuracy if the probabilities were correct: 1 in 16,000 by chance
 # Largest acceptable temperature, and the inverse of the smallest. Guo et al. 2017 report 1 to 3; up to 2 is usual. At
 # 2, logits are twice too large: a prediction that is correct 9 times in 10 has a probability of 99 %.
 MAX_TEMPERATURE = 2.0
-MIN_GAIN = 1.3  # log loss over the log loss with the best temperature, which is fitted to other examples
+MIN_GAIN = 1.3  # ratio of the log loss to that with the best temperature, which is fitted to other examples
 MAX_LOSS_RATIO = 1.5  # loss over the mean training loss of the last epoch; higher only if the model changed afterwards
-MIN_LABEL_GAP = 0.05  # of validation accuracy over training accuracy, explained by wrong training labels
+MIN_LABEL_GAP = 0.05  # validation accuracy minus training accuracy that wrong training labels can explain
 
 
 def look(case: Case) -> list[Finding]:
@@ -27,7 +27,7 @@ def look(case: Case) -> list[Finding]:
         return []
     p, target = case.validation_predictions.y, part.y
     if p.shape[1] < 2 or not bool(((p.sum(1) - 1).abs() < 1e-3).all()) or not bool((p >= 0).all()):
-        return []  # no probabilities
+        return []  # the outputs are not probabilities
     if case.model.confidence is not None:
         p = case.model.confidence.calibrate(p)
     confidence, predicted = p.double().max(1)
@@ -81,12 +81,12 @@ def _changed(case: Case) -> bool:
 
 def _underconfidence(case: Case) -> tuple[str, str]:
     """Return the likely cause of low probabilities, and an alternative fix to the temperature, or ""."""
-    smoothing, dropout, there = _smoothing(case), case.dropout, case.validation_predictions
+    smoothing, dropout, validation = _smoothing(case), case.dropout, case.validation_predictions
     if smoothing:
         return f"label smoothing of {smoothing:g} limits the probabilities", ", or use less label smoothing"
     if _changed(case):
         return "its loss is higher than in training, so the model changed after that", ""
-    if there is not None and there.accuracy - case.train_predictions.accuracy > MIN_LABEL_GAP and not dropout:
+    if validation is not None and validation.accuracy - case.train_predictions.accuracy > MIN_LABEL_GAP and not dropout:
         return (
             "more labels are wrong in the training data than in the validation data",
             ", and check the training labels that differ from its predictions",

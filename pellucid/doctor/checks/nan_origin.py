@@ -1,4 +1,4 @@
-"""The origin of NaN or infinity: the first tensor with such values."""
+"""The origin of NaN or infinity: the first tensor that contains them."""
 
 from dataclasses import replace
 
@@ -43,27 +43,29 @@ def _origin(case: Case) -> tuple[int, NotFinite]:
     """Return the step in which the rehearsal breaks, counted from 1, and the first tensor that is not finite.
 
     The rehearsal is repeated until just before that step, then each tensor of the step is examined. If the weights are
-    not finite by then, the step before is examined: its gradients, or else its update, made them so.
+    not finite by then, the step before is examined: the cause is in its gradients, or else in its update.
     """
     done = len(case.rehearsal.losses)
-    wrong = None
+    weight_fault = None
     for steps in range(done, max(done - 2, -1), -1):
         model = case.rehearse(Settings(steps)).model
-        learned = {path: value for path, value in flatten(model.params).items() if path not in buffer_paths(model.net)}
-        fault = weights_fault(learned)
+        trainable = {
+            path: value for path, value in flatten(model.params).items() if path not in buffer_paths(model.net)
+        }
+        fault = weights_fault(trainable)
         if fault:
-            wrong = fault
+            weight_fault = fault
             continue
         loader = batches(case.model, case.train, min(case.batch_size, len(case.train)), case.augment)
         batch = next(iter(loader.epoch(*divmod(steps, len(loader)))))
         mode = Mode(True, draws(seeded(model.device), model.seed, steps))
         with torch.inference_mode():
-            fault = diagnose(model.objective, model.params, learned, on_device(batch, model.device), mode)
+            fault = diagnose(model.objective, model.params, trainable, on_device(batch, model.device), mode)
         if fault:
             return steps + 1, fault
-        if wrong:
-            return steps + 1, replace(wrong, note="from an update whose gradients are finite")
-    return done + (not wrong), wrong or NotFinite("loss", "", "", "its value", "NaN or infinity", 1, ())
+        if weight_fault:
+            return steps + 1, replace(weight_fault, note="from an update whose gradients are finite")
+    return done + (not weight_fault), weight_fault or NotFinite("loss", "", "", "its value", "NaN or infinity", 1, ())
 
 
 def _found(case: Case, fault: NotFinite, step: int | None) -> Finding:
@@ -86,7 +88,7 @@ def _found(case: Case, fault: NotFinite, step: int | None) -> Finding:
             fix = "check how they are initialized, or the file that they were read from"
             return Finding(NAME, path, evidence, cause, fix, proven=True)
     if fault.kind == "loss":
-        return _of_loss(case, evidence)
+        return _loss_finding(case, evidence)
     if step is not None and step > 1:
         return Finding(NAME, path or "training", evidence)  # steps or values grew until they overflowed
     cause = "this layer divides by 0, takes the logarithm or root of an invalid value, or overflows"
@@ -94,7 +96,7 @@ def _found(case: Case, fault: NotFinite, step: int | None) -> Finding:
     return Finding(NAME, path or "training", evidence, cause, fix, proven=True)
 
 
-def _of_loss(case: Case, evidence: Evidence) -> Finding:
+def _loss_finding(case: Case, evidence: Evidence) -> Finding:
     """Return the finding for a loss that is not finite; unlike other losses, regression losses take no logarithm."""
     if not case.compares:
         cause = "the loss takes a logarithm of 0, or its inputs are too large"

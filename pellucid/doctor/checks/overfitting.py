@@ -15,8 +15,8 @@ MIN_GAP_IF_ROSE = 0.1  # if the validation loss rose as well
 MIN_RISE = 1.5  # validation loss over its minimum
 MIN_TRAIN_ACCURACY = 0.5  # with less, the training examples are not memorized
 MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
-MIN_SCORE_GAIN = 0.05  # of a training with all examples over one with a quarter of them
-MIN_EXAMPLES = 16  # of which a quarter is enough for a training
+MIN_SCORE_GAIN = 0.05  # of a training with all examples, compared with a quarter of them
+MIN_EXAMPLES = 16  # so that a quarter of them is enough for a training
 MIN_LOSS_RATIO = 3.0  # validation loss over training loss, for a regression
 
 
@@ -25,28 +25,30 @@ def look(case: Case) -> list[Finding]:
     if not case.trained or case.loss == float("inf"):
         return []
     losses = case.column("val_loss")
-    seen, unseen = case.train_predictions, case.validation_predictions
-    if unseen is None or case.validation_sample is None:
+    on_train, on_validation = case.train_predictions, case.validation_predictions
+    if on_validation is None or case.validation_sample is None:
         return []
-    rose = unseen.loss / min(losses) if losses and min(losses) > 0 else 1.0
+    rose = on_validation.loss / min(losses) if losses and min(losses) > 0 else 1.0
     evidence: Evidence = {
         "examples": len(case.train),
-        "train_loss": seen.loss,
-        "validation_loss": unseen.loss,
+        "train_loss": on_train.loss,
+        "validation_loss": on_validation.loss,
         "validation_loss_over_its_minimum": rose,
     }
     if losses:
         evidence["epoch_of_the_minimum"] = losses.index(min(losses)) + 1
     if case.classifies:
-        train, validation = seen.accuracy, unseen.accuracy
+        train, validation = on_train.accuracy, on_validation.accuracy
         spread = sqrt(_variance(train, len(case.sample)) + _variance(validation, len(case.validation_sample)))
         min_gap = max(MIN_GAP if rose < MIN_RISE else MIN_GAP_IF_ROSE, MIN_DEVIATIONS * spread)
         wide = train >= MIN_TRAIN_ACCURACY and train - validation > min_gap
         evidence = {"train_accuracy": train, "validation_accuracy": validation, "gap": train - validation, **evidence}
     else:
-        constant = _constant(case, unseen)
+        constant = _constant(case, on_validation)
         evidence["validation_loss_of_the_mean"] = constant
-        wide = unseen.loss > MIN_LOSS_RATIO * seen.loss and (rose >= MIN_RISE or unseen.loss > constant)
+        wide = on_validation.loss > MIN_LOSS_RATIO * on_train.loss and (
+            rose >= MIN_RISE or on_validation.loss > constant
+        )
     if not wide:
         return []
     scores = _scores_by_size(case, len(case.validation_sample))
@@ -74,9 +76,9 @@ def _scores_by_size(case: Case, measured: int) -> tuple[float, float] | None:
     return (whole, quarter) if whole - quarter >= max(MIN_SCORE_GAIN, significant) else None
 
 
-def _constant(case: Case, unseen: Predictions) -> float:
-    """Return the validation loss of predicting the training targets' mean; infinite if this is no regression."""
-    y, target = unseen.y, unseen.part.y
+def _constant(case: Case, on_validation: Predictions) -> float:
+    """Return the validation loss of predicting the training targets' mean; infinite if this is not a regression."""
+    y, target = on_validation.y, on_validation.part.y
     if not case.compares or y.numel() != target.numel():
         return float("inf")
     mean = case.train.y.float().mean(0, keepdim=True).expand_as(target).reshape(y.shape)

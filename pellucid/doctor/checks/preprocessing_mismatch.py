@@ -1,4 +1,4 @@
-"""Inputs with another preprocessing than those that the model was trained on."""
+"""Inputs that are preprocessed in another way than those that the model was trained on."""
 
 from collections.abc import Callable
 from math import sqrt
@@ -23,16 +23,16 @@ from pellucid.metrics import classes_of
 MAX_DISTANCE = 1.0
 MIN_DEVIATIONS = 4.0  # standard deviations that rule out chance
 # Gain of the fraction of correctly classified examples if the change is undone. It is small because many mirrored or
-# rotated digits are also classified correctly as they are.
+# rotated digits are classified correctly without undoing the change.
 MIN_GAIN = 0.2
 # Accuracy above chance that the classifier must reach; higher than MIN_GAIN, so that the gain is not guessed.
 MIN_ABOVE_CHANCE = 0.3
 MIN_EXAMPLES, MAX_EXAMPLES = 20, 256
 MIN_MEMBERS = 10  # training examples of a class, for a reliable mean
-# Standard deviation after the model's own standardisation, and its inverse. Other data give a factor of 2 or 3; images
-# of 0 to 255 instead of 0 to 1, a factor of 255.
+# Largest standard deviation after the model's standardization, and the inverse of the smallest. Other data give a
+# factor of 2 or 3; images of 0 to 255 instead of 0 to 1, a factor of 255.
 MAX_SCALE = 10.0
-ROUNDING = 0.02  # beyond 0 and 1, for images that were resized or compressed
+ROUNDING = 0.02  # by which resized or compressed images may exceed the range from 0 to 1
 # Mean and standard deviation of the inputs of the first batch normalization, relative to its running statistics; a
 # standard deviation below 1 / MAX_STD is as bad. MAX_STD is a factor of 10 in variance.
 MAX_MEAN, MAX_STD = 1.0, 3.0
@@ -139,10 +139,10 @@ def _by_range(case: Case) -> Finding | None:
 
 def _by_recognition(case: Case, part: Arrays, path: str) -> Finding | None:
     """Compare the accuracy of a classifier on the unchanged inputs and after undoing each possible change."""
-    judge = _judge(case, path)
-    if judge is None or len(part) < MIN_EXAMPLES:
+    classifier = _classifier(case, path)
+    if classifier is None or len(part) < MIN_EXAMPLES:
         return None
-    name, predict = judge
+    name, predict = classifier
     part = subsample(part, MAX_EXAMPLES, case.model.seed)
     x = float_images(part.x)
     as_is = predict(x) == part.y
@@ -154,33 +154,33 @@ def _by_recognition(case: Case, part: Arrays, path: str) -> Finding | None:
         options = {change: undo for change, undo in options.items() if change not in SCALE_CHANGES}
     if not options:
         return None
-    rights = {change: predict(undo(x)) == part.y for change, undo in options.items()}
-    change = max(rights, key=lambda change: int(rights[change].sum()))
-    right = rights[change]
-    gain = float(right.float().mean() - as_is.float().mean())
-    if gain < MIN_GAIN or not significantly_better(as_is, right):
+    correct_by_change = {change: predict(undo(x)) == part.y for change, undo in options.items()}
+    change = max(correct_by_change, key=lambda change: int(correct_by_change[change].sum()))
+    correct = correct_by_change[change]
+    gain = float(correct.float().mean() - as_is.float().mean())
+    if gain < MIN_GAIN or not significantly_better(as_is, correct):
         return None
-    if float(right.float().mean()) < hits(part.y, part.y).chance + MIN_ABOVE_CHANCE:
+    if float(correct.float().mean()) < hits(part.y, part.y).chance + MIN_ABOVE_CHANCE:
         return None
     evidence: Evidence = {
         "judged_by": name,
         "examples": len(part),
         "share_recognised": float(as_is.float().mean()),
-        "share_recognised_if_undone": float(right.float().mean()),
+        "share_recognised_if_undone": float(correct.float().mean()),
     }
     return _finding(path, evidence, change)
 
 
-def _judge(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]] | None:
-    """Return the name of a classifier and its predict function; None if there is none that is good enough.
+def _classifier(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]] | None:
+    """Return the name of a classifier and its predict function; None if none is good enough.
 
     The model if it classifies training examples correctly (always for `path` "train"), otherwise the simple classifier.
     """
     if not case.classifies:
         return None
     if case.class_predictions is not None:
-        seen = case.class_predictions[0]
-        counts = hits(seen.classes, seen.part.y)
+        predictions = case.class_predictions[0]
+        counts = hits(predictions.classes, predictions.part.y)
         if path == "train" or counts.share > counts.chance + MIN_ABOVE_CHANCE:
             return "the model", lambda x: _classes(case, x)
     simple = case.simple
@@ -223,10 +223,10 @@ def _normalized(case: Case, x: Tensor) -> tuple[str, float, float]:
 
     Both are of its outputs before scale and shift. The path is "" if there is none, or its outputs are not finite.
     """
-    for path, seen in activity(case.model, case.inputs(Arrays(x, x))).items():
-        if isinstance(seen.layer, BatchNorm):
-            mean, std = normalized_moments(case.model, seen)
-            if not len(mean) or not seen.finite:
+    for path, outputs in activity(case.model, case.inputs(Arrays(x, x))).items():
+        if isinstance(outputs.layer, BatchNorm):
+            mean, std = normalized_moments(case.model, outputs)
+            if not len(mean) or not outputs.finite:
                 break
             return path, float(mean.abs().median()), float(std.median())
     return "", 0.0, 1.0

@@ -20,43 +20,43 @@ def look(case: Case) -> list[Finding]:
     """Measure the outputs of sigmoid and tanh layers over a sample; the network's output layers are skipped."""
     found: list[Finding] = []
     layers = case.units_of((Sigmoid, Tanh), 2)
-    outputs = output_layers(case.model, case.inputs(case.sample)) if layers else set[str]()
-    for seen in layers:
-        if seen.path in outputs:
+    final = output_layers(case.model, case.inputs(case.sample)) if layers else set[str]()
+    for outputs in layers:
+        if outputs.path in final:
             continue
-        now, stuck = _share(seen), int(_stuck(seen).sum())
-        then = case.first_activity.get(seen.path)
-        first = 0.0 if then is None or not then.finite else _share(then)
-        early = first > MAX_FIRST and now > MAX_FIRST
-        if not (early or now > MAX_TRAINED or stuck / seen.units > MAX_STUCK):
+        fraction, stuck = _fraction_at_limit(outputs), int(_stuck_units(outputs).sum())
+        first_outputs = case.first_activity.get(outputs.path)
+        first_fraction = 0.0 if first_outputs is None or not first_outputs.finite else _fraction_at_limit(first_outputs)
+        early = first_fraction > MAX_FIRST and fraction > MAX_FIRST
+        if not (early or fraction > MAX_TRAINED or stuck / outputs.units > MAX_STUCK):
             continue
         evidence = {
-            "share_of_outputs_at_a_limit": now,
-            "share_at_a_limit_before_the_first_step": first,
+            "share_of_outputs_at_a_limit": fraction,
+            "share_at_a_limit_before_the_first_step": first_fraction,
             "stuck_units": stuck,
-            "units": seen.units,
-            "mean_slope": float(_slope(seen).mean()),
-            "examples": len(seen.y),
+            "units": outputs.units,
+            "mean_slope": float(_slope(outputs).mean()),
+            "examples": len(outputs.y),
         }
-        found.append(Finding(NAME, seen.path, evidence))
+        found.append(Finding(NAME, outputs.path, evidence))
     return found
 
 
-def _slope(seen: Activity) -> Tensor:
+def _slope(outputs: Activity) -> Tensor:
     """Return the slope at each output over the largest slope, (N, U, positions)."""
-    return 4 * seen.y * (1 - seen.y) if isinstance(seen.layer, Sigmoid) else 1 - seen.y.square()
+    return 4 * outputs.y * (1 - outputs.y) if isinstance(outputs.layer, Sigmoid) else 1 - outputs.y.square()
 
 
-def _share(seen: Activity) -> float:
+def _fraction_at_limit(outputs: Activity) -> float:
     """Return the fraction of outputs at a limit."""
-    return float((_slope(seen) < MIN_SLOPE).float().mean())
+    return float((_slope(outputs) < MIN_SLOPE).float().mean())
 
 
-def _stuck(seen: Activity) -> Tensor:
+def _stuck_units(outputs: Activity) -> Tensor:
     """Return which units are nearly always at the same limit, (U,)."""
-    flat, middle = _slope(seen) < MIN_SLOPE, 0.5 if isinstance(seen.layer, Sigmoid) else 0.0
-    high = (flat & (seen.y > middle)).float().mean((0, 2))
-    low = (flat & (seen.y < middle)).float().mean((0, 2))
+    flat, middle = _slope(outputs) < MIN_SLOPE, 0.5 if isinstance(outputs.layer, Sigmoid) else 0.0
+    high = (flat & (outputs.y > middle)).float().mean((0, 2))
+    low = (flat & (outputs.y < middle)).float().mean((0, 2))
     return (high > STUCK) | (low > STUCK)
 
 

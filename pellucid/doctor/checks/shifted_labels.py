@@ -18,7 +18,7 @@ MAX_KEPT = 0.25  # fraction of them that are predicted as their own class
 MIN_RIGHT = 0.5  # fraction of its training examples predicted correctly; at most MIN_MOVED / 4 as the other class
 MIN_MEMBERS = 8  # validation examples of a class
 MIN_ABOVE_CHANCE = 5.0  # standard deviations above chance, of the accuracy on labels shifted by one
-MIN_SHIFTED = 2 / 3  # of the classes must be shifted by the same number
+MIN_SHIFTED = 2 / 3  # fraction of the classes that must be shifted by the same number
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +44,16 @@ def look(case: Case) -> list[Finding]:
     return [] if case.class_predictions is None else _all_moved(case.class_predictions[0])
 
 
-def _all_moved(seen: Predictions) -> list[Finding]:
+def _all_moved(predictions: Predictions) -> list[Finding]:
     """Compare the predictions with the training labels, unchanged and shifted by one in either direction."""
-    count, y = max(seen.y.shape[1], 2), seen.part.y  # a single output distinguishes two classes
-    unshifted = hits(seen.classes, y)
-    shifted = {move: hits(seen.classes, (y - move) % count) for move in (1, -1)}
+    count, y = max(predictions.y.shape[1], 2), predictions.part.y  # a single output distinguishes two classes
+    unshifted = hits(predictions.classes, y)
+    shifted = {move: hits(predictions.classes, (y - move) % count) for move in (1, -1)}
     move = max(shifted, key=lambda move: shifted[move].right)
     best = shifted[move]
     if unshifted.share > MAX_KEPT or best.share < MIN_RIGHT or best.above < MIN_ABOVE_CHANCE:
         return []
-    p = seen.y if seen.y.shape[1] > 1 else torch.cat([1 - seen.y, seen.y], 1)
+    p = predictions.y if predictions.y.shape[1] > 1 else torch.cat([1 - predictions.y, predictions.y], 1)
     if float(p.gather(1, ((y - move) % count)[:, None]).mean()) < MIN_RIGHT:
         return []  # low probabilities, as from a network that has hardly learned
     evidence: Evidence = {
@@ -75,13 +75,13 @@ def _judges(case: Case) -> Iterator[_Judge]:
         yield _judge("the model", (train.part.y, train.classes), (validation.part.y, validation.classes))
     simple, part = case.simple, case.validation
     if simple is not None and len(indices := balanced(part.y, case.model.seed, simple.classes)):
-        guesses = simple.predict(part.x[indices])
-        yield _judge("a simple classifier", (simple.y, simple.held_out), (part.y[indices], guesses))
+        predicted = simple.predict(part.x[indices])
+        yield _judge("a simple classifier", (simple.y, simple.held_out), (part.y[indices], predicted))
 
 
 def _judge(name: str, *parts: tuple[Tensor, Tensor]) -> _Judge:
     count = 1 + max(int(values.max()) for pair in parts for values in pair)
-    return _Judge(name, *(confusion_matrix(y, guesses, count) for y, guesses in parts))
+    return _Judge(name, *(confusion_matrix(y, predicted, count) for y, predicted in parts))
 
 
 def _moved(judge: _Judge) -> dict[int, int]:
@@ -117,7 +117,7 @@ def _kind(moved: dict[int, int], judge: _Judge) -> str:
 
 def _finding(judge: _Judge, moved: dict[int, int], kind: str) -> Finding:
     classes = torch.arange(len(judge.validation))
-    meant = torch.tensor([moved.get(label, label) for label in classes.tolist()])
+    corrected = torch.tensor([moved.get(label, label) for label in classes.tolist()])
     total = int(judge.validation.sum())
     evidence: Evidence = {
         "judged_by": judge.name,
@@ -126,7 +126,7 @@ def _finding(judge: _Judge, moved: dict[int, int], kind: str) -> Finding:
         "which": ", ".join(f"{label} -> {other}" for label, other in moved.items()),
         "right_on_train": float(judge.train.diagonal().sum()) / int(judge.train.sum()),
         "right_on_validation": float(judge.validation.diagonal().sum()) / total,
-        "right_if_they_are_moved_back": float(judge.validation[classes, meant].sum()) / total,
+        "right_if_they_are_moved_back": float(judge.validation[classes, corrected].sum()) / total,
     }
     causes = {
         "swapped": "two classes are swapped in training or validation data, as if their folders had been exchanged",
@@ -137,10 +137,10 @@ def _finding(judge: _Judge, moved: dict[int, int], kind: str) -> Finding:
     cause = causes.get(kind, start)
     fix = "use one list of classes for training and validation data, and take the class indices from it"
 
-    def back(case: Case) -> Case:
-        return with_validation(case, lambda part: replace(part, y=meant.to(part.y.device)[part.y]))
+    def move_back(case: Case) -> Case:
+        return with_validation(case, lambda part: replace(part, y=corrected.to(part.y.device)[part.y]))
 
-    return Finding(NAME, "validation", evidence, cause, fix, Remedy("validation labels moved back", back))
+    return Finding(NAME, "validation", evidence, cause, fix, Remedy("validation labels moved back", move_back))
 
 
 NAME = "shifted-labels"

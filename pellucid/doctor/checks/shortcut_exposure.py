@@ -14,22 +14,26 @@ from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 
 MIN_EXAMPLES = 200
-MIN_EXPLAINED = 0.65  # (accuracy - chance) / (1 - chance) of a classifier of the channels' mean and standard deviation
+MIN_EXPLAINED = 0.65  # (accuracy - chance) / (1 - chance) of a classifier that receives only these values
 MIN_FOLLOWING = 0.5  # fraction of predictions that change to the class whose brightness and contrast an image gets
 MIN_SIDE = 8  # pixels
 
 
 def look(case: Case) -> list[Finding]:
-    """Predict labels from the channels' mean and standard deviation; then give images those of another class."""
+    """Predict labels from the channels' mean and standard deviation; then exchange these between classes."""
     part, y = case.sample, case.sample.y
     if not case.classifies or part.x.dim() != 4 or min(part.x.shape[2:]) < MIN_SIDE or int(y.min()) < 0:
         return []
-    guess = simple(replace(part, x=traits(part.x)), case.model.seed)
-    both = case.class_predictions
-    if guess is None or both is None or guess.own.share < guess.own.chance + MIN_EXPLAINED * (1 - guess.own.chance):
+    classifier = simple(replace(part, x=traits(part.x)), case.model.seed)
+    predictions = case.class_predictions
+    if (
+        classifier is None
+        or predictions is None
+        or classifier.own.share < classifier.own.chance + MIN_EXPLAINED * (1 - classifier.own.chance)
+    ):
         return []
     donors = torch.randperm(len(y), generator=torch.Generator().manual_seed(case.model.seed))
-    pairs = (y != y[donors]) & (both[0].classes == y)
+    pairs = (y != y[donors]) & (predictions[0].classes == y)
     if not bool(pairs.any()):
         return []
     x = float_images(part.x)
@@ -41,9 +45,9 @@ def look(case: Case) -> list[Finding]:
     if follows < MIN_FOLLOWING:
         return []
     evidence: Evidence = {
-        "labels_told_by_mean_and_deviation_alone": guess.own.share,
-        "right_by_chance": guess.own.chance,
-        "examples": guess.own.n,
+        "labels_told_by_mean_and_deviation_alone": classifier.own.share,
+        "right_by_chance": classifier.own.chance,
+        "examples": classifier.own.n,
         "answers_that_follow_another_picture's_exposure": follows,
     }
     cause = "brightness, contrast or colour of whole images determine the label, because the classes were recorded or "

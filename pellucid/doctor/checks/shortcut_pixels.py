@@ -18,7 +18,7 @@ MIN_EXPLAINED = 0.95  # fraction of the other half's labels that these pixels al
 FEW_CLASSES = 3
 MIN_EXACT = 0.995
 MAX_AROUND = 0.9
-BINS = 16
+BINS = 16  # of a pixel's values
 MAX_CANDIDATES = 128  # pixels for the greedy selection
 
 
@@ -36,7 +36,7 @@ def look(case: Case) -> list[Finding]:
         return []
     evidence: Evidence = {
         "pixels": len(pixels),
-        "rows_and_columns": ", ".join(f"{at % (height * width) // width}:{at % width}" for at in pixels),
+        "rows_and_columns": ", ".join(f"{pixel % (height * width) // width}:{pixel % width}" for pixel in pixels),
         "labels_told_by_these_alone": share,
         "examples": len(part),
     }
@@ -46,18 +46,24 @@ def look(case: Case) -> list[Finding]:
 
 
 def _likelihoods(x: Tensor, y: Tensor) -> Tensor:
-    """Return ln p(bin of each value | class) for the second half of the examples, fitted to the first, (P, n, K)."""
+    """Return ln p(bin | class) for P pixels, the n examples of the second half, and K classes, (P, n, K).
+
+    The probabilities are fitted to the first half. x: (N, P). y: (N,).
+    """
     n, count = len(x) // 2, int(y.max()) + 1
     low, high = x.amin(0), x.amax(0)
     bins = ((x - low) / (high - low).clamp_min(1e-12) * (BINS - 1)).round().long()  # (N, P)
-    hot = F.one_hot(y[:n], count).float()  # (n, K)
-    table = torch.stack([hot.t() @ (bins[:n] == k).float() for k in range(BINS)], 2) + 1 / BINS  # (K, P, BINS)
-    table = (table / table.sum(2, keepdim=True)).log()
-    return table.permute(1, 2, 0).gather(1, bins[n:].t()[:, :, None].expand(-1, -1, count))
+    one_hot = F.one_hot(y[:n], count).float()  # (n, K)
+    counts = torch.stack([one_hot.t() @ (bins[:n] == k).float() for k in range(BINS)], 2) + 1 / BINS  # (K, P, BINS)
+    log_p = (counts / counts.sum(2, keepdim=True)).log()
+    return log_p.permute(1, 2, 0).gather(1, bins[n:].t()[:, :, None].expand(-1, -1, count))
 
 
-def _greedy(x: Tensor, y: Tensor, most: int) -> tuple[list[int], float]:
-    """Return the indices of at most `most` values that together predict most labels, and the fraction of these."""
+def _greedy(x: Tensor, y: Tensor, max_pixels: int) -> tuple[list[int], float]:
+    """Return the indices of at most `max_pixels` pixels that predict the labels best, and the fraction predicted.
+
+    They are chosen greedily. x: (N, P). y: (N,).
+    """
     n = len(x) // 2
     varies = (x.amax(0) > x.amin(0)).nonzero().flatten()
     half, labels = x[:n, varies], y[:n]
@@ -69,19 +75,19 @@ def _greedy(x: Tensor, y: Tensor, most: int) -> tuple[list[int], float]:
     values = _likelihoods(x[:, ranked], y)  # (P, n, K)
     prior = torch.log(F.one_hot(labels, values.shape[2]).float().sum(0) + 1e-6)
     total, chosen, best = prior.expand(values.shape[1:]), list[int](), 0.0
-    for _ in range(most):
-        right = ((total + values).argmax(2) == y[n:]).float().mean(1)
-        index = int(right.argmax())
-        if float(right[index]) <= best:
+    for _ in range(max_pixels):
+        accuracies = ((total + values).argmax(2) == y[n:]).float().mean(1)
+        index = int(accuracies.argmax())
+        if float(accuracies[index]) <= best:
             break
-        best, total = float(right[index]), total + values[index]
+        best, total = float(accuracies[index]), total + values[index]
         chosen.append(int(ranked[index]))
     return chosen, best
 
 
 def _around(x: Tensor, y: Tensor, pixel: int, width: int) -> float:
     """Return the largest fraction of labels that one of the four pixels next to `pixel` predicts."""
-    around = [at for at in (pixel - width, pixel - 1, pixel + 1, pixel + width) if 0 <= at < x.shape[1]]
+    around = [near for near in (pixel - width, pixel - 1, pixel + 1, pixel + width) if 0 <= near < x.shape[1]]
     return _greedy(x[:, around], y, 1)[1]
 
 
@@ -89,16 +95,16 @@ def _without(case: Case, pixels: list[int]) -> Evidence:
     """Return the trained model's accuracy, and its accuracy with these pixels taken from other examples."""
     if case.class_predictions is None:
         return {}
-    seen = case.class_predictions[0]
-    x = float_images(seen.part.x).clone()
+    predictions = case.class_predictions[0]
+    x = float_images(predictions.part.x).clone()
     flat = x.view(len(x), -1)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     flat[:, pixels] = flat[:, pixels].roll(len(x) // 2, 0)[order]
     try:
-        right = float((classes_of(case.model.predict(x)) == seen.part.y).float().mean())
+        accuracy = float((classes_of(case.model.predict(x)) == predictions.part.y).float().mean())
     except PellucidError:
         return {}
-    return {"accuracy": seen.accuracy, "accuracy_with_these_pixels_from_other_examples": right}
+    return {"accuracy": predictions.accuracy, "accuracy_with_these_pixels_from_other_examples": accuracy}
 
 
 NAME = "shortcut-pixels"

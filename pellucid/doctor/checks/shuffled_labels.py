@@ -10,10 +10,10 @@ from pellucid.doctor.simple import Hits, Simple, hits, simple
 
 MAX_CHANCE = 3.0  # standard deviations above chance; the accuracy on random labels is lower 999 times in 1000
 MIN_CLEAR = 5.0  # standard deviations above chance; a higher accuracy is certainly not due to chance
-MIN_UNCONFIRMED = 500  # with so many examples, a simple classifier beats chance if labels depend on the inputs
+MIN_SUFFICIENT = 500  # with so many examples, a simple classifier beats chance if labels depend on the inputs
 MIN_EXAMPLES = 100  # enough if the classifier clearly beats chance on the other part of the data
 MIN_OTHERS = 50  # examples outside of the most frequent class; with fewer, chance cannot be ruled out
-MAX_SENSELESS = 0.3  # fraction of random labels; below it, it may be the usual noise of large data sets
+MAX_RANDOM = 0.3  # fraction of random labels; below, they may be the usual label noise of large data sets
 MAX_ROLL = 32  # largest offset between the lists of labels and inputs
 
 
@@ -22,13 +22,13 @@ def look(case: Case) -> list[Finding]:
     train = _large_enough(case.simple)
     if train is None:
         return []
-    # With the same classes, since the task may be easier with others.
+    # Fitted to the same classes, because other classes may be easier to distinguish.
     part = case.validation
     other = None if part is None else _large_enough(simple(part, case.model.seed, train.classes))
     found = _rolled(case, "train", case.train, train)
     if not found and train.own.above < MAX_CHANCE:
-        enough = len(train.y) >= MIN_UNCONFIRMED or (other is not None and other.own.above > MIN_CLEAR)
-        if enough and not _learned(case):
+        sufficient = len(train.y) >= MIN_SUFFICIENT or (other is not None and other.own.above > MIN_CLEAR)
+        if sufficient and not _learned(case):
             found.append(_whole("train", train))
     elif not found and part is not None and other is not None:
         found += _partly("train", train.own, hits(train.predict(part.x[other.indices]), other.y))
@@ -66,11 +66,11 @@ def _random_fraction(within: Hits, across: Hits) -> float:
     within, across: the results of a classifier fitted to these labels, on the same data and on the other data. With
     random labels, fewer predictions are correct within than across.
     """
-    good = across.share - across.chance
+    above_chance = across.share - across.chance
     spread = (within.share * (1 - within.share) / within.n + across.share * (1 - across.share) / across.n) ** 0.5
-    if good <= 0 or across.share - within.share < MIN_CLEAR * spread:
+    if above_chance <= 0 or across.share - within.share < MIN_CLEAR * spread:
         return 0.0
-    return 1 - max(within.share - within.chance, 0.0) / good
+    return 1 - max(within.share - within.chance, 0.0) / above_chance
 
 
 def _whole(path: str, fitted: Simple) -> Finding:
@@ -80,7 +80,7 @@ def _whole(path: str, fitted: Simple) -> Finding:
 
 
 def _rolled(case: Case, path: str, part: Arrays, fitted: Simple) -> list[Finding]:
-    """Look for labels that are predicted far better if they are moved by some places in the list.
+    """Look for labels that are predicted far better if they are moved by a few positions in the list.
 
     In a list sorted by class, some labels are right even if all are moved.
     """
@@ -92,7 +92,7 @@ def _rolled(case: Case, path: str, part: Arrays, fitted: Simple) -> list[Finding
         other = hits(fitted.relabelled(y), y)
         if other.share > moved.share:
             best, moved = shift, other
-    if _random_fraction(fitted.own, moved) <= MAX_SENSELESS:
+    if _random_fraction(fitted.own, moved) <= MAX_RANDOM:
         return []
 
     def fixed(part: Arrays) -> Arrays:
@@ -118,7 +118,7 @@ def _accuracy(own: Hits) -> Evidence:
 
 def _partly(path: str, within: Hits, across: Hits) -> list[Finding]:
     random = _random_fraction(within, across)
-    if random <= MAX_SENSELESS:
+    if random <= MAX_RANDOM:
         return []
     evidence: Evidence = {
         "examples": within.n,

@@ -6,7 +6,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.training.evaluate import outputs
 
-MAX_SUM_ERROR = 1e-3  # of a row of probabilities from 1
+MAX_SUM_ERROR = 1e-3  # difference of the sum of a row of probabilities from 1
 MAX_LOSS_CHANGE = 1e-4  # relative; a softmax is invariant to a constant that is added to all outputs of an example
 
 
@@ -20,7 +20,7 @@ def look(case: Case) -> list[Finding]:
         sums = y.sum(1)
         if not bool((y >= 0).all()) or not bool(((sums - 1).abs() < MAX_SUM_ERROR).all()):
             return []
-        shifted = y + 1 + torch.arange(len(y))[:, None] % 3  # another constant for each example
+        shifted = y + 1 + torch.arange(len(y))[:, None] % 3  # a different constant for each example
         before, after = (float(model.loss(outputs, part.y)[0]) for outputs in (y, shifted))
     if not abs(after - before) <= MAX_LOSS_CHANGE * abs(before):
         return []

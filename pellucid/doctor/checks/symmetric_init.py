@@ -10,7 +10,7 @@ from pellucid.doctor.remedies import DRAWN_AS_HE
 from pellucid.tree import flatten
 
 MIN_TWINS = 0.5  # fraction of a layer's units with a twin; then at most three quarters of the units are distinct
-# Distance between twins over the distance that training moved them. For independent updates it is sqrt(2).
+# Distance between twins, divided by the distance that training moved them; for independent updates it is sqrt(2).
 MAX_DISTANCE = 0.5
 
 
@@ -21,29 +21,33 @@ def look(case: Case) -> list[Finding]:
     initialized to 0, because its units receive different gradients. So units are compared after training, or after a
     few steps of it. The output layer is skipped: its targets make its units different.
     """
-    begun = flatten(case.first.params)
-    twins = {path: _twins(begun[weight]) for path, weight in trainable_layers(case.first)[:-1]}
-    twins = {path: (owner, mine) for path, (owner, mine) in twins.items() if float(mine.float().mean()) > MIN_TWINS}
+    initial = flatten(case.first.params)
+    twins = {path: _twins(initial[weight]) for path, weight in trainable_layers(case.first)[:-1]}
+    twins = {
+        path: (first_unit, has_twin)
+        for path, (first_unit, has_twin) in twins.items()
+        if float(has_twin.float().mean()) > MIN_TWINS
+    }
     if not twins:
         return []
-    now = flatten((case.model if case.trained else case.rehearsal.model).params)
+    current = flatten((case.model if case.trained else case.rehearsal.model).params)
     found: list[Finding] = []
-    for path, (owner, mine) in twins.items():
-        old, new = begun[f"{path}.weight"].flatten(1), now[f"{path}.weight"].flatten(1)
+    for path, (first_unit, has_twin) in twins.items():
+        old, new = initial[f"{path}.weight"].flatten(1), current[f"{path}.weight"].flatten(1)
         if not bool(torch.isfinite(new).all()):  # training diverged; compare the first gradients instead
             old, new = torch.zeros_like(old), case.first_gradients.weights[f"{path}.weight"].flatten(1)
         moved = (new - old).norm(dim=1)
-        distance = (new - new[owner]).norm(dim=1)
-        other = mine & (owner != torch.arange(len(owner)))  # units with an earlier twin
-        alike = other & (distance <= MAX_DISTANCE * (moved + moved[owner]) / 2)
-        if int(alike.sum()) < MIN_TWINS * int(other.sum()):
+        distance = (new - new[first_unit]).norm(dim=1)
+        later_twins = has_twin & (first_unit != torch.arange(len(first_unit)))  # units with an earlier twin
+        alike = later_twins & (distance <= MAX_DISTANCE * (moved + moved[first_unit]) / 2)
+        if int(alike.sum()) < MIN_TWINS * int(later_twins.sum()):
             continue
         evidence = {
-            "units": len(owner),
-            "units_with_a_twin": int(mine.sum()),
+            "units": len(first_unit),
+            "units_with_a_twin": int(has_twin.sum()),
             "copies_of_an_earlier_unit": int(alike.sum()),
             "mean_distance_moved": float(moved.mean()),
-            "mean_distance_between_copies": float(distance[other].mean()),
+            "mean_distance_between_copies": float(distance[later_twins].mean()),
         }
         fault = "are the same for each unit" if bool(old.any()) else "are 0"
         cause = f"the initial weights {fault}, so all units receive the same gradient and stay equal"
@@ -56,8 +60,8 @@ def _twins(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return for each unit the index of the first unit with equal weights (U,), and whether it has a twin (U,)."""
     _, group, counts = torch.unique(weight.flatten(1), dim=0, return_inverse=True, return_counts=True)
     indices = torch.arange(len(group))
-    owner = torch.full((len(counts),), len(group)).scatter_reduce(0, group, indices, "amin")
-    return owner[group], counts[group] > 1
+    first_unit = torch.full((len(counts),), len(group)).scatter_reduce(0, group, indices, "amin")
+    return first_unit[group], counts[group] > 1
 
 
 NAME = "symmetric-init"

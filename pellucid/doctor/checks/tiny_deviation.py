@@ -9,7 +9,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.remedies import with_parts
 
-MIN_RATIO = 100.0  # deviation of a value from the feature's median over the median standard deviation of the features
+MIN_RATIO = 100.0  # of a value's distance from the feature's median to the median standard deviation of the features
 MAX_VARYING = 0.02  # fraction of training examples in which such a feature differs from its median
 MIN_EXAMPLES = 50  # in the training data, and in the validation data
 

@@ -12,10 +12,10 @@ from pellucid.tree import flatten
 MIN_GAP = 0.1  # in accuracy; suitable classifiers differ by less
 MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
 MIN_ABOVE_CHANCE = 5.0  # standard deviations of the simple classifier above chance: the labels are learnable
-MAX_ERROR_RATIO = 1.5  # over the error of linear regression
-FLOOR = 0.01  # of the targets' variance: smaller errors are fine, even if linear regression has none
-MIN_VARIANCE = 1e-12  # over the targets' mean square; below it, targets differ only by rounding errors
-MAX_RESIDUAL = 0.5  # error of linear regression over the targets' variance
+MAX_ERROR_RATIO = 1.5  # relative to the error of linear regression
+MIN_ERROR = 0.01  # relative to the targets' variance; smaller errors are fine, even if linear regression has none
+MIN_VARIANCE = 1e-12  # relative to the targets' mean square; below it, targets differ only by rounding errors
+MAX_RESIDUAL = 0.5  # error of linear regression relative to the targets' variance; above it, there is no finding
 MIN_EXAMPLES = 50
 
 
@@ -23,7 +23,7 @@ def look(case: Case) -> list[Finding]:
     """Compare the trained model with a kernel classifier, or with linear regression."""
     if not case.trained or case.loss == float("inf"):
         return []
-    evidence = _classes(case) if case.classifies else _numbers(case)
+    evidence = _class_evidence(case) if case.classifies else _regression_evidence(case)
     if evidence is None:
         return []
     epochs = len(case.column("train_loss"))
@@ -45,37 +45,41 @@ def look(case: Case) -> list[Finding]:
     return [Finding(NAME, "train", evidence)]
 
 
-def _classes(case: Case) -> Evidence | None:
+def _class_evidence(case: Case) -> Evidence | None:
     simple = case.simple
     if simple is None or len(simple.y) < MIN_EXAMPLES or simple.own.above < MIN_ABOVE_CHANCE:
         return None
-    seen = predictions(case.model, select(case.train, simple.indices))
-    own, other, n = _accuracy_among(seen, simple.classes), simple.own.share, len(simple.y)
-    if other - own <= max(MIN_GAP, MIN_DEVIATIONS * standard_error(own, other, n)):
+    predicted = predictions(case.model, select(case.train, simple.indices))
+    accuracy, simple_accuracy, n = _accuracy_among(predicted, simple.classes), simple.own.share, len(simple.y)
+    if simple_accuracy - accuracy <= max(MIN_GAP, MIN_DEVIATIONS * standard_error(accuracy, simple_accuracy, n)):
         return None
-    return {"train_accuracy": own, "accuracy_of_a_simple_classifier_on_new_examples": other, "examples": n}
+    return {
+        "train_accuracy": accuracy,
+        "accuracy_of_a_simple_classifier_on_new_examples": simple_accuracy,
+        "examples": n,
+    }
 
 
-def _accuracy_among(seen: Predictions, classes: Tensor) -> float:
-    """Return the accuracy of predictions restricted to these classes (K,), those of the simple classifier."""
-    if seen.y.shape[1] == 1:
-        return seen.accuracy
-    return (classes[seen.y[:, classes].argmax(1)] == seen.part.y).float().mean().item()
+def _accuracy_among(predicted: Predictions, classes: Tensor) -> float:
+    """Return the accuracy if only the classes (K,) of the simple classifier can be predicted."""
+    if predicted.y.shape[1] == 1:
+        return predicted.accuracy
+    return (classes[predicted.y[:, classes].argmax(1)] == predicted.part.y).float().mean().item()
 
 
-def _numbers(case: Case) -> Evidence | None:
+def _regression_evidence(case: Case) -> Evidence | None:
     part, y = case.sample, case.train_predictions.y
     if not case.compares or len(part) < MIN_EXAMPLES or y.numel() != part.y.numel():
         return None
     target = part.y.double().reshape(y.shape)
-    own = (y - target).square().mean().item()
+    error = (y - target).square().mean().item()
     linear, variance = linear_error(case.inputs(part), part.y), target.var(0, correction=0).mean().item()
     if variance <= MIN_VARIANCE * target.square().mean().item():
         return None  # constant targets
-    if linear > MAX_RESIDUAL * variance or own <= max(MAX_ERROR_RATIO * linear, FLOOR * variance):
+    if linear > MAX_RESIDUAL * variance or error <= max(MAX_ERROR_RATIO * linear, MIN_ERROR * variance):
         return None
     return {
-        "train_squared_error": own,
+        "train_squared_error": error,
         "error_of_linear_regression_on_new_examples": linear,
         "variance": variance,
         "examples": len(part),

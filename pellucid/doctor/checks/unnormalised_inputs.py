@@ -13,12 +13,13 @@ from pellucid.layers.base import Trait
 from pellucid.network.ending import shapes
 from pellucid.run.described import scaling
 
-# Root mean square of the inputs. Initial weights are drawn for 1 (Glorot 2010, He 2015); images from 0 to 1 have 0.1 to
-# 0.9.
+# Root mean square of the inputs. Initializers assume 1 (Glorot 2010, He 2015); images from 0 to 1 have 0.1 to 0.9.
 MAX_RMS, MIN_RMS = 3.0, 1 / 30
-MAX_CHANNEL_RATIO = 10.0  # root mean square of two channels; the curvature of the loss then differs by a factor of 100
-MAX_OFFSET = 10.0  # of the mean from 0, in standard deviations, if it is above 1 as well
-MAX_TARGET_RATIO = 100.0  # std of the targets over the RMS of the first outputs (at least 1); usual steps are too small
+MAX_CHANNEL_RATIO = 10.0  # of two channels' root mean squares; the loss's curvature then differs by a factor of 100
+MAX_OFFSET = 10.0  # distance of the mean from 0, in standard deviations; a finding only if it is above 1 as well
+# Standard deviation of the targets, relative to the root mean square of the first outputs, or to 1 if that is larger;
+# above it, usual steps are too small.
+MAX_TARGET_RATIO = 100.0
 CHUNK_SIZE = 64  # examples measured at a time
 
 
@@ -36,13 +37,13 @@ def _targets(case: Case) -> list[Finding]:
     except UnansweredError:
         return []
     targets = case.sample.y.double()
-    spread, usual = float(targets.std(correction=0)), float(first.square().mean().sqrt())
-    if spread <= MAX_TARGET_RATIO * max(usual, 1.0):
+    spread, output_rms = float(targets.std(correction=0)), float(first.square().mean().sqrt())
+    if spread <= MAX_TARGET_RATIO * max(output_rms, 1.0):
         return []
     evidence = {
         "mean_target": float(targets.mean()),
         "standard_deviation_of_the_targets": spread,
-        "root_mean_square_of_the_first_outputs": usual,
+        "root_mean_square_of_the_first_outputs": output_rms,
     }
     cause = "the targets are many times larger than the network's first outputs, so that steps explode or are too small"
     fix = "subtract the targets' mean, divide by their standard deviation, and undo this in the predictions"
@@ -51,34 +52,38 @@ def _targets(case: Case) -> list[Finding]:
 
 def _inputs(case: Case) -> list[Finding]:
     """Measure a sample of the inputs, over all values and by channel."""
-    first = next((seen.layer for seen in case.activity.values() if not shapes(seen.layer)), None)
+    first = next((outputs.layer for outputs in case.activity.values() if not shapes(outputs.layer)), None)
     if first is not None and Trait.NORM in first.traits and not isinstance(first, LocalResponseNorm):
         return []  # a first normalization layer makes the scale of the inputs irrelevant
     x = case.sample.x
-    seen = sizes(scaled(part, case.model.stats) for part in x.split(CHUNK_SIZE))
-    mean, std, size = seen.mean, seen.std, seen.rms
+    statistics = sizes(scaled(part, case.model.stats) for part in x.split(CHUNK_SIZE))
+    mean, std, size = statistics.mean, statistics.std, statistics.rms
     if not isfinite(size) or std == 0:
         return []
-    kept = seen.channels[seen.high > seen.low]
+    channel_rms = statistics.channels[statistics.high > statistics.low]
     evidence = {
         "mean": mean,
         "standard_deviation": std,
-        "smallest": float(seen.low.min()),
-        "largest": float(seen.high.max()),
+        "smallest": float(statistics.low.min()),
+        "largest": float(statistics.high.max()),
         "root_mean_square": size,
     }
-    images, several = is_image(x), len(kept) > 1
+    has_images, has_several = is_image(x), len(channel_rms) > 1
     if size > MAX_RMS:
         cause = "inputs are much larger than initial weights are made for, so that units saturate or steps overshoot"
     elif size < MIN_RMS:
         cause = "inputs are so small that the first layer hardly distinguishes them; perhaps they were scaled twice"
     elif abs(mean) > max(MAX_OFFSET * std, 1.0):
         cause = "inputs vary little around a value far from 0, so that this value dominates the first layer"
-    elif images and several and float(kept.max() / kept.min()) > MAX_CHANNEL_RATIO:
-        evidence |= {"largest_channel": float(kept.max()), "smallest_channel": float(kept.min())}
+    elif has_images and has_several and float(channel_rms.max() / channel_rms.min()) > MAX_CHANNEL_RATIO:
+        evidence |= {"largest_channel": float(channel_rms.max()), "smallest_channel": float(channel_rms.min())}
         cause = "channels have very different scales, so that the weights of the small ones learn far more slowly"
-    elif not images and several and float(kept.max()) > MAX_RMS * MAX_CHANNEL_RATIO * float(kept.median()):
-        evidence |= {"largest_feature": float(kept.max()), "median_feature": float(kept.median())}
+    elif (
+        not has_images
+        and has_several
+        and float(channel_rms.max()) > MAX_RMS * MAX_CHANNEL_RATIO * float(channel_rms.median())
+    ):
+        evidence |= {"largest_feature": float(channel_rms.max()), "median_feature": float(channel_rms.median())}
         cause = "features have very different scales, so that the weights of the small ones learn far more slowly"
     else:
         return []

@@ -8,52 +8,52 @@ from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import Activity, output_layers, rms, with_constant_units
 from pellucid.layers.base import Layer, Trait
 
-MAX_SPREAD = 0.01  # standard deviation over the layer's largest, so 1 / 10,000 of its variance
+MAX_SPREAD = 0.01  # standard deviation relative to the layer's largest, so 1 / 10,000 of its variance
 MAX_USELESS = 0.4  # of a layer's units, as in the check of dead units
 MIN_UNITS = 4  # smaller layers are skipped
-TOLERANCE = 0.01  # relative change of the outputs of a regression that counts as none
+TOLERANCE = 0.01  # relative change of the outputs of a regression that counts as no change
 
 
 def look(case: Case) -> list[Finding]:
     """Count units with nearly constant outputs, and check that no prediction changes if their means replace them."""
     found: list[Finding] = []
     x = case.inputs(case.watched)
-    outputs = output_layers(case.model, x)
-    for seen in case.units_of((Layer,), MIN_UNITS):
-        spread, constant = seen.std, _constant_units(seen)
-        if Trait.ACTIVATION not in seen.layer.traits or seen.path in outputs or not bool(spread.any()):
+    final = output_layers(case.model, x)
+    for outputs in case.units_of((Layer,), MIN_UNITS):
+        spread, constant = outputs.std, _constant_units(outputs)
+        if Trait.ACTIVATION not in outputs.layer.traits or outputs.path in final or not bool(spread.any()):
             continue
-        counts = case.beyond_chance(seen, lambda seen: len(_constant_units(seen)), MAX_USELESS)
-        if counts is None or _changed(case, x, seen, constant) != 0:
+        counts = case.beyond_chance(outputs, lambda outputs: len(_constant_units(outputs)), MAX_USELESS)
+        if counts is None or _changed(case, x, outputs, constant) != 0:
             continue
         evidence = {
             "useless": counts[0],
-            "units": seen.units,
-            "share": counts[0] / seen.units,
+            "units": outputs.units,
+            "share": counts[0] / outputs.units,
             "useless_with_newly_drawn_weights": counts[1],
             "largest_deviation_of_these": float(spread[constant].max()),
             "largest_deviation": float(spread.max()),
             "answers_changed_without_them": 0.0,
             "examples": len(x),
         }
-        found.append(Finding(NAME, seen.path, evidence))
+        found.append(Finding(NAME, outputs.path, evidence))
     return found
 
 
-def _constant_units(seen: Activity) -> Tensor:
+def _constant_units(outputs: Activity) -> Tensor:
     """Return the indices of the units that hardly vary, (K,)."""
-    spread = seen.std
+    spread = outputs.std
     return (spread <= MAX_SPREAD * spread.max()).nonzero()[:, 0]
 
 
-def _changed(case: Case, x: Tensor, seen: Activity, units: Tensor) -> float | None:
+def _changed(case: Case, x: Tensor, outputs: Activity, units: Tensor) -> float | None:
     """Return the fraction of predicted classes that change if these units are set to their means.
 
     For a regression, the relative change of the outputs. None if the outputs cannot be compared.
     """
-    value = seen.mean[units]
-    before = with_constant_units(case.model, x, seen.path, units[:0], value[:0])
-    after = with_constant_units(case.model, x, seen.path, units, value)
+    value = outputs.mean[units]
+    before = with_constant_units(case.model, x, outputs.path, units[:0], value[:0])
+    after = with_constant_units(case.model, x, outputs.path, units, value)
     if not isinstance(before, Tensor) or not isinstance(after, Tensor):
         return None
     if case.classifies and before.dim() == 2 and before.shape[1] > 1:

@@ -7,7 +7,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import GENERATOR, Check, Finding
 
 MIN_EPOCHS = 3
-MIN_NORM_RATIO = 1e-3  # the median gradient norm of the last third of the epochs over the largest of any epoch
+MIN_NORM_RATIO = 1e-3  # of the median gradient norm in the last third of the epochs to the largest of any epoch
 
 
 def look(case: Case) -> list[Finding]:

@@ -25,7 +25,7 @@ def look(case: Case) -> list[Finding]:
         if not torch.equal(*(model.predict(part.x).nan_to_num() for _ in range(2))):
             return []  # random in evaluation mode, so no two passes have the same gradient
         table = verify(model.net, model.params, case.inputs(part), part.y, model.loss, seed=model.seed)
-    except (PellucidError, RuntimeError) as error:  # user-defined code runs there, in float64
+    except (PellucidError, RuntimeError) as error:  # user-defined code is run here, in float64
         raise UnansweredError(f"the gradients cannot be verified: {error}") from error
     wrong = [row for row in table.rows if not row.ok and row.layer in kinds]
     if not wrong:

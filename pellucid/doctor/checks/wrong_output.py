@@ -27,12 +27,12 @@ RANGES: dict[type[Layer], tuple[float, float]] = {
     LogSoftmax: (-inf, 0.0),
     LeakyReLU: (-inf, inf),
 }
-# These layers limit the logits of a loss that contains a softmax or sigmoid. LogSoftmax may precede a
+# Layers that limit the logits of a loss that contains a softmax or sigmoid. LogSoftmax may precede a
 # softmax, which returns the same probabilities, but not a sigmoid, whose outputs would be at most 1/2.
 LIMITING = tuple(kind for kind in RANGES if kind is not LogSoftmax)
-OWN_PROBABILITIES = (SoftmaxCrossEntropy, AuxiliaryCrossEntropy, BinaryCrossEntropy)
+LOGIT_LOSSES = (SoftmaxCrossEntropy, AuxiliaryCrossEntropy, BinaryCrossEntropy)
 MAX_OUTSIDE = 0.01  # of all targets; fewer are outliers
-ROUNDING = 1e-3  # of the targets' spread
+ROUNDING = 1e-3  # relative to the targets' standard deviation
 
 
 def look(case: Case) -> list[Finding]:
@@ -64,7 +64,7 @@ def _ill_suited(case: Case, path: str, last: Layer) -> Finding | None:
         fix = "give the network one output for each class, or use one output with binary cross-entropy"
         return Finding(NAME, path or "training", evidence | {"outputs": 1}, cause, fix)
     limits = isinstance(last, LIMITING) or (isinstance(last, LogSoftmax) and isinstance(loss, BinaryCrossEntropy))
-    if isinstance(loss, OWN_PROBABILITIES) and limits:
+    if isinstance(loss, LOGIT_LOSSES) and limits:
         low, high = RANGES[type(last)]
         evidence |= {"lowest_output": low, "highest_output": high}
         cause = f"{kind} limits the logits that {type(loss).__name__} converts to probabilities"
@@ -77,7 +77,7 @@ def _ill_suited(case: Case, path: str, last: Layer) -> Finding | None:
 def _unreachable(case: Case, path: str, last: Layer, evidence: Evidence) -> Finding | None:
     """Compare the targets with the range of the last layer."""
     low, high = RANGES[type(last)]
-    targets = _numbers(case)
+    targets = _target_values(case)
     margin = ROUNDING * (float(targets.std(correction=0)) + 1e-6)
     outside = float(((targets < low - margin) | (targets > high + margin)).double().mean())
     if outside <= MAX_OUTSIDE:
@@ -94,7 +94,7 @@ def _unreachable(case: Case, path: str, last: Layer, evidence: Evidence) -> Find
     return Finding(NAME, path, evidence, cause, fix, _without(case.model.net, path))
 
 
-def _numbers(case: Case) -> Tensor:
+def _target_values(case: Case) -> Tensor:
     """Return the targets as floats; for class indices that the loss compares as one-hot vectors, the values 0 and 1."""
     y, outputs = case.train.y, case.model.output_shape
     classes = not y.is_floating_point() and len(outputs) == y.dim() and outputs[0] != 1

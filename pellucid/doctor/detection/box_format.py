@@ -6,11 +6,12 @@ from pellucid.data.annotations.base import ROUNDING, Box
 from pellucid.doctor.detection.case import DetectionCase
 from pellucid.doctor.finding import Check, Evidence, Finding
 
-MAX_IMPOSSIBLE = 0.1  # fraction of boxes that are no valid boxes in their images
+MAX_IMPOSSIBLE = 0.1  # fraction of boxes that are not valid in their images
 MIN_POSSIBLE = 0.98  # fraction of boxes that are valid if they are read in another way
 MIN_BOXES = 10
 
 Size = tuple[int, int]
+# Conversions of boxes in other formats to corners (x0, y0, x1, y1), by format.
 FORMS: dict[str, Callable[[Box, Size], Box]] = {
     "x, y, width, height": lambda b, size: (b[0], b[1], b[0] + b[2], b[1] + b[3]),
     "x and y of the centre, width, height": lambda b, size: (
@@ -51,6 +52,7 @@ def look(case: DetectionCase) -> list[Finding]:
 
 
 def _possible(box: Box, size: Size) -> bool:
+    """Return whether corners (x0, y0, x1, y1) are a valid box in an image of this size (H, W)."""
     x0, y0, x1, y1 = box
     height, width = size
     inside = min(x0, y0) >= -ROUNDING and x1 <= width + ROUNDING and y1 <= height + ROUNDING

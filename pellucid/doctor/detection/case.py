@@ -84,7 +84,7 @@ class DetectionCase:
     def raw_boxes(self) -> list[tuple[Box, tuple[int, int]]]:
         """The boxes of the annotations before they are corrected, with the size (H, W) of their image.
 
-        For other data than a `DetectionFolder`, the boxes of the sample.
+        For data other than a `DetectionFolder`, the boxes of the sample.
         """
         if not isinstance(self.train, DetectionFolder):
             return [
@@ -117,7 +117,7 @@ class DetectionCase:
 
     @cached_property
     def assignments(self) -> list[Assignment | None]:
-        """The object that is assigned to each anchor, for each image of the sample; None for one without anchors."""
+        """The object that is assigned to each anchor, for each image of the sample; None without anchors."""
         detector = self.detector
         found: list[Assignment | None] = []
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Objects that are assigned to no anchor, so that nothing learns them."""
+"""Objects that are assigned to no anchor, so that the detector does not learn them."""
 
 import torch
 
@@ -15,11 +15,11 @@ def look(case: DetectionCase) -> list[Finding]:
     for (_, truth), assignment in zip(case.sample, case.assignments, strict=True):
         if assignment is None:
             return []
-        learned = torch.zeros(len(truth), dtype=torch.bool)
-        learned[assignment.matched[assignment.positive].cpu()] = True
+        assigned = torch.zeros(len(truth), dtype=torch.bool)
+        assigned[assignment.matched[assignment.positive].cpu()] = True
         count += len(truth)
-        images += bool(len(truth) and not learned.any())
-        missed.append(area(truth.boxes[~learned]).sqrt())
+        images += bool(len(truth) and not assigned.any())
+        missed.append(area(truth.boxes[~assigned]).sqrt())
     sides = torch.cat(missed) if missed else torch.zeros(0)
     if len(sides) <= MAX_MISSED * count:
         return []

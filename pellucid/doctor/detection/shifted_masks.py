@@ -1,4 +1,4 @@
-"""Masks that are shifted against their images."""
+"""Masks that are shifted relative to their images."""
 
 import torch
 from torch import Tensor

@@ -13,29 +13,29 @@ MAX_UNFIT = 0.1  # of the objects
 
 def look(case: DetectionCase) -> list[Finding]:
     """Compare the objects of the sample with all anchors of their images."""
-    if isinstance(case.detector, YOLO1):  # whose cells have no size
+    if isinstance(case.detector, YOLO1):  # its cells have no anchor boxes
         return []
-    best, sides, anchors = [], [], []
+    best, object_sides, anchor_sizes = [], [], []
     for (_, truth), boxes in zip(case.sample, case.anchors, strict=True):
         if boxes is None:
             return []
         if len(truth):
             best.append(box_iou(truth.boxes, boxes).amax(1))
-            sides.append(area(truth.boxes).sqrt())
-            anchors.append(area(boxes).sqrt())
+            object_sides.append(area(truth.boxes).sqrt())
+            anchor_sizes.append(area(boxes).sqrt())
     if not best:
         return []
-    fit, side, reach = torch.cat(best), torch.cat(sides), torch.cat(anchors)
-    unfit = fit < MIN_IOU
+    best_iou, sides, anchor_sides = torch.cat(best), torch.cat(object_sides), torch.cat(anchor_sizes)
+    unfit = best_iou < MIN_IOU
     if float(unfit.float().mean()) <= MAX_UNFIT:
         return []
     evidence: Evidence = {
-        "objects": len(fit),
+        "objects": len(best_iou),
         "fit_by_no_anchor": int(unfit.sum()),
-        "median_iou_with_the_best_anchor": float(fit.median()),
-        "median_side_of_these_objects": float(side[unfit].median()),
-        "smallest_anchor": float(reach.min()),
-        "largest_anchor": float(reach.max()),
+        "median_iou_with_the_best_anchor": float(best_iou.median()),
+        "median_side_of_these_objects": float(sides[unfit].median()),
+        "smallest_anchor": float(anchor_sides.min()),
+        "largest_anchor": float(anchor_sides.max()),
     }
     cause = "the anchors have other sizes or shapes than these objects, so that no anchor learns them well"
     fix = "give the detector anchors of the objects' sizes (scale, sides or shapes), or resize the images by data.size"

@@ -27,6 +27,6 @@ def suspects(case: Case, found: Sequence[Finding] = ()) -> list[Suspect]:
 
     found: findings of checks, whose remedies are suspects too.
     """
-    particular = [one for source in PARTICULAR for one in source(case)]
-    general = [replace(one, general=True) for source in GENERAL for one in source(case)]
-    return [*particular, *(Suspect(one, one.check not in SETTINGS) for one in found), *general]
+    particular = [candidate for source in PARTICULAR for candidate in source(case)]
+    general = [replace(candidate, general=True) for source in GENERAL for candidate in source(case)]
+    return [*particular, *(Suspect(finding, finding.check not in SETTINGS) for finding in found), *general]

@@ -25,28 +25,29 @@ from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
-MAX_OFFSET = 2.0  # of the targets' mean from 0, in standard deviations
-MAX_STD, MIN_STD = 5.0, 0.05  # of the targets
-BYTES = 255.0
-MIN_RMS, MAX_RMS = 0.1, 3.0  # of inputs; smaller ones are also tried multiplied by 255, larger ones divided by 255
+MAX_OFFSET = 2.0  # distance of the targets' mean from 0, in standard deviations
+MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
+MAX_BYTE = 255.0  # largest value of unscaled pixels
+# Root mean square of inputs; smaller inputs are also tried multiplied by 255, larger ones divided by 255.
+MIN_RMS, MAX_RMS = 0.1, 3.0
 BATCH_SIZE = 8  # examples
 MAX_COUPLING = 1e-3  # relative change of the other examples' gradients if one example's target changes
-N_DRAWS = 16  # passes in training mode that are averaged
+N_DRAWS = 16  # number of forward passes in training mode that are averaged
 MAX_MODE_GAP = 0.15  # relative difference of a layer's mean output between training and evaluation mode
-MIN_UNITS = 16  # of a layer; fewer may be too few
+MIN_UNITS = 16  # of a layer; a layer with fewer units is a suspect
 WIDE_UNITS = 64  # units that are tried instead
 MIN_DEPTH = 4  # inner layers, from which on batch normalization is tried
-MAX_HE_RATIO = 3.0  # of a weight's root mean square to that of He initialization, and its inverse
-MAX_WEIGHT_OFFSET = 0.5  # of a weight's mean from 0, in standard deviations; 0.14 is typical for 50 drawn values
+MAX_HE_RATIO = 3.0  # of a weight's root mean square to that of He initialization; the minimum is 1 / MAX_HE_RATIO
+MAX_WEIGHT_OFFSET = 0.5  # a weight's mean, in standard deviations; 0.14 is typical for 50 drawn values
 MAX_BIAS = 1.0  # root mean square of a layer's initial biases
 STRIDING = (Conv2d, MaxPool2d, AvgPool2d, LpPool2d)
 MIN_SIDE = 16  # pixels; smaller images are skipped
-MIN_REDUCTION = 16  # factor by which fewer positions than those of the input enter the second convolution
-MAX_CONVOLUTIONS = 3  # after at most so many convolutions, a single remaining position is too early
+MIN_REDUCTION = 16  # positions of the input, divided by positions of the second convolution's input
+MAX_CONVOLUTIONS = 3  # a single remaining position after at most this many convolutions is too early
 
 
 def targets(case: Case) -> Iterator[Suspect]:
-    """Yield regression targets far from mean 0 and standard deviation 1."""
+    """Yield a suspect if regression targets are far from mean 0 and standard deviation 1."""
     y = case.train.y
     if case.classifies or not y.is_floating_point():
         return
@@ -64,7 +65,7 @@ def targets(case: Case) -> Iterator[Suspect]:
 
 
 def pretrained_scale(case: Case) -> Iterator[Suspect]:
-    """Yield the scale of the inputs of a network that begins with pretrained weights."""
+    """Yield the scale of the inputs as a suspect, for a network that begins with pretrained weights."""
     if not _pretrained(case):
         return
     size = float(case.inputs(case.sample).double().square().mean().sqrt())
@@ -73,9 +74,9 @@ def pretrained_scale(case: Case) -> Iterator[Suspect]:
     mean, std = x.mean(axes, keepdim=True), x.std(axes, correction=0, keepdim=True).clamp_min(1e-6)
     changes: dict[str, Change] = {"standardised": lambda x: (x - mean) / std}
     if size > MAX_RMS:
-        changes["divided by 255"] = lambda x: x / BYTES
+        changes["divided by 255"] = lambda x: x / MAX_BYTE
     if size < MIN_RMS:
-        changes["multiplied by 255"] = lambda x: x * BYTES
+        changes["multiplied by 255"] = lambda x: x * MAX_BYTE
     for name, change in changes.items():
         yield suspect(
             "preprocessing-mismatch", "the network begins with weights that were learned from inputs of another scale",
@@ -137,7 +138,7 @@ class AsInEvaluation(Layer):
 
 
 def coupled_loss(case: Case) -> Iterator[Suspect]:
-    """Yield a loss whose gradient for one example depends on the other examples' targets, beyond a common factor."""
+    """Yield a suspect if the loss's gradient for one example depends on other examples' targets, up to a factor."""
     loss = case.model.loss
     if not is_user_defined(loss) or not isinstance(loss, Loss):
         return
@@ -180,7 +181,7 @@ def _coupled(case: Case, loss: Loss) -> float:
 
 
 def modes(case: Case) -> Iterator[Suspect]:
-    """Yield user-defined layers whose mean outputs differ between training and evaluation mode."""
+    """Yield a suspect if user-defined layers have different mean outputs in training and evaluation mode."""
     found = {path: gap for path, gap in _mode_gaps(case).items() if gap > MAX_MODE_GAP}
     if found:
         layers, path = dict(walk(case.model.net)), next(iter(found))
@@ -205,21 +206,25 @@ def _mode_gaps(case: Case) -> dict[str, float]:
     if not layers:
         return {}
 
-    def keep(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+    def record(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         if path in layers and isinstance(x, Tensor) and isinstance(y, Tensor):
             inputs[path] = layer, x, y
 
     with torch.inference_mode():
-        forward(case.model.net, case.model.params, case.inputs(case.probe), Mode(keep=False), keep)
+        forward(case.model.net, case.model.params, case.inputs(case.probe), Mode(keep=False), record)
         found: dict[str, float] = {}
         for path, (layer, x, y) in inputs.items():
             rng = torch.Generator().manual_seed(case.model.seed)
             params = _params_at(case.model.params, path)
             copies = {name: value.clone() if isinstance(value, Tensor) else value for name, value in params.items()}
-            total = sum(layer.forward(copies, x, Mode(True, rng, keep=False))[0].mean(0) for _ in range(N_DRAWS))
-            usual = y.mean(0)
-            if isinstance(total, Tensor) and total.shape == usual.shape and rms(usual) > 0:
-                found[path] = rms(total / N_DRAWS - usual) / rms(usual)
+            training_sum = sum(layer.forward(copies, x, Mode(True, rng, keep=False))[0].mean(0) for _ in range(N_DRAWS))
+            evaluation_mean = y.mean(0)
+            if (
+                isinstance(training_sum, Tensor)
+                and training_sum.shape == evaluation_mean.shape
+                and rms(evaluation_mean) > 0
+            ):
+                found[path] = rms(training_sum / N_DRAWS - evaluation_mean) / rms(evaluation_mean)
     return found
 
 
@@ -230,7 +235,7 @@ def _params_at(params: Params, path: str) -> Params:
 
 
 def initialization(case: Case) -> Iterator[Suspect]:
-    """Yield initial weights or biases of unusual size, or weights of user-defined layers that are not centred at 0."""
+    """Yield a suspect if initial weights or biases have an unusual size, or user-defined weights a high mean."""
     flat = flatten(case.first.params)
     sizes: dict[str, float] = {}
     bias = 0.0
@@ -245,12 +250,12 @@ def initialization(case: Case) -> Iterator[Suspect]:
     scales = [float(value.square().mean().sqrt()) / _glorot(value) for value in values]
     odd = any(not 1 / MAX_HE_RATIO <= size <= MAX_HE_RATIO for size in [*list(sizes.values())[:-1], *scales])
     odd = odd or any(shift > MAX_WEIGHT_OFFSET for shift in shifts)
-    every = [*sizes.values(), *scales]
-    if every and (odd or (sizes and list(sizes.values())[-1] > MAX_HE_RATIO) or bias > MAX_BIAS):
+    ratios = [*sizes.values(), *scales]
+    if ratios and (odd or (sizes and list(sizes.values())[-1] > MAX_HE_RATIO) or bias > MAX_BIAS):
         yield suspect(
             "bad-initialization", "the initial weights or biases are so large or so small that the network does not "
             "learn", "use He initialization (He et al. 2015) and biases of 0", "weights redrawn by He initialization",
-            _redrawn, odd=True, smallest_weights_over_he=min(every), largest_weights_over_he=max(every),
+            _redrawn, odd=True, smallest_weights_over_he=min(ratios), largest_weights_over_he=max(ratios),
             largest_first_biases=bias, largest_mean_of_weights_over_deviation=max(shifts, default=0.0),
         )  # fmt: skip
 
@@ -296,7 +301,7 @@ def _changed(case: Case, paths: Sequence[str], change: Callable[[Layer], Layer],
 
 
 def linear(case: Case) -> Iterator[Suspect]:
-    """Yield a network without activations."""
+    """Yield a suspect if the network has no activations."""
     inner = _inner(case)
     if inner and not any(
         Trait.ACTIVATION in layer.traits or is_user_defined(layer) for _, layer in walk(case.model.net)
@@ -309,7 +314,7 @@ def linear(case: Case) -> Iterator[Suspect]:
 
 
 def reduced(case: Case) -> Iterator[Suspect]:
-    """Yield strides and pooling that reduce images to few positions in the first layers."""
+    """Yield a suspect if strides and pooling reduce images to few positions in the first layers."""
     shape = case.model.nominal_shape
     if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
         return
@@ -319,16 +324,17 @@ def reduced(case: Case) -> Iterator[Suspect]:
     if not convs:
         return
     positions = [found.size // found.units for found in outputs.values()]
-    first = positions[convs[1] - 1] if len(convs) > 1 else positions[-1]  # the input of the second convolution
-    coarse = [path for path, layer in layers.items() if _stride(layer) > (1 if isinstance(layer, Conv2d) else 2)]
+    # The positions of the second convolution's input, or of the last output if there is only one convolution.
+    first_positions = positions[convs[1] - 1] if len(convs) > 1 else positions[-1]
+    strided = [path for path, layer in layers.items() if _stride(layer) > (1 if isinstance(layer, Conv2d) else 2)]
     too_few = positions[-1] <= 1 and len(convs) <= MAX_CONVOLUTIONS
-    if coarse and (first <= shape[1] * shape[2] / MIN_REDUCTION or too_few):
+    if strided and (first_positions <= shape[1] * shape[2] / MIN_REDUCTION or too_few):
         yield suspect(
             "reduced-too-early", "strides and pooling reduce the images to so few positions that the "
             "differences between classes are lost",
             "use smaller strides and pooling windows, above all in the first layers",
-            "strides of 1, pooling by 2", lambda case: _changed(case, coarse, _finer, keep=True), odd=True,
-            places_of_an_input=shape[1] * shape[2], places_after_the_first_layers=first,
+            "strides of 1, pooling by 2", lambda case: _changed(case, strided, _finer, keep=True), odd=True,
+            places_of_an_input=shape[1] * shape[2], places_after_the_first_layers=first_positions,
             places_at_the_end=positions[-1],
         )  # fmt: skip
 
@@ -345,7 +351,7 @@ def _finer(layer: Layer) -> Layer:
 
 
 def size(case: Case) -> Iterator[Suspect]:
-    """Yield layers with few units."""
+    """Yield a suspect if a layer has few units."""
     if any(initialization(case)):
         return  # a wider network gets newly drawn weights, which might be all that helps
     layers = dict(walk(case.model.net))
@@ -369,7 +375,7 @@ def _wider(layer: Layer) -> Layer:
 
 
 def depth(case: Case) -> Iterator[Suspect]:
-    """Yield a deep network without batch normalization."""
+    """Yield a suspect if the network is deep and has no batch normalization."""
     inner, norms = _inner(case), any(isinstance(layer, BatchNorm) for _, layer in walk(case.model.net))
     if len(inner) >= MIN_DEPTH and not norms and not any(initialization(case)):
         yield suspect(

@@ -23,38 +23,38 @@ from pellucid.network.ending import ends
 from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
 
-DEFAULT_BATCH = 32
+DEFAULT_BATCH = 32  # examples in a batch, in remedies
 MIN_BATCH = 8  # examples for batch normalization; statistics of fewer are noise
 MIN_BATCH_FRACTION = 1 / 20  # of the examples; larger batches leave few steps in an epoch
-EPOCH_FACTOR = 4.0  # by which a training is made longer
-UNMIRRORED: dict[str, Any] = {"flip": False, "vertical_flip": False}
-# A simple classifier must exceed chance by MIN_ABOVE_CHANCE to measure whether mirroring changes the class; it does
-# if at most the fraction MAX_MIRRORED of that excess is left for mirrored images.
+EPOCH_FACTOR = 4.0  # by which the number of steps is multiplied in a trial
+UNMIRRORED: dict[str, Any] = {"flip": False, "vertical_flip": False}  # arguments of `Augment`
+# A simple classifier must exceed chance by MIN_ABOVE_CHANCE to measure whether mirroring changes the class; mirroring
+# does if at most the fraction MAX_MIRRORED of that excess is left for mirrored images.
 MIN_ABOVE_CHANCE, MAX_MIRRORED = 0.3, 0.6
-# Accuracy on augmented training inputs, and by how much it must exceed that on plain inputs: a model trained with
-# ordinary random augmentation is as good on plain inputs.
+# Accuracy on augmented training inputs, and its difference to the accuracy on unchanged inputs. A model trained with
+# ordinary random augmentation is as good on unchanged inputs.
 MIN_AUGMENTED_ACCURACY, MIN_ACCURACY_GAIN = 0.7, 0.15
 MIN_CORRELATION = 0.5  # of class weights with class counts; it should be negative
 MAX_SMOOTHING, MAX_DROPOUT = 0.3, 0.7  # label smoothing and dropout rate; higher ones are unusual
-MIN_WEIGHT_GROWTH = 0.7  # over the size of the initial weights; smaller weights were shrunk by a regularizer
-MAX_DROPPED = 0.6  # of the steps, at a rate below DROPPED_FACTOR
+MIN_WEIGHT_GROWTH = 0.7  # size of the weights relative to the start; lower if a regularizer has shrunk them
 DROPPED_FACTOR = 0.1  # of the highest rate; at lower rates a network hardly learns
+MAX_DROPPED = 0.6  # fraction of the steps whose rate is below DROPPED_FACTOR times the highest
 
 
 def regularizers(case: Case) -> Iterator[Suspect]:
-    """Yield each regularizer."""
-    rest = case.model.regularizers
-    for index, one in enumerate(rest):
+    """Yield a suspect for each regularizer."""
+    penalties = case.model.regularizers
+    for index, penalty in enumerate(penalties):
         yield suspect(
             "regularization-too-strong", "the regularizer keeps the weights too small to fit the data",
-            "reduce it by powers of ten", f"without {type(one).__name__}",
-            partial(rebuilt, regularizer=(*rest[:index], *rest[index + 1 :])),
-            odd=case.trained and case.weight_growth < MIN_WEIGHT_GROWTH, regularizer=str(one),
+            "reduce it by powers of ten", f"without {type(penalty).__name__}",
+            partial(rebuilt, regularizer=(*penalties[:index], *penalties[index + 1 :])),
+            odd=case.trained and case.weight_growth < MIN_WEIGHT_GROWTH, regularizer=str(penalty),
         )  # fmt: skip
 
 
 def dropout(case: Case) -> Iterator[Suspect]:
-    """Yield dropout."""
+    """Yield a suspect if the network has dropout."""
     if case.dropout:
         yield suspect(
             "dropout-too-strong", "dropout removes so many values that the rest does not determine the output",
@@ -67,7 +67,7 @@ def dropout(case: Case) -> Iterator[Suspect]:
 
 
 def frozen(case: Case) -> Iterator[Suspect]:
-    """Yield the frozen tensors."""
+    """Yield a suspect if tensors are frozen."""
     if case.model.frozen:
         yield suspect(
             "frozen-too-much", "frozen parameters need training on these data",
@@ -77,7 +77,7 @@ def frozen(case: Case) -> Iterator[Suspect]:
 
 
 def rates(case: Case) -> Iterator[Suspect]:
-    """Yield the learning rate factors of single parameters."""
+    """Yield a suspect if some parameters have their own factor of the learning rate."""
     rates = case.model.rates
     if any(rate != 1 for rate in rates.values()):
         yield suspect(
@@ -89,10 +89,10 @@ def rates(case: Case) -> Iterator[Suspect]:
 
 
 def augment(case: Case) -> Iterator[Suspect]:
-    """Yield flipping, and the whole augmentation.
+    """Yield suspects for flipping and for the whole augmentation.
 
-    If the model is much better on augmented inputs than on plain ones, the augmentation acts as preprocessing that is
-    missing in evaluation.
+    If the model is much better on augmented inputs than on unchanged ones, the augmentation acts as preprocessing that
+    is missing in evaluation.
     """
     used = case.augment
     if used is None:
@@ -120,7 +120,7 @@ def augment(case: Case) -> Iterator[Suspect]:
 
 
 def _mirrored_differ(case: Case, used: Augment) -> bool:
-    """Return whether a simple classifier, fitted to plain images, fails to recognise mirrored ones."""
+    """Return whether a simple classifier, fitted to unchanged images, fails to recognize mirrored ones."""
     if case.simple is None or case.train.x.dim() != 4:
         return False
     plain, x, y = case.simple.own, case.train.x[case.simple.indices], case.simple.y
@@ -142,7 +142,7 @@ def _accuracy_on_augmented(case: Case) -> float:
 
 
 def clip(case: Case) -> Iterator[Suspect]:
-    """Yield the clipping of gradients."""
+    """Yield a suspect if gradients are clipped."""
     if case.model.clip is not None:
         yield suspect(
             "clipping-too-tight", "gradients are clipped to a norm so small that the weights hardly move",
@@ -152,7 +152,7 @@ def clip(case: Case) -> Iterator[Suspect]:
 
 
 def loss_options(case: Case) -> Iterator[Suspect]:
-    """Yield class weights and label smoothing."""
+    """Yield suspects for class weights and label smoothing."""
     loss: Any = case.model.loss
     weights = getattr(loss, "class_weights", None)
     if weights is not None:
@@ -181,7 +181,7 @@ def _by_frequency(case: Case, weights: Any) -> bool:
 
 
 def precision(case: Case) -> Iterator[Suspect]:
-    """Yield a precision lower than float32."""
+    """Yield a suspect for a precision lower than float32."""
     if case.model.precision == "bf16":
         yield suspect(
             "low-precision", f"{case.model.precision} rounds the values of this network too much",
@@ -190,50 +190,51 @@ def precision(case: Case) -> Iterator[Suspect]:
 
 
 def optimizer(case: Case) -> Iterator[Suspect]:
-    """Yield the optimizer's hyperparameters that differ from their defaults, without the learning rate."""
+    """Yield a suspect for optimizer hyperparameters, other than the learning rate, that are not the defaults."""
     optimizer = case.model.optimizer
-    odd = {
-        one.name: one.default for one in fields(optimizer)
-        if one.name != "lr" and isinstance(one.default, int | float)
-        and getattr(optimizer, one.name) != one.default
+    defaults = {
+        option.name: option.default for option in fields(optimizer)
+        if option.name != "lr" and isinstance(option.default, int | float)
+        and getattr(optimizer, option.name) != option.default
     }  # fmt: skip
-    if odd:
-        high = any(getattr(optimizer, name) > odd[name] for name in ("momentum", "beta1") if name in odd)
+    if defaults:
+        high = any(getattr(optimizer, name) > defaults[name] for name in ("momentum", "beta1") if name in defaults)
         yield suspect(
             "momentum-too-high" if high else "optimizer-settings",
             "with this momentum, steps continue in the direction of old gradients and overshoot every minimum" if high
             else "the optimizer's hyperparameters do not suit this training",
-            f"use {', '.join(f'{name}={value:g}' for name, value in odd.items())}",
-            "the optimizer's default hyperparameters", lambda case: rebuilt(case, optimizer=replace(optimizer, **odd)),
-            **{name: getattr(optimizer, name) for name in odd},
+            f"use {', '.join(f'{name}={value:g}' for name, value in defaults.items())}",
+            "the optimizer's default hyperparameters",
+            lambda case: rebuilt(case, optimizer=replace(optimizer, **defaults)),
+            **{name: getattr(optimizer, name) for name in defaults},
         )  # fmt: skip
 
 
 def schedule(case: Case) -> Iterator[Suspect]:
-    """Yield the schedule."""
+    """Yield a suspect for a schedule that is not constant."""
     schedule = case.model.schedule
     if isinstance(schedule, Constant):
         return
     steps = max(case.steps_planned, RANGE_TEST_STEPS)
     memory = schedule.begin()
     progress = [Progress(step, steps, case.steps_per_epoch) for step in range(steps)]
-    factors = torch.tensor([schedule.factor(one, memory) for one in progress])
-    dropped = float((factors < DROPPED_FACTOR * float(factors.max())).double().mean())
-    rising = int(factors.argmax()) / steps
-    early = rising < 1 - rising
+    factors = torch.tensor([schedule.factor(moment, memory) for moment in progress])
+    low_fraction = float((factors < DROPPED_FACTOR * float(factors.max())).double().mean())
+    rising_fraction = int(factors.argmax()) / steps
+    early = rising_fraction < 1 - rising_fraction
     yield suspect(
         "rate-decays-too-early" if early else "warmup-too-long",
         "the schedule lowers the learning rate before the network has learned" if early else
         "the warmup is so long that little of the training is left at a high learning rate",
         "let the rate fall later and less" if early else "warm up over a few percent of the steps",
-        "a constant learning rate", partial(rebuilt, schedule=Constant()), odd=dropped > MAX_DROPPED,
-        schedule=str(schedule), share_of_steps_below_a_tenth_of_the_highest_rate=dropped,
-        share_of_steps_before_the_highest_rate=rising,
+        "a constant learning rate", partial(rebuilt, schedule=Constant()), odd=low_fraction > MAX_DROPPED,
+        schedule=str(schedule), share_of_steps_below_a_tenth_of_the_highest_rate=low_fraction,
+        share_of_steps_before_the_highest_rate=rising_fraction,
     )  # fmt: skip
 
 
 def tiny_batches(case: Case) -> Iterator[Suspect]:
-    """Yield batch normalization over very small batches."""
+    """Yield a suspect for batch normalization over very small batches."""
     norms = any(isinstance(layer, BatchNorm) for _, layer in walk(case.model.net))
     if case.batch_size < MIN_BATCH and norms and len(case.train) > DEFAULT_BATCH:
         yield suspect(
@@ -246,7 +247,7 @@ def tiny_batches(case: Case) -> Iterator[Suspect]:
 
 
 def loss(case: Case) -> Iterator[Suspect]:
-    """Yield any loss other than softmax cross-entropy, for a classifier."""
+    """Yield a suspect for a classifier's loss that is not softmax cross-entropy."""
     loss, outputs = case.model.loss, case.model.output_shape
     if not case.classifies or type(loss) is SoftmaxCrossEntropy or len(outputs) != 1 or outputs[0] < 2:
         return
@@ -266,7 +267,7 @@ def _cross_entropy(case: Case) -> Case:
 
 
 def rate(case: Case) -> Iterator[Suspect]:
-    """Yield the learning rate: lowered, raised, and the optimizer's default."""
+    """Yield suspects for the learning rate: lowered, raised, and the optimizer's default."""
     rate, usual = case.model.optimizer.lr, default_rate(case.model.optimizer)
     factors = {0.1, 10.0}
     if 0 < usual < float("inf") and rate > 0 and not 1 / 30 < usual / rate < 30:
@@ -283,7 +284,7 @@ def rate(case: Case) -> Iterator[Suspect]:
 
 
 def large_batches(case: Case) -> Iterator[Suspect]:
-    """Yield batches that are a large fraction of all examples."""
+    """Yield a suspect for batches that are a large fraction of all examples."""
     size, n = min(case.batch_size, len(case.train)), len(case.train)
     if size > DEFAULT_BATCH and size >= MIN_BATCH_FRACTION * n:
         yield suspect(
@@ -295,7 +296,7 @@ def large_batches(case: Case) -> Iterator[Suspect]:
 
 
 def epochs(case: Case) -> Iterator[Suspect]:
-    """Yield the number of steps."""
+    """Yield a suspect for the number of steps."""
     if case.steps_planned:
         yield suspect(
             "too-few-epochs", "the training ended before the network had converged",

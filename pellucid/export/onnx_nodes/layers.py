@@ -62,12 +62,12 @@ def conv_transpose2d(layer: layers.ConvTranspose2d, n: Nodes) -> None:
         extra = [rows, columns]
         n.last("ConvTranspose", n.x, n.param("weight"), *bias, pads=edges, output_padding=extra, **window)
         return
-    whole = n.inner("ConvTranspose", n.x, n.param("weight"), **window)
+    uncropped = n.inner("ConvTranspose", n.x, n.param("weight"), **window)
     pads = n.whole("pads", 0, 0, -down, -across, 0, 0, rows - down, columns - across)
     if not bias:
-        n.last("Pad", whole, pads)
+        n.last("Pad", uncropped, pads)
         return
-    n.last("Add", n.inner("Pad", whole, pads), n.inner("Reshape", *bias, n.whole("bias_shape", -1, 1, 1)))
+    n.last("Add", n.inner("Pad", uncropped, pads), n.inner("Reshape", *bias, n.whole("bias_shape", -1, 1, 1)))
 
 
 def batch_norm(layer: layers.BatchNorm, n: Nodes) -> None:
@@ -111,8 +111,8 @@ def local_response_norm(layer: layers.LocalResponseNorm, n: Nodes) -> None:
         return
     channels, before = n.shape[0], layer.size // 2
     shift = torch.arange(channels) - torch.arange(channels)[:, None]  # from the channel to its neighbour
-    share = ((shift >= -before) & (shift < layer.size - before)).float() * (layer.alpha / layer.size)
-    weight = n.constant("share", share[:, :, None, None])
+    weights = ((shift >= -before) & (shift < layer.size - before)).float() * (layer.alpha / layer.size)
+    weight = n.constant("share", weights[:, :, None, None])
     sums = n.inner("Conv", n.inner("Mul", n.x, n.x), weight, n.constant("k", torch.full((channels,), float(layer.k))))
     n.last("Div", n.x, n.inner("Pow", sums, n.number("beta", layer.beta)))
 

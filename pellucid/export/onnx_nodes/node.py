@@ -36,7 +36,7 @@ class Nodes:
 
     def __init__(self, step: Step, ours: bool = True) -> None:
         self.step = step
-        self.ours = ours  # whether it is a layer of pellucid, which the import knows
+        self.ours = ours  # whether the layer's class is Pellucid's own, so that the import can build it
         self.written: list[Node] = []
         self.strange = False  # whether the import could not identify the layer from the node alone
         self.constants: dict[str, Tensor] = {}
@@ -67,11 +67,11 @@ class Nodes:
         return full_name
 
     def whole(self, name: str, *values: int) -> str:
-        """Add a constant list of integers, and return its name."""
+        """Add a 1-d int64 constant, and return its name."""
         return self.constant(name, torch.tensor(values, dtype=torch.int64))
 
     def number(self, name: str, value: float) -> str:
-        """Add a constant number, and return its name."""
+        """Add a 0-d float32 constant, and return its name."""
         return self.constant(name, torch.tensor(value, dtype=torch.float32))
 
     def inner(self, op: str, *inputs: str, **attributes: Any) -> str:

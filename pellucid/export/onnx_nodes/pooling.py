@@ -59,13 +59,13 @@ def _pads(layer: MaxPool2d | AvgPool2d | LpPool2d, padding: tuple[int, int], n: 
     if all(out == -(-room // s) + 1 for out, room, s in zip(outs, rooms, strides, strict=True)) or not layer.ceil_mode:
         return [*padding, *padding], int(layer.ceil_mode)
     extra = [max((out - 1) * s - room, 0) for out, room, s in zip(outs, rooms, strides, strict=True)]
-    behind = [p + more for p, more in zip(padding, extra, strict=True)]
-    if any(p >= k for p, k in zip(behind, pair(layer.kernel), strict=True)):
+    ends = [p + more for p, more in zip(padding, extra, strict=True)]
+    if any(p >= k for p, k in zip(ends, pair(layer.kernel), strict=True)):
         raise PellucidError(
             f"{n.step.name}: {layer} on an image of {n.shape[1]}x{n.shape[2]} needs a padding as large as the kernel, "
             "which onnxruntime does not support; use less dilation, or ceil_mode=False"
         )
-    return [*padding, *behind], 0
+    return [*padding, *ends], 0
 
 
 def lp_pool2d(layer: LpPool2d, n: Nodes) -> None:

@@ -20,11 +20,11 @@ def upsample(layer: Upsample, n: Nodes) -> None:
         if layer.antialias or not _by_ratio(layer, before, after):
             by_matrices(*_axes(layer, after), n)
             return
-        how = {
+        attributes = {
             "mode": RESIZE_MODES[layer.kind],
             "coordinate_transformation_mode": "align_corners" if layer.align_corners else "half_pixel",
         }
-        _resize(n, before, after, whole, **how)
+        _resize(n, before, after, whole, **attributes)
         return
     rows, columns = _read(layer, before, after)
     factors = [new // old for old, new in zip(before, after, strict=True)]
@@ -44,14 +44,15 @@ def by_matrices(down: Layer, across: Layer, n: Nodes) -> None:
     down: the same layer for rows only, on images one pixel wide. across: for columns only, on images one pixel high.
     """
     height, width = n.shape[1:]
-    rows, _ = down.forward({}, torch.eye(height).view(1, height, height, 1), Mode())  # of row c in channel c
+    # Channel c of the input is 1 in row c and 0 in all others, so channel c of the output is column c of A.
+    rows, _ = down.forward({}, torch.eye(height).view(1, height, height, 1), Mode())  # (1, H, H', 1)
     columns, _ = across.forward({}, torch.eye(width).view(1, width, 1, width), Mode())  # (1, W, 1, W')
     tall = n.inner("MatMul", n.constant("rows", rows[0, :, :, 0].T.contiguous()), n.x)
     n.last("MatMul", tall, n.constant("columns", columns[0, :, 0].contiguous()))
 
 
 def _by_ratio(layer: Upsample, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
-    """Return whether the ratio of the sizes equals the scale, which is not so if the size was rounded."""
+    """Return whether the ratio of the sizes equals the scale; it does not if the output size was rounded."""
     if layer.align_corners or layer.scale is None:
         return True
     return all(scale * old == new for scale, old, new in zip(_scales(layer), before, after, strict=True))
@@ -78,10 +79,10 @@ def _read(layer: Upsample, before: tuple[int, ...], after: tuple[int, ...]) -> t
     return rows.flatten().long(), columns.flatten().long()
 
 
-def _resize(n: Nodes, before: tuple[int, ...], after: tuple[int, ...], whole: bool, **how: str) -> None:
-    rounding = {"nearest_mode": "floor"} if how["mode"] == "nearest" else {}
+def _resize(n: Nodes, before: tuple[int, ...], after: tuple[int, ...], whole: bool, **attributes: str) -> None:
+    rounding = {"nearest_mode": "floor"} if attributes["mode"] == "nearest" else {}
     if whole:
         factors = torch.tensor([new / old for old, new in zip(before, after, strict=True)], dtype=torch.float32)
-        n.last("Resize", n.x, "", n.constant("scales", factors), axes=[2, 3], **how, **rounding)
+        n.last("Resize", n.x, "", n.constant("scales", factors), axes=[2, 3], **attributes, **rounding)
     else:
-        n.last("Resize", n.x, "", "", n.whole("sizes", *after), axes=[2, 3], **how, **rounding)
+        n.last("Resize", n.x, "", "", n.whole("sizes", *after), axes=[2, 3], **attributes, **rounding)

@@ -13,6 +13,7 @@ from pellucid.export.onnx_nodes.resizing import RESIZE_MODES
 from pellucid.export.onnx_readers.reading import Found, Reading, Unreadable, edges, even, one, plain
 from pellucid.layers.base import Layer
 
+# Kinds of Pad2d and of Upsample, by the mode in ONNX.
 KINDS = {mode: kind for kind, mode in PAD_MODES.items()}  # "constant" becomes the kind "constant", not "zero"
 RESIZED = {mode: kind for kind, mode in RESIZE_MODES.items()}
 
@@ -38,8 +39,8 @@ def conv(reading: Reading) -> Found:
     left, right, top, bottom = padding = edges(reading.take("pads", [0, 0, 0, 0]))
     settings = {"dilation": one(dilation), "groups": reading.take("group", 1), "bias": bool(bias)}
     if (left, top) == (right, bottom):
-        even = layers.Conv2d(filters, one(kernel), stride=one(stride), padding=one((top, left)), **settings)
-        return reading.found(even, weight=weight, **bias)
+        symmetric = layers.Conv2d(filters, one(kernel), stride=one(stride), padding=one((top, left)), **settings)
+        return reading.found(symmetric, weight=weight, **bias)
     if stride == (1, 1):
         same = layers.Conv2d(filters, one(kernel), stride=1, padding="same", **settings)
         if same.edges() == padding:

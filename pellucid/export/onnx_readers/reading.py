@@ -82,20 +82,20 @@ class Reading:
         return found
 
     def param(self, place: int) -> Tensor:
-        """Return a constant as a parameter, and note its name."""
+        """Return the constant input at this index as a parameter, and add its name to `names`."""
         found = self.constant(place)
         self.names.append(self.node.inputs[place])
         return found
 
     def whole(self, place: int) -> list[int]:
-        """Return a constant list of integers."""
+        """Return the constant list of integers at this index."""
         found = self.constant(place, torch.int64)
         if found.dim() != 1:
             raise Unreadable(f"needs a list as its input {place + 1}")
         return found.tolist()
 
     def number(self, place: int, default: float) -> float:
-        """Return a constant number, or the default if the input is missing."""
+        """Return the constant number at this index, or the default if the input is missing."""
         if not self.given(place):
             return default
         found = self.constant(place)

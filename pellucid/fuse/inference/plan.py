@@ -135,6 +135,7 @@ def _convolution(layer: Conv2d, params: Params, after: Sequence[Item]) -> tuple[
 
 
 def _act(layer: Layer | None, kinds: tuple[type[Layer], ...]) -> Layer | None:
+    """Return the layer if it is an activation of one of the types `kinds`, otherwise None."""
     return layer if type(layer) in kinds else None
 
 
@@ -190,7 +191,7 @@ def _rows_joined(graph: Graph, params: Params) -> tuple[Graph, Params]:
     readers.update(graph.outputs)
     repeated = {node[0] for node in graph.nodes.values() if isinstance(node[0], str)}
     separate = repeated | {name for name, node in graph.nodes.items() if isinstance(node[0], str)}
-    rows: dict[str, list[str]] = {}  # by the name of the last
+    rows: dict[str, list[str]] = {}  # the names of the nodes in each chain, by the name of the last node
     for name, (_, *sources) in graph.nodes.items():
         before = sources[0]
         is_single = name in separate or before in separate

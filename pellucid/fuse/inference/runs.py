@@ -19,8 +19,8 @@ from pellucid.layers.conv2d import Conv2d
 aten = torch.ops.aten
 mkldnn = torch.ops.mkldnn
 
-Run = Callable[[Any], Any]
-Kernel = Callable[[Any, Tensor], Tensor]
+Run = Callable[[Any], Any]  # inputs -> outputs
+Kernel = Callable[[Any, Tensor], Tensor]  # (layer, x) -> y
 MODE = Mode(keep=False)
 
 
@@ -65,6 +65,7 @@ def _bare(kernel: Callable[[Tensor], Tensor]) -> Kernel:
     return lambda layer, x: kernel(x)
 
 
+# Kernels of activations that write y into x's memory.
 OVER: dict[type[Layer], Kernel] = {
     **{kind: _bare(kernels.over) for kind, kernels in KERNELS.items()},
     LeakyReLU: lambda layer, x: F.leaky_relu_(x, layer.slope),
@@ -75,7 +76,7 @@ OVER: dict[type[Layer], Kernel] = {
 
 @dataclass(frozen=True)
 class Over:
-    """Run an activation over an input that no other layer reads."""
+    """Compute an activation in the memory of its input, which no other layer reads."""
 
     layer: Layer
 

@@ -46,6 +46,7 @@ def circuit(
 
 
 def _ends(wires: Sequence[tuple[str, str]]) -> set[str]:
+    """Return the names of the boxes that wires enter, but none leaves."""
     return {end for _, end in wires} - {start for start, _ in wires}
 
 
@@ -60,7 +61,7 @@ def neurons(layers: Sequence[Sequence[str]], gradients: Sequence[Any], names: Se
     plot = figure.add_axes((0, 0, 0.88, 1))
     plot.set_axis_off()
     plot.set_aspect("equal")
-    norm, shades = scale(np.concatenate([np.ravel(one) for one in gradients]), signed=True)
+    norm, shades = scale(np.concatenate([np.ravel(gradient) for gradient in gradients]), signed=True)
     places = [[(2.1 * k, row - (len(layer) - 1) / 2) for row in range(len(layer))] for k, layer in enumerate(layers)]
     for below, above, gradient in zip(places, places[1:], gradients, strict=False):
         for i, (x1, y1) in enumerate(above):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from pellucid.errors import PellucidError
 from pellucid.report.figures.style import BLUE, GREEN, INK, ORANGE, PALE, SMALL, TEXT, axes, cut, light_grid, plain
 
-MAX_NUMBERED = 26  # classes, up to which the numbers are readable
+MAX_NUMBERED = 26  # classes; with more, numbers in the cells would be too small to read
 
 
 def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = False) -> Figure | None:
@@ -29,22 +29,22 @@ def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = Fal
     cell = 0.42 if size <= 12 else 0.36 if size <= MAX_NUMBERED else 0.19
     font = SMALL if size <= MAX_NUMBERED else 7.0
     long = max(map(len, names))
-    turned = long > 3 or size > MAX_NUMBERED
+    vertical = long > 3 or size > MAX_NUMBERED
     margin = 0.5 + 0.075 * long * font / SMALL
     side = max(cell * size, 1.6)
-    below = margin if turned else 0.55
+    below = margin if vertical else 0.55
     figure, plot = axes(margin + side + 0.25, below + side + 0.25, (margin, below, 0.25, 0.25))
 
-    share = np.sqrt(matrix / np.maximum(matrix.sum(1, keepdims=True), 1))  # (K, K)
+    opacity = np.sqrt(matrix / np.maximum(matrix.sum(1, keepdims=True), 1))  # (K, K)
     colours = np.zeros((size, size, 4))
     colours[..., :3] = to_rgb(ORANGE)
     colours[range(size), range(size), :3] = to_rgb(BLUE)
-    colours[..., 3] = share  # transparent where the count is 0, on any background
+    colours[..., 3] = opacity  # transparent where the count is 0, on any background
     edges = np.arange(size + 1) - 0.5
     plot.pcolormesh(edges, edges, colours, edgecolors="none", rasterized=size > 40)
     plot.set_xlim(-0.5, size - 0.5)
     plot.set_ylim(size - 0.5, -0.5)
-    plot.set_xticks(range(size), names, rotation=90 if turned else 0, fontsize=font)
+    plot.set_xticks(range(size), names, rotation=90 if vertical else 0, fontsize=font)
     plot.set_yticks(range(size), names, fontsize=font)
     plot.tick_params(length=0)
     plot.set_xlabel("predicted", color=INK, fontsize=TEXT)
@@ -55,21 +55,23 @@ def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = Fal
         spine.set_linewidth(0.6)
     figure.cells = classes, matrix
     if size <= MAX_NUMBERED:
-        _write(plot, [[_percent(one) for one in row] for row in share**2] if normalised else matrix, share, cell)
+        texts = [[_percent(fraction) for fraction in row] for row in opacity**2] if normalised else matrix
+        _write(plot, texts, opacity, cell)
     return figure
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}" if share >= 0.005 else "<1"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f}" if fraction >= 0.005 else "<1"
 
 
-def _write(plot: Any, numbers: Any, share: Any, cell: float) -> None:
+def _write(plot: Any, numbers: Any, opacity: Any, cell: float) -> None:
+    """Write the numbers or texts (K, K) into the cells that are not transparent; cell: inches of a cell's side."""
     digits = max(len(str(number)) for row in numbers for number in row)
     font = min(SMALL, cell * 72 * 0.82 / (0.62 * max(digits, 2)))  # a digit is about 0.62 of the type size wide
-    for row, column in zip(*np.nonzero(share), strict=True):
+    for row, column in zip(*np.nonzero(opacity), strict=True):
         plot.text(
             column, row, str(numbers[row][column]), ha="center", va="center", fontsize=font,
-            color="white" if share[row, column] > 0.6 else INK,
+            color="white" if opacity[row, column] > 0.6 else INK,
         )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pellucid.report.figures.style import BLUE, GREEN, INK, ORANGE, PALE, SMALL, TEXT, WIDE, Plot, light_grid, plain
 
-ROW, TOP, BOTTOM, LEFT, PANEL, GAP = 0.3, 0.45, 0.55, 1.75, 2.65, 0.35  # inches
+# inches: height of a row; margins above, below and on the left; width of a plot; space between the two plots
+ROW, TOP, BOTTOM, LEFT, PANEL, GAP = 0.3, 0.45, 0.55, 1.75, 2.65, 0.35
 
 
 def classifiers(

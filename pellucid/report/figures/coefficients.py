@@ -25,9 +25,9 @@ from pellucid.report.figures.style import (
     plain,
 )
 
-MAX_BARS = 40  # of the largest coefficients
-MAX_LABELS = 12
-LEFT, GAP, HEIGHT = 0.75, 0.2, 3.3  # inches
+MAX_BARS = 40
+MAX_LABELS = 12  # of curves
+LEFT, GAP, HEIGHT = 0.75, 0.2, 3.3  # inches: left margin, space between plots, height of the figure
 
 
 def coefficients(names: Sequence[str], values: Any, title: str = "coefficient") -> Figure:
@@ -49,41 +49,41 @@ def coefficients(names: Sequence[str], values: Any, title: str = "coefficient") 
     plot.set_ylim(len(order) - 0.4, -0.6)
     left_out = len(numbers) - len(order)
     note = f", the largest {len(order)} of {len(numbers)}" if left_out else ""
-    word = "norm of the coefficients over the classes" if array.ndim == 2 and len(array) > 1 else title
-    plot.set_xlabel(word + note, color=INK, fontsize=TEXT)
+    label = "norm of the coefficients over the classes" if array.ndim == 2 and len(array) > 1 else title
+    plot.set_xlabel(label + note, color=INK, fontsize=TEXT)
     return figure
 
 
 def coefficient_paths(names: Sequence[str], alphas: Any, found: Mapping[str, Any]) -> Figure:
-    """Draw the coefficients (fits, n) of each model by the regularization strengths alphas (fits,), ascending.
+    """Draw the coefficients (fits, n) of each model, by title in `found`, over the strengths alphas (fits,), ascending.
 
     There is a plot for each model, all on the same axes. The labels are for the MAX_LABELS coefficients of the last
     model that are largest at the smallest alpha.
     """
     strengths = np.asarray(alphas, dtype=np.float64)
-    values = {title: np.asarray(one, dtype=np.float64) for title, one in found.items()}
+    values = {title: np.asarray(paths, dtype=np.float64) for title, paths in found.items()}
     last = [*values.values()][-1]
     order: list[int] = np.argsort(-np.abs(last[0]), kind="stable").tolist()
     short = [cut(name, 22) for name in names]
     right = 0.35 + 0.075 * max(len(short[k]) for k in order[:MAX_LABELS])
     width = (WIDE - LEFT - right - GAP * (len(values) - 1)) / len(values)
     figure, ends = Plot((WIDE, HEIGHT)), list[End]()
-    for at, (title, one) in enumerate(values.items()):
-        place = (LEFT + at * (width + GAP)) / WIDE, 0.55 / HEIGHT, width / WIDE, (HEIGHT - 0.9) / HEIGHT
-        shared = figure.axes[0] if at else None
+    for index, (title, paths) in enumerate(values.items()):
+        place = (LEFT + index * (width + GAP)) / WIDE, 0.55 / HEIGHT, width / WIDE, (HEIGHT - 0.9) / HEIGHT
+        shared = figure.axes[0] if index else None
         plot = figure.add_axes(place, sharex=shared, sharey=shared)
         plain(plot)
         light_grid(plot)
         for k, colour in zip(order, depth_colours(len(order)), strict=True):
-            (line,) = plot.plot(strengths, one[:, k], color=colour, linewidth=1.5)
+            (line,) = plot.plot(strengths, paths[:, k], color=colour, linewidth=1.5)
             if len(values) == 1:
                 figure.lines_by_name.append((names[k], line))
-            if one is last and len(ends) < MAX_LABELS:
-                ends.append(End(strengths[0], one[0, k], short[k], colour))
+            if paths is last and len(ends) < MAX_LABELS:
+                ends.append(End(strengths[0], paths[0, k], short[k], colour))
         plot.axhline(0, color=PALE, linewidth=0.8)
         plot.set_title(title, color=INK, fontsize=TEXT)
         plot.set_xlabel("alpha", color=INK, fontsize=TEXT)
-        plot.tick_params(labelleft=not at)
+        plot.tick_params(labelleft=not index)
     first = figure.axes[0]
     first.set_ylabel("coefficient", color=INK, fontsize=TEXT)
     if (strengths > 0).all():

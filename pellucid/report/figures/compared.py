@@ -39,7 +39,8 @@ def accuracy_by_time(
 ) -> Figure | None:
     """Draw val_accuracy of several histories over the training time in seconds, on a logarithmic axis.
 
-    A dotted line connects the last epoch to the name. Epochs that lack either value are left out; None if none remain.
+    A dotted line connects the last epoch to the name. held: name of the data of val_accuracy. Epochs that lack either
+    value are left out; None if none remain.
     """
     figure, plot = curve_axes("seconds of training", f"{held} accuracy (%)")
     last: list[tuple[float, float, str, str]] = []
@@ -85,15 +86,15 @@ def ranking(title: str, dots: Sequence[Dot], colours: Sequence[str] = (), logari
 
     colours: one for each row, by default blue for all. Non-finite values are not drawn; None if no value is drawn.
     """
-    known = [dot for dot in dots if finite(dot.value) == dot.value and (dot.value > 0 or not logarithmic)]
-    if not known:
+    finite_dots = [dot for dot in dots if finite(dot.value) == dot.value and (dot.value > 0 or not logarithmic)]
+    if not finite_dots:
         return None
     wide = 0.2 + 0.073 * max(len(dot.name) for dot in dots)
     figure, plot = axes(wide + 3.1, 0.62 + 0.3 * len(dots), (wide, 0.3, 0.95, 0.32))
     if logarithmic:
         plot.set_xscale("log")
     for row, dot in enumerate(dots):
-        if dot not in known:
+        if dot not in finite_dots:
             continue
         colour = colours[row] if colours else BLUE
         plot.plot([dot.low, dot.high], [row, row], color=colour, linewidth=2.2, alpha=0.45, solid_capstyle="round")
@@ -105,7 +106,7 @@ def ranking(title: str, dots: Sequence[Dot], colours: Sequence[str] = (), logari
     plot.set_yticks(range(len(dots)), [dot.name for dot in dots], fontsize=SMALL)
     plot.tick_params(axis="y", length=0)
     plot.set_ylim(len(dots) - 0.5, -0.5)
-    low, high = min(dot.low for dot in known), max(dot.high for dot in known)
+    low, high = min(dot.low for dot in finite_dots), max(dot.high for dot in finite_dots)
     if logarithmic:
         plot.set_xlim(low / 1.5, high * 1.5)
         plot.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 20 * low else (1.0, 2.0, 5.0)))

@@ -138,6 +138,7 @@ def draw(
 
 
 def _all(rows: Rows, keys: Sequence[str]) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Return the finite values of some columns, (n,)."""
     values = np.array([finite(row.get(key)) for row in rows for key in keys])
     return values[np.isfinite(values)]
 
@@ -153,11 +154,13 @@ def update_ratios(layers: Rows) -> Figure | None:
 
 
 def _by_path(layers: Rows, key: str, ylabel: str, guide: float | None = None) -> Figure | None:
+    """Draw a column by epoch, with a curve for each weight and a line at `guide`; None without positive values."""
     paths = list(dict.fromkeys(str(row["path"]) for row in layers))
     weights = [path for path in paths if path.rsplit(".", 1)[-1] == "weight"]
     paths = weights or paths  # without biases, unless there are no weights
     series = {
-        path: [(finite(r.get("epoch")), finite(r.get(key))) for r in layers if r["path"] == path] for path in paths
+        path: [(finite(row.get("epoch")), finite(row.get(key))) for row in layers if row["path"] == path]
+        for path in paths
     }
     series = {path: points for path, points in series.items() if any(y > 0 for _, y in points)}
     if not series:
@@ -184,6 +187,7 @@ def _by_path(layers: Rows, key: str, ylabel: str, guide: float | None = None) ->
 
 
 def _shorten(path: str, most: int = 26) -> str:
+    """Return the end of a path, from a full name on, in at most `most` characters."""
     path = path.removesuffix(".weight")
     if len(path) <= most:
         return path

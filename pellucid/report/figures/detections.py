@@ -27,7 +27,7 @@ from pellucid.report.figures.style import (
     panels,
 )
 
-GAP, BAR, NAME = 0.08, 0.75, 0.24  # inches
+GAP, BAR, NAME = 0.08, 0.75, 0.24  # inches: space between plots, width of the colour bar, height of a name
 LARGE = 5.2  # inches of the longer side of an image with the boxes of a step
 SIDE = 5.6  # inches of the longer side of an image with its hits and errors
 MAX_EXACT = 700  # pixels of the longer side up to which images are not resampled
@@ -81,9 +81,9 @@ def boxes_on(image: Any, groups: Sequence[tuple[str, Any, bool]], texts: Sequenc
 
     groups: (key in GROUPS, boxes (n, 4), whether they are dashed). texts: labels of the boxes of each group, or ().
     """
-    boxes = np.concatenate([np.asarray(some, dtype=np.float64).reshape(-1, 4) for _, some, _ in groups])
-    rows = [(GROUPS[name], dashed) for name, some, dashed in groups for _ in range(len(some))]
-    figure, _ = _marked(image, boxes, rows, [text for some in texts for text in some], LARGE)
+    boxes = np.concatenate([np.asarray(group, dtype=np.float64).reshape(-1, 4) for _, group, _ in groups])
+    rows = [(GROUPS[name], dashed) for name, group, dashed in groups for _ in range(len(group))]
+    figure, _ = _marked(image, boxes, rows, [text for labels in texts for text in labels], LARGE)
     return figure
 
 
@@ -99,7 +99,7 @@ def _marked(
 
 
 class Cell(NamedTuple):
-    """A cell of one of several maps."""
+    """A cell of one of several maps; level: index of the map."""
 
     level: int
     row: int
@@ -117,10 +117,11 @@ def score_maps(image: Any, maps: Sequence[Any], names: Sequence[str], cell: Cell
     figure, plots = panels(len(maps) + 1, len(maps) + 1, side, tall, GAP, NAME, right=BAR)
     mark(plots[0], image, Marks(np.asarray(box)[None], [0], colours=[ORANGE]), 1)
     plots[0].set_title("input", fontsize=SMALL, color=INK, pad=3)
-    norm, colours = scale(np.concatenate([np.asarray(one).ravel() for one in maps]), signed=False)
-    for level, (plot, one, name) in enumerate(zip(plots[1:], maps, names, strict=True)):
-        numbers = np.asarray(one, dtype=np.float64)
-        shown = plot.imshow(numbers, norm=norm, cmap=colours, interpolation="none", aspect="auto")
+    norm, colours = scale(np.concatenate([np.asarray(scores).ravel() for scores in maps]), signed=False)
+    for level, (plot, scores, name) in enumerate(zip(plots[1:], maps, names, strict=True)):
+        shown = plot.imshow(
+            np.asarray(scores, dtype=np.float64), norm=norm, cmap=colours, interpolation="none", aspect="auto"
+        )
         plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
         if level == cell.level:
             plot.add_patch(

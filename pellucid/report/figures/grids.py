@@ -171,8 +171,8 @@ def rows(cases: Mapping[str, tuple[int, int, int, Sequence[int]]]) -> Plot:
             plot.add_patch(Rectangle((column, 0), 1, 0.8, facecolor=grey, edgecolor=INK, linewidth=0.6))
         for k, start in enumerate(starts):
             plot.add_patch(Rectangle((start, k + 1.15), kernel, 0.7, facecolor=ORANGE, alpha=0.75))
-        most = (longest - size) / 2
-        plot.set_xlim(-most - 0.1, size + most + 0.1)
+        margin = (longest - size) / 2
+        plot.set_xlim(-margin - 0.1, size + margin + 0.1)
         plot.set_ylim(tall + 0.1, -0.1)
         plot.set_axis_off()
         plot.set_title(name, fontsize=SMALL, color=INK, pad=3)

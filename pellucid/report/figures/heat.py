@@ -28,6 +28,7 @@ MAX_LINE = 130  # characters of a line of text below the images
 
 
 def _diverging() -> Colormap:
+    """Return the colour map through the three colours of ENDS."""
     below, zero, above = (np.array(end) for end in ENDS)
     rising = np.linspace(0, 1, LEVELS)[:, None]
     lab = np.concatenate([below + (zero - below) * rising, (zero + (above - zero) * rising)[1:]])
@@ -112,11 +113,11 @@ def overlay(picture: Any, numbers: Any, norm: Normalize, colours: Any) -> Any:
     """
     height, width = picture.shape[:2]
     rows, columns = (np.arange(n) * m // n for n, m in zip((height, width), numbers.shape, strict=True))
-    spread = numbers[rows][:, columns]
+    resized = numbers[rows][:, columns]
     grey = picture.mean(-1, keepdims=True) if picture.ndim == 3 else picture[..., None]
-    strength = np.abs(spread) / (np.abs(numbers).max() or 1.0)
+    strength = np.abs(resized) / (np.abs(numbers).max() or 1.0)
     opacity = (MIN_OPACITY + (MAX_OPACITY - MIN_OPACITY) * strength)[..., None]
-    return (1 - opacity) * grey + opacity * colours(norm(spread))[..., :3]
+    return (1 - opacity) * grey + opacity * colours(norm(resized))[..., :3]
 
 
 def bar(figure: Figure, shown: ScalarMappable, place: tuple[float, float, float, float]) -> None:
@@ -165,13 +166,13 @@ def places(score: Any, predicted: Any, classes: Sequence[str], title: str = "sco
     norm, _ = scale(numbers, signed=False)
     shown = plots[0].imshow(numbers, norm=norm, cmap=SEQUENTIAL, interpolation="none")
     bar(figure, shown, (SIDE + GAP + 0.06, GAP, 0.1, height))
-    known, counts = np.unique(labels, return_counts=True)
-    frequent = sorted(known[np.argsort(-counts, kind="stable")][:MAX_CLASSES].tolist())
+    present, counts = np.unique(labels, return_counts=True)
+    frequent = sorted(present[np.argsort(-counts, kind="stable")][:MAX_CLASSES].tolist())
     colours = [SEQUENTIAL(k / max(len(frequent) - 1, 1)) for k in range(len(frequent))] + [(0.6, 0.6, 0.6, 1.0)]
-    rank = {one: k for k, one in enumerate(frequent)}
-    index = np.vectorize(lambda one: rank.get(one, len(frequent)), otypes=[int])(labels)
+    rank = {label: k for k, label in enumerate(frequent)}
+    index = np.vectorize(lambda label: rank.get(label, len(frequent)), otypes=[int])(labels)
     plots[1].imshow(index, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(frequent) + 0.5, interpolation="none")
-    names = [classes[one] for one in frequent] + (["others"] if len(frequent) < len(known) else [])
+    names = [classes[label] for label in frequent] + (["others"] if len(frequent) < len(present) else [])
     plots[1].legend(
         handles=[Patch(color=colours[k], label=name) for k, name in enumerate(names)], loc="upper left",
         bbox_to_anchor=(1.01, 1.02), fontsize=SMALL, frameon=False, labelcolor=INK,

@@ -15,7 +15,7 @@ from pellucid.report.figures.style import INK, SMALL, Plot, cut, panels, pixels
 WIDE, COLUMNS = 12.0, 4  # width of a sheet in inches, images per row
 GAP, NAME = 0.08, 0.2  # inches: space between images, height of a name above an image
 OPAQUE = 0.4  # opacity of a mask
-MARGIN = 0.04  # fraction of an image's height near its border, in which labels are written inside of the box
+MARGIN = 0.04  # fraction of an image's height; nearer to its border, labels are written inside the box
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Marks:
 def mark(plot: Axes, image: Any, marks: Marks, classes: int) -> None:
     """Draw an image (1 or 3, H, W) with values 0..1 and its marks; classes: number of classes.
 
-    Objects with masks have different colours.
+    Each object with a mask has its own colour, whatever its class.
     """
     picture = pixels(image)
     height, width = picture.shape[:2]
@@ -87,11 +87,11 @@ def sheet_of_objects(
     columns = min(COLUMNS, len(images))
     side = (WIDE - GAP * (columns + 1)) / columns
     tall = side * float(np.median([image.shape[1] / image.shape[2] for image in images]))
-    per_row, legend = 8, classes if all(one.masks is None for one in marks) else ()
+    per_row, legend = 8, classes if all(objects.masks is None for objects in marks) else ()
     foot = 0.24 * -(-len(legend) // per_row) + 0.1
     figure, plots = panels(len(images), columns, side, tall, GAP, NAME, foot=foot)
-    for plot, image, one, name in zip(plots, images, marks, names, strict=True):
-        mark(plot, image, one, len(classes))
+    for plot, image, objects, name in zip(plots, images, marks, names, strict=True):
+        mark(plot, image, objects, len(classes))
         for spine in plot.spines.values():
             spine.set_visible(False)
         plot.set_title(cut(name, 40), fontsize=SMALL, color=INK, pad=3)

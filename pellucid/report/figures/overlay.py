@@ -17,7 +17,7 @@ from pellucid.report.figures.style import INK, ORANGE
 LINE, FONT = 0.003, 0.022  # thickness of a box and height of its label, as fractions of the longer side
 MIN_FONT, MAX_FONT = 11, 60  # pixels
 MIN_SIDE = 400  # pixels of the longer side, below which images are enlarged
-RADIUS = 0.008  # of a point, as a fraction of the longer side
+RADIUS = 0.008  # of a key-point, as a fraction of the longer side
 FINE = 4  # points are drawn at this scale and averaged, for smooth outlines
 MAX_FINE = 2000  # pixels of the longer side, above which points are drawn at scale 1, to save memory
 
@@ -42,24 +42,24 @@ def object_overlay(
     if masks is not None:
         colours = [tuple(colour) for colour in palette(max(len(boxes), 1)).tolist()]
         image = _with_masks(image, boxes, np.asarray(masks), colours)
-    large, by = enlarged(image)
+    large, factor = enlarged(image)
     draw = ImageDraw.Draw(large)
     longest = max(large.size)
     line = max(2, round(LINE * longest))
     size = min(max(round(FONT * longest), MIN_FONT), MAX_FONT)
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)
     for k in reversed(range(len(boxes))):
-        x0, y0, x1, y1 = (boxes[k] * by).tolist()
+        x0, y0, x1, y1 = (boxes[k] * factor).tolist()
         draw.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=colours[k], width=line)
     for k in reversed(range(len(boxes))):
-        _write(draw, (boxes[k] * by).tolist(), texts[k], colours[k], font, large.size)
+        _write(draw, (boxes[k] * factor).tolist(), texts[k], colours[k], font, large.size)
     if keypoints is not None:
-        return draw_points(large, np.asarray(keypoints)[..., :2].reshape(-1, 2) * by)
+        return draw_points(large, np.asarray(keypoints)[..., :2].reshape(-1, 2) * factor)
     return np.array(large)
 
 
 def _with_masks(image: Any, boxes: Any, masks: Any, colours: Sequence[tuple[int, ...]]) -> NDArray[np.uint8]:
-    """Return the image blended with the colours of the masks, within their boxes."""
+    """Return the image (H, W, 3) blended with the colours of the masks, within their boxes."""
     shown = np.array(image)
     for (x0, y0, x1, y1), mask, colour in zip(boxes, masks, colours, strict=False):
         part = (slice(max(int(y0), 0), int(np.ceil(y1))), slice(max(int(x0), 0), int(np.ceil(x1))))
@@ -87,6 +87,7 @@ def _write(
 
 
 def _bytes(colour: Any) -> tuple[int, ...]:
+    """Return a colour of matplotlib as (red, green, blue), 0 to 255."""
     return tuple(round(255 * part) for part in to_rgb(colour))
 
 
@@ -96,15 +97,15 @@ def keypoint_overlay(image: Any, points: Any) -> NDArray[np.uint8]:
     Coordinates are in pixels; pixel i covers [i, i + 1). An image below MIN_SIDE pixels is enlarged by an integer
     factor to at least this size.
     """
-    large, by = enlarged(image)
-    return draw_points(large, np.asarray(points, dtype=np.float64).reshape(-1, 2) * by)
+    large, factor = enlarged(image)
+    return draw_points(large, np.asarray(points, dtype=np.float64).reshape(-1, 2) * factor)
 
 
 def enlarged(image: Any) -> tuple[Image.Image, int]:
     """Return an image (H, W, 3) uint8, enlarged to at least MIN_SIDE pixels, and the integer factor, 1 if unchanged."""
     height, width = image.shape[:2]
-    by = max(1, -(-MIN_SIDE // max(height, width)))
-    return Image.fromarray(image).resize((width * by, height * by), Image.Resampling.BICUBIC), by
+    factor = max(1, -(-MIN_SIDE // max(height, width)))
+    return Image.fromarray(image).resize((width * factor, height * factor), Image.Resampling.BICUBIC), factor
 
 
 def draw_points(large: Image.Image, points: Any) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from pellucid.report.figures.style import BLUE, INK, ORANGE, SMALL, TEXT, WIDE, 
 GAP, BAR, TOP, NAME = 0.06, 0.8, 0.32, 0.16
 OPAQUE = 0.55  # opacity of the colours over an image
 KEYPOINT_COLUMNS = 4  # images in a row of `worst_keypoints`
-GOLDEN = 0.61803398875  # step of the hue between classes, with which even a few classes have different colours
+GOLDEN = 0.61803398875  # golden ratio: step of the hue from class to class, which keeps the hues of all apart
 
 
 def sheet(
@@ -49,7 +49,8 @@ def sheet(
     signed = bool((shown < 0).any()) if signed is None else signed
     norm, colours = scale(shown, signed)
     drawn = [
-        plot.imshow(one, norm=norm, cmap=colours, interpolation="none") for plot, one in zip(plots, shown, strict=True)
+        plot.imshow(map_, norm=norm, cmap=colours, interpolation="none")
+        for plot, map_ in zip(plots, shown, strict=True)
     ]
     for plot, name in zip(plots, names, strict=False):
         plot.set_title(name, fontsize=SMALL - 1.5, color=INK, pad=2)
@@ -64,12 +65,12 @@ def filters(weight: Any, title: str = "", most: int = 16) -> Figure:
     numbers = np.asarray(weight, dtype=np.float64)
     if numbers.ndim != 4:
         raise PellucidError(f"filters have the shape (filters, C, h, w), not {numbers.shape}")
-    planes = numbers.shape[1]
-    if planes == 1:
+    channels = numbers.shape[1]
+    if channels == 1:
         return sheet(numbers[:, 0], title, signed=True, most=64, largest=0.7)
-    across = min(planes, 16)
+    across = min(channels, 16)
     shown = numbers[:most, :across].reshape(-1, *numbers.shape[2:])
-    parts = "" if across == planes else f", {across} of {planes} planes each"
+    parts = "" if across == channels else f", {across} of {channels} channels each"
     count = "" if most >= len(numbers) else f", {most} of {len(numbers)} filters"
     return sheet(shown, f"{title}{count}{parts}", signed=True, most=len(shown), columns=across, largest=0.4)
 
@@ -87,12 +88,12 @@ def worst_mistakes(
         return None
     if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
         raise PellucidError(f"worst_mistakes: images have shape {pictures.shape}; give (n, 1 or 3, H, W)")
-    wordy = max(map(len, [*true, *predicted])) > 3
-    figure, plots = _squares(len(pictures), columns=6 if wordy else 8, below=0.6 if wordy else 0.42)
-    for plot, picture, right, wrong, sure in zip(plots, pictures, true, predicted, probability, strict=True):
+    long = max(map(len, [*true, *predicted])) > 3  # names that need a line each
+    figure, plots = _squares(len(pictures), columns=6 if long else 8, below=0.6 if long else 0.42)
+    for plot, picture, right, wrong, score in zip(plots, pictures, true, predicted, probability, strict=True):
         _show(plot, np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1)
-        lines = [cut(right, 15), f"→ {cut(wrong, 15)}"] if wordy else [f"{right} → {wrong}"]
-        lines.append(_percent(sure))
+        lines = [cut(right, 15), f"→ {cut(wrong, 15)}"] if long else [f"{right} → {wrong}"]
+        lines.append(_percent(score))
         for down, line in enumerate(lines):
             plot.annotate(
                 line, (0.5, 0), xycoords="axes fraction", xytext=(0, -3 - 12 * down), textcoords="offset points",
@@ -117,8 +118,8 @@ def first_weights(weights: Any, most: int = 64) -> Figure | None:
     if numbers.shape[1] != 3:
         return sheet(shown[:, 0], signed=True, columns=min(columns, len(shown)))
     figure, plots = _squares(len(shown), columns, below=0)
-    for plot, one in zip(plots, shown, strict=True):
-        _show(plot, 0.5 + 0.5 * one / (float(np.abs(one).max()) or 1.0))
+    for plot, weight in zip(plots, shown, strict=True):
+        _show(plot, 0.5 + 0.5 * weight / (float(np.abs(weight).max()) or 1.0))
     return figure
 
 
@@ -132,7 +133,7 @@ def palette(classes: int) -> NDArray[np.uint8]:
 
 
 def mask_overlay(image: Any, mask: Any, classes: int) -> NDArray[np.uint8]:
-    """Return an image (H, W, 3) uint8 blended with the colours of its classes (H, W); other values show the image."""
+    """Return an image (H, W, 3) uint8 blended with the colours of its mask (H, W), where this is below `classes`."""
     mask = np.asarray(mask).astype(np.int64)
     colours = palette(classes)[np.minimum(mask, classes - 1)]
     mixed = image * (1 - OPAQUE) + colours * OPAQUE
@@ -152,9 +153,9 @@ def worst_masks(
     side, legend = WIDE / 3 - 0.06, 0.24 * -(-len(classes) // 6) + 0.1
     figure, plots = panels(3 * len(images), 3, side, side * height / width, 0.06, name=0.22, left=0.03, foot=legend)
     shown: list[tuple[Any, str]] = []
-    for image, mask, found, score in zip(images, true, predicted, scores, strict=True):
-        masks = (mask_overlay(image, one, len(classes)) for one in (mask, found))
-        shown += zip((image, *masks), ("picture", "true", f"predicted: {score:.2f}"), strict=True)
+    for image, truth, prediction, score in zip(images, true, predicted, scores, strict=True):
+        masks = (mask_overlay(image, mask, len(classes)) for mask in (truth, prediction))
+        shown += zip((image, *masks), ("image", "true", f"predicted: {score:.2f}"), strict=True)
     for plot, (picture, words) in zip(plots, shown, strict=True):
         plot.imshow(picture, interpolation="nearest")
         plot.set_axis_off()
@@ -168,8 +169,8 @@ def worst_masks(
 def worst_keypoints(images: Any, true: Any, found: Any, errors: Sequence[float]) -> Figure | None:
     """Draw images with the true and the predicted key-points of their object, connected by lines; None without images.
 
-    images: (n, H, W, 3) uint8. true: (n, K, 3) with visibility. found: predictions (n, K, 2 or more columns). errors:
-    each image's normalised mean error.
+    images: (n, H, W, 3) uint8. true: x, y and visibility (n, K, 3). found: predictions (n, K, 2 or more columns).
+    errors: each image's normalised mean error.
     """
     if not len(images):
         return None
@@ -180,11 +181,11 @@ def worst_keypoints(images: Any, true: Any, found: Any, errors: Sequence[float])
     )
     for plot, image, truth, points, error in zip(plots, images, true, found, errors, strict=True):
         plot.imshow(image, interpolation="antialiased", extent=(0, width, height, 0))
-        seen = truth[:, 2] > 0
-        for a, b in zip(truth[seen], points[seen], strict=True):
+        visible = truth[:, 2] > 0
+        for a, b in zip(truth[visible], points[visible], strict=True):
             plot.plot([a[0], b[0]], [a[1], b[1]], color="white", linewidth=0.7)
-        plot.scatter(truth[seen, 0], truth[seen, 1], s=5, c=BLUE, linewidths=0)
-        plot.scatter(points[seen, 0], points[seen, 1], s=5, c=ORANGE, linewidths=0)
+        plot.scatter(truth[visible, 0], truth[visible, 1], s=5, c=BLUE, linewidths=0)
+        plot.scatter(points[visible, 0], points[visible, 1], s=5, c=ORANGE, linewidths=0)
         plot.set_axis_off()
         plot.set_title(f"{100 * error:.1f} %", fontsize=SMALL, color=INK, pad=3)
     for x, words, colour in ((0.02, "● true", BLUE), (0.14, "● predicted", ORANGE)):

@@ -11,7 +11,7 @@ from pellucid.report.figures.series import colours
 from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL
 
 SIDE = 121  # grid points along each axis
-STEPS = 160  # the same for regions of classifiers
+STEPS = 160  # grid points along each axis for regions of classifiers and contour lines
 FAINT = 0.22  # strength of a region's colour
 PALE_CLASSES = ListedColormap(["#cfe3f3", "#f7dcc8"])  # lighter BLUE and ORANGE
 
@@ -35,7 +35,7 @@ def around(points: Any, room: float = 0.08) -> Limits:
 
 
 def pale(colours: Iterable[Any], strength: float) -> ListedColormap:
-    """Return the colours mixed with white; strength: fraction of the colour, 0 to 1."""
+    """Return the colours mixed with white, as a colour map; strength: fraction of the colour, 0 to 1."""
     return ListedColormap([tuple(1 - strength * (1 - np.array(to_rgb(colour)))) for colour in colours])
 
 
@@ -88,16 +88,16 @@ def scatter(plot: Axes, points: Any, classes: Any = None, size: float = 14) -> N
 def regions(plot: Axes, predict: Callable[[Any], Any], points: Any, classes: int) -> None:
     """Colour the plane around points (N, 2) by the predicted class; predict: (M, 2) to class indices (M,)."""
     cmap = pale(colours(classes), FAINT)
-    found = grid(predict, around(points), STEPS)
-    plot.pcolormesh(*found, cmap=cmap, vmin=-0.5, vmax=classes - 0.5, shading="nearest", zorder=0)
+    x, y, predicted = grid(predict, around(points), STEPS)
+    plot.pcolormesh(x, y, predicted, cmap=cmap, vmin=-0.5, vmax=classes - 0.5, shading="nearest", zorder=0)
     plot.grid(False)
 
 
 def levels(plot: Axes, value: Callable[[Any], Any], points: Any, at: Sequence[float] = (-1, 0, 1)) -> None:
     """Draw the contour lines of a function at the levels `at`: 0 solid, others dashed; value: (M, 2) to (M,)."""
     styles = ["solid" if level == 0 else "dashed" for level in at]
-    found = grid(value, around(points), STEPS)
-    plot.contour(*found, levels=list(at), colors=INK, linewidths=1.1, linestyles=styles, zorder=2)
+    x, y, values = grid(value, around(points), STEPS)
+    plot.contour(x, y, values, levels=list(at), colors=INK, linewidths=1.1, linestyles=styles, zorder=2)
 
 
 def arrow(plot: Axes, vector: Any, name: str = "", colour: str = INK, start: Any = (0.0, 0.0)) -> None:

@@ -13,7 +13,7 @@ from pellucid.report.figures.style import BLUE, GREEN, INK, ORANGE, SMALL, TEXT,
 COLOURS = (BLUE, ORANGE, GREEN)
 STEPS = 200  # grid points along each side for one classifier
 FAINT = 0.28  # strength of a region's colour
-COLUMNS, GAP = 4, 0.1  # of several classifiers; inches between them
+COLUMNS, GAP = 4, 0.1  # plots in a row of `boundaries`, and inches between them
 MARKERS = "os^DvP*X"  # in addition to the colours, for colour-blind readers
 
 
@@ -23,16 +23,16 @@ def regions(predict: Function, points: Any, labels: Any, classes: Sequence[str],
     predict: function of points (N, 2) that returns class indices (N,). classes: names of the classes. names: names of
     the two features.
     """
-    across, up, found = grid(predict, around(points), STEPS)
+    across, up, predicted = grid(predict, around(points), STEPS)
     colours = [class_colour(k, len(classes)) for k in range(len(classes))]
     figure, plot = axes(6.2, 4.2, (0.7, 0.55, 1.5, 0.2))
     cmap = pale(colours, FAINT)
     plot.pcolormesh(
-        across, up, found, cmap=cmap, vmin=-0.5, vmax=len(classes) - 0.5, shading="nearest", rasterized=True
+        across, up, predicted, cmap=cmap, vmin=-0.5, vmax=len(classes) - 0.5, shading="nearest", rasterized=True
     )
     for k in range(len(classes) - 1):  # a line between each class and the ones after it
-        if ((found <= k).any()) and (found > k).any():
-            plot.contour(across, up, (found <= k).astype(float), levels=[0.5], colors=INK, linewidths=0.7)
+        if ((predicted <= k).any()) and (predicted > k).any():
+            plot.contour(across, up, (predicted <= k).astype(float), levels=[0.5], colors=INK, linewidths=0.7)
     for k, name in enumerate(classes):
         chosen = np.asarray(labels) == k
         plot.scatter(
@@ -56,8 +56,10 @@ def boundaries(predict: Mapping[str, Function], points: Any, labels: Any, steps:
     figure, plots = panels(len(predict), COLUMNS, side, side, GAP, name=0.24, top=0.05)
     cmap = pale(COLOURS, FAINT)
     for plot, (name, function) in zip(plots, predict.items(), strict=True):
-        found = grid(function, around(points, 0.06), steps)
-        plot.pcolormesh(*found, cmap=cmap, vmin=-0.5, vmax=len(COLOURS) - 0.5, shading="nearest", rasterized=True)
+        across, up, predicted = grid(function, around(points, 0.06), steps)
+        plot.pcolormesh(
+            across, up, predicted, cmap=cmap, vmin=-0.5, vmax=len(COLOURS) - 0.5, shading="nearest", rasterized=True
+        )
         for k, colour in enumerate(COLOURS):
             x, y = points[labels == k].T
             plot.scatter(x, y, s=9, color=colour, marker=MARKERS[k], edgecolors="white", linewidths=0.3)

@@ -13,9 +13,10 @@ LOWEST, HIGHEST = 0.1, 10.0  # limits of the error axis in learning curves
 
 
 def line(x: Any, y: Any, best: Any, other: Any, apart: Mapping[str, Sequence[tuple[int, float]]]) -> Plot:
-    """Draw points with two lines (intercept, slope), and the distance from the minimum by passes over the data.
+    """Draw points with two lines, and the distance from the minimum by passes over the data.
 
-    apart: (passes, distance) pairs, by the name of the method.
+    best, other: (intercept, slope) of the minimum and of stochastic descent. apart: (passes, distance) pairs, by the
+    name of the method.
     """
     figure, (plot, distance) = plots_in_rows(("points and lines", "distance from the minimum"), 2, 3.2)
     plot.scatter(x, y, s=10, color=PALE)

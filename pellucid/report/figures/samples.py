@@ -11,7 +11,7 @@ from pellucid.report.figures.style import INK, SMALL, WIDE, Plot, panels, pixels
 GAP, NAMES = 0.06, 1.25  # inches: space between rows, width of their names
 MAX_SIDE = 0.6  # inches: maximum width of an image
 BORDER = 1  # pixels between images
-PAPER = 1.0  # value of these pixels: white
+PAPER = 1.0  # value of the pixels between images: white
 
 
 def montage(images: Any, columns: int) -> NDArray[np.float64]:
@@ -19,12 +19,12 @@ def montage(images: Any, columns: int) -> NDArray[np.float64]:
     tiles = np.asarray(images, dtype=np.float64)
     n, channels, height, width = tiles.shape
     rows = -(-n // columns)
-    whole = np.full((channels, rows * (height + BORDER) - BORDER, columns * (width + BORDER) - BORDER), PAPER)
+    sheet = np.full((channels, rows * (height + BORDER) - BORDER, columns * (width + BORDER) - BORDER), PAPER)
     for k, tile in enumerate(tiles):
         row, column = divmod(k, columns)
         top, left = row * (height + BORDER), column * (width + BORDER)
-        whole[:, top : top + height, left : left + width] = tile
-    return whole
+        sheet[:, top : top + height, left : left + width] = tile
+    return sheet
 
 
 def sample_sheet(images: Any, columns: int = 16) -> Plot:

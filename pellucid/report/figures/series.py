@@ -34,7 +34,7 @@ COLUMNS = {
     "val_loss": "test cost",
     "train_accuracy": "training accuracy (%)",
     "val_accuracy": "test accuracy (%)",
-}  # labels for histories whose validation data are test images, which are not used for choices
+}  # labels of columns, for histories whose validation data are the test images
 
 
 def colours(count: int) -> list[str]:
@@ -62,12 +62,12 @@ def curves(
         (line,) = plot.plot(across, values, color=colour, linewidth=1.7)
         figure.lines_by_name.append((name, line))
         ends.append(End(float(across[-1]), float(values[-1]), name, to_hex(colour)))
-    if x is None or all(type(one) is int for one in x):
+    if x is None or all(type(value) is int for value in x):
         plot.xaxis.set_major_locator(MaxNLocator(integer=True))
     if log_x:
         plot.set_xscale("log")
         if x is not None:
-            plot.set_xticks(x, [f"{one:,g}" for one in x])
+            plot.set_xticks(x, [f"{value:,g}" for value in x])
             plot.minorticks_off()
     if log:
         logarithmic(plot)

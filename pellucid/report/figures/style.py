@@ -180,13 +180,13 @@ def label_ends(plot: Axes, ends: Sequence[End]) -> None:
     plot.autoscale_view()  # matplotlib delays it until limits are read, but the heights below need them
     figure = plot.get_figure(root=True)
     assert figure is not None
-    pixel = figure.dpi / 72
+    pixels_per_point = figure.dpi / 72
     box = plot.get_window_extent()
-    heights = [float(plot.transData.transform((end.x, end.y))[1]) / pixel for end in ends]
+    heights = [float(plot.transData.transform((end.x, end.y))[1]) / pixels_per_point for end in ends]
     order = sorted(range(len(ends)), key=lambda k: heights[k])
     tall = [12.0 * (1 + ends[k].text.count("\n")) for k in order]
-    centres = spread([heights[k] for k in order], tall, box.y0 / pixel, box.y1 / pixel)
-    right = box.x1 / pixel
+    centres = spread([heights[k] for k in order], tall, box.y0 / pixels_per_point, box.y1 / pixels_per_point)
+    right = box.x1 / pixels_per_point
     for k, centre in zip(order, centres, strict=True):
         end, moved = ends[k], abs(centre - heights[k]) > 3
         plot.annotate(
@@ -285,7 +285,7 @@ def png(figure: Figure) -> bytes:
 def svg(figure: Figure, name: str) -> str:
     """Return the figure as an <svg> element for a page: transparent, with INK replaced by the page's text colour.
 
-    name: a salt that makes the ids of several figures on one page different.
+    name: a text that ids in the element are derived from, different for each figure of a page.
     """
     no_metadata = {"Creator": None, "Date": None, "Format": None, "Type": None}
     drawn = draw(

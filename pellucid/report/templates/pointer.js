@@ -1,4 +1,4 @@
-// Values at the pointer: what `data-values` of a figure says, written beside it. The page is complete without.
+// Tooltips: values from the attribute `data-values` of a figure, shown beside the pointer. The page also works without.
 "use strict";
 for (const figure of document.querySelectorAll("figure[data-values]")) {
   const values = JSON.parse(figure.dataset.values), svg = figure.querySelector("svg");
@@ -18,11 +18,11 @@ for (const figure of document.querySelectorAll("figure[data-values]")) {
   };
   const nearest = (points, x) => points.reduce((a, b) => (Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a));
 
-  // lines: name, colour, points [left, top, x, y]; left and top are fractions of the picture.
+  // lines: name, colour, points [left, top, x, y]; left and top are fractions of the figure's size.
   const lines = (x, y) => {
     const at = nearest(values.lines.flatMap((line) => line.points), x);
     const found = values.lines.map((line) => [line, nearest(line.points, at[0])]);
-    found.sort((a, b) => Math.abs(a[1][1] - y) - Math.abs(b[1][1] - y)); // of many lines those nearest to the pointer
+    found.sort((a, b) => Math.abs(a[1][1] - y) - Math.abs(b[1][1] - y)); // the lines nearest to the pointer first
     const shown = found.slice(0, 12).sort((a, b) => a[1][1] - b[1][1]);
     row(`${values.x} ${brief(at[2])}`);
     for (const [line, point] of shown) {
@@ -35,11 +35,11 @@ for (const figure of document.querySelectorAll("figure[data-values]")) {
   const cells = (x, y) => {
     const [left, top, right, bottom] = values.box, size = values.names.length;
     const place = (at, from, to) => Math.min(size - 1, Math.floor((size * (at - from)) / (to - from)));
-    const truth = place(y, top, bottom), said = place(x, left, right), counts = values.counts[truth];
-    const total = counts.reduce((a, b) => a + b, 0), share = total ? (100 * counts[said]) / total : 0;
+    const truth = place(y, top, bottom), guess = place(x, left, right), counts = values.counts[truth];
+    const total = counts.reduce((a, b) => a + b, 0), percent = total ? (100 * counts[guess]) / total : 0;
     row(`true ${values.names[truth]}`);
-    row(`predicted ${values.names[said]}`);
-    row(`${counts[said].toLocaleString("en")} of ${total.toLocaleString("en")}, ${share.toFixed(1)} %`);
+    row(`predicted ${values.names[guess]}`);
+    row(`${counts[guess].toLocaleString("en")} of ${total.toLocaleString("en")}, ${percent.toFixed(1)} %`);
     return null;
   };
 

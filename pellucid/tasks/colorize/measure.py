@@ -35,7 +35,7 @@ BATCH_PIXELS = 1 << 18  # pixels of a batch of images of one size
 BACKBONE = "cifar"  # the shipped classifier whose features and predictions are compared
 SIDE = 32  # pixels, of its input images
 MAX_JUDGED = 2000  # images for the classifier, spread evenly over all of them
-GREY = "grey"
+GREY = "grey"  # name of the baseline: a and b are 0
 LOWER = ("delta_e", "frechet")  # metrics for which lower is better
 FIGURES = {
     "psnr": "PSNR in dB, from the squared error of sRGB pooled over all pixels",
@@ -96,10 +96,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Measured:
-    """The metrics by candidate: the models, and "grey".
+    """The metrics of several models.
 
-    true: the colourfulness of the images themselves. n: the number of images; judged: of those that the backbone
-    received; skipped: the reasons by file.
+    rows: the metrics by name, for each model and "grey". true: the colourfulness of the images themselves. n: the
+    number of images; judged: of those that the backbone received; skipped: the reasons by file.
     """
 
     rows: dict[str, dict[str, float | None]]

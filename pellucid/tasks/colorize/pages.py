@@ -18,12 +18,12 @@ from pellucid.tasks.colorize.colorizer import Colorizer
 from pellucid.tasks.colorize.measure import FIGURES, GREY, LOWER, Measured, colour_images
 
 TRUE = "true colours"
-OF_TRUE = ("colourfulness", "colourfulness_lab")  # metrics that the true colours have, too
+TRUE_METRICS = ("colourfulness", "colourfulness_lab")  # metrics that the true colours have, too
 EXAMPLES = 10
 SHOWN = 192  # pixels, the longest side of an example
-QUESTIONS = 40  # by default
+QUESTIONS = 40  # maximum number, by default
 LARGE = 320  # pixels, the longest side of a picture in a question
-Z = 1.959964  # quantile of the normal distribution, for 95 %
+Z = 1.959964  # the 0.975 quantile of the normal distribution, for intervals of 95 %
 
 
 def table(found: Measured) -> list[tuple[str, ...]]:
@@ -32,7 +32,7 @@ def table(found: Measured) -> list[tuple[str, ...]]:
     rows = [("", *names, TRUE)]
     for figure in FIGURES:
         values = [found.rows[name][figure] for name in names]
-        rows.append((figure, *map(_text, values), _text(found.true[figure] if figure in OF_TRUE else None)))
+        rows.append((figure, *map(_text, values), _text(found.true[figure] if figure in TRUE_METRICS else None)))
     return rows
 
 
@@ -80,7 +80,7 @@ class Question(NamedTuple):
 
 
 def wilson(count: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a fraction of `count` in n. Source: Wilson 1927."""
+    """Return the 95 % Wilson score interval of the fraction `count` / `n`. Source: Wilson 1927."""
     fraction, weight = count / n, Z**2 / n
     centre = fraction + weight / 2
     half_width = math.sqrt(weight * (fraction * (1 - fraction) + weight / 4))

@@ -61,41 +61,42 @@ def explain_pixel(
     For a model that classifies colours, the logit of the bin nearest to the predicted colour is explained, in the cell
     of the pixel. Raises PellucidError for other models, and for a pixel outside the image.
     """
-    it = _translator(model)
+    objective = _translator(model)
     height, width = image.shape[1:]
     if not (0 <= row < height and 0 <= column < width):
         raise PellucidError(f"the pixel {row}, {column} is outside the image of {height}x{width}; count from 0")
     images = model.scaled(image[None])
     with torch.inference_mode():
-        a, b = it.predict(model.params, images)[0, :, row, column].tolist()
-    last = list(_rows(it).children)[-1]
-    if isinstance(it, Zhang):
+        a, b = objective.predict(model.params, images)[0, :, row, column].tolist()
+    last = list(_layers(objective).children)[-1]
+    if isinstance(objective, Zhang):
         nearest = int((colour_table().centres - torch.tensor([a, b])).norm(dim=1).argmin())
         target, of = f"{last}[{nearest}, {row // 2}, {column // 2}]", "the logit of its bin"
     else:
         target, of = f"{last}[{'ab'.index(channel)}, {row}, {column}]", f"{channel} / {CHROMA:g}"
-    x = it.pad(it.read(images))
-    attributions = explain(it.generator, model.params["generator"], x, method, target)[0, :1, :height, :width]
+    x = objective.pad(objective.read(images))
+    attributions = explain(objective.generator, model.params["generator"], x, method, target)[0, :1, :height, :width]
     return PixelColour(row, column, a, b, target, of, attributions[0].cpu())
 
 
 def judge_patches(model: Model, image: Tensor) -> Judged:
-    """Return a discriminator's scores for an image (3 or 1, H, W), 0 to 1, in predicted colours, with the lowest's map.
+    """Return a discriminator's scores for an image in predicted colours, and the map of the lowest score.
 
-    Raises PellucidError for a model without a discriminator.
+    image: (3 or 1, H, W), 0 to 1. Raises PellucidError for a model without a discriminator.
     """
-    it = _translator(model)
-    if not isinstance(it, Pix2Pix):
-        raise PellucidError(f"{type(it).__name__} has no discriminator; give a run of pix2pix")
+    objective = _translator(model)
+    if not isinstance(objective, Pix2Pix):
+        raise PellucidError(f"{type(objective).__name__} has no discriminator; give a run of pix2pix")
     images, params = model.scaled(image[None]), model.params["discriminator"]
     with torch.inference_mode():
-        x = it.pad(it.read(images))
-        pair = torch.cat([x, it.pad(it.predict(model.params, images) / CHROMA)], 1)
-        scores = it.discriminator.forward(params, pair, Mode(keep=False))[0][0, 0]
+        x = objective.pad(objective.read(images))
+        pair = torch.cat([x, objective.pad(objective.predict(model.params, images) / CHROMA)], 1)
+        scores = objective.discriminator.forward(params, pair, Mode(keep=False))[0][0, 0]
         row, column = divmod(int(scores.argmin()), scores.shape[1])
         target = f"scores[0, {row}, {column}]"
-        top, left, bottom, right = receptive_fields(forward_to(it.discriminator, params, pair, target))[0].tolist()
-    gradient = explain(it.discriminator, params, pair, "saliency", target)[0].abs().amax(0)
+        fields = receptive_fields(forward_to(objective.discriminator, params, pair, target))
+        top, left, bottom, right = fields[0].tolist()
+    gradient = explain(objective.discriminator, params, pair, "saliency", target)[0].abs().amax(0)
     height, width = image.shape[1:]
     return Judged(
         scores.clone().cpu(), (row, column), (top, left, min(bottom, height), min(right, width)),
@@ -104,6 +105,7 @@ def judge_patches(model: Model, image: Tensor) -> Judged:
 
 
 def _translator(model: Model) -> Translator:
+    """Return the objective of a model that predicts a and b; PellucidError for any other model."""
     if not is_colorizer(model) or not isinstance(model.objective, Translator):
         raise PellucidError("the model predicts no colours; give a run of cifar-colorize or one like it")
     if model.objective.to != "colour":
@@ -111,7 +113,9 @@ def _translator(model: Model) -> Translator:
     return model.objective
 
 
-def _rows(it: Translator) -> Sequential:
-    if not isinstance(it.generator, Sequential):
-        raise PellucidError(f"the generator is a {type(it.generator).__name__}; give one whose last layer has a name")
-    return it.generator
+def _layers(objective: Translator) -> Sequential:
+    if not isinstance(objective.generator, Sequential):
+        raise PellucidError(
+            f"the generator is a {type(objective.generator).__name__}; give one whose last layer has a name"
+        )
+    return objective.generator

@@ -12,7 +12,7 @@ from pellucid.report.page import render
 from pellucid.tasks.outputs import check_outputs, png
 
 PAGE = "colorized.html"
-MARK = {"Software": "pellucid colorize"}  # in a PNG, so that it may be overwritten
+MARK = {"Software": "pellucid colorize"}  # text in each PNG file, which may therefore be overwritten later
 SHOWN = 320  # pixels, the longest side of a picture on the page
 
 

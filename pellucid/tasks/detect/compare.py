@@ -31,7 +31,7 @@ from pellucid.text import aligned, plural
 from pellucid.tree import leaves
 
 Progress = Callable[[str, int, int], None]
-POOL: Mapping[str, Any] = {"objective.pool": True}
+ROI_POOL: Mapping[str, Any] = {"objective.pool": True}
 
 
 class Candidate(NamedTuple):
@@ -45,17 +45,17 @@ class Candidate(NamedTuple):
 CANDIDATES = {
     "rcnn": Candidate("R-CNN", ""),
     "fast": Candidate("Fast R-CNN", "bccd-fast"),
-    "fast-pool": Candidate("Fast R-CNN, RoIPool", "bccd-fast", POOL),
+    "fast-pool": Candidate("Fast R-CNN, RoIPool", "bccd-fast", ROI_POOL),
     "faster": Candidate("Faster R-CNN", "bccd-faster"),
-    "faster-pool": Candidate("Faster R-CNN, RoIPool", "bccd-faster", POOL),
+    "faster-pool": Candidate("Faster R-CNN, RoIPool", "bccd-faster", ROI_POOL),
     "ssd": Candidate("SSD", "bccd-ssd"),
     "yolo1": Candidate("YOLO v1", "bccd-yolo1"),
     "yolo3": Candidate("YOLO v3", "bccd-yolo3"),
     "single": Candidate("single-stage", "bccd-single"),
 }
-OF_MASKS = {
+MASK_CANDIDATES = {
     "mask": Candidate("Mask R-CNN", "pennfudan-mask"),
-    "mask-pool": Candidate("Mask R-CNN, RoIPool", "pennfudan-mask", POOL),
+    "mask-pool": Candidate("Mask R-CNN, RoIPool", "pennfudan-mask", ROI_POOL),
 }
 UNMOVED = "R-CNN, boxes as proposed"
 FIGURES = {"ap": "AP", "ap50": "AP50", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
@@ -65,9 +65,9 @@ FIGURES = {"ap": "AP", "ap50": "AP50", "ap_small": "small", "ap_medium": "medium
 class ComparedDetector:
     """The results of one detector on the held-out images.
 
-    figures: COCO's metrics of the boxes, those of FIGURES. interval: of AP50, 95 % by the bootstrap over the images.
-    masks: AP and AP50 of masks, or None. stages: mean seconds for an image. parameters: their number. run: the folder
-    of the training run, "" for R-CNN.
+    figures: COCO's metrics of the boxes, those of FIGURES. interval: the 95 % interval of AP50, by the bootstrap over
+    the images. masks: AP and AP50 of masks, or None. stages: mean seconds per image. parameters: their number. run: the
+    folder of the training run, "" for R-CNN.
     """
 
     name: str
@@ -84,7 +84,8 @@ class ComparedDetector:
 class DetectorComparison:
     """The detectors on one data set.
 
-    threads: of PyTorch's kernels, when the times were measured. proposals: the method that finds those of R-CNN.
+    threads: the number used by PyTorch when the times were measured. proposals: the method that finds R-CNN's
+    proposals.
     """
 
     data: str
@@ -141,22 +142,22 @@ def compare_detectors(
     progress: Progress = lambda what, done, total: None,
     verbose: bool = False,
 ) -> DetectorComparison:
-    """Train the detectors of CANDIDATES on annotated images, or of OF_MASKS if these have masks, and measure each one.
+    """Train the detectors of CANDIDATES on annotated images, or of MASK_CANDIDATES for masks, and measure each.
 
     name, root: see `pellucid.data.catalogue.load`. only: names of candidates. overrides: settings for all recipes.
     runs: the folder of run folders; a finished run of the same recipe there is not repeated, an unfinished one is
-    resumed. proposals: for R-CNN, by file name, or a search. verbose: whether trainings show their progress. Raises
-    PellucidError for an unknown candidate, and for data without objects.
+    resumed. proposals: of R-CNN, boxes by file name, or the name of a search. verbose: whether trainings show their
+    progress. Raises PellucidError for an unknown candidate, and for data without objects.
     """
     first = load_recipe("bccd-single", {"data.name": name, **(overrides or {})})
     material = load_data(first, root)
     if not isinstance(material.train, DetectionFolder):
         raise PellucidError(f"{name} has no annotated objects; give data with boxes, such as bccd")
-    candidates = OF_MASKS if material.train.has_masks else CANDIDATES
-    for one in only:
-        if one not in candidates:
-            hint = nearest(one, candidates) or f"; there are {', '.join(candidates)}"
-            raise PellucidError(f"there is no detector {one!r} for {name}{hint}")
+    candidates = MASK_CANDIDATES if material.train.has_masks else CANDIDATES
+    for key in only:
+        if key not in candidates:
+            hint = nearest(key, candidates) or f"; there are {', '.join(candidates)}"
+            raise PellucidError(f"there is no detector {key!r} for {name}{hint}")
     settings = {"data.name": name, "objective.classes": len(material.train.classes or ()), "recipe.seed": seed}
     if proposals == "selective_search" and "rcnn" in candidates and (not only or "rcnn" in only):
         selective_search(torch.zeros(3, 32, 32))  # raises an error before the long trainings if it is not installed
@@ -188,8 +189,8 @@ def _trained(
     with torch.inference_mode():
         run(scaled_images(held_out.example(0)[0][None], model.stats))  # the first pass allocates memory
         for k in range(len(held_out)):
-            one, times = run(scaled_images(held_out.example(k)[0][None], model.stats))
-            found.append(_in_file(one, held_out, k))
+            detections, times = run(scaled_images(held_out.example(k)[0][None], model.stats))
+            found.append(_in_file(detections, held_out, k))
             stages.append(times)
     parameters = sum(leaf.numel() for leaf in leaves(model.params))
     return _measured(key, title, held_out, found, stages, parameters, str(path))
@@ -262,11 +263,11 @@ def _in_file(found: Detections, held: DetectionFolder, k: int) -> Detections:
 
 
 def _cells(row: ComparedDetector, masks: bool) -> tuple[str, ...]:
-    between = " to ".join(f"{100 * value:.1f}" for value in row.interval)
+    interval = " to ".join(f"{100 * value:.1f}" for value in row.interval)
     boxes = [percent(row.figures[name]) for name in ("ap50", "ap", "ap_small", "ap_medium", "ap_large")]
     of_masks = [percent(None if row.masks is None else row.masks[name]) for name in ("ap50", "ap")] if masks else []
     times = [f"{1000 * value:.1f}" for value in (*row.stages, row.stages.total)]
-    return (row.title, boxes[0], between, *boxes[1:], *of_masks, *times)
+    return (row.title, boxes[0], interval, *boxes[1:], *of_masks, *times)
 
 
 def comparison_page(found: DetectorComparison, command: str) -> tuple[str, dict[str, Figure | None]]:

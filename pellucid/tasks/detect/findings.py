@@ -38,17 +38,21 @@ def findings(
     explain a miss. Reasons from the detector (anchor, suppression) can be added: `finding._replace(text=...)`.
     """
     order = found.scores.argsort(descending=True, stable=True)
-    made = order[found.scores[order] >= score]
+    kept = order[found.scores[order] >= score]
     limits = {"threshold": threshold, "background": background, "kind": kind}
-    image, everything = judge(found.take(made), truth, **limits), judge(found, truth, **limits)
-    words = _Words(found, truth, classes, score, threshold, background, made.tolist(), image, everything)
-    detected = [words.of_detection(place) for place in range(len(made))]
-    return detected + [words.of_miss(at) for at in image.not_found(truth)]
+    judged, all_judged = judge(found.take(kept), truth, **limits), judge(found, truth, **limits)
+    words = _Words(found, truth, classes, score, threshold, background, kept.tolist(), judged, all_judged)
+    detected = [words.of_detection(rank) for rank in range(len(kept))]
+    return detected + [words.of_miss(truth_index) for truth_index in judged.not_found(truth)]
 
 
 @dataclass(frozen=True)
 class _Words:
-    """The sentences of an image; made: the indices of the detections in `image`, by descending score."""
+    """The sentences of an image.
+
+    judged: the verdicts on the detections with a score of at least `score`; kept: the indices of these in `found`, by
+    descending score. all_judged: the verdicts on all detections.
+    """
 
     found: Detections
     truth: Objects
@@ -56,21 +60,25 @@ class _Words:
     score: float
     threshold: float
     background: float
-    made: list[int]
-    image: Judged
-    everything: Judged
+    kept: list[int]
+    judged: Judged
+    all_judged: Judged
 
-    def of_detection(self, place: int) -> Finding:
-        kind, at, iou = self.image.verdicts[place]
-        why = "is a false alarm: the image has no object to find" if at < 0 else self._endings(at, iou)[kind]
+    def of_detection(self, rank: int) -> Finding:
+        kind, truth_index, iou = self.judged.verdicts[rank]
+        why = (
+            "is a false alarm: the image has no object to find"
+            if truth_index < 0
+            else self._endings(truth_index, iou)[kind]
+        )
         if kind == "duplicate":
-            first = self.image.finders[at]
-            score, other = float(self.found.scores[self.made[first]]), float(self.image.overlaps[first, at])
+            first = self.judged.finders[truth_index]
+            score, other = float(self.found.scores[self.kept[first]]), float(self.judged.overlaps[first, truth_index])
             why += f", but detection {first + 1} found it with score {score:.2f} and IoU {other:.2f}"
-        return Finding(kind, self.made[place], at, iou, f"{self._detection(place)} {why}.")
+        return Finding(kind, self.kept[rank], truth_index, iou, f"{self._detection(rank)} {why}.")
 
-    def _endings(self, at: int, iou: float) -> dict[str, str]:
-        true = self._object(at)
+    def _endings(self, truth_index: int, iou: float) -> dict[str, str]:
+        true = self._object(truth_index)
         overlap = f"IoU {iou:.2f} with {true}"
         return {
             HIT: f"is right: {overlap}",
@@ -84,37 +92,41 @@ class _Words:
             f"{self.background:g}",
         }
 
-    def of_miss(self, at: int) -> Finding:
-        width, height = (self.truth.boxes[at, 2:] - self.truth.boxes[at, :2]).tolist()
-        index, iou, why = self._reason(at)
-        text = f"{self._object(at)} ({width:.0f} x {height:.0f} pixels) was missed. {why}."
-        return Finding(MISSED, index, at, iou, text)
+    def of_miss(self, truth_index: int) -> Finding:
+        width, height = (self.truth.boxes[truth_index, 2:] - self.truth.boxes[truth_index, :2]).tolist()
+        index, iou, why = self._reason(truth_index)
+        text = f"{self._object(truth_index)} ({width:.0f} x {height:.0f} pixels) was missed. {why}."
+        return Finding(MISSED, index, truth_index, iou, text)
 
-    def _reason(self, at: int) -> tuple[int, float, str]:
-        """Return the index of the detection that best explains a miss, or -1, its IoU with the object, and words."""
-        index = self.everything.finders[at]
-        if index >= 0 and index not in self.made:
-            iou = float(self.everything.overlaps[index, at])
+    def _reason(self, truth_index: int) -> tuple[int, float, str]:
+        """Return the index of the detection that best explains a miss, -1 for none, its IoU, and the reason."""
+        index = self.all_judged.finders[truth_index]
+        if index >= 0 and index not in self.kept:
+            iou = float(self.all_judged.overlaps[index, truth_index])
             score = below(float(self.found.scores[index]), self.score)
             words = f"{self._class(index)}, score {score}, IoU {iou:.2f}"
             return index, iou, f"Its detection ({words}) is below the score {self.score:g}"
-        overlaps = self.image.overlaps[:, at]
-        place = self.image.repairs[at] if self.image.repairs[at] >= 0 or not len(overlaps) else int(overlaps.argmax())
-        if place < 0 or float(overlaps[place]) < self.background:
-            made = f"No detection with a score of at least {self.score:g}"
-            return -1, 0.0, f"{made} has an IoU of {self.background:g} or more with it"
-        kind, other, best = self.image.verdicts[place]
-        iou, words = float(overlaps[place]), self._detection(place)
-        if other != at and kind == HIT:
+        overlaps = self.judged.overlaps[:, truth_index]
+        rank = (
+            self.judged.repairs[truth_index]
+            if self.judged.repairs[truth_index] >= 0 or not len(overlaps)
+            else int(overlaps.argmax())
+        )
+        if rank < 0 or float(overlaps[rank]) < self.background:
+            nothing = f"No detection with a score of at least {self.score:g}"
+            return -1, 0.0, f"{nothing} has an IoU of {self.background:g} or more with it"
+        kind, other, best = self.judged.verdicts[rank]
+        iou, words = float(overlaps[rank]), self._detection(rank)
+        if other != truth_index and kind == HIT:
             why = f"{words} has IoU {iou:.2f} with it, but matches {self._object(other)} with IoU {best:.2f}"
         elif iou >= self.threshold:
             why = f"{words} has IoU {iou:.2f} with it and the wrong class"
         else:
             why = f"{words} has IoU {below(iou, self.threshold)} with it, below {self.threshold:g}"
-        return self.made[place], iou, why
+        return self.kept[rank], iou, why
 
-    def _detection(self, place: int) -> str:
-        return f"Detection {place + 1} ({self._scored(self.made[place])})"
+    def _detection(self, rank: int) -> str:
+        return f"Detection {rank + 1} ({self._scored(self.kept[rank])})"
 
     def _scored(self, index: int) -> str:
         return f"{self._class(index)}, score {float(self.found.scores[index]):.2f}"
@@ -122,8 +134,8 @@ class _Words:
     def _class(self, index: int) -> str:
         return self.classes[int(self.found.labels[index])]
 
-    def _object(self, at: int) -> str:
-        return f"{self.classes[int(self.truth.labels[at])]} {at + 1}"
+    def _object(self, truth_index: int) -> str:
+        return f"{self.classes[int(self.truth.labels[truth_index])]} {truth_index + 1}"
 
 
 def below(value: float, limit: float) -> str:

@@ -43,7 +43,10 @@ class Linear(NamedTuple):
 
 
 class LinearDetector:
-    """R-CNN with the first stages of MobileNetV2; proposals: by file name, see `read_proposals`, or a search."""
+    """R-CNN with the first stages of MobileNetV2.
+
+    proposals: boxes by file name, as from `pellucid.detectors.search.read_proposals`, or the name of a search.
+    """
 
     def __init__(
         self, classes: int, proposals: dict[str, Tensor] | Search, root: str | os.PathLike[str] | None = None
@@ -60,9 +63,9 @@ class LinearDetector:
     @property
     def parameters(self) -> int:
         """The number of parameters of the network, the SVMs and the regressions."""
-        machines = [np.size(one.coef_) + 1 for one in self.rcnn.machines if one is not None]
-        moves = [np.size(one.coef_) + 4 for one in self.rcnn.moves if one is not None]
-        return sum(leaf.numel() for leaf in leaves(self.rcnn.params)) + sum(machines) + sum(moves)
+        svms = [np.size(svm.coef_) + 1 for svm in self.rcnn.machines if svm is not None]
+        regressions = [np.size(one.coef_) + 4 for one in self.rcnn.moves if one is not None]
+        return sum(leaf.numel() for leaf in leaves(self.rcnn.params)) + sum(svms) + sum(regressions)
 
     def fit(self, source: DetectionFolder, seed: int) -> "LinearDetector":
         """Learn from at most MAX_IMAGES images of a source."""

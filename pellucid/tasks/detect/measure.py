@@ -40,9 +40,9 @@ class Measured:
         source = self.source
 
         def walked(k: int) -> tuple[Detections, list[Finding]]:
-            it, score = pipeline(self.model, source.example(k)[0]), self.results.score
-            found = findings(it.detections, self.objects[k], self.results.classes, score)
-            return it.detections, with_reasons(found, it, self.objects[k], score)
+            steps, score = pipeline(self.model, source.example(k)[0]), self.results.score
+            found = findings(steps.detections, self.objects[k], self.results.classes, score)
+            return steps.detections, with_reasons(found, steps, self.objects[k], score)
 
         html, figures = detection_page(
             self.results,

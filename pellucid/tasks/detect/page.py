@@ -18,6 +18,7 @@ from pellucid.report.page import render
 from pellucid.tasks.detect.findings import Finding, findings
 from pellucid.tasks.detect.results import Results, percent
 
+# Descriptions of the kinds of errors.
 ABOUT = {
     "class": "the box is right, the class is wrong",
     "place": "the class is right, the IoU is from 0.1 to 0.5",
@@ -26,6 +27,7 @@ ABOUT = {
     "background": "no object has an IoU of 0.1",
     "missed": "objects without a detection, even with a wrong class or box",
 }
+# Descriptions of COCO's metrics.
 FIGURES = {
     "ap": "AP, the mean over IoU 0.5 to 0.95",
     "ap50": "AP50, at IoU 0.5",
@@ -51,7 +53,7 @@ class Shown(NamedTuple):
 
 
 def worst(all_findings: Sequence[Sequence[Finding]], most: int) -> list[int]:
-    """Return the indices of the images with the most errors and misses: at most `most`, and none without any."""
+    """Return the indices of the `most` images with the most errors and misses, without images that have none."""
     errors = [sum(one.kind not in (HIT, IGNORED) for one in found) for found in all_findings]
     order = sorted(range(len(errors)), key=lambda k: -errors[k])
     return [k for k in order if errors[k]][:most]
@@ -107,7 +109,7 @@ def detection_page(
         "tiles_of": _tiles(results),
         "by_class": [(name, f"{n:,}", percent(ap), percent(ap50)) for name, n, ap, ap50 in results.by_class],
         "rows": _rows(results),
-        "further": [f"{of}s" for of in results.further],
+        "further": [f"{kind}s" for kind in results.further],
         "groups": groups,
         "about": ABOUT,
         "shown": shown,
@@ -132,8 +134,8 @@ def picture(image: Tensor, found: Sequence[Finding], detections: Detections, obj
 
 def _tiles(results: Results) -> list[tuple[str, str]]:
     tiles = [(name.upper(), f"{100 * results.figures[name]:.1f} %") for name in ("ap", "ap50")]
-    for of, figures in results.further.items():
-        tiles += [(f"{of} {name.upper()}", f"{100 * figures[name]:.1f} %") for name in ("ap", "ap50")]
+    for kind, figures in results.further.items():
+        tiles += [(f"{kind} {name.upper()}", f"{100 * figures[name]:.1f} %") for name in ("ap", "ap50")]
     return [*tiles, ("images", f"{results.n:,}"), ("objects", f"{results.objects:,}")]
 
 
@@ -142,7 +144,7 @@ def _rows(results: Results) -> list[tuple[str, ...]]:
     rows = []
     for name, about in FIGURES.items():
         interval = results.intervals.get(name)
-        between = "" if interval is None else " to ".join(f"{100 * value:.1f}" for value in interval)
+        interval_text = "" if interval is None else " to ".join(f"{100 * value:.1f}" for value in interval)
         further = [percent(figures.get(name, math.nan)) for figures in results.further.values()]
-        rows.append((about, percent(results.figures[name]), between, *further))
+        rows.append((about, percent(results.figures[name]), interval_text, *further))
     return rows

@@ -28,6 +28,7 @@ SIDES = ("x0", "y0", "x1", "y1")
 METHODS = ("saliency", "gradcam", "lrp")  # gradients, Grad-CAM and relevance
 LAYER_METHODS = ("gradcam", "gradcam_plus_plus", "guided_gradcam")  # methods that take a layer
 
+# Relevance rules without biases; see `Pipeline.explain`.
 WITHOUT_BIAS = relevance(ZPlus(bias=False), Epsilon(bias=False))
 
 
@@ -101,9 +102,12 @@ class Pipeline:
         overlap = box_iou(candidates.boxes[suppressed], detections.boxes[detected])
         return [
             Removed(
-                one, score, float(overlap[k, index]) if index >= 0 else 0.0, int(detected[index]) if index >= 0 else -1
+                candidate,
+                score,
+                float(overlap[k, index]) if index >= 0 else 0.0,
+                int(detected[index]) if index >= 0 else -1,
             )
-            for k, (one, score, index) in enumerate(
+            for k, (candidate, score, index) in enumerate(
                 zip(suppressed.tolist(), candidates.scores[suppressed, label].tolist(), by.tolist(), strict=True)
             )
         ]

@@ -45,7 +45,12 @@ class Step:
 
 
 class BoxPage:
-    """The steps and figures of one detection in an image. box: its number; of: the explained output, see `aimed`."""
+    """The steps and figures of one detection in an image.
+
+    it: the intermediate results of the detector. box: the number of the detection. of: the explained output, see
+    `Pipeline.aimed`. at: the index of the detection; own: its class index; candidate: the index of its candidate.
+    label, side: the class or the side of the box that is explained.
+    """
 
     def __init__(self, it: Pipeline, box: int, of: str | None = None, methods: Sequence[str] = METHODS) -> None:
         self.it, self.box, self.of, self.methods = it, box, of, methods
@@ -167,7 +172,9 @@ class BoxPage:
                 ("box", self.boxes[self.at, None], False),
             ],
         )
-        caption = f"{min(MAX_PROPOSALS, len(walk.proposals))} proposals (grey), its own (green), {self.name} (orange)"
+        caption = (
+            f"{min(MAX_PROPOSALS, len(walk.proposals))} proposals (grey), the box's own (green), {self.name} (orange)"
+        )
         return Step("proposals", "Proposals", sentences, figures=[("proposals", caption)])
 
     def _candidates(self) -> Step:
@@ -250,14 +257,14 @@ class BoxPage:
         step = Step("depends", "What the box depends on", sentences)
         for method in self.methods:
             map_ = self.maps[method] = it.explain(self.box, self.of, method)
-            inside, area = _share(map_, self.boxes[self.at])
+            inside, area = _fraction_inside(map_, self.boxes[self.at])
             text = f"{method}: {inside:.0%} of its magnitude lies in the box, which covers {area:.0%} of the input"
             if method == "lrp":
-                whole = (
+                explained = (
                     output if self.side is not None else float(it.walk.candidates.scores[self.candidate, self.label])
                 )
-                of = "" if self.side is not None else "the score "
-                text += f"; it adds up to {float(map_.sum()):.3f} of {of}{whole:.3f}; the rest is due to biases"
+                prefix = "" if self.side is not None else "the score "
+                text += f"; it adds up to {float(map_.sum()):.3f} of {prefix}{explained:.3f}; the rest is due to biases"
             step.sentences.append(f"{text}.")
             self.figures[method] = attribution(self.image, map_, self.boxes[self.at], method, method not in MAGNITUDES)
             step.figures.append((method, f"{method} of {what}"))
@@ -287,8 +294,7 @@ class BoxPage:
         if fate == Fate.DETECTED:
             return f"detected: box {self.it.found(candidate, label) + 1}"
         if fate == Fate.SUPPRESSED:
-            one = next(each for each in self.it.removed[label] if each.candidate == candidate)
-            return _removed(one)
+            return _removed(next(one for one in self.it.removed[label] if one.candidate == candidate))
         return FATES[fate]
 
 
@@ -307,15 +313,15 @@ def _moved(source: Tensor, target: Tensor, name: str) -> str:
     """Return a sentence on the difference between a box and the anchor or proposal that it was predicted from."""
     size, new = source[2:] - source[:2], (target[2:] - target[:2])
     dx, dy = ((target[:2] + target[2:] - source[:2] - source[2:]) / 2).tolist()
-    across, down = (new / size.clamp_min(1e-6)).tolist()
+    width_ratio, height_ratio = (new / size.clamp_min(1e-6)).tolist()
     iou = float(box_iou(source[None], target[None]))
     return (
-        f"{name} is {_sized(target)}: moved by {dx:+.1f} and {dy:+.1f} pixels, {across:.2f} times as wide and "
-        f"{down:.2f} times as high, with an IoU of {iou:.2f}."
+        f"{name} is {_sized(target)}: moved by {dx:+.1f} and {dy:+.1f} pixels, {width_ratio:.2f} times as wide and "
+        f"{height_ratio:.2f} times as high, with an IoU of {iou:.2f}."
     )
 
 
-def _share(map_: Tensor, box: Tensor) -> tuple[float, float]:
+def _fraction_inside(map_: Tensor, box: Tensor) -> tuple[float, float]:
     """Return the fraction of a map's magnitude inside a box, and the fraction of its pixels."""
     x0, y0, x1, y1 = box.tolist()
     inside = torch.zeros_like(map_, dtype=torch.bool)

@@ -20,10 +20,10 @@ from pellucid.text import plural
 def with_reasons(found: Sequence[Finding], it: Pipeline, truth: Objects, score: float = SCORE) -> list[Finding]:
     """Return the findings of an image with further sentences for errors and misses; sizes are in pixels of the input.
 
-    found: the findings for `it.detections` and the objects `truth`, at this `score`. For an error, the sentences state
-    where its box comes from, and the target of that anchor or proposal in training. For a miss, they state the best
-    candidate of the object's class with an IoU of at least 0.5 and its outcome, and the number of anchors or proposals
-    that are assigned to the object.
+    it: the intermediate results of the detector. found: the findings for `it.detections` and the objects `truth`, at
+    this `score`. For an error, the sentences state where its box comes from, and the target of that anchor or proposal
+    in training. For a miss, they state the best candidate of the object's class with an IoU of at least 0.5 and its
+    outcome, and the number of anchors or proposals that are assigned to the object.
     """
     objects = scaled(truth, it.size, it.input_size)
     assigned = assignment(it, objects)
@@ -90,19 +90,19 @@ def _of_miss(one: Finding, it: Pipeline, objects: Objects, assigned: Assignment,
         return f"There are no candidates. {learned}"
     if not len(overlapping):
         best = int(overlap.argmax())
-        numbers = f"IoU {below(float(overlap[best]), THRESHOLD)} and score {float(scores[best, label]):.2f}"
+        values = f"IoU {below(float(overlap[best]), THRESHOLD)} and score {float(scores[best, label]):.2f}"
         return (
-            f"No candidate has an IoU of {THRESHOLD:g} with it: the nearest, from {place(it, best)}, has {numbers} for "
+            f"No candidate has an IoU of {THRESHOLD:g} with it: the nearest, from {place(it, best)}, has {values} for "
             f"its class. {learned}"
         )
     best = int(overlapping[scores[overlapping, label].argmax()])
     detected = it.found(best, label)
     if detected >= 0 and detected == one.detection:
         return f"That detection comes from {place(it, best)}. {learned}"
-    numbers = f"score {float(scores[best, label]):.2f}, IoU {float(overlap[best]):.2f}"
+    values = f"score {float(scores[best, label]):.2f}, IoU {float(overlap[best]):.2f}"
     return (
         f"Of the candidates with an IoU of at least {THRESHOLD:g}, the one with the highest score for its class comes "
-        f"from {place(it, best)}, with {numbers}; it {_fate(it, best, label, score)}. {learned}"
+        f"from {place(it, best)}, with {values}; it {_fate(it, best, label, score)}. {learned}"
     )
 
 
@@ -113,8 +113,8 @@ def _fate(it: Pipeline, candidate: int, label: int, score: float) -> str:
         low = float(it.walk.candidates.scores[candidate, label]) < score
         return f"is detection {it.found(candidate, label) + 1}{f', below the score {score:g}' if low else ''}"
     if fate == Fate.SUPPRESSED:
-        gone = next(one for one in it.removed[label] if one.candidate == candidate)
+        removed = next(one for one in it.removed[label] if one.candidate == candidate)
         return "was removed " + (
-            f"by detection {gone.by + 1} (IoU {gone.iou:.2f})" if gone.by >= 0 else "by suppression"
+            f"by detection {removed.by + 1} (IoU {removed.iou:.2f})" if removed.by >= 0 else "by suppression"
         )
     return f"is no detection, since {FATES[fate]}"

@@ -13,7 +13,7 @@ from pellucid.metrics.overlaps import PERSON
 from pellucid.objects import Detections, Objects
 
 INTERVALS = ("ap", "ap50")
-SCORE = 0.5  # the lowest of a detection that is shown to users
+SCORE = 0.5  # lowest score of the detections that are shown to users
 RESAMPLES = 500  # of the images, for the bootstrap intervals
 
 
@@ -24,8 +24,9 @@ class Results:
     figures: COCO's metrics of the boxes. intervals: 95 % bootstrap intervals over the images, by metric. masks,
     keypoints: the metrics of these, or None; for key-points with the standard deviations of COCO's persons. by_class:
     name, number of objects, AP and AP50. curves: the precision of each class at COCO's 101 recalls, for an IoU of 0.5.
-    base, gains: AP50, and its gain if each kind of error were repaired. confusion: counts[true, detected] of detections
-    with a score of at least `score`, background last. groups: the recall of objects by size and crowding at this score.
+    base, gains: AP50, and its gain if all errors of one kind were repaired. confusion: counts[true, detected] of
+    detections with a score of at least `score`, background last. groups: the recall of objects by size and crowding at
+    this score.
     """
 
     classes: tuple[str, ...]
@@ -50,11 +51,11 @@ class Results:
         return {name: figures for name, figures in parts.items() if figures is not None}
 
     def to_json(self) -> dict[str, Any]:
-        """Return {"ap", "ap50", ..., "n"}; with masks {"box_ap", ..., "mask_ap", ...}, for key-points alike."""
+        """Return {"ap", "ap50", ..., "n"}; with masks {"box_ap", ..., "mask_ap", ...}, and the same for key-points."""
         box = "box_" if self.further else ""
         return {
             **{f"{box}{name}": value for name, value in self.figures.items()},
-            **{f"{of}_{name}": value for of, figures in self.further.items() for name, value in figures.items()},
+            **{f"{kind}_{name}": value for kind, figures in self.further.items() for name, value in figures.items()},
             **{f"{box}{name}_interval": list(pair) for name, pair in self.intervals.items()},
             "n": self.n,
             "objects": self.objects,
@@ -74,8 +75,9 @@ def measure(
 ) -> Results:
     """Compare the detections in images with the objects.
 
-    areas: of the objects in each image, see `Coco.add`. score: the lowest of a detection that counts in the confusion
-    matrix and in the recall of groups. Raises PellucidError without images, and for different numbers of them.
+    areas: of the objects in each image, see `Coco.add`. score: the lowest score of a detection that counts in the
+    confusion matrix and in the recall of groups. Raises PellucidError without images, and for different numbers of
+    them.
     """
     if not objects or len(objects) != len(detections):
         raise PellucidError(

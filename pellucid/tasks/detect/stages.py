@@ -17,7 +17,7 @@ FEATURES = ("backbone", "neck")  # the networks before the heads; "rpn", or a se
 
 
 class Stages(NamedTuple):
-    """The seconds for one image: its feature maps; proposals; heads, for proposals or cells; decision among boxes.
+    """The seconds per image for the feature maps, the proposals, the heads, and the decision among boxes.
 
     A single-stage detector has no proposals. With masks or key-points, the heads include the decision among boxes.
     """
@@ -29,7 +29,7 @@ class Stages(NamedTuple):
 
     @property
     def total(self) -> float:
-        """The sum."""
+        """The sum of the stages."""
         return sum(self)
 
 
@@ -64,8 +64,10 @@ def clocked(detector: Detector, params: Params) -> Callable[[Tensor], tuple[Dete
         end_time = time.perf_counter()
         features_end = max(end for name, _, end in log if name in FEATURES)
         heads = [(start, end) for name, start, end in log if name not in (*FEATURES, "rpn")]
-        first, last = min(start for start, _ in heads), max(end for _, end in heads)
-        return detections, Stages(features_end - begin, first - features_end, last - first, end_time - last)
+        heads_start, heads_end = min(start for start, _ in heads), max(end for _, end in heads)
+        return detections, Stages(
+            features_end - begin, heads_start - features_end, heads_end - heads_start, end_time - heads_end
+        )
 
     return run
 

@@ -24,20 +24,20 @@ from pellucid.weights.names.naming import settle, translate
 SIDE = 96  # pixels, the input size of networks for ImageNet; their 224 would take too long on a CPU
 # Networks that are no backbones: the weights of an MLP depend on the size of its images, and the others generate images
 # or classify patches of them.
-OTHERS = ("mlp", "unet_generator", "resnet_generator", "patch_discriminator")
+NO_BACKBONES = ("mlp", "unet_generator", "resnet_generator", "patch_discriminator")
 
 
 def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     """Return the overrides that make a recipe start from a backbone: `start.weights`, its network and image size.
 
-    name: as `start.weights`. For a published file, the names of its tensors determine the network; for a model of ours
-    it is the network of the zoo with the same features, otherwise the recipe's own. Raises PellucidError if there is no
-    such file, or no known network for it.
+    name: as `start.weights`. For a published file, the names of its tensors determine the network; for a model that
+    Pellucid saved it is the network of the zoo with the same features, otherwise the recipe's own. Raises PellucidError
+    if there is no such file, or no known network for it.
     """
     path = source_file(name, root)
     settings: dict[str, Any] = {"start.weights": str(path) if name in CATALOGUE else name}
     if is_ours(path):
-        return {**settings, **_own(Model.load(path).net)}
+        return {**settings, **_zoo_network(Model.load(path).net)}
     published = _published(open_weights(path))
     if published is None:
         raise PellucidError(f"{path} has weights of an unknown network; `pellucid weights list` shows the known ones")
@@ -50,15 +50,15 @@ def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> 
     }
 
 
-def _own(net: Layer) -> dict[str, Any]:
+def _zoo_network(net: Layer) -> dict[str, Any]:
     """Return the settings for the network of the zoo that has the same features as `net`, {} for none."""
     expected = features(net)
-    zoo = (name for name in MODELS if name not in OTHERS)
+    zoo = (name for name in MODELS if name not in NO_BACKBONES)
     return next(({"network.model": name} for name in zoo if features(MODELS[name]()) == expected), {})
 
 
 def _published(names: Iterable[str]) -> tuple[str, Mapping[str, Any]] | None:
-    """Return the largest network whose features have all their tensors among `names`, and its options."""
+    """Return the largest network with all tensors of its features among `names`, and its options; None for none."""
     tensors = dict.fromkeys(names, torch.empty(0))  # only the names matter
     best: tuple[int, str, Mapping[str, Any]] | None = None
     for naming in NAMINGS:
@@ -75,11 +75,11 @@ def _published(names: Iterable[str]) -> tuple[str, Mapping[str, Any]] | None:
     return None if best is None else best[1:]
 
 
-LAST = 3  # one in LAST blocks is trained: the last third
+TRAINED_DIVISOR = 3  # of n blocks the last n // 3 are trained, at least one
 
 
 def adapted(recipe: Recipe) -> dict[str, Any]:
-    """Return the overrides that adapt a recipe of the comparison to the network that it now has.
+    """Return the overrides that adapt a recipe of the comparison to the network that is set in it.
 
     If only some of the features are trained, these are the last third of their blocks, with frozen normalization
     layers. If the filters of the first convolution should be whitened, and the network has no such convolution, they
@@ -91,12 +91,15 @@ def adapted(recipe: Recipe) -> dict[str, Any]:
     if recipe.start.whiten and not isinstance(layers.get(recipe.start.whiten.removeprefix("features.")), Conv2d):
         overrides["start.whiten"] = ""
     if any(pattern.startswith("features.") and pattern != "features.*" for pattern in recipe.train.frozen):
-        blocks = [path for path, layer in layers.items() if path and "." not in path and _learns(layer)]
-        frozen = [f"features.{name}.*" for name in blocks[: len(blocks) - max(1, len(blocks) // LAST)]]
-        norms = ["features.*norm*"] if any("norm" in path and _learns(layer) for path, layer in layers.items()) else []
+        blocks = [path for path, layer in layers.items() if path and "." not in path and _has_weights(layer)]
+        frozen = [f"features.{name}.*" for name in blocks[: len(blocks) - max(1, len(blocks) // TRAINED_DIVISOR)]]
+        norms = (
+            ["features.*norm*"] if any("norm" in path and _has_weights(layer) for path, layer in layers.items()) else []
+        )
         overrides["train.frozen"] = frozen + norms
     return overrides
 
 
-def _learns(layer: Layer) -> bool:
+def _has_weights(layer: Layer) -> bool:
+    """Return whether a layer has weights or buffers."""
     return any(one.decayed or one.buffers for _, one in walk(layer))

@@ -10,7 +10,7 @@ from pellucid.data import Dataset
 from pellucid.data.quality import Corrupt
 from pellucid.errors import PellucidError
 from pellucid.recipe.material import Material
-from pellucid.tasks.pictures import HELD, short_digest
+from pellucid.tasks.pictures import HELD_OUT_KEY, short_digest
 
 
 def class_weights(counts: Sequence[int]) -> tuple[float, ...]:
@@ -73,7 +73,7 @@ class Part:
 class Collection:
     """The contents of a folder of class folders.
 
-    path: the folder or zip. given: whether it has parts; otherwise it was split here. copies: the pairs that
+    path: the folder or zip. given: whether it has a test part; otherwise it was split here. copies: the pairs that
     connect each group of near duplicates, k - 1 for k pictures; groups: the number of groups; leaked: the number of
     held-out pictures with a near duplicate in the training part, and of test pictures with one in the validation part.
     Names of files are relative to `path`.
@@ -106,7 +106,7 @@ class Collection:
 
         They identify the part even after pictures are added or renamed; see `short_digest`.
         """
-        return {} if self.given else {HELD: sorted({short_digest(digest) for digest in self.test.digests})}
+        return {} if self.given else {HELD_OUT_KEY: sorted({short_digest(digest) for digest in self.test.digests})}
 
     def material(self) -> Material[Dataset]:
         """Return the pictures as the data of a training."""

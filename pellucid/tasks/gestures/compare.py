@@ -22,7 +22,7 @@ from pellucid.tasks.gestures.comparison import VARIANTS, Comparison, Row, Trial,
 from pellucid.tasks.gestures.findings import lines
 from pellucid.tasks.gestures.learn import check_data, check_in_memory, enough_epochs, read_for, told_by
 from pellucid.tasks.gestures.measure import REPEATS, measure
-from pellucid.tasks.gestures.reading import Told
+from pellucid.tasks.gestures.reading import Progress
 from pellucid.tasks.gestures.report import write_comparison
 from pellucid.text import plural
 from pellucid.training.arguments import whole
@@ -54,18 +54,18 @@ def compare(
     command: str = "pellucid gestures compare",
     progress: bool = True,
     tell: Tell = lambda line: None,
-    reading: Told | None = None,
+    reading: Progress | None = None,
     repeats: int = REPEATS,
 ) -> Comparison:
     """Train every variant with `seeds` seeds, and write page, table and figures into the folder `out`.
 
     backbone: `start.weights` of all variants but the first. data: a data set's name, an image folder, or the root of
     the data sets; a folder is read, split and weighted as by `gestures train`. overrides: for all recipes; unless they
-    set the epochs, small collections get more of them, as there. tell: is called with each line of the findings in a
-    folder, and with a line for each finished training. reading: is called with the progress of reading a folder. Below
-    `out`, an unfinished training of the same recipe and pictures is resumed, and a finished one is only measured again.
-    Raises PellucidError for mistakes before anything is trained, and KeyboardInterrupt on Ctrl-C, after which the page
-    shows the finished trainings.
+    set the epochs, small collections get more of them, as by `gestures train`. tell: is called with each line of the
+    findings in a folder, and with a line for each finished training. reading: is called with the progress of reading a
+    folder. Below `out`, an unfinished training of the same recipe and pictures is resumed, and a finished one is only
+    measured again. Raises PellucidError for mistakes before anything is trained, and KeyboardInterrupt on Ctrl-C, after
+    which the page shows the finished trainings.
     """
     count = whole(seeds, "seeds", 1)
     root, named = _data(data)
@@ -126,7 +126,7 @@ def compare(
 
 
 def _data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, Any]]:
-    """Return the root of the data sets, and the settings that name other data than the recipes."""
+    """Return the root of the data sets, None for the default, and the settings for data other than the recipes'."""
     if data is None:
         return None, {}
     text = os.fspath(data)
@@ -144,12 +144,17 @@ def _is_present(path: Path) -> bool:
     return path.is_file() or (path / "train").is_dir()
 
 
-def _recipes(variants: Sequence[Variant], begin: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Recipe]:
-    """Return the recipes; `begin` applies to those that start from a backbone, its network settings to all."""
-    network = {key: value for key, value in begin.items() if not key.startswith("start.")}
+def _recipes(
+    variants: Sequence[Variant], backbone_overrides: Mapping[str, Any], settings: Mapping[str, Any]
+) -> list[Recipe]:
+    """Return the recipe of each variant.
+
+    backbone_overrides: for the variants that start from a backbone; the others only get its settings of the network.
+    """
+    network = {key: value for key, value in backbone_overrides.items() if not key.startswith("start.")}
     recipes: list[Recipe] = []
     for variant in variants:
-        overrides = {**(begin if variant.transfers else network), **settings}
+        overrides = {**(backbone_overrides if variant.transfers else network), **settings}
         recipe = load_recipe(variant.recipe, overrides)
         recipes.append(load_recipe(variant.recipe, {**adapted(recipe), **overrides}) if network else recipe)
     _check_alike(recipes)
@@ -190,7 +195,7 @@ def _line(name: str, trial: Trial) -> str:
     )
 
 
-def pictures_for(recipe: Recipe, root: str | None = None, progress: Told | None = None) -> Pictures:
+def pictures_for(recipe: Recipe, root: str | None = None, progress: Progress | None = None) -> Pictures:
     """Load the pictures of a recipe; a folder is read by `read_collection`, as by `gestures train`."""
     check_in_memory(recipe)
     if recipe.data.name in CATALOGUE or recipe.data.name in SHAPES:
@@ -211,9 +216,10 @@ def train_or_resume(
 ) -> Run:
     """Train, or resume the run below `out` with the same recipe, pictures and initial weights.
 
-    command: the command that repeats the comparison; only this one splits the user's own folder in the same way.
+    command: the command that repeats the comparison; for the user's own folder, the report of each run shows it,
+    since only this command splits the folder in the same way.
     """
-    again = "" if pictures.collection is None else command
+    repeating = "" if pictures.collection is None else command
     text = recipe.to_toml()
     expected = {"data": pictures.material.checksums, "start": source_checksum(recipe.start.weights, root)}
     for path in sorted(out.glob(f"{recipe.name}-*/recipe.toml")):
@@ -225,10 +231,10 @@ def train_or_resume(
             continue
         results = _results(folder.path)
         if not results:
-            return train_in(folder.path, pictures.material, progress, root, pictures.preprocess, again)
+            return train_in(folder.path, pictures.material, progress, root, pictures.preprocess, repeating)
         return Run(folder.path, folder.path / "report.html", results, Model.load(folder.best), recipe)
     path, model = begin_run(recipe, pictures.material, out, root, pictures.preprocess)
-    return train_in(path, pictures.material, progress, root, pictures.preprocess, again, model)
+    return train_in(path, pictures.material, progress, root, pictures.preprocess, repeating, model)
 
 
 def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:

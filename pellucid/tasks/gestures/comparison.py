@@ -118,7 +118,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """All variants that are trained, out of `planned`, on the same pictures.
+    """The variants trained so far, of `planned` in all, on the same pictures.
 
     data: the name of the data; n_train, n_test: the number of pictures. network: its name, as in a recipe. command: the
     command that repeats the comparison. collection: the findings in the user's own folder, None for a data set.
@@ -143,7 +143,7 @@ class Comparison:
 
 
 # The metrics of a training in tables and figures, by their keys in comparison.json.
-NUMBERS: dict[str, Callable[[Trial], float]] = {
+METRICS: dict[str, Callable[[Trial], float]] = {
     "accuracy": lambda trial: trial.measured.accuracy,
     "macro_f1": lambda trial: trial.measured.macro_f1,
     "ece": lambda trial: trial.measured.ece,
@@ -166,4 +166,4 @@ def count_learned(model: Model, frozen: Sequence[str]) -> tuple[int, int]:
 
 def best_row(rows: Sequence[Row]) -> Row:
     """Return the variant with the highest mean accuracy, then the highest macro F1."""
-    return max(rows, key=lambda row: (row.spread(NUMBERS["accuracy"]).mean, row.spread(NUMBERS["macro_f1"]).mean))
+    return max(rows, key=lambda row: (row.spread(METRICS["accuracy"]).mean, row.spread(METRICS["macro_f1"]).mean))

@@ -20,7 +20,7 @@ def warnings(collection: Collection) -> tuple[str, ...]:
     few = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if n < MIN_PICTURES]
     if few:
         found.append(
-            f"few pictures to learn from in {_some(few, 'class', 'classes')}; give each {MIN_PICTURES} or more"
+            f"few pictures to learn from in {_listed(few, 'class', 'classes')}; give each {MIN_PICTURES} or more"
         )
     if imbalance(counts) >= IMBALANCED:
         most, least = counts.index(max(counts)), counts.index(min(counts))
@@ -30,7 +30,7 @@ def warnings(collection: Collection) -> tuple[str, ...]:
         )
     untested = [name for name, n in zip(classes, collection.test.counts(), strict=True) if not n]
     if untested:
-        found.append(f"no held-out picture of {_some(untested, 'class', 'classes')}, so these are not measured")
+        found.append(f"no held-out picture of {_listed(untested, 'class', 'classes')}, so these are not measured")
     if collection.leaked:
         found.append(
             f"{_count(collection.leaked, 'held-out picture')} nearly the same as a training or validation picture, so "
@@ -120,7 +120,8 @@ def findings_to_json(collection: Collection) -> dict[str, Any]:
     }
 
 
-def _some(names: list[str], one: str, several: str) -> str:
+def _listed(names: list[str], one: str, several: str) -> str:
+    """Return the first names as text, after the noun `one` or `several`."""
     more = "" if len(names) <= MAX_SHOWN else f" and {len(names) - MAX_SHOWN} more"
     return f"{one if len(names) == 1 else several} {', '.join(names[:MAX_SHOWN])}{more}"
 

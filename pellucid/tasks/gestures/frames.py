@@ -23,9 +23,9 @@ from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 
 GIF = (b"GIF87a", b"GIF89a")
-UNTIMED = 0.1  # seconds: how long browsers show a frame of a GIF that states no duration
+DEFAULT_DURATION = 0.1  # seconds: for a frame of a GIF without a duration, as in browsers
 QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # Pellucid's own errors report what is wrong
-MIN_FRACTION = 0.9  # of the frames that a file declares
+MIN_FRACTION = 0.9  # of the frames that a file declares; with fewer, it is cut off
 TIMEOUT = 10.0  # seconds for a frame of a camera; some take that long for the first
 
 
@@ -63,7 +63,7 @@ def video_frames(path: str | os.PathLike[str], every: int = 1) -> Frames:
     """Yield every `every`-th frame of an animated GIF, a folder of pictures sorted by number, or a video file.
 
     GIF files and folders only need Pillow, other files OpenCV. Raises PellucidError for a missing file, and for one
-    that cannot be read, at the frame where that is found.
+    that cannot be read, when the damaged frame is reached.
     """
     check_every(every)
     path = Path(path)
@@ -133,7 +133,7 @@ def _gif_frame(animation: Image.Image, path: Path) -> tuple[Tensor, float]:
     background = Image.new("RGBA", picture.size, (255, 255, 255, 255))
     array = np.array(Image.alpha_composite(background, picture).convert("RGB"))  # (H, W, 3)
     duration = animation.info.get("duration", 0) / 1000  # milliseconds
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous(), duration or UNTIMED
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous(), duration or DEFAULT_DURATION
 
 
 def file_frames(path: Path, every: int = 1) -> Frames:

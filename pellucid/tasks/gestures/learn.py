@@ -20,13 +20,13 @@ from pellucid.tasks.confidence import Selective, crossed, fit_confidence, select
 from pellucid.tasks.gestures.backbone import backbone_settings
 from pellucid.tasks.gestures.collection import Collection, class_weights, imbalance
 from pellucid.tasks.gestures.findings import IMBALANCED, findings_to_json
-from pellucid.tasks.gestures.reading import Told, read_collection
+from pellucid.tasks.gestures.reading import Progress, read_collection
 
 RECIPE = "signs-best"
 NAME = "gestures"
 MIN_STEPS = 300  # of a training: small collections get more epochs
 MIN_SIDE = 16  # pixels
-FOUND = "collection.json"
+FINDINGS_FILE = "collection.json"
 
 
 def settings_for(folder: str | os.PathLike[str], backbone: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,8 +42,8 @@ def settings_for(folder: str | os.PathLike[str], backbone: str, overrides: Mappi
 def begun(path: str | os.PathLike[str]) -> Recipe:
     """Return the recipe of a run folder that `learn` started; PellucidError for any other folder."""
     path = Path(path)
-    if not (path / FOUND).is_file() or not (path / "recipe.toml").is_file():
-        raise PellucidError(f"{path} has no {FOUND}; give a run folder that `pellucid gestures train` started")
+    if not (path / FINDINGS_FILE).is_file() or not (path / "recipe.toml").is_file():
+        raise PellucidError(f"{path} has no {FINDINGS_FILE}; give a run folder that `pellucid gestures train` started")
     return load_recipe(path / "recipe.toml")
 
 
@@ -75,7 +75,7 @@ def check_in_memory(recipe: Recipe) -> None:
         raise PellucidError("data.stream: pictures of gestures are read into memory; leave it out")
 
 
-def read_for(recipe: Recipe, progress: Told | None = None) -> Collection:
+def read_for(recipe: Recipe, progress: Progress | None = None) -> Collection:
     """Read the collection of a recipe."""
     data = recipe.data
     return read_collection(data.name, data.size, data.mode, data.validation, recipe.recipe.seed, progress)
@@ -120,7 +120,7 @@ def answered(run: Run, collection: Collection) -> tuple[Selective | None, str]:
         return selective(probabilities, test.images.y, confidence), "fitted on the validation part"
     measured = crossed(probabilities, test.images.y, test.groups)
     if measured is None:
-        return None, "fitted on these images, which are too few to measure it by"
+        return None, "fitted on these images, which are too few to measure it"
     return measured, "each half measured with the confidence fitted on the other"
 
 
@@ -139,7 +139,8 @@ def learn(
     path, model = begin_run(recipe, collection.material(), out, preprocess=collection.held_out())
     repeating = command or shlex.join(["pellucid", "gestures", "train", collection.path])
     write_atomically(
-        path / FOUND, (json.dumps({"command": repeating, **findings_to_json(collection)}, indent=1) + "\n").encode()
+        path / FINDINGS_FILE,
+        (json.dumps({"command": repeating, **findings_to_json(collection)}, indent=1) + "\n").encode(),
     )
     return go_on(collection, path, progress, model)
 
@@ -148,7 +149,7 @@ def go_on(collection: Collection, path: Path, progress: bool = True, model: Mode
     """Train, or resume, in a run folder, calibrate the best weights on held-out pictures, and save them."""
     material = collection.material()
     try:
-        command = json.loads((path / FOUND).read_bytes()).get("command", "")
+        command = json.loads((path / FINDINGS_FILE).read_bytes()).get("command", "")
         run = train_in(path, material, progress, preprocess=collection.held_out(), command=command, model=model)
     except KeyboardInterrupt as stop:
         resume = f"pellucid gestures train --resume {path}"

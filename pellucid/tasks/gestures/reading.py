@@ -21,8 +21,8 @@ from pellucid.tasks.splitting import hold_out
 
 TEST_SEED = 0  # the same pictures are held out for any seed of the training, so that trainings can be compared
 VALIDATION = ("val", "valid", "validation")  # names of the validation part beside test/
-Told = Callable[[str, int, int], None]  # progress: "reading" or "comparing", the finished number, the total
-KEY = 8  # bytes of a digest: 64 bits, from which the order of a split is computed
+Progress = Callable[[str, int, int], None]  # progress: "reading" or "comparing", the finished number, the total
+KEY_BYTES = 8  # bytes of a digest: 64 bits, from which the order of a split is computed
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def read_collection(
     mode: Mode = "RGB",
     validation: float = 0.0,
     seed: int = 0,
-    progress: Told | None = None,
+    progress: Progress | None = None,
 ) -> Collection:
     """Read CLASS/IMAGE files, or train/CLASS/IMAGE with test/ or val/ or both beside it, from a folder or a .zip.
 
@@ -65,7 +65,7 @@ def read_collection(
         raise PellucidError(f"{path}: none of the files of its {unreadable[0]} part can be read; replace them")
     pairs, groups = _copies(surveyed, progress and partial(progress, "comparing"))
     labels = [file.label for file in kept]
-    keys = [int.from_bytes(digest[:KEY], "big") for digest in surveyed.digests]
+    keys = [int.from_bytes(digest[:KEY_BYTES], "big") for digest in surveyed.digests]
     parts = _split(str(path), classes, labels, groups, keys, given_parts, validation, seed)
     return _collect(str(path), classes, surveyed, labels, parts, "test" in given_parts, pairs, groups)
 
@@ -94,7 +94,7 @@ def _files(tree: Tree) -> tuple[tuple[str, ...], dict[str, _File]]:
 
 
 def _check_classes(path: Path, classes: Sequence[str], labels: Sequence[int], what: str, why: str = "") -> None:
-    """Raise PellucidError unless there are two classes, each with a picture or file."""
+    """Raise PellucidError unless there are at least two classes, each with a picture or file."""
     if len(classes) < 2:
         raise PellucidError(f"{path} has one class only, {classes[0]!r}; add a folder for each other class")
     count = Counter(labels)
@@ -103,25 +103,25 @@ def _check_classes(path: Path, classes: Sequence[str], labels: Sequence[int], wh
         raise PellucidError(f"{path}: class {empty!r} has no {what}{why}; add pictures, or remove its folder")
 
 
-def _reason(seen: Survey, files: dict[str, _File]) -> str:
-    """Return the reason why a class has no readable file, from the first such file."""
-    empty_classes = {files[one.file].label for one in seen.corrupt} - {files[name].label for name in seen.files}
-    first = next((one for one in seen.corrupt if files[one.file].label in empty_classes), None)
+def _reason(surveyed: Survey, files: dict[str, _File]) -> str:
+    """Return the reason, in parentheses, why the first file of a class without readable files cannot be read."""
+    empty_classes = {files[one.file].label for one in surveyed.corrupt} - {files[name].label for name in surveyed.files}
+    first = next((one for one in surveyed.corrupt if files[one.file].label in empty_classes), None)
     return f" ({first.file} {first.reason})" if first else ""
 
 
-def _copies(seen: Survey, progress: Callable[[int, int], None] | None) -> tuple[list[Pair], list[int]]:
+def _copies(surveyed: Survey, progress: Callable[[int, int], None] | None) -> tuple[list[Pair], list[int]]:
     """Return the pairs of exact and near duplicates, and for each picture the index of the first one in its group."""
-    exact = exact_duplicates(seen.digests)
+    exact = exact_duplicates(surveyed.digests)
     repeated = {pair.second for pair in exact}
-    unique = [i for i in range(len(seen.files)) if i not in repeated]
+    unique = [i for i in range(len(surveyed.files)) if i not in repeated]
     near = [
-        Pair(unique[p.first], unique[p.second], p.similarity) for p in near_duplicates(seen.small[unique], progress)
+        Pair(unique[p.first], unique[p.second], p.similarity) for p in near_duplicates(surveyed.small[unique], progress)
     ]
-    groups = Groups(len(seen.files))
+    groups = Groups(len(surveyed.files))
     for pair in (*exact, *near):
         groups.join(pair.first, pair.second)
-    return [*exact, *near], [groups.first(i) for i in range(len(seen.files))]
+    return [*exact, *near], [groups.first(i) for i in range(len(surveyed.files))]
 
 
 def _split(
@@ -167,7 +167,7 @@ def _split(
 def _collect(
     path: str,
     classes: Sequence[str],
-    seen: Survey,
+    surveyed: Survey,
     labels: Sequence[int],
     parts: Sequence[str],
     given: bool,
@@ -178,32 +178,32 @@ def _collect(
 
     def part(name: str) -> Part:
         indices = [i for i, one in enumerate(parts) if one == name]
-        skipped = tuple(one.file for one in seen.corrupt) if name == "train" else ()
-        images = make_dataset(path, seen.x[indices], y[indices], classes, skipped)
-        files, digests = tuple(seen.files[i] for i in indices), tuple(seen.digests[i] for i in indices)
+        skipped = tuple(one.file for one in surveyed.corrupt) if name == "train" else ()
+        images = make_dataset(path, surveyed.x[indices], y[indices], classes, skipped)
+        files, digests = tuple(surveyed.files[i] for i in indices), tuple(surveyed.digests[i] for i in indices)
         return Part(files, images, digests, tuple(groups[i] for i in indices))
 
     def copies(pair: Pair) -> Copies:
         i, j = pair.first, pair.second
-        same = seen.digests[i] == seen.digests[j]
+        same = surveyed.digests[i] == surveyed.digests[j]
         class_pair = (classes[labels[i]], classes[labels[j]])
-        return Copies(seen.files[i], seen.files[j], pair.similarity, same, class_pair, (parts[i], parts[j]))
+        return Copies(surveyed.files[i], surveyed.files[j], pair.similarity, same, class_pair, (parts[i], parts[j]))
 
     train_groups = {groups[i] for i, name in enumerate(parts) if name == "train"}
     earlier_groups = train_groups | {groups[i] for i, name in enumerate(parts) if name == "validation"}
     earlier = {"train": set[int](), "validation": train_groups, "test": earlier_groups}
-    blurred = torch.nonzero(blurry(seen.sharpness)).flatten().tolist()
+    blurred = torch.nonzero(blurry(surveyed.sharpness)).flatten().tolist()
     result = Collection(
         path=path,
         given=given,
         train=part("train"),
         validation=part("validation") if "validation" in parts else None,
         test=part("test"),
-        corrupt=seen.corrupt,
+        corrupt=surveyed.corrupt,
         copies=tuple(copies(pair) for pair in sorted(pairs, key=lambda pair: (pair.first, pair.second))),
         groups=sum(n > 1 for n in Counter(groups).values()),
         leaked=sum(groups[i] in earlier[name] for i, name in enumerate(parts)),
-        blurry=tuple(Blurry(seen.files[i], float(seen.sharpness[i])) for i in blurred),
+        blurry=tuple(Blurry(surveyed.files[i], float(surveyed.sharpness[i])) for i in blurred),
         warnings=(),
     )
     return replace(result, warnings=warnings(result))

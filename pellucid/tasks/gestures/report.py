@@ -17,7 +17,7 @@ from pellucid.report.figures.pictures import worst_mistakes
 from pellucid.report.page import render
 from pellucid.report.write import write_page
 from pellucid.run_report.page import class_rows, confusions_text, duration
-from pellucid.tasks.gestures.comparison import NUMBERS, Comparison, Row, Spread, Trial, best_row
+from pellucid.tasks.gestures.comparison import METRICS, Comparison, Row, Spread, Trial, best_row
 from pellucid.tasks.gestures.findings import findings_to_json, left_out
 from pellucid.text import aligned
 
@@ -28,9 +28,9 @@ def cells(row: Row) -> tuple[str, ...]:
     """Return a variant's row of the table: the mean over its seeds, and the range where they differ."""
     return (
         row.variant.title,
-        *(percent(row.spread(NUMBERS[key])) for key in ("accuracy", "macro_f1", "ece")),
-        f"{row.spread(NUMBERS['latency_ms']).mean:.2f} ms",
-        duration(row.spread(NUMBERS["seconds"]).mean),
+        *(percent(row.spread(METRICS[key])) for key in ("accuracy", "macro_f1", "ece")),
+        f"{row.spread(METRICS['latency_ms']).mean:.2f} ms",
+        duration(row.spread(METRICS["seconds"]).mean),
         f"{row.first.learned:,}",
     )
 
@@ -53,7 +53,7 @@ def differences(comparison: Comparison) -> list[tuple[str, ...]]:
 
 def finding(comparison: Comparison) -> str:
     """Return a sentence on the best variant and its advantage over the worst."""
-    best, accuracy = best_row(comparison.rows), NUMBERS["accuracy"]
+    best, accuracy = best_row(comparison.rows), METRICS["accuracy"]
     pictures = f"{comparison.n_test:,} held-out pictures"
     text = f"“{best.variant.title}” is right on {percent(best.spread(accuracy))} of the {pictures}"
     worst = min(comparison.rows, key=lambda row: row.spread(accuracy).mean)
@@ -120,13 +120,13 @@ def markdown(comparison: Comparison, picture: Callable[[str, str], str]) -> str:
         lines += _table(("class", "precision", "recall", "F1", "n"), rows, range(1, 5))
         lines += [
             "",
-            *(line for name, alt in PICTURES for line in [picture(f"{row.variant.name}-{name}", alt)] if line),
+            *(line for name, alt in VARIANT_FIGURES for line in [picture(f"{row.variant.name}-{name}", alt)] if line),
         ]
     return "\n".join(lines) + "\n"
 
 
 # The figures of each variant, with their descriptions.
-PICTURES = (
+VARIANT_FIGURES = (
     ("loss", "Loss by epoch"),
     ("accuracy", "Accuracy by epoch"),
     ("confusion", "Confusion matrix, counts"),
@@ -143,8 +143,8 @@ def _variant_json(row: Row) -> dict[str, Any]:
         "title": row.variant.title,
         "learned": row.first.learned,
         "parameters": row.first.parameters,
-        **{key: row.spread(number).mean for key, number in NUMBERS.items()},
-        "range": {key: list(row.spread(number)[1:]) for key, number in NUMBERS.items()},
+        **{key: row.spread(number).mean for key, number in METRICS.items()},
+        "range": {key: list(row.spread(number)[1:]) for key, number in METRICS.items()},
         "trials": [_trial(trial) for trial in row.trials],
     }
 
@@ -180,7 +180,7 @@ RANKED = (
 
 def draw(comparison: Comparison) -> Figures:
     """Return all figures by name, None where there is nothing to draw."""
-    figures: Figures = {key: _ranked(comparison, key, title, share) for key, title, share in RANKED}
+    figures: Figures = {key: _ranked(comparison, key, title, is_fraction) for key, title, is_fraction in RANKED}
     rows = comparison.rows
     figures["time"] = accuracy_by_time(
         [row.variant.title for row in rows], [row.first.history for row in rows], rows[0].first.held
@@ -190,14 +190,14 @@ def draw(comparison: Comparison) -> Figures:
     return figures
 
 
-def _ranked(comparison: Comparison, key: str, title: str, share: bool) -> Figure | None:
-    scale = 100 if share else 1
+def _ranked(comparison: Comparison, key: str, title: str, is_fraction: bool) -> Figure | None:
+    scale = 100 if is_fraction else 1
     dots: list[Dot] = []
     for row in comparison.rows:
-        spread = row.spread(NUMBERS[key])
-        text = percent(spread).split("(")[0].strip() if share else duration(spread.mean)
+        spread = row.spread(METRICS[key])
+        text = percent(spread).split("(")[0].strip() if is_fraction else duration(spread.mean)
         dots.append(Dot(row.variant.title, scale * spread.mean, scale * spread.low, scale * spread.high, text))
-    return ranking(title, dots, COLOURS, logarithmic=not share)
+    return ranking(title, dots, COLOURS, logarithmic=not is_fraction)
 
 
 def _variant_figures(row: Row) -> Figures:
@@ -218,7 +218,7 @@ def _variant_figures(row: Row) -> Figures:
     }
 
 
-WORDS = (
+GLOSSARY = (
     ("accuracy", "the fraction of held-out pictures that are classified correctly"),
     ("macro F1", "the mean over the classes of F1, which is high only where both precision and recall are; rare "
                  "classes count as much as common ones"),
@@ -240,8 +240,8 @@ def page(comparison: Comparison, figures: Mapping[str, Figure]) -> str:
         figures=figures,
         setting=setting(comparison),
         results=[
-            (f"best accuracy, {best.variant.title}", f"{100 * best.spread(NUMBERS['accuracy']).mean:.2f} %"),
-            ("its macro F1", f"{100 * best.spread(NUMBERS['macro_f1']).mean:.2f} %"),
+            (f"best accuracy, {best.variant.title}", f"{100 * best.spread(METRICS['accuracy']).mean:.2f} %"),
+            ("its macro F1", f"{100 * best.spread(METRICS['macro_f1']).mean:.2f} %"),
             ("held-out pictures", f"{comparison.n_test:,}"),
             ("training in all", duration(comparison.seconds)),
         ],
@@ -252,10 +252,10 @@ def page(comparison: Comparison, figures: Mapping[str, Figure]) -> str:
         ],
         head=HEAD,
         lines=lines,
-        words=WORDS,
+        words=GLOSSARY,
         ends=", ".join(f"{row.variant.title} after {duration(row.first.seconds)}" for row in rows),
         variants=[_variant_section(row, COLOURS[k % len(COLOURS)]) for k, row in enumerate(rows)],
-        pictures=dict(PICTURES),
+        pictures=dict(VARIANT_FIGURES),
         differences=differences(comparison),
     )
 
@@ -270,11 +270,11 @@ def _variant_section(row: Row, colour: str) -> dict[str, Any]:
         "row": row,
         "colour": colour,
         "facts": [
-            *((name, percent(row.spread(NUMBERS[key]))) for name, key in
+            *((name, percent(row.spread(METRICS[key]))) for name, key in
               (("accuracy", "accuracy"), ("macro F1", "macro_f1"), ("ECE", "ece"))),
-            ("loss", f"{row.spread(NUMBERS['loss']).mean:.4f}"),
+            ("loss", f"{row.spread(METRICS['loss']).mean:.4f}"),
             ("trainable", f"{first.learned:,} of {first.parameters:,} parameters"),
-            (f"training, {first.epochs:,} epochs", duration(row.spread(NUMBERS["seconds"]).mean)),
+            (f"training, {first.epochs:,} epochs", duration(row.spread(METRICS["seconds"]).mean)),
             ("starts from", start),
             ("run", str(first.run)),
         ],

@@ -15,7 +15,7 @@ from pellucid.model import Model
 from pellucid.tasks.gestures.frames import Frame, as_file
 from pellucid.tasks.pictures import calibrated_probabilities, class_names, read_picture
 
-MIN_RATIO = 2.0  # of probabilities, from which another class replaces the answer in any case
+MIN_RATIO = 2.0  # another class with this many times the answer's probability replaces it, regardless of the margin
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +69,9 @@ class Smoothing:
             total, weight, held = row, 1.0, None
         else:
             total, weight, held = self.memory * before.total + row, self.memory * before.weight + 1, before.held
-        return Smoothed(total, weight, self._read(total / weight, held))
+        return Smoothed(total, weight, self._answer(total / weight, held))
 
-    def _read(self, mean: Tensor, held: int | None) -> int | None:
+    def _answer(self, mean: Tensor, held: int | None) -> int | None:
         """Return the answer, given the previous one."""
         best = int(torch.argmax(mean))
         if held is None:

@@ -15,8 +15,8 @@ from pellucid.tasks.annotated import held_out
 from pellucid.tasks.keypoints.finder import KeypointFinder
 
 CHUNK = 32  # pictures at a time
-RESAMPLES = 2000
-CONFIDENCE = 0.95
+RESAMPLES = 2000  # of the errors, for the bootstrap
+CONFIDENCE = 0.95  # of the interval
 
 
 def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:

@@ -15,14 +15,13 @@ ITERATIONS = 5
 PUBLISHED_SIDE = 500  # pixels, the longer side of the pictures that the authors' parameters are for
 REACH = 4  # standard deviations at which the smoothness kernel is cut off
 BLURS = 2  # passes of [1 2 1] / 4, of variance 1/2 each, in cells; the two interpolations together add 1/3
-CELL = (
-    BLURS / 2 + 1 / 3
-) ** -0.5  # side of a cell in standard deviations of the kernel, so that the variances add up to the kernel's
+# Side of a cell in standard deviations of the kernel, so that the variances add up to the kernel's.
+CELL = (BLURS / 2 + 1 / 3) ** -0.5
 CHUNK = 1 << 18  # pixels filtered at a time; limits the memory for their 32 corners
 
 
 class Kernels(NamedTuple):
-    """Standard deviations in pixels, and of colours in values from 0 to 255, and weights; by default the authors'."""
+    """Standard deviations of places in pixels and of colours in 0 to 255, and weights; by default the authors'."""
 
     smoothness: float = 3.0
     smoothness_weight: float = 3.0
@@ -79,7 +78,7 @@ def dense_crf(
 
 
 def smooth(x: Tensor, kernels: Kernels) -> Tensor:
-    """Return x (C, H, W) filtered by exp(-|Δp|²/2·3²), with zeros beyond the image."""
+    """Return x (C, H, W) filtered by exp(-|Δp|²/2σ²) with σ = `kernels.smoothness`, with zeros beyond the image."""
     radius = math.ceil(REACH * kernels.smoothness)
     offsets = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
     window = torch.exp(-0.5 * (offsets / kernels.smoothness) ** 2)
@@ -111,7 +110,7 @@ class Grid(NamedTuple):
 
 
 def bilateral(x: Tensor, grid: Grid) -> Tensor:
-    """Return x (C, H, W) filtered by about exp(-|Δp|²/2·80² - |Δc|²/2·13²)."""
+    """Return x (C, H, W) filtered by an approximation of the bilateral kernel that `grid` was made for."""
     channels, flat = len(x), x.flatten(1)  # (C, H W)
     chunks = [slice(start, start + CHUNK) for start in range(0, flat.shape[1], CHUNK)]
     cells = x.new_zeros(math.prod(grid.shape), channels)
@@ -127,13 +126,13 @@ def bilateral(x: Tensor, grid: Grid) -> Tensor:
     for part in chunks:
         for cell, weight in grid.corners(part):
             filtered[:, part] += (cells[cell] * weight[:, None].to(x.dtype)).T
-    scale = (math.sqrt(2 * math.pi) / CELL) ** len(
-        grid.shape
-    )  # the weights of the blur sum to 1, but the kernel is 1 at its centre
+    # The weights of the blur sum to 1, but the kernel is 1 at its centre.
+    scale = (math.sqrt(2 * math.pi) / CELL) ** len(grid.shape)
     return (filtered * scale).view_as(x)
 
 
 def _blur(cells: Tensor, axis: int) -> Tensor:
+    """Return the cells filtered by [1 2 1] / 4 along an axis, with zeros beyond the grid."""
     y = cells * 0.5
     size = cells.shape[axis] - 1
     y.narrow(axis, 0, size).add_(cells.narrow(axis, 1, size), alpha=0.25)

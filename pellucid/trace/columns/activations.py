@@ -10,7 +10,7 @@ from pellucid.layers import ELU, GELU, Dropout, LeakyReLU
 from pellucid.trace.columns.base import Column, Explainer, Factors, at, one, slopes, worked
 from pellucid.trace.passes import Call
 
-ON = "the unit is active: the output gradient δ passes unchanged"
+ACTIVE = "the unit is active: the output gradient δ passes unchanged"
 
 Slope = tuple[tuple[Factors, ...], str, str]  # factors of the slope, a sentence, and the slope as LaTeX
 
@@ -54,7 +54,7 @@ def tanh(call: Call, where: Tensor) -> Slope:
 def relu(call: Call, where: Tensor) -> Slope:
     """1 where y > 0, else 0."""
     passes = at(call.y, where) > 0
-    words = ON if bool(passes) else "the unit is inactive: the gradient is 0"
+    words = ACTIVE if bool(passes) else "the unit is inactive: the gradient is 0"
     return (worked(passes.double(), "[y > 0]", "slope"),), words, r"[y > 0]"
 
 
@@ -74,7 +74,7 @@ def leaky_relu(call: Call, where: Tensor) -> Slope:
     active = at(call.y, where) > 0
     below = torch.tensor([call.layer.slope], dtype=call.y.dtype).double()  # rounded to the dtype of the pass
     slope = torch.where(active, 1.0, below)
-    words = ON if bool(active) else "the unit is inactive: the output gradient δ times the negative slope"
+    words = ACTIVE if bool(active) else "the unit is inactive: the output gradient δ times the negative slope"
     name = "1" if bool(active) else "negative slope"
     return (worked(slope, name, "slope"),), words, r"1 \text{ or the negative slope}"
 
@@ -85,7 +85,7 @@ def elu(call: Call, where: Tensor) -> Slope:
     assert isinstance(call.layer, ELU)
     y = at(call.y, where)
     if bool(y > 0):
-        return (_number(1.0, "slope"),), ON, "1"
+        return (_number(1.0, "slope"),), ACTIVE, "1"
     alpha = torch.full_like(y, call.layer.alpha)
     slope = worked(y + alpha, "y + alpha", "slope", worked(y, "y", "activation"), worked(alpha, "alpha", "number"))
     return (slope,), "below 0 the slope is alpha exp(x) = y + alpha", r"(y + \alpha)"

@@ -1,4 +1,4 @@
-"""Columns of a layer's Jacobian: the derivatives of its outputs by one number, as products of named factors."""
+"""Columns of a layer's Jacobian: the derivatives with respect to one of its values, as products of named factors."""
 
 import math
 from collections.abc import Callable
@@ -153,5 +153,5 @@ def fallback(call: Call, what: str, place: int) -> Column:
 def slopes(call: Call, dy: Any) -> dict[str, Tensor]:
     """Return the gradients of the layer's backward pass for `dy`, by "x.0", "x.1" ... and by parameter name."""
     dx, dparams = call.layer.backward(call.tree, call.cache, dy)
-    inputs = {f"x.{part}": one for part, one in enumerate(tensors(dx)) if one is not None}
+    inputs = {f"x.{part}": gradient for part, gradient in enumerate(tensors(dx)) if gradient is not None}
     return {**inputs, **flatten(dparams)}

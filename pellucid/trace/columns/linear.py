@@ -41,9 +41,9 @@ def convolution(call: Call, what: str, place: int) -> Column:
     assert isinstance(layer, Conv2d | ConvTranspose2d)
     if what == "bias":
         batch, _, rows, columns = call.y.shape
-        every = places(call.y.shape, torch.arange(batch), place, torch.arange(rows), torch.arange(columns))
+        outputs = places(call.y.shape, torch.arange(batch), place, torch.arange(rows), torch.arange(columns))
         words = f"a bias is added to every position of its channel: the sum of the gradients δ of channel {place}"
-        return Column(every, (), words, r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}")
+        return Column(outputs, (), words, r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}")
     transposed, kernel = isinstance(layer, ConvTranspose2d), call.params["weight"].shape
     image, windows = (call.y, call.x) if transposed else (call.x, call.y)
     beneath = _pixels(layer, image, windows, kernel)  # (taps, windows)

@@ -25,8 +25,8 @@ def linear_map(words: str) -> Explainer:
         one_hot.view(-1)[place] = 1
         column = call.layer.forward(call.params, one_hot, Mode())[0].flatten() - constant
         where = column.nonzero().flatten()
-        share = column[where].double()
-        factors = () if bool((share == 1).all()) else (worked(share, "share", "share"),)
+        weights = column[where].double()
+        factors = () if bool((weights == 1).all()) else (worked(weights, "share", "share"),)
         return Column(where, factors, words if len(where) else "no output depends on it", FORMULA)
 
     return explain
@@ -107,11 +107,11 @@ def roi_align(call: Call, what: str, place: int) -> Column:
     maps, regions = (value.tensor for value in call.inputs)
     one_hot = torch.zeros_like(maps, memory_format=torch.contiguous_format)
     one_hot.view(-1)[place] = 1
-    shares = call.layer.forward(call.params, (one_hot, regions), Mode())[0].flatten()
-    where = shares.nonzero().flatten()
+    weights = call.layer.forward(call.params, (one_hot, regions), Mode())[0].flatten()
+    where = weights.nonzero().flatten()
     weighted = "it is part of the mean of samples in each bin: the output gradient δ times its weight"
     words = weighted if len(where) else "no bin depends on it"
-    return Column(where, (worked(shares[where].double(), "share", "share"),), words, FORMULA)
+    return Column(where, (worked(weights[where].double(), "share", "share"),), words, FORMULA)
 
 
 def roi_pool(call: Call, what: str, place: int) -> Column:
@@ -123,7 +123,7 @@ def roi_pool(call: Call, what: str, place: int) -> Column:
     is_maximum = torch.zeros_like(call.cache.switches, dtype=torch.bool)
     is_maximum[:, channel] = call.cache.switches[:, channel] == (n * height + row) * width + column
     where = is_maximum.flatten().nonzero().flatten()
-    maximum = f"it was the maximum of {plural(len(where), 'bin')}, whose gradient δ it gets in all"
+    maximum = f"it was the maximum of {plural(len(where), 'bin')}: the sum of the output gradients δ there"
     words = maximum if len(where) else "it was not the maximum of any bin: its gradient is 0"
     return Column(where, (), words, r"\frac{\partial C}{\partial x_i} = \sum_{o:\, \text{switch}(o) = i} \delta_o")
 
@@ -135,7 +135,7 @@ def lp_pool2d(call: Call, what: str, place: int) -> Column:
     n, c, h, w = index_of(place, call.x.shape)
     one_hot = torch.zeros_like(call.x[:1, :1])
     one_hot[0, 0, h, w] = 1
-    windows = layer.forward({}, one_hot, Mode())[0].flatten().nonzero().flatten()  # those that contain the pixel
+    windows = layer.forward({}, one_hot, Mode())[0].flatten().nonzero().flatten()  # the windows that contain the pixel
     where = (n * call.x.shape[1] + c) * (call.y.shape[2] * call.y.shape[3]) + windows
     x, y = at(call.x, one(place)), at(call.y, where)
     where, y = where[y > 0], y[y > 0]  # a window of zeros has no gradient

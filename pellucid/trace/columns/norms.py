@@ -73,7 +73,7 @@ def _fixed_statistics(call: Call, sets: Sets, place: int) -> Column:
 def _batch_statistics(call: Call, sets: Sets, place: int) -> Column:
     """Return the column of an input whose set's mean and variance depend on all values of the set."""
     where = (sets.owner == sets.owner[place]).nonzero().flatten()
-    m = len(where)
+    m = len(where)  # number of values in the set
     x, mean, invstd = sets.normal(call, where)
     x_i, mean_i, invstd_i = sets.normal(call, one(place))
     x_hat = (x - mean) * invstd

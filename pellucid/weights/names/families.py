@@ -75,6 +75,7 @@ _ENDS = {"a": "ends.wide.conv", "b": "ends.tall.conv"}
 
 
 def _mixed(block: str, branch: str, number: str | None, end: str | None, kind: str) -> str:
+    """Return the path of a convolution or norm in an Inception block, from the groups of the pattern below."""
     name = _ENDS[end] if end else "conv" if branch == "branch_pool" else f"conv{number or 1}"
     return f"features.mixed{block}.{branch.replace('dbl', 'double')}.{of_kind(name, kind)}"
 
@@ -117,6 +118,7 @@ def _residual(stage: int, block: int, kind: str, number: int | None = None) -> s
     return f"features.stage{stage}.block{block}.residual.{inner}"
 
 
+# In the rules of ResNets: s, b, n are the stage, the block and the number of a layer in it.
 RESNET_TORCH = rules(  # "layer1.0.bn2", "layer2.0.downsample.0"
     (r"layer(\d)\.(\d{1,3})\.(conv|bn)(\d)", lambda s, b, kind, n: _residual(int(s), int(b) + 1, kind, int(n))),
     (r"layer(\d)\.(\d{1,3})\.downsample\.0", lambda s, b: _residual(int(s), int(b) + 1, "conv")),
@@ -219,6 +221,7 @@ def _mobilenet_timm() -> dict[str, str]:
 
 
 def _mobilenet_block(index: str | None, name: str, norm: str | None) -> str | None:
+    """Return the path of a convolution, or of its norm, in block `index`; None if there is no such block."""
     number = int(index or 0)
     suffix = "_norm" if norm else ""
     return f"features.{_BLOCKS[number]}.body.{name}{suffix}" if number < len(_BLOCKS) else None

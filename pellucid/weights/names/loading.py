@@ -75,6 +75,7 @@ def take_weights(
 
 
 def _float32(tensor: Tensor, expected: Tensor | None) -> Tensor:
+    """Return a half-precision tensor as float32 if the network expects that; any other tensor unchanged."""
     half = expected is not None and expected.dtype is torch.float32 and tensor.dtype in (torch.float16, torch.bfloat16)
     return tensor.float() if half else tensor
 

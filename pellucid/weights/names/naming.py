@@ -128,8 +128,8 @@ def rules(*rows: tuple[str, str | Callable[..., str | None]]) -> Paths:
 
     def path_of(layer: str) -> str | None:
         for pattern, path in compiled:
-            if found := pattern.fullmatch(layer):
-                return found.expand(path) if isinstance(path, str) else path(*found.groups())
+            if match := pattern.fullmatch(layer):
+                return match.expand(path) if isinstance(path, str) else path(*match.groups())
         return None
 
     return lambda model, layers: {layer: path for layer in layers if (path := path_of(layer)) is not None}
@@ -230,7 +230,7 @@ def settle(naming: Naming, expected: Collection[str], found: Mapping[str, Tensor
 
 
 def _mean_after(path: str) -> str:
-    """Return the path of the running mean of the norm after a convolution, given the path of its bias; else ""."""
+    """Return the path of the running mean of the norm after a convolution, given the path of its bias; otherwise ""."""
     layer, _, leaf = path.rpartition(".")
     return f"{of_kind(layer, 'bn')}.running_mean" if leaf == "bias" else ""
 

@@ -185,7 +185,7 @@ class Supervised(Objective):
 
         def evaluate(batch: Batch) -> Evaluated:
             y = self.loss.judged(run(batch.images))
-            losses, outputs, kept = {"loss": self.loss(y, batch.targets)[0]}, self.loss.predict(y), None
+            losses, outputs = {"loss": self.loss(y, batch.targets)[0]}, self.loss.predict(y)
             kept = self.loss.kept(batch.targets)
             if kept is not None:
                 outputs, batch = outputs[kept], Batch(batch.images[kept], batch.targets[kept])

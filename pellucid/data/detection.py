@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from pellucid.data.annotations.base import Record, refuse, summary
+from pellucid.data.annotations.base import Record, refuse, size_fault, summary
 from pellucid.data.annotations.layout import find_format, parts_in_order, read_annotations
 from pellucid.data.dataset import Splits
 from pellucid.data.files import ImageFiles
@@ -52,7 +52,9 @@ class DetectionFolder(ImageFiles):
     ) -> None:
         tree = tree_at(path)
         found = read_annotations(tree, part, classes)
-        refuse(found.faults)
+        refuse(
+            found.faults, "correct the file" if classes is None else "give data with these classes, or correct the file"
+        )
         if not found.records:
             raise PellucidError(f"{path}: the annotations{f' of {part!r}' if part else ''} contain no images; add some")
         names = [record.image for record in found.records]
@@ -71,11 +73,8 @@ class DetectionFolder(ImageFiles):
         """Return image k and its objects."""
         record, name = self.records[k], self.names[k]
         image = decode(self.tree.read(name), self.tree.where(name), None, self.mode)
-        if tuple(image.shape[1:]) != record.size:
-            raise PellucidError(
-                f"{self.tree.where(name)} is {image.shape[1]}x{image.shape[2]}, but its annotations in {record.file} "
-                f"state {record.size[0]}x{record.size[1]}; annotate this image, or correct the size there"
-            )
+        if fault := size_fault(record, (image.shape[1], image.shape[2])):
+            raise PellucidError(f"{self.tree.where(name)}: {fault}")
         objects = record.objects(len(self.keypoints), self.has_masks)
         size = self.size_of(k)
         return resized(image, size), scaled(objects, record.size, size)

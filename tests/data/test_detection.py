@@ -73,8 +73,16 @@ def test_what_is_left_out_is_counted(tree, capsys):
 @pytest.mark.parametrize(
     ("files", "part", "words"),
     [
-        ({"Annotations/a.xml": b"<annotation>"}, "train", r"a\.xml:1: is not XML .*; correct the file; `pellucid data"),
-        ({"Annotations/a.xml": voc_xml(("bird", 1, 2, 3, 4, 0))}, "train", "class 'bird' is not among"),
+        (
+            {"Annotations/a.xml": b"<annotation>"},
+            "train",
+            r"a\.xml:1: is not XML .*, or correct the file; `pellucid data",
+        ),
+        (
+            {"Annotations/a.xml": voc_xml(("bird", 1, 2, 3, 4, 0))},
+            "train",
+            "class 'bird' is not among cat, dog; give data with these classes",
+        ),
         ({}, "vall", "no part 'vall'; did you mean 'val'"),
         ({}, "", "no part ''; it has 'train', 'val'"),
     ],
@@ -86,7 +94,7 @@ def test_damaged_sets_are_refused(tree, files, part, words):
 
 def test_images_must_have_the_size_that_annotations_say(tree):
     files = voc_set() | {"JPEGImages/a.png": picture_bytes((0, 0, 0), (20, 30))}
-    with pytest.raises(PellucidError, match=r"a\.png is 30x20, but its annotations in .*a\.xml state 20x30"):
+    with pytest.raises(PellucidError, match=r"a\.png: the image is 20 pixels wide and 30 high, but .*a\.xml state 30"):
         DetectionFolder(tree("set", files), "train").example(0)
 
 

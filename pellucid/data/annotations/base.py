@@ -123,12 +123,25 @@ class Annotations:
         return bool(instances) and all(instance.outline is not None for instance in instances)
 
 
-def refuse(faults: Iterable[Fault]) -> None:
+def size_fault(record: Record, size: tuple[int, int]) -> str:
+    """Return what is wrong if an image of `size` (H, W) has another size in its annotations; "" if it has not."""
+    if size == record.size:
+        return ""
+    advice = "annotate this image, or correct the size there"
+    if size == record.size[::-1]:
+        advice = "if the image has an EXIF orientation, its boxes are not turned with it: annotate the upright image"
+    return (
+        f"the image is {size[1]} pixels wide and {size[0]} high, but its annotations in {record.file} state "
+        f"{record.size[1]} and {record.size[0]}; {advice}"
+    )
+
+
+def refuse(faults: Iterable[Fault], advice: str = "correct the file") -> None:
     """Raise PellucidError if a fault has the effect "refused"; the message names the first and counts the others."""
     found = [fault for fault in faults if fault.effect == "refused"]
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise PellucidError(f"{found[0]}{more}; correct the file; `pellucid data lint` lists all faults")
+        raise PellucidError(f"{found[0]}{more}; {advice}; `pellucid data lint` lists the faults of the files")
 
 
 def summary(faults: Iterable[Fault]) -> str:

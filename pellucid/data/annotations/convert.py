@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pellucid.data.annotations.base import Annotations, Fault, refuse
+from pellucid.data.annotations.base import Annotations, Fault, refuse, size_fault
 from pellucid.data.annotations.layout import FORMATS, find_format, read_annotations
-from pellucid.data.tree import TRAIN, open_tree
+from pellucid.data.images import image_size
+from pellucid.data.tree import TRAIN, Tree, open_tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import make_folder, write_atomically
 
@@ -32,7 +33,8 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], form: str
     """Write the annotated images of a folder or .zip in another format, into a new or empty folder.
 
     form: a name in FORMATS. Objects that cannot be used are left out and listed in `faults`. Raises PellucidError for
-    annotations that cannot be read, for images with the same name, and unless `out` is new or empty.
+    annotations that cannot be read, for images of another size than these state or with the same name, and unless `out`
+    is new or empty.
     """
     if form not in FORMATS:
         raise PellucidError(f"no format {form!r}{nearest(form, FORMATS)}; known are {', '.join(FORMATS)}")
@@ -49,6 +51,7 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], form: str
             found[part] = read_annotations(tree, part, None if first is None else first.classes)
             refuse(found[part].faults)
         paths = _output_paths(found, form)
+        _check_sizes(tree, found)
         target.write(found, folder)
         for target_path, image in paths.items():
             make_folder((folder / target_path).parent)
@@ -59,6 +62,14 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], form: str
         part: sum(len(record.instances) for record in annotations.records) for part, annotations in found.items()
     }
     return Converted(source, images, objects, _lost(found, form), faults)
+
+
+def _check_sizes(tree: Tree, found: Mapping[str, Annotations]) -> None:
+    """Raise PellucidError for an image of another size than its annotations state: YOLO text would lose that size."""
+    for annotations in found.values():
+        for record in annotations.records:
+            if fault := size_fault(record, image_size(tree.read(record.image), tree.where(record.image))):
+                raise PellucidError(f"{tree.where(record.image)}: {fault}")
 
 
 def _output_paths(found: Mapping[str, Annotations], form: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import torch
 
-from pellucid.data.annotations.base import Annotations, Fault, Instance, Record
+from pellucid.data.annotations.base import Annotations, Fault, Instance, Record, size_fault
 from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.layout import find_format, read_annotations
 from pellucid.data.augment.targets import tight_boxes
@@ -140,9 +140,8 @@ def _image_faults(
     for corrupt in surveyed.corrupt:
         yield Fault(tree.where(corrupt.file), None, corrupt.reason, "refused")
     for image in surveyed.files:
-        size, stated = image_size(tree.read(image), tree.where(image)), records[image].size
-        if size != stated:
-            reason = f"image is {size[0]}x{size[1]}, but {records[image].file} states {stated[0]}x{stated[1]}"
+        reason = size_fault(records[image], image_size(tree.read(image), tree.where(image)))
+        if reason:
             yield Fault(tree.where(image), None, reason, "refused")
     exact = exact_duplicates(surveyed.digests)
     pairs = {(pair.first, pair.second) for pair in exact}

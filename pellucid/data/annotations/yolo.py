@@ -19,6 +19,7 @@ from pellucid.files import make_folder, write_atomically
 from pellucid.ops.masks import outline_polygons
 
 HOLDS = frozenset({"masks", "keypoints"})
+MAX_FRACTION = 2.0  # of the image's size; a larger coordinate is in another unit, such as pixels
 # names of files with one class name per line
 _LISTS = ("classes.txt", "obj.names", "classes.names")
 
@@ -126,23 +127,25 @@ def _values(
     """
     if not words:
         return 0, None, None, ()
-    values = numbers([_number(word) for word in words])
-    if values is None or not values[0].is_integer() or not 0 <= values[0] < classes:
-        raise DamageError(
-            f"class {words[0]!r:.40} is not an integer from 0 to {classes - 1}, or a value is not a number"
-        )
+    label, values = _number(words[0]), numbers([_number(word) for word in words])
+    if label is None or not label.is_integer() or not 0 <= label < classes:
+        raise DamageError(f"class {words[0]!r:.40} is not an integer from 0 to {classes - 1}")
+    if values is None:
+        raise DamageError(f"{' '.join(words)!r:.80} are not finite numbers separated by spaces")
+    if max(values[1:5], default=0) > MAX_FRACTION:
+        raise DamageError(f"coordinate {max(values[1:5]):g} is not a fraction of the image's width or height, 0 to 1")
     (height, width), coordinates = size, values[1:]
     if len(coordinates) == 4 + 3 * points:
         x, y, w, h = coordinates[0] * width, coordinates[1] * height, coordinates[2] * width, coordinates[3] * height
         keypoints = tuple(value * (width, height, 1)[k % 3] for k, value in enumerate(coordinates[4:]))
         if not set(keypoints[2::3]) <= {0, 1, 2}:
             raise DamageError("visibility of a key-point is not 0, 1 or 2")
-        return int(values[0]), (x - w / 2, y - h / 2, x + w / 2, y + h / 2), None, keypoints
+        return int(label), (x - w / 2, y - h / 2, x + w / 2, y + h / 2), None, keypoints
     if len(coordinates) >= 6 and len(coordinates) % 2 == 0 and not points:
         polygon = [value * (width, height)[k % 2] for k, value in enumerate(coordinates)]
         outline = polygons_of([polygon], size)
         box = (min(polygon[::2]), min(polygon[1::2]), max(polygon[::2]), max(polygon[1::2]))
-        return int(values[0]), box, outline, ()
+        return int(label), box, outline, ()
     expected = "a box" if points == 0 else f"a box and {points} key-points"
     raise DamageError(f"{len(words)} numbers are neither a class with {expected} nor one with a polygon")
 

@@ -109,6 +109,13 @@ def test_images_of_one_name_are_refused(tree, tmp_path):
     convert(tree("set", {}), tmp_path / "other", "yolo")
 
 
+def test_images_of_another_size_are_refused(tree, tmp_path):
+    files = voc_set() | {"JPEGImages/a.png": picture_bytes((0, 0, 0), (20, 30))}
+    with pytest.raises(PellucidError, match=r"a\.png: the image is 20 pixels wide .* EXIF orientation"):
+        convert(tree("set", files), tmp_path / "out", "yolo")
+    assert not (tmp_path / "out").exists()
+
+
 YOLO = {
     "data.yaml": b"train: images/train\nnc: 2\nnames: [cat, 'big dog']\n",
     "images/train/a.png": picture_bytes((0, 0, 0), (30, 20)),
@@ -173,7 +180,9 @@ def test_names_of_classes_with_signs_of_yaml_are_written_and_read(tree, tmp_path
     [
         (b"2 0.5 0.5 0.1 0.1", "class '2' is not an integer from 0 to 1"),
         (b"x 0.5 0.5 0.1 0.1", "class 'x' is not an integer"),
-        (b"0 0.5 nan 0.1 0.1", "or a value is not a number"),
+        (b"0 0.5 nan 0.1 0.1", "'0 0.5 nan 0.1 0.1' are not finite numbers"),
+        (b"0 .5,.5,.1,.1", "'0 .5,.5,.1,.1' are not finite numbers"),
+        (b"0 15 10 6 4", "coordinate 15 is not a fraction of the image's width or height"),
         (b"0 0.5 0.5 0.1", "4 numbers are neither a class with a box nor"),
         (b"0 0.1 0.1 0.3 0.1 0.3 9.5", "far outside the image"),
     ],

@@ -91,7 +91,7 @@ def test_an_image_of_another_size_is_refused(tree):
     whole["images"][0] |= {"width": 31}
     ((_, _, effect, reason),) = faults(tree("set", coco_set() | {"train.json": json.dumps(whole).encode()}))
     assert effect == "refused"
-    assert reason.startswith("image is 20x30, but")
+    assert reason.startswith("the image is 30 pixels wide and 20 high, but its annotations in")
 
 
 def test_a_folder_without_annotations_is_a_mistake(tree):

@@ -25,7 +25,11 @@ def parser() -> Parser:
     )
     parser.model_argument()
     add_source(parser).add_argument(
-        "--score", metavar="X", type=float, default=0.5, help="minimum score of a detection (default: 0.5)"
+        "--score",
+        metavar="X",
+        type=float,
+        default=0.5,
+        help="minimum score of a detection (default: 0.5); an image has at most 100 detections",
     )
     parser.add_argument(
         "--out",

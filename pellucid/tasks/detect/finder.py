@@ -1,6 +1,8 @@
 """Objects in pictures of any size, and drawings of them."""
 
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -42,16 +44,23 @@ class ObjectFinder:
         """Return the objects in a picture (C, H, W) uint8, in its own pixels, by descending score."""
         return self.find([image])[0]
 
-    def find(self, images: Sequence[Tensor], score: float = 0.0) -> list[Detections]:
-        """Return the objects in each picture with a score of at least `score`; pictures of one size form a batch."""
+    def find(self, images: Sequence[Tensor], score: float | None = None) -> list[Detections]:
+        """Return the objects in each picture with a score of at least `score`; pictures of one size form a batch.
+
+        score: by default the detector's own threshold. Each picture has at most MAX_DETECTIONS objects.
+        """
+        model, detector = self.model, cast(Detector, self.model.objective)
+        if score is not None and score < detector.score_threshold:
+            model = copy(model)
+            model.objective = replace(detector, score_threshold=score)
         sizes = [self.fitted(image) for image in images]
         found: dict[int, Detections] = {}
         for size in dict.fromkeys(sizes):
             indices = [k for k, one in enumerate(sizes) if one == size]
             batch = torch.stack([resized(images[k], size) for k in indices])
-            predicted: Any = self.model.predict(batch)
+            predicted: Any = model.predict(batch)
             found |= dict(zip(indices, predicted, strict=True))
-        kept = [found[k].take(found[k].scores >= score) for k in range(len(images))]
+        kept = [found[k].take(found[k].scores >= (score or 0.0)) for k in range(len(images))]
         return [
             scaled(one, size, (image.shape[1], image.shape[2]))
             for one, size, image in zip(kept, sizes, images, strict=True)

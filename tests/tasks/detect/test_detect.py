@@ -158,6 +158,16 @@ def test_pictures_of_several_sizes_are_found_in_their_order() -> None:
         assert torch.equal(together.labels, alone.labels)
 
 
+def test_a_score_below_the_threshold_of_the_detector_finds_more() -> None:
+    model = Model(small_single_stage(), input_shape=(3, None, None), preprocess={"size": 32})
+    finder, image = ObjectFinder(model), torch.zeros(3, 32, 32, dtype=torch.uint8)
+    assert [len(found) for found in finder.find([image])] == [0]  # scores are near the prior, 0.01
+    (found,) = finder.find([image], 0.001)
+    assert len(found)
+    assert 0.001 <= float(found.scores.min()) <= float(found.scores.max()) < 0.05
+    assert [len(found) for found in finder.find([image])] == [0]
+
+
 def test_boxes_masks_and_labels_are_drawn_where_they_are() -> None:
     image = np.full((500, 800, 3), 128, np.uint8)
     masks = np.zeros((1, 500, 800), bool)

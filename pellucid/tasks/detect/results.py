@@ -109,8 +109,8 @@ def measure(
 def _further(
     kind: str, detections: Sequence[Detections], objects: Sequence[Objects], areas: Sequence[Tensor] | None
 ) -> dict[str, float] | None:
-    """Return the metrics of masks or key-points; None unless all objects and detections have them."""
-    filled = [one for one in [*detections, *objects] if len(one)]
+    """Return the metrics of masks or key-points; None unless all objects and the detections in all images have them."""
+    filled = [*detections, *(one for one in objects if len(one))]
     if not any(len(truth) for truth in objects) or any(getattr(one, kind) is None for one in filled):
         return None
     points = {one.keypoints.shape[1] for one in filled if one.keypoints is not None}

@@ -58,6 +58,14 @@ def test_with_key_points_of_persons_they_are_measured_too() -> None:
     assert {"box_ap", "keypoint_ap50", "n"} <= set(told)
 
 
+def test_a_detector_of_boxes_that_finds_nothing_is_not_measured_on_masks() -> None:
+    truth = Objects(torch.tensor([[0.0, 0.0, 4.0, 4.0]]), torch.tensor([0]), torch.ones(1, 8, 8, dtype=torch.bool))
+    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    assert measure([nothing], [truth], ["cell"]).masks is None
+    with_masks = replace(nothing, masks=torch.zeros(0, 8, 8, dtype=torch.bool))
+    assert measure([with_masks], [truth], ["cell"]).masks is not None
+
+
 def test_other_numbers_of_images_are_refused() -> None:
     for pair in (([], []), ([DETECTIONS], [])):
         with pytest.raises(PellucidError, match="at least 1"):

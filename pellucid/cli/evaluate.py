@@ -32,7 +32,7 @@ def parser() -> Parser:
         metavar="NAME|DIR",
         help="another data set, an image folder or zip file, or the folder that contains the data sets. A folder for "
         "segmentation has images in NAME/ and masks in NAMEannot/; a folder for detection or key-points has "
-        "annotations in the format of Pascal VOC or COCO",
+        "annotations in the format of Pascal VOC, COCO, YOLO or labelme",
     )
     parser.add_argument(
         "--crf", action="store_true", help="for segmentation: refine the masks along image edges with a CRF first"

@@ -36,16 +36,16 @@ def handle(args: argparse.Namespace) -> int:
     segmenter, out = Segmenter(open_model(args.model, args.device), args.crf), Path(args.out)
     rows: list[dict[str, Any]] = []
     faults: dict[str, str] = {}
-    for name, _, read, _ in pictures(Path(args.source), segmenter.mode, partial(check_files, out)):
+    for name, file, read, _ in pictures(Path(args.source), segmenter.mode, partial(check_files, out)):
         try:
             image = read()
             found = segmenter(image)
         except PellucidError as error:
-            faults[name] = str(error)
+            faults[file] = str(error)
             continue
         files = write_segmentation(out, name, image, found)
         areas = found.areas()
-        rows.append({"image": name, "files": files, "areas": areas})
+        rows.append({"image": file, "files": files, "areas": areas})
         if not args.json:
             largest = sorted(areas.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
             say(f"{files['overlay']}: {', '.join(f'{name} {percent(area)}' for name, area in largest if area)}")

@@ -255,7 +255,7 @@ def check_followed(name: str, file: Path | None) -> None:
     run = _run_folder(file.resolve())
     if run is None or not Path(name).resolve().is_relative_to(run):
         raise PellucidError(
-            f"{file} names {name!a:.200} as its training data, a path outside its run folder, which is not opened; if "
+            f"{file} names {name!r:.200} as its training data, a path outside its run folder, which is not opened; if "
             "you trust it, give it with --data"
         )
 

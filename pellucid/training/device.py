@@ -34,7 +34,7 @@ def usable_device(requested: str | torch.device) -> torch.device:
     count = {"cuda": torch.cuda.device_count(), "mps": int(_has_mps())}.get(kind, 1)
     if (device.index or 0) >= count:
         raise PellucidError(
-            f"device: this machine has {count or 'no'} {kind} devices that PyTorch can use; give device='auto'"
+            f"device: this machine has {count or 'no'} {kind} devices that PyTorch can use; choose cpu or auto"
         )
     return device
 

@@ -335,9 +335,9 @@ class BaseModel(Trainable, Viewed):
         tensors, about = read_weights(path)
         try:
             model, params, shape, out = rebuilt(cls, about, tensors, custom)
-            model.device = usable_device(device)
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
+        model.device = usable_device(device)
         weights = {name: widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
         fitted_parts = model.confidence, model.familiarity
         model._take(fill(Path(path), params, weights), shape, out)

@@ -129,7 +129,7 @@ class Pipeline:
         if of in SIDES:
             return own_class, SIDES.index(of)
         hint = nearest(of, [*self.classes, *SIDES]) or f"; it has {', '.join(self.classes):.80}"
-        raise PellucidError(f"the model has no class {of!r}{hint}, and the sides of a box are {', '.join(SIDES)}")
+        raise PellucidError(f"the model has no class {of!r}{hint} (the sides of a box are {', '.join(SIDES)})")
 
     def explain(self, box: int, of: str | None = None, method: str = "lrp", **options: Any) -> Tensor:
         """Return an attribution map (h, w) for one output of detection `box`.

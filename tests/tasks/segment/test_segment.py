@@ -209,8 +209,8 @@ def test_the_command_goes_on_past_pictures_that_cannot_be_read(model: Model, tmp
     assert "2x2" in said.err
     assert main([*words, "--json"]) == 2
     found = json.loads(capsys.readouterr().out)
-    assert [row["image"] for row in found["pictures"]] == ["a", "d"]
-    assert [row["image"] for row in found["skipped"]] == ["b", "c"]
+    assert [row["image"] for row in found["pictures"]] == ["a.png", "d.png"]
+    assert [row["image"] for row in found["skipped"]] == ["b.png", "c.png"]
 
 
 def test_the_command_measures_any_folder_of_pairs(model: Model, folder: Path, tmp_path: Path, capsys) -> None:

@@ -19,7 +19,11 @@ from pellucid.text import shown
 
 
 class Part(metaclass=Checked):
-    """Base class of classes, besides layers, losses and metrics, that a file may name, such as pellucid.Objective."""
+    """Base class of other classes that a file may name, such as pellucid.Objective.
+
+    In functions and messages of this module, a part is any object that a file may name: a layer, a loss, a metric, or
+    an instance of a subclass of Part.
+    """
 
 
 # Pellucid's own types that a file can name. Besides them, a file can only name the classes that the program has
@@ -134,7 +138,8 @@ def to_config(value: Layer | Loss | Metric | Part, custom: Iterable[Any] = ()) -
         rebuilt = _Reader(types).read(config, "network", 0, type(value))
         if _encode(rebuilt, type(value).__name__, types) != config:
             raise PellucidError(
-                f"{type(value).__name__}: building it again from its fields gives another object; keep them unchanged"
+                f"{type(value).__name__}: building it again from its fields gives another object; store the arguments "
+                "of the constructor unchanged"
             )
     return config
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import buffer_paths, init_child, is_wiring, join, walk
+from pellucid.combine.base import buffer_paths, init_child, join, uses_flow, walk
 from pellucid.config import Part, to_config
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
@@ -230,7 +230,7 @@ def unwatched(net: Layer) -> Layer:
     """Return a network with each StandIn replaced by its layer, for passes that are not observed."""
     if isinstance(net, StandIn):
         return unwatched(net.layer)
-    return net.rebuild({name: unwatched(child) for name, child in net.layers.items()}) if is_wiring(net) else net
+    return net.rebuild({name: unwatched(child) for name, child in net.layers.items()}) if uses_flow(net) else net
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ class _Watched(StandIn):
 
 
 def _watched(net: Layer, path: str, forward: ForwardWatch, backward: BackwardWatch | None) -> Layer:
-    if is_wiring(net):
+    if uses_flow(net):
         return net.rebuild(
             {name: _watched(child, join(path, name), forward, backward) for name, child in net.layers.items()}
         )

@@ -1,16 +1,20 @@
-"""The recursions over the layers of a network for forward and backward passes, used for all networks and rules."""
+"""The recursions over the layers of a network for forward and backward passes, used for all networks and rules.
+
+A leaf is a layer that is run as a whole: a layer without children, or a combinator that overrides `forward` or
+`backward`. The other combinators run each of their children separately.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
-from pellucid.combine.base import copy_cache, is_wiring, join, own_backward
+from pellucid.combine.base import copy_cache, join, own_backward, uses_flow
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.checks import check_floating
 
 Rule = Callable[[Layer, Params, Cache, Any], tuple[Any, Params]]  # (layer, its params, its cache, dy) -> (dx, dparams)
 Rules = Callable[[str, Layer], Rule]  # (path, layer) -> the rule for its backward pass
 ForwardWatch = Callable[[str, Layer, Any, Any, Cache], None]  # (path, layer, x, y, cache)
-# How a layer that is not a combinator runs forward: (path, layer, its params, x, mode) -> (y, its cache)
+# How a leaf runs forward: (path, layer, its params, x, mode) -> (y, its cache)
 Leaf = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]
 After = Callable[[str, Any], Any]  # (path, a layer's output) -> the output that replaces it
 BackwardWatch = Callable[[str, Layer, Any, Any, Params], None]  # (path, layer, dy, dx, dparams)
@@ -29,7 +33,7 @@ def gradient(path: str, layer: Layer) -> Rule:
 def forward(net: Layer, params: Params, x: Any, mode: Mode, watch: ForwardWatch | None = None) -> tuple[Any, Cache]:
     """Run `net` forward and return (y, cache).
 
-    watch: a function called with each layer's path, layer, input, output and cache, for children before combinators.
+    watch: a function called with the path, layer, input, output and cache of each leaf and combinator, children first.
 
     Raises PellucidError for an x of an unsupported dtype.
     """
@@ -38,7 +42,7 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, watch: ForwardWatch 
         return net.forward(params, x, mode)
 
     def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        if is_wiring(layer):
+        if uses_flow(layer):
             y, cache = layer.flow(
                 params, x, mode, lambda name, child, p, x, mode: visit(join(path, name), child, p, x, mode)
             )
@@ -51,21 +55,21 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, watch: ForwardWatch 
 
 
 def own_leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-    """Run a layer by its own `forward`."""
+    """Run a leaf by its own `forward`."""
     return layer.forward(params, x, mode)
 
 
 def run(
     net: Layer, params: Params, x: Any, mode: Mode, leaf: Leaf = own_leaf, after: After | None = None
 ) -> tuple[Any, Cache]:
-    """Run `net` forward, calling `leaf` for each layer that is not a combinator, and return (y, cache).
+    """Run `net` forward, calling `leaf` for each leaf (see the module), and return (y, cache).
 
     x and the outputs may be any values that `leaf` accepts and returns. after: a function that replaces the output of
-    each layer and each combinator.
+    each leaf and each combinator.
     """
 
     def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        if is_wiring(layer):
+        if uses_flow(layer):
             y, cache = layer.flow(
                 params, x, mode, lambda name, child, p, x, mode: visit(join(path, name), child, p, x, mode)
             )
@@ -85,9 +89,9 @@ def backward(
     watch: BackwardWatch | None = None,
     consume: bool = False,
 ) -> tuple[Any, Params]:
-    """Propagate `dy` back through `net`, each layer by its rule, and return (dx, dparams).
+    """Propagate `dy` back through `net`, each leaf (see the module) by its rule, and return (dx, dparams).
 
-    watch: a function called with each layer's path, layer, dy, dx and dparams, for children before combinators.
+    watch: a function called with the path, layer, dy, dx and dparams of each leaf and combinator, children first.
     consume: whether to remove each layer's cache from `cache` after its use, which frees the memory early.
     """
     if not consume:
@@ -96,7 +100,7 @@ def backward(
         return own_backward("", net, params, cache, dy)
 
     def visit(path: str, layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        if is_wiring(layer):
+        if uses_flow(layer):
             dx, dparams = layer.sweep(
                 params, cache, dy, lambda name, child, p, c, dy: visit(join(path, name), child, p, c, dy)
             )

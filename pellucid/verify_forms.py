@@ -13,13 +13,14 @@ from pellucid.differences import compare
 from pellucid.errors import PellucidError
 from pellucid.fuse import Rate, freeze, fuse
 from pellucid.fuse.inference import inference
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.probe import Probe, tensors
 from pellucid.sweep import backward
 from pellucid.tree import flatten, map_tree
 from pellucid.verify_table import FLOOR, FORM_TOLERANCE, PREDICTS, TRAINS, Row
 
-RATE = Rate(2.0**20, 0.25)  # a learning rate so large that the rounding of the weights does not affect the update
+# A learning rate so large that the rounding of the weights does not affect the update, and a weight decay by 25 %.
+RATE = Rate(lr=2.0**20, shrink=0.25)
 ZERO = 1e-9  # relative to the network's largest gradient; smaller values are rounding errors of 0
 # Tolerated error of a float32 output: a fraction of the largest output, plus a multiple of the rounding error of the
 # network as written.
@@ -104,12 +105,16 @@ def training_rows(
     """Compare the form for training with the network as written and with PyTorch; return (rows, notes).
 
     Due to rounding, the two may be on different sides of a kink. So a gradient that differs is right if the loss of the
-    network as written has a kink at the entries that differ, see Comparison, and if the whole tensor is equal after a
-    nudge of parameters and inputs. Outputs and running statistics must be equal without a nudge. reference: returns the
-    results of the network as written. If it raises PellucidError, the comparison ends with a note.
+    network as written has a kink at the entries that differ (`pellucid.differences.Comparison`), and if the whole
+    tensor is equal after a nudge, a small random change of parameters and inputs. Outputs and running statistics must
+    be equal without a nudge.
+
+    nudges: the relative sizes of these changes, tried one after the other. reference: returns the results of the
+    network as written. If it raises PellucidError, the comparison ends with a note. samples: the number of entries of a
+    tensor that are compared with central differences.
     """
     rows: list[Row] = []
-    tied: list[int] = []
+    at_kink: list[int] = []  # the indices of the rows with gradients that differ at a kink
     for size in (0.0, *nudges):
         moved = probe.moved(size) if size else probe
         try:
@@ -121,12 +126,13 @@ def training_rows(
             tried = _compared(moved, training, written, found)
             if not size:
                 rows = tried
-                tied = [k for k, row in enumerate(rows) if not row.ok and _on_kink(probe, row, written, found, samples)]
-        for k in tied:
+                wrong = [k for k, row in enumerate(rows) if not row.ok]
+                at_kink = [k for k in wrong if _on_kink(probe, rows[k], written, found, samples)]
+        for k in at_kink:
             if tried[k].ok:
                 rows[k] = replace(rows[k], ok=True, note="on a kink; equal at a nudged input")
-        tied = [k for k in tied if not rows[k].ok]
-        if not tied:
+        at_kink = [k for k in at_kink if not rows[k].ok]
+        if not at_kink:
             break
     return rows, ()
 
@@ -177,7 +183,7 @@ def predicting_rows(probe: Probe, params: Params, x: Any) -> list[Row]:
     A float32 network is also compared in float32, which uses other kernels, with the tolerance FLOAT32_TOLERANCE.
     """
     with torch.no_grad():
-        expected = flat(probe.run(probe.xs, probe.params, lambda index, path, *call: call[0].forward(*call[1:]))[0])
+        expected = flat(probe.run(probe.xs, probe.params, _own_forward)[0])
         inputs = tuple(x.clone() for x in probe.xs)
         found = flat(inference(probe.net, probe.params)(inputs if probe.several else inputs[0]))
         largest = float(expected.abs().max()) if expected.numel() else 0.0
@@ -219,6 +225,11 @@ def _row(
     relative = None if other is None else other / unit
     note = "zero" if zero else ""
     return Row(*about, entries, largest, relative, None, 0, 0, ok, note, form, error / unit)
+
+
+def _own_forward(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+    """Run a leaf by its own `forward`, for `Probe.run`."""
+    return layer.forward(params, x, mode)
 
 
 def flat(y: Any) -> Tensor:

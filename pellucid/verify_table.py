@@ -18,7 +18,8 @@ HEADINGS = {WRITTEN: "", TRAINS: "The form for training, in training mode\n", PR
 class Row:
     """The comparison of one tensor.
 
-    what: its name, such as weight, bias, dx or dy. entries: its number of entries. largest: its largest magnitude.
+    path, layer: the path and class of its layer. what: its name, such as weight, bias, dx or dy. entries: its number of
+    entries. largest: its largest magnitude.
     autograd, differences: the largest absolute errors relative to the largest magnitude; None if that reference has no
     gradient. checked: the number of entries compared with central differences; kinks: of further ones at a kink.
     form: the form of the network: as written, for training or for prediction. written: for the latter two, the largest

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from benchmarks.detection import by_index
 from benchmarks.jobs import DETECTORS, Job, scenes
 from pellucid.detectors import SSD, YOLO1, YOLO3, FasterRCNN, FastRCNN, MaskRCNN, OneStage, SingleStage
-from pellucid.detectors.base import Anchors, Positives, joined, positives
+from pellucid.detectors.base import Anchors, Positives, join_maps, positives
 from pellucid.detectors.mask import mask_targets
 from pellucid.detectors.regions import DEVIATIONS, Regions, draw_regions, unlabelled
 from pellucid.detectors.search import search
@@ -172,7 +172,7 @@ def make(job: Job) -> Callable[[int], None]:
         if isinstance(it, OneStage):
             y = nets["head"](maps if len(maps) > 1 else maps[0])
             y = y if isinstance(y, tuple) else (y,)
-            outputs = joined(y, it.numbers)
+            outputs = join_maps(y, it.outputs_per_anchor)
             with torch.no_grad():
                 anchors = it._anchors(y, images)
             return LOSSES[type(it)](it, outputs, anchors, batch.targets)
@@ -181,7 +181,7 @@ def make(job: Job) -> Callable[[int], None]:
             y = nets["rpn"](maps)
             with torch.no_grad():
                 first, anchors, _ = it._first(y, images)
-            outputs = joined(y, first.numbers)
+            outputs = join_maps(y, first.outputs_per_anchor)
             total = single_stage(first, outputs, anchors, unlabelled(batch.targets))
             with torch.no_grad():
                 proposals = [boxes for boxes, _ in it._propose(outputs, first, anchors)]

@@ -14,7 +14,7 @@ from conformance.case import Case, SkipCase, gap
 from conformance.explanations.joined import DENSENET, JOINED
 from conformance.explanations.networks import FAMILIES, MOBILENET, SHAPE, Family, Pair, pair
 from pellucid import explain
-from pellucid.explain.sweeps import swept
+from pellucid.explain.sweeps import backward_by_composite
 from pellucid.layers import BatchNorm, ReLU
 from pellucid.layers.base import Trait
 from pellucid.rules import Deconv, Epsilon, Gamma, Guided, Norm, Pass, Rules, Table, ZPlus, composite
@@ -84,7 +84,7 @@ def methods() -> list[Method]:
         return lambda both: method(both.net, both.params, both.x, both.target, **options)
 
     def by_rules(rules: Rules) -> Callable[[Pair], Tensor]:
-        return lambda both: swept(both.net, both.params, both.x, both.target, lambda entrance: rules)
+        return lambda both: backward_by_composite(both.net, both.params, both.x, both.target, lambda entrance: rules)
 
     found = [
         Method("Saliency", explain.saliency, ours(explain.saliency), plain(attr.Saliency)),

@@ -15,7 +15,7 @@ from conformance.explanations.joined import DENSENET, JOINED
 from conformance.explanations.networks import FAMILIES, MOBILENET, Family, Pair, pair
 from conformance.explanations.zennit_import import zennit
 from pellucid.explain import lrp
-from pellucid.explain.sweeps import swept
+from pellucid.explain.sweeps import backward_by_composite
 from pellucid.layers import ReLU
 from pellucid.rules import (
     Composite,
@@ -157,7 +157,7 @@ def compare(usual: Usual, family: Family, seed: int) -> float:
     if usual.relevance:
         return gap("relevance", lrp(both.net, both.params, both.x, both.target, ours, folded), theirs)
     net, params = fold(both.net, both.params) if folded else (both.net, both.params)
-    return gap("attribution", swept(net, params, both.x, both.target, ours), theirs)
+    return gap("attribution", backward_by_composite(net, params, both.x, both.target, ours), theirs)
 
 
 def attribution(made: Any, both: Pair, scored: bool = True) -> Tensor:

@@ -82,7 +82,7 @@ def _case(name: str, data: str | None) -> "Case | DetectionCase":
     )
     from pellucid.recipe.recipe import load_recipe
     from pellucid.tasks.detect import is_detector
-    from pellucid.tasks.gestures.learn import FINDINGS_FILE, begun, read_for
+    from pellucid.tasks.gestures.learn import FINDINGS_FILE, read_for, recipe_of_run
 
     path = Path(name)
     if name in assets.pretrained_names() or not path.is_dir():
@@ -96,5 +96,5 @@ def _case(name: str, data: str | None) -> "Case | DetectionCase":
     if not (path / FINDINGS_FILE).is_file():
         return case_of_run(path, data)
     # The recipe alone does not determine which images the check of the folder left out.
-    material = None if data is not None else read_for(begun(path)).material()
+    material = None if data is not None else read_for(recipe_of_run(path)).material()
     return case_of_run(path, data, material, "pellucid gestures train --resume")

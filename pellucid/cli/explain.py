@@ -72,8 +72,8 @@ def parser() -> Parser:
         "--page",
         metavar="DIR",
         help="instead of one IMAGE, analyse the whole network: write a page with the patches that activate its "
-        "channels most, deconvolutions, filters, occlusion, ablation, and, for a run with train.keep, the channels by "
-        "epoch",
+        "channels most, deconvolutions, filters, occlusion, ablation, and the channels by epoch, for a run that saved "
+        "its weights at several epochs (train.keep)",
     )
     parser.add_argument(
         "--retrain",
@@ -168,7 +168,9 @@ def _box(args: argparse.Namespace, model: "Model") -> int:
     for method, map_ in page.maps.items():
         figure = page.figures[method]
         assert figure is not None
-        written += write_picture(out, method, figure, {"map": map_, "image": page.it.image, "box": page.boxes[page.at]})
+        written += write_picture(
+            out, method, figure, {"map": map_, "image": page.pipeline.image, "box": page.boxes[page.detection_index]}
+        )
     lines = [line for step in page.steps for line in (f"{step.heading}:", *(f"  {text}" for text in step.sentences))]
     answer_files(args, page.to_json(), lines, out, written)
     return 0
@@ -192,7 +194,9 @@ def _page(args: argparse.Namespace) -> int:
     model = open_model(args.model, args.device)
     data = held_out(model, args.data)
     retraining = _retrained(model, data, args) if args.retrain is not None else None
-    found = look(model, data, Path(args.model).stem, epochs=epoch_weights(model, Path(args.model)), again=retraining)
+    found = look(
+        model, data, Path(args.model).stem, epochs=epoch_weights(model, Path(args.model)), retraining=retraining
+    )
     index = write_page(Path(args.page), found)
     rows = [{"removed": row.name, "parameters": row.parameters, "accuracy": row.accuracy} for row in found.ablations]
     layers = [
@@ -212,7 +216,14 @@ def _page(args: argparse.Namespace) -> int:
 def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Retraining":
     """Train variants of the model's network on an evenly chosen subset of its own training images."""
     from pellucid.explain.retrained import retrained
-    from pellucid.recipe.material import check_followed, data_name, is_root, load_splits, table_for, taken_by
+    from pellucid.recipe.material import (
+        check_data_in_run_folder,
+        data_for_model,
+        data_name,
+        is_root,
+        load_splits,
+        table_for,
+    )
 
     name, root = data_name(model), args.data
     if not name or (root is not None and not is_root(name, root)):
@@ -220,8 +231,10 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
             "--retrain uses the data set that the model was trained on; leave --data out, or give the folder "
             "that contains the data sets"
         )
-    check_followed(name, model.source)
-    train = taken_by(model.nominal_shape, model.classes, load_splits(table_for(model.nominal_shape, name), root).train)
+    check_data_in_run_folder(name, model.source)
+    train = data_for_model(
+        model.nominal_shape, model.classes, load_splits(table_for(model.nominal_shape, name), root).train
+    )
     return retrained(model, train.evenly(MAX_IMAGES), test, args.retrain, verbose=not args.json)
 
 
@@ -243,8 +256,8 @@ def _lines(found: "Examination") -> list[str]:
     rows = [
         (
             result.method,
-            f"{result.sum:.4g}" if result.wanted is not None else "",
-            f"{result.wanted:.4g}" if result.wanted is not None else "",
+            f"{result.sum:.4g}" if result.expected_sum is not None else "",
+            f"{result.expected_sum:.4g}" if result.expected_sum is not None else "",
             f"{result.deletion:.3f}",
             f"{result.insertion:.3f}",
             ", ".join("-" if value is None else f"{value:.2f}" for value in result.likeness.values()),
@@ -254,6 +267,8 @@ def _lines(found: "Examination") -> list[str]:
     last = ("random order", "", "", f"{found.random[0]:.3f}", f"{found.random[1]:.3f}", "")
     paths = ", ".join(found.found[0].likeness) if found.found else ""
     notes = [
+        "adds up to, should be: the sum of the map, and the sum that the method guarantees, such as the score (lrp) or "
+        "its difference from the score of the baseline (integrated_gradients); empty for methods without a guarantee",
         "deletion, insertion: the mean score while pixels are removed (lower is better) and added (higher is better), "
         "the most important first",
         "likeness: rank correlation with the map of a network whose weights are shuffled "
@@ -269,7 +284,7 @@ def _json(label: str, found: "Examination") -> dict[str, Any]:
     methods = {
         result.method: {
             "sum": result.sum,
-            "wanted": result.wanted,
+            "wanted": result.expected_sum,
             "gap": result.gap,
             "likeness": result.likeness,
             "deletion": result.deletion,

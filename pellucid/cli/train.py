@@ -52,7 +52,11 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def show(runs: Sequence["Run"], as_json: bool) -> None:
-    """Print the results of the runs; as JSON, one object, with a comparison run under the key "then"."""
+    """Print the results of the runs.
+
+    As JSON, they are one object: the results of the first run, and those of the second, if the recipe compares two, as
+    the value of the key "then".
+    """
     if as_json:
         first, *rest = [as_object(run) for run in runs]
         emit({**first, "then": rest[0]} if rest else first)

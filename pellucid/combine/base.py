@@ -61,8 +61,11 @@ class Combinator(Layer):
         return self.sweep(params, copy_cache(cache), dy, own_backward)
 
 
-def is_wiring(layer: Layer) -> TypeGuard[Combinator]:
-    """Return whether a layer is a combinator that does not override `forward` or `backward`, so that `flow` runs it."""
+def uses_flow(layer: Layer) -> TypeGuard[Combinator]:
+    """Return whether a layer is a combinator whose children are run by its `flow` and `sweep`.
+
+    A combinator that overrides `forward` or `backward` is run as a whole instead, like a layer without children.
+    """
     kind = type(layer)
     return kind.forward is Combinator.forward and kind.backward is Combinator.backward
 
@@ -117,7 +120,7 @@ def own_forward(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> 
 
 def own_backward(name: str, layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
     """Propagate back through a child by its own `backward`, in combinators by `sweep`, which removes used caches."""
-    if is_wiring(layer):
+    if uses_flow(layer):
         return layer.sweep(params, cache, dy, own_backward)
     return layer.backward(params, cache, dy)
 

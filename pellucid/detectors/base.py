@@ -217,7 +217,7 @@ class OneStage(Detector):
 
     @property
     @abstractmethod
-    def numbers(self) -> int:
+    def outputs_per_anchor(self) -> int:
         """D, the number of values that the network outputs for each anchor."""
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
@@ -230,8 +230,10 @@ class OneStage(Detector):
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
         """Return the losses by name, and the gradients of the parameters."""
         maps, caches = self._forward(params, batch.images, mode)
-        losses, dy = self.compare(joined(maps, self.numbers), self._anchors(maps, batch.images), batch.targets)
-        return losses, self._backward(params, caches, parted(dy, maps))
+        losses, dy = self.compare(
+            join_maps(maps, self.outputs_per_anchor), self._anchors(maps, batch.images), batch.targets
+        )
+        return losses, self._backward(params, caches, split_maps(dy, maps))
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return the boxes decoded for each anchor, clipped to the image."""
@@ -241,14 +243,14 @@ class OneStage(Detector):
         """Return the maps, the anchors, and the candidates."""
         maps, _ = self._forward(params, image, Mode(keep=False))
         anchors = self._anchors(maps, image)
-        _, scores = self.read(joined(maps, self.numbers)[0], anchors)
+        _, scores = self.read(join_maps(maps, self.outputs_per_anchor)[0], anchors)
         (candidates,) = self._candidates(maps, image)
-        return Walk(maps, anchors, self.numbers, scores, None, None, candidates)
+        return Walk(maps, anchors, self.outputs_per_anchor, scores, None, None, candidates)
 
     def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
         """Return the networks in sequence, followed by the sum of their outputs weighted by `slopes`."""
         assert walk.anchors is not None
-        slopes = self.slopes(joined(walk.maps, self.numbers)[0], walk.anchors, candidate, label, side)
+        slopes = self.slopes(join_maps(walk.maps, self.outputs_per_anchor)[0], walk.anchors, candidate, label, side)
         return map_scorer(self.nets, params, walk, slopes, int(walk.candidates.anchors[candidate]))
 
     def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
@@ -260,7 +262,7 @@ class OneStage(Detector):
             for run in runs:
                 maps = run(maps)
             maps = _as_tuple(maps)
-            y = joined(maps, self.numbers)
+            y = join_maps(maps, self.outputs_per_anchor)
             losses, _ = self.compare(y, self._anchors(maps, batch.images), batch.targets)
             detections = [self.decide(one).detections.to("cpu") for one in self._candidates(maps, batch.images)]
             return Evaluated(detections, batch, losses)
@@ -298,7 +300,7 @@ class OneStage(Detector):
     def _candidates(self, maps: Sequence[Tensor], images: Tensor) -> list[Candidates]:
         anchors = self._anchors(maps, images)
         found: list[Candidates] = []
-        for y in joined(maps, self.numbers):
+        for y in join_maps(maps, self.outputs_per_anchor):
             boxes, scores = self.read(y, anchors)
             indices = torch.arange(len(boxes), device=boxes.device) // (len(boxes) // len(anchors.boxes))
             found.append(Candidates(clip(boxes, anchors.image), scores, indices, anchors.image))
@@ -346,13 +348,13 @@ def _as_tuple(maps: Any) -> tuple[Tensor, ...]:
     return maps if isinstance(maps, tuple) else (maps,)
 
 
-def joined(maps: Sequence[Tensor], numbers: int) -> Tensor:
+def join_maps(maps: Sequence[Tensor], outputs_per_anchor: int) -> Tensor:
     """Return maps (N, K D, H, W) as one tensor (N, A, D), in the order of `Anchors`; half precision becomes float32."""
-    return precise(torch.cat([one.permute(0, 2, 3, 1).reshape(len(one), -1, numbers) for one in maps], 1))
+    return precise(torch.cat([one.permute(0, 2, 3, 1).reshape(len(one), -1, outputs_per_anchor) for one in maps], 1))
 
 
-def parted(dy: Tensor, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Split the gradient (N, A, D) into the gradients of the maps: the inverse of `joined`."""
+def split_maps(dy: Tensor, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Split the gradient (N, A, D) into the gradients of the maps: the inverse of `join_maps`."""
     cells = [one.shape[2] * one.shape[3] * one.shape[1] // dy.shape[2] for one in maps]
     parts = zip(dy.split(cells, 1), maps, strict=True)
     return tuple(

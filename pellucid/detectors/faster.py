@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
-from pellucid.detectors.base import Anchors, Candidates, Size, joined, parted
+from pellucid.detectors.base import Anchors, Candidates, Size, join_maps, split_maps
 from pellucid.detectors.regions import Regions, draw_regions, numbered, propose, unlabelled
 from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
 from pellucid.detectors.two_stage import Learned, TwoStage, box_head, refined, region_reader
@@ -88,7 +88,9 @@ class FasterRCNN(TwoStage):
 
         dmap = boxes.dmap if more.dmap is None else boxes.dmap + more.dmap
         dparams: Params = boxes.dparams | more.dparams
-        dmaps, dparams["rpn"] = backward(self.rpn, params["rpn"], caches.pop("rpn"), parted(doutputs, y), consume=True)
+        dmaps, dparams["rpn"] = backward(
+            self.rpn, params["rpn"], caches.pop("rpn"), split_maps(doutputs, y), consume=True
+        )
         dmaps = (dmaps[0] + dmap, *dmaps[1:])
         dmaps, dparams["neck"] = backward(self.neck, params["neck"], caches.pop("neck"), dmaps, consume=True)
         _, dparams["backbone"] = backward(
@@ -129,7 +131,7 @@ class FasterRCNN(TwoStage):
         ((proposals, anchor_indices),) = self._propose(outputs, first, anchors)
         head = self.outputs(params, "", maps[0], numbered([proposals]))
         (candidates,) = refined(head, [proposals], [anchor_indices], anchors.image)
-        return Walk(tuple(y), anchors, first.numbers, anchor_scores, proposals, head, candidates)
+        return Walk(tuple(y), anchors, first.outputs_per_anchor, anchor_scores, proposals, head, candidates)
 
     def _features(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
         x, backbone = self.backbone.forward(params["backbone"], images, mode)
@@ -139,7 +141,7 @@ class FasterRCNN(TwoStage):
     def _first(self, y: Sequence[Tensor], images: Tensor) -> tuple[SingleStage, Anchors, Tensor]:
         """Return the first stage, its anchors, and its output maps y as one tensor (N, A, 5)."""
         first, (height, width) = self.proposer, images.shape[2:]
-        outputs, sizes = joined(y, first.numbers), [(one.shape[2], one.shape[3]) for one in y]
+        outputs, sizes = join_maps(y, first.outputs_per_anchor), [(one.shape[2], one.shape[3]) for one in y]
         boxes = first.anchors(sizes, (height, width)).to(outputs)
         return first, Anchors(boxes, sizes, (height, width)), outputs
 

@@ -49,7 +49,7 @@ class SingleStage(OneStage):
     scale: float = 4.0
 
     @property
-    def numbers(self) -> int:
+    def outputs_per_anchor(self) -> int:
         """D: the scores of the classes, and dx, dy, dw, dh."""
         return self.classes + 4
 

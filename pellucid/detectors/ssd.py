@@ -44,7 +44,7 @@ class SSD(OneStage):
     ratios: tuple[tuple[float, ...], ...]
 
     @property
-    def numbers(self) -> int:
+    def outputs_per_anchor(self) -> int:
         """D: the logits of background and of the classes, and dx, dy, dw, dh."""
         return self.classes + 5
 

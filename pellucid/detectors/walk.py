@@ -1,4 +1,8 @@
-"""The intermediate results of a detector for one image, and networks with a single output of a candidate."""
+"""Intermediate results of a detector for one image, and networks that compute one output of one candidate box.
+
+The output is the score of a class or a coordinate of the box. Letters in shapes: C classes, K anchors of a cell, D
+outputs of an anchor, A anchors of all maps, B boxes of an anchor (more than one in YOLO v1), P proposals.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +24,15 @@ class Walk(NamedTuple):
     """The intermediate results of a detector for one image.
 
     maps: (1, K D, H', W') each, the outputs for the anchors. anchors: None where proposals are found without learning.
-    numbers: D. scores: (A, C) of the anchors, (A B, C) where each has B boxes, (A, 1) of a first stage. proposals: (P,
-    4), the input of a second stage; outputs: (P, C + 1 + 4), of its head; both None for a single-stage detector.
-    candidates: the boxes before the decision.
+    outputs_per_anchor: D. scores: (A B, C), or (A, 1) of a first stage, whose only score is that of an object.
+    proposals: (P, 4), the input of a second stage; outputs: (P, C + 1 + 4), of its head: scores of the classes and the
+    background, and offsets of the box; both None for a single-stage detector. candidates: the boxes before the score
+    threshold and non-maximum suppression.
     """
 
     maps: tuple[Tensor, ...]
     anchors: "Anchors | None"
-    numbers: int
+    outputs_per_anchor: int
     scores: Tensor
     proposals: Tensor | None
     outputs: Tensor | None
@@ -36,7 +41,7 @@ class Walk(NamedTuple):
     @property
     def anchor_counts(self) -> list[int]:
         """The number of anchors of each map."""
-        return [one.shape[2] * one.shape[3] * (one.shape[1] // self.numbers) for one in self.maps]
+        return [one.shape[2] * one.shape[3] * (one.shape[1] // self.outputs_per_anchor) for one in self.maps]
 
     def cell(self, anchor: int) -> tuple[int, int, int]:
         """Return the index of the map, the row and the column of the cell of an anchor."""
@@ -46,7 +51,7 @@ class Walk(NamedTuple):
                 break
             anchor, level = anchor - count, level + 1
         _, channels, _, width = self.maps[level].shape
-        cell = anchor // (channels // self.numbers)
+        cell = anchor // (channels // self.outputs_per_anchor)
         return level, cell // width, cell % width
 
     def score_maps(self, label: int) -> list[Tensor]:
@@ -66,7 +71,11 @@ class Scorer(NamedTuple):
 
 
 def map_scorer(nets: Mapping[str, Layer], params: Params, walk: Walk, slopes: Tensor, anchor: int) -> Scorer:
-    """Return the networks of a single-stage detector, followed by the sum of their outputs times `slopes` (A, D)."""
+    """Return the networks of a single-stage detector, followed by the sum of their outputs times `slopes`.
+
+    slopes: (A, D), the derivative of the explained score or coordinate with respect to the outputs of all anchors; so
+    the sum has the same gradient. anchor: the index of the candidate's anchor.
+    """
     parts = zip(slopes.split(walk.anchor_counts), walk.maps, strict=True)
     weights = torch.cat([part.reshape(*one.shape[2:], one.shape[1]).permute(2, 0, 1).flatten() for part, one in parts])
     names = tuple(f"map{k}" for k in range(1, len(walk.maps) + 1))
@@ -84,9 +93,10 @@ def map_scorer(nets: Mapping[str, Layer], params: Params, walk: Walk, slopes: Te
 def region_scorer(
     nets: Mapping[str, Layer], params: Params, align: Layer, head: Layer, region: Tensor, slopes: Tensor
 ) -> Scorer:
-    """Return the network for one region (4,), followed by the sum of the head's outputs times `slopes` (C + 1 + 4,).
+    """Return the network for one region (4,), followed by the sum of the head's outputs times `slopes`.
 
-    nets: backbone and neck. The region is a constant, as in training.
+    nets: backbone and neck. align, head: the layers of the second stage. region: a constant, as in training. slopes:
+    (C + 1 + 4,), the derivative of the explained score or coordinate with respect to the head's outputs.
     """
     neck = [*nets.values()][-1]
     count = len(neck.outputs) if isinstance(neck, Graph) else 1
@@ -116,7 +126,8 @@ def output_slopes(
     """Return the derivative of an output, or of a side of the decoded box, with respect to the outputs y (D,).
 
     The last four outputs are the offsets from the anchor or proposal `box` (4,). column: the output's index. side: None
-    for the output, 0 to 3 for x0, y0, x1, y1.
+    for the output, 0 to 3 for x0, y0, x1, y1. deviations: the standard deviations by which the offsets are divided in
+    training (dx, dy, dw, dh).
     """
     dy = torch.zeros_like(y)
     if side is None:

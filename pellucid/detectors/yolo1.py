@@ -45,7 +45,7 @@ class YOLO1(OneStage):
     boxes: int = 2
 
     @property
-    def numbers(self) -> int:
+    def outputs_per_anchor(self) -> int:
         """D: five values for each box, and the scores of the classes."""
         return 5 * self.boxes + self.classes
 
@@ -133,7 +133,7 @@ class YOLO1(OneStage):
         image_size = anchors.boxes.new_tensor(anchors.image).flip(0)
         half = nodes.inner("Mul", nodes.inner("Mul", root, root), nodes.constant("half_image", image_size / 2))
         confidence = nodes.inner("Clip", part(nodes, box_outputs, 4, 5), low, high)  # (N, A, B, 1)
-        classes = nodes.inner("Clip", part(nodes, y, 5 * self.boxes, self.numbers), low, high)  # (N, A, C)
+        classes = nodes.inner("Clip", part(nodes, y, 5 * self.boxes, self.outputs_per_anchor), low, high)  # (N, A, C)
         scores = nodes.inner("Mul", confidence, nodes.inner("Unsqueeze", classes, nodes.whole("box_axis", 2)))
         flat = [nodes.whole(f"flat{count}", 0, -1, count) for count in (4, self.classes)]
         boxes = around(nodes, centre, half)

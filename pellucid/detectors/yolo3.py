@@ -54,7 +54,7 @@ class YOLO3(OneStage):
     shapes: tuple[tuple[tuple[float, float], ...], ...] = SHAPES
 
     @property
-    def numbers(self) -> int:
+    def outputs_per_anchor(self) -> int:
         """D: x, y, w, h, the logit of an object, and the logits of the classes."""
         return 5 + self.classes
 
@@ -63,7 +63,7 @@ class YOLO3(OneStage):
         params, out = super().init(shape, rng)
         draw_small(params["head"], rng)
         for last in params["head"].values():
-            last["bias"].view(-1, self.numbers)[:, 4] = math.log(PRIOR / (1 - PRIOR))
+            last["bias"].view(-1, self.outputs_per_anchor)[:, 4] = math.log(PRIOR / (1 - PRIOR))
         return params, out
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
@@ -136,7 +136,7 @@ class YOLO3(OneStage):
         centre = nodes.inner("Add", nodes.constant("cell_corner", corner), offset)
         half = grown(nodes, part(nodes, y, 2, 4), anchors.boxes[:, 2:] - anchors.boxes[:, :2])
         objectness, classes = (
-            nodes.inner("Sigmoid", part(nodes, y, *bounds)) for bounds in ((4, 5), (5, self.numbers))
+            nodes.inner("Sigmoid", part(nodes, y, *bounds)) for bounds in ((4, 5), (5, self.outputs_per_anchor))
         )
         return around(nodes, centre, half), nodes.inner("Mul", objectness, classes)
 

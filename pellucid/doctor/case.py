@@ -113,20 +113,20 @@ class Case:
         return max((layer.rate for _, layer in walk(self.model.net) if isinstance(layer, Dropout)), default=0.0)
 
     @cached_property
-    def first(self) -> BaseModel:
+    def initial(self) -> BaseModel:
         """The model before its first step, with newly drawn weights if the initial weights are unknown."""
         return self.begin()
 
     @cached_property
     def trained(self) -> bool:
         """Whether the weights differ from those before the first step."""
-        weights, initial = flatten(self.model.params), flatten(self.first.params)
+        weights, initial = flatten(self.model.params), flatten(self.initial.params)
         return any(not torch.equal(value, initial[path]) for path, value in weights.items())
 
     @cached_property
     def weight_growth(self) -> float:
         """The sum over layers of the trainable weight's root mean square, divided by that sum before the first step."""
-        weights, initial = flatten(self.model.params), flatten(self.first.params)
+        weights, initial = flatten(self.model.params), flatten(self.initial.params)
         paths = [path for _, path in trainable_layers(self.model)]
         return sum(rms(weights[path]) for path in paths) / (sum(rms(initial[path]) for path in paths) or 1.0)
 
@@ -165,9 +165,9 @@ class Case:
         return activity(self.model, self.inputs(self.watched))
 
     @cached_property
-    def first_activity(self) -> dict[str, Activity]:
+    def initial_activity(self) -> dict[str, Activity]:
         """The outputs of each layer of the model before its first step, in training mode, for `probe`."""
-        return activity(self.first, self.inputs(self.probe), train=True)
+        return activity(self.initial, self.inputs(self.probe), train=True)
 
     def units_of(self, kinds: tuple[type[Layer], ...], units: int) -> list[Activity]:
         """Return the finite outputs of the layers of these types with at least `units` units, in forward order."""
@@ -198,9 +198,9 @@ class Case:
         return gradients(self.model, self.inputs(self.probe), self.probe.y)
 
     @cached_property
-    def first_gradients(self) -> Gradients:
+    def initial_gradients(self) -> Gradients:
         """The gradients before the first step, for one batch."""
-        return gradients(self.first, self.inputs(self.probe), self.probe.y)
+        return gradients(self.initial, self.inputs(self.probe), self.probe.y)
 
     @cached_property
     def train_predictions(self) -> Predictions:

@@ -25,7 +25,7 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     if attempts and not case.trainable:
         raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
     kind = GENERATOR if case.generates else SUPERVISED
-    found, made, left_out = _run_checks(case, [check for check in checks if kind in check.of])
+    found, made, left_out = _run_checks(case, [check for check in checks if kind in check.models])
     because = _explained(made, found)
     tries = Attempts(case)
     untested = [finding for finding in found if not finding.proven and finding.check not in because]

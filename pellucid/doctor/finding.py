@@ -51,7 +51,7 @@ class Finding:
 
 
 SUPERVISED, GENERATOR = "a network with a loss", "a generator"  # kinds of models
-ANY = (SUPERVISED, GENERATOR)
+ANY_MODEL = (SUPERVISED, GENERATOR)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,29 +59,30 @@ class Check(Generic[C]):
     """One check of a case.
 
     name: its name in reports, such as `dead-units`. look: returns its findings. explains: the names of checks whose
-    findings follow from this check's proven findings. examples, unseen: the minimum numbers of training and validation
-    examples. trained: whether it needs a trained model. proven: whether all of its findings are proven
-    (`Finding.proven`). own_trial: whether the check makes its own trial. of: the kinds of models that it examines;
-    other models are not checked.
+    findings follow from this check's proven findings. examples, validation_examples: the minimum numbers of training
+    and validation examples. trained: whether it needs a trained model. proven: whether all of its findings are proven:
+    the measurement is itself the fault, so that no trial is needed to call it a cause. own_trial: whether the check
+    makes its own trial. models: the kinds of models that it examines, SUPERVISED, GENERATOR or both (ANY_MODEL); other
+    models are not checked.
     """
 
     name: str
     look: Callable[[C], Sequence[Finding]]
     explains: tuple[str, ...] = ()
     examples: int = 0
-    unseen: int = 0
+    validation_examples: int = 0
     trained: bool = False
     proven: bool = False
     own_trial: bool = False
-    of: tuple[str, ...] = (SUPERVISED,)
+    models: tuple[str, ...] = (SUPERVISED,)
 
     def cannot_ask(self, case: Any) -> str:
         """Return why the check cannot be made for a case: too few examples, or no trained model; "" if it can."""
         validation = 0 if case.validation is None else len(case.validation)
         if len(case.train) < self.examples:
             return f"needs {self.examples} training examples"
-        if validation < self.unseen:
-            return f"needs {self.unseen} validation examples" if validation else "needs validation data"
+        if validation < self.validation_examples:
+            return f"needs {self.validation_examples} validation examples" if validation else "needs validation data"
         return "needs a trained model" if self.trained and not case.trained else ""
 
 
@@ -92,14 +93,14 @@ class Suspect:
     finding: the finding to report if a trial establishes the cause; its remedy returns the case without it. general:
     whether the remedy helps many trainings with different faults (another learning rate, more epochs, a larger
     network); it is the cause only if no specific suspect is. longer: the factor by which the remedy increases the
-    number of steps, by more epochs or smaller batches. odd: whether the setting is unusual even without a trial, so
-    that it is also tried if the training is only slightly worse than expected.
+    number of steps, by more epochs or smaller batches. unusual: whether the setting or measurement is outside the usual
+    range, so that the remedy is also tried if the training is only slightly worse than expected.
     """
 
     finding: Finding
     general: bool = False
     longer: float = 1.0
-    odd: bool = False
+    unusual: bool = False
 
     @property
     def remedy(self) -> Remedy:
@@ -114,11 +115,12 @@ class Suspect:
 
 def suspect(
     name: str, cause: str, fix: str, does: str, apply: Callable[[Case], Case], longer: float = 1.0,
-    path: str = "training", odd: bool = False, **evidence: Number,
+    path: str = "training", unusual: bool = False, **evidence: Number,
 ) -> Suspect:  # fmt: skip
-    """Return a suspect.
+    """Return a suspect with its finding and remedy.
 
-    name, path, cause, fix and evidence: of its finding. does: the description of its remedy; apply: returns the case
-    without the suspect. longer, odd: see `Suspect`.
+    name: the name of the fault, `Finding.check`. cause: the cause, a sentence. fix: what the user should do, in the
+    imperative. does: the description of the remedy that a trial applies. apply: returns the case with the remedy.
+    longer, unusual: see `Suspect`. path, evidence: see `Finding`.
     """
-    return Suspect(Finding(name, path, evidence, cause, fix, Remedy(does, apply)), longer=longer, odd=odd)
+    return Suspect(Finding(name, path, evidence, cause, fix, Remedy(does, apply)), longer=longer, unusual=unusual)

@@ -10,7 +10,7 @@ from pellucid.data.source import Arrays
 from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 from pellucid.objective import Supervised
-from pellucid.training.evaluate import boundary, judge
+from pellucid.training.evaluate import boundary, loss_and_predictions
 from pellucid.training.model import BaseModel
 
 MIN_DEVIATIONS = 4.0  # standard deviations, in McNemar's test
@@ -50,7 +50,7 @@ def predictions(model: BaseModel, part: Arrays) -> Predictions:
     """Return the model's predictions in evaluation mode; UnansweredError if the outputs are not finite."""
     try:
         with torch.inference_mode():
-            loss, y = judge(model, part)
+            loss, y = loss_and_predictions(model, part)
     except PellucidError as error:
         raise UnansweredError(f"the model has no predictions: {error}") from error
     if not isinstance(model.objective, Supervised):

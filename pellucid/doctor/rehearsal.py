@@ -139,8 +139,8 @@ def rehearse(
     rng = seeded(model.device)
     losses: list[float] = []
     ratios: dict[str, list[float]] = {path: [] for path in step.paths}
-    memory = model.schedule.begin()
-    begun = time.perf_counter()
+    state = model.schedule.begin()
+    start_time = time.perf_counter()
 
     def result(broke: bool, stopped: str = "", late: bool = False) -> Rehearsal:
         medians = {path: median_high(values) if values else None for path, values in ratios.items()}
@@ -151,7 +151,7 @@ def rehearse(
         for index, batch in enumerate(islice(stream, settings.steps)):
             scheduled = min(int(index * stride), planned - 1)  # after the end, the last rate is used
             progress = Progress(scheduled, planned, len(loader))
-            lr = model.optimizer.lr * settings.factor * model.schedule.factor(progress, memory)
+            lr = model.optimizer.lr * settings.factor * model.schedule.factor(progress, state)
             before = [weight.clone() for weight in step.weights] if index % UPDATE_INTERVAL == 0 else []
             try:
                 loss = float(step(on_device(batch, model.device), lr, draws(rng, model.seed, index))["loss"])
@@ -165,7 +165,7 @@ def rehearse(
             for path, old, new in zip(step.paths, before, step.weights, strict=False):
                 if size := rms(old):
                     ratios[path].append(rms(new - old) / size)
-            if time.perf_counter() - begun > settings.seconds:
+            if time.perf_counter() - start_time > settings.seconds:
                 break
     broke = not all(bool(torch.isfinite(weight).all()) for weight in step.weights)
     return result(broke, late=len(losses) < settings.steps)

@@ -28,18 +28,18 @@ LEARNING_RATE, BATCH_SIZE = 2e-3, 32
 TINY = 1e-12  # minimum standard deviation of targets, for constant ones
 
 
-def rebuilt(case: Case, keep: bool = False, **changes: Any) -> Case:
+def rebuilt(case: Case, keep_weights: bool = False, **changes: Any) -> Case:
     """Return the case of an untrained model with changed arguments of `Model`: net, optimizer, regularizer, and so on.
 
-    The initial weights are the same unless `changes` contain a network, whose weights are newly drawn. keep: whether
-    that network takes over the initial weights with the same path and shape. The model of the new case is before its
-    first step, and the case has no history.
+    The initial weights are the same unless `changes` contain a network, whose weights are newly drawn.
+    keep_weights: whether that network receives the initial weights with the same path and shape. The model of the new
+    case is before its first step, and the case has no history.
     """
 
     def begin() -> BaseModel:
         old = case.begin()
         new = reinitialized(old, **changes)
-        if keep or "net" not in changes:
+        if keep_weights or "net" not in changes:
             weights = flatten(old.params)
             for path, value in flatten(new.params).items():
                 if path in weights and weights[path].shape == value.shape:
@@ -50,7 +50,7 @@ def rebuilt(case: Case, keep: bool = False, **changes: Any) -> Case:
     return replace(case, model=begin(), begin=begin, epochs=epochs, history=None, stopped="", steps=0)
 
 
-def begun(case: Case, alter: Callable[[BaseModel], object]) -> Case:
+def with_initial_model(case: Case, alter: Callable[[BaseModel], object]) -> Case:
     """Return the case with `alter` applied to the model before its first step."""
     new = rebuilt(case)
 
@@ -69,9 +69,9 @@ def with_rate(case: Case, factor: float) -> Case:
     return rebuilt(case, optimizer=replace(optimizer, lr=optimizer.lr * factor))
 
 
-def with_layers(case: Case, change: Callable[[Layer], Layer], keep: bool = False) -> Case:
-    """Return the case with each layer replaced by `change` of it; its weights are newly drawn, or kept with `keep`."""
-    return rebuilt(case, keep, net=map_layers(case.model.net, change))
+def with_layers(case: Case, change: Callable[[Layer], Layer], keep_weights: bool = False) -> Case:
+    """Return the case with each layer replaced by `change` of it, and newly drawn weights unless `keep_weights`."""
+    return rebuilt(case, keep_weights, net=map_layers(case.model.net, change))
 
 
 def as_he(layer: Layer) -> Layer:

@@ -20,28 +20,31 @@ RIDGE = 0.1
 
 @dataclass(frozen=True)
 class Hits:
-    """The number of correct guesses among n; chance: their expected fraction if guesses and labels were independent."""
+    """The number of correct predictions among n.
+
+    chance: the expected fraction if predictions and labels were independent.
+    """
 
     right: int
     n: int
     chance: float
 
     @property
-    def share(self) -> float:
-        """The fraction of correct guesses."""
+    def accuracy(self) -> float:
+        """The fraction of correct predictions."""
         return self.right / self.n
 
     @property
-    def above(self) -> float:
-        """The fraction of correct guesses minus chance, in standard deviations of the binomial distribution."""
-        return (self.share - self.chance) / sqrt(max(self.chance * (1 - self.chance), 1 / self.n) / self.n)
+    def deviations_above_chance(self) -> float:
+        """The accuracy minus chance, in standard deviations of the binomial distribution."""
+        return (self.accuracy - self.chance) / sqrt(max(self.chance * (1 - self.chance), 1 / self.n) / self.n)
 
 
-def hits(guesses: Tensor, labels: Tensor) -> Hits:
-    """Count the correct guesses; guesses and labels: classes (N,)."""
-    n, count = len(labels), int(torch.maximum(guesses.max(), labels.max())) + 1
-    guessed, true = (values.bincount(minlength=count).double() / n for values in (guesses, labels))
-    return Hits(int((guesses == labels).sum()), n, float((guessed * true).sum()))
+def hits(predictions: Tensor, labels: Tensor) -> Hits:
+    """Count the correct predictions; predictions and labels: classes (N,)."""
+    n, count = len(labels), int(torch.maximum(predictions.max(), labels.max())) + 1
+    predicted, true = (values.bincount(minlength=count).double() / n for values in (predictions, labels))
+    return Hits(int((predictions == labels).sum()), n, float((predicted * true).sum()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,29 +66,29 @@ class Simple:
     width: float
 
     @cached_property
-    def held_out(self) -> Tensor:
+    def leave_one_out_predictions(self) -> Tensor:
         """The leave-one-out prediction for each example, (n,)."""
         return self.relabelled(self.y)
 
     @cached_property
-    def held_out_scores(self) -> Tensor:
+    def leave_one_out_scores(self) -> Tensor:
         """The leave-one-out class scores for each example, (n, K)."""
-        return _left_out_scores(self.inverse, self.y)
+        return _leave_one_out_scores(self.inverse, self.y)
 
     @cached_property
-    def own(self) -> Hits:
+    def leave_one_out(self) -> Hits:
         """The number of correct leave-one-out predictions."""
-        return hits(self.held_out, self.y)
+        return hits(self.leave_one_out_predictions, self.y)
 
     def relabelled(self, y: Tensor) -> Tensor:
         """Return the leave-one-out prediction for each example with y (n,) as the labels."""
-        return _left_out_scores(self.inverse, y).argmax(1)
+        return _leave_one_out_scores(self.inverse, y).argmax(1)
 
     def of_size(self, n: int) -> Hits:
         """Count the correct leave-one-out predictions with only n of the examples, drawn at random."""
         chosen = torch.randperm(len(self.y), generator=generator(0))[:n]
         inverse = torch.linalg.inv(torch.linalg.inv(self.inverse)[chosen][:, chosen])
-        return hits(_left_out_scores(inverse, self.y[chosen]).argmax(1), self.y[chosen])
+        return hits(_leave_one_out_scores(inverse, self.y[chosen]).argmax(1), self.y[chosen])
 
     def predict(self, x: Tensor) -> Tensor:
         """Return the predicted classes for other inputs (N, ...)."""
@@ -135,7 +138,7 @@ def balanced(y: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
     return torch.cat([order[y[order] == label][:per_class] for label in kept.tolist()]).sort().values
 
 
-def _left_out_scores(inverse: Tensor, y: Tensor) -> Tensor:
+def _leave_one_out_scores(inverse: Tensor, y: Tensor) -> Tensor:
     """Return leave-one-out scores (n, K); inverse: (n, n), of the kernel matrix plus ridge; y: the labels (n,).
 
     Closed form: Rasmussen and Williams 2006, equation 5.12.

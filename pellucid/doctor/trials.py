@@ -24,8 +24,8 @@ MAX_STEPS = 600  # of a trial without a remedy, which also never has more steps 
 MAX_BASELINE_SECONDS = 8.0  # for the trial without a remedy
 # These are differences of the score, which is the mean recall of the classes, or R squared:
 MIN_DEFICIT = 0.08  # a training that is this much worse than a small reference network has a fault
-N_ORDERS = 3  # orders of the examples with which the remedies of odd suspects are tried
-MIN_MEAN_GAIN = 0.025  # of the remedy of an odd suspect, on average over N_ORDERS orders
+N_ORDERS = 3  # orders of the examples with which the remedies of unusual suspects are tried
+MIN_MEAN_GAIN = 0.025  # of the remedy of an unusual suspect, on average over N_ORDERS orders
 MIN_GAIN = 0.05  # of the remedy of any other suspect
 MIN_DEVIATIONS = 3.0  # standard deviations that a deficit or gain must exceed as well
 # A remedy must recover at least this fraction of the deficit, for general and for particular suspects.
@@ -182,9 +182,10 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
     more: findings whose remedies are suspects too. explained: whether a proven finding already explains the failure.
 
     A training fails if its score is clearly below that of a small reference network after a few hundred steps. If it
-    does not, or if the failure is explained, only odd suspects are tried. The cause is the suspect whose remedy raises
-    the score most; among about equally good remedies, a particular one is preferred to a general one, then the first in
-    order. If the training still fails without that cause, the other particular suspects are tried once more without it.
+    does not, or if the failure is explained, only unusual suspects are tried. The cause is the suspect whose remedy
+    raises the score most; among about equally good remedies, a particular one is preferred to a general one, then the
+    first in order. If the training still fails without that cause, the other particular suspects are tried once more
+    without it.
     """
     part = case.validation_sample or case.sample
     if len(part) < MIN_EXAMPLES or not case.trainable:
@@ -229,12 +230,12 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
 
 
 def _slightly_worse(case: Case, more: Sequence[Finding], reference: float) -> Verdict:
-    """Try odd suspects of a slightly worse training, with several orders of the examples, to rule out chance."""
+    """Try unusual suspects of a slightly worse training, with several orders of the examples, to rule out chance."""
     causes: list[tuple[float, Cause]] = []
     deadline = time.monotonic() + MAX_TOTAL_SECONDS
     orders = [Attempts(rebuilt(case, seed=case.model.seed + k)) for k in range(N_ORDERS)]
     for suspect in suspects(case, more):
-        if not suspect.odd or time.monotonic() > deadline:
+        if not suspect.unusual or time.monotonic() > deadline:
             continue
         gains: list[float] = []
         attempt: Attempt | None = None

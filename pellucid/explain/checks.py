@@ -63,18 +63,18 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
 class Sum(NamedTuple):
     """The sum of an explanation, the expected sum, and the gap between them; (N,) each.
 
-    found: the sum; wanted: the expected sum. gap: |found - wanted| / |wanted|; infinite if only `wanted` is 0, NaN if
-    one of the sums is NaN.
+    found: the sum; expected: the sum that it should equal. gap: |found - expected| / |expected|; infinite if only
+    `expected` is 0, NaN if one of the sums is NaN.
     """
 
     found: Tensor
-    wanted: Tensor
+    expected: Tensor
 
     @property
     def gap(self) -> Tensor:
         """The gap relative to the expected sum."""
-        difference = (self.found - self.wanted).abs()
-        return (difference / self.wanted.abs()).where(difference != 0, 0.0)  # the gap of a NaN difference is NaN
+        difference = (self.found - self.expected).abs()
+        return (difference / self.expected.abs()).where(difference != 0, 0.0)  # the gap of a NaN difference is NaN
 
 
 def conservation(net: Layer, params: Params, x: Any, target: Target, relevance: Tensor) -> Sum:
@@ -95,8 +95,8 @@ def completeness(
     """
     target = fixed(net, params, x, target)
     start = x.new_zeros(()).add(baseline).expand(x.shape)
-    wanted = scores(net, params, x, target) - scores(net, params, start, target)
-    return Sum(attribution.flatten(1).sum(1), wanted)
+    expected = scores(net, params, x, target) - scores(net, params, start, target)
+    return Sum(attribution.flatten(1).sum(1), expected)
 
 
 class Agreement(NamedTuple):

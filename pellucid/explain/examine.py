@@ -41,17 +41,17 @@ SingleTarget = int | str | Region  # a target for one image
 class Examined:
     """The map of one method for one image, (C, H, W) or (1, H, W), and the results of its tests.
 
-    sum: the sum of the map; wanted: the sum that the method guarantees, None for methods without one. likeness: the
-    rank correlation of the map's magnitudes with the map for shuffled weights, by the path of the lowest shuffled layer
-    (all layers above it are shuffled too); far below 1 if the explanation depends on the network, None if a map is
-    constant. deletion, insertion: the mean score while pixels are removed or added, the most important first; for a
+    sum: the sum of the map; expected_sum: the sum that the method guarantees, None for methods without one. likeness:
+    the rank correlation of the map's magnitudes with the map for shuffled weights, by the path of the lowest shuffled
+    layer (all layers above it are shuffled too); far below 1 if the explanation depends on the network, None if a map
+    is constant. deletion, insertion: the mean score while pixels are removed or added, the most important first; for a
     good map lower and higher than `Examination.random`. verdicts: results of these tests, by name.
     """
 
     method: str
     map: Tensor
     sum: float
-    wanted: float | None
+    expected_sum: float | None
     likeness: dict[str, float | None]
     deletion: float
     insertion: float
@@ -59,8 +59,8 @@ class Examined:
 
     @property
     def gap(self) -> float | None:
-        """|sum - wanted| / |wanted|."""
-        return None if self.wanted is None else _gap(self.sum, self.wanted)
+        """|sum - expected_sum| / |expected_sum|."""
+        return None if self.expected_sum is None else _gap(self.sum, self.expected_sum)
 
     @property
     def plane(self) -> Any:
@@ -134,14 +134,14 @@ def _examined(model: BaseModel, batch: Tensor, method: str, target: SingleTarget
     shuffled = randomisation(part, model.params, lambda params: run(params=params), most=DEPTHS)
     likeness = {one.path: _number(one.likeness) for one in shuffled}
     (removed,), (added,) = _areas(model, batch, target, map_)
-    total, wanted, verdicts = float(map_.sum()), None, dict[str, Verdict]()
+    total, expected_sum, verdicts = float(map_.sum()), None, dict[str, Verdict]()
     if method in SUMS:
-        wanted = float(SUMS[method](model.net, model.params, batch, target, map_).wanted)
-        verdicts["sum"] = adds_up(total, wanted, _gap(total, wanted))
+        expected_sum = float(SUMS[method](model.net, model.params, batch, target, map_).expected)
+        verdicts["sum"] = adds_up(total, expected_sum, _gap(total, expected_sum))
     verdicts["deletion"] = against_random(removed, random[0], low_is_good=True)
     verdicts["insertion"] = against_random(added, random[1], low_is_good=False)
     verdicts["weights"] = needs_weights(likeness)
-    return Examined(method, map_[0], total, wanted, likeness, removed, added, verdicts)
+    return Examined(method, map_[0], total, expected_sum, likeness, removed, added, verdicts)
 
 
 def _areas(model: BaseModel, batch: Tensor, target: SingleTarget, maps: Tensor) -> Areas:
@@ -154,9 +154,9 @@ def _areas(model: BaseModel, batch: Tensor, target: SingleTarget, maps: Tensor) 
     return areas
 
 
-def _gap(found: float, wanted: float) -> float:
-    difference = abs(found - wanted)
-    return 0.0 if difference == 0 else difference / abs(wanted) if wanted else float("inf")
+def _gap(found: float, expected_sum: float) -> float:
+    difference = abs(found - expected_sum)
+    return 0.0 if difference == 0 else difference / abs(expected_sum) if expected_sum else float("inf")
 
 
 def _distance(one: Examined, other: Examined) -> float | None:
@@ -243,8 +243,10 @@ def notes(result: Examined, examined: Examination) -> tuple[str, ...]:
         f"{path} {'-' if value is None else f'{value:.2f}'}" for path, value in result.likeness.items()
     )
     sums = []
-    if result.wanted is not None:
-        sums = [f"adds up to {result.sum:.4g}, should be {result.wanted:.4g}: off by {100 * (result.gap or 0):.2g} %"]
+    if result.expected_sum is not None:
+        sums = [
+            f"adds up to {result.sum:.4g}, should be {result.expected_sum:.4g}: off by {100 * (result.gap or 0):.2g} %"
+        ]
     return (
         *sums,
         f"deletion {result.deletion:.3f} (random {examined.random[0]:.3f}; lower is better), "
@@ -261,7 +263,7 @@ def _numbers(result: Examined, x: Tensor, examined: Examination) -> dict[str, An
         "target": str(examined.target),
         "score": examined.score,
         "sum": result.sum,
-        "wanted": math.nan if result.wanted is None else result.wanted,
+        "wanted": math.nan if result.expected_sum is None else result.expected_sum,
         "deletion": result.deletion,
         "insertion": result.insertion,
         "lost_down_to": list(result.likeness) or [""],

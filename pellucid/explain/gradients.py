@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from pellucid import rules
-from pellucid.explain.sweeps import forward_to, ones, swept, values
+from pellucid.explain.sweeps import backward_by_composite, forward_to, ones, values
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 
@@ -32,7 +32,7 @@ def guided_backprop(net: Layer, params: Params, x: Any, target: Target = None) -
 
     target: see `aim`. Source: Springenberg et al. 2015, section 3.4.
     """
-    return swept(net, params, x, target, rules.guided_backprop())
+    return backward_by_composite(net, params, x, target, rules.guided_backprop())
 
 
 def deconvnet(net: Layer, params: Params, x: Any, target: Target = None, activation: bool = True) -> Tensor:
@@ -44,5 +44,5 @@ def deconvnet(net: Layer, params: Params, x: Any, target: Target = None, activat
     target: see `aim`; "features.conv5[12]" is the unit with the largest value of map 12, as in the paper's figure 2.
     Source: Zeiler and Fergus 2014, section 2.1.
     """
-    seed = values if activation and isinstance(target, str) else ones
-    return swept(net, params, x, target, rules.deconvnet(), seed)
+    initial_gradient = values if activation and isinstance(target, str) else ones
+    return backward_by_composite(net, params, x, target, rules.deconvnet(), initial_gradient)

@@ -77,8 +77,8 @@ class Look:
     """The contents of the page about a model.
 
     images: (N, C, H, W). ablations, by_mean: rows with the outputs of layers replaced by 0 and by their means. best:
-    class names, and inputs that maximize their scores. grown: maps by epoch. anew: whether `grown` shows the retrained
-    network, not the model.
+    class names, and inputs that maximize their scores. grown: maps by epoch. shows_retraining: whether `grown` shows
+    the retrained network, not the model.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Look:
     best: list[tuple[str, Maximum]]
     retrained: Retraining | None = None
     grown: list[Evolution] = field(default_factory=list)
-    anew: bool = False
+    shows_retraining: bool = False
 
 
 def look(
@@ -103,13 +103,13 @@ def look(
     most: int = 2000,
     maps: int = MAPS,
     epochs: Mapping[int, Params] | None = None,
-    again: Retraining | None = None,
+    retraining: Retraining | None = None,
 ) -> Look:
     """Analyse a model on at most `most` images, evenly chosen from data with the model's class indices.
 
     maps: number of maps to show per layer, chosen by their largest activations. epochs: weights of the network by
-    epoch, for the evolution of its maps; by default the weights of the unchanged network in `again`. again: the results
-    of retraining. Raises PellucidError for a network without convolutions or without classes.
+    epoch, for the evolution of its maps; by default the weights of the unchanged network in `retraining`. retraining:
+    the results of retraining. Raises PellucidError for a network without convolutions or without classes.
     """
     chosen = data.evenly(most)
     stored, labels = chosen.x, chosen.y
@@ -117,7 +117,7 @@ def look(
     convolutions = [path for path, layer in walk(model.net) if isinstance(layer, Conv2d)]
     if not convolutions or len(model.output_shape) != 1 or model.output_shape[0] < 2:
         raise PellucidError(f"{name} is not a convolutional classifier; the page needs convolutions and class scores")
-    weights = epochs or (again.weights if again is not None else {})
+    weights = epochs or (retraining.weights if retraining is not None else {})
     first = sorted(int((labels == label).nonzero()[0]) for label in labels.unique())[:IMAGES]  # one image per class
     layers = [_layer(model, images, path, maps, first[0]) for path in convolutions]
     outputs, ready = [layer.output for layer in layers], model.scaled
@@ -136,7 +136,7 @@ def look(
         table,
         by_mean,
         [(data.classes[k], _best(model, k)) for k in range(min(10, len(data.classes)))],
-        again,
+        retraining,
         evolution(model.net, weights, images, outputs, ready) if weights else [],
         not epochs,
     )

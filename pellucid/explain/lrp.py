@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.errors import PellucidError, nearest
-from pellucid.explain.sweeps import swept, values
+from pellucid.explain.sweeps import backward_by_composite, values
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 from pellucid.rules import COMPOSITES, Composite, Table, fold
@@ -57,4 +57,4 @@ def lrp(
         raise PellucidError(f"lrp: composite must be a name, a table of rules or a function, not {composite!r}")
     if folded:
         net, params = fold(net, params)
-    return swept(net, params, x, target, chosen, values)
+    return backward_by_composite(net, params, x, target, chosen, values)

@@ -12,8 +12,9 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.rules import Composite, Entrance, Outputs, Rule, Rules, own
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward
 
-# Function of the outputs and the mask (see ForwardPass) that returns dy at the start of the backward pass.
-Seed = Callable[[Tensor, Tensor], Tensor]
+# Function of the outputs and the mask (see ForwardPass) that returns the gradient or relevance of the outputs, with
+# which the backward pass starts.
+InitialGradient = Callable[[Tensor, Tensor], Tensor]
 
 
 def ones(y: Tensor, mask: Tensor) -> Tensor:
@@ -43,10 +44,14 @@ class ForwardPass:
 
     @torch.no_grad()
     def back(
-        self, rules: Rules = gradients, seed: Seed = ones, watch: BackwardWatch | None = None, last: bool = True
+        self,
+        rules: Rules = gradients,
+        initial_gradient: InitialGradient = ones,
+        watch: BackwardWatch | None = None,
+        last: bool = True,
     ) -> Any:
         """Return the gradient or relevance of the input by `rules`; last: release the caches during the pass."""
-        dy = seed(self.y, self.mask)
+        dy = initial_gradient(self.y, self.mask)
         return backward(self.net, self.params, self.cache, dy, rules, watch, consume=last)[0]
 
 
@@ -80,15 +85,21 @@ def fixed(net: Layer, params: Params, x: Any, target: Target) -> Target:
     return predicted_region(y, target) if isinstance(y, Tensor) and y.dim() == 4 else target
 
 
-def swept(net: Layer, params: Params, x: Any, target: Target, composite: Composite, seed: Seed = ones) -> Tensor:
-    """Return the gradient or relevance of x by the rules of a composite."""
+def backward_by_composite(
+    net: Layer, params: Params, x: Any, target: Target, composite: Composite, initial_gradient: InitialGradient = ones
+) -> Tensor:
+    """Return the gradient or relevance of x, propagated back by the rules of a composite.
+
+    The forward pass records which layers read the input, because composites may have another rule for them (Entrance),
+    and the outputs of layers with weights, so that rules that divide by them need not compute them again (Outputs).
+    """
     entrance, outputs = Entrance(x), Outputs()
 
-    def watch(*passed: Any) -> None:
-        entrance(*passed)
-        outputs(*passed)
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        entrance(path, layer, x, y, cache)
+        outputs(path, layer, x, y, cache)
 
-    return forward_to(net, params, x, target, watch).back(outputs.inform(composite(entrance)), seed)
+    return forward_to(net, params, x, target, watch).back(outputs.inform(composite(entrance)), initial_gradient)
 
 
 def examples(x: Any) -> int:

@@ -53,11 +53,11 @@ def against_random(area: float, random: Sequence[float], low_is_good: bool) -> V
     return Verdict(False, f"{WORSE if as_bad == 0 else NO_BETTER} on this image", p)
 
 
-def adds_up(found: float, wanted: float, gap: float) -> Verdict:
+def adds_up(found: float, expected: float, gap: float) -> Verdict:
     """Compare the sum of a map with the expected sum."""
     if gap <= MAX_GAP:
         return Verdict(True, f"adds up within {100 * MAX_GAP:.0f} %")
-    return Verdict(False, f"does not add up: {found:.4g}, not {wanted:.4g}")
+    return Verdict(False, f"does not add up: {found:.4g}, not {expected:.4g}")
 
 
 def needs_weights(likeness: Mapping[str, float | None]) -> Verdict:

@@ -88,7 +88,7 @@ def _size(model: Model, size: tuple[int, int] | None) -> tuple[int, int]:
 def _candidates(n: Nodes, traced: Trace, detector: OneStage, anchors: Anchors) -> tuple[str, str]:
     """Write the boxes (N, A, 4), clipped to the image, and the scores (N, A, C); return their names."""
     rows: list[str] = []
-    joined = n.whole("joined", 0, -1, detector.numbers)
+    joined = n.whole("joined", 0, -1, detector.outputs_per_anchor)
     for value in traced.outputs:
         last = n.inner("Transpose", value.name, perm=[0, 2, 3, 1])  # (N, H', W', K D)
         rows.append(n.inner("Reshape", last, joined))

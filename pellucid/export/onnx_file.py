@@ -167,7 +167,7 @@ def network_nodes(traced: Trace, stats: FeatureStats | None) -> tuple[list[Node]
     final = names if stats is None else {"input": "preprocess", **names}
     for step in traced.steps:
         written = write(_renamed(step, final))
-        nodes += written.marked(READERS)
+        nodes += written.with_layer_metadata(READERS)
         constants |= written.constants
     nodes += [Node("Identity", to, (final.get(source, source),), (to,)) for to, source in copies.items()]
     return nodes, constants

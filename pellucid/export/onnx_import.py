@@ -14,13 +14,13 @@ from pellucid.combine import Graph, join
 from pellucid.config import from_config, is_ours
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_nodes import is_writable, write
-from pellucid.export.onnx_proto import MARK, node_of, node_proto, optional, read_proto
+from pellucid.export.onnx_proto import LAYER_METADATA_KEY, node_of, node_proto, optional, read_proto
 from pellucid.export.onnx_readers import READERS, Found, Reading, Unreadable
 from pellucid.export.trace import Step, Value
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.network.bounds import within_bounds
 from pellucid.run.weights import fill
-from pellucid.weights.fault import Fault, quoted, refusing
+from pellucid.weights.fault import Fault, file_errors, quoted
 
 SUPPORTED = "pellucid imports the operators that it exports"
 MAX_SIZE = 1 << 13  # of height, width and channels; a check of a layer may create constants of this size squared
@@ -41,7 +41,7 @@ def from_onnx(path: str | os.PathLike[str]) -> tuple[Graph, Params]:
         raise PellucidError(f"{path} is missing; give an ONNX file")
     broken = (onnx.checker.ValidationError, optional("google.protobuf.message").DecodeError)
     others = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
-    with refusing(path, "ONNX model", (*broken, *others)):
+    with file_errors(path, "ONNX model", (*broken, *others)):
         model, constants = read_proto(onnx, path)
         network = _Network(model.graph, constants)
         network.read(onnx, model.graph.node)
@@ -59,7 +59,8 @@ class _Network:
         self.names: dict[str, str] = {}  # from names in the file to names in the Graph
         self.nodes: dict[str, tuple[Any, ...]] = {}
         self.tensors: dict[str, Tensor] = {}
-        self.owners: dict[tuple[str, tuple[str, ...]], str] = {}  # by layer and the names of its weights
+        # The first node of each layer with weights, by layer and the names of its weights: later nodes share them.
+        self.layer_nodes: dict[tuple[str, tuple[str, ...]], str] = {}
         for each in graph.input:
             if each.name not in constants:
                 self.shapes[each.name] = _input_shape(each)
@@ -77,18 +78,18 @@ class _Network:
     def read(self, onnx: Any, protos: Any) -> None:
         """Read all nodes; raises Fault, which lists all unsupported operators."""
         protos = [each for each in protos if each.op_type != "Constant" or each.domain]
-        ops = [node_of(onnx, each).op for each in protos if not _mark(each)]
+        ops = [node_of(onnx, each).op for each in protos if not _layer_metadata(each)]
         unknown = sorted({op for op in ops if op not in READERS})
         if unknown:
             raise Fault(f"uses unsupported operators: {quoted(', '.join(unknown), 400)}", SUPPORTED)
         start = 0
         while start < len(protos):
-            end = _group(protos, start) if _mark(protos[start]) else start + 1
+            end = _end_of_layer(protos, start) if _layer_metadata(protos[start]) else start + 1
             last = protos[end - 1]
             try:
                 found = (
-                    _marked_layer(onnx, protos[start:end], self.constants, self.shapes)
-                    if _mark(last)
+                    _layer_from_metadata(onnx, protos[start:end], self.constants, self.shapes)
+                    if _layer_metadata(last)
                     else self._one(onnx, last)
                 )
                 self._add(last, found)
@@ -105,7 +106,7 @@ class _Network:
         return Graph(self.nodes, tuple(self.names[name] for name in outputs), self.inputs)
 
     def _one(self, onnx: Any, proto: Any) -> Found:
-        """Return the layer of a node without a mark; raises Unreadable if no layer implements the node."""
+        """Return the layer of a node without pellucid metadata; raises Unreadable if no layer implements the node."""
         if len([name for name in proto.output if name]) != 1:
             raise Unreadable("has several outputs")
         reading = Reading(node_of(onnx, proto), self.constants, self.shapes)
@@ -118,10 +119,10 @@ class _Network:
         shapes = tuple(self.shapes[name] for name in found.inputs)
         _, out = _init(found.layer, shapes[0] if len(shapes) == 1 else shapes)
         name = self._free(proto.name or proto.op_type.lower())
-        owner = self.owners.setdefault((repr(found.layer), found.names), name) if found.names else name
+        layer_node = self.layer_nodes.setdefault((repr(found.layer), found.names), name) if found.names else name
         sources = tuple(self.names[source] for source in found.inputs)
-        self.nodes[name] = (found.layer if owner == name else owner, *sources)
-        if owner == name:
+        self.nodes[name] = (found.layer if layer_node == name else layer_node, *sources)
+        if layer_node == name:
             self.tensors |= {f"{name}.{path}": tensor for path, tensor in found.params.items()}
         self.shapes[proto.output[0]], self.names[proto.output[0]] = tuple(out), name
 
@@ -151,27 +152,30 @@ def _input_shape(value: Any) -> Shape:
     return sizes[1:]
 
 
-def _group(nodes: Sequence[Any], start: int) -> int:
-    """Return the end of the run of nodes that share the mark and layer name of the node at `start`."""
-    mark, layer = _mark(nodes[start]), nodes[start].name.rpartition("/")[0]
+def _end_of_layer(nodes: Sequence[Any], start: int) -> int:
+    """Return the end of the nodes of one layer: those with the metadata and layer name of the node at `start`.
+
+    The nodes of a layer are called LAYER/NAME, but the last one, with the layer's output, is called LAYER.
+    """
+    metadata, layer = _layer_metadata(nodes[start]), nodes[start].name.rpartition("/")[0]
     end = start
-    while end < len(nodes) and _mark(nodes[end]) == mark and nodes[end].name.rpartition("/")[0] == layer:
+    while end < len(nodes) and _layer_metadata(nodes[end]) == metadata and nodes[end].name.rpartition("/")[0] == layer:
         end += 1
-    closed = end < len(nodes) and _mark(nodes[end]) == mark and nodes[end].name == layer
-    return end + closed
+    has_last_node = end < len(nodes) and _layer_metadata(nodes[end]) == metadata and nodes[end].name == layer
+    return end + has_last_node
 
 
-def _marked_layer(
+def _layer_from_metadata(
     onnx: Any, nodes: Sequence[Any], constants: Mapping[str, Tensor], shapes: Mapping[str, Shape]
 ) -> Found:
-    """Return the layer that the nodes' mark describes; raises Unreadable unless exporting it gives the same nodes.
+    """Return the layer that the nodes' metadata describes; raises Unreadable unless exporting it gives the same nodes.
 
-    A layer that is exported as several nodes has its configuration as the mark of each node.
+    A layer that is exported as several nodes has its configuration in the metadata of each node.
     """
-    mark = json.loads(_mark(nodes[0]))
-    layer, path, inputs = from_config(mark["layer"]), mark["path"], tuple(mark["inputs"])
+    metadata = json.loads(_layer_metadata(nodes[0]))
+    layer, path, inputs = from_config(metadata["layer"]), metadata["path"], tuple(metadata["inputs"])
     if not (is_ours(layer) and is_writable(type(layer))) or not all(name in shapes for name in inputs):
-        raise Unreadable("has a mark without a layer and its inputs")
+        raise Unreadable("has pellucid metadata that names no layer of pellucid, or unknown inputs")
     values = tuple(Value(name, shapes[name]) for name in inputs)
     shape = tuple(value.shape for value in values)
     expected, out = _init(layer, shape[0] if len(shape) == 1 else shape)
@@ -181,16 +185,16 @@ def _marked_layer(
     last = nodes[-1]
     step = Step(last.name, path, layer, params, values, Value(last.output[0], tuple(out)))
     rewritten = write(step)
-    if [node_proto(onnx, node) for node in rewritten.marked(READERS)] != list(nodes) or not all(
+    if [node_proto(onnx, node) for node in rewritten.with_layer_metadata(READERS)] != list(nodes) or not all(
         name in constants and _close(tensor, constants[name]) for name, tensor in rewritten.constants.items()
     ):
-        raise Unreadable("has the mark of a layer that pellucid exports as different nodes")
+        raise Unreadable("has pellucid metadata of a layer that is exported as different nodes")
     return Found(layer, inputs, params, tuple(join(path, name) for name in params))
 
 
-def _mark(node: Any) -> str:
-    """Return the layer configuration that `Nodes.marked` stored in a node's metadata; "" if there is none."""
-    return next((each.value for each in node.metadata_props if each.key == MARK), "")
+def _layer_metadata(node: Any) -> str:
+    """Return the layer configuration in a node's metadata, see `Nodes.with_layer_metadata`; "" if there is none."""
+    return next((each.value for each in node.metadata_props if each.key == LAYER_METADATA_KEY), "")
 
 
 def _close(tensor: Tensor, other: Tensor) -> bool:

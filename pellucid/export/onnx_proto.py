@@ -17,7 +17,7 @@ MIN_OPSET = 13  # the first with the current definitions of Softmax and Dropout
 IR_VERSION = 10  # the first in which nodes have metadata
 MAX_BYTES = (2 << 30) - 1  # size limit of a Protocol Buffers file
 MAX_NODES = 10_000
-MARK = "pellucid.layer"  # metadata key of a node's layer configuration
+LAYER_METADATA_KEY = "pellucid.layer"  # metadata key of a node's layer configuration
 
 
 def optional(name: str) -> Any:
@@ -35,8 +35,8 @@ def optional(name: str) -> Any:
 def node_proto(onnx: Any, node: Node) -> Any:
     """Return a node as onnx.NodeProto."""
     proto = onnx.helper.make_node(node.op, node.inputs, node.outputs, name=node.name, **node.attributes)
-    if node.mark:
-        proto.metadata_props.add(key=MARK, value=node.mark)
+    if node.layer_metadata:
+        proto.metadata_props.add(key=LAYER_METADATA_KEY, value=node.layer_metadata)
     return proto
 
 
@@ -52,9 +52,14 @@ def node_of(onnx: Any, proto: Any) -> Node:
         else list(value)
         for name, value in values.items()
     }
-    marks = [each.value for each in proto.metadata_props if each.key == MARK]
+    layer_metadata = [each.value for each in proto.metadata_props if each.key == LAYER_METADATA_KEY]
     return Node(
-        domain + proto.op_type, proto.name, tuple(proto.input), tuple(proto.output), attributes, "".join(marks[:1])
+        domain + proto.op_type,
+        proto.name,
+        tuple(proto.input),
+        tuple(proto.output),
+        attributes,
+        "".join(layer_metadata[:1]),
     )
 
 

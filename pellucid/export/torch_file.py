@@ -234,8 +234,8 @@ def _shared(layer: Shared, inner: Mapping[str, str], names: Mapping[str, str], d
 
 def _graph(layer: Graph, inner: Mapping[str, str], names: Mapping[str, str], depth: int) -> str:
     nodes = {}
-    for name, (owner, *sources) in layer.nodes.items():
-        module = literal(names[owner]) if isinstance(owner, str) else inner[name]
+    for name, (layer_or_name, *sources) in layer.nodes.items():
+        module = literal(names[layer_or_name]) if isinstance(layer_or_name, str) else inner[name]
         nodes[names[name]] = f"({', '.join([module, *(literal(names[source]) for source in sources)])})"
     outputs, inputs = (tuple(names[name] for name in group) for group in (layer.outputs, layer.inputs))
     return f"Graph({_table(nodes, depth)}, {literal(outputs)}, {literal(inputs)})"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from itertools import groupby
 
-from pellucid.combine.base import is_wiring
+from pellucid.combine.base import uses_flow
 from pellucid.combine.graph import Graph
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
@@ -52,7 +52,7 @@ def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> 
         return _fuse_parallel(layer, need_dx, context)
     if type(layer) is Graph:
         return _fuse_graph(layer, need_dx, FusionContext(None, context.learns))
-    if is_wiring(layer):  # layers may be used more than once, so the update has to wait for the sum of their gradients
+    if uses_flow(layer):  # layers may be used more than once, so the update has to wait for the sum of their gradients
         return layer.rebuild(
             {
                 name: _fuse(child, False, True, FusionContext(None, context.learns))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import copy_cache, is_wiring, join
+from pellucid.combine.base import copy_cache, join, uses_flow
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.objective import unwatched
@@ -77,7 +77,7 @@ def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mo
     masks: dict[str, Cache] = {}  # caches of the first pass by path of the layer
 
     def back(path: str, layer: Layer, params: Params, cache: Cache, v: Any) -> Any:
-        if is_wiring(layer):
+        if uses_flow(layer):
             return layer.sweep(
                 params, cache, v, lambda name, child, p, c, v: (back(join(path, name), child, p, c, v), {})
             )[0]  # fmt: skip
@@ -89,7 +89,7 @@ def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mo
 
     def onward(path: str, layer: Layer, params: Params, u: Any, mode: Mode) -> tuple[Any, Params]:
         """Return W u or M u of one layer and, in place of a cache, the gradients of its parameters."""
-        if is_wiring(layer):
+        if uses_flow(layer):
             return layer.flow(params, u, mode, lambda name, *child: onward(join(path, name), *child))
         if Trait.RECTIFIER in layer.traits:
             return layer.pull(params, masks[path], u), {}  # M is diagonal, so M u is the layer's backward pass

@@ -36,7 +36,7 @@ class Regression(Translator):
 
     def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
         """Return the loss of the outputs."""
-        return {"loss": self.loss(y, pair.wanted)[0]}
+        return {"loss": self.loss(y, pair.target)[0]}
 
     def fused(self) -> "Regression":
         """Return the objective with the fused form of the generator."""

@@ -34,7 +34,7 @@ class Pair(NamedTuple):
     """Inputs of the generator (N, C, H, W) and their targets, mostly in -1 to 1."""
 
     x: Tensor
-    wanted: Tensor
+    target: Tensor
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ class Zhang(Translator):
 
     def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
         """Return the cross-entropy."""
-        encoded = self.cells(pair.wanted)
+        encoded = self.cells(pair.target)
         log_p = y.log_softmax(1)
         return {"loss": -(encoded.shares * log_p.gather(1, encoded.bins)).sum(1).mean()}
 

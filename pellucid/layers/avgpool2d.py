@@ -12,7 +12,7 @@ from pellucid.layers.checks import (
     check_image_shape,
     check_pool_padding,
     check_positive,
-    check_window_reach,
+    check_windows_overlap_input,
     window_outputs,
 )
 from pellucid.layers.windows import Windows, wide_type
@@ -88,7 +88,7 @@ class AvgPool2d(Layer):
         padding, dilation = pair(self.padding), pair(self.dilation)
         outs = window_outputs(self, size, kernel, stride, padding, dilation, self.ceil_mode)
         if not self.count_include_pad:  # a window without values has no mean
-            check_window_reach(self, size, kernel, stride, padding, dilation)
+            check_windows_overlap_input(self, size, kernel, stride, padding, dilation)
         return Windows(size, outs, kernel, stride, padding, dilation)
 
     def _counts(self, windows: Windows, x: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def window_outputs(
     return outs[0], outs[1]
 
 
-def check_window_reach(
+def check_windows_overlap_input(
     layer: object,
     size: tuple[int, ...],
     kernel: tuple[int, int],

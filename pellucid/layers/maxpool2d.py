@@ -12,7 +12,7 @@ from pellucid.layers.checks import (
     check_image_shape,
     check_pool_padding,
     check_positive,
-    check_window_reach,
+    check_windows_overlap_input,
     window_outputs,
 )
 
@@ -63,13 +63,13 @@ class MaxPool2d(Layer):
             pair(self.dilation),
             self.ceil_mode,
         )
-        self._check_reach(height, width)
+        self._check_windows(height, width)
         return {}, (channels, *outs)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, MaxPool2dCache]:
         """Compute y = the maximum over each window of x."""
         if self.dilation != 1:
-            self._check_reach(*x.shape[2:])
+            self._check_windows(*x.shape[2:])
         y, switches = F.max_pool2d_with_indices(
             x, pair(self.kernel), pair(self.step), pair(self.padding), pair(self.dilation), self.ceil_mode
         )
@@ -94,8 +94,8 @@ class MaxPool2d(Layer):
         )
         return dx, {}
 
-    def _check_reach(self, height: int, width: int) -> None:
-        """Raise PellucidError for a window without a maximum, for which PyTorch's kernels write to an invalid index."""
-        check_window_reach(
+    def _check_windows(self, height: int, width: int) -> None:
+        """Raise PellucidError for a window entirely in the padding, whose maximum has an invalid index in PyTorch."""
+        check_windows_overlap_input(
             self, (height, width), pair(self.kernel), pair(self.step), pair(self.padding), pair(self.dilation)
         )

@@ -102,8 +102,8 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def shares(reduction: str, y: Tensor) -> int:
-    """Return the divisor of the sum over all outputs of all examples."""
+def divisor(reduction: str, y: Tensor) -> int:
+    """Return the divisor of the sum over all outputs of all examples: 1, unless `reduction` is a mean."""
     if reduction == "batch":
         return y.shape[0]
     return y.numel() if reduction == "mean" else 1
@@ -111,7 +111,7 @@ def shares(reduction: str, y: Tensor) -> int:
 
 def positions(reduction: str, y: Tensor) -> int:
     """Return the divisor of the unweighted sum over all positions of y (N, C, ...)."""
-    return y.numel() // y.shape[1] if reduction == "mean" else shares(reduction, y)
+    return y.numel() // y.shape[1] if reduction == "mean" else divisor(reduction, y)
 
 
 @lru_cache(maxsize=64)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, check_positive, check_reduction, fraction, shares
+from pellucid.losses.base import Loss, Reduction, check_positive, check_reduction, divisor, fraction
 from pellucid.losses.targets import by_class, check_numbers, check_weights, numbers, wrong_weights
 
 
@@ -44,7 +44,7 @@ class BinaryCrossEntropy(Loss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        scale = fraction(1.0, shares(self.reduction, y), y.dtype)
+        scale = fraction(1.0, divisor(self.reduction, y), y.dtype)
         target = numbers(self, y, target)
         a = y.sigmoid()  # (N, ...)
         if self.pos_weight == 1 and self.class_weights is None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.layers.base import Shape
 from pellucid.losses.base import Loss
-from pellucid.losses.targets import check_classes, check_weights, class_table, kept, pick
+from pellucid.losses.targets import check_classes, check_weights, class_table, not_ignored, pick
 
 
 class Pieces(NamedTuple):
@@ -75,7 +75,7 @@ class Dice(Loss):
 
     def kept(self, target: Tensor) -> Tensor | None:
         """Return a mask (n,) of the examples whose class is not `ignore`; None for all, and for targets (n, ...)."""
-        return kept(target, self.ignore)
+        return not_ignored(target, self.ignore)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of each class."""

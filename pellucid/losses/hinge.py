@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, check_positive, check_reduction, fraction, shares
+from pellucid.losses.base import Loss, Reduction, check_positive, check_reduction, divisor, fraction
 from pellucid.losses.targets import check_classes, check_weights, pick
 
 
@@ -39,7 +39,7 @@ class Hinge(Loss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        scale = fraction(1.0, shares(self.reduction, y), y.dtype)
+        scale = fraction(1.0, divisor(self.reduction, y), y.dtype)
         index, _, weight = pick(self, y, target, self.class_weights)  # (N, 1)
         violation = (y - y.gather(1, index) + self.margin).clamp_min(0).scatter(1, index, 0)  # (N, C), 0 at the class
         if self.power == 1:

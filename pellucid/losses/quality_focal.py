@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, check_reduction, fraction, is_number, shares
+from pellucid.losses.base import Loss, Reduction, check_reduction, divisor, fraction, is_number
 from pellucid.losses.targets import check_numbers, numbers
 
 
@@ -36,7 +36,7 @@ class QualityFocal(Loss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        scale = fraction(1.0, shares(self.reduction, y), y.dtype)
+        scale = fraction(1.0, divisor(self.reduction, y), y.dtype)
         cost, slope = self.pieces(y, numbers(self, y, target))
         return cost.sum() * scale, slope * scale
 

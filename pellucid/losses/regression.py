@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, check_positive, check_reduction, fraction, shares
+from pellucid.losses.base import Loss, Reduction, check_positive, check_reduction, divisor, fraction
 from pellucid.losses.targets import check_numbers, numbers
 
 
@@ -41,7 +41,7 @@ class Quadratic(RegressionLoss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        n = shares(self.reduction, y)
+        n = divisor(self.reduction, y)
         error = y - numbers(self, y, target)  # (N, ...)
         flat = error.flatten()
         return flat.dot(flat) * fraction(0.5, n, y.dtype), error * fraction(1.0, n, y.dtype)
@@ -59,7 +59,7 @@ class L1(RegressionLoss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        scale = fraction(1.0, shares(self.reduction, y), y.dtype)
+        scale = fraction(1.0, divisor(self.reduction, y), y.dtype)
         error = y - numbers(self, y, target)  # (N, ...)
         return error.abs().sum() * scale, error.sign() * scale
 
@@ -82,7 +82,7 @@ class Huber(RegressionLoss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        scale = fraction(1.0, shares(self.reduction, y), y.dtype)
+        scale = fraction(1.0, divisor(self.reduction, y), y.dtype)
         d = y - numbers(self, y, target)  # (N, ...)
         slope = d.clamp(-self.delta, self.delta)
         return (slope * (d - slope / 2)).sum() * scale, slope * scale  # slope (d - slope/2) covers both cases

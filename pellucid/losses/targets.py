@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, is_number, out_of_range, shares
+from pellucid.losses.base import Loss, Reduction, divisor, is_number, out_of_range
 
 MAX_IDENTITY_CLASSES = 1024  # for more classes, an identity matrix is too large to cache
 
@@ -29,7 +29,7 @@ class Picks(NamedTuple):
         """Return the divisor of the sum over all positions, never 0: for a mean, the sum of `weight`."""
         if reduction == "mean":  # if all positions are ignored, the loss is 0 instead of 0/0
             return self.weight.sum().clamp_min(torch.finfo(self.weight.dtype).tiny)
-        return shares(reduction, self.weight)
+        return divisor(reduction, self.weight)
 
 
 def numbers(loss: object, y: Tensor, target: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ def counted(target: Tensor, weights: tuple[float, ...] | None, ignore: int | Non
     return float(total) if target.device.type == "cpu" else total  # reading the value would wait for the device
 
 
-def kept(target: Tensor, ignore: int | None) -> Tensor | None:
+def not_ignored(target: Tensor, ignore: int | None) -> Tensor | None:
     """Return a mask of the classes (n,) that are not `ignore`; None without `ignore` and for other kinds of targets."""
     if ignore is None or target.dim() != 1 or is_numbers(target):
         return None
@@ -222,4 +222,4 @@ class ClassLoss(Loss):
 
     def kept(self, target: Tensor) -> Tensor | None:
         """Return a mask (n,) of the examples whose class is not `ignore`; None for all, and for targets (n, ...)."""
-        return kept(target, self.ignore)
+        return not_ignored(target, self.ignore)

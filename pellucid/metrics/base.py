@@ -61,10 +61,14 @@ class Function(Metric):
 
     def compute(self) -> dict[str, Any]:
         """Return the function's value under its name."""
-        return {function_name(self.function): self.function(joined(self.outputs), joined(self.targets))}
+        return {
+            function_name(self.function): self.function(
+                concatenate_batches(self.outputs), concatenate_batches(self.targets)
+            )
+        }
 
 
-def joined(parts: Sequence[Any]) -> Any:
+def concatenate_batches(parts: Sequence[Any]) -> Any:
     """Return the outputs, or targets, of all batches as one tensor, or a list with one entry per example.
 
     It is a list if the batches are lists, or if the shapes of their entries differ.

@@ -127,7 +127,7 @@ def _voc_class(
         boxes = zip(of_class.scores.tolist(), of_class.boxes.double(), strict=True)
         scored += [(score, image, box) for score, box in boxes]
     ordered = sorted(scored, key=lambda entry: entry[0], reverse=True)
-    judged = judge([(image, box) for _, image, box in ordered], truths, lambda iou: iou > threshold)
+    judged = match_detections([(image, box) for _, image, box in ordered], truths, lambda iou: iou > threshold)
     return _scores([hit for hit in judged if hit is not None], count)
 
 
@@ -139,7 +139,7 @@ def _of_class(predicted: list[Box], true: list[Box], threshold: float) -> ClassS
         image: Truth(_tensor(boxes), torch.zeros(len(boxes), dtype=torch.bool)) for image, boxes in images.items()
     }
     ordered = [(entry.image, _tensor([entry])[0]) for entry in sorted(predicted, key=_score, reverse=True)]
-    return _scores([hit is True for hit in judge(ordered, truths, lambda iou: iou >= threshold)], len(true))
+    return _scores([hit is True for hit in match_detections(ordered, truths, lambda iou: iou >= threshold)], len(true))
 
 
 class Truth(NamedTuple):
@@ -149,7 +149,7 @@ class Truth(NamedTuple):
     difficult: Tensor
 
 
-def judge(
+def match_detections(
     detections: Sequence[tuple[Hashable, Tensor]], truths: Mapping[Any, Truth], enough: Callable[[float], bool]
 ) -> list[bool | None]:
     """Return, for each detection (image, box), whether it is a hit; None if it is not counted.

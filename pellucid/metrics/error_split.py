@@ -8,7 +8,17 @@ from torch import Tensor
 
 from pellucid.metrics.coco import SIZES, precision_at_recalls
 from pellucid.metrics.overlaps import truth_areas
-from pellucid.metrics.verdicts import BACKGROUND, ERRORS, HIT, IGNORED, MISSED, THRESHOLD, Judged, crowds, judge
+from pellucid.metrics.verdicts import (
+    BACKGROUND,
+    ERRORS,
+    HIT,
+    IGNORED,
+    MISSED,
+    THRESHOLD,
+    Judged,
+    classify_detections,
+    crowds,
+)
 from pellucid.objects import Detections, Objects
 from pellucid.ops.boxes import coverage
 
@@ -38,7 +48,8 @@ def error_split(
     Source: Bolya et al. 2020, section 2.3.
     """
     images = [
-        judge(found, truth, threshold, background, kind) for found, truth in zip(detections, objects, strict=True)
+        classify_detections(found, truth, threshold, background, kind)
+        for found, truth in zip(detections, objects, strict=True)
     ]
     base = _precision(images, detections, objects, "")
     results: dict[str, Gain] = {}
@@ -100,7 +111,7 @@ def confusion(
     for all_found, truth in zip(detections, objects, strict=True):
         found = all_found.take(all_found.scores >= score)
         found = found.take(found.scores.argsort(descending=True, stable=True))
-        image = judge(found, truth, threshold, min(BACKGROUND, threshold / 2))
+        image = classify_detections(found, truth, threshold, min(BACKGROUND, threshold / 2))
         free = torch.tensor(image.finders, dtype=torch.long) < 0
         free &= ~crowds(truth)
         for index, verdict in enumerate(image.verdicts):
@@ -135,7 +146,9 @@ def recall_by_group(
     sizes = {name: Share(0, 0) for name in list(SIZES)[1:]}
     crowding = {name: Share(0, 0) for name in CROWDING}
     for all_found, truth in zip(detections, objects, strict=True):
-        image = judge(all_found.take(all_found.scores >= score), truth, threshold, min(BACKGROUND, threshold / 2))
+        image = classify_detections(
+            all_found.take(all_found.scores >= score), truth, threshold, min(BACKGROUND, threshold / 2)
+        )
         crowd, areas = crowds(truth).tolist(), truth_areas(truth).tolist()
         inside = coverage(truth.boxes, truth.boxes).fill_diagonal_(0.0)
         fractions = inside.amax(1).tolist() if len(truth) else []

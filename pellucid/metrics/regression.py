@@ -22,7 +22,7 @@ class MAE(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add the batch."""
-        errors = outputs.double() - wanted(targets, outputs)
+        errors = outputs.double() - target_values(targets, outputs)
         self.total += errors.abs().sum().item()
         self.count += errors.numel()
 
@@ -42,7 +42,7 @@ class RMSE(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add the batch."""
-        errors = outputs.double() - wanted(targets, outputs)
+        errors = outputs.double() - target_values(targets, outputs)
         self.total += errors.square().sum().item()
         self.count += errors.numel()
 
@@ -70,7 +70,7 @@ class R2(Metric):
         n = len(outputs)
         if not n:
             return
-        target = wanted(targets, outputs).reshape(n, -1)  # (n, outputs)
+        target = target_values(targets, outputs).reshape(n, -1)  # (n, outputs)
         mean = target.mean(0)
         mean_change, total = mean - self.mean, self.count + n
         self.around_mean = (
@@ -90,7 +90,7 @@ class R2(Metric):
         return {"r2": torch.where(constant, (self.apart == 0).double(), scores).mean().item()}
 
 
-def wanted(targets: Tensor, outputs: Tensor) -> Tensor:
+def target_values(targets: Tensor, outputs: Tensor) -> Tensor:
     """Return targets as values (n, ...) in float64, one for each output; integer classes (n,) become one-hot."""
     if targets.shape == outputs.shape:
         return targets.double()

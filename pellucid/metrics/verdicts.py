@@ -51,7 +51,7 @@ class Judged(NamedTuple):
         return [k for k, finder in enumerate(self.finders) if finder < 0 and not crowd[k]]
 
 
-def judge(
+def classify_detections(
     found: Detections,
     truth: Objects,
     threshold: float = THRESHOLD,

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import torch
 
 from pellucid.combine import Graph, Sequential
-from pellucid.combine.base import is_wiring
+from pellucid.combine.base import uses_flow
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers import Identity
 from pellucid.layers.base import Layer, Params
@@ -75,7 +75,7 @@ def _graph(backbone: str, epsilon: float) -> Graph:
 
 def _without_identities(net: Layer) -> Layer:
     """Return the network without the Identities in its Sequentials."""
-    if not is_wiring(net):
+    if not uses_flow(net):
         return net
     layers = {name: _without_identities(child) for name, child in net.layers.items()}
     if type(net) is Sequential:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pellucid.combine.base import Combinator, Step, is_wiring, join
+from pellucid.combine.base import Combinator, Step, join, uses_flow
 from pellucid.config import LIMITS_HINT, is_ours, raised
 from pellucid.errors import LayerError, PellucidError
 from pellucid.layers import MaxUnpool2d, RoIAlign, RoIPool
@@ -45,7 +45,7 @@ def _run(tally: "_Tally", above: str) -> Step:
         tally.runs += 1
         try:
             tally.check()
-            if is_wiring(layer):
+            if uses_flow(layer):
                 return layer.flow(_Params(layer, _shape(x)), x, mode, _run(tally, path))[0], None
             drawn, out = layer.init(_shape(x), torch.Generator())
             with tally:

@@ -18,16 +18,16 @@ from pellucid.recipe.job import build_model, load_data
 from pellucid.recipe.material import (
     SHAPES,
     Material,
+    check_data_in_run_folder,
     check_exists,
-    check_followed,
     data_for,
+    data_for_model,
     images_alone,
     is_root,
     load_arrays,
     load_material,
     load_splits,
     table_for,
-    taken_by,
 )
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.tables import Data
@@ -64,7 +64,7 @@ def case_of_run(
     loaded = None if weights is None else Model.load(weights)
     if material is None:
         if data is None:
-            check_followed(recipe.data.name, folder.recipe)
+            check_data_in_run_folder(recipe.data.name, folder.recipe)
         if isinstance(recipe.build("objective"), Generator):
             material = _images(recipe, data)
         else:
@@ -173,7 +173,7 @@ def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> De
     recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu"))
     root = data if data is None or is_root(recipe.data.name, data) else None
     if data is None:
-        check_followed(recipe.data.name, folder.recipe)
+        check_data_in_run_folder(recipe.data.name, folder.recipe)
     elif root is None:
         recipe = replace(recipe, data=replace(recipe.data, name=data))
     weights = next((file for file in (folder.best, folder.last) if file.is_file()), None)
@@ -205,7 +205,7 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
         found: Any = load_material(table_for(shape, name), 0, root).map(images_alone)
         return Splits(found.train, found.test)
     parts = load_splits(table_for(shape, name), root, getattr(model.loss, "ignore", None))
-    return Splits(*(taken_by(shape, model.classes, part) for part in (parts.train, parts.test)))
+    return Splits(*(data_for_model(shape, model.classes, part) for part in (parts.train, parts.test)))
 
 
 def _images(recipe: Recipe, data: str | None) -> Material[Dataset]:
@@ -229,9 +229,11 @@ def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Materia
     found = load_arrays(replace(table_for(shape, data), validation=table.validation), recipe.recipe.seed, None, ignored)
     if loaded is None:
         return found
-    validation = None if found.validation is None else taken_by(shape, loaded.classes, found.validation)
+    validation = None if found.validation is None else data_for_model(shape, loaded.classes, found.validation)
     return Material(
-        taken_by(shape, loaded.classes, found.train), validation, taken_by(shape, loaded.classes, found.test)
+        data_for_model(shape, loaded.classes, found.train),
+        validation,
+        data_for_model(shape, loaded.classes, found.test),
     )
 
 

@@ -287,12 +287,12 @@ def kernel_threads(count: int) -> Iterator[None]:
 
 def _name_then(path: Path, following: Path) -> None:
     """Write into the run folder `path` the name of the run that follows it."""
-    write_atomically(RunFolder(path).then, f"{following.name}\n".encode())
+    write_atomically(RunFolder(path).comparison_file, f"{following.name}\n".encode())
 
 
 def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Path:
     """Return the run folder that follows `path`; a missing one is created with the recipe `name`."""
-    pointer = RunFolder(path).then
+    pointer = RunFolder(path).comparison_file
     if pointer.is_file():
         following = path.parent / Path(pointer.read_text(encoding="utf-8", errors="replace").strip()).name
         if (following / "recipe.toml").is_file():

@@ -243,7 +243,7 @@ def data_name(model: Model) -> str:
     return name if isinstance(name, str) else ""
 
 
-def check_followed(name: str, file: Path | None) -> None:
+def check_data_in_run_folder(name: str, file: Path | None) -> None:
     """Raise PellucidError if `file` names its data by a path outside its own run folder.
 
     file: a weights file or a recipe of any origin; None for a model that was made in this process, whose paths the user
@@ -285,7 +285,7 @@ def data_for(model: Model, data: str | None) -> tuple[str, str | None]:
     """Return the name or folder of the data to examine a model with, and the root, None for the default root.
 
     data: the name of a data set, a folder, or the root of the model's own data set; None for the model's own. Raises
-    PellucidError if the model does not name its data, and as `check_followed` does.
+    PellucidError if the model does not name its data, and as `check_data_in_run_folder` does.
     """
     name = data_name(model)
     if data is not None and not is_root(name, data):
@@ -295,7 +295,7 @@ def data_for(model: Model, data: str | None) -> tuple[str, str | None]:
             "the model does not name its training data; name a data set or a folder with --data, or use "
             "Model.evaluate in Python, or model.doctor(x, y)"
         )
-    check_followed(name, model.source)
+    check_data_in_run_folder(name, model.source)
     return name, data
 
 
@@ -306,8 +306,8 @@ def table_for(shape: Sequence[int], name: str) -> Data:
     return Data(name, size=0 if _mask_parts(name) else shape[-1], mode="L" if shape[0] == 1 else "RGB")
 
 
-def taken_by(shape: Sequence[int], classes: Sequence[str] | None, data: Dataset) -> Dataset:
-    """Return a data set with the class indices of a model, for a network with inputs of this shape.
+def data_for_model(shape: Sequence[int], classes: Sequence[str] | None, data: Dataset) -> Dataset:
+    """Return a data set with the class indices of a model, checked for a network with inputs of this shape.
 
     Images with masks may have another height and width. Raises PellucidError if the images have another shape, and if
     the model lacks one of the classes.

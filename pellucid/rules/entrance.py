@@ -12,12 +12,14 @@ from pellucid.sweep import Rule, Rules
 
 
 class Entrance:
-    """A watch for `sweep.forward` that finds the uses of layers with weights that no layer with weights precedes.
+    """A watch for `sweep.forward` that records which uses of layers with weights read the network's input.
 
-    After a forward pass of x with `Entrance(x)` as `watch`, `cache in entrance` returns whether the use of a layer that
-    returned this cache is one of them. For a layer that is applied to the input and again to its own output, only the
-    first use is. Outputs of layers without weights, such as padding, pooling and normalization, count as the input; a
-    sum of the input and another value does not. `paths` contains the paths of these layers.
+    These are the first layers with weights: no layer with weights precedes them. Composites may have another rule for
+    them, because inputs such as pixels are bounded and may be negative. After a forward pass of x with `Entrance(x)` as
+    `watch`, `cache in entrance` returns whether the use of a layer that returned this cache is one of them. For a layer
+    that is applied to the input and again to its own output, only the first use is. Outputs of layers without weights,
+    such as padding, pooling and normalization, count as the input; a sum of the input and another value does not.
+    `paths` contains the paths of these layers.
     """
 
     def __init__(self, x: Any) -> None:

@@ -34,7 +34,7 @@ class Outputs:
             self._kept[id(cache)] = cache, y
 
     def inform(self, rules: Rules) -> Rules:
-        """Return `rules`, each of which is called with its layer's output."""
+        """Return `rules` that also receive the recorded output of their layer, if they are an OutputRule."""
 
         def choose(path: str, layer: Layer) -> Rule:
             rule = rules(path, layer)

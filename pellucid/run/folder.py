@@ -35,7 +35,9 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.layers = self.path / "layers.csv"
         self.recipe = self.path / "recipe.toml"
-        self.then = self.path / "then.txt"  # the name of the run beside this one that is trained next, for comparison
+        self.comparison_file = (
+            self.path / "then.txt"
+        )  # the name of the run beside this one that is trained next, for comparison
         self.error = self.path / "error.json"  # the error that ended the training, if any
         self.manifest = self.path / "manifest.json"
         self.weights = self.path / "weights"
@@ -74,7 +76,7 @@ class RunFolder:
             self._handle = None
 
     @property
-    def begun(self) -> bool:
+    def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint of a training."""
         return self.last.exists() or self.previous.exists()
 

@@ -30,7 +30,7 @@ from pellucid.tasks.pictures import (
     raw_scores,
     read_views,
 )
-from pellucid.training.evaluate import boundary, judge
+from pellucid.training.evaluate import boundary, loss_and_predictions
 from pellucid.training.examples import examples
 
 # Relative tolerance for equal temperatures and thresholds: weights saved in half precision change them less than this,
@@ -83,7 +83,7 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     images = held_out(model, data)
     pairs = model.fitting(examples(images), images.name)
     with torch.inference_mode():
-        loss, scores = judge(model, pairs)
+        loss, scores = loss_and_predictions(model, pairs)
     kept = model.loss.kept(images.y)
     y = images.y if kept is None else images.y[kept]
     if not len(y):

@@ -93,10 +93,12 @@ def evaluate(model: Model, data: str | None = None, count: int = SAMPLES) -> Jud
     check_exists(name)
     material = load_material(table_for(model.nominal_shape, name), 0, root).map(images_alone)
     model.fitting(Arrays(*first_batch(material.train)), name)
-    return judge(model, material.train, material.test, name, count)
+    return evaluate_generator(model, material.train, material.test, name, count)
 
 
-def judge(model: Model, train: Source, test: Source, name: str, count: int = SAMPLES, seed: int = 0) -> Judged:
+def evaluate_generator(
+    model: Model, train: Source, test: Source, name: str, count: int = SAMPLES, seed: int = 0
+) -> Judged:
     """Evaluate `count` samples against training and test images."""
     samples = torch.cat(
         [sample(model, min(BATCH, count - start), seed + 1 + start) for start in range(0, count, BATCH)]

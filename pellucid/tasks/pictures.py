@@ -20,13 +20,13 @@ from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.recipe.material import (
     SHAPES,
+    check_data_in_run_folder,
     check_exists,
-    check_followed,
+    data_for_model,
     data_name,
     is_root,
     load_splits,
     table_for,
-    taken_by,
 )
 from pellucid.tasks.colorize.colorizer import is_colorizer
 from pellucid.tasks.digits import FORMS, lay_out_both
@@ -150,13 +150,15 @@ def held_out(model: Model, data: str | None) -> Dataset:
     if data is None and not training_data:
         raise PellucidError("the model does not name its training data; name a data set with --data")
     if data is None or is_root(training_data, data):
-        check_followed(training_data, model.source)
+        check_data_in_run_folder(training_data, model.source)
         if training_data not in CATALOGUE and training_data not in SHAPES and Path(training_data).exists():
             return _folder(model, training_data, whole=False)
         test = load_splits(table_for(model.nominal_shape, training_data), data).test
-        return taken_by(model.nominal_shape, model.classes, test)
+        return data_for_model(model.nominal_shape, model.classes, test)
     if data in CATALOGUE or data in SHAPES:
-        return taken_by(model.nominal_shape, model.classes, load_splits(table_for(model.nominal_shape, data)).test)
+        return data_for_model(
+            model.nominal_shape, model.classes, load_splits(table_for(model.nominal_shape, data)).test
+        )
     check_exists(data)
     return _folder(model, data, whole=not training_data or Path(training_data).resolve() != Path(data).resolve())
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid import losses
-from pellucid.losses.base import Loss, positions, shares
+from pellucid.losses.base import Loss, divisor, positions
 from pellucid.losses.targets import by_class, numbers, pick
 from pellucid.probe import tensors
 from pellucid.trace.explanation import Factor
@@ -66,12 +66,12 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
     a, e = log_a.exp(), loss.label_smoothing
     if target.is_floating_point():
         t = target.to(y.dtype) * (1 - e) + e / y.shape[1]
-        likelihood, divisor = (t * log_a).sum(1), positions(loss.reduction, y)
+        likelihood, denominator = (t * log_a).sum(1), positions(loss.reduction, y)
     else:
         picks = pick(loss, y, target, loss.class_weights, loss.ignore)
         t = torch.zeros_like(y).scatter_(1, picks.classes, picks.keep) * (1 - e) + e / y.shape[1] * picks.keep
-        likelihood, divisor = log_a.gather(1, picks.classes).squeeze(1), picks.total(loss.reduction)
-    wanted = t * (1.0 if loss.class_weights is None else by_class(loss, loss.class_weights, y)) / divisor
+        likelihood, denominator = log_a.gather(1, picks.classes).squeeze(1), picks.total(loss.reduction)
+    wanted = t * (1.0 if loss.class_weights is None else by_class(loss, loss.class_weights, y)) / denominator
     total = wanted.sum(1, keepdim=True).expand_as(wanted)  # the weight of each position
     simple = loss.class_weights is None and not target.is_floating_point()  # targets sum to 1, or to 0 if ignored
 
@@ -96,8 +96,8 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
 def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> Pieces:
     """Return the pieces: the log-likelihood of each position, and the weights; y is log-probabilities."""
     picks = pick(loss, y, target, loss.class_weights, loss.ignore)
-    shares_ = picks.weight / picks.total(loss.reduction)  # (N, 1, ...)
-    wanted = torch.zeros_like(y).scatter_(1, picks.classes, shares_)
+    weights = picks.weight / picks.total(loss.reduction)  # (N, 1, ...)
+    wanted = torch.zeros_like(y).scatter_(1, picks.classes, weights)
     named = {"log_likelihood": y.gather(1, picks.classes).squeeze(1), "wanted": wanted}
 
     def factors(place: int) -> tuple[Factor, ...]:
@@ -140,7 +140,7 @@ def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> Pieces:
 
     Classes within the margin have positive gradients; the gradient of the true class is minus their sum.
     """
-    n = shares(loss.reduction, y)
+    n = divisor(loss.reduction, y)
     index, _, weight = pick(loss, y, target, loss.class_weights)  # (N, 1)
     shortfall = (y - y.gather(1, index) + loss.margin).clamp_min(0).scatter(1, index, 0)  # (N, C)
     push = torch.where(shortfall > 0, torch.ones_like(shortfall) if loss.power == 1 else 2 * shortfall, 0)
@@ -165,7 +165,7 @@ def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> Pieces:
 
 def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> Pieces:
     """∂C/∂a = (a - t) / n: Nielsen 2015, equation 6."""
-    t, n = numbers(loss, y, target), shares(loss.reduction, y)
+    t, n = numbers(loss, y, target), divisor(loss.reduction, y)
     words = "the quadratic loss: the output minus the target" + (f", over n = {n}" if n > 1 else "")
     return _averaged(
         {"targets": t, "error": y - t}, (y - t) ** 2 / 2, n, lambda place: _error("y", "output", y, t, place), words,
@@ -175,7 +175,7 @@ def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> Pieces:
 
 def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> Pieces:
     """∂C/∂y = sign(y - t) / n."""
-    t, n = numbers(loss, y, target), shares(loss.reduction, y)
+    t, n = numbers(loss, y, target), divisor(loss.reduction, y)
     sign = (y - t).sign()
     return _averaged(
         {"targets": t, "error": y - t}, (y - t).abs(), n,
@@ -187,7 +187,7 @@ def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> Pieces:
 
 def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> Pieces:
     """∂C/∂y = d / n with d = y - t clamped to ±delta."""
-    t, n, delta = numbers(loss, y, target), shares(loss.reduction, y), loss.delta
+    t, n, delta = numbers(loss, y, target), divisor(loss.reduction, y), loss.delta
     clamped = (y - t).clamp(-delta, delta)
 
     def error(place: int) -> Factor:
@@ -206,7 +206,7 @@ def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Ten
 
     With class weights w and positive weights p it is w (a (p t + 1 - t) - p t) / n.
     """
-    t, n, a = numbers(loss, y, target), shares(loss.reduction, y), y.sigmoid()
+    t, n, a = numbers(loss, y, target), divisor(loss.reduction, y), y.sigmoid()
     positive = loss.pos_weight
     p = by_class(loss, positive, y, "pos_weight") if isinstance(positive, tuple) else torch.tensor(positive).to(y)
     w = torch.ones_like(y) if loss.class_weights is None else by_class(loss, loss.class_weights, y).expand_as(y)
@@ -229,7 +229,7 @@ def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Ten
 
 def quality_focal(loss: losses.QualityFocal, y: Tensor, target: Tensor) -> Pieces:
     """Return the pieces: predicted probabilities (qualities) and targets."""
-    t, n = numbers(loss, y, target), shares(loss.reduction, y)
+    t, n = numbers(loss, y, target), divisor(loss.reduction, y)
     cost, slope = loss.pieces(y, t)
     return _averaged(
         {"probabilities": y.sigmoid(), "targets": t}, cost, n,

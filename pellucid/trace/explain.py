@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.combine.base import join
 from pellucid.optim.regularizers import L1, L2
 from pellucid.trace.columns import explainer, weighted_sum
-from pellucid.trace.columns.base import Factors, at, exact_sum, part_of, slopes
+from pellucid.trace.columns.base import Factors, elements, exact_sum, part_of, slopes
 from pellucid.trace.explanation import Explanation, Factor, Link, Made, Part, Term
 from pellucid.trace.passes import Call, Value, title
 from pellucid.trace.record import Number, Record, resolve
@@ -115,7 +115,7 @@ class Chain:
             return self.nothing(name)
         column = explainer(call.layer, key.what)(call, key.what, key.place)
         source = call.outputs[column.output]
-        deltas = at(call.dys[column.output], column.outputs)
+        deltas = elements(call.dys[column.output], column.outputs)
         products, sizes = deltas.clone(), deltas.abs()
         for factors in column.factors:
             products, sizes = products * factors.values, sizes * factors.magnitudes
@@ -257,7 +257,7 @@ def made_of(trace: Record, value: Value, place: int, top: int | None) -> Made:
             continue
         where = slope.flatten().nonzero().flatten()
         names = (label(trace.name_of(source), k, source.tensor.shape) for k in where.tolist())
-        columns = at(source.tensor, where).tolist(), at(slope, where).tolist()
+        columns = elements(source.tensor, where).tolist(), elements(slope, where).tolist()
         parts += [Part(*one) for one in zip(names, *columns, strict=True)]
     sum_words = weighted_sum(call.layer)
     linear = sum_words is not None

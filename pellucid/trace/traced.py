@@ -11,7 +11,7 @@ from pellucid.combine import Parallel, Sequential
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.source import Batch
 from pellucid.detectors import Anchors, Detector, OneStage
-from pellucid.detectors.base import joined, parted
+from pellucid.detectors.base import join_maps, split_maps
 from pellucid.errors import PellucidError
 from pellucid.generators import Pix2Pix, Regression, Translator
 from pellucid.layers import Concat, Identity
@@ -72,9 +72,11 @@ class DetectionLoss(Loss):
         detector, size = self.of.detector, self.of.size
         sizes = [(each.shape[2], each.shape[3]) for each in maps]
         anchors = Anchors(detector.anchors(sizes, size).to(maps[0]), sizes, size)
-        losses, dy = detector.compare(joined(maps, detector.numbers), anchors, _objects(target, self.of.images))
+        losses, dy = detector.compare(
+            join_maps(maps, detector.outputs_per_anchor), anchors, _objects(target, self.of.images)
+        )
         value = torch.stack([detector.weight(name) * loss for name, loss in losses.items()]).sum()
-        dmaps = parted(dy, maps)
+        dmaps = split_maps(dy, maps)
         return value, dmaps if isinstance(y, tuple) else dmaps[0]
 
 

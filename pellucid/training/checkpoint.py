@@ -76,7 +76,7 @@ class Checkpoint:
         checkpoint, see `adopt`. Raises PellucidError if no checkpoint is usable, and if the last one cannot be read for
         another reason than damage.
         """
-        if not folder.begun:
+        if not folder.has_checkpoint:
             folder.begin_again()
             return None
         try:

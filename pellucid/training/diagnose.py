@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, cast, get_args
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import is_wiring
+from pellucid.combine.base import uses_flow
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.files import read_regular, write_atomically
@@ -71,7 +71,7 @@ class NotFinite:
         return {**asdict(self), "shape": list(self.shape)}
 
     @property
-    def held(self) -> str:
+    def without_path(self) -> str:
         """The message without the layer's path."""
         size = torch.Size(self.shape).numel()
         note = f", {self.note}" if self.note else ""
@@ -81,7 +81,7 @@ class NotFinite:
         """Return the layer's path and type, or "the loss", and the message."""
         kind = f"{self.path} ({self.layer})" if self.path and self.layer else self.path or self.layer
         place = "the loss" if self.kind == "loss" else kind
-        return f"{place}: {self.held}" if place else self.held
+        return f"{place}: {self.without_path}" if place else self.without_path
 
 
 class StoppedError(PellucidError):
@@ -168,7 +168,7 @@ def diagnose_output(net: Layer, params: Params, x: Any) -> NotFinite | None:
 
 
 def _look_forward(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-    if not is_wiring(layer):
+    if not uses_flow(layer):
         _raise(NotFinite.of(y, "output", "the output y", path, type(layer).__name__))
 
 

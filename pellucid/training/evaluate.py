@@ -297,7 +297,7 @@ def default_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike,
     return (*loss.metrics, "accuracy") if classes and loss.metrics == REGRESSION_METRICS else loss.metrics
 
 
-def judge(model: Learner, data: Arrays) -> tuple[float, Tensor]:
+def loss_and_predictions(model: Learner, data: Arrays) -> tuple[float, Tensor]:
     """Return the total mean loss, and the predictions on the CPU for all examples that the loss does not ignore."""
     scores: list[Tensor] = []
     losses, _ = measure(model, Measures(()), data, batch_within_memory(model, data.x), take=scores.append)

@@ -76,14 +76,14 @@ class Loop:
 
     def __init__(self, whole: Learner, plan: Plan) -> None:
         folder = plan.folder
-        self.begun = None if folder is None else Checkpoint.find(folder)
-        if self.begun is not None:
-            self.begun.check(plan.settings)
-            self.begun.restore_params(whole.params)
+        self.checkpoint = None if folder is None else Checkpoint.find(folder)
+        if self.checkpoint is not None:
+            self.checkpoint.check(plan.settings)
+            self.checkpoint.restore_params(whole.params)
         self.whole, self.plan = whole, plan
         self.model, self.data, self.validation = whole, plan.data, plan.validation
         started = time.perf_counter()
-        if plan.augment is None and whole.frozen and not (self.begun is not None and self.begun.done):
+        if plan.augment is None and whole.frozen and not (self.checkpoint is not None and self.checkpoint.done):
             self.model, self.data, self.validation = without_frozen_front(whole, plan.data, plan.validation)
         model, data = self.model, self.data
         self.loader = batches(model, data, plan.batch_size, plan.augment)
@@ -104,18 +104,18 @@ class Loop:
 
     def run(self) -> Training:
         """Train, and return the state of the training at its end."""
-        folder, training, begun = self.plan.folder, self.training, self.begun
+        folder, training, checkpoint = self.plan.folder, self.training, self.checkpoint
         self.step = Step.of(self.model, len(self.data))
         if self.step.note:
             note(self.step.note)
         if folder is not None:
             self._check_saves()
-        if begun is not None:
-            self.memory = begun.restore(training, self.step, self.plan.callbacks)
+        if checkpoint is not None:
+            self.memory = checkpoint.restore(training, self.step, self.plan.callbacks)
             self.saved_step = training.step
             if folder is not None:
-                begun.adopt(folder)
-            if begun.done:
+                checkpoint.adopt(folder)
+            if checkpoint.done:
                 self._repair_best()
                 return training
         with torch.inference_mode(), memory_kept(), ExitStack() as stack:
@@ -370,7 +370,7 @@ class Loop:
 
     def _repair_best(self) -> None:
         """Repair the best weights of a resumed run, which an interrupted process may have left damaged."""
-        if self.plan.folder is not None and self.begun is not None:
+        if self.plan.folder is not None and self.checkpoint is not None:
             repair_best(self.plan.folder.best, self.whole)
 
     def _save(self, done: bool = False) -> None:

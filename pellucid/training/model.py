@@ -21,7 +21,7 @@ from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.metrics import MetricLike
-from pellucid.metrics.base import joined
+from pellucid.metrics.base import concatenate_batches
 from pellucid.models import replace_head
 from pellucid.network.ending import check_axes, check_classes, check_ending
 from pellucid.network.inputs import Shape, free_outputs, nominal
@@ -223,7 +223,7 @@ class BaseModel(Trainable, Viewed):
             plan = Plan(data, held_out, epochs, batch_size, augment, [*user_callbacks, *progress], None, hashes, 0.0)
             return Loop(self, plan).run().history
         with folder:
-            if folder.begun and not resume:
+            if folder.has_checkpoint and not resume:
                 raise PellucidError(f"{folder.path} has a training already; resume it, or choose another run folder")
             note_resume(data)
             checksums = {"train": data.checksum} | ({} if held_out is None else {"validation": held_out.checksum})
@@ -253,7 +253,7 @@ class BaseModel(Trainable, Viewed):
         batch_size = self._batch(inputs, batch_size, "predict")
         with torch.inference_mode():
             parts = [on_device(part, CPU) for part in self._predictions(inputs, batch_size)]
-        return joined(parts) if parts else torch.zeros(0, *nominal(self.output_shape, 0))
+        return concatenate_batches(parts) if parts else torch.zeros(0, *nominal(self.output_shape, 0))
 
     def _predictions(self, x: Tensor | Source, batch_size: int) -> Iterator[Any]:
         """Yield the predictions for inputs, such as probabilities, batch by batch."""

@@ -18,8 +18,8 @@ class Fault(Exception):  # noqa: N818 - it becomes an error with the file's name
 
 
 @contextmanager
-def refusing(path: Path, kind: str, damage: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Turn a Fault, an OSError and the exceptions in `damage` into a PellucidError of one line.
+def file_errors(path: Path, kind: str, damage: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Context in which a Fault, an OSError and the exceptions in `damage` become a PellucidError of one line.
 
     kind: the format of the file, as in "is a damaged {kind}".
     """

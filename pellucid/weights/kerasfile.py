@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.weights.fault import Fault, quoted, refusing
+from pellucid.weights.fault import Fault, file_errors, quoted
 from pellucid.weights.hdf5text import text_attribute
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def read(path: Path) -> dict[str, Tensor]:
         raise PellucidError(f"{path} needs the h5py library; pip install 'pellucid[weights]'") from error
     damage = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError)
     size = path.stat().st_size
-    with refusing(path, "HDF5 file", damage), path.open("rb") as raw, h5py.File(path, "r") as file:
+    with file_errors(path, "HDF5 file", damage), path.open("rb") as raw, h5py.File(path, "r") as file:
         root = _child(file, "model_weights") if "model_weights" in map(str, file) else file
         if not isinstance(root, h5py.Group):
             raise Fault("has no group of weights", _RESAVE)

@@ -14,13 +14,13 @@ _MAX_LISTED = 5  # differences in the message
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A difference at `path`: dtype and shape in the network (`wanted`) and in the file (`found`), None if missing.
+    """A difference at `path`: dtype and shape in the network (`expected`) and in the file (`found`), None if missing.
 
     Dtypes and shapes are texts such as "float32 64x3x7x7".
     """
 
     path: str
-    wanted: str | None
+    expected: str | None
     found: str | None
 
     def __str__(self) -> str:
@@ -28,9 +28,9 @@ class Mismatch:
         name = quoted(self.path, 200)
         if self.found is None:
             return f"{name} is missing"
-        if self.wanted is None:
+        if self.expected is None:
             return f"{name} is not in the network"
-        return f"{name} is {self.found}, not {self.wanted}"
+        return f"{name} is {self.found}, not {self.expected}"
 
 
 class MismatchError(PellucidError):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.weights.fault import Fault, quoted, refusing
+from pellucid.weights.fault import Fault, file_errors, quoted
 
 _MAX_FILE = (2 << 30) - 1  # bytes of a Protocol Buffers file
 _MAX_STRUCTURE = 8 << 20  # bytes of a file without the values of its initializers
@@ -35,7 +35,9 @@ def read(path: Path) -> dict[str, Tensor]:
         from google.protobuf.message import DecodeError
     except ImportError as error:
         raise PellucidError(f"{path} needs the onnx library; pip install 'pellucid[export]'") from error
-    with refusing(path, "ONNX model", (DecodeError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)):
+    with file_errors(
+        path, "ONNX model", (DecodeError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
+    ):
         found: dict[str, Tensor] = {}
         for each in load(path).graph.initializer:
             if each.name in found:

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pellucid.weights import kerasfile, onnxfile, safetensorsfile, torchfile
-from pellucid.weights.fault import Fault, refusing
+from pellucid.weights.fault import Fault, file_errors
 
 _HEAD = 512  # bytes: includes the signature of a tar archive, at 257
 
@@ -57,7 +57,7 @@ def format_name(path: str | os.PathLike[str]) -> str:
 
 
 def _format(path: Path) -> Format:
-    with refusing(path, "file"):
+    with file_errors(path, "file"):
         if not path.is_file():
             raise Fault("is not a file" if path.exists() else "is missing", "give a weights file")
         with path.open("rb") as file:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.weights.fault import Fault, quoted, refusing
+from pellucid.weights.fault import Fault, file_errors, quoted
 
 _MAX_HEADER = 16 << 20  # bytes
 _MAX_TENSORS = 50_000
@@ -19,7 +19,7 @@ def read(path: Path) -> dict[str, Tensor]:
     import safetensors.torch
 
     damage = (safetensors.SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
-    with refusing(path, "safetensors file", (*damage, OverflowError)):
+    with file_errors(path, "safetensors file", (*damage, OverflowError)):
         names = _names(path)
         # Read the whole file: the tensors of a mapped file would change with it, and each get_tensor searches the whole
         # header.

@@ -12,7 +12,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from pellucid.weights.fault import Fault, quoted, refusing
+from pellucid.weights.fault import Fault, file_errors, quoted
 from pellucid.weights.opcodes import Storage, View, interpret
 from pellucid.weights.safetensorsfile import has_valid_booleans
 
@@ -47,7 +47,7 @@ def read_zip(path: Path) -> dict[str, Tensor]:
     """
     size = path.stat().st_size
     with (
-        refusing(path, "PyTorch file", _DAMAGE),
+        file_errors(path, "PyTorch file", _DAMAGE),
         _LimitedReader(path.open("rb", buffering=0)) as file,
         zipfile.ZipFile(file) as archive,
     ):
@@ -79,7 +79,7 @@ def read_old(path: Path) -> dict[str, Tensor]:
     then, for each key, the number of elements and the elements.
     """
     size = path.stat().st_size
-    with refusing(path, "PyTorch file", (RuntimeError, OverflowError)), path.open("rb") as file:
+    with file_errors(path, "PyTorch file", (RuntimeError, OverflowError)), path.open("rb") as file:
         head = file.read(_MAX_PICKLE)
         magic = interpret(head)
         version = interpret(head, magic.end)

@@ -16,7 +16,7 @@ from tests.cli.conftest import Say
 from tests.data.quality.photos import file_of, photo
 from tests.reports import without_report
 
-NAMES = {check.name for check in CHECKS if SUPERVISED in check.of}
+NAMES = {check.name for check in CHECKS if SUPERVISED in check.models}
 
 
 @pytest.fixture(scope="module")

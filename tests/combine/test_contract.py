@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid import combine
 from pellucid.combine import Combinator, Sequential, walk
-from pellucid.combine.base import is_wiring
+from pellucid.combine.base import uses_flow
 from pellucid.layers import Dense, Mode
 from pellucid.sweep import backward, forward
 from tests.combine.samples import NETWORKS
@@ -138,4 +138,4 @@ class OwnBackward(Sequential):
 
 @pytest.mark.parametrize(("kind", "wiring"), [(Sequential, True), (OwnForward, False), (OwnBackward, False)])
 def test_a_combinator_with_a_pass_of_its_own_is_no_wiring(kind, wiring):
-    assert is_wiring(kind(dense=Dense(2))) is wiring
+    assert uses_flow(kind(dense=Dense(2))) is wiring

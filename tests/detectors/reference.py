@@ -14,7 +14,7 @@ def maps_of(detector, params, images):
     for name, net in detector.nets.items():
         x = reference_forward(net, params[name], x, Mode(True))
     x = x if isinstance(x, tuple) else (x,)
-    rows = [one.permute(0, 2, 3, 1).reshape(len(images), -1, detector.numbers) for one in x]
+    rows = [one.permute(0, 2, 3, 1).reshape(len(images), -1, detector.outputs_per_anchor) for one in x]
     return torch.cat(rows, 1), [one.shape[2:] for one in x]
 
 

@@ -4,7 +4,7 @@ import torch
 
 from pellucid.detectors import Candidates, Fate
 from pellucid.detectors import base as detectors
-from pellucid.detectors.base import joined, parted
+from pellucid.detectors.base import join_maps, split_maps
 from tests.detectors.drawn import small_single_stage
 
 BOXES = torch.tensor(
@@ -56,9 +56,9 @@ def test_no_candidate_leads_to_no_detection():
 
 def test_maps_are_joined_in_the_order_of_maps_rows_columns_and_anchors():
     maps = (torch.arange(2 * 6 * 2 * 3.0).view(2, 6, 2, 3), -torch.arange(2 * 6.0).view(2, 6, 1, 1))
-    y = joined(maps, 3)  # two anchors in each cell, three numbers each
+    y = join_maps(maps, 3)  # two anchors in each cell, three numbers each
     assert y.shape == (2, 14, 3)
     assert y[1, 2 * (1 * 3 + 2) + 1].tolist() == maps[0][1, 3:, 1, 2].tolist()  # row 1, column 2, anchor 1
     assert y[0, 12].tolist() == maps[1][0, :3, 0, 0].tolist()
-    for found, one in zip(parted(y, maps), maps, strict=True):
+    for found, one in zip(split_maps(y, maps), maps, strict=True):
         assert torch.equal(found, one)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid.detectors import SSD, YOLO1, Detector, FasterRCNN, FastRCNN, OneStage, SingleStage
-from pellucid.detectors.base import joined
+from pellucid.detectors.base import join_maps
 from pellucid.detectors.regions import numbered, read
 from pellucid.errors import PellucidError
 from pellucid.explain import explain
@@ -55,7 +55,7 @@ def reference(detector, params, x: torch.Tensor, candidate: int, label: int) -> 
             return box, score
         if isinstance(detector, SingleStage):
             return box, score.logit()
-        y = joined(walk.maps, detector.numbers)[0, candidate]
+        y = join_maps(walk.maps, detector.outputs_per_anchor)[0, candidate]
         return box, y[label + 1] if isinstance(detector, SSD) else y[4] + y[5 + label]
     proposals = walk.proposals.detach()
     maps, _ = detector.neck.forward(params["neck"], detector.backbone.forward(params["backbone"], x, Mode())[0], Mode())
@@ -112,7 +112,7 @@ def test_the_anchor_of_a_proposal_is_the_one_that_proposed_it() -> None:
     assert walk.proposals is not None
     first = detector.proposer
     assert walk.anchors is not None
-    boxes, scores = first.read(joined(walk.maps, 5)[0], walk.anchors)
+    boxes, scores = first.read(join_maps(walk.maps, 5)[0], walk.anchors)
     chosen = walk.candidates.anchors
     torch.testing.assert_close(boxes[chosen].clamp_min(0).minimum(torch.tensor([46, 33, 46, 33])), walk.proposals)
     assert bool((scores[chosen, 0].diff() <= 0).all())

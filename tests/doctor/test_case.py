@@ -43,7 +43,7 @@ def test_the_sample_is_drawn_by_the_seed_and_kept_in_order() -> None:
 def test_trained_or_not() -> None:
     assert not case().trained
     assert case(epochs=1).trained
-    assert torch.equal(case(epochs=1).first.weights["dense1.weight"], case().model.weights["dense1.weight"])
+    assert torch.equal(case(epochs=1).initial.weights["dense1.weight"], case().model.weights["dense1.weight"])
 
 
 def test_what_classifies() -> None:
@@ -76,18 +76,18 @@ def test_measuring_changes_nothing_and_is_the_same_twice(net) -> None:
     measured = [
         (
             one.activity,
-            one.first_activity,
+            one.initial_activity,
             one.gradients,
             one.train_predictions,
             one.rehearsal,
             one.range_test,
-            one.first_gradients,
+            one.initial_gradients,
             one.validation_predictions,
         )
         for one in (it, other)
     ]
     assert it.model.sha256() == before
-    assert it.first.sha256() == case(net and net()).model.sha256()
+    assert it.initial.sha256() == case(net and net()).model.sha256()
     assert torch.equal(drawn, torch.get_rng_state())
     assert torch.equal(x, it.train.x)
     assert torch.equal(y, it.train.y)
@@ -157,9 +157,9 @@ def test_a_pretrained_part_begins_as_it_is() -> None:
     it.weights["head.weight"].copy_(drawn)
     it.weights["head.bias"].zero_()
     examined = case_of(it, x, y)
-    assert examined.first.sha256() == it.sha256()
+    assert examined.initial.sha256() == it.sha256()
     assert not examined.trained
-    assert examined.first.frozen == it.frozen
+    assert examined.initial.frozen == it.frozen
     mended = rebuilt(examined, net=net.rebuild({**net.layers, "head": Dense(4, init_weight="xavier")})).model
     assert torch.equal(mended.weights["norm.running_mean"], it.weights["norm.running_mean"])
     assert not torch.equal(mended.weights["head.weight"], it.weights["head.weight"])

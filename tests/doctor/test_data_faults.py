@@ -112,8 +112,8 @@ def test_views_of_one_scene_in_both_parts() -> None:
 def test_mirroring_is_odd_where_mirrored_pictures_look_otherwise() -> None:
     case = taught(augment=Augment(flip=True), epochs=4)
     mirror, _ = settings.augment(case)
-    assert mirror.odd
+    assert mirror.unusual
     both = torch.cat([DATA.train.x, DATA.train.x.flip(3)])  # where either side comes up
     it = Model(net(), input_shape=(1, 8, 8))
     mirror, _ = settings.augment(case_of(it, both, DATA.train.y.repeat(2), augment=Augment(flip=True)))
-    assert not mirror.odd
+    assert not mirror.unusual

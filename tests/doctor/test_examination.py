@@ -163,7 +163,7 @@ def test_checks_that_cannot_ask_are_left_out_with_their_reason() -> None:
     assert found.left_out["underfitting"] == "needs 50 training examples"
     assert found.left_out["duplicated-inputs"] == "needs 2 training examples"
     assert found.left_out["overfitting"] == "needs validation data"
-    assert set(found.checks) | set(found.left_out) == {check.name for check in CHECKS if SUPERVISED in check.of}
+    assert set(found.checks) | set(found.left_out) == {check.name for check in CHECKS if SUPERVISED in check.models}
     assert not set(found.checks) & set(found.left_out)
     few = diagnose(case_of(model(), *corners(60), validation=corners(3))).left_out
     assert few["miscalibration"] == "needs 200 validation examples"

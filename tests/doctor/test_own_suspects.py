@@ -82,11 +82,11 @@ def test_a_weighted_mean_mixes_no_examples() -> None:
     assert list(parts.coupled_loss(taught(loss=Weighted(), epochs=1))) == []
 
 
-@pytest.mark.parametrize(("layer", "odd"), [(Matrix(32, 0.0, 1.0), 1), (Matrix(32, -3.0, 6.0), 1), (Matrix(32), 0)])
-def test_first_weights_of_an_own_layer(layer: Matrix, odd: int) -> None:
+@pytest.mark.parametrize(("layer", "unusual"), [(Matrix(32, 0.0, 1.0), 1), (Matrix(32, -3.0, 6.0), 1), (Matrix(32), 0)])
+def test_first_weights_of_an_own_layer(layer: Matrix, unusual: int) -> None:
     case = taught(Sequential(Flatten(), layer, ReLU(), Dense(10)), epochs=1)
     found = list(parts.initialization(case))
-    assert [one.finding.check for one in found] == ["bad-initialization"] * odd
+    assert [one.finding.check for one in found] == ["bad-initialization"] * unusual
     for one in found:
         assert list(parts.initialization(one.apply(case))) == []
 
@@ -108,10 +108,10 @@ def test_class_weights_by_frequency_are_odd_and_by_rarity_are_not() -> None:
     x, y, held = digits()
     kept = (y < 5) | (torch.arange(len(y)) % 8 == 0)
     counts = y[kept].bincount().double()
-    for weights, odd in ((counts / counts.mean(), True), (counts.mean() / counts, False)):
+    for weights, unusual in ((counts / counts.mean(), True), (counts.mean() / counts, False)):
         it = Model(with_layer(), loss=SoftmaxCrossEntropy(class_weights=tuple(weights.tolist())), input_shape=(1, 8, 8))
         (found,) = settings.loss_options(case_of(it, x[kept], y[kept], validation=held))
-        assert found.odd is odd
+        assert found.unusual is unusual
 
 
 def test_pictures_that_are_reduced_at_once() -> None:

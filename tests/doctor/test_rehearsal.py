@@ -145,8 +145,8 @@ def test_another_rate_begins_with_the_same_weights() -> None:
     it = case(epochs=2)
     new = with_rate(it, 0.1)
     assert new.model.optimizer.lr == it.model.optimizer.lr * 0.1
-    assert new.model.sha256() == it.first.sha256() != it.model.sha256()
-    assert new.begin().sha256() == it.first.sha256()
+    assert new.model.sha256() == it.initial.sha256() != it.model.sha256()
+    assert new.begin().sha256() == it.initial.sha256()
     assert (new.history, new.stopped) == (None, "")
     assert (new.batch_size, new.train) == (it.batch_size, it.train)
 

@@ -73,7 +73,9 @@ def test_the_page_says_whose_epochs_it_shows(tmp_path: Path) -> None:
     data = Dataset.from_arrays(x, torch.arange(6) % 3, ("a", "b", "c"), "noise")
     again = retrained(model, data, data, 1, [])
     for epochs, words in ((None, "from scratch, for this page"), ({0: model.params}, "those of its training")):
-        text = write_page(tmp_path / "page", look(model, data, "small", epochs=epochs, again=again)).read_text("utf-8")
+        text = write_page(tmp_path / "page", look(model, data, "small", epochs=epochs, retraining=again)).read_text(
+            "utf-8"
+        )
         assert words in " ".join(text.split())
 
 

@@ -216,13 +216,13 @@ def test_a_mark_is_not_believed_where_the_nodes_do_something_else(exported: byte
     model = onnx.load_from_string(exported)
     next(node for node in model.graph.node if node.op_type == "Sqrt").op_type = "Abs"
     onnx.save(model, tmp_path / "net.onnx")
-    with pytest.raises(PellucidError, match="the mark of a layer that pellucid exports as different nodes"):
+    with pytest.raises(PellucidError, match="has pellucid metadata of a layer that is exported as different nodes"):
         from_onnx(tmp_path / "net.onnx")
     model = onnx.load_from_string(exported)
     rows = next(each for each in model.graph.initializer if each.name == "pool/rows")
     rows.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(rows) * 1.01, "pool/rows"))
     onnx.save(model, tmp_path / "net.onnx")
-    with pytest.raises(PellucidError, match="the mark of a layer that pellucid exports as different nodes"):
+    with pytest.raises(PellucidError, match="has pellucid metadata of a layer that is exported as different nodes"):
         from_onnx(tmp_path / "net.onnx")
 
 

@@ -7,7 +7,7 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.layers import MaxPool2d, Mode
-from pellucid.layers.checks import check_window_reach
+from pellucid.layers.checks import check_windows_overlap_input
 
 
 def sees_nothing(length: int, kernel: int, stride: int, padding: int, dilation: int) -> bool:
@@ -27,9 +27,9 @@ def test_windows_are_refused_exactly_where_one_sees_nothing() -> None:
             if sees_nothing(length, kernel, stride, padding, dilation):
                 refused += 1
                 with pytest.raises(PellucidError, match=f"along its height of {length}"):
-                    check_window_reach(MaxPool2d(2), *frame)
+                    check_windows_overlap_input(MaxPool2d(2), *frame)
             else:
-                check_window_reach(MaxPool2d(2), *frame)
+                check_windows_overlap_input(MaxPool2d(2), *frame)
     assert refused > 5
 
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from pellucid.errors import PellucidError
-from pellucid.metrics.verdicts import Verdict, judge
+from pellucid.metrics.verdicts import Verdict, classify_detections
 from pellucid.objects import Detections, Objects
 from tests.metrics.scene import DETECTIONS, OBJECTS
 
 
 def test_every_kind_of_error() -> None:
-    image = judge(DETECTIONS, OBJECTS)
+    image = classify_detections(DETECTIONS, OBJECTS)
     expected = [
         ("hit", 0, 0.9), ("duplicate", 0, 0.95), ("hit", 1, 0.6), ("class", 2, 1.0), ("place", 3, 1 / 3),
         ("background", 0, 0.0), ("ignored", 5, 1.0), ("both", 4, 1 / 3), ("hit", 7, 1.0), ("duplicate", 0, 1.0),
@@ -26,26 +26,26 @@ def test_every_kind_of_error() -> None:
 
 
 def test_thresholds_move_the_limits() -> None:
-    image = judge(DETECTIONS, OBJECTS, 0.65, 0.4)
+    image = classify_detections(DETECTIONS, OBJECTS, 0.65, 0.4)
     assert [verdict.kind for verdict in image.verdicts] == [
         "hit", "duplicate", "place", "class", "background", "background", "ignored", "background", "hit", "duplicate",
     ]  # fmt: skip
 
 
 def test_the_order_of_detections_is_that_of_their_scores() -> None:
-    backwards = judge(DETECTIONS.take(torch.arange(9, -1, -1)), OBJECTS)
-    assert backwards.verdicts[::-1] == judge(DETECTIONS, OBJECTS).verdicts
+    backwards = classify_detections(DETECTIONS.take(torch.arange(9, -1, -1)), OBJECTS)
+    assert backwards.verdicts[::-1] == classify_detections(DETECTIONS, OBJECTS).verdicts
     assert backwards.finders == [9, 7, -1, -1, -1, -1, -1, 1]
 
 
 def test_without_objects_all_is_background() -> None:
     empty = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
-    assert set(judge(DETECTIONS, empty).verdicts) == {Verdict("background", -1, 0.0)}
+    assert set(classify_detections(DETECTIONS, empty).verdicts) == {Verdict("background", -1, 0.0)}
     nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long))
-    assert judge(nothing, OBJECTS).missed(OBJECTS) == [0, 1, 2, 3, 4, 6, 7]
+    assert classify_detections(nothing, OBJECTS).missed(OBJECTS) == [0, 1, 2, 3, 4, 6, 7]
 
 
 @pytest.mark.parametrize("limits", [(0.5, 0.5), (0.5, 0.0), (1.2, 0.1)])
 def test_impossible_thresholds_are_refused(limits: tuple[float, float]) -> None:
     with pytest.raises(PellucidError, match="0 < background < threshold <= 1"):
-        judge(DETECTIONS, OBJECTS, *limits)
+        classify_detections(DETECTIONS, OBJECTS, *limits)

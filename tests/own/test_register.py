@@ -260,7 +260,7 @@ UNSAVED = {
     "Sequential.children.x.held is inf": Holds(float("inf")),
     "Sequential.children.x.held is <class 'int'>": Holds(int),
     "the field 'count' is 1.5, but annotated as int": Whole(1.5),
-    "building it again from its fields gives another object": Restless(),
+    "building it again from its fields gives another object; store the arguments of the constructor": Restless(),
     "constructor takes 'factor', which is not a field": HasInit(2.0),
     "Plain is not registered, so no file can name it; register it: pellucid.register(Plain)": Plain(),
 }

@@ -60,7 +60,7 @@ def test_a_run_tells_all_of_its_training(run: Path) -> None:
 def test_it_begins_where_the_run_began(run: Path) -> None:
     it = case_of_run(run)
     fresh = Model(it.model.net, seed=3, input_shape=(1, 8, 8))
-    assert it.first.sha256() == fresh.sha256()
+    assert it.initial.sha256() == fresh.sha256()
     it.rehearse  # noqa: B018
     begun = it.begin()
     begun.weights["features.dense1.weight"].zero_()

@@ -5,13 +5,15 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from pellucid.report.figures.detections import judged, precision_recall
+from pellucid.report.figures.detections import draw_detections, precision_recall
 from pellucid.report.figures.style import BLUE, GREEN, ORANGE, PALE
 
 
 def test_boxes_are_drawn_where_they_are_and_coloured_by_kind() -> None:
     boxes = [(3, 0, 9, 4), (1, 2, 5, 8), (0, 5, 4, 10), (6, 5, 9, 9)]
-    figure = judged(np.full((1, 10, 12), 0.5), boxes, ["duplicate", "hit", "missed", "ignored"], ["2", "1", "4", "3"])
+    figure = draw_detections(
+        np.full((1, 10, 12), 0.5), boxes, ["duplicate", "hit", "missed", "ignored"], ["2", "1", "4", "3"]
+    )
     (plot,) = figure.axes
     drawn = [patch for patch in plot.patches if isinstance(patch, Rectangle)]
     at = {(p.get_x(), p.get_y(), p.get_width(), p.get_height()): to_hex(p.get_edgecolor()) for p in drawn}
@@ -25,12 +27,12 @@ def test_boxes_are_drawn_where_they_are_and_coloured_by_kind() -> None:
     ("missed", 5, 10, (10, "bottom")),
 ])  # fmt: skip
 def test_labels_stay_inside_the_picture(kind: str, y0: int, y1: int, place: tuple[int, str]) -> None:
-    (text,) = judged(np.zeros((3, 10, 10)), [(1, y0, 5, y1)], [kind], ["1"]).axes[0].texts
+    (text,) = draw_detections(np.zeros((3, 10, 10)), [(1, y0, 5, y1)], [kind], ["1"]).axes[0].texts
     assert (text.get_position()[1], text.get_va()) == place
 
 
 def test_only_what_is_drawn_is_in_the_legend() -> None:
-    figure = judged(np.zeros((3, 4, 4)), [(0, 0, 2, 2)], ["hit"], ["1"])
+    figure = draw_detections(np.zeros((3, 4, 4)), [(0, 0, 2, 2)], ["hit"], ["1"])
     assert [text.get_text() for text in figure.texts] == ["■ right"]
 
 

@@ -13,7 +13,7 @@ from pellucid.data import Arrays
 from pellucid.errors import PellucidError
 from pellucid.generators import Generator
 from pellucid.run_report.generated import nearest_images, sample, walk
-from pellucid.tasks.generate import is_generator, judge, write_samples
+from pellucid.tasks.generate import evaluate_generator, is_generator, write_samples
 from tests.generators.small import FAMILIES, SHAPE, gan
 
 
@@ -44,7 +44,7 @@ def test_copies_of_training_images_are_seen_by_their_distance() -> None:
     train, test = pictures(40, 0), pictures(30, 1)
     model = Model(Copies(Dense(1), 2), input_shape=(1, 28, 28))
     model.params["generator"]["images"].copy_(train)
-    found = judge(model, arrays(train), arrays(test), "mnist", count=60)
+    found = evaluate_generator(model, arrays(train), arrays(test), "mnist", count=60)
     assert found.nearest == pytest.approx(0, abs=1e-3)
     expected = (test[:, None] - train[None]).flatten(2).norm(dim=2).min(1).values.mean()
     assert found.nearest_test == pytest.approx(float(expected), rel=1e-5)
@@ -55,7 +55,7 @@ def test_copies_of_training_images_are_seen_by_their_distance() -> None:
     assert found.classifier == "mnist-conv"
     assert found.variety is not None
     assert found.variety.shares == pytest.approx((answers.bincount(minlength=10) / 60).tolist())
-    other = judge(model, arrays(train), arrays(test), "other", count=60)
+    other = evaluate_generator(model, arrays(train), arrays(test), "other", count=60)
     assert (other.classifier, other.variety, other.frechet) == ("", None, None)
     assert other.parzen == found.parzen
 

@@ -116,4 +116,4 @@ def test_a_tensor_without_a_place_is_surplus(name, stray):
     known, unknown = translate(naming, name, tensors)
     wanted = flatten(params)
     differences = match(wanted, {**settle(naming, wanted, known), **unknown})
-    assert [difference.wanted for difference in differences] == [None]
+    assert [difference.expected for difference in differences] == [None]

@@ -48,7 +48,16 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.out import again, say
     from pellucid.recipe.recipe import load_recipe
     from pellucid.tasks.gestures.findings import lines
-    from pellucid.tasks.gestures.learn import RECIPE, begun, check, go_on, learn, read_for, recipe_for, settings_for
+    from pellucid.tasks.gestures.learn import (
+        RECIPE,
+        check,
+        go_on,
+        learn,
+        read_for,
+        recipe_for,
+        recipe_of_run,
+        settings_for,
+    )
 
     settings = _settings(args)
     if args.resume is None:
@@ -56,7 +65,7 @@ def handle(args: argparse.Namespace) -> int:
         recipe = load_recipe(RECIPE, settings)
         _check_out(args.out)
     else:
-        recipe = begun(args.resume)
+        recipe = recipe_of_run(args.resume)
     check(recipe)
     reading = Reading(not args.json)
     collection = read_for(recipe, reading)

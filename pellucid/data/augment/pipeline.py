@@ -52,11 +52,12 @@ class Augment(metaclass=Checked):
     flip, vertical_flip: mirror each image with probability 1/2. transpose: exchange rows and columns of a whole batch
     with probability 1/2, which also exchanges height and width; for images without an upright direction. crop_padding:
     pixels to pad by before a crop of the original size. Then follows one resampling with all of these: rotate, shear:
-    largest angle in degrees; shift, zoom: largest fraction; scale: smallest and largest factor; aspect: largest
-    relative change of width / height, 0.1 for 10 %; crop_size: (height, width) of a window of the scaled image, or of a
-    canvas on which a smaller image is placed; elastic_alpha, elastic_sigma: strength and smoothness in pixels. mosaic:
-    probability that an image becomes a mosaic of four. brightness, contrast, saturation: largest deviation of the
-    factor from 1; hue: largest fraction of the colour circle. cutout: side of the covered square in pixels.
+    largest angle in degrees; shift: largest fraction of width and height; zoom: largest deviation of the factor from 1;
+    scale: smallest and largest factor; aspect: largest relative change of width / height, 0.1 for 10 %; crop_size:
+    (height, width) of a window of the scaled image, or of a canvas on which a smaller image is placed; elastic_alpha,
+    elastic_sigma: strength and smoothness in pixels. mosaic: probability that an image becomes a mosaic of four.
+    brightness, contrast, saturation: largest deviation of the factor from 1; hue: largest fraction of the colour
+    circle. cutout: side of the covered square in pixels.
 
     fill, fill_value: values outside the image, see `resample`; ignore: class of mask pixels outside the image.
     min_area: objects with a smaller fraction of their box inside the image are dropped. swaps: pairs of left and right

@@ -11,7 +11,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.passes import Activity, normalized_moments, with_batch_statistics
 from pellucid.doctor.predictions import loss_on, predictions, significantly_better
-from pellucid.doctor.remedies import begun, with_layers
+from pellucid.doctor.remedies import with_initial_model, with_layers
 from pellucid.layers import BatchNorm
 from pellucid.layers.base import Layer
 from pellucid.metrics import classes_of
@@ -118,8 +118,8 @@ def _harmful(case: Case, path: str, layer: BatchNorm, evidence: Evidence) -> lis
     if not last_batch_only and (running <= MIN_LOSS_RATIO * batch or running - batch <= MIN_LOSS_DIFFERENCE):
         return []
     evidence |= {"loss_by_running_statistics": running, "loss_by_batch_statistics": batch}
-    now, first = flatten(case.model.params), flatten(case.first.params)
-    updated = not all(torch.equal(now[name], first[name]) for name in (join(path, name) for name in layer.buffers))
+    now, initial = flatten(case.model.params), flatten(case.initial.params)
+    updated = not all(torch.equal(now[name], initial[name]) for name in (join(path, name) for name in layer.buffers))
     usual = layer.momentum == MOMENTUM
     at_least = max(layer.momentum, MOMENTUM)
     remedy = None if usual else Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_momentum))
@@ -173,7 +173,7 @@ def _unfrozen(case: Case) -> Case:
         norms = {path for path, layer in walk(model.net) if isinstance(layer, BatchNorm)}
         model.frozen = {path for path in model.frozen if path.rpartition(".")[0] not in norms}
 
-    return begun(case, unfreeze)
+    return with_initial_model(case, unfreeze)
 
 
 NAME = "batch-norm"

@@ -60,4 +60,4 @@ def pattern(images: Tensor) -> float:
 
 
 NAME = "checkerboard"
-CHECK = Check(NAME, look, proven=True, trained=True, of=(GENERATOR,))
+CHECK = Check(NAME, look, proven=True, trained=True, models=(GENERATOR,))

@@ -31,7 +31,7 @@ def look(case: Case) -> list[Finding]:
         return []
     part = subsample(case.train, MAX_EXAMPLES, case.model.seed)
     count = 1 + int(torch.maximum(part.y.max(), classifier.y.max()))
-    in_validation = confusion_matrix(classifier.y, classifier.held_out, count).double()
+    in_validation = confusion_matrix(classifier.y, classifier.leave_one_out_predictions, count).double()
     in_train = confusion_matrix(part.y, classifier.predict(part.x), count).double()
     n, m = in_train.sum(1, keepdim=True), in_validation.sum(1, keepdim=True)
     usual, found = in_validation / m.clamp_min(1), in_train / n.clamp_min(1)
@@ -67,6 +67,6 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "confused-labels"
 CHECK = Check(
-    NAME, look, examples=MIN_EXAMPLES, unseen=MIN_EXAMPLES, proven=True,
+    NAME, look, examples=MIN_EXAMPLES, validation_examples=MIN_EXAMPLES, proven=True,
     explains=("label-noise", "miscalibration"),
 )  # fmt: skip

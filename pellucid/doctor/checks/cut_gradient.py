@@ -35,7 +35,7 @@ class StraightThrough(Layer):
 
 def look(case: Case) -> list[Finding]:
     """Run a batch forward and backward before the first step, and look for layers with dx = 0 although dy is not 0."""
-    net, model = case.model.net, case.first
+    net, model = case.model.net, case.initial
     user_layers = {path: layer for path, layer in leaves(net) if is_user_defined(layer)}
     if not user_layers:
         return []
@@ -71,7 +71,7 @@ def look(case: Case) -> list[Finding]:
         net = case.model.net
         for path in cut:
             net = replace_layer(net, path, StraightThrough)
-        return rebuilt(case, keep=True, net=net)
+        return rebuilt(case, keep_weights=True, net=net)
 
     remedy = Remedy("its gradient passed on unchanged", through) if same else None
     return [Finding(NAME, path, evidence, cause, fix, remedy)]

@@ -22,12 +22,12 @@ def look(case: Case) -> list[Finding]:
         if counts is None:
             continue
         dead, chance = counts
-        first = case.first_activity.get(outputs.path)
+        initial = case.initial_activity.get(outputs.path)
         evidence = {
             "dead": dead,
             "units": outputs.units,
             "share": dead / outputs.units,
-            "dead_before_the_first_step": 0 if first is None else _dead(first),
+            "dead_before_the_first_step": 0 if initial is None else _dead(initial),
             "dead_with_newly_drawn_weights": chance,
             "examples": len(outputs.y),
         }

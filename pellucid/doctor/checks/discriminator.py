@@ -5,15 +5,18 @@ from math import log
 from statistics import median_high
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import ANY, Check, Evidence, Finding
+from pellucid.doctor.finding import ANY_MODEL, Check, Evidence, Finding
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.generators import GAN
 
 MIN_EPOCHS = 3  # in the last third of the history
-CERTAIN = 0.95  # mean probability of correct answers: nearly perfect, so gradients vanish (Arjovsky and Bottou 2017)
-MAX_ANSWER_LOSS = -log(CERTAIN)  # the discriminator's loss on real images, and on generated ones
-MIN_GENERATOR_LOSS = -log(1 - CERTAIN)  # the generator's loss if the discriminator recognises its images
-MIN_LOSS_RATIO = 0.75  # of the generator's loss to that of the third before; below, the generator still learns
+# Mean probability of the correct class (real or generated): nearly 1, so gradients vanish (Arjovsky and Bottou 2017).
+MIN_PROBABILITY = 0.95
+MAX_DISCRIMINATOR_LOSS = -2 * log(MIN_PROBABILITY)  # sum of the losses on real and on generated images
+MIN_GENERATOR_LOSS = -log(1 - MIN_PROBABILITY)  # the generator's loss if the discriminator detects its images
+# Ratio of the generator's loss in the last third of the epochs to that in the third before; if it is below this, the
+# generator is still learning.
+MIN_LOSS_RATIO = 0.75
 COLUMNS = ("train_discriminator_loss", "train_generator_loss")
 
 
@@ -22,7 +25,7 @@ def look(case: Case) -> list[Finding]:
     objective = case.model.objective
     if isinstance(objective, GAN) and objective.loss != "non_saturating":
         raise UnansweredError(f"needs the loss 'non_saturating', not the loss {objective.loss!r}")
-    evidence = win(*(case.column(name) for name in COLUMNS))
+    evidence = dominance_evidence(*(case.column(name) for name in COLUMNS))
     if evidence is None:
         return []
     cause = "the discriminator separates real from generated with certainty, so its gradient carries no information"
@@ -30,36 +33,39 @@ def look(case: Case) -> list[Finding]:
     return [Finding(NAME, "training", evidence, cause, fix)]
 
 
-def win(discriminator: Sequence[float], generator: Sequence[float]) -> Evidence | None:
+def dominance_evidence(discriminator_losses: Sequence[float], generator_losses: Sequence[float]) -> Evidence | None:
     """Return the evidence that the discriminator dominates the generator, or None.
 
-    discriminator, generator: losses by epoch; the discriminator's loss is the sum over real and generated images. It
-    dominates if its loss is near 0, and the generator's is high and does not fall: medians of the last third of the
-    epochs, and of the third before. A temporary lead at the beginning is normal.
+    discriminator_losses: by epoch, each the sum of the losses on real and on generated images. generator_losses: by
+    epoch. The discriminator dominates if the median of its loss over the last third of the epochs is near 0, and that
+    of the generator is high and not much lower than in the third before. A temporary lead at the beginning is normal.
     """
-    third = len(discriminator) // 3
-    if third < MIN_EPOCHS or len(generator) != len(discriminator):
+    third = len(discriminator_losses) // 3
+    if third < MIN_EPOCHS or len(generator_losses) != len(discriminator_losses):
         return None
-    late, before = slice(-third, None), slice(-2 * third, -third)
-    final_discriminator, final_generator = median_high(discriminator[late]), median_high(generator[late])
-    earlier_generator = median_high(generator[before])
+    last_third, third_before = slice(-third, None), slice(-2 * third, -third)
+    final_discriminator_loss = median_high(discriminator_losses[last_third])
+    final_generator_loss = median_high(generator_losses[last_third])
+    earlier_generator_loss = median_high(generator_losses[third_before])
     if (
-        final_discriminator >= 2 * MAX_ANSWER_LOSS
-        or final_generator < MIN_GENERATOR_LOSS
-        or final_generator < MIN_LOSS_RATIO * earlier_generator
+        final_discriminator_loss >= MAX_DISCRIMINATOR_LOSS
+        or final_generator_loss < MIN_GENERATOR_LOSS
+        or final_generator_loss < MIN_LOSS_RATIO * earlier_generator_loss
     ):
         return None
-    is_certain = [loss < 2 * MAX_ANSWER_LOSS for loss in discriminator]
-    # The index of the first epoch from which on the discriminator is certain in all epochs.
-    since = len(is_certain) - is_certain[::-1].index(False) if False in is_certain else 0
+    is_near_zero = [loss < MAX_DISCRIMINATOR_LOSS for loss in discriminator_losses]
+    # The index of the epoch from which on the discriminator's loss is near 0 in all epochs.
+    first_epoch = len(is_near_zero) - is_near_zero[::-1].index(False) if False in is_near_zero else 0
     return {
-        "discriminator_loss": final_discriminator,
-        "generator_loss": final_generator,
-        "generator_loss_a_third_before": earlier_generator,
-        "certain_since_epoch": since + 1,
-        "epochs": len(discriminator),
+        "discriminator_loss": final_discriminator_loss,
+        "generator_loss": final_generator_loss,
+        "generator_loss_a_third_before": earlier_generator_loss,
+        "certain_since_epoch": first_epoch + 1,
+        "epochs": len(discriminator_losses),
     }
 
 
 NAME = "discriminator"
-CHECK = Check(NAME, look, proven=True, of=ANY, explains=("vanishing-generator", "collapsed-samples", "checkerboard"))
+CHECK = Check(
+    NAME, look, proven=True, models=ANY_MODEL, explains=("vanishing-generator", "collapsed-samples", "checkerboard")
+)

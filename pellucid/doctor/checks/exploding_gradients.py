@@ -21,16 +21,16 @@ MAX_RISE = 10.0  # largest loss over the loss of the first step
 
 def look(case: Case) -> list[Finding]:
     """Compare early with late layers before the first step, and try the first steps at 1 / 100 of the learning rate."""
-    back = gradient_decay(case.first, case.first_gradients, case.first_activity)
+    back = gradient_decay(case.initial, case.initial_gradients, case.initial_activity)
     gains = _gains(case, case.inputs(case.probe))
     total = prod(gains.values())
-    evidence: Evidence = {"loss_before_the_first_step": case.first_gradients.loss}
+    evidence: Evidence = {"loss_before_the_first_step": case.initial_gradients.loss}
     if gains:
         evidence["outputs_over_inputs"] = total
     if back is not None:
         evidence |= {"early_over_late_gradient": back.ratio, "early_layer": back.early_path}
     if (gains and not total < MAX_FORWARD) or (back is not None and back.ratio > MAX_BACKWARD):
-        path = max(gains, key=lambda path: gains[path]) if gains else trainable_layers(case.first)[0][0]
+        path = max(gains, key=lambda path: gains[path]) if gains else trainable_layers(case.initial)[0][0]
         if gains:
             evidence["growth_in_this_layer"] = gains[path]
         cause = "the initial weights are so large that values grow from layer to layer"
@@ -54,10 +54,10 @@ def _gains(case: Case, x: Tensor) -> dict[str, float]:
     Empty if a ratio is undefined, because an RMS is 0 or not finite.
     """
     size, found = rms(x), dict[str, float]()
-    for path, _ in trainable_layers(case.first):
-        if path not in case.first_activity:
+    for path, _ in trainable_layers(case.initial):
+        if path not in case.initial_activity:
             continue
-        new = rms(case.first_activity[path].y)
+        new = rms(case.initial_activity[path].y)
         if not (size > 0 and isfinite(new)):
             return {}
         found[path], size = new / size, new

@@ -43,20 +43,20 @@ def look(case: Case) -> list[Finding]:
     simple = case.simple
     if simple is None or len(simple.y) < MIN_EXAMPLES:
         return []
-    judged = [_judged(simple.indices, simple.held_out_scores, simple.y)]
+    judged = [_judged(simple.indices, simple.leave_one_out_scores, simple.y)]
     if judged[0].clear:
         judged.append(_by_network(case))
-    found = min(judged, key=lambda judgement: judgement.share)
+    found = min(judged, key=lambda judgement: judgement.wrong_fraction)
     if not found.clear:
         return []
     evidence: Evidence = {
         "judged_by": "a simple classifier" if found is judged[0] else "a small network",
         "examples": found.n,
         "contradicted_labels": found.wrong,
-        "share": found.share,
+        "share": found.wrong_fraction,
         "for_example": ", ".join(map(str, found.indices[:MAX_SHOWN].tolist())),
     }
-    cause = f"about {100 * found.share:.0f} % of the training labels are wrong"
+    cause = f"about {100 * found.wrong_fraction:.0f} % of the training labels are wrong"
     fix = "look at the listed examples first, and correct or remove wrong labels"
     return [Finding(NAME, "train", evidence, cause, fix)]
 
@@ -71,8 +71,8 @@ class _Judged:
     def __init__(self, n: int, indices: Tensor) -> None:
         self.n, self.indices = n, indices
         self.wrong = len(indices)
-        self.share = self.wrong / n
-        self.clear = self.share - MIN_DEVIATIONS * (MAX_NOISE * (1 - MAX_NOISE) / n) ** 0.5 > MAX_NOISE
+        self.wrong_fraction = self.wrong / n
+        self.clear = self.wrong_fraction - MIN_DEVIATIONS * (MAX_NOISE * (1 - MAX_NOISE) / n) ** 0.5 > MAX_NOISE
 
 
 def _judged(indices: Tensor, scores: Tensor, y: Tensor) -> _Judged:

@@ -82,7 +82,7 @@ def clearly_better(case: Case, here: float, factor: float, end: float) -> tuple[
     lower = max((other for other in case.range_losses if other < factor), default=factor)
     best = min(factor, lower, key=lambda candidate: case.loss_at(candidate, steps))
     there = case.loss_at(best, steps)
-    if here <= MIN_LOSS_RATIO * there or here - there <= MIN_FALL * (loss_on(case.first, case.sample) - there):
+    if here <= MIN_LOSS_RATIO * there or here - there <= MIN_FALL * (loss_on(case.initial, case.sample) - there):
         return None
     return best, there
 

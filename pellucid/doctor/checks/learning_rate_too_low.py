@@ -63,9 +63,9 @@ def _factors(case: Case) -> list[float]:
     """Return the schedule's factor of the learning rate for each step of the training, made or planned."""
     epoch, schedule = case.steps_per_epoch, case.model.schedule
     planned = max(case.steps_planned or DEFAULT_EPOCHS * epoch, RANGE_TEST_STEPS)
-    memory = schedule.begin()
+    state = schedule.begin()
     steps = max(case.steps_made or planned, RANGE_TEST_STEPS)
-    return [schedule.factor(Progress(step, planned, epoch), memory) for step in range(steps)]
+    return [schedule.factor(Progress(step, planned, epoch), state) for step in range(steps)]
 
 
 NAME = "learning-rate-too-low"

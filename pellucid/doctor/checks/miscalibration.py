@@ -99,4 +99,4 @@ def _underconfidence(case: Case) -> tuple[str, str]:
 
 
 NAME = "miscalibration"
-CHECK = Check(NAME, look, unseen=MIN_EXAMPLES, trained=True)
+CHECK = Check(NAME, look, validation_examples=MIN_EXAMPLES, trained=True)

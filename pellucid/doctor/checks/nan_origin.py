@@ -23,7 +23,7 @@ MAX_TARGET = 1e16  # targets whose squares, summed over a batch, are near the la
 
 def look(case: Case) -> list[Finding]:
     """Examine the initial weights, the step in which the training or a rehearsal stopped, and the model's outputs."""
-    fault = weights_fault(flatten(case.first.params))
+    fault = weights_fault(flatten(case.initial.params))
     if fault:
         return [_found(case, fault, 0)]
     if isinstance(case.stopped, StoppedError):
@@ -74,7 +74,7 @@ def _found(case: Case, fault: NotFinite, step: int | None) -> Finding:
     step: the step in which it appears, 0 for initial weights, None in evaluation.
     """
     path = fault.path
-    evidence: Evidence = {"found": fault.held}
+    evidence: Evidence = {"found": fault.without_path}
     if step is not None:
         evidence["step"] = step
     if fault.kind == "input":

@@ -91,4 +91,4 @@ def _variance(fraction: float, n: int) -> float:
 
 
 NAME = "overfitting"
-CHECK = Check(NAME, look, unseen=1, trained=True)
+CHECK = Check(NAME, look, validation_examples=1, trained=True)

@@ -181,10 +181,14 @@ def _classifier(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]]
     if case.class_predictions is not None:
         predictions = case.class_predictions[0]
         counts = hits(predictions.classes, predictions.part.y)
-        if path == "train" or counts.share > counts.chance + MIN_ABOVE_CHANCE:
+        if path == "train" or counts.accuracy > counts.chance + MIN_ABOVE_CHANCE:
             return "the model", lambda x: _classes(case, x)
     simple = case.simple
-    if path == "train" or simple is None or simple.own.share < simple.own.chance + MIN_ABOVE_CHANCE:
+    if (
+        path == "train"
+        or simple is None
+        or simple.leave_one_out.accuracy < simple.leave_one_out.chance + MIN_ABOVE_CHANCE
+    ):
         return None
     return "a simple classifier", simple.predict
 

@@ -25,7 +25,7 @@ def look(case: Case) -> list[Finding]:
         if outputs.path in final:
             continue
         fraction, stuck = _fraction_at_limit(outputs), int(_stuck_units(outputs).sum())
-        first_outputs = case.first_activity.get(outputs.path)
+        first_outputs = case.initial_activity.get(outputs.path)
         first_fraction = 0.0 if first_outputs is None or not first_outputs.finite else _fraction_at_limit(first_outputs)
         early = first_fraction > MAX_FIRST and fraction > MAX_FIRST
         if not (early or fraction > MAX_TRAINED or stuck / outputs.units > MAX_STUCK):

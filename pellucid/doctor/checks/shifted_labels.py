@@ -15,7 +15,9 @@ from pellucid.metrics.functions import confusion_matrix
 
 MIN_MOVED = 0.5  # fraction of a class's validation examples that are predicted as one other class
 MAX_KEPT = 0.25  # fraction of them that are predicted as their own class
-MIN_RIGHT = 0.5  # fraction of its training examples predicted correctly; at most MIN_MOVED / 4 as the other class
+# Fraction of a class's training examples that must be predicted correctly; at most MIN_MOVED / 4 may be predicted as
+# the other class. Also the minimum accuracy on training labels shifted by one, and their minimum mean probability.
+MIN_RIGHT = 0.5
 MIN_MEMBERS = 8  # validation examples of a class
 MIN_ABOVE_CHANCE = 5.0  # standard deviations above chance, of the accuracy on labels shifted by one
 MIN_SHIFTED = 2 / 3  # fraction of the classes that must be shifted by the same number
@@ -51,15 +53,15 @@ def _all_moved(predictions: Predictions) -> list[Finding]:
     shifted = {move: hits(predictions.classes, (y - move) % count) for move in (1, -1)}
     move = max(shifted, key=lambda move: shifted[move].right)
     best = shifted[move]
-    if unshifted.share > MAX_KEPT or best.share < MIN_RIGHT or best.above < MIN_ABOVE_CHANCE:
+    if unshifted.accuracy > MAX_KEPT or best.accuracy < MIN_RIGHT or best.deviations_above_chance < MIN_ABOVE_CHANCE:
         return []
     p = predictions.y if predictions.y.shape[1] > 1 else torch.cat([1 - predictions.y, predictions.y], 1)
     if float(p.gather(1, ((y - move) % count)[:, None]).mean()) < MIN_RIGHT:
         return []  # low probabilities, as from a network that has hardly learned
     evidence: Evidence = {
         "labels_are": f"off by {move}",
-        "right_on_train": unshifted.share,
-        "right_if_they_are_moved_back": best.share,
+        "right_on_train": unshifted.accuracy,
+        "right_if_they_are_moved_back": best.accuracy,
         "examples": unshifted.n,
     }
     cause = "the class indices begin at another number than those that the model was trained on, such as 1 instead of 0"
@@ -76,7 +78,7 @@ def _judges(case: Case) -> Iterator[_Judge]:
     simple, part = case.simple, case.validation
     if simple is not None and len(indices := balanced(part.y, case.model.seed, simple.classes)):
         predicted = simple.predict(part.x[indices])
-        yield _judge("a simple classifier", (simple.y, simple.held_out), (part.y[indices], predicted))
+        yield _judge("a simple classifier", (simple.y, simple.leave_one_out_predictions), (part.y[indices], predicted))
 
 
 def _judge(name: str, *parts: tuple[Tensor, Tensor]) -> _Judge:

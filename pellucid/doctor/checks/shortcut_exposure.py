@@ -29,7 +29,8 @@ def look(case: Case) -> list[Finding]:
     if (
         classifier is None
         or predictions is None
-        or classifier.own.share < classifier.own.chance + MIN_EXPLAINED * (1 - classifier.own.chance)
+        or classifier.leave_one_out.accuracy
+        < classifier.leave_one_out.chance + MIN_EXPLAINED * (1 - classifier.leave_one_out.chance)
     ):
         return []
     donors = torch.randperm(len(y), generator=torch.Generator().manual_seed(case.model.seed))
@@ -45,9 +46,9 @@ def look(case: Case) -> list[Finding]:
     if follows < MIN_FOLLOWING:
         return []
     evidence: Evidence = {
-        "labels_told_by_mean_and_deviation_alone": classifier.own.share,
-        "right_by_chance": classifier.own.chance,
-        "examples": classifier.own.n,
+        "labels_told_by_mean_and_deviation_alone": classifier.leave_one_out.accuracy,
+        "right_by_chance": classifier.leave_one_out.chance,
+        "examples": classifier.leave_one_out.n,
         "answers_that_follow_another_picture's_exposure": follows,
     }
     cause = "brightness, contrast or colour of whole images determine the label, because the classes were recorded or "

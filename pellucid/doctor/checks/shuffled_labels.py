@@ -26,21 +26,23 @@ def look(case: Case) -> list[Finding]:
     part = case.validation
     other = None if part is None else _large_enough(simple(part, case.model.seed, train.classes))
     found = _rolled(case, "train", case.train, train)
-    if not found and train.own.above < MAX_CHANCE:
-        sufficient = len(train.y) >= MIN_SUFFICIENT or (other is not None and other.own.above > MIN_CLEAR)
+    if not found and train.leave_one_out.deviations_above_chance < MAX_CHANCE:
+        sufficient = len(train.y) >= MIN_SUFFICIENT or (
+            other is not None and other.leave_one_out.deviations_above_chance > MIN_CLEAR
+        )
         if sufficient and not _learned(case):
             found.append(_whole("train", train))
     elif not found and part is not None and other is not None:
-        found += _partly("train", train.own, hits(train.predict(part.x[other.indices]), other.y))
+        found += _partly("train", train.leave_one_out, hits(train.predict(part.x[other.indices]), other.y))
     if part is None or other is None:
         return found
     if rolled := _rolled(case, "validation", part, other):
         return found + rolled
-    if other.own.above < MAX_CHANCE:
-        if train.of_size(len(other.y)).above > MIN_CLEAR and not _learned(case):
+    if other.leave_one_out.deviations_above_chance < MAX_CHANCE:
+        if train.of_size(len(other.y)).deviations_above_chance > MIN_CLEAR and not _learned(case):
             found.append(_whole("validation", other))
     else:
-        found += _partly("validation", other.own, hits(other.predict(case.train.x[train.indices]), train.y))
+        found += _partly("validation", other.leave_one_out, hits(other.predict(case.train.x[train.indices]), train.y))
     return found
 
 
@@ -53,11 +55,11 @@ def _large_enough(found: Simple | None) -> Simple | None:
 
 def _learned(case: Case) -> bool:
     """Return whether the network predicts most validation examples correctly, so that labels depend on inputs."""
-    _, unseen = case.class_predictions or (None, None)
-    if unseen is None:
+    _, validation = case.class_predictions or (None, None)
+    if validation is None:
         return False
-    counts = hits(unseen.classes, unseen.part.y)
-    return counts.share > 0.5 + counts.chance / 2 and counts.above > MIN_CLEAR
+    counts = hits(validation.classes, validation.part.y)
+    return counts.accuracy > 0.5 + counts.chance / 2 and counts.deviations_above_chance > MIN_CLEAR
 
 
 def _random_fraction(within: Hits, across: Hits) -> float:
@@ -66,17 +68,19 @@ def _random_fraction(within: Hits, across: Hits) -> float:
     within, across: the results of a classifier fitted to these labels, on the same data and on the other data. With
     random labels, fewer predictions are correct within than across.
     """
-    above_chance = across.share - across.chance
-    spread = (within.share * (1 - within.share) / within.n + across.share * (1 - across.share) / across.n) ** 0.5
-    if above_chance <= 0 or across.share - within.share < MIN_CLEAR * spread:
+    above_chance = across.accuracy - across.chance
+    spread = (
+        within.accuracy * (1 - within.accuracy) / within.n + across.accuracy * (1 - across.accuracy) / across.n
+    ) ** 0.5
+    if above_chance <= 0 or across.accuracy - within.accuracy < MIN_CLEAR * spread:
         return 0.0
-    return 1 - max(within.share - within.chance, 0.0) / above_chance
+    return 1 - max(within.accuracy - within.chance, 0.0) / above_chance
 
 
 def _whole(path: str, fitted: Simple) -> Finding:
     cause = "inputs and labels were sorted, shuffled or filtered separately, so they no longer belong together"
     fix = "read each input and its label from one list, shuffle both in the same order, and look at some of them"
-    return Finding(NAME, path, _accuracy(fitted.own), cause, fix)
+    return Finding(NAME, path, _accuracy(fitted.leave_one_out), cause, fix)
 
 
 def _rolled(case: Case, path: str, part: Arrays, fitted: Simple) -> list[Finding]:
@@ -86,13 +90,13 @@ def _rolled(case: Case, path: str, part: Arrays, fitted: Simple) -> list[Finding
     """
     if _learned(case):
         return []
-    best, moved = 0, fitted.own
+    best, moved = 0, fitted.leave_one_out
     for shift in (*range(1, MAX_ROLL + 1), *range(-1, -MAX_ROLL - 1, -1)):
         y = part.y.roll(shift)[fitted.indices]
         other = hits(fitted.relabelled(y), y)
-        if other.share > moved.share:
+        if other.accuracy > moved.accuracy:
             best, moved = shift, other
-    if _random_fraction(fitted.own, moved) <= MAX_RANDOM:
+    if _random_fraction(fitted.leave_one_out, moved) <= MAX_RANDOM:
         return []
 
     def fixed(part: Arrays) -> Arrays:
@@ -101,7 +105,7 @@ def _rolled(case: Case, path: str, part: Arrays, fitted: Simple) -> list[Finding
     def rolled(case: Case) -> Case:
         return replace(case, train=fixed(case.train)) if path == "train" else with_validation(case, fixed)
 
-    evidence: Evidence = {**_accuracy(fitted.own), "labels_moved_by": best, "right_then": moved.share}
+    evidence: Evidence = {**_accuracy(fitted.leave_one_out), "labels_moved_by": best, "right_then": moved.accuracy}
     cause = f"each label belongs to the input {abs(best)} {'before' if best < 0 else 'after'} it in the list"
     fix = "align labels and inputs again, and read both from one list"
     return [Finding(NAME, path, evidence, cause, fix, Remedy(f"labels moved by {best} places", rolled))]
@@ -110,9 +114,9 @@ def _rolled(case: Case, path: str, part: Arrays, fitted: Simple) -> list[Finding
 def _accuracy(own: Hits) -> Evidence:
     return {
         "examples": own.n,
-        "right_by_a_simple_classifier": own.share,
+        "right_by_a_simple_classifier": own.accuracy,
         "right_by_chance": own.chance,
-        "above_chance_in_standard_deviations": own.above,
+        "above_chance_in_standard_deviations": own.deviations_above_chance,
     }
 
 
@@ -122,8 +126,8 @@ def _partly(path: str, within: Hits, across: Hits) -> list[Finding]:
         return []
     evidence: Evidence = {
         "examples": within.n,
-        "right_by_a_simple_classifier": within.share,
-        "right_on_the_other_part": across.share,
+        "right_by_a_simple_classifier": within.accuracy,
+        "right_on_the_other_part": across.accuracy,
         "right_by_chance": within.chance,
         "share_of_labels_without_sense": random,
     }

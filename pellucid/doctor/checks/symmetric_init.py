@@ -21,8 +21,8 @@ def look(case: Case) -> list[Finding]:
     initialized to 0, because its units receive different gradients. So units are compared after training, or after a
     few steps of it. The output layer is skipped: its targets make its units different.
     """
-    initial = flatten(case.first.params)
-    twins = {path: _twins(initial[weight]) for path, weight in trainable_layers(case.first)[:-1]}
+    initial = flatten(case.initial.params)
+    twins = {path: _twins(initial[weight]) for path, weight in trainable_layers(case.initial)[:-1]}
     twins = {
         path: (first_unit, has_twin)
         for path, (first_unit, has_twin) in twins.items()
@@ -35,7 +35,7 @@ def look(case: Case) -> list[Finding]:
     for path, (first_unit, has_twin) in twins.items():
         old, new = initial[f"{path}.weight"].flatten(1), current[f"{path}.weight"].flatten(1)
         if not bool(torch.isfinite(new).all()):  # training diverged; compare the first gradients instead
-            old, new = torch.zeros_like(old), case.first_gradients.weights[f"{path}.weight"].flatten(1)
+            old, new = torch.zeros_like(old), case.initial_gradients.weights[f"{path}.weight"].flatten(1)
         moved = (new - old).norm(dim=1)
         distance = (new - new[first_unit]).norm(dim=1)
         later_twins = has_twin & (first_unit != torch.arange(len(first_unit)))  # units with an earlier twin

@@ -47,10 +47,18 @@ def look(case: Case) -> list[Finding]:
 
 def _class_evidence(case: Case) -> Evidence | None:
     simple = case.simple
-    if simple is None or len(simple.y) < MIN_EXAMPLES or simple.own.above < MIN_ABOVE_CHANCE:
+    if (
+        simple is None
+        or len(simple.y) < MIN_EXAMPLES
+        or simple.leave_one_out.deviations_above_chance < MIN_ABOVE_CHANCE
+    ):
         return None
     predicted = predictions(case.model, select(case.train, simple.indices))
-    accuracy, simple_accuracy, n = _accuracy_among(predicted, simple.classes), simple.own.share, len(simple.y)
+    accuracy, simple_accuracy, n = (
+        _accuracy_among(predicted, simple.classes),
+        simple.leave_one_out.accuracy,
+        len(simple.y),
+    )
     if simple_accuracy - accuracy <= max(MIN_GAP, MIN_DEVIATIONS * standard_error(accuracy, simple_accuracy, n)):
         return None
     return {

@@ -33,7 +33,7 @@ def _targets(case: Case) -> list[Finding]:
     if not case.compares or case.classifies or case.trained:
         return []
     try:
-        first = predictions(case.first, case.probe).y.double()
+        first = predictions(case.initial, case.probe).y.double()
     except UnansweredError:
         return []
     targets = case.sample.y.double()

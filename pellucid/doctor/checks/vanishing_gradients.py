@@ -18,7 +18,7 @@ def look(case: Case) -> list[Finding]:
     A last layer that is initialized to 0 blocks gradients in the first step only, which is harmless. So small gradients
     for the initial weights count only if they are still small after a few steps.
     """
-    initial_decay = gradient_decay(case.first, case.first_gradients, case.first_activity)
+    initial_decay = gradient_decay(case.initial, case.initial_gradients, case.initial_activity)
     is_weak = initial_decay is not None and initial_decay.ratio < MIN_RATIO
     decay = gradient_decay(case.model, case.gradients, case.activity) if case.trained else None
     if decay is None or decay.ratio >= MIN_RATIO:
@@ -47,7 +47,7 @@ def _decay_after_rehearsal(case: Case) -> GradientDecay | None:
     if done.broke:
         return None
     found = gradients(done.model, case.inputs(case.probe), case.probe.y)
-    return gradient_decay(done.model, found, case.first_activity)
+    return gradient_decay(done.model, found, case.initial_activity)
 
 
 def _with_relu(case: Case) -> Case:

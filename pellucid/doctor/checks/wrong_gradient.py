@@ -20,7 +20,7 @@ def look(case: Case) -> list[Finding]:
     if not kinds:
         return []
     part = subsample(case.train, BATCH_SIZE, case.model.seed)
-    model = case.first
+    model = case.initial
     try:
         if not torch.equal(*(model.predict(part.x).nan_to_num() for _ in range(2))):
             return []  # random in evaluation mode, so no two passes have the same gradient

@@ -16,7 +16,7 @@ from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.inputs import Change
 from pellucid.doctor.passes import is_user_defined, leaves, output_layers, rms, trainable_layers
 from pellucid.doctor.rehearsal import reinitialized
-from pellucid.doctor.remedies import as_he, begun, rebuilt, standardised, with_layers, with_parts
+from pellucid.doctor.remedies import as_he, rebuilt, standardised, with_initial_model, with_layers, with_parts
 from pellucid.errors import PellucidError
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, LpPool2d, MaxPool2d, ReLU
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
@@ -60,7 +60,8 @@ def targets(case: Case) -> Iterator[Suspect]:
             "subtract the targets' mean, divide by their standard deviation, and undo this in the predictions",
             "standardised targets",
             lambda case: rebuilt(standardised(case)),
-            path="train", odd=True, mean_target=float(mean.mean()), standard_deviation_of_the_targets=float(std.mean()),
+            path="train", unusual=True, mean_target=float(mean.mean()),
+            standard_deviation_of_the_targets=float(std.mean()),
         )  # fmt: skip
 
 
@@ -90,8 +91,8 @@ def _pretrained(case: Case) -> bool:
     """Return whether some parameters are frozen, or some initial weights differ from those drawn by the seed."""
     if case.model.frozen:
         return True
-    drawn, first = flatten(reinitialized(case.first).params), flatten(case.first.params)
-    return any(value.dim() > 1 and not torch.equal(value, drawn[path]) for path, value in first.items())
+    drawn, initial = flatten(reinitialized(case.initial).params), flatten(case.initial.params)
+    return any(value.dim() > 1 and not torch.equal(value, drawn[path]) for path, value in initial.items())
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def coupled_loss(case: Case) -> Iterator[Suspect]:
             "outputs (N, 1) and targets (N,) are broadcast to (N, N)",
             "give outputs and targets the same shape before they are compared, and take the mean over the examples",
             "the loss of each example separately", lambda case: rebuilt(case, loss=PerExample(loss)),
-            path="loss", odd=True, loss=type(loss).__name__, outputs=shapes[0], targets=shapes[1],
+            path="loss", unusual=True, loss=type(loss).__name__, outputs=shapes[0], targets=shapes[1],
             gradient_changed_by_another_target=coupling,
         )  # fmt: skip
 
@@ -167,7 +168,7 @@ def _coupled(case: Case, loss: Loss) -> float:
     if not bool(others.any()):
         return 0.0
     target = torch.cat([part.y[others][:1], y[1:]])
-    model = case.first
+    model = case.initial
     try:
         with torch.inference_mode():
             outputs, _ = forward(model.net, model.params, case.inputs(part)[:BATCH_SIZE], Mode(keep=False))
@@ -192,9 +193,9 @@ def modes(case: Case) -> Iterator[Suspect]:
             "give the layer's outputs the same mean in both modes: in training, divide by the fraction that is kept",
             "the layer in evaluation mode",
             lambda case: with_layers(
-                case, lambda layer: AsInEvaluation(layer) if type(layer) in kinds else layer, keep=True
+                case, lambda layer: AsInEvaluation(layer) if type(layer) in kinds else layer, keep_weights=True
             ),
-            path=path, odd=True, layer=type(layers[path]).__name__, outputs_differ_by=found[path],
+            path=path, unusual=True, layer=type(layers[path]).__name__, outputs_differ_by=found[path],
         )  # fmt: skip
 
 
@@ -236,11 +237,11 @@ def _params_at(params: Params, path: str) -> Params:
 
 def initialization(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if initial weights or biases have an unusual size, or user-defined weights a high mean."""
-    flat = flatten(case.first.params)
+    flat = flatten(case.initial.params)
     sizes: dict[str, float] = {}
     bias = 0.0
     user_weights = _user_weights(case)
-    for path, weight in trainable_layers(case.first):
+    for path, weight in trainable_layers(case.initial):
         if weight not in user_weights:
             sizes[path] = float(flat[weight].square().mean().sqrt()) / (2 / flat[weight][0].numel()) ** 0.5
         if f"{path}.bias" in flat:
@@ -248,14 +249,14 @@ def initialization(case: Case) -> Iterator[Suspect]:
     values = [flat[path].double() for path in user_weights]
     shifts = [float(value.mean().abs() / value.std().clamp_min(1e-12)) for value in values]
     scales = [float(value.square().mean().sqrt()) / _glorot(value) for value in values]
-    odd = any(not 1 / MAX_HE_RATIO <= size <= MAX_HE_RATIO for size in [*list(sizes.values())[:-1], *scales])
-    odd = odd or any(shift > MAX_WEIGHT_OFFSET for shift in shifts)
+    unusual = any(not 1 / MAX_HE_RATIO <= size <= MAX_HE_RATIO for size in [*list(sizes.values())[:-1], *scales])
+    unusual = unusual or any(shift > MAX_WEIGHT_OFFSET for shift in shifts)
     ratios = [*sizes.values(), *scales]
-    if ratios and (odd or (sizes and list(sizes.values())[-1] > MAX_HE_RATIO) or bias > MAX_BIAS):
+    if ratios and (unusual or (sizes and list(sizes.values())[-1] > MAX_HE_RATIO) or bias > MAX_BIAS):
         yield suspect(
             "bad-initialization", "the initial weights or biases are so large or so small that the network does not "
             "learn", "use He initialization (He et al. 2015) and biases of 0", "weights redrawn by He initialization",
-            _redrawn, odd=True, smallest_weights_over_he=min(ratios), largest_weights_over_he=max(ratios),
+            _redrawn, unusual=True, smallest_weights_over_he=min(ratios), largest_weights_over_he=max(ratios),
             largest_first_biases=bias, largest_mean_of_weights_over_deviation=max(shifts, default=0.0),
         )  # fmt: skip
 
@@ -265,7 +266,7 @@ def _user_weights(case: Case) -> list[str]:
     layers = {path for path, layer in leaves(case.model.net) if is_user_defined(layer)}
     skip = buffer_paths(case.model.net) | case.model.frozen
     return [
-        path for path, value in flatten(case.first.params).items()
+        path for path, value in flatten(case.initial.params).items()
         if path not in skip and value.dim() >= 2 and min(value.shape[:2]) > 1 and path.rpartition(".")[0] in layers
     ]  # fmt: skip
 
@@ -283,21 +284,21 @@ def _redrawn(case: Case) -> Case:
         for path in weights:
             flat[path].copy_(torch.randn(flat[path].shape, generator=rng) * _glorot(flat[path]))
 
-    return begun(with_layers(case, as_he), redraw)
+    return with_initial_model(with_layers(case, as_he), redraw)
 
 
 def _inner(case: Case) -> list[str]:
     """Return the paths of the dense layers and convolutions before the last one."""
     last, layers = output_layers(case.model, case.inputs(case.probe)), dict(walk(case.model.net))
-    paths = (path for path, _ in trainable_layers(case.first) if path not in last)
+    paths = (path for path, _ in trainable_layers(case.initial) if path not in last)
     return [path for path in paths if isinstance(layers[path], Dense | Conv2d)]
 
 
-def _changed(case: Case, paths: Sequence[str], change: Callable[[Layer], Layer], keep: bool = False) -> Case:
+def _changed(case: Case, paths: Sequence[str], change: Callable[[Layer], Layer], keep_weights: bool = False) -> Case:
     net = case.model.net
     for path in paths:
         net = replace_layer(net, path, change)
-    return rebuilt(case, keep, net=net)
+    return rebuilt(case, keep_weights, net=net)
 
 
 def linear(case: Case) -> Iterator[Suspect]:
@@ -333,7 +334,7 @@ def reduced(case: Case) -> Iterator[Suspect]:
             "reduced-too-early", "strides and pooling reduce the images to so few positions that the "
             "differences between classes are lost",
             "use smaller strides and pooling windows, above all in the first layers",
-            "strides of 1, pooling by 2", lambda case: _changed(case, strided, _finer, keep=True), odd=True,
+            "strides of 1, pooling by 2", lambda case: _changed(case, strided, _finer, keep_weights=True), unusual=True,
             places_of_an_input=shape[1] * shape[2], places_after_the_first_layers=first_positions,
             places_at_the_end=positions[-1],
         )  # fmt: skip

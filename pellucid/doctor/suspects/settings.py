@@ -1,4 +1,8 @@
-"""Suspects among the settings of a training, each with the same training without that setting."""
+"""Settings that may cause a training to fail (suspects), each with a remedy: the same training without the setting.
+
+Remedies are tried for a few hundred steps if the training fails. The remedy of an unusual setting (`Suspect.unusual`)
+is also tried if the training is only slightly worse than expected.
+"""
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -15,7 +19,7 @@ from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined
 from pellucid.doctor.predictions import UnansweredError, predictions
 from pellucid.doctor.rehearsal import default_rate
-from pellucid.doctor.remedies import begun, rebuilt, with_layers, with_rate
+from pellucid.doctor.remedies import rebuilt, with_initial_model, with_layers, with_rate
 from pellucid.layers import BatchNorm, Dropout, Identity, LogSoftmax, Sigmoid, Softmax
 from pellucid.layers.base import Layer
 from pellucid.losses import SoftmaxCrossEntropy
@@ -49,7 +53,7 @@ def regularizers(case: Case) -> Iterator[Suspect]:
             "regularization-too-strong", "the regularizer keeps the weights too small to fit the data",
             "reduce it by powers of ten", f"without {type(penalty).__name__}",
             partial(rebuilt, regularizer=(*penalties[:index], *penalties[index + 1 :])),
-            odd=case.trained and case.weight_growth < MIN_WEIGHT_GROWTH, regularizer=str(penalty),
+            unusual=case.trained and case.weight_growth < MIN_WEIGHT_GROWTH, regularizer=str(penalty),
         )  # fmt: skip
 
 
@@ -60,9 +64,9 @@ def dropout(case: Case) -> Iterator[Suspect]:
             "dropout-too-strong", "dropout removes so many values that the rest does not determine the output",
             "use a dropout rate of 0.2 to 0.5, or none", "no dropout",
             lambda case: with_layers(
-                case, lambda layer: replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer, keep=True
+                case, lambda layer: replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer, keep_weights=True
             ),
-            odd=case.dropout > MAX_DROPOUT, rate=case.dropout,
+            unusual=case.dropout > MAX_DROPOUT, rate=case.dropout,
         )  # fmt: skip
 
 
@@ -72,7 +76,8 @@ def frozen(case: Case) -> Iterator[Suspect]:
         yield suspect(
             "frozen-too-much", "frozen parameters need training on these data",
             "unfreeze them, the last layers first", "no frozen parameters",
-            lambda case: begun(case, lambda model: model.frozen.clear()), frozen_tensors=len(case.model.frozen),
+            lambda case: with_initial_model(case, lambda model: model.frozen.clear()),
+            frozen_tensors=len(case.model.frozen),
         )  # fmt: skip
 
 
@@ -83,7 +88,7 @@ def rates(case: Case) -> Iterator[Suspect]:
         yield suspect(
             "layer-rates", "some parameters learn at a rate that does not suit them",
             "give all parameters the same learning rate", "one learning rate for all",
-            lambda case: begun(case, lambda model: model.rates.clear()),
+            lambda case: with_initial_model(case, lambda model: model.rates.clear()),
             lowest_factor=min(rates.values()), highest_factor=max(rates.values()),
         )  # fmt: skip
 
@@ -102,7 +107,7 @@ def augment(case: Case) -> Iterator[Suspect]:
             "augmentation-destroys", "mirrored inputs belong to another class, or none: left and right, or up and "
             "down, matter here", "augment without mirroring", "no mirroring",
             lambda case: replace(rebuilt(case), augment=replace(used, **UNMIRRORED)),
-            odd=_mirrored_differ(case, used), flip=used.flip, vertical_flip=used.vertical_flip,
+            unusual=_mirrored_differ(case, used), flip=used.flip, vertical_flip=used.vertical_flip,
         )  # fmt: skip
     learned = case.trained and case.classifies and case.loss < float("inf")
     if learned:
@@ -123,11 +128,11 @@ def _mirrored_differ(case: Case, used: Augment) -> bool:
     """Return whether a simple classifier, fitted to unchanged images, fails to recognize mirrored ones."""
     if case.simple is None or case.train.x.dim() != 4:
         return False
-    plain, x, y = case.simple.own, case.train.x[case.simple.indices], case.simple.y
+    plain, x, y = case.simple.leave_one_out, case.train.x[case.simple.indices], case.simple.y
     axes = [axis for axis, on in ((3, used.flip), (2, used.vertical_flip)) if on]
     mirrored = min(float((case.simple.predict(x.flip(axis)) == y).float().mean()) for axis in axes)
-    limit = plain.chance + MAX_MIRRORED * (plain.share - plain.chance)
-    return plain.share > plain.chance + MIN_ABOVE_CHANCE and mirrored < limit
+    limit = plain.chance + MAX_MIRRORED * (plain.accuracy - plain.chance)
+    return plain.accuracy > plain.chance + MIN_ABOVE_CHANCE and mirrored < limit
 
 
 def _accuracy_on_augmented(case: Case) -> float:
@@ -160,7 +165,8 @@ def loss_options(case: Case) -> Iterator[Suspect]:
             "class-weights", "the class weights of the loss are so uneven that some classes hardly count",
             "weight classes by the inverse of their counts, or not at all", "no class weights",
             lambda case: rebuilt(case, loss=replace(loss, class_weights=None)),
-            odd=_by_frequency(case, weights), smallest_weight=float(min(weights)), largest_weight=float(max(weights)),
+            unusual=_by_frequency(case, weights), smallest_weight=float(min(weights)),
+            largest_weight=float(max(weights)),
         )  # fmt: skip
     smoothing = getattr(loss, "label_smoothing", 0.0)
     if smoothing:
@@ -168,7 +174,7 @@ def loss_options(case: Case) -> Iterator[Suspect]:
             "label-smoothing-too-strong", "labels are smoothed so much that classes hardly differ",
             "use label smoothing of 0.1 or less", "no label smoothing",
             lambda case: rebuilt(case, loss=replace(loss, label_smoothing=0.0)),
-            odd=smoothing > MAX_SMOOTHING, label_smoothing=smoothing,
+            unusual=smoothing > MAX_SMOOTHING, label_smoothing=smoothing,
         )  # fmt: skip
 
 
@@ -216,9 +222,9 @@ def schedule(case: Case) -> Iterator[Suspect]:
     if isinstance(schedule, Constant):
         return
     steps = max(case.steps_planned, RANGE_TEST_STEPS)
-    memory = schedule.begin()
+    state = schedule.begin()
     progress = [Progress(step, steps, case.steps_per_epoch) for step in range(steps)]
-    factors = torch.tensor([schedule.factor(moment, memory) for moment in progress])
+    factors = torch.tensor([schedule.factor(moment, state) for moment in progress])
     low_fraction = float((factors < DROPPED_FACTOR * float(factors.max())).double().mean())
     rising_fraction = int(factors.argmax()) / steps
     early = rising_fraction < 1 - rising_fraction
@@ -227,7 +233,7 @@ def schedule(case: Case) -> Iterator[Suspect]:
         "the schedule lowers the learning rate before the network has learned" if early else
         "the warmup is so long that little of the training is left at a high learning rate",
         "let the rate fall later and less" if early else "warm up over a few percent of the steps",
-        "a constant learning rate", partial(rebuilt, schedule=Constant()), odd=low_fraction > MAX_DROPPED,
+        "a constant learning rate", partial(rebuilt, schedule=Constant()), unusual=low_fraction > MAX_DROPPED,
         schedule=str(schedule), share_of_steps_below_a_tenth_of_the_highest_rate=low_fraction,
         share_of_steps_before_the_highest_rate=rising_fraction,
     )  # fmt: skip
@@ -242,7 +248,7 @@ def tiny_batches(case: Case) -> Iterator[Suspect]:
             "batch normalization computes mean and variance from so few examples that they are noise, and evaluation "
             "uses other values",
             "use batches of 16 or more, or group or layer normalization", f"batches of {DEFAULT_BATCH}",
-            lambda case: replace(rebuilt(case), batch_size=DEFAULT_BATCH), odd=True, batch_size=case.batch_size,
+            lambda case: replace(rebuilt(case), batch_size=DEFAULT_BATCH), unusual=True, batch_size=case.batch_size,
         )  # fmt: skip
 
 
@@ -253,7 +259,7 @@ def loss(case: Case) -> Iterator[Suspect]:
         return
     yield suspect(
         "wrong-loss", "minimizing this loss does not lead to the right classes here",
-        "use softmax_cross_entropy on logits", "softmax cross-entropy", _cross_entropy, odd=is_user_defined(loss),
+        "use softmax_cross_entropy on logits", "softmax cross-entropy", _cross_entropy, unusual=is_user_defined(loss),
         loss=type(loss).__name__,
     )  # fmt: skip
 
@@ -263,7 +269,7 @@ def _cross_entropy(case: Case) -> Case:
     for path, last in ends(net).items():
         if isinstance(last, Softmax | LogSoftmax | Sigmoid) and path:
             net = replace_layer(net, path, lambda layer: Identity())
-    return rebuilt(case, keep=True, net=net, loss=SoftmaxCrossEntropy())
+    return rebuilt(case, keep_weights=True, net=net, loss=SoftmaxCrossEntropy())
 
 
 def rate(case: Case) -> Iterator[Suspect]:
@@ -290,7 +296,7 @@ def large_batches(case: Case) -> Iterator[Suspect]:
         yield suspect(
             "batch-too-large", "batches are so large that an epoch has few steps",
             f"use batches of {DEFAULT_BATCH}, or more epochs", f"batches of {DEFAULT_BATCH} and the same epochs",
-            lambda case: replace(rebuilt(case), batch_size=DEFAULT_BATCH), size / DEFAULT_BATCH,
+            lambda case: replace(rebuilt(case), batch_size=DEFAULT_BATCH), longer=size / DEFAULT_BATCH,
             batch_size=case.batch_size, steps_of_an_epoch=case.steps_per_epoch,
         )  # fmt: skip
 
@@ -300,6 +306,6 @@ def epochs(case: Case) -> Iterator[Suspect]:
     if case.steps_planned:
         yield suspect(
             "too-few-epochs", "the training ended before the network had converged",
-            "train for more epochs", f"{EPOCH_FACTOR:g} times the steps", rebuilt, EPOCH_FACTOR,
+            "train for more epochs", f"{EPOCH_FACTOR:g} times the steps", rebuilt, longer=EPOCH_FACTOR,
             steps_of_the_training=case.steps_planned,
         )  # fmt: skip

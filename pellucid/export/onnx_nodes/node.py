@@ -17,14 +17,14 @@ from pellucid.layers.base import Shape
 
 @dataclass(frozen=True)
 class Node:
-    """One node; mark: its layer's configuration, if the import cannot find the layer from the node alone."""
+    """One node; layer_metadata: its layer's configuration, if the import cannot find the layer from the node alone."""
 
     op: str
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    mark: str = ""
+    layer_metadata: str = ""
 
 
 class Nodes:
@@ -95,13 +95,13 @@ class Nodes:
         """Add the node whose output is the layer's."""
         self.written.append(Node(op, self.step.name, inputs, (self.step.output.name,), attributes))
 
-    def marked(self, readable: Collection[str]) -> list[Node]:
-        """Return the nodes, marked with the layer's configuration unless the import can find the layer without it.
+    def with_layer_metadata(self, readable: Collection[str]) -> list[Node]:
+        """Return the nodes, with the layer's configuration unless the import can find the layer without it.
 
-        readable: the operators that the import supports. Nodes of user-defined layers have no mark.
+        readable: the operators that the import supports. Nodes of user-defined layers have no such metadata.
         """
         if not self.ours or (len(self.written) == 1 and not self.strange and self.written[0].op in readable):
             return self.written
         inputs = [value.name for value in self.step.inputs]
-        mark = json.dumps({"path": self.step.path, "inputs": inputs, "layer": to_config(self.step.layer)})
-        return [replace(node, mark=mark) for node in self.written]
+        layer_metadata = json.dumps({"path": self.step.path, "inputs": inputs, "layer": to_config(self.step.layer)})
+        return [replace(node, layer_metadata=layer_metadata) for node in self.written]

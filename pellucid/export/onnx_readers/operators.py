@@ -10,7 +10,7 @@ from pellucid import layers
 from pellucid.combine import Sequential
 from pellucid.export.onnx_nodes.layers import PAD_MODES
 from pellucid.export.onnx_nodes.resizing import RESIZE_MODES
-from pellucid.export.onnx_readers.reading import Found, Reading, Unreadable, edges, even, one, plain
+from pellucid.export.onnx_readers.reading import Found, Reading, Unreadable, edges, even, plain, single_or_pair
 from pellucid.layers.base import Layer
 
 # Kinds of Pad2d and of Upsample, by the mode in ONNX.
@@ -27,7 +27,7 @@ def gemm(reading: Reading) -> Found:
         raise Unreadable("is not a product of vectors and a matrix")
     if not transposed:
         reading.names[0] += ".T"
-    return reading.found(layers.Dense(len(weight), bias=reading.given(2)), weight=weight, **_bias(reading))
+    return reading.found(layers.Dense(len(weight), bias=reading.has_input(2)), weight=weight, **_bias(reading))
 
 
 def conv(reading: Reading) -> Found:
@@ -37,16 +37,23 @@ def conv(reading: Reading) -> Found:
     filters, kernel = weight.shape[0], (weight.shape[2], weight.shape[3])
     stride, dilation = reading.pair("strides", 1), reading.pair("dilations", 1)
     left, right, top, bottom = padding = edges(reading.take("pads", [0, 0, 0, 0]))
-    settings = {"dilation": one(dilation), "groups": reading.take("group", 1), "bias": bool(bias)}
+    settings = {"dilation": single_or_pair(dilation), "groups": reading.take("group", 1), "bias": bool(bias)}
     if (left, top) == (right, bottom):
-        symmetric = layers.Conv2d(filters, one(kernel), stride=one(stride), padding=one((top, left)), **settings)
+        symmetric = layers.Conv2d(
+            filters,
+            single_or_pair(kernel),
+            stride=single_or_pair(stride),
+            padding=single_or_pair((top, left)),
+            **settings,
+        )
         return reading.found(symmetric, weight=weight, **bias)
     if stride == (1, 1):
-        same = layers.Conv2d(filters, one(kernel), stride=1, padding="same", **settings)
+        same = layers.Conv2d(filters, single_or_pair(kernel), stride=1, padding="same", **settings)
         if same.edges() == padding:
             return reading.found(same, weight=weight, **bias)
     layer = Sequential(
-        pad=layers.Pad2d(padding), conv=layers.Conv2d(filters, one(kernel), stride=one(stride), padding=0, **settings)
+        pad=layers.Pad2d(padding),
+        conv=layers.Conv2d(filters, single_or_pair(kernel), stride=single_or_pair(stride), padding=0, **settings),
     )
     return reading.found(layer, **{f"conv.{name}": tensor for name, tensor in {"weight": weight, **bias}.items()})
 
@@ -61,11 +68,11 @@ def conv_transpose(reading: Reading) -> Found:
     groups = reading.take("group", 1)
     layer = layers.ConvTranspose2d(
         weight.shape[1] * groups,
-        one((weight.shape[2], weight.shape[3])),
-        stride=one(reading.pair("strides", 1)),
-        padding=one((top, left)),
-        output_padding=one(reading.pair("output_padding", 0)),
-        dilation=one(reading.pair("dilations", 1)),
+        single_or_pair((weight.shape[2], weight.shape[3])),
+        stride=single_or_pair(reading.pair("strides", 1)),
+        padding=single_or_pair((top, left)),
+        output_padding=single_or_pair(reading.pair("output_padding", 0)),
+        dilation=single_or_pair(reading.pair("dilations", 1)),
         groups=groups,
         bias=bool(bias),
     )
@@ -81,7 +88,7 @@ def _kernel(reading: Reading) -> Tensor:
 
 
 def _bias(reading: Reading) -> dict[str, Tensor]:
-    return {"bias": reading.param(2)} if reading.given(2) else {}
+    return {"bias": reading.param(2)} if reading.has_input(2) else {}
 
 
 def pool(reading: Reading) -> Found:
@@ -108,7 +115,11 @@ def lp_pool(reading: Reading) -> Found:
 def _window(reading: Reading) -> tuple[int | tuple[int, int], ...]:
     if "kernel_shape" not in reading.attributes:
         raise Unreadable("has no kernel_shape")
-    return one(reading.pair("kernel_shape", 1)), one(reading.pair("strides", 1)), one(reading.pair("dilations", 1))
+    return (
+        single_or_pair(reading.pair("kernel_shape", 1)),
+        single_or_pair(reading.pair("strides", 1)),
+        single_or_pair(reading.pair("dilations", 1)),
+    )
 
 
 def clip(reading: Reading) -> Found:
@@ -122,7 +133,7 @@ def clip(reading: Reading) -> Found:
 def dropout(reading: Reading) -> Found:
     """Read Dropout in evaluation mode."""
     reading.take("seed", 0)
-    if reading.given(2) and bool(reading.constant(2, torch.bool).any()):
+    if reading.has_input(2) and bool(reading.constant(2, torch.bool).any()):
         raise Unreadable("is in training mode")
     return reading.found(layers.Dropout(reading.number(1, 0.5)))
 
@@ -234,7 +245,7 @@ def pad(reading: Reading) -> Found:
     """Read Pad of images as Pad2d, or as PadChannels if it adds channels of zeros."""
     mode = reading.take("mode", "constant")
     pads = reading.whole(1)
-    if reading.given(3) or len(pads) != 8 or pads[0] or pads[4] or mode not in KINDS:
+    if reading.has_input(3) or len(pads) != 8 or pads[0] or pads[4] or mode not in KINDS:
         raise Unreadable("pads other axes than channels, height and width, or has an unknown mode")
     value = reading.number(2, 0.0) if mode == "constant" else 0.0
     before, after = pads[1], pads[5]
@@ -248,10 +259,10 @@ def pad(reading: Reading) -> Found:
 
 def cut(reading: Reading) -> Found:
     """Read Slice of images as Pad2d with negative padding."""
-    starts, ends, axes = reading.whole(1), reading.whole(2), reading.whole(3) if reading.given(3) else []
+    starts, ends, axes = reading.whole(1), reading.whole(2), reading.whole(3) if reading.has_input(3) else []
     if axes != [2, 3] or len(starts) != 2 or len(ends) != 2 or len(reading.shape) != 3:
         raise Unreadable("slices other axes than height and width")
-    if reading.given(4) and reading.whole(4) != [1, 1]:
+    if reading.has_input(4) and reading.whole(4) != [1, 1]:
         raise Unreadable("has steps other than 1")
     (top, left), (height, width) = starts, reading.shape[1:]
     bottom, right = (
@@ -297,7 +308,7 @@ def _size(reading: Reading, axes: list[int] | None) -> tuple[int, int]:
     if len(images) != 3 or axes not in (None, [2, 3]):
         raise Unreadable("resizes other axes than height and width")
     skipped = 2 if axes is None else 0
-    if reading.given(3):
+    if reading.has_input(3):
         sizes = reading.whole(3)
         if len(sizes) != skipped + 2 or skipped:
             raise Unreadable("resizes other axes than height and width")

@@ -66,13 +66,13 @@ class Reading:
             raise Unreadable(f"has {name} for {len(values)} axes, not for height and width")
         return values[0], values[1]
 
-    def given(self, place: int) -> bool:
+    def has_input(self, place: int) -> bool:
         """Return whether the input at this index exists."""
         return place < len(self.node.inputs) and self.node.inputs[place] != ""
 
     def constant(self, place: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the constant input at this index; raises Unreadable if it is computed or has another dtype."""
-        name = self.node.inputs[place] if self.given(place) else ""
+        name = self.node.inputs[place] if self.has_input(place) else ""
         if name not in self.constants:
             raise Unreadable(f"needs a constant as its input {place + 1}")
         found = self.constants[name]
@@ -96,7 +96,7 @@ class Reading:
 
     def number(self, place: int, default: float) -> float:
         """Return the constant number at this index, or the default if the input is missing."""
-        if not self.given(place):
+        if not self.has_input(place):
             return default
         found = self.constant(place)
         if found.numel() != 1:
@@ -120,7 +120,7 @@ def plain(value: float) -> float:
     return float(str(torch.tensor(value, dtype=torch.float32).numpy()))
 
 
-def one(values: tuple[int, int]) -> int | tuple[int, int]:
+def single_or_pair(values: tuple[int, int]) -> int | tuple[int, int]:
     """Return a single number if both are equal, else the pair."""
     return values[0] if values[0] == values[1] else values
 
@@ -138,4 +138,4 @@ def even(pads: list[int]) -> int | tuple[int, int]:
     left, right, top, bottom = edges(pads)
     if (left, top) != (right, bottom):
         raise Unreadable("has asymmetric pads")
-    return one((top, left))
+    return single_or_pair((top, left))

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.combine.base import is_wiring
+from pellucid.combine.base import uses_flow
 from pellucid.combine.graph import Graph
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
@@ -118,7 +118,7 @@ def _next(rest: Sequence[Item], fresh: bool) -> tuple[Run, int]:
 def _one(layer: Layer, params: Params, fresh: bool) -> Run:
     if type(layer) is Graph:
         layer, params = _rows_joined(layer, params)
-    if is_wiring(layer):
+    if uses_flow(layer):
         return Wired(layer, params, {name: _run(child, params[name]) for name, child in layer.layers.items()})
     return Over(layer) if type(layer) in OVER and fresh else AsWritten(layer, params)
 

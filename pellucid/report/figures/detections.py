@@ -55,7 +55,7 @@ def precision_recall(curves: Mapping[str, Any], recalls: Any) -> Plot | None:
     return figure
 
 
-def judged(image: Any, boxes: Any, kinds: Sequence[str], texts: Sequence[str]) -> Plot:
+def draw_detections(image: Any, boxes: Any, kinds: Sequence[str], texts: Sequence[str]) -> Plot:
     """Draw boxes on an image (1 or 3, H, W) of values 0..1: green hits, orange false alarms, blue dashed misses.
 
     boxes: (n, 4) in pixels. kinds: "hit", "missed", "ignored", or a kind of error, for each. texts: a label for each.

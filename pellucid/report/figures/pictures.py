@@ -36,8 +36,10 @@ def sheet(
     Raises PellucidError for an empty array or values that are not finite.
     """
     numbers = np.asarray(maps, dtype=np.float64)
-    if numbers.ndim != 3 or not numbers.size or not np.isfinite(numbers).all():
-        raise PellucidError(f"a sheet shows finite values (maps, H, W), not {numbers.shape} with NaN or infinity")
+    if numbers.ndim != 3 or not numbers.size:
+        raise PellucidError(f"sheet: maps have shape {numbers.shape}; give at least one map (maps, H, W)")
+    if not np.isfinite(numbers).all():
+        raise PellucidError("sheet: maps contain NaN or infinity; give finite values")
     shown = numbers[:most]
     across = columns or min(len(shown), max(1, math.ceil(math.sqrt(2 * len(shown)))))
     side = min(largest, (WIDE - BAR - GAP * (across + 1)) / across)
@@ -61,7 +63,11 @@ def sheet(
 
 
 def filters(weight: Any, title: str = "", most: int = 16) -> Figure:
-    """Draw the first `most` filters (filters, C, h, w): a row for each filter, a column for each input channel."""
+    """Draw filters (filters, C, h, w): a row for each filter, a column for each input channel.
+
+    most: the maximum number of filters for C > 1, of which at most the first 16 channels are drawn. For C = 1, the
+    first 64 filters are drawn in a grid, for any `most`.
+    """
     numbers = np.asarray(weight, dtype=np.float64)
     if numbers.ndim != 4:
         raise PellucidError(f"filters have the shape (filters, C, h, w), not {numbers.shape}")
@@ -106,7 +112,8 @@ def first_weights(weights: Any, most: int = 64) -> Figure | None:
     """Draw the first `most` filters as images: blue is negative, orange positive, all on one scale.
 
     weights: (n, C, H, W). With C = 3, each filter is shown as a colour image with its own scale, in which grey is 0;
-    for other C, only the first channel is shown. None for filters of fewer than four elements.
+    for other C, only the first channel is shown. None without filters, for filters of fewer than four elements per
+    channel, and for NaN and infinity.
     """
     numbers = np.asarray(weights, dtype=np.float64)
     if numbers.ndim != 4:

@@ -60,7 +60,7 @@ class Pairs:
 
     @property
     def full(self) -> bool:
-        """Whether the page has as many pictures as it shows."""
+        """Whether the page has `most` pictures, so that no more are added."""
         return len(self.rows) >= self.most
 
     def add(self, name: str, image: Tensor, grey: Tensor, colorized: Tensor) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pellucid.metrics.verdicts import BACKGROUND, HIT, IGNORED, MISSED, THRESHOLD, Judged, judge
+from pellucid.metrics.verdicts import BACKGROUND, HIT, IGNORED, MISSED, THRESHOLD, Judged, classify_detections
 from pellucid.objects import Detections, Objects
 
 
@@ -40,7 +40,10 @@ def findings(
     order = found.scores.argsort(descending=True, stable=True)
     kept = order[found.scores[order] >= score]
     limits = {"threshold": threshold, "background": background, "kind": kind}
-    judged, all_judged = judge(found.take(kept), truth, **limits), judge(found, truth, **limits)
+    judged, all_judged = (
+        classify_detections(found.take(kept), truth, **limits),
+        classify_detections(found, truth, **limits),
+    )
     words = _Words(found, truth, classes, score, threshold, background, kept.tolist(), judged, all_judged)
     detected = [words.of_detection(rank) for rank in range(len(kept))]
     return detected + [words.of_miss(truth_index) for truth_index in judged.not_found(truth)]

@@ -12,7 +12,7 @@ from pellucid.metrics.coco import RECALLS
 from pellucid.metrics.verdicts import HIT, IGNORED, MISSED
 from pellucid.objects import Detections, Objects
 from pellucid.report.figures.classes import confusion_matrix
-from pellucid.report.figures.detections import judged, precision_recall
+from pellucid.report.figures.detections import draw_detections, precision_recall
 from pellucid.report.figures.grids import bars
 from pellucid.report.page import render
 from pellucid.tasks.detect.findings import Finding, findings
@@ -129,7 +129,7 @@ def picture(image: Tensor, found: Sequence[Finding], detections: Detections, obj
         boxes.append(objects.boxes[finding.truth] if missed else detections.boxes[finding.detection])
         texts.append(f"{finding.truth + 1 if missed else n_detections}")
     drawn = torch.stack(boxes) if boxes else torch.zeros(0, 4)
-    return judged(image, drawn, [finding.kind for finding in found], texts)
+    return draw_detections(image, drawn, [finding.kind for finding in found], texts)
 
 
 def _tiles(results: Results) -> list[tuple[str, str]]:

@@ -47,19 +47,21 @@ class Step:
 class BoxPage:
     """The steps and figures of one detection in an image.
 
-    it: the intermediate results of the detector. box: the number of the detection. of: the explained output, see
-    `Pipeline.aimed`. at: the index of the detection; own: its class index; candidate: the index of its candidate.
+    pipeline: the intermediate results of the detector. box: the number of the detection. explained_output: a class or a
+    side, see `Pipeline.aimed`. detection_index, class_index: of this detection; candidate: the index of its candidate.
     label, side: the class or the side of the box that is explained.
     """
 
-    def __init__(self, it: Pipeline, box: int, of: str | None = None, methods: Sequence[str] = METHODS) -> None:
-        self.it, self.box, self.of, self.methods = it, box, of, methods
-        self.at = it.place(box)
-        self.label, self.side = it.aimed(box, of)
-        self.own = int(it.decision.detections.labels[self.at])
-        self.candidate = int(it.decision.chosen[self.at])
-        self.boxes = it.decision.detections.boxes
-        self.image = it.image.float() / 255
+    def __init__(
+        self, pipeline: Pipeline, box: int, explained_output: str | None = None, methods: Sequence[str] = METHODS
+    ) -> None:
+        self.pipeline, self.box, self.explained_output, self.methods = pipeline, box, explained_output, methods
+        self.detection_index = pipeline.place(box)
+        self.label, self.side = pipeline.aimed(box, explained_output)
+        self.class_index = int(pipeline.decision.detections.labels[self.detection_index])
+        self.candidate = int(pipeline.decision.chosen[self.detection_index])
+        self.boxes = pipeline.decision.detections.boxes
+        self.image = pipeline.image.float() / 255
         self.figures: dict[str, Figure | None] = {}
         self.maps: dict[str, Tensor] = {}
         steps = [self._input(), self._scores(), self._anchor(), self._proposals(), self._candidates()]
@@ -69,7 +71,7 @@ class BoxPage:
     @property
     def name(self) -> str:
         """The number and class of the box, as in "box 3 (RBC)"."""
-        return f"box {self.box} ({self.it.classes[self.own]})"
+        return f"box {self.box} ({self.pipeline.classes[self.class_index]})"
 
     @property
     def title(self) -> str:
@@ -82,23 +84,23 @@ class BoxPage:
 
     def to_json(self) -> dict[str, Any]:
         """Return the sentences by step, and the class, score and coordinates of the box, as JSON values."""
-        detections = self.it.detections
+        detections = self.pipeline.detections
         return {
             "box": self.box,
-            "class": self.it.classes[self.own],
-            "score": float(detections.scores[self.at]),
-            "place": detections.boxes[self.at].tolist(),
+            "class": self.pipeline.classes[self.class_index],
+            "score": float(detections.scores[self.detection_index]),
+            "place": detections.boxes[self.detection_index].tolist(),
             "steps": {step.id: step.sentences for step in self.steps},
         }
 
     def _input(self) -> Step:
-        (height, width), (h, w) = self.it.size, self.it.input_size
+        (height, width), (h, w) = self.pipeline.size, self.pipeline.input_size
         text = f"The picture has {width} x {height} pixels"
         text += f" and is resized to {w} x {h}." if (h, w) != (height, width) else "."
         return Step("input", "Input", [f"{text} Boxes are in pixels of this input, except in the table of detections."])
 
     def _scores(self) -> Step | None:
-        walk, it = self.it.walk, self.it
+        walk, pipeline = self.pipeline.walk, self.pipeline
         if not walk.maps:
             return None
         sizes = [f"{one.shape[2]} x {one.shape[3]}" for one in walk.maps]
@@ -110,11 +112,11 @@ class BoxPage:
         )
         first = "The first stage" if two_stages else "The network"
         level, row, column = self._cell()
-        maps = walk.score_maps(self.own)
+        maps = walk.score_maps(self.class_index)
         flat = torch.cat([one.flatten() for one in maps])
         score = float(maps[level][row, column])
         rank = int((flat > score).sum()) + 1
-        for_class = "" if two_stages else f" for {it.classes[self.own]}"
+        for_class = "" if two_stages else f" for {pipeline.classes[self.class_index]}"
         source = f"The proposal of {self.name}" if two_stages else self.title
         sentences = [
             f"{first} outputs {plural(len(sizes), 'map')} of {', '.join(sizes)} cells (rows x columns), with "
@@ -125,15 +127,17 @@ class BoxPage:
         ]
         names = [f"map {k}, {size}" for k, size in enumerate(sizes, 1)]
         caption = f"Highest score of each cell{for_class}; white: the cell of {self.name}"
-        self.figures["scores"] = score_maps(self.image, maps, names, Cell(level, row, column), self.boxes[self.at])
+        self.figures["scores"] = score_maps(
+            self.image, maps, names, Cell(level, row, column), self.boxes[self.detection_index]
+        )
         return Step("scores", "Score maps", sentences, figures=[("scores", caption)])
 
     def _anchor(self) -> Step | None:
-        walk = self.it.walk
+        walk = self.pipeline.walk
         if walk.anchors is None:
             return None
         anchor = walk.anchors.boxes[int(walk.candidates.anchors[self.candidate])]
-        target = self.boxes[self.at] if walk.proposals is None else walk.proposals[self.candidate]
+        target = self.boxes[self.detection_index] if walk.proposals is None else walk.proposals[self.candidate]
         kind = "box" if walk.proposals is None else "proposal"
         sentence = f"The anchor of {self.name} is {_sized(anchor)}. {_moved(anchor, target, f'The {kind}')}"
         self.figures["anchor"] = boxes_on(
@@ -144,15 +148,16 @@ class BoxPage:
         return Step("anchor", "Anchors", [sentence], figures=[("anchor", caption)])
 
     def _proposals(self) -> Step | None:
-        walk, it = self.it.walk, self.it
+        walk, pipeline = self.pipeline.walk, self.pipeline
         if walk.proposals is None or walk.outputs is None:
             return None
         proposal = walk.proposals[self.candidate]
         scores = walk.candidates.scores[self.candidate]
-        classes = [f"{name} {float(score):.3f}" for name, score in zip(it.classes, scores, strict=True)]
-        if isinstance(it.detector, FastRCNN):
+        classes = [f"{name} {float(score):.3f}" for name, score in zip(pipeline.classes, scores, strict=True)]
+        if isinstance(pipeline.detector, FastRCNN):
             sentences = [
-                f"{len(walk.proposals):,} proposals are found without learning, by {it.detector.by.replace('_', ' ')}."
+                f"{len(walk.proposals):,} proposals are found without learning, by "
+                f"{pipeline.detector.by.replace('_', ' ')}."
             ]
         else:
             sentences = [
@@ -162,14 +167,14 @@ class BoxPage:
             ]
         sentences.append(
             f"From the proposal the head outputs the probabilities {', '.join(classes)} and background "
-            f"{float(1 - scores.sum()):.3f}. {_moved(proposal, self.boxes[self.at], 'The box')}"
+            f"{float(1 - scores.sum()):.3f}. {_moved(proposal, self.boxes[self.detection_index], 'The box')}"
         )
         self.figures["proposals"] = boxes_on(
             self.image,
             [
                 ("pale", walk.proposals[:MAX_PROPOSALS], False),
                 ("source", proposal[None], True),
-                ("box", self.boxes[self.at, None], False),
+                ("box", self.boxes[self.detection_index, None], False),
             ],
         )
         caption = (
@@ -178,17 +183,17 @@ class BoxPage:
         return Step("proposals", "Proposals", sentences, figures=[("proposals", caption)])
 
     def _candidates(self) -> Step:
-        it, fates = self.it, self.it.decision.fates
-        scores, boxes = it.walk.candidates.scores, it.walk.candidates.boxes
+        pipeline, fates = self.pipeline, self.pipeline.decision.fates
+        scores, boxes = pipeline.walk.candidates.scores, pipeline.walk.candidates.boxes
         counts = Counter(fates.flatten().tolist())
-        threshold = it.detector.score_threshold
+        threshold = pipeline.detector.score_threshold
         sentence = (
             f"There are {scores.numel():,} pairs of box and class; {scores.numel() - counts[Fate.LOW_SCORE]:,} have a "
             f"score of at least {threshold:g}. Of these, {counts[Fate.DETECTED]:,} are detections."
         )
         rows = [(words, f"{counts[fate]:,}") for fate, words in FATES.items() if counts[fate]]
         by_fate = Table("Pairs of box and class by outcome", ["", "pairs"], rows, (1,))
-        overlap = box_iou(boxes, self.boxes[self.at, None])[:, 0]
+        overlap = box_iou(boxes, self.boxes[self.detection_index, None])[:, 0]
         near = ((overlap >= MIN_IOU)[:, None] & (fates != Fate.LOW_SCORE)).nonzero()
         near = near[scores[near[:, 0], near[:, 1]].argsort(descending=True, stable=True)]
         listed = [
@@ -205,30 +210,33 @@ class BoxPage:
         return Step("candidates", "Candidates", [sentence], [by_fate, Table(caption, head, listed, (1, 2))])
 
     def _suppression(self) -> Step:
-        it = self.it
-        removed = [one for one in it.removed[self.own] if one.by == self.at]
+        pipeline = self.pipeline
+        removed = [one for one in pipeline.removed[self.class_index] if one.by == self.detection_index]
         sentences = [
             "Non-maximum suppression keeps the box with the highest score and removes the others of its class whose "
-            f"IoU with it is above {it.detector.nms_threshold:g}; this is repeated among the boxes that are left.",
+            f"IoU with it is above {pipeline.detector.nms_threshold:g}; this is repeated among the boxes that are "
+            "left.",
             f"{self.title} removed {plural(len(removed), 'candidate')}"
             + (f", the best with score {removed[0].score:.3f} and IoU {removed[0].iou:.2f}." if removed else "."),
         ]
-        removed_boxes = it.walk.candidates.boxes[[one.candidate for one in removed]]
+        removed_boxes = pipeline.walk.candidates.boxes[[one.candidate for one in removed]]
         self.figures["suppression"] = boxes_on(
-            self.image, [("other", removed_boxes, True), ("box", self.boxes[self.at, None], False)]
+            self.image, [("other", removed_boxes, True), ("box", self.boxes[self.detection_index, None], False)]
         )
         caption = f"{self.title} (orange) and the candidates that it removed (blue, dashed)"
         return Step("suppression", "Suppression", sentences, [], [("suppression", caption)])
 
     def _detections(self) -> Step:
-        it, detections = self.it, self.it.detections
+        pipeline, detections = self.pipeline, self.pipeline.detections
         count = max(int((detections.scores >= SCORE).sum()), self.box)
-        shown = it.decision.detections.take(torch.arange(count))
+        shown = pipeline.decision.detections.take(torch.arange(count))
         texts = [f"{k}" for k in range(1, count + 1)]
-        others = [k for k in range(count) if k != self.at]
-        groups = [("other", shown.boxes[others], False), ("box", shown.boxes[self.at, None], False)]
-        self.figures["detections"] = boxes_on(self.image, groups, [[texts[k] for k in others], [texts[self.at]]])
-        removed = Counter(one.by for of_class in it.removed for one in of_class)
+        others = [k for k in range(count) if k != self.detection_index]
+        groups = [("other", shown.boxes[others], False), ("box", shown.boxes[self.detection_index, None], False)]
+        self.figures["detections"] = boxes_on(
+            self.image, groups, [[texts[k] for k in others], [texts[self.detection_index]]]
+        )
+        removed = Counter(one.by for of_class in pipeline.removed for one in of_class)
         rows = [
             (f"{k + 1}", self._class(label), f"{score:.3f}", f"{removed[k]:,}", *(f"{value:.1f}" for value in box))
             for k, (label, score, box) in enumerate(
@@ -241,44 +249,52 @@ class BoxPage:
         return Step("detections", "Detections", [sentence], [table], [("detections", f"The first {count} detections")])
 
     def _depends(self) -> Step:
-        it = self.it
-        what = f"the logit of {it.classes[self.label]}" if self.side is None else f"the coordinate {SIDES[self.side]}"
-        output = it.output(self.box, self.of)
+        pipeline = self.pipeline
+        what = (
+            f"the logit of {pipeline.classes[self.label]}"
+            if self.side is None
+            else f"the coordinate {SIDES[self.side]}"
+        )
+        output = pipeline.output(self.box, self.explained_output)
         sentence = (
             f"The pixels that {what} of {self.name} depends on; it is {output:.3f}."
             if self.side is None
             else f"The pixels that {what} of {self.name} depends on, to first order. It is "
-            f"{float(self.boxes[self.at, self.side]):.1f} pixels, to which the network's outputs contribute "
-            f"{output:+.1f}."
+            f"{float(self.boxes[self.detection_index, self.side]):.1f} pixels, to which the network's outputs "
+            f"contribute {output:+.1f}."
         )
         sentences = [sentence]
-        if it.walk.proposals is not None:
+        if pipeline.walk.proposals is not None:
             sentences.append("The proposal is held constant: the maps show how the second stage reads its region.")
         step = Step("depends", "What the box depends on", sentences)
         for method in self.methods:
-            map_ = self.maps[method] = it.explain(self.box, self.of, method)
-            inside, area = _fraction_inside(map_, self.boxes[self.at])
+            map_ = self.maps[method] = pipeline.explain(self.box, self.explained_output, method)
+            inside, area = _fraction_inside(map_, self.boxes[self.detection_index])
             text = f"{method}: {inside:.0%} of its magnitude lies in the box, which covers {area:.0%} of the input"
             if method == "lrp":
                 explained = (
-                    output if self.side is not None else float(it.walk.candidates.scores[self.candidate, self.label])
+                    output
+                    if self.side is not None
+                    else float(pipeline.walk.candidates.scores[self.candidate, self.label])
                 )
                 prefix = "" if self.side is not None else "the score "
                 text += f"; it adds up to {float(map_.sum()):.3f} of {prefix}{explained:.3f}; the rest is due to biases"
             step.sentences.append(f"{text}.")
-            self.figures[method] = attribution(self.image, map_, self.boxes[self.at], method, method not in MAGNITUDES)
+            self.figures[method] = attribution(
+                self.image, map_, self.boxes[self.detection_index], method, method not in MAGNITUDES
+            )
             step.figures.append((method, f"{method} of {what}"))
         return step
 
     def _class(self, label: int) -> str:
-        return self.it.classes[label]
+        return self.pipeline.classes[label]
 
     def _cell(self) -> tuple[int, int, int]:
-        return self.it.walk.cell(int(self.it.walk.candidates.anchors[self.candidate]))
+        return self.pipeline.walk.cell(int(self.pipeline.walk.candidates.anchors[self.candidate]))
 
     def _around(self, box: Tensor) -> Tensor:
         """Return the anchors of the cells, one in each map, that contain the centre of a box."""
-        walk = self.it.walk
+        walk = self.pipeline.walk
         assert walk.anchors is not None
         centre, (height, width) = (box[:2] + box[2:]) / 2, walk.anchors.image
         chosen: list[Tensor] = []
@@ -290,11 +306,11 @@ class BoxPage:
         return torch.cat(chosen)
 
     def _fate(self, candidate: int, label: int) -> str:
-        fate = Fate(int(self.it.decision.fates[candidate, label]))
+        fate = Fate(int(self.pipeline.decision.fates[candidate, label]))
         if fate == Fate.DETECTED:
-            return f"detected: box {self.it.found(candidate, label) + 1}"
+            return f"detected: box {self.pipeline.found(candidate, label) + 1}"
         if fate == Fate.SUPPRESSED:
-            return _removed(next(one for one in self.it.removed[label] if one.candidate == candidate))
+            return _removed(next(one for one in self.pipeline.removed[label] if one.candidate == candidate))
         return FATES[fate]
 
 

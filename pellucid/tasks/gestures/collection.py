@@ -33,7 +33,8 @@ def imbalance(counts: Sequence[int]) -> float:
 class Copies:
     """Two near duplicates; exact: whether the files have the same bytes.
 
-    similarity: their correlation after alignment. classes, parts: of the first and the second.
+    similarity: their correlation after alignment. classes, parts: of the first and the second file; a part is a split,
+    "train", "validation" or "test".
     """
 
     first: str
@@ -54,7 +55,7 @@ class Blurry:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The files and pictures of one part, in the same order.
+    """The files and pictures of one split (training, validation or test), in the same order.
 
     digests: the SHA-256 of each file's bytes. groups: an integer for each picture, equal for near duplicates.
     """
@@ -97,14 +98,14 @@ class Collection:
         return self.train.images.classes
 
     def parts(self) -> dict[str, Part]:
-        """Return the parts by name: train, validation where there is one, and test."""
+        """Return the splits by name: train, validation where there is one, and test."""
         validation = {} if self.validation is None else {"validation": self.validation}
         return {"train": self.train, **validation, "test": self.test}
 
     def held_out(self) -> dict[str, Any]:
-        """Return the digests of the test part for a model's `preprocess`; {} if that part is a folder of its own.
+        """Return the digests of the test split for the metadata in a model's `preprocess`; {} if it has its own folder.
 
-        They identify the part even after pictures are added or renamed; see `short_digest`.
+        They identify the test split even after pictures are added or renamed; see `short_digest`.
         """
         return {} if self.given else {HELD_OUT_KEY: sorted({short_digest(digest) for digest in self.test.digests})}
 

@@ -39,7 +39,7 @@ def settings_for(folder: str | os.PathLike[str], backbone: str, overrides: Mappi
     return {**about, **(backbone_settings(backbone) if backbone else {}), **overrides, "data.name": str(path)}
 
 
-def begun(path: str | os.PathLike[str]) -> Recipe:
+def recipe_of_run(path: str | os.PathLike[str]) -> Recipe:
     """Return the recipe of a run folder that `learn` started; PellucidError for any other folder."""
     path = Path(path)
     if not (path / FINDINGS_FILE).is_file() or not (path / "recipe.toml").is_file():
@@ -108,10 +108,11 @@ def told_by(collection: Collection, recipe: Recipe) -> dict[str, Any]:
 
 
 def answered(run: Run, collection: Collection) -> tuple[Selective | None, str]:
-    """Return the coverage and accuracy of the confidence, and in words how they were measured.
+    """Return the coverage and accuracy of selective classification, and in words how they were measured.
 
-    A confidence that was fitted on a validation part is measured on the test part; otherwise by `crossed`, or not at
-    all if there are too few pictures: its results on the pictures that it was fitted on would be too optimistic.
+    Selective classification predicts only where the confidence is high enough. Confidence that was fitted on the
+    validation split is measured on the test split; otherwise by `crossed`, or not at all if there are too few pictures:
+    results on the pictures that it was fitted on would be too optimistic.
     """
     test, confidence = collection.test, run.model.confidence
     assert confidence is not None  # `go_on` fits one

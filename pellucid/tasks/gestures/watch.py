@@ -22,13 +22,13 @@ MIN_RATIO = 2.0  # another class with this many times the answer's probability r
 class Smoothed:
     """The state of the smoothing after some frames.
 
-    total: the weighted sum of the frames' probabilities (C,), float64; weight: the sum of the weights. held: the
-    current class, None while unsure.
+    total: the weighted sum of the frames' probabilities (C,), float64; weight: the sum of the weights.
+    current_class: the class that is shown, None while unsure.
     """
 
     total: Tensor
     weight: float
-    held: int | None
+    current_class: int | None
 
     @property
     def probabilities(self) -> Tensor:
@@ -66,20 +66,26 @@ class Smoothing:
         """Return the state after one more frame with probabilities (C,); `before` is None at the start."""
         row = probabilities.double()
         if before is None:
-            total, weight, held = row, 1.0, None
+            total, weight, current_class = row, 1.0, None
         else:
-            total, weight, held = self.memory * before.total + row, self.memory * before.weight + 1, before.held
-        return Smoothed(total, weight, self._answer(total / weight, held))
+            total, weight, current_class = (
+                self.memory * before.total + row,
+                self.memory * before.weight + 1,
+                before.current_class,
+            )
+        return Smoothed(total, weight, self._answer(total / weight, current_class))
 
-    def _answer(self, mean: Tensor, held: int | None) -> int | None:
+    def _answer(self, mean: Tensor, current_class: int | None) -> int | None:
         """Return the answer, given the previous one."""
         best = int(torch.argmax(mean))
-        if held is None:
+        if current_class is None:
             return best if float(mean[best]) >= self.threshold else None
-        ahead = float(mean[best]) >= min(float(mean[held]) + self.margin, MIN_RATIO * float(mean[held]))
+        ahead = float(mean[best]) >= min(
+            float(mean[current_class]) + self.margin, MIN_RATIO * float(mean[current_class])
+        )
         if ahead and float(mean[best]) >= self.threshold:
             return best
-        return held if float(mean[held]) >= self.threshold - self.margin else None
+        return current_class if float(mean[current_class]) >= self.threshold - self.margin else None
 
 
 @dataclass(frozen=True)
@@ -120,10 +126,10 @@ def watch(model: Model, frames: Iterable[Frame], smoothing: Smoothing) -> Iterat
             number=frame.number,
             seconds=frame.seconds,
             dropped=frame.dropped,
-            answer=None if state.held is None else classes[state.held],
+            answer=None if state.current_class is None else classes[state.current_class],
             label=classes[best],
-            probability=values[best if state.held is None else state.held],
-            changed=before is None or before.held != state.held,
+            probability=values[best if state.current_class is None else state.current_class],
+            changed=before is None or before.current_class != state.current_class,
             probabilities=dict(zip(classes, values, strict=True)),
             familiarity=familiarity_scores(model, x[None])[0],
         )

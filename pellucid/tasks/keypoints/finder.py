@@ -81,14 +81,14 @@ class KeypointFinder:
                     f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}; read them with "
                     f"load_image(file, mode={self.mode!r})"
                 )
-            x, frame = fit(image, (height, width))
+            x, frame = pad_and_resize(image, (height, width))
             inputs.append(x)
             frames.append(frame)
         found = self._predict(torch.stack(inputs))
         return torch.stack([frame.out_of(points) for frame, points in zip(frames, found, strict=True)])
 
 
-def fit(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Frame]:
+def pad_and_resize(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Frame]:
     """Return a uint8 picture (C, H, W), padded to the proportions of `size` and resized to it, and its frame."""
     height, width = image.shape[1:]
     padded_height = max(height, round(width * size[0] / size[1]))
@@ -118,6 +118,6 @@ def explain_point(
     net, params = model.net, model.params
     if isinstance(model.loss, HeatMaps):
         net, params = Sequential(maps=net, points=SoftArgmax()), {"maps": params, "points": {}}
-    x, _ = fit(image, (model.nominal_shape[1], model.nominal_shape[2]))
+    x, _ = pad_and_resize(image, (model.nominal_shape[1], model.nominal_shape[2]))
     maps = explain(net, params, model.scaled(x[None]), method, 2 * point + (axis == "y"), **options)[0]  # (C, h, w)
     return (maps.amax(0) if method == "saliency" else maps.sum(0)).cpu()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.layers import ELU, GELU, Dropout, LeakyReLU
-from pellucid.trace.columns.base import Column, Explainer, Factors, at, one, slopes, worked
+from pellucid.trace.columns.base import Column, Explainer, Factors, elements, index_tensor, slopes, worked
 from pellucid.trace.passes import Call
 
 ACTIVE = "the unit is active: the output gradient δ passes unchanged"
@@ -20,8 +20,8 @@ def elementwise(slope: Callable[[Call, Tensor], Slope]) -> Explainer:
 
     @wraps(slope)
     def explain(call: Call, what: str, place: int) -> Column:
-        factors, words, latex = slope(call, one(place))
-        return Column(one(place), factors, words, rf"\frac{{\partial C}}{{\partial x}} = \delta\, {latex}")
+        factors, words, latex = slope(call, index_tensor(place))
+        return Column(index_tensor(place), factors, words, rf"\frac{{\partial C}}{{\partial x}} = \delta\, {latex}")
 
     return explain
 
@@ -30,13 +30,13 @@ def elementwise(slope: Callable[[Call, Tensor], Slope]) -> Explainer:
 def own_slope(call: Call, where: Tensor) -> Slope:
     """The slope from the layer's backward pass, for user-defined layers."""
     slope = slopes(call, torch.ones_like(call.y))["x.0"]
-    return (worked(at(slope, where), "∂y/∂x", "slope"),), f"the slope of {call.title} here", r"\frac{dy}{dx}"
+    return (worked(elements(slope, where), "∂y/∂x", "slope"),), f"the slope of {call.title} here", r"\frac{dy}{dx}"
 
 
 @elementwise
 def sigmoid(call: Call, where: Tensor) -> Slope:
     """σ'(x) = y (1 - y): Nielsen 2015, chapter 1."""
-    y = at(call.y, where)
+    y = elements(call.y, where)
     second = worked(1 - y, "1 - y", "slope", _number(1.0), worked(-y, "-y", "activation"))
     state = "nearly 0 here: the unit is saturated" if float(y * (1 - y)) < 0.01 else "not saturated here"
     return (worked(y, "y", "slope"), second), f"the sigmoid's slope is y (1 - y), {state}", r"y\,(1 - y)"
@@ -45,7 +45,7 @@ def sigmoid(call: Call, where: Tensor) -> Slope:
 @elementwise
 def tanh(call: Call, where: Tensor) -> Slope:
     """tanh'(x) = 1 - y²."""
-    y = at(call.y, where)
+    y = elements(call.y, where)
     slope = worked(1 - y * y, "1 - y²", "slope", _number(1.0), worked(-y * y, "-y²", "activation"))
     return (slope,), "the slope of tanh is 1 - y²", r"(1 - y^2)"
 
@@ -53,7 +53,7 @@ def tanh(call: Call, where: Tensor) -> Slope:
 @elementwise
 def relu(call: Call, where: Tensor) -> Slope:
     """1 where y > 0, else 0."""
-    passes = at(call.y, where) > 0
+    passes = elements(call.y, where) > 0
     words = ACTIVE if bool(passes) else "the unit is inactive: the gradient is 0"
     return (worked(passes.double(), "[y > 0]", "slope"),), words, r"[y > 0]"
 
@@ -61,7 +61,7 @@ def relu(call: Call, where: Tensor) -> Slope:
 @elementwise
 def relu6(call: Call, where: Tensor) -> Slope:
     """1 where 0 < y < 6, else 0."""
-    y = at(call.y, where)
+    y = elements(call.y, where)
     passes = (y > 0) & (y < 6)
     words = "between 0 and 6 the output gradient δ passes unchanged" if bool(passes) else "clipped: the gradient is 0"
     return (worked(passes.double(), "[0 < y < 6]", "slope"),), words, r"[0 < y < 6]"
@@ -71,7 +71,7 @@ def relu6(call: Call, where: Tensor) -> Slope:
 def leaky_relu(call: Call, where: Tensor) -> Slope:
     """1 where y > 0, else the negative slope."""
     assert isinstance(call.layer, LeakyReLU)
-    active = at(call.y, where) > 0
+    active = elements(call.y, where) > 0
     below = torch.tensor([call.layer.slope], dtype=call.y.dtype).double()  # rounded to the dtype of the pass
     slope = torch.where(active, 1.0, below)
     words = ACTIVE if bool(active) else "the unit is inactive: the output gradient δ times the negative slope"
@@ -83,7 +83,7 @@ def leaky_relu(call: Call, where: Tensor) -> Slope:
 def elu(call: Call, where: Tensor) -> Slope:
     """1 where y > 0, else alpha exp(x) = y + alpha."""
     assert isinstance(call.layer, ELU)
-    y = at(call.y, where)
+    y = elements(call.y, where)
     if bool(y > 0):
         return (_number(1.0, "slope"),), ACTIVE, "1"
     alpha = torch.full_like(y, call.layer.alpha)
@@ -109,7 +109,7 @@ def dropout(call: Call, where: Tensor) -> Slope:
     """The mask times the scale of the values that are kept."""
     assert isinstance(call.layer, Dropout)
     mask = call.cache.mask.expand(call.x.shape)
-    passes = at(mask, where)
+    passes = elements(mask, where)
     scale = call.cache.scale.double().expand(1)
     if float(scale) == 1 and bool(call.cache.mask.all()):
         words = "no value is dropped: the output gradient δ passes unchanged"

@@ -74,7 +74,7 @@ def read(call: Call, what: str, places: Tensor, symbol: str, role: str) -> Facto
     """Return the elements of an input or a parameter of the call at flat indices as factors."""
     part = part_of(what)
     tensor = call.params[what] if part is None else call.inputs[part].tensor
-    return Factors(at(tensor, places), symbol, role, what, places)
+    return Factors(elements(tensor, places), symbol, role, what, places)
 
 
 def worked(values: Tensor, symbol: str, role: str, *parts: Factors) -> Factors:
@@ -82,7 +82,7 @@ def worked(values: Tensor, symbol: str, role: str, *parts: Factors) -> Factors:
     return Factors(values.double(), symbol, role, parts=parts)
 
 
-def at(tensor: Tensor, places: Tensor) -> Tensor:
+def elements(tensor: Tensor, places: Tensor) -> Tensor:
     """Return the elements at flat indices, in float64."""
     return tensor.flatten()[places].double()
 
@@ -96,7 +96,7 @@ def places(shape: Shape, *axes: Tensor | int) -> Tensor:
     return flat.flatten()
 
 
-def one(place: int) -> Tensor:
+def index_tensor(place: int) -> Tensor:
     """Return a flat index as a tensor of shape (1,)."""
     return torch.tensor([place])
 

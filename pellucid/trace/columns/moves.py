@@ -5,7 +5,7 @@ import torch
 from pellucid.layers import Concat, LpPool2d
 from pellucid.layers.base import Mode
 from pellucid.text import plural
-from pellucid.trace.columns.base import Column, Explainer, at, one, part_of, places, read, worked
+from pellucid.trace.columns.base import Column, Explainer, elements, index_tensor, part_of, places, read, worked
 from pellucid.trace.passes import Call
 from pellucid.trace.text import index_of
 
@@ -34,7 +34,7 @@ def linear_map(words: str) -> Explainer:
 
 def add(call: Call, what: str, place: int) -> Column:
     """Return the column of one input of a sum."""
-    return Column(one(place), (), "a sum passes its output gradient δ unchanged to each input", UNCHANGED)
+    return Column(index_tensor(place), (), "a sum passes its output gradient δ unchanged to each input", UNCHANGED)
 
 
 def concat(call: Call, what: str, place: int) -> Column:
@@ -52,10 +52,10 @@ def crop(call: Call, what: str, place: int) -> Column:
     """Return the column of a pixel: of the first input, copied or cut off; of the second, only the size is used."""
     index = index_of(place, call.inputs[0].tensor.shape)
     if part_of(what) == 1:
-        return Column(one(0)[:0], (), "only its size is used: its gradient is 0", "0")
+        return Column(index_tensor(0)[:0], (), "only its size is used: its gradient is 0", "0")
     kept = all(k < size for k, size in zip(index[2:], call.y.shape[2:], strict=True))
     words = COPIED if kept else "it is cropped away: its gradient is 0"
-    return Column(places(call.y.shape, *index) if kept else one(0)[:0], (), words, UNCHANGED if kept else "0")
+    return Column(places(call.y.shape, *index) if kept else index_tensor(0)[:0], (), words, UNCHANGED if kept else "0")
 
 
 def multiply(call: Call, what: str, place: int) -> Column:
@@ -93,17 +93,17 @@ def max_unpool2d(call: Call, what: str, place: int) -> Column:
     y_plane = call.y.shape[2] * call.y.shape[3]
     plane = call.x.shape[2] * call.x.shape[3]
     if what == "x.1":
-        return Column(one(0)[:0], (), "a switch is an index: it has no gradient", "0")
+        return Column(index_tensor(0)[:0], (), "a switch is an index: it has no gradient", "0")
     switch = int(call.cache.switches.flatten()[place])
     words = "it was copied to the position of the maximum: the output gradient δ there"
     formula = r"\frac{\partial C}{\partial x_i} = \delta_{\text{switch}(i)}"
-    return Column(one(place // plane * y_plane + switch), (), words, formula)
+    return Column(index_tensor(place // plane * y_plane + switch), (), words, formula)
 
 
 def roi_align(call: Call, what: str, place: int) -> Column:
     """Return the column of a pixel: its weight in each bin with a sample next to it; a region has no gradient."""
     if part_of(what) == 1:
-        return Column(one(0)[:0], (), NOT_DIFFERENTIATED, "0")
+        return Column(index_tensor(0)[:0], (), NOT_DIFFERENTIATED, "0")
     maps, regions = (value.tensor for value in call.inputs)
     one_hot = torch.zeros_like(maps, memory_format=torch.contiguous_format)
     one_hot.view(-1)[place] = 1
@@ -117,7 +117,7 @@ def roi_align(call: Call, what: str, place: int) -> Column:
 def roi_pool(call: Call, what: str, place: int) -> Column:
     """Return the column of a pixel: 1 for each bin of which it is the maximum; a region has no gradient."""
     if part_of(what) == 1:
-        return Column(one(0)[:0], (), NOT_DIFFERENTIATED, "0")
+        return Column(index_tensor(0)[:0], (), NOT_DIFFERENTIATED, "0")
     _, _, height, width = call.inputs[0].tensor.shape
     n, channel, row, column = index_of(place, call.inputs[0].tensor.shape)
     is_maximum = torch.zeros_like(call.cache.switches, dtype=torch.bool)
@@ -137,7 +137,7 @@ def lp_pool2d(call: Call, what: str, place: int) -> Column:
     one_hot[0, 0, h, w] = 1
     windows = layer.forward({}, one_hot, Mode())[0].flatten().nonzero().flatten()  # the windows that contain the pixel
     where = (n * call.x.shape[1] + c) * (call.y.shape[2] * call.y.shape[3]) + windows
-    x, y = at(call.x, one(place)), at(call.y, where)
+    x, y = elements(call.x, index_tensor(place)), elements(call.y, where)
     where, y = where[y > 0], y[y > 0]  # a window of zeros has no gradient
     power = (x.sign() * x.abs() ** (layer.p - 1)).expand(len(y))
     factors = worked(power, "sign(x) |x|^(p-1)", "activation"), worked(y ** (1 - layer.p), "y^(1-p)", "scale")

@@ -16,7 +16,7 @@ from pellucid.layers import (
     Softmax,
 )
 from pellucid.layers.batchnorm import RunningCache
-from pellucid.trace.columns.base import Column, Factors, at, one, part_of, places, read, worked
+from pellucid.trace.columns.base import Column, Factors, elements, index_tensor, part_of, places, read, worked
 from pellucid.trace.passes import Call
 from pellucid.trace.text import index_of
 
@@ -39,7 +39,7 @@ class Sets:
     def normal(self, call: Call, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return x, μ and 1 / sqrt(σ² + ε) at flat indices."""
         owner = self.owner[where]
-        return at(call.x, where), self.mean[owner], self.invstd[owner]
+        return elements(call.x, where), self.mean[owner], self.invstd[owner]
 
 
 def norm(call: Call, what: str, place: int) -> Column:
@@ -63,7 +63,7 @@ def norm(call: Call, what: str, place: int) -> Column:
 
 def _fixed_statistics(call: Call, sets: Sets, place: int) -> Column:
     """Return the column of an input for running statistics, which only scale it."""
-    where = one(place)
+    where = index_tensor(place)
     _, _, invstd = sets.normal(call, where)
     words = "running statistics do not depend on this value, which is only scaled: δ times w / deviation"
     formula = r"\frac{\partial C}{\partial x} = \delta\, \frac{w}{\sigma}"
@@ -75,7 +75,7 @@ def _batch_statistics(call: Call, sets: Sets, place: int) -> Column:
     where = (sets.owner == sets.owner[place]).nonzero().flatten()
     m = len(where)  # number of values in the set
     x, mean, invstd = sets.normal(call, where)
-    x_i, mean_i, invstd_i = sets.normal(call, one(place))
+    x_i, mean_i, invstd_i = sets.normal(call, index_tensor(place))
     x_hat = (x - mean) * invstd
     direct = (where == place).double()
     through_mean = torch.full_like(direct, -1 / m)
@@ -128,7 +128,7 @@ def local_response_norm(call: Call, what: str, place: int) -> Column:
     after = layer.size - 1 - before
     channels = torch.arange(max(0, c - after), min(call.x.shape[1], c + before + 1))
     where = places(call.x.shape, n, channels, h, w)
-    x, d = at(call.x, where), at(call.cache.divisor, where)
+    x, d = elements(call.x, where), elements(call.cache.divisor, where)
     x_i = call.x.flatten()[place].double()
     power = d**-layer.beta
     direct = torch.where(where == place, power, 0)
@@ -180,7 +180,7 @@ def softmax(call: Call, what: str, place: int) -> Column:
     index: list[torch.Tensor | int] = list(index_of(place, call.y.shape))
     index[layer.axis] = torch.arange(call.y.shape[layer.axis])
     where = places(call.y.shape, *index)
-    y = at(call.y, where)
+    y = elements(call.y, where)
     direct = (where == place).double()
     probability = y[direct.bool()].expand(len(y))
     if isinstance(layer, LogSoftmax):

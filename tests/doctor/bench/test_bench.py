@@ -231,5 +231,5 @@ def test_a_case_is_trained_and_examined() -> None:
     found = tried(Job("", "", "digits-relu", 0))
     assert "error" not in found, found["error"]
     assert (found["fault"], found["setting"], found["seed"]) == ("", "digits-relu", 0)
-    assert found["checks"] == sum(SUPERVISED in check.of for check in CHECKS)
+    assert found["checks"] == sum(SUPERVISED in check.models for check in CHECKS)
     assert "StopIteration" in tried(Job("", "", "no such setting", 0))["error"]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pellucid.doctor.checks.discriminator import CHECK, win
+from pellucid.doctor.checks.discriminator import CHECK, dominance_evidence
 from pellucid.run.history import History
 from tests.doctor.examined import case
 
@@ -36,7 +36,7 @@ def test_a_win_after_five_epochs_is_found() -> None:
     ],
 )
 def test_what_is_normal_is_quiet(discriminator: list[float], generator: list[float]) -> None:
-    assert win(discriminator, generator) is None
+    assert dominance_evidence(discriminator, generator) is None
     assert not CHECK.look(replace(case(), history=history(discriminator, generator)))
 
 

@@ -42,5 +42,5 @@ def test_what_is_hard_to_tell_apart_is_not_wrong() -> None:
     x = torch.randn(1000, 3, generator=rng) + 0.5 * (2.0 * y[:, None] - 1) * torch.tensor([1.0, 0.0, 0.0])
     case = case_of(Model(mlp(sizes=(3, 2)), input_shape=(3,)), x, y)
     assert case.simple is not None
-    assert case.simple.own.share < 0.75
+    assert case.simple.leave_one_out.accuracy < 0.75
     assert not CHECK.look(case)

@@ -119,7 +119,7 @@ def test_what_leaving_one_out_gives_is_what_fitting_without_it_gives() -> None:
         kept = torch.arange(40) != out
         weights = torch.linalg.solve(kernel[kept][:, kept] + 0.1 * torch.eye(39), wanted[kept])
         guesses.append(int((kernel[out, kept] @ weights).argmax()))
-    assert whole.held_out.tolist() == guesses
+    assert whole.leave_one_out_predictions.tolist() == guesses
 
 
 def test_chance_is_what_independent_guesses_would_get() -> None:
@@ -134,7 +134,7 @@ def test_a_dozen_examples_of_other_classes_are_too_few_to_see_anything() -> None
     kept = torch.cat([(y == 0).nonzero()[:140, 0], (y != 0).nonzero()[:20, 0]])
     it = case_of(model(), x[kept], y[kept], validation=mixed(200, seed=1))
     assert it.simple is not None
-    assert it.simple.own.above < 3
+    assert it.simple.leave_one_out.deviations_above_chance < 3
     assert CHECK.look(it) == []
 
 
@@ -147,7 +147,7 @@ def test_labels_that_were_moved_in_an_ordered_list_are_told_a_little_and_found_e
     x, y = x[order], y[order]
     it = case_of(model(), x, y.roll(1), validation=(x[:200], y[:200].roll(1)))
     assert it.simple is not None
-    assert it.simple.own.above > 3
+    assert it.simple.leave_one_out.deviations_above_chance > 3
     found = CHECK.look(it)
     assert [one.path for one in found] == ["train", "validation"]
     assert {one.evidence["labels_moved_by"] for one in found} == {-1}

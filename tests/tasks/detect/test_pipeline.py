@@ -117,7 +117,7 @@ def test_the_page_tells_the_steps_with_their_numbers(name: str) -> None:
         assert f"comes from row {cell[1]} and column {cell[2]} (counted from 0) of map {cell[0] + 1}" in html
         score = float(it.detections.scores[1])
         assert f"The highest score for {told['class']} in this cell is {score:.3f}" in html
-    mine = [one for one in it.removed[page.own] if one.by == 1]
+    mine = [one for one in it.removed[page.class_index] if one.by == 1]
     assert f"removed {len(mine)} candidate" in told["steps"]["suppression"][1]
     assert f"There are {it.walk.candidates.scores.numel():,} pairs" in html
     assert told["score"] == float(it.detections.scores[1])

@@ -20,7 +20,16 @@ from pellucid.models import airbench96
 from pellucid.recipe.job import Run
 from pellucid.recipe.recipe import load_recipe
 from pellucid.tasks.gestures.collection import class_weights
-from pellucid.tasks.gestures.learn import answered, begun, check, go_on, learn, read_for, recipe_for, settings_for
+from pellucid.tasks.gestures.learn import (
+    answered,
+    check,
+    go_on,
+    learn,
+    read_for,
+    recipe_for,
+    recipe_of_run,
+    settings_for,
+)
 from pellucid.tasks.gestures.reading import read_collection
 from pellucid.tasks.pictures import held_out
 from pellucid.training.callbacks import Progress
@@ -151,15 +160,15 @@ def test_ctrl_c_saves_and_the_run_goes_on(folder, tmp_path, monkeypatch):
             learn(collection, recipe_for(collection, settings), tmp_path / "cut", progress=True)
     path = tmp_path / "cut" / "gestures-1"
     assert str(path) in str(caught.value)
-    assert begun(path) == recipe_for(collection, settings)
-    run = go_on(read_for(begun(path)), path, progress=False)
+    assert recipe_of_run(path) == recipe_for(collection, settings)
+    run = go_on(read_for(recipe_of_run(path)), path, progress=False)
     assert run.model.sha256() == whole.model.sha256()
     assert run.model.confidence == whole.model.confidence
 
 
 def test_other_folders_are_not_gone_on_with(tmp_path):
     with pytest.raises(PellucidError, match=r"has no collection\.json"):
-        begun(tmp_path)
+        recipe_of_run(tmp_path)
 
 
 @pytest.mark.usefixtures("no_report")

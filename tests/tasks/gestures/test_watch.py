@@ -121,13 +121,13 @@ def test_without_memory_each_frame_stands_for_itself():
 def test_the_answer_comes_at_the_threshold_and_goes_a_margin_below_it():
     smoothing = Smoothing(memory=0.0, threshold=0.8, margin=0.1)
     rows = [[p, 1 - p] for p in (0.79, 0.8, 0.75, 0.71, 0.69, 0.75, 0.81)]
-    assert [state.held for state in run(smoothing, rows)] == [None, 0, 0, 0, None, None, 0]
+    assert [state.current_class for state in run(smoothing, rows)] == [None, 0, 0, 0, None, None, 0]
 
 
 def test_an_answer_near_the_threshold_does_not_flicker():
     rows = [[0.78 + 0.04 * (k % 2), 0.22 - 0.04 * (k % 2)] for k in range(20)]
-    steady = [state.held for state in run(Smoothing(0.0, threshold=0.8, margin=0.1), rows)]
-    flickering = [state.held for state in run(Smoothing(0.0, threshold=0.8, margin=0.0), rows)]
+    steady = [state.current_class for state in run(Smoothing(0.0, threshold=0.8, margin=0.1), rows)]
+    flickering = [state.current_class for state in run(Smoothing(0.0, threshold=0.8, margin=0.0), rows)]
     assert steady == [None] + [0] * 19
     assert flickering == [None, 0] * 10
 
@@ -135,35 +135,38 @@ def test_an_answer_near_the_threshold_does_not_flicker():
 def test_another_class_takes_the_place_when_it_leads_by_the_margin():
     smoothing = Smoothing(memory=0.0, threshold=0.4, margin=0.1)
     rows = [[0.52, 0.48], [0.48, 0.52], [0.46, 0.54], [0.44, 0.56], [0.48, 0.52]]
-    assert [state.held for state in run(smoothing, rows)] == [0, 0, 0, 1, 1]
+    assert [state.current_class for state in run(smoothing, rows)] == [0, 0, 0, 1, 1]
 
 
 def test_a_clear_change_goes_through_at_once_without_a_word_of_unsure():
     smoothing = Smoothing(memory=0.0, threshold=0.9)
-    assert [state.held for state in run(smoothing, [[0.99, 0.01], [0.01, 0.99]])] == [0, 1]
+    assert [state.current_class for state in run(smoothing, [[0.99, 0.01], [0.01, 0.99]])] == [0, 1]
 
 
 def test_one_odd_frame_changes_nothing():
     right, odd = [0.98, 0.02], [0.02, 0.98]
     rows = [right] * 10 + [odd] + [right] * 3
     # The odd frame weighs 1 in about 5: the mean falls to 0.98 - 0.96 / 5 = 0.79.
-    assert [state.held for state in run(Smoothing(threshold=0.9), rows)] == [0] * 14
+    assert [state.current_class for state in run(Smoothing(threshold=0.9), rows)] == [0] * 14
     # With 0.7 it weighs 1 in about 3.3, then 0.7 in 3.3 and 0.49 in 3.3: 0.69, 0.78, 0.84.
     found = run(Smoothing(memory=0.7, threshold=0.8, margin=0.1), rows)
-    assert [state.held for state in found] == [0] * 10 + [None, None, 0, 0]
+    assert [state.current_class for state in found] == [0] * 10 + [None, None, 0, 0]
 
 
 def test_with_threshold_zero_there_is_always_an_answer():
     rows = np.random.default_rng(1).dirichlet(np.ones(6), 50).tolist()
-    assert all(state.held is not None for state in run(Smoothing(0.3, threshold=0.0), rows))
+    assert all(state.current_class is not None for state in run(Smoothing(0.3, threshold=0.0), rows))
 
 
 def test_of_fifty_classes_none_is_held_that_has_nothing_left():
     first, later = [0.0] * 50, [0.81 / 49] * 50
     first[0], later[0], later[1] = 1.0, 0.0, 0.19 + 0.81 / 49
-    assert [state.held for state in run(Smoothing(memory=0.0), [first, later])] == [0, 1]
+    assert [state.current_class for state in run(Smoothing(memory=0.0), [first, later])] == [0, 1]
     # The margin alone keeps what is more than half as probable.
-    assert [state.held for state in run(Smoothing(memory=0.0), [[0.2] * 5, [0.12, 0.22] + [0.22] * 3])] == [0, 0]
+    assert [state.current_class for state in run(Smoothing(memory=0.0), [[0.2] * 5, [0.12, 0.22] + [0.22] * 3])] == [
+        0,
+        0,
+    ]
 
 
 def test_a_state_is_never_changed_and_none_begins_anew():

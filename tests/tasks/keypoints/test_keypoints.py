@@ -26,7 +26,7 @@ from pellucid.optim import Adam
 from pellucid.report.figures.pictures import worst_keypoints
 from pellucid.run_report.data import compare_keypoints
 from pellucid.tasks.keypoints import KeypointFinder, evaluate, explain_point
-from pellucid.tasks.keypoints.finder import fit
+from pellucid.tasks.keypoints.finder import pad_and_resize
 from pellucid.tasks.pictures import class_names
 from pellucid.tasks.segment import is_segmenter
 from tests.tasks.keypoints.drawn import NAMES, draw, write
@@ -121,13 +121,13 @@ def test_points_are_found_in_pictures_of_any_size(model: Model, size: tuple[int,
 
 def test_a_picture_is_padded_to_the_networks_proportions_and_its_points_are_moved_back() -> None:
     picture = torch.arange(2 * 6, dtype=torch.uint8).view(1, 2, 6)
-    x, frame = fit(picture, (3, 3))
+    x, frame = pad_and_resize(picture, (3, 3))
     assert x.shape == (1, 3, 3)
     assert frame.out_of(torch.tensor([[0.0, 1.5, 0.5], [3.0, 1.0, 1.0]])).tolist() == [[0, 1, 0.5], [6, 0, 1]]
-    whole, frame = fit(torch.arange(9, dtype=torch.uint8).view(1, 3, 3), (3, 3))
+    whole, frame = pad_and_resize(torch.arange(9, dtype=torch.uint8).view(1, 3, 3), (3, 3))
     assert whole.flatten().tolist() == list(range(9))
     assert (frame.left, frame.top, frame.scale) == (0, 0, (1, 1))
-    row, _ = fit(torch.tensor([[[10, 20, 30, 40]]], dtype=torch.uint8), (4, 4))
+    row, _ = pad_and_resize(torch.tensor([[[10, 20, 30, 40]]], dtype=torch.uint8), (4, 4))
     assert row[0].tolist() == [[10, 20, 30, 40]] * 4  # the border's pixels
 
 

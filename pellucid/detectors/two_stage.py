@@ -27,7 +27,10 @@ Cost = Callable[[Tensor], tuple[Losses, Tensor]]  # a head's outputs -> losses, 
 
 
 class Learned(NamedTuple):
-    """The results of a head: losses, the gradient with respect to the finest map (None for 0), and dparams."""
+    """The results of a head: losses, the gradient with respect to the finest map, and dparams.
+
+    dmap: None if it is not computed, or 0 because no region contributes.
+    """
 
     losses: Losses
     dmap: Tensor | None
@@ -83,6 +86,7 @@ class TwoStage(Detector):
         """Return a function that evaluates a batch; detections and losses share the features.
 
         Regions are drawn by a generator that has the same seed for each evaluator. `params` must not change meanwhile.
+        count: the number of examples, which makes no difference here.
         """
         feature_nets = {name: net for name, net in self.nets.items() if name in ("backbone", "neck", "rpn")}
         runs = {name: _Memoized(net, inference(net, params[name])) for name, net in feature_nets.items()}
@@ -99,7 +103,10 @@ class TwoStage(Detector):
         return evaluate
 
     def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
-        """Return the backbone, neck and head, which compute an output for the proposal of a candidate."""
+        """Return a network whose output is the logit of a class for a candidate, or a coordinate of its box.
+
+        It consists of the backbone, the neck, and the head for the candidate's proposal. side: see `Detector.scorer`.
+        """
         assert walk.proposals is not None
         assert walk.outputs is not None
         region = walk.proposals[candidate]

@@ -1,4 +1,8 @@
-"""Findings, the checks that find them, and suspects that only a trial can establish."""
+"""Findings, the checks that find them, and suspects that only a trial can establish.
+
+A case is a model with its data and the settings of its training. A trial is a short training with a remedy, compared
+with the same training without it.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -40,7 +40,7 @@ def leaves(net: Layer) -> Iterator[tuple[str, Layer]]:
 
 
 def trainable_layers(model: BaseModel) -> list[tuple[str, str]]:
-    """Return (path of the layer, path of its weight) for every layer with a weight that is not frozen, in order."""
+    """Return (path of the layer, path of its weight) for each layer whose weight decays and is not frozen, in order."""
     pairs = ((path, join(path, "weight")) for path, layer in leaves(model.net) if "weight" in layer.decayed)
     return [(path, weight) for path, weight in pairs if weight not in model.frozen]
 
@@ -294,9 +294,10 @@ class GradientDecay:
 
 
 def gradient_decay(model: BaseModel, found: Gradients, outputs: Mapping[str, Activity]) -> GradientDecay | None:
-    """Compare early with late layers; None for fewer than two trainable layers, or a gradient of 0 or not finite.
+    """Compare early with late layers.
 
-    outputs: the outputs of the layers of the same network, by path; their sizes convert root mean squares to norms.
+    None for fewer than two trainable layers, and if a gradient is not finite or that of the late layers is 0. outputs:
+    the outputs of the layers of the same network, by path; their sizes convert root mean squares to norms.
     """
     norms = [
         (found.dy[path] * sqrt(outputs[path].size), path)

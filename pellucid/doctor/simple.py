@@ -49,11 +49,10 @@ def hits(predictions: Tensor, labels: Tensor) -> Hits:
 
 @dataclass(frozen=True, eq=False)
 class Simple:
-    """Kernel ridge regression on the classes, with a Gaussian kernel whose width is the median distance.
+    """Kernel ridge regression on the classes, with the Gaussian kernel exp(-2 d²/m) for the median squared distance m.
 
     indices: (n,), the examples' indices in the data. y: (n,), their labels. classes: (K,), ascending. features: (n, D),
-    standardized by centre and scale, (D,) each. inverse: (n, n), the inverse of the kernel matrix plus ridge. width:
-    the median squared distance.
+    standardized by centre and scale, (D,) each. inverse: (n, n), the inverse of the kernel matrix plus ridge. width: m.
     """
 
     indices: Tensor
@@ -72,7 +71,7 @@ class Simple:
 
     @cached_property
     def leave_one_out_scores(self) -> Tensor:
-        """The leave-one-out class scores for each example, (n, K)."""
+        """The leave-one-out scores for each example, by label: (n, largest label + 1)."""
         return _leave_one_out_scores(self.inverse, self.y)
 
     @cached_property
@@ -139,7 +138,7 @@ def balanced(y: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
 
 
 def _leave_one_out_scores(inverse: Tensor, y: Tensor) -> Tensor:
-    """Return leave-one-out scores (n, K); inverse: (n, n), of the kernel matrix plus ridge; y: the labels (n,).
+    """Return leave-one-out scores by label; inverse: (n, n), of the kernel matrix plus ridge; y: the labels (n,).
 
     Closed form: Rasmussen and Williams 2006, equation 5.12.
     """
@@ -148,6 +147,6 @@ def _leave_one_out_scores(inverse: Tensor, y: Tensor) -> Tensor:
 
 
 def _columns(y: Tensor) -> Tensor:
-    """Return the labels as centred columns of 0 and 1, (n, K)."""
+    """Return the labels as centred columns of 0 and 1, (n, largest label + 1)."""
     target = F.one_hot(y).float()
     return target - target.mean(0)

@@ -142,6 +142,7 @@ def _chain(layer: Layer | None) -> Mapping[str, Layer] | None:
         return layer.children
     if isinstance(layer, Graph):
         before = (*layer.inputs, *layer.nodes)
+        # In place of its layer, a node may have the name of an earlier node, whose layer it shares.
         chained = all(
             node[1:] == (source,) and not isinstance(node[0], str)
             for node, source in zip(layer.nodes.values(), before, strict=False)

@@ -88,15 +88,15 @@ def nudge(trace: Record, what: str, h: float) -> Nudge:
     _check_changes(number, h)
     settings, target = trace.settings, number.target
     params: Params | None = None
-    if target.value is not None and target.value.maker is None:
+    if target.value is not None and target.value.maker is None:  # an input of the network
         xs = tensors(settings.x)
         xs[target.value.part] = _shifted(xs[target.value.part], number.place, h)
         passes = settings.run(x=like(settings.x, xs))
-    elif target.value is not None or target.what.startswith("x."):
+    elif target.value is not None or target.what.startswith("x."):  # a layer's output or input
         passes = settings.run(change=_change(number, h))
-    elif target.call is not None:
+    elif target.call is not None:  # in a single call of its layer
         raise PellucidError(f"trace.nudge: {target.name} is one use of a shared parameter; change the parameter itself")
-    else:
+    else:  # a parameter
         flat = flatten(settings.params)
         flat[target.what] = _shifted(flat[target.what], number.place, h)
         params = nest(settings.params, flat)
@@ -128,7 +128,10 @@ def _shifted(tensor: Tensor, place: int, h: float) -> Tensor:
 
 
 def _change(number: Number, h: float) -> Change:
-    """Return the function that adds h to the element during the pass, where a call returns or receives it."""
+    """Return the function that adds h to the element during the pass, where a call returns or receives it.
+
+    The `place` of a call is its index in the pass, the `place` of an element its index in the flat tensor.
+    """
     value, call = number.target.value, number.target.call
     source = (value.maker, "y", value.part) if value is not None else (call, "x", int(number.target.what[2:]))
     assert source[0] is not None

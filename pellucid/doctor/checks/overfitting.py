@@ -15,7 +15,7 @@ MIN_GAP_IF_ROSE = 0.1  # if the validation loss rose as well
 MIN_RISE = 1.5  # validation loss over its minimum
 MIN_TRAIN_ACCURACY = 0.5  # with less, the training examples are not memorized
 MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
-MIN_SCORE_GAIN = 0.05  # of a training with all examples, compared with a quarter of them
+MIN_SCORE_GAIN = 0.05  # of mean recall or R² by a training with all examples, compared with a quarter of them
 MIN_EXAMPLES = 16  # so that a quarter of them is enough for a training
 MIN_LOSS_RATIO = 3.0  # validation loss over training loss, for a regression
 

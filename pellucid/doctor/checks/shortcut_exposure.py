@@ -20,7 +20,10 @@ MIN_SIDE = 8  # pixels
 
 
 def look(case: Case) -> list[Finding]:
-    """Predict labels from the channels' mean and standard deviation; then exchange these between classes."""
+    """Predict labels from the channels' mean and standard deviation (the exposure); then exchange these.
+
+    A fault is found if the model's predictions follow an exchange of exposures between classes.
+    """
     part, y = case.sample, case.sample.y
     if not case.classifies or part.x.dim() != 4 or min(part.x.shape[2:]) < MIN_SIDE or int(y.min()) < 0:
         return []

@@ -34,8 +34,9 @@ def findings(
 ) -> list[Finding]:
     """Return the findings for each detection of at least `score`, by descending score, and then for each missed object.
 
-    The kinds are those of `pellucid.metrics.verdicts.judge`. Detections below `score` count as not made, but may
-    explain a miss. Reasons from the detector (anchor, suppression) can be added: `finding._replace(text=...)`.
+    The kinds of findings are those of `pellucid.metrics.verdicts.classify_detections`. kind: "boxes" or "masks", of
+    which the IoU is computed. Detections below `score` count as not made, but may explain a miss. Reasons from the
+    detector (anchor, suppression) can be added: `finding._replace(text=...)`.
     """
     order = found.scores.argsort(descending=True, stable=True)
     kept = order[found.scores[order] >= score]
@@ -110,6 +111,7 @@ class _Words:
             words = f"{self._class(index)}, score {score}, IoU {iou:.2f}"
             return index, iou, f"Its detection ({words}) is below the score {self.score:g}"
         overlaps = self.judged.overlaps[:, truth_index]
+        # The detection that would find the object with another class or place; without one, the nearest detection.
         rank = (
             self.judged.repairs[truth_index]
             if self.judged.repairs[truth_index] >= 0 or not len(overlaps)

@@ -35,7 +35,7 @@ Tell = Callable[[str], None]
 class Pictures:
     """The data of a training.
 
-    collection: the findings in the user's own folder, None for a data set. preprocess: see `build_model`.
+    collection: the contents of the user's own folder, None for a data set. preprocess: see `build_model`.
     """
 
     material: Material[Dataset]

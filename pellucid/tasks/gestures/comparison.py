@@ -121,7 +121,7 @@ class Comparison:
     """The variants trained so far, of `planned` in all, on the same pictures.
 
     data: the name of the data; n_train, n_test: the number of pictures. network: its name, as in a recipe. command: the
-    command that repeats the comparison. collection: the findings in the user's own folder, None for a data set.
+    command that repeats the comparison. collection: the contents of the user's own folder, None for a data set.
     """
 
     rows: tuple[Row, ...]

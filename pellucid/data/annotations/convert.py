@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pellucid.data.annotations.base import Annotations, Fault, refuse, size_fault
+from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.layout import FORMATS, find_format, read_annotations
-from pellucid.data.images import image_size
 from pellucid.data.tree import TRAIN, Tree, open_tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import make_folder, write_atomically
@@ -66,9 +66,10 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], form: str
 
 def _check_sizes(tree: Tree, found: Mapping[str, Annotations]) -> None:
     """Raise PellucidError for an image of another size than its annotations state: YOLO text would lose that size."""
+    index = ImageIndex(tree)
     for annotations in found.values():
         for record in annotations.records:
-            if fault := size_fault(record, image_size(tree.read(record.image), tree.where(record.image))):
+            if fault := size_fault(record, index.size(record.image)):
                 raise PellucidError(f"{tree.where(record.image)}: {fault}")
 
 

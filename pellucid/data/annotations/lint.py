@@ -11,7 +11,6 @@ from pellucid.data.annotations.base import Annotations, Fault, Instance, Record,
 from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.layout import find_format, read_annotations
 from pellucid.data.augment.targets import tight_boxes
-from pellucid.data.images import image_size
 from pellucid.data.quality.duplicates import exact_duplicates, near_duplicates
 from pellucid.data.quality.survey import survey
 from pellucid.data.tree import TRAIN, Tree, open_tree
@@ -129,7 +128,8 @@ def _image_faults(
     """Yield the faults of the images: unreadable, of another size, without annotations, or duplicated."""
     part_of = {record.image: part for part, annotations in found.items() for record in annotations.records}
     records = {record.image: record for annotations in found.values() for record in annotations.records}
-    for image in ImageIndex(tree).images:
+    index = ImageIndex(tree)
+    for image in index.images:
         if image not in records:
             yield Fault(tree.where(image), None, "no annotations name this image", "listed")
     try:
@@ -140,8 +140,7 @@ def _image_faults(
     for corrupt in surveyed.corrupt:
         yield Fault(tree.where(corrupt.file), None, corrupt.reason, "refused")
     for image in surveyed.files:
-        reason = size_fault(records[image], image_size(tree.read(image), tree.where(image)))
-        if reason:
+        if reason := size_fault(records[image], index.size(image)):
             yield Fault(tree.where(image), None, reason, "refused")
     exact = exact_duplicates(surveyed.digests)
     pairs = {(pair.first, pair.second) for pair in exact}

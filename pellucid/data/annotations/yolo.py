@@ -132,8 +132,8 @@ def _values(
         raise DamageError(f"class {words[0]!r:.40} is not an integer from 0 to {classes - 1}")
     if values is None:
         raise DamageError(f"{' '.join(words)!r:.80} are not finite numbers separated by spaces")
-    if max(values[1:5], default=0) > MAX_FRACTION:
-        raise DamageError(f"coordinate {max(values[1:5]):g} is not a fraction of the image's width or height, 0 to 1")
+    if (largest := max(values[1:5], default=0.0)) > MAX_FRACTION:
+        raise DamageError(f"coordinate {largest:g} is not a fraction of the image's width or height, 0 to 1")
     (height, width), coordinates = size, values[1:]
     if len(coordinates) == 4 + 3 * points:
         x, y, w, h = coordinates[0] * width, coordinates[1] * height, coordinates[2] * width, coordinates[3] * height

@@ -67,7 +67,7 @@ def test_of_many_classes_both_are_asked_the_same() -> None:
     it = crowded()
     assert it.simple is not None
     right = it.model.evaluate(it.train.x, it.train.y)["accuracy"]
-    assert it.simple.leave_one_out.accuracy > right + 0.1  # which has 20 classes to tell apart, not 100
+    assert it.simple.leave_one_out.accuracy > right + 0.1  # it distinguishes 20 classes, not 100
     assert not CHECK.look(it)
     assert "underfitting" not in diagnose(it).names
 

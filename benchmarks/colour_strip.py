@@ -18,7 +18,7 @@ from pellucid.data.tree import open_tree
 from pellucid.files import write_atomically
 from pellucid.ops.colour import delta_e_2000, rgb_to_lab
 from pellucid.report.figures.style import INK, SMALL, WIDE, cut, panels, png
-from pellucid.tasks.colorize import Colorizer
+from pellucid.tasks.colorize.colorizer import Colorizer
 from pellucid.tasks.colorize.measure import colour_images
 
 ROWS = ("grey", "colorized", "true")

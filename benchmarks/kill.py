@@ -1,12 +1,14 @@
-"""Kill a training again and again, and see that nothing is lost: `python -m benchmarks.kill [--kills 50]`.
+"""Kill trainings, conversions and reports again and again, and see that nothing is lost: `python -m benchmarks.kill`.
 
-A `mnist-mlp` training is ended by SIGKILL at random moments and resumed each time; when it gets to its end all the
-same, its weights must have the hash of a training that nobody disturbed, and then the next one begins, until all
-kills are spent. The result is printed, and the exit status is 1 if a hash differs. --streamed: instead of a recipe,
-train a small network with augmentation on the image files of `signs`, which are decoded on demand.
+trainings: each job of TRAININGS is ended by SIGKILL at random moments between two checkpoints of the same process, and
+resumed; a run that reaches its end must have the weights of a run that nobody disturbed. The kills are spread over the
+jobs. writing: `pellucid data convert`, `pellucid compare-runs` and the last seconds of a training, in which it
+writes results and report, are killed at random moments; whole files only may remain, and a second call must succeed
+with the same result. The table is printed; the exit status is 1 if anything differs.
 """
 
 import argparse
+import hashlib
 import json
 import random
 import shutil
@@ -14,12 +16,65 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid import Augment, Conv2d, Dense, Flatten, MaxPool2d, Model, ReLU, Sequential
 from pellucid.data import ImageFolder, data_root
 
-COMMAND = [sys.executable, "-m", "pellucid", "train"]
+PELLUCID = [sys.executable, "-m", "pellucid"]
+SECONDS = 0.5  # between two checkpoints
+SMALL = ("recipe.threads=1", f"train.checkpoint_seconds={SECONDS}")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a training begins, and the words that resume it before `--resume RUN`; () if the same command does."""
+
+    command: tuple[str, ...]
+    resume: tuple[str, ...] = ("train",)
+
+    def call(self, run: Path) -> list[str]:
+        """Return the command that begins or resumes a run in `run`."""
+        if not self.resume:
+            return [*self.command, str(run)]
+        if (run / "recipe.toml").exists():
+            return [*PELLUCID, *self.resume, "--resume", str(run)]
+        return [*PELLUCID, *self.command, *SMALL, "--out", str(run.parent)]
+
+
+def recipe(name: str, *settings: str) -> Training:
+    return Training(("train", name, *settings))
+
+
+TRAININGS = {
+    "digits": recipe("mnist-mlp", "train.epochs=2"),
+    "detection": recipe("bccd-ssd", "data.limit=16", "train.epochs=4", "start.weights=", "data.size=160",
+                        "train.frozen=[]", "train.rates=[]"),
+    "segmentation": recipe("camvid-unet", "data.limit=24", "train.epochs=4", "network.width=4"),
+    "gan": recipe("mnist-dcgan", "data.limit=2000", "train.epochs=3", "train.keep=[]"),
+    "streaming": Training((sys.executable, "-m", "benchmarks.kill", "--streamed"), resume=()),
+    "gestures": Training(
+        ("gestures", "train", str(data_root() / "signs"), "--epochs", "3"), resume=("gestures", "train")
+    ),
+}  # fmt: skip
+
+
+def streamed(run: Path) -> None:
+    """Train or resume a small network on image files decoded on demand, and write its hash as a recipe does."""
+    blocks = {f"b{k}": Sequential(conv=Conv2d(8 << k, 3), act=ReLU(), pool=MaxPool2d(2)) for k in range(3)}
+    model = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)))
+    signs = data_root() / "signs"
+    model.fit(
+        ImageFolder(signs, "train", size=48), validation=ImageFolder(signs, "val", size=48), epochs=3, batch_size=32,
+        augment=Augment(rotate=15, shift=0.1, flip=True), run=run, resume=True, checkpoint_seconds=SECONDS,
+        verbose=False,
+    )  # fmt: skip
+    results = run / "results.new"
+    results.write_text(json.dumps({"sha256": model.sha256()}), encoding="utf-8")
+    results.rename(run / "results.json")
 
 
 def finished(run: Path) -> str | None:
@@ -28,72 +83,176 @@ def finished(run: Path) -> str | None:
     return json.loads(results.read_text(encoding="utf-8"))["sha256"] if results.exists() else None
 
 
-def streamed(run: Path) -> None:
-    """Train or resume the network on image files, and write its hash where `finished` looks for it."""
-    blocks = {f"b{k}": Sequential(conv=Conv2d(8 << k, 3), act=ReLU(), pool=MaxPool2d(2)) for k in range(3)}
-    model = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)))
-    signs = data_root() / "signs"
-    model.fit(
-        ImageFolder(signs, "train", size=48), validation=ImageFolder(signs, "val", size=48), epochs=3, batch_size=32,
-        augment=Augment(rotate=15, shift=0.1, flip=True), run=run, resume=True, checkpoint_seconds=0.5, verbose=False,
-    )  # fmt: skip
-    found = run / "results.new"
-    found.write_text(json.dumps({"sha256": model.sha256()}), encoding="utf-8")
-    found.rename(run / "results.json")
+def stamp(run: Path) -> int:
+    """Return the time of the last checkpoint, 0 without one."""
+    last = run / "weights" / "last.safetensors"
+    return last.stat().st_mtime_ns if last.exists() else 0
+
+
+def kill_between_checkpoints(command: list[str], find: Callable[[], Path], delay: float) -> bool:
+    """Start a training, wait for a checkpoint of this process and then `delay` seconds, and kill it.
+
+    Return whether it was killed; False if it ended before. Raises RuntimeError if it fails.
+    """
+    before = stamp(find())
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        while process.poll() is None and stamp(find()) == before:
+            time.sleep(0.01)
+        try:
+            process.wait(delay)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return True
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(f"{' '.join(command)}: {errors.read().decode('utf-8', 'replace')}")
+        return False
+
+
+def kill_trainings(name: str, kills: int, draw: random.Random, folder: Path) -> tuple[int, int, bool]:
+    """Return the number of kills of one job, of its runs, and whether all runs ended as the undisturbed one."""
+    training = TRAININGS[name]
+
+    def run_in(out: Path) -> Path:
+        """Return the run folder in `out`, or where it will be."""
+        return next(iter(sorted(out.glob("*-1"))), out / "run-1")
+
+    calm = folder / name / "calm"
+    calm.mkdir(parents=True)
+    subprocess.run(training.call(run_in(calm)), check=True, capture_output=True)
+    expected = finished(run_in(calm))
+    done, runs, equal = 0, 0, True
+    while done < kills:
+        runs += 1
+        out = folder / name / f"killed-{runs}"
+        out.mkdir()
+        while finished(run_in(out)) is None:
+            delay = draw.uniform(0, 2 * SECONDS) if done < kills else 3600.0
+            done += kill_between_checkpoints(training.call(run_in(out)), lambda out=out: run_in(out), delay)
+        equal = equal and finished(run_in(out)) == expected
+    return done, runs, equal
+
+
+def tree_hash(path: Path) -> str:
+    """Return the hash of a file, or of the names and contents of the files in a folder; "" if there is nothing."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(path)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest() if files else ""
+
+
+def kill_writing(name: str, command: list[str], out: Path, kills: int, draw: random.Random) -> tuple[int, bool, str]:
+    """Kill a command that writes `out`; return the kills, whether all results were whole and equal, and what was not.
+
+    After each kill, `out` must be whole or absent, the command must succeed when it is called again, and nothing else
+    may remain beside `out`.
+    """
+    start = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    seconds = time.monotonic() - start
+    expected, beside = tree_hash(out), set(out.parent.iterdir())
+    done = 0
+    while done < kills:
+        shutil.rmtree(out) if out.is_dir() else out.unlink()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(draw.uniform(0.3, 1.05) * seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            done += 1
+        if out.exists() and tree_hash(out) != expected:
+            return done, False, f"{name}: a part of {out.name} remained"
+        if not out.exists():
+            again = subprocess.run(command, check=False, capture_output=True, text=True)
+            if again.returncode or tree_hash(out) != expected:
+                return done, False, f"{name}: the second call failed: {again.stderr.strip()}"
+        if set(out.parent.iterdir()) != beside:
+            return done, False, f"{name}: {[one.name for one in set(out.parent.iterdir()) - beside]} remained"
+    return done, True, ""
+
+
+def kill_reports(kills: int, draw: random.Random, folder: Path) -> tuple[int, bool, str]:
+    """Kill trainings while they write results and report; return the same as `kill_writing`."""
+    training = recipe("mnist-mlp", "train.epochs=1", "data.limit=500")
+    calm = folder / "reports" / "calm" / "mnist-mlp-1"
+    subprocess.run(training.call(calm), check=True, capture_output=True)
+    expected, names = finished(calm), {file.name for file in calm.iterdir()}
+    done, number = 0, 0
+    while done < kills:
+        number += 1
+        run = folder / "reports" / f"killed-{number}" / "mnist-mlp-1"
+        process = subprocess.Popen(training.call(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not stamp(run):
+            time.sleep(0.005)
+        try:
+            process.wait(draw.uniform(0, 3.0))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            done += 1
+        page = run / "report.html"
+        if page.exists() and not page.read_text(encoding="utf-8").rstrip().endswith("</html>"):
+            return done, False, "report: a part of report.html remained"
+        again = subprocess.run(training.call(run), check=False, capture_output=True, text=True)
+        left = {file.name for file in run.iterdir()}
+        if again.returncode or finished(run) != expected or left != names:
+            return done, False, f"report: {again.stderr.strip()} {sorted(left ^ names)}"
+    return done, True, ""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", default="mnist-mlp")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for `pellucid train`")
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--longest", type=float, default=8.0, help="seconds before a kill, at most")
+    parser.add_argument("--kills", type=int, default=100, help="of trainings (default: 100)")
+    parser.add_argument("--writing", type=int, default=30, help="kills of conversions and reports (default: 30)")
+    parser.add_argument("--only", nargs="*", default=list(TRAININGS), choices=list(TRAININGS), help="trainings")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--streamed", action="store_true")
-    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--streamed", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.run:
-        streamed(options.run)
+    if options.streamed:
+        streamed(options.streamed)
         return 0
+    draw, good = random.Random(options.seed), True
+    print("| job | kills | runs | result |\n|---|--:|--:|---|")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for index, name in enumerate(options.only):
+            share = options.kills // len(options.only) + (index < options.kills % len(options.only))
+            if not share:
+                continue
+            kills, runs, equal = kill_trainings(name, share, draw, folder)
+            print(f"| {name} | {kills} | {runs} | {'same weights' if equal else 'OTHER WEIGHTS'} |", flush=True)
+            good = good and equal
+        if options.writing:
+            good = _kill_all_writing(options.writing // 3, draw, folder) and good
+    return 0 if good else 1
 
-    def command(run: Path) -> list[str]:
-        """Return what begins or resumes a run."""
-        if options.streamed:
-            return [sys.executable, "-m", "benchmarks.kill", "--run", str(run)]
-        begun = (run / "recipe.toml").exists()
-        first = [options.recipe, *options.set, "--out", str(run.parent)]
-        return [*COMMAND, *(["--resume", str(run)] if begun else first)]
 
-    draw = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        calm = out / "calm" / f"{options.recipe}-1"
-        subprocess.run(command(calm), check=True, capture_output=True)
-        wanted = finished(calm)
-        kills, hashes, number = 0, [], 0
-        while kills < options.kills:
-            number += 1
-            run = out / f"killed{number}" / f"{options.recipe}-1"
-            while finished(run) is None:
-                begun = options.streamed or (run / "recipe.toml").exists()
-                process = subprocess.Popen(command(run), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-                try:
-                    wait = draw.uniform(0, options.longest) if kills < options.kills else None
-                    _, error = process.communicate(timeout=wait)
-                    if process.returncode:
-                        print(error.decode(), file=sys.stderr)
-                        return 1
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
-                    process.communicate()
-                    kills += 1
-                if not begun and not (run / "recipe.toml").exists():
-                    shutil.rmtree(run, ignore_errors=True)  # killed between the folder and its first file
-            hashes.append(finished(run))
-            print(f"{kills} kills, run {number} ended in {hashes[-1]}", flush=True)
-    same = all(found == wanted for found in hashes)
-    print(f"{kills} kills over {number} runs; undisturbed {wanted}: {'all equal' if same else 'NOT EQUAL'}")
-    return 0 if same else 1
+def _kill_all_writing(kills: int, draw: random.Random, folder: Path) -> bool:
+    """Kill each command that writes files, and print its row."""
+    out = folder / "converted"
+    out.mkdir()
+    bccd = [*PELLUCID, "data", "convert", str(data_root() / "bccd"), str(out / "yolo"), "--to", "yolo"]
+    runs = []
+    for seed in (0, 1):
+        made = folder / f"run{seed}"
+        command = recipe("mnist-mlp", "train.epochs=1", "data.limit=500", f"recipe.seed={seed}").command
+        subprocess.run([*PELLUCID, *command, "--out", str(made)], check=True, capture_output=True)
+        runs.append(str(made / "mnist-mlp-1"))
+    pages = folder / "pages"
+    pages.mkdir()
+    compare = [*PELLUCID, "compare-runs", *runs, "--out", str(pages / "page.html")]
+    results = [
+        ("conversion", kill_writing("conversion", bccd, out / "yolo", kills, draw)),
+        ("page", kill_writing("page", compare, pages / "page.html", kills, draw)),
+        ("report", kill_reports(kills, draw, folder)),
+    ]
+    for name, (done, whole, fault) in results:
+        print(f"| {name} | {done} | | {'whole files, same results' if whole else fault} |", flush=True)
+    return all(whole for _, (_, whole, _) in results)
 
 
 if __name__ == "__main__":

@@ -30,16 +30,16 @@ from pellucid.recipe.material import load_splits, table_for
 from pellucid.recipe.recipe import read_recipe
 from pellucid.run.folder import weights_file
 from pellucid.run.weights import write_weights
-from pellucid.tasks.colorize import Colorizer, is_colorizer
-from pellucid.tasks.colorize import evaluate as evaluate_colours
-from pellucid.tasks.confidence import fit_confidence
-from pellucid.tasks.detect import evaluate as evaluate_objects
-from pellucid.tasks.detect import is_detector
-from pellucid.tasks.keypoints import evaluate as evaluate_keypoints
-from pellucid.tasks.keypoints import is_keypoint_model
+from pellucid.tasks.classify.confidence import fit_confidence
+from pellucid.tasks.colorize.colorizer import Colorizer, is_colorizer
+from pellucid.tasks.colorize.measure import evaluate as evaluate_colours
+from pellucid.tasks.detect.finder import is_detector
+from pellucid.tasks.detect.measure import evaluate as evaluate_objects
+from pellucid.tasks.keypoints.finder import is_keypoint_model
+from pellucid.tasks.keypoints.measure import evaluate as evaluate_keypoints
 from pellucid.tasks.pictures import held_out
-from pellucid.tasks.segment import evaluate as evaluate_masks
-from pellucid.tasks.segment import is_segmenter
+from pellucid.tasks.segment.segmenter import evaluate as evaluate_masks
+from pellucid.tasks.segment.segmenter import is_segmenter
 from pellucid.text import aligned, plural
 from pellucid.tree import leaves
 

@@ -1,4 +1,4 @@
-"""Verify correct networks on many batches, none of which may fail: `python -m benchmarks.verify`."""
+"""Verify correct networks and objectives on many batches, none of which may fail: `python -m benchmarks.verify`."""
 
 import argparse
 import sys
@@ -31,6 +31,8 @@ from pellucid import (
 )
 from pellucid.data import load
 from pellucid.models import lenet
+from pellucid.training.verified import verify_model
+from tests.objectives import OBJECTIVES, random_batch
 
 HEADING = """# Verification of correct networks
 
@@ -41,6 +43,17 @@ right, so no batch may fail; black backgrounds put many entries on kinks (ReLUs 
 
 | data | network | batches | rows | entries checked | on a kink | batches that fail | seconds |
 |---|---|---:|---:|---:|---:|---:|---:|
+"""
+OBJECTIVES_HEADING = """
+## Objectives
+
+`Model.verify` of small detectors and generators of every family, and of two objectives that a user might write, each on
+random batches with newly drawn weights (`tests/objectives.py`): the gradients of each network, those that the objective
+passes to its networks, and those that it returns. Twelve faults that it must find are in
+`tests/verify/test_objective.py`.
+
+| objective | batches | rows | compared with differences | batches that fail | seconds |
+|---|---:|---:|---:|---:|---:|
 """
 
 
@@ -115,10 +128,28 @@ def measure(data: str, name: str, batches: int) -> tuple[str, bool]:
     return "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells) + " |", not failed
 
 
+def measure_objective(name: str, batches: int) -> tuple[str, bool]:
+    """Return the row of one objective, and whether no batch failed."""
+    begun, checked, rows, failed = time.monotonic(), 0, 0, []
+    for seed in range(batches):
+        objective = OBJECTIVES[name]()
+        batch = random_batch(objective, seed)
+        model = Model(objective, input_shape=tuple(batch.images.shape[1:]), seed=seed)
+        table = verify_model(model, batch, samples=8)
+        rows += len(table.rows)
+        checked += sum(row.checked for row in table.rows)
+        if not table.ok:
+            failed.append(seed)
+            print(f"{name}, batch {seed}: {table.culprit}", file=sys.stderr)
+    cells = (name, batches, rows, checked, len(failed), round(time.monotonic() - begun))
+    return "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells) + " |", not failed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verify", description=__doc__)
-    parser.add_argument("--batches", type=int, default=100, metavar="N", help="of four images (default: 100)")
+    parser.add_argument("--batches", type=int, default=100, metavar="N", help="for each row (default: 100)")
     parser.add_argument("--only", nargs="*", default=list(NETWORKS), choices=list(NETWORKS), help="networks")
+    parser.add_argument("--objectives", nargs="*", default=list(OBJECTIVES), choices=list(OBJECTIVES))
     parser.add_argument("--data", nargs="*", default=["mnist", "digits"], choices=["mnist", "digits"], help="data sets")
     parser.add_argument("--docs", type=Path, help="the file to write the table to, such as docs/verify.md")
     args = parser.parse_args()
@@ -130,8 +161,15 @@ def main() -> int:
             print(line, flush=True)
             lines.append(line)
             good = good and right
+    of_objectives = []
+    for name in args.objectives:
+        line, right = measure_objective(name, args.batches)
+        print(line, flush=True)
+        of_objectives.append(line)
+        good = good and right
     if args.docs:
-        args.docs.write_text(HEADING + "\n".join(lines) + "\n", encoding="utf-8")
+        tables = HEADING + "\n".join(lines) + "\n" + OBJECTIVES_HEADING + "\n".join(of_objectives) + "\n"
+        args.docs.write_text(tables, encoding="utf-8")
     return 0 if good else 1
 
 

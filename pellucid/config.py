@@ -5,8 +5,8 @@ import inspect
 import math
 import os
 import types
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from pellucid.calls import Checked
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
@@ -15,7 +15,8 @@ from pellucid.layers import LAYERS
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
 from pellucid.metrics import METRICS, Metric, MetricLike, function_name
-from pellucid.text import shown
+from pellucid.metrics.base import MissingMetric
+from pellucid.text import note_once, shown
 
 
 class Part(metaclass=Checked):
@@ -144,16 +145,36 @@ def to_config(value: Layer | Loss | Metric | Part, custom: Iterable[Any] = ()) -
     return config
 
 
-def metric_to_config(metric: MetricLike, custom: Iterable[Any] = ()) -> Any:
-    """Return the configuration of a metric: its name, or the result of `to_config`, whose errors it raises."""
-    if isinstance(metric, str):
-        return metric
-    if isinstance(metric, Metric):
-        return to_config(metric, custom)
-    name = function_name(metric)
-    if {**REGISTERED, **known(custom)}.get(name) is not metric:
-        raise _unregistered("metrics", name)
-    return name
+def metrics_to_config(metrics: Sequence[MetricLike], custom: Iterable[Any] = ()) -> dict[str, Any]:
+    """Return the entry "metrics" of a model's description: names, and results of `to_config`, whose errors this raises.
+
+    {"unsaved": name} is a function that is not registered: a file cannot contain it, and inference does not need it.
+    """
+    custom = tuple(custom)
+    registered = {**REGISTERED, **known(custom)}
+    entries: list[Any] = []
+    for metric in metrics:
+        if isinstance(metric, str):
+            entries.append(metric)
+        elif isinstance(metric, MissingMetric):
+            entries.append({"unsaved": metric.name})
+        elif isinstance(metric, Metric):
+            entries.append(to_config(metric, custom))
+        elif (name := function_name(metric)) in {**TYPES, **registered} and registered.get(name) is not metric:
+            raise _unregistered("metrics", name)
+        else:
+            entries.append(name if name in registered else {"unsaved": name})
+    return {"metrics": entries}
+
+
+def note_unsaved(metrics: Sequence[MetricLike], custom: Iterable[Any] = ()) -> None:
+    """Print a note, once for each function that is not registered: a weights file contains only its name."""
+    for entry in metrics_to_config(metrics, custom)["metrics"]:
+        if not _is_unsaved(entry):
+            continue
+        name = entry["unsaved"]
+        how = f"pellucid.register({name})" if name.isidentifier() else "define it by def, and register it"
+        note_once(f"the metric {name} is not registered, so the weights file contains only its name; to save it: {how}")
 
 
 def from_config(config: Any, custom: Iterable[Any] = ()) -> Layer:
@@ -176,8 +197,16 @@ def part_from_config(config: Any, custom: Iterable[Any] = ()) -> Part:
 
 
 def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
-    """Return a metric from its configuration by `metric_to_config`; raises the errors of `from_config`."""
+    """Return a metric from an entry of "metrics" by `metrics_to_config`; raises the errors of `from_config`.
+
+    A function that was not registered when the file was written is a MissingMetric unless it is registered or given.
+    """
     types = {**TYPES, **REGISTERED, **known(custom)}
+    if _is_unsaved(config):
+        if not isinstance(config["unsaved"], str):
+            raise PellucidError(f"metrics: unsaved must be the name of a function, not {shown(config['unsaved'])}")
+        found = {**REGISTERED, **known(custom)}.get(config["unsaved"])
+        return MissingMetric(config["unsaved"]) if found is None or inspect.isclass(found) else found
     if not isinstance(config, str):
         return _Reader(types).read(config, "metrics", 0, Metric)
     if config in METRICS:
@@ -185,6 +214,11 @@ def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
     if inspect.isclass(types.get(config, Metric)):
         raise _unknown("metrics", "metric", config, METRICS)
     return types[config]
+
+
+def _is_unsaved(entry: Any) -> bool:
+    """Return whether an entry of "metrics" is the name of a function that the file does not contain."""
+    return isinstance(entry, dict) and set(cast("dict[str, Any]", entry)) == {"unsaved"}
 
 
 def _check_part(part: Any) -> str:

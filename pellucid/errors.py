@@ -34,6 +34,13 @@ class ArgumentError(PellucidError, TypeError):
     """A call with invalid arguments; a subclass of TypeError, which Python raises for them."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of Python or PyTorch says that there is not enough memory, on any device."""
+    signs = ("can't allocate memory", "out of memory", "not enough memory")  # in the messages of PyTorch
+    raised = isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+    return raised or isinstance(error, MemoryError)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the known name closest to `word`, or `""` when none is close."""
     close = closest(word, known)

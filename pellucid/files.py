@@ -87,13 +87,19 @@ def set_aside(path: Path) -> Path | None:
         ) from error
 
 
-def read_regular(path: Path) -> bytes:
-    """Return the bytes of a file; raises OSError for pipes and devices, and for files of more than MAX_BYTES."""
+def read_regular(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """Return the bytes of a file; raises OSError for pipes and devices, and for files of more than `limit` bytes."""
+    with open_regular(path) as file:
+        if path.stat().st_size > limit:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return file.read()
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; raises OSError for pipes, which would wait for a writer, and for devices."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file")
-    if path.stat().st_size > MAX_BYTES:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-    return path.read_bytes()
+    return path.open("rb")
 
 
 def remove_orphans(folder: Path) -> None:

@@ -13,7 +13,7 @@ from pellucid.training.device import CPU, on_device
 from pellucid.training.examples import as_inputs, fitted, read, source_of
 from pellucid.training.model import BaseModel
 from pellucid.training.verified import verify_model
-from pellucid.verify_table import Table
+from pellucid.verify.table import Table
 
 
 class Model(BaseModel):

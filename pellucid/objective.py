@@ -1,7 +1,8 @@
 """Objectives: losses and gradients of a batch, for one network or several."""
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -16,8 +17,10 @@ from pellucid.fuse.context import Form
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
+from pellucid.losses.base import is_number
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward
-from pellucid.tree import leaves
+from pellucid.text import plural
+from pellucid.tree import flatten, leaves
 
 MIN_INPUTS = 16  # number of inputs from which converting the memory layout of the weights is worthwhile
 Losses = dict[str, Tensor]  # 0-d tensors by name
@@ -36,6 +39,16 @@ class Evaluated(NamedTuple):
     losses: Losses
 
 
+class Inputs(NamedTuple):
+    """The number of inputs of a network for one image: in one forward pass, and in all passes."""
+
+    at_once: int
+    total: int
+
+
+ONE_INPUT = Inputs(1, 1)
+
+
 @dataclass(frozen=True)
 class Objective(Part):
     """The training objective of one or several networks: losses of a batch by name, and their gradients.
@@ -47,7 +60,14 @@ class Objective(Part):
     """
 
     any_size: ClassVar[bool] = False  # whether images of any height and width are valid, not only those of training
+    untrained: ClassVar[tuple[str, ...]] = ()  # names of networks for which `gradients` returns no gradients on purpose
     weights: Mapping[str, float] = field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError unless the weights of the losses are finite numbers."""
+        for name, value in self.weights.items():
+            if not (is_number(value) and math.isfinite(value)):
+                raise PellucidError(f"{type(self).__name__}: weights: {name!r:.40} must be finite, not {value!r:.40}")
 
     @property
     def nets(self) -> Mapping[str, Layer]:
@@ -74,14 +94,20 @@ class Objective(Part):
             raise PellucidError(f"{type(self).__name__} has no network; give one of its fields a layer")
         return {name: params for name, (params, _) in drawn.items()}, next(iter(drawn.values()))[1]
 
+    def inputs_of(self, name: str, shape: Any) -> Inputs:
+        """Return the largest number of inputs of the network `name` for one image of `shape`, by default 1."""
+        return ONE_INPUT
+
     @abstractmethod
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients | Iterator[Gradients]:
         """Return (losses, dparams): 0-d tensors by name, and the gradients of their weighted sum.
 
         Networks without an entry in dparams are not updated by this batch; for other missing parameters, the gradient
         is zero. To update networks in turns, such as those of a GAN, `yield` several such pairs: each updates the
-        parameters before execution continues, so that the next is computed with the new parameters. Draw random numbers
-        from `mode.rng`, on `mode.rng.device`.
+        parameters before execution continues, so that the next is computed with the new parameters. A loss that several
+        turns return is reported as its mean. Draw random numbers from `mode.rng`, on `mode.rng.device`. Values that
+        depend on the parameters but are held constant in the gradients are declared for `verify`, see
+        `pellucid.constant`.
         """
 
     @abstractmethod
@@ -267,12 +293,19 @@ def merged(result: Gradients | Iterator[Gradients]) -> Gradients:
     """Return all losses and gradients of a result of `Objective.gradients`, without updates between several turns."""
     if isinstance(result, tuple):
         return result
-    losses: Losses = {}
-    dparams: Params = {}
-    for turn_losses, turn_dparams in result:
-        losses |= turn_losses
-        dparams |= turn_dparams
-    return losses, dparams
+    turns = [*result]
+    return mean_losses([losses for losses, _ in turns]), {
+        name: net for _, dparams in turns for name, net in dparams.items()
+    }
+
+
+def mean_losses(turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the losses of several turns by name, the mean of each that several turns have."""
+    by_name: dict[str, list[Any]] = {}
+    for losses in turns:
+        for name, value in losses.items():
+            by_name.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else sum(values) / len(values) for name, values in by_name.items()}
 
 
 def seeded(device: torch.device, seed: int = 0) -> torch.Generator:
@@ -289,6 +322,25 @@ def named_layers(nets: Mapping[str, Layer]) -> Iterator[tuple[str, Layer]]:
 def all_buffers(nets: Mapping[str, Layer]) -> set[str]:
     """Return the paths of all buffers (running statistics) of several networks."""
     return set().union(*(buffer_paths(net, name) for name, net in nets.items()))
+
+
+class Sizes(NamedTuple):
+    """The number of learned values, frozen ones included, and of values in buffers (running statistics)."""
+
+    parameters: int
+    buffers: int
+
+    def __str__(self) -> str:
+        """Return "11,689,512 parameters and 9,620 values in buffers", without the buffers if there are none."""
+        buffers = f" and {plural(self.buffers, 'value')} in buffers" if self.buffers else ""
+        return plural(self.parameters, "parameter") + buffers
+
+
+def sizes(nets: Mapping[str, Layer], params: Params) -> Sizes:
+    """Return the numbers of values in the parameters and in the buffers of several networks."""
+    buffers, counts = all_buffers(nets), {path: tensor.numel() for path, tensor in flatten(params).items()}
+    in_buffers = sum(count for path, count in counts.items() if path in buffers)
+    return Sizes(sum(counts.values()) - in_buffers, in_buffers)
 
 
 def params_of(params: Params, name: str) -> Params:

@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Collection, Sequence
+from functools import cache
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -17,6 +18,12 @@ def printable(text: str, keep: str = "") -> str:
 def note(text: str) -> None:
     """Write a message of one line to stderr, with the prefix "pellucid: "."""
     sys.stderr.write(f"{printable(text)}\n" if text.startswith("pellucid ") else f"pellucid: {printable(text)}\n")
+
+
+@cache
+def note_once(text: str) -> None:
+    """Write a message as `note` does, the first time that this process is given it."""
+    note(text)
 
 
 def shown(value: object) -> str:
@@ -47,3 +54,13 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
         ).rstrip()
         for row in cells
     )
+
+
+def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Return the lines of a table; the columns in `right` are right-aligned."""
+    return aligned(rows, right).split("\n")
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as text: "97.96 %"."""
+    return f"{100 * fraction:.2f} %"

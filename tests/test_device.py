@@ -28,7 +28,7 @@ from pellucid.models import lenet
 from pellucid.objective import Supervised, seeded
 from pellucid.optim import OPTIMIZERS, SGD, Adam, MaxNorm
 from pellucid.optim.regularizers import L1, L2
-from pellucid.tasks.segment import Segmenter
+from pellucid.tasks.segment.segmenter import Segmenter
 from pellucid.trace import Settings
 from pellucid.training.device import on_device
 from pellucid.training.step import Step

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.data import load_image
 from pellucid.errors import PellucidError
-from pellucid.files import keep_as, remove_orphans, write_atomically
+from pellucid.files import keep_as, open_regular, read_regular, remove_orphans, write_atomically
+from pellucid.model import Model
+from pellucid.recipe.recipe import load_recipe
+from pellucid.tasks.colorize.hints import read_hints
+from pellucid.weights import open_weights
 
 
 @pytest.mark.parametrize("durable", [True, False])
@@ -106,3 +111,19 @@ def test_a_move_that_fails_is_one_line(two, monkeypatch):
     with pytest.raises(PellucidError, match="previous cannot be written"):
         keep_as(two / "last", two / "previous")
     assert contents(two) == {"last": b"new", "previous": b"old"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    pipe = tmp_path / "pipe.toml"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="not a regular file"):
+        open_regular(pipe)
+    with pytest.raises(OSError, match="not a regular file"):
+        read_regular(pipe)
+    for read in (load_recipe, read_hints):
+        with pytest.raises(PellucidError, match=r"pipe\.toml cannot be read \(not a regular file\)"):
+            read(pipe)
+    for read in (load_image, open_weights, Model.load):
+        with pytest.raises(PellucidError, match=r"pipe\.toml is not a file"):
+            read(pipe)

@@ -8,11 +8,15 @@ import pytest
 import torch
 
 from benchmarks.fuzz import trial
-from benchmarks.fuzz.__main__ import fuzz, shares
-from benchmarks.fuzz.annotations import ANNOTATIONS, judged_annotations, write_annotation_case, write_annotations
+from benchmarks.fuzz.__main__ import Result, fuzz, shares
+from benchmarks.fuzz.annotations import ANNOTATIONS, outcome_of_annotations, write_annotation_case, write_annotations
+from benchmarks.fuzz.archives import ARCHIVES, outcome_of_archive, write_archive_case, write_archives
 from benchmarks.fuzz.material import PICTURES, WEIGHTS, write_picture, write_weights
 from benchmarks.fuzz.mutations import damaged
-from pellucid.data.annotations import voc
+from benchmarks.fuzz.names import outcome_of_names, write_names, write_names_case
+from benchmarks.fuzz.objectives import OBJECTIVES, write_objective
+from benchmarks.fuzz.runs import RUNS, use_run, write_run, write_run_case
+from pellucid.data.annotations import convert, voc
 from pellucid.errors import PellucidError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
@@ -31,7 +35,7 @@ def test_changed_files_are_refused_or_read_in_one_way(kind, tmp_path):
     outcomes: set[str] = set()
     for number in range(25):
         trial.write_case(kind, whole, path, random.Random(f"0 {kind} {number}"))
-        outcomes.add(trial.judged(kind, path, picture, wanted))
+        outcomes.add(trial.outcome_of_use(kind, path, picture, wanted))
     assert outcomes <= {"refused", "same" if wanted is not None else "other"}
     assert "refused" in outcomes or kind == "bmp"
 
@@ -41,29 +45,90 @@ def test_changed_annotations_are_refused_or_every_object_is_loaded_or_listed(kin
     whole, path = tmp_path / f"whole.{kind}", tmp_path / f"case.{kind}"
     write_annotations(kind, whole)
     path.write_bytes(whole.read_bytes())
-    assert judged_annotations(kind, path) == ("same" if kind == "mask" else "other")
+    assert outcome_of_annotations(kind, path) == ("same" if kind == "mask" else "other")
     outcomes: set[str] = set()
     for number in range(50):
         write_annotation_case(kind, whole, path, random.Random(f"0 {kind} {number}"))
-        outcomes.add(judged_annotations(kind, path))
+        outcomes.add(outcome_of_annotations(kind, path))
     assert "refused" in outcomes
     assert outcomes <= {"refused", "listed", "other"} - ({"other"} if kind == "mask" else set())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_small_zips_of_many_objects_are_refused_or_read(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.fuzz.archives.SIDES", (40, 600))
+    whole, path = tmp_path / f"whole.{kind}", tmp_path / f"case.{kind}"
+    write_archives(kind, whole)
+    outcomes: set[str] = set()
+    for number in range(12):
+        write_archive_case(kind, whole, path, random.Random(f"0 {kind} {number}"))
+        outcomes.add(outcome_of_archive(path))
+    assert outcomes <= {"refused", "listed", "other"}
+
+
+def test_names_come_back_or_are_refused(tmp_path, monkeypatch):
+    image, path = tmp_path / "whole.png", tmp_path / "case.names"
+    write_names("names", image)
+    outcomes: set[str] = set()
+    for number in range(60):
+        write_names_case("names", image, path, random.Random(f"0 names {number}"))
+        outcomes.add(outcome_of_names(path, image))
+    assert outcomes == {"refused", "same"}
+    path.write_text('{"to": "voc", "names": [" a"], "image": "a"}')
+    monkeypatch.setattr(convert, "_check_names", lambda *arguments: None)
+    assert outcome_of_names(path, image) == "changed: [' a'] to ['a'], 'a.png' to 'a.png'"
 
 
 def test_a_lost_object_is_seen(tmp_path, monkeypatch):
     path = tmp_path / "whole.voc"
     write_annotations("voc", path)
     monkeypatch.setattr(voc, "instances", lambda *arguments: ())
-    assert judged_annotations("voc", path) == "lost: 3 objects in the file, 0 loaded, 0 listed"
+    assert outcome_of_annotations("voc", path) == "lost: 3 objects in the file, 0 loaded, 0 listed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_forged_objectives_are_refused_or_used(kind, tmp_path):
+    whole, picture, path = tmp_path / f"whole.{kind}", tmp_path / "whole.png", tmp_path / f"case.{kind}"
+    write_picture("png", picture)
+    write_objective(kind, whole)
+    assert trial.outcome_of_use(kind, whole, picture, None) == "other"
+    outcomes: set[str] = set()
+    for number in range(25):
+        trial.write_case(kind, whole, path, random.Random(f"0 {kind} {number}"))
+        outcomes.add(trial.outcome_of_use(kind, path, picture, None))
+    assert outcomes == {"refused", "other"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", RUNS)
+def test_damaged_histories_of_runs_are_refused_or_read(kind, tmp_path):
+    whole, path = tmp_path / f"whole.{kind}", tmp_path / f"case.{kind}"
+    write_run(kind, whole)
+    use_run(kind, whole)
+    outcomes: set[str] = set()
+    for number in range(25):
+        write_run_case(whole, path, random.Random(f"0 {kind} {number}"))
+        outcomes.add(trial.outcome_of_use(kind, path, tmp_path, None))
+    assert outcomes == {"refused", "other"}
 
 
 @pytest.mark.slow
 @linux
 def test_the_command_measures_each_file_in_another_process():
-    results = fuzz({"zip": 3, "png": 2, "voc": 2}, seed=0, processes=1)
-    assert {kind: sum(it.outcomes.values()) for kind, it in results.items()} == {"zip": 3, "png": 2, "voc": 2}
-    assert all(not it.faults and 0 < it.peak < 2 << 30 for it in results.values())
+    counts = {"zip": 3, "png": 2, "voc": 2, "yaml": 2, "names": 2}
+    results = fuzz(counts, seed=0, processes=1)
+    assert {kind: sum(it.outcomes.values()) for kind, it in results.items()} == counts
+    assert all(not it.faults and 0 < it.peak < 1 << 30 for it in results.values())
     assert sum(shares(20_000, WEIGHTS).values()) == 20_000
+
+
+def test_a_file_of_any_kind_may_take_10_s_and_1_gib():
+    for seconds, peak, faults in ((9.9, 1 << 30, 0), (10.1, 1, 1), (1, (1 << 30) + 1, 1)):
+        found = Result()
+        found.add({"case": 0, "outcome": "refused", "seconds": seconds, "peak": peak})
+        assert len(found.faults) == faults
 
 
 def test_what_is_at_fault_is_seen(tmp_path, monkeypatch):
@@ -76,7 +141,7 @@ def test_what_is_at_fault_is_seen(tmp_path, monkeypatch):
             return result
 
         monkeypatch.setattr(trial, "use", use)
-        return trial.judged("zip", path, Path(), wanted).partition(":")[0]
+        return trial.outcome_of_use("zip", path, Path(), wanted).partition(":")[0]
 
     assert outcome(wanted) == "same"
     assert outcome(wanted + 1) == "unseen"

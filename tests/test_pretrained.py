@@ -15,11 +15,11 @@ from pellucid import Dense, Flatten, Sequential, Sigmoid, assets
 from pellucid.data import data_root
 from pellucid.model import Model
 from pellucid.recipe.recipe import read_recipe
-from pellucid.tasks.classify import evaluate
-from pellucid.tasks.colorize import evaluate as evaluate_colours
-from pellucid.tasks.detect import evaluate as evaluate_objects
-from pellucid.tasks.keypoints import evaluate as evaluate_keypoints
-from pellucid.tasks.segment import evaluate as evaluate_masks
+from pellucid.tasks.classify.predict import evaluate
+from pellucid.tasks.colorize.measure import evaluate as evaluate_colours
+from pellucid.tasks.detect.measure import evaluate as evaluate_objects
+from pellucid.tasks.keypoints.measure import evaluate as evaluate_keypoints
+from pellucid.tasks.segment.segmenter import evaluate as evaluate_masks
 
 NAMES = assets.pretrained_names()
 DATA = {

@@ -1,12 +1,15 @@
 """Try damaged and forged files: `python -m benchmarks.fuzz --weights 20000 --pictures 5000 --annotations 2000`.
 
 Each is read, and used to predict, in another process. At fault is: a traceback; a refusal that is not one printable
-line with the file's name; more than 10 s of processor time or 2 GiB of memory; a process that ends or hangs; and a file
+line with the file's name; more than 10 s of processor time or 1 GiB of memory; a process that ends or hangs; and a file
 with checksums (ours, PyTorch's zip, PNG) that is accepted and gives another result than the whole one. Files of formats
 without checksums, where damage inside a number can only show as a number, count as accepted when the names, shapes and
-types are those of the network; "forged" are files of ours with other values under a SHA-256 that agrees.
-Annotations and masks are read as training reads them, with the image that they belong to: "listed" is what loads
-without some objects that are listed as faults; at fault is also an object that is neither loaded nor listed.
+types are those of the network; "forged" are files of ours with other values under a SHA-256 that agrees. Annotations
+and masks are read as training reads them, with the image that they belong to: "listed" is what loads without some
+objects that are listed as faults; at fault is also an object that is neither loaded nor listed. Archives are zips of
+annotations with few bytes and many objects, each through `data lint`, `data show`, `data convert` or reading for
+training. Names are those of classes and images through `data convert`: "same" or refused. Objectives are weights files
+of detectors and generators with other hyperparameters, and runs the CSV files of run folders.
 The table is printed, and the exit status is 1 if anything is at fault.
 """
 
@@ -18,17 +21,30 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.fuzz.annotations import ANNOTATIONS, write_annotations
+from benchmarks.fuzz.archives import ARCHIVES, write_archives
 from benchmarks.fuzz.material import PICTURES, WEIGHTS, write_picture, write_weights
+from benchmarks.fuzz.names import NAMES, write_names
+from benchmarks.fuzz.objectives import OBJECTIVES, write_objective
+from benchmarks.fuzz.runs import RUNS, write_run
 
-SECONDS, BYTES = 10.0, 2 << 30
+SECONDS = 10.0  # of processor time, for one file
+BYTES = 1 << 30  # of memory, for one file
 PATIENCE = 120.0  # seconds without a line, after which a process hangs: machines are shared
 GOOD = ("refused", "listed", "same", "other")
 STRETCH = 700  # cases of one process
+ARCHIVE_STRETCH = 5  # the same of archives, whose large images leave memory behind that is no memory of the next file
+WRITERS: dict[str, Callable[[str, Path], None]] = {
+    **dict.fromkeys(WEIGHTS, write_weights), **dict.fromkeys(PICTURES, write_picture),
+    **dict.fromkeys(ANNOTATIONS, write_annotations), **dict.fromkeys(ARCHIVES, write_archives),
+    **dict.fromkeys(NAMES, write_names), **dict.fromkeys(OBJECTIVES, write_objective),
+    **dict.fromkeys(RUNS, write_run),
+}  # fmt: skip
 
 
 @dataclass
@@ -54,12 +70,12 @@ def fuzz(counts: dict[str, int], seed: int, processes: int) -> dict[str, Result]
     results = {kind: Result() for kind in counts}
     with tempfile.TemporaryDirectory() as folder:
         for kind in {*counts, "png"}:
-            write = write_annotations if kind in ANNOTATIONS else write_picture if kind in PICTURES else write_weights
-            write(kind, Path(folder, f"whole.{kind}"))
+            WRITERS[kind](kind, Path(folder, f"whole.{kind}"))
         stretches = [
-            (kind, first, min(first + STRETCH, count))
+            (kind, first, min(first + size, count))
             for kind, count in counts.items()
-            for first in range(0, count, STRETCH)
+            for size in (ARCHIVE_STRETCH if kind in ARCHIVES else STRETCH,)
+            for first in range(0, count, size)
         ]
         with ThreadPoolExecutor(processes) as pool:
             for kind, cases in pool.map(lambda one: (one[0], _stretch(folder, seed, *one)), stretches):
@@ -103,11 +119,16 @@ def main() -> int:
     parser.add_argument("--weights", type=int, default=20_000)
     parser.add_argument("--pictures", type=int, default=5_000)
     parser.add_argument("--annotations", type=int, default=2_000)
+    parser.add_argument("--archives", type=int, default=2_000)
+    parser.add_argument("--names", type=int, default=2_000)
+    parser.add_argument("--objectives", type=int, default=2_000)
+    parser.add_argument("--runs", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
     counts = shares(options.weights, WEIGHTS) | shares(options.pictures, PICTURES)
-    counts |= shares(options.annotations, ANNOTATIONS)
+    counts |= shares(options.annotations, ANNOTATIONS) | shares(options.archives, ARCHIVES)
+    counts |= shares(options.names, NAMES) | shares(options.objectives, OBJECTIVES) | shares(options.runs, RUNS)
     results = fuzz(counts, options.seed, options.processes)
     print("| kind | files | refused | listed | same result | other, valid | at fault | most CPU s | most MiB |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")

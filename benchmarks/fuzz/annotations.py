@@ -52,11 +52,11 @@ def write_annotation_case(kind: str, whole: Path, path: Path, draw: random.Rando
     path.write_bytes(change(whole.read_bytes(), draw))
 
 
-def judged_annotations(kind: str, path: Path) -> str:
+def outcome_of_annotations(kind: str, path: Path) -> str:
     """Return "refused", "listed", "other" ("same" for a mask), or what is wrong."""
     _file(path, kind).write_bytes(path.read_bytes())
     try:
-        return _judged_mask(path) if kind == "mask" else _judged_objects(kind, path)
+        return _outcome_of_mask(path) if kind == "mask" else _outcome_of_objects(kind, path)
     except PellucidError as error:
         said = str(error)
         named = Path(FILES[kind]).name in said or "contains no annotations" in said
@@ -65,7 +65,7 @@ def judged_annotations(kind: str, path: Path) -> str:
         return f"traceback: {type(error).__name__}: {' '.join(str(error).split()):.300}"
 
 
-def _judged_objects(kind: str, path: Path) -> str:
+def _outcome_of_objects(kind: str, path: Path) -> str:
     folder = path.parent / f"set-{kind}"
     with open_tree(folder) as tree:
         found = read_annotations(tree, "", CLASSES)
@@ -81,7 +81,7 @@ def _judged_objects(kind: str, path: Path) -> str:
     return "listed" if dropped else "other"
 
 
-def _judged_mask(path: Path) -> str:
+def _outcome_of_mask(path: Path) -> str:
     _, mask = MaskFolder(path.parent / "set-mask", classes=("a", "b", "c")).example(0)
     return "same" if torch.equal(mask, torch.from_numpy(_mask()).long()) else "unseen: another mask from a damaged PNG"
 

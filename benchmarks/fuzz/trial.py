@@ -3,6 +3,7 @@
 It prints one line of JSON for each case: what came of it, the seconds of processor time and the peak of memory.
 """
 
+import ctypes
 import json
 import random
 import re
@@ -15,14 +16,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.fuzz.annotations import ANNOTATIONS, judged_annotations, write_annotation_case
+from benchmarks.fuzz.annotations import ANNOTATIONS, outcome_of_annotations, write_annotation_case
+from benchmarks.fuzz.archives import ARCHIVES, outcome_of_archive, write_archive_case
 from benchmarks.fuzz.material import CHECKED, PICTURES, SHAPE, model
 from benchmarks.fuzz.mutations import damaged, forge, header_changed
+from benchmarks.fuzz.names import NAMES, outcome_of_names, write_names_case
+from benchmarks.fuzz.objectives import OBJECTIVES, use_objective, write_objective_case
+from benchmarks.fuzz.runs import RUNS, use_run, write_run_case
 from pellucid.errors import PellucidError
 from pellucid.export import from_onnx
 from pellucid.layers.base import Mode
 from pellucid.model import Model
-from pellucid.tasks.classify import predict
+from pellucid.tasks.classify.predict import predict
 from pellucid.tasks.pictures import read_picture
 from pellucid.tree import nest
 from pellucid.weights import open_weights, require_match
@@ -41,17 +46,35 @@ def main(folder: Path, kind: str, seed: int, first: int, last: int) -> None:
     for number in range(first, last):
         path = folder / f"case-{kind}-{first}.{kind}"
         write_case(kind, whole, path, random.Random(f"{seed} {kind} {number}"))
+        ctypes.CDLL(None).malloc_trim(0)  # what the cases before have freed is no memory of this one
         Path("/proc/self/clear_refs").write_text("5")  # begins the peak anew
         start = time.process_time()
-        outcome = judged_annotations(kind, path) if kind in ANNOTATIONS else judged(kind, path, picture, wanted)
+        outcome = outcome_of(kind, path, picture, wanted)
         seconds, peak = time.process_time() - start, _peak()
         print(json.dumps({"case": number, "outcome": outcome, "seconds": seconds, "peak": peak}), flush=True)
+
+
+def outcome_of(kind: str, path: Path, picture: Path, wanted: Tensor | None) -> str:
+    """Return what came of one file, see `outcome_of_use`."""
+    if kind in ANNOTATIONS:
+        return outcome_of_annotations(kind, path)
+    if kind in ARCHIVES:
+        return outcome_of_archive(path)
+    return outcome_of_names(path, picture) if kind in NAMES else outcome_of_use(kind, path, picture, wanted)
 
 
 def write_case(kind: str, whole: Path, path: Path, draw: random.Random) -> None:
     """Write one changed copy of a file."""
     if kind in ANNOTATIONS:
         write_annotation_case(kind, whole, path, draw)
+    elif kind in ARCHIVES:
+        write_archive_case(kind, whole, path, draw)
+    elif kind in NAMES:
+        write_names_case(kind, whole, path, draw)
+    elif kind in RUNS:
+        write_run_case(whole, path, draw)
+    elif kind in OBJECTIVES:
+        write_objective_case(whole, path, draw)
     elif kind == "forged":
         forge(whole, path, draw)
     elif kind in ("ours", "safetensors") and draw.random() < 0.5:
@@ -60,7 +83,7 @@ def write_case(kind: str, whole: Path, path: Path, draw: random.Random) -> None:
         path.write_bytes(damaged(whole.read_bytes(), draw))
 
 
-def judged(kind: str, path: Path, picture: Path, wanted: Tensor | None) -> str:
+def outcome_of_use(kind: str, path: Path, picture: Path, wanted: Tensor | None) -> str:
     """Return "refused", "same", "other", or what is wrong: a traceback, a bad message, or a change that went unseen.
 
     wanted: what the whole file gives, where the format carries checksums, so that nothing else may come out.
@@ -78,7 +101,15 @@ def judged(kind: str, path: Path, picture: Path, wanted: Tensor | None) -> str:
 
 
 def use(kind: str, path: Path, picture: Path) -> Tensor:
-    """Return what a file gives: of weights the prediction for a picture, of a picture its pixels after predicting."""
+    """Return what a file gives: of weights the prediction for a picture, of a picture its pixels after predicting.
+
+    A file of a run gives nothing, and is only read.
+    """
+    if kind in OBJECTIVES:
+        return use_objective(kind, path, picture)
+    if kind in RUNS:
+        use_run(kind, path)
+        return torch.zeros(0)
     if kind in PICTURES:
         it = model()
         predict(it, path)

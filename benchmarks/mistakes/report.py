@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.doctor.report import interval, share
+from benchmarks.doctor.report import FURTHER, MEASURED_IN_SECONDS, interval, share
 from benchmarks.mistakes.listed import VERDICTS, Mistake, mistakes, verdict
 from benchmarks.mistakes.trial import Record
 from pellucid.cli.out import plain
@@ -25,7 +25,7 @@ what the mistaken training reaches, and the same one without the mistake. *Named
 *Symptom only*: what is said is no more than that it learns badly. How strong each mistake is was settled by its
 harm alone, on seeds 0 and 100.
 Healthy trainings are of other kinds than those of [the bench of faults](doctor.md). Intervals are Wilson's, 95 %.
-Written by `python -m benchmarks.mistakes`; nothing is typed by hand.
+Written by `python -m benchmarks.mistakes`, except for the figures of further mistakes, which were counted apart.
 """
 
 
@@ -61,7 +61,7 @@ def page(records: Sequence[Record], command: str, machine: str, code: str, docs:
     """Return the whole page. docs: where the other bench's numbers are."""
     broken = [record for record in records if not record["healthy"]]
     healthy = [record for record in records if record["healthy"]]
-    parts = [HEADING, _side_by_side(broken, healthy, docs)]
+    parts = [HEADING, _side_by_side(broken, healthy, docs), FURTHER, MEASURED_IN_SECONDS]
     if broken:
         parts += ["## Mistakes\n", _mistakes(broken)]
     if healthy:

@@ -23,7 +23,7 @@ EVERYTHING = (
     "tests/fuse",
     "tests/test_sweep.py",
     "tests/training/test_freeze.py",
-    "tests/test_verify_forms.py",
+    "tests/verify/test_forms.py",
 )
 # What finds most mistakes of a kind of code at once: a file or folder, and one test of it ("" for all). The first place
 # that a mutant's file begins with counts.

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.args import Action, Actions, Parser
-from pellucid.cli.out import answer, table
+from pellucid.cli.out import answer
 from pellucid.errors import PellucidError
-from pellucid.text import shown
+from pellucid.text import shown, table
 
 if TYPE_CHECKING:
     from pellucid.metrics import Box

@@ -10,17 +10,17 @@ from pellucid.assets import MODEL_HELP
 from pellucid.cli.args import Action, Actions, Parser
 from pellucid.cli.files import check_place
 from pellucid.cli.models import open_model
-from pellucid.cli.out import again, answer, finish, say, table
+from pellucid.cli.out import again, answer, finish, say
 from pellucid.cli.pictures import add_source, read_batches, until_interrupted
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES, write_atomically
-from pellucid.text import note, plural
+from pellucid.text import note, plural, table
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.cli.pictures import Picture
-    from pellucid.tasks.colorize import Hint
+    from pellucid.tasks.colorize.hints import Hint
 
 PAGE_INTERVAL = 12  # the page shows every 12th frame of a video
 COMPARISON, QUESTIONS = "colours.html", "real.html"  # default pages
@@ -77,8 +77,8 @@ def colorize(args: argparse.Namespace) -> int:
 
     from pellucid.data.images import load_channels
     from pellucid.metrics import colourfulness_rgb
-    from pellucid.tasks.colorize import Colorizer, Smoothing, check_files, lightness_of, write_colorized
-    from pellucid.tasks.colorize.written import Pairs
+    from pellucid.tasks.colorize.colorizer import Colorizer, Smoothing, lightness_of
+    from pellucid.tasks.colorize.written import Pairs, check_files, write_colorized
 
     colorizer, out = Colorizer(open_model(args.model, args.device), args.strength), Path(args.out)
     hints = {} if args.hints is None else _hints(args)
@@ -115,7 +115,7 @@ def colorize(args: argparse.Namespace) -> int:
 
 def _hints(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":
     """Return the hints of `--hints` by file name; raises PellucidError for names that the source lacks."""
-    from pellucid.tasks.colorize import read_hints
+    from pellucid.tasks.colorize.hints import read_hints
 
     file, source = args.hints, Path(args.source or "")
     if args.camera is not None or (source.is_file() and source.suffix.lower() not in PICTURE_SUFFIXES):

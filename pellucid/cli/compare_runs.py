@@ -5,8 +5,9 @@ from pathlib import Path
 
 from pellucid.cli.args import Parser
 from pellucid.cli.files import check_place
-from pellucid.cli.out import again, answer, table
+from pellucid.cli.out import again, answer
 from pellucid.files import write_atomically
+from pellucid.text import table
 
 PAGE = "comparison.html"
 
@@ -32,6 +33,7 @@ def handle(args: argparse.Namespace) -> int:
     command = again(["compare-runs", *args.runs], {"--out": None if args.out == PAGE else args.out}, [])
     write_atomically(place, comparison_page(found, command).encode("utf-8"))
     lines = table([("", *found.names), *found.results], right=range(1, len(found.names) + 1))
+    lines += ["", *found.stopped] if found.stopped else []
     for title, rows in (("recipes differ in", found.recipes), ("manifests differ in", found.manifests)):
         if rows:
             lines += ["", title, *table(rows)]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pellucid.cli.args import Action, Actions, Parser
 from pellucid.cli.files import check_place
-from pellucid.cli.out import answer, emit, say, table
+from pellucid.cli.out import answer, emit, say
 from pellucid.cli.progress import Downloading, Reading
 from pellucid.errors import PellucidError
-from pellucid.text import note, plural
+from pellucid.text import note, plural, table
 
 
 def parser() -> Actions:
@@ -143,7 +143,9 @@ def lint_data(args: argparse.Namespace) -> int:
     reading = Reading(not args.json)
     found = lint(annotated_path(args.source, args.data), lambda done, total: reading("image", done, total))
     reading.end()
-    counts = Counter(fault.effect for fault in found.faults)
+    counts: Counter[str] = Counter()
+    for fault in found.faults:
+        counts[fault.effect] += fault.count
     parts = {name: {"images": p.images, "objects": p.objects, "empty": p.empty} for name, p in found.parts.items()}
     rows = [
         {"file": fault.file, "line": fault.line, "reason": fault.reason, "effect": fault.effect}
@@ -154,7 +156,7 @@ def lint_data(args: argparse.Namespace) -> int:
         empty = f", {part.empty:,} without objects" if part.empty else ""
         lines.append(f"{name or 'all'}: {plural(part.images, 'image')}{empty}, {plural(part.objects, 'object')}")
     effects = ", ".join(f"{count:,} {effect}" for effect, count in sorted(counts.items()))
-    lines.append(f"{found.form}: {plural(len(found.faults), 'fault')}{f': {effects}' if effects else ''}")
+    lines.append(f"{found.form}: {plural(counts.total(), 'fault')}{f': {effects}' if effects else ''}")
     answer(args, {"format": found.form, "parts": parts, "counts": counts, "faults": rows}, *lines)
     return 2 if counts["refused"] else 0
 
@@ -168,6 +170,9 @@ def convert_parser() -> Parser:
     parser.add_argument("out", metavar="OUT", help="the folder to write, new or empty")
     parser.add_argument("--to", metavar="FORMAT", required=True, help="voc, coco, yolo or labelme")
     return parser.json_flag()
+
+
+LOST = {"crowd": "crowd flag", "box": "given box beside the polygon"}  # how a key of `Converted.lost` is printed
 
 
 def convert_data(args: argparse.Namespace) -> int:
@@ -184,7 +189,7 @@ def convert_data(args: argparse.Namespace) -> int:
     for part, count in done.images.items():
         say(f"{part or 'all'}: {plural(count, 'image')}, {plural(done.objects[part], 'object')}")
     for what, count in done.lost.items():
-        note(f"{args.to} cannot represent the {'crowd flag' if what == 'crowd' else what} of {plural(count, 'object')}")
+        note(f"{args.to} cannot represent the {LOST.get(what, what)} of {plural(count, 'object')}")
     if text := summary(done.faults):
         note(text)
     say(f"{done.source} to {args.to}: {args.out}")

@@ -41,8 +41,8 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the detections of each image, write the files, and report on stderr why images were skipped."""
-    from pellucid.tasks.detect import CocoResults, ObjectFinder, overlay
-    from pellucid.tasks.outputs import Outputs
+    from pellucid.tasks.detect.finder import ObjectFinder, overlay
+    from pellucid.tasks.outputs import CocoResults, Outputs
 
     if not 0 <= args.score <= 1:
         raise PellucidError(f"--score must be from 0 to 1, not {args.score:g}")

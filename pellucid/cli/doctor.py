@@ -46,7 +46,7 @@ def handle(args: argparse.Namespace) -> int:
     case = _case(args.model, args.data)
     if isinstance(case, DetectionCase):
         if args.attempts:
-            raise PellucidError("--try does not apply to detectors, whose causes are measured directly; leave it out")
+            raise PellucidError("--try does not apply to detectors, whose checks measure directly; leave it out")
         if device.type != "cpu":
             raise PellucidError("--device: detectors are examined on the CPU; leave it out")
         found, trainable = diagnose_detector(case), False
@@ -57,8 +57,8 @@ def handle(args: argparse.Namespace) -> int:
         found = diagnose(case, args.attempts)
     if place is not None:
         write_html(place, found._repr_html_(), args.model)
-    causes = (index for index in range(len(found.findings)) if found.kind(index) == "cause")
-    untried = any(found.findings[index].remedy is not None for index in causes if index not in found.attempts)
+    explained_or_tried = {*found.follows, *found.symptoms, *found.attempts}
+    untried = any(one.remedy is not None for index, one in enumerate(found.findings) if index not in explained_or_tried)
     hint = ["", "use --try to test each fix in a short training"]
     answer(
         args,
@@ -81,7 +81,7 @@ def _case(name: str, data: str | None) -> "Case | DetectionCase":
         read_history,
     )
     from pellucid.recipe.recipe import load_recipe
-    from pellucid.tasks.detect import is_detector
+    from pellucid.tasks.detect.finder import is_detector
     from pellucid.tasks.gestures.learn import FINDINGS_FILE, read_for, recipe_of_run
 
     path = Path(name)

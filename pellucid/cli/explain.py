@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import class_number, known_classes, open_model, pixels_named
-from pellucid.cli.out import again, answer, answer_files, percent, table
+from pellucid.cli.out import again, answer, answer_files
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder
+from pellucid.text import percent, table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,8 +91,8 @@ def handle(args: argparse.Namespace) -> int:
     """Write the maps, and print the measures, the verdicts and the files."""
     from pellucid.explain.examine import examine, folder_for, title, write_examination
     from pellucid.explain.methods import METHODS
-    from pellucid.tasks.colorize import is_colorizer
-    from pellucid.tasks.detect import is_detector
+    from pellucid.tasks.colorize.colorizer import is_colorizer
+    from pellucid.tasks.detect.finder import is_detector
     from pellucid.tasks.pictures import read_picture
 
     if args.page is not None:
@@ -150,15 +151,19 @@ def _place(args: argparse.Namespace, *more: str) -> Path:
 def _box(args: argparse.Namespace, model: "Model") -> int:
     """Write the page and the maps of one box of a detector into a folder, and print the sentences of the page."""
     from pellucid.data import load_image
+    from pellucid.data.images import full_size
     from pellucid.report.write import write_page, write_picture
-    from pellucid.tasks.detect import ObjectFinder, pipeline
-    from pellucid.tasks.detect.pipeline import METHODS
+    from pellucid.tasks.detect.finder import ObjectFinder
+    from pellucid.tasks.detect.pipeline import METHODS, pipeline
     from pellucid.tasks.detect.pipeline_page import BoxPage
 
     out = _place(args, f"box{args.box}") if args.out is None else Path(args.out)
     methods = list(METHODS) if args.method == ALL else [args.method]
     page = BoxPage(
-        pipeline(model, load_image(args.image, mode=ObjectFinder(model).mode)), args.box, args.target, methods
+        pipeline(model, load_image(full_size(args.image), args.image, mode=ObjectFinder(model).mode)),
+        args.box,
+        args.target,
+        methods,
     )
     method = None if args.method == ALL else args.method
     options = {"--box": args.box, "--target": args.target, "--method": method, "--out": args.out}
@@ -240,7 +245,7 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
 
 def _target(model: "Model", x: "Tensor", target: str | None) -> "int | str | Region | None":
     """Return the class, the region or the path of the unit to explain; None for the predicted class."""
-    from pellucid.tasks.segment import is_segmenter
+    from pellucid.tasks.segment.segmenter import is_segmenter
 
     if is_segmenter(model):
         return pixels_named(model, x, target) or target

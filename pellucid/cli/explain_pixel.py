@@ -19,6 +19,7 @@ def explain_pixel(args: argparse.Namespace, model: "Model", out: Path, methods: 
     import torch
 
     from pellucid.data import load_image
+    from pellucid.data.images import full_size
     from pellucid.explain.methods import MAGNITUDES
     from pellucid.generators import Pix2Pix
     from pellucid.ops.colour import recolour, rgb_to_lab
@@ -27,7 +28,7 @@ def explain_pixel(args: argparse.Namespace, model: "Model", out: Path, methods: 
     from pellucid.tasks.colorize import why
     from pellucid.tasks.colorize.colorizer import Colorizer
 
-    image = load_image(args.image)
+    image = load_image(full_size(args.image), args.image)
     row, column = _pixel(args.pixel, image.shape[1:])
     resized = Colorizer(model).as_input(image)
     size = resized.shape[1:]

@@ -6,8 +6,9 @@ from typing import Any
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import open_model
-from pellucid.cli.out import finish, percent, say
+from pellucid.cli.out import finish, say
 from pellucid.cli.pictures import add_source, read_batches, until_interrupted
+from pellucid.text import percent
 
 
 def parser() -> Parser:
@@ -25,8 +26,8 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print the points of each image, write the files, and report on stderr why images were skipped."""
     from pellucid.report.figures.overlay import keypoint_overlay
-    from pellucid.tasks.keypoints import KeypointFinder, coco
-    from pellucid.tasks.outputs import Outputs
+    from pellucid.tasks.keypoints.finder import KeypointFinder
+    from pellucid.tasks.outputs import Outputs, coco
 
     finder = KeypointFinder(open_model(args.model, args.device))
     outputs = None if args.out is None else Outputs(Path(args.out), "keypoints")

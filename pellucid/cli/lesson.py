@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pellucid.cli.args import Parser
 from pellucid.cli.files import check_folder, check_place
-from pellucid.cli.out import answer, emit, say, say_text, table
+from pellucid.cli.out import answer, emit, say, say_text
 from pellucid.files import make_folder, write_atomically
+from pellucid.text import table
 
 
 def parser() -> Parser:

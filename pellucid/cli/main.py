@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pellucid.cli.out import say, say_text, silence_stdout
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError, is_out_of_memory, nearest
 from pellucid.text import note
 
 # Each command is the module pellucid.cli.NAME with parser(), and handle(args) -> exit code unless it has actions.
@@ -174,8 +174,8 @@ def _explain(error: BaseException, debug: bool) -> tuple[str, int]:
         return str(error) or "stopped by Ctrl-C", INTERRUPTED
     if isinstance(error, ImportError) and _is_interrupted(error):
         return "stopped by Ctrl-C", INTERRUPTED
-    if _is_out_of_memory(error):
-        return "not enough memory; lower train.batch_size, or make the network or the images smaller", USER_ERROR
+    if is_out_of_memory(error):
+        return "not enough memory; make the network or the images smaller", USER_ERROR
     if isinstance(error, OSError):
         return _describe(error), USER_ERROR
     hint = "" if debug else "; this is a fault in pellucid: run again with --debug to see where"
@@ -204,10 +204,3 @@ def _is_interrupted(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # Parts of the messages of PyTorch's RuntimeErrors.
-    signs = ("can't allocate memory", "out of memory", "not enough memory")
-    raised = isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
-    return raised or isinstance(error, MemoryError)

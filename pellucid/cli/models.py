@@ -21,7 +21,7 @@ def open_model(model: str, device: str | None = None) -> "Model":
 def known_classes(model: "Model") -> tuple[str, ...]:
     """Return the class names of a classifier or segmentation model; raises PellucidError for any other model."""
     from pellucid.tasks.pictures import class_names
-    from pellucid.tasks.segment import is_segmenter
+    from pellucid.tasks.segment.segmenter import is_segmenter
 
     if is_segmenter(model):
         return tuple(model.classes or map(str, range(model.output_shape[0])))
@@ -34,7 +34,7 @@ def pixels_named(model: "Model", x: "Tensor", target: str | None) -> "Region | N
     Returns None for a target such as LAYER[3] that names no class. x: the image (C, H, W). target: None selects the
     class with the most pixels.
     """
-    from pellucid.tasks.segment import region
+    from pellucid.tasks.segment.explained import region
 
     classes = known_classes(model)
     name, bracket, place = (target or "").partition("[")

@@ -26,7 +26,7 @@ from pellucid.recipe.recipe import build_part, load_recipe, parse_overrides, rea
 from pellucid.training.arguments import regularizers
 from pellucid.training.step import training_of
 from pellucid.tree import flatten
-from pellucid.verify_forms import Training
+from pellucid.verify.forms import Training
 
 # Input shapes (C, H, W) of networks whose images are not 224 x 224 as for ImageNet.
 INPUT_SHAPES: dict[str, Shape] = {

@@ -7,11 +7,11 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pellucid.text import aligned, note, printable
+from pellucid.text import note, printable
 
 NAME = "pellucid"  # of the program
 
@@ -102,16 +102,6 @@ def _write(text: str) -> None:
 def silence_stdout() -> None:
     """Redirect stdout to os.devnull, so that the flush at the interpreter's exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    """Return the lines of a table; the columns in `right` are right-aligned."""
-    return aligned(rows, right).split("\n")
-
-
-def percent(fraction: float) -> str:
-    """Return a fraction as text: "97.96 %"."""
-    return f"{100 * fraction:.2f} %"
 
 
 def again(words: Sequence[str], options: Mapping[str, Any], settings: Sequence[str]) -> str:

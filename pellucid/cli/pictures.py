@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SOURCE_HELP = "an image, a folder of images, a GIF or a video"
 BATCH_SIZE = 16  # images in a batch
-BATCH_PIXELS = 16_000_000  # a batch ends at this number of pixels, so that large images are read one by one
+BATCH_PIXELS = 4_000_000  # a batch ends at this number of pixels, so that large images are read one by one
 
 
 class Picture(NamedTuple):
@@ -34,7 +34,7 @@ class Picture(NamedTuple):
 
 
 Check = Callable[[Sequence[str], Sequence[Path]], None]  # called with (names, files); see `pictures`
-Load = Callable[[Path], "Tensor"]  # reads an image file as (C, H, W)
+Load = Callable[[bytes, str], "Tensor"]  # decodes an image file, given its bytes and its name, as (C, H, W)
 
 
 def add_source(parser: Parser) -> Parser:
@@ -92,15 +92,19 @@ def pictures(source: Path, mode: "Mode", check: Check, load: Load | None = None)
     """Yield the images of an image file, a folder or a video, to be read as (3, H, W), or (1, H, W) for mode "L".
 
     check(names, files): called before the first image, except for videos; raises if outputs would overwrite other
-    files. load: reads an image file, in place of `load_image` with the mode. Raises PellucidError for a source without
-    images.
+    files. load: decodes an image file, in place of `load_image` with the mode; `read` raises PellucidError for a file
+    with more pixels than `full_size` allows. Raises PellucidError for a source without images.
     """
     from pellucid.data import load_image
-    from pellucid.data.images import luma
+    from pellucid.data.images import full_size, luma
     from pellucid.errors import PellucidError
     from pellucid.tasks.gestures.frames import video_frames
 
-    load = load or partial(load_image, mode=mode)
+    decode = load or partial(load_image, mode=mode)
+
+    def read(file: Path) -> "Tensor":
+        return decode(full_size(file), str(file))
+
     if not source.exists():
         raise PellucidError(f"{source} is missing; give {SOURCE_HELP}")
     if source.is_dir() or source.suffix.lower() in PICTURE_SUFFIXES:
@@ -116,7 +120,7 @@ def pictures(source: Path, mode: "Mode", check: Check, load: Load | None = None)
         names = [file.stem if stems.count(file.stem) == 1 else file.name for file in files]
         check(names, files)
         for name, file in zip(names, files, strict=True):
-            yield Picture(name, file.name, partial(load, file))
+            yield Picture(name, file.name, partial(read, file))
     else:
         with closing(video_frames(source)) as frames:
             for frame in frames:

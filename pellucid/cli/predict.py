@@ -4,8 +4,9 @@ import argparse
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import open_model
-from pellucid.cli.out import answer, note_skipped, percent
+from pellucid.cli.out import answer, note_skipped
 from pellucid.errors import PellucidError
+from pellucid.text import percent
 
 MAX_CLASSES = 3  # most probable classes that the text output lists
 
@@ -21,7 +22,7 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print the label and probabilities of each image, and report on stderr why images were skipped."""
     from pellucid.calibration.familiarity import score_suffix, score_to_json
-    from pellucid.tasks.classify import Prediction, predict
+    from pellucid.tasks.classify.predict import Prediction, predict
     from pellucid.tasks.pictures import class_names
 
     model = open_model(args.model, args.device)

@@ -5,8 +5,9 @@ import tomllib
 
 from pellucid import assets
 from pellucid.cli.args import Parser
-from pellucid.cli.out import answer, table
+from pellucid.cli.out import answer
 from pellucid.errors import PellucidError
+from pellucid.text import table
 
 
 def parser() -> Parser:

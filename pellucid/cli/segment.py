@@ -7,9 +7,10 @@ from typing import Any
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import open_model
-from pellucid.cli.out import finish, percent, say
+from pellucid.cli.out import finish, say
 from pellucid.cli.pictures import SOURCE_HELP, pictures
 from pellucid.errors import PellucidError
+from pellucid.text import percent
 
 MAX_CLASSES = 4  # per image in the text output
 
@@ -30,8 +31,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write files for each image, print the areas of its classes, and report on stderr why images were skipped."""
-    from pellucid.tasks.segment import Segmenter, write_segmentation
-    from pellucid.tasks.segment.segmenter import check_files
+    from pellucid.tasks.segment.segmenter import Segmenter, check_files, write_segmentation
 
     segmenter, out = Segmenter(open_model(args.model, args.device), args.crf), Path(args.out)
     rows: list[dict[str, Any]] = []

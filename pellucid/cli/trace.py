@@ -107,7 +107,8 @@ def _target(model: "Model", x: "Tensor", target: str | None) -> "tuple[Model, Te
 
     from pellucid.explain.examine import title
     from pellucid.metrics import class_scores
-    from pellucid.tasks.segment import is_segmenter, restricted
+    from pellucid.tasks.segment.explained import restricted
+    from pellucid.tasks.segment.segmenter import is_segmenter
 
     classes = known_classes(model)
     if is_segmenter(model):

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.args import Parser
-from pellucid.cli.out import emit, percent, say
+from pellucid.cli.out import emit, say
 from pellucid.errors import PellucidError
-from pellucid.text import plural
+from pellucid.text import percent, plural
 
 if TYPE_CHECKING:
     from pellucid.recipe.job import Run

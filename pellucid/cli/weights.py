@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pellucid import assets
 from pellucid.cli.args import Parser, check_action
-from pellucid.cli.out import answer, table
+from pellucid.cli.out import answer
 from pellucid.cli.progress import Downloading
 from pellucid.errors import PellucidError
-from pellucid.text import plural
+from pellucid.text import plural, table
 
 ACTIONS = ("list", "get", "show")
 

@@ -19,6 +19,7 @@ from pellucid.data.images import Mode, check_format, decode, resized
 from pellucid.data.tree import open_tree, tree_at
 from pellucid.errors import PellucidError
 from pellucid.objects import Detections, Objects
+from pellucid.ops.masks import nearest_pixels
 from pellucid.text import note
 
 ObjectsType = TypeVar("ObjectsType", Objects, Detections)
@@ -71,13 +72,16 @@ class DetectionFolder(ImageFiles):
 
     def example(self, k: int) -> tuple[Tensor, Objects]:
         """Return image k and its objects."""
-        record, name = self.records[k], self.names[k]
+        return self.example_of(self.records[k], self.size_of(k))
+
+    def example_of(self, record: Record, size: tuple[int, int]) -> tuple[Tensor, Objects]:
+        """Return the image of a record, resized to `size` (H, W), and the record's objects in pixels of it."""
+        name = record.image
         image = decode(self.tree.read(name), self.tree.where(name), None, self.mode)
         if fault := size_fault(record, (image.shape[1], image.shape[2])):
             raise PellucidError(f"{self.tree.where(name)}: {fault}")
-        objects = record.objects(len(self.keypoints), self.has_masks)
-        size = self.size_of(k)
-        return resized(image, size), scaled(objects, record.size, size)
+        objects = scaled(record.objects(len(self.keypoints)), record.size, size)
+        return resized(image, size), replace(objects, masks=record.masks(size)) if self.has_masks else objects
 
     def areas(self, k: int) -> list[float | None]:
         """Return the area of each object of image k in square pixels of its file, None if it is not stated."""
@@ -146,7 +150,7 @@ def scaled(objects: ObjectsType, size: tuple[int, int], new: tuple[int, int]) ->
     masks, points = objects.masks, objects.keypoints
     if masks is not None:
         rows, columns = (
-            ((torch.arange(after) + 0.5) * (before / after)).long() for before, after in zip(size, new, strict=True)
+            torch.from_numpy(nearest_pixels(before, after)) for before, after in zip(size, new, strict=True)
         )
         masks = masks[:, rows][:, :, columns]
     if points is not None:

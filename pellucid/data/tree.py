@@ -9,6 +9,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from pellucid.data.images import MAX_FILE_BYTES, read_file
@@ -19,6 +20,10 @@ HELD_OUT = ("test", "val", "valid", "validation")
 _DESKTOP_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
 SAMPLE = 4096  # bytes at each of three positions of a file, for its fingerprint
 _MAX_DEFLATE_RATIO = 1032  # compression ratio of deflate; a member above it cannot be valid
+DOCUMENT_SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names")  # of annotations and lists
+MAX_DOCUMENT_BYTES = 1 << 30  # of one of them; COCO's instances_train2017.json has 448 MB
+MAX_DOCUMENT_RATIO = 50  # of all of them in a zip to the zip; COCO's have a ratio of 4
+MIN_DOCUMENT_BYTES = 256 << 10  # of all of them in a zip; they may always have as many
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -40,6 +45,19 @@ class Tree(ABC):
     @abstractmethod
     def read(self, name: str) -> bytes:
         """Return the bytes of one file; PellucidError if it cannot be read or is too large."""
+
+    @abstractmethod
+    def document(self, name: str) -> bytes:
+        """Return the bytes of an annotation file or list, at most MAX_DOCUMENT_BYTES; PellucidError as for `read`."""
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Return the number of bytes of one file."""
+
+    @cached_property
+    def document_bytes(self) -> int:
+        """The number of bytes of all annotation files and lists."""
+        return sum(self.size(name) for name in self.names if name.lower().endswith(DOCUMENT_SUFFIXES))
 
     @abstractmethod
     def fingerprint(self, name: str) -> str:
@@ -68,6 +86,8 @@ def tree_at(path: str | os.PathLike[str]) -> Tree:
         return FolderTree(path)
     if path.is_file():
         return ZipTree(path)
+    if path.exists():
+        raise PellucidError(f"{path} is not a folder or a file; give a folder of images, or a .zip of such a folder")
     raise PellucidError(f"{path} is missing; give a folder of images, or a .zip of such a folder")
 
 
@@ -92,6 +112,17 @@ class FolderTree(Tree):
         """Return the bytes of one file."""
         return read_file(self.path / name)
 
+    def document(self, name: str) -> bytes:
+        """Return the bytes of an annotation file or list."""
+        return read_file(self.path / name, MAX_DOCUMENT_BYTES, "a file of annotations")
+
+    def size(self, name: str) -> int:
+        """Return the number of bytes of one file."""
+        try:
+            return (self.path / name).stat().st_size
+        except OSError:  # reading the file reports it
+            return 0
+
     def fingerprint(self, name: str) -> str:
         """Return a file's size and the CRC-32 of its beginning, middle and end, SAMPLE bytes each.
 
@@ -101,6 +132,8 @@ class FolderTree(Tree):
         """
         path = self.path / name
         try:
+            if not path.is_file():
+                raise PellucidError(f"{path} is {'not a file' if path.exists() else 'missing'}; give an image file")
             with path.open("rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
                 crc = 0
@@ -139,6 +172,7 @@ class ZipTree(Tree):
         try:
             with ExitStack() as stack:
                 self._zip = stack.enter_context(zipfile.ZipFile(path))
+                self._packed = path.stat().st_size
                 members = self._zip.infolist()
                 for info in members:
                     _check_inside(path, info)
@@ -152,10 +186,26 @@ class ZipTree(Tree):
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one member, at most MAX_FILE_BYTES, with its CRC checked."""
+        return self._unpacked(name, MAX_FILE_BYTES)
+
+    def document(self, name: str) -> bytes:
+        """Return the bytes of an annotation file or list; PellucidError if all of them are far larger than the zip."""
+        if self.document_bytes > max(MIN_DOCUMENT_BYTES, MAX_DOCUMENT_RATIO * self._packed):
+            raise PellucidError(
+                f"{self.where(name)} is not unpacked: a zip of {self._packed} bytes would become {self.document_bytes} "
+                f"bytes of annotations, above the limit of {MAX_DOCUMENT_RATIO} times as many; unpack it into a folder"
+            )
+        return self._unpacked(name, MAX_DOCUMENT_BYTES)
+
+    def size(self, name: str) -> int:
+        """Return the number of bytes of one member, from the zip's directory."""
+        return self._members[name].file_size
+
+    def _unpacked(self, name: str, limit: int) -> bytes:
         info = self._members[name]
         if info.flag_bits & 1:
             raise PellucidError(f"{self.where(name)} is encrypted; make the zip without a password")
-        if info.file_size > min(MAX_FILE_BYTES, max(info.compress_size, 1) * _MAX_DEFLATE_RATIO):
+        if info.file_size > min(limit, max(info.compress_size, 1) * _MAX_DEFLATE_RATIO):
             raise PellucidError(f"{self.where(name)} declares {info.file_size} bytes, too many to unpack; replace it")
         try:
             with self._zip.open(info) as member:

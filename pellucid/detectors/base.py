@@ -12,11 +12,13 @@ from torch import Tensor
 from pellucid.combine.base import init_child
 from pellucid.config import to_config
 from pellucid.data.source import Batch
+from pellucid.detectors.checks import check_maps
 from pellucid.detectors.walk import Scorer, Walk, map_scorer
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Cache, Mode, Params
+from pellucid.layers.checks import check_whole, check_within
 from pellucid.losses.base import HALF, precise
 from pellucid.objective import Evaluated, Gradients, Losses, Objective
 from pellucid.objects import Detections, Objects
@@ -107,6 +109,12 @@ class Detector(Objective):
     _: KW_ONLY
     score_threshold: float = 0.05
     nms_threshold: float = 0.6
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for less than one class, and for thresholds outside 0 to 1."""
+        super().__post_init__()
+        check_whole(self, classes=self.classes)
+        check_within(self, 0, 1, score_threshold=self.score_threshold, nms_threshold=self.nms_threshold)
 
     @abstractmethod
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
@@ -221,11 +229,17 @@ class OneStage(Detector):
         """D, the number of values that the network outputs for each anchor."""
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize all parameters, each network for the output shape of the previous one."""
+        """Initialize all parameters, each network for the output shape of the previous one.
+
+        Raises PellucidError unless the last one outputs `outputs_per_anchor` values for each anchor.
+        """
         params: Params = {}
+        out = shape
         for name, net in self.nets.items():
-            params[name], shape = init_child(name, net, shape, rng)
-        return params, shape
+            params[name], out = init_child(name, net, out, rng)
+        maps = out if out and isinstance(out[0], tuple) else (out,)
+        check_maps(self, [*self.nets][-1], maps, shape)
+        return params, out
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
         """Return the losses by name, and the gradients of the parameters."""

@@ -1,7 +1,7 @@
 """Fast R-CNN: one pass over the image, then a head for each proposal, which another method finds."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -9,14 +9,16 @@ from torch import Tensor
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
 from pellucid.detectors.base import Candidates
+from pellucid.detectors.checks import check_stride
 from pellucid.detectors.regions import draw_regions, numbered
-from pellucid.detectors.search import STRIDE, Search, search
+from pellucid.detectors.search import STRIDE, Search, count_windows, search
 from pellucid.detectors.single_stage import single_stage
 from pellucid.detectors.two_stage import TwoStage, box_head, refined, region_reader
 from pellucid.detectors.walk import Walk
 from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.checks import check_choice, check_whole
 from pellucid.models.pyramid import Pyramid
-from pellucid.objective import Gradients
+from pellucid.objective import Gradients, Inputs
 from pellucid.sweep import backward
 
 MIN_BACKGROUND_IOU = 0.1  # of a background proposal of selective search with an object (Girshick 2015, section 2.3)
@@ -43,12 +45,24 @@ class FastRCNN(TwoStage):
     stride: int = STRIDE
     regions: int = 64
 
+    def __post_init__(self) -> None:
+        """Raise PellucidError for an unknown method, and for a stride or a number of regions below 1."""
+        super().__post_init__()
+        check_choice(self, get_args(Search), by=self.by)
+        check_stride(self, self.stride)
+        check_whole(self, regions=self.regions)
+
+    def regions_of(self, shape: Any) -> Inputs:
+        """Return the number of windows of an image of `shape`; selective search is assumed to find as many."""
+        count = count_windows((shape[1], shape[2]), self.stride)
+        return Inputs(min(count, BATCH_SIZE), count)
+
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters, each network for the output shape of the previous one."""
         params: Params = {}
         params["backbone"], maps = init_child("backbone", self.backbone, shape, rng)
         params["neck"], maps = init_child("neck", self.neck, maps, rng)
-        return params, self.init_head(params, "", maps[0], rng)
+        return params, self.init_head(params, "", shape, maps[0], rng)
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
         """Return the losses by name, and the gradients of the parameters; without gradients if not `mode.keep`."""

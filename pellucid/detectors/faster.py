@@ -9,15 +9,18 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import init_child
+from pellucid.constant import constant
 from pellucid.data.source import Batch
 from pellucid.detectors.base import Anchors, Candidates, Size, join_maps, split_maps
-from pellucid.detectors.regions import Regions, draw_regions, numbered, propose, unlabelled
+from pellucid.detectors.checks import MAX_LENGTH, check_maps, check_strides
+from pellucid.detectors.regions import MAX_BOXES, Regions, draw_regions, numbered, propose, unlabelled
 from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
 from pellucid.detectors.two_stage import Learned, TwoStage, box_head, refined, region_reader
 from pellucid.detectors.walk import Walk
 from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.checks import check_above_zero, check_whole
 from pellucid.models.pyramid import Pyramid
-from pellucid.objective import Gradients
+from pellucid.objective import Gradients, Inputs
 from pellucid.objects import Detections, Objects
 from pellucid.sweep import backward
 
@@ -48,20 +51,33 @@ class FasterRCNN(TwoStage):
     proposals: int = 300
     regions: int = 64
 
+    def __post_init__(self) -> None:
+        """Raise PellucidError for numbers that are not above 0."""
+        super().__post_init__()
+        check_strides(self, self.strides)
+        check_above_zero(self, MAX_LENGTH, scale=self.scale)
+        check_whole(self, proposals=self.proposals, regions=self.regions)
+
     @property
     def proposer(self) -> SingleStage:
         """The first stage, as a single-stage detector of one class."""
         weights = {"score": self.weight("rpn_score"), "box": self.weight("rpn_box")}
         return SingleStage(1, self.backbone, self.neck, self.rpn, self.strides, self.scale, weights=weights)
 
+    def regions_of(self, shape: Any) -> Inputs:
+        """Return the largest number of proposals for an image."""
+        count = min(self.proposals, MAX_BOXES)
+        return Inputs(count, count)
+
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters, each network for its input's shape; the first stage's scores start near PRIOR."""
         params: Params = {}
         params["backbone"], maps = init_child("backbone", self.backbone, shape, rng)
         params["neck"], maps = init_child("neck", self.neck, maps, rng)
-        params["rpn"], _ = init_child("rpn", self.rpn, maps, rng)
+        params["rpn"], first = init_child("rpn", self.rpn, maps, rng)
+        check_maps(self.proposer, "rpn", first, shape)
         params["rpn"]["layer"]["out"]["bias"][:1] = math.log(PRIOR / (1 - PRIOR))
-        return params, self.init_head(params, "", maps[0], rng)
+        return params, self.init_head(params, "", shape, maps[0], rng)
 
     def finest(self, shape: Any) -> Any:
         """Return the shape of the finest map for images of `shape`."""
@@ -77,7 +93,7 @@ class FasterRCNN(TwoStage):
         first, anchors, outputs = self._first(y, images)
         losses, doutputs = first.compare(outputs, anchors, unlabelled(targets))
         losses = {f"rpn_{name}": value for name, value in losses.items()}
-        proposals = [boxes for boxes, _ in self._propose(outputs, first, anchors)]
+        proposals = constant([boxes for boxes, _ in self._propose(outputs, first, anchors)])
 
         drawn = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng)
         boxes = self.learned_boxes(params, maps[0], drawn, mode)

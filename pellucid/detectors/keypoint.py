@@ -40,7 +40,11 @@ class KeypointRCNN(FasterRCNN):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters, those of the key-point head after those of FasterRCNN."""
         params, out = super().init(shape, rng)
-        self.init_head(params, "point_", self.finest(shape), rng)
+        maps = self.init_head(params, "point_", shape, self.finest(shape), rng)
+        if len(maps) != 3:
+            raise PellucidError(
+                f"KeypointRCNN: point_head outputs {tuple(maps)} for a region; give it a map for each key-point"
+            )
         return params, out
 
     def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> Learned:

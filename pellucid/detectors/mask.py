@@ -41,7 +41,12 @@ class MaskRCNN(FasterRCNN):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters, those of the mask head after those of FasterRCNN."""
         params, out = super().init(shape, rng)
-        self.init_head(params, "mask_", self.finest(shape), rng)
+        masks = self.init_head(params, "mask_", shape, self.finest(shape), rng)
+        if len(masks) != 3 or masks[0] != self.classes:
+            raise PellucidError(
+                f"MaskRCNN: mask_head outputs {tuple(masks)} for a region; give it a map for each of "
+                f"{self.classes} classes"
+            )
         return params, out
 
     def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> Learned:

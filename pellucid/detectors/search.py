@@ -17,6 +17,8 @@ from pellucid.ops.boxes import area, clip
 Search = Literal["windows", "selective_search"]
 STRIDE = 16  # pixels between windows, by default
 SCALES = (1, 2, 4, 8, 16)  # sides of windows in strides
+SHAPES = 3  # of windows of one size: wide, square and high
+MAX_WINDOWS = 100_000  # in an image; one of 640x640 has 24,000 with the default stride
 MIN_SIDE = 8  # pixels, of a segment that selective search proposes
 
 
@@ -29,9 +31,21 @@ def search(image: Tensor, by: Search, stride: int = STRIDE) -> Tensor:
 
 def windows(size: tuple[int, int], stride: int = STRIDE) -> Tensor:
     """Return windows (m, 4) of five sizes and three shapes around each cell of `stride` pixels, clipped to `size`."""
+    count_windows(size, stride)  # raises for too many
     cells = tuple(-(-length // stride) for length in size)
     boxes = clip(grid_anchors([base_anchors(stride, SCALES)], [(cells[0], cells[1])], [stride]), size)
     return boxes[area(boxes) > 0]
+
+
+def count_windows(size: tuple[int, int], stride: int) -> int:
+    """Return the number of windows in an image of `size`, before clipping; PellucidError above MAX_WINDOWS."""
+    count = -(-size[0] // stride) * -(-size[1] // stride) * len(SCALES) * SHAPES
+    if count > MAX_WINDOWS:
+        raise PellucidError(
+            f"an image of {size[0]}x{size[1]} has {count:,} windows with a stride of {stride}, above the limit of "
+            f"{MAX_WINDOWS:,}; give a larger stride, or smaller images"
+        )
+    return count
 
 
 def selective_search(image: Tensor, quality: bool = False) -> Tensor:

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Sequential, Shared
+from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
+from pellucid.detectors.checks import MAX_LENGTH, check_strides
 from pellucid.detectors.onnx import decoded, part
 from pellucid.detectors.walk import output_slopes
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
+from pellucid.layers.checks import check_above_zero
 from pellucid.losses import GIoU, QualityFocal
 from pellucid.models.fpn import fpn
 from pellucid.models.pyramid import Pyramid, pyramid, strides
@@ -47,6 +50,12 @@ class SingleStage(OneStage):
     head: Layer
     strides: tuple[int, ...]
     scale: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for strides and scales that are not above 0."""
+        super().__post_init__()
+        check_strides(self, self.strides)
+        check_above_zero(self, MAX_LENGTH, scale=self.scale)
 
     @property
     def outputs_per_anchor(self) -> int:
@@ -82,7 +91,7 @@ class SingleStage(OneStage):
         boxes = decode(predicted, matched)
         distance, dboxes = GIoU(reduction="sum").compute(boxes, matches.truth)
         quality = torch.zeros_like(logits)
-        quality[(*index, matches.label)] = paired_iou(boxes, matches.truth)
+        quality[(*index, matches.label)] = constant(paired_iou(boxes, matches.truth))
         counted = matches.negative.clone()
         counted[index] = True
         value, dlogits = QualityFocal(reduction="sum").compute(logits[counted], quality[counted])

@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Graph, Sequential
+from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
+from pellucid.detectors.checks import MAX_LENGTH, check_strides
 from pellucid.detectors.onnx import decoded, part
 from pellucid.detectors.walk import output_slopes
+from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
+from pellucid.layers.checks import check_above_zero
 from pellucid.losses import Huber, SoftmaxCrossEntropy
 from pellucid.models.pyramid import Pyramid, pyramid, strides
 from pellucid.objective import Losses
@@ -43,6 +47,19 @@ class SSD(OneStage):
     sides: tuple[float, ...]
     ratios: tuple[tuple[float, ...], ...]
 
+    def __post_init__(self) -> None:
+        """Raise PellucidError for strides, sides and ratios that are not above 0, or not for each map."""
+        super().__post_init__()
+        check_strides(self, self.strides)
+        check_above_zero(self, MAX_LENGTH, sides=self.sides)
+        if any(self.ratios):
+            check_above_zero(self, MAX_LENGTH, ratios=self.ratios)
+        if not len(self.strides) == len(self.ratios) == len(self.sides) - 1:
+            raise PellucidError(
+                f"SSD: there are {len(self.strides)} strides, {len(self.ratios)} ratios and {len(self.sides)} sides; "
+                "give one of each for each map, and one more side"
+            )
+
     @property
     def outputs_per_anchor(self) -> int:
         """D: the logits of background and of the classes, and dx, dy, dw, dh."""
@@ -71,7 +88,7 @@ class SSD(OneStage):
 
         classes = torch.zeros(y.shape[:2], dtype=torch.int64, device=y.device)  # 0 is background
         classes[index] = matches.label + 1
-        chosen = self._hard(logits, matches.negative, (classes > 0).sum(1))
+        chosen = constant(self._hard(logits, matches.negative, (classes > 0).sum(1)))
         chosen[index] = True
         value, dlogits = SoftmaxCrossEntropy(reduction="sum").compute(logits[chosen], classes[chosen])
 

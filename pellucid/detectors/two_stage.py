@@ -1,5 +1,6 @@
 """Base class of detectors whose heads receive regions of an image: Fast, Faster, Mask and Keypoint R-CNN."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NamedTuple, Self
@@ -10,15 +11,16 @@ from torch import Tensor
 from pellucid.combine import Sequential
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
-from pellucid.detectors.base import Candidates, Detector, Size
+from pellucid.detectors.base import MAX_DETECTIONS, Candidates, Detector, Size
 from pellucid.detectors.regions import DEVIATIONS, Regions, compare, read
 from pellucid.detectors.walk import Scorer, Walk, output_slopes, region_scorer
+from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers import Dense, Flatten, ReLU, RoIAlign, RoIPool
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import precise
-from pellucid.objective import Evaluated, Losses, Prepared, merged, seeded
+from pellucid.objective import ONE_INPUT, Evaluated, Inputs, Losses, Prepared, merged, seeded, unwatched
 from pellucid.ops.boxes import clip
 from pellucid.sweep import backward
 from pellucid.tree import leaves
@@ -49,11 +51,41 @@ class TwoStage(Detector):
     _: KW_ONLY
     nms_threshold: float = 0.5
 
-    def init_head(self, params: Params, prefix: str, finest: Any, rng: torch.Generator) -> Any:
-        """Initialize the parameters of a head for a finest map of this shape; return the shape of the outputs."""
+    def inputs_of(self, name: str, shape: Any) -> Inputs:
+        """Return the number of regions for a head and its `align`: proposals, or detections for a further head."""
+        if not name.endswith(("head", "align")):
+            return ONE_INPUT
+        return self.regions_of(shape) if name in ("head", "align") else Inputs(MAX_DETECTIONS, MAX_DETECTIONS)
+
+    @abstractmethod
+    def regions_of(self, shape: Any) -> Inputs:
+        """Return the largest number of proposals for an image of `shape`."""
+
+    def init_head(self, params: Params, prefix: str, image: Any, finest: Any, rng: torch.Generator) -> Any:
+        """Initialize the parameters of a head for the shapes of an image and its finest map; return the output shape.
+
+        Raises PellucidError unless the `align` of the head is RoIAlign or RoIPool, and if the image, scaled to the
+        map, would be more than twice as large as the map.
+        """
         align, head = f"{prefix}align", f"{prefix}head"
+        layer = unwatched(self.nets[align])
+        if not isinstance(layer, RoIAlign | RoIPool):
+            raise PellucidError(
+                f"{type(self).__name__}: {align} must be RoIAlign or RoIPool, not {type(layer).__name__}"
+            )
+        scale = layer.scale
+        if any(scale * side > 2 * cells + 2 for side, cells in zip(image[1:], finest[1:], strict=True)):
+            raise PellucidError(
+                f"{type(self).__name__}: {align}: scale {scale:g} does not fit maps of {finest[1]}x{finest[2]} for "
+                f"images of {image[1]}x{image[2]}; give 1 / stride of the finest map"
+            )
         params[align], pooled = init_child(align, self.nets[align], (finest, (5,)), rng)
         params[head], out = init_child(head, self.nets[head], pooled, rng)
+        if not prefix and tuple(out) != (self.classes + 5,):
+            raise PellucidError(
+                f"{type(self).__name__}: head outputs {tuple(out)} for a region, but {self.classes} classes, "
+                f"background and four offsets need ({self.classes + 5},)"
+            )
         return out
 
     def learned(self, params: Params, prefix: str, finest: Tensor, regions: Tensor, cost: Cost, mode: Mode) -> Learned:

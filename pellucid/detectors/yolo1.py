@@ -9,10 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.combine import Graph, Sequential
+from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
+from pellucid.detectors.checks import check_stride
 from pellucid.detectors.onnx import around, part
 from pellucid.layers import Concat, Conv2d, Crop, GroupNorm, LeakyReLU, Upsample
 from pellucid.layers.base import Layer, Params
+from pellucid.layers.checks import check_whole
 from pellucid.models.pyramid import Pyramid, pyramid, strides
 from pellucid.objective import Losses
 from pellucid.objects import Objects
@@ -43,6 +46,12 @@ class YOLO1(OneStage):
     head: Layer
     stride: int
     boxes: int = 2
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a stride or a number of boxes below 1."""
+        super().__post_init__()
+        check_stride(self, self.stride)
+        check_whole(self, boxes=self.boxes)
 
     @property
     def outputs_per_anchor(self) -> int:
@@ -76,7 +85,7 @@ class YOLO1(OneStage):
         box_outputs = y[..., : 5 * self.boxes].unflatten(2, (self.boxes, 5))  # (N, A, B, 5)
         boxes = self._boxes(box_outputs[index], anchors.boxes[matches.anchor], anchors.image)  # (P, B, 4)
         iou = paired_iou(boxes.flatten(0, 1), matches.truth.repeat_interleave(self.boxes, 0))  # (P B,)
-        iou, best = iou.view(-1, self.boxes).max(1)  # (P,) each
+        iou, best = constant(tuple(iou.view(-1, self.boxes).max(1)))  # (P,) each
         predicted = box_outputs[index][torch.arange(len(best), device=y.device), best]  # (P, 5)
 
         cell, (low, high) = anchors.boxes[matches.anchor], matches.truth.split(2, 1)

@@ -10,10 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.combine import Graph
+from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
+from pellucid.detectors.checks import MAX_LENGTH, check_strides
 from pellucid.detectors.onnx import around, grown, part
+from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer, Params
+from pellucid.layers.checks import check_above_zero
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.models.fpn import fpn
 from pellucid.models.pyramid import Pyramid, pyramid, strides
@@ -53,6 +57,18 @@ class YOLO3(OneStage):
     strides: tuple[int, ...]
     shapes: tuple[tuple[tuple[float, float], ...], ...] = SHAPES
 
+    def __post_init__(self) -> None:
+        """Raise PellucidError for strides and shapes that are not above 0, or not for each map."""
+        super().__post_init__()
+        check_strides(self, self.strides)
+        for shapes in self.shapes:
+            check_above_zero(self, MAX_LENGTH, shapes=shapes)
+        if len(self.shapes) != len(self.strides):
+            raise PellucidError(
+                f"YOLO3: there are {len(self.strides)} strides and {len(self.shapes)} lists of shapes; give one each "
+                "for each map"
+            )
+
     @property
     def outputs_per_anchor(self) -> int:
         """D: x, y, w, h, the logit of an object, and the logits of the classes."""
@@ -78,7 +94,7 @@ class YOLO3(OneStage):
 
     def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the three losses, and the gradient of their weighted sum with respect to y."""
-        all_boxes = self._boxes(y, anchors)  # (N, A, 4)
+        all_boxes = constant(self._boxes(y, anchors))  # (N, A, 4)
         assigned = [self._assign(anchors, one, boxes) for one, boxes in zip(targets, all_boxes, strict=True)]
         matches = positives(assigned, targets, y)
         index, count = (matches.image, matches.anchor), max(len(matches.image), 1)

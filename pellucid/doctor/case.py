@@ -14,7 +14,7 @@ from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.passes import Activity, Gradients, activity, gradients, rms, trainable_layers
 from pellucid.doctor.predictions import Predictions, UnansweredError, loss_on, predictions
-from pellucid.doctor.rehearsal import Rehearsal, Settings, default_rate, moved, rehearse, reinitialized
+from pellucid.doctor.rehearsal import Rehearsal, Settings, default_rate, moved, rehearse, reinitialized, step_work
 from pellucid.doctor.simple import Simple, simple
 from pellucid.errors import PellucidError
 from pellucid.generators import Generator
@@ -36,8 +36,9 @@ FACTORS = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of th
 RANGE_TEST_STEPS = 25  # steps at each of these factors
 MAX_LOSS_RATIO = 1.2  # times the lowest loss of a range test; smaller differences come from the choice of batches
 MAX_FACTOR = 1e6  # limit of the search beyond FACTORS: two wrong units (1e3 each) at once
-# Time limits in seconds: for the rehearsal, each rate of the range test, and a trial; about two minutes in all.
-MAX_REHEARSAL_SECONDS, MAX_RANGE_TEST_SECONDS, MAX_TRIAL_SECONDS = 20.0, 2.5, 20.0
+# Limits in multiply-adds: for the rehearsal, each rate of the range test, and a trial; two processor cores need about a
+# second for 4e10 of them.
+MAX_REHEARSAL_WORK, MAX_RANGE_TEST_WORK, MAX_TRIAL_WORK = 8e11, 2e11, 1.5e12
 HISTORY_PARTS = 4  # the last loss is compared with the loss 1 / HISTORY_PARTS of the epochs before, to reduce noise
 MAX_FALLING_RATIO = 0.98  # of these two losses: the loss is still falling if their ratio is below this
 
@@ -282,22 +283,29 @@ class Case:
         return replace(done, model=moved(done.model, CPU))
 
     @cached_property
+    def step_work(self) -> float:
+        """The multiply-adds of a step."""
+        return step_work(self.model, self.train, self.batch_size)
+
+    @cached_property
     def rehearsal(self) -> Rehearsal:
-        """The first REHEARSAL_STEPS steps with the training's own settings; fewer after MAX_REHEARSAL_SECONDS."""
-        return self.rehearse(Settings(REHEARSAL_STEPS, seconds=MAX_REHEARSAL_SECONDS))
+        """The first REHEARSAL_STEPS steps with the training's own settings; fewer beyond MAX_REHEARSAL_WORK."""
+        return self.rehearse(Settings(REHEARSAL_STEPS, work=MAX_REHEARSAL_WORK))
 
     def _all_steps(self, settings: Settings) -> Rehearsal:
-        """Rehearse all steps; UnansweredError if they take too long."""
-        done = self.rehearse(settings)
-        if done.late:
-            raise UnansweredError(f"{settings.steps} steps take longer than {settings.seconds:g} s here")
-        return done
+        """Rehearse all steps; UnansweredError if they exceed the work of the settings."""
+        work = settings.steps * self.step_work
+        if self.trainable and work > settings.work:
+            raise UnansweredError(
+                f"{settings.steps} steps take {work:.1e} multiply-adds, more than the limit of {settings.work:g}"
+            )
+        return self.rehearse(settings)
 
     @cached_property
     def range_test(self) -> Sequence[tuple[float, Rehearsal]]:
         """The first RANGE_TEST_STEPS steps at each of FACTORS times the learning rate."""
         return [
-            (factor, self._all_steps(Settings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_SECONDS))) for factor in FACTORS
+            (factor, self._all_steps(Settings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK))) for factor in FACTORS
         ]
 
     @cached_property
@@ -311,7 +319,7 @@ class Case:
                 if found[factor] > MAX_LOSS_RATIO * min(found.values()) and not (lower and found[factor] == inf):
                     break
                 factor *= multiplier
-                found[factor] = self._all_steps(Settings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_SECONDS)).end
+                found[factor] = self._all_steps(Settings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK)).end
         return found
 
     @cached_property
@@ -326,7 +334,7 @@ class Case:
     def loss_at(self, factor: float, steps: int) -> float:
         """Return the loss on the sample after `steps` steps at `factor` times the rate, from the initial weights."""
         if (factor, steps) not in self._losses_at:
-            done = self._all_steps(Settings(steps, factor, MAX_TRIAL_SECONDS))
+            done = self._all_steps(Settings(steps, factor, MAX_TRIAL_WORK))
             self._losses_at[factor, steps] = inf if done.broke else loss_on(done.model, self.sample)
         return self._losses_at[factor, steps]
 

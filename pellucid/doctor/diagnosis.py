@@ -13,6 +13,7 @@ from pellucid.doctor.trials import Attempt
 from pellucid.text import aligned, plural
 
 Table = list[tuple[str, ...]]
+CAUSES = ("cause", "likely cause")
 UNKNOWN = "cause not established"  # shown for symptoms
 WIDTH = 100  # characters of a line and of a table
 INDENT = "    "  # for a consequence below its cause
@@ -22,10 +23,11 @@ INDENT = "    "  # for a consequence below its cause
 class Diagnosis:
     """The findings, causes first, then symptoms, then consequences, and the names of the checks made.
 
-    A finding is a cause if the measurement is itself the fault, or if a trial without the fault did clearly better.
-    symptoms: the indices of the findings whose cause is not established. follows: the name of the cause of each
-    consequence, by the index of the consequence. attempts: the results of the remedies that were tried, by the index of
-    the finding. left_out: the reason for each check that was skipped, by name. notes: sentences to print before the
+    A finding is a cause if a trial without it did clearly better, and a likely cause if the measurement is a fault but
+    no trial shows what it does. symptoms: the indices of the findings whose cause is not established. follows: the name
+    of the cause of each consequence, by the index of the consequence. gone: the indices of the consequences that a
+    trial without the cause no longer has. attempts: the results of the remedies that were tried, by the index of the
+    finding. left_out: the reason for each check that was skipped, by name. notes: sentences to print before the
     findings. trained: whether the weights differ from those before the first step.
     """
 
@@ -37,6 +39,7 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     trained: bool = True
     symptoms: frozenset[int] = frozenset()
+    gone: frozenset[int] = frozenset()
 
     @property
     def healthy(self) -> bool:
@@ -50,16 +53,18 @@ class Diagnosis:
 
     @property
     def causes(self) -> tuple[str, ...]:
-        """The names of the findings that are causes, each once."""
-        return self._of_kind("cause")
+        """The names of the findings that are causes or likely causes, each once."""
+        return self._of_kind(*CAUSES)
 
-    def _of_kind(self, kind: str) -> tuple[str, ...]:
-        found = (finding.check for index, finding in enumerate(self.findings) if self.kind(index) == kind)
+    def _of_kind(self, *kinds: str) -> tuple[str, ...]:
+        found = (finding.check for index, finding in enumerate(self.findings) if self.kind(index) in kinds)
         return tuple(dict.fromkeys(found))
 
     def kind(self, index: int) -> str:
-        """Return the kind of a finding: "cause", "symptom" (no cause is established) or "consequence"."""
-        return "consequence" if index in self.follows else "symptom" if index in self.symptoms else "cause"
+        """Return the kind of a finding: "cause", "likely cause", "symptom" (no cause is known) or "consequence"."""
+        if index in self.follows or index in self.symptoms:
+            return "consequence" if index in self.follows else "symptom"
+        return "cause" if self.findings[index].proven else "likely cause"
 
     def to_json(self) -> dict[str, Any]:
         """Return the diagnosis as JSON values; `cause` and `fix` are None for symptoms and consequences."""
@@ -72,8 +77,9 @@ class Diagnosis:
                 {
                     **finding.to_json(),
                     "kind": self.kind(index),
-                    **(nothing if self.kind(index) != "cause" else {}),
+                    **({} if self.kind(index) in CAUSES else nothing),
                     "follows_from": self.follows.get(index),
+                    "goes_away": index in self.gone,
                     "tried": self.attempts[index].to_json() if index in self.attempts else None,
                 }
                 for index, finding in enumerate(self.findings)
@@ -104,13 +110,24 @@ class Diagnosis:
 class Group:
     """Findings of one check that differ only in path and measurements, and the consequences of that check.
 
-    attempts: the results of their remedies, each once. kind: as `Diagnosis.kind`.
+    attempts: the results of their remedies, each once. kind: as `Diagnosis.kind`. gone: as `Diagnosis.gone`, for
+    consequences.
     """
 
     findings: Sequence[Finding]
     attempts: Sequence[Attempt]
     consequences: "Sequence[Group]"
     kind: str = "cause"
+    gone: bool = False
+
+    @property
+    def is_cause(self) -> bool:
+        """Whether the findings are causes or likely causes."""
+        return self.kind in CAUSES
+
+    def relation(self, cause: str) -> str:
+        """Return how the consequences are related to a cause of this name, as text."""
+        return f"goes away with {cause}" if self.gone else f"may follow from {cause}"
 
     @property
     def first(self) -> Finding:
@@ -142,7 +159,7 @@ def grouped(diagnosis: Diagnosis) -> list[Group]:
         for index, finding in enumerate(diagnosis.findings):
             if diagnosis.follows.get(index) == cause:
                 kind = diagnosis.kind(index)
-                words = (finding.cause, finding.fix) if kind == "cause" else ()  # not shown for other kinds
+                words = (finding.cause, finding.fix) if kind in CAUSES else ()  # not shown for other kinds
                 kinds.setdefault((finding.check, kind, *words, *finding.evidence), []).append(index)
         # Consequences are shown below the last group of a check.
         last = {diagnosis.findings[indices[0]].check: key for key, indices in kinds.items()}
@@ -152,7 +169,8 @@ def grouped(diagnosis: Diagnosis) -> list[Group]:
             tried = dict.fromkeys(diagnosis.attempts[index] for index in indices if index in diagnosis.attempts)
             check = findings[0].check
             follows = below(check) if last[check] == key else []
-            groups.append(Group(findings, list(tried), follows, diagnosis.kind(indices[0])))
+            gone = all(index in diagnosis.gone for index in indices)
+            groups.append(Group(findings, list(tried), follows, diagnosis.kind(indices[0]), gone))
         return groups
 
     return below(None)
@@ -163,7 +181,7 @@ def headline(diagnosis: Diagnosis) -> str:
     checks = plural(len(diagnosis.checks), "check")
     if not diagnosis.findings:
         return f"nothing wrong was found by {checks}"
-    counts = {kind: len(diagnosis._of_kind(kind)) for kind in ("cause", "symptom", "consequence")}
+    counts = {kind: len(diagnosis._of_kind(kind)) for kind in (*CAUSES, "symptom", "consequence")}
     parts = [plural(number, kind) for kind, number in counts.items() if number]
     listed = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
     return f"{listed}, found by {checks}"
@@ -218,11 +236,11 @@ def _change(name: str, before: str | None, after: str | None) -> str:
 def _blocks(group: Group, indent: str, because: str = "") -> list[str]:
     """Return a paragraph of text for the group and one for each of its consequences; because: the name of its cause."""
     first, inner = group.first, f"{indent}  "
-    head = f"{indent}{first.check}{f', which goes away with {because}' if because else ''}"
+    head = f"{indent}{first.check}{f', which {group.relation(because)}' if because else ''}"
     head += f", a symptom: {UNKNOWN}" if group.kind == "symptom" else ""
     tables = group.tables(WIDTH - len(inner))
     table_lines = [line for table in tables for line in aligned(table, right=range(1, len(table[0]))).splitlines()]
-    labelled_texts = [("cause", first.cause), ("fix", first.fix)] if group.kind == "cause" else []
+    labelled_texts = [(group.kind, first.cause), ("fix", first.fix)] if group.is_cause else []
     labelled_texts += [("tried", outcome(attempt)) for attempt in group.attempts]
     lines = [head, *(f"{inner}{line}" for line in table_lines)]
     for name, text in labelled_texts:

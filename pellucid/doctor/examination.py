@@ -12,14 +12,14 @@ from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.trials import Attempt, Attempts, Verdict, establish
 
 POOR = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
-BROKEN = {"collapsed-predictions", "nan-origin"}  # if proven, they are the cause, so no trials are made
+BROKEN = {"collapsed-predictions", "nan-origin"}  # measured directly, they need no trials
 UNTRAINED = "the weights are those before the first step, so the model is examined as not trained yet"
 
 
 def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECKS) -> Diagnosis:
     """Run every check on a case, and if its training fails, test whether it does better without each suspect.
 
-    attempts: whether to try the remedies of proven causes too. Checks that do not apply are skipped. Raises
+    attempts: whether to try the remedies of likely causes too. Checks that do not apply are skipped. Raises
     UnansweredError for attempts if the settings of the training are unknown.
     """
     if attempts and not case.trainable:
@@ -28,15 +28,17 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     found, made, left_out = _run_checks(case, [check for check in checks if kind in check.models])
     because = _explained(made, found)
     tries = Attempts(case)
-    untested = [finding for finding in found if not finding.proven and finding.check not in because]
+    untested = [finding for finding in found if not finding.is_cause and finding.check not in because]
     unproven = [finding for finding in untested if finding.remedy is not None]
-    broken = any(finding.proven and finding.check in BROKEN for finding in found)
+    broken = any(finding.direct and finding.check in BROKEN for finding in found)
     explained = bool(set(because) & POOR)
     verdict = Verdict(False) if broken or case.generates else establish(case, unproven, tries, explained)
-    left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it took all the time")
+    left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it used up their multiply-adds")
     found = _established(found, made, verdict)
-    because = _explained(made, found) | _explained_by_trials(found, made, verdict, tries)
+    consequences = _consequences(found, made, verdict)
+    because = _explained(made, found) | {name: cause for name, (cause, _) in consequences.items()}
     ordered, follows, symptoms = _in_order(found, because)
+    measured = frozenset(index for index in follows if consequences.get(ordered[index].check, ("", False))[1])
     trials = {id(cause.finding): cause.attempt for cause in verdict.causes}
     tried = {index: trials[id(finding)] for index, finding in enumerate(ordered) if id(finding) in trials}
     if attempts:
@@ -44,11 +46,11 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
         tried |= _try_remedies(tries, untried)
     notes = case.notes if case.trained else (UNTRAINED, *case.notes)
     names = tuple(check.name for check in made)
-    return Diagnosis(tuple(ordered), names, follows, tried, left_out, notes, case.trained, symptoms)
+    return Diagnosis(tuple(ordered), names, follows, tried, left_out, notes, case.trained, symptoms, measured)
 
 
 def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
-    """Run every check on a case that has `notes` and `trained`, without trials: unproven findings are symptoms."""
+    """Run every check on a case that has `notes` and `trained`, without trials, so that no cause is proven."""
     found, made, left_out = _run_checks(case, checks)
     ordered, follows, symptoms = _in_order(found, _explained(made, found))
     names = tuple(check.name for check in made)
@@ -62,9 +64,11 @@ def _in_order(
 
     because: the name of the check that explains a check, by name.
     """
-    ordered = sorted(found, key=lambda finding: (finding.check in because, not finding.proven))  # stable
+    ordered = sorted(found, key=lambda finding: (finding.check in because, not finding.is_cause))  # stable
     follows = {index: because[finding.check] for index, finding in enumerate(ordered) if finding.check in because}
-    symptoms = frozenset(index for index, finding in enumerate(ordered) if index not in follows and not finding.proven)
+    symptoms = frozenset(
+        index for index, finding in enumerate(ordered) if index not in follows and not finding.is_cause
+    )
     return ordered, follows, symptoms
 
 
@@ -78,7 +82,7 @@ def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], lis
             left_out[check.name] = why
             continue
         try:
-            found += (replace(finding, proven=finding.proven or check.proven) for finding in check.look(case))
+            found += (replace(finding, direct=finding.direct or check.direct) for finding in check.look(case))
         except UnansweredError as error:
             left_out[check.name] = str(error)
             continue
@@ -100,51 +104,65 @@ def _established(found: Sequence[Finding], made: Sequence[Check], verdict: Verdi
     return [*causes, *([] if verdict.other is None else [verdict.other]), *rest]
 
 
-def _explained_by_trials(
-    found: Sequence[Finding], made: Sequence[Check], verdict: Verdict, tries: Attempts
-) -> dict[str, str]:
-    """Return the cause of each symptom that goes away with a cause, by the symptom's name.
+def _consequences(
+    found: Sequence[Finding], made: Sequence[Check], verdict: Verdict
+) -> dict[str, tuple[str, bool]]:  # fmt: skip
+    """Return the cause of each symptom that goes away with it, and whether trials measured that, by the symptom's name.
 
-    Such a symptom is found after the trial with the training's own settings, but not after the trial without the cause.
+    Measured: the symptom is found after the trial with the training's own settings, but not after the trial without the
+    cause; or if no setting is to blame, it is not found after the former. Likely: it is missing after both, and both
+    made all steps of the training. A check with a trial of its own is not repeated: with a cause that mends the
+    training, the training works at its own learning rate.
     """
-    if verdict.as_set is None:
+    other = verdict.other if verdict.other is not None and verdict.other.direct else None
+    if verdict.as_set is None or not (other or verdict.causes):
         return {}
-    as_set, checks = verdict.as_set, {check.name: check for check in made}
-    names = dict.fromkeys(finding.check for finding in found if not finding.proven)
-    symptoms = [checks[name] for name in names if name in checks]
-    if verdict.other is not None and verdict.other.proven:
-        other = verdict.other.check
-        return {check.name: other for check in symptoms if check.own_trial or not _finds(check, as_set)}
-    gone: dict[str, str] = {}
+    symptoms = _symptoms(found, made)
+    as_set = {check.name: _finds(check, verdict.as_set) for check in symptoms if not check.own_trial}
+    if other is not None:
+        return {
+            check.name: (other.check, not check.own_trial)
+            for check in symptoms
+            if check.own_trial or as_set[check.name] is False
+        }
+    consequences: dict[str, tuple[str, bool]] = {}
     for cause in verdict.causes:
+        mended, whole = cause.attempt.mended, cause.attempt.steps == cause.attempt.planned
+        if mended is None:
+            continue
         for check in symptoms:
-            mended = cause.attempt.mended
-            if check.name in gone or mended is None:
-                continue
-            if check.own_trial:
-                if cause.mends:  # at its own learning rate, the training works without the cause
-                    gone[check.name] = cause.finding.check
-            elif (tries.whole or _finds(check, as_set)) and not _finds(check, mended):
-                gone[check.name] = cause.finding.check
-    return gone
+            without = None if check.own_trial else _finds(check, mended)
+            measured = without is False and bool(as_set[check.name])
+            likely = cause.mends if check.own_trial else whole and not without
+            _, known = consequences.get(check.name, ("", False))
+            if (measured and not known) or (likely and check.name not in consequences):
+                consequences[check.name] = (cause.finding.check, measured)
+    return consequences
 
 
-def _finds(check: Check, case: Case) -> bool:
+def _symptoms(found: Sequence[Finding], made: Sequence[Check]) -> list[Check]:
+    """Return the checks with findings that are not causes."""
+    names = {finding.check for finding in found if not finding.is_cause}
+    return [check for check in made if check.name in names]
+
+
+def _finds(check: Check, case: Case) -> bool | None:
+    """Return whether a check finds something in a case; None if it cannot be made."""
     try:
-        return not check.cannot_ask(case) and bool(check.look(case))
+        return None if check.cannot_ask(case) else bool(check.look(case))
     except UnansweredError:
-        return False
+        return None
 
 
 def _explained(made: Sequence[Check], found: Sequence[Finding]) -> dict[str, str]:
-    """Return the first proven check that explains each other check with findings, by name, without cycles.
+    """Return the first check with causes that may explain each other check with findings, by name, without cycles.
 
-    Proven findings may follow from other ones too: shuffled labels give copies with different labels.
+    Causes may follow from other ones too: shuffled labels give copies with different labels.
     """
     names = {finding.check for finding in found}
     because: dict[str, str] = {}
     for check in made:
-        if not any(finding.proven for finding in found if finding.check == check.name):
+        if not any(finding.is_cause for finding in found if finding.check == check.name):
             continue
         above = [check.name]
         while above[-1] in because:

@@ -30,8 +30,9 @@ class Finding:
     check: the name of the check, or of the suspect that a trial has established. path: the layer or tensor
     (`features.conv2`, `conv1.weight`), or "train", "validation" or "training" if no layer is meant. evidence: the
     measurements, by name, so that a reader can judge them. cause: the cause, and fix: what to do, in the imperative;
-    both "" for symptoms. remedy: the fix as a change that can be tried. proven: whether the measurement is itself the
-    fault, so that no trial is needed to call it a cause; otherwise it is a symptom until a trial establishes it.
+    both "" for symptoms. remedy: the fix as a change that can be tried. direct: whether the measurement is itself a
+    fault, which makes it a likely cause of what goes wrong; otherwise it is a symptom until a trial establishes it.
+    proven: whether a trial in this examination has established it as a cause.
     """
 
     check: str
@@ -40,7 +41,13 @@ class Finding:
     cause: str = ""
     fix: str = ""
     remedy: Remedy | None = field(default=None, repr=False)
+    direct: bool = False
     proven: bool = False
+
+    @property
+    def is_cause(self) -> bool:
+        """Whether it is a cause, or likely one."""
+        return self.direct or self.proven
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as JSON values."""
@@ -51,6 +58,7 @@ class Finding:
             "cause": self.cause,
             "fix": self.fix,
             "can_try": None if self.remedy is None else self.remedy.does,
+            "proven": self.proven,
         }
 
 
@@ -63,9 +71,9 @@ class Check(Generic[C]):
     """One check of a case.
 
     name: its name in reports, such as `dead-units`. look: returns its findings. explains: the names of checks whose
-    findings follow from this check's proven findings. examples, validation_examples: the minimum numbers of training
-    and validation examples. trained: whether it needs a trained model. proven: whether all of its findings are proven:
-    the measurement is itself the fault, so that no trial is needed to call it a cause. own_trial: whether the check
+    findings may follow from this check's causes. examples, validation_examples: the minimum numbers of training
+    and validation examples. trained: whether it needs a trained model. direct: whether the measurements of all of
+    its findings are themselves faults, see `Finding`. own_trial: whether the check
     makes its own trial. models: the kinds of models that it examines, SUPERVISED, GENERATOR or both (ANY_MODEL); other
     models are not checked.
     """
@@ -76,7 +84,7 @@ class Check(Generic[C]):
     examples: int = 0
     validation_examples: int = 0
     trained: bool = False
-    proven: bool = False
+    direct: bool = False
     own_trial: bool = False
     models: tuple[str, ...] = (SUPERVISED,)
 

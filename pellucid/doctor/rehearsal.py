@@ -1,11 +1,10 @@
 """Rehearsals: short trainings of a model from its initial weights."""
 
-import time
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import MISSING, dataclass, fields
 from itertools import count, islice
-from math import inf, isfinite
+from math import inf, isfinite, prod
 from statistics import median_high
 from typing import Any
 
@@ -15,6 +14,8 @@ from pellucid.combine.base import buffer_paths
 from pellucid.data.source import Arrays
 from pellucid.doctor.passes import rms
 from pellucid.errors import PellucidError
+from pellucid.layers import LAYERS
+from pellucid.network.summary import SummaryRow, summary
 from pellucid.objective import Supervised, seeded
 from pellucid.optim import Optimizer, Progress
 from pellucid.training.device import on_device
@@ -26,6 +27,7 @@ from pellucid.tree import flatten, map_tree
 
 UPDATE_INTERVAL = 8  # steps between measurements of the update ratio
 DEFAULT_EPOCHS = 30  # length of the schedule if the number of epochs is unknown
+BUILT_IN = {layer.__name__ for layer in LAYERS}
 SETTINGS = (
     "net", "loss", "optimizer", "metrics", "classes", "seed", "schedule", "clip", "precision", "preprocess",
     "input_shape",
@@ -91,13 +93,13 @@ def default_rate(optimizer: Optimizer) -> float:
 class Settings:
     """Settings of a rehearsal.
 
-    steps: the number of steps; fewer are made if they take longer than `seconds`. factor: multiplies the learning rate.
-    whole: whether the whole schedule is compressed into these steps.
+    steps: the number of steps; only as many are made, at least one, as `work` multiply-adds suffice for. factor:
+    multiplies the learning rate. whole: whether the whole schedule is compressed into `steps` steps.
     """
 
     steps: int
     factor: float = 1.0
-    seconds: float = inf
+    work: float = inf
     whole: bool = False
 
 
@@ -106,9 +108,9 @@ class Rehearsal:
     """The result of a rehearsal.
 
     losses: the loss of each step before its update; fewer than requested if a loss was not finite or a step raised an
-    error (`broke`), or if the time limit was exceeded (`late`). stopped: the message of the error of a step, else "".
+    error (`broke`), or if they exceeded the work (`shortened`). stopped: the message of the error of a step, else "".
     ratios: the median over steps of rms(update) / rms(weights), by parameter path; None if the weights were 0.
-    model: the trained model.
+    model: the trained model. work: the multiply-adds of the steps made.
     """
 
     losses: tuple[float, ...]
@@ -116,13 +118,38 @@ class Rehearsal:
     ratios: Mapping[str, float | None]
     model: BaseModel
     stopped: str = ""
-    late: bool = False
+    shortened: bool = False
+    work: float = 0.0
 
     @property
     def end(self) -> float:
         """The mean loss of the last quarter of the steps; infinite if `broke`."""
         last = self.losses[-max(len(self.losses) // 4, 1) :]
         return inf if self.broke or not last else sum(last) / len(last)
+
+
+def example_work(model: BaseModel, data: Arrays) -> float:
+    """Return the multiply-adds of the forward pass of one example; 0 for a model that is not one network with one loss.
+
+    data: examples of the shape that is counted, since a network may take images of any size. Each output value counts
+    as one too, so that layers without weights are not free; a user-defined layer is taken to use each of its parameters
+    at each place of its output.
+    """
+    if not isinstance(model.objective, Supervised):
+        return 0.0
+    rows = summary(model.net, model.params, tuple(data.x.shape[1:])).rows
+    return float(sum(_layer_work(row) for row in rows))
+
+
+def _layer_work(row: SummaryRow) -> int:
+    shapes = row.shape if row.shape and isinstance(row.shape[0], tuple) else (row.shape,)
+    places = 0 if row.layer.partition("(")[0] in BUILT_IN else sum(prod(shape[1:]) for shape in shapes)
+    return (row.multiply_adds or row.uses * row.parameters * places) + row.uses * sum(map(prod, shapes))
+
+
+def step_work(model: BaseModel, data: Arrays, batch_size: int) -> float:
+    """Return the multiply-adds of a step: the backward pass has about twice as many as the forward pass."""
+    return 3.0 * min(batch_size, len(data)) * example_work(model, data)
 
 
 def rehearse(
@@ -140,15 +167,19 @@ def rehearse(
     losses: list[float] = []
     ratios: dict[str, list[float]] = {path: [] for path in step.paths}
     state = model.schedule.begin()
-    start_time = time.perf_counter()
+    work = step_work(model, data, batch_size)
+    steps = settings.steps if work * settings.steps <= settings.work else max(int(settings.work / work), 1)
 
-    def result(broke: bool, stopped: str = "", late: bool = False) -> Rehearsal:
+    def result(broke: bool, stopped: str = "") -> Rehearsal:
         medians = {path: median_high(values) if values else None for path, values in ratios.items()}
-        return Rehearsal(tuple(losses), broke, medians, model, stopped, late)
+        made = len(losses)
+        return Rehearsal(
+            tuple(losses), broke, medians, model, stopped, not broke and made < settings.steps, made * work
+        )
 
     stream = (batch for epoch in count() for batch in loader.epoch(epoch))
     with torch.inference_mode():
-        for index, batch in enumerate(islice(stream, settings.steps)):
+        for index, batch in enumerate(islice(stream, steps)):
             scheduled = min(int(index * stride), planned - 1)  # after the end, the last rate is used
             progress = Progress(scheduled, planned, len(loader))
             lr = model.optimizer.lr * settings.factor * model.schedule.factor(progress, state)
@@ -165,7 +196,5 @@ def rehearse(
             for path, old, new in zip(step.paths, before, step.weights, strict=False):
                 if size := rms(old):
                     ratios[path].append(rms(new - old) / size)
-            if time.perf_counter() - start_time > settings.seconds:
-                break
     broke = not all(bool(torch.isfinite(weight).all()) for weight in step.weights)
-    return result(broke, late=len(losses) < settings.steps)
+    return result(broke)

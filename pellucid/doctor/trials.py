@@ -3,7 +3,6 @@
 A suspect is a cause if the same short training does clearly better without it.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,13 +14,13 @@ import torch
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Evidence, Finding, Remedy
 from pellucid.doctor.predictions import UnansweredError, predictions, score, standard_error
-from pellucid.doctor.rehearsal import Rehearsal, Settings
+from pellucid.doctor.rehearsal import Rehearsal, Settings, example_work
 from pellucid.doctor.remedies import rebuilt, small_network
 from pellucid.doctor.suspects import Suspect, suspects
 from pellucid.errors import PellucidError
 
 MAX_STEPS = 600  # of a trial without a remedy, which also never has more steps than the training
-MAX_BASELINE_SECONDS = 8.0  # for the trial without a remedy
+MAX_BASELINE_WORK = 3.2e11  # multiply-adds, for the trial without a remedy
 # These are differences of the score, which is the mean recall of the classes, or R squared:
 MIN_DEFICIT = 0.08  # a training that is this much worse than a small reference network has a fault
 N_ORDERS = 3  # orders of the examples with which the remedies of unusual suspects are tried
@@ -32,8 +31,8 @@ MIN_DEVIATIONS = 3.0  # standard deviations that a deficit or gain must exceed a
 MIN_GENERAL_FRACTION, MIN_PARTICULAR_FRACTION = 0.5, 0.4
 GOOD_SCORE = 0.97  # a model with this score has no fault that a trial could find
 MIN_EXAMPLES = 20  # for which the score is computed; with fewer, nothing is tried
-MAX_SMALL_STEPS, MAX_SMALL_SECONDS = 400, 8.0  # for the small reference network
-MAX_TOTAL_SECONDS = 40.0  # for all trials together
+MAX_SMALL_STEPS, MAX_SMALL_WORK = 400, 3.2e11  # for the small reference network
+MAX_TOTAL_WORK = 1.6e12  # multiply-adds, for all trials of a case together
 MIN_SKEW = 0.25  # total variation distance between the classes of the predictions and of the labels
 MIN_ACCURACY = 0.5  # on validation data in the last epoch; above it, the training was not at fault
 
@@ -75,17 +74,25 @@ class Attempts:
     """Tries remedies: compares a short training with and without a remedy, with the same seed and order of examples.
 
     Both are scored on the validation data, if there are any. The training without a remedy is made only once, for as
-    many steps as fit into MAX_BASELINE_SECONDS, and no more than the training has; with a remedy, as many steps are
+    many steps as fit into MAX_BASELINE_WORK, and no more than the training has; with a remedy, as many steps are
     made. Schedules are compressed into these steps.
     """
 
     def __init__(self, case: Case, steps: int = MAX_STEPS) -> None:
         self.case = case
         self.steps = min(steps, case.steps_planned or steps)
+        self.work = 0.0
 
     @cached_property
     def _before(self) -> Rehearsal:
-        return self.case.rehearse(Settings(self.steps, seconds=MAX_BASELINE_SECONDS, whole=True))
+        return self._rehearse(self.case, Settings(self.steps, work=MAX_BASELINE_WORK, whole=True))
+
+    def _rehearse(self, case: Case, settings: Settings) -> Rehearsal:
+        """Rehearse a case, and add the multiply-adds of its steps and of the two predictions that score it."""
+        done = case.rehearse(settings)
+        scored = case.validation_sample or case.sample
+        self.work += done.work + 2 * len(scored) * example_work(done.model, scored)
+        return done
 
     @cached_property
     def _measured(self) -> tuple[float | None, float | None]:
@@ -109,7 +116,7 @@ class Attempts:
     @property
     def made(self) -> int:
         """The number of steps that are made without a remedy."""
-        return len(self._before.losses) if self._before.late else self.steps
+        return len(self._before.losses) if self._before.shortened else self.steps
 
     def __call__(self, remedy: Remedy, longer: float = 1.0) -> Attempt:
         """Try a remedy, with `longer` times the steps."""
@@ -117,8 +124,8 @@ class Attempts:
         mended = remedy.apply(case)
         if longer > 1 and mended.epochs and mended.steps_planned < longer * case.steps_planned:
             mended = replace(mended, epochs=round(longer * case.epochs))  # the length of the schedule
-        seconds = max(longer, 2.0) * MAX_BASELINE_SECONDS
-        done = mended.rehearse(Settings(max(round(made * longer), 1), seconds=seconds, whole=True))
+        work = max(longer, 2.0) * MAX_BASELINE_WORK
+        done = self._rehearse(mended, Settings(max(round(made * longer), 1), work=work, whole=True))
         after = replace(mended, model=done.model)
         (loss, accuracy), (new_loss, new_accuracy) = self._measured, _outcome(mended, done)
         scores = self.score, 0.0 if done.broke else case_score(after)
@@ -166,7 +173,7 @@ class Verdict:
     failed: whether the training fails, or is slightly worse because of an established cause. causes: the causes that
     trials established. other: the finding if the same training, rehearsed, does well, so that no setting is to blame.
     as_set: the case with the model that results from the rehearsal with its own settings. untried: the names of
-    suspects for which there was no time.
+    suspects beyond MAX_TOTAL_WORK.
     """
 
     failed: bool
@@ -179,7 +186,7 @@ class Verdict:
 def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained: bool = False) -> Verdict:
     """Try the suspects of a case if its training fails.
 
-    more: findings whose remedies are suspects too. explained: whether a proven finding already explains the failure.
+    more: findings whose remedies are suspects too. explained: whether a direct finding may already explain the failure.
 
     A training fails if its score is clearly below that of a small reference network after a few hundred steps. If it
     does not, or if the failure is explained, only unusual suspects are tried. The cause is the suspect whose remedy
@@ -204,17 +211,17 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
 
     if reference is None or not fails(current_score):
         return _slightly_worse(case, more, reference or 0.0) if is_trained else Verdict(False)
-    start = time.monotonic()
     if not fails(attempts.score):
         # With its own settings, the training does well, so the fault is not in its settings.
         other = _other_weights(case, attempts, current_score) if is_trained else None
         return Verdict(is_trained, other=other, as_set=attempts.as_set)
     causes: list[Cause] = []
     untried: list[str] = []
-    trial, remaining = attempts, suspects(case, more)
+    trial, remaining, work = attempts, suspects(case, more), MAX_TOTAL_WORK
     for _ in range(2):
-        tried = _trials(trial, remaining, reference, start + MAX_TOTAL_SECONDS)
-        if time.monotonic() > start + MAX_TOTAL_SECONDS:
+        tried = _trials(trial, remaining, reference, work)
+        work -= trial.work
+        if work < 0:
             untried += [suspect.finding.check for suspect in remaining[len(tried) :]]
         best = _best([pair for pair in tried if pair is not None], trial.score, reference, len(part))
         if best is None:
@@ -232,10 +239,13 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
 def _slightly_worse(case: Case, more: Sequence[Finding], reference: float) -> Verdict:
     """Try unusual suspects of a slightly worse training, with several orders of the examples, to rule out chance."""
     causes: list[tuple[float, Cause]] = []
-    deadline = time.monotonic() + MAX_TOTAL_SECONDS
+    untried: list[str] = []
     orders = [Attempts(rebuilt(case, seed=case.model.seed + k)) for k in range(N_ORDERS)]
     for suspect in suspects(case, more):
-        if not suspect.unusual or time.monotonic() > deadline:
+        if not suspect.unusual:
+            continue
+        if sum(tries.work for tries in orders) > MAX_TOTAL_WORK:
+            untried.append(suspect.finding.check)
             continue
         gains: list[float] = []
         attempt: Attempt | None = None
@@ -252,10 +262,11 @@ def _slightly_worse(case: Case, more: Sequence[Finding], reference: float) -> Ve
             causes.append(
                 (fmean(gains), Cause(replace(suspect.finding, evidence=evidence, proven=True), attempt, True))
             )
+    skipped = tuple(dict.fromkeys(untried))
     if not causes:
-        return Verdict(False)
+        return Verdict(False, untried=skipped)
     _, best = max(causes, key=lambda pair: pair[0])
-    return Verdict(True, (best,), None, orders[0].as_set)
+    return Verdict(True, (best,), None, orders[0].as_set, skipped)
 
 
 def _min_gain(gains: Sequence[float]) -> float:
@@ -267,23 +278,23 @@ def _reference(case: Case) -> float | None:
     """Return the score of the small reference network; None if its training raises an error or diverges."""
     try:
         small = small_network(case)
-        done = small.rehearse(Settings(MAX_SMALL_STEPS, seconds=MAX_SMALL_SECONDS, whole=True))
+        done = small.rehearse(Settings(MAX_SMALL_STEPS, work=MAX_SMALL_WORK, whole=True))
     except PellucidError:
         return None
     return None if done.broke else case_score(replace(small, model=done.model))
 
 
 def _trials(
-    current: Attempts, remaining: Sequence[Suspect], reference: float, until: float
+    current: Attempts, remaining: Sequence[Suspect], reference: float, work: float
 ) -> list[tuple[Suspect, Attempt] | None]:  # fmt: skip
-    """Try the suspects in order, until the time is over or a particular suspect is sufficient.
+    """Try the suspects in order, until the work is spent or a particular suspect is sufficient.
 
     Returns (suspect, attempt) for each, or None for a remedy that does not fit the network.
     """
     tried: list[tuple[Suspect, Attempt] | None] = []
     sufficient = False
     for suspect in remaining:
-        if sufficient or time.monotonic() > until:
+        if sufficient or current.work > work:
             break
         try:
             attempt = current(suspect.remedy, suspect.longer)
@@ -333,10 +344,10 @@ def _other_weights(case: Case, attempts: Attempts, now: float) -> Finding | None
     if skewed is not None:
         return Finding(
             "examples-in-order", "training", evidence | skewed,
-            "the examples came class after class: in random order the same training does well, and the model prefers "
-            "the classes that it was trained on last",
+            "in random order the same training does well, and the model prefers some classes, as it does if examples "
+            "come class after class",
             "train on all examples in one call of fit, which shuffles them, not on one class or file after the other",
-            proven=True,
+            direct=True,
         )  # fmt: skip
     if not attempts.whole:
         return None  # the rest of the training may have done the damage

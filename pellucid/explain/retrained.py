@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from pellucid.combine.base import buffer_paths, replace_layer, walk
+from pellucid.combine.base import replace_layer, walk
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError
 from pellucid.explain.ablation import default_rows
 from pellucid.layers import Conv2d, Dense, Identity
 from pellucid.layers.base import Layer, Params
+from pellucid.objective import sizes
 from pellucid.optim import Adam
 from pellucid.run.history import Row
 from pellucid.training.arguments import whole
@@ -95,8 +96,7 @@ def retrained(
             rows.append(Retrained(variant, why=str(error)))
             continue
         test_accuracy = other.evaluate(test)["accuracy"]
-        statistics = buffer_paths(net)  # not counted as parameters
-        parameters = sum(tensor.numel() for path, tensor in other.weights.items() if path not in statistics)
+        parameters = sizes(other.objective.nets, other.params).parameters
         rows.append(Retrained(variant, parameters, history.last["train_accuracy"], test_accuracy))
     return Retraining(rows, epochs, len(train), keep.found)
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,8 +31,9 @@ def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | 
     The file takes "input", float32 images from 0 to 1 (N, *input_shape) for any N, and returns "output", the network's
     output before any softmax that the loss contains; it includes the standardisation by the model's mean and std.
     size: (H, W) of the images that the file takes, by default the model's; for fully convolutional networks. Tensors
-    are named by the paths of the parameters; the metadata contains the classes and the preprocessing. The file of a
-    single-stage detector includes the selection of detections: see `onnx_detector.detector_bytes`.
+    are named by the paths of the parameters; the metadata contains the classes, the preprocessing, and how `predict`
+    follows from the outputs ("outputs", see `meaning`). The file of a single-stage detector includes the selection of
+    detections: see `onnx_detector.detector_bytes`.
     Raises PellucidError for a model without weights, for layers that ONNX cannot express and for two-stage detectors,
     and ParityError, without writing the file, if the outputs differ from the model's.
     """
@@ -44,12 +45,39 @@ def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | 
     if isinstance(model.objective, Detector):
         from pellucid.export.onnx_detector import detector_bytes
 
-        data, parity = detector_bytes(model, size, metadata)
+        text = "the detections of predict: boxes, scores (probabilities), labels and their count"
+        data, parity = detector_bytes(model, size, {**metadata, "outputs": json.dumps(text)})
     else:
         shape = model.nominal_shape if size is None else _resized(model, size)
+        metadata["outputs"] = json.dumps(meaning(model, shape))
         data, parity = onnx_bytes(model.net, model.params, shape, model.stats, metadata)
     write_atomically(path, data)
     return parity
+
+
+CONVERSIONS: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
+    ("the values of predict", lambda y: y),
+    ("logits; softmax over axis 1 gives the probabilities of predict", lambda y: y.softmax(1)),
+    ("logits; sigmoid gives the probabilities of predict", lambda y: y.sigmoid()),
+    ("log-probabilities; exp gives the probabilities of predict", lambda y: y.exp()),
+)
+
+
+def meaning(model: Model, shape: tuple[int, ...]) -> str:
+    """Return how the values of `predict` follow from the network's outputs, as a text for users of a file.
+
+    shape: of an input, without the batch axis. The conversion is found by applying the loss's `predict` to random
+    outputs. For a network with several outputs, the text names the one that `predict` uses.
+    """
+    rng, shapes = torch.Generator().manual_seed(0), model.outputs_for(shape)
+    has_several_outputs = bool(shapes) and isinstance(shapes[0], tuple)
+    ys = tuple(torch.randn(2, *one, generator=rng) for one in (shapes if has_several_outputs else (shapes,)))
+    predicted = model.loss.predict(ys if has_several_outputs else ys[0])
+    for number, y in enumerate(ys, start=1):
+        for text, convert in CONVERSIONS:
+            if predicted.shape == y.shape and torch.allclose(predicted, convert(y)):
+                return f"output{number}: {text}, which uses no other output" if has_several_outputs else text
+    return f"the network's values; {type(model.loss).__name__}.predict converts them to the values of predict"
 
 
 def _resized(model: Model, size: tuple[int, int]) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from pellucid.config import to_config
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.checks import check_choice, check_whole
 from pellucid.objective import Evaluated, Objective, merged, seeded
 from pellucid.rules.simple import own
 from pellucid.sweep import backward
@@ -32,6 +33,12 @@ class Generator(Objective):
     latent: int
     _: KW_ONLY
     prior: Prior = "normal"
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for latent vectors without values, and for an unknown prior."""
+        super().__post_init__()
+        check_whole(self, latent=self.latent)
+        check_choice(self, get_args(Prior), prior=self.prior)
 
     def latents(self, count: int, rng: torch.Generator | None, like: Tensor) -> Tensor:
         """Draw latent vectors (count, latent) of the dtype of `like`, on the device of `rng`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from pellucid.fuse import fuse
 from pellucid.generators.base import Generator, drawn, to_input
 from pellucid.generators.spectral import Singular, normalized, restored
 from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.checks import check_choice, check_flag
 from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.objective import Gradients
@@ -78,6 +79,12 @@ class GAN(AdversarialGenerator):
     _: KW_ONLY
     loss: GANLoss = "non_saturating"
     spectral: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for an unknown loss."""
+        super().__post_init__()
+        check_choice(self, get_args(GANLoss), loss=self.loss)
+        check_flag(self, spectral=self.spectral)
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
         """Yield the discriminator's losses and gradients, then the generator's, for the updated discriminator."""

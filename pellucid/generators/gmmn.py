@@ -1,5 +1,6 @@
 """Generative moment matching networks (GMMN) for images and for the codes of an auto-encoder."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -8,9 +9,11 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import init_child
+from pellucid.constant import with_gradient_of
 from pellucid.data.source import Batch
 from pellucid.generators.base import Generator, Prior, drawn
 from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.checks import check_above_zero, check_within
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.losses.mmd import BANDWIDTHS, mmd
 from pellucid.models.gmmn import dense_decoder, dense_encoder, gmmn_generator
@@ -35,6 +38,11 @@ class GMMN(Generator):
     bandwidths: tuple[float, ...] = BANDWIDTHS
     scale: float = 1000.0
 
+    def __post_init__(self) -> None:
+        """Raise PellucidError for bandwidths or a scale that are not above 0."""
+        super().__post_init__()
+        check_above_zero(self, math.inf, bandwidths=self.bandwidths, scale=self.scale)
+
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw the generator's parameters."""
         return {"generator": drawn("generator", self.generator, (self.latent,), shape, rng)}, shape
@@ -45,6 +53,7 @@ class GMMN(Generator):
         generated, generator_cache = self.generator.forward(params["generator"], z, mode)
         value, dmade = mmd(generated.flatten(1), batch.images.flatten(1), self.bandwidths)
         dmade = self.weight("mmd") * self.scale * dmade.view_as(generated)
+        value = with_gradient_of(value, self.scale * value)
         return {"mmd": value}, {"generator": backward(self.generator, params["generator"], generator_cache, dmade)[1]}
 
     def draw(self, params: Params, z: Tensor) -> Tensor:
@@ -70,6 +79,12 @@ class CodeGMMN(Generator):
     bandwidths: tuple[float, ...] = BANDWIDTHS
     scale: float = 1000.0
     noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for bandwidths or a scale that are not above 0, and for noise outside 0 to 1."""
+        super().__post_init__()
+        check_above_zero(self, math.inf, bandwidths=self.bandwidths, scale=self.scale)
+        check_within(self, 0, 1, noise=self.noise)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw all parameters."""
@@ -101,7 +116,7 @@ class CodeGMMN(Generator):
         value, dmade = mmd(generated, codes, self.bandwidths)
         dmade = self.weight("mmd") * self.scale * dmade
         _, dgenerator = backward(self.generator, params["generator"], generator_cache, dmade, consume=True)
-        yield {"mmd": value}, {"generator": dgenerator}
+        yield {"mmd": with_gradient_of(value, self.scale * value)}, {"generator": dgenerator}
 
     def draw(self, params: Params, z: Tensor) -> Tensor:
         """Return the decoder's images of generated codes."""

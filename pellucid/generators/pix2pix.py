@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from pellucid.generators.base import to_input
 from pellucid.generators.perceptual import perceptual_distance, perceptual_value, trained_maps
 from pellucid.generators.translation import Pair, To, Translator
 from pellucid.layers.base import Layer, Mode, Params, memory_format
+from pellucid.layers.checks import check_choice, check_flag
 from pellucid.losses import L1
 from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
 from pellucid.models.pix2pix import Field, Norm, patch_discriminator, unet_generator
@@ -37,6 +38,7 @@ class Pix2Pix(Translator):
     Source: Isola et al. 2017, equations 1 to 4 and section 3.3.
     """
 
+    untrained: ClassVar[tuple[str, ...]] = ("features",)
     discriminator: Layer
     _: KW_ONLY
     gan: GANLoss = "non_saturating"
@@ -44,8 +46,10 @@ class Pix2Pix(Translator):
     features: Layer | None = None
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for features without to="image"."""
+        """Raise PellucidError for features without to="image", and for an unknown loss."""
         super().__post_init__()
+        check_choice(self, get_args(GANLoss), gan=self.gan)
+        check_flag(self, noise=self.noise)
         if self.features is not None and self.to != "image":
             raise PellucidError(f"Pix2Pix: the perceptual loss is for to='image'; leave it out with to={self.to!r}")
 

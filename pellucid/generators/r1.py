@@ -1,5 +1,6 @@
 """A GAN whose discriminator is regularized by R1."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 
@@ -8,6 +9,7 @@ from pellucid.data.source import Batch
 from pellucid.generators.gan import AdversarialGenerator
 from pellucid.generators.penalty import gradient_penalty, zero_centred
 from pellucid.layers.base import Mode, Params
+from pellucid.layers.checks import check_within
 from pellucid.losses.adversarial import NonSaturating
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.objective import Gradients
@@ -26,6 +28,11 @@ class R1GAN(AdversarialGenerator):
 
     _: KW_ONLY
     gamma: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a negative penalty."""
+        super().__post_init__()
+        check_within(self, 0, math.inf, gamma=self.gamma)
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
         """Yield the discriminator's losses and gradients, then the generator's, for the updated discriminator."""

@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Mode, Params, memory_format
+from pellucid.layers.checks import check_choice, check_flag, check_whole, check_within
 from pellucid.losses.base import precise
 from pellucid.objective import Evaluated, Losses, Objective
 from pellucid.ops.colour import rgb_to_lab
@@ -27,6 +28,7 @@ HINT_CHANNELS = 3  # a, b, and 1 inside a hint
 STOP_PROBABILITY = 1 / 8  # parameter of the geometric distribution of the number of dots, whose mean is 7
 MAX_DOTS = 32  # in an image
 SIDE_DIVISOR = 28  # the largest dot's side is a 28th of the image's shorter side
+MAX_MULTIPLE = 1024  # pixels, for ten levels of a U-Net
 To = Literal["colour", "rgb", "image"]
 
 
@@ -57,7 +59,12 @@ class Translator(Objective):
     multiple: int = 1
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for hints with to="image"."""
+        """Raise PellucidError for hints with to="image", an unknown `to`, and a `multiple` below 1."""
+        super().__post_init__()
+        check_choice(self, get_args(To), to=self.to)
+        check_flag(self, hints=self.hints)
+        check_whole(self, multiple=self.multiple)
+        check_within(self, 1, MAX_MULTIPLE, multiple=self.multiple)
         if self.hints and not self.of_colours:
             raise PellucidError(f"{type(self).__name__}: hints are colours; leave them out with to={self.to!r}")
 

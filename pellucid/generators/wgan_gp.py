@@ -1,5 +1,6 @@
 """The Wasserstein GAN with a gradient penalty."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from pellucid.data.source import Batch
 from pellucid.generators.base import Generator, drawn, to_input
 from pellucid.generators.penalty import gradient_penalty, one_centred
 from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.checks import check_whole, check_within
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.objective import Gradients
 from pellucid.sweep import backward
@@ -35,6 +37,12 @@ class WGANGP(Generator):
     penalty: float = 10.0
     critic_steps: int = 5
 
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a negative penalty, and for less than one step of the critic."""
+        super().__post_init__()
+        check_within(self, 0, math.inf, penalty=self.penalty)
+        check_whole(self, critic_steps=self.critic_steps)
+
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw the parameters of both networks."""
         generator = drawn("generator", self.generator, (self.latent,), shape, rng)
@@ -42,11 +50,9 @@ class WGANGP(Generator):
         return {"generator": generator, "critic": critic}, shape
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
-        """Yield the critic's gradients for each update, the last with the mean losses; then the generator's."""
+        """Yield the critic's losses and gradients for each of its updates, then the generator's."""
         parts = (2 * batch.images - 1).tensor_split(min(self.critic_steps, len(batch.images)))
-        distances: list[Tensor] = []
-        penalties: list[Tensor] = []
-        for step, images in enumerate(parts, start=1):
+        for images in parts:
             z = self.latents(len(images), mode.rng, images)
             generated, _ = self.generator.forward(params["generator"], z, Mode(mode.train, mode.rng, keep=False))
             distance, first = self._distance(params, images, generated, mode)
@@ -54,13 +60,7 @@ class WGANGP(Generator):
             between = t * images + (1 - t) * generated
             value, second, _ = gradient_penalty(self.critic, params["critic"], between, one_centred(self.penalty), mode)
             second = map_tree(lambda gradient: self.weight("penalty") * gradient, second)
-            distances.append(distance)
-            penalties.append(value)
-            is_last = step == len(parts)
-            losses = (
-                {"critic": torch.stack(distances).mean(), "penalty": torch.stack(penalties).mean()} if is_last else {}
-            )
-            yield losses, {"critic": add_up_tree(first, second)}
+            yield {"critic": distance, "penalty": value}, {"critic": add_up_tree(first, second)}
 
         z = self.latents(len(parts[0]), mode.rng, batch.images)
         generated, generator_cache = self.generator.forward(params["generator"], z, mode)

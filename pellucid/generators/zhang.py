@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.combine import Sequential
+from pellucid.constant import with_gradient_of
 from pellucid.data.source import Batch
-from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.generators.translation import CHROMA, Pair, Translator
 from pellucid.layers import Conv2d, ReLU
 from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.checks import check_above_zero, check_choice
 from pellucid.losses.base import precise
 from pellucid.models.pix2pix import INITIALIZER, Norm, unet_levels
 from pellucid.objective import Gradients, Losses
@@ -62,7 +63,7 @@ def colour_table() -> ColourTable:
         near, nearest = distance.topk(NEIGHBOURS, largest=False)
         shares = (near.square() / (-2 * SIGMA**2)).softmax(1)
         side = len(integers)
-        tables = nearest.view(side, side, NEIGHBOURS), shares.float().view(side, side, NEIGHBOURS)
+        tables = nearest.view(side, side, NEIGHBOURS), shares.view(side, side, NEIGHBOURS)
         return ColourTable(centres.float(), *tables)
 
 
@@ -70,8 +71,8 @@ def encode(ab: Tensor) -> Encoded:
     """Return colours ab (N, 2, H, W), rounded to integers, as distributions over bins."""
     table = colour_table()
     a, b = (ab.round().long() + MAX_AB).clamp(0, 2 * MAX_AB).unbind(1)  # (N, H, W) each
-    nearest, shares = (values.to(ab.device)[a, b].permute(0, 3, 1, 2) for values in (table.nearest, table.shares))
-    return Encoded(nearest, shares.to(ab.dtype))
+    tables = table.nearest.to(ab.device), table.shares.to(ab.dtype).to(ab.device)
+    return Encoded(*(values[a, b].permute(0, 3, 1, 2) for values in tables))
 
 
 def annealed_mean(logits: Tensor, temperature: float) -> Tensor:
@@ -130,8 +131,8 @@ class Zhang(Translator):
     def __post_init__(self) -> None:
         """Raise PellucidError for values outside (0, 1] and unless `to` is "colour"."""
         super().__post_init__()
-        if not (0 < self.uniform <= 1 and 0 < self.temperature <= 1) or self.to != "colour":
-            raise PellucidError("Zhang: uniform and temperature must be above 0 and at most 1, and to='colour'")
+        check_above_zero(self, 1, uniform=self.uniform, temperature=self.temperature)
+        check_choice(self, ("colour",), to=self.to)
 
     @property
     def nets(self) -> Mapping[str, Layer]:
@@ -154,8 +155,9 @@ class Zhang(Translator):
         logits, cache = self.generator.forward(params["generator"], x, mode)  # (N, Q, H / 2, W / 2)
         log_p = precise(logits).log_softmax(1)
         encoded = self.cells(target)
-        value = -(encoded.shares * log_p.gather(1, encoded.bins)).sum(1).mean()
-        weights = self.weights_of(params, encoded, mode) / encoded.bins[:, 0].numel()  # (N, H / 2, W / 2)
+        costs = -(encoded.shares * log_p.gather(1, encoded.bins)).sum(1)  # (N, H / 2, W / 2)
+        weights = self.weights_of(params, encoded, mode) / encoded.bins[:, 0].numel()
+        value = with_gradient_of(costs.mean(), (weights * costs).sum())
         dlogits = log_p.exp().scatter_add(1, encoded.bins, -encoded.shares) * weights[:, None]
         _, dparams = backward(self.generator, params["generator"], cache, dlogits.to(logits.dtype), consume=True)
         return {"loss": value}, {"generator": dparams}

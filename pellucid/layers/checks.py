@@ -31,10 +31,8 @@ def check_flag(layer: object, **values: Any) -> None:
     """Raise PellucidError unless the values are True or False; `Dense(784, 30)` would set `bias` to 30."""
     for name, value in values.items():
         if type(value) is not bool:
-            raise PellucidError(
-                f"{type(layer).__name__}: {name} must be True or False, not {value!r}; "
-                "the input size is not an argument"
-            )
+            hint = "; the input size is not an argument" if type(value) is int and value > 1 else ""
+            raise PellucidError(f"{type(layer).__name__}: {name} must be True or False, not {value!r}{hint}")
 
 
 def check_choice(layer: object, allowed: tuple[str, ...], **values: Any) -> None:
@@ -53,6 +51,27 @@ def check_within(layer: object, low: float, high: float, **values: Any) -> None:
         if type(value) not in (int, float) or not low <= value <= high or math.isinf(value):
             top = "" if math.isinf(high) else f" to {high}"
             raise PellucidError(f"{type(layer).__name__}: {name} must be a number from {low}{top}, not {value!r}")
+
+
+def check_above_zero(layer: object, high: float, **values: Any) -> None:
+    """Raise PellucidError unless the values are numbers above 0 and at most `high`, or tuples of such numbers.
+
+    Tuples may be nested, and must not be empty, except inside another one.
+    """
+    for name, value in values.items():
+        numbers = _flat(value)
+        valid = all(type(number) in (int, float) and 0 < number <= high for number in numbers)
+        if not valid or not numbers or any(map(math.isinf, numbers)):
+            top = "" if math.isinf(high) else f" and at most {high:,}"
+            what = "consist of numbers" if isinstance(value, tuple) else "be a number"
+            raise PellucidError(f"{type(layer).__name__}: {name} must {what} above 0{top}, not {value!r:.80}")
+
+
+def _flat(value: Any) -> list[Any]:
+    """Return the values in nested tuples, or a list of the value itself."""
+    if not isinstance(value, tuple):
+        return [value]
+    return [number for part in cast("tuple[Any, ...]", value) for number in _flat(part)]
 
 
 def check_image_shape(layer: object, shape: Any) -> tuple[int, int, int]:

@@ -11,16 +11,15 @@ from pellucid.layers.base import Shape
 from pellucid.losses.base import Loss, Reduction, check_reduction, fraction
 from pellucid.losses.targets import check_numbers
 
-_TINY = 1e-12  # the minimum of divisors, for boxes without an area
-
 
 @dataclass(frozen=True)
 class GIoU(Loss):
     """One minus the generalized IoU of boxes y (N, 4) and targets (N, 4), as x0, y0, x1, y1.
 
     Unlike the IoU, it has a gradient where boxes do not overlap, because it subtracts the fraction of the smallest box
-    around both that is in neither of them. `reduction` "mean" and "batch" average over the boxes, "sum" sums. Where
-    edges are equal, the gradient is the mean of the one-sided gradients. Source: Rezatofighi et al. 2019, algorithm 2.
+    around both that is in neither of them. The corners of y may be in any order; they are sorted first. `reduction`
+    "mean" and "batch" average over the boxes, "sum" sums. Where edges are equal, the gradient is the mean of the
+    one-sided gradients. Source: Rezatofighi et al. 2019, algorithm 2.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("mae",)
@@ -48,32 +47,51 @@ class GIoU(Loss):
                 f"GIoU: boxes of shape {tuple(y.shape)} and targets of shape {tuple(target.shape)}; both must be (N, 4)"
             )
         target = target.to(y.dtype)
-        low, high, other_low, other_high = y[:, :2], y[:, 2:], target[:, :2], target[:, 2:]  # (N, 2) each
-        size, other_size = high - low, other_high - other_low
-        common = (high.minimum(other_high) - low.maximum(other_low)).clamp_min(0)
+        first, second, other_low, other_high = y[:, :2], y[:, 2:], target[:, :2], target[:, 2:]  # (N, 2) each
+        low, high = first.minimum(second), first.maximum(second)
         hull = high.maximum(other_high) - low.minimum(other_low)
-        intersection, hull_area = common.prod(1), hull.prod(1).clamp_min(_TINY)
-        union = (size.prod(1) + other_size.prod(1) - intersection).clamp_min(_TINY)
-        cost = 2 - intersection / union - union / hull_area
+        # The GIoU does not depend on the unit of length; the longer side of the hull as unit keeps all areas in range.
+        unit = hull.amax(1, keepdim=True)
+        unit = torch.where(unit > 0, unit, 1)
+        size, other_size, hull = (high - low) / unit, (other_high - other_low) / unit, hull / unit
+        common = (high.minimum(other_high) - low.maximum(other_low)).clamp_min(0) / unit
+        intersection, hull_area = common.prod(1), hull.prod(1)
+        union = size.prod(1) + other_size.prod(1) - intersection
+        flat = hull_area == 0  # both are points, or parts of one line: nothing of the hull is outside them
+        union_divisor, hull_area = torch.where(union > 0, union, 1), torch.where(flat, 1, hull_area)
+        cost = 2 - intersection / union_divisor - torch.where(flat, 1, union / hull_area)
 
-        u = intersection / union**2 - 1 / hull_area
-        by_intersection = torch.where(intersection > 0, 1 / union + u, 0)[:, None] * common.flip(1)  # dI/dw = height
+        u = intersection / union_divisor**2 - 1 / hull_area
+        by_intersection = torch.where(intersection > 0, 1 / union_divisor + u, 0)[:, None] * common.flip(
+            1
+        )  # dI/dw = height
         by_size = -u[:, None] * size.flip(1)
         by_hull = (-union / hull_area**2)[:, None] * hull.flip(1)
         # An edge of the intersection is this box's edge where that is the inner one; of the hull, where the outer one.
         inner_high, inner_low = _step(other_high - high), _step(low - other_low)
         dhigh = by_intersection * inner_high + by_size + by_hull * (1 - inner_high)
         dlow = -by_intersection * inner_low - by_size - by_hull * (1 - inner_low)
-        return cost, -torch.cat([dlow, dhigh], 1)
+        sorted_already = _step(second - first)  # whether the first corner is the lower one
+        dfirst = dlow * sorted_already + dhigh * (1 - sorted_already)
+        slope = -torch.cat([dfirst, dlow + dhigh - dfirst], 1) / unit
+        return cost, torch.where(flat[:, None], 0, slope)
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
-        """Raise PellucidError unless targets are four finite numbers for each example."""
+        """Raise PellucidError unless targets are four finite numbers for each example, with x0 <= x1 and y0 <= y1."""
         if tuple(outputs) != (4,) or targets.shape[1:] != (4,):
             raise PellucidError(
                 f"GIoU: outputs of shape {tuple(outputs)} and targets of shape {tuple(targets.shape[1:])}; both must "
                 "be boxes of four numbers, x0, y0, x1, y1"
             )
         check_numbers(self, outputs, targets)
+        inverted = (targets[:, :2] > targets[:, 2:]).any(1).nonzero()[:, 0]
+        if len(inverted):
+            example = int(inverted[0])
+            corners = [float(side) for side in targets[example]]
+            raise PellucidError(
+                f"GIoU: the target of example {example} is {corners}; boxes are x0, y0, x1, y1 with x0 <= x1 and "
+                "y0 <= y1"
+            )
 
 
 def _step(distance: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pellucid.calls import Checked
 from pellucid.errors import PellucidError
+from pellucid.text import note_once
 
 
 class Metric(metaclass=Checked):
@@ -66,6 +67,24 @@ class Function(Metric):
                 concatenate_batches(self.outputs), concatenate_batches(self.targets)
             )
         }
+
+
+@dataclass
+class MissingMetric(Metric):
+    """A metric of which a weights file contains the name alone; it has no results."""
+
+    name: str
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        """Store nothing."""
+
+    def compute(self) -> dict[str, Any]:
+        """Return no results, and print a note once."""
+        note_once(
+            f"evaluation lacks the metric {self.name}, of which the weights file contains only the name; "
+            f"give it by Model.load(path, custom=[{self.name}]) or compile"
+        )
+        return {}
 
 
 def concatenate_batches(parts: Sequence[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,29 +13,81 @@ from pellucid.combine.base import Combinator, Step, join, uses_flow
 from pellucid.config import LIMITS_HINT, is_ours, raised
 from pellucid.errors import LayerError, PellucidError
 from pellucid.layers import MaxUnpool2d, RoIAlign, RoIPool
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.objective import ONE_INPUT, Inputs, Objective, StandIn
 
 # Several times the needs of the largest built-in model, and of a U-Net on images of 512 x 512; see docs/decisions.md.
-MAX_MEMORY = 1 << 30  # bytes of activations at one time
+MAX_INPUT_MEMORY = 1 << 29  # bytes of activations at one time
+MAX_PICTURE_MEMORY = 5 << 28  # bytes of activations at one time for a picture: two of 64 channels in 1920 x 1080
 MAX_VALUES = 1 << 30  # in the outputs of all operations together
 MAX_WORK = 1 << 38  # multiply-adds
 MAX_RUNS = 10_000  # runs of layers: each level of nested shared layers may double their number
 
 
-def within_bounds(net: Layer, shape: Any, shapes: dict[str, tuple[Any, Any]] | None = None) -> tuple[Params, Any]:
+def within_bounds(
+    net: Layer,
+    shape: Any,
+    shapes: dict[str, tuple[Any, Any]] | None = None,
+    inputs: Inputs = ONE_INPUT,
+    picture: bool = False,
+) -> tuple[Params, Any]:
     """Return the network's parameters for inputs of `shape`, on the device "meta", and the shape of its output.
 
     Every layer is run on such a tensor, which has a shape and no values. The children of combinators that run by `flow`
     are run, in user-defined combinators too; for other user-defined layers, only the output is counted. shapes: a dict
-    that receives (input shape, output shape) of each layer that is run, by path. Raises LayerError, with the layer's
-    path, for the first layer with which the network exceeds a limit.
+    that receives (input shape, output shape) of each layer that is run, by path. inputs: how many there are for one
+    image. picture: check only the memory, against MAX_PICTURE_MEMORY. Raises LayerError, with the layer's path, for the
+    first layer with which the network exceeds a limit.
     """
     with torch.device("meta"), torch.no_grad():
-        tally = _Tally({} if shapes is None else shapes)
+        tally = _Tally({} if shapes is None else shapes, inputs.total / inputs.at_once, picture)
         with tally:
-            x = _empty(shape)
+            x = _empty(shape, inputs.at_once)
         _run(tally, "")("", net, {}, x, Mode(keep=False))
         return net.init(shape, torch.Generator())
+
+
+def objective_within_bounds(objective: Objective, shape: Any, picture: bool = False) -> tuple[Params, Any]:
+    """Return the parameters of an objective's networks on "meta", and the shape of its predictions for one image.
+
+    Each network must be within the bounds for the inputs that the objective's `init` and `inputs_of` state; raises
+    LayerError otherwise, with the path of the layer. picture: see `within_bounds`.
+    """
+    nets = {name: _Bounded(net, objective.inputs_of(name, shape), picture) for name, net in objective.nets.items()}
+    with torch.device("meta"), torch.no_grad():
+        return objective.with_nets(nets).init(shape, torch.Generator())
+
+
+def check_picture(objective: Objective, shape: tuple[int, ...]) -> Any:
+    """Return the shape of the prediction for a picture (C, H, W).
+
+    Raises PellucidError, naming the size, if it takes more than MAX_PICTURE_MEMORY, and for a picture that is too small
+    for the networks.
+    """
+    try:
+        return objective_within_bounds(objective, shape, picture=True)[1]
+    except PellucidError as error:
+        raise PellucidError(f"the model takes no pictures of {shape[1]}x{shape[2]}: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Bounded(StandIn):
+    """A network whose `init` raises LayerError beyond the bounds."""
+
+    inputs: Inputs
+    picture: bool
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Return the parameters, on "meta", and the output shape."""
+        return within_bounds(self.layer, shape, inputs=self.inputs, picture=self.picture)
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        """Run the network."""
+        return self.layer.forward(params, x, mode)
+
+    def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
+        """Propagate back through the network."""
+        return self.layer.backward(params, cache, dy)
 
 
 def _run(tally: "_Tally", above: str) -> Step:
@@ -49,7 +102,7 @@ def _run(tally: "_Tally", above: str) -> Step:
                 return layer.flow(_Params(layer, _shape(x)), x, mode, _run(tally, path))[0], None
             drawn, out = layer.init(_shape(x), torch.Generator())
             with tally:
-                y = layer.forward(drawn, x, mode)[0] if _runs(layer) else _empty(out)
+                y = layer.forward(drawn, x, mode)[0] if _runs(layer) else _empty(out, _count(x))
             tally.check()
             tally.shapes[path] = _shape(x), out
         except LayerError:
@@ -78,9 +131,9 @@ class _Params(dict[str, Any]):
 class _Tally(TorchDispatchMode):
     """Counts the memory in use, the values in the outputs of operations, and multiply-adds."""
 
-    def __init__(self, shapes: dict[str, tuple[Any, Any]]) -> None:
+    def __init__(self, shapes: dict[str, tuple[Any, Any]], n_passes: float, picture: bool) -> None:
         super().__init__()
-        self.shapes = shapes
+        self.shapes, self.n_passes, self.picture = shapes, n_passes, picture
         self.runs = self.memory = self.peak = self.values = self.work = 0
         self._users: dict[int, int] = {}  # number of tensors that use a storage, by the storage's address
 
@@ -96,7 +149,8 @@ class _Tally(TorchDispatchMode):
         if outputs and not view:
             count = sum(tensor.numel() for tensor in outputs)
             self.values += count
-            self.work += count * _terms(func, args)
+            self.work += int(count * _terms(func, args))
+            self.peak = max(self.peak, self.memory + _workspace(func, args, outputs[0]))
         return result
 
     def _add(self, tensor: Tensor, view: bool) -> None:
@@ -119,14 +173,20 @@ class _Tally(TorchDispatchMode):
 
     def check(self) -> None:
         """Raise PellucidError if a count exceeds its limit."""
+        if self.picture:
+            self._compare("bytes of memory for one input", self.peak, MAX_PICTURE_MEMORY)
+            return
         for what, count, limit in (
             ("runs of layers", self.runs, MAX_RUNS),
-            ("bytes of memory for one input", self.peak, MAX_MEMORY),
-            ("output values for one input", self.values, MAX_VALUES),
-            ("multiply-adds for one input", self.work, MAX_WORK),
+            ("bytes of memory for one input", self.peak, MAX_INPUT_MEMORY),
+            ("output values for one input", int(self.values * self.n_passes), MAX_VALUES),
+            ("multiply-adds for one input", int(self.work * self.n_passes), MAX_WORK),
         ):
-            if count > raised(limit):
-                raise PellucidError(f"takes the network to {count:,} {what}, above {raised(limit):,}; {LIMITS_HINT}")
+            self._compare(what, count, limit)
+
+    def _compare(self, what: str, count: int, limit: int) -> None:
+        if count > raised(limit):
+            raise PellucidError(f"takes the network to {count:,} {what}, above {raised(limit):,}; {LIMITS_HINT}")
 
 
 _aten = torch.ops.aten
@@ -134,13 +194,17 @@ _SLOW = 16  # duration of a multiply-add in kernels without vectorized sums, rel
 _MIN_CHANNEL_PRODUCT = 64  # of input and output channels per group, from which convolutions have vectorized sums
 
 
-def _terms(func: Any, args: tuple[Any, ...]) -> int:
-    """Return the number of multiply-adds for each output value of an operation, times _SLOW in slow kernels."""
+def _terms(func: Any, args: tuple[Any, ...]) -> float:
+    """Return the number of multiply-adds for each output value of an operation, times _SLOW in slow kernels.
+
+    For a stride above the kernel, the kernels of transposed convolutions take a time in proportion to its square.
+    """
     kind = func.overloadpacket
     if kind is _aten.convolution:
-        weight, groups = args[1], args[8]
+        weight, stride, transposed, groups = args[1], args[3], args[6], args[8]
         channels = weight.shape[0] * weight.shape[1] // groups
-        return weight[0].numel() * (1 if channels >= _MIN_CHANNEL_PRODUCT else _SLOW)
+        steps = math.prod(max(s / k, 1.0) for s, k in zip(stride, weight.shape[2:], strict=True)) if transposed else 1
+        return weight[0].numel() * (1 if channels >= _MIN_CHANNEL_PRODUCT else _SLOW) * steps
     if kind in (_aten.mm, _aten.addmm, _aten.bmm):
         return args[-1].shape[-2]
     if kind in (_aten.max_pool2d_with_indices, _aten.avg_pool2d):
@@ -148,19 +212,42 @@ def _terms(func: Any, args: tuple[Any, ...]) -> int:
     return 1
 
 
+def _workspace(func: Any, args: tuple[Any, ...], y: Tensor) -> int:
+    """Return the bytes that an operation takes besides its output.
+
+    These are the windows of a convolution whose padding is larger than its kernel: kernels for inputs much smaller than
+    the output copy all of them.
+    """
+    if func.overloadpacket is not _aten.convolution or args[6]:
+        return 0
+    weight, padding = args[1], args[4]
+    padded = any(p > k for p, k in zip(padding, weight.shape[2:], strict=True))
+    return weight[0].numel() * y[:, 0].numel() * y.itemsize if padded else 0
+
+
 def _runs(layer: Layer) -> bool:
     """Return whether a layer of Pellucid can run on the device "meta", with float inputs that have no values.
 
-    MaxUnpool2d cannot, because its switches are integers; nor can RoIAlign and RoIPool, which read their regions.
+    MaxUnpool2d cannot, because its switches are integers; nor can RoIPool, and RoIAlign without a fixed number of
+    samples, which read their regions.
     """
-    return is_ours(layer) and not isinstance(layer, MaxUnpool2d | RoIAlign | RoIPool)
+    reads_values = isinstance(layer, MaxUnpool2d | RoIPool) or (isinstance(layer, RoIAlign) and not layer.sampling)
+    return is_ours(layer) and not reads_values
 
 
-def _empty(shape: Any) -> Any:
-    """Return an uninitialized tensor (1, *shape), or a tuple of these for several shapes."""
+def _empty(shape: Any, count: int) -> Any:
+    """Return an uninitialized tensor (count, *shape); for several shapes a tuple, whose last tensor has `count` inputs.
+
+    The last of several inputs are the regions of one image.
+    """
     if shape and isinstance(shape[0], tuple):
-        return tuple(map(_empty, shape))
-    return torch.empty(1, *shape)
+        return (*(_empty(part, 1) for part in shape[:-1]), _empty(shape[-1], count))
+    return torch.empty(count, *shape)
+
+
+def _count(x: Any) -> int:
+    """Return the number of inputs in a tensor (N, ...), or in the last of several."""
+    return _count(x[-1]) if isinstance(x, tuple) else len(x)
 
 
 def _shape(x: Any) -> Any:

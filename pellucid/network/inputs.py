@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
@@ -34,6 +35,21 @@ def check_inputs(shape: Sequence[int], wanted: Sequence[int | None], what: str) 
     )
 
 
+def check_range(x: Tensor, what: str) -> None:
+    """Raise PellucidError for float images (N, C, H, W) far outside 0 to 1, such as values of 0 to 255.
+
+    The limit leaves room for noise and for images that are brighter than their data.
+    """
+    if not x.is_floating_point() or x.dim() != 4 or not x.numel():
+        return
+    low, high = torch.stack(x.aminmax()).tolist()  # one copy from a GPU
+    if max(-low, high) > MAX_VALUE:
+        raise PellucidError(
+            f"{what} contains floats from {low:.4g} to {high:.4g}, but the model takes images from 0 to 1; give "
+            f"uint8 images (0..255), or {what} / 255"
+        )
+
+
 def _single(expected: tuple[int | None, ...]) -> dict[tuple[int | None, ...], str]:
     """Return the shapes that one input without the batch axis may have, with expressions that correct them."""
     corrections = {expected: "{x}[None]"}
@@ -57,6 +73,7 @@ def _remedy(shape: tuple[int, ...], expected: tuple[int | None, ...], what: str)
 
 
 Shape = tuple[int | None, ...]
+MAX_VALUE = 10.0  # of a float image whose values should be from 0 to 1
 NOMINAL, OTHER = 224, 256  # pixels for a free height or width; and a second size, to find which shapes depend on it
 
 

@@ -114,9 +114,10 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
         params, _ = net.init(input_shape, torch.Generator().manual_seed(seed))
     flat = flatten(params)
     device = next((leaf.device for leaf in flat.values()), torch.device("cpu"))
+    dtype = next((leaf.dtype for leaf in flat.values() if leaf.is_floating_point()), torch.float32)
     several = bool(input_shape) and isinstance(input_shape[0], tuple)
     shapes = input_shape if several else (input_shape,)
-    images = tuple(torch.zeros(1, *shape, device=device) for shape in shapes)
+    images = tuple(torch.zeros(1, *shape, device=device, dtype=dtype) for shape in shapes)
 
     counted = {_storage_id(leaf) for leaf in (*flat.values(), *images)}  # parameters and inputs are not counted
     kept: list[Any] = []  # keeps all tensors alive, because freed memory would be used again by later ones

@@ -4,7 +4,8 @@ Run lengths count the pixels of each run, column by column, beginning with pixel
 format"; the reference implementation in github.com/cocodataset/cocoapi, whose results are reproduced exactly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ _BITS, _FIRST = 5, 48  # bits of a run length in one character; code of the char
 _MORE, _SIGN = 0x20, 0x10  # bit of a character if another follows; sign bit of the last character
 _MAX_CHARACTERS = 8  # of one run length: 40 bits
 _SCALE = 5  # polygons are drawn on a grid that is this many times finer than the pixels
+_MAX_POINTS = 1 << 18  # of that grid at a time
 
 
 def run_lengths(mask: Tensor) -> list[int]:
@@ -28,9 +30,13 @@ def run_lengths(mask: Tensor) -> list[int]:
 
 def from_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> Tensor:
     """Return the mask (H, W) bool of run lengths; PellucidError unless they are counts whose sum is H W."""
-    runs = check_run_lengths(counts, size)
-    values = np.repeat(np.arange(runs.size) % 2 == 1, runs)
-    return torch.from_numpy(values.reshape(size[1], size[0])).T.contiguous()
+    return fill_spans(run_spans(counts, size), size)
+
+
+def run_spans(counts: Sequence[int], size: tuple[int, int]) -> np.ndarray:
+    """Return the spans of run lengths, see `fill_spans`; PellucidError unless they are counts whose sum is H W."""
+    ends = np.cumsum(check_run_lengths(counts, size))
+    return _paired(ends[: ends.size // 2 * 2])
 
 
 def check_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> np.ndarray:
@@ -92,38 +98,117 @@ def decode_rle(text: str | bytes, size: tuple[int, int]) -> Tensor:
     return from_run_lengths(decompress(text), size)
 
 
+def fill_spans(spans: np.ndarray, size: tuple[int, int], new: tuple[int, int] | None = None) -> Tensor:
+    """Return the mask (H, W) bool of spans.
+
+    spans: (n, 2) int64, the first pixel of each run inside the mask and the one after its last pixel, numbered column
+    by column, in ascending order. new: the size (H, W) of a resized mask, of the nearest pixels; it takes no more
+    memory than the resized mask.
+    """
+    if new is not None and new != size:
+        rows, columns = (nearest_pixels(before, after) for before, after in zip(size, new, strict=True))
+        columns, repeats = np.unique(columns, return_counts=True)  # each column once, so that the pixels ascend
+        spans = np.searchsorted((columns[:, None] * size[0] + rows).ravel(), spans)
+        return fill_spans(spans, (new[0], len(columns))).repeat_interleave(torch.from_numpy(repeats), 1)
+    count = size[0] * size[1]
+    runs = np.diff(np.concatenate(([0], spans.ravel(), [count])))
+    values = np.repeat(np.arange(runs.size) % 2 == 1, runs)
+    return torch.from_numpy(values.reshape(size[1], size[0])).T.contiguous()
+
+
+def nearest_pixels(before: int, after: int) -> np.ndarray:
+    """Return the index of the nearest pixel, of `before` pixels in a row, to each of `after` pixels in its place."""
+    return ((np.arange(after) + 0.5) * (before / after)).astype(np.int64)
+
+
+def span_box(spans: np.ndarray, height: int) -> tuple[int, int, int, int]:
+    """Return the bounding box (x0, y0, x1, y1) of spans; (0, 0, 0, 0) without any. height: of the mask."""
+    if not spans.size:
+        return 0, 0, 0, 0
+    (first_x, first_y), (last_x, last_y) = ((part // height, part % height) for part in (spans[:, 0], spans[:, 1] - 1))
+    wraps = bool((first_x < last_x).any())  # a run that goes on in the next column touches both borders
+    top, bottom = (0, height) if wraps else (int(first_y.min()), int(last_y.max()) + 1)
+    return int(first_x.min()), top, int(last_x.max()) + 1, bottom
+
+
+def span_area(spans: np.ndarray) -> int:
+    """Return the number of pixels in spans."""
+    return int((spans[:, 1] - spans[:, 0]).sum())
+
+
+def span_outline(spans: np.ndarray, height: int) -> int:
+    """Return the number of pixel sides around a mask of spans. height: of the mask."""
+    across = ((spans[:, 1] - 1) // height - spans[:, 0] // height + 1).sum()  # columns, each with a top and a bottom
+    both = np.sort(np.concatenate((spans.ravel(), spans.ravel() + height)))  # of the mask, and of it a pixel further on
+    return int(2 * across + (both[1::2] - both[::2]).sum())
+
+
 def fill_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Tensor:
     """Return the mask (H, W) bool of the pixels in any of the polygons, each (x0, y0, x1, y1, ...) in pixels.
 
     The inside of a self-intersecting polygon is given by the even-odd rule. Raises PellucidError for
     polygons of fewer than three points.
     """
-    mask = np.zeros(size[0] * size[1], bool)
+    return fill_spans(polygon_spans(polygons, size), size)
+
+
+def polygon_spans(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray:
+    """Return the spans of polygons, see `fill_spans` and `fill_polygons`."""
+    found = [np.zeros((0, 2), np.int64)]
     for polygon in polygons:
         points = np.asarray(polygon, np.float64)
         if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
             raise PellucidError("polygon needs three points or more, each of two finite numbers x and y")
-        toggles = _toggles(points.reshape(-1, 2), size)
-        mask |= np.cumsum(np.bincount(toggles, minlength=mask.size + 1)[: mask.size]) % 2 == 1
-    return torch.from_numpy(mask.reshape(size[1], size[0])).T.contiguous()
+        toggles = np.sort(_toggles(points.reshape(-1, 2), size))
+        count = size[0] * size[1]
+        found.append(_paired(np.append(toggles, count)[: (toggles.size + 1) // 2 * 2].clip(max=count)))
+    return found[1] if len(found) == 2 else _union(np.concatenate(found))
+
+
+def _paired(ends: np.ndarray) -> np.ndarray:
+    """Return spans from their alternating first pixels and ends, without empty ones."""
+    spans = ends.reshape(-1, 2)
+    return spans[spans[:, 0] < spans[:, 1]]
+
+
+def _union(spans: np.ndarray) -> np.ndarray:
+    """Return spans in ascending order that cover the same pixels as spans that may overlap."""
+    spans = spans[np.argsort(spans[:, 0], kind="stable")]
+    reached = np.maximum.accumulate(spans[:, 1])
+    first = np.flatnonzero(np.concatenate(([True], spans[1:, 0] > reached[:-1]))[: len(spans)])
+    last = np.append(first[1:], len(spans))[: len(first)] - 1
+    return np.stack((spans[first, 0], reached[last]), 1)
+
+
+def outline_length(polygons: Sequence[Sequence[float]]) -> float:
+    """Return the sum of max(|dx|, |dy|) over the sides of all polygons: the steps in which they are filled."""
+    counts = np.fromiter(map(len, polygons), np.int64, len(polygons)) // 2
+    points = np.fromiter(chain.from_iterable(polygons), np.float64).reshape(-1, 2)
+    last = np.cumsum(counts) - 1
+    after = np.arange(1, len(points) + 1)
+    after[last] = last - counts + 1  # the first point of the same polygon
+    return float(np.abs(points[after] - points).max(1, initial=0).sum())
 
 
 def _toggles(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return the pixel indices, column by column, at which a polygon's outline switches between inside and outside."""
     height, width = size
-    u, v = _line(np.trunc(_SCALE * points + 0.5).astype(np.int64))
-    crossing = np.flatnonzero(u[1:] != u[:-1])
-    before, after = u[crossing], u[crossing + 1]
-    x = (np.where(after < before, after, after - 1) + 0.5) / _SCALE - 0.5
-    y = (np.minimum(v[crossing], v[crossing + 1]) + 0.5) / _SCALE - 0.5
-    centre = (x == np.floor(x)) & (x >= 0) & (x <= width - 1)
-    return x[centre].astype(np.int64) * height + np.ceil(y[centre].clip(0, height)).astype(np.int64)
+    found: list[np.ndarray] = []
+    for u, v in _line(np.trunc(_SCALE * points + 0.5).astype(np.int64)):
+        crossing = np.flatnonzero(u[1:] != u[:-1])
+        before, after = u[crossing], u[crossing + 1]
+        x = (np.where(after < before, after, after - 1) + 0.5) / _SCALE - 0.5
+        y = (np.minimum(v[crossing], v[crossing + 1]) + 0.5) / _SCALE - 0.5
+        centre = (x == np.floor(x)) & (x >= 0) & (x <= width - 1)
+        found.append(x[centre].astype(np.int64) * height + np.ceil(y[centre].clip(0, height)).astype(np.int64))
+    return np.concatenate(found)
 
 
-def _line(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return x and y of all points of the fine grid on the closed line through `points` (n, 2).
+def _line(points: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield x and y of all points of the fine grid on the closed line through `points` (n, 2), in parts.
 
-    A side is the same in both directions, so a side that is drawn forth and back encloses nothing.
+    A part contains up to _MAX_POINTS points, and the first of the next part. A side is the same in both directions, so
+    a side that is drawn forth and back encloses nothing.
     """
     start, end = points, np.roll(points, -1, 0)
     d = np.abs(end - start)
@@ -132,12 +217,15 @@ def _line(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     low, high = (np.where(swapped[:, None], a, b) for a, b in ((end, start), (start, end)))
     steps = d.max(1)
     slope = np.where(flat, high[:, 1] - low[:, 1], high[:, 0] - low[:, 0]) / np.maximum(steps, 1)
-    side = np.repeat(np.arange(len(points)), steps + 1)
-    t = np.arange(side.size) - np.repeat(np.cumsum(steps + 1) - steps - 1, steps + 1)
-    t = np.where(swapped[side], steps[side] - t, t)
-    along = np.where(flat, low[:, 0], low[:, 1])[side] + t
-    across = np.trunc(np.where(flat, low[:, 1], low[:, 0])[side] + slope[side] * t + 0.5).astype(np.int64)
-    return np.where(flat[side], along, across), np.where(flat[side], across, along)
+    ends = np.cumsum(steps + 1)
+    for first in range(0, int(ends[-1]), _MAX_POINTS):
+        index = np.arange(first, min(first + _MAX_POINTS + 1, int(ends[-1])))
+        side = np.searchsorted(ends, index, side="right")
+        t = index - (ends - steps - 1)[side]
+        t = np.where(swapped[side], steps[side] - t, t)
+        along = np.where(flat, low[:, 0], low[:, 1])[side] + t
+        across = np.trunc(np.where(flat, low[:, 1], low[:, 0])[side] + slope[side] * t + 0.5).astype(np.int64)
+        yield np.where(flat[side], along, across), np.where(flat[side], across, along)
 
 
 _Step = tuple[
@@ -155,7 +243,8 @@ def outline_polygons(mask: Tensor) -> list[list[float]]:
     """
     pixels = mask.numpy()
     loops = _loops(pixels)
-    owner = {step: k for k, loop in enumerate(loops) for step in loop}
+    before = {step: loop[k - 1] for loop in loops for k, step in enumerate(loop)}
+    after = {step: other for other, step in before.items()}
     # Start of each hole's topmost step to the left. The pixel above it is in the mask; the cut goes up from there.
     tops = {
         k: min((y, x) for (x, y), direction in loop if direction == 2) for k, loop in enumerate(loops) if _is_hole(loop)
@@ -165,13 +254,19 @@ def outline_polygons(mask: Tensor) -> list[list[float]]:
         x, top = right - 1, bottom - 1
         while top > 0 and pixels[top - 1, x]:
             top -= 1
-        outer = loops[owner[(x, top), 0]]
-        start, position = loops[k].index(((right, bottom), 2)) + 1, outer.index(((x, top), 0))
-        hole = [*loops[k][start:], *loops[k][:start]]
-        outer[position:position] = [((x, top), _CUT), *hole, ((x, bottom), _CUT)]
-        for step in hole:
-            owner[step] = owner[(x, top), 0]
-    return [_corners(loop) for k, loop in enumerate(loops) if k not in tops]
+        last, outer, down, up = ((right, bottom), 2), ((x, top), 0), ((x, top), _CUT), ((x, bottom), _CUT)
+        for step, following in ((before[outer], down), (down, after[last]), (last, up), (up, outer)):
+            after[step], before[following] = following, step
+    return [_corners(_walked(loop[0], after)) for k, loop in enumerate(loops) if k not in tops]
+
+
+def _walked(first: _Step, after: dict[_Step, _Step]) -> list[_Step]:
+    """Return the steps of a closed line, beginning with `first`; after: the step that follows each."""
+    found, step = [first], after[first]
+    while step != first:
+        found.append(step)
+        step = after[step]
+    return found
 
 
 def _loops(pixels: np.ndarray) -> list[list[_Step]]:

@@ -13,8 +13,8 @@ from pellucid.layers.base import Layer, Shape
 from pellucid.network.ending import check_classes
 from pellucid.objective import Objective
 from pellucid.recipe.recipe import Recipe
-from pellucid.run.weights import parameter_count
 from pellucid.text import plural
+from pellucid.tree import leaves
 
 COPIES = 4  # tensors in memory for each parameter: the parameter, its gradient, and two of the optimizer
 
@@ -51,7 +51,7 @@ def _check_exists(recipe: Recipe, net: Layer | Objective, shape: Shape, table: s
     except (RuntimeError, OverflowError) as error:  # sizes that no tensor can have
         why = " ".join(str(error).split())[:200]
         raise PellucidError(f"{recipe.name}: no such network can exist ({why}); make [{table}] smaller") from error
-    needed = 4 * parameter_count(params) * COPIES  # bytes
+    needed = 4 * sum(leaf.numel() for leaf in leaves(params)) * COPIES  # bytes
     if needed > memory():
         raise PellucidError(
             f"{recipe.name}: training this network needs {needed / 2**30:,.0f} GiB, and this machine has "

@@ -17,10 +17,12 @@ from pellucid.recipe.values import toml_value
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.compared import RUN_COLOURS, accuracy_by_time, overlaid
 from pellucid.report.page import render
+from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.run_report.data import read_recipe
 from pellucid.run_report.page import CONFUSION, class_rows, flat, headline
 from pellucid.text import shown
+from pellucid.training.diagnose import StoppedError
 
 ABSENT = "-"  # shown for a run without the key
 NAMES = ("recipe.name", "recipe.about", "recipe.then")  # keys of a recipe without effect on its results
@@ -32,8 +34,8 @@ class ComparedRun:
     """The records of a run folder as plain values; missing ones are empty.
 
     settings: the values of the recipe as TOML, by dotted key such as `optimizer.lr`. results: the metrics on the test
-    images. history: by epoch. classes: the names of the classes.
-    confusion: (K, K) counts, true by predicted.
+    images. history: by epoch. classes: the names of the classes. confusion: (K, K) counts, true by predicted. stopped:
+    the NaN or infinity that ended the training, if any.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class ComparedRun:
     classes: Sequence[str]
     confusion: NDArray[np.int64] | None
     manifest: Mapping[str, str]
+    stopped: StoppedError | None = None
 
     @property
     def held(self) -> str:
@@ -59,9 +62,22 @@ class RunComparison:
 
     @property
     def results(self) -> list[tuple[str, ...]]:
-        """The main results, and the number of epochs in the history."""
-        columns = [{**dict(headline(run.results)), "epochs": f"{len(run.history):,}"} for run in self.runs]
+        """The main results, the number of epochs in the history, and where a training stopped."""
+        columns = [
+            {
+                **dict(headline(run.results)),
+                "epochs": f"{len(run.history):,}",
+                **({} if run.stopped is None else {"stopped": f"{run.stopped.fault.what}, step {run.stopped.step:,}"}),
+            }
+            for run in self.runs
+        ]
         return _rows(_union(columns), columns)
+
+    @property
+    def stopped(self) -> list[str]:
+        """A sentence for each run that NaN or infinity ended: its name, and the message with the step and layer."""
+        runs = zip(self.names, self.runs, strict=True)
+        return [f"{name}: {run.stopped}" for name, run in runs if run.stopped is not None]
 
     @property
     def recipes(self) -> list[tuple[str, ...]]:
@@ -86,7 +102,13 @@ class RunComparison:
     def to_json(self) -> dict[str, Any]:
         """Return everything but the curves as JSON values."""
         runs = [
-            {"name": name, "path": str(run.path), "epochs": len(run.history), "results": dict(run.results)}
+            {
+                "name": name,
+                "path": str(run.path),
+                "epochs": len(run.history),
+                "results": dict(run.results),
+                "stopped": None if run.stopped is None else run.stopped.to_json(),
+            }
             for name, run in zip(self.names, self.runs, strict=True)
         ]
         tables = {"recipes": self.recipes, "classes": self.scores, "manifests": self.manifests}
@@ -121,6 +143,7 @@ def read_run(path: Path) -> ComparedRun:
         classes,
         confusion,
         dict(flat({key: value for key, value in manifest.items() if key not in PER_RUN})),
+        StoppedError.read(RunFolder(path).error),
     )
 
 

@@ -1,7 +1,6 @@
 """Cases for the doctor: from a run folder with its recipe, or from a model and its data set."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -32,7 +31,7 @@ from pellucid.recipe.material import (
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.tables import Data
 from pellucid.run.folder import RunFolder
-from pellucid.run.history import History, Row
+from pellucid.run.history import History, check_columns
 from pellucid.run.weights import read_weights
 from pellucid.training.diagnose import StoppedError
 from pellucid.training.examples import examples
@@ -83,7 +82,7 @@ def case_of_run(
         min(recipe.train.batch_size, len(material.train)),
         recipe.train.epochs,
         history,
-        StoppedError.read(folder.error) if folder.error.is_file() else "",
+        StoppedError.read(folder.error) or "",
         None if recipe.augment == Augment() else recipe.augment,
         notes=_notes(folder, history, recipe.train.epochs, command),
         steps=_steps(folder) if history is None else 0,
@@ -128,26 +127,9 @@ def read_history(folder: Path) -> History | None:
     if not (folder / "metrics.csv").is_file():
         return None
     history = History.read(folder)
-    _check_columns(folder / "metrics.csv", history.rows, ("epoch", "train_loss"))
-    _check_columns(folder / "layers.csv", history.layers, ("epoch", "path", "update_ratio"))
+    check_columns(folder / "metrics.csv", history.rows, ("train_loss",))
+    check_columns(folder / "layers.csv", history.layers, ("update_ratio",))
     return history if history.rows else None
-
-
-def _check_columns(path: Path, rows: Sequence[Row], needed: Sequence[str]) -> None:
-    for number, row in enumerate(rows, 1):
-        missing = [name for name in needed if name not in row]
-        if missing:
-            raise PellucidError(
-                f"{path}: no column {missing[0]!r} among {', '.join(row)}, so training did not write it; remove the "
-                "file, or restore the original"
-            )
-        invalid = [name for name, value in row.items() if isinstance(value, str) and name != "path"]
-        invalid += [] if isinstance(row["epoch"], int) else ["epoch"]
-        if invalid:
-            raise PellucidError(
-                f"{path}: {invalid[0]} is {row[invalid[0]]!r} in line {number + 1}, where training writes a number; "
-                "remove the file, or restore the original"
-            )
 
 
 def case_of_model(model: Model, data: str | None = None, history: History | None = None) -> Case:

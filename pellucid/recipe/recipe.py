@@ -10,6 +10,7 @@ from pellucid import assets
 from pellucid.data import Augment
 from pellucid.detectors import DETECTORS
 from pellucid.errors import PellucidError, closest, nearest
+from pellucid.files import open_regular
 from pellucid.generators import GENERATORS
 from pellucid.losses import LOSSES
 from pellucid.models import MODELS
@@ -213,7 +214,7 @@ def find_recipe(name_or_path: str | Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_FILE_SIZE + 1)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

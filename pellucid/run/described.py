@@ -10,22 +10,32 @@ from torch import Tensor
 from pellucid.calibration.confidence import Confidence
 from pellucid.calibration.familiarity import Familiarity
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
-from pellucid.config import from_config, loss_from_config, metric_from_config, part_from_config
+from pellucid.config import (
+    LIMITS_HINT,
+    from_config,
+    loss_from_config,
+    metric_from_config,
+    part_from_config,
+    raised,
+)
 from pellucid.data import FeatureStats
 from pellucid.detectors import OWN as DETECTORS
 from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.generators import OWN as GENERATORS
 from pellucid.layers.base import Layer, Params
-from pellucid.network.bounds import within_bounds
+from pellucid.network.bounds import objective_within_bounds, within_bounds
 from pellucid.network.ending import check_classes
 from pellucid.network.inputs import Shape, free_outputs, nominal
+from pellucid.objective import Objective
 from pellucid.run.folder import RunFolder
 from pellucid.run.weights import read_weights
 from pellucid.tree import map_tree
 
 T = TypeVar("T")
 OBJECTIVES = (*DETECTORS, *GENERATORS)  # the built-in objectives that a file may name
-MAX_SIDE = 1 << 20  # the largest size of an input's axis
+MAX_AXIS = 1 << 20  # the largest size of an input's axis
+MAX_UNIT_STD = 0.5  # the largest standard deviation of values from 0 to 1
+MAX_SIZE = 1 << 22  # pixels to which images are resized
 # Keys of the preprocessing: the name of the data, the mean and standard deviation of each channel, the digests of the
 # held-out files, the object and the names of its key-points, and the size of the images.
 PREPROCESS = ("data", "mean", "std", "held_out", "keypoints", "size")
@@ -61,12 +71,13 @@ def rebuilt(
         shape = image_shape(about.get("input_shape"))
         shapes: dict[str, tuple[Any, Any]] = {}
         if has_objective:  # only the objective can compute the inputs of its networks
-            with torch.device("meta"), torch.no_grad():
-                params, out = model.objective.init(nominal(shape), torch.Generator())
+            params, out = objective_within_bounds(model.objective, nominal(shape))
             out = free_outputs(shape, model.objective.init, params, out)
+            check_size_within_bounds(model.objective, shape, model.preprocess)
             return model, map_tree(partial(in_precision, precision=precision), params), shape, out
         params, out = within_bounds(model.net, nominal(shape), shapes)
         out = free_outputs(shape, model.net.init, params, out)
+        check_size_within_bounds(model.objective, shape, model.preprocess)
         check_classes(out, model.classes)
         model.familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net, shapes)
     except (RuntimeError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:
@@ -74,6 +85,22 @@ def rebuilt(
             raise
         raise PellucidError(f"no such network can exist ({' '.join(str(error).split())[:200]})") from error
     return model, map_tree(partial(in_precision, precision=precision), params), shape, out
+
+
+def check_size_within_bounds(objective: Objective, shape: Shape, preprocess: Mapping[str, Any]) -> None:
+    """Raise PellucidError unless images of `preprocess.size` are within the bounds of the objective's networks."""
+    size = preprocess.get("size")
+    if size is None or len(shape) != 3 or not (objective.any_size or None in shape):
+        return
+    height, width = (size, size) if isinstance(size, int) else size
+    if height * width > raised(MAX_SIZE):
+        raise PellucidError(
+            f"preprocess: size {size!r:.40} is {height * width:,} pixels, above {raised(MAX_SIZE):,}; {LIMITS_HINT}"
+        )
+    try:
+        objective_within_bounds(objective, (shape[0], height, width))
+    except PellucidError as error:
+        raise PellucidError(f"preprocess: size {size!r:.40}: {error}") from error
 
 
 def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
@@ -108,6 +135,17 @@ def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
     return FeatureStats(mean, std)
 
 
+def expects_unit_range(preprocess: Mapping[str, Any], stats: FeatureStats | None) -> bool:
+    """Return whether float images must have values of about 0 to 1 before they are standardized.
+
+    They must if the statistics of the preprocessing are possible for such values, whose standard deviation is at most
+    0.5, or if the preprocessing names data without statistics, since images of data are scaled from 0..255 to 0..1.
+    """
+    if stats is None:
+        return "data" in preprocess
+    return bool((stats.mean >= 0).all() and (stats.mean <= 1).all() and (stats.std <= MAX_UNIT_STD).all())
+
+
 def _texts(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
 
@@ -121,7 +159,7 @@ def image_shape(shape: Any) -> Shape:
     """Return an input shape of positive integers, None for a free height or width; raises PellucidError otherwise."""
     sizes = tuple(shape) if isinstance(shape, Sequence) else ()
     fixed = [size for k, size in enumerate(sizes) if size is not None or len(sizes) != 3 or k == 0]
-    if not sizes or not all(type(size) is int and 0 < size <= MAX_SIDE for size in fixed):
+    if not sizes or not all(type(size) is int and 0 < size <= MAX_AXIS for size in fixed):
         raise PellucidError(
             f"input_shape must be whole numbers of at least 1, such as (1, 28, 28), or (3, None, None) for any size, "
             f"not {shape!r}"
@@ -146,10 +184,10 @@ def of_kind(value: Any, kind: type[T], otherwise: str) -> T:
     return value
 
 
-def texts(value: Any) -> list[str]:
-    """Return the names of classes; raises PellucidError unless they are a list of strings."""
-    if not all(isinstance(text, str) for text in of_kind(value, list, "classes must be a list of strings")):
-        raise PellucidError("classes must be a list of strings")
+def texts(value: Any, what: str = "classes") -> list[str]:
+    """Return the names of classes or of `what`; raises PellucidError unless they are a list of strings."""
+    if not all(isinstance(text, str) for text in of_kind(value, list, f"{what} must be a list of strings")):
+        raise PellucidError(f"{what} must be a list of strings")
     return value
 
 

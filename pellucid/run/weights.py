@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.files import write_atomically
 from pellucid.layers.base import Params
+from pellucid.text import shown
 from pellucid.tree import flatten, nest
 from pellucid.weights.fault import quoted
 from pellucid.weights.match import kind, match
@@ -71,6 +71,8 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     format, damaged or changed in any part: nothing in it is used unless the SHA-256 over all names, values and the
     description matches.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise PellucidError(f"a weights file must be a path, not {shown(path)}; give the file to load")
     path = Path(path)
     header = _read(path, _header)
     try:
@@ -191,8 +193,3 @@ def _hash_text(digest: "hashlib._Hash", text: str) -> None:
     raw = text.encode("utf-8", "surrogatepass")
     digest.update(len(raw).to_bytes(8, "little"))  # with the lengths, different lists of strings give different bytes
     digest.update(raw)
-
-
-def parameter_count(params: Params) -> int:
-    """Return the number of values in the parameters."""
-    return sum(math.prod(tensor.shape) for tensor in flatten(params).values())

@@ -11,6 +11,7 @@ from torch import Tensor
 from pellucid.data import CATALOGUE, Dataset, load_image
 from pellucid.data.dataset import float_images, make_dataset
 from pellucid.data.folder import TEST_FRACTION
+from pellucid.data.images import full_size
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, open_tree, root_of
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError, nearest
@@ -132,9 +133,13 @@ def _read(model: Model, source: str | Path | bytes, name: str) -> Tensor:
         raise PellucidError(f"the model takes inputs of shape {shape}, not pictures; give one for (1 or 3, H, W)")
     form = FORMS.get(data_name(model))
     if form is not None:
-        return torch.stack(lay_out_both(load_image(source, name, mode="L"), form, name))
+        return torch.stack(lay_out_both(load_image(full_size(source, name), name, mode="L"), form, name))
     size = None if None in model.input_shape else (shape[1], shape[2])
-    return load_image(source, name, size=size, mode="L" if shape[0] == 1 else "RGB")[None]
+    if size is not None:
+        return load_image(source, name, size=size, mode="L" if shape[0] == 1 else "RGB")[None]
+    image = load_image(full_size(source, name), name, mode="L" if shape[0] == 1 else "RGB")
+    model.outputs_for_picture(image.shape)
+    return image[None]
 
 
 def held_out(model: Model, data: str | None) -> Dataset:

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from pellucid import losses
 from pellucid.losses.base import Loss, divisor, positions
 from pellucid.losses.targets import by_class, numbers, pick
-from pellucid.probe import tensors
 from pellucid.trace.explanation import Factor
+from pellucid.verify.probe import tensors
 
 # The derivative of each loss as LaTeX.
 FOCAL = r"\frac{\partial C}{\partial y_c} = w p f'(p) (t_c - a_c), f(p) = -(1 - p)^\gamma \ln p"

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
-from pellucid.probe import like, tensors
 from pellucid.text import aligned
 from pellucid.trace.passes import Change
 from pellucid.trace.record import Number, Record, resolve
 from pellucid.trace.text import TIMES, bar, brief
 from pellucid.tree import flatten, nest
+from pellucid.verify.probe import like, tensors
 
 NONLINEAR = "nonlinearity: curvature and kinks of the loss"
 

@@ -15,9 +15,9 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.objective import seeded
 from pellucid.optim import MaxNorm, Optimizer, Regularizer
-from pellucid.probe import like, tensors
 from pellucid.training.device import CPU, on_device
 from pellucid.tree import flatten, map_tree
+from pellucid.verify.probe import like, tensors
 
 # Function of (index of the call in forward order, "x" or "y", index of the input or output, tensor) that returns the
 # tensor to use instead during the pass.

@@ -11,12 +11,12 @@ from torch import Tensor
 from pellucid.combine.base import buffer_paths, join
 from pellucid.errors import PellucidError
 from pellucid.layers.checks import check_floating
-from pellucid.probe import tensors
 from pellucid.trace.deltas import Pieces, dissect
 from pellucid.trace.passes import Call, Passes, Settings, Value
 from pellucid.trace.text import label, place_of, split, unknown
 from pellucid.training.device import CPU, on_device
 from pellucid.tree import flatten
+from pellucid.verify.probe import tensors
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import torch
+from torch import Tensor
+
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
@@ -148,3 +151,16 @@ def new_file(path: Any) -> Path:
     if not file.name or file.is_dir():
         raise PellucidError(f"{file} is a folder; give a file in it, such as {file / 'model.safetensors'}")
     return file
+
+
+def check_dense(x: Tensor, what: str) -> None:
+    """Raise PellucidError for a tensor that has no values, or does not store them as a dense array."""
+    if x.is_meta:
+        raise PellucidError(f"{what} is a tensor on the device meta, without values; create it on the CPU or a GPU")
+    if x.is_nested:
+        raise PellucidError(
+            f"{what} is a nested tensor; convert it with .to_padded_tensor(0.0), or give each shape as a separate batch"
+        )
+    if x.layout is not torch.strided:
+        layout = str(x.layout).removeprefix("torch.")
+        raise PellucidError(f"{what} is a tensor with the layout {layout}; convert it with .to_dense()")

@@ -19,7 +19,7 @@ from pellucid.objective import Objective, Supervised
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.run.weights import fill, read_weights, write_weights
-from pellucid.text import note
+from pellucid.text import note, plural
 from pellucid.training.callbacks import Callback, Training, tensors_of
 from pellucid.training.device import usable_precision
 from pellucid.training.learner import Learner
@@ -95,6 +95,9 @@ class Checkpoint:
         The damaged file is renamed. Call this after all checks, when the training continues from this checkpoint, so
         that a check that fails leaves all files unchanged.
         """
+        if self.done:
+            epochs = plural(self.progress["epoch"], "epoch")
+            note(f"{folder.path} is finished: its training ended after {epochs}, and nothing more is trained")
         if not self.damage:
             return
         aside = set_aside(folder.last)

@@ -93,12 +93,17 @@ class StoppedError(PellucidError):
 
     def write(self, path: Path) -> None:
         """Write the error to a JSON file."""
-        values = {"error": str(self), "step": self.step, "fault": self.fault.to_json()}
-        write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+        write_atomically(path, (json.dumps(self.to_json(), indent=2) + "\n").encode())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the message, the step and the tensor as JSON values."""
+        return {"error": str(self), "step": self.step, "fault": self.fault.to_json()}
 
     @classmethod
-    def read(cls, path: Path) -> "StoppedError":
-        """Return the error from a file that `write` wrote; PellucidError for any other file."""
+    def read(cls, path: Path) -> "StoppedError | None":
+        """Return the error from a file that `write` wrote, None without a file; PellucidError for any other file."""
+        if not path.exists():
+            return None
         try:
             values = json.loads(read_regular(path))
             return cls(str(values["error"]), int(values["step"]), NotFinite.from_json(values["fault"]))

@@ -41,7 +41,7 @@ from pellucid.training.learner import Learner
 from pellucid.tree import dtype_of, flatten
 
 MAX_BATCH = 256  # inputs
-MAX_MEMORY = 1 << 30  # bytes for the outputs of all layers together: 9 images of 224 x 224 pixels in VGG16
+MAX_BATCH_MEMORY = 1 << 30  # bytes for the outputs of all layers together: 9 images of 224 x 224 pixels in VGG16
 REGRESSION_METRICS = ("mae",)  # the metrics of losses for regression
 RESERVED = ("loss", "n")  # names of results that are not metrics
 
@@ -127,8 +127,8 @@ def _plain(metric: str, key: Any, value: Any) -> Any:
 def batch_within_memory(model: Learner, data: Tensor | Source) -> int:
     """Return the batch size for evaluation: at most MAX_BATCH, smaller for large networks, at least 1.
 
-    The outputs of all layers for a batch take at most MAX_MEMORY bytes, unless those for a single input take more. The
-    size is measured with the first input.
+    The outputs of all layers for a batch take at most MAX_BATCH_MEMORY bytes, unless those for a single input take
+    more. The size is measured with the first input.
     """
     if len(data) <= 1:
         return 1
@@ -142,7 +142,7 @@ def batch_within_memory(model: Learner, data: Tensor | Source) -> int:
     images = scaled(on_device(x, device_of(model.params)), model.stats, dtype_of(model.params))
     with torch.inference_mode(), _naming(model, images):
         model.objective.watched(count).predict(model.params, images)
-    return max(min(MAX_BATCH, MAX_MEMORY // max(values * dtype_of(model.params).itemsize, 1)), 1)
+    return max(min(MAX_BATCH, MAX_BATCH_MEMORY // max(values * dtype_of(model.params).itemsize, 1)), 1)
 
 
 def _naming(model: Learner, images: Any) -> AbstractContextManager[None]:

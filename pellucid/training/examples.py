@@ -21,7 +21,7 @@ from pellucid.data.stream import Stream, is_stream
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.text import note, shown
-from pellucid.training.arguments import whole
+from pellucid.training.arguments import check_dense, whole
 from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.learner import Learner
 from pellucid.tree import dtype_of
@@ -201,6 +201,7 @@ class Fitted:
 
 def _tensor(values: Any, what: str) -> Tensor:
     if isinstance(values, Tensor):
+        check_dense(values, what)
         return values.detach()
     parts = cast(Sequence[Any], values) if isinstance(values, list | tuple) else ()
     if len({tuple(part.shape) for part in parts if isinstance(part, Tensor)}) > 1:

@@ -40,7 +40,7 @@ from pellucid.training.examples import Augmentation, batches, read, sample
 from pellucid.training.layers import draws, layer_rows, may_draw
 from pellucid.training.learner import Learner
 from pellucid.training.own import callback_state, check_optimizer, check_schedule_state, try_objective, try_rules
-from pellucid.training.process import StopSignals, memory_kept
+from pellucid.training.process import StopSignals, memory_kept, naming_batch_size
 from pellucid.training.step import NotFiniteError, Step, training_form
 from pellucid.tree import dtype_of, flatten, map_tree
 
@@ -118,7 +118,7 @@ class Loop:
             if checkpoint.done:
                 self._repair_best()
                 return training
-        with torch.inference_mode(), memory_kept(), ExitStack() as stack:
+        with torch.inference_mode(), memory_kept(), naming_batch_size(self.plan.batch_size), ExitStack() as stack:
             for callback in self.plan.callbacks:
                 stack.callback(callback.on_close)
             if folder is not None:

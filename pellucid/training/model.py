@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.calibration.confidence import Confidence
 from pellucid.calibration.familiarity import Familiarity, named_tensors
 from pellucid.calls import checked
-from pellucid.config import metric_to_config
+from pellucid.config import metrics_to_config, note_unsaved
 from pellucid.contract import naming_layers
 from pellucid.data import Arrays, Source
 from pellucid.data.augment.standardise import scaled
@@ -310,7 +310,7 @@ class BaseModel(Trainable, Viewed):
             **self.objective.about(self.custom),
             "input_shape": list(self.input_shape),
             "classes": None if self.classes is None else list(self.classes),
-            "metrics": [metric_to_config(metric, self.custom) for metric in self.metrics],
+            **metrics_to_config(self.metrics, self.custom),
             "preprocess": self.preprocess,
             **({"precision": "float64"} if self.precision == "float64" else {}),
             **({} if self.confidence is None else {"confidence": self.confidence.to_json()}),
@@ -320,6 +320,7 @@ class BaseModel(Trainable, Viewed):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write network and weights atomically to one safetensors file."""
         self._need_weights()
+        note_unsaved(self.metrics, self.custom)
         write_weights(new_file(path), {**self.weights, **named_tensors(self.familiarity)}, self.about())
 
     @classmethod
@@ -341,8 +342,7 @@ class BaseModel(Trainable, Viewed):
         weights = {name: widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
         fitted_parts = model.confidence, model.familiarity
         model._take(fill(Path(path), params, weights), shape, out)
-        model.confidence, model.familiarity = fitted_parts
-        model.source = Path(path)
+        model.confidence, model.familiarity, model.source = *fitted_parts, Path(path)
         return model
 
     def _build(
@@ -362,7 +362,7 @@ class BaseModel(Trainable, Viewed):
             params = map_tree(lambda tensor: in_precision(tensor, self.precision).to(self.device), params)
         channels_last(params)
         self.params, self.input_shape, self.output_shape = params, shape, out
-        self._outputs = {shape: out}
+        self._outputs, self._picture_outputs = {shape: out}, {}
         self._forget_measured()
 
     def _forget_measured(self) -> None:

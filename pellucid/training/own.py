@@ -4,8 +4,8 @@
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from pellucid.run.weights import check_size
 from pellucid.text import shown
 from pellucid.training.callbacks import Callback
 from pellucid.training.learner import Learner
-from pellucid.training.step import Step, check_gradients
+from pellucid.training.step import Step
 from pellucid.tree import flatten
 from pellucid.weights.match import match
 
@@ -74,6 +74,7 @@ def check_saves(model: Learner, kind: Callable[..., Any]) -> None:
             raise
         raise PellucidError(f"the model cannot be saved: {error}; use finite numbers and texts in it") from error
     entries = {path: [str(tensor.dtype), [*tensor.shape], [0, 0]] for path, tensor in flatten(model.params).items()}
+    config.note_unsaved(model.metrics, model.custom)
     check_size("the model", len(json.dumps([json.dumps(about), entries])))
     try:
         _, expected, _, _ = rebuilt(kind, about, {}, model.custom)
@@ -141,7 +142,7 @@ def try_objective(objective: Objective, params: Params, step: Step, batch: Batch
     name, before = type(objective).__name__, copied(batch.images)
     attempt(
         f"{name}.gradients",
-        lambda: check_gradients(objective, step, objective.gradients(params, batch, Mode(rng=rng))),
+        lambda: _check_result(objective, step, objective.gradients(params, batch, Mode(rng=rng))),
     )
     predictions = attempt(f"{name}.predict", objective.predict, params, batch.images)
     if changed(before, batch.images):
@@ -212,3 +213,35 @@ def _check_json(what: str, value: Any) -> None:
             f"{what} is {shown(value)}, which a checkpoint cannot restore; use finite numbers, "
             "texts, lists, dicts or None, and tensors only by name in a callback's state"
         )
+
+
+def _check_result(objective: Objective, step: Step, result: object) -> None:
+    """Raise PellucidError unless `result` is a valid result of `Objective.gradients`."""
+    kind = f"{type(objective).__name__}.gradients"
+    names: list[str] = []
+    for turn in cast(Iterator[Any], result) if isinstance(result, Iterator) else (result,):
+        pair = cast(tuple[Any, ...], turn) if isinstance(turn, tuple) else ()
+        if len(pair) != 2 or not all(isinstance(part, Mapping) for part in pair):
+            raise PellucidError(
+                f"{kind} must return (losses, dparams), two dicts, or yield such pairs, not {shown(cast(object, turn))}"
+            )
+        losses, dparams = pair
+        _check_turn(kind, step, losses, dparams)
+        names += losses
+    if not names or ("loss" in names and len(set(names)) > 1):
+        raise PellucidError(f"{kind}: name each loss; 'loss' is the name of their sum, or of the only one")
+    objective.total(dict.fromkeys(names, 0.0))
+
+
+def _check_turn(kind: str, step: Step, losses: Mapping[str, Any], dparams: Params) -> None:
+    for name, value in losses.items():
+        if not isinstance(value, Tensor) or value.dim():
+            raise PellucidError(f"{kind}: the loss {name!r} must be a tensor of one number, not {shown(value)}")
+    learned = dict(zip(step.paths, step.weights, strict=True))
+    for path, gradient in flatten(dparams).items():
+        if path not in learned and path not in step.kept:
+            hint = nearest(path, learned) or f"; parameters: {', '.join(learned):.200}"
+            raise PellucidError(f"{kind} returned a gradient of {path!r}, which is not a parameter{hint}")
+        if path in learned and gradient.shape != learned[path].shape:
+            shapes = f"{tuple(gradient.shape)}, but the parameter has {tuple(learned[path].shape)}"
+            raise PellucidError(f"{kind}: the gradient of {path} has the shape {shapes}")

@@ -1,4 +1,4 @@
-"""Changes to the process during a training: signal handlers and the memory allocator."""
+"""The process during a training: signal handlers, the memory allocator, and errors for a lack of memory."""
 
 import ctypes
 import platform
@@ -7,6 +7,8 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
+
+from pellucid.errors import PellucidError, is_out_of_memory
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # numbers of mallopt's parameters, and values for them, from glibc's malloc.h
@@ -43,6 +45,20 @@ class StopSignals:
         if self.asked:
             raise KeyboardInterrupt("stopped at once, without a checkpoint of the last steps")
         self.asked = True
+
+
+@contextmanager
+def naming_batch_size(size: int) -> Generator[None, None, None]:
+    """Within the context, an error for a lack of memory becomes a PellucidError that names the batch size."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise PellucidError(
+            f"not enough memory to train with batch_size {size}; lower it (train.batch_size of a recipe), or make the "
+            "network or the images smaller"
+        ) from error
 
 
 @contextmanager

@@ -14,16 +14,24 @@ from pellucid.fuse import Rate, freeze, fuse
 from pellucid.layers import Conv2d, Dense
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import Loss
-from pellucid.objective import Gradients, Objective, Supervised, all_buffers, below, named_layers, params_of
+from pellucid.objective import (
+    Gradients,
+    Objective,
+    Supervised,
+    all_buffers,
+    below,
+    mean_losses,
+    named_layers,
+    params_of,
+)
 from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm, pack, unpack
 from pellucid.optim.regularizers import L2, in_order
-from pellucid.text import shown
 from pellucid.training.averaging import AVERAGE, Average
 from pellucid.training.device import CPU, HalfCopy, to_float32, usable_precision
 from pellucid.training.learner import Learner
 from pellucid.training.parameter_groups import ParameterGroup, parameter_groups, penalize, update
 from pellucid.tree import flatten, leaves
-from pellucid.verify_forms import Training
+from pellucid.verify.forms import Training
 
 StepLosses = dict[str, Any]  # by name: floats, or on an accelerator 0-d tensors that are not copied to the CPU yet
 Optimizers = Optimizer | Mapping[str, Optimizer]
@@ -124,12 +132,10 @@ class Step:
     def __call__(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> StepLosses:
         """Update the parameters from one batch, and return the losses by name, computed before their updates."""
         result = self.gradients(batch, lr, rng)
-        losses: StepLosses = {}
         if isinstance(result, tuple):  # with an empty order, all were updated during the backward pass
             losses = result[0] if self._order == [] else self._learn(*result, lr)
-        else:
-            for turn in result:  # each turn updates parameters before the next one begins
-                losses |= self._learn(*turn, lr)
+        else:  # each turn updates parameters before the next one begins
+            losses = mean_losses([self._learn(*turn, lr) for turn in result])
         if self.average is not None:
             self.average.update()
         return losses
@@ -260,38 +266,6 @@ class _Updater:
         self.paths = [path for path in self.all_paths if path in paths]
         weights = [self._learned[path] for path in self.paths]
         self.groups: list[ParameterGroup] = parameter_groups(self.paths, weights, self._decayed, self._factors)
-
-
-def check_gradients(objective: Objective, step: Step, result: object) -> None:
-    """Raise PellucidError unless `result` is a valid result of `Objective.gradients`."""
-    kind = f"{type(objective).__name__}.gradients"
-    names: list[str] = []
-    for turn in cast(Iterator[Any], result) if isinstance(result, Iterator) else (result,):
-        pair = cast(tuple[Any, ...], turn) if isinstance(turn, tuple) else ()
-        if len(pair) != 2 or not all(isinstance(part, Mapping) for part in pair):
-            raise PellucidError(
-                f"{kind} must return (losses, dparams), two dicts, or yield such pairs, not {shown(cast(object, turn))}"
-            )
-        losses, dparams = pair
-        _check_turn(kind, step, losses, dparams)
-        names += losses
-    if not names or len(set(names)) < len(names) or ("loss" in names and len(names) > 1):
-        raise PellucidError(f"{kind}: name each loss once; 'loss' is the name of their sum, or of the only one")
-    objective.total(dict.fromkeys(names, 0.0))
-
-
-def _check_turn(kind: str, step: Step, losses: Mapping[str, Any], dparams: Params) -> None:
-    for name, value in losses.items():
-        if not isinstance(value, Tensor) or value.dim():
-            raise PellucidError(f"{kind}: the loss {name!r} must be a tensor of one number, not {shown(value)}")
-    learned = dict(zip(step.paths, step.weights, strict=True))
-    for path, gradient in flatten(dparams).items():
-        if path not in learned and path not in step.kept:
-            hint = nearest(path, learned) or f"; parameters: {', '.join(learned):.200}"
-            raise PellucidError(f"{kind} returned a gradient of {path!r}, which is not a parameter{hint}")
-        if path in learned and gradient.shape != learned[path].shape:
-            shapes = f"{tuple(gradient.shape)}, but the parameter has {tuple(learned[path].shape)}"
-            raise PellucidError(f"{kind}: the gradient of {path} has the shape {shapes}")
 
 
 class _CheckedLoss:

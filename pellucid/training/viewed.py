@@ -11,14 +11,17 @@ from torch import Tensor
 
 from pellucid.calls import Checked
 from pellucid.combine.base import Combinator, join
+from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Loss
-from pellucid.network.inputs import Shape, check_inputs, nominal
+from pellucid.network.bounds import check_picture
+from pellucid.network.inputs import Shape, check_inputs, check_range, nominal
 from pellucid.network.summary import Summary, describe, shape_text, summary
-from pellucid.objective import Objective, Supervised, named_layers
+from pellucid.objective import Objective, Supervised, named_layers, sizes
 from pellucid.optim import Optimizer
-from pellucid.run.weights import parameter_count, weights_sha256
+from pellucid.run.described import expects_unit_range
+from pellucid.run.weights import weights_sha256
 from pellucid.text import aligned, plural
 from pellucid.tree import flatten
 
@@ -68,7 +71,10 @@ class Viewed(metaclass=Checked):
     seed: int
     input_shape: Shape  # without the batch axis; None for a free height or width
     output_shape: Any
+    preprocess: dict[str, Any]
+    stats: FeatureStats | None  # of the preprocessing
     _outputs: dict[Shape, Any]  # cache: shapes of outputs by shapes of inputs
+    _picture_outputs: dict[Shape, Any]  # the same for pictures within the bounds of memory
 
     @property
     def supervised(self) -> Supervised:
@@ -104,6 +110,13 @@ class Viewed(metaclass=Checked):
                 self._outputs[key] = self.objective.init(key, torch.Generator())[1]
         return self._outputs[key]
 
+    def outputs_for_picture(self, shape: Sequence[int]) -> Any:
+        """Return the shape of the outputs for a picture (C, H, W) of any size; raises the errors of `check_picture`."""
+        key = tuple(shape)
+        if key not in self._picture_outputs:
+            self._picture_outputs[key] = check_picture(self.objective, key)
+        return self._picture_outputs[key]
+
     @property
     def built(self) -> bool:
         """Whether the model has weights."""
@@ -125,11 +138,11 @@ class Viewed(metaclass=Checked):
 
     def __repr__(self) -> str:
         """Return the number of layers and parameters, the shapes, the loss and the optimizer in one line."""
-        sizes = f"{shape_text(self.input_shape)} -> {shape_text(self.output_shape)}" if self.built else "no weights yet"
-        count = f"{parameter_count(self.params):,} parameters, " if self.built else ""
+        ends = f"{shape_text(self.input_shape)} -> {shape_text(self.output_shape)}" if self.built else "no weights yet"
+        count = f"{sizes(self.objective.nets, self.params)}, " if self.built else ""
         what = self.objective.loss if isinstance(self.objective, Supervised) else self.objective
         learning = f"{type(what).__name__}, {type(self.optimizer).__name__}"
-        return f"<Model: {plural(len(self.layers), 'layer')}, {count}{sizes}; {learning}>"
+        return f"<Model: {plural(len(self.layers), 'layer')}, {count}{ends}; {learning}>"
 
     def __str__(self) -> str:
         """Return the line of `repr` and, if there are weights, the table of layers."""
@@ -158,6 +171,8 @@ class Viewed(metaclass=Checked):
     def _fit_shape(self, x: Tensor, what: str) -> None:
         self._need_weights()
         check_inputs(x.shape, self.input_shape, what)
+        if expects_unit_range(self.preprocess, self.stats):
+            check_range(x, what)
         if None in self.input_shape:  # a free height or width may be too small for the network
             self.outputs_for(x.shape[1:])
 

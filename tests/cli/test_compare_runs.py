@@ -82,6 +82,26 @@ def test_what_a_run_did_not_record_is_said(runs: tuple[Path, Path], say: Say, tm
     assert "&lt;b&gt;second recorded no confusion matrix" in page
 
 
+def test_a_run_that_stopped_at_nan_says_where(run_folder: Path, say: Say, tmp_path: Path) -> None:
+    """The error of `pellucid train` is what `compare-runs` says: the layer and the step."""
+    stopped = say("train", "digits", "train.epochs=2", "optimizer.lr=1e30", "--out", "stopped")
+    assert stopped.code != 0
+    message = stopped.err.strip().removeprefix("pellucid: ").splitlines()[-1].removeprefix("pellucid: ")
+    assert message.startswith("training stopped in step 2 ")
+    arguments = ("compare-runs", str(run_folder), "stopped/digits-1")
+    said = say(*arguments)
+    assert said.code == 0
+    row = next(line for line in said.out.splitlines() if line.startswith("stopped"))
+    assert row.split() == ["stopped", "-", "NaN,", "step", "2"]
+    assert f"stopped/digits-1: {message}" in said.out
+    found = say(*arguments, "--json").json["runs"]
+    assert (found[0]["stopped"], found[1]["stopped"]["step"], found[1]["stopped"]["error"]) == (None, 2, message)
+    page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    assert "training stopped in step 2 (epoch 1, batch 2): head.scores (Dense)" in page
+    (tmp_path / "stopped/digits-1/error.json").write_text("{")
+    assert "error.json cannot be read" in say(*arguments).complaint
+
+
 def test_runs_of_one_name_are_told_apart_by_their_paths(run_folder: Path, say: Say, tmp_path: Path) -> None:
     for place in ("a", "b"):
         shutil.copytree(run_folder, tmp_path / place / "digits-1")
@@ -101,6 +121,20 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(run_folder: Path, say: S
         ("recipe.toml", "[optimizer]\nlr = 1979-05-27", "no value like"),
         ("recipe.toml", "[optimizer", "cannot be read"),
         ("metrics.csv", "epoch\n1,2\n", "more or fewer values"),
+        ("metrics.csv", "epoch,train_loss\n1,0.5\n2,0.x\n", "metrics.csv: train_loss is '0.x' in line 3"),
+        ("metrics.csv", "epoch,step\n1,18446744073709551616\n", "metrics.csv: step is 1.84467"),
+        (
+            "metrics.csv",
+            "epoch,step\n1,-4\n",
+            "metrics.csv: step is -4 in line 2, where training writes a whole",
+        ),
+        ("metrics.csv", "epoch,step\n1,nan\n", "metrics.csv: step is None in line 2"),
+        ("metrics.csv", "epoch,step\ninf,3\n", "metrics.csv: epoch is None in line 2"),
+        ("metrics.csv", "step\n3\n", "metrics.csv: no column 'epoch' among step"),
+        ("metrics.csv", "epoch,epoch\n1,1\n", "metrics.csv cannot be read (the first line names a column twice)"),
+        ("metrics.csv", "epoch,train_loss\n1,0.5\0\n", "metrics.csv: train_loss is '0.5"),
+        ("layers.csv", "epoch,path,grad_norm\n1,dense,3e\n", "layers.csv: grad_norm is '3e' in line 2"),
+        ("layers.csv", "epoch,grad_norm\n1,3\n", "layers.csv: no column 'path' among"),
     ],
 )
 def test_damaged_files_are_one_line(name: str, text: str, why: str, runs: tuple[Path, Path], say: Say) -> None:
@@ -117,3 +151,20 @@ def test_mistakes_are_one_line(run_folder: Path, say: Say, tmp_path: Path) -> No
         "--out no/page.html is in a folder that does not exist"
         in say("compare-runs", run, run, "--out", "no/page.html").complaint
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["metrics.csv", "layers.csv"])
+def test_a_letter_in_the_history_of_a_run_is_no_fault_when_it_is_resumed(
+    name: str, run_folder: Path, say: Say, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(run_folder, tmp_path / "odd"))
+    (run / "results.json").unlink()  # as in a run that was killed before its report
+    lines = (run / name).read_text().splitlines()
+    (run / name).write_text("\n".join([lines[0], lines[1] + "x", *lines[2:]]) + "\n")
+    said = say("train", "--resume", str(run))
+    assert said.code == 2
+    finished, complaint = said.err.splitlines()
+    assert "is finished" in finished
+    assert f"{name}: " in complaint
+    assert "in line 2" in complaint

@@ -33,7 +33,10 @@ def test_train_tells_the_result_and_where_it_is(say: Say, tmp_path: Path):
 @pytest.mark.usefixtures("no_report")
 def test_a_finished_run_resumed_gives_the_same_result(say: Say, run_folder: Path):
     before = json.loads((run_folder / "results.json").read_text())
-    assert say("train", "--resume", str(run_folder), "--json").json["sha256"] == before["sha256"]
+    said = say("train", "--resume", str(run_folder), "--json")
+    assert said.json["sha256"] == before["sha256"]
+    ended = f"its training ended after {before['epochs']} epochs, and nothing more is trained"
+    assert said.err == f"pellucid: {run_folder} is finished: {ended}\n"
 
 
 @pytest.mark.usefixtures("no_report")

@@ -7,6 +7,9 @@ catalogue's checksums catch it for known data sets (see test_catalogue).
 
 import gzip
 import io
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -79,9 +82,9 @@ def test_idx(tmp_path, name):
     assert refused > 100
 
 
-def encoded(kind: str) -> bytes:
+def encoded(kind: str, picture: np.ndarray = PICTURE) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(PICTURE).save(out, kind)
+    Image.fromarray(picture).save(out, kind)
     return out.getvalue()
 
 
@@ -133,3 +136,49 @@ def test_a_gzip_inside_a_gzip_is_no_idx(tmp_path):
     write_idx(path, ARRAY)
     path.write_bytes(gzip.compress(path.read_bytes()))
     assert outcome(lambda: read_idx(path), path) is None
+
+
+READERS = """
+from pellucid.data import ImageFolder, MaskFolder, load_folder, load_masks, load_splits
+from pellucid.data.quality.survey import survey
+from pellucid.data.tree import tree_at
+from pellucid.errors import PellucidError
+from pellucid.recipe.job import train
+from pellucid.tasks.gestures.reading import read_collection
+tree, pipe = tree_at("set"), "a/pipe.png"
+for read in (
+    lambda: load_folder("set"), lambda: load_splits("set"), lambda: ImageFolder("set", size=8).checksum,
+    lambda: load_masks("."), lambda: MaskFolder(".").checksum, lambda: load_folder("set/" + pipe),
+    lambda: tree.read(pipe), lambda: tree.document(pipe), lambda: tree.fingerprint(pipe),
+    lambda: train("digits", **{"data.name": "./set"}),
+    lambda: survey(tree, tree.names, (8, 8), "RGB").corrupt,
+    lambda: read_collection("set", size=8).corrupt,
+    lambda: load_folder("set", on_error="skip").skipped,
+):
+    try:
+        print(read())
+    except PellucidError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_an_image_folder_is_named_and_not_waited_for(tmp_path):
+    """In another process, which is ended if it waits for a writer."""
+    for name in ("set/a", "set/b", "train", "trainannot"):
+        (tmp_path / name).mkdir(parents=True)
+    rng = np.random.default_rng(4)
+    for name in "ab":
+        for k in range(12):
+            picture = rng.integers(0, 256, PICTURE.shape, dtype=np.uint8)
+            (tmp_path / "set" / name / f"{k}.png").write_bytes(encoded("PNG", picture))
+    (tmp_path / "train/pipe.png").write_bytes(encoded("PNG"))
+    for name in ("set/a", "trainannot"):
+        os.mkfifo(tmp_path / name / "pipe.png")
+    command = [sys.executable, "-c", READERS]
+    done = subprocess.run(command, cwd=tmp_path, timeout=100, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 13
+    assert all("pipe.png" in line for line in lines), lines
+    assert sum("is not a f" in line for line in lines) == 12, "all but the names of what is skipped"

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pellucid.data import load_image
+from pellucid.data import images, load_image
+from pellucid.data.images import load_channels
 from pellucid.errors import PellucidError
 
 KINDS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
@@ -167,3 +168,22 @@ def test_mode_and_size_are_checked(noise):
     assert "CMYK" in refused(data, mode="CMYK")
     assert "size" in refused(data, size=(0, 5))
     assert "size" in refused(data, size=(10**6, 10**6))
+
+
+def test_large_images_are_the_same_in_parts(monkeypatch):
+    """Grey, palette, transparent and turned images, and their resizing, in parts of 4 rows and as a whole."""
+    rng = np.random.default_rng(0)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for mode, channels in (("L", 1), ("RGB", 3), ("RGBA", 4), ("P", 1)):
+        values = rng.integers(0, 255, (19, 11, channels), dtype=np.uint8)
+        image = Image.fromarray(values[..., 0] if channels == 1 else values).convert(mode)
+        file = io.BytesIO()
+        image.save(file, "PNG", exif=turned)
+        found = []
+        for rows in (4, 1024):
+            monkeypatch.setattr(images, "ROWS", rows)
+            x = load_image(file.getvalue())
+            found.append((x, images.luma(x), images.resized(x, (7, 9)), load_channels(file.getvalue())))
+        assert found[0][0].shape == (3, 11, 19)
+        assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

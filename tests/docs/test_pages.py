@@ -8,8 +8,13 @@ import pytest
 import torch
 import yaml
 
+from pellucid.doctor import detection
+from pellucid.doctor.checks import CHECKS
+from pellucid.doctor.finding import SUPERVISED
 from pellucid.layers import Mode
 from pellucid.lessons import LESSONS
+from pellucid.optim import SCHEDULES
+from pellucid.tasks.gestures.comparison import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -44,6 +49,31 @@ def test_links_between_files_lead_somewhere(page: Path):
     targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)", page.read_text(encoding="utf-8"))
     local = [target for target in targets if not target.startswith(("http:", "https:"))]
     assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+SUPERVISED_CHECKS = sum(SUPERVISED in check.models for check in CHECKS)
+COUNTS = [
+    ("docs/features.md", f"{len(CHECKS)} checks of classifiers, regressions and generators"),
+    ("docs/features.md", f"generators and {len(detection.CHECKS)} of detectors"),
+    ("docs/features.md", f"{NUMBERS[len(SCHEDULES)]} schedules"),
+    ("docs/how-to/doctor.md", f"found by {SUPERVISED_CHECKS} checks"),  # of a classifier
+    ("pellucid/cli/gestures/compare.py", f"in {NUMBERS[len(VARIANTS)]} ways, from scratch to fine-tuned"),
+    ("pellucid/cli/gestures/compare.py", f"all {NUMBERS[len(VARIANTS)]} recipes"),
+]
+
+
+@pytest.mark.parametrize(("page", "text"), COUNTS, ids=[text for _, text in COUNTS])
+def test_counts_in_pages_are_those_of_the_code(page: str, text: str) -> None:
+    assert text in " ".join((ROOT / page).read_text(encoding="utf-8").split())
+
+
+def test_pages_count_checks_only_where_a_test_does() -> None:
+    """A number of checks in another page would be typed by hand; records of runs and measurements are none."""
+    counted = {page for page, _ in COUNTS}
+    names = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+    others = {name for name, text in names.items() if re.search(r"\b\d+ (checks|schedules)\b", text)}
+    assert others <= counted
 
 
 def test_the_site_lists_every_page():

@@ -7,9 +7,11 @@ from pkgutil import iter_modules
 from typing import Any
 
 import pytest
+import torch
 
 from pellucid.doctor import Check, Finding, Remedy, case_of, checks, diagnose
 from pellucid.doctor.checks import CHECKS
+from pellucid.doctor.examination import examine
 from pellucid.doctor.finding import SUPERVISED
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.remedies import rebuilt, with_rate
@@ -19,11 +21,11 @@ from tests.doctor.examined import case, conv_net, corners, model
 
 
 def says(
-    name: str, *paths: str, explains: Sequence[str] = (), remedy: Remedy | None = None, proven: bool = False
+    name: str, *paths: str, explains: Sequence[str] = (), remedy: Remedy | None = None, direct: bool = False
 ) -> Check:
     """A check that always finds the same, as a proof where it explains something."""
     found = [Finding(name, path, {"number": 0.5}, f"{name} is so", f"mend {name}", remedy) for path in paths]
-    return Check(name, lambda case: found, tuple(explains), proven=proven or bool(explains))
+    return Check(name, lambda case: found, tuple(explains), direct=direct or bool(explains))
 
 
 def test_nothing_found_is_healthy() -> None:
@@ -41,6 +43,28 @@ def test_causes_come_before_what_they_explain() -> None:
     found = diagnose(case(), checks=table)
     assert found.names == ("cause", "other", "symptom")
     assert (found.causes, found.symptoms, found.follows) == (("cause",), {1}, {2: "cause"})
+
+
+def test_without_an_experiment_nothing_is_proven_and_nothing_goes_away() -> None:
+    """Two tables of checks, one of a detector: neither makes a trial, so both speak of likely causes."""
+    table = [says("fault", "train", explains=("symptom",)), says("symptom", "relu")]
+    for found in (diagnose(case(), checks=table), examine(case(), table)):
+        assert [found.kind(index) for index in (0, 1)] == ["likely cause", "consequence"]
+        assert found.causes == ("fault",)
+        for text in (str(found), found._repr_html_()):
+            assert "goes away" not in text
+            assert "which may follow from fault" in text or "may follow from fault</span>" in text
+        said = found.to_json()["findings"]
+        assert [(one["proven"], one["goes_away"]) for one in said] == [(False, False)] * 2
+    assert "1 likely cause and 1 consequence" in str(diagnose(case(), checks=table))
+
+
+def test_copies_of_inputs_are_a_likely_cause() -> None:
+    """Copies are a fact; that they do harm is not measured."""
+    x, y = corners()
+    found = diagnose(case_of(model(), torch.cat([x, x]), torch.cat([y, y])))
+    assert found.kind(found.names.index("duplicated-inputs")) == "likely cause"
+    assert "goes away" not in str(found)
 
 
 def test_a_check_that_finds_nothing_explains_nothing() -> None:
@@ -69,7 +93,7 @@ def test_only_remedies_of_causes_are_tried_and_shared_ones_once() -> None:
     table = [
         says("cause", "relu1", "relu2", explains=("symptom",), remedy=remedy("slower")),
         says("symptom", "dense", remedy=remedy("never")),
-        says("helpless", "train", proven=True),
+        says("helpless", "train", direct=True),
     ]
     assert diagnose(case(), checks=table).attempts == {}
     found = diagnose(case(), attempts=True, checks=table)

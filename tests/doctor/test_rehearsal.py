@@ -1,6 +1,7 @@
 """A few steps of a training, against PyTorch's own optimizer, and models made again."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.combine import Sequential
-from pellucid.doctor.rehearsal import Settings, copied, default_rate, rehearse, reinitialized
+from pellucid.doctor.rehearsal import Settings, copied, default_rate, example_work, rehearse, reinitialized, step_work
 from pellucid.doctor.remedies import rebuilt, with_rate
-from pellucid.layers import BatchNorm, Dense, Dropout, Flatten, ReLU
+from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
+from pellucid.layers.base import Layer, Mode, Params
 from pellucid.model import Model
 from pellucid.optim import SGD, Adam, Optimizer
 from pellucid.optim.base import State
@@ -94,10 +96,46 @@ def test_a_step_that_cannot_be_taken_is_told() -> None:
     assert rehearse(model(optimizer=SGD(1e30)), DATA, 16, None, Settings(20)).stopped == ""
 
 
-def test_slow_steps_end_when_the_time_is_over() -> None:
-    done = rehearse(model(), DATA, 16, None, Settings(5, seconds=0.0))
-    assert (len(done.losses), done.late, done.broke) == (1, True, False)
-    assert not rehearse(model(), DATA, 16, None, Settings(5)).late
+def test_steps_end_with_the_work() -> None:
+    work = step_work(model(), DATA, 16)
+    for limit, steps in ((0.0, 1), (3.9 * work, 3), (5 * work, 5)):
+        done = rehearse(model(), DATA, 16, None, Settings(5, work=limit))
+        assert (len(done.losses), done.shortened, done.broke) == (steps, steps < 5, False)
+        assert done.work == steps * work
+    assert not rehearse(model(), DATA, 16, None, Settings(5)).shortened
+
+
+class Mixed(Layer):
+    """A user-defined layer: each place's channels times a matrix of 2 x 2."""
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        return {"matrix": torch.eye(2)}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        return torch.einsum("oi,nihw->nohw", params["matrix"], x), (x,)
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        raise NotImplementedError
+
+
+def test_the_work_of_a_users_layer_counts_its_weights_at_each_place() -> None:
+    mixed = 2 * 2 * 9 + 2 * 9
+    net = Sequential(mixed=Mixed(), flatten=Flatten(), scores=Dense(4))
+    data = examples(torch.zeros(5, 2, 3, 3), torch.zeros(5, dtype=torch.int64))
+    assert example_work(model(net, input_shape=(2, 3, 3)), data) == mixed + 18 + (18 * 4 + 4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (12, 20)])
+def test_the_work_of_a_network_for_images_of_any_size_is_that_of_the_data(height: int, width: int) -> None:
+    """A 3x3 convolution from 3 to 2 channels, the mean over the pixels, and Dense(4)."""
+    net = Sequential(conv=Conv2d(2, 3, padding=1), pool=AdaptiveAvgPool2d(1), flatten=Flatten(), scores=Dense(4))
+    pixels, x = height * width, torch.rand(6, 3, height, width)
+    data = examples(x, torch.arange(6) % 4)
+    work = pixels * (3 * 3 * 3 * 2 + 2) + 2 + 2 + (2 * 4 + 4)
+    free = model(net, input_shape=(3, None, None))
+    assert example_work(free, data) == work
+    assert step_work(free, data, 4) == 3 * 4 * work
+    assert rehearse(free, data, 4, None, Settings(2)).work == 2 * 3 * 4 * work
 
 
 def test_frozen_weights_stay_and_augmentation_is_applied() -> None:

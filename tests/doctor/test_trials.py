@@ -10,6 +10,7 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.data import Augment, load
 from pellucid.doctor import Case, case_of, diagnose, trials
+from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.finding import Remedy
 from pellucid.doctor.remedies import with_rate
 from pellucid.doctor.trials import Attempts
@@ -104,6 +105,11 @@ def known_reference(reference: float | None, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_mistake_is_the_cause_and_its_symptoms_follow(name: str, options: dict[str, Any]) -> None:
     found = diagnose(taught(**options))
     assert found.causes == (name,)
+    assert found.findings[0].proven == (0 in found.attempts)
+    mended = {check.name: check for check in CHECKS}
+    for index in found.gone:  # the same experiment, made once more
+        assert found.attempts[0].mended is not None
+        assert not mended[found.findings[index].check].look(found.attempts[0].mended)
     if 0 in found.attempts:  # a mismatch of preprocessing may be plain without a trial
         before, after = found.attempts[0].score
         assert found.findings[0].evidence["score_as_set"] == before
@@ -126,6 +132,7 @@ def test_examples_that_came_class_after_class() -> None:
         history = it.fit(x[y == label], y[y == label], epochs=8, batch_size=32, verbose=False)
     found = diagnose(case_of(it, x, y, validation=held, history=history, batch_size=32, epochs=8))
     assert found.causes == ("examples-in-order",)
+    assert found.kind(0) == "likely cause"  # another order does well; which order it was, is not measured
     assert found.symptoms == frozenset()
     assert "collapsed-predictions" in {found.findings[place].check for place in found.follows}
 

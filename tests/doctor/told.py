@@ -10,7 +10,7 @@ DEAD = ("their bias fell", "draw them anew")  # what else it could come from, wh
 
 def ill() -> Diagnosis:
     findings = (
-        Finding("learning-rate", "training", RATE, LARGE, "go slower & start lower"),
+        Finding("learning-rate", "training", RATE, LARGE, "go slower & start lower", proven=True),
         Finding("duplicates", "train", {"copies": -3, "why": "same-bytes"}, "a file came twice", "remove it"),
         Finding("dead-units", "block.relu1", {"dead": 20, "share": 0.66666}, *DEAD),
         Finding("dead-units", "relu2", {"dead": 3, "share": 1.0}, *DEAD),
@@ -18,7 +18,7 @@ def ill() -> Diagnosis:
     )
     tried = Attempt("a tenth of the learning rate", 150, (None, 0.25), (None, 0.875), "validation")
     follows = {2: "learning-rate", 3: "learning-rate", 4: "dead-units"}
-    return Diagnosis(findings, ("a",) * 12, follows, {0: tried})
+    return Diagnosis(findings, ("a",) * 12, follows, {0: tried}, gone=frozenset({2, 3}))
 
 
 def healthy() -> Diagnosis:

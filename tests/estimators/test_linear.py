@@ -50,6 +50,77 @@ def test_a_penalty_keeps_features_of_every_scale(solver: str) -> None:
     np.testing.assert_allclose(found.coef_, [0.0, 2.4], rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("condition", [1e4, 1e5, 1e6])
+@pytest.mark.parametrize("kind", [LinearRegression, Ridge])
+@pytest.mark.parametrize("shape", [(10, 30), (30, 10), (12, 12)])
+def test_the_smallest_solution_is_that_of_numpy_for_large_condition_numbers(kind, condition: float, shape) -> None:
+    rng = np.random.default_rng(0)
+    u, _, vt = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
+    x = u @ np.diag(np.geomspace(1, 1 / condition, len(vt))) @ vt
+    y = rng.normal(size=len(x))
+    for solver in ("svd", "normal") if shape == (10, 30) else ("svd",):  # "normal" squares the condition number
+        estimator = kind(solver=solver) if kind is LinearRegression else kind(0.0, solver=solver)
+        exact = np.linalg.pinv(x) @ y
+        found = estimator.set_params(fit_intercept=False).fit(x, y).coef_
+        assert np.linalg.norm(found - exact) <= 1e-8 * np.linalg.norm(exact)
+        centred = x - x.mean(0)
+        exact = np.linalg.pinv(centred, rcond=1e-12) @ (y - y.mean())
+        found = estimator.set_params(fit_intercept=True).fit(x, y).coef_
+        assert np.linalg.norm(found - exact) <= 1e-8 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("alpha", [1e-300, 1e-12, 1e-6, 1.0, 1e3])
+def test_a_penalty_of_any_size_beside_equal_examples_has_the_solution_of_weighted_examples(alpha: float) -> None:
+    """Two equal examples have the cost of one with the mean target and weight 2, plus a constant."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 20)), rng.normal(size=10)
+    root = np.sqrt([2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    weighted, target = x * root[:, None], root * np.r_[(y[:2] + y[8:]) / 2, y[2:8]]
+    exact = weighted.T @ np.linalg.solve(weighted @ weighted.T + alpha * np.eye(8), target)
+    found = Ridge(alpha, solver="svd", fit_intercept=False).fit(np.r_[x, x[:2]], y).coef_
+    np.testing.assert_allclose(found, exact, rtol=1e-7)
+
+
+UNPENALIZED = [
+    LinearRegression(),
+    LinearRegression("normal"),
+    Ridge(0),
+    Ridge(0, solver="svd"),
+    Ridge(1e-300),
+    Ridge(1e-300, solver="svd"),
+]
+
+
+@pytest.mark.parametrize("estimator", UNPENALIZED, ids=repr)
+@pytest.mark.parametrize("small", [1e-6, 1e-12, 1e-60, 1e60])
+def test_least_squares_keeps_features_of_every_scale(estimator, small: float) -> None:
+    """Rescaled features have rescaled coefficients: those of NumPy's lstsq on the features of scale 1."""
+    scale = np.array([1.0, 1.0, small, 1.0, small])
+    exact = np.linalg.lstsq(np.c_[X, np.ones(60)], Y, rcond=None)[0]
+    found = estimator.fit(X * scale, Y)
+    np.testing.assert_allclose(found.coef_ * scale, exact[:-1], rtol=1e-9)
+    np.testing.assert_allclose(found.intercept_, exact[-1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("estimator", UNPENALIZED, ids=repr)
+@pytest.mark.parametrize("small", [1.0, 1e-3, 1e-5, 1e-8, 1e-14, 1e-40])
+def test_equal_columns_share_a_coefficient_beside_a_feature_of_small_scale(estimator, small: float) -> None:
+    columns = np.c_[X[:, 0], X[:, 0], small * X[:, 1], np.full(60, 0.1)]
+    exact = np.linalg.lstsq(np.c_[X[:, :2], np.ones(60)], Y, rcond=None)[0]
+    found = estimator.fit(columns, Y)
+    np.testing.assert_allclose(found.coef_, [exact[0] / 2, exact[0] / 2, exact[1] / small, 0], rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(found.intercept_, exact[2], rtol=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-10, 1e-20])
+def test_more_features_than_examples_are_fitted_exactly_at_every_scale(scale: float) -> None:
+    wide = np.random.default_rng(0).normal(size=(10, 30)) * np.where(np.arange(30) < 8, 1.0, scale)
+    for estimator in UNPENALIZED:
+        np.testing.assert_allclose(estimator.fit(wide, Y[:10]).predict(wide), Y[:10], rtol=1e-9)
+    weight = LinearRegression().fit(wide[:, :8], Y[:10]).coef_
+    np.testing.assert_allclose(weight, linear_model.LinearRegression().fit(wide[:, :8], Y[:10]).coef_, rtol=1e-8)
+
+
 def test_a_penalty_below_rounding_gives_equal_columns_equal_coefficients() -> None:
     """y = 3 x of two equal columns: their coefficients add up to 3, and the smallest squares are halves."""
     x = np.array([[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]])

@@ -218,7 +218,7 @@ def test_predictions_are_computed_in_batches_that_fit_into_memory(monkeypatch) -
     expected = fitted.model_(IRIS).numpy()
     sizes, call = [], Model.__call__
     monkeypatch.setattr(Model, "__call__", lambda model, x: (sizes.append(len(x)), call(model, x))[1])
-    monkeypatch.setattr(evaluate, "MAX_MEMORY", 8 * 8 * 106)
+    monkeypatch.setattr(evaluate, "MAX_BATCH_MEMORY", 8 * 8 * 106)
     np.testing.assert_allclose(fitted.decision_function(IRIS), expected, rtol=1e-12)
     np.testing.assert_array_equal(fitted.predict(IRIS), fitted.classes_[expected.argmax(1)])
     assert sizes == 2 * [*18 * [8], 6]

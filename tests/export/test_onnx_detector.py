@@ -106,7 +106,9 @@ def test_the_size_is_that_of_the_training_unless_given(tmp_path) -> None:
         to_onnx(model, tmp_path / "m.onnx")
         session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
         assert session.get_inputs()[0].shape == ["N", 3, *expected]
-        assert session.get_modelmeta().custom_metadata_map["classes"] == '["red", "green"]'
+        told = session.get_modelmeta().custom_metadata_map
+        assert told["classes"] == '["red", "green"]'
+        assert told["outputs"] == '"the detections of predict: boxes, scores (probabilities), labels and their count"'
 
 
 def test_what_cannot_be_written_is_refused(tmp_path, monkeypatch) -> None:

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
-from pellucid.combine import Sequential
+from pellucid.combine import Fork, Sequential
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.export import ParityError, from_onnx, onnx_bytes, onnx_file, to_onnx
@@ -23,10 +23,12 @@ from pellucid.layers import (
     Flatten,
     Identity,
     Layer,
+    LogSoftmax,
     LpPool2d,
     MaxPool2d,
     ReLU,
 )
+from pellucid.losses import HeatMaps
 from pellucid.model import Model
 from tests.export.samples import ALL, REGIONAL, drawn
 from tests.oracle import Sample, difference
@@ -102,7 +104,8 @@ def test_tensors_have_our_paths_and_the_file_says_what_it_takes(tmp_path) -> Non
     assert [node.name for node in proto.graph.node][-1] == "scores"
     assert [(each.domain, each.version) for each in proto.opset_import] == [("", 21)]
     told = {each.key: json.loads(each.value) for each in proto.metadata_props}
-    assert told == {"classes": ["a", "b", "ü"], "preprocess": model.preprocess}
+    logits = "logits; softmax over axis 1 gives the probabilities of predict"
+    assert told == {"classes": ["a", "b", "ü"], "preprocess": model.preprocess, "outputs": logits}
     (given,), (out,) = proto.graph.input, proto.graph.output
     assert (given.name, out.name) == ("input", "output")
     assert [each.dim_param or each.dim_value for each in given.type.tensor_type.shape.dim] == ["N", 2, 8, 8]
@@ -115,6 +118,45 @@ def test_standardising_comes_first_and_logits_come_out(tmp_path) -> None:
     x = torch.rand(5, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     (logits,) = run((tmp_path / "model.onnx").read_bytes(), x)
     assert torch.allclose(logits.softmax(1), model.predict(x), atol=1e-6)
+
+
+MEANINGS = [
+    ("softmax_cross_entropy", "logits; softmax over axis 1 gives", lambda y: y.softmax(1)),
+    ("focal", "logits; softmax over axis 1 gives", lambda y: y.softmax(1)),
+    ("binary_cross_entropy", "logits; sigmoid gives", lambda y: y.sigmoid()),
+    ("nll", "log-probabilities; exp gives", lambda y: y.exp()),
+    ("quadratic", "the values of predict", lambda y: y),
+    ("hinge", "the values of predict", lambda y: y),
+]
+
+
+@pytest.mark.parametrize(("loss", "text", "convert"), MEANINGS, ids=[loss for loss, _, _ in MEANINGS])
+def test_the_file_says_how_predict_follows_from_its_outputs(loss: str, text: str, convert, tmp_path) -> None:
+    """What the metadata says, done to the outputs that onnxruntime computes, gives what `predict` returns."""
+    path = tmp_path / "model.onnx"
+    end = Sequential(flat=Flatten(), scores=Dense(3), **({"log": LogSoftmax()} if loss == "nll" else {}))
+    model = Model(end, loss, input_shape=(2, 4, 4))
+    to_onnx(model, path)
+    assert outputs_of(path).startswith(text)
+    x = torch.rand(5, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    (y,) = run(path.read_bytes(), x)
+    torch.testing.assert_close(convert(y), model.predict(x), rtol=1e-5, atol=1e-6)
+
+
+def outputs_of(path) -> str:
+    return {each.key: json.loads(each.value) for each in onnx.load(path).metadata_props}["outputs"]
+
+
+def test_the_file_of_masks_points_and_several_outputs_says_what_they_are(tmp_path) -> None:
+    path = tmp_path / "model.onnx"
+    to_onnx(Model(Sequential(c=Conv2d(3, 1)), input_shape=(1, 6, 6)), path)
+    assert outputs_of(path) == "logits; softmax over axis 1 gives the probabilities of predict"
+    to_onnx(Model(Sequential(c=Conv2d(2, 1)), HeatMaps(), input_shape=(1, 6, 6)), path)
+    assert outputs_of(path) == "the network's values; HeatMaps.predict converts them to the values of predict"
+    heads = Fork(main=Dense(3), other=Dense(3))
+    to_onnx(Model(Sequential(f=Flatten(), heads=heads), "auxiliary_cross_entropy", input_shape=(1, 4, 4)), path)
+    text = "output1: logits; softmax over axis 1 gives the probabilities of predict, which uses no other output"
+    assert outputs_of(path) == text
 
 
 def test_channels_last_weights_are_written_in_order() -> None:

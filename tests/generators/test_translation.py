@@ -255,7 +255,7 @@ def test_colorizers_learn_save_and_load(name, tmp_path):
     [
         (lambda: l1(to="image", hints=True), "hints are colours; leave them out with to='image'"),
         (lambda: pix2pix(l1=-1.0), "l1 must be 0 or more, not -1.0"),
-        (lambda: zhang(temperature=0.0), "uniform and temperature must be above 0 and at most 1"),
+        (lambda: zhang(temperature=0.0), "temperature must be a number above 0 and at most 1"),
         (lambda: SMALL["l1"].init((4, 8, 8), torch.Generator()), r"takes RGB or grey images .* not \(4, 8, 8\)"),
         (
             lambda: SMALL["l1"].pair(Batch(torch.zeros(1, 1, 4, 4), None), Mode()),

@@ -374,5 +374,11 @@ CASES: dict[str, Case] = {
         torch.tensor([[0.0, 0, 4, 4], [1, 1, 3, 4], [0, 1, 3, 3]]).double(),
         lambda y, t: giou(y, t).mean(),
     ),
+    "giou of inverted boxes": (
+        GIoU(),
+        torch.cat([boxes(20, 5)[:, [2, 1, 0, 3]], boxes(20, 6)[:, [0, 3, 2, 1]], boxes(20, 9)[:, [2, 3, 0, 1]]]),
+        boxes(60, 7),
+        lambda y, t: giou(torch.cat([y[:, :2].minimum(y[:, 2:]), y[:, :2].maximum(y[:, 2:])], 1), t).mean(),
+    ),
     "batch of one": (SoftmaxCrossEntropy(), outputs(1, CLASSES), classes(1), F.cross_entropy),
 }

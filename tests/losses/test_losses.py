@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pellucid.errors import PellucidError
 from pellucid.losses import (
     L1,
     LOSSES,
@@ -238,3 +239,23 @@ def test_boxes_without_an_area_have_a_finite_giou(other: tuple[float, float], co
     value, dy = GIoU()(torch.tensor([[3.0, 4.0, 3.0, 4.0]]), torch.tensor([[*other, *other]]))
     assert value.item() == pytest.approx(cost)
     assert bool(dy.isfinite().all())
+
+
+def test_giou_of_an_inverted_box_is_that_of_its_sorted_corners() -> None:
+    """A box of 2 x 2 around a target of 1 x 1: I = 1, U = C = 4, and each side adds 2 to the area per unit."""
+    value, dy = GIoU()(torch.tensor([[1.5, -0.5, -0.5, 1.5]]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
+    assert value.item() == pytest.approx(1 - 1 / 4)
+    assert dy.tolist()[0] == pytest.approx([2 / 16, -2 / 16, -2 / 16, 2 / 16])
+
+
+def test_giou_refuses_inverted_targets() -> None:
+    with pytest.raises(PellucidError, match="target of example 1 is"):
+        GIoU().check((4,), torch.tensor([[0.0, 0.0, 1.0, 1.0], [2.0, 0.0, 1.0, 1.0]]))
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_giou_depends_on_no_unit_of_length(scale: float) -> None:
+    y, target = torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 1.0, 3.0, 2.0]])
+    value, dy = GIoU()(y * scale, target * scale)
+    assert value.item() == pytest.approx(2 - 1 / 5 - 5 / 6)
+    torch.testing.assert_close(dy * scale, GIoU()(y, target)[1])

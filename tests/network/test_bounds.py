@@ -81,6 +81,8 @@ TOO_LARGE = {
     "large averages": (Sequential(AvgPool2d(501, stride=1)), (1, 1024, 1024), WORK),
     "large kernels": (Conv2d(1, 501, padding=250), (1, 1024, 1024), WORK),
     "deep kernels": (Conv2d(1024, 33, padding=16), (1024, 64, 64), WORK),
+    "a padding of a small map": (Conv2d(8, 3, padding=1500), (8, 10, 10), MEMORY),
+    "a stride far above the kernel": (ConvTranspose2d(4, 4, stride=100_000), (5, 1, 1), WORK),
     "branches": (
         Parallel(tuple(Upsample(64) for _ in range(40)), Concat()),
         (3, 32, 32),
@@ -101,7 +103,7 @@ def test_a_network_that_takes_too_much_is_refused_at_once(name):
 
 def test_the_layer_is_named():
     with pytest.raises(
-        PellucidError, match=r"^body\.pad: takes the network to 17,.* above 1,.*; make it smaller.* .*is \(1, 1"
+        PellucidError, match=r"^body\.pad: takes the network to 17,.* above 536,870,912; make it smaller.* .*is \(1, 1"
     ):
         within_bounds(Sequential(act=ReLU(), body=Sequential(pad=Pad2d(32768))), (1, 1, 1))
 

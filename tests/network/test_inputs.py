@@ -3,10 +3,12 @@
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, MaxPool2d, Model, ReLU, Sequential, SoftmaxCrossEntropy
 from pellucid.data import Batch, collate
 from pellucid.errors import PellucidError
+from pellucid.network.inputs import check_range
 
 ANY = (3, None, None)
 
@@ -21,6 +23,26 @@ def torch_scores(model, x):
     w = model.weights
     hidden = F.conv2d(x, w["one.weight"], w["one.bias"]).relu()
     return F.conv2d(hidden, w["two.weight"], w["two.bias"])
+
+
+class Copies(TorchDispatchMode):
+    """Counts the values that are read from tensors one by one, each a copy from the device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_range_of_images_is_read_without_a_copy_for_each_value(dtype):
+    images = torch.rand(2, 1, 4, 4, dtype=dtype)
+    with Copies() as copies:
+        check_range(images, "x")
+        with pytest.raises(PellucidError, match=r"^x contains floats from 0 to 255, but the model takes images from 0"):
+            check_range(torch.tensor([0, 255.0], dtype=dtype)[None, None, None], "x")
+    assert copies.count == 0
 
 
 def test_any_size_is_predicted_and_the_file_keeps_it(tmp_path):

@@ -89,6 +89,12 @@ def test_running_statistics_are_not_learned() -> None:
     assert (row.parameters, row.buffers) == (14, 14)
 
 
+def test_a_network_in_double_precision_has_outputs_of_eight_bytes() -> None:
+    params = {"weight": torch.zeros(4, 3, dtype=torch.float64), "bias": torch.zeros(4, dtype=torch.float64)}
+    row = summary(Dense(4), params, (3,)).rows[0]
+    assert (row.multiply_adds, row.memory) == (12, 4 * 8)
+
+
 def test_several_inputs_outputs_and_uses() -> None:
     net = Sequential(fork=Fork(a=Dense(3), b=Dense(3)), arm=Shared(Dense(4)), join=Concat())
     rows = {row.path: row for row in summary(net, None, (5,)).rows}

@@ -6,7 +6,21 @@ import torch
 from pycocotools import mask as coco
 
 from pellucid.errors import PellucidError
-from pellucid.ops.masks import decode_rle, encode_rle, fill_polygons, from_run_lengths, outline_polygons, run_lengths
+from pellucid.ops import masks as masks_module
+from pellucid.ops.masks import (
+    decode_rle,
+    encode_rle,
+    fill_polygons,
+    fill_spans,
+    from_run_lengths,
+    outline_length,
+    outline_polygons,
+    run_lengths,
+    run_spans,
+    span_area,
+    span_box,
+    span_outline,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 
@@ -103,3 +117,32 @@ def test_outlines_have_a_polygon_for_each_part_and_only_its_corners():
     mask[4, 7] = True  # touches at a corner only
     assert len(outline_polygons(mask)) == 2
     assert outline_polygons(torch.zeros(3, 3, dtype=torch.bool)) == []
+
+
+def test_spans_have_the_box_area_outline_and_pixels_of_their_mask():
+    for mask in masks(100):
+        height, width = mask.shape
+        spans = run_spans(run_lengths(torch.from_numpy(mask)), mask.shape)
+        assert np.array_equal(fill_spans(spans, mask.shape).numpy(), mask)
+        rows, columns = np.nonzero(mask)
+        box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if rows.size else (0, 0, 0, 0)
+        assert span_box(spans, height) == box
+        assert span_area(spans) == mask.sum()
+        padded = np.pad(mask, 1)
+        sides = (padded[1:] != padded[:-1]).sum() + (padded[:, 1:] != padded[:, :-1]).sum()
+        assert span_outline(spans, height) == sides
+        for new in ((height // 2 + 1, width // 3 + 1), (3 * height + 1, 2 * width + 1), (height + 3, width)):
+            rows, columns = (
+                ((np.arange(n) + 0.5) * (side / n)).astype(int) for n, side in zip(new, mask.shape, strict=True)
+            )
+            assert np.array_equal(fill_spans(spans, mask.shape, new).numpy(), mask[np.ix_(rows, columns)])
+
+
+def test_parts_of_an_outline_are_drawn_like_the_whole(monkeypatch):
+    monkeypatch.setattr(masks_module, "_MAX_POINTS", 7)
+    test_polygons_equal_pycocotools(0)
+
+
+def test_length_of_outlines():
+    assert outline_length([[0, 0, 10, 0, 10, 5, 0, 5], [1, 1, 2, 1, 2, 3]]) == 10 + 5 + 10 + 5 + 1 + 2 + 2
+    assert outline_length([]) == 0

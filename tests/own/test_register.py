@@ -11,7 +11,7 @@ import torch
 
 import pellucid
 from pellucid import Callback, Checkpoint, Dense, Layer, Loss, Metric, Model, PellucidError, Sequential, config
-from pellucid.config import from_config, loss_from_config, metric_from_config, metric_to_config, to_config
+from pellucid.config import from_config, loss_from_config, metric_from_config, metrics_to_config, to_config
 from pellucid.layers import Conv2d, Flatten, ReLU
 from pellucid.optim import SGD, Optimizer
 from tests.own import parts
@@ -86,8 +86,8 @@ def test_registered_losses_and_metrics_come_back_equal():
     assert loss_from_config(json_of(to_config(loss))) == loss
     pellucid.register(spread)
     for metric in ("accuracy", Errors("wrong"), spread, pellucid.metrics.TopK(3)):
-        back = metric_from_config(json_of(metric_to_config(metric, [Errors])), [Errors])
-        assert back == metric
+        (entry,) = json_of(metrics_to_config([metric], [Errors]))["metrics"]
+        assert metric_from_config(entry, [Errors]) == metric
 
 
 def test_register_is_a_decorator():

@@ -7,6 +7,7 @@ import torch
 
 import pellucid
 from pellucid import Adam, Dense, Flatten, Layer, LeakyReLU, Mode, Model, Momentum, Objective, Reshape, Sequential
+from pellucid.constant import constant
 from pellucid.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from tests.training.small import digits
 
@@ -23,7 +24,7 @@ class Distill(Objective):
         y, cache = self.student.forward(params["student"], batch.images, mode)
         told, teaching = self.teacher.forward(params["teacher"], batch.images, mode)
         hard, dy = loss(y, batch.targets)
-        soft, dy_soft = loss(y, told.softmax(1))
+        soft, dy_soft = loss(y, constant(told.softmax(1)))
         taught, dtold = loss(told, batch.targets)
         dy = self.weight("hard") * dy + self.weight("soft") * dy_soft
         _, dstudent = self.student.backward(params["student"], cache, dy)

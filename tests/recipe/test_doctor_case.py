@@ -124,6 +124,11 @@ def test_a_run_that_ended_and_lost_its_weights_says_so(run: Path, tmp_path: Path
         ("metrics.csv", "epoch,lr\n1,0.5\n", "no column 'train_loss' among epoch, lr"),
         ("metrics.csv", "epoch,train_loss\n1,0.5\n2,low\n", "train_loss is 'low' in line 3"),
         ("metrics.csv", "epoch,train_loss\n,0.5\n", "epoch is None in line 2"),
+        (
+            "metrics.csv",
+            "epoch,step,train_loss\n1,18446744073709551616,0.5\n",
+            "step is 1.8446744073709552e+19 in",
+        ),
         ("layers.csv", "epoch,path\n1,dense\n", "no column 'update_ratio' among epoch, path"),
     ],
 )

@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.calibration.confidence import Confidence
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
-from pellucid.tasks.confidence import MAX_REFUSED, crossed, fit_confidence, selective
+from pellucid.tasks.classify.confidence import MAX_REFUSED, crossed, fit_confidence, selective
 from tests.calibration.probabilities import drawn
 
 

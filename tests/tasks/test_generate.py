@@ -13,7 +13,7 @@ from pellucid.data import Arrays
 from pellucid.errors import PellucidError
 from pellucid.generators import Generator
 from pellucid.run_report.generated import nearest_images, sample, walk
-from pellucid.tasks.generate import evaluate_generator, is_generator, write_samples
+from pellucid.tasks.generate.measure import evaluate_generator, is_generator, write_samples
 from tests.generators.small import FAMILIES, SHAPE, gan
 
 

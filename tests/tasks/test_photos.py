@@ -17,7 +17,7 @@ from pellucid.generators import Regression
 from pellucid.layers import Conv2d
 from pellucid.losses import L1
 from pellucid.model import Model
-from pellucid.tasks.photos import evaluate, is_photo_model, tiles
+from pellucid.tasks.translate.measure import evaluate, is_photo_model, tiles
 
 LABELS = 3
 

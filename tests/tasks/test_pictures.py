@@ -16,7 +16,7 @@ from pellucid.data import load_folder, load_splits
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
-from pellucid.tasks.classify import evaluate
+from pellucid.tasks.classify.predict import evaluate
 from pellucid.tasks.pictures import held_out
 from tests.tasks.gestures.colours import BLUE, GREEN, GREY, RED, SIDE, colour_model, picture
 

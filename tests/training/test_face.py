@@ -14,7 +14,8 @@ from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.model import Model
-from pellucid.models import lenet
+from pellucid.models import lenet, resnet18
+from pellucid.objective import sizes
 from pellucid.run.history import History
 from tests.training.small import digits, small_mlp
 
@@ -223,6 +224,14 @@ def test_images_before_dense_are_told_to_be_flattened(net):
         Model(net, input_shape=(1, 8, 8))
 
 
+def test_parameters_are_counted_without_buffers():
+    """The published number of parameters of ResNet-18; its 20 batch normalizations have 4,800 channels in all."""
+    model = Model(resnet18(), input_shape=(3, 224, 224))
+    assert "11,689,512 parameters and 9,600 values in buffers, 3 x 224 x 224 -> 1000" in repr(model)
+    assert model.summary().parameters == 11_689_512
+    assert sizes({"a": model.net, "b": Dense(1)}, {"a": model.params}) == (11_689_512, 9_600)
+
+
 def test_a_model_is_one_line_a_table_and_html():
     model = listed(classes=["<b>", *NAMES[1:]])
     count = sum(tensor.numel() for tensor in model.weights.values())
@@ -272,3 +281,68 @@ def test_a_history_is_plotted():
     History(rows).plot().savefig(BytesIO())  # names are never parsed as formulas
     with pytest.raises(PellucidError, match="no finished epoch to plot"):
         History().plot()
+
+
+TENSORS = {
+    "meta": lambda x: x.to("meta"),
+    "sparse": torch.Tensor.to_sparse,
+    "sparse_csr": lambda x: x.flatten(1).to_sparse_csr(),
+    "nested": lambda x: torch.nested.as_nested_tensor(list(x)),
+    "mkldnn": torch.Tensor.to_mkldnn,
+}
+REMEDIES = {"meta": r"create it on the CPU or a GPU$", "nested": r"convert it with \.to_padded_tensor\(0\.0\), or"}
+
+
+@pytest.mark.filterwarnings("ignore:.*prototype.*:UserWarning", "ignore:.*beta state.*:UserWarning")
+@pytest.mark.parametrize("kind", TENSORS)
+@pytest.mark.parametrize("call", ["predict", "evaluate", "fit", "__call__"])
+def test_a_tensor_without_dense_values_is_refused_in_one_line(kind, call):
+    model = Model(Sequential(Flatten(), Dense(3)), input_shape=(1, 4, 4))
+    x, y = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    more = {"epochs": 1, "verbose": False} if call == "fit" else {}
+    remedy = REMEDIES.get(kind, r"convert it with \.to_dense\(\)$")
+    with pytest.raises(PellucidError, match=rf"^x is a .*tensor.*; {remedy}") as info:
+        getattr(model, call)(TENSORS[kind](x), *([y] if call in ("fit", "evaluate") else []), **more)
+    assert "\n" not in str(info.value)
+    if call in ("fit", "evaluate"):
+        with pytest.raises(PellucidError, match=r"^the targets of x is"):
+            getattr(model, call)(x, TENSORS[kind](y.float()[:, None]), **more)
+
+
+@pytest.mark.filterwarnings("ignore:.*prototype.*:UserWarning", "ignore:.*beta state.*:UserWarning")
+def test_the_conversions_that_the_messages_name_give_the_same_values():
+    x = torch.rand(6, 1, 4, 4)
+    for kind in ("sparse", "mkldnn"):
+        assert torch.equal(TENSORS[kind](x).to_dense(), x)
+    assert torch.equal(TENSORS["sparse_csr"](x).to_dense(), x.flatten(1))
+    assert torch.equal(TENSORS["nested"](x).to_padded_tensor(0.0), x)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"model.safetensors", []])
+def test_a_file_to_load_must_be_a_path(path):
+    with pytest.raises(PellucidError, match=r"^a weights file must be a path, not"):
+        Model.load(path)
+
+
+UNIT = {"mean": [0.4], "std": [0.3]}
+
+
+@pytest.mark.parametrize("preprocess", [UNIT, {"data": "mnist"}, {"data": "mnist", **UNIT}])
+@pytest.mark.parametrize("call", ["predict", "evaluate", "fit", "__call__"])
+def test_float_images_of_0_to_255_are_refused_where_0_to_1_is_expected(preprocess, call):
+    model = Model(Sequential(Flatten(), Dense(3)), input_shape=(1, 4, 4), preprocess=preprocess)
+    x, y = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    more = {"epochs": 1, "verbose": False} if call == "fit" else {}
+    rest = [y] if call in ("fit", "evaluate") else []
+    with pytest.raises(PellucidError, match=r"^x contains floats from .* to 2\d\d.*, but .* 0 to 1; give uint8 images"):
+        getattr(model, call)(x * 255, *rest, **more)
+    getattr(model, call)((x * 255).to(torch.uint8), *rest, **more)
+    getattr(model, call)(x + torch.randn(x.shape), *rest, **more)  # noise
+
+
+@pytest.mark.parametrize("preprocess", [{}, {"mean": [120.0], "std": [60.0]}, {"mean": [0.1], "std": [1.0]}])
+def test_floats_of_any_range_are_accepted_where_no_range_is_known(preprocess):
+    model = Model(Sequential(Flatten(), Dense(3)), input_shape=(1, 4, 4), preprocess=preprocess)
+    model.predict(torch.rand(6, 1, 4, 4) * 255)
+    features = Model(Sequential(Dense(3)), input_shape=(4,), preprocess={"data": "wine"})
+    features.predict(torch.rand(6, 4) * 1000)

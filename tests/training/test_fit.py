@@ -240,6 +240,34 @@ def test_callbacks_are_called_in_their_places():
     assert calls == ["start", 1, 2, 3, "epoch 1", 4, 5, 6, "epoch 2", "end", "close"]
 
 
+class Full(Callback):
+    def __init__(self, fail):
+        self.fail = fail
+
+    def on_step(self, training):
+        self.fail()
+
+
+def out_of_memory():
+    raise MemoryError
+
+
+@pytest.mark.parametrize("fail", [out_of_memory, lambda: torch.empty(1 << 60, dtype=torch.uint8)])
+def test_a_lack_of_memory_names_the_batch_size(fail):
+    message = r"^not enough memory to train with batch_size 7; lower it \(train\.batch_size of a recipe\), or make the "
+    with pytest.raises(PellucidError, match=message) as info:
+        small_mlp().fit(digits(), epochs=1, batch_size=7, callbacks=[Full(fail)], verbose=False)
+    assert isinstance(info.value.__cause__, (MemoryError, RuntimeError))
+
+
+def test_another_error_in_a_training_is_unchanged():
+    def fail():
+        raise RuntimeError("another")
+
+    with pytest.raises(RuntimeError, match=r"^another$"):
+        small_mlp().fit(digits(), epochs=1, callbacks=[Full(fail)], verbose=False)
+
+
 def test_one_cycle_ends_where_it_should():
     model = Model(mlp((64, 10)), optimizer=SGD(1.0), schedule=OneCycle())
     history = model.fit(digits(), epochs=4, batch_size=100, verbose=False)

@@ -12,12 +12,12 @@ from typing import IO, Any
 from pellucid.calibration.familiarity import score_suffix, score_to_json
 from pellucid.cli.gestures.predict import warn_uncalibrated
 from pellucid.cli.models import open_model
-from pellucid.cli.out import emit, percent, plain, say
+from pellucid.cli.out import emit, plain, say
 from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.frames import camera_frames, video_frames
 from pellucid.tasks.gestures.predict import UNSURE, threshold_of
 from pellucid.tasks.gestures.watch import Seen, Smoothing, Tally, watch
-from pellucid.text import plural, printable
+from pellucid.text import percent, plural, printable
 from pellucid.training.arguments import new_file
 
 COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty if unsure

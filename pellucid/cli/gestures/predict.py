@@ -4,9 +4,9 @@ import argparse
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import open_model
-from pellucid.cli.out import emit, percent, say
+from pellucid.cli.out import emit, say
 from pellucid.errors import PellucidError
-from pellucid.text import note
+from pellucid.text import note, percent
 
 MAX_CLASSES = 3  # most probable classes that the text output lists
 FRAME_OPTIONS = ("smoothing", "every", "out")  # not for single images

@@ -125,10 +125,11 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
     """Print the results, the fraction of held-out images above the confidence threshold, and the next command."""
     import shlex
 
-    from pellucid.cli.out import command, emit, percent, say
+    from pellucid.cli.out import command, emit, say
     from pellucid.cli.train import as_object, show
     from pellucid.tasks.gestures.findings import findings_to_json
     from pellucid.tasks.gestures.learn import answered
+    from pellucid.text import percent
 
     confidence = run.model.confidence
     assert confidence is not None  # `learn` and `go_on` fit it

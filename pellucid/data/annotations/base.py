@@ -1,24 +1,40 @@
 """Annotations of a set of images, in the form that the readers of all formats return."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pellucid.data.images import MAX_PIXELS
 from pellucid.errors import PellucidError
 from pellucid.objects import Objects
-from pellucid.ops.masks import check_run_lengths, compress, decode_rle, decompress, fill_polygons
+from pellucid.ops.masks import (
+    check_run_lengths,
+    compress,
+    decompress,
+    fill_spans,
+    outline_polygons,
+    polygon_spans,
+    run_spans,
+    span_box,
+)
 from pellucid.text import plural
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 as in `Objects`
 Polygons = tuple[tuple[float, ...], ...]  # each x0, y0, x1, y1, ...
 Effect = Literal["refused", "dropped", "changed", "listed"]
 ROUNDING = 1.0  # pixels by which a box may extend beyond its image, because of rounding, without a fault
-MAX_KEYPOINTS = 1000
+MAX_KEYPOINTS = 1000  # names in a data set
+MAX_CLASSES = 50_000  # names in a data set
+MAX_OBJECTS = 20_000  # in one image
+MAX_MASK_BYTES = 1 << 29  # of all masks of one image
+MAX_FAULTS = 100_000  # of one effect; further ones are counted
 
 
 @dataclass(frozen=True)
@@ -27,7 +43,7 @@ class Fault:
 
     effect: "refused" (the data set cannot be loaded), "dropped" (the object is left out), "changed" (its box is
     clipped) or "listed" (loaded unchanged). box, size: the faulty box as written in the file, and (H, W) of its image;
-    None if the fault is not in a box.
+    None if the fault is not in a box. count: the number of faults that this one replaces.
     """
 
     file: str
@@ -36,6 +52,7 @@ class Fault:
     effect: Effect
     box: Box | None = field(default=None, compare=False)
     size: tuple[int, int] | None = field(default=None, compare=False)
+    count: int = 1
 
     def __str__(self) -> str:
         """Return `FILE:LINE: REASON`."""
@@ -80,26 +97,56 @@ class Record:
         keypoints: the number of key-points of each object, 0 for none. masks: whether to include masks.
         """
         instances = self.instances
-        mask_list = [self.mask(instance) for instance in instances] if masks else []
-        empty = torch.zeros(0, *self.size, dtype=torch.bool)
-        points = [instance.points or (0.0,) * (3 * keypoints) for instance in instances]
+        points = None
+        if keypoints:
+            points = torch.zeros(len(instances), keypoints, 3)
+            for k, instance in enumerate(instances):
+                if instance.points:
+                    points[k] = torch.tensor(instance.points).reshape(keypoints, 3)
         return Objects(
             torch.tensor([instance.box for instance in instances], dtype=torch.float32).reshape(-1, 4),
             torch.tensor([instance.label for instance in instances], dtype=torch.int64),
-            (torch.stack(mask_list) if mask_list else empty) if masks else None,
-            torch.tensor(points, dtype=torch.float32).reshape(len(instances), keypoints, 3) if keypoints else None,
+            self.masks() if masks else None,
+            points,
             torch.tensor([instance.crowd for instance in instances], dtype=torch.bool),
         )
 
+    def masks(self, size: tuple[int, int] | None = None) -> Tensor:
+        """Return the masks (n, H, W) bool of all instances, resized to `size` (H, W) if it is given.
+
+        Raises PellucidError if an object has no outline, and for more than MAX_MASK_BYTES.
+        """
+        height, width = size or self.size
+        if len(self.instances) * height * width > MAX_MASK_BYTES:
+            raise PellucidError(
+                f"{self.file} has {plural(len(self.instances), 'mask')} of {width}x{height} pixels in {self.image}, "
+                f"above the limit of {MAX_MASK_BYTES >> 20} MiB for one image; give a smaller size"
+            )
+        masks = torch.zeros(len(self.instances), height, width, dtype=torch.bool)
+        for mask, instance in zip(masks, self.instances, strict=True):
+            mask.copy_(fill_spans(self.spans(instance), self.size, size))
+        return masks
+
     def mask(self, one: Instance) -> Tensor:
         """Return the mask (H, W) of an instance; raise PellucidError if it has no outline."""
+        return fill_spans(self.spans(one), self.size)
+
+    def polygons(self, one: Instance) -> Polygons:
+        """Return the outline of an instance as polygons; of an RLE, along the sides of its pixels."""
+        if isinstance(one.outline, tuple):
+            return one.outline
+        spans, height = self.spans(one), self.size[0]
+        x0, _, x1, _ = span_box(spans, height)
+        columns = fill_spans(spans - x0 * height, (height, x1 - x0))
+        return tuple(tuple(v + x0 * (k % 2 == 0) for k, v in enumerate(line)) for line in outline_polygons(columns))
+
+    def spans(self, one: Instance) -> np.ndarray:
+        """Return the spans (n, 2) of an instance's mask, see `fill_spans`; PellucidError if it has no outline."""
         if one.outline is None:
             raise PellucidError(f"{self.file} has an object without an outline in {self.image}; read it without masks")
-        return (
-            decode_rle(one.outline, self.size)
-            if isinstance(one.outline, str)
-            else fill_polygons(one.outline, self.size)
-        )
+        if isinstance(one.outline, str):
+            return run_spans(decompress(one.outline), self.size)
+        return polygon_spans(one.outline, self.size)
 
 
 @dataclass(frozen=True)
@@ -140,7 +187,8 @@ def refuse(faults: Iterable[Fault], advice: str = "correct the file") -> None:
     """Raise PellucidError if a fault has the effect "refused"; the message names the first and counts the others."""
     found = [fault for fault in faults if fault.effect == "refused"]
     if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        others = fault_count(found) - 1
+        more = f" (and {others:,} more)" if others else ""
         raise PellucidError(f"{found[0]}{more}; {advice}; `pellucid data lint` lists the faults of the files")
 
 
@@ -151,8 +199,19 @@ def summary(faults: Iterable[Fault]) -> str:
     for effect, change in changes.items():
         found = [fault for fault in faults if fault.effect == effect]
         if found:
-            parts.append(f"{plural(len(found), 'object')} {change} ({'first ' if len(found) > 1 else ''}{found[0]})")
+            n = fault_count(found)
+            parts.append(f"{plural(n, 'object')} {change} ({'first ' if n > 1 else ''}{found[0]})")
     return "; ".join(parts)
+
+
+def fault_count(faults: Iterable[Fault]) -> int:
+    """Return the number of faults, with those that are only counted."""
+    return sum(fault.count for fault in faults)
+
+
+def joined(names: Iterable[str]) -> str:
+    """Return the first names of a list, for messages."""
+    return f"{', '.join(islice(names, 20)):.200}"
 
 
 class DamageError(PellucidError):
@@ -164,10 +223,22 @@ class DamageError(PellucidError):
 
 
 class Faults:
-    """Collects faults and checks values while one set is read."""
+    """Collects faults and checks values while one set is read; after MAX_FAULTS of one effect, they are counted."""
 
     def __init__(self) -> None:
-        self.found: list[Fault] = []
+        self._listed: list[Fault] = []
+        self._counts: Counter[Effect] = Counter()
+        self._more: dict[Effect, Fault] = {}  # the first fault that is only counted
+
+    @property
+    def found(self) -> tuple[Fault, ...]:
+        """The faults, with one at the end for all others of an effect."""
+        more: list[Fault] = []
+        for effect, first in self._more.items():
+            number = self._counts[effect] - MAX_FAULTS
+            reason = f"the first of {number:,} more faults that are not listed"
+            more.append(Fault(first.file, first.line, reason, effect, count=number))
+        return (*self._listed, *more)
 
     def add(
         self,
@@ -179,7 +250,20 @@ class Faults:
         size: tuple[int, int] | None = None,
     ) -> None:
         """Add a fault."""
-        self.found.append(Fault(file, line, reason, effect, box, size))
+        self.append(Fault(file, line, reason, effect, box, size))
+
+    def extend(self, faults: Iterable[Fault]) -> None:
+        """Add several faults."""
+        for fault in faults:
+            self.append(fault)
+
+    def append(self, fault: Fault) -> None:
+        """Add a fault."""
+        self._counts[fault.effect] += fault.count
+        if self._counts[fault.effect] <= MAX_FAULTS:
+            self._listed.append(fault)
+        else:
+            self._more.setdefault(fault.effect, fault)
 
     def box(self, box: Box, size: tuple[int, int], file: str, line: int | None) -> Box | None:
         """Return a box clipped to its image (H, W), or None if it is empty or outside the image.

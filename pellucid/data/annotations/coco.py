@@ -10,27 +10,29 @@ from typing import Any
 
 from pellucid.data.annotations.base import (
     MAX_KEYPOINTS,
+    MAX_OBJECTS,
     Annotations,
     Faults,
     Instance,
     Record,
+    joined,
     numbers,
     outline_of,
     stated_size,
 )
+from pellucid.data.annotations.format import Format
 from pellucid.data.annotations.images import ImageIndex, by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 
-HOLDS = frozenset({"masks", "keypoints", "crowd"})
 _KEYS = ("images", "annotations", "categories")
 
 
 def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """Return the annotation files of a tree by part; {} if there are none."""
     files = (name for name in tree.names if PurePosixPath(name).suffix == ".json")
-    return by_part(name for name in files if is_coco(tree.read(name)))
+    return by_part(name for name in files if is_coco(tree.document(name)))
 
 
 def is_coco(data: bytes) -> bool:
@@ -52,6 +54,11 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
 def image_path(part: str, name: str) -> str:
     """Return the path of an image in a data set that `write` writes."""
     return f"{part or 'images'}/{name}"
+
+
+def written(found: Annotations) -> frozenset[str]:
+    """Return what is written of annotations: everything."""
+    return frozenset({"box", "masks", "keypoints", "crowd"})
 
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
@@ -111,7 +118,7 @@ class _File:
 
     def __init__(self, tree: Tree, name: str, classes: Sequence[str] | None) -> None:
         self.tree, self.name, self.where, self.faults = tree, name, tree.where(name), Faults()
-        content = load_json(tree.read(name), self.where)
+        content = load_json(tree.document(name), self.where)
         for key in _KEYS:
             if not isinstance(content, dict) or not isinstance(content.get(key), list):
                 raise PellucidError(f"{self.where} has no list {key!r}; give a file of COCO's annotations")
@@ -138,7 +145,9 @@ class _File:
             except PellucidError as error:
                 self._refuse("annotation", item, str(error))
                 continue
-            if instance is not None:
+            if instance is not None and len(by_image[item["image_id"]]) == MAX_OBJECTS:
+                self._refuse("image", {"id": item["image_id"]}, f"has more than {MAX_OBJECTS} objects")
+            elif instance is not None:
                 by_image[item["image_id"]].append(instance)
             if type(key) is int:
                 seen_ids.add(key)
@@ -146,22 +155,23 @@ class _File:
             Record(image, size, tuple(by_image[key]), self.where, key) for key, (image, size) in images.items()
         )
         ids = {name: key for key, name in self.names.items()}
-        for name in classes:  # classes that the file does not list get new ids
-            ids.setdefault(name, max(ids.values(), default=0) + 1)
-        return Annotations(
-            classes, records, tuple(self.faults.found), self.points, tuple(ids[name] for name in classes)
-        )
+        for new, name in enumerate((name for name in classes if name not in ids), max(ids.values(), default=0) + 1):
+            ids[name] = new  # a class that the file does not list
+        return Annotations(classes, records, self.faults.found, self.points, tuple(ids[name] for name in classes))
 
     def _read_categories(self) -> None:
+        known = None if self.expected_classes is None else set(self.expected_classes)
+        seen: set[str] = set()
         for category in self._dicts(self.categories, "category"):
             key, name, points = category.get("id"), category.get("name"), category.get("keypoints")
-            if type(key) is not int or not isinstance(name, str) or key in self.names or name in self.names.values():
+            if type(key) is not int or not isinstance(name, str) or key in self.names or name in seen:
                 self._refuse("category", category, "needs a unique integer id and a unique name")
                 continue
-            if self.expected_classes is not None and name not in self.expected_classes:
-                self._refuse("category", category, f"{name!r:.60} is not among {', '.join(self.expected_classes):.200}")
+            if known is not None and name not in known:
+                self._refuse("category", category, f"{name!r:.60} is not among {joined(self.expected_classes or ())}")
                 continue
             self.names[key] = name
+            seen.add(name)
             if points:
                 if not isinstance(points, list) or not all(isinstance(p, str) for p in points):
                     self._refuse("category", category, "has keypoints that are not a list of names")
@@ -241,3 +251,6 @@ def load_json(data: bytes, where: str) -> Any:
         return json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # ValueError: also invalid UTF-8 and integers with too many digits
         raise PellucidError(f"{where} is not JSON ({error}); correct the file") from error
+
+
+FORMAT = Format(parts, read, write, image_path, written)

@@ -1,17 +1,29 @@
 """Conversion of annotated images from one format to another."""
 
 import os
+import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path, PurePosixPath
 
-from pellucid.data.annotations.base import Annotations, Fault, refuse, size_fault
+from pellucid.data.annotations.base import ROUNDING, Annotations, Fault, Faults, Instance, Record, refuse, size_fault
 from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.layout import FORMATS, find_format, read_annotations
 from pellucid.data.tree import TRAIN, Tree, open_tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import make_folder, write_atomically
+from pellucid.ops.masks import span_box, span_outline
+
+# The time to turn masks (RLE) into polygons grows with the sides of pixels along their outlines. One mask has a limit,
+# and all masks of a data set, which is the sum of SIDES, SIDES_PER_IMAGE and SIDES_PER_BYTE.
+MAX_MASK_SIDES = 500_000  # sides; a round object of 8000 pixels has 32,000
+SIDES = 500_000  # sides of any data set, so that a single mask of MAX_MASK_SIDES is allowed
+SIDES_PER_IMAGE = 10_000  # sides for each image
+SIDES_PER_BYTE = 2  # sides for each byte of annotations: long outlines are also long in the file
+PIXELS_PER_SIDE = 200  # pixels of a mask's columns, which are passed over in the time in which one side is followed
 
 
 @dataclass(frozen=True)
@@ -19,7 +31,8 @@ class Converted:
     """Result of a conversion.
 
     source: the original format. images, objects: counts by part. lost: the number of objects that lost "masks",
-    "keypoints" or "crowd", which the new format cannot store. faults: what is wrong with the original annotations.
+    "keypoints", "crowd" or "box", which the new format cannot store. faults: what is wrong with the original
+    annotations, and each box that is replaced by that of its polygon.
     """
 
     source: str
@@ -33,14 +46,17 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], form: str
     """Write the annotated images of a folder or .zip in another format, into a new or empty folder.
 
     form: a name in FORMATS. Objects that cannot be used are left out and listed in `faults`. Raises PellucidError for
-    annotations that cannot be read, for images of another size than these state or with the same name, and unless `out`
-    is new or empty.
+    annotations that cannot be read, for images of another size than these state or with the same name, for names that
+    the format cannot hold, and unless `out` is new or empty and outside of `path`. All files are written into a new
+    folder beside `out`, which then replaces it; what a killed call leaves there is removed by the next one.
     """
     if form not in FORMATS:
         raise PellucidError(f"no format {form!r}{nearest(form, FORMATS)}; known are {', '.join(FORMATS)}")
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PellucidError(f"{folder} is not an empty folder; give a new folder")
+    if folder.resolve().is_relative_to(Path(path).resolve()):
+        raise PellucidError(f"{folder} is inside {path}, which is read; give a folder outside of it")
     target = FORMATS[form]
     with open_tree(path) as tree:
         source, parts = find_format(tree)
@@ -50,22 +66,130 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], form: str
             first = next(iter(found.values()), None)
             found[part] = read_annotations(tree, part, None if first is None else first.classes)
             refuse(found[part].faults)
+            if not found[part].records:
+                raise PellucidError(f"{path}: part {part!r} has no images; add some, or remove its annotations")
         paths = _output_paths(found, form)
         _check_sizes(tree, found)
-        target.write(found, folder)
-        for target_path, image in paths.items():
-            make_folder((folder / target_path).parent)
-            write_atomically(folder / target_path, tree.read(image), durable=False)
-    faults = tuple(fault for annotations in found.values() for fault in annotations.faults)
+        _check_names(tree, found, form)
+        _check_mask_sides(tree, found, form)
+        with _replacing(folder) as temporary:
+            target.write(found, temporary)
+            for target_path, image in paths.items():
+                make_folder((temporary / target_path).parent)
+                write_atomically(temporary / target_path, tree.read(image), durable=False)
+    faults = Faults()
+    for annotations in found.values():
+        faults.extend(annotations.faults)
+    lost = _lost(found, form)
+    if replaced := _replaced_boxes(found, form, faults):
+        lost["box"] = replaced
     images = {part: len(annotations.records) for part, annotations in found.items()}
     objects = {
         part: sum(len(record.instances) for record in annotations.records) for part, annotations in found.items()
     }
-    return Converted(source, images, objects, _lost(found, form), faults)
+    return Converted(source, images, objects, lost, faults.found)
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Return a context manager with a new folder that replaces `folder` at the end, and is removed after an error."""
+    folder = folder.resolve()
+    make_folder(folder.parent)
+    for other in folder.parent.glob(f".{escape(folder.name)}.*.tmp"):
+        if not _is_running(other.name.split(".")[-2]):  # left by a process that was killed
+            shutil.rmtree(other, ignore_errors=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        yield make_folder(temporary)
+        try:
+            if folder.exists():
+                folder.rmdir()
+            temporary.rename(folder)
+        except OSError as error:
+            raise PellucidError(f"{folder} cannot be replaced ({error.strerror}); give a new folder") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_running(process: str) -> bool:
+    """Return whether a process with this id runs; True where that cannot be found out."""
+    if os.name != "posix" or not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        return True
+    return int(process) != os.getpid()
+
+
+def _check_names(tree: Tree, found: Mapping[str, Annotations], form: str) -> None:
+    """Raise PellucidError for names of classes and images that the format cannot hold exactly."""
+    target = FORMATS[form]
+    if reason := target.class_fault(found):
+        raise PellucidError(f"{tree.path}: the class names {reason}; convert to another format")
+    for annotations in found.values():
+        for name, count in Counter(annotations.classes).items():
+            if count > 1:
+                raise PellucidError(f"{tree.path}: class {name!r:.60} is named twice; rename one of them")
+            if not target.holds_class(name):
+                raise PellucidError(f"{tree.path}: {form} cannot hold the class name {name!r:.60}; rename the class")
+        for record in annotations.records:
+            if not target.holds_image(PurePosixPath(record.image).name):
+                raise PellucidError(
+                    f"{tree.where(record.image)!r:.300}: {form} cannot hold the name of the image; rename it"
+                )
+
+
+def _check_mask_sides(tree: Tree, found: Mapping[str, Annotations], form: str) -> None:
+    """Raise PellucidError for masks whose outlines take very long to follow, if the format writes them as polygons."""
+    target = FORMATS[form]
+    if not target.masks_as_polygons:
+        return
+    parts = [annotations for annotations in found.values() if "masks" in target.written(annotations)]
+    total, images = 0, sum(len(annotations.records) for annotations in parts)
+    limit = SIDES + SIDES_PER_IMAGE * images + SIDES_PER_BYTE * tree.document_bytes
+    for record in (record for annotations in parts for record in annotations.records):
+        for instance in record.instances:
+            if isinstance(instance.outline, str):
+                spans, height = record.spans(instance), record.size[0]
+                x0, _, x1, _ = span_box(spans, height)
+                sides = span_outline(spans, height)
+                total += sides + height * (x1 - x0) // PIXELS_PER_SIDE
+                if sides > MAX_MASK_SIDES or total > limit:
+                    raise PellucidError(
+                        f"{record.file}: the outlines of masks up to {record.image} are too long for {form}, above "
+                        f"{MAX_MASK_SIDES} sides of pixels in one mask or {limit} in all; convert them to coco"
+                    )
+
+
+def _replaced_boxes(found: Mapping[str, Annotations], form: str, faults: Faults) -> int:
+    """Return how many boxes become those of their masks, since the format writes these alone; list each as a fault."""
+    number = 0
+    for annotations in found.values():
+        if "box" in FORMATS[form].written(annotations):
+            continue
+        for record in annotations.records:
+            for instance in record.instances:
+                box = _outline_box(record, instance)
+                if any(abs(a - b) > ROUNDING for a, b in zip(box, instance.box, strict=True)):
+                    number += 1
+                    before, after = (", ".join(f"{value:g}" for value in sides) for sides in (instance.box, box))
+                    reason = f"box ({before}) becomes that of its polygon, ({after})"
+                    faults.add(record.file, instance.line, reason, "listed")
+    return number
+
+
+def _outline_box(record: Record, instance: Instance) -> tuple[float, float, float, float]:
+    if not isinstance(instance.outline, tuple):
+        return span_box(record.spans(instance), record.size[0])
+    x, y = ([value for polygon in instance.outline for value in polygon[axis::2]] for axis in (0, 1))
+    return min(x), min(y), max(x), max(y)
 
 
 def _check_sizes(tree: Tree, found: Mapping[str, Annotations]) -> None:
-    """Raise PellucidError for an image of another size than its annotations state: YOLO text would lose that size."""
+    """Raise PellucidError for an image of another size than its annotations state: a format may not state it."""
     index = ImageIndex(tree)
     for annotations in found.values():
         for record in annotations.records:
@@ -93,13 +217,11 @@ def _lost(found: Mapping[str, Annotations], form: str) -> dict[str, int]:
     """Return how many objects have masks, key-points or a crowd flag that the format cannot store."""
     lost: Counter[str] = Counter()
     for annotations in found.values():
-        holds = FORMATS[form].holds
-        if form == "yolo" and (annotations.keypoints or not annotations.has_masks):
-            holds -= {"masks"}
+        written = FORMATS[form].written(annotations)
         for record in annotations.records:
             for instance in record.instances:
                 has = {
                     "masks": instance.outline is not None, "keypoints": bool(instance.points), "crowd": instance.crowd
                 }  # fmt: skip
-                lost.update(name for name, present in has.items() if present and name not in holds)
+                lost.update(name for name, present in has.items() if present and name not in written)
     return dict(lost)

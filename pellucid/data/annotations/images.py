@@ -26,10 +26,10 @@ def part_of(name: str) -> str:
 
 def by_part(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return files by the part in their paths, see `part_of`."""
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, list[str]] = {}
     for name in names:
-        found[part_of(name)] = (*found.get(part_of(name), ()), name)
-    return found
+        found.setdefault(part_of(name), []).append(name)
+    return {part: tuple(files) for part, files in found.items()}
 
 
 class ImageIndex:
@@ -67,7 +67,8 @@ class ImageIndex:
         shared = {
             candidate: sum(part in annotations for part in PurePosixPath(candidate).parts[:-1]) for candidate in found
         }
-        best = [candidate for candidate in found if shared[candidate] == max(shared.values())]
+        most = max(shared.values(), default=0)
+        best = [candidate for candidate in found if shared[candidate] == most]
         if len(best) != 1:
             problem = f"is found as {best[0]} and {best[1]}" if best else f"is not below {self.tree.path}"
             raise PellucidError(f"{what} {problem}")

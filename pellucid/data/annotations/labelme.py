@@ -7,10 +7,13 @@ github.com/wkentaro/labelme.
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pellucid.data.annotations.base import (
+    MAX_KEYPOINTS,
+    MAX_OBJECTS,
     Annotations,
     Box,
     DamageError,
@@ -18,25 +21,25 @@ from pellucid.data.annotations.base import (
     Instance,
     Polygons,
     Record,
+    joined,
     numbers,
     polygons_of,
     stated_size,
 )
 from pellucid.data.annotations.coco import load_json
+from pellucid.data.annotations.format import Format
 from pellucid.data.annotations.images import ImageIndex, by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
-from pellucid.ops.masks import outline_polygons
 
-HOLDS = frozenset({"masks", "keypoints", "crowd"})
 _VERSION = "5.2.1"  # of labelme's format
 
 
 def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """Return the labelme files of a tree by part."""
     files = (name for name in tree.names if PurePosixPath(name).suffix == ".json")
-    return by_part(name for name in files if b'"shapes"' in tree.read(name))
+    return by_part(name for name in files if b'"shapes"' in tree.document(name))
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
@@ -60,29 +63,40 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         for group in groups:
             points.update(dict.fromkeys(shape["label"] for _, shape in group if shape["shape_type"] == "point"))
             named |= {shape["label"] for _, shape in group if shape["shape_type"] != "point"}
+    if len(points) > MAX_KEYPOINTS:
+        raise PellucidError(f"{tree.path} names {len(points)} key-points, above the limit of {MAX_KEYPOINTS}; split it")
     order = tuple(classes or sorted(named))
+    labels = {name: k for k, name in enumerate(order)}
+    indices = {name: k for k, name in enumerate(points)}
     records: list[Record] = []
     for k, (name, (image, size, groups)) in enumerate(found.items()):
         instances: list[Instance] = []
         for group in groups:
             where = f"{tree.where(name)}, shape {group[0][0]}"
             try:
-                instance = _instance(group, size, order, list(points))
+                instance = _instance(group, size, labels, indices)
             except PellucidError as error:
                 faults.add(where, None, str(error), "refused")
                 continue
             box = faults.box(instance.box, size, where, None)
-            if box is not None:
+            if box is not None and len(instances) == MAX_OBJECTS:
+                faults.add(where, None, f"{image} has more than {MAX_OBJECTS} objects", "refused")
+            elif box is not None:
                 instances.append(Instance(box, instance.label, instance.outline, instance.points, instance.crowd))
         records.append(Record(image, size, tuple(instances), tree.where(name), k + 1))
     return Annotations(
-        order, tuple(records), tuple(faults.found), tuple(points), tuple(range(1, len(order) + 1))
+        order, tuple(records), faults.found, tuple(points), tuple(range(1, len(order) + 1))
     )  # fmt: skip
 
 
 def image_path(part: str, name: str) -> str:
     """Return the path of an image in a data set that `write` writes."""
     return str(PurePosixPath(part, name))
+
+
+def written(found: Annotations) -> frozenset[str]:
+    """Return what is written of annotations: everything."""
+    return frozenset({"box", "masks", "keypoints", "crowd"})
 
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
@@ -112,7 +126,7 @@ def _shapes(record: Record, instance: Instance, found: Annotations, group: int) 
     label, flags = found.classes[instance.label], {"crowd": True} if instance.crowd else {}
     shapes = [_shape(label, "rectangle", [(x0, y0), (x1, y1)], group, flags)]
     if instance.outline is not None:
-        polygons = instance.outline if isinstance(instance.outline, tuple) else outline_polygons(record.mask(instance))
+        polygons = record.polygons(instance)
         shapes += [_shape(label, "polygon", [*zip(p[::2], p[1::2], strict=True)], group, flags) for p in polygons]
     for name, x, y, visibility in zip(
         found.keypoints, instance.points[::3], instance.points[1::3], instance.points[2::3], strict=False
@@ -128,7 +142,7 @@ def _shape(label: str, kind: str, points: list[tuple[float, float]], group: int,
 
 def _read_file(tree: Tree, name: str, index: ImageIndex) -> tuple[str, tuple[int, int], list[Any]]:
     """Return the image that a file annotates, the image's size (H, W) and the list of shapes."""
-    content = load_json(tree.read(name), tree.where(name))
+    content = load_json(tree.document(name), tree.where(name))
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise DamageError("file has no list 'shapes'")
     if not isinstance(content.get("imagePath"), str):
@@ -158,31 +172,33 @@ def _groups(shapes: list[Any], where: str, faults: Faults) -> list[list[tuple[in
 
 
 def _instance(
-    group: list[tuple[int, dict[str, Any]]], size: tuple[int, int], classes: Sequence[str], names: list[str]
+    group: list[tuple[int, dict[str, Any]]], size: tuple[int, int], classes: dict[str, int], names: dict[str, int]
 ) -> Instance:
-    """Return the object of a group of shapes. names: of the key-points, in order."""
+    """Return the object of a group of shapes. classes: labels by name; names: indices of key-points by name."""
     regions = [shape for _, shape in group if shape["shape_type"] != "point"]
     if not regions:
         raise DamageError("point belongs to no rectangle or polygon; give both the same group_id")
     label = regions[0]["label"]
     if label not in classes:
-        raise DamageError(f"label {label!r:.60} is not among {', '.join(classes):.200}")
-    polygons = [sum(shape["points"], ()) for shape in regions if shape["shape_type"] == "polygon"]
+        raise DamageError(f"label {label!r:.60} is not among {joined(classes)}")
+    polygons = [tuple(chain.from_iterable(shape["points"])) for shape in regions if shape["shape_type"] == "polygon"]
     outline: Polygons | None = polygons_of(polygons, size) if polygons else None
     rectangle = next((shape["points"] for shape in regions if shape["shape_type"] == "rectangle"), None)
     corners = rectangle or [point for shape in regions for point in shape["points"]]
     x, y = [corner[0] for corner in corners], [corner[1] for corner in corners]
     box: Box = (min(x), min(y), max(x), max(y))
-    points = [0.0] * (3 * len(names))
-    for _, shape in group:
-        if shape["shape_type"] == "point":
-            start = 3 * names.index(shape["label"])
-            points[start : start + 3] = [*shape["points"][0], 1.0 if _flag(shape, "hidden") else 2.0]
-    has_points = any(shape["shape_type"] == "point" for _, shape in group)
+    marks = [shape for _, shape in group if shape["shape_type"] == "point"]
+    points = [0.0] * (3 * len(names) if marks else 0)
+    for shape in marks:
+        start = 3 * names[shape["label"]]
+        points[start : start + 3] = [*shape["points"][0], 1.0 if _flag(shape, "hidden") else 2.0]
     crowd = any(_flag(shape, "crowd") for shape in regions)
-    return Instance(box, classes.index(label), outline, tuple(points) if has_points else (), crowd)
+    return Instance(box, classes[label], outline, tuple(points), crowd)
 
 
 def _flag(shape: dict[str, Any], name: str) -> bool:
     flags = shape.get("flags")
     return isinstance(flags, dict) and flags.get(name) is True
+
+
+FORMAT = Format(parts, read, write, image_path, written, masks_as_polygons=True)

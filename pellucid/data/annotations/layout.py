@@ -1,34 +1,27 @@
 """Formats of annotations: find the format of a folder or .zip, and read its parts."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from pellucid.data.annotations import coco, labelme, voc, yolo
-from pellucid.data.annotations.base import Annotations
+from pellucid.data.annotations.base import MAX_CLASSES, Annotations
+from pellucid.data.annotations.format import Format
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree
 from pellucid.errors import PellucidError, nearest
+from pellucid.ops.masks import outline_length
 
-
-@dataclass(frozen=True)
-class Format:
-    """A format of annotations.
-
-    parts: returns the files of this format in a tree, by part. read: reads the files of one part. write: writes
-    annotations, by part, into a folder. image_path: returns the path of an image in that folder, from its part and file
-    name. holds: the subset of "masks", "keypoints" and "crowd" that the format can store.
-    """
-
-    parts: Callable[[Tree], dict[str, tuple[str, ...]]]
-    read: Callable[[Tree, Sequence[str], Sequence[str] | None], Annotations]
-    write: Callable[[Mapping[str, Annotations], Path], None]
-    image_path: Callable[[str, str], str]
-    holds: frozenset[str]
+# The time to fill polygons grows with the length of their outlines. The limit for a part, in pixels, is a sum:
+OUTLINE_PIXELS = 2_000_000  # for every part: one image may have many objects
+OUTLINE_PIXELS_PER_IMAGE = 20_000  # COCO's polygons have 2,000
+OUTLINE_PIXELS_PER_BYTE = 4  # of annotations; COCO's polygons have 0.6
+POLYGONS_PER_CHUNK = 10_000  # whose lengths are computed at a time, so that memory does not grow with the data set
 
 
 FORMATS: Mapping[str, Format] = {
-    name: Format(module.parts, module.read, module.write, module.image_path, module.HOLDS)
-    for name, module in (("voc", voc), ("coco", coco), ("labelme", labelme), ("yolo", yolo))
+    "voc": voc.FORMAT,
+    "coco": coco.FORMAT,
+    "labelme": labelme.FORMAT,
+    "yolo": yolo.FORMAT,
 }
 
 
@@ -51,7 +44,7 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
 
     part: the name of a part, "" if there is only one, or the path of one annotation file. classes: the allowed class
     names, indexed by label; by default those of the training part if there is one. Raises PellucidError for a tree
-    without annotations or without this part.
+    without annotations or without this part, for a part without images, and for more than MAX_CLASSES class names.
     """
     form, parts = find_format(tree)
     if not form:
@@ -69,4 +62,30 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
     read = FORMATS[form].read
     if classes is None and part != TRAIN and TRAIN in parts:
         classes = read(tree, parts[TRAIN], None).classes
-    return read(tree, parts[part], classes)
+    if not parts[part]:
+        raise PellucidError(f"{tree.path} has no images in part {part!r}; name some in its list, or remove the list")
+    found = read(tree, parts[part], classes)
+    if len(found.classes) > MAX_CLASSES:
+        raise PellucidError(f"{tree.path} has {len(found.classes)} classes, above the limit of {MAX_CLASSES}")
+    _check_polygon_lengths(tree, parts[part], found)
+    return found
+
+
+def _check_polygon_lengths(tree: Tree, files: Sequence[str], found: Annotations) -> None:
+    """Raise PellucidError for polygons whose outlines are far longer than those of annotated objects."""
+    polygons = (
+        polygon
+        for record in found.records
+        for instance in record.instances
+        if isinstance(instance.outline, tuple)
+        for polygon in instance.outline
+    )
+    length = 0.0
+    while chunk := tuple(islice(polygons, POLYGONS_PER_CHUNK)):
+        length += outline_length(chunk)
+    limit = OUTLINE_PIXELS + OUTLINE_PIXELS_PER_IMAGE * len(found.records)
+    if length > limit and length > (limit := limit + OUTLINE_PIXELS_PER_BYTE * tree.document_bytes):
+        raise PellucidError(
+            f"{tree.where(files[0])}: the outlines of the objects are {length:.0f} pixels long, above the limit of "
+            f"{limit} for {len(found.records)} images; correct the points of the polygons"
+        )

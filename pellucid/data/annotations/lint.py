@@ -1,25 +1,26 @@
 """Checks of the annotations of a set of images: list what is wrong, file by file."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import torch
 
-from pellucid.data.annotations.base import Annotations, Fault, Instance, Record, size_fault
+from pellucid.data.annotations.base import Annotations, Box, Fault, Faults, Instance, Record, size_fault
 from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.layout import find_format, read_annotations
-from pellucid.data.augment.targets import tight_boxes
 from pellucid.data.quality.duplicates import exact_duplicates, near_duplicates
 from pellucid.data.quality.survey import survey
 from pellucid.data.tree import TRAIN, Tree, open_tree
 from pellucid.errors import PellucidError
 from pellucid.ops.boxes import box_iou
+from pellucid.ops.masks import span_box
 from pellucid.text import plural
 
 MIN_DUPLICATE_IOU = 0.85  # two boxes of one class with at least this IoU may be the same object
 MIN_MASK_IOU = 0.5  # of an object's box and the bounding box of its mask; below it, the mask counts as misplaced
+BOXES_PER_CHUNK = 512  # compared at a time with all before them, so that memory grows with their number, not its square
 THUMBNAIL = (64, 64)  # (H, W) to which images are resized for the search of near-duplicates
 
 
@@ -50,7 +51,7 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
     with open_tree(path) as tree:
         form, parts = find_format(tree)
         found: dict[str, Annotations] = {}
-        faults: list[Fault] = []
+        faults = Faults()
         for part in sorted(parts, key=lambda part: part != TRAIN) or [""]:
             classes = next((annotations.classes for annotations in found.values()), None)
             try:
@@ -58,12 +59,12 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
             except PellucidError as error:
                 if not parts:
                     raise
-                faults.append(Fault(str(tree.path), None, f"part {part!r}: {error}", "refused"))
+                faults.add(str(tree.path), None, f"part {part!r}: {error}", "refused")
                 continue
-            faults += found[part].faults
+            faults.extend(found[part].faults)
             for record in found[part].records:
-                faults += _record_faults(record)
-        faults += _image_faults(tree, found, progress)
+                faults.extend(_record_faults(record))
+        faults.extend(_image_faults(tree, found, progress))
     counts = {
         part: Part(
             len(annotations.records),
@@ -72,7 +73,7 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
         )
         for part, annotations in found.items()
     }
-    return Linted(form, counts, tuple(faults))
+    return Linted(form, counts, faults.found)
 
 
 def _record_faults(record: Record) -> Iterator[Fault]:
@@ -81,18 +82,11 @@ def _record_faults(record: Record) -> Iterator[Fault]:
     if not instances:
         yield Fault(where, None, "image has no objects", "listed")
         return
-    boxes, labels = (
-        torch.tensor([instance.box for instance in instances]),
-        torch.tensor([instance.label for instance in instances]),
-    )
-    same = (box_iou(boxes, boxes) >= MIN_DUPLICATE_IOU) & (labels[:, None] == labels)
-    for first, second in same.triu(1).nonzero().tolist():
-        iou = float(box_iou(boxes[first : first + 1], boxes[second : second + 1]))
-        relation = "equal" if instances[first].box == instances[second].box else f"almost equal (IoU {iou:.2f})"
+    for one, other, relation in _duplicates(instances):
         yield Fault(
-            record.file if instances[second].line is not None else where,
-            instances[second].line,
-            f"box {_box_text(instances[second])} is {relation} to {_box_text(instances[first])} of the same class",
+            record.file if one.line is not None else where,
+            one.line,
+            f"box {_box_text(one)} is {relation} to {_box_text(other)} of the same class",
             "listed",
         )
     height, width = record.size
@@ -112,10 +106,30 @@ def _record_faults(record: Record) -> Iterator[Fault]:
             yield from _mask_faults(record, instance, where)
 
 
+def _duplicates(instances: Sequence[Instance]) -> Iterator[tuple[Instance, Instance, str]]:
+    """Yield each instance whose box is (almost) equal to an earlier one of its class, with the first of these."""
+    distinct: dict[tuple[Box, int], Instance] = {}
+    for instance in instances:
+        first = distinct.setdefault((instance.box, instance.label), instance)
+        if first is not instance:
+            yield instance, first, "equal"
+    different = [*distinct.values()]
+    boxes = torch.tensor([instance.box for instance in different])
+    labels = torch.tensor([instance.label for instance in different])
+    for start in range(0, len(different), BOXES_PER_CHUNK):
+        rows, end = slice(start, start + BOXES_PER_CHUNK), min(start + BOXES_PER_CHUNK, len(different))
+        iou = box_iou(boxes[rows], boxes[:end]).where(labels[rows, None] == labels[:end], 0.0)
+        same = (iou >= MIN_DUPLICATE_IOU).tril(start - 1)  # earlier ones only
+        first_index = same.to(torch.uint8).argmax(1)
+        for row in same.any(1).nonzero().flatten().tolist():
+            other = int(first_index[row])
+            yield different[start + row], different[other], f"almost equal (IoU {float(iou[row, other]):.2f})"
+
+
 def _mask_faults(record: Record, instance: Instance, where: str) -> Iterator[Fault]:
-    tight = tight_boxes(record.mask(instance)[None])
-    iou = float(box_iou(torch.tensor([instance.box]), tight))
-    if float(tight[0, 2]) == 0:
+    tight = span_box(record.spans(instance), record.size[0])
+    iou = float(box_iou(torch.tensor([instance.box]), torch.tensor([tight], dtype=torch.float32)))
+    if tight[2] == 0:
         yield Fault(where, instance.line, f"mask of {_box_text(instance)} has no pixels", "listed")
     elif iou < MIN_MASK_IOU:
         reason = f"mask of {_box_text(instance)} lies elsewhere: its tight box has IoU {iou:.2f} with the box"
@@ -147,10 +161,10 @@ def _image_faults(
     near = [pair for pair in near_duplicates(surveyed.small) if (pair.first, pair.second) not in pairs]
     for pair in [*exact, *near]:
         first, second = surveyed.files[pair.first], surveyed.files[pair.second]
-        across_parts = part_of[first] != part_of[second]
-        if pair in exact or across_parts:
+        across_parts, is_same = part_of[first] != part_of[second], (pair.first, pair.second) in pairs
+        if is_same or across_parts:
             relation = (
-                "the same file as" if pair in exact else f"almost the same image as (correlation {pair.similarity:.2f})"
+                "the same file as" if is_same else f"almost the same image as (correlation {pair.similarity:.2f})"
             )
             parts = f", in {part_of[second]} and {part_of[first]}" if across_parts else ""
             yield Fault(tree.where(second), None, f"is {relation} {first}{parts}", "listed")

@@ -1,30 +1,48 @@
 """A contact sheet of annotated images."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
-from pellucid.data.detection import DetectionFolder
+from torch import Tensor
+
+from pellucid.data.annotations.base import Record
+from pellucid.data.detection import DetectionFolder, fitted
+from pellucid.objects import Objects
 from pellucid.report.figures.objects import Marks, sheet_of_objects
 from pellucid.report.figures.style import Plot
 from pellucid.text import plural
 
 MAX_IMAGES = 12
+MAX_DRAWN_OBJECTS = 100  # in one image
+SIDE = 600  # pixels of the longest side of an image, about that of its place in the figure
 
 
 def contact_sheet(parts: Sequence[DetectionFolder]) -> tuple[Plot, list[str]]:
     """Return a figure of up to MAX_IMAGES images, drawn with their objects, and the images' names.
 
-    The images are evenly spaced in the data set.
+    The images are evenly spaced in the data set. Of an image with more than MAX_DRAWN_OBJECTS objects, the first are
+    drawn.
     """
     candidates = [(part, k) for part in parts for k in range(len(part))]
     n, source = min(MAX_IMAGES, len(candidates)), parts[0]
     chosen = [candidates[k * len(candidates) // n] for k in range(n)]
-    examples = [part.example(k) for part, k in chosen]
+    examples = [_example(part, part.records[k]) for part, k in chosen]
     names, classes = [part.names[k] for part, k in chosen], source.classes or ()
     marks: list[Marks] = []
     for _, objects in examples:  # colours show objects, not classes, if there are masks: add the class names
         texts = [classes[k] for k in objects.labels.tolist()] if objects.masks is not None and len(classes) > 1 else []
         marks.append(Marks(objects.boxes, objects.labels, objects.masks, objects.keypoints, objects.crowd, texts))
-    counts = [plural(len(objects), "object") for _, objects in examples]
+    totals = [len(part.records[k].instances) for part, k in chosen]
+    counts = [
+        plural(total, "object") + (f", {MAX_DRAWN_OBJECTS} drawn" if total > MAX_DRAWN_OBJECTS else "")
+        for total in totals
+    ]
     titles = [f"{PurePosixPath(name).name}: {count}" for name, count in zip(names, counts, strict=True)]
     return sheet_of_objects([image.numpy() / 255 for image, _ in examples], marks, titles, classes), names
+
+
+def _example(part: DetectionFolder, record: Record) -> tuple[Tensor, Objects]:
+    """Return the image of a record, of SIDE pixels, and its first MAX_DRAWN_OBJECTS objects."""
+    drawn = replace(record, instances=record.instances[:MAX_DRAWN_OBJECTS])
+    return part.example_of(drawn, fitted(record.size, min(SIDE, max(record.size))))

@@ -13,13 +13,23 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from pellucid.data.annotations.base import Annotations, Box, DamageError, Faults, Instance, Record, stated_size
+from pellucid.data.annotations.base import (
+    MAX_OBJECTS,
+    Annotations,
+    Box,
+    DamageError,
+    Faults,
+    Instance,
+    Record,
+    joined,
+    stated_size,
+)
+from pellucid.data.annotations.format import Format
 from pellucid.data.annotations.images import PARTS, ImageIndex, by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 
-HOLDS = frozenset({"crowd"})
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 _ORIGINAL = "PASCAL VOC"  # beginning of <source><annotation> in files of the VOC challenges
 _LISTS = "ImageSets/Main/"  # folder of the lists of images
@@ -40,7 +50,7 @@ def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     by_stem = {PurePosixPath(name).stem: name for name in files}
     folder = str(PurePosixPath(files[0]).parent)
     for name in lists:
-        lines = tree.read(name).decode("utf-8", "replace").splitlines()
+        lines = tree.document(name).decode("utf-8", "replace").splitlines()
         stems = [line.strip() if line.strip() in by_stem else line.split()[0] for line in lines if line.strip()]
         found[PurePosixPath(name).stem] = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in stems)
     return found
@@ -58,7 +68,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         try:
             if name not in paths:
                 raise DamageError("file is missing, but its image is in a list")
-            roots[name] = parse(tree.read(name))
+            roots[name] = parse(tree.document(name))
             named |= names(roots[name])
         except PellucidError as error:
             faults.add(tree.where(name), error.line if isinstance(error, DamageError) else None, str(error), "refused")
@@ -76,12 +86,35 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 continue
             found = instances(roots[name], size, labels, where, faults)
             records.append(Record(image, size, found, where, k + 1))
-    return Annotations(order, tuple(records), tuple(faults.found), (), tuple(range(1, len(order) + 1)))
+    return Annotations(order, tuple(records), faults.found, (), tuple(range(1, len(order) + 1)))
 
 
 def image_path(part: str, name: str) -> str:
     """Return the path of an image in a data set that `write` writes."""
     return f"JPEGImages/{name}"
+
+
+def written(found: Annotations) -> frozenset[str]:
+    """Return what is written of annotations: boxes and crowd flags."""
+    return frozenset({"box", "crowd"})
+
+
+def holds_class(name: str) -> bool:
+    """Return whether a name in an XML file is read as it is written: not control characters or spaces at its ends."""
+    if name.isprintable() and name == name.strip():
+        return bool(name)
+    element = ElementTree.Element("annotation")
+    ElementTree.SubElement(element, "name").text = name
+    try:
+        return parse(ElementTree.tostring(element, "utf-8")).value("name") == name != ""
+    except (PellucidError, UnicodeError):
+        return False
+
+
+def holds_image(name: str) -> bool:
+    """Return whether a file name can be written in an XML file, and its stem in a list of one stem on each line."""
+    stem = PurePosixPath(name).stem
+    return holds_class(name) and stem.splitlines() == [stem] and stem == stem.strip()
 
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
@@ -115,14 +148,19 @@ def _document(record: Record, classes: Sequence[str]) -> bytes:
     return ElementTree.tostring(root, "utf-8") + b"\n"
 
 
-@dataclass
+@dataclass(slots=True)
 class Element:
-    """An XML element with the line on which it begins."""
+    """An XML element with the line on which it begins. texts: the parts of its text."""
 
     tag: str
     line: int
-    text: str = ""
+    texts: list[str] = field(default_factory=list)
     below: list["Element"] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The element's text, without that of the elements below it."""
+        return "".join(self.texts)
 
     def first(self, *path: str) -> "Element | None":
         """Return the first element at a path of tags below this one, None if there is none."""
@@ -153,7 +191,7 @@ def parse(data: bytes) -> Element:
         raise DamageError("declares an entity; remove the declaration", parser.CurrentLineNumber)
 
     def text(part: str) -> None:
-        stack[-1].text += part
+        stack[-1].texts.append(part)
 
     parser.StartElementHandler, parser.EndElementHandler = start, lambda tag: stack.pop()
     parser.CharacterDataHandler, parser.EntityDeclHandler = text, refuse_entity
@@ -190,7 +228,7 @@ def instances(
             continue
         name = element.value("name")
         if name not in classes:
-            reason = f"class {name!r:.60} is not among {', '.join(classes):.200}" if name else "an object has no <name>"
+            reason = f"class {name!r:.60} is not among {joined(classes)}" if name else "an object has no <name>"
             faults.add(where, element.line, reason, "refused")
             continue
         sides = [element.first("bndbox", side) for side in SIDES]
@@ -205,7 +243,9 @@ def instances(
             faults.add(where, element.line, f"<difficult> is {difficult!r:.40}; give 0 or 1", "refused")
             continue
         box = faults.box(stated, size, where, line)
-        if box is not None:
+        if box is not None and len(found) == MAX_OBJECTS:
+            faults.add(where, element.line, f"image has more than {MAX_OBJECTS} objects", "refused")
+        elif box is not None:
             found.append(Instance(box, classes[name], crowd=difficult == "1", line=line))
     return tuple(found)
 
@@ -221,3 +261,6 @@ def _number(text: str) -> float:
     except ValueError:
         return math.nan
     return value if abs(value) < 1e9 else math.nan
+
+
+FORMAT = Format(parts, read, write, image_path, written, holds_class=holds_class, holds_image=holds_image)

@@ -6,19 +6,32 @@ Source: docs.ultralytics.com/datasets.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
-from pellucid.data.annotations.base import Annotations, Box, DamageError, Faults, Instance, Record, numbers, polygons_of
+from pellucid.data.annotations.base import (
+    MAX_OBJECTS,
+    Annotations,
+    Box,
+    DamageError,
+    Faults,
+    Instance,
+    Record,
+    joined,
+    numbers,
+    polygons_of,
+)
+from pellucid.data.annotations.format import Format
 from pellucid.data.annotations.images import ImageIndex, by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
-from pellucid.ops.masks import outline_polygons
 
-HOLDS = frozenset({"masks", "keypoints"})
+SETTINGS = "data.yaml"
+MAX_SETTINGS_BYTES = 128 << 10  # of a YAML file; reading takes some 15 seconds for each MB
 MAX_FRACTION = 2.0  # of the image's size; a larger coordinate is in another unit, such as pixels
 # names of files with one class name per line
 _LISTS = ("classes.txt", "obj.names", "classes.names")
@@ -39,14 +52,17 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
 
     classes: the allowed class names, indexed by label; by default those of the data set's settings.
     """
-    settings = next(name for name in tree.names if _has_names(name))
-    names, points = _settings(tree.read(settings).decode("utf-8", "replace"), settings)
+    listed = next(name for name in tree.names if _has_names(name))
+    names, points = _settings(tree.document(listed).decode("utf-8", "replace"), tree.where(listed))
     faults, index, paths = Faults(), ImageIndex(tree), set(tree.names)
     order = tuple(classes or names)
-    for name in names:
-        if name not in order:
-            reason = f"class {name!r:.60} is not among {', '.join(order):.200}"
-            faults.add(tree.where(settings), None, reason, "refused")
+    label_of = {name: label for label, name in enumerate(order)}
+    first: dict[str, int] = {}
+    for k, name in enumerate(names):
+        if name not in label_of:
+            faults.add(tree.where(listed), None, f"class {name!r:.60} is not among {joined(order)}", "refused")
+        elif first.setdefault(name, k) != k:
+            faults.add(tree.where(listed), None, f"class {name!r:.60} is named twice", "refused")
     records: list[Record] = []
     for k, image in enumerate(files):
         labels = _label_file(image)
@@ -56,7 +72,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             faults.add(tree.where(image), None, str(error), "refused")
             continue
         found: list[Instance] = []
-        text = tree.read(labels).decode("utf-8", "replace") if labels in paths else ""
+        text = tree.document(labels).decode("utf-8", "replace") if labels in paths else ""
         for line, words in enumerate(text.splitlines(), 1):
             try:
                 label, box, outline, keypoints = _values(words.split(), size, points, len(names))
@@ -64,11 +80,13 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 faults.add(tree.where(labels), line, str(error), "refused")
                 continue
             inner = None if box is None else faults.box(box, size, tree.where(labels), line)
-            if inner is not None and names[label] in order:
-                found.append(Instance(inner, order.index(names[label]), outline, keypoints, line=line))
+            if inner is not None and len(found) == MAX_OBJECTS:
+                faults.add(tree.where(labels), line, f"image has more than {MAX_OBJECTS} objects", "refused")
+            elif inner is not None and names[label] in label_of:
+                found.append(Instance(inner, label_of[names[label]], outline, keypoints, line=line))
         records.append(Record(image, size, tuple(found), tree.where(labels), k + 1))
     point_names = tuple(f"p{k}" for k in range(points))
-    return Annotations(order, tuple(records), tuple(faults.found), point_names, tuple(range(1, len(order) + 1)))
+    return Annotations(order, tuple(records), faults.found, point_names, tuple(range(1, len(order) + 1)))
 
 
 def image_path(part: str, name: str) -> str:
@@ -76,35 +94,68 @@ def image_path(part: str, name: str) -> str:
     return str(PurePosixPath("images", part, name))
 
 
-def write(parts: Mapping[str, Annotations], out: Path) -> None:
-    """Write the label files of each part and data.yaml.
+def written(found: Annotations) -> frozenset[str]:
+    """Return what is written of annotations: boxes and key-points, else masks if all objects have one, else boxes."""
+    if found.keypoints:
+        return frozenset({"box", "keypoints"})
+    return frozenset({"masks" if found.has_masks else "box"})
 
-    A line contains a box and key-points if the data set has key-points, else a polygon if all objects have masks, else
-    a box. Several polygons of one mask are joined by lines that are drawn forth and back.
+
+def holds_class(name: str) -> bool:
+    """Return whether a class name in data.yaml is read as it is written."""
+    try:
+        return _settings(yaml.safe_dump({"names": {0: name}}), SETTINGS)[0] == (name,)
+    except (PellucidError, UnicodeError):
+        return False
+
+
+def holds_image(name: str) -> bool:
+    """Return True: the file names of images are not written."""
+    return True
+
+
+def write(parts: Mapping[str, Annotations], out: Path) -> None:
+    """Write the label files of each part, with what `written` returns, and data.yaml.
+
+    Several polygons of one mask are joined by lines that are drawn forth and back.
     """
-    first = next(iter(parts.values()))
     for part, found in parts.items():
-        folder = make_folder(out / "labels" / part)
+        folder, kinds = make_folder(out / "labels" / part), written(found)
         for record in found.records:
-            lines = [_line(record, instance, found) for instance in record.instances]
+            lines = [_line(record, instance, kinds, len(found.keypoints)) for instance in record.instances]
             name = PurePosixPath(record.image).with_suffix(".txt").name
             write_atomically(folder / name, "".join(f"{line}\n" for line in lines).encode(), durable=False)
-    settings: dict[str, Any] = {"path": ".", **{part or "train": f"images/{part}" for part in parts}}
-    settings["names"] = dict(enumerate(first.classes))
+    write_atomically(out / SETTINGS, settings(parts).encode())
+
+
+def class_fault(parts: Mapping[str, Annotations]) -> str:
+    """Return why the class names do not fit into data.yaml, "" if they do."""
+    size = len(settings(parts))
+    if size <= MAX_SETTINGS_BYTES:
+        return ""
+    return f"need {size} characters in {SETTINGS}, above the limit of {MAX_SETTINGS_BYTES}"
+
+
+def settings(parts: Mapping[str, Annotations]) -> str:
+    """Return the text of data.yaml: the folders of the parts, the class names and the number of key-points."""
+    first = next(iter(parts.values()))
+    content: dict[str, Any] = {"path": ".", **{part or "train": f"images/{part}" for part in parts}}
+    content["names"] = dict(enumerate(first.classes))
     if first.keypoints:
-        settings["kpt_shape"] = [len(first.keypoints), 3]
-    write_atomically(out / "data.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
+        content["kpt_shape"] = [len(first.keypoints), 3]
+    return yaml.safe_dump(content, sort_keys=False)
 
 
-def _line(record: Record, instance: Instance, found: Annotations) -> str:
+def _line(record: Record, instance: Instance, kinds: frozenset[str], keypoints: int) -> str:
+    """Return the line of an object. kinds: what is written of it; keypoints: the number of key-points of an object."""
     height, width = record.size
     x0, y0, x1, y1 = instance.box
     values = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
-    if found.keypoints:
-        points = instance.points or (0.0,) * (3 * len(found.keypoints))
+    if "keypoints" in kinds:
+        points = instance.points or (0.0,) * (3 * keypoints)
         values += [value / (width, height, 1)[k % 3] for k, value in enumerate(points)]
-    elif found.has_masks:
-        polygons = instance.outline if isinstance(instance.outline, tuple) else outline_polygons(record.mask(instance))
+    elif "masks" in kinds:
+        polygons = record.polygons(instance)
         values = [value / (width, height)[k % 2] for k, value in enumerate(_joined(polygons))]
     return " ".join([str(instance.label), *(f"{value:.10g}" for value in values)])
 
@@ -171,14 +222,20 @@ def _has_names(name: str) -> bool:
     return path.name in _LISTS or path.name in ("data.yaml", "data.yml", "dataset.yaml")
 
 
-def _settings(text: str, name: str) -> tuple[list[str], int]:
+@lru_cache(maxsize=2)  # both parts of a data set, and their checks, read the same file
+def _settings(text: str, name: str) -> tuple[tuple[str, ...], int]:
     """Return the class names and the number of key-points from a settings file.
 
     From YAML: `names`, a list or a mapping from label to name, and `kpt_shape: [K, 3]`. From any other file: one class
     name per line, and no key-points. Raises PellucidError for invalid YAML and for invalid names.
     """
     if not name.endswith((".yaml", ".yml")):
-        return [line.strip() for line in text.splitlines() if line.strip()], 0
+        return tuple(line.strip() for line in text.splitlines() if line.strip()), 0
+    if len(text) > MAX_SETTINGS_BYTES:
+        raise PellucidError(
+            f"{name} has {len(text)} characters, above the limit of {MAX_SETTINGS_BYTES}; list the classes in "
+            f"{_LISTS[0]}, one on each line"
+        )
     try:
         found = yaml.load(text, Loader=yaml.BaseLoader)  # returns only strings, lists and dicts
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -191,4 +248,17 @@ def _settings(text: str, name: str) -> tuple[list[str], int]:
         raise PellucidError(f"{name}: names must be a list of class names, or a mapping from labels 0, 1, ... to names")
     shape = found.get("kpt_shape", [])
     points = shape[0] if isinstance(shape, list) and len(shape) == 2 and shape[1] == "3" else "0"
-    return names, int(points) if points in map(str, range(1000)) else 0
+    return tuple(names), int(points) if points in map(str, range(1000)) else 0
+
+
+FORMAT = Format(
+    parts,
+    read,
+    write,
+    image_path,
+    written,
+    masks_as_polygons=True,
+    holds_class=holds_class,
+    holds_image=holds_image,
+    class_fault=class_fault,
+)

@@ -143,7 +143,7 @@ def _harmful(case: Case, path: str, layer: BatchNorm, evidence: Evidence) -> lis
     else:
         cause = "the running statistics do not match the data: the momentum is too small or too large"
         fix = "use a momentum of 0.1 and larger batches, or a lower learning rate at the end of a longer training"
-    return [Finding(NAME, path, evidence, cause, fix, remedy, proven=last_batch_only)]
+    return [Finding(NAME, path, evidence, cause, fix, remedy, direct=last_batch_only)]
 
 
 def _deviation(model: BaseModel, outputs: Activity) -> tuple[float, float]:

@@ -60,4 +60,4 @@ def pattern(images: Tensor) -> float:
 
 
 NAME = "checkerboard"
-CHECK = Check(NAME, look, proven=True, trained=True, models=(GENERATOR,))
+CHECK = Check(NAME, look, direct=True, trained=True, models=(GENERATOR,))

@@ -104,4 +104,4 @@ def _first_name(case: Case, which: Tensor) -> str:
 
 
 NAME = "class-imbalance"
-CHECK = Check(NAME, look, explains=("collapsed-predictions", "overfitting", "miscalibration"), proven=True)
+CHECK = Check(NAME, look, explains=("collapsed-predictions", "overfitting", "miscalibration"), direct=True)

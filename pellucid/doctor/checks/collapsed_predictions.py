@@ -44,7 +44,7 @@ def _collapsed(case: Case, path: str, predictions: Predictions) -> Finding | Non
         return Finding(NAME, path, evidence)
     cause = f"the weight of {zero_layer} is 0, so its outputs are the same for every input"
     fix = f"load or reinitialize the weight of {zero_layer}, and find out what set it to 0"
-    return Finding(NAME, path, evidence, cause, fix, proven=True)
+    return Finding(NAME, path, evidence, cause, fix, direct=True)
 
 
 def _cover(y: Tensor) -> int:

@@ -48,4 +48,4 @@ def distances(images: Tensor) -> tuple[float, float]:
 
 
 NAME = "collapsed-samples"
-CHECK = Check(NAME, look, proven=True, trained=True, models=(GENERATOR,), explains=("checkerboard",))
+CHECK = Check(NAME, look, direct=True, trained=True, models=(GENERATOR,), explains=("checkerboard",))

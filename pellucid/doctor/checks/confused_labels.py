@@ -67,6 +67,6 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "confused-labels"
 CHECK = Check(
-    NAME, look, examples=MIN_EXAMPLES, validation_examples=MIN_EXAMPLES, proven=True,
+    NAME, look, examples=MIN_EXAMPLES, validation_examples=MIN_EXAMPLES, direct=True,
     explains=("label-noise", "miscalibration"),
 )  # fmt: skip

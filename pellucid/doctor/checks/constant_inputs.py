@@ -55,7 +55,7 @@ def _constant(path: str, x: Tensor) -> Finding | None:
 
 NAME = "constant-inputs"
 CHECK = Check(
-    NAME, look, examples=2, proven=True,
+    NAME, look, examples=2, direct=True,
     explains=("duplicated-inputs", "shuffled-labels", "label-noise", "shortcut-pixels", "preprocessing-mismatch",
               "unnormalised-inputs", "leakage", "collapsed-predictions", "underfitting", "shifted-labels",
               "vanishing-gradients", "dead-units", "useless-maps", "duplicate-maps", "update-ratio",

@@ -79,7 +79,7 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "cut-gradient"
 CHECK = Check(
-    NAME, look, proven=True,
+    NAME, look, direct=True,
     explains=("vanishing-gradients", "update-ratio", "learning-rate-too-low", "learning-rate-too-high",
               "dead-units", "useless-maps", "collapsed-predictions", "underfitting", "overfitting",
               "miscalibration"),

@@ -67,5 +67,5 @@ def dominance_evidence(discriminator_losses: Sequence[float], generator_losses: 
 
 NAME = "discriminator"
 CHECK = Check(
-    NAME, look, proven=True, models=ANY_MODEL, explains=("vanishing-generator", "collapsed-samples", "checkerboard")
+    NAME, look, direct=True, models=ANY_MODEL, explains=("vanishing-generator", "collapsed-samples", "checkerboard")
 )

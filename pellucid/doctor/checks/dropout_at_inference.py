@@ -47,4 +47,4 @@ def look(case: Case) -> list[Finding]:
 
 
 NAME = "dropout-at-inference"
-CHECK = Check(NAME, look, explains=("miscalibration", "overfitting", "underfitting"), proven=True)
+CHECK = Check(NAME, look, explains=("miscalibration", "overfitting", "underfitting"), direct=True)

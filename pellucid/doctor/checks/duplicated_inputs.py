@@ -46,6 +46,6 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "duplicated-inputs"
 CHECK = Check(
-    NAME, look, examples=2, proven=True,
+    NAME, look, examples=2, direct=True,
     explains=("shuffled-labels", "label-noise", "overfitting", "underfitting", "miscalibration"),
 )  # fmt: skip

@@ -28,7 +28,7 @@ MAX_ERROR_RISE = 0.06
 # Wrong labels are about as frequent among the most confident half of these predictions, where a classifier's own errors
 # are rarer; and a classifier with many errors on all examples cannot judge labels.
 MIN_TOP_RATIO, MAX_TOP_DIFFERENCE = 0.6, 0.15
-MAX_STEPS, MAX_SECONDS = 300, 5.0  # for the small network, on each half
+MAX_STEPS, MAX_WORK = 300, 2e11  # multiply-adds, for the small network on each half
 MAX_SHOWN = 5  # examples
 
 
@@ -105,7 +105,7 @@ def _by_network(case: Case) -> _Judged:
     for fitted, other in (halves, halves[::-1]):
         half = replace(case, train=select(part, fitted), validation=None)
         try:
-            done = small_network(half).rehearse(Settings(MAX_STEPS, seconds=MAX_SECONDS, whole=True))
+            done = small_network(half).rehearse(Settings(MAX_STEPS, work=MAX_WORK, whole=True))
         except PellucidError:
             return _Judged(1, order[:0])
         scores.append(torch.zeros(len(other), 1) if done.broke else predictions(done.model, select(part, other)).y)
@@ -114,4 +114,4 @@ def _by_network(case: Case) -> _Judged:
 
 
 NAME = "label-noise"
-CHECK = Check(NAME, look, explains=("overfitting", "miscalibration"), examples=MIN_EXAMPLES, proven=True)
+CHECK = Check(NAME, look, explains=("overfitting", "miscalibration"), examples=MIN_EXAMPLES, direct=True)

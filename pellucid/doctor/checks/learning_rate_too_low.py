@@ -14,6 +14,7 @@ from pellucid.doctor.rehearsal import DEFAULT_EPOCHS, default_rate
 from pellucid.doctor.remedies import with_rate
 from pellucid.optim import Progress
 
+MAX_EVALUATIONS = 10_000  # of the schedule; in a longer training, it is evaluated at some of the steps
 MIN_RATE = 0.25  # relative to the optimizer's default rate; for Adam (0.001), 0.0003 is common too
 
 
@@ -43,7 +44,8 @@ def look(case: Case) -> list[Finding]:
 
 def _needs_epochs(case: Case) -> bool:
     """Return whether the learning rate is usual and the loss still falls, so that the epochs are too few instead."""
-    highest = max(_factors(case)) * case.model.optimizer.lr
+    first, later = _factors(case)
+    highest = max(first + later) * case.model.optimizer.lr
     return highest >= MIN_RATE * default_rate(case.model.optimizer) and (not case.history or case.loss_falls)
 
 
@@ -54,18 +56,36 @@ def _extrapolated(case: Case, losses: dict[float, float]) -> float:
     range test, which hardly changes the weights.
     """
     gain = max(losses[min(losses)] - losses[1.0], 0.0)
-    rates = _factors(case)
-    first_rates = sum(rates[:RANGE_TEST_STEPS])
-    return losses[1.0] - gain * sum(rates[RANGE_TEST_STEPS:]) / first_rates if first_rates > 0 else -inf
+    first_rates, later_rates = _factors(case)
+    first_sum = sum(first_rates)
+    later_sum = sum(later_rates) * _stride(case)
+    return losses[1.0] - gain * later_sum / first_sum if first_sum > 0 else -inf
 
 
-def _factors(case: Case) -> list[float]:
-    """Return the schedule's factor of the learning rate for each step of the training, made or planned."""
+def _n_steps(case: Case) -> int:
+    """Return the number of steps of the training, made or planned."""
+    return max(case.steps_made or _planned(case), RANGE_TEST_STEPS)
+
+
+def _planned(case: Case) -> int:
+    return max(case.steps_planned or DEFAULT_EPOCHS * case.steps_per_epoch, RANGE_TEST_STEPS)
+
+
+def _stride(case: Case) -> int:
+    """Return the distance of the steps after the first ones at which the schedule is evaluated."""
+    return max(_n_steps(case) // MAX_EVALUATIONS, 1)
+
+
+def _factors(case: Case) -> tuple[list[float], list[float]]:
+    """Return the schedule's factors of the learning rate: of each of the first steps, and of every `_stride`-th after.
+
+    The steps are those of the training, made or planned.
+    """
     epoch, schedule = case.steps_per_epoch, case.model.schedule
-    planned = max(case.steps_planned or DEFAULT_EPOCHS * epoch, RANGE_TEST_STEPS)
-    state = schedule.begin()
-    steps = max(case.steps_made or planned, RANGE_TEST_STEPS)
-    return [schedule.factor(Progress(step, planned, epoch), state) for step in range(steps)]
+    planned, state = _planned(case), schedule.begin()
+    parts = range(RANGE_TEST_STEPS), range(RANGE_TEST_STEPS, _n_steps(case), _stride(case))
+    first, later = ([schedule.factor(Progress(step, planned, epoch), state) for step in steps] for steps in parts)
+    return first, later
 
 
 NAME = "learning-rate-too-low"

@@ -26,7 +26,7 @@ def look(case: Case) -> list[Finding]:
         fix = (
             "check how the masks are read: shifted class indices, a class read as the ignored index, or missing images"
         )
-        found.append(Finding(NAME, "train", _evidence(case, absent, count), cause, fix, proven=True))
+        found.append(Finding(NAME, "train", _evidence(case, absent, count), cause, fix, direct=True))
     if not case.trained:
         return found
     try:

@@ -52,7 +52,7 @@ def _outputs(case: Case, x: Tensor) -> list[tuple[str, Layer, Tensor]]:
 
 NAME = "mixed-examples"
 CHECK = Check(
-    NAME, look, proven=True,
+    NAME, look, direct=True,
     explains=("batch-norm", "overfitting", "underfitting", "miscalibration", "collapsed-predictions",
               "learning-rate-too-high", "learning-rate-too-low", "dead-units", "useless-maps", "update-ratio",
               "vanishing-gradients", "exploding-gradients"),

@@ -59,7 +59,7 @@ def look(case: Case) -> list[Finding]:
         "the examples are too few: with a quarter of them the same training does worse, so with more it would do better"
     )
     fix = "get more examples or augment them, add weight decay or dropout, or stop at the lowest validation loss"
-    return [Finding(NAME, "validation", evidence, cause, fix, proven=True)]
+    return [Finding(NAME, "validation", evidence, cause, fix, direct=True)]
 
 
 def _scores_by_size(case: Case, measured: int) -> tuple[float, float] | None:

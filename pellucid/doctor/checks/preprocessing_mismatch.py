@@ -245,7 +245,7 @@ def _finding(path: str, evidence: Evidence, change: str) -> Finding:
 
 NAME = "preprocessing-mismatch"
 CHECK = Check(
-    NAME, look, proven=True,
+    NAME, look, direct=True,
     explains=("confused-labels", "unnormalised-inputs", "overfitting", "underfitting", "miscalibration",
               "collapsed-predictions", "batch-norm", "dead-units", "saturated-units", "useless-maps", "duplicate-maps"),
 )  # fmt: skip

@@ -147,6 +147,6 @@ def _finding(judge: _Judge, moved: dict[int, int], kind: str) -> Finding:
 
 NAME = "shifted-labels"
 CHECK = Check(
-    NAME, look, examples=MIN_MEMBERS, proven=True,
+    NAME, look, examples=MIN_MEMBERS, direct=True,
     explains=("confused-labels", "overfitting", "underfitting", "miscalibration", "class-imbalance"),
 )  # fmt: skip

@@ -70,6 +70,6 @@ def _exposed(x: Tensor, like: Tensor) -> Tensor:
 
 NAME = "shortcut-exposure"
 CHECK = Check(
-    NAME, look, examples=MIN_EXAMPLES, trained=True, proven=True,
+    NAME, look, examples=MIN_EXAMPLES, trained=True, direct=True,
     explains=("overfitting", "miscalibration", "preprocessing-mismatch"),
 )  # fmt: skip

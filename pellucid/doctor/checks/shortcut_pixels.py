@@ -109,6 +109,6 @@ def _without(case: Case, pixels: list[int]) -> Evidence:
 
 NAME = "shortcut-pixels"
 CHECK = Check(
-    NAME, look, examples=MIN_EXAMPLES, proven=True,
+    NAME, look, examples=MIN_EXAMPLES, direct=True,
     explains=("overfitting", "miscalibration", "shuffled-labels"),
 )  # fmt: skip

@@ -138,7 +138,7 @@ def _partly(path: str, within: Hits, across: Hits) -> list[Finding]:
 
 NAME = "shuffled-labels"
 CHECK = Check(
-    NAME, look, examples=MIN_EXAMPLES, proven=True,
+    NAME, look, examples=MIN_EXAMPLES, direct=True,
     explains=("confused-labels", "label-noise", "overfitting", "underfitting", "miscalibration",
               "collapsed-predictions", "learning-rate-too-low", "update-ratio", "useless-maps"),
 )  # fmt: skip

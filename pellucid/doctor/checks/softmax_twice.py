@@ -40,7 +40,7 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "softmax-twice"
 CHECK = Check(
-    NAME, look, proven=True,
+    NAME, look, direct=True,
     explains=("vanishing-gradients", "learning-rate-too-low", "underfitting", "miscalibration", "collapsed-predictions",
               "update-ratio"),
 )  # fmt: skip

@@ -66,7 +66,7 @@ def _twins(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 NAME = "symmetric-init"
 CHECK = Check(
-    NAME, look, proven=True,
+    NAME, look, direct=True,
     explains=("duplicate-maps", "useless-maps", "dead-units", "vanishing-gradients", "collapsed-predictions",
               "underfitting"),
 )  # fmt: skip

@@ -50,6 +50,6 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "tiny-deviation"
 CHECK = Check(
-    NAME, look, examples=MIN_EXAMPLES, validation_examples=MIN_EXAMPLES, proven=True,
+    NAME, look, examples=MIN_EXAMPLES, validation_examples=MIN_EXAMPLES, direct=True,
     explains=("preprocessing-mismatch", "unnormalised-inputs", "overfitting", "miscalibration", "underfitting"),
 )  # fmt: skip

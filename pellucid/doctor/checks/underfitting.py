@@ -41,7 +41,7 @@ def look(case: Case) -> list[Finding]:
         evidence["weights_over_first_weights"] = case.weight_growth
     if interrupted:
         cause, fix = "the training was interrupted in its first epoch", f"resume with `{case.resume_command}`"
-        return [Finding(NAME, "train", evidence, cause, fix, proven=True)]
+        return [Finding(NAME, "train", evidence, cause, fix, direct=True)]
     return [Finding(NAME, "train", evidence)]
 
 

@@ -39,4 +39,4 @@ def epoch_norms(case: Case) -> list[float]:
 
 
 NAME = "vanishing-generator"
-CHECK = Check(NAME, look, proven=True, models=(GENERATOR,), explains=("collapsed-samples", "checkerboard"))
+CHECK = Check(NAME, look, direct=True, models=(GENERATOR,), explains=("collapsed-samples", "checkerboard"))

@@ -40,7 +40,7 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "wrong-gradient"
 CHECK = Check(
-    NAME, look, proven=True,
+    NAME, look, direct=True,
     explains=("cut-gradient", "exploding-gradients", "learning-rate-too-high", "learning-rate-too-low", "nan-origin",
               "saturated-units", "dead-units", "vanishing-gradients", "update-ratio", "collapsed-predictions",
               "useless-maps", "underfitting", "miscalibration"),

@@ -121,7 +121,7 @@ def _without(net: Layer, path: str) -> Remedy | None:
 
 NAME = "wrong-output"
 CHECK = Check(
-    NAME, look, proven=True,
+    NAME, look, direct=True,
     explains=("underfitting", "dead-units", "saturated-units", "vanishing-gradients", "collapsed-predictions",
               "learning-rate-too-low", "learning-rate-too-high", "miscalibration", "update-ratio"),
 )  # fmt: skip

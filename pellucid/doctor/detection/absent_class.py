@@ -30,4 +30,4 @@ def look(case: DetectionCase) -> list[Finding]:
 
 
 NAME = "absent-class"
-CHECK = Check(NAME, look, explains=("score-collapse",), proven=True)
+CHECK = Check(NAME, look, explains=("score-collapse",), direct=True)

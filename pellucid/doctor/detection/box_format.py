@@ -60,4 +60,4 @@ def _possible(box: Box, size: Size) -> bool:
 
 
 NAME = "box-format"
-CHECK = Check(NAME, look, explains=("unfitting-anchors", "no-positives", "score-collapse"), proven=True)
+CHECK = Check(NAME, look, explains=("unfitting-anchors", "no-positives", "score-collapse"), direct=True)

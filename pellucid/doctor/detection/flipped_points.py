@@ -46,4 +46,4 @@ def look(case: DetectionCase) -> list[Finding]:
 
 
 NAME = "flipped-points"
-CHECK = Check(NAME, look, proven=True)
+CHECK = Check(NAME, look, direct=True)

@@ -38,4 +38,4 @@ def look(case: DetectionCase) -> list[Finding]:
 
 
 NAME = "no-positives"
-CHECK = Check(NAME, look, explains=("score-collapse",), proven=True)
+CHECK = Check(NAME, look, explains=("score-collapse",), direct=True)

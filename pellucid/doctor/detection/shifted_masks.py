@@ -72,4 +72,4 @@ def _strength(edges: Tensor, outline: Tensor) -> Tensor:
 
 
 NAME = "shifted-masks"
-CHECK = Check(NAME, look, proven=True)
+CHECK = Check(NAME, look, direct=True)

@@ -15,6 +15,7 @@ from pellucid.report.figures.style import INK, SMALL, Plot, cut, panels, pixels
 WIDE, COLUMNS = 12.0, 4  # width of a sheet in inches, images per row
 GAP, NAME = 0.08, 0.2  # inches: space between images, height of a name above an image
 OPAQUE = 0.4  # opacity of a mask
+MAX_NAMES = 48  # of classes in a legend
 MARGIN = 0.04  # fraction of an image's height; nearer to its border, labels are written inside the box
 
 
@@ -49,9 +50,9 @@ def mark(plot: Axes, image: Any, marks: Marks, classes: int) -> None:
     if marks.masks is not None:
         picture = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
         colours = [tuple(colour / 255) for colour in palette(max(len(colours), 1))]
+        picture = np.array(picture)
         for mask, colour in zip(np.asarray(marks.masks), colours, strict=False):
-            mixed = picture * (1 - OPAQUE) + np.asarray(colour) * OPAQUE
-            picture = np.where(mask[..., None], mixed, picture)
+            picture[mask] = picture[mask] * (1 - OPAQUE) + np.asarray(colour) * OPAQUE
     plot.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
     dashed = np.zeros(len(colours), bool) if marks.dashed is None else np.asarray(marks.dashed)
     for k, ((x0, y0, x1, y1), colour) in enumerate(zip(np.asarray(marks.boxes).tolist(), colours, strict=False)):
@@ -87,7 +88,9 @@ def sheet_of_objects(
     columns = min(COLUMNS, len(images))
     side = (WIDE - GAP * (columns + 1)) / columns
     tall = side * float(np.median([image.shape[1] / image.shape[2] for image in images]))
-    per_row, legend = 8, classes if all(objects.masks is None for objects in marks) else ()
+    per_row, legend = 8, [*classes[:MAX_NAMES]] if all(objects.masks is None for objects in marks) else []
+    if legend and len(classes) > MAX_NAMES:
+        legend[-1] = f"{len(classes) - MAX_NAMES + 1:,} more"
     foot = 0.24 * -(-len(legend) // per_row) + 0.1
     figure, plots = panels(len(images), columns, side, tall, GAP, NAME, foot=foot)
     for plot, image, objects, name in zip(plots, images, marks, names, strict=True):
@@ -97,6 +100,6 @@ def sheet_of_objects(
         plot.set_title(cut(name, 40), fontsize=SMALL, color=INK, pad=3)
     for k, name in enumerate(legend):
         y = (foot - 0.18 - 0.24 * (k // per_row)) / figure.get_figheight()
-        colour = class_colour(k, len(legend))
+        colour = class_colour(k, len(classes))
         figure.text((k % per_row) / per_row + 0.01, y, f"■ {cut(name, 18)}", color=colour, fontsize=SMALL)
     return figure

@@ -1,21 +1,36 @@
 """Colorization: the Lab components a and b of pictures of any size, predicted from their lightness."""
 
-from pellucid.tasks.colorize.colorizer import Colorizer, Smoothing, is_colorizer, lightness_of
-from pellucid.tasks.colorize.hints import Hint, read_hints
-from pellucid.tasks.colorize.measure import FIGURES, Measured, evaluate, measure
-from pellucid.tasks.colorize.written import check_files, write_colorized
+from typing import TYPE_CHECKING, Any, ClassVar
 
-__all__ = [
-    "FIGURES",
-    "Colorizer",
-    "Hint",
-    "Measured",
-    "Smoothing",
-    "check_files",
-    "evaluate",
-    "is_colorizer",
-    "lightness_of",
-    "measure",
-    "read_hints",
-    "write_colorized",
-]
+from pellucid.task import Evaluation, Task
+from pellucid.tasks.baseline import beside_baseline
+from pellucid.text import note, plural
+
+if TYPE_CHECKING:
+    from pellucid.model import Model
+
+
+class Colorization(Task):
+    """The colours of a grey image."""
+
+    name: ClassVar[str] = "colorization"
+    models: ClassVar[str] = "colorizers"
+
+    def matches(self, model: "Model") -> bool:
+        """Return whether a model outputs colours."""
+        from pellucid.tasks.colorize.colorizer import is_colorizer
+
+        return is_colorizer(model)
+
+    def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
+        """Return PSNR and other measures of colours, beside grey images; a note on stderr names skipped files."""
+        from pellucid.tasks.colorize.measure import FIGURES, GREY, evaluate
+
+        found = evaluate(model, data)
+        for message in found["skipped"].values():
+            note(message)
+        return Evaluation(found, [
+            f"on {plural(found['n'], 'image')} of {found['data']}; answers and frechet are over "
+            f"{found['n_judged']:,} of them",
+            *beside_baseline(found, FIGURES, "colours", GREY),
+        ])  # fmt: skip

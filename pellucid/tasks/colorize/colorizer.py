@@ -67,6 +67,7 @@ class Colorizer:
             raise PellucidError("the model takes no hints; leave them out, or give a model that was trained with hints")
         size = (lightness.shape[2], lightness.shape[3])
         height, width = self._fitted(size)
+        self.model.outputs_for_picture((self._channels, height, width))
         small = _resized(lightness, (height, width))
         grey = lab_to_rgb(F.pad(small, (0, 0, 0, 0, 0, 2)))[:, : self._channels].clamp(0, 1)
         maps = hint_maps(hints, size, (height, width)).expand(len(grey), -1, -1, -1) if self.takes_hints else None

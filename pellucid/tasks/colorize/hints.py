@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.files import read_regular
 from pellucid.ops.colour import rgb_to_lab
 
 FORM = 'a hint is {"x": 12, "y": 30, "color": "#c03020"}, in pixels from the upper left corner'
@@ -29,7 +30,7 @@ def read_hints(path: Path) -> dict[str, tuple[Hint, ...]]:
     Raises PellucidError, which names the file, for anything else.
     """
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = json.loads(read_regular(path))
     except OSError as error:
         raise PellucidError(f"{path} cannot be read ({error.strerror}); give a JSON file of hints") from error
     except ValueError as error:

@@ -1,22 +1,54 @@
 """Detection: objects that are found, missed and mistaken in images."""
 
-from pellucid.tasks.detect.finder import ObjectFinder, is_detector, overlay
-from pellucid.tasks.detect.findings import Finding, findings
-from pellucid.tasks.detect.measure import Measured, evaluate
-from pellucid.tasks.detect.page import detection_page
-from pellucid.tasks.detect.pipeline import Pipeline, pipeline
-from pellucid.tasks.outputs import CocoResults
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-__all__ = [
-    "CocoResults",
-    "Finding",
-    "Measured",
-    "ObjectFinder",
-    "Pipeline",
-    "detection_page",
-    "evaluate",
-    "findings",
-    "is_detector",
-    "overlay",
-    "pipeline",
-]
+from pellucid.task import Evaluation, Option, Task
+from pellucid.text import percent, table
+
+if TYPE_CHECKING:
+    from pellucid.model import Model
+
+
+class Detection(Task):
+    """The boxes, classes and scores of objects, and their masks or key-points."""
+
+    name: ClassVar[str] = "detection"
+    models: ClassVar[str] = "detectors"
+    options: ClassVar[tuple[Option, ...]] = (
+        Option("html", "also write an HTML page with true positives, false positives and missed objects", is_file=True),
+    )
+
+    def matches(self, model: "Model") -> bool:
+        """Return whether a model finds objects."""
+        from pellucid.tasks.detect.finder import is_detector
+
+        return is_detector(model)
+
+    def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
+        """Return COCO's figures for boxes and masks, each class's average precision, and what errors cost."""
+        from pellucid.tasks.detect.measure import evaluate
+
+        page: Path | None = options.get("html")
+        found = evaluate(model, data)
+        results = found.results
+        if page is not None:
+            found.write_page(page, f"Detections of {name}")
+        parts = [("box " if results.further else "", results.figures, results.intervals)]
+        parts += [(f"{kind} ", figures, {}) for kind, figures in results.further.items()]
+        lines = []
+        for what, figures, intervals in parts:
+            ranges = [
+                f" ({' to '.join(map(percent, intervals[figure]))})" if figure in intervals else ""
+                for figure in ("ap", "ap50")
+            ]
+            lines.append(
+                f"{what}AP {percent(figures['ap'])}{ranges[0]}  {what}AP50 {percent(figures['ap50'])}{ranges[1]}  on "
+                f"{results.n:,} images of {found.data}{f' ({found.part})' if found.part else ''}"
+            )
+        rows = [(label, f"{count:,}", percent(ap), percent(ap50)) for label, count, ap, ap50 in results.by_class]
+        lines += table([("class", "objects", "AP", "AP50"), *rows], right=range(1, 4))
+        errors = [(kind, f"{gain.errors:,}", percent(gain.gain)) for kind, gain in results.gains.items()]
+        lines += table([("error", "count", "gain in AP50"), *errors], right=(1, 2))
+        lines += [] if page is None else [f"wrote {page}"]
+        return Evaluation({**results.to_json(), "data": found.data, "part": found.part}, lines)

@@ -17,6 +17,7 @@ from pellucid.detectors import Detector
 from pellucid.detectors.search import Search, selective_search
 from pellucid.errors import PellucidError, nearest
 from pellucid.model import Model
+from pellucid.objective import sizes
 from pellucid.objects import Detections, Objects
 from pellucid.recipe.job import begin_run, load_data, train_in
 from pellucid.recipe.material import Material
@@ -25,10 +26,9 @@ from pellucid.report.figures.grids import bars
 from pellucid.report.page import render
 from pellucid.run.folder import RunFolder
 from pellucid.tasks.detect.linear import MAX_IMAGES, LinearDetector
-from pellucid.tasks.detect.results import measure, percent
+from pellucid.tasks.detect.results import measure, percent_cell
 from pellucid.tasks.detect.stages import Stages, clocked, mean
 from pellucid.text import aligned, plural
-from pellucid.tree import leaves
 
 Progress = Callable[[str, int, int], None]
 ROI_POOL: Mapping[str, Any] = {"objective.pool": True}
@@ -192,7 +192,7 @@ def _trained(
             detections, times = run(scaled_images(held_out.example(k)[0][None], model.stats))
             found.append(_in_file(detections, held_out, k))
             stages.append(times)
-    parameters = sum(leaf.numel() for leaf in leaves(model.params))
+    parameters = sizes(model.objective.nets, model.params).parameters
     return _measured(key, title, held_out, found, stages, parameters, str(path))
 
 
@@ -264,8 +264,10 @@ def _in_file(found: Detections, held: DetectionFolder, k: int) -> Detections:
 
 def _cells(row: ComparedDetector, masks: bool) -> tuple[str, ...]:
     interval = " to ".join(f"{100 * value:.1f}" for value in row.interval)
-    boxes = [percent(row.figures[name]) for name in ("ap50", "ap", "ap_small", "ap_medium", "ap_large")]
-    of_masks = [percent(None if row.masks is None else row.masks[name]) for name in ("ap50", "ap")] if masks else []
+    boxes = [percent_cell(row.figures[name]) for name in ("ap50", "ap", "ap_small", "ap_medium", "ap_large")]
+    of_masks = (
+        [percent_cell(None if row.masks is None else row.masks[name]) for name in ("ap50", "ap")] if masks else []
+    )
     times = [f"{1000 * value:.1f}" for value in (*row.stages, row.stages.total)]
     return (row.title, boxes[0], interval, *boxes[1:], *of_masks, *times)
 

@@ -56,6 +56,7 @@ class ObjectFinder:
         sizes = [self.fitted(image) for image in images]
         found: dict[int, Detections] = {}
         for size in dict.fromkeys(sizes):
+            model.outputs_for_picture((model.nominal_shape[0], *size))
             indices = [k for k, one in enumerate(sizes) if one == size]
             batch = torch.stack([resized(images[k], size) for k in indices])
             predicted: Any = model.predict(batch)

@@ -18,13 +18,13 @@ from pellucid.detectors.rcnn import RCNN
 from pellucid.detectors.search import Search, search
 from pellucid.errors import PellucidError
 from pellucid.models import features
+from pellucid.objective import sizes
 from pellucid.objects import Detections
 from pellucid.ops.assign import highest
 from pellucid.ops.boxes import box_iou
 from pellucid.recipe.start import trained_network
 from pellucid.run.described import feature_stats
 from pellucid.tasks.detect.stages import Stages
-from pellucid.tree import leaves
 
 WEIGHTS = "mobilenet_v2-keras-notop"
 LAST_STAGE = "stage5"  # its 96 maps of 6 x 6 still show where the object lies, as R-CNN's "pool5"; later ones do not
@@ -65,7 +65,7 @@ class LinearDetector:
         """The number of parameters of the network, the SVMs and the regressions."""
         svms = [np.size(svm.coef_) + 1 for svm in self.rcnn.machines if svm is not None]
         regressions = [np.size(one.coef_) + 4 for one in self.rcnn.moves if one is not None]
-        return sum(leaf.numel() for leaf in leaves(self.rcnn.params)) + sum(svms) + sum(regressions)
+        return sizes({"": self.rcnn.net}, self.rcnn.params).parameters + sum(svms) + sum(regressions)
 
     def fit(self, source: DetectionFolder, seed: int) -> "LinearDetector":
         """Learn from at most MAX_IMAGES images of a source."""

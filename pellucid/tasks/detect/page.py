@@ -16,7 +16,7 @@ from pellucid.report.figures.detections import draw_detections, precision_recall
 from pellucid.report.figures.grids import bars
 from pellucid.report.page import render
 from pellucid.tasks.detect.findings import Finding, findings
-from pellucid.tasks.detect.results import Results, percent
+from pellucid.tasks.detect.results import Results, percent_cell
 
 # Descriptions of the kinds of errors.
 ABOUT = {
@@ -107,7 +107,7 @@ def detection_page(
         "title": title,
         "results": results,
         "tiles_of": _tiles(results),
-        "by_class": [(name, f"{n:,}", percent(ap), percent(ap50)) for name, n, ap, ap50 in results.by_class],
+        "by_class": [(name, f"{n:,}", percent_cell(ap), percent_cell(ap50)) for name, n, ap, ap50 in results.by_class],
         "rows": _rows(results),
         "further": [f"{kind}s" for kind in results.further],
         "groups": groups,
@@ -145,6 +145,6 @@ def _rows(results: Results) -> list[tuple[str, ...]]:
     for name, about in FIGURES.items():
         interval = results.intervals.get(name)
         interval_text = "" if interval is None else " to ".join(f"{100 * value:.1f}" for value in interval)
-        further = [percent(figures.get(name, math.nan)) for figures in results.further.values()]
-        rows.append((about, percent(results.figures[name]), interval_text, *further))
+        further = [percent_cell(figures.get(name, math.nan)) for figures in results.further.values()]
+        rows.append((about, percent_cell(results.figures[name]), interval_text, *further))
     return rows

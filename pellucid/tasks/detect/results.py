@@ -128,6 +128,6 @@ def _evaluated(
     return evaluation
 
 
-def percent(value: float | None) -> str:
-    """Return a fraction in per cent, a dash for None and NaN."""
+def percent_cell(value: float | None) -> str:
+    """Return a fraction in per cent as a table's cell: "97.9", a dash for None and NaN."""
     return "-" if value is None or value != value else f"{100 * value:.1f}"  # noqa: PLR0124 (NaN)

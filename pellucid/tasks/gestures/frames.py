@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pellucid.data.images import DAMAGE, MAX_PIXELS, load_image, read_file, strict_warnings
+from pellucid.data.images import DAMAGE, MAX_PIXELS, full_size, load_image, read_file, strict_warnings
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 
@@ -87,7 +88,8 @@ def _folder(path: Path, every: int) -> Frames:
         dropped, yielded, fault = 0, False, None
         for number in range(0, len(names), every):
             try:
-                picture = load_image(tree.read(names[number]), tree.where(names[number]))
+                name = tree.where(names[number])
+                picture = load_image(full_size(tree.read(names[number]), name), name)
             except PellucidError as error:
                 dropped, fault = dropped + 1, error
                 continue
@@ -155,7 +157,7 @@ def camera_frames(index: int, every: int = 1) -> Frames:
 
 
 def _file_frames(cv2: ModuleType, path: Path, every: int) -> Frames:
-    capture = cv2.VideoCapture(str(path.resolve()))  # a bare name may be taken for a URL
+    capture = _opened(cv2, path)
     number = 0
     try:
         while capture.grab():
@@ -178,6 +180,20 @@ def _file_frames(cv2: ModuleType, path: Path, every: int) -> Frames:
         ) from error
     finally:
         capture.release()
+
+
+def _opened(cv2: ModuleType, path: Path) -> Any:
+    """Open a video file, by a link with a plain name: OpenCV reads names with %03d or a number as several images.
+
+    Other backends than FFmpeg would print their own errors.
+    """
+    backends = cv2.videoio_registry.getBackends()
+    backend = cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in backends else cv2.CAP_ANY
+    suffix = path.suffix if path.suffix[1:].isalnum() else ""
+    with TemporaryDirectory() as folder:
+        link = Path(folder, f"video{suffix}")
+        link.symlink_to(path.resolve())
+        return cv2.VideoCapture(str(link), backend)  # which keeps the file open
 
 
 def _camera_frames(cv2: ModuleType, index: int, every: int) -> Frames:

@@ -16,7 +16,7 @@ from pellucid.recipe.job import Run, begin_run, train_in
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import trained_features
 from pellucid.run.folder import RunFolder
-from pellucid.tasks.confidence import Selective, crossed, fit_confidence, selective
+from pellucid.tasks.classify.confidence import Selective, crossed, fit_confidence, selective
 from pellucid.tasks.gestures.backbone import backbone_settings
 from pellucid.tasks.gestures.collection import Collection, class_weights, imbalance
 from pellucid.tasks.gestures.findings import IMBALANCED, findings_to_json

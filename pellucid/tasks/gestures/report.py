@@ -28,7 +28,7 @@ def cells(row: Row) -> tuple[str, ...]:
     """Return a variant's row of the table: the mean over its seeds, and the range where they differ."""
     return (
         row.variant.title,
-        *(percent(row.spread(METRICS[key])) for key in ("accuracy", "macro_f1", "ece")),
+        *(percent_range(row.spread(METRICS[key])) for key in ("accuracy", "macro_f1", "ece")),
         f"{row.spread(METRICS['latency_ms']).mean:.2f} ms",
         duration(row.spread(METRICS["seconds"]).mean),
         f"{row.first.learned:,}",
@@ -40,7 +40,7 @@ def table_text(comparison: Comparison) -> str:
     return aligned([HEAD, *(cells(row) for row in comparison.rows)], right=range(1, len(HEAD)))
 
 
-def percent(spread: Spread) -> str:
+def percent_range(spread: Spread) -> str:
     """Return fractions as per cent: "98.71 %", or with their range "98.71 % (98.10 to 99.40)"."""
     text = f"{100 * spread.mean:.2f} %"
     return text if spread.low == spread.high else f"{text} ({100 * spread.low:.2f} to {100 * spread.high:.2f})"
@@ -55,14 +55,14 @@ def finding(comparison: Comparison) -> str:
     """Return a sentence on the best variant and its advantage over the worst."""
     best, accuracy = best_row(comparison.rows), METRICS["accuracy"]
     pictures = f"{comparison.n_test:,} held-out pictures"
-    text = f"“{best.variant.title}” is right on {percent(best.spread(accuracy))} of the {pictures}"
+    text = f"“{best.variant.title}” is right on {percent_range(best.spread(accuracy))} of the {pictures}"
     worst = min(comparison.rows, key=lambda row: row.spread(accuracy).mean)
     if worst is best:
         return f"{text}."
     wrong = [row.spread(lambda trial: trial.measured.n * (1 - trial.measured.accuracy)).mean for row in (best, worst)]
     counts = [f"{n:.0f}" if len(best.trials) == 1 else f"{n:.1f}" for n in wrong]
     return (
-        f"{text}, “{worst.variant.title}” on {percent(worst.spread(accuracy))}: "
+        f"{text}, “{worst.variant.title}” on {percent_range(worst.spread(accuracy))}: "
         f"{counts[0]} misclassified in place of {counts[1]}."
     )
 
@@ -195,7 +195,7 @@ def _ranked(comparison: Comparison, key: str, title: str, is_fraction: bool) -> 
     dots: list[Dot] = []
     for row in comparison.rows:
         spread = row.spread(METRICS[key])
-        text = percent(spread).split("(")[0].strip() if is_fraction else duration(spread.mean)
+        text = percent_range(spread).split("(")[0].strip() if is_fraction else duration(spread.mean)
         dots.append(Dot(row.variant.title, scale * spread.mean, scale * spread.low, scale * spread.high, text))
     return ranking(title, dots, COLOURS, logarithmic=not is_fraction)
 
@@ -270,7 +270,7 @@ def _variant_section(row: Row, colour: str) -> dict[str, Any]:
         "row": row,
         "colour": colour,
         "facts": [
-            *((name, percent(row.spread(METRICS[key]))) for name, key in
+            *((name, percent_range(row.spread(METRICS[key]))) for name, key in
               (("accuracy", "accuracy"), ("macro F1", "macro_f1"), ("ECE", "ece"))),
             ("loss", f"{row.spread(METRICS['loss']).mean:.4f}"),
             ("trainable", f"{first.learned:,} of {first.parameters:,} parameters"),

@@ -1,13 +1,33 @@
 """Key-points of the one object in each picture, such as 68 points of a face."""
 
-from pellucid.tasks.keypoints.finder import KeypointFinder, explain_point, is_keypoint_model
-from pellucid.tasks.keypoints.measure import evaluate
-from pellucid.tasks.outputs import coco
+from typing import TYPE_CHECKING, Any, ClassVar
 
-__all__ = [
-    "KeypointFinder",
-    "coco",
-    "evaluate",
-    "explain_point",
-    "is_keypoint_model",
-]
+from pellucid.task import Evaluation, Task
+from pellucid.text import percent
+
+if TYPE_CHECKING:
+    from pellucid.model import Model
+
+
+class Keypoints(Task):
+    """The key-points of one object in each image."""
+
+    name: ClassVar[str] = "keypoints"
+    models: ClassVar[str] = "key-point models"
+
+    def matches(self, model: "Model") -> bool:
+        """Return whether a model outputs key-points."""
+        from pellucid.tasks.keypoints.finder import is_keypoint_model
+
+        return is_keypoint_model(model)
+
+    def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
+        """Return the normalized mean error and its interval."""
+        from pellucid.tasks.keypoints.measure import evaluate
+
+        found = evaluate(model, data)
+        low, high = map(percent, found["nme_interval"])
+        return Evaluation(found, [
+            f"normalised mean error {percent(found['nme'])} (95 % interval {low} to {high}) on {found['n']:,} images "
+            f"of {found['data']}"
+        ])  # fmt: skip

@@ -1,16 +1,35 @@
 """Semantic segmentation: a class for each pixel of pictures of any size."""
 
-from pellucid.tasks.segment.crf import dense_crf
-from pellucid.tasks.segment.explained import region, restricted
-from pellucid.tasks.segment.segmenter import Segmentation, Segmenter, evaluate, is_segmenter, write_segmentation
+from typing import TYPE_CHECKING, Any, ClassVar
 
-__all__ = [
-    "Segmentation",
-    "Segmenter",
-    "dense_crf",
-    "evaluate",
-    "is_segmenter",
-    "region",
-    "restricted",
-    "write_segmentation",
-]
+from pellucid.task import Evaluation, Option, Task
+from pellucid.text import percent, table
+
+if TYPE_CHECKING:
+    from pellucid.model import Model
+
+
+class Segmentation(Task):
+    """A class for each pixel of an image."""
+
+    name: ClassVar[str] = "segmentation"
+    models: ClassVar[str] = "segmentation models"
+    options: ClassVar[tuple[Option, ...]] = (Option("crf", "refine the masks along image edges with a CRF first"),)
+
+    def matches(self, model: "Model") -> bool:
+        """Return whether a model outputs a class for each pixel."""
+        from pellucid.tasks.segment.segmenter import is_segmenter
+
+        return is_segmenter(model)
+
+    def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
+        """Return mean IoU, pixel accuracy, boundary F1, and the IoU of each class."""
+        from pellucid.tasks.segment.segmenter import evaluate
+
+        found = evaluate(model, data, bool(options.get("crf")))
+        rows = [(row["class"], "-" if row["iou"] is None else percent(row["iou"])) for row in found["classes"]]
+        return Evaluation(found, [
+            f"mean IoU {percent(found['miou'])}  pixel accuracy {percent(found['pixel_accuracy'])}  boundary F1 "
+            f"{percent(found['boundary_f1'])}  on {found['n']:,} images of {found['data']}",
+            *table([("class", "IoU"), *rows], right=(1,)),
+        ])  # fmt: skip

@@ -53,8 +53,11 @@ def dense_crf(
     exp(-|Δp|²/2·3²) + 10 exp(-|Δp|²/2·80² - |Δc|²/2·13²) for positions p and colours c. Each kernel is normalized
     symmetrically by the square roots of its sums, and includes the pixel itself, as in the authors' code. Source:
     Krähenbühl and Koltun 2011, algorithm 1. The bilateral kernel is computed on a grid with cells of about one standard
-    deviation, as in Paris and Durand 2009, instead of the permutohedral lattice. With this approximation, about one
-    pixel in a hundred gets another class than with sums over all pairs of pixels.
+    deviation, as in Paris and Durand 2009, instead of the permutohedral lattice. With this approximation, another class
+    than with sums over all pairs of pixels is given to 0.2 % of the pixels of CamVid's pictures (reduced to 72 x 96;
+    `kernels_for`), and 0.4 % with the default kernels. On small noisy pictures with random probabilities (16 and 32
+    pixels a side) it is 0.1 to 0.9 %, and 0.6 to 2.5 % with the default kernels, at most 4 % of a picture. Measured by
+    `python -m benchmarks.crf`.
     """
     if probabilities.dim() != 3 or image.dtype != torch.uint8 or image.shape != (3, *probabilities.shape[1:]):
         raise PellucidError(

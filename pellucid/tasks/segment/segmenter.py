@@ -14,7 +14,7 @@ from pellucid.data import MaskFolder
 from pellucid.data.files import ANNOTATIONS, mask_parts
 from pellucid.data.images import Mode, strict_warnings
 from pellucid.data.tree import HELD_OUT, TRAIN
-from pellucid.errors import LayerError, PellucidError
+from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.fuse.inference import inference
 from pellucid.metrics import BoundaryF1, MeanIoU
@@ -70,7 +70,7 @@ class Segmenter:
         """Return the class of each pixel, on the CPU.
 
         image: uint8, (3, H, W), or (1, H, W) for a network with one input channel. Raises PellucidError for another
-        image, and for one that is too small.
+        image, and for one that is too small or too large for the network.
         """
         model, channels = self.model, self.model.nominal_shape[0]
         if image.shape[0] != channels or image.dtype != torch.uint8:
@@ -79,10 +79,12 @@ class Segmenter:
                 f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}; read them with "
                 f"load_image(file, mode={self.mode!r})"
             )
-        try:
-            model.outputs_for(image.shape)
-        except LayerError as error:
-            raise PellucidError(f"the model takes no pictures of {image.shape[1]}x{image.shape[2]}: {error}") from error
+        size, out = tuple(image.shape[1:]), model.outputs_for_picture(image.shape)
+        if tuple(out[1:]) != size:
+            raise PellucidError(
+                f"the model outputs maps of {out[1]}x{out[2]} for a picture of {size[0]}x{size[1]}; give a model "
+                "that outputs a class for each pixel"
+            )
         with torch.inference_mode():
             x = model.scaled(image[None])
             probabilities = model.interpret(x, self._run(x))[0].cpu()  # (C, H, W)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.probe import tensors
 from pellucid.trace.passes import Call
 from pellucid.tree import flatten
+from pellucid.verify.probe import tensors
 
 
 @dataclass(frozen=True)

@@ -140,10 +140,20 @@ def test_the_page_says_what_was_counted(tmp_path: Path) -> None:
     assert "| digits-relu | digits | 4 | 75.0 % | 19 | 5.3 % |" in page
     assert "- dead-units|7: E: no" in page
     assert "with a machine; code abc, commit def." in page
+    assert report.FURTHER in page
     found = json.loads((tmp_path / "doctor.json").read_text("utf-8"))
     assert found["faults"]["named"] == 3
     assert found["healthy"]["interval"] == pytest.approx(wilson(2, 20), abs=1e-6)
     assert len(found["cases"]) == len(FOUND)
+
+
+@pytest.mark.parametrize("name", ["doctor", "mistakes"])
+def test_the_committed_pages_say_how_many_further_mistakes_were_named(name: str) -> None:
+    """Beside the figures of cases that the checks were written with; 8 of 29 has the stated interval."""
+    page = (Path(__file__).parents[3] / "docs" / f"{name}.md").read_text("utf-8")
+    assert page.index(report.FURTHER) < page.index("\n## ")
+    assert [round(100 * bound) for bound in wilson(8, 29)] == [15, 46]
+    assert "28 % were named (Wilson 15 to 46 %)" in report.FURTHER
 
 
 def test_made_up_histories_are_in_no_total(tmp_path: Path) -> None:

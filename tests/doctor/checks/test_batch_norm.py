@@ -140,5 +140,5 @@ def test_statistics_of_the_last_batch_alone_are_a_cause(momentum: float) -> None
     case = case_of(
         it, x, y, validation=(data.test.x, data.test.y), history=history, batch_size=4, epochs=3
     )  # fmt: skip
-    proven = [one.path for one in CHECK.look(case) if one.proven]
+    proven = [one.path for one in CHECK.look(case) if one.direct]
     assert proven == ["norm"] * (momentum == 1.0)

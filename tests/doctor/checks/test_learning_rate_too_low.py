@@ -1,11 +1,15 @@
 """Learning rates that are too low for the steps that a training has."""
 
+import time
 from dataclasses import replace
 
-from pellucid.doctor.checks.learning_rate_too_low import CHECK
+import pytest
+
+from pellucid.doctor.case import RANGE_TEST_STEPS
+from pellucid.doctor.checks.learning_rate_too_low import CHECK, _extrapolated
 from pellucid.doctor.predictions import predictions
 from pellucid.optim import SGD, Adam
-from pellucid.optim.schedules import Warmup
+from pellucid.optim.schedules import Constant, Warmup
 from pellucid.run.history import History
 from tests.doctor.examined import case
 
@@ -48,6 +52,18 @@ def test_the_first_steps_of_a_warm_up_are_not_its_pace() -> None:
     assert not CHECK.look(replace(case(**settings), epochs=50))
     assert CHECK.look(replace(case(**settings), epochs=10))  # which ends before the rate is up
     assert not CHECK.look(replace(case(optimizer=SGD(0.5), schedule=Warmup(100)), epochs=30))
+
+
+def test_the_number_of_steps_in_a_history_costs_no_time() -> None:
+    def extrapolated(steps: int) -> float:
+        it = replace(case(optimizer=SGD(0.05), schedule=Constant()), history=History([{"epoch": 1, "step": steps}]))
+        assert it.steps_made == steps
+        return _extrapolated(it, {0.01: 2.0, 1.0: 1.9})
+
+    start = time.process_time()
+    assert extrapolated(2**53) == pytest.approx(1.9 - 0.1 * (2**53 / RANGE_TEST_STEPS - 1), rel=1e-3)
+    assert extrapolated(50_000) == pytest.approx(1.9 - 0.1 * (50_000 / RANGE_TEST_STEPS - 1), rel=1e-3)
+    assert time.process_time() - start < 5
 
 
 def test_a_training_that_works_is_quiet() -> None:

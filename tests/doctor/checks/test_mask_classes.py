@@ -40,7 +40,7 @@ def test_a_class_missing_from_the_masks_is_named() -> None:
     x, y = masks(2)
     (found,) = CHECK.look(case_of(trained(x, y), x, y))
     assert found.path == "train"
-    assert found.proven
+    assert found.direct
     assert found.evidence == {"classes": 3, "missing": 1, "the_first_of_them": "water"}
 
 

@@ -104,7 +104,7 @@ def test_an_augmentation_that_breaks_one_batch() -> None:
     found = CHECK.look(case)[0]
     assert found.path == "train"
     assert found.evidence["step"] == len(case.rehearsal.losses) + 1
-    assert found.proven
+    assert found.direct
 
 
 def test_what_stopped_the_training_is_read() -> None:
@@ -113,7 +113,7 @@ def test_what_stopped_the_training_is_read() -> None:
     assert isinstance(case.stopped, StoppedError)
     assert found.evidence["step"] == case.stopped.step > 1
     assert found.path.split(".")[0] in {"dense1", "dense2", "relu1", "loss"}
-    assert not found.proven  # what made the numbers grow is for a trial to say
+    assert not found.direct  # what made the numbers grow is for a trial to say
 
 
 def test_without_the_error_the_first_steps_are_taken_again() -> None:

@@ -46,10 +46,10 @@ def test_few_examples_are_the_cause_where_fewer_do_worse() -> None:
     it = Model(mlp(sizes=(64, 32, 10)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
     history = it.fit(x, y, epochs=40, batch_size=8, validation=pair, verbose=False)
     (found,) = CHECK.look(case_of(it, x, y, validation=pair, history=history, epochs=40, batch_size=8))
-    assert found.proven
+    assert found.direct
     assert "too few" in found.cause
     (by_heart,) = CHECK.look(learned_by_heart())
-    assert not by_heart.proven  # no number of examples tells labels that are chance
+    assert not by_heart.direct  # no number of examples tells labels that are chance
 
 
 def test_without_a_history_the_gap_tells() -> None:

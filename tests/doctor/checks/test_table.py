@@ -17,7 +17,7 @@ PLACES = {check.name: place for place, check in enumerate(CHECKS)}
 def test_only_what_is_proven_explains_by_its_name() -> None:
     """Of what a trial establishes, the trial itself tells what goes away."""
     fitted = {"batch-norm", "unnormalised-inputs", "collapsed-predictions"}  # of which some findings are
-    assert {check.name for check in CHECKS if check.explains and not check.proven and not check.own_trial} == fitted
+    assert {check.name for check in CHECKS if check.explains and not check.direct and not check.own_trial} == fitted
 
 
 def test_causes_are_asked_before_what_follows_from_them() -> None:

@@ -117,7 +117,7 @@ def test_a_training_cut_short_is_to_be_gone_on_with() -> None:
     it = regression(*straight(), epochs=1)
     it = replace(it, history=None, epochs=3, steps=7, resume_command="pellucid train --resume runs/a-1")
     (found,) = CHECK.look(it)
-    assert found.proven
+    assert found.direct
     assert "interrupted" in found.cause
     assert found.fix == "resume with `pellucid train --resume runs/a-1`"
     assert (found.evidence["epochs"], found.evidence["steps"], found.evidence["steps_of_the_training"]) == (0, 7, 39)

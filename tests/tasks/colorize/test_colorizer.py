@@ -12,7 +12,8 @@ from pellucid.layers import Conv2d, Dense, Flatten
 from pellucid.losses import L1
 from pellucid.model import Model
 from pellucid.ops.colour import rgb_to_lab
-from pellucid.tasks.colorize import Colorizer, Hint, is_colorizer, lightness_of
+from pellucid.tasks.colorize.colorizer import Colorizer, is_colorizer, lightness_of
+from pellucid.tasks.colorize.hints import Hint
 from tests.tasks.colorize.tiny import Hinted, colorizer, convolution, halved
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from pellucid.errors import PellucidError
-from pellucid.tasks.colorize import evaluate
+from pellucid.tasks.colorize.measure import evaluate
 from pellucid.tasks.colorize.pages import named, questions, real_page, wilson
 from tests.pages import without_script
 from tests.tasks.colorize.tiny import colorizer, halved

@@ -13,8 +13,8 @@ from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.run.folder import weights_file
-from pellucid.tasks.colorize import Colorizer, evaluate
-from pellucid.tasks.colorize.measure import Backbone, colour_images
+from pellucid.tasks.colorize.colorizer import Colorizer
+from pellucid.tasks.colorize.measure import Backbone, colour_images, evaluate
 from tests.tasks.colorize.tiny import colorizer
 
 

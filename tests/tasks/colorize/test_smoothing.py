@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import torch
 
-from pellucid.tasks.colorize import Smoothing
+from pellucid.tasks.colorize.colorizer import Smoothing
 
 
 def frame(left, level=40.0):

@@ -15,8 +15,9 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.objects import Detections
 from pellucid.report.figures.overlay import object_overlay
-from pellucid.tasks.detect import CocoResults, ObjectFinder
+from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.gestures.frames import Frame
+from pellucid.tasks.outputs import CocoResults
 from tests.detectors.drawn import Rectangles, small_single_stage
 
 Capture = pytest.CaptureFixture[str]

@@ -3,8 +3,7 @@
 import torch
 
 from pellucid.objects import Detections, Objects
-from pellucid.tasks.detect import findings
-from pellucid.tasks.detect.findings import below
+from pellucid.tasks.detect.findings import below, findings
 from tests.metrics.scene import CLASSES, DETECTIONS, OBJECTS
 
 EXPECTED = [

@@ -17,7 +17,9 @@ from pellucid.data.annotations.convert import convert
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.objects import Detections
-from pellucid.tasks.detect import CocoResults, ObjectFinder, evaluate, is_detector
+from pellucid.tasks.detect.finder import ObjectFinder, is_detector
+from pellucid.tasks.detect.measure import evaluate
+from pellucid.tasks.outputs import CocoResults
 from tests.detectors.drawn import Rectangles, small_single_stage
 
 SIZE = 2  # times as large as the images of the training

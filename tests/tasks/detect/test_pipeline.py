@@ -16,8 +16,8 @@ from pellucid.explain import lrp
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
 from pellucid.objects import Detections
-from pellucid.tasks.detect import ObjectFinder, Pipeline, pipeline
-from pellucid.tasks.detect.pipeline import WITHOUT_BIAS
+from pellucid.tasks.detect.finder import ObjectFinder
+from pellucid.tasks.detect.pipeline import WITHOUT_BIAS, Pipeline, pipeline
 from pellucid.tasks.detect.pipeline_page import BoxPage
 from pellucid.tree import leaves
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1

@@ -7,7 +7,7 @@ import torch
 
 from pellucid.objects import Objects
 from pellucid.ops.boxes import box_iou
-from pellucid.tasks.detect import findings
+from pellucid.tasks.detect.findings import findings
 from pellucid.tasks.detect.reasons import assignment, place, with_reasons
 from tests.detectors.drawn import Rectangles
 from tests.tasks.detect.test_pipeline import FAMILIES, run

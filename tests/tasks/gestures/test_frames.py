@@ -193,6 +193,33 @@ def test_what_is_no_video_is_told_and_opencv_stays_silent(tmp_path: Path, capfd:
 
 
 @with_opencv
+def test_a_name_with_a_pattern_or_a_number_is_only_a_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    cv2 = pytest.importorskip("cv2")
+    for number in range(3):
+        picture = cv2.imencode(".png", np.full((48, 64, 3), 60 * number + 20, np.uint8))[1]
+        (tmp_path / f"n{number:03d}.mov").write_bytes(picture.tobytes())
+    (tmp_path / "n%03d.mov").write_bytes(b"no video" * 100)
+    with pytest.raises(PellucidError, match=r"n%03d\.mov is not a video"):
+        list(video_frames(tmp_path / "n%03d.mov"))
+    assert len(list(video_frames(tmp_path / "n000.mov"))) <= 1
+    assert not capfd.readouterr().err
+
+
+def test_a_cut_video_prints_nothing_of_opencvs_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    cv2 = pytest.importorskip("cv2")
+    whole = tmp_path / "whole.avi"
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
+    for shade in range(4):
+        writer.write(np.full((48, 64, 3), 50 * shade, np.uint8))
+    writer.release()
+    assert len(list(video_frames(whole))) == 4
+    for size in (10, 500, 2500):
+        (tmp_path / "cut.avi").write_bytes(whole.read_bytes()[:size])
+        with pytest.raises(PellucidError, match=r"cut\.avi"):
+            list(video_frames(tmp_path / "cut.avi"))
+    assert not capfd.readouterr().err
+
+
 def test_a_camera_that_is_not_there_is_told():
     with pytest.raises(PellucidError, match="camera 63 cannot be opened"):
         next(frames.camera_frames(63))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import benchmarks.crf
 from pellucid.errors import PellucidError
 from pellucid.tasks.segment import crf
 from pellucid.tasks.segment.crf import Kernels, bilateral, dense_crf, kernels_for, smooth
@@ -90,6 +91,21 @@ def test_the_marginals_are_those_of_a_dense_double_loop(noise: float) -> None:
     assert float((found - exact).abs().mean()) < 0.01
     assert float((found.argmax(0) == exact.argmax(0)).double().mean()) > 0.98
     assert float((p.argmax(0) == exact.argmax(0)).double().mean()) < 0.9  # the field changes much
+
+
+@pytest.mark.slow
+def test_the_benchmark_sums_over_all_pairs_of_pixels() -> None:
+    p, image = probabilities().float(), picture()
+    found = benchmarks.crf.mean_field(p, image, Kernels()).double()
+    torch.testing.assert_close(found, mean_field(p.double(), image), rtol=1e-4, atol=1e-5)  # in float32
+
+
+def test_few_pixels_of_small_noisy_pictures_get_another_class() -> None:
+    """What the docstring of `dense_crf` says, for the noisiest pictures."""
+    for kernels, smallest, largest in ((kernels_for, 0.001, 0.009), (lambda image: Kernels(), 0.006, 0.025)):
+        found = [benchmarks.crf.fraction(p, image, kernels(image)) for p, image in benchmarks.crf.drawn(16, 20.0)]
+        assert smallest <= sum(found) / len(found) <= largest
+        assert max(found) <= 0.04
 
 
 def test_a_mask_follows_the_edge_of_the_picture() -> None:

@@ -17,7 +17,7 @@ from pellucid.explain.occlusion import occlude
 from pellucid.layers import Conv2d, Mode, ReLU
 from pellucid.losses import Focal, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
-from pellucid.tasks.segment import region, restricted
+from pellucid.tasks.segment.explained import region, restricted
 from tests.references import reference_forward
 
 CLASSES = ("ground", "traffic sign", "disc")

@@ -10,6 +10,9 @@ from torch import Tensor
 
 TOLERANCE = 1e-5  # relative to the largest entry of the tensor's gradient
 STEPS = (1e-5, 1e-6, 1e-7)  # relative to the entry if its magnitude is above 1, otherwise absolute
+# Shorter steps, for activations so small that the steps above cross many kinks; used where rounding errors of the
+# differences are below the tolerance.
+SHORT_STEPS = (1e-8, 1e-9)
 # With a tenth of the step, the difference between the slopes on the two sides of an entry is unchanged at a kink, and a
 # tenth where the loss is smooth. If the new difference divided by the old one is above this ratio, there is a kink.
 KINK_RATIO = 0.3
@@ -157,7 +160,8 @@ def difference(
 
     entry: its index in the concatenated flat `tensors`, which are dense and float64; it is changed in place and
     restored. The two agree if their distance is at most TOLERANCE times `scale` plus `floor` plus the rounding error.
-    Otherwise the step h is reduced, in case there is a kink near the entry. gap: see Difference.
+    Otherwise the step h is reduced, in case there is a kink near the entry; further if rounding errors allow it. gap:
+    see Difference.
     """
     values, place = _locate(tensors, entry)
     start = float(values[place])
@@ -166,8 +170,10 @@ def difference(
     error = noise = math.nan
     slope_gap = math.inf
     kink = between = False
-    for relative in STEPS:
+    for relative in (*STEPS, *SHORT_STEPS):
         step = relative * max(1.0, abs(start))
+        if relative in SHORT_STEPS and ROUNDING * abs(middle) / step > TOLERANCE * scale:
+            break
         values[place] = start + step
         above = loss()
         values[place] = start - step

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import buffer_paths, join, walk
-from pellucid.differences import compare
 from pellucid.errors import PellucidError
 from pellucid.fuse import Rate, freeze, fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.probe import Probe, tensors
 from pellucid.sweep import backward
 from pellucid.tree import flatten, map_tree
-from pellucid.verify_table import FLOOR, FORM_TOLERANCE, PREDICTS, TRAINS, Row
+from pellucid.verify.differences import compare
+from pellucid.verify.probe import Probe, tensors
+from pellucid.verify.table import FLOOR, FORM_TOLERANCE, PREDICTS, TRAINS, Row
 
 # A learning rate so large that the rounding of the weights does not affect the update, and a weight decay by 25 %.
 RATE = Rate(lr=2.0**20, shrink=0.25)
@@ -105,9 +105,9 @@ def training_rows(
     """Compare the form for training with the network as written and with PyTorch; return (rows, notes).
 
     Due to rounding, the two may be on different sides of a kink. So a gradient that differs is right if the loss of the
-    network as written has a kink at the entries that differ (`pellucid.differences.Comparison`), and if the whole
-    tensor is equal after a nudge, a small random change of parameters and inputs. Outputs and running statistics must
-    be equal without a nudge.
+    network as written has a kink at the entries that differ (see `differences.Comparison`), and if the whole tensor is
+    equal after a nudge, a small random change of parameters and inputs. Outputs and running statistics must be equal
+    without a nudge.
 
     nudges: the relative sizes of these changes, tried one after the other. reference: returns the results of the
     network as written. If it raises PellucidError, the comparison ends with a note. samples: the number of entries of a

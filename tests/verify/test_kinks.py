@@ -14,7 +14,7 @@ from pellucid.combine import Sequential
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, LocalContrastNorm, MaxPool2d, Mode, Params, ReLU
 from pellucid.losses import L1, Loss, SoftmaxCrossEntropy
 from pellucid.verify import verify
-from pellucid.verify_table import Row, Table
+from pellucid.verify.table import Row, Table
 
 
 def strokes(seed: int) -> Tensor:

@@ -4,14 +4,19 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pellucid import differences
 from pellucid.text import aligned
+from pellucid.verify import differences
 
-WRITTEN, TRAINS, PREDICTS = "written", "training", "predicting"
+WRITTEN, WHOLE, TRAINS, PREDICTS = "written", "objective", "training", "predicting"
 TOLERANCE = 1e-9  # relative to the largest entry of the tensor's gradient, in float64
 FLOOR = 1e-12  # times the network's largest gradient, if above 1; smaller values are rounding errors of 0
 FORM_TOLERANCE = 1e-7  # relative to the largest entry; fused forms have other rounding errors than the network
-HEADINGS = {WRITTEN: "", TRAINS: "The form for training, in training mode\n", PREDICTS: "The form for prediction\n"}
+HEADINGS = {
+    WRITTEN: "",
+    WHOLE: "The objective: output gradients of its networks, and all gradients of their parameters, in training mode\n",
+    TRAINS: "The form for training, in training mode\n",
+    PREDICTS: "The form for prediction\n",
+}
 
 
 @dataclass(frozen=True)
@@ -22,8 +27,9 @@ class Row:
     entries. largest: its largest magnitude.
     autograd, differences: the largest absolute errors relative to the largest magnitude; None if that reference has no
     gradient. checked: the number of entries compared with central differences; kinks: of further ones at a kink.
-    form: the form of the network: as written, for training or for prediction. written: for the latter two, the largest
-    error relative to the network as written.
+    form: the form of the network: as written, for training or for prediction; or "objective", for gradients that an
+    objective passes to its networks, and for those that it returns. written: for the forms for training and prediction,
+    the largest error relative to the network as written.
     """
 
     path: str
@@ -88,7 +94,7 @@ class Table:
     def _verdict(self) -> str:
         wrong = sum(not row.ok for row in self.rows)
         bounds = f"within {TOLERANCE:g} of autograd and {differences.TOLERANCE:g} of central differences"
-        if any(row.form != WRITTEN for row in self.rows):
+        if any(row.form in (TRAINS, PREDICTS) for row in self.rows):
             bounds += f", the forms within {FORM_TOLERANCE:g} of the network as written"
         if not wrong:
             return f"all {len(self.rows)} gradients agree ({bounds}, relative to each one's largest entry, float64)"
@@ -97,7 +103,7 @@ class Table:
 
 def _part(form: str, rows: list[Row]) -> str:
     """Return the rows of one form as text."""
-    written = form == WRITTEN
+    written = form in (WRITTEN, WHOLE)
     columns = ("vs autograd", "vs differences", "checked") if written else ("vs written", "vs autograd")
     lines: list[tuple[str, ...]] = [("path", "layer", "what", "entries", "largest", *columns, "verdict")]
     for row in rows:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pellucid import Model, verify_forms
+from pellucid import Model
 from pellucid.combine import Parallel, Sequential
 from pellucid.fuse import dense_block
 from pellucid.fuse.activations import FusedActivation
@@ -37,9 +37,10 @@ from pellucid.layers import (
 )
 from pellucid.optim import SGD, Adam
 from pellucid.optim.regularizers import L2
-from pellucid.probe import Probe
-from pellucid.verify_forms import Training
-from pellucid.verify_table import Row, Table
+from pellucid.verify import forms
+from pellucid.verify.forms import Training
+from pellucid.verify.probe import Probe
+from pellucid.verify.table import Row, Table
 
 
 def network() -> Sequential:
@@ -174,7 +175,7 @@ def test_a_form_that_is_wrong_at_exact_zeros_alone_is_found(monkeypatch: pytest.
 def test_outputs_and_running_statistics_that_differ_at_exact_zeros_alone_are_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    original = verify_forms.trained
+    original = forms.trained
 
     def broken(probe: Probe, training: Training) -> dict[str, Tensor]:
         found = original(probe, training)
@@ -185,13 +186,13 @@ def test_outputs_and_running_statistics_that_differ_at_exact_zeros_alone_are_fou
         return found
 
     it, x, y = black(Sequential(norm=BatchNorm(), flat=Flatten(), out=Dense(3)))
-    monkeypatch.setattr(verify_forms, "trained", broken)
+    monkeypatch.setattr(forms, "trained", broken)
     wrong = {(row.path, row.what) for row in it.verify(x, y).rows if not row.ok}
     assert wrong == {("output", "y"), ("norm", "running_mean"), ("norm", "running_var")}
 
 
 def test_a_form_on_another_side_of_a_tie_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = verify_forms.trained
+    original = forms.trained
 
     def other_side(probe: Probe, training: Training) -> dict[str, Tensor]:
         """Return the gradient of the shift with 1 for the slope of the ReLU at 0."""
@@ -202,7 +203,7 @@ def test_a_form_on_another_side_of_a_tie_is_right(monkeypatch: pytest.MonkeyPatc
         return found | {"a.bias": ((dy @ out["weight"]) * (z >= 0)).sum(0)}
 
     it, _, y = black(Sequential(flat=Flatten(), a=Dense(4), act=ReLU(), out=Dense(3)))
-    monkeypatch.setattr(verify_forms, "trained", other_side)
+    monkeypatch.setattr(forms, "trained", other_side)
     table = it.verify(torch.zeros(6, 1, 10, 10), y)  # and biases of 0: each unit is on the corner of its ReLU
     assert table.ok, str(table)
     assert [row.what for row in rows(table, "training") if row.note.startswith("on a kink")] == ["bias"]

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
-from pellucid.differences import choose, difference
 from pellucid.errors import PellucidError
 from pellucid.layers import (
     Add,
@@ -31,7 +30,8 @@ from pellucid.layers import (
 )
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.verify import verify
-from pellucid.verify_table import Row, Table
+from pellucid.verify.differences import choose, difference
+from pellucid.verify.table import Row, Table
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample
 

@@ -1,7 +1,4 @@
-"""Verification: every explicit gradient of a network compared with PyTorch's autograd and central differences.
-
-Only this module uses autograd; training does not.
-"""
+"""Every explicit gradient of a network compared with PyTorch's autograd and central differences."""
 
 import math
 from collections.abc import Callable, Collection, Sequence
@@ -10,17 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid import verify_forms
 from pellucid.combine.base import buffer_paths
-from pellucid.differences import Comparison, compare
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
-from pellucid.probe import Gradient, Probe, double, like, sweep, tensors
 from pellucid.tree import flatten, map_tree
-from pellucid.verify_forms import Reference, Training
-from pellucid.verify_table import FLOOR, FORM_TOLERANCE, TOLERANCE, Row, Table
-from pellucid.verify_ties import Alone, layer_alone
+from pellucid.verify import forms
+from pellucid.verify.differences import Comparison, compare
+from pellucid.verify.forms import Reference, Training
+from pellucid.verify.probe import Gradient, Probe, double, like, sweep, tensors
+from pellucid.verify.table import FLOOR, FORM_TOLERANCE, TOLERANCE, Row, Table
+from pellucid.verify.ties import Alone, layer_alone
 
 NUDGES = (1e-3, 1e-2, 1e-4)  # relative sizes of the changes to the layers' inputs, tried one after the other
 
@@ -84,12 +81,12 @@ def verify(
         table = _Work(lambda nudge: Probe(net, params, x, target, loss, mode, seed, nudge), samples, seed).table()
         if training is None:
             return table
-        frozen = verify_forms.frozen_layers(net, params, training.frozen)
+        frozen = forms.frozen_layers(net, params, training.frozen)
         probe = Probe(net, params, x, target, loss, Mode(True), seed, frozen=frozen)
-        rows, notes = verify_forms.training_rows(
+        rows, notes = forms.training_rows(
             probe, training, NUDGES, lambda probe: _reference(probe, samples, seed), samples
         )
-        rows += verify_forms.predicting_rows(Probe(net, params, x, target, loss, Mode(), seed), params, x)
+        rows += forms.predicting_rows(Probe(net, params, x, target, loss, Mode(), seed), params, x)
         wrong = [f"{row.path} ({row.what}, in the {row.form} form)" for row in rows if not row.ok]
         return Table((*table.rows, *rows), table.culprit or (wrong[-1] if wrong else None), notes)
 

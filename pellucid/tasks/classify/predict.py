@@ -21,7 +21,7 @@ from pellucid.metrics import (
     recall,
 )
 from pellucid.model import Model
-from pellucid.tasks.confidence import fit_confidence, selective
+from pellucid.tasks.classify.confidence import fit_confidence, selective
 from pellucid.tasks.pictures import (
     are_probabilities,
     calibrated_probabilities,

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.differences import ROUNDING, STEPS, difference
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.probe import Probe, like, tensors
 from pellucid.tree import map_tree
+from pellucid.verify.differences import ROUNDING, STEPS, difference
+from pellucid.verify.probe import Probe, like, tensors
 
 
 class Alone:

@@ -1,0 +1,75 @@
+"""Names of classes and images through a conversion: they come back exactly, or are refused."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pellucid.data import DetectionFolder
+from pellucid.data.annotations import FORMATS
+from pellucid.data.annotations.convert import convert
+from pellucid.errors import PellucidError
+
+NAMES = ("names",)
+PIECES = (
+    "a", "b", "cat", " ", "  ", "\t", "\n", "\r", "\x00", "\x01", "\x0b", "\x0c", "\x1b", "\x1c", "\x7f", "\x85",
+    "\x9b", "\xa0", "\xad", "\u0301", "\u200b", "\u202e", "\u2028", "\u3000", "\ud800", "\udcff", "\ufeff", "\ufffe",
+    "\uffff", "\U0001f600", "\U0010ffff", "日", "é", "<", ">", "&", "&amp;", "&#1;", "]]>", "<!--", "<name>", "</name>",
+    '"', "'", ":", ": ", "#", " #", "- ", "[", "{", "}", "*a", "&a", "!", "%", "@", "`", "|", "~", "null", "yes", "1",
+    "1e3", "\\", "\\n",
+)  # fmt: skip
+
+
+def write_names(kind: str, path: Path) -> None:
+    """Write the image of the data sets."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(path, "PNG")
+
+
+def write_names_case(kind: str, whole: Path, path: Path, draw: random.Random) -> None:
+    """Write a format, and names of classes and of one image, as JSON."""
+
+    def name() -> str:
+        return "".join(draw.choice(PIECES) for _ in range(draw.choice((1, 1, 2, 3, 8))))
+
+    names = [name() for _ in range(draw.choice((1, 2, 3)))]
+    image = name() if draw.random() < 0.3 else "a"
+    path.write_text(json.dumps({"to": draw.choice((*FORMATS, "voc")), "names": names, "image": image}))
+
+
+def outcome_of_names(path: Path, image: Path) -> str:
+    """Return "refused", "same", or what is wrong; image: the file of an image."""
+    case = json.loads(path.read_text())
+    folder, out = path.with_suffix(".set"), path.with_suffix(".out")
+    names, file = case["names"], f"{case['image']}.png"
+    try:
+        (folder / "train").mkdir(parents=True)
+        try:
+            shutil.copy(image, folder / "train" / file)
+        except (OSError, ValueError):  # no name of a file: with a slash, a NUL or a surrogate
+            file = "a.png"
+            shutil.copy(image, folder / "train" / file)
+        entry = {"id": 1, "file_name": file, "height": 40, "width": 50}
+        boxes = [{"id": k, "image_id": 1, "category_id": k, "bbox": [k, 1, 20, 30]} for k in range(len(names))]
+        categories = [{"id": k, "name": name} for k, name in enumerate(names)]
+        content = {"images": [entry], "annotations": boxes, "categories": categories}
+        (folder / "train.json").write_text(json.dumps(content))
+        convert(folder, out, case["to"])
+        source = DetectionFolder(out, "train" if case["to"] in ("voc", "coco", "yolo") else "")
+        found = [(source.classes or ())[one.label] for one in source.records[0].instances]
+        image_name = source.names[0].rpartition("/")[2]
+        return (
+            "same"
+            if (found, image_name) == (names, file)
+            else f"changed: {names!r} to {found!r}, {file!r} to {image_name!r}"
+        )
+    except PellucidError as error:
+        said = str(error)
+        return "refused" if folder.name in said and "\n" not in said and said.isprintable() else f"message: {said!r}"
+    except Exception as error:
+        return f"traceback: {type(error).__name__}: {' '.join(str(error).split()):.300}"
+    finally:
+        for place in (folder, out):
+            shutil.rmtree(place, ignore_errors=True)

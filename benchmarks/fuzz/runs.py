@@ -1,0 +1,79 @@
+"""Run folders with a damaged metrics.csv or layers.csv, read as compare-runs, the report and the doctor read them."""
+
+import csv
+import io
+import random
+import shutil
+from pathlib import Path
+
+from benchmarks.fuzz.mutations import damaged
+from pellucid.recipe.compare import compare_runs, comparison_page
+from pellucid.recipe.doctor_case import read_history
+from pellucid.recipe.job import train
+from pellucid.report.figures.curves import accuracy_curves, gradient_norms, learning_rate, loss_curves, update_ratios
+
+RUNS = ("metrics", "layers")
+PAGES = 10  # the curves of about every tenth file are drawn, which takes most of the time
+MAX_DRAWN = 1 << 20  # bytes of a file whose curves are drawn, in a time in proportion to its lines
+_TEXTS = (
+    "", "nan", "inf", "-inf", "-1", "0", "x", "0.x5", "1e400", "1e-400", "1e308", "-0.0", "9007199254740993",
+    "18446744073709551616", "9" * 400, "0x10", "1_000", " 1", "\u0663", "1,5", "\0", "\x1b[2J", "True", "None", "1e3",
+)  # fmt: skip
+
+
+def write_run(kind: str, path: Path) -> None:
+    """Train for two epochs, into a folder beside `path`, and write the run's CSV file of that kind to `path`."""
+    run = train("digits", out=path.parent / f"runs-{kind}", progress=False, **{"train.epochs": 2})
+    path.write_bytes((run.path / f"{kind}.csv").read_bytes())
+
+
+def write_run_case(whole: Path, path: Path, draw: random.Random) -> None:
+    """Write a copy of a CSV file with damaged bytes, with other fields and lines, or with very many lines."""
+    choice = draw.random()
+    if choice < 0.4:
+        path.write_bytes(damaged(whole.read_bytes(), draw))
+        return
+    rows = list(csv.reader(io.StringIO(whole.read_text())))
+    if choice < 0.43:
+        rows += rows[1:] * draw.choice([10, 1_000, 100_000, 300_000])
+    else:
+        for _ in range(draw.choice([1, 1, 2, 5])):
+            _change(rows, draw)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    path.write_text(text.getvalue())
+
+
+def _change(rows: list[list[str]], draw: random.Random) -> None:
+    row, column, kind = draw.randrange(len(rows)), draw.randrange(len(rows[0])), draw.randrange(8)
+    if kind == 0:
+        for each in rows:
+            del each[column : column + 1]
+    elif kind == 1:
+        rows.insert(row, list(rows[draw.randrange(len(rows))]))
+    elif kind == 2 and len(rows) > 1:
+        del rows[row]
+    elif kind == 3:
+        rows[0][column : column + 1] = [draw.choice([*rows[0], "new", "", "val_x", "train_\n"])]
+    else:
+        rows[draw.randrange(1, len(rows)) if len(rows) > 1 else 0][column : column + 1] = [draw.choice(_TEXTS)]
+
+
+def use_run(kind: str, path: Path) -> None:
+    """Read a run with the file in place of its own; PellucidError, with the name of the file, if it is refused."""
+    (whole,) = (path.parent / f"runs-{kind}").iterdir()
+    run = path.with_name(f"{path.name}.run")
+    if not run.exists():
+        shutil.copytree(whole, run)
+    data = path.read_bytes()
+    (run / f"{kind}.csv").write_bytes(data)
+    history = read_history(run)
+    found = compare_runs([whole, run])
+    found.to_json()
+    if len(data) % PAGES == 0 and len(data) < MAX_DRAWN:
+        comparison_page(found, "pellucid compare-runs")
+        if history is not None:
+            for curves in (loss_curves, accuracy_curves, learning_rate):
+                curves(history.rows)
+            for curves in (gradient_norms, update_ratios):
+                curves(history.layers)

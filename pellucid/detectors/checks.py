@@ -1,0 +1,72 @@
+"""Checks of the hyperparameters of detectors, and of their networks' outputs; each raises PellucidError."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from pellucid.config import LIMITS_HINT, raised
+from pellucid.errors import PellucidError
+from pellucid.layers.checks import check_above_zero, check_whole
+
+MAX_LENGTH = 1 << 20  # pixels: the largest stride, scale or side of an anchor
+MAX_ANCHORS = 1_000_000  # of an image; YOLO v3 has 65,000 for one of 1024 x 1024
+
+
+class Anchored(Protocol):
+    """The part of `OneStage` that decides how many values its networks must output."""
+
+    @property
+    def outputs_per_anchor(self) -> int:
+        """The number of values for each anchor."""
+        ...
+
+    def anchors(self, sizes: Sequence[tuple[int, int]], image: tuple[int, int]) -> Tensor:
+        """Return the anchors (A, 4) for maps of these sizes."""
+        ...
+
+
+def check_strides(detector: object, strides: Sequence[int]) -> None:
+    """Raise PellucidError unless strides are whole numbers from 1 to MAX_LENGTH, and at least one."""
+    check_above_zero(detector, MAX_LENGTH, strides=tuple(strides))
+    for stride in strides:
+        check_whole(detector, strides=stride)
+
+
+def check_stride(detector: object, stride: int) -> None:
+    """Raise PellucidError unless the stride is a whole number from 1 to MAX_LENGTH."""
+    check_above_zero(detector, MAX_LENGTH, stride=stride)
+    check_whole(detector, stride=stride)
+
+
+def check_maps(detector: Anchored, name: str, maps: Sequence[Any], image: Any) -> None:
+    """Raise PellucidError unless maps of these shapes (C, H, W) contain the outputs for all anchors of an image.
+
+    name: the network that outputs them. image: the shape (C, H, W) of the image.
+    """
+    kind, count = type(detector).__name__, detector.outputs_per_anchor
+    for one in maps:
+        if len(one) != 3 or one[0] % count:
+            raise PellucidError(
+                f"{kind}: {name} outputs {tuple(one)}, but each anchor needs {count} values; give it maps of {count} "
+                "channels, or a multiple"
+            )
+    try:
+        n_anchors = len(detector.anchors([(height, width) for _, height, width in maps], (image[1], image[2])))
+    except ValueError as error:  # lists of different lengths
+        raise PellucidError(
+            f"{kind}: {name} outputs {len(maps)} maps, but there are anchors for another number; give strides and "
+            "anchors for each map"
+        ) from error
+    if n_anchors > raised(MAX_ANCHORS):
+        raise PellucidError(
+            f"{kind}: an image of {image[1]}x{image[2]} has {n_anchors:,} anchors, above the limit of "
+            f"{raised(MAX_ANCHORS):,}; {LIMITS_HINT}"
+        )
+    n_values = sum(math.prod(one) for one in maps)
+    if n_anchors * count != n_values:
+        raise PellucidError(
+            f"{kind}: {name} outputs {n_values:,} values, but {n_anchors:,} anchors need {count} each; give it {count} "
+            "channels for each anchor of a cell"
+        )

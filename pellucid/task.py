@@ -1,0 +1,80 @@
+"""The interface of tasks, such as classification and detection, and the registered tasks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, ClassVar
+
+from pellucid.errors import PellucidError
+
+BUILT_IN = "pellucid.tasks"  # registers the tasks of the library when it is imported
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a command that only one task takes; is_file: whether its value is a file to write, else a flag."""
+
+    name: str
+    help: str
+    is_file: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The results of a model on held-out data: JSON values, and the same as lines of text."""
+
+    values: Mapping[str, Any]
+    lines: Sequence[str] = field(default_factory=list)
+
+
+class Task(ABC):
+    """What is done with a model of one kind: a subclass implements a task, in one folder, and is registered.
+
+    A `model` is a pellucid.Model. name: a word for messages, such as "detection". models: its models in the plural,
+    such as "detectors". options: of `pellucid evaluate`.
+    """
+
+    name: ClassVar[str]
+    models: ClassVar[str]
+    options: ClassVar[tuple[Option, ...]] = ()
+
+    @abstractmethod
+    def matches(self, model: Any) -> bool:
+        """Return whether a model is of this task."""
+
+    @abstractmethod
+    def evaluate(self, model: Any, name: str, data: str | None, **options: Any) -> Evaluation:
+        """Evaluate a model on held-out data.
+
+        name: of the model, for headings. data: a data set, a folder or a root of data sets, None for the model's own.
+        options: by name, those of `options` that the user gives; a file is a path that can be written.
+        """
+
+
+_TASKS: dict[str, Task] = {}
+
+
+def register_task(task: Task) -> None:
+    """Register a task; models are assigned to the task that was registered last among those that they match.
+
+    Raises PellucidError if another task has its name, or one of its options.
+    """
+    for known in _TASKS.values():
+        if known.name == task.name:
+            raise PellucidError(f"a task {task.name!r} is registered already; give {type(task).__name__} another name")
+        taken = {option.name for option in known.options} & {option.name for option in task.options}
+        if taken:
+            raise PellucidError(f"{task.name}: the task {known.name!r} has the option {taken.pop()!r}; rename it")
+    _TASKS[task.name] = task
+
+
+def tasks() -> tuple[Task, ...]:
+    """Return the registered tasks, in the order in which models are assigned to them."""
+    import_module(BUILT_IN)
+    return tuple(reversed(_TASKS.values()))
+
+
+def task_of(model: Any) -> Task:
+    """Return the task of a model: the first that it matches, at last classification, which matches any model."""
+    return next(task for task in tasks() if task.matches(model))

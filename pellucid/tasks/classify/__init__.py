@@ -1,0 +1,52 @@
+"""Classification of images, and evaluation on held-out images."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pellucid.task import Evaluation, Task
+from pellucid.text import percent, plural, table
+
+if TYPE_CHECKING:
+    from pellucid.model import Model
+
+COLUMNS = ("recall", "precision", "f1")
+MAX_FILES = 10  # skipped files that the text names
+
+
+class Classification(Task):
+    """A class for each image."""
+
+    name: ClassVar[str] = "classification"
+    models: ClassVar[str] = "classifiers"
+
+    def matches(self, model: "Model") -> bool:
+        """Return True: models that match no other task are evaluated as classifiers, or refused with a reason."""
+        return True
+
+    def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
+        """Return accuracy, macro F1, loss, calibration, the number of images, and a row for each class."""
+        from pellucid.tasks.classify.predict import evaluate
+
+        found = evaluate(model, data)
+        calibration = "" if found["ece"] is None else f"  calibration error {percent(found['ece'])}"
+        lines = [
+            f"accuracy {percent(found['accuracy'])}  macro F1 {percent(found['macro_f1'])}  loss {found['loss']:.4f}"
+            f"{calibration}  on {found['n']:,} images of {found['data']}"
+        ]
+        if confidence := found["confidence"]:
+            accuracy = "" if confidence["accuracy"] is None else f" with accuracy {percent(confidence['accuracy'])}"
+            fitted = " (fitted on these images, so optimistic)" if confidence["fitted_here"] else ""
+            lines.append(
+                f"answers {percent(confidence['coverage'])} of the images{accuracy}; unsure below a confidence of "
+                f"{percent(confidence['threshold'])}{fitted}"
+            )
+        rows = [
+            (row["class"], *("-" if row[name] is None else percent(row[name]) for name in COLUMNS), f"{row['n']:,}")
+            for row in found["classes"]
+        ]
+        lines += table([("class", *COLUMNS, "images"), *rows], right=range(1, 5))
+        if skipped := found["skipped"]:
+            more = ", ..." if len(skipped) > MAX_FILES else ""
+            lines.append(
+                f"skipped {plural(len(skipped), 'file')} that cannot be read: {', '.join(skipped[:MAX_FILES])}{more}"
+            )
+        return Evaluation(found, lines)

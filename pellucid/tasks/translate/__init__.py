@@ -1,0 +1,33 @@
+"""Translation of label maps to photos: evaluation beside a baseline."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pellucid.task import Evaluation, Task
+from pellucid.tasks.baseline import beside_baseline
+from pellucid.text import plural
+
+if TYPE_CHECKING:
+    from pellucid.model import Model
+
+
+class Translation(Task):
+    """A photo for each label map."""
+
+    name: ClassVar[str] = "translation"
+    models: ClassVar[str] = "translators from label maps to photos"
+
+    def matches(self, model: "Model") -> bool:
+        """Return whether a model generates photos from label maps."""
+        from pellucid.tasks.translate.measure import is_photo_model
+
+        return is_photo_model(model)
+
+    def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
+        """Return PSNR, SSIM and the Frechet distance of tiles, beside the mean colours of the labels."""
+        from pellucid.tasks.translate.measure import FIGURES, FLAT, evaluate
+
+        found = evaluate(model, data)
+        return Evaluation(found, [
+            f"on {plural(found['n'], 'photo')} of {found['data']}; frechet is over {found['n_tiles']:,} tiles",
+            *beside_baseline(found, FIGURES, "photos", FLAT),
+        ])  # fmt: skip

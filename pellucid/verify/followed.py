@@ -1,0 +1,134 @@
+"""Networks inside a verification of their objective: recorded, and differentiated as one function by autograd."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.objective import StandIn
+from pellucid.sweep import backward
+from pellucid.tree import flatten, map_tree
+from pellucid.verify.probe import like, tensors
+
+
+class Calls:
+    """The passes through the networks of an objective: inputs in forward order, and output gradients by number."""
+
+    def __init__(self) -> None:
+        self.inputs: list[tuple[str, Any]] = []  # the name of the network, and its input
+        self.dys: dict[int, Any] = {}
+        self.numbers = count()
+
+
+class _RecordedCache(NamedTuple):
+    number: int  # of the pass, in forward order
+    cache: Cache
+
+
+@dataclass(frozen=True)
+class Recorded(StandIn):
+    """A network that records the input and the output gradient of each pass."""
+
+    name: str
+    calls: Calls
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        """Run the network."""
+        x = map_tensors(_float64, x)
+        self.calls.inputs.append((self.name, x))
+        y, cache = self.layer.forward(params, x, mode)
+        return y, _RecordedCache(next(self.calls.numbers), cache)
+
+    def backward(self, params: Params, cache: Any, dy: Any) -> tuple[Any, Params]:
+        """Record dy, and propagate back through the network."""
+        self.calls.dys[cache.number] = dy
+        return self.layer.backward(params, cache.cache, dy)
+
+
+class _FollowedCache(NamedTuple):
+    x: Any
+
+
+@dataclass(frozen=True)
+class Followed(StandIn):
+    """A network that autograd differentiates by the network's own backward pass; its `backward` returns zeros.
+
+    Without autograd, only its forward pass is computed. An output that the objective computes with `keep=False` has no
+    gradient.
+    """
+
+    name: str
+    calls: Calls
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        """Run the network."""
+        x = map_tensors(_float64, x)
+        number = next(self.calls.numbers)
+        self.calls.inputs.append((self.name, None))  # x would keep the graph alive, which refers to these calls
+        follow = torch.is_grad_enabled() and mode.keep
+        with torch.no_grad():
+            plain = map_tree(torch.detach, params)
+            y, cache = self.layer.forward(
+                plain, like(x, [part.detach() for part in tensors(x)]), replace(mode, keep=follow)
+            )
+        if follow:
+            leaves = flatten(params)
+            run = _Run(self.layer, plain, cache, y, tuple(leaves), len(tensors(x)), number, self.calls)
+            outputs = _Pass.apply(run, *leaves.values(), *tensors(x))
+            y = like(y, [outputs] if isinstance(outputs, Tensor) else list(outputs))
+        return y, _FollowedCache(x)
+
+    def backward(self, params: Params, cache: Any, dy: Any) -> tuple[Any, Params]:
+        """Return zeros for the input, and no gradients of parameters."""
+        return like(cache.x, [torch.zeros_like(part) for part in tensors(cache.x)]), {}
+
+
+class _Run(NamedTuple):
+    """One forward pass of a network: what its backward pass needs.
+
+    paths: of its parameters. inputs: their number. number: of the pass, in forward order.
+    """
+
+    layer: Layer
+    params: Params
+    cache: Cache
+    y: Any
+    paths: tuple[str, ...]
+    inputs: int
+    number: int
+    calls: Calls
+
+
+class _Pass(torch.autograd.Function):
+    """The autograd function of a network: its backward pass is the network's own."""
+
+    @staticmethod
+    def forward(ctx: Any, run: _Run, *variables: Tensor) -> Any:
+        """Return copies of the outputs."""
+        ctx.run = run
+        first, *others = [part.clone() for part in tensors(run.y)]
+        return (first, *others) if others else first
+
+    @staticmethod
+    def backward(ctx: Any, *dys: Tensor) -> Any:
+        """Return the gradients of the parameters and inputs, and keep those of the outputs."""
+        run: _Run = ctx.run
+        run.calls.dys[run.number] = dys
+        dx, dparams = backward(run.layer, run.params, run.cache, like(run.y, list(dys)))
+        flat = flatten(dparams)
+        inputs = [None] * run.inputs if dx is None else tensors(dx)
+        return (None, *(flat.get(path) for path in run.paths), *inputs)
+
+
+def _float64(x: Tensor) -> Tensor:
+    """Return x in float64, for objectives that draw numbers in float32; integers keep their dtype."""
+    return x.double() if x.is_floating_point() else x
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], x: Any) -> Any:
+    """Return x, a tensor or nested tuples of tensors, with a function applied to each tensor."""
+    return like(x, [function(part) for part in tensors(x)])

@@ -1,0 +1,322 @@
+"""Verification of an objective: the gradients that it computes itself, outside and around its networks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import buffer_paths
+from pellucid.constant import Constants
+from pellucid.data.source import Batch
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Mode, Params
+from pellucid.objective import Gradients, Losses, Objective, seeded
+from pellucid.tree import flatten, map_tree, nest
+from pellucid.verify.differences import Difference, difference
+from pellucid.verify.followed import Calls, Followed, Recorded, map_tensors
+from pellucid.verify.probe import double, nudged, tensors
+from pellucid.verify.table import FLOOR, FORM_TOLERANCE, TOLERANCE, TRAINS, WHOLE, Row
+
+NUDGES = (1e-3, 1e-2, 1e-4)  # relative sizes of the changes to parameters and images, tried one after the other
+
+
+class Call(NamedTuple):
+    """One pass through a network: its name, its input, and the gradient with respect to its output."""
+
+    name: str
+    x: Any
+    dy: Any
+
+
+class Key(NamedTuple):
+    """One compared gradient: the index of the turn, the name of the network, and "dy" or "dparams"."""
+
+    turn: int
+    network: str
+    what: str
+
+
+class ObjectiveRows(NamedTuple):
+    """The verification of an objective.
+
+    culprit: its first wrong gradient in the order of the backward pass, None if all are right. calls: the passes
+    through its networks that have a backward pass.
+    """
+
+    rows: list[Row]
+    culprit: str | None
+    calls: list[Call]
+
+
+def verify_objective(objective: Objective, params: Params, batch: Batch, directions: int, seed: int) -> ObjectiveRows:
+    """Compare the gradients that an objective computes with autograd and with central differences of its losses.
+
+    In training mode and float64; each network is differentiated by its own backward pass, which `verify` compares
+    separately, and everything around the networks by autograd. For each turn and each network, the gradient `dy` with
+    respect to the network's outputs and the gradients `dparams` of its parameters are compared with autograd; dparams
+    also with central differences of the turn's weighted losses along `directions` random directions. Values declared
+    by `pellucid.constant.constant` are constants of both. A network that no turn returns gradients of must not change
+    the losses, unless `Objective.untrained` names it. A gradient that differs only at a kink of the losses must be
+    right at nudged parameters and images. The objective's form for training must have the same gradients.
+    Raises PellucidError for a loss that is not finite.
+    """
+    passes = _Passes(objective, params, batch, directions, seed)
+    rows = [_row(comparison, passes) for comparison in passes.compare()]
+    wrong = [row for row in rows if not row.ok]
+    # The first in the order of the backward pass: networks run in the order of their first calls.
+    order = {name: index for index, name in enumerate(dict.fromkeys(call.name for call in passes.calls))}
+    first = max(wrong, key=lambda row: (row.what == "dy", order.get(row.path, -1)), default=None)
+    rows += passes.compare_fused()
+    first = first or next((row for row in rows if not row.ok), None)
+    culprit = None if first is None else f"{first.path} ({first.layer}, {first.what})"
+    return ObjectiveRows(rows, culprit, [call for call in passes.calls if call.dy is not None])
+
+
+def _row(comparison: "_Comparison", passes: "_Passes") -> Row:
+    """Return the row of a comparison; one that fails is repeated at nudged parameters and images."""
+    if comparison.right or comparison.fault:
+        return comparison.row(comparison.right)
+    for size in NUDGES:
+        nudged = passes.compare_nudged(size)[comparison.key]
+        if nudged.right:
+            return nudged.row(True, "on a kink; right at nudged values")
+    return comparison.row(False)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """One gradient compared with autograd, and with central differences along some directions."""
+
+    key: Key
+    layer: str  # class of the objective
+    entries: int
+    largest: float
+    gap: float | None  # largest distance from autograd, relative to the scale of each tensor; None without autograd
+    close: bool  # whether that distance is within the tolerance
+    differences: tuple[Difference, ...] = ()
+    scale: float = 1.0  # of the differences
+    fault: str = ""  # a fault that does not depend on kinks
+
+    @property
+    def right(self) -> bool:
+        """Whether it agrees with all references."""
+        return not self.fault and self.close and all(one.agrees for one in self.differences)
+
+    def row(self, ok: bool, note: str = "") -> Row:
+        """Return the row of the table."""
+        notes = [note, self.fault, "central differences only" if self.gap is None and self.differences else ""]
+        checked = [one for one in self.differences if one.agrees or not ok]
+        error = max((one.error for one in checked), default=None)
+        return Row(
+            self.key.network, self.layer, self.key.what, self.entries, self.largest, self.gap,
+            None if error is None else error / self.scale, len(checked), len(self.differences) - len(checked), ok,
+            ", ".join(text for text in notes if text), WHOLE,
+        )  # fmt: skip
+
+
+class _Passes:
+    """Passes of an objective at parameters and a batch in float64; all draw the same random numbers.
+
+    turns: the losses and explicit gradients. calls: the passes through networks in forward order.
+    """
+
+    def __init__(self, objective: Objective, params: Params, batch: Batch, directions: int, seed: int) -> None:
+        self.objective, self.directions, self.seed = objective, directions, seed
+        self.kind = type(objective).__name__
+        self.params = map_tree(double, params)
+        self.flat = flatten(self.params)
+        buffers = {f"{name}.{path}" for name, net in objective.nets.items() for path in buffer_paths(net)}
+        self.learned = [path for path, leaf in self.flat.items() if leaf.is_floating_point() and path not in buffers]
+        targets = double(batch.targets) if isinstance(batch.targets, Tensor) else batch.targets
+        self.batch = Batch(map_tensors(double, batch.images), targets)
+        self.device = next(iter(tensors(self.batch.images))).device
+        self.constants, recorded = Constants(), Calls()
+        with torch.no_grad():
+            nets = {name: Recorded(net, name, recorded) for name, net in objective.nets.items()}
+            self.turns = self.run(objective.with_nets(nets), self.params)
+        returned = {name for _, dparams in self.turns for name in dparams}
+        # Networks that no turn returns gradients of, although they have parameters.
+        self.missing = {_network_of(path) for path in self.learned} - returned - {*objective.untrained}
+        self.dys = recorded.dys
+        self.calls = [Call(name, x, recorded.dys.get(index)) for index, (name, x) in enumerate(recorded.inputs)]
+        values = [value for losses, _ in self.turns for value in losses.values()]
+        if not all(bool(value.isfinite()) for value in values):
+            raise PellucidError(
+                f"verify: a loss of this batch is not finite: {', '.join(f'{float(one):g}' for one in values)}; check "
+                "the inputs and weights"
+            )
+        self._nudged: dict[float, dict[Key, _Comparison]] = {}
+
+    def run(self, objective: Objective, params: Params) -> list[Gradients]:
+        """Return the turns of an objective; without autograd, running statistics are not changed."""
+        copies = params if torch.is_grad_enabled() else map_tree(torch.clone, params)
+        with self.constants.in_use():
+            result = objective.gradients(copies, self.batch, Mode(True, seeded(self.device, self.seed)))
+            return [result] if isinstance(result, tuple) else [*result]
+
+    def compare_nudged(self, size: float) -> dict[Key, _Comparison]:
+        """Return the comparisons at nudged parameters and images."""
+        if size not in self._nudged:
+            draw = torch.Generator().manual_seed(0)
+            flat = self.flat | {path: nudged(self.flat[path], size, draw) for path in self.learned}
+            images = map_tensors(lambda part: nudged(part, size, draw), self.batch.images)
+            batch = Batch(images, self.batch.targets)
+            passes = _Passes(self.objective, nest(self.params, flat), batch, self.directions, self.seed)
+            self._nudged[size] = {comparison.key: comparison for comparison in passes.compare()}
+        return self._nudged[size]
+
+    def compare(self) -> list[_Comparison]:
+        """Compare all gradients of all turns."""
+        calls, copies = Calls(), map_tree(torch.clone, self.params)
+        flat = flatten(copies)
+        weights = {path: flat[path].requires_grad_(True) for path in self.learned}
+        nets = {name: Followed(net, name, calls) for name, net in self.objective.nets.items()}
+        with torch.inference_mode(False), torch.enable_grad():
+            followed = self.run(self.objective.with_nets(nets), copies)
+        comparisons: list[_Comparison] = []
+        for turn, ((_, dparams), (losses, _)) in enumerate(zip(self.turns, followed, strict=True)):
+            updated = {path: weight for path, weight in weights.items() if _network_of(path) in dparams}
+            expected = self.autograd([losses], updated, calls)
+            for name in (name for name in self.objective.nets if name in dparams):
+                if expected is not None:
+                    comparisons += self.compare_outputs(Key(turn, name, "dy"), calls)
+                comparisons += self.compare_parameters(Key(turn, name, "dparams"), dparams[name], expected)
+        missing = {path: weight for path, weight in weights.items() if _network_of(path) in self.missing}
+        expected = self.autograd([losses for losses, _ in followed], missing, calls) or {}
+        for name in self.missing:
+            pairs = [(torch.zeros_like(one), one) for path, one in expected.items() if _network_of(path) == name]
+            comparisons.append(_compare(Key(len(self.turns), name, "dparams"), self.kind, pairs))
+        return comparisons
+
+    def autograd(
+        self, turns: Sequence[Losses], weights: Mapping[str, Tensor], calls: Calls
+    ) -> dict[str, Tensor] | None:
+        """Return autograd's gradients of the weighted losses by path; those of outputs of networks are in `calls`.
+
+        None without weights, and if autograd cannot follow the losses, because they were computed without PyTorch's
+        operations.
+        """
+        calls.dys.clear()
+        total = torch.stack([self.total(losses) for losses in turns]).sum()
+        if not total.requires_grad or not weights:
+            return None
+        gradients = torch.autograd.grad(total, [*weights.values()], allow_unused=True, retain_graph=True)
+        return {
+            path: torch.zeros_like(weight) if gradient is None else gradient
+            for (path, weight), gradient in zip(weights.items(), gradients, strict=True)
+        }
+
+    def total(self, losses: Losses) -> Tensor:
+        """Return the weighted sum of the losses of a turn."""
+        parts = [self.objective.weight(name) * value.double() for name, value in losses.items()]
+        return torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64)
+
+    def compare_outputs(self, key: Key, calls: Calls) -> Iterator[_Comparison]:
+        """Yield the comparison of the gradients with respect to a network's outputs, if it has any in this turn."""
+        pairs: list[tuple[Tensor, Tensor | None]] = []
+        for index, expected in calls.dys.items():
+            if calls.inputs[index][0] != key.network:
+                continue
+            explicit = self.dys.get(index)
+            parts = [None] * len(expected) if explicit is None else tensors(explicit)
+            pairs += [
+                (torch.zeros_like(other) if part is None else part, other)
+                for part, other in zip(parts, expected, strict=True)
+            ]
+        if pairs:
+            yield _compare(key, self.kind, pairs)
+
+    def compare_parameters(
+        self, key: Key, dparams: Params, expected: dict[str, Tensor] | None
+    ) -> Iterator[_Comparison]:
+        """Yield the comparison of the gradients of a network's parameters, if it has any."""
+        returned = flatten({key.network: dparams})
+        paths = [path for path in self.learned if _network_of(path) == key.network]
+        explicit = {path: returned.get(path, torch.zeros_like(self.flat[path])) for path in paths}
+        wrong = next((path for path in paths if explicit[path].shape != self.flat[path].shape), None)
+        if wrong is not None:
+            shapes = f"{tuple(explicit[wrong].shape)}, not {tuple(self.flat[wrong].shape)}"
+            yield _Comparison(key, self.kind, 0, 0.0, None, False, fault=f"{wrong} has the shape {shapes}")
+        elif paths:
+            pairs = [(explicit[path], None if expected is None else expected[path]) for path in paths]
+            differences, scale = self.differences(key.turn, explicit)
+            yield replace(_compare(key, self.kind, pairs), differences=differences, scale=scale)
+
+    def differences(self, turn: int, gradients: Mapping[str, Tensor]) -> tuple[tuple[Difference, ...], float]:
+        """Compare gradients with differences of the turn's losses along random directions; return the scale, too."""
+        draw = torch.Generator().manual_seed(self.seed)
+        offset = torch.zeros(1, dtype=torch.float64)  # along the direction
+        nets = {name: Followed(net, name, Calls()) for name, net in self.objective.nets.items()}
+        objective = self.objective.with_nets(nets)
+        found: list[Difference] = []
+        scale = 0.0
+        for _ in range(self.directions):
+            direction = {
+                path: torch.randn(self.flat[path].shape, generator=draw, dtype=torch.float64).to(self.flat[path])
+                * _magnitude(self.flat[path])
+                for path in gradients
+            }
+            products = [gradients[path] * part for path, part in direction.items()]
+            expected = float(torch.stack([product.sum() for product in products]).sum())
+            scale = max(scale, float(torch.stack([product.square().sum() for product in products]).sum().sqrt()))
+
+            def loss(direction: Mapping[str, Tensor] = direction) -> float:
+                flat = self.flat | {path: self.flat[path] + offset.to(part) * part for path, part in direction.items()}
+                with torch.no_grad():
+                    return float(self.total(self.run(objective, nest(self.params, flat))[turn][0]))
+
+            found.append(difference([offset], 0, loss, expected, scale, FLOOR))
+        return tuple(found), scale or 1.0
+
+    def compare_fused(self) -> list[Row]:
+        """Compare the explicit gradients with those of the objective's form for training."""
+        fused = self.objective.fused()
+        if fused is self.objective:
+            return []
+        with torch.no_grad():
+            turns = self.run(fused, self.params)
+        rows: list[Row] = []
+        for index in range(max(len(turns), len(self.turns))):
+            written, trained = (one[index][1] if index < len(one) else dict[str, Any]() for one in (self.turns, turns))
+            for name in (name for name in self.objective.nets if name in written or name in trained):
+                explicit, other = flatten(written.get(name, {})), flatten(trained.get(name, {}))
+                pairs = [
+                    (explicit.get(path, torch.zeros_like(leaf)), other.get(path, torch.zeros_like(leaf)))
+                    for path, leaf in (other | explicit).items()
+                ]
+                comparison = _compare(Key(index, name, "dparams"), self.kind, pairs, FORM_TOLERANCE)
+                row = comparison.row(comparison.right)
+                rows.append(replace(row, autograd=None, written=row.autograd, form=TRAINS))
+        return rows
+
+
+def _compare(
+    key: Key, kind: str, pairs: Sequence[tuple[Tensor, Tensor | None]], tolerance: float = TOLERANCE
+) -> _Comparison:
+    """Compare gradients, each relative to its own largest entry, with references of the same shapes."""
+    largest = max((float(explicit.abs().max()) for explicit, _ in pairs if explicit.numel()), default=0.0)
+    floor = FLOOR * max(1.0, largest)
+    gap: float | None = None
+    close = True
+    for explicit, expected in pairs:
+        if expected is None or not explicit.numel():
+            continue
+        distance = float((explicit.double() - expected.double()).abs().max())
+        scale = max(float(explicit.abs().max()), float(expected.abs().max()))
+        close = close and distance <= tolerance * scale + floor
+        gap = max(gap or 0.0, distance / scale if scale > floor else 0.0)
+    entries = sum(explicit.numel() for explicit, _ in pairs)
+    fault = "" if all(bool(explicit.isfinite().all()) for explicit, _ in pairs) else "not finite"
+    return _Comparison(key, kind, entries, largest, gap, close, fault=fault)
+
+
+def _network_of(path: str) -> str:
+    """Return the name of the network of a path of `params`."""
+    return path.partition(".")[0]
+
+
+def _magnitude(leaf: Tensor) -> float:
+    """Return the root mean square of a parameter, 1 if it is zero."""
+    return float(leaf.square().mean().sqrt()) or 1.0

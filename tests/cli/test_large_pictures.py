@@ -1,0 +1,133 @@
+"""A small file with very many pixels: each command predicts in little memory, or refuses it before it is decoded."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid import Model
+from pellucid.cli import main as entry
+from pellucid.combine import Sequential
+from pellucid.data import load_image
+from pellucid.data.images import full_size
+from pellucid.errors import PellucidError
+from pellucid.layers import Conv2d, ReLU
+from pellucid.network.bounds import check_picture
+from pellucid.objective import Objective
+from pellucid.tasks.pictures import read_picture
+from pellucid.tasks.segment.segmenter import Segmenter
+from pellucid.training import viewed
+from tests.cli.conftest import Say
+
+MEASURED = (
+    "import re, sys, time; from pathlib import Path; from pellucid.cli.main import main; code = main(sys.argv[1:]);"
+    "kibibytes = re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1];"
+    "print(int(kibibytes) >> 10, time.process_time()); sys.exit(code)"
+)
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+COMMANDS = {
+    "predict": ("mnist-conv",), "detect": ("bccd",), "segment": ("camvid", "--out", "out"),
+    "keypoints": ("faces", "--out", "out"), "colorize": ("colorize", "--out", "out"),
+    "explain": ("bccd", "--box", "1", "--out", "out"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("large") / "large.png"
+    Image.new("L", (8000, 8000), 200).save(path)
+    assert path.stat().st_size < 100_000
+    return path
+
+
+@pytest.mark.slow
+@linux
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(
+    command: str, large: Path, tmp_path: Path
+) -> None:
+    model, *options = COMMANDS[command]
+    words = [command, model, str(large), *options]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *words], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "large.png has 8000x8000 pixels, above the limit of 24,000,000" in done.stderr
+    assert "batch_size" not in done.stderr
+    mebibytes, seconds = map(float, done.stdout.split()[-2:])
+    assert mebibytes < 1024
+    assert seconds < 10
+
+
+@pytest.mark.slow
+@linux
+def test_a_classifier_of_resized_pictures_takes_one_with_very_many_pixels(large: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, "predict", "signs", str(large)], capture_output=True, text=True, check=False,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    mebibytes, seconds = map(float, done.stdout.split()[-2:])
+    assert mebibytes < 1024
+    assert seconds < 10
+
+
+def test_a_picture_that_would_take_the_network_above_its_memory_is_refused() -> None:
+    net = Sequential(conv=Conv2d(64, 3, padding=1), relu=ReLU(), scores=Conv2d(4, 1))
+    model = Model(net, input_shape=(3, None, None), classes=list("abcd"))
+    assert model.outputs_for_picture((3, 1080, 1920)) == (4, 1080, 1920)
+    with pytest.raises(PellucidError, match=r"^the model takes no pictures of 4000x5000: .*above 1,342,177,280; make"):
+        model.outputs_for_picture((3, 4000, 5000))
+
+
+def test_the_memory_for_a_size_of_pictures_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[tuple[int, ...]] = []
+
+    def count(objective: Objective, shape: tuple[int, ...]) -> object:
+        counted.append(shape)
+        return check_picture(objective, shape)
+
+    monkeypatch.setattr(viewed, "check_picture", count)
+    net = Sequential(conv=Conv2d(8, 3, padding=1), relu=ReLU(), scores=Conv2d(4, 1))
+    model = Model(net, input_shape=(3, None, None), classes=list("abcd"))
+    Image.new("RGB", (30, 20)).save(tmp_path / "picture.png")
+    for _ in range(2):
+        Segmenter(model)(torch.zeros(3, 20, 30, dtype=torch.uint8))
+        read_picture(model, tmp_path / "picture.png")
+    Segmenter(model)(torch.zeros(3, 20, 40, dtype=torch.uint8))
+    assert counted == [(3, 20, 30), (3, 20, 40)]
+
+
+def test_the_users_limits_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "wide.png"
+    Image.new("L", (25_000, 1_000)).save(path)
+    with pytest.raises(PellucidError, match=r"wide\.png has 25000x1000 pixels, above the limit of 24,000,000"):
+        full_size(path)
+    monkeypatch.setenv("PELLUCID_LIMITS", "2")
+    assert full_size(path) == path.read_bytes()
+
+
+def test_a_grey_picture_is_resized_before_it_is_converted_to_the_same_pixels(tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 255, (37, 53), dtype=np.uint8)
+    image = Image.fromarray(grey)
+    image.save(tmp_path / "grey.png")
+    expected = np.array(image.convert("RGB").resize((20, 11), Image.Resampling.BILINEAR))
+    found = load_image(tmp_path / "grey.png", size=(11, 20)).permute(1, 2, 0).numpy()
+    assert (found == expected).all()
+
+
+@pytest.mark.parametrize("words", [("predict", "train"), ("segment", "x"), ("doctor", "x")])
+def test_advice_on_memory_names_no_batches_outside_of_a_training(
+    words: tuple[str, ...], say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(words: object) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(entry, "_dispatch", full)
+    complaint = say(*words).complaint.strip()
+    assert complaint.endswith("not enough memory; make the network or the images smaller")

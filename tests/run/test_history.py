@@ -1,0 +1,80 @@
+"""The CSV files of a run folder: bounds on their size, and values that no training writes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pellucid.errors import PellucidError
+from pellucid.run import history
+from pellucid.run.history import History, read_csv, write_csv
+
+
+def read(tmp_path, text):
+    (tmp_path / "metrics.csv").write_text(text)
+    return History.read(tmp_path).rows
+
+
+def test_numbers_texts_and_empty_fields_are_read(tmp_path):
+    rows = read(tmp_path, "epoch,step,lr,train_loss\n1,90,0.5,\n\n2,180,1e-3,inf\n")
+    assert rows == [
+        {"epoch": 1, "step": 90, "lr": 0.5, "train_loss": None},
+        {"epoch": 2, "step": 180, "lr": 0.001, "train_loss": None},
+    ]
+
+
+@pytest.mark.slow
+def test_the_history_of_a_long_training_is_read(tmp_path):
+    write_csv(tmp_path / "metrics.csv", [{"epoch": epoch} for epoch in range(1, 1501)])
+    paths = [f"stage{k}.block.conv.weight" for k in range(360)]
+    rows = [
+        {"epoch": epoch, "path": path, "grad_norm": epoch / 7, "update_ratio": 1 / (3 * epoch)}
+        for epoch in range(1, 1501)
+        for path in paths
+    ]
+    write_csv(tmp_path / "layers.csv", rows)
+    assert History.read(tmp_path).layers == rows
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+@pytest.mark.parametrize("line", [b"1,a\n", b"1,a,,\n", b"1,a,0.5,x\n"], ids=["short", "empty", "letters"])
+def test_a_file_of_very_many_rows_is_refused_in_little_time_and_memory(tmp_path, line):
+    (tmp_path / "metrics.csv").write_text("epoch\n1\n")
+    names = [b"epoch", b"path", b"a", b"b"][: line.count(b",") + 1]
+    (tmp_path / "layers.csv").write_bytes(b",".join(names) + b"\n" + line * 8_000_000)
+    code = (
+        "import re, sys, time; from pathlib import Path; from pellucid.errors import PellucidError\n"
+        "from pellucid.run.history import History\n"
+        "try: History.read(sys.argv[1])\n"
+        "except PellucidError as error: print(error)\n"
+        "print(int(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1]) >> 10)\n"
+        "print(time.process_time())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    message, mebibytes, seconds = done.stdout.splitlines()
+    assert "layers.csv cannot be read (it has more than 1,000,000 rows or 4,000,000 values)" in message
+    assert int(mebibytes) < 1024
+    assert float(seconds) < 10
+
+
+def test_a_file_with_too_many_bytes_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "big.csv").write_bytes(b"epoch\n" + b"1\n" * 100)
+    monkeypatch.setattr(history, "MAX_BYTES", 100)
+    with pytest.raises(PellucidError, match=r"big\.csv cannot be read \(.*large"):
+        read_csv(tmp_path / "big.csv")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "metrics.csv").write_bytes(b"\xff\xfe\0e")
+    with pytest.raises(PellucidError, match=r"metrics\.csv cannot be read"):
+        History.read(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a\x1b[2J", ""])
+def test_a_path_that_cannot_be_printed_is_refused(tmp_path, path):
+    (tmp_path / "metrics.csv").write_text("epoch\n1\n")
+    (tmp_path / "layers.csv").write_text(f"epoch,path\n1,{path}\n")
+    with pytest.raises(PellucidError, match=r"layers\.csv: path is .* in line 2, where training writes text") as info:
+        History.read(tmp_path)
+    assert str(info.value).isprintable()

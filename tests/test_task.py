@@ -1,0 +1,47 @@
+"""The registry of tasks: each shipped model belongs to one task, and names and options are unique."""
+
+from typing import Any, ClassVar
+
+import pytest
+
+from pellucid import assets
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.task import Evaluation, Option, Task, register_task, task_of, tasks
+
+TASKS = {
+    "mnist-lenet": "classification", "signs": "classification", "camvid": "segmentation", "bccd": "detection",
+    "pennfudan": "detection", "faces": "keypoints", "colorize": "colorization",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_shipped_models_belong_to_their_tasks(name: str) -> None:
+    assert task_of(Model.load(assets.pretrained_file(name))).name == TASKS[name]
+
+
+def test_every_folder_of_a_task_is_registered() -> None:
+    names = {"classification", "segmentation", "keypoints", "generation", "detection", "translation", "colorization"}
+    assert {task.name for task in tasks()} == names
+
+
+def named(name: str, *options: Option) -> Task:
+    class Other(Task):
+        models: ClassVar[str] = "others"
+
+        def matches(self, model: Any) -> bool:
+            return False
+
+        def evaluate(self, model: Any, name: str, data: str | None, **given: Any) -> Evaluation:
+            return Evaluation({}, [])
+
+    Other.name, Other.options = name, options
+    return Other()
+
+
+def test_another_task_of_the_same_name_or_with_the_same_option_is_refused() -> None:
+    tasks()
+    with pytest.raises(PellucidError, match="a task 'detection' is registered already"):
+        register_task(named("detection"))
+    with pytest.raises(PellucidError, match="the task 'detection' has the option 'html'; rename it"):
+        register_task(named("counting", Option("html", "a page", is_file=True)))

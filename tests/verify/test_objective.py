@@ -1,0 +1,240 @@
+"""`Model.verify` of an objective: it accepts correct gradients, and it finds faults outside the networks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid import Model
+from pellucid.constant import Constants, constant
+from pellucid.data import Batch
+from pellucid.detectors import SSD, YOLO3, FasterRCNN
+from pellucid.detectors import base as detector_base
+from pellucid.errors import PellucidError
+from pellucid.generators import GAN, VAE, CodeGMMN, Zhang
+from pellucid.layers import Mode
+from pellucid.objective import Objective
+from pellucid.tree import map_tree
+from pellucid.verify.objective import ObjectiveRows, verify_objective
+from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1, small_yolo3
+from tests.detectors.two_stages import small_faster
+from tests.generators.small import code_gmmn, gan, r1_gan, vae
+from tests.generators.test_translation import SMALL
+from tests.objectives import OBJECTIVES, initial_params, random_batch
+
+Gradients = Callable[..., Any]
+
+
+def verified(objective: Objective) -> ObjectiveRows:
+    batch = random_batch(objective, seed=0)
+    return verify_objective(objective, initial_params(objective, batch, seed=1), batch, directions=2, seed=0)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_correct_objectives_pass(name: str) -> None:
+    found = verified(OBJECTIVES[name]())
+    assert all(row.ok for row in found.rows), found.rows
+    assert found.culprit is None
+    whole = [row for row in found.rows if row.form == "objective"]
+    assert {row.what for row in whole} == {"dy", "dparams"}
+    for row in whole:
+        assert row.autograd is not None
+        assert row.what == "dy" or row.checked == 2
+
+
+def accused(objective: Objective, culprit: str) -> None:
+    found = verified(objective)
+    assert not all(row.ok for row in found.rows)
+    assert found.culprit == culprit
+
+
+def changed_dy(change: Callable[[Any, Tensor], Tensor]) -> Gradients:
+    """A method `compare` of a detector whose gradient is changed, but not its losses."""
+
+    def compare(self: Any, y: Tensor, anchors: Any, targets: Sequence[Any]) -> Any:
+        losses, dy = super(type(self), self).compare(y, anchors, targets)
+        return losses, change(self, dy)
+
+    return compare
+
+
+def wrong(kind: type[Objective], **methods: Any) -> Callable[[Objective], Objective]:
+    """Return a function that converts an objective to a subclass with wrong methods."""
+    subclass = dataclass(frozen=True)(type(f"Wrong{kind.__name__}", (kind,), methods))
+    return lambda right: subclass(**{entry.name: getattr(right, entry.name) for entry in fields(right)})
+
+
+def test_negated_gradient_of_one_loss_of_yolo() -> None:
+    def negate(self: YOLO3, dy: Tensor) -> Tensor:
+        dy[..., 4] *= -1
+        return dy
+
+    accused(wrong(YOLO3, compare=changed_dy(negate))(small_yolo3()), "head (WrongYOLO3, dy)")
+
+
+def test_gradient_of_ssd_written_to_the_next_prior() -> None:
+    def shift(self: SSD, dy: Tensor) -> Tensor:
+        return torch.cat([dy[..., : self.classes + 1], dy[..., self.classes + 1 :].roll(1, 1)], 2)
+
+    accused(wrong(SSD, compare=changed_dy(shift))(small_ssd()), "head (WrongSSD, dy)")
+
+
+def test_negated_gradient_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pellucid.generators import r1
+
+    correct = r1.gradient_penalty
+
+    def negated(*args: Any) -> Any:
+        found = correct(*args)
+        return found._replace(dparams=map_tree(torch.neg, found.dparams))
+
+    monkeypatch.setattr(r1, "gradient_penalty", negated)
+    accused(r1_gan(), "discriminator (R1GAN, dparams)")
+
+
+def test_flipped_rows_in_the_gradients_of_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    correct = detector_base.split_maps
+    monkeypatch.setattr(detector_base, "split_maps", lambda dy, maps: tuple(one.flip(2) for one in correct(dy, maps)))
+    accused(small_single_stage(), "head (SingleStage, dy)")
+
+
+def test_weight_of_a_loss_left_out_of_its_gradient() -> None:
+    def unweighted(self: YOLO3, dy: Tensor) -> Tensor:
+        dy[..., 5:] /= self.weight("class")
+        return dy
+
+    accused(wrong(YOLO3, compare=changed_dy(unweighted))(small_yolo3()), "head (WrongYOLO3, dy)")
+
+
+@pytest.mark.parametrize(("module", "make", "kind"), [
+    ("single_stage", small_single_stage, "SingleStage"), ("yolo1", small_yolo1, "YOLO1"),
+])  # fmt: skip
+def test_quality_of_predicted_boxes_that_is_not_declared_constant(
+    module: str, make: Callable[[], Objective], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module(f"pellucid.detectors.{module}"), "constant", lambda value: value)
+    accused(make(), f"head ({kind}, dy)")
+
+
+def test_rebalancing_weights_left_out_of_the_gradient() -> None:
+    def gradients(self: Zhang, params: Any, batch: Batch, mode: Mode) -> Any:
+        state, frequency = mode.rng.get_state(), map_tree(torch.clone, params["balance"])
+        losses, _ = Zhang.gradients(self, params, batch, mode)
+        mode.rng.set_state(state)
+        equal = replace(SMALL["zhang"], generator=self.generator, uniform=1.0)
+        with torch.no_grad(), Constants().in_use():  # so that its declarations are not those of the losses
+            _, dparams = equal.gradients(params | {"balance": frequency}, batch, mode)
+        return losses, dparams
+
+    accused(wrong(Zhang, gradients=gradients)(SMALL["zhang"]), "generator (WrongZhang, dparams)")
+
+
+def test_kl_divergence_without_its_weight() -> None:
+    def gradients(self: VAE, params: Any, batch: Batch, mode: Mode) -> Any:
+        losses, dparams = VAE.gradients(self, params, batch, mode)
+        _, unweighted = VAE.gradients(replace(vae(), weights={}), params, batch, Mode(True, mode.rng))
+        return losses, dparams | {"encoder": unweighted["encoder"]}
+
+    accused(wrong(VAE, gradients=gradients)(vae({"kl": 0.3})), "encoder (WrongVAE, dparams)")
+
+
+def test_spectral_normalization_left_out_of_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pellucid.generators import gan as module
+
+    monkeypatch.setattr(module, "restored", lambda dparams, *args: dparams)
+    accused(replace(gan(), spectral=True), "discriminator (GAN, dparams)")
+
+
+def test_gradient_of_the_regions_left_out_of_the_finest_map() -> None:
+    def learned_boxes(self: FasterRCNN, *args: Any) -> Any:
+        found = FasterRCNN.learned_boxes(self, *args)
+        assert found.dmap is not None
+        return found._replace(dmap=torch.zeros_like(found.dmap))
+
+    accused(wrong(FasterRCNN, learned_boxes=learned_boxes)(small_faster()), "neck (WrongFasterRCNN, dy)")
+
+
+def test_gradient_of_the_discriminator_with_the_wrong_sign() -> None:
+    def gradients(self: GAN, params: Any, batch: Batch, mode: Mode) -> Any:
+        for losses, dparams in GAN.gradients(self, params, batch, mode):
+            yield losses, map_tree(torch.neg, dparams) if "discriminator" in dparams else dparams
+
+    accused(wrong(GAN, gradients=gradients)(gan()), "discriminator (WrongGAN, dparams)")
+
+
+def test_scale_of_the_discrepancy_left_out_of_the_gradient() -> None:
+    def gradients(self: CodeGMMN, params: Any, batch: Batch, mode: Mode) -> Any:
+        for losses, dparams in CodeGMMN.gradients(self, params, batch, mode):
+            yield losses, map_tree(lambda one: one / self.scale, dparams) if "generator" in dparams else dparams
+
+    accused(wrong(CodeGMMN, gradients=gradients)(code_gmmn()), "generator (WrongCodeGMMN, dparams)")
+
+
+def test_another_network_in_the_form_for_training() -> None:
+    def fused(self: GAN) -> GAN:
+        return replace(gan(), loss="hinge")
+
+    accused(wrong(GAN, fused=fused)(gan()), "discriminator (WrongGAN, dparams)")
+
+
+def test_gradients_that_only_the_form_for_training_returns() -> None:
+    def gradients(self: VAE, params: Any, batch: Batch, mode: Mode) -> Any:
+        losses, dparams = VAE.gradients(self, params, batch, mode)
+        return losses, {"generator": dparams["generator"]}
+
+    def fused(self: VAE) -> VAE:
+        return vae()
+
+    objective = wrong(VAE, gradients=gradients, fused=fused)(vae())
+    accused(objective, "encoder (WrongVAE, dparams)")
+
+
+def test_network_left_out_of_the_gradients() -> None:
+    def gradients(self: SSD, params: Any, batch: Batch, mode: Mode) -> Any:
+        losses, dparams = SSD.gradients(self, params, batch, mode)
+        return losses, {name: one for name, one in dparams.items() if name != "backbone"}
+
+    accused(wrong(SSD, gradients=gradients)(small_ssd()), "backbone (WrongSSD, dparams)")
+    frozen = wrong(SSD, gradients=gradients, fused=lambda self: self, untrained=("backbone",))(small_ssd())
+    assert all(row.ok for row in verified(frozen).rows)
+
+
+def test_turn_that_updates_nothing() -> None:
+    def gradients(self: GAN, params: Any, batch: Batch, mode: Mode) -> Any:
+        for losses, dparams in GAN.gradients(self, params, batch, mode):
+            yield losses, dparams if "discriminator" in dparams else {}
+
+    accused(wrong(GAN, gradients=gradients)(gan()), "generator (WrongGAN, dparams)")
+
+
+def test_form_for_training_with_fewer_turns() -> None:
+    def gradients(self: GAN, params: Any, batch: Batch, mode: Mode) -> Any:
+        yield next(iter(GAN.gradients(self, params, batch, mode)))
+
+    def fused(self: GAN) -> GAN:
+        return wrong(GAN, gradients=gradients)(gan())
+
+    accused(wrong(GAN, fused=fused)(gan()), "generator (WrongGAN, dparams)")
+
+
+def test_values_declared_constant_must_be_the_same_in_every_pass() -> None:
+    constants = Constants()
+    with constants.in_use():
+        constant(torch.ones(2))
+        constant(torch.ones(3))
+    with pytest.raises(PellucidError, match="differ from pass to pass"), constants.in_use():
+        constant(torch.ones(2))
+    with pytest.raises(PellucidError, match="differ from pass to pass"), constants.in_use():
+        constant(torch.ones(3))
+
+
+def test_table_of_a_model_shows_the_objective() -> None:
+    model = Model(small_ssd(), input_shape=(3, 48, 64))
+    table = model.verify(Rectangles(2))
+    assert table.ok
+    assert "The objective: output gradients of its networks" in str(table)
+    assert {row.path for row in table.rows if row.form == "objective"} == {"backbone", "neck", "head"}

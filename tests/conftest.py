@@ -17,6 +17,12 @@ settings.register_profile("thorough", deadline=None, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+@pytest.fixture(autouse=True)
+def global_seed() -> None:
+    """Make tests that draw from the global generator independent of the tests before them."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def no_report() -> Iterator[None]:
     """Let trainings by recipes write no report."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.tree import map_tree
-from pellucid.verify.differences import ROUNDING, STEPS, difference
+from pellucid.verify.differences import KINK_RATIO, ROUNDING, STEPS, difference
 from pellucid.verify.probe import Probe, like, tensors
 
 
@@ -55,22 +55,27 @@ class Alone:
 
         enclosed: as for `right_at`.
         """
-        offset, step = torch.zeros(1, dtype=torch.float64, device=self.at[0].device), STEPS[-1]
+        offset, (wide, step) = torch.zeros(1, dtype=torch.float64, device=self.at[0].device), STEPS[-2:]
 
         def moved() -> list[Tensor]:
             pairs = zip(self.at, direction, strict=True)
             return self.outputs([x + offset * part if x.is_floating_point() else x for x, part in pairs])
 
-        offset.fill_(step)
-        above = moved()
-        offset.fill_(-step)
-        below = moved()
-        offset.zero_()
+        def bends(size: float) -> list[Tensor]:
+            offset.fill_(size)
+            above = moved()
+            offset.fill_(-size)
+            below = moved()
+            offset.zero_()
+            return [(up - 2 * y + down).abs() / size for up, y, down in zip(above, self.start, below, strict=True)]
+
         weights = [0.5 + torch.rand(y.shape, generator=self.draw, dtype=y.dtype).to(y.device) for y in self.start]
         # The same weights, but 0 for the outputs that are not smooth along the direction.
         smooth = [
-            weight * ((up - 2 * y + down).abs() <= ROUNDING * y.abs().max() if y.numel() else 1)
-            for weight, y, up, down in zip(weights, self.start, above, below, strict=True)
+            weight * (bend <= (KINK_RATIO * wider).clamp_min(ROUNDING * float(y.abs().max()) / step))
+            if y.numel()
+            else weight
+            for weight, y, bend, wider in zip(weights, self.start, bends(step), bends(wide), strict=True)
         ]
         for dys in (smooth, weights) if enclosed else (smooth,):
             slopes = [

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.preprocessing_mismatch import CHECK
+from pellucid.errors import PellucidError
 from tests.doctor.examined import conv_net, corners, model
 
 
@@ -111,8 +112,10 @@ def test_regression_few_examples_and_vectors_are_taken() -> None:
 def test_the_scale_that_a_model_standardises_by_is_compared_with_the_data() -> None:
     x, y = corners(200)
     it = model(preprocess={"mean": [float(x.mean())], "std": [float(x.std())]})
-    (found,) = CHECK.look(case_of(it, x * 255, y))
-    assert "not divided by 255" in found.cause
+    with pytest.raises(PellucidError, match="x / 255"):
+        case_of(it, x * 255, y)
+    (found,) = CHECK.look(case_of(it, x / 255, y))
+    assert "divided by 255 once more" in found.cause
     assert found.evidence["mean_if_undone"] == pytest.approx(0, abs=1e-4)
     assert found.evidence["standard_deviation_if_undone"] == pytest.approx(1, abs=1e-4)
 

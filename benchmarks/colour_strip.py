@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.cli.models import open_model
+from pellucid.command.models import open_model
 from pellucid.data.images import load_image
 from pellucid.data.tree import open_tree
 from pellucid.files import write_atomically

@@ -9,9 +9,9 @@ from conformance.card import score
 from conformance.page import summary
 from conformance.parts import COVERAGE, PARTS, check_names
 from conformance.tally import Row, decade
-from pellucid.cli.args import Parser
 from pellucid.cli.main import main
-from pellucid.cli.out import emit, say, say_text
+from pellucid.command.args import Parser
+from pellucid.command.out import emit, say, say_text
 from pellucid.errors import PellucidError
 from pellucid.text import note
 

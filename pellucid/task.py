@@ -21,6 +21,18 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Command:
+    """A command of a task: its line in `pellucid --help`, and its module.
+
+    The module has a function parser(), which returns a pellucid.command.args.Parser, and a function handle(args), which
+    returns the exit code.
+    """
+
+    about: str
+    module: str
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The results of a model on held-out data: JSON values, and the same as lines of text."""
 
@@ -32,16 +44,21 @@ class Task(ABC):
     """What is done with a model of one kind: a subclass implements a task, in one folder, and is registered.
 
     A `model` is a pellucid.Model. name: a word for messages, such as "detection". models: its models in the plural,
-    such as "detectors". options: of `pellucid evaluate`.
+    such as "detectors". commands: its own commands, by name. options: of `pellucid evaluate`.
     """
 
     name: ClassVar[str]
     models: ClassVar[str]
+    commands: ClassVar[Mapping[str, Command]] = {}
     options: ClassVar[tuple[Option, ...]] = ()
 
-    @abstractmethod
+    def trains(self, objective: Any) -> bool:
+        """Return whether a recipe with this pellucid.Objective trains models of this task."""
+        return False
+
     def matches(self, model: Any) -> bool:
-        """Return whether a model is of this task."""
+        """Return whether a model is of this task; by default, whether the task trains its objective."""
+        return self.trains(model.objective)
 
     @abstractmethod
     def evaluate(self, model: Any, name: str, data: str | None, **options: Any) -> Evaluation:
@@ -73,6 +90,16 @@ def tasks() -> tuple[Task, ...]:
     """Return the registered tasks, in the order in which models are assigned to them."""
     import_module(BUILT_IN)
     return tuple(reversed(_TASKS.values()))
+
+
+def commands() -> dict[str, Command]:
+    """Return the commands of all tasks by name, in the order of their registration."""
+    return {name: command for task in reversed(tasks()) for name, command in task.commands.items()}
+
+
+def task_for(objective: Any) -> Task:
+    """Return the task whose models an objective trains: the first that does, at last classification."""
+    return next(task for task in tasks() if task.trains(objective))
 
 
 def task_of(model: Any) -> Task:

@@ -12,7 +12,7 @@ from benchmarks.doctor.healthy import HEALTHY
 from benchmarks.doctor.plan import faults, synthetic
 from benchmarks.doctor.settings import SETTINGS
 from benchmarks.doctor.tally import Alarms, Row, alarms, by_fault, by_kind, row, wilson
-from pellucid.cli.out import plain
+from pellucid.command.out import plain
 
 Record = dict[str, Any]
 ALL, MADE_UP = "**all**", "**synthetic history**"

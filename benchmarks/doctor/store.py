@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pellucid.cli.out import plain
+from pellucid.command.out import plain
 
 Record = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]

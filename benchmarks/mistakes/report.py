@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.doctor.report import FURTHER, MEASURED_IN_SECONDS, interval, share
 from benchmarks.mistakes.listed import VERDICTS, Mistake, mistakes, verdict
 from benchmarks.mistakes.trial import Record
-from pellucid.cli.out import plain
+from pellucid.command.out import plain
 from pellucid.files import write_atomically
 
 MEANT = 0.02  # what a mistake must cost to count as harm

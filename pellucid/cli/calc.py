@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.cli.args import Action, Actions, Parser
-from pellucid.cli.out import answer
+from pellucid.command.args import Action, Actions, Parser
+from pellucid.command.out import answer
 from pellucid.errors import PellucidError
 from pellucid.text import shown, table
 

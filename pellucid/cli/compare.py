@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pellucid.cli.args import Parser
+from pellucid.command.args import Parser
 
 
 def parser() -> Parser:
@@ -48,7 +48,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Compare, print the table, and write it and the plot."""
-    from pellucid.cli.out import emit, plain, say, say_text
+    from pellucid.command.out import emit, plain, say, say_text
     from pellucid.errors import PellucidError
     from pellucid.recipe.material import is_annotated
 
@@ -61,7 +61,7 @@ def handle(args: argparse.Namespace) -> int:
     import json
     import warnings
 
-    from pellucid.cli.progress import Reading
+    from pellucid.command.progress import Reading
     from pellucid.files import make_folder, write_atomically
     from pellucid.report.figures.classifiers import classifiers
     from pellucid.report.figures.style import png
@@ -98,7 +98,7 @@ def _detectors(args: argparse.Namespace) -> int:
     """Train and compare detectors, print the table, and write a page and a JSON file."""
     import json
 
-    from pellucid.cli.out import again, emit, plain, say, say_text
+    from pellucid.command.out import again, emit, plain, say, say_text
     from pellucid.detectors.search import read_proposals
     from pellucid.files import make_folder, write_atomically
     from pellucid.recipe.recipe import parse_overrides
@@ -135,6 +135,6 @@ def _detectors(args: argparse.Namespace) -> int:
 
 def _folder(args: argparse.Namespace) -> Path:
     """Return the output folder, checked before any work."""
-    from pellucid.cli.files import check_folder
+    from pellucid.command.files import check_folder
 
     return check_folder(Path(args.out or f"compare/{Path(args.dataset).stem}"))

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from pellucid.cli.args import Parser
-from pellucid.cli.files import check_place
-from pellucid.cli.out import again, answer
+from pellucid.command.args import Parser
+from pellucid.command.files import check_place
+from pellucid.command.out import again, answer
 from pellucid.files import write_atomically
 from pellucid.text import table
 

@@ -5,10 +5,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from pellucid.cli.args import Action, Actions, Parser
-from pellucid.cli.files import check_place
-from pellucid.cli.out import answer, emit, say
-from pellucid.cli.progress import Downloading, Reading
+from pellucid.command.args import Action, Actions, Parser
+from pellucid.command.files import check_place
+from pellucid.command.out import answer, emit, say
+from pellucid.command.progress import Downloading, Reading
 from pellucid.errors import PellucidError
 from pellucid.text import note, plural, table
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from pellucid.cli.args import Parser
+from pellucid.command.args import Parser
 
 
 def parser() -> Parser:
@@ -14,8 +14,8 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Train, print the test accuracy and the report's path, and the next command."""
-    from pellucid.cli.out import command, say
-    from pellucid.cli.train import show
+    from pellucid.command.out import command, say
+    from pellucid.command.results import show
     from pellucid.recipe.job import train_recipe
     from pellucid.recipe.recipe import load_recipe
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pellucid.cli.args import Parser
-from pellucid.cli.files import html_place, write_html
-from pellucid.cli.models import open_model
-from pellucid.cli.out import answer
+from pellucid.command.args import Parser
+from pellucid.command.files import html_place, write_html
+from pellucid.command.models import open_model
+from pellucid.command.out import answer
 from pellucid.errors import PellucidError
 from pellucid.text import printable
 

@@ -2,10 +2,10 @@
 
 import argparse
 
-from pellucid.cli.args import Parser
-from pellucid.cli.files import check_place
-from pellucid.cli.models import open_model
-from pellucid.cli.out import answer
+from pellucid.command.args import Parser
+from pellucid.command.files import check_place
+from pellucid.command.models import open_model
+from pellucid.command.out import answer
 from pellucid.errors import PellucidError
 
 

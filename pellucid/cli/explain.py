@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.cli.args import Parser
-from pellucid.cli.models import class_number, known_classes, open_model, pixels_named
-from pellucid.cli.out import again, answer, answer_files
+from pellucid.cli.classes import class_number, known_classes, pixels_named
+from pellucid.command.args import Parser
+from pellucid.command.models import open_model
+from pellucid.command.out import again, answer, answer_files
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder
 from pellucid.text import percent, table

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pellucid.cli.out import answer_files
+from pellucid.command.out import answer_files
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder
 

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from pellucid.cli.args import Parser, sizes
-from pellucid.cli.files import check_place
-from pellucid.cli.out import answer
+from pellucid.command.args import Parser, sizes
+from pellucid.command.files import check_place
+from pellucid.command.out import answer
 from pellucid.errors import PellucidError, nearest
 from pellucid.text import note
 

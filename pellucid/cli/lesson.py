@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from pellucid.cli.args import Parser
-from pellucid.cli.files import check_folder, check_place
-from pellucid.cli.out import answer, emit, say, say_text
+from pellucid.command.args import Parser
+from pellucid.command.files import check_folder, check_place
+from pellucid.command.out import answer, emit, say, say_text
 from pellucid.files import make_folder, write_atomically
 from pellucid.text import table
 

@@ -9,24 +9,20 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import NoReturn
 
-from pellucid.cli.out import say, say_text, silence_stdout
+from pellucid.command.out import say, say_text, silence_stdout
 from pellucid.errors import PellucidError, is_out_of_memory, nearest
+from pellucid.task import Command
+from pellucid.task import commands as task_commands
 from pellucid.text import note
 
-# Each command is the module pellucid.cli.NAME with parser(), and handle(args) -> exit code unless it has actions.
-COMMANDS = {
+# The commands of no particular task. Each is the module pellucid.cli.NAME with parser(), and handle(args) -> exit code
+# unless it has actions.
+GENERAL = {
     "demo": "train on the bundled digits, and write a report",
     "train": "train with a recipe: pellucid train RECIPE [key=value ...]",
     "compare": "train and compare several kinds of classifiers or detectors on one data set",
     "compare-runs": "compare two or more runs on one page",
     "evaluate": "evaluate a trained model on a data set",
-    "predict": "classify images",
-    "detect": "detect the objects in images and videos: boxes, classes, masks",
-    "segment": "classify each pixel of images and videos",
-    "keypoints": "find the key-points of a face, or of other objects, in images and videos",
-    "generate": "draw new images with a generator",
-    "colorize": "colorize grey images and videos, and compare colorizers",
-    "gestures": "train and use classifiers of hand gestures, or of other images in class folders",
     "trace": "show one forward and backward pass, and explain a derivative by the chain rule",
     "explain": "show which parts of an image determine a prediction or a unit",
     "doctor": "diagnose a model, its data and its training",
@@ -79,7 +75,11 @@ usage: pellucid COMMAND ...
 
 Neural networks for vision that you can see through.
 
-{rows}
+{general}
+
+commands of one kind of model:
+
+{tasks}
 
 pellucid COMMAND --help explains one command; --version prints the version;
 --custom FILE.py runs a file of yours first, which registers your own layers, losses and metrics;
@@ -88,8 +88,19 @@ pellucid COMMAND --help explains one command; --version prints the version;
 
 def usage() -> str:
     """Return the text of `pellucid --help`."""
-    width = max(map(len, COMMANDS))
-    return USAGE.format(rows="\n".join(f"  {name:<{width}}  {about}" for name, about in COMMANDS.items()))
+    found = commands()
+    width = max(map(len, found))
+    rows = {name: f"  {name:<{width}}  {command.about}" for name, command in found.items()}
+    general, tasks = (
+        "\n".join(row for name, row in rows.items() if (name in GENERAL) is is_general) for is_general in (True, False)
+    )
+    return USAGE.format(general=general, tasks=tasks)
+
+
+def commands() -> dict[str, Command]:
+    """Return all commands by name, those of the tasks last."""
+    general = {name: Command(about, f"pellucid.cli.{name.replace('-', '_')}") for name, about in GENERAL.items()}
+    return general | task_commands()
 
 
 def _dispatch(words: list[str]) -> int:
@@ -102,16 +113,17 @@ def _dispatch(words: list[str]) -> int:
 
         say(f"pellucid {__version__}")
         return SUCCESS
-    if name not in COMMANDS:
+    known_commands = commands()
+    if name not in known_commands:
         what = "option" if name.startswith("-") else "command"
-        known = ["--help", "--version", "--debug", "--custom"] if name.startswith("-") else list(COMMANDS)
+        known = ["--help", "--version", "--debug", "--custom"] if name.startswith("-") else list(known_commands)
         hint = nearest(name, known) or f"; known: {', '.join(known)}"
         raise PellucidError(f"no {what} {name!r}{hint}")
     try:
         os.getcwd()
     except OSError as error:
         raise PellucidError("the current folder no longer exists; change to one that does, and try again") from error
-    command = import_module(f"pellucid.cli.{name.replace('-', '_')}")
+    command = import_module(known_commands[name].module)
     args = command.parser().read(rest)
     if args is None:
         return SUCCESS

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from pellucid import assets
-from pellucid.cli.args import sizes
-from pellucid.cli.models import open_model
 from pellucid.combine.base import buffer_paths
+from pellucid.command.args import sizes
+from pellucid.command.models import open_model
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.losses import SoftmaxCrossEntropy

@@ -4,8 +4,8 @@ import argparse
 import tomllib
 
 from pellucid import assets
-from pellucid.cli.args import Parser
-from pellucid.cli.out import answer
+from pellucid.command.args import Parser
+from pellucid.command.out import answer
 from pellucid.errors import PellucidError
 from pellucid.text import table
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pellucid.cli.args import Parser
+from pellucid.command.args import Parser
 from pellucid.errors import PellucidError
 
 

@@ -3,9 +3,9 @@
 import argparse
 
 from pellucid.assets import MODEL_HELP
-from pellucid.cli.args import Parser
-from pellucid.cli.files import check_place
-from pellucid.cli.out import answer
+from pellucid.command.args import Parser
+from pellucid.command.files import check_place
+from pellucid.command.out import answer
 from pellucid.files import write_atomically
 
 DRAWING_SUFFIXES = (".png", ".svg")

@@ -3,10 +3,11 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from pellucid.cli.args import Parser
-from pellucid.cli.files import html_place, write_html
-from pellucid.cli.models import class_number, known_classes, open_model, pixels_named
-from pellucid.cli.out import answer
+from pellucid.cli.classes import class_number, known_classes, pixels_named
+from pellucid.command.args import Parser
+from pellucid.command.files import html_place, write_html
+from pellucid.command.models import open_model
+from pellucid.command.out import answer
 from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:

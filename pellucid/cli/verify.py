@@ -3,8 +3,8 @@
 import argparse
 
 from pellucid.assets import MODEL_HELP
-from pellucid.cli.args import Parser
-from pellucid.cli.out import answer
+from pellucid.command.args import Parser
+from pellucid.command.out import answer
 from pellucid.errors import PellucidError
 
 MAX_BATCH = 64

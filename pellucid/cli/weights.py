@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from pellucid import assets
-from pellucid.cli.args import Parser, check_action
-from pellucid.cli.out import answer
-from pellucid.cli.progress import Downloading
+from pellucid.command.args import Parser, check_action
+from pellucid.command.out import answer
+from pellucid.command.progress import Downloading
 from pellucid.errors import PellucidError
 from pellucid.text import plural, table
 

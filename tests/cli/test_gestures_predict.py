@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.cli.gestures import frames as command
+from pellucid.data import video as frames
+from pellucid.data.video import Frame
 from pellucid.errors import PellucidError
-from pellucid.tasks.gestures import frames
-from pellucid.tasks.gestures.frames import Frame
+from pellucid.tasks.gestures.command import frames as command
 from tests.cli.conftest import Say
 from tests.tasks.gestures.colours import BLUE, GREEN, GREY, PURE, RED, animation, colour_model, picture, tensor
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from pellucid.assets import pretrained_file
-from pellucid.cli.out import plain
 from pellucid.combine import Fork, Sequential
+from pellucid.command.out import plain
 from pellucid.fuse.leaves import FusedDense
 from pellucid.layers import Conv2d, Dense, Flatten
 from pellucid.model import Model

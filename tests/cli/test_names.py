@@ -246,7 +246,7 @@ def test_a_layer_whose_name_is_not_printable_is_refused():
 
 
 # Files that write to stdout or stderr without `say` and `note`: those two, and lines that are rewritten.
-ALLOWED = {"pellucid/cli/out.py", "pellucid/text.py", "pellucid/cli/progress.py"}
+ALLOWED = {"pellucid/command/out.py", "pellucid/text.py", "pellucid/command/progress.py"}
 
 
 def test_nothing_is_printed_or_escaped_or_drawn_another_way():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.cli.out import command
+from pellucid.command.out import command
 from tests.cli.conftest import Say
 
 

@@ -58,8 +58,8 @@ COUNTS = [
     ("docs/features.md", f"generators and {len(detection.CHECKS)} of detectors"),
     ("docs/features.md", f"{NUMBERS[len(SCHEDULES)]} schedules"),
     ("docs/how-to/doctor.md", f"found by {SUPERVISED_CHECKS} checks"),  # of a classifier
-    ("pellucid/cli/gestures/compare.py", f"in {NUMBERS[len(VARIANTS)]} ways, from scratch to fine-tuned"),
-    ("pellucid/cli/gestures/compare.py", f"all {NUMBERS[len(VARIANTS)]} recipes"),
+    ("pellucid/tasks/gestures/command/compare.py", f"in {NUMBERS[len(VARIANTS)]} ways, from scratch to fine-tuned"),
+    ("pellucid/tasks/gestures/command/compare.py", f"all {NUMBERS[len(VARIANTS)]} recipes"),
 ]
 
 

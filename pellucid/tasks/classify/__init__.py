@@ -1,8 +1,9 @@
 """Classification of images, and evaluation on held-out images."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Evaluation, Task
+from pellucid.task import Command, Evaluation, Task
 from pellucid.text import percent, plural, table
 
 if TYPE_CHECKING:
@@ -17,6 +18,16 @@ class Classification(Task):
 
     name: ClassVar[str] = "classification"
     models: ClassVar[str] = "classifiers"
+    commands: ClassVar[Mapping[str, Command]] = {
+        "predict": Command(
+            "classify images",
+            "pellucid.tasks.classify.command",
+        ),
+        "gestures": Command(
+            "train and use classifiers of hand gestures, or of other images in class folders",
+            "pellucid.tasks.gestures.command",
+        ),
+    }
 
     def matches(self, model: "Model") -> bool:
         """Return True: models that match no other task are evaluated as classifiers, or refused with a reason."""

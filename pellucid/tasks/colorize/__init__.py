@@ -1,8 +1,10 @@
-"""Colorization: the Lab components a and b of pictures of any size, predicted from their lightness."""
+"""Colorization: the Lab components a and b of pictures of any size, predicted from collections.abc import Mapping
+from their lightness."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Evaluation, Task
+from pellucid.task import Command, Evaluation, Task
 from pellucid.tasks.baseline import beside_baseline
 from pellucid.text import note, plural
 
@@ -15,6 +17,12 @@ class Colorization(Task):
 
     name: ClassVar[str] = "colorization"
     models: ClassVar[str] = "colorizers"
+    commands: ClassVar[Mapping[str, Command]] = {
+        "colorize": Command(
+            "colorize grey images and videos, and compare colorizers",
+            "pellucid.tasks.colorize.command",
+        ),
+    }
 
     def matches(self, model: "Model") -> bool:
         """Return whether a model outputs colours."""

@@ -1,9 +1,10 @@
 """Detection: objects that are found, missed and mistaken in images."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Evaluation, Option, Task
+from pellucid.task import Command, Evaluation, Option, Task
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -15,6 +16,12 @@ class Detection(Task):
 
     name: ClassVar[str] = "detection"
     models: ClassVar[str] = "detectors"
+    commands: ClassVar[Mapping[str, Command]] = {
+        "detect": Command(
+            "detect the objects in images and videos: boxes, classes, masks",
+            "pellucid.tasks.detect.command",
+        ),
+    }
     options: ClassVar[tuple[Option, ...]] = (
         Option("html", "also write an HTML page with true positives, false positives and missed objects", is_file=True),
     )

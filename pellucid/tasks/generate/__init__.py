@@ -1,8 +1,9 @@
 """Generation of images: sheets of samples, and their evaluation."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Evaluation, Task
+from pellucid.task import Command, Evaluation, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:
@@ -14,6 +15,12 @@ class Generation(Task):
 
     name: ClassVar[str] = "generation"
     models: ClassVar[str] = "generators"
+    commands: ClassVar[Mapping[str, Command]] = {
+        "generate": Command(
+            "draw new images with a generator",
+            "pellucid.tasks.generate.command",
+        ),
+    }
 
     def matches(self, model: "Model") -> bool:
         """Return whether a model draws images from latent vectors."""

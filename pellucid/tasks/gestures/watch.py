@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pellucid.calibration.familiarity import FamiliarityScore, familiarity_scores
+from pellucid.data.video import Frame, as_file
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.tasks.gestures.frames import Frame, as_file
 from pellucid.tasks.pictures import calibrated_probabilities, class_names, read_picture
 
 MIN_RATIO = 2.0  # another class with this many times the answer's probability replaces it, regardless of the margin

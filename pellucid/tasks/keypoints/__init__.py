@@ -1,8 +1,9 @@
 """Key-points of the one object in each picture, such as 68 points of a face."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Evaluation, Task
+from pellucid.task import Command, Evaluation, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:
@@ -14,6 +15,12 @@ class Keypoints(Task):
 
     name: ClassVar[str] = "keypoints"
     models: ClassVar[str] = "key-point models"
+    commands: ClassVar[Mapping[str, Command]] = {
+        "keypoints": Command(
+            "find the key-points of a face, or of other objects, in images and videos",
+            "pellucid.tasks.keypoints.command",
+        ),
+    }
 
     def matches(self, model: "Model") -> bool:
         """Return whether a model outputs key-points."""

@@ -1,8 +1,9 @@
 """Semantic segmentation: a class for each pixel of pictures of any size."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Evaluation, Option, Task
+from pellucid.task import Command, Evaluation, Option, Task
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -14,6 +15,12 @@ class Segmentation(Task):
 
     name: ClassVar[str] = "segmentation"
     models: ClassVar[str] = "segmentation models"
+    commands: ClassVar[Mapping[str, Command]] = {
+        "segment": Command(
+            "classify each pixel of images and videos",
+            "pellucid.tasks.segment.command",
+        ),
+    }
     options: ClassVar[tuple[Option, ...]] = (Option("crf", "refine the masks along image edges with a CRF first"),)
 
     def matches(self, model: "Model") -> bool:

@@ -11,12 +11,12 @@ from PIL import Image
 
 from pellucid.cli.main import main
 from pellucid.data import DetectionFolder
+from pellucid.data.video import Frame
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.objects import Detections
 from pellucid.report.figures.overlay import object_overlay
 from pellucid.tasks.detect.finder import ObjectFinder
-from pellucid.tasks.gestures.frames import Frame
 from pellucid.tasks.outputs import CocoResults
 from tests.detectors.drawn import Rectangles, small_single_stage
 
@@ -110,7 +110,7 @@ def test_a_camera_runs_until_ctrl_c_and_keeps_what_it_showed(
             yield Frame(number, 0.1 * number, torch.zeros(3, 20, 30, dtype=torch.uint8))
         raise end
 
-    place = "pellucid.tasks.gestures.frames.camera_frames"
+    place = "pellucid.data.video.camera_frames"
     monkeypatch.setattr(place, lambda number: frames(KeyboardInterrupt()))
     assert main(["detect", file, "--camera", "0", "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.count("1 object (green 1)") == 2

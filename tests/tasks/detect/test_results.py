@@ -9,7 +9,7 @@ import torch
 from matplotlib.patches import Rectangle
 
 from conformance.detection import draw, expected
-from pellucid.cli.out import plain
+from pellucid.command.out import plain
 from pellucid.errors import PellucidError
 from pellucid.metrics.coco import FIGURES
 from pellucid.objects import Detections, Objects

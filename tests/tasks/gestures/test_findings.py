@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import ImageFilter
 
-from pellucid.cli.out import plain
+from pellucid.command.out import plain
 from pellucid.tasks.gestures.findings import findings_to_json, lines
 from pellucid.tasks.gestures.reading import read_collection
 from tests.data.quality.photos import file_of, photo

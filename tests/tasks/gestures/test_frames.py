@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid.data import load_image
+from pellucid.data import video as frames
+from pellucid.data.video import Frame, Frames, Newest, as_file, camera_frames, video_frames
 from pellucid.errors import PellucidError
-from pellucid.tasks.gestures import frames
-from pellucid.tasks.gestures.frames import Frame, Frames, Newest, as_file, camera_frames, video_frames
 from tests.tasks.gestures.colours import BLUE, GREEN, RED, animation, picture, tensor
 
 with_opencv = pytest.mark.skipif(find_spec("cv2") is None, reason="OpenCV is not installed: pip install -e .[camera]")

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from pellucid.calibration.confidence import Confidence
+from pellucid.data.video import Frame, video_frames
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d
 from pellucid.model import Model
 from pellucid.models import mlp
-from pellucid.tasks.gestures.frames import Frame, video_frames
 from pellucid.tasks.gestures.predict import predict
 from pellucid.tasks.gestures.watch import Seen, Smoothed, Smoothing, Tally, watch
 from tests.tasks.gestures.colours import GREEN, GREY, PURE, RED, colour_model, tensor

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from pellucid.calibration.familiarity import score_suffix, score_to_json
-from pellucid.cli.gestures.predict import warn_uncalibrated
-from pellucid.cli.models import open_model
-from pellucid.cli.out import emit, plain, say
+from pellucid.command.models import open_model
+from pellucid.command.out import emit, plain, say
+from pellucid.data.video import camera_frames, video_frames
 from pellucid.errors import PellucidError
-from pellucid.tasks.gestures.frames import camera_frames, video_frames
+from pellucid.tasks.gestures.command.predict import warn_uncalibrated
 from pellucid.tasks.gestures.predict import UNSURE, threshold_of
 from pellucid.tasks.gestures.watch import Seen, Smoothing, Tally, watch
 from pellucid.text import percent, plural, printable

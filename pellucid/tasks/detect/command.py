@@ -5,10 +5,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.cli.args import Parser
-from pellucid.cli.models import open_model
-from pellucid.cli.out import finish, say
-from pellucid.cli.pictures import add_source, read_batches, until_interrupted
+from pellucid.command.args import Parser
+from pellucid.command.models import open_model
+from pellucid.command.out import finish, say
+from pellucid.command.pictures import add_source, read_batches, until_interrupted
 from pellucid.errors import PellucidError
 from pellucid.text import plural
 

@@ -2,9 +2,9 @@
 
 import argparse
 
-from pellucid.cli.args import Parser
-from pellucid.cli.models import open_model
-from pellucid.cli.out import emit, say
+from pellucid.command.args import Parser
+from pellucid.command.models import open_model
+from pellucid.command.out import emit, say
 from pellucid.errors import PellucidError
 from pellucid.text import note, percent
 
@@ -49,7 +49,7 @@ def handle(args: argparse.Namespace) -> int:
                 f"pellucid gestures predict: --{excluded} is only for --video and --camera; leave it out"
             )
         return _pictures(args)
-    from pellucid.cli.gestures.frames import over_frames
+    from pellucid.tasks.gestures.command.frames import over_frames
 
     return over_frames(args)
 

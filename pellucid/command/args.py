@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from pellucid.assets import MODEL_HELP
-from pellucid.cli.out import say_text
+from pellucid.command.out import say_text
 from pellucid.errors import PellucidError, nearest
 
 MAX_SEED = 2**31 - 1  # NumPy accepts up to 2**32 - 1, and some code adds a number to the seed
@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
         return self
 
     def html_option(self) -> "Parser":
-        """Add `--html`; `html_place` in pellucid.cli.files returns its file."""
+        """Add `--html`; `html_place` in pellucid.command.files returns its file."""
         self.add_argument("--html", metavar="FILE", help="also write an HTML page")
         return self
 

@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pellucid.cli.args import Parser
-from pellucid.cli.models import open_model
-from pellucid.cli.out import finish, say
-from pellucid.cli.pictures import SOURCE_HELP, pictures
+from pellucid.command.args import Parser
+from pellucid.command.models import open_model
+from pellucid.command.out import finish, say
+from pellucid.command.pictures import SOURCE_HELP, pictures
 from pellucid.errors import PellucidError
 from pellucid.text import percent
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.assets import MODEL_HELP
-from pellucid.cli.args import Action, Actions, Parser
-from pellucid.cli.files import check_place
-from pellucid.cli.models import open_model
-from pellucid.cli.out import again, answer, finish, say
-from pellucid.cli.pictures import add_source, read_batches, until_interrupted
+from pellucid.command.args import Action, Actions, Parser
+from pellucid.command.files import check_place
+from pellucid.command.models import open_model
+from pellucid.command.out import again, answer, finish, say
+from pellucid.command.pictures import add_source, read_batches, until_interrupted
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES, write_atomically
 from pellucid.text import note, plural, table
@@ -19,7 +19,7 @@ from pellucid.text import note, plural, table
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pellucid.cli.pictures import Picture
+    from pellucid.command.pictures import Picture
     from pellucid.tasks.colorize.hints import Hint
 
 PAGE_INTERVAL = 12  # the page shows every 12th frame of a video

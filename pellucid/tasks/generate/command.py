@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from pellucid.cli.args import Parser
-from pellucid.cli.models import open_model
-from pellucid.cli.out import answer
+from pellucid.command.args import Parser
+from pellucid.command.models import open_model
+from pellucid.command.out import answer
 from pellucid.errors import PellucidError
 from pellucid.text import plural
 

@@ -1,4 +1,4 @@
-"""Load the model of a MODEL argument, and resolve the class of a `--target` argument."""
+"""Resolve the class, or the pixels, of a `--target` argument."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -8,14 +8,6 @@ if TYPE_CHECKING:
 
     from pellucid.explain.target import Region
     from pellucid.model import Model
-
-
-def open_model(model: str, device: str | None = None) -> "Model":
-    """Load the model of a MODEL argument onto a device."""
-    from pellucid.model import Model
-    from pellucid.run.folder import weights_file
-
-    return Model.load(weights_file(model), device=device or "cpu")
 
 
 def known_classes(model: "Model") -> tuple[str, ...]:

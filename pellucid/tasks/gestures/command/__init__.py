@@ -1,7 +1,7 @@
 """`pellucid gestures`: classifiers of hand gestures, or of other images, by transfer learning."""
 
-from pellucid.cli.args import Action, Actions
-from pellucid.cli.gestures import compare, predict, train
+from pellucid.command.args import Action, Actions
+from pellucid.tasks.gestures.command import compare, predict, train
 
 ACTIONS = {
     "train": Action("train on the class folders of a folder, after a check of its images", train.parser, train.handle),

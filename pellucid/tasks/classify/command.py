@@ -2,9 +2,9 @@
 
 import argparse
 
-from pellucid.cli.args import Parser
-from pellucid.cli.models import open_model
-from pellucid.cli.out import answer, note_skipped
+from pellucid.command.args import Parser
+from pellucid.command.models import open_model
+from pellucid.command.out import answer, note_skipped
 from pellucid.errors import PellucidError
 from pellucid.text import percent
 

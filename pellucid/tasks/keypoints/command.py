@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pellucid.cli.args import Parser
-from pellucid.cli.models import open_model
-from pellucid.cli.out import finish, say
-from pellucid.cli.pictures import add_source, read_batches, until_interrupted
+from pellucid.command.args import Parser
+from pellucid.command.models import open_model
+from pellucid.command.out import finish, say
+from pellucid.command.pictures import add_source, read_batches, until_interrupted
 from pellucid.text import percent
 
 

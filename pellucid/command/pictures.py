@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pellucid.cli.args import Parser
+from pellucid.command.args import Parser
 from pellucid.files import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def pictures(source: Path, mode: "Mode", check: Check, load: Load | None = None)
     """
     from pellucid.data import load_image
     from pellucid.data.images import full_size, luma
+    from pellucid.data.video import video_frames
     from pellucid.errors import PellucidError
-    from pellucid.tasks.gestures.frames import video_frames
 
     decode = load or partial(load_image, mode=mode)
 
@@ -132,7 +132,7 @@ def pictures(source: Path, mode: "Mode", check: Check, load: Load | None = None)
 def _camera(number: int, mode: "Mode") -> Generator[Picture, None, None]:
     """Yield the newest frame of a camera, again and again."""
     from pellucid.data.images import luma
-    from pellucid.tasks.gestures.frames import camera_frames
+    from pellucid.data.video import camera_frames
 
     with closing(camera_frames(number)) as frames:
         for frame in frames:

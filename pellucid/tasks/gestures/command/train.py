@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pellucid.cli.args import Parser
-from pellucid.cli.progress import Reading
+from pellucid.command.args import Parser
+from pellucid.command.progress import Reading
 from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the findings on the folder, train, and print the results and a command to try the model."""
-    from pellucid.cli.out import again, say
+    from pellucid.command.out import again, say
     from pellucid.recipe.recipe import load_recipe
     from pellucid.tasks.gestures.findings import lines
     from pellucid.tasks.gestures.learn import (
@@ -125,8 +125,8 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
     """Print the results, the fraction of held-out images above the confidence threshold, and the next command."""
     import shlex
 
-    from pellucid.cli.out import command, emit, say
-    from pellucid.cli.train import as_object, show
+    from pellucid.command.out import command, emit, say
+    from pellucid.command.results import as_object, show
     from pellucid.tasks.gestures.findings import findings_to_json
     from pellucid.tasks.gestures.learn import answered
     from pellucid.text import percent

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from pellucid.cli.args import Parser
-from pellucid.cli.out import again, answer, say
-from pellucid.cli.progress import Reading
+from pellucid.command.args import Parser
+from pellucid.command.out import again, answer, say
+from pellucid.command.progress import Reading
 
 BACKBONE = "cifar"
 

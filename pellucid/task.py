@@ -60,6 +60,26 @@ class Task(ABC):
         """Return whether a model is of this task; by default, whether the task trains its objective."""
         return self.trains(model.objective)
 
+    def read(self, objective: Any, name: str, root: Any) -> Any:
+        """Return the parts `train` and `test` of data in a format of this task, None for any other data.
+
+        name: of a data set, or of a folder or file. root: the folder that contains the data sets, None for the default.
+        Returns None by default: data sets, image folders and annotated objects are then read. Raises PellucidError for
+        what is wrong in the data.
+        """
+        return None
+
+    def examples(self, objective: Any, source: Any, name: str) -> Any:
+        """Return a part of the data of this name as the Source that the objective needs; by default unchanged."""
+        return source
+
+    def finish(self, model: Any, train: Any, validation: Any, test: Any) -> bool:
+        """Fit what a trained model needs besides its weights; return whether its file must be written again.
+
+        train, validation, test: the Sources of the training, validation may be None. By default, there is nothing.
+        """
+        return False
+
     @abstractmethod
     def evaluate(self, model: Any, name: str, data: str | None, **options: Any) -> Evaluation:
         """Evaluate a model on held-out data.

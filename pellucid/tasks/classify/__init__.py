@@ -29,9 +29,15 @@ class Classification(Task):
         ),
     }
 
-    def matches(self, model: "Model") -> bool:
+    def trains(self, objective: Any) -> bool:
         """Return True: models that match no other task are evaluated as classifiers, or refused with a reason."""
         return True
+
+    def finish(self, model: "Model", train: Any, validation: Any, test: Any) -> bool:
+        """Fit the familiarity of the model, see `pellucid.calibration.familiarity`."""
+        from pellucid.tasks.classify.finish import finish
+
+        return finish(model, train, validation, test)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return accuracy, macro F1, loss, calibration, the number of images, and a row for each class."""

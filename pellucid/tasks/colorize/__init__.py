@@ -24,11 +24,11 @@ class Colorization(Task):
         ),
     }
 
-    def matches(self, model: "Model") -> bool:
-        """Return whether a model outputs colours."""
-        from pellucid.tasks.colorize.colorizer import is_colorizer
+    def trains(self, objective: Any) -> bool:
+        """Return whether the models of an objective output colours."""
+        from pellucid.generators import Translator
 
-        return is_colorizer(model)
+        return isinstance(objective, Translator) and objective.of_colours
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return PSNR and other measures of colours, beside grey images; a note on stderr names skipped files."""

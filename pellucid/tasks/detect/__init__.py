@@ -26,11 +26,11 @@ class Detection(Task):
         Option("html", "also write an HTML page with true positives, false positives and missed objects", is_file=True),
     )
 
-    def matches(self, model: "Model") -> bool:
-        """Return whether a model finds objects."""
-        from pellucid.tasks.detect.finder import is_detector
+    def trains(self, objective: Any) -> bool:
+        """Return whether the models of an objective find objects."""
+        from pellucid.detectors import Detector
 
-        return is_detector(model)
+        return isinstance(objective, Detector)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return COCO's figures for boxes and masks, each class's average precision, and what errors cost."""

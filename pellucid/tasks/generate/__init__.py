@@ -22,11 +22,17 @@ class Generation(Task):
         ),
     }
 
-    def matches(self, model: "Model") -> bool:
-        """Return whether a model draws images from latent vectors."""
-        from pellucid.tasks.generate.measure import is_generator
+    def trains(self, objective: Any) -> bool:
+        """Return whether the models of an objective draw images from latent vectors."""
+        from pellucid.generators import Generator
 
-        return is_generator(model)
+        return isinstance(objective, Generator)
+
+    def examples(self, objective: Any, source: Any, name: str) -> Any:
+        """Return the images alone."""
+        from pellucid.data.detection import images_alone
+
+        return images_alone(source)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return the variety and the likelihood of samples."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pellucid.errors import PellucidError
 from pellucid.task import Command, Evaluation, Task
 from pellucid.text import percent
 
@@ -22,11 +23,23 @@ class Keypoints(Task):
         ),
     }
 
-    def matches(self, model: "Model") -> bool:
-        """Return whether a model outputs key-points."""
-        from pellucid.tasks.keypoints.finder import is_keypoint_model
+    def trains(self, objective: Any) -> bool:
+        """Return whether the models of an objective output key-points."""
+        from pellucid.losses.keypoints import KeypointLoss
+        from pellucid.objective import Supervised
 
-        return is_keypoint_model(model)
+        return isinstance(objective, Supervised) and isinstance(objective.loss, KeypointLoss)
+
+    def examples(self, objective: Any, source: Any, name: str) -> Any:
+        """Return the key-points of annotated objects."""
+        from pellucid.data import DetectionFolder
+        from pellucid.data.keypoints import KeypointSource
+
+        if not isinstance(source, DetectionFolder):
+            raise PellucidError(
+                f"[loss] is for key-points, and {name} has none; give images with key-points in COCO's format"
+            )
+        return KeypointSource(source)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return the normalized mean error and its interval."""

@@ -16,11 +16,17 @@ class Translation(Task):
     name: ClassVar[str] = "translation"
     models: ClassVar[str] = "translators from label maps to photos"
 
-    def matches(self, model: "Model") -> bool:
-        """Return whether a model generates photos from label maps."""
-        from pellucid.tasks.translate.measure import is_photo_model
+    def trains(self, objective: Any) -> bool:
+        """Return whether the models of an objective generate photos from label maps."""
+        from pellucid.generators import Translator
 
-        return is_photo_model(model)
+        return isinstance(objective, Translator) and not objective.of_colours
+
+    def examples(self, objective: Any, source: Any, name: str) -> Any:
+        """Return the label maps of masks, and the photos as targets."""
+        from pellucid.data.label_maps import LabelMaps
+
+        return LabelMaps.of(source, name)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return PSNR, SSIM and the Frechet distance of tiles, beside the mean colours of the labels."""

@@ -23,6 +23,7 @@ GENERAL = {
     "compare": "train and compare several kinds of classifiers or detectors on one data set",
     "compare-runs": "compare two or more runs on one page",
     "evaluate": "evaluate a trained model on a data set",
+    "predict": "classify images, or predict what else a model predicts",
     "trace": "show one forward and backward pass, and explain a derivative by the chain rule",
     "explain": "show which parts of an image determine a prediction or a unit",
     "doctor": "diagnose a model, its data and its training",

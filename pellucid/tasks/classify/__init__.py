@@ -1,9 +1,10 @@
 """Classification of images, and evaluation on held-out images."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Command, Evaluation, Task
+from pellucid.task import Command, Evaluation, Predictor, Task
 from pellucid.text import percent, plural, table
 
 if TYPE_CHECKING:
@@ -19,10 +20,6 @@ class Classification(Task):
     name: ClassVar[str] = "classification"
     models: ClassVar[str] = "classifiers"
     commands: ClassVar[Mapping[str, Command]] = {
-        "predict": Command(
-            "classify images",
-            "pellucid.tasks.classify.command",
-        ),
         "gestures": Command(
             "train and use classifiers of hand gestures, or of other images in class folders",
             "pellucid.tasks.gestures.command",
@@ -38,6 +35,12 @@ class Classification(Task):
         from pellucid.tasks.classify.finish import finish
 
         return finish(model, train, validation, test)
+
+    def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
+        """Return a predictor of the class."""
+        from pellucid.tasks.classify.predictor import ClassPredictor
+
+        return ClassPredictor(model)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return accuracy, macro F1, loss, calibration, the number of images, and a row for each class."""

@@ -2,9 +2,11 @@
 from their lightness."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Command, Evaluation, Task
+from pellucid.errors import PellucidError
+from pellucid.task import Command, Evaluation, Predictor, Task
 from pellucid.tasks.baseline import beside_baseline
 from pellucid.text import note, plural
 
@@ -29,6 +31,16 @@ class Colorization(Task):
         from pellucid.generators import Translator
 
         return isinstance(objective, Translator) and objective.of_colours
+
+    def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
+        """Return a predictor of colours, which are written into the folder `out`."""
+        from pellucid.tasks.colorize.predictor import ColorPredictor
+
+        if out is None:
+            raise PellucidError(
+                "colorized pictures are files; give their folder with --out DIR, or use `pellucid colorize`"
+            )
+        return ColorPredictor(model, out, 1.0, {}, "Colorized")
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return PSNR and other measures of colours, beside grey images; a note on stderr names skipped files."""

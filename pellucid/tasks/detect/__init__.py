@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Command, Evaluation, Option, Task
+from pellucid.task import Command, Evaluation, Option, Predictor, Task
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
     from pellucid.model import Model
+
+SCORE = 0.5  # minimum score of a detection that commands show
 
 
 class Detection(Task):
@@ -31,6 +33,12 @@ class Detection(Task):
         from pellucid.detectors import Detector
 
         return isinstance(objective, Detector)
+
+    def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
+        """Return a predictor of objects."""
+        from pellucid.tasks.detect.predictor import DetectionPredictor
+
+        return DetectionPredictor(model, out, SCORE)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return COCO's figures for boxes and masks, each class's average precision, and what errors cost."""

@@ -1,9 +1,11 @@
 """Generation of images: sheets of samples, and their evaluation."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Command, Evaluation, Task
+from pellucid.errors import PellucidError
+from pellucid.task import Command, Evaluation, Predictor, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ class Generation(Task):
         from pellucid.data.detection import images_alone
 
         return images_alone(source)
+
+    def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
+        """Raise PellucidError: generators draw images from nothing but random numbers."""
+        raise PellucidError("the model generates images and predicts no classes; use `pellucid generate`")
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return the variety and the likelihood of samples."""

@@ -1,10 +1,11 @@
 """Key-points of the one object in each picture, such as 68 points of a face."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Task
+from pellucid.task import Command, Evaluation, Predictor, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class Keypoints(Task):
                 f"[loss] is for key-points, and {name} has none; give images with key-points in COCO's format"
             )
         return KeypointSource(source)
+
+    def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
+        """Return a predictor of key-points."""
+        from pellucid.tasks.keypoints.predictor import KeypointPredictor
+
+        return KeypointPredictor(model, out)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return the normalized mean error and its interval."""

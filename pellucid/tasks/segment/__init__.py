@@ -1,9 +1,11 @@
 """Semantic segmentation: a class for each pixel of pictures of any size."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Command, Evaluation, Option, Task
+from pellucid.errors import PellucidError
+from pellucid.task import Command, Evaluation, Option, Predictor, Task
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -28,6 +30,16 @@ class Segmentation(Task):
         from pellucid.tasks.segment.segmenter import is_segmenter
 
         return is_segmenter(model)
+
+    def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
+        """Return a predictor of masks, which are written into the folder `out`."""
+        from pellucid.tasks.segment.predictor import SegmentationPredictor
+
+        if out is None:
+            raise PellucidError(
+                "segmentation writes masks; give their folder with --out DIR, or use `pellucid segment`"
+            )
+        return SegmentationPredictor(model, out)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return mean IoU, pixel accuracy, boundary F1, and the IoU of each class."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pellucid.errors import PellucidError
+from pellucid.plugins import load_plugins
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,12 +27,13 @@ class Option:
 
 @dataclass(frozen=True)
 class Command:
-    """A command of a task: its line in `pellucid --help`, and its module.
+    """A command: its name, its line in `pellucid --help`, and its module.
 
     The module has a function parser(), which returns a pellucid.command.args.Parser, and a function handle(args), which
     returns the exit code.
     """
 
+    name: str
     about: str
     module: str
 
@@ -107,12 +109,12 @@ class Task(ABC):
     """What is done with a model of one kind: a subclass implements a task, in one folder, and is registered.
 
     A `model` is a pellucid.Model. name: a word for messages, such as "detection". models: its models in the plural,
-    such as "detectors". commands: its own commands, by name. options: of `pellucid evaluate`.
+    such as "detectors". commands: its own commands. options: of `pellucid evaluate`.
     """
 
     name: ClassVar[str]
     models: ClassVar[str]
-    commands: ClassVar[Mapping[str, Command]] = {}
+    commands: ClassVar[tuple[Command, ...]] = ()
     options: ClassVar[tuple[Option, ...]] = ()
 
     def trains(self, objective: Any) -> bool:
@@ -165,11 +167,18 @@ _TASKS: dict[str, Task] = {}
 def register_task(task: Task) -> None:
     """Register a task; models are assigned to the task that was registered last among those that they match.
 
-    Raises PellucidError if another task has its name, or one of its options.
+    A class that is defined again, as when a notebook's cell runs twice, replaces its earlier definition. Raises
+    PellucidError if another task has its name, one of its commands, or one of its options.
     """
+    module, name = type(task).__module__, type(task).__qualname__
     for known in _TASKS.values():
+        if (type(known).__module__, type(known).__qualname__) == (module, name):
+            continue
         if known.name == task.name:
             raise PellucidError(f"a task {task.name!r} is registered already; give {type(task).__name__} another name")
+        taken = {command.name for command in known.commands} & {command.name for command in task.commands}
+        if taken:
+            raise PellucidError(f"{task.name}: the task {known.name!r} has the command {taken.pop()!r}; rename it")
         taken = {option.name for option in known.options} & {option.name for option in task.options}
         if taken:
             raise PellucidError(f"{task.name}: the task {known.name!r} has the option {taken.pop()!r}; rename it")
@@ -179,12 +188,13 @@ def register_task(task: Task) -> None:
 def tasks() -> tuple[Task, ...]:
     """Return the registered tasks, in the order in which models are assigned to them."""
     import_module(BUILT_IN)
+    load_plugins()
     return tuple(reversed(_TASKS.values()))
 
 
-def commands() -> dict[str, Command]:
-    """Return the commands of all tasks by name, in the order of their registration."""
-    return {name: command for task in reversed(tasks()) for name, command in task.commands.items()}
+def commands() -> tuple[Command, ...]:
+    """Return the commands of all tasks, in the order of their registration."""
+    return tuple(command for task in reversed(tasks()) for command in task.commands)
 
 
 def task_for(objective: Any) -> Task:

@@ -100,8 +100,8 @@ def usage() -> str:
 
 def commands() -> dict[str, Command]:
     """Return all commands by name, those of the tasks last."""
-    general = {name: Command(about, f"pellucid.cli.{name.replace('-', '_')}") for name, about in GENERAL.items()}
-    return general | task_commands()
+    general = {name: Command(name, about, f"pellucid.cli.{name.replace('-', '_')}") for name, about in GENERAL.items()}
+    return {command.name: command for command in task_commands()} | general
 
 
 def _dispatch(words: list[str]) -> int:

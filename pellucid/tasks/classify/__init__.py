@@ -1,6 +1,5 @@
 """Classification of images, and evaluation on held-out images."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,12 +18,13 @@ class Classification(Task):
 
     name: ClassVar[str] = "classification"
     models: ClassVar[str] = "classifiers"
-    commands: ClassVar[Mapping[str, Command]] = {
-        "gestures": Command(
+    commands: ClassVar[tuple[Command, ...]] = (
+        Command(
+            "gestures",
             "train and use classifiers of hand gestures, or of other images in class folders",
             "pellucid.tasks.gestures.command",
         ),
-    }
+    )
 
     def trains(self, objective: Any) -> bool:
         """Return True: models that match no other task are evaluated as classifiers, or refused with a reason."""

@@ -1,7 +1,5 @@
-"""Colorization: the Lab components a and b of pictures of any size, predicted from collections.abc import Mapping
-from their lightness."""
+"""Colorization: the Lab components a and b of pictures of any size, predicted from their lightness."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,12 +17,13 @@ class Colorization(Task):
 
     name: ClassVar[str] = "colorization"
     models: ClassVar[str] = "colorizers"
-    commands: ClassVar[Mapping[str, Command]] = {
-        "colorize": Command(
+    commands: ClassVar[tuple[Command, ...]] = (
+        Command(
+            "colorize",
             "colorize grey images and videos, and compare colorizers",
             "pellucid.tasks.colorize.command",
         ),
-    }
+    )
 
     def trains(self, objective: Any) -> bool:
         """Return whether the models of an objective output colours."""

@@ -1,6 +1,5 @@
 """Detection: objects that are found, missed and mistaken in images."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,12 +17,13 @@ class Detection(Task):
 
     name: ClassVar[str] = "detection"
     models: ClassVar[str] = "detectors"
-    commands: ClassVar[Mapping[str, Command]] = {
-        "detect": Command(
+    commands: ClassVar[tuple[Command, ...]] = (
+        Command(
+            "detect",
             "detect the objects in images and videos: boxes, classes, masks",
             "pellucid.tasks.detect.command",
         ),
-    }
+    )
     options: ClassVar[tuple[Option, ...]] = (
         Option("html", "also write an HTML page with true positives, false positives and missed objects", is_file=True),
     )

@@ -1,6 +1,5 @@
 """Generation of images: sheets of samples, and their evaluation."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,12 +16,13 @@ class Generation(Task):
 
     name: ClassVar[str] = "generation"
     models: ClassVar[str] = "generators"
-    commands: ClassVar[Mapping[str, Command]] = {
-        "generate": Command(
+    commands: ClassVar[tuple[Command, ...]] = (
+        Command(
+            "generate",
             "draw new images with a generator",
             "pellucid.tasks.generate.command",
         ),
-    }
+    )
 
     def trains(self, objective: Any) -> bool:
         """Return whether the models of an objective draw images from latent vectors."""

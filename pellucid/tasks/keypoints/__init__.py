@@ -1,6 +1,5 @@
 """Key-points of the one object in each picture, such as 68 points of a face."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,12 +16,13 @@ class Keypoints(Task):
 
     name: ClassVar[str] = "keypoints"
     models: ClassVar[str] = "key-point models"
-    commands: ClassVar[Mapping[str, Command]] = {
-        "keypoints": Command(
+    commands: ClassVar[tuple[Command, ...]] = (
+        Command(
+            "keypoints",
             "find the key-points of a face, or of other objects, in images and videos",
             "pellucid.tasks.keypoints.command",
         ),
-    }
+    )
 
     def trains(self, objective: Any) -> bool:
         """Return whether the models of an objective output key-points."""

@@ -1,6 +1,5 @@
 """Semantic segmentation: a class for each pixel of pictures of any size."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,12 +16,13 @@ class Segmentation(Task):
 
     name: ClassVar[str] = "segmentation"
     models: ClassVar[str] = "segmentation models"
-    commands: ClassVar[Mapping[str, Command]] = {
-        "segment": Command(
+    commands: ClassVar[tuple[Command, ...]] = (
+        Command(
+            "segment",
             "classify each pixel of images and videos",
             "pellucid.tasks.segment.command",
         ),
-    }
+    )
     options: ClassVar[tuple[Option, ...]] = (Option("crf", "refine the masks along image edges with a CRF first"),)
 
     def matches(self, model: "Model") -> bool:

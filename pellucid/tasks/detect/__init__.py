@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Command, Evaluation, Option, Task
+from pellucid.errors import PellucidError
+from pellucid.task import Command, Evaluation, Explained, Option, Request, Task, Traced
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -15,15 +16,30 @@ class Detection(Task):
     """The boxes, classes and scores of objects, and their masks or key-points."""
 
     name: ClassVar[str] = "detection"
-    models: ClassVar[str] = "detectors"
+    model: ClassVar[str] = "detector"
     commands: ClassVar[Mapping[str, Command]] = {
         "detect": Command(
             "detect the objects in images and videos: boxes, classes, masks",
             "pellucid.tasks.detect.command",
         ),
     }
-    options: ClassVar[tuple[Option, ...]] = (
-        Option("html", "also write an HTML page with true positives, false positives and missed objects", is_file=True),
+    options: ClassVar[Mapping[str, tuple[Option, ...]]] = {
+        "evaluate": (
+            Option("html", "also write an HTML page with true positives, false positives and missed objects", Path),
+        ),
+        "explain": (
+            Option(
+                "box",
+                "explain the box with this number in the output of `pellucid detect`. Writes a page with the steps "
+                "that lead to it, and maps (saliency, gradcam and lrp, or --method) of the score of its class, of "
+                "another class (--target CLASS), or of a coordinate (--target x0, y0, x1 or y1)",
+                int,
+                "N",
+            ),
+        ),
+    }
+    unclassified: ClassVar[str] = (
+        "the model finds objects; use `pellucid detect`, and `pellucid explain --box` for one of them"
     )
 
     def matches(self, model: "Model") -> bool:
@@ -31,6 +47,22 @@ class Detection(Task):
         from pellucid.tasks.detect.finder import is_detector
 
         return is_detector(model)
+
+    def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
+        """Explain the box that `--box` names."""
+        from pellucid.tasks.detect.explained import explain_box
+
+        if "box" not in options:
+            raise PellucidError(
+                "the model is a detector; give the number of a box in the output of `pellucid detect` with --box N"
+            )
+        return explain_box(model, request, options["box"])
+
+    def traced(self, model: "Model", x: Any, target: Any) -> Traced:
+        """Return the networks of a single-stage detector with the weighted sum of its losses."""
+        from pellucid.tasks.detect.traced import of_detector
+
+        return of_detector(model, x, target)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return COCO's figures for boxes and masks, each class's average precision, and what errors cost."""

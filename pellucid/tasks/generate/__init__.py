@@ -14,13 +14,14 @@ class Generation(Task):
     """New images like those of the training data."""
 
     name: ClassVar[str] = "generation"
-    models: ClassVar[str] = "generators"
+    model: ClassVar[str] = "generator"
     commands: ClassVar[Mapping[str, Command]] = {
         "generate": Command(
             "draw new images with a generator",
             "pellucid.tasks.generate.command",
         ),
     }
+    unclassified: ClassVar[str] = "the model generates images and predicts no classes; use `pellucid generate`"
 
     def matches(self, model: "Model") -> bool:
         """Return whether a model draws images from latent vectors."""

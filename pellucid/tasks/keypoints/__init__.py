@@ -14,13 +14,14 @@ class Keypoints(Task):
     """The key-points of one object in each image."""
 
     name: ClassVar[str] = "keypoints"
-    models: ClassVar[str] = "key-point models"
+    model: ClassVar[str] = "key-point model"
     commands: ClassVar[Mapping[str, Command]] = {
         "keypoints": Command(
             "find the key-points of a face, or of other objects, in images and videos",
             "pellucid.tasks.keypoints.command",
         ),
     }
+    unclassified: ClassVar[str] = "the model outputs key-points, no classes; use `pellucid keypoints`"
 
     def matches(self, model: "Model") -> bool:
         """Return whether a model outputs key-points."""

@@ -152,7 +152,7 @@ def test_the_command_writes_page_and_maps(tmp_path: Path, capsys: pytest.Capture
     for wrong, message in (
         (words, "with --box N"),
         ([*words, "--box", "999"], "box 999"),
-        ([*words, "--box", "1", "--pixel", "3,4"], "--pixel does not apply to --box; leave it out"),
+        ([*words, "--box", "1", "--pixel", "3,4"], "is not a colorizer; leave --pixel out"),
         ([words[0], str(tmp_path / "c.safetensors"), words[2], "--box", "1"], "is not a detector; leave --box out"),
     ):
         assert main(wrong) == 2

@@ -9,6 +9,7 @@ from pellucid.task import Command, Evaluation, Explained, Option, Request, Task,
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
+    from pellucid.export import Parity
     from pellucid.model import Model
 
 
@@ -63,6 +64,12 @@ class Detection(Task):
         from pellucid.tasks.detect.traced import of_detector
 
         return of_detector(model, x, target)
+
+    def onnx(self, model: "Model", size: tuple[int, int] | None, metadata: Mapping[str, str]) -> "tuple[bytes, Parity]":
+        """Return a single-stage detector with the selection of detections."""
+        from pellucid.tasks.detect.onnx import detector_bytes
+
+        return detector_bytes(model, size, metadata)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return COCO's figures for boxes and masks, each class's average precision, and what errors cost."""

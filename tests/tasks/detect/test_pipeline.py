@@ -21,9 +21,9 @@ from pellucid.tasks.detect.pipeline import WITHOUT_BIAS, Pipeline, pipeline
 from pellucid.tasks.detect.pipeline_page import BoxPage
 from pellucid.tree import leaves
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1
-from tests.detectors.test_walk import small_fast
 from tests.detectors.two_stages import small_faster
 from tests.pages import without_script
+from tests.tasks.detect.test_walk import small_fast
 
 IMAGE = Rectangles(1, (60, 80)).example(0)[0]
 FAMILIES = {one.__name__: one for one in (small_single_stage, small_ssd, small_yolo1, small_faster, small_fast)}

@@ -13,16 +13,23 @@ from pellucid.plugins import load_plugins
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pellucid.layers.base import Layer, Params
+    from pellucid.losses.base import Loss
+
 BUILT_IN = "pellucid.tasks"  # registers the tasks of the library when it is imported
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a command that only one task takes; is_file: whether its value is a file to write, else a flag."""
+    """An option of a command that only one task takes.
+
+    kind: bool for a flag, Path for a file to write, otherwise the type of the value. metavar: of the value.
+    """
 
     name: str
     help: str
-    is_file: bool = False
+    kind: type = bool
+    metavar: str = "FILE"
 
 
 @dataclass(frozen=True)
@@ -105,17 +112,68 @@ class Predictor(ABC):
         return {"pictures": rows}, None
 
 
+class Explained(NamedTuple):
+    """The files of an explanation in a folder, and its results as JSON values and as lines of text."""
+
+    values: Mapping[str, Any]
+    lines: Sequence[str]
+    folder: Path
+    files: Sequence[Path]
+
+
+class Request(NamedTuple):
+    """The arguments of `pellucid explain` for one image; None for what the user leaves out.
+
+    model: its name. image: a file. default: the output folder in place of `out`, with more words appended if needed.
+    """
+
+    model: str
+    image: str
+    target: str | None
+    method: str | None
+    out: str | None
+    default: Path
+
+    def folder(self, *words: str) -> Path:
+        """Return the output folder; words: appended to the name of the default one."""
+        return self.default.with_name("-".join((self.default.name, *words))) if self.out is None else Path(self.out)
+
+
+class Example(NamedTuple):
+    """One image x (C, H, W) with a target (1, ...) of the loss of `model`; label: the target in words."""
+
+    model: Any
+    x: "Tensor"
+    target: "Tensor"
+    label: str
+
+
+class Traced(NamedTuple):
+    """A model as one network with one loss: its parameters, and the inputs and targets of a pass."""
+
+    net: "Layer"
+    params: "Params"
+    loss: "Loss"
+    x: "Tensor"
+    target: "Tensor"
+
+
 class Task(ABC):
     """What is done with a model of one kind: a subclass implements a task, in one folder, and is registered.
 
-    A `model` is a pellucid.Model. name: a word for messages, such as "detection". models: its models in the plural,
-    such as "detectors". commands: its own commands. options: of `pellucid evaluate`.
+    A `model` is a pellucid.Model. name: a word for messages, such as "detection". model: one of its models, such as
+    "detector". commands: its own commands. options: of `pellucid evaluate` and `pellucid explain`, by command.
+    unclassified: the message of commands for classifiers, given another model; {outputs} is the shape of its outputs.
     """
 
     name: ClassVar[str]
-    models: ClassVar[str]
+    model: ClassVar[str]
     commands: ClassVar[tuple[Command, ...]] = ()
-    options: ClassVar[tuple[Option, ...]] = ()
+    options: ClassVar[Mapping[str, tuple[Option, ...]]] = {}
+    unclassified: ClassVar[str] = (
+        "the model outputs {outputs} for an image, no classes; give a classifier, or use Model.predict, Model.explain "
+        "and Model.trace in Python"
+    )
 
     def trains(self, objective: Any) -> bool:
         """Return whether a recipe with this pellucid.Objective trains models of this task."""
@@ -150,7 +208,7 @@ class Task(ABC):
 
         Raises PellucidError, as by default, for models that predict nothing for a picture.
         """
-        raise PellucidError(f"{self.models} predict nothing for a picture; use Model.predict in Python")
+        raise PellucidError(f"a {self.model} predicts nothing for a picture; use Model.predict in Python")
 
     @abstractmethod
     def evaluate(self, model: Any, name: str, data: str | None, **options: Any) -> Evaluation:
@@ -159,6 +217,40 @@ class Task(ABC):
         name: of the model, for headings. data: a data set, a folder or a root of data sets, None for the model's own.
         options: by name, those of `options` that the user gives; a file is a path that can be written.
         """
+
+    def refusal(self, model: Any) -> PellucidError:
+        """Return the error of commands for classifiers, which names the command to use instead."""
+        return PellucidError(self.unclassified.format(outputs=model.output_shape))
+
+    def class_names(self, model: Any) -> tuple[str, ...]:
+        """Return the class names of a classifier; raises `refusal` for any other model."""
+        raise self.refusal(model)
+
+    def explain(self, model: Any, request: Request, **options: Any) -> Explained:
+        """Explain the output for one image, and write the explanation; by default, raises `refusal`.
+
+        options: by name, those of `options` that the user gives.
+        """
+        raise self.refusal(model)
+
+    def example(self, model: Any, image: str, target: str | None) -> Example:
+        """Return an image file with a target, by default of the prediction, to trace; by default, raises `refusal`."""
+        raise self.refusal(model)
+
+    def traced(self, model: Any, x: Any, target: Any) -> Traced | None:
+        """Return a model as one network with one loss, with inputs and targets, to trace; by default None.
+
+        Called unless the objective is Supervised. Raises PellucidError for models and data that cannot be traced.
+        """
+        return None
+
+    def onnx(self, model: Any, size: tuple[int, int] | None, metadata: Mapping[str, str]) -> tuple[bytes, Any] | None:
+        """Return the bytes of an ONNX file, and the pellucid.export.Parity of its outputs; by default None.
+
+        Called unless the objective is Supervised. size: (H, W) of the images, None for the model's. Raises
+        PellucidError for models that cannot be written as ONNX.
+        """
+        return None
 
 
 _TASKS: dict[str, Task] = {}
@@ -179,9 +271,10 @@ def register_task(task: Task) -> None:
         taken = {command.name for command in known.commands} & {command.name for command in task.commands}
         if taken:
             raise PellucidError(f"{task.name}: the task {known.name!r} has the command {taken.pop()!r}; rename it")
-        taken = {option.name for option in known.options} & {option.name for option in task.options}
-        if taken:
-            raise PellucidError(f"{task.name}: the task {known.name!r} has the option {taken.pop()!r}; rename it")
+        for command, options in task.options.items():
+            taken = {option.name for option in known.options.get(command, ())} & {option.name for option in options}
+            if taken:
+                raise PellucidError(f"{task.name}: the task {known.name!r} has the option {taken.pop()!r}; rename it")
     _TASKS[task.name] = task
 
 

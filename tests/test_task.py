@@ -1,5 +1,6 @@
 """The registry of tasks: each shipped model belongs to one task, and names and options are unique."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -27,7 +28,7 @@ def test_every_folder_of_a_task_is_registered() -> None:
 
 def named(name: str, *options: Option) -> Task:
     class Other(Task):
-        models: ClassVar[str] = "others"
+        model: ClassVar[str] = "other"
 
         def matches(self, model: Any) -> bool:
             return False
@@ -35,7 +36,7 @@ def named(name: str, *options: Option) -> Task:
         def evaluate(self, model: Any, name: str, data: str | None, **given: Any) -> Evaluation:
             return Evaluation({}, [])
 
-    Other.name, Other.options = name, options
+    Other.name, Other.options = name, {"evaluate": options}
     return Other()
 
 
@@ -44,4 +45,4 @@ def test_another_task_of_the_same_name_or_with_the_same_option_is_refused() -> N
     with pytest.raises(PellucidError, match="a task 'detection' is registered already"):
         register_task(named("detection"))
     with pytest.raises(PellucidError, match="the task 'detection' has the option 'html'; rename it"):
-        register_task(named("counting", Option("html", "a page", is_file=True)))
+        register_task(named("counting", Option("html", "a page", Path)))

@@ -85,7 +85,7 @@ def yolo3(it: YOLO3, y: Tensor, anchors: Anchors, targets: Targets) -> Tensor:
             for one, boxes in zip(targets, predicted, strict=True)
         ]
         found = positives(assigned, targets, y)
-        corner, size = it._cells(anchors)
+        corner, size = it.cells(anchors)
     at, count = (found.image, found.anchor), max(len(found.image), 1)
     mine, (low, high) = y[at], found.truth.split(2, 1)
     inside = (((low + high) / 2 - corner[found.anchor]) / size[found.anchor]).clamp(0, 1)
@@ -174,17 +174,17 @@ def make(job: Job) -> Callable[[int], None]:
             y = y if isinstance(y, tuple) else (y,)
             outputs = join_maps(y, it.outputs_per_anchor)
             with torch.no_grad():
-                anchors = it._anchors(y, images)
+                anchors = it.anchors_at(y, images)
             return LOSSES[type(it)](it, outputs, anchors, batch.targets)
         total = images.new_zeros(())
         if isinstance(it, FasterRCNN):
             y = nets["rpn"](maps)
             with torch.no_grad():
-                first, anchors, _ = it._first(y, images)
+                first, anchors, _ = it.first_stage(y, images)
             outputs = join_maps(y, first.outputs_per_anchor)
             total = single_stage(first, outputs, anchors, unlabelled(batch.targets))
             with torch.no_grad():
-                proposals = [boxes for boxes, _ in it._propose(outputs, first, anchors)]
+                proposals = [boxes for boxes, _ in it.propose(outputs, first, anchors)]
         else:
             proposals = [search(image, it.by, it.stride) for image in images]
         with torch.no_grad():

@@ -3,16 +3,13 @@
 import argparse
 
 from pellucid.command.args import Parser
-from pellucid.command.files import check_place
 from pellucid.command.models import open_model
+from pellucid.command.options import add_options, given_options
 from pellucid.command.out import answer
-from pellucid.errors import PellucidError
 
 
 def parser() -> Parser:
     """Return the parser of this command, with the options of all tasks."""
-    from pellucid.task import tasks
-
     parser = Parser(
         "evaluate", "Evaluate a model on the test images of a data set (default: the data set that it was trained on)."
     )
@@ -24,31 +21,16 @@ def parser() -> Parser:
         "segmentation has images in NAME/ and masks in NAMEannot/; a folder for detection or key-points has "
         "annotations in the format of Pascal VOC, COCO, YOLO or labelme",
     )
-    for task in tasks():
-        for option in task.options:
-            about = f"for {task.models}: {option.help}"
-            if option.is_file:
-                parser.add_argument(f"--{option.name}", metavar="FILE", help=about)
-            else:
-                parser.add_argument(f"--{option.name}", action="store_true", default=None, help=about)
+    add_options(parser, "evaluate")
     return parser.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
     """Print the results of the model's task: accuracy for classifiers, average precision for detectors, and others."""
-    from pellucid.task import task_of, tasks
+    from pellucid.task import task_of
 
     model = open_model(args.model, args.device)
     task = task_of(model)
-    options = {}
-    for other in tasks():
-        for option in other.options:
-            value = getattr(args, option.name)
-            if value is None:
-                continue
-            if other is not task:
-                raise PellucidError(f"--{option.name} is for {other.models}, and {args.model} is not one; leave it out")
-            options[option.name] = check_place(value, f"--{option.name}") if option.is_file else value
-    found = task.evaluate(model, args.model, args.data, **options)
+    found = task.evaluate(model, args.model, args.data, **given_options(args, "evaluate", task))
     answer(args, {"model": args.model, **found.values}, *found.lines)
     return 0

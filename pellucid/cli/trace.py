@@ -1,19 +1,12 @@
 """`pellucid trace`: show all values of one forward and backward pass, and explain one derivative of the loss."""
 
 import argparse
-from typing import TYPE_CHECKING
 
-from pellucid.cli.classes import class_number, known_classes, pixels_named
 from pellucid.command.args import Parser
 from pellucid.command.files import html_place, write_html
 from pellucid.command.models import open_model
 from pellucid.command.out import answer
 from pellucid.errors import PellucidError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from pellucid.model import Model
 
 MAX_PRODUCTS = 1000
 
@@ -55,7 +48,7 @@ def handle(args: argparse.Namespace) -> int:
     import torch
 
     from pellucid.objective import Supervised
-    from pellucid.tasks.pictures import read_picture
+    from pellucid.task import task_of
     from pellucid.trace import trace
 
     if args.nudge is not None and args.weight is None:
@@ -69,9 +62,7 @@ def handle(args: argparse.Namespace) -> int:
             f"{args.model}: this command traces classifiers and segmentation models; trace a single-stage detector or "
             "a colorizer (pix2pix, l1 or mse) in Python by Model.load(FILE).trace(images, targets)"
         )
-    known_classes(model)
-    x = read_picture(model, args.image)
-    model, target, label = _target(model, x, args.target)
+    model, x, target, label = task_of(model).example(model, args.image, args.target)
     dtype = torch.float32 if model.device.type == "mps" else torch.float64
     traced = trace(model, x[None], target, dtype=dtype)
     explained = None if args.weight is None else traced.explain(args.weight, args.top)
@@ -96,26 +87,3 @@ def handle(args: argparse.Namespace) -> int:
         *(["", hint] if explained is None else []),
     )
     return 0
-
-
-def _target(model: "Model", x: "Tensor", target: str | None) -> "tuple[Model, Tensor, str]":
-    """Return the model, the target of its loss for x (C, H, W), and the target's name.
-
-    target: the argument of `--target`, None for the predicted class. For a segmentation model, the loss of the returned
-    model counts only the selected pixels.
-    """
-    import torch
-
-    from pellucid.explain.examine import title
-    from pellucid.metrics import class_scores
-    from pellucid.tasks.segment.explained import restricted
-    from pellucid.tasks.segment.segmenter import is_segmenter
-
-    classes = known_classes(model)
-    if is_segmenter(model):
-        pixels = None if target is None else pixels_named(model, x, target)
-        if target is not None and pixels is None:
-            class_number(target.partition("[")[0], classes)
-        return *restricted(model, x, pixels), "of each pixel" if pixels is None else title(pixels, classes)
-    number = int(class_scores(model.predict(x[None]))[0].argmax()) if target is None else class_number(target, classes)
-    return model, torch.tensor([number]), classes[number]

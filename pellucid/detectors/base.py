@@ -13,7 +13,6 @@ from pellucid.combine.base import init_child
 from pellucid.config import to_config
 from pellucid.data.source import Batch
 from pellucid.detectors.checks import check_maps
-from pellucid.detectors.walk import Scorer, Walk, map_scorer
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
@@ -128,20 +127,6 @@ class Detector(Objective):
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return the candidates of each image (N, C, H, W)."""
 
-    def walk(self, params: Params, image: Tensor) -> Walk:
-        """Return the intermediate results for one image (1, C, H, W), from the networks' outputs to the candidates."""
-        raise PellucidError(f"{type(self).__name__} returns no intermediate results; implement its method walk")
-
-    def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
-        """Return a network whose output is the logit of a class for a candidate, or a coordinate of its box.
-
-        side: None for the logit, 0 to 3 for the coordinate x0, y0, x1 or y1. The network computes the output for any
-        image, at the position of the candidate. A coordinate is linearized at the image of `walk`, without its constant
-        term. Where a score is the product of two probabilities, as in YOLO v3, the output is the sum of their logits;
-        for YOLO v1, whose two factors have no logits, it is their product, linearized in the same way.
-        """
-        raise PellucidError(f"{type(self).__name__} returns no network for a score; implement its method scorer")
-
     def decide(self, candidates: Candidates) -> Decision:
         """Select the detections: threshold, boxes with an area, best scores, suppression within each class, limit."""
         boxes, scores = candidates.boxes, candidates.scores
@@ -206,7 +191,7 @@ class OneStage(Detector):
 
     def anchors_of(self, params: Params, images: Tensor) -> Anchors:
         """Return the anchors for images (N, C, H, W)."""
-        return self._anchors(self._forward(params, images, Mode(keep=False))[0], images)
+        return self.anchors_at(self.forward(params, images, Mode(keep=False))[0], images)
 
     @abstractmethod
     def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
@@ -218,10 +203,6 @@ class OneStage(Detector):
 
         n is A, or a multiple of A where an anchor has several boxes, as in YOLO v1.
         """
-
-    @abstractmethod
-    def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
-        """Return the derivative (A, D) of the output of `scorer` with respect to the outputs y (A, D) for one image."""
 
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
         """Add ONNX nodes that compute `read` for a batch; return the names of the boxes (N, n, 4) and scores (N, n, C).
@@ -251,29 +232,15 @@ class OneStage(Detector):
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
         """Return the losses by name, and the gradients of the parameters."""
-        maps, caches = self._forward(params, batch.images, mode)
+        maps, caches = self.forward(params, batch.images, mode)
         losses, dy = self.compare(
-            join_maps(maps, self.outputs_per_anchor), self._anchors(maps, batch.images), batch.targets
+            join_maps(maps, self.outputs_per_anchor), self.anchors_at(maps, batch.images), batch.targets
         )
         return losses, self._backward(params, caches, split_maps(dy, maps))
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return the boxes decoded for each anchor, clipped to the image."""
-        return self._candidates(self._forward(params, images, Mode(keep=False))[0], images)
-
-    def walk(self, params: Params, image: Tensor) -> Walk:
-        """Return the maps, the anchors, and the candidates."""
-        maps, _ = self._forward(params, image, Mode(keep=False))
-        anchors = self._anchors(maps, image)
-        _, scores = self.read(join_maps(maps, self.outputs_per_anchor)[0], anchors)
-        (candidates,) = self._candidates(maps, image)
-        return Walk(maps, anchors, self.outputs_per_anchor, scores, None, None, candidates)
-
-    def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
-        """Return the networks in sequence, followed by the sum of their outputs weighted by `slopes`."""
-        assert walk.anchors is not None
-        slopes = self.slopes(join_maps(walk.maps, self.outputs_per_anchor)[0], walk.anchors, candidate, label, side)
-        return map_scorer(self.nets, params, walk, slopes, int(walk.candidates.anchors[candidate]))
+        return self.candidates_of(self.forward(params, images, Mode(keep=False))[0], images)
 
     def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
         """Return a function that evaluates a batch in one forward pass; `params` must not change in the meantime."""
@@ -285,8 +252,8 @@ class OneStage(Detector):
                 maps = run(maps)
             maps = _as_tuple(maps)
             y = join_maps(maps, self.outputs_per_anchor)
-            losses, _ = self.compare(y, self._anchors(maps, batch.images), batch.targets)
-            detections = [self.decide(one).detections.to("cpu") for one in self._candidates(maps, batch.images)]
+            losses, _ = self.compare(y, self.anchors_at(maps, batch.images), batch.targets)
+            detections = [self.decide(one).detections.to("cpu") for one in self.candidates_of(maps, batch.images)]
             return Evaluated(detections, batch, losses)
 
         return evaluate
@@ -296,7 +263,7 @@ class OneStage(Detector):
         first, *_ = self.nets
         return self.with_nets({name: fuse(net, need_dx=name != first) for name, net in self.nets.items()})
 
-    def _forward(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
+    def forward(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
         """Run the networks; return the maps of the last one, and the caches by network."""
         x: Any = images
         caches: dict[str, Cache] = {}
@@ -312,15 +279,17 @@ class OneStage(Detector):
             dy, dparams[name] = backward(net, params[name], caches.pop(name), dy, consume=True)
         return dparams
 
-    def _anchors(self, maps: Sequence[Tensor], images: Tensor) -> Anchors:
+    def anchors_at(self, maps: Sequence[Tensor], images: Tensor) -> Anchors:
+        """Return the anchors for the maps of images (N, C, H, W)."""
         height, width = images.shape[2:]
         sizes = [(one.shape[2], one.shape[3]) for one in maps]
         boxes = self.anchors(sizes, (height, width))
         precision = torch.float32 if maps[0].dtype in HALF else maps[0].dtype
         return Anchors(boxes.to(maps[0].device, precision), sizes, (height, width))
 
-    def _candidates(self, maps: Sequence[Tensor], images: Tensor) -> list[Candidates]:
-        anchors = self._anchors(maps, images)
+    def candidates_of(self, maps: Sequence[Tensor], images: Tensor) -> list[Candidates]:
+        """Return the candidates of each image (N, C, H, W), decoded from its maps."""
+        anchors = self.anchors_at(maps, images)
         found: list[Candidates] = []
         for y in join_maps(maps, self.outputs_per_anchor):
             boxes, scores = self.read(y, anchors)

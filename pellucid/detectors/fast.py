@@ -14,7 +14,6 @@ from pellucid.detectors.regions import draw_regions, numbered
 from pellucid.detectors.search import STRIDE, Search, count_windows, search
 from pellucid.detectors.single_stage import single_stage
 from pellucid.detectors.two_stage import TwoStage, box_head, refined, region_reader
-from pellucid.detectors.walk import Walk
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.layers.checks import check_choice, check_whole
 from pellucid.models.pyramid import Pyramid
@@ -84,14 +83,9 @@ class FastRCNN(TwoStage):
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return each proposal with its scores and refined box; `anchors` is the index of the proposal."""
-        return self._outputs(params, images)[2]
+        return self.classify(params, images)[2]
 
-    def walk(self, params: Params, image: Tensor) -> Walk:
-        """Return the proposals and the outputs of the head; there are no maps of scores and no anchors."""
-        (proposals,), outputs, (candidates,) = self._outputs(params, image)
-        return Walk((), None, 0, outputs.new_zeros(0, 1), proposals, outputs, candidates)
-
-    def _outputs(self, params: Params, images: Tensor) -> tuple[list[Tensor], Tensor, list[Candidates]]:
+    def classify(self, params: Params, images: Tensor) -> tuple[list[Tensor], Tensor, list[Candidates]]:
         """Return the proposals of each image, the outputs of the head for all of them, and the candidates."""
         x, _ = self.backbone.forward(params["backbone"], images, Mode(keep=False))
         maps, _ = self.neck.forward(params["neck"], x, Mode(keep=False))

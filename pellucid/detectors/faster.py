@@ -16,7 +16,6 @@ from pellucid.detectors.checks import MAX_LENGTH, check_maps, check_strides
 from pellucid.detectors.regions import MAX_BOXES, Regions, draw_regions, numbered, propose, unlabelled
 from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
 from pellucid.detectors.two_stage import Learned, TwoStage, box_head, refined, region_reader
-from pellucid.detectors.walk import Walk
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.checks import check_above_zero, check_whole
 from pellucid.models.pyramid import Pyramid
@@ -87,13 +86,13 @@ class FasterRCNN(TwoStage):
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
         """Return the losses by name, and the gradients of the parameters; without gradients if not `mode.keep`."""
         images, targets = batch
-        maps, caches = self._features(params, images, mode)  # one map for each stride
+        maps, caches = self.features(params, images, mode)  # one map for each stride
 
         y, caches["rpn"] = self.rpn.forward(params["rpn"], maps, mode)
-        first, anchors, outputs = self._first(y, images)
+        first, anchors, outputs = self.first_stage(y, images)
         losses, doutputs = first.compare(outputs, anchors, unlabelled(targets))
         losses = {f"rpn_{name}": value for name, value in losses.items()}
-        proposals = constant([boxes for boxes, _ in self._propose(outputs, first, anchors)])
+        proposals = constant([boxes for boxes, _ in self.propose(outputs, first, anchors)])
 
         drawn = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng)
         boxes = self.learned_boxes(params, maps[0], drawn, mode)
@@ -116,16 +115,16 @@ class FasterRCNN(TwoStage):
 
     def anchors_of(self, params: Params, images: Tensor) -> Anchors:
         """Return the anchors of the first stage for images (N, C, H, W)."""
-        maps, _ = self._features(params, images, Mode(keep=False))
-        return self._first(self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0], images)[1]
+        maps, _ = self.features(params, images, Mode(keep=False))
+        return self.first_stage(self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0], images)[1]
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return each proposal with its scores and refined box; `anchors` is the index of the anchor it comes from."""
-        return self._candidates(params, self._features(params, images, Mode(keep=False))[0], images)
+        return self._candidates(params, self.features(params, images, Mode(keep=False))[0], images)
 
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""
-        maps, _ = self._features(params, images, Mode(keep=False))
+        maps, _ = self.features(params, images, Mode(keep=False))
         detections = [self.decide(one).detections for one in self._candidates(params, maps, images)]
         height, width = images.shape[2:]
         return [one.to("cpu") for one in self.complete(params, maps[0], detections, (height, width))]
@@ -138,37 +137,27 @@ class FasterRCNN(TwoStage):
         """Return the detections of each image with the outputs of further heads; here they are unchanged."""
         return found
 
-    def walk(self, params: Params, image: Tensor) -> Walk:
-        """Return the maps and anchors of the first stage, its proposals, and the outputs of the head."""
-        maps, _ = self._features(params, image, Mode(keep=False))
-        y = self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0]
-        first, anchors, outputs = self._first(y, image)
-        _, anchor_scores = first.read(outputs[0], anchors)
-        ((proposals, anchor_indices),) = self._propose(outputs, first, anchors)
-        head = self.outputs(params, "", maps[0], numbered([proposals]))
-        (candidates,) = refined(head, [proposals], [anchor_indices], anchors.image)
-        return Walk(tuple(y), anchors, first.outputs_per_anchor, anchor_scores, proposals, head, candidates)
-
-    def _features(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
+    def features(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
+        """Return the maps of the neck, and the caches by network."""
         x, backbone = self.backbone.forward(params["backbone"], images, mode)
         maps, neck = self.neck.forward(params["neck"], x, mode)
         return maps, {"backbone": backbone, "neck": neck}
 
-    def _first(self, y: Sequence[Tensor], images: Tensor) -> tuple[SingleStage, Anchors, Tensor]:
+    def first_stage(self, y: Sequence[Tensor], images: Tensor) -> tuple[SingleStage, Anchors, Tensor]:
         """Return the first stage, its anchors, and its output maps y as one tensor (N, A, 5)."""
         first, (height, width) = self.proposer, images.shape[2:]
         outputs, sizes = join_maps(y, first.outputs_per_anchor), [(one.shape[2], one.shape[3]) for one in y]
         boxes = first.anchors(sizes, (height, width)).to(outputs)
         return first, Anchors(boxes, sizes, (height, width)), outputs
 
-    def _propose(self, outputs: Tensor, first: SingleStage, anchors: Anchors) -> list[tuple[Tensor, Tensor]]:
+    def propose(self, outputs: Tensor, first: SingleStage, anchors: Anchors) -> list[tuple[Tensor, Tensor]]:
         """Return the proposals of each image, and the indices of their anchors."""
         pairs = (first.read(one, anchors) for one in outputs)
         return [propose(boxes, scores[:, 0], anchors.image, self.proposals) for boxes, scores in pairs]
 
     def _candidates(self, params: Params, maps: tuple[Tensor, ...], images: Tensor) -> list[Candidates]:
-        first, anchors, outputs = self._first(self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0], images)
-        proposals, indices = zip(*self._propose(outputs, first, anchors), strict=True)
+        first, anchors, outputs = self.first_stage(self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0], images)
+        proposals, indices = zip(*self.propose(outputs, first, anchors), strict=True)
         return refined(self.outputs(params, "", maps[0], numbered(proposals)), proposals, indices, anchors.image)
 
 

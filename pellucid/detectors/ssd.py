@@ -12,7 +12,6 @@ from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.checks import MAX_LENGTH, check_strides
 from pellucid.detectors.onnx import decoded, part
-from pellucid.detectors.walk import output_slopes
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
@@ -104,12 +103,6 @@ class SSD(OneStage):
         """Return the decoded boxes, and the probabilities of the classes without background."""
         scores = y[:, : self.classes + 1].softmax(1)[:, 1:]
         return decode(y[:, self.classes + 1 :], anchors.boxes, DEVIATIONS), scores
-
-    def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
-        """Return 1 for the logit of the class, or the derivative of a side of the decoded box for the offsets."""
-        dy = torch.zeros_like(y)
-        dy[candidate] = output_slopes(y[candidate], anchors.boxes[candidate], label + 1, side, DEVIATIONS)
-        return dy
 
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
         """Add ONNX nodes that compute `read`."""

@@ -12,8 +12,7 @@ from pellucid.combine import Sequential
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
 from pellucid.detectors.base import MAX_DETECTIONS, Candidates, Detector, Size
-from pellucid.detectors.regions import DEVIATIONS, Regions, compare, read
-from pellucid.detectors.walk import Scorer, Walk, output_slopes, region_scorer
+from pellucid.detectors.regions import Regions, compare, read
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
@@ -133,18 +132,6 @@ class TwoStage(Detector):
             return Evaluated(detections, batch, losses)
 
         return evaluate
-
-    def scorer(self, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
-        """Return a network whose output is the logit of a class for a candidate, or a coordinate of its box.
-
-        It consists of the backbone, the neck, and the head for the candidate's proposal. side: see `Detector.scorer`.
-        """
-        assert walk.proposals is not None
-        assert walk.outputs is not None
-        region = walk.proposals[candidate]
-        slopes = output_slopes(walk.outputs[candidate], region, label, side, DEVIATIONS)
-        nets = {name: self.nets[name] for name in ("backbone", "neck")}
-        return region_scorer(nets, params, self.nets["align"], self.nets["head"], region, slopes)
 
     def fused(self) -> Self:
         """Return the detector with the fused forms of its networks."""

@@ -119,18 +119,6 @@ class YOLO1(OneStage):
         scores = box_outputs[..., 4:].clamp(0, 1) * y[:, None, 5 * self.boxes :].clamp(0, 1)  # (A, B, C)
         return boxes.flatten(0, 1), scores.flatten(0, 1)
 
-    def slopes(self, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
-        """Return the derivative of the product of confidence and class score, or of a side of the decoded box."""
-        dy, (cell, box) = torch.zeros_like(y), divmod(candidate, self.boxes)
-        first, column = 5 * box, 5 * self.boxes + label
-        if side is None:
-            dy[cell, first + 4], dy[cell, column] = y[cell, column], y[cell, first + 4]
-            return dy
-        axis, sign = side % 2, -1 if side < 2 else 1
-        dy[cell, first + axis] = self.stride
-        dy[cell, first + 2 + axis] = sign * y[cell, first + 2 + axis] * anchors.image[1 - axis]
-        return dy
-
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
         """Add ONNX nodes that compute `read`."""
         low, high = nodes.number("low", 0.0), nodes.number("high", 1.0)

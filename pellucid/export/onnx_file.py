@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from pellucid.data import FeatureStats
-from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_nodes import Node, custom_layers, unwritable, write
 from pellucid.export.onnx_proto import IR_VERSION, MAX_BYTES, OPSET, node_proto, optional
@@ -20,6 +19,8 @@ from pellucid.export.trace import Step, Trace, trace
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
 from pellucid.model import Model
+from pellucid.objective import Supervised
+from pellucid.task import task_of
 from pellucid.tree import flatten, map_tree
 
 BATCH_AXIS = "N"
@@ -32,25 +33,22 @@ def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | 
     output before any softmax that the loss contains; it includes the standardisation by the model's mean and std.
     size: (H, W) of the images that the file takes, by default the model's; for fully convolutional networks. Tensors
     are named by the paths of the parameters; the metadata contains the classes, the preprocessing, and how `predict`
-    follows from the outputs ("outputs", see `meaning`). The file of a single-stage detector includes the selection of
-    detections: see `onnx_detector.detector_bytes`.
-    Raises PellucidError for a model without weights, for layers that ONNX cannot express and for two-stage detectors,
-    and ParityError, without writing the file, if the outputs differ from the model's.
+    follows from the outputs ("outputs", see `meaning`). A model of several networks is written by its task, see
+    `Task.onnx`.
+    Raises PellucidError for a model without weights, for layers and models that ONNX cannot express, and ParityError,
+    without writing the file, if the outputs differ from the model's.
     """
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
     metadata = {"preprocess": json.dumps(model.preprocess)}
     if model.classes is not None:
         metadata["classes"] = json.dumps(list(model.classes))
-    if isinstance(model.objective, Detector):
-        from pellucid.export.onnx_detector import detector_bytes
-
-        text = "the detections of predict: boxes, scores (probabilities), labels and their count"
-        data, parity = detector_bytes(model, size, {**metadata, "outputs": json.dumps(text)})
-    else:
+    written = None if isinstance(model.objective, Supervised) else task_of(model).onnx(model, size, metadata)
+    if written is None:
         shape = model.nominal_shape if size is None else _resized(model, size)
         metadata["outputs"] = json.dumps(meaning(model, shape))
-        data, parity = onnx_bytes(model.net, model.params, shape, model.stats, metadata)
+        written = onnx_bytes(model.net, model.params, shape, model.stats, metadata)
+    data, parity = written
     write_atomically(path, data)
     return parity
 

@@ -13,9 +13,7 @@ from pellucid.data.dataset import float_images, make_dataset
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import full_size
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, open_tree, root_of
-from pellucid.detectors import Detector
 from pellucid.errors import PellucidError, nearest
-from pellucid.generators import Generator
 from pellucid.metrics import class_scores
 from pellucid.model import Model
 from pellucid.objective import Supervised
@@ -29,46 +27,15 @@ from pellucid.recipe.material import (
     load_splits,
     table_for,
 )
-from pellucid.tasks.colorize.colorizer import is_colorizer
+from pellucid.task import task_of
 from pellucid.tasks.digits import FORMS, lay_out_both
-from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.text import note
 from pellucid.training.evaluate import boundary, gives_probabilities
 
 
 def class_names(model: Model) -> tuple[str, ...]:
     """Return the names of a classifier's classes; PellucidError for any other model."""
-    outputs = model.output_shape
-    if is_keypoint_model(model):
-        raise PellucidError("the model outputs key-points, no classes; use `pellucid keypoints`")
-    if isinstance(model.objective, Detector):
-        raise PellucidError(
-            "the model finds objects; use `pellucid detect`, and `pellucid explain --box` for one of them"
-        )
-    if isinstance(model.objective, Generator):
-        raise PellucidError("the model generates images and predicts no classes; use `pellucid generate`")
-    if is_colorizer(model):
-        raise PellucidError("the model outputs colours, no classes; use `pellucid colorize`")
-    if outputs and isinstance(outputs[0], tuple):
-        outputs = model.loss.judged(outputs)  # the other outputs are for training only
-    if len(outputs) != 1 or not isinstance(outputs[0], int):
-        if len(outputs) == 3 and model.classes is not None:
-            raise PellucidError(
-                f"the model outputs {outputs}, a class for each pixel; use `pellucid segment`, or Model.explain with a "
-                "target such as 'head.scores[3, 90:100, 120]' and Model.trace in Python"
-            )
-        raise PellucidError(
-            f"the model outputs {outputs} for an image, no classes; give a classifier, or use Model.predict, "
-            "Model.explain and Model.trace in Python"
-        )
-    count = max(2, outputs[0])  # one output separates two classes
-    classes = tuple(model.classes or map(str, range(count)))
-    if len(classes) != count:
-        raise PellucidError(
-            f"the model outputs {outputs[0]} values, but names {len(classes)} classes ({', '.join(classes):.80}); "
-            "train it again with one output for each class"
-        )
-    return classes
+    return task_of(model).class_names(model)
 
 
 ROUNDING = 1e-6  # tolerance for rounding errors of float32 probabilities

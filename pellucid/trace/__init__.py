@@ -81,10 +81,10 @@ def trace(
     """Run one batch forward and backward through a model, on its device, and keep all tensors by name.
 
     x, target: inputs (N, ...) as for `predict`, and the targets of the loss; for a single-stage detector a list with
-    the `Objects` of each image; ignored for a colorizer, see `of_translator`. train: use training mode, with dropout
-    drawn from `seed` (by default the model's); the model is not modified. dtype: float64 makes explanations exact to
-    the last bits; torch.float32 gives the same values as training. n: number of examples by which the regularization
-    term is divided, by default the size of the batch.
+    the `Objects` of each image; ignored for a colorizer. train: use training mode, with dropout drawn from `seed` (by
+    default the model's); the model is not modified. dtype: float64 makes explanations exact to the last bits;
+    torch.float32 gives the same values as training. n: number of examples by which the regularization term is divided,
+    by default the size of the batch.
     Raises PellucidError for a model without weights, for data that do not fit it, for a dtype that the device does not
     support, and for unknown options (`others`).
     """

@@ -62,8 +62,8 @@ def test_evaluate_judges_samples(made: str, say: Say) -> None:
     said = say("evaluate", made)
     assert "Parzen log-likelihood" in said.out
     assert "distance to the nearest training image: samples" in said.out
-    assert "--crf is for segmentation models" in say("evaluate", made, "--crf").complaint
-    assert "--html is for detectors" in say("evaluate", made, "--html", "a.html").complaint
+    assert "is not a segmentation model; leave --crf out" in say("evaluate", made, "--crf").complaint
+    assert "is not a detector; leave --html out" in say("evaluate", made, "--html", "a.html").complaint
 
 
 def test_a_generator_predicts_no_classes(made: str, say: Say, tmp_path: Path) -> None:

@@ -55,9 +55,9 @@ def mode():
 
 def regions_of(detector, params, batch):
     """Return the regions that the detector learns from, which are constants of its gradient."""
-    maps, _ = detector._features(params, batch.images, Mode())
-    first, anchors, y = detector._first(detector.rpn.forward(params["rpn"], maps, Mode())[0], batch.images)
-    proposals = [boxes for boxes, _ in detector._propose(y, first, anchors)]
+    maps, _ = detector.features(params, batch.images, Mode())
+    first, anchors, y = detector.first_stage(detector.rpn.forward(params["rpn"], maps, Mode())[0], batch.images)
+    proposals = [boxes for boxes, _ in detector.propose(y, first, anchors)]
     rng = torch.Generator().manual_seed(SEED)
     return draw_regions(proposals, batch.targets, detector.classes, detector.regions, 0.25, rng)
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Command, Evaluation, Predictor, Task
+from pellucid.errors import PellucidError
+from pellucid.task import Command, Evaluation, Example, Explained, Predictor, Request, Task
 from pellucid.text import percent, plural, table
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ class Classification(Task):
     """A class for each image."""
 
     name: ClassVar[str] = "classification"
-    models: ClassVar[str] = "classifiers"
+    model: ClassVar[str] = "classifier"
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "gestures",
@@ -41,6 +42,45 @@ class Classification(Task):
         from pellucid.tasks.classify.predictor import ClassPredictor
 
         return ClassPredictor(model)
+
+    def class_names(self, model: "Model") -> tuple[str, ...]:
+        """Return the names of the model's classes, or their numbers; PellucidError for outputs that are not classes."""
+        outputs = model.output_shape
+        if outputs and isinstance(outputs[0], tuple):
+            outputs = model.loss.judged(outputs)  # the other outputs are for training only
+        if len(outputs) != 1 or not isinstance(outputs[0], int):
+            raise self.refusal(model)
+        count = max(2, outputs[0])  # one output separates two classes
+        classes = tuple(model.classes or map(str, range(count)))
+        if len(classes) != count:
+            raise PellucidError(
+                f"the model outputs {outputs[0]} values, but names {len(classes)} classes ({', '.join(classes):.80}); "
+                "train it again with one output for each class"
+            )
+        return classes
+
+    def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
+        """Explain the score of a class, or a unit, by several methods."""
+        from pellucid.tasks.classify.explained import explain_scores, unit_or_class
+        from pellucid.tasks.pictures import read_picture
+
+        classes = self.class_names(model)
+        x = read_picture(model, request.image)
+        return explain_scores(model, request, x, unit_or_class(request.target, classes), classes)
+
+    def example(self, model: "Model", image: str, target: str | None) -> Example:
+        """Return an image file with a class, by default the predicted one."""
+        import torch
+
+        from pellucid.metrics import class_scores
+        from pellucid.tasks.classify.explained import class_number
+        from pellucid.tasks.pictures import read_picture
+
+        classes = self.class_names(model)
+        x = read_picture(model, image)
+        scores = class_scores(model.predict(x[None]))[0]
+        number = int(scores.argmax()) if target is None else class_number(target, classes)
+        return Example(model, x, torch.tensor([number]), classes[number])
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return accuracy, macro F1, loss, calibration, the number of images, and a row for each class."""

@@ -1,10 +1,11 @@
 """Colorization: the Lab components a and b of pictures of any size, predicted from their lightness."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Predictor, Task
+from pellucid.task import Command, Evaluation, Explained, Option, Predictor, Request, Task, Traced
 from pellucid.tasks.baseline import beside_baseline
 from pellucid.text import note, plural
 
@@ -16,7 +17,7 @@ class Colorization(Task):
     """The colours of a grey image."""
 
     name: ClassVar[str] = "colorization"
-    models: ClassVar[str] = "colorizers"
+    model: ClassVar[str] = "colorizer"
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "colorize",
@@ -24,6 +25,18 @@ class Colorization(Task):
             "pellucid.tasks.colorize.command",
         ),
     )
+    options: ClassVar[Mapping[str, tuple[Option, ...]]] = {
+        "explain": (
+            Option(
+                "pixel",
+                "explain the colour of this pixel, counted from 0. Writes maps (lrp, saliency, or --method) of what "
+                "its channels a and b depend on, and for pix2pix the patch with the discriminator's lowest score",
+                str,
+                "ROW,COLUMN",
+            ),
+        ),
+    }
+    unclassified: ClassVar[str] = "the model outputs colours, no classes; use `pellucid colorize`"
 
     def trains(self, objective: Any) -> bool:
         """Return whether the models of an objective output colours."""
@@ -40,6 +53,22 @@ class Colorization(Task):
                 "colorized pictures are files; give their folder with --out DIR, or use `pellucid colorize`"
             )
         return ColorPredictor(model, out, 1.0, {}, "Colorized")
+
+    def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
+        """Explain the colour of the pixel that `--pixel` names."""
+        from pellucid.tasks.colorize.explained import explain_file
+
+        if "pixel" not in options:
+            raise PellucidError("the model is a colorizer; give a pixel with --pixel ROW,COLUMN")
+        if request.target is not None:
+            raise PellucidError("--target does not apply to --pixel; leave it out")
+        return explain_file(model, request, options["pixel"])
+
+    def traced(self, model: "Model", x: Any, target: Any) -> Traced:
+        """Return the network of a regression with its loss; for pix2pix, both networks with the adversarial loss."""
+        from pellucid.tasks.translate.traced import of_translator
+
+        return of_translator(model, x, target)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return PSNR and other measures of colours, beside grey images; a note on stderr names skipped files."""

@@ -1,12 +1,15 @@
 """Detection: objects that are found, missed and mistaken in images."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Command, Evaluation, Option, Predictor, Task
+from pellucid.errors import PellucidError
+from pellucid.task import Command, Evaluation, Explained, Option, Predictor, Request, Task, Traced
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
+    from pellucid.export import Parity
     from pellucid.model import Model
 
 SCORE = 0.5  # minimum score of a detection that commands show
@@ -16,7 +19,7 @@ class Detection(Task):
     """The boxes, classes and scores of objects, and their masks or key-points."""
 
     name: ClassVar[str] = "detection"
-    models: ClassVar[str] = "detectors"
+    model: ClassVar[str] = "detector"
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "detect",
@@ -24,8 +27,23 @@ class Detection(Task):
             "pellucid.tasks.detect.command",
         ),
     )
-    options: ClassVar[tuple[Option, ...]] = (
-        Option("html", "also write an HTML page with true positives, false positives and missed objects", is_file=True),
+    options: ClassVar[Mapping[str, tuple[Option, ...]]] = {
+        "evaluate": (
+            Option("html", "also write an HTML page with true positives, false positives and missed objects", Path),
+        ),
+        "explain": (
+            Option(
+                "box",
+                "explain the box with this number in the output of `pellucid detect`. Writes a page with the steps "
+                "that lead to it, and maps (saliency, gradcam and lrp, or --method) of the score of its class, of "
+                "another class (--target CLASS), or of a coordinate (--target x0, y0, x1 or y1)",
+                int,
+                "N",
+            ),
+        ),
+    }
+    unclassified: ClassVar[str] = (
+        "the model finds objects; use `pellucid detect`, and `pellucid explain --box` for one of them"
     )
 
     def trains(self, objective: Any) -> bool:
@@ -39,6 +57,28 @@ class Detection(Task):
         from pellucid.tasks.detect.predictor import DetectionPredictor
 
         return DetectionPredictor(model, out, SCORE)
+
+    def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
+        """Explain the box that `--box` names."""
+        from pellucid.tasks.detect.explained import explain_box
+
+        if "box" not in options:
+            raise PellucidError(
+                "the model is a detector; give the number of a box in the output of `pellucid detect` with --box N"
+            )
+        return explain_box(model, request, options["box"])
+
+    def traced(self, model: "Model", x: Any, target: Any) -> Traced:
+        """Return the networks of a single-stage detector with the weighted sum of its losses."""
+        from pellucid.tasks.detect.traced import of_detector
+
+        return of_detector(model, x, target)
+
+    def onnx(self, model: "Model", size: tuple[int, int] | None, metadata: Mapping[str, str]) -> "tuple[bytes, Parity]":
+        """Return a single-stage detector with the selection of detections."""
+        from pellucid.tasks.detect.onnx import detector_bytes
+
+        return detector_bytes(model, size, metadata)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return COCO's figures for boxes and masks, each class's average precision, and what errors cost."""

@@ -11,7 +11,6 @@ from torch import Tensor
 from pellucid.data.detection import scaled
 from pellucid.data.images import resized
 from pellucid.detectors import Decision, Detector, Fate
-from pellucid.detectors.walk import Scorer, Walk
 from pellucid.errors import PellucidError, nearest
 from pellucid.explain import explain
 from pellucid.layers.base import Mode
@@ -22,6 +21,8 @@ from pellucid.ops.nms import suppressors
 from pellucid.rules import Epsilon, ZPlus
 from pellucid.rules.composites import relevance
 from pellucid.tasks.detect.finder import ObjectFinder
+from pellucid.tasks.detect.scorer import Scorer, scorer
+from pellucid.tasks.detect.walk import Walk, walk
 from pellucid.training.device import CPU, on_device
 
 SIDES = ("x0", "y0", "x1", "y1")
@@ -116,8 +117,8 @@ class Pipeline:
         """Return the network for one output of detection `box`: the logit of a class, by default its own, or a side."""
         label, side = self.aimed(box, of)
         candidate = int(self.decision.chosen[self.place(box)])
-        scorer = self.detector.scorer(self.model.params, self.walk, candidate, label, side)
-        return scorer._replace(params=on_device(scorer.params, self.model.device))
+        found = scorer(self.detector, self.model.params, self.walk, candidate, label, side)
+        return found._replace(params=on_device(found.params, self.model.device))
 
     def aimed(self, box: int, of: str | None = None) -> tuple[int, int | None]:
         """Return the class, and the index of the side or None, that `of` names; PellucidError for any other name."""
@@ -142,12 +143,12 @@ class Pipeline:
         nearly all of it. The attributions of the channels are summed; for saliency, the maximum over the channels is
         returned. Proposals are constants.
         """
-        scorer, (label, side) = self.scorer(box, of), self.aimed(box, of)
+        it, (label, side) = self.scorer(box, of), self.aimed(box, of)
         if method in LAYER_METHODS:
-            options = {"layer": scorer.path, **({"local": True} if method == "gradcam" else {}), **options}
+            options = {"layer": it.path, **({"local": True} if method == "gradcam" else {}), **options}
         if method == "lrp":
             options = {"composite": WITHOUT_BIAS, **options}
-        attributions = explain(scorer.net, scorer.params, self.x, method, 0, **options)[0]  # (C, h, w)
+        attributions = explain(it.net, it.params, self.x, method, 0, **options)[0]  # (C, h, w)
         if method == "lrp" and side is None:  # a logit may be negative, or 0 for a score of 1/2
             score = self.walk.candidates.scores[self.decision.chosen[self.place(box)], label]
             attributions = attributions * (float(score) / self.output(box, of))
@@ -155,9 +156,9 @@ class Pipeline:
 
     def output(self, box: int, of: str | None = None) -> float:
         """Return the output that `explain` explains: a logit, or the part of a side that depends on the offsets."""
-        scorer = self.scorer(box, of)
+        it = self.scorer(box, of)
         with torch.no_grad():
-            return float(scorer.net.forward(scorer.params, self.x, Mode(keep=False))[0])
+            return float(it.net.forward(it.params, self.x, Mode(keep=False))[0])
 
     @property
     def x(self) -> Tensor:
@@ -170,7 +171,7 @@ def pipeline(model: Model, image: Tensor) -> Pipeline:
     finder = ObjectFinder(model)
     input_image = resized(image, finder.fitted(image))
     with torch.no_grad():
-        walk = cast(Detector, model.objective).walk(model.params, model.scaled(input_image[None]))
-        walk = on_device(walk, CPU)
-        decision = cast(Detector, model.objective).decide(walk.candidates)
-    return Pipeline(model, finder.classes, input_image, (int(image.shape[1]), int(image.shape[2])), walk, decision)
+        detector = cast(Detector, model.objective)
+        walked = on_device(walk(detector, model.params, model.scaled(input_image[None])), CPU)
+        decision = detector.decide(walked.candidates)
+    return Pipeline(model, finder.classes, input_image, (int(image.shape[1]), int(image.shape[2])), walked, decision)

@@ -15,7 +15,7 @@ class Generation(Task):
     """New images like those of the training data."""
 
     name: ClassVar[str] = "generation"
-    models: ClassVar[str] = "generators"
+    model: ClassVar[str] = "generator"
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "generate",
@@ -23,6 +23,7 @@ class Generation(Task):
             "pellucid.tasks.generate.command",
         ),
     )
+    unclassified: ClassVar[str] = "the model generates images and predicts no classes; use `pellucid generate`"
 
     def trains(self, objective: Any) -> bool:
         """Return whether the models of an objective draw images from latent vectors."""

@@ -15,7 +15,7 @@ class Keypoints(Task):
     """The key-points of one object in each image."""
 
     name: ClassVar[str] = "keypoints"
-    models: ClassVar[str] = "key-point models"
+    model: ClassVar[str] = "key-point model"
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "keypoints",
@@ -23,6 +23,7 @@ class Keypoints(Task):
             "pellucid.tasks.keypoints.command",
         ),
     )
+    unclassified: ClassVar[str] = "the model outputs key-points, no classes; use `pellucid keypoints`"
 
     def trains(self, objective: Any) -> bool:
         """Return whether the models of an objective output key-points."""

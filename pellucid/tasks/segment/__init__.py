@@ -1,10 +1,11 @@
 """Semantic segmentation: a class for each pixel of pictures of any size."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Option, Predictor, Task
+from pellucid.task import Command, Evaluation, Example, Explained, Option, Predictor, Request, Task
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ class Segmentation(Task):
     """A class for each pixel of an image."""
 
     name: ClassVar[str] = "segmentation"
-    models: ClassVar[str] = "segmentation models"
+    model: ClassVar[str] = "segmentation model"
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "segment",
@@ -23,7 +24,13 @@ class Segmentation(Task):
             "pellucid.tasks.segment.command",
         ),
     )
-    options: ClassVar[tuple[Option, ...]] = (Option("crf", "refine the masks along image edges with a CRF first"),)
+    options: ClassVar[Mapping[str, tuple[Option, ...]]] = {
+        "evaluate": (Option("crf", "refine the masks along image edges with a CRF first"),),
+    }
+    unclassified: ClassVar[str] = (
+        "the model outputs {outputs}, a class for each pixel; use `pellucid segment`, or Model.explain with a target "
+        "such as 'head.scores[3, 90:100, 120]' and Model.trace in Python"
+    )
 
     def matches(self, model: "Model") -> bool:
         """Return whether a model outputs a class for each pixel."""
@@ -40,6 +47,24 @@ class Segmentation(Task):
                 "segmentation writes masks; give their folder with --out DIR, or use `pellucid segment`"
             )
         return SegmentationPredictor(model, out)
+
+    def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
+        """Explain the score of a class over pixels, or a unit, by several methods."""
+        from pellucid.tasks.classify.explained import explain_scores
+        from pellucid.tasks.pictures import read_picture
+        from pellucid.tasks.segment.explained import named_region
+        from pellucid.tasks.segment.segmenter import classes_of
+
+        x = read_picture(model, request.image)
+        target = named_region(model, x, request.target) or request.target
+        return explain_scores(model, request, x, target, classes_of(model))
+
+    def example(self, model: "Model", image: str, target: str | None) -> Example:
+        """Return an image file with the predicted classes of all pixels, or of those that `target` selects."""
+        from pellucid.tasks.pictures import read_picture
+        from pellucid.tasks.segment.explained import example
+
+        return example(model, read_picture(model, image), target)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return mean IoU, pixel accuracy, boundary F1, and the IoU of each class."""

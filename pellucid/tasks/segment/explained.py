@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.explain.examine import title
 from pellucid.explain.target import Region
 from pellucid.model import Model
 from pellucid.objective import Supervised
+from pellucid.task import Example
+from pellucid.tasks.classify.explained import UNIT_HINT, class_number
+from pellucid.tasks.segment.segmenter import classes_of
 from pellucid.text import plural
 
 RANGE = re.compile(r"\s*(?:(?P<at>\d{1,9})|(?P<start>\d{1,9})?\s*:\s*(?P<stop>\d{1,9})?)\s*")
@@ -38,6 +42,33 @@ def region(model: Model, x: Tensor, label: int | None = None, place: str = "") -
                 f"no pixel is predicted as class {label}; give a pixel or a region, as in '{label}[120, 200]'"
             )
     return Region(torch.tensor([label]), pixels[None] / pixels.sum(), where)
+
+
+def named_region(model: Model, x: Tensor, target: str | None) -> Region | None:
+    """Return the region of the segmentation of x that `--target` names: CLASS, or CLASS[ROWS, COLUMNS].
+
+    Returns None for a target such as LAYER[3] that names no class. x: the image (C, H, W). target: None selects the
+    class with the most pixels.
+    """
+    classes = classes_of(model)
+    name, bracket, place = (target or "").partition("[")
+    if bracket and name not in classes and not name.isdecimal():
+        return None
+    label = None if target is None else class_number(name, classes, UNIT_HINT)
+    return region(model, x, label, (place.removesuffix("]") or " ") if bracket else "")
+
+
+def example(model: Model, x: Tensor, target: str | None) -> Example:
+    """Return an image x (C, H, W) with the predicted classes of the pixels that `--target` names, by default of all.
+
+    The loss of the returned model counts only these pixels.
+    """
+    pixels = None if target is None else named_region(model, x, target)
+    if target is not None and pixels is None:
+        class_number(target.partition("[")[0], classes_of(model))  # raises
+    label = "of each pixel" if pixels is None else title(pixels, classes_of(model))
+    new_model, targets = restricted(model, x, pixels)
+    return Example(new_model, x, targets, label)
 
 
 def restricted(model: Model, x: Tensor, target: Region | None) -> tuple[Model, Tensor]:

@@ -45,7 +45,13 @@ class Segmentation:
 def is_segmenter(model: Model) -> bool:
     """Return whether a model outputs a score for each class at each pixel of a picture."""
     pixelwise = isinstance(model.objective, Supervised) and not is_keypoint_model(model)
-    return pixelwise and len(model.output_shape) == 3 and len(model.input_shape) == 3
+    is_map = len(model.output_shape) == 3 and isinstance(model.output_shape[0], int)  # not the shapes of three outputs
+    return pixelwise and is_map and len(model.input_shape) == 3
+
+
+def classes_of(model: Model) -> tuple[str, ...]:
+    """Return the names of a segmentation model's classes, or their numbers."""
+    return tuple(model.classes or map(str, range(model.output_shape[0])))
 
 
 class Segmenter:
@@ -61,7 +67,7 @@ class Segmenter:
                 f"the model outputs {model.output_shape}, not a class for each pixel; give one for segmentation, such "
                 "as a run of camvid-fcn8"
             )
-        self.classes = tuple(model.classes or map(str, range(model.output_shape[0])))
+        self.classes = classes_of(model)
         self.model, self.crf = model, crf
         self.mode: Mode = mode_of(model)
         self._run = inference(model.net, model.params)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Evaluation, Task
+from pellucid.task import Evaluation, Task, Traced
 from pellucid.tasks.baseline import beside_baseline
 from pellucid.text import plural
 
@@ -14,7 +14,7 @@ class Translation(Task):
     """A photo for each label map."""
 
     name: ClassVar[str] = "translation"
-    models: ClassVar[str] = "translators from label maps to photos"
+    model: ClassVar[str] = "translator from label maps to photos"
 
     def trains(self, objective: Any) -> bool:
         """Return whether the models of an objective generate photos from label maps."""
@@ -27,6 +27,12 @@ class Translation(Task):
         from pellucid.data.label_maps import LabelMaps
 
         return LabelMaps.of(source, name)
+
+    def traced(self, model: "Model", x: Any, target: Any) -> Traced:
+        """Return the network of a regression with its loss; for pix2pix, both networks with the adversarial loss."""
+        from pellucid.tasks.translate.traced import of_translator
+
+        return of_translator(model, x, target)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return PSNR, SSIM and the Frechet distance of tiles, beside the mean colours of the labels."""

@@ -21,9 +21,9 @@ from pellucid.tasks.detect.pipeline import WITHOUT_BIAS, Pipeline, pipeline
 from pellucid.tasks.detect.pipeline_page import BoxPage
 from pellucid.tree import leaves
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1
-from tests.detectors.test_walk import small_fast
 from tests.detectors.two_stages import small_faster
 from tests.pages import without_script
+from tests.tasks.detect.test_walk import small_fast
 
 IMAGE = Rectangles(1, (60, 80)).example(0)[0]
 FAMILIES = {one.__name__: one for one in (small_single_stage, small_ssd, small_yolo1, small_faster, small_fast)}
@@ -152,7 +152,7 @@ def test_the_command_writes_page_and_maps(tmp_path: Path, capsys: pytest.Capture
     for wrong, message in (
         (words, "with --box N"),
         ([*words, "--box", "999"], "box 999"),
-        ([*words, "--box", "1", "--pixel", "3,4"], "--pixel does not apply to --box; leave it out"),
+        ([*words, "--box", "1", "--pixel", "3,4"], "is not a colorizer; leave --pixel out"),
         ([words[0], str(tmp_path / "c.safetensors"), words[2], "--box", "1"], "is not a detector; leave --box out"),
     ):
         assert main(wrong) == 2

@@ -9,8 +9,9 @@ import torch
 
 from pellucid.detectors import OneStage, SingleStage
 from pellucid.errors import PellucidError
-from pellucid.export import ParityError, onnx_detector, to_onnx
+from pellucid.export import ParityError, to_onnx
 from pellucid.model import Model
+from pellucid.tasks.detect import onnx
 from pellucid.tree import leaves
 from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.two_stages import small_faster
@@ -91,7 +92,7 @@ def test_boxes_without_area_are_left_out_of_the_file_too(tmp_path) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_limits_of_candidates_and_detections_are_in_the_file(family, tmp_path, monkeypatch) -> None:
-    for module in ("pellucid.detectors.base", "pellucid.export.onnx_detector"):
+    for module in ("pellucid.detectors.base", "pellucid.tasks.detect.onnx"):
         monkeypatch.setattr(f"{module}.MAX_CANDIDATES", 20)
         monkeypatch.setattr(f"{module}.MAX_DETECTIONS", 5)
     model = random_model(replace(family(), score_threshold=0.0, nms_threshold=0.3))
@@ -115,7 +116,7 @@ def test_what_cannot_be_written_is_refused(tmp_path, monkeypatch) -> None:
     with pytest.raises(PellucidError, match="FasterRCNN selects regions between its networks"):
         to_onnx(Model(small_faster(), input_shape=(3, None, None)), tmp_path / "m.onnx", SIZE)
     model = random_model(replace(small_single_stage(), score_threshold=0.0))
-    monkeypatch.setattr(onnx_detector, "MAX_DETECTIONS", 3)  # a file that decides otherwise
+    monkeypatch.setattr(onnx, "MAX_DETECTIONS", 3)  # a file that decides otherwise
     with pytest.raises(ParityError, match="would select other detections"):
         to_onnx(model, tmp_path / "m.onnx", SIZE)
     monkeypatch.setattr(SingleStage, "onnx", OneStage.onnx)

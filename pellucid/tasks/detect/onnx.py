@@ -1,5 +1,6 @@
 """Single-stage detectors as ONNX files, including the selection of detections among the candidates."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -41,6 +42,8 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
     d is the largest count. Entries after an image's detections are 0, and -1 for labels.
     Raises PellucidError for a two-stage detector, and ParityError.
     """
+    text = "the detections of predict: boxes, scores (probabilities), labels and their count"
+    metadata = {**metadata, "outputs": json.dumps(text)}
     onnx, detector = optional("onnx"), model.objective
     if not isinstance(detector, OneStage):
         raise PellucidError(

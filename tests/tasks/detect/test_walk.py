@@ -9,6 +9,8 @@ from pellucid.detectors.regions import numbered, read
 from pellucid.errors import PellucidError
 from pellucid.explain import explain
 from pellucid.layers import Mode, RoIAlign
+from pellucid.tasks.detect.scorer import scorer, slopes
+from pellucid.tasks.detect.walk import walk
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.two_stages import parameters, parts, small_faster
 
@@ -48,16 +50,16 @@ def inside(boxes: torch.Tensor, scores: torch.Tensor) -> int:
 
 def reference(detector, params, x: torch.Tensor, candidate: int, label: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The box (4,) and the logit of a class of a candidate, of YOLO v1 its score, by the parts of the detector."""
-    walk = detector.walk(params, x)
+    found = walk(detector, params, x)
     if isinstance(detector, OneStage):
-        score, box = walk.candidates.scores[candidate, label], walk.candidates.boxes[candidate]
+        score, box = found.candidates.scores[candidate, label], found.candidates.boxes[candidate]
         if isinstance(detector, YOLO1):
             return box, score
         if isinstance(detector, SingleStage):
             return box, score.logit()
-        y = join_maps(walk.maps, detector.outputs_per_anchor)[0, candidate]
+        y = join_maps(found.maps, detector.outputs_per_anchor)[0, candidate]
         return box, y[label + 1] if isinstance(detector, SSD) else y[4] + y[5 + label]
-    proposals = walk.proposals.detach()
+    proposals = found.proposals.detach()
     maps, _ = detector.neck.forward(params["neck"], detector.backbone.forward(params["backbone"], x, Mode())[0], Mode())
     pooled, _ = detector.align.forward({}, (maps[0], numbered([proposals])), Mode())
     y, _ = detector.head.forward(params["head"], pooled, Mode())
@@ -69,19 +71,19 @@ def test_the_gradient_is_that_of_automatic_differentiation(name: str) -> None:
     detector = FAMILIES[name]()
     params = drawn_parameters(detector)
     x = picture().requires_grad_()
-    walk = detector.walk(params, x)
-    candidate = inside(walk.candidates.boxes, walk.candidates.scores)
+    found = walk(detector, params, x)
+    candidate = inside(found.candidates.boxes, found.candidates.scores)
     box, logit = reference(detector, params, x, candidate, 1)
     for side, value in ((None, logit), *enumerate(box)):
         (wanted,) = torch.autograd.grad(value, x, retain_graph=True)
-        it = detector.scorer(params, walk, candidate, 1, side)
-        found = explain(it.net, it.params, x.detach(), "saliency", 0, signed=True)
-        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
+        it = scorer(detector, params, found, candidate, 1, side)
+        gradient = explain(it.net, it.params, x.detach(), "saliency", 0, signed=True)
+        torch.testing.assert_close(gradient, wanted, rtol=1e-6, atol=1e-9)
         assert bool(wanted.any())
         maps = explain(it.net, it.params, x.detach(), "gradcam", 0, layer=it.path, local=True)
         assert maps.shape == (1, 1, *SIZE)
     if name != "small_yolo1":  # whose score is a product
-        output = detector.scorer(params, walk, candidate, 1)
+        output = scorer(detector, params, found, candidate, 1)
         value = output.net.forward(output.params, x.detach(), Mode(keep=False))[0]
         torch.testing.assert_close(value.squeeze(), logit.detach())
 
@@ -90,37 +92,36 @@ def test_the_gradient_is_that_of_automatic_differentiation(name: str) -> None:
 def test_every_anchor_has_its_cell(name: str) -> None:
     detector = ONE_STAGE[name]()
     params = parameters(detector, (3, *SIZE))
-    walk = detector.walk(params, picture())
-    assert walk.anchors is not None
+    found = walk(detector, params, picture())
+    assert found.anchors is not None
     strides = getattr(detector, "strides", None) or (detector.stride,)
-    for anchor, box in enumerate(walk.anchors.boxes.tolist()):
-        level, row, column = walk.cell(anchor)
+    for anchor, box in enumerate(found.anchors.boxes.tolist()):
+        level, row, column = found.cell(anchor)
         centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         assert centre == pytest.approx(((column + 0.5) * strides[level], (row + 0.5) * strides[level]))
-    best = walk.score_maps(0)
-    assert [one.shape for one in best] == [one.shape[2:] for one in walk.maps]
-    for k in range(0, len(walk.scores), 7):
-        level, row, column = walk.cell(int(walk.candidates.anchors[k]))
-        assert best[level][row, column] >= walk.scores[k, 0]
-    assert max(float(one.max()) for one in best) == float(walk.scores[:, 0].max())
+    best = found.score_maps(0)
+    assert [one.shape for one in best] == [one.shape[2:] for one in found.maps]
+    for k in range(0, len(found.scores), 7):
+        level, row, column = found.cell(int(found.candidates.anchors[k]))
+        assert best[level][row, column] >= found.scores[k, 0]
+    assert max(float(one.max()) for one in best) == float(found.scores[:, 0].max())
 
 
 def test_the_anchor_of_a_proposal_is_the_one_that_proposed_it() -> None:
     detector: FasterRCNN = small_faster()
     params = parameters(detector, (3, *SIZE))
-    walk = detector.walk(params, picture())
-    assert walk.proposals is not None
+    found = walk(detector, params, picture())
+    assert found.proposals is not None
     first = detector.proposer
-    assert walk.anchors is not None
-    boxes, scores = first.read(join_maps(walk.maps, 5)[0], walk.anchors)
-    chosen = walk.candidates.anchors
-    torch.testing.assert_close(boxes[chosen].clamp_min(0).minimum(torch.tensor([46, 33, 46, 33])), walk.proposals)
+    assert found.anchors is not None
+    boxes, scores = first.read(join_maps(found.maps, 5)[0], found.anchors)
+    chosen = found.candidates.anchors
+    torch.testing.assert_close(boxes[chosen].clamp_min(0).minimum(torch.tensor([46, 33, 46, 33])), found.proposals)
     assert bool((scores[chosen, 0].diff() <= 0).all())
-    torch.testing.assert_close(walk.scores, scores)
+    torch.testing.assert_close(found.scores, scores)
 
 
-def test_a_detector_that_does_not_say_how_is_refused() -> None:
-    with pytest.raises(PellucidError, match="implement its method walk"):
-        Detector.walk(small_single_stage(), {}, picture())
-    with pytest.raises(PellucidError, match="implement its method scorer"):
-        Detector.scorer(small_single_stage(), {}, None, 0, 0)
+def test_a_detector_without_registered_functions_is_refused() -> None:
+    for function, arguments in ((walk, 2), (scorer, 4), (slopes, 5)):
+        with pytest.raises(PellucidError, match=f"SingleStage .*; register a function by {function.__name__}.register"):
+            function.dispatch(object)(small_single_stage(), *[None] * arguments)

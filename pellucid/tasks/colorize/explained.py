@@ -1,35 +1,35 @@
-"""`pellucid explain --pixel`: what the colour of a pixel depends on, and the patch with the lowest score of pix2pix."""
+"""What the colour of a pixel depends on, and the patch with the lowest score of pix2pix, as files."""
 
-import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pellucid.command.out import answer_files
+import torch
+
+from pellucid.data import load_image
+from pellucid.data.images import full_size
 from pellucid.errors import PellucidError
+from pellucid.explain.methods import MAGNITUDES
 from pellucid.files import make_folder
-
-if TYPE_CHECKING:
-    from pellucid.model import Model
+from pellucid.generators import Pix2Pix
+from pellucid.model import Model
+from pellucid.ops.colour import recolour, rgb_to_lab
+from pellucid.report.figures.heat import heat
+from pellucid.report.write import write_picture
+from pellucid.task import Explained, Request
+from pellucid.tasks.colorize import why
+from pellucid.tasks.colorize.colorizer import Colorizer
 
 METHODS = ("lrp", "saliency")
 
 
-def explain_pixel(args: argparse.Namespace, model: "Model", out: Path, methods: list[str]) -> int:
-    """Write a map of each channel and method into a folder; print the colour and, for pix2pix, the lowest score."""
-    import torch
+def explain_file(model: Model, request: Request, pixel: str) -> Explained:
+    """Write a map of each channel and method; the results are the colour and, for pix2pix, the lowest score.
 
-    from pellucid.data import load_image
-    from pellucid.data.images import full_size
-    from pellucid.explain.methods import MAGNITUDES
-    from pellucid.generators import Pix2Pix
-    from pellucid.ops.colour import recolour, rgb_to_lab
-    from pellucid.report.figures.heat import heat
-    from pellucid.report.write import write_picture
-    from pellucid.tasks.colorize import why
-    from pellucid.tasks.colorize.colorizer import Colorizer
-
-    image = load_image(full_size(args.image), args.image)
-    row, column = _pixel(args.pixel, image.shape[1:])
+    pixel: "ROW,COLUMN" in the image file.
+    """
+    out = request.folder(f"pixel{pixel.replace(',', '-')}")
+    methods = METHODS if request.method is None else (request.method,)
+    image = load_image(full_size(request.image), request.image)
+    row, column = _pixel(pixel, image.shape[1:])
     resized = Colorizer(model).as_input(image)
     size = resized.shape[1:]
     # The same position in the network's input.
@@ -61,8 +61,7 @@ def explain_pixel(args: argparse.Namespace, model: "Model", out: Path, methods: 
         drawn = heat(colours, judged.map, f"gradient of the lowest score, {score:.2f}", outline=mark)
         written += write_picture(out, "patch", drawn, {"map": judged.map, "scores": judged.scores, "image": colours})
         results |= {"patch": [*judged.patch], "score": score, "mean_score": float(judged.scores.mean())}
-    answer_files(args, results, lines, out, written)
-    return 0
+    return Explained(results, lines, out, written)
 
 
 def _pixel(text: str, size: tuple[int, ...]) -> tuple[int, int]:

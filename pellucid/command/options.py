@@ -1,0 +1,48 @@
+"""Options of commands that only the models of one task take."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pellucid.command.args import Parser
+from pellucid.command.files import check_place
+from pellucid.errors import PellucidError
+
+if TYPE_CHECKING:
+    from pellucid.task import Option, Task
+
+
+def _options(command: str) -> "list[tuple[Task, Option]]":
+    """Return the options of all tasks for a command, in the order of their registration."""
+    from pellucid.task import tasks
+
+    return [(task, option) for task in reversed(tasks()) for option in task.options.get(command, ())]
+
+
+def option_names(command: str) -> list[str]:
+    """Return the names of the options of all tasks for a command."""
+    return [option.name for _, option in _options(command)]
+
+
+def add_options(parser: Parser, command: str) -> None:
+    """Add the options of all tasks for a command to its parser."""
+    for task, option in _options(command):
+        about = f"for a {task.model}: {option.help}"
+        if option.kind is bool:
+            parser.add_argument(f"--{option.name}", action="store_true", default=None, help=about)
+        else:
+            kind = str if option.kind is Path else option.kind
+            parser.add_argument(f"--{option.name}", metavar=option.metavar, type=kind, help=about)
+
+
+def given_options(args: argparse.Namespace, command: str, task: "Task") -> dict[str, Any]:
+    """Return the options of a task that the user gives, by name; raises PellucidError for those of other tasks."""
+    given: dict[str, Any] = {}
+    for other, option in _options(command):
+        value = getattr(args, option.name)
+        if value is None:
+            continue
+        if other is not task:
+            raise PellucidError(f"{args.model} is not a {other.model}; leave --{option.name} out")
+        given[option.name] = check_place(value, f"--{option.name}") if option.kind is Path else value
+    return given

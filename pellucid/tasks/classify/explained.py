@@ -1,0 +1,103 @@
+"""Explanations of the scores of classes, and of units inside a network, by several methods."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from pellucid.errors import PellucidError, nearest
+from pellucid.explain.examine import Examination, examine, folder_for, title, write_examination
+from pellucid.explain.methods import METHODS
+from pellucid.explain.target import Region
+from pellucid.explain.verdicts import RULES
+from pellucid.model import Model
+from pellucid.task import Explained, Request
+from pellucid.text import table
+
+UNIT_HINT = ", and a unit is written 'layer[3]'"
+
+
+def class_number(target: str, classes: Sequence[str], besides: str = "") -> int:
+    """Return the index of the class with this name or index; besides: text appended to the error message."""
+    if target in classes:
+        return classes.index(target)
+    if target.isdecimal() and int(target) < len(classes):
+        return int(target)
+    hint = ("" if target.isdecimal() else nearest(target, classes)) or f"; its classes are {', '.join(classes):.80}"
+    raise PellucidError(f"--target: the model has no class {target!r}{hint}{besides}")
+
+
+def unit_or_class(target: str | None, classes: Sequence[str]) -> int | str | None:
+    """Return the class, or the path of the unit, that `--target` names; None for the predicted class."""
+    return target if target is None or "[" in target else class_number(target, classes, UNIT_HINT)
+
+
+def explain_scores(
+    model: Model, request: Request, x: Tensor, target: int | str | Region | None, classes: Sequence[str]
+) -> Explained:
+    """Explain a class, a unit or a region for an image x (C, H, W) by the requested method, by default by all."""
+    methods = list(METHODS) if request.method is None else [request.method]
+    found = examine(model, x, methods, target)
+    folder = folder_for(request.default, x, found) if request.out is None else request.folder()
+    written = write_examination(folder, model, x, found, classes)
+    label = title(found.target, classes)
+    predicted = " (predicted)" if isinstance(found.target, int) else " (the class with the most pixels)"
+    suffix = "" if request.target else predicted
+    lines = [f"{request.model} on {request.image}: {label}{suffix}, score {found.score:.4g}", "", *_lines(found)]
+    lines += [f"skipped {method}: {reason}" for method, reason in found.skipped.items()]
+    return Explained(_json(label, found), lines, folder, written)
+
+
+def _lines(found: Examination) -> list[str]:
+    head = ("method", "adds up to", "should be", "deletion", "insertion", "likeness")
+    rows = [
+        (
+            result.method,
+            f"{result.sum:.4g}" if result.expected_sum is not None else "",
+            f"{result.expected_sum:.4g}" if result.expected_sum is not None else "",
+            f"{result.deletion:.3f}",
+            f"{result.insertion:.3f}",
+            ", ".join("-" if value is None else f"{value:.2f}" for value in result.likeness.values()),
+        )
+        for result in found.found
+    ]
+    last = ("random order", "", "", f"{found.random[0]:.3f}", f"{found.random[1]:.3f}", "")
+    paths = ", ".join(found.found[0].likeness) if found.found else ""
+    notes = [
+        "adds up to, should be: the sum of the map, and the sum that the method guarantees, such as the score (lrp) or "
+        "its difference from the score of the baseline (integrated_gradients); empty for methods without a guarantee",
+        "deletion, insertion: the mean score while pixels are removed (lower is better) and added (higher is better), "
+        "the most important first",
+        "likeness: rank correlation with the map of a network whose weights are shuffled "
+        f"from the top down to {paths}; near 1 means that the map depends on the image, not on the weights",
+        *RULES.split("\n"),
+    ]
+    tests = [(result.method, test, verdict.text) for result in found.found for test, verdict in result.verdicts.items()]
+    measures = table([head, *rows, last], right=range(1, 5))
+    return [*measures, *notes, "", *table([("method", "test", "verdict"), *tests])]
+
+
+def _json(label: str, found: Examination) -> dict[str, Any]:
+    methods = {
+        result.method: {
+            "sum": result.sum,
+            "wanted": result.expected_sum,
+            "gap": result.gap,
+            "likeness": result.likeness,
+            "deletion": result.deletion,
+            "insertion": result.insertion,
+            "verdicts": {test: verdict.to_json() for test, verdict in result.verdicts.items()},
+        }
+        for result in found.found
+    }
+    return {
+        "target": label,
+        "score": found.score,
+        "methods": methods,
+        "random": {"deletion": found.random[0], "insertion": found.random[1]},
+        "distances": {
+            result.method: dict(zip(methods, row, strict=True))
+            for result, row in zip(found.found, found.distances, strict=True)
+        },
+        "skipped": found.skipped,
+    }

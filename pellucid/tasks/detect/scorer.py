@@ -1,0 +1,194 @@
+"""Networks that compute one output of one candidate box: the score of a class, or a coordinate of the box.
+
+For letters in shapes see `pellucid.tasks.detect.walk`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Graph, Sequential
+from pellucid.detectors import SSD, YOLO1, YOLO3, Anchors, Detector, OneStage, SingleStage
+from pellucid.detectors.base import join_maps
+from pellucid.detectors.regions import DEVIATIONS
+from pellucid.detectors.two_stage import TwoStage
+from pellucid.errors import PellucidError
+from pellucid.layers import Concat, Dense, Flatten
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.ops.coding import MAX_LOG_SIZE, decode_gradient
+from pellucid.tasks.detect.walk import Walk
+
+
+class Scorer(NamedTuple):
+    """A network (N, C, H, W) -> (N, 1), its parameters, and the path of the map that a candidate is computed from."""
+
+    net: Layer
+    params: Params
+    path: str
+
+
+@singledispatch
+def scorer(
+    detector: Detector, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None
+) -> Scorer:
+    """Return a network whose output is the logit of a class for a candidate, or a coordinate of its box.
+
+    side: None for the logit, 0 to 3 for the coordinate x0, y0, x1 or y1. The network computes the output for any image,
+    at the position of the candidate. A coordinate is linearized at the image of `walk`, without its constant term.
+    Where a score is the product of two probabilities, as in YOLO v3, the output is the sum of their logits; for YOLO
+    v1, whose two factors have no logits, it is their product, linearized in the same way. Raises PellucidError for a
+    class of detectors for which no function is registered by `scorer.register`.
+    """
+    raise PellucidError(f"{type(detector).__name__} has no network for a score; register a function by scorer.register")
+
+
+@scorer.register
+def _(detector: OneStage, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
+    # The networks in sequence, followed by the sum of their outputs times the slopes, which has the same gradient.
+    assert walk.anchors is not None
+    dy = slopes(detector, join_maps(walk.maps, detector.outputs_per_anchor)[0], walk.anchors, candidate, label, side)
+    parts = zip(dy.split(walk.anchor_counts), walk.maps, strict=True)
+    weights = torch.cat([part.reshape(*one.shape[2:], one.shape[1]).permute(2, 0, 1).flatten() for part, one in parts])
+    names = tuple(f"map{k}" for k in range(1, len(walk.maps) + 1))
+    nodes: dict[str, tuple[Any, ...]] = {f"flat{k}": (Flatten(), name) for k, name in enumerate(names, 1)}
+    flat = tuple(nodes)
+    if len(flat) > 1:
+        nodes["all"] = (Concat(), *flat)
+        flat = ("all",)
+    nodes["sum"] = (Dense(1, bias=False), *flat)
+    net = Sequential(**detector.nets, read=Graph(nodes, ("sum",), names))
+    read: Params = {name: {} for name in nodes} | {"sum": {"weight": weights[None]}}
+    level, _, _ = walk.cell(int(walk.candidates.anchors[candidate]))
+    return Scorer(net, {**params, "read": read}, map_path(detector.nets, level))
+
+
+@scorer.register
+def _(detector: TwoStage, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
+    # The backbone, the neck, and the head for the candidate's proposal, a constant as in training, followed by the sum
+    # of the head's outputs times their slopes.
+    assert walk.proposals is not None
+    assert walk.outputs is not None
+    region = walk.proposals[candidate]
+    dy = output_slopes(walk.outputs[candidate], region, label, side, DEVIATIONS)
+    nets = {name: detector.nets[name] for name in ("backbone", "neck")}
+    neck = [*nets.values()][-1]
+    count = len(neck.outputs) if isinstance(neck, Graph) else 1
+    names = tuple(f"map{k}" for k in range(1, count + 1))
+    x0, y0, x1, y1 = region.tolist()
+    nodes: dict[str, tuple[Any, ...]] = {
+        "region": (OneRegion((x0, y0, x1, y1)), names[0]),
+        "align": (detector.nets["align"], names[0], "region"),
+        "head": (detector.nets["head"], "align"),
+        "sum": (Dense(1, bias=False), "head"),
+    }
+    box_params: Params = {"region": {}, "align": {}, "head": params["head"], "sum": {"weight": dy[None]}}
+    net = Sequential(**nets, box=Graph(nodes, ("sum",), names))
+    return Scorer(net, {**{name: params[name] for name in nets}, "box": box_params}, map_path(nets, 0, last=True))
+
+
+def map_path(nets: Mapping[str, Layer], level: int, last: bool = False) -> str:
+    """Return the path of map `level` of the neck: the last network if `last`, otherwise the one before it."""
+    name = [*nets][-1 if last or len(nets) == 1 else -2]
+    net = nets[name]
+    return f"{name}.{net.outputs[level if level < len(net.outputs) else 0]}" if isinstance(net, Graph) else name
+
+
+@singledispatch
+def slopes(detector: OneStage, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
+    """Return the derivative (A, D) of the output of `scorer` with respect to the outputs y (A, D) for one image.
+
+    Raises PellucidError for a class of detectors for which no function is registered by `slopes.register`.
+    """
+    raise PellucidError(f"{type(detector).__name__} has no network for a score; register a function by slopes.register")
+
+
+@slopes.register
+def _(detector: SingleStage, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
+    dy = torch.zeros_like(y)
+    dy[candidate] = output_slopes(y[candidate], anchors.boxes[candidate], label, side)
+    return dy
+
+
+@slopes.register
+def _(detector: SSD, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
+    dy = torch.zeros_like(y)
+    dy[candidate] = output_slopes(y[candidate], anchors.boxes[candidate], label + 1, side, DEVIATIONS)
+    return dy
+
+
+@slopes.register
+def _(detector: YOLO3, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
+    dy = torch.zeros_like(y)
+    if side is None:  # the logits of the object and of the class
+        dy[candidate, 4] = dy[candidate, 5 + label] = 1
+        return dy
+    axis, sign = side % 2, -1 if side < 2 else 1
+    position = y[candidate, axis].sigmoid()
+    dy[candidate, axis] = detector.cells(anchors)[1][candidate, 0] * position * (1 - position)
+    log_size = y[candidate, 2 + axis]
+    length = anchors.boxes[candidate, 2 + axis] - anchors.boxes[candidate, axis]
+    if log_size <= MAX_LOG_SIZE:
+        dy[candidate, 2 + axis] = sign * length * log_size.exp() / 2
+    return dy
+
+
+@slopes.register
+def _(detector: YOLO1, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
+    dy, (cell, box) = torch.zeros_like(y), divmod(candidate, detector.boxes)
+    first, column = 5 * box, 5 * detector.boxes + label
+    if side is None:  # the product of confidence and class score
+        dy[cell, first + 4], dy[cell, column] = y[cell, column], y[cell, first + 4]
+        return dy
+    axis, sign = side % 2, -1 if side < 2 else 1
+    dy[cell, first + axis] = detector.stride
+    dy[cell, first + 2 + axis] = sign * y[cell, first + 2 + axis] * anchors.image[1 - axis]
+    return dy
+
+
+def output_slopes(
+    y: Tensor, box: Tensor, column: int, side: int | None, deviations: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
+) -> Tensor:
+    """Return the derivative of an output, or of a side of the decoded box, with respect to the outputs y (D,).
+
+    The last four outputs are the offsets from the anchor or proposal `box` (4,). column: the output's index. side: None
+    for the output, 0 to 3 for x0, y0, x1, y1. deviations: the standard deviations by which the offsets are divided in
+    training (dx, dy, dw, dh).
+    """
+    dy = torch.zeros_like(y)
+    if side is None:
+        dy[column] = 1
+        return dy
+    dbox = torch.zeros_like(box)
+    dbox[side] = 1
+    dy[-4:] = decode_gradient(dbox[None], y[None, -4:], box[None], deviations)[0]
+    return dy
+
+
+class OneRegionCache(NamedTuple):
+    """Cache of OneRegion: its input, for the shape of the gradient."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class OneRegion(Layer):
+    """Return the same region for each image, as an input of RoIAlign: x (N, C, H, W), y (N, 5) image index and box."""
+
+    box: Sequence[float]
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Return no parameters and the shape of a region."""
+        return {}, (5,)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, OneRegionCache]:
+        """Return the region with the index of each image."""
+        index = torch.arange(len(x), device=x.device, dtype=x.dtype)[:, None]
+        return torch.cat([index, x.new_tensor(self.box).expand(len(x), 4)], 1), OneRegionCache(x)
+
+    def backward(self, params: Params, cache: OneRegionCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return zeros: the region does not depend on x."""
+        return torch.zeros_like(cache.x), {}

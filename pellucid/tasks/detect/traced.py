@@ -1,0 +1,91 @@
+"""Single-stage detectors as one network with one loss, for tracing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.data.augment.standardise import scaled
+from pellucid.detectors import Anchors, OneStage
+from pellucid.detectors.base import join_maps, split_maps
+from pellucid.errors import PellucidError
+from pellucid.losses.base import Loss
+from pellucid.model import Model
+from pellucid.objects import Objects
+from pellucid.task import Traced
+from pellucid.training.examples import as_inputs
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """A detector, the number of images in the batch, and their size (H, W) in pixels."""
+
+    detector: OneStage
+    images: int
+    size: tuple[int, int]
+
+    def __repr__(self) -> str:
+        """Return the name of the detector."""
+        return type(self.detector).__name__
+
+
+@dataclass(frozen=True)
+class DetectionLoss(Loss):
+    """The weighted sum of a detector's losses, computed from the output maps of its last network.
+
+    Targets are (objects, 7): index of the image, label, x0, y0, x1, y1, and 1 for a crowd, else 0.
+    """
+
+    of: Comparison
+
+    def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
+        """Return the sum and its gradient with respect to the maps, a tensor or a tuple of tensors."""
+        maps: Sequence[Tensor] = y if isinstance(y, tuple) else (y,)
+        detector, size = self.of.detector, self.of.size
+        sizes = [(each.shape[2], each.shape[3]) for each in maps]
+        anchors = Anchors(detector.anchors(sizes, size).to(maps[0]), sizes, size)
+        losses, dy = detector.compare(
+            join_maps(maps, detector.outputs_per_anchor), anchors, _objects(target, self.of.images)
+        )
+        value = torch.stack([detector.weight(name) * loss for name, loss in losses.items()]).sum()
+        dmaps = split_maps(dy, maps)
+        return value, dmaps if isinstance(y, tuple) else dmaps[0]
+
+
+def of_detector(model: Model, x: Any, target: Any) -> Traced:
+    """Return a detector's network, loss and data for images (N, C, H, W) and a list with the Objects of each.
+
+    Raises PellucidError for two-stage detectors, whose second stage receives regions that no layer outputs.
+    """
+    detector = model.objective
+    if not isinstance(detector, OneStage):
+        raise PellucidError(
+            f"trace: {type(detector).__name__} computes regions between its networks, outside of any layer; trace a "
+            "single-stage detector"
+        )
+    images, objects = as_inputs(x, "trace: x"), [target] if isinstance(target, Objects) else target
+    detector.check(None, objects)
+    if images.dim() != 4 or len(images) != len(objects) or not len(images):
+        raise PellucidError(
+            f"trace: images of shape {tuple(images.shape)} and the Objects of {len(objects)}; give (N, C, H, W) and a "
+            "list of N"
+        )
+    # One row for each object, with the columns of DetectionLoss.
+    rows = [
+        torch.cat([
+            one.boxes.new_full((len(one), 1), k), one.labels[:, None].to(one.boxes), one.boxes,
+            (torch.zeros_like(one.labels) if one.crowd is None else one.crowd)[:, None].to(one.boxes),
+        ], 1)
+        for k, one in enumerate(objects)
+    ]  # fmt: skip
+    loss = DetectionLoss(Comparison(detector, len(images), (images.shape[2], images.shape[3])))
+    x = scaled(images, model.stats)
+    return Traced(Sequential(**detector.nets), model.params, loss, x, torch.cat(rows))
+
+
+def _objects(target: Tensor, images: int) -> list[Objects]:
+    parts = [target[target[:, 0] == k] for k in range(images)]
+    return [Objects(one[:, 2:6], one[:, 1].long(), crowd=one[:, 6] > 0) for one in parts]

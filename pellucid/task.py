@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pellucid.layers.base import Layer, Params
     from pellucid.losses.base import Loss
+    from pellucid.report.sections import Section
 
 BUILT_IN = "pellucid.tasks"  # registers the tasks of the library when it is imported
 
@@ -110,6 +111,13 @@ class Predictor(ABC):
         rows: the values of each picture, which are "pictures" by default.
         """
         return {"pictures": rows}, None
+
+
+class Reported(NamedTuple):
+    """What a task adds to the report of a run: sections, and files beside it as JSON values by name."""
+
+    sections: "Sequence[Section]" = ()
+    files: Mapping[str, Any] = {}
 
 
 class Explained(NamedTuple):
@@ -209,6 +217,13 @@ class Task(ABC):
         Raises PellucidError, as by default, for models that predict nothing for a picture.
         """
         raise PellucidError(f"a {self.model} predicts nothing for a picture; use Model.predict in Python")
+
+    def report(self, model: Any, train: Any, test: Any, folder: Any) -> Reported:
+        """Return the sections about results on the test images; by default none.
+
+        train, test: the Sources of the training, train may be None. folder: the pellucid.run.folder.RunFolder.
+        """
+        return Reported()
 
     @abstractmethod
     def evaluate(self, model: Any, name: str, data: str | None, **options: Any) -> Evaluation:

@@ -19,8 +19,9 @@ from pellucid.report.figures.compared import RUN_COLOURS, accuracy_by_time, over
 from pellucid.report.page import render
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
+from pellucid.run_report.classes import CONFUSION, class_rows
 from pellucid.run_report.data import read_recipe
-from pellucid.run_report.page import CONFUSION, class_rows, flat, headline
+from pellucid.run_report.page import flat, headline
 from pellucid.text import shown
 from pellucid.training.diagnose import StoppedError
 

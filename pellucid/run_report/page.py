@@ -3,86 +3,117 @@
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
-
 from pellucid.files import write_atomically
-from pellucid.metrics import METRICS, f1, precision, recall
-from pellucid.report.figures.classes import confusion_matrix
+from pellucid.metrics import METRICS
 from pellucid.report.figures.curves import accuracy_curves, gradient_norms, learning_rate, loss_curves, update_ratios
-from pellucid.report.figures.objects import sheet_of_objects
-from pellucid.report.figures.pictures import first_weights, worst_keypoints, worst_masks, worst_mistakes
-from pellucid.report.figures.samples import image_rows, sample_sheet
-from pellucid.report.page import render
-from pellucid.report.write import write_page
+from pellucid.report.figures.pictures import first_weights
+from pellucid.report.sections import Code, FigurePart, Missing, Page, Part, Row, Section, TablePart
 from pellucid.run_report.data import ReportData
 
 ACCURACY = "test accuracy"
-CONFUSION = "confusion.json"
-MAX_COUNT = 100_000  # a confusion matrix with larger counts, of pixels, is drawn with fractions
+MAX_FILTERS = 64  # that `first_weights` draws
+GRADIENTS = (
+    "The L2 norm of each layer's gradient at the last step of each epoch, from the first layer (blue) to the last "
+    "(orange). Lines that fall towards the first layers show a vanishing gradient."
+)
+UPDATES = (
+    "How much one step changed each layer's weights, relative to their size. Far above the guide training tends to be "
+    "unstable; far below, slow."
+)
+MANIFEST = "What the result depends on besides the recipe"
+REPRODUCE = (
+    "The same recipe, seed and versions (below) on the same kind of machine give the same weights, bit by bit; "
+    "recipe.toml is beside this report."
+)
 
 
-def class_rows(confusion: NDArray[np.int64], classes: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return (class, precision, recall, F1, n) as text for each class, and their unweighted mean as the last row.
+def page(data: ReportData) -> Page:
+    """Return the report as a page."""
+    results = headline(data.metrics, data.summary.parameters if data.summary is not None else None)
+    return Page(data.recipe, data.about, results, [
+        _curves(data),
+        *data.sections,
+        _weights(data),
+        Section("learning-rate", "Learning rate", [
+            FigurePart(
+                "learning_rate", learning_rate(data.history), "Learning rate by epoch", "",
+                "No learning rate was recorded.",
+            ),
+        ]),
+        Section("gradients", "Gradients, layer by layer", [
+            FigurePart(
+                "gradients", gradient_norms(data.layers), "Gradient norm of each layer by epoch", GRADIENTS,
+                "No finite gradient was recorded.",
+            ),
+        ]),
+        Section("updates", "Updates against weights", [
+            FigurePart(
+                "updates", update_ratios(data.layers), "Update to weight ratio of each layer by epoch", UPDATES,
+                "No finite update was recorded.",
+            ),
+        ]),
+        Section("reproduce", "How to reproduce", [REPRODUCE, Code(data.command)]),
+        Section("network", "Network", _network(data), wide=True),
+        Section("recipe", "Recipe", [
+            Code(data.recipe_text.strip()) if data.recipe_text else Missing("The recipe was not recorded.")
+        ]),
+        Section("manifest", "Manifest", [
+            TablePart(MANIFEST, ("what", "value"), flat(data.manifest), wrap=True)
+            if data.manifest
+            else Missing("No manifest was recorded.")
+        ]),
+    ])  # fmt: skip
 
-    confusion: (K, K) counts, true by predicted. A ratio with denominator 0 is "-", and the mean leaves it out.
-    """
-    counts = torch.from_numpy(confusion)
-    true, predicted = counts.sum(1), counts.sum(0)
-    ratios = ((precision, predicted), (recall, true), (f1, true + predicted))
-    columns = [torch.where(cases > 0, metric(counts), torch.nan) for metric, cases in ratios]
-    rows = [
-        (name, *(_percent(float(column[k])) for column in columns), f"{int(true[k]):,}")
-        for k, name in enumerate(classes)
-    ]
-    return [*rows, ("mean", *(_percent(float(column.nanmean())) for column in columns), f"{int(true.sum()):,}")]
 
-
-def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], most: int = 5) -> list[str]:
-    """Return the most frequent mistakes as text, such as "4 → 9 (12 times)"."""
-    wrong = np.array(confusion, dtype=np.int64)
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    counts = [(divmod(index, len(classes)), int(wrong.flat[index])) for index in order.tolist()]
-    return [
-        f"{classes[true]} → {classes[predicted]} ({'once' if n == 1 else f'{n:,} times'})"
-        for (true, predicted), n in counts
-        if n
-    ]
-
-
-def confusions_text(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
-    """Return the most frequent mistakes as a sentence."""
-    frequent = common_confusions(confusion, classes)
-    return f"Most frequent: {', '.join(frequent)}." if frequent else "No image was misclassified."
-
-
-def _percent(fraction: float) -> str:
-    return "-" if math.isnan(fraction) else f"{100 * fraction:.1f} %"
-
-
-def page(data: ReportData, figures: Mapping[str, Figure | None]) -> str:
-    """Return the whole HTML document."""
-    counts, wrong = data.confusion, data.mistakes
-    pairs = () if wrong is None else zip(wrong.true, wrong.predicted, strict=True)
-    return render(
-        "training",
-        data=data,
-        figures=figures,
-        results=headline(data.metrics, data.summary.parameters if data.summary is not None else None),
-        validated=any(_known(row, "val_loss") for row in data.history),
-        ends={what: _ends(data, what) for what in ("loss", "accuracy", "ap")},
-        confused="" if counts is None else confusions_text(counts, data.classes),
-        classes=() if counts is None else class_rows(counts, data.classes),
-        mistaken=", ".join(f"{true} predicted as {predicted}" for true, predicted in pairs),
-        manifest=flat(data.manifest),
+def _curves(data: ReportData) -> Section:
+    validated = any(_known(row, "val_loss") for row in data.history)
+    notes: list[Part] = []
+    if not validated:
+        notes = [Missing("No images were held out during training, so there is no second curve.")]
+    elif data.held == "test":
+        notes = [Missing(
+            "The recipe has no validation images: the second curve is for the test images, which are not used for "
+            "choices."
+        )]  # fmt: skip
+    ring = "The ring marks the best validation value." if validated and data.held != "test" else ""
+    loss = loss_curves(data.history, data.held)
+    precision = accuracy_curves(data.history, data.held, "ap", "average precision (%)")
+    accuracy = accuracy_curves(data.history, data.held) if precision is None else None
+    second = (
+        FigurePart("accuracy", accuracy, _ends(data, "accuracy"), "", "No accuracy was recorded.")
+        if precision is None
+        else FigurePart("ap", precision, _ends(data, "ap"), "The mean over classes and the IoUs 0.5, 0.55, ..., 0.95.")
     )
+    row = Row([FigurePart("loss", loss, _ends(data, "loss"), ring, "No finite loss was recorded."), second])
+    return Section("curves", "Loss and accuracy", [*notes, row], wide=True)
+
+
+def _weights(data: ReportData) -> Section:
+    if data.first_weights is None:
+        missing = Missing("The first layer's weights cannot be shown as images.")
+        return Section("weights", "First layer's weights", [missing])
+    count, channels = data.first_weights.shape[:2]
+    caption = (
+        f"{f'The first {MAX_FILTERS} of' if count > MAX_FILTERS else 'All'} {count} filters of {data.first_path}"
+        f"{'' if channels in (1, 3) else f', of the first of {channels} channels'}; "
+        f"{'colours relative to grey, which is zero' if channels == 3 else 'blue negative, orange positive'}."
+    )
+    alt = f"Weights of the first layer as {min(count, MAX_FILTERS)} images"
+    otherwise = "The first layer's weights are not finite, or too few to show."
+    figure = FigurePart("first_weights", first_weights(data.first_weights), alt, caption, otherwise)
+    return Section("weights", "First layer's weights", [figure])
+
+
+def _network(data: ReportData) -> list[Part]:
+    if data.summary is None:
+        return [Missing("The network was not recorded.")]
+    head, *rows = data.summary.cells()
+    table = TablePart("Layers in forward order", head, rows, (3, 4, 5), foot=True)
+    return ["Multiply-adds and memory (outputs, and caches for the backward pass) are for one image.", table]
 
 
 def headline(found: Mapping[str, Any], parameters: int | None = None) -> list[tuple[str, str]]:
@@ -137,52 +168,11 @@ def _ends(data: ReportData, what: str) -> str:
 
 
 def write_report(run: str | os.PathLike[str], data: ReportData) -> Path:
-    """Write report.html, figures/*.png and confusion.json into the folder `run`; return the path of report.html.
+    """Write report.html, figures/*.png and the files of the task into the folder `run`; return the path of the report.
 
     Each file is written atomically. Raises PellucidError if one cannot be written.
     """
-    figures = draw(data)
-    path = write_page(Path(run) / "report.html", page(data, figures), figures)
-    if data.confusion is not None:
-        counts = {"classes": list(data.classes), "counts": data.confusion.tolist()}  # true by predicted
-        write_atomically(Path(run) / CONFUSION, (json.dumps(counts) + "\n").encode(), durable=False)
+    path = page(data).write(Path(run) / "report.html")
+    for name, values in data.files.items():
+        write_atomically(Path(run) / name, (json.dumps(values) + "\n").encode(), durable=False)
     return path
-
-
-def draw(data: ReportData) -> dict[str, Figure | None]:
-    """Return the report's figures by name, None if there is nothing to draw."""
-    wrong, masks, points, counts = data.mistakes, data.masks, data.keypoints, data.confusion
-    kinds = ("confusion", "masks", "keypoints", "objects", "mistakes", "first_weights")
-    kinds += ("samples", "epochs", "nearest", "walks")
-    figures: dict[str, Figure | None] = dict.fromkeys(kinds)
-    if counts is not None:
-        figures["confusion"] = confusion_matrix(counts, data.classes, bool(counts.max() >= MAX_COUNT))
-    if masks is not None:
-        figures["masks"] = worst_masks(masks.images, masks.true, masks.predicted, masks.scores, data.classes)
-    if points is not None:
-        figures["keypoints"] = worst_keypoints(points.images, points.true, points.found, points.errors)
-    if data.objects is not None and data.objects.images:
-        names = [f"{name}: {ap:.2f}" for name, ap in zip(data.objects.names, data.objects.ap, strict=True)]
-        figures["objects"] = sheet_of_objects(data.objects.images, data.objects.marks, names, data.classes)
-    if (generated := data.generated) is not None:
-        row = len(generated.nearest)
-        figures["samples"] = sample_sheet(generated.samples)
-        if generated.epochs:
-            figures["epochs"] = image_rows(
-                {f"after epoch {epoch}": images for epoch, images in generated.epochs.items()}
-            )
-        figures["nearest"] = image_rows({"sample": generated.samples[:row], "training image": generated.nearest})
-        figures["walks"] = image_rows({f"walk {k}": images for k, images in enumerate(generated.walks, start=1)})
-    if wrong is not None:
-        figures["mistakes"] = worst_mistakes(wrong.images, wrong.true, wrong.predicted, wrong.probability)
-    if data.first_weights is not None:
-        figures["first_weights"] = first_weights(data.first_weights)
-    return {
-        "loss": loss_curves(data.history, data.held),
-        "accuracy": accuracy_curves(data.history, data.held),
-        "ap": accuracy_curves(data.history, data.held, "ap", "average precision (%)"),
-        **figures,
-        "learning_rate": learning_rate(data.history),
-        "gradients": gradient_norms(data.layers),
-        "updates": update_ratios(data.layers),
-    }

@@ -21,7 +21,7 @@ from pellucid.recipe.job import Run, resume, train
 from pellucid.recipe.material import input_shape, load_arrays, load_material
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.tables import Data
-from pellucid.run_report.page import CONFUSION
+from pellucid.run_report.classes import CONFUSION
 from pellucid.training import fit
 from pellucid.training.examples import first_batch
 from pellucid.training.step import Step

@@ -15,6 +15,7 @@ from pellucid.report.figures.curves import accuracy_curves, loss_curves
 from pellucid.report.figures.style import Plot, svg
 from pellucid.report.page import render
 from pellucid.run_report import ReportData, write_report
+from pellucid.run_report.classes import class_sections
 
 HISTORY = [
     {"epoch": k, "train_loss": 3.0 / k, "val_loss": None if k == 2 else 2.5 / k, "train_accuracy": 1 - 0.4 / k,
@@ -99,8 +100,9 @@ def test_runs_are_drawn_in_one_colour_each() -> None:
 
 def test_a_page_carries_the_values_as_json(tmp_path: Path) -> None:
     data = ReportData(
-        "r", "c", history=HISTORY, classes=('"<x>', "b"), confusion=np.array([[5, 2], [0, 7]]), metrics={"loss": 1.0}
-    )
+        "r", "c", history=HISTORY, metrics={"loss": 1.0},
+        sections=class_sections(np.array([[5, 2], [0, 7]]), ('"<x>', "b")),
+    )  # fmt: skip
     text = write_report(tmp_path, data).read_text(encoding="utf-8")
     found = [json.loads(unescape(values)) for values in re.findall(r'data-values="([^"]*)"', text)]
     assert [line["name"] for line in found[0]["lines"]] == ["training", "validation"]

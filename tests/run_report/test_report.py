@@ -22,14 +22,17 @@ from pellucid.metrics import class_scores
 from pellucid.network.summary import summary
 from pellucid.objective import Supervised
 from pellucid.run.history import write_csv
-from pellucid.run_report import Mistakes, ReportData, gather, write_report
-from pellucid.run_report.data import first_weights, worst
-from pellucid.run_report.page import class_rows, common_confusions, duration
+from pellucid.run_report import ReportData, gather, write_report
+from pellucid.run_report.classes import class_rows, class_sections, common_confusions
+from pellucid.run_report.data import first_weights
+from pellucid.run_report.page import duration
+from pellucid.tasks.classify.report import Mistakes, mistakes_section, worst
 from tests.pages import without_script
 
 VOID = {"meta", "br", "img", "link"}
+OF_CLASSES = ("confusion", "classes", "mistakes")  # sections of classification
 SECTIONS = (
-    "curves", "confusion", "classes", "mistakes", "weights", "learning-rate", "gradients", "updates", "reproduce",
+    "curves", *OF_CLASSES, "weights", "learning-rate", "gradients", "updates", "reproduce",
     "network", "recipe", "manifest",
 )  # fmt: skip
 HISTORY = [
@@ -97,9 +100,10 @@ def full() -> ReportData:
         },
         history=HISTORY,
         layers=LAYERS,
-        classes=("cat", "dog"),
-        confusion=np.array([[20, 0], [1, 19]]),
-        mistakes=Mistakes(np.full((1, 1, 6, 6), 0.5, dtype=np.float32), ["dog"], ["cat"], [0.81], 1),
+        sections=[
+            *class_sections(np.array([[20, 0], [1, 19]]), ("cat", "dog")),
+            mistakes_section(Mistakes(np.full((1, 1, 6, 6), 0.5, dtype=np.float32), ["dog"], ["cat"], [0.81], 1)),
+        ],
         first_path="hidden.weight",
         first_weights=np.random.default_rng(0).normal(size=(5, 1, 6, 6)).astype(np.float32),
         summary=summary(net, None, (1, 6, 6)),
@@ -162,9 +166,12 @@ def test_text_cannot_become_markup(tmp_path: Path) -> None:
     data = full()
     hurt = ReportData(
         **{
-            **vars(data), "recipe": evil, "command": evil, "about": evil, "classes": (evil, "dog"),
+            **vars(data), "recipe": evil, "command": evil, "about": evil,
             "recipe_text": evil, "manifest": {evil: evil}, "first_path": evil,
-            "mistakes": Mistakes(np.zeros((1, 1, 6, 6), dtype=np.float32), [evil], ["</svg>"], [0.5], 1),
+            "sections": [
+                *class_sections(np.array([[20, 0], [1, 19]]), (evil, "dog")),
+                mistakes_section(Mistakes(np.zeros((1, 1, 6, 6), dtype=np.float32), [evil], ["</svg>"], [0.5], 1)),
+            ],
             "layers": [{"epoch": 1, "path": f"{evil}.weight", "grad_norm": 1.0, "update_ratio": 1.0}],
         }
     )  # fmt: skip
@@ -189,10 +196,10 @@ def test_pictures_stand_beside_the_report(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     _, page = written(tmp_path, ReportData(recipe="bare", command="pellucid train bare"))
-    assert tuple(page.sections) == SECTIONS
+    assert tuple(page.sections) == tuple(name for name in SECTIONS if name not in OF_CLASSES)
     assert "svg" not in {tag for tag, _ in page.elements}
     for words in ("No final results were recorded", "there is no second curve", "No finite loss was recorded",
-                  "no confusion matrix", "No finite gradient was recorded", "No manifest was recorded"):  # fmt: skip
+                  "No finite gradient was recorded", "No manifest was recorded"):  # fmt: skip
         assert words in page.text
 
 
@@ -262,6 +269,7 @@ class TinyModel:
     net = Sequential(flat=Flatten(), out=Dense(2))
     objective = Supervised(net, SoftmaxCrossEntropy())
     input_shape = nominal_shape = (1, 4, 4)
+    output_shape = (2,)
 
     def __init__(self) -> None:
         top = torch.cat([torch.ones(8), -torch.ones(8)])
@@ -295,10 +303,7 @@ def run_folder(path: Path) -> Path:
 def test_gather_reads_a_run_folder_and_tries_the_model(tmp_path: Path) -> None:
     data = gather(run_folder(tmp_path), TinyModel(), halves())
     assert (data.recipe, data.about) == ("halves", "Which half is brighter")
-    assert data.confusion is not None
-    assert data.confusion.tolist() == [[1, 0], [1, 1]]
-    assert data.mistakes is not None
-    assert (list(data.mistakes.true), list(data.mistakes.predicted), data.mistakes.total) == (["bottom"], ["top"], 1)
+    assert data.files == {"confusion.json": {"classes": ["top", "bottom"], "counts": [[1, 0], [1, 1]]}}
     assert data.metrics["accuracy"] == pytest.approx(2 / 3)
     assert gather(tmp_path, TinyModel(), halves(), metrics={"accuracy": 0.5}).metrics == {"accuracy": 0.5}
     assert data.first_path == "out.weight"
@@ -313,6 +318,8 @@ def test_gather_reads_a_run_folder_and_tries_the_model(tmp_path: Path) -> None:
     assert "66.67 %" in page.text
     assert "the second curve is for the test images" in page.text
     assert "bottom → top (once)" in page.text
+    assert "1 of 1 misclassified test images" in page.text
+    assert json.loads((tmp_path / "confusion.json").read_text())["counts"] == [[1, 0], [1, 1]]
 
 
 def test_the_surest_mistakes_come_first() -> None:

@@ -12,8 +12,8 @@ from pellucid import Dense, Model, assets
 from pellucid.data import Arrays
 from pellucid.errors import PellucidError
 from pellucid.generators import Generator
-from pellucid.run_report.generated import nearest_images, sample, walk
 from pellucid.tasks.generate.measure import evaluate_generator, is_generator, write_samples
+from pellucid.tasks.generate.report import nearest_images, sample, walk
 from tests.generators.small import FAMILIES, SHAPE, gan
 
 
@@ -61,7 +61,7 @@ def test_copies_of_training_images_are_seen_by_their_distance() -> None:
 
 
 def test_the_nearest_image_is_found_across_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.run_report.generated.BATCH", 7)
+    monkeypatch.setattr("pellucid.tasks.generate.report.BATCH", 7)
     train, points = pictures(40, 0), pictures(5, 1)
     found, distances = nearest_images(points, arrays(train))
     apart = np.linalg.norm(points.flatten(1).numpy()[:, None] - train.flatten(1).numpy()[None], axis=2)

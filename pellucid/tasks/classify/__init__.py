@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Example, Explained, Predictor, Request, Task
+from pellucid.task import Command, Evaluation, Example, Explained, Predictor, Reported, Request, Task
 from pellucid.text import percent, plural, table
 
 if TYPE_CHECKING:
@@ -81,6 +81,12 @@ class Classification(Task):
         scores = class_scores(model.predict(x[None]))[0]
         number = int(scores.argmax()) if target is None else class_number(target, classes)
         return Example(model, x, torch.tensor([number]), classes[number])
+
+    def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
+        """Return the confusion matrix, the classes, and the worst mistakes."""
+        from pellucid.tasks.classify.report import report
+
+        return report(model, test)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return accuracy, macro F1, loss, calibration, the number of images, and a row for each class."""

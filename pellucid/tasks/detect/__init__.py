@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Explained, Option, Predictor, Request, Task, Traced
+from pellucid.task import Command, Evaluation, Explained, Option, Predictor, Reported, Request, Task, Traced
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -79,6 +79,12 @@ class Detection(Task):
         from pellucid.tasks.detect.onnx import detector_bytes
 
         return detector_bytes(model, size, metadata)
+
+    def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
+        """Return the images with the lowest average precision."""
+        from pellucid.tasks.detect.report import report
+
+        return report(model, test)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return COCO's figures for boxes and masks, each class's average precision, and what errors cost."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Predictor, Task
+from pellucid.task import Command, Evaluation, Predictor, Reported, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:
@@ -40,6 +40,12 @@ class Generation(Task):
     def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
         """Raise PellucidError: generators draw images from nothing but random numbers."""
         raise PellucidError("the model generates images and predicts no classes; use `pellucid generate`")
+
+    def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
+        """Return samples."""
+        from pellucid.tasks.generate.report import report
+
+        return Reported() if train is None else report(model, train, folder)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return the variety and the likelihood of samples."""

@@ -25,8 +25,8 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write the images, and print the name of the file."""
-    from pellucid.run_report.generated import sample
     from pellucid.tasks.generate.measure import is_generator, write_samples
+    from pellucid.tasks.generate.report import sample
 
     if not 1 <= args.n <= MAX_IMAGES:
         raise PellucidError(f"--n must be from 1 to {MAX_IMAGES:,}, not {args.n}")

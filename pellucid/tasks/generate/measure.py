@@ -29,7 +29,7 @@ from pellucid.model import Model
 from pellucid.models import features
 from pellucid.recipe.material import check_exists, data_for, load_material, table_for
 from pellucid.report.figures.samples import montage
-from pellucid.run_report.generated import nearest_images, sample
+from pellucid.tasks.generate.report import nearest_images, sample
 from pellucid.tasks.outputs import png
 from pellucid.training.examples import first_batch
 

@@ -23,8 +23,7 @@ from pellucid.metrics import (
     reliability,
 )
 from pellucid.model import Model
-from pellucid.run_report import Mistakes
-from pellucid.run_report.data import worst
+from pellucid.tasks.classify.report import Mistakes, worst
 
 BINS = 15  # for the calibration error, as in Guo et al. 2017
 MAX_MISTAKES = 60  # misclassified images

@@ -16,7 +16,8 @@ from pellucid.report.figures.curves import accuracy_curves, loss_curves
 from pellucid.report.figures.pictures import worst_mistakes
 from pellucid.report.page import render
 from pellucid.report.write import write_page
-from pellucid.run_report.page import class_rows, confusions_text, duration
+from pellucid.run_report.classes import class_rows, confusions_text
+from pellucid.run_report.page import duration
 from pellucid.tasks.gestures.comparison import METRICS, Comparison, Row, Spread, Trial, best_row
 from pellucid.tasks.gestures.findings import findings_to_json, left_out
 from pellucid.text import aligned

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Predictor, Task
+from pellucid.task import Command, Evaluation, Predictor, Reported, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:
@@ -48,6 +48,12 @@ class Keypoints(Task):
         from pellucid.tasks.keypoints.predictor import KeypointPredictor
 
         return KeypointPredictor(model, out)
+
+    def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
+        """Return the images with the largest errors."""
+        from pellucid.tasks.keypoints.report import report
+
+        return report(model, test)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return the normalized mean error and its interval."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Example, Explained, Option, Predictor, Request, Task
+from pellucid.task import Command, Evaluation, Example, Explained, Option, Predictor, Reported, Request, Task
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ class Segmentation(Task):
         from pellucid.tasks.segment.explained import example
 
         return example(model, read_picture(model, image), target)
+
+    def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
+        """Return the confusion matrix and the classes of pixels, and the worst masks."""
+        from pellucid.tasks.segment.report import report
+
+        return report(model, test)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return mean IoU, pixel accuracy, boundary F1, and the IoU of each class."""

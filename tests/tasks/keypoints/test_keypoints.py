@@ -24,9 +24,9 @@ from pellucid.metrics import NME
 from pellucid.model import Model
 from pellucid.optim import Adam
 from pellucid.report.figures.pictures import worst_keypoints
-from pellucid.run_report.data import compare_keypoints
 from pellucid.tasks.keypoints.finder import KeypointFinder, explain_point, pad_and_resize
 from pellucid.tasks.keypoints.measure import evaluate
+from pellucid.tasks.keypoints.report import compare_keypoints
 from pellucid.tasks.pictures import class_names
 from pellucid.tasks.segment.segmenter import is_segmenter
 from tests.tasks.keypoints.drawn import NAMES, draw, write

@@ -20,7 +20,7 @@ from pellucid.metrics import MeanIoU
 from pellucid.model import Model
 from pellucid.models import fcn8, unet
 from pellucid.optim import Adam
-from pellucid.run_report.data import compare_masks
+from pellucid.tasks.segment.report import compare_masks
 from pellucid.tasks.segment.segmenter import Segmenter, evaluate
 from tests.references import reference_forward
 

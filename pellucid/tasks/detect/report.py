@@ -1,4 +1,4 @@
-"""The images of a run's report with their annotated and detected objects."""
+"""The section of a detector's report: the worst images with their annotated and detected objects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,16 @@ from pellucid.data.seeds import generator
 from pellucid.metrics import AveragePrecision
 from pellucid.model import Model
 from pellucid.objects import Detections, Objects
-from pellucid.report.figures.objects import Marks
+from pellucid.report.figures.objects import Marks, sheet_of_objects
+from pellucid.report.sections import FigurePart, Section
+from pellucid.task import Reported
 
 MAX_IMAGES = 8  # in a report
 MIN_SCORE = 0.3  # detections with lower scores are not drawn
 
 
 @dataclass(frozen=True)
-class Found:
+class WorstObjects:
     """The images with the lowest average precision, worst first.
 
     images: (1 or 3, H, W) each, values 0..1. marks: for each image the annotated boxes, dashed, and the detected boxes
@@ -32,7 +34,21 @@ class Found:
     names: Sequence[str]
 
 
-def compare_objects(model: Model, test: Source, most: int = MAX_IMAGES) -> Found:
+def report(model: Model, test: Source) -> Reported:
+    """Return the section of the worst images."""
+    found = compare_objects(model, test)
+    names = [f"{name}: {ap:.2f}" for name, ap in zip(found.names, found.ap, strict=True)]
+    drawn = sheet_of_objects(found.images, found.marks, names, tuple(test.classes or ())) if found.images else None
+    caption = (
+        f"The {len(found.ap)} test images with the lowest average precision (at an IoU of 0.5), which is written above "
+        "each. Dashed: annotated boxes; solid: detected ones, with their scores."
+    )
+    alt, otherwise = "The images with the lowest average precision", "No test image has objects."
+    figure = FigurePart("objects", drawn, alt, caption, otherwise)
+    return Reported([Section("mistakes", "Worst mistakes", [figure], wide=True)])
+
+
+def compare_objects(model: Model, test: Source, most: int = MAX_IMAGES) -> WorstObjects:
     """Detect the objects in each image, and return the `most` images with the lowest average precision.
 
     Images without annotated objects are left out.
@@ -47,7 +63,7 @@ def compare_objects(model: Model, test: Source, most: int = MAX_IMAGES) -> Found
             metric.update([found], [truth])
             rated.append((metric.compute()["ap50"], k, found, truth))
     worst = sorted(rated, key=lambda row: row[:2])[:most]
-    return Found(
+    return WorstObjects(
         [float_images(test.batch([k], generator(0)).images)[0].numpy() for _, k, _, _ in worst],
         [_marks(found, truth) for _, _, found, truth in worst],
         [ap for ap, _, _, _ in worst],

@@ -12,7 +12,10 @@ from pellucid.data import Loader, Source
 from pellucid.generators import Generator
 from pellucid.model import Model
 from pellucid.objective import seeded
+from pellucid.report.figures.samples import image_rows, sample_sheet
+from pellucid.report.sections import FigurePart, Section
 from pellucid.run.folder import RunFolder
+from pellucid.task import Reported
 from pellucid.training.callbacks import kept_epochs
 
 SHEET, ROW = 128, 10  # samples on the sheet, and in a row of images
@@ -36,6 +39,41 @@ class Generated:
     epochs: Mapping[int, Images]
     nearest: Images
     walks: tuple[Images, ...]
+
+
+def report(model: Model, train: Source, folder: RunFolder) -> Reported:
+    """Return the section of samples."""
+    found = draw_samples(model, train, folder)
+    row, count = len(found.nearest), len(found.samples)
+    by_epoch = {f"after epoch {epoch}": images for epoch, images in found.epochs.items()}
+    nearest = image_rows({"sample": found.samples[:row], "training image": found.nearest})
+    walks = image_rows({f"walk {k}": images for k, images in enumerate(found.walks, start=1)})
+    parts = [
+        FigurePart(
+            "samples", sample_sheet(found.samples), f"{count} samples", f"{count} samples, none selected (seed 0)."
+        ),
+        FigurePart(
+            "epochs",
+            image_rows(by_epoch) if by_epoch else None,
+            "Samples over the epochs",
+            "The same latent vectors after each epoch whose weights the run keeps (train.keep).",
+            "The run kept no weights of epochs; set train.keep to keep some.",
+        ),
+        FigurePart(
+            "nearest",
+            nearest,
+            "Samples and the training images nearest to them",
+            "Above: samples. Below: the training image with the smallest Euclidean distance to each; equal images "
+            "would mean that the generator repeats the training data.",
+        ),
+        FigurePart(
+            "walks",
+            walks,
+            "Walks between two latent vectors",
+            "Images on the way from one latent vector (left) to another (right).",
+        ),
+    ]
+    return Reported([Section("samples", "Samples", parts, wide=True)])
 
 
 def draw_samples(model: Model, train: Source, folder: RunFolder) -> Generated:

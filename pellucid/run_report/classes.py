@@ -1,0 +1,72 @@
+"""Sections about classes: the confusion matrix, and precision, recall and F1 of each class."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pellucid.metrics import f1, precision, recall
+from pellucid.report.figures.classes import confusion_matrix
+from pellucid.report.sections import FigurePart, Section, TablePart
+
+CONFUSION = "confusion.json"  # a run's file with {"classes": [...], "counts": [[...]]}, true by predicted
+MAX_COUNT = 100_000  # a confusion matrix with larger counts, of pixels, is drawn with fractions
+
+
+def class_sections(confusion: NDArray[np.int64], classes: Sequence[str], what: str = "images") -> list[Section]:
+    """Return the sections of a confusion matrix, (K, K) counts of `what`, true by predicted."""
+    text = confusions_text(confusion, classes)
+    drawn = confusion_matrix(confusion, classes, bool(confusion.max() >= MAX_COUNT))
+    caption = "Counts; the deeper the colour (by square root), the larger the fraction of the true class."
+    explanation = (
+        f"Precision: of the {what} predicted as a class, the fraction that belongs to it. Recall: of the {what} of a "
+        f"class, the fraction predicted as it. F1: the harmonic mean of both. n: the number of {what}."
+    )
+    head = ("class", "precision", "recall", "F1", "n")
+    rows = TablePart(f"Test {what} by class", head, class_rows(confusion, classes), range(1, 5), foot=True)
+    figure = FigurePart("confusion", drawn, f"Confusion matrix. {text}", caption, "No images were tested.")
+    return [
+        Section("confusion", "Confusion matrix", [text, figure]),
+        Section("classes", "Class by class", [explanation, rows]),
+    ]
+
+
+def class_rows(confusion: NDArray[np.int64], classes: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return (class, precision, recall, F1, n) as text for each class, and their unweighted mean as the last row.
+
+    confusion: (K, K) counts, true by predicted. A ratio with denominator 0 is "-", and the mean leaves it out.
+    """
+    counts = torch.from_numpy(confusion)
+    true, predicted = counts.sum(1), counts.sum(0)
+    ratios = ((precision, predicted), (recall, true), (f1, true + predicted))
+    columns = [torch.where(cases > 0, metric(counts), torch.nan) for metric, cases in ratios]
+    rows = [
+        (name, *(_percent(float(column[k])) for column in columns), f"{int(true[k]):,}")
+        for k, name in enumerate(classes)
+    ]
+    return [*rows, ("mean", *(_percent(float(column.nanmean())) for column in columns), f"{int(true.sum()):,}")]
+
+
+def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], most: int = 5) -> list[str]:
+    """Return the most frequent mistakes as text, such as "4 → 9 (12 times)"."""
+    wrong = np.array(confusion, dtype=np.int64)
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    counts = [(divmod(index, len(classes)), int(wrong.flat[index])) for index in order.tolist()]
+    return [
+        f"{classes[true]} → {classes[predicted]} ({'once' if n == 1 else f'{n:,} times'})"
+        for (true, predicted), n in counts
+        if n
+    ]
+
+
+def confusions_text(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """Return the most frequent mistakes as a sentence."""
+    frequent = common_confusions(confusion, classes)
+    return f"Most frequent: {', '.join(frequent)}." if frequent else "No image was misclassified."
+
+
+def _percent(fraction: float) -> str:
+    return "-" if math.isnan(fraction) else f"{100 * fraction:.1f} %"

@@ -1,0 +1,96 @@
+"""The sections of a classifier's report: classes, and the images that were misclassified."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pellucid.data import Loader, Source, float_images
+from pellucid.data.seeds import generator
+from pellucid.layers.base import Shape
+from pellucid.metrics import class_scores, classes_of, confusion_matrix
+from pellucid.model import Model
+from pellucid.objective import Supervised
+from pellucid.report.figures.pictures import worst_mistakes
+from pellucid.report.sections import FigurePart, Missing, Section
+from pellucid.run_report.classes import CONFUSION, class_sections
+from pellucid.task import Reported
+from pellucid.training.examples import first_batch
+
+BATCH = 256  # images at a time
+MAX_MISTAKES = 24  # misclassified images in a report
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """Misclassified images, the most confident first.
+
+    images: (n, 1 or 3, H, W), values 0..1. true, predicted: names of classes. probability: of the predicted class.
+    total: the number of misclassified images in the test data.
+    """
+
+    images: NDArray[np.float32]
+    true: Sequence[str]
+    predicted: Sequence[str]
+    probability: Sequence[float]
+    total: int
+
+
+def report(model: Model, test: Source) -> Reported:
+    """Return the sections of a classifier, none for other outputs."""
+    classes = tuple(test.classes or ())
+    image = tuple(first_batch(test).images.shape[1:])
+    if not isinstance(model.objective, Supervised):
+        return Reported()
+    scores, labels = predictions(model, test, tuple(model.nominal_shape or image))
+    if scores.ndim != 2 or not scores.shape[1] == len(classes) > 1:
+        return Reported()
+    counts = confusion_matrix(labels, classes_of(scores), len(classes)).numpy()
+    sections = [*class_sections(counts, classes), mistakes_section(worst(scores, labels, test))]
+    return Reported(sections, {CONFUSION: {"classes": list(classes), "counts": counts.tolist()}})
+
+
+def mistakes_section(mistakes: Mistakes | None) -> Section:
+    """Return the section of the worst mistakes, None for data that are not images."""
+    if mistakes is None:
+        return Section("mistakes", "Worst mistakes", [Missing("These data cannot be shown as images.")])
+    if mistakes.total == 0:
+        return Section("mistakes", "Worst mistakes", [Missing("No test image was misclassified.")])
+    drawn = worst_mistakes(mistakes.images, mistakes.true, mistakes.predicted, mistakes.probability)
+    pairs = zip(mistakes.true, mistakes.predicted, strict=True)
+    listed = ", ".join(f"{true} predicted as {predicted}" for true, predicted in pairs)
+    caption = (
+        f"{len(mistakes.true)} of {mistakes.total:,} misclassified test images, the most confident first: true → "
+        "predicted class, and the probability (or score) of the predicted one."
+    )
+    figure = FigurePart("mistakes", drawn, f"Misclassified images: {listed}", caption)
+    return Section("mistakes", "Worst mistakes", [figure])
+
+
+def predictions(model: Model, test: Source, shape: Shape) -> tuple[Tensor, Tensor]:
+    """Return the score of each class (N, K) for the images, reshaped to `shape`, and their labels (N,)."""
+    scores, labels = list[Tensor](), list[Tensor]()
+    for batch in Loader(test, min(BATCH, len(test)), seed=0, shuffle=False).epoch(0):
+        scores.append(class_scores(model.predict(batch.images.reshape(len(batch.images), *shape)).cpu()))
+        labels.append(batch.targets)
+    return torch.cat(scores), torch.cat(labels)
+
+
+def worst(scores: Tensor, labels: Tensor, test: Source, most: int = MAX_MISTAKES) -> Mistakes | None:
+    """Return the `most` misclassified images with the largest probabilities; None if the data are not images."""
+    channels, height, width = first_batch(test).images.shape[1:]
+    if channels not in (1, 3) or min(height, width) < 2:
+        return None
+    largest, predicted = scores.max(1)  # (N,)
+    wrong, names = torch.nonzero(predicted != labels).flatten(), test.classes or ()
+    chosen = wrong[torch.argsort(largest[wrong], descending=True, stable=True)[:most]]
+    return Mistakes(
+        float_images(test.batch(chosen.tolist(), generator(0)).images).numpy(),
+        [names[int(k)] for k in labels[chosen]],
+        [names[int(k)] for k in predicted[chosen]],
+        largest[chosen].tolist(),
+        len(wrong),
+    )

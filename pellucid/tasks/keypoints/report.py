@@ -1,0 +1,70 @@
+"""The section of a key-point model's report: the images with the largest error."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pellucid.data import Loader, float_images
+from pellucid.data.keypoints import KeypointSource
+from pellucid.data.seeds import generator
+from pellucid.metrics.objects import normalised_errors, unit_points
+from pellucid.model import Model
+from pellucid.report.figures.pictures import worst_keypoints
+from pellucid.report.sections import FigurePart, Missing, Section
+from pellucid.task import Reported
+
+BATCH = 256  # images at a time
+MAX_KEYPOINTS = 12  # images
+
+
+@dataclass(frozen=True)
+class WorstKeypoints:
+    """The images whose key-points have the largest normalized mean error, worst first.
+
+    images: (n, H, W, 3), uint8. true: (n, K, 3), with visibility; found: (n, K, 3), with scores. errors: one per
+    image.
+    """
+
+    images: NDArray[np.uint8]
+    true: NDArray[np.float32]
+    found: NDArray[np.float32]
+    errors: Sequence[float]
+
+
+def report(model: Model, test: KeypointSource) -> Reported:
+    """Return the section of the worst images."""
+    found = compare_keypoints(model, test)
+    if found is None:
+        return Reported([Section("mistakes", "Worst mistakes", [Missing("NME is not a metric of the model.")])])
+    drawn = worst_keypoints(found.images, found.true, found.found, found.errors)
+    caption = (
+        f"The {len(found.errors)} test images with the largest normalised mean error of their key-points, which is "
+        "written above each."
+    )
+    figure = FigurePart("keypoints", drawn, "The images with the largest normalised mean error", caption)
+    return Reported([Section("mistakes", "Worst mistakes", [figure], wide=True)])
+
+
+def compare_keypoints(model: Model, test: KeypointSource, most: int = MAX_KEYPOINTS) -> WorstKeypoints | None:
+    """Return the `most` images with the largest normalized mean error; None if NME is not a metric of the model."""
+    unit = unit_points(model.metrics)
+    if unit is None:
+        return None
+    points, truth = list[Tensor](), list[Tensor]()
+    for batch in Loader(test, min(BATCH, len(test)), seed=0, shuffle=False).epoch(0):
+        points.append(model.predict(batch.images))
+        truth.append(batch.targets)
+    found, true = torch.cat(points), torch.cat(truth)
+    errors = normalised_errors(found, true, unit)
+    order = errors.argsort(descending=True)[:most]
+    images = (float_images(test.batch(order.tolist(), generator(0)).images) * 255).round().to(torch.uint8)
+    return WorstKeypoints(
+        images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy(),
+        true[order].numpy(),
+        found[order].numpy(),
+        errors[order].tolist(),
+    )

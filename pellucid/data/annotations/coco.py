@@ -253,4 +253,4 @@ def load_json(data: bytes, where: str) -> Any:
         raise PellucidError(f"{where} is not JSON ({error}); correct the file") from error
 
 
-FORMAT = Format(parts, read, write, image_path, written)
+FORMAT = Format("coco", parts, read, write, image_path, written)

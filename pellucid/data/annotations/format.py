@@ -27,14 +27,15 @@ def no_class_fault(parts: Mapping[str, Annotations]) -> str:
 class Format:
     """A format of annotations.
 
-    parts: returns the files of this format in a tree, by part. read: reads the files of one part. write: writes
-    annotations, by part, into a folder. image_path: returns the path of an image in that folder, from its part and file
-    name. written: returns the subset of "box", "masks", "keypoints" and "crowd" that is written of the annotations of
-    one part. masks_as_polygons: whether masks are written as polygons. holds_class, holds_image: return whether the
-    name of a class, or the file name of an image, is the same after it is written and read. class_fault: returns why
-    all class names together cannot be written, "" if they can.
+    name: in commands and messages. parts: returns the files of this format in a tree, by part. read: reads the files of
+    one part. write: writes annotations, by part, into a folder. image_path: returns the path of an image in that
+    folder, from its part and file name. written: returns the subset of "box", "masks", "keypoints" and "crowd" that is
+    written of the annotations of one part. masks_as_polygons: whether masks are written as polygons. holds_class,
+    holds_image: return whether the name of a class, or the file name of an image, is the same after it is written and
+    read. class_fault: returns why all class names together cannot be written, "" if they can.
     """
 
+    name: str
     parts: Callable[[Tree], dict[str, tuple[str, ...]]]
     read: Callable[[Tree, Sequence[str], Sequence[str] | None], Annotations]
     write: Callable[[Mapping[str, Annotations], Path], None]

@@ -201,4 +201,4 @@ def _flag(shape: dict[str, Any], name: str) -> bool:
     return isinstance(flags, dict) and flags.get(name) is True
 
 
-FORMAT = Format(parts, read, write, image_path, written, masks_as_polygons=True)
+FORMAT = Format("labelme", parts, read, write, image_path, written, masks_as_polygons=True)

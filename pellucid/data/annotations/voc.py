@@ -263,4 +263,4 @@ def _number(text: str) -> float:
     return value if abs(value) < 1e9 else math.nan
 
 
-FORMAT = Format(parts, read, write, image_path, written, holds_class=holds_class, holds_image=holds_image)
+FORMAT = Format("voc", parts, read, write, image_path, written, holds_class=holds_class, holds_image=holds_image)

@@ -252,6 +252,7 @@ def _settings(text: str, name: str) -> tuple[tuple[str, ...], int]:
 
 
 FORMAT = Format(
+    "yolo",
     parts,
     read,
     write,

@@ -12,7 +12,6 @@ from pellucid.combine import Sequential, Shared
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.checks import MAX_LENGTH, check_strides
-from pellucid.detectors.onnx import decoded, part
 from pellucid.detectors.walk import output_slopes
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
@@ -110,11 +109,6 @@ class SingleStage(OneStage):
         dy = torch.zeros_like(y)
         dy[candidate] = output_slopes(y[candidate], anchors.boxes[candidate], label, side)
         return dy
-
-    def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
-        """Add ONNX nodes that compute `read`."""
-        offsets = part(nodes, y, self.classes, self.classes + 4)
-        return decoded(nodes, offsets, anchors.boxes), nodes.inner("Sigmoid", part(nodes, y, 0, self.classes))
 
 
 def single_stage(

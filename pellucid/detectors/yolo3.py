@@ -13,7 +13,6 @@ from pellucid.combine import Graph
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.checks import MAX_LENGTH, check_strides
-from pellucid.detectors.onnx import around, grown, part
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer, Params
@@ -99,7 +98,7 @@ class YOLO3(OneStage):
         matches = positives(assigned, targets, y)
         index, count = (matches.image, matches.anchor), max(len(matches.image), 1)
         outputs = y[index]  # (P, D)
-        corner, size = self._cells(anchors)
+        corner, size = self.cells(anchors)
         low, high = matches.truth.split(2, 1)
         position = (((low + high) / 2 - corner[matches.anchor]) / size[matches.anchor]).clamp(0, 1)  # (P, 2)
         shape = anchors.boxes[matches.anchor, 2:] - anchors.boxes[matches.anchor, :2]
@@ -138,23 +137,12 @@ class YOLO3(OneStage):
             return dy
         axis, sign = side % 2, -1 if side < 2 else 1
         position = y[candidate, axis].sigmoid()
-        dy[candidate, axis] = self._cells(anchors)[1][candidate, 0] * position * (1 - position)
+        dy[candidate, axis] = self.cells(anchors)[1][candidate, 0] * position * (1 - position)
         log_size = y[candidate, 2 + axis]
         length = anchors.boxes[candidate, 2 + axis] - anchors.boxes[candidate, axis]
         if log_size <= MAX_LOG_SIZE:
             dy[candidate, 2 + axis] = sign * length * log_size.exp() / 2
         return dy
-
-    def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
-        """Add ONNX nodes that compute `read`."""
-        corner, size = self._cells(anchors)
-        offset = nodes.inner("Mul", nodes.inner("Sigmoid", part(nodes, y, 0, 2)), nodes.constant("cell_size", size))
-        centre = nodes.inner("Add", nodes.constant("cell_corner", corner), offset)
-        half = grown(nodes, part(nodes, y, 2, 4), anchors.boxes[:, 2:] - anchors.boxes[:, :2])
-        objectness, classes = (
-            nodes.inner("Sigmoid", part(nodes, y, *bounds)) for bounds in ((4, 5), (5, self.outputs_per_anchor))
-        )
-        return around(nodes, centre, half), nodes.inner("Mul", objectness, classes)
 
     def _assign(self, anchors: Anchors, truth: Objects, predicted: Tensor | None) -> Assignment:
         """Return the assignment of an image, given the predicted boxes (A, 4), or None to ignore no anchor."""
@@ -165,13 +153,13 @@ class YOLO3(OneStage):
 
     def _boxes(self, y: Tensor, anchors: Anchors) -> Tensor:
         """Return the predicted boxes (N, A, 4)."""
-        corner, size = self._cells(anchors)
+        corner, size = self.cells(anchors)
         shape = anchors.boxes[:, 2:] - anchors.boxes[:, :2]
         centre = corner + y[..., :2].sigmoid() * size
         half = shape * y[..., 2:4].clamp_max(MAX_LOG_SIZE).exp() / 2
         return torch.cat([centre - half, centre + half], -1)
 
-    def _cells(self, anchors: Anchors) -> tuple[Tensor, Tensor]:
+    def cells(self, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the upper left corner (A, 2) and the side (A, 1) of each anchor's cell."""
         counts = [h * w * len(shapes) for (h, w), shapes in zip(anchors.sizes, self.shapes, strict=True)]
         sides = [torch.full((count, 1), float(s)) for count, s in zip(counts, self.strides, strict=True)]

@@ -14,6 +14,7 @@ from pellucid.detectors.base import MAX_CANDIDATES, MAX_DETECTIONS
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes, run_file
 from pellucid.export.onnx_nodes import Nodes
+from pellucid.export.onnx_nodes.detectors import write_candidates
 from pellucid.export.onnx_proto import optional
 from pellucid.export.parity import Parity, ParityError, batch, compare
 from pellucid.export.trace import Step, Trace, Value, trace
@@ -93,7 +94,7 @@ def _candidates(n: Nodes, traced: Trace, detector: OneStage, anchors: Anchors) -
         last = n.inner("Transpose", value.name, perm=[0, 2, 3, 1])  # (N, H', W', K D)
         rows.append(n.inner("Reshape", last, joined))
     y = n.inner("Concat", *rows, axis=1)
-    boxes, scores = detector.onnx(n, y, anchors)
+    boxes, scores = write_candidates(detector, n, y, anchors)
     height, width = anchors.image
     limit = n.constant("image", torch.tensor([width, height, width, height]).float())
     return n.inner("Min", n.inner("Max", boxes, n.number("border", 0.0)), limit), scores

@@ -12,6 +12,9 @@ demo: $(VENV)/.library
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses auto
 
+coverage: $(VENV)/.dev
+	$(BIN)/python -m pytest --numprocesses auto --cov
+
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

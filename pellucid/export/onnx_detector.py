@@ -158,13 +158,8 @@ def _check_decision(
         ours = detector.decide(Candidates(box, score, torch.arange(len(box)), size)).detections
         count = int(selected[3][k])
         theirs = Detections(*(part[k, :count] for part in selected[:3]))
-        if len(ours) != count or any(
-            not torch.equal(expected, found)
-            for expected, found in (
-                (ours.boxes, theirs.boxes),
-                (ours.scores, theirs.scores),
-                (ours.labels, theirs.labels),
-            )
+        if len(ours) != count or not all(
+            torch.equal(getattr(ours, name), getattr(theirs, name)) for name in ("boxes", "scores", "labels")
         ):
             raise ParityError(
                 f"the ONNX file would select other detections than the model for a random image ({count}, the model "

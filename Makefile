@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check docs real lessons scorecard mutants bench clean
+.PHONY: demo test coverage check docs real lessons scorecard mutants bench release clean
 
 demo: $(VENV)/.library
 	$(BIN)/pellucid demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses auto
+
+coverage: $(VENV)/.dev
+	$(BIN)/python -m pytest --numprocesses auto --cov
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -36,6 +39,12 @@ mutants: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run
 
+release: $(VENV)/.release
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python tools/check_release.py
+
 clean:
 	rm -rf $(VENV)
 
@@ -51,6 +60,10 @@ $(VENV)/.dev: $(VENV)/.library
 
 $(VENV)/.docs: $(VENV)/.library
 	$(PIP) --editable ".[docs]"
+	touch $@
+
+$(VENV)/.release: $(VENV)/.library
+	$(PIP) --editable ".[release]"
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.library

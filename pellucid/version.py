@@ -1,3 +1,3 @@
-"""The version, recorded in files that Pellucid writes."""
+"""The version, of the package and in files that it writes."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

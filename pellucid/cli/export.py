@@ -9,7 +9,6 @@ from pellucid.command.out import answer
 from pellucid.errors import PellucidError, nearest
 from pellucid.text import note
 
-SUFFIXES = {"onnx": ".onnx", "torch": ".py"}
 ABOUT = (
     "Write a model as an ONNX file, or as a Python file that builds a PyTorch module, with its weights in a "
     "safetensors file beside it. The files are kept only if their outputs equal the model's to within 1e-5 of the "
@@ -37,30 +36,30 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write the files and print their names; return 1 and leave no file if the outputs differ."""
-    from pellucid.export import TOLERANCE, ParityError, to_onnx, to_torch, weights_path
+    from pellucid.export import TARGETS, TOLERANCE, ParityError
     from pellucid.model import Model
     from pellucid.run.folder import weights_file
 
-    if args.to not in SUFFIXES:
-        hint = nearest(args.to, SUFFIXES)
-        raise PellucidError(f"pellucid export: unknown format {args.to!r}{hint}; known: {', '.join(SUFFIXES)}")
-    source = weights_file(args.model)
-    path = _path(args)
-    files = [path] if args.to == "onnx" else [path, weights_path(path)]
+    if args.to not in TARGETS:
+        hint = nearest(args.to, TARGETS)
+        raise PellucidError(f"pellucid export: unknown format {args.to!r}{hint}; known: {', '.join(TARGETS)}")
+    target, source = TARGETS[args.to], weights_file(args.model)
+    if args.out is None:
+        path = Path(target.stem(Path(args.model).resolve().name.removesuffix(".safetensors")) + target.suffix)
+    else:
+        path = check_place(args.out, "--out", (target.suffix,))
+    files = target.files(path)
     for file in files:
         if file.exists() and file.samefile(source):
             raise PellucidError(f"{file} is the model itself; give another --out")
     size = None
     if args.size is not None:
-        if args.to != "onnx":
-            raise PellucidError(
-                "--size is for ONNX files; leave it out: a PyTorch module takes any size that the network takes"
-            )
+        if target.size_fault:
+            raise PellucidError(target.size_fault)
         height, width = sizes(args.size, "--size", "height", "width")
         size = height, width
     try:
-        model = Model.load(source)
-        parity = to_onnx(model, path, size) if args.to == "onnx" else to_torch(model, path)
+        parity = target.write(Model.load(source), path, size)
     except ParityError as error:
         note(str(error))
         return 1
@@ -73,12 +72,3 @@ def handle(args: argparse.Namespace) -> int:
         f"output (allowed {TOLERANCE:.0e})",
     )
     return 0
-
-
-def _path(args: argparse.Namespace) -> Path:
-    """Return the file to write: `--out`, else the model's name in the current folder."""
-    suffix = SUFFIXES[args.to]
-    if args.out is None:
-        name = Path(args.model).resolve().name.removesuffix(".safetensors")
-        return Path((name.replace("-", "_") if args.to == "torch" else name) + suffix)
-    return check_place(args.out, "--out", (suffix,))

@@ -207,8 +207,8 @@ class OneStage(Detector):
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
         """Add ONNX nodes that compute `read` for a batch; return the names of the boxes (N, n, 4) and scores (N, n, C).
 
-        nodes: a pellucid.export.Nodes. y: the name of the value (N, A, D). Raises PellucidError unless a subclass
-        implements it.
+        nodes: a pellucid.export.Nodes. y: the name of the value (N, A, D). The detectors that do not override this
+        method are written by `pellucid.tasks.detect.onnx_nodes`. Raises PellucidError for a detector with neither.
         """
         raise PellucidError(f"{type(self).__name__} cannot be exported to ONNX; implement its method onnx")
 

@@ -12,7 +12,6 @@ from pellucid.combine import Sequential, Shared
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.checks import MAX_LENGTH, check_strides
-from pellucid.detectors.onnx import decoded, part
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
 from pellucid.layers.checks import check_above_zero
@@ -103,11 +102,6 @@ class SingleStage(OneStage):
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the decoded boxes and the scores."""
         return decode(y[:, self.classes :], anchors.boxes), y[:, : self.classes].sigmoid()
-
-    def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
-        """Add ONNX nodes that compute `read`."""
-        offsets = part(nodes, y, self.classes, self.classes + 4)
-        return decoded(nodes, offsets, anchors.boxes), nodes.inner("Sigmoid", part(nodes, y, 0, self.classes))
 
 
 def single_stage(

@@ -11,7 +11,6 @@ from pellucid.combine import Graph, Sequential
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.checks import MAX_LENGTH, check_strides
-from pellucid.detectors.onnx import decoded, part
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
@@ -103,13 +102,6 @@ class SSD(OneStage):
         """Return the decoded boxes, and the probabilities of the classes without background."""
         scores = y[:, : self.classes + 1].softmax(1)[:, 1:]
         return decode(y[:, self.classes + 1 :], anchors.boxes, DEVIATIONS), scores
-
-    def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
-        """Add ONNX nodes that compute `read`."""
-        offsets = part(nodes, y, self.classes + 1, self.classes + 5)
-        probabilities = nodes.inner("Softmax", part(nodes, y, 0, self.classes + 1), axis=-1)
-        boxes = decoded(nodes, offsets, anchors.boxes, DEVIATIONS)
-        return boxes, part(nodes, probabilities, 1, self.classes + 1)
 
     @staticmethod
     def _hard(logits: Tensor, negative: Tensor, positives: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from pellucid.combine import Graph, Sequential
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.checks import check_stride
-from pellucid.detectors.onnx import around, part
 from pellucid.layers import Concat, Conv2d, Crop, GroupNorm, LeakyReLU, Upsample
 from pellucid.layers.base import Layer, Params
 from pellucid.layers.checks import check_whole
@@ -118,23 +117,6 @@ class YOLO1(OneStage):
         boxes = self._boxes(box_outputs, anchors.boxes, anchors.image)
         scores = box_outputs[..., 4:].clamp(0, 1) * y[:, None, 5 * self.boxes :].clamp(0, 1)  # (A, B, C)
         return boxes.flatten(0, 1), scores.flatten(0, 1)
-
-    def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
-        """Add ONNX nodes that compute `read`."""
-        low, high = nodes.number("low", 0.0), nodes.number("high", 1.0)
-        shape = nodes.whole("boxes", 0, len(anchors.boxes), self.boxes, 5)
-        box_outputs = nodes.inner("Reshape", part(nodes, y, 0, 5 * self.boxes), shape)  # (N, A, B, 5)
-        shift = nodes.inner("Mul", part(nodes, box_outputs, 0, 2), nodes.number("stride", float(self.stride)))
-        centre = nodes.inner("Add", nodes.constant("corner", anchors.boxes[:, None, :2]), shift)
-        root = part(nodes, box_outputs, 2, 4)
-        image_size = anchors.boxes.new_tensor(anchors.image).flip(0)
-        half = nodes.inner("Mul", nodes.inner("Mul", root, root), nodes.constant("half_image", image_size / 2))
-        confidence = nodes.inner("Clip", part(nodes, box_outputs, 4, 5), low, high)  # (N, A, B, 1)
-        classes = nodes.inner("Clip", part(nodes, y, 5 * self.boxes, self.outputs_per_anchor), low, high)  # (N, A, C)
-        scores = nodes.inner("Mul", confidence, nodes.inner("Unsqueeze", classes, nodes.whole("box_axis", 2)))
-        flat = [nodes.whole(f"flat{count}", 0, -1, count) for count in (4, self.classes)]
-        boxes = around(nodes, centre, half)
-        return nodes.inner("Reshape", boxes, flat[0]), nodes.inner("Reshape", scores, flat[1])
 
     def _boxes(self, box_outputs: Tensor, cells: Tensor, image: Size) -> Tensor:
         """Return the boxes (n, B, 4) decoded from the outputs (n, B, 5) of cells (n, 4)."""

@@ -13,7 +13,6 @@ from pellucid.combine import Graph
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.checks import MAX_LENGTH, check_strides
-from pellucid.detectors.onnx import around, grown, part
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer, Params
@@ -129,17 +128,6 @@ class YOLO3(OneStage):
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the decoded boxes, and the probability of an object times the probability of each class."""
         return self._boxes(y[None], anchors)[0], y[:, 4:5].sigmoid() * y[:, 5:].sigmoid()
-
-    def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
-        """Add ONNX nodes that compute `read`."""
-        corner, size = self.cells(anchors)
-        offset = nodes.inner("Mul", nodes.inner("Sigmoid", part(nodes, y, 0, 2)), nodes.constant("cell_size", size))
-        centre = nodes.inner("Add", nodes.constant("cell_corner", corner), offset)
-        half = grown(nodes, part(nodes, y, 2, 4), anchors.boxes[:, 2:] - anchors.boxes[:, :2])
-        objectness, classes = (
-            nodes.inner("Sigmoid", part(nodes, y, *bounds)) for bounds in ((4, 5), (5, self.outputs_per_anchor))
-        )
-        return around(nodes, centre, half), nodes.inner("Mul", objectness, classes)
 
     def _assign(self, anchors: Anchors, truth: Objects, predicted: Tensor | None) -> Assignment:
         """Return the assignment of an image, given the predicted boxes (A, 4), or None to ignore no anchor."""

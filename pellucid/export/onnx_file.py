@@ -15,6 +15,7 @@ from pellucid.export.onnx_nodes import Node, custom_layers, unwritable, write
 from pellucid.export.onnx_proto import IR_VERSION, MAX_BYTES, OPSET, node_proto, optional
 from pellucid.export.onnx_readers import READERS
 from pellucid.export.parity import Parity, batch, compare, outputs
+from pellucid.export.target import Target
 from pellucid.export.trace import Step, Trace, trace
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
@@ -52,6 +53,8 @@ def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | 
     write_atomically(path, data)
     return parity
 
+
+TARGET = Target("onnx", ".onnx", to_onnx)
 
 CONVERSIONS: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
     ("the values of predict", lambda y: y),

@@ -19,6 +19,7 @@ from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shar
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.export.parity import Parity, ParityError, batch, compare, outputs
+from pellucid.export.target import Target
 from pellucid.export.torch_code import modules
 from pellucid.export.torch_code.layers import is_writable, literal, module_code
 from pellucid.export.trace import Step, Trace, trace
@@ -104,6 +105,16 @@ def to_torch(model: Model, path: str | os.PathLike[str]) -> Parity:
 def weights_path(path: Path) -> Path:
     """Return the path of the weights file that belongs to an exported file."""
     return path.with_name(f"{path.stem}_weights.safetensors")
+
+
+TARGET = Target(
+    "torch",
+    ".py",
+    lambda model, path, size: to_torch(model, path),
+    files=lambda path: (path, weights_path(path)),
+    stem=lambda name: name.replace("-", "_"),  # a module's name
+    size_fault="--size is for ONNX files; leave it out: a PyTorch module takes any size that the network takes",
+)
 
 
 def torch_files(

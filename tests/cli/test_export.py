@@ -40,6 +40,7 @@ def test_what_differs_is_not_left_behind(say: Say, monkeypatch, tmp_path: Path):
         (("mnist-conv", "--to", "onx"), "unknown format 'onx'; did you mean 'onnx'?"),
         (("mnist-conv", "--to", "onnx", "--out", "net.py"), "--out net.py does not end in .onnx"),
         (("mnist-conv", "--to", "torch", "--out", "none/net.py"), "is in a folder that does not exist"),
+        (("mnist-conv", "--to", "torch", "--size", "8x8"), "--size is for ONNX files; leave it out: a PyTorch module"),
         (("mnist-cnv", "--to", "torch"), "did you mean 'mnist-conv'?"),
     ],
 )

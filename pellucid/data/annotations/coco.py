@@ -51,16 +51,6 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     return _File(tree, files[0], classes).annotations()
 
 
-def image_path(part: str, name: str) -> str:
-    """Return the path of an image in a data set that `write` writes."""
-    return f"{part or 'images'}/{name}"
-
-
-def written(found: Annotations) -> frozenset[str]:
-    """Return what is written of annotations: everything."""
-    return frozenset({"box", "masks", "keypoints", "crowd"})
-
-
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
     """Write one file for each part, with everything that the annotations contain."""
     make_folder(out)
@@ -253,4 +243,4 @@ def load_json(data: bytes, where: str) -> Any:
         raise PellucidError(f"{where} is not JSON ({error}); correct the file") from error
 
 
-FORMAT = Format(parts, read, write, image_path, written)
+FORMAT = Format("coco", parts, read, write, lambda part, name: f"{part or 'images'}/{name}")

@@ -10,6 +10,7 @@ from glob import escape
 from pathlib import Path, PurePosixPath
 
 from pellucid.data.annotations.base import ROUNDING, Annotations, Fault, Faults, Instance, Record, refuse, size_fault
+from pellucid.data.annotations.format import Format
 from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.layout import FORMATS, find_format, read_annotations
 from pellucid.data.tree import TRAIN, Tree, open_tree
@@ -68,10 +69,10 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], form: str
             refuse(found[part].faults)
             if not found[part].records:
                 raise PellucidError(f"{path}: part {part!r} has no images; add some, or remove its annotations")
-        paths = _output_paths(found, form)
+        paths = _output_paths(found, target)
         _check_sizes(tree, found)
-        _check_names(tree, found, form)
-        _check_mask_sides(tree, found, form)
+        _check_names(tree, found, target)
+        _check_mask_sides(tree, found, target)
         with _replacing(folder) as temporary:
             target.write(found, temporary)
             for target_path, image in paths.items():
@@ -80,8 +81,8 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], form: str
     faults = Faults()
     for annotations in found.values():
         faults.extend(annotations.faults)
-    lost = _lost(found, form)
-    if replaced := _replaced_boxes(found, form, faults):
+    lost = _lost(found, target)
+    if replaced := _replaced_boxes(found, target, faults):
         lost["box"] = replaced
     images = {part: len(annotations.records) for part, annotations in found.items()}
     objects = {
@@ -124,9 +125,8 @@ def _is_running(process: str) -> bool:
     return int(process) != os.getpid()
 
 
-def _check_names(tree: Tree, found: Mapping[str, Annotations], form: str) -> None:
+def _check_names(tree: Tree, found: Mapping[str, Annotations], target: Format) -> None:
     """Raise PellucidError for names of classes and images that the format cannot hold exactly."""
-    target = FORMATS[form]
     if reason := target.class_fault(found):
         raise PellucidError(f"{tree.path}: the class names {reason}; convert to another format")
     for annotations in found.values():
@@ -134,17 +134,18 @@ def _check_names(tree: Tree, found: Mapping[str, Annotations], form: str) -> Non
             if count > 1:
                 raise PellucidError(f"{tree.path}: class {name!r:.60} is named twice; rename one of them")
             if not target.holds_class(name):
-                raise PellucidError(f"{tree.path}: {form} cannot hold the class name {name!r:.60}; rename the class")
+                raise PellucidError(
+                    f"{tree.path}: {target.name} cannot hold the class name {name!r:.60}; rename the class"
+                )
         for record in annotations.records:
             if not target.holds_image(PurePosixPath(record.image).name):
                 raise PellucidError(
-                    f"{tree.where(record.image)!r:.300}: {form} cannot hold the name of the image; rename it"
+                    f"{tree.where(record.image)!r:.300}: {target.name} cannot hold the name of the image; rename it"
                 )
 
 
-def _check_mask_sides(tree: Tree, found: Mapping[str, Annotations], form: str) -> None:
+def _check_mask_sides(tree: Tree, found: Mapping[str, Annotations], target: Format) -> None:
     """Raise PellucidError for masks whose outlines take very long to follow, if the format writes them as polygons."""
-    target = FORMATS[form]
     if not target.masks_as_polygons:
         return
     parts = [annotations for annotations in found.values() if "masks" in target.written(annotations)]
@@ -159,16 +160,16 @@ def _check_mask_sides(tree: Tree, found: Mapping[str, Annotations], form: str) -
                 total += sides + height * (x1 - x0) // PIXELS_PER_SIDE
                 if sides > MAX_MASK_SIDES or total > limit:
                     raise PellucidError(
-                        f"{record.file}: the outlines of masks up to {record.image} are too long for {form}, above "
-                        f"{MAX_MASK_SIDES} sides of pixels in one mask or {limit} in all; convert them to coco"
+                        f"{record.file}: the outlines of masks up to {record.image} are too long for {target.name}, "
+                        f"above {MAX_MASK_SIDES} sides of pixels in one mask or {limit} in all; convert them to coco"
                     )
 
 
-def _replaced_boxes(found: Mapping[str, Annotations], form: str, faults: Faults) -> int:
+def _replaced_boxes(found: Mapping[str, Annotations], target: Format, faults: Faults) -> int:
     """Return how many boxes become those of their masks, since the format writes these alone; list each as a fault."""
     number = 0
     for annotations in found.values():
-        if "box" in FORMATS[form].written(annotations):
+        if "box" in target.written(annotations):
             continue
         for record in annotations.records:
             for instance in record.instances:
@@ -197,27 +198,27 @@ def _check_sizes(tree: Tree, found: Mapping[str, Annotations]) -> None:
                 raise PellucidError(f"{tree.where(record.image)}: {fault}")
 
 
-def _output_paths(found: Mapping[str, Annotations], form: str) -> dict[str, str]:
+def _output_paths(found: Mapping[str, Annotations], target: Format) -> dict[str, str]:
     """Return the image in the tree for each image path to write; PellucidError for two images with the same name."""
     paths: dict[str, str] = {}
     stems: dict[str, str] = {}
     for part, annotations in found.items():
         for record in annotations.records:
-            target_path = FORMATS[form].image_path(part, PurePosixPath(record.image).name)
+            target_path = target.image_path(part, PurePosixPath(record.image).name)
             stem = str(PurePosixPath(target_path).with_suffix(""))  # an annotation file has the name of its image
             if stems.setdefault(stem, record.image) != record.image:
                 raise PellucidError(
-                    f"{stems[stem]} and {record.image} would have the same name in {form}; rename one of them"
+                    f"{stems[stem]} and {record.image} would have the same name in {target.name}; rename one of them"
                 )
             paths[target_path] = record.image
     return paths
 
 
-def _lost(found: Mapping[str, Annotations], form: str) -> dict[str, int]:
+def _lost(found: Mapping[str, Annotations], target: Format) -> dict[str, int]:
     """Return how many objects have masks, key-points or a crowd flag that the format cannot store."""
     lost: Counter[str] = Counter()
     for annotations in found.values():
-        written = FORMATS[form].written(annotations)
+        written = target.written(annotations)
         for record in annotations.records:
             for instance in record.instances:
                 has = {

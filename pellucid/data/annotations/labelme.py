@@ -89,16 +89,6 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     )  # fmt: skip
 
 
-def image_path(part: str, name: str) -> str:
-    """Return the path of an image in a data set that `write` writes."""
-    return str(PurePosixPath(part, name))
-
-
-def written(found: Annotations) -> frozenset[str]:
-    """Return what is written of annotations: everything."""
-    return frozenset({"box", "masks", "keypoints", "crowd"})
-
-
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
     """Write one file beside each image, with everything that the annotations contain except COCO's ids."""
     for part, found in parts.items():
@@ -201,4 +191,6 @@ def _flag(shape: dict[str, Any], name: str) -> bool:
     return isinstance(flags, dict) and flags.get(name) is True
 
 
-FORMAT = Format(parts, read, write, image_path, written, masks_as_polygons=True)
+FORMAT = Format(
+    "labelme", parts, read, write, lambda part, name: str(PurePosixPath(part, name)), masks_as_polygons=True
+)

@@ -17,12 +17,7 @@ OUTLINE_PIXELS_PER_BYTE = 4  # of annotations; COCO's polygons have 0.6
 POLYGONS_PER_CHUNK = 10_000  # whose lengths are computed at a time, so that memory does not grow with the data set
 
 
-FORMATS: Mapping[str, Format] = {
-    "voc": voc.FORMAT,
-    "coco": coco.FORMAT,
-    "labelme": labelme.FORMAT,
-    "yolo": yolo.FORMAT,
-}
+FORMATS: Mapping[str, Format] = {one.FORMAT.name: one.FORMAT for one in (voc, coco, labelme, yolo)}
 
 
 def find_format(tree: Tree) -> tuple[str, dict[str, tuple[str, ...]]]:

@@ -89,16 +89,6 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     return Annotations(order, tuple(records), faults.found, (), tuple(range(1, len(order) + 1)))
 
 
-def image_path(part: str, name: str) -> str:
-    """Return the path of an image in a data set that `write` writes."""
-    return f"JPEGImages/{name}"
-
-
-def written(found: Annotations) -> frozenset[str]:
-    """Return what is written of annotations: boxes and crowd flags."""
-    return frozenset({"box", "crowd"})
-
-
 def holds_class(name: str) -> bool:
     """Return whether a name in an XML file is read as it is written: not control characters or spaces at its ends."""
     if name.isprintable() and name == name.strip():
@@ -263,4 +253,7 @@ def _number(text: str) -> float:
     return value if abs(value) < 1e9 else math.nan
 
 
-FORMAT = Format(parts, read, write, image_path, written, holds_class=holds_class, holds_image=holds_image)
+FORMAT = Format(
+    "voc", parts, read, write, lambda part, name: f"JPEGImages/{name}", lambda found: frozenset({"box", "crowd"}),
+    holds_class=holds_class, holds_image=holds_image,
+)  # fmt: skip

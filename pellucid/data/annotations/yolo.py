@@ -89,11 +89,6 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     return Annotations(order, tuple(records), faults.found, point_names, tuple(range(1, len(order) + 1)))
 
 
-def image_path(part: str, name: str) -> str:
-    """Return the path of an image in a data set that `write` writes."""
-    return str(PurePosixPath("images", part, name))
-
-
 def written(found: Annotations) -> frozenset[str]:
     """Return what is written of annotations: boxes and key-points, else masks if all objects have one, else boxes."""
     if found.keypoints:
@@ -252,13 +247,6 @@ def _settings(text: str, name: str) -> tuple[tuple[str, ...], int]:
 
 
 FORMAT = Format(
-    parts,
-    read,
-    write,
-    image_path,
-    written,
-    masks_as_polygons=True,
-    holds_class=holds_class,
-    holds_image=holds_image,
-    class_fault=class_fault,
-)
+    "yolo", parts, read, write, lambda part, name: str(PurePosixPath("images", part, name)), written,
+    masks_as_polygons=True, holds_class=holds_class, holds_image=holds_image, class_fault=class_fault,
+)  # fmt: skip

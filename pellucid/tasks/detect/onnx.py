@@ -21,6 +21,7 @@ from pellucid.export.trace import Step, Trace, Value, trace
 from pellucid.layers import Identity
 from pellucid.model import Model
 from pellucid.objects import Detections
+from pellucid.tasks.detect.onnx_nodes import write_candidates
 from pellucid.tree import map_tree
 
 DETECTIONS_AXIS = "detections"
@@ -96,7 +97,7 @@ def _candidates(n: Nodes, traced: Trace, detector: OneStage, anchors: Anchors) -
         last = n.inner("Transpose", value.name, perm=[0, 2, 3, 1])  # (N, H', W', K D)
         rows.append(n.inner("Reshape", last, joined))
     y = n.inner("Concat", *rows, axis=1)
-    boxes, scores = detector.onnx(n, y, anchors)
+    boxes, scores = write_candidates(detector, n, y, anchors)
     height, width = anchors.image
     limit = n.constant("image", torch.tensor([width, height, width, height]).float())
     return n.inner("Min", n.inner("Max", boxes, n.number("border", 0.0)), limit), scores
@@ -160,13 +161,8 @@ def _check_decision(
         ours = detector.decide(Candidates(box, score, torch.arange(len(box)), size)).detections
         count = int(selected[3][k])
         theirs = Detections(*(part[k, :count] for part in selected[:3]))
-        if len(ours) != count or any(
-            not torch.equal(expected, found)
-            for expected, found in (
-                (ours.boxes, theirs.boxes),
-                (ours.scores, theirs.scores),
-                (ours.labels, theirs.labels),
-            )
+        if len(ours) != count or not all(
+            torch.equal(getattr(ours, name), getattr(theirs, name)) for name in ("boxes", "scores", "labels")
         ):
             raise ParityError(
                 f"the ONNX file would select other detections than the model for a random image ({count}, the model "

@@ -146,8 +146,8 @@ def test_more_class_names_than_a_settings_file_holds_are_refused(tree, tmp_path)
 def test_a_format_says_itself_what_it_writes_and_refuses(tree, tmp_path, monkeypatch):
     """A fifth format, of masks alone, needs no change of the conversion."""
     forms = {
-        "masks": replace(coco.FORMAT, written=lambda found: frozenset({"masks"})),
-        "small": replace(coco.FORMAT, class_fault=lambda parts: "are too many"),
+        "masks": replace(coco.FORMAT, name="masks", written=lambda found: frozenset({"masks"})),
+        "small": replace(coco.FORMAT, name="small", class_fault=lambda parts: "are too many"),
     }
     monkeypatch.setattr(module, "FORMATS", {**FORMATS, **forms})
     square = [[2, 4, 12, 4, 12, 14, 2, 14]]

@@ -1,12 +1,16 @@
 """Annotated sets in every format: what is written is read again; labelme and YOLO as their tools write them."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import pellucid
+from pellucid.cli.data import convert_parser
 from pellucid.data import DetectionFolder
 from pellucid.data.annotations import FORMATS, read_annotations, yolo
 from pellucid.data.annotations.convert import convert
@@ -75,6 +79,16 @@ def test_what_a_format_holds_comes_back(tree, tmp_path, form, kinds):
     for part in ("train", "val"):
         first, second = DetectionFolder(path, part), DetectionFolder(tmp_path / "out", part)
         same(first, second, not (form == "yolo" and "masks" in kinds), form != "voc")  # YOLO's boxes: of the polygons
+
+
+def test_the_name_of_a_format_is_a_string_in_its_own_module_only():
+    """No other code can decide by the name; the help of the command lists all of them."""
+    package, literal = Path(pellucid.__file__).parent, re.compile(f"""["']({"|".join(FORMATS)})["']""")
+    files = {file.relative_to(package).as_posix(): file.read_text(encoding="utf-8") for file in package.rglob("*.py")}
+    found = {name: literal.findall(text) for name, text in files.items() if literal.search(text)}
+    assert found == {f"data/annotations/{name}.py": [name] for name in FORMATS}
+    assert "voc, coco, yolo or labelme" in convert_parser().format_help()
+    assert len(FORMATS) == 4
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -7,11 +7,12 @@ import onnxruntime
 import pytest
 import torch
 
-from pellucid.detectors import OneStage, SingleStage
+from pellucid.detectors import SSD, OneStage, SingleStage
 from pellucid.errors import PellucidError
 from pellucid.export import ParityError, to_onnx
 from pellucid.model import Model
 from pellucid.tasks.detect import onnx
+from pellucid.tasks.detect.onnx_nodes import DECODERS
 from pellucid.tree import leaves
 from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.two_stages import small_faster
@@ -112,6 +113,25 @@ def test_the_size_is_that_of_the_training_unless_given(tmp_path) -> None:
         assert told["outputs"] == '"the detections of predict: boxes, scores (probabilities), labels and their count"'
 
 
+class Inheriting(SSD):
+    """SSD under another name."""
+
+
+class Writing(SSD):
+    """SSD with its own nodes, which are wrong."""
+
+    def onnx(self, nodes, y, anchors):
+        boxes, scores = DECODERS[SSD](self, nodes, y, anchors)
+        return boxes, nodes.inner("Neg", scores)
+
+
+def test_a_subclass_is_written_by_its_own_method_or_as_its_base(tmp_path) -> None:
+    options = {name: value for name, value in vars(small_ssd()).items() if name in SSD.__dataclass_fields__}
+    assert to_onnx(random_model(Inheriting(**options)), tmp_path / "m.onnx", SIZE).difference <= 1e-5
+    with pytest.raises(ParityError, match="the ONNX file would differ from the network"):
+        to_onnx(random_model(Writing(**options)), tmp_path / "own.onnx", SIZE)
+
+
 def test_what_cannot_be_written_is_refused(tmp_path, monkeypatch) -> None:
     with pytest.raises(PellucidError, match="FasterRCNN selects regions between its networks"):
         to_onnx(Model(small_faster(), input_shape=(3, None, None)), tmp_path / "m.onnx", SIZE)
@@ -119,7 +139,7 @@ def test_what_cannot_be_written_is_refused(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(onnx, "MAX_DETECTIONS", 3)  # a file that decides otherwise
     with pytest.raises(ParityError, match="would select other detections"):
         to_onnx(model, tmp_path / "m.onnx", SIZE)
-    monkeypatch.setattr(SingleStage, "onnx", OneStage.onnx)
+    monkeypatch.delitem(DECODERS, SingleStage)
     with pytest.raises(PellucidError, match="cannot be exported to ONNX"):
         to_onnx(model, tmp_path / "m.onnx", SIZE)
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,63 @@
+"""What runs a project: the workflow, hooks, templates and packaging name what exists."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+from pellucid import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+JOBS = yaml.safe_load((ROOT / ".github/workflows/checks.yml").read_text(encoding="utf-8"))["jobs"]
+
+
+def test_the_workflow_runs_the_targets_that_contributing_names():
+    commands = [step["run"] for job in JOBS.values() for step in job["steps"] if "run" in step]
+    assert commands == [f"make {target}" for target in ("test", "check", "coverage", "docs", "release")]
+    for command in commands:
+        assert re.search(rf"^{command.removeprefix('make ')}:", MAKEFILE, re.MULTILINE)
+        assert re.search(rf"^{command} +#", CONTRIBUTING, re.MULTILINE)
+
+
+def test_the_workflow_tests_every_python_from_the_oldest_supported_on():
+    versions = JOBS["test"]["strategy"]["matrix"]["python"]
+    assert versions == ["3.11", "3.12", "3.13", "3.14"]
+    assert PROJECT["project"]["requires-python"] == f">={versions[0]}"
+    assert f"Python {versions[0]} to {versions[-1]}" in CONTRIBUTING
+
+
+def test_every_target_is_phony_and_contributing_names_no_other():
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    targets = set(re.findall(r"^(\w+):", MAKEFILE, re.MULTILINE)) - {"PYTHON", "VENV", "BIN", "PIP"}
+    assert targets == set(phony.split())
+    assert {
+        word for text in re.findall(r"\bmake ((?:[a-z]+ ?)+)[`#]", CONTRIBUTING) for word in text.split()
+    } <= targets
+
+
+def test_hooks_run_what_make_check_runs_and_download_nothing():
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert local["repo"] == "local"
+    for hook in local["hooks"]:
+        command = hook["entry"].removeprefix(".venv/bin/").replace(" --force-exclude", "")
+        assert hook["language"] == "system"
+        assert f"$(BIN)/{command}" in MAKEFILE
+
+
+def test_the_changelog_has_the_version_with_its_date_below_what_is_unreleased():
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(__version__)} - \d{{4}}-\d\d-\d\d", headings[1])
+
+
+def test_every_tool_is_pinned():
+    """Every dependency and extra stands in constraints.txt, except those that the Makefile does not install."""
+    pins = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()}
+    extras = PROJECT["project"]["optional-dependencies"]
+    wanted = {word for words in (PROJECT["project"]["dependencies"], *extras.values()) for word in words}
+    names = {re.split(r"[>=<\[]", word)[0].lower() for word in wanted} - {"pellucid"}
+    assert names <= pins

@@ -1,0 +1,98 @@
+"""Check the sdist and the wheel in dist/, and the wheel in an empty environment: `make release` runs it."""
+
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ("recipes", "pretrained")  # folders of the checkout that the wheel holds inside the package
+IN_SDIST = ("CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt", "docs/index.md", "tests/conftest.py")
+
+
+def released_version() -> str:
+    """Return the version of the package; it must be the newest one in CHANGELOG.md, with its date."""
+    (version,) = re.findall(r'^__version__ = "(.+)"$', (ROOT / "pellucid/version.py").read_text("utf-8"), re.MULTILINE)
+    newest = re.findall(r"^## (\d.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)[:1]
+    check(
+        bool(newest and re.fullmatch(rf"{re.escape(version)} - \d{{4}}-\d\d-\d\d", newest[0])),
+        f"CHANGELOG.md begins with the versions {newest}, not with {version} and its date",
+    )
+    return version
+
+
+def package_files() -> set[str]:
+    """Return the files of the package and of its data, by their names in the wheel."""
+    folders = {"pellucid": "pellucid", **{name: f"pellucid/{name}" for name in DATA}}
+    return {
+        f"{inside}/{file.relative_to(ROOT / folder).as_posix()}"
+        for folder, inside in folders.items()
+        for file in (ROOT / folder).rglob("*")
+        if file.is_file() and file.suffix != ".pyc"
+    }
+
+
+def check_wheel(wheel: Path, version: str) -> None:
+    """The wheel holds the package, its data and its metadata, and nothing else."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    metadata = {name for name in names if name.startswith(f"pellucid-{version}.dist-info/")}
+    compare(wheel, names - metadata, package_files())
+    check(any(name.endswith("/LICENSE") for name in metadata), f"{wheel.name} lacks the license")
+
+
+def check_sdist(sdist: Path, version: str) -> None:
+    """The sdist holds the package, its data, and what is needed to test and to build it."""
+    with tarfile.open(sdist) as archive:
+        names = {name.removeprefix(f"pellucid-{version}/") for name in archive.getnames()}
+    expected = {re.sub(rf"^pellucid/({'|'.join(DATA)})/", r"\1/", name) for name in package_files()}
+    compare(sdist, names & expected, expected)
+    compare(sdist, names & {*IN_SDIST}, {*IN_SDIST})
+
+
+def check_installed(wheel: Path, version: str) -> None:
+    """The wheel installs into an empty environment, where `pellucid --version` and `pellucid demo` run."""
+    with tempfile.TemporaryDirectory() as folder:
+        scripts = Path(folder) / "env" / ("Scripts" if sys.platform == "win32" else "bin")
+        venv.create(scripts.parent, with_pip=True)
+        run(scripts / "python", "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", wheel, cwd=folder)
+        answer = run(scripts / "pellucid", "--version", cwd=folder)
+        check(answer == f"pellucid {version}\n", f"`pellucid --version` printed {answer!r}")
+        print(run(scripts / "pellucid", "demo", cwd=folder))
+        check((Path(folder) / "runs/digits-1/report.html").is_file(), "`pellucid demo` wrote no report")
+
+
+def run(*command: str | Path, cwd: str) -> str:
+    """Return what a command prints; it must exit with 0."""
+    return subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def compare(file: Path, found: set[str], expected: set[str]) -> None:
+    """End with a message unless both sets of names are equal."""
+    missing, surplus = sorted(expected - found), sorted(found - expected)
+    check(not missing and not surplus, f"{file.name} lacks {missing[:10]} and has {surplus[:10]}, which it should not")
+
+
+def check(condition: bool, message: str) -> None:
+    """End with a message unless the condition holds."""
+    if not condition:
+        sys.exit(f"release: {message}")
+
+
+def main() -> None:
+    """Check dist/, which must hold one wheel and one sdist of this version."""
+    version = released_version()
+    wheel, sdist = ROOT / f"dist/pellucid-{version}-py3-none-any.whl", ROOT / f"dist/pellucid-{version}.tar.gz"
+    compare(ROOT / "dist", {file.name for file in (ROOT / "dist").iterdir()}, {wheel.name, sdist.name})
+    check_wheel(wheel, version)
+    check_sdist(sdist, version)
+    check_installed(wheel, version)
+    print(f"dist/ holds pellucid {version}: {wheel.name}, {sdist.name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pellucid.layers.base import Layer, Params
     from pellucid.losses.base import Loss
+    from pellucid.objective import Objective
     from pellucid.report.sections import Section
 
 BUILT_IN = "pellucid.tasks"  # registers the tasks of the library when it is imported
@@ -186,6 +187,13 @@ class Task(ABC):
     def trains(self, objective: Any) -> bool:
         """Return whether a recipe with this pellucid.Objective trains models of this task."""
         return False
+
+    def objectives(self) -> "Mapping[str, Callable[..., Objective]]":
+        """Return the functions that make this task's objectives, under the names in recipes; by default none.
+
+        Their annotated arguments are the keys of a recipe's table [objective].
+        """
+        return {}
 
     def matches(self, model: Any) -> bool:
         """Return whether a model is of this task; by default, whether the task trains its objective."""

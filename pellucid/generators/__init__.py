@@ -14,9 +14,10 @@ from pellucid.generators.wgan_gp import WGANGP, wgan_gp
 from pellucid.generators.zhang import Zhang, zhang
 from pellucid.objective import Objective
 
-GENERATORS: dict[str, Callable[..., Objective]] = {
-    make.__name__: make for make in (dcgan, wgan_gp, r1_gan, gmmn, gmmn_ae, vae, l1, mse, zhang, pix2pix)
+GENERATORS: dict[str, Callable[..., Generator]] = {
+    make.__name__: make for make in (dcgan, wgan_gp, r1_gan, gmmn, gmmn_ae, vae)
 }
+TRANSLATORS: dict[str, Callable[..., Translator]] = {make.__name__: make for make in (l1, mse, zhang, pix2pix)}
 # The classes of generators that a weights file may name.
 OWN: tuple[type[Objective], ...] = (GAN, WGANGP, R1GAN, GMMN, CodeGMMN, VAE, Regression, Zhang, Pix2Pix)
 
@@ -26,6 +27,7 @@ __all__ = [
     "GMMN",
     "OWN",
     "R1GAN",
+    "TRANSLATORS",
     "VAE",
     "WGANGP",
     "CodeGMMN",

@@ -8,35 +8,43 @@ from typing import Any
 
 from pellucid import assets
 from pellucid.data import Augment
-from pellucid.detectors import DETECTORS
 from pellucid.errors import PellucidError, closest, nearest
 from pellucid.files import open_regular
-from pellucid.generators import GENERATORS
 from pellucid.losses import LOSSES
 from pellucid.models import MODELS
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, Schedule
 from pellucid.recipe.tables import About, Data, Part, Start, Train, as_table
 from pellucid.recipe.values import check_table, parse_value, slots, write_toml
+from pellucid.task import tasks
 
 NOTHING = "none"  # regularizer.name = "none"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A table that names a part: the key of the name, the default name, and the available parts by name."""
+    """A table that names a part: the key of the name, the default name, and a function that returns parts by name."""
 
     key: str
     default: str
-    known: Mapping[str, Callable[..., Any]]
+    parts: Callable[[], Mapping[str, Callable[..., Any]]]
+
+    @property
+    def known(self) -> Mapping[str, Callable[..., Any]]:
+        """The available parts by name."""
+        return self.parts()
+
+
+def _objectives() -> dict[str, Callable[..., Any]]:
+    return {NOTHING: dict} | {name: make for task in reversed(tasks()) for name, make in task.objectives().items()}
 
 
 KINDS: dict[str, Kind] = {
-    "network": Kind("model", "mlp", MODELS),
-    "objective": Kind("model", NOTHING, {NOTHING: dict, **DETECTORS, **GENERATORS}),
-    "loss": Kind("name", "softmax_cross_entropy", LOSSES),
-    "optimizer": Kind("name", "adam", OPTIMIZERS),
-    "schedule": Kind("name", "constant", SCHEDULES),
-    "regularizer": Kind("name", NOTHING, {NOTHING: dict, **REGULARIZERS}),
+    "network": Kind("model", "mlp", lambda: MODELS),
+    "objective": Kind("model", NOTHING, _objectives),
+    "loss": Kind("name", "softmax_cross_entropy", lambda: LOSSES),
+    "optimizer": Kind("name", "adam", lambda: OPTIMIZERS),
+    "schedule": Kind("name", "constant", lambda: SCHEDULES),
+    "regularizer": Kind("name", NOTHING, lambda: {NOTHING: dict, **REGULARIZERS}),
 }
 
 

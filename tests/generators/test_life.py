@@ -6,7 +6,7 @@ import torch
 from pellucid import Adam, Model
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
-from pellucid.generators import GENERATORS, OWN
+from pellucid.generators import GENERATORS, OWN, TRANSLATORS
 from pellucid.layers import Mode
 from pellucid.objective import merged, seeded
 from pellucid.tree import flatten, map_tree
@@ -20,7 +20,9 @@ each_family = pytest.mark.parametrize("family", FAMILIES)
 
 def test_every_family_is_known_to_recipes_and_files() -> None:
     assert {type(make()) for make in FAMILIES.values()} <= set(OWN)
-    assert {type(make()) for make in FAMILIES.values()} <= {type(make()) for make in GENERATORS.values()}
+    assert {type(make()) for make in FAMILIES.values()} <= {
+        type(make()) for make in {**GENERATORS, **TRANSLATORS}.values()
+    }
 
 
 @each_family

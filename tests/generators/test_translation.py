@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from pellucid import Model
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
-from pellucid.generators import GENERATORS, Translator, l1, mse, pix2pix, zhang
+from pellucid.generators import TRANSLATORS, Translator, l1, mse, pix2pix, zhang
 from pellucid.generators.translation import CHROMA, LIGHTNESS, MAX_DOTS, draw_hints
 from pellucid.generators.zhang import annealed_mean, colour_table, encode
 from pellucid.layers import Mode
@@ -239,7 +239,7 @@ def test_images_are_made_of_maps_of_labels():
 @pytest.mark.parametrize("name", ["l1", "mse", "zhang", "pix2pix"])
 def test_colorizers_learn_save_and_load(name, tmp_path):
     small = {"field": 16, "discriminator_width": 2} if name == "pix2pix" else {}
-    net = GENERATORS[name](width=2, levels=2, **small)
+    net = TRANSLATORS[name](width=2, levels=2, **small)
     model = Model(net, optimizer="adam", metrics=["colours"], input_shape=(3, None, None), average=0.9)
     images = photos(8).float()
     history = model.fit(images, torch.zeros(8), epochs=2, batch_size=4, verbose=False)

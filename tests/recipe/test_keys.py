@@ -6,7 +6,7 @@ import pytest
 
 from pellucid import assets
 from pellucid.detectors import DETECTORS
-from pellucid.generators import GENERATORS
+from pellucid.generators import GENERATORS, TRANSLATORS
 from pellucid.losses import LOSSES
 from pellucid.models import MODELS
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES
@@ -14,7 +14,7 @@ from pellucid.recipe.keys import recipe_keys
 from pellucid.recipe.recipe import PLAIN, TABLES, load_recipe
 
 NAMED = {
-    "objective": ("model", ["none", *DETECTORS, *GENERATORS]),
+    "objective": ("model", ["none", *GENERATORS, *DETECTORS, *TRANSLATORS]),
     "network": ("model", MODELS),
     "loss": ("name", LOSSES),
     "optimizer": ("name", OPTIMIZERS),

@@ -10,7 +10,10 @@ from pellucid.tasks.baseline import beside_baseline
 from pellucid.text import note, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pellucid.model import Model
+    from pellucid.objective import Objective
 
 
 class Colorization(Task):
@@ -37,6 +40,12 @@ class Colorization(Task):
         ),
     }
     unclassified: ClassVar[str] = "the model outputs colours, no classes; use `pellucid colorize`"
+
+    def objectives(self) -> "Mapping[str, Callable[..., Objective]]":
+        """Return the functions of `pellucid.generators`."""
+        from pellucid.generators import TRANSLATORS
+
+        return TRANSLATORS
 
     def trains(self, objective: Any) -> bool:
         """Return whether the models of an objective output colours."""

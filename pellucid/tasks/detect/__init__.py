@@ -9,8 +9,11 @@ from pellucid.task import Command, Evaluation, Explained, Option, Predictor, Rep
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pellucid.export import Parity
     from pellucid.model import Model
+    from pellucid.objective import Objective
 
 SCORE = 0.5  # minimum score of a detection that commands show
 
@@ -45,6 +48,12 @@ class Detection(Task):
     unclassified: ClassVar[str] = (
         "the model finds objects; use `pellucid detect`, and `pellucid explain --box` for one of them"
     )
+
+    def objectives(self) -> "Mapping[str, Callable[..., Objective]]":
+        """Return the functions of `pellucid.detectors`."""
+        from pellucid.detectors import DETECTORS
+
+        return DETECTORS
 
     def trains(self, objective: Any) -> bool:
         """Return whether the models of an objective find objects."""

@@ -8,7 +8,10 @@ from pellucid.task import Command, Evaluation, Predictor, Reported, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from pellucid.model import Model
+    from pellucid.objective import Objective
 
 
 class Generation(Task):
@@ -24,6 +27,12 @@ class Generation(Task):
         ),
     )
     unclassified: ClassVar[str] = "the model generates images and predicts no classes; use `pellucid generate`"
+
+    def objectives(self) -> "Mapping[str, Callable[..., Objective]]":
+        """Return the functions of `pellucid.generators`."""
+        from pellucid.generators import GENERATORS
+
+        return GENERATORS
 
     def trains(self, objective: Any) -> bool:
         """Return whether the models of an objective draw images from latent vectors."""

@@ -1,5 +1,4 @@
-"""Colorization: the Lab components a and b of pictures of any size, predicted from collections.abc import Mapping
-from their lightness."""
+"""Colorization: the Lab components a and b of pictures of any size, predicted from their lightness."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar

@@ -145,6 +145,30 @@ class Objective(Part):
         By default, nothing is checked.
         """
 
+    def check_classes(self, classes: Sequence[str], data: str) -> None:
+        """Raise PellucidError unless the objective fits data of this name with these classes; by default, it does."""
+
+    @property
+    def start_net(self) -> Layer | None:
+        """The network whose weights a training may start from; by default "backbone", None if there is none."""
+        return self.nets.get("backbone")
+
+    @property
+    def start_missing(self) -> str:
+        """Why a training without trained weights to start from is impossible; "" if it is possible, as by default."""
+        return ""
+
+    def start(self, params: Params, trained: Params, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Copy trained weights into the parameters of `start_net`.
+
+        mean, std: of each channel, by which the inputs of the trained network were scaled; () for none.
+        """
+        _copy(params["backbone"], trained)
+
+    def preprocessing(self, shape: Any, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+        """Return the entries of a model's preprocessing for images of `shape`; mean, std: as for `start`."""
+        return {"mean": [*mean], "std": [*std]} if mean else {}
+
     def about(self, custom: Iterable[Any] = ()) -> dict[str, Any]:
         """Return the objective's configuration for a weights file, as JSON values; raises the errors of `to_config`."""
         return {"objective": to_config(self, custom)}
@@ -227,6 +251,10 @@ class Supervised(Objective):
         """Raise PellucidError unless the targets are valid for the loss."""
         self.loss.check(outputs, targets)
 
+    def start(self, params: Params, trained: Params, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Copy trained weights into the parameters of the network's `features`."""
+        _copy(params["features"], trained)
+
     def about(self, custom: Iterable[Any] = ()) -> dict[str, Any]:
         """Return the configurations of the network and the loss."""
         return {"network": to_config(self.net, custom), "loss": to_config(self.loss, custom)}
@@ -306,6 +334,12 @@ def mean_losses(turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for name, value in losses.items():
             by_name.setdefault(name, []).append(value)
     return {name: values[0] if len(values) == 1 else sum(values) / len(values) for name, values in by_name.items()}
+
+
+def _copy(params: Params, trained: Params) -> None:
+    weights = flatten(trained)
+    for path, tensor in flatten(params).items():
+        tensor.copy_(weights[path])
 
 
 def seeded(device: torch.device, seed: int = 0) -> torch.Generator:

@@ -1,13 +1,14 @@
 """The interface of tasks, such as classification and detection, and the registered tasks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pellucid.errors import PellucidError
+from pellucid.plugins import load_plugins
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,12 +34,13 @@ class Option:
 
 @dataclass(frozen=True)
 class Command:
-    """A command of a task: its line in `pellucid --help`, and its module.
+    """A command: its name, its line in `pellucid --help`, and its module.
 
     The module has a function parser(), which returns a pellucid.command.args.Parser, and a function handle(args), which
     returns the exit code.
     """
 
+    name: str
     about: str
     module: str
 
@@ -49,6 +51,65 @@ class Evaluation:
 
     values: Mapping[str, Any]
     lines: Sequence[str] = field(default_factory=list)
+
+
+class Picture(NamedTuple):
+    """An image to predict on.
+
+    name: for output files, different for each image. file: the file name. read: returns the image. frame: the index in
+    a video or of a camera, from 0; None for image files.
+    """
+
+    name: str
+    file: str
+    read: "Callable[[], Tensor]"
+    frame: int | None = None
+
+
+class Predicted(NamedTuple):
+    """A prediction for one picture: JSON values, and a line of text."""
+
+    values: Mapping[str, Any]
+    line: str
+
+
+class Predictor(ABC):
+    """Predicts with one model on pictures, from files or frame by frame, and writes files if it was given a folder.
+
+    mode: in which pictures are read, "L" for a network with one input channel.
+    """
+
+    mode: Literal["L", "RGB"] = "RGB"
+
+    def check(self, names: Sequence[str], files: Sequence[Path]) -> None:
+        """Raise PellucidError if outputs for these pictures would overwrite other files; called before any is read.
+
+        By default, nothing is written.
+        """
+        return
+
+    def read(self, file: Path) -> "Tensor":
+        """Return an image file as a tensor (C, H, W), by default uint8 in its own size."""
+        from pellucid.data.images import full_size, load_image
+
+        return load_image(full_size(file), str(file), mode=self.mode)
+
+    def frame(self, picture: "Tensor") -> "Tensor":
+        """Return a frame (3, H, W) uint8 of a video or a camera as `read` returns a file."""
+        from pellucid.data.images import luma
+
+        return luma(picture) if self.mode == "L" else picture
+
+    @abstractmethod
+    def predict(self, batch: Sequence[tuple[Picture, "Tensor"]]) -> Iterable[Predicted | PellucidError]:
+        """Yield the prediction for each picture of a batch, in order, or the error because of which there is none."""
+
+    def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
+        """Return the JSON values for all pictures, and a file that was written for all of them, if any.
+
+        rows: the values of each picture, which are "pictures" by default.
+        """
+        return {"pictures": rows}, None
 
 
 class Explained(NamedTuple):
@@ -101,13 +162,13 @@ class Task(ABC):
     """What is done with a model of one kind: a subclass implements a task, in one folder, and is registered.
 
     A `model` is a pellucid.Model. name: a word for messages, such as "detection". model: one of its models, such as
-    "detector". commands: its own commands, by name. options: of `pellucid evaluate` and `pellucid explain`, by command.
+    "detector". commands: its own commands. options: of `pellucid evaluate` and `pellucid explain`, by command.
     unclassified: the message of commands for classifiers, given another model; {outputs} is the shape of its outputs.
     """
 
     name: ClassVar[str]
     model: ClassVar[str]
-    commands: ClassVar[Mapping[str, Command]] = {}
+    commands: ClassVar[tuple[Command, ...]] = ()
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {}
     unclassified: ClassVar[str] = (
         "the model outputs {outputs} for an image, no classes; give a classifier, or use Model.predict, Model.explain "
@@ -121,6 +182,33 @@ class Task(ABC):
     def matches(self, model: Any) -> bool:
         """Return whether a model is of this task; by default, whether the task trains its objective."""
         return self.trains(model.objective)
+
+    def read(self, objective: Any, name: str, root: Any) -> Any:
+        """Return the parts `train` and `test` of data in a format of this task, None for any other data.
+
+        name: of a data set, or of a folder or file. root: the folder that contains the data sets, None for the default.
+        Returns None by default: data sets, image folders and annotated objects are then read. Raises PellucidError for
+        what is wrong in the data.
+        """
+        return None
+
+    def examples(self, objective: Any, source: Any, name: str) -> Any:
+        """Return a part of the data of this name as the Source that the objective needs; by default unchanged."""
+        return source
+
+    def finish(self, model: Any, train: Any, validation: Any, test: Any) -> bool:
+        """Fit what a trained model needs besides its weights; return whether its file must be written again.
+
+        train, validation, test: the Sources of the training, validation may be None. By default, there is nothing.
+        """
+        return False
+
+    def predictor(self, model: Any, out: Path | None = None) -> Predictor:
+        """Return a predictor for pictures, which writes its files, if any, into the folder `out`.
+
+        Raises PellucidError, as by default, for models that predict nothing for a picture.
+        """
+        raise PellucidError(f"a {self.model} predicts nothing for a picture; use Model.predict in Python")
 
     @abstractmethod
     def evaluate(self, model: Any, name: str, data: str | None, **options: Any) -> Evaluation:
@@ -171,11 +259,18 @@ _TASKS: dict[str, Task] = {}
 def register_task(task: Task) -> None:
     """Register a task; models are assigned to the task that was registered last among those that they match.
 
-    Raises PellucidError if another task has its name, or one of its options.
+    A class that is defined again, as when a notebook's cell runs twice, replaces its earlier definition. Raises
+    PellucidError if another task has its name, one of its commands, or one of its options.
     """
+    module, name = type(task).__module__, type(task).__qualname__
     for known in _TASKS.values():
+        if (type(known).__module__, type(known).__qualname__) == (module, name):
+            continue
         if known.name == task.name:
             raise PellucidError(f"a task {task.name!r} is registered already; give {type(task).__name__} another name")
+        taken = {command.name for command in known.commands} & {command.name for command in task.commands}
+        if taken:
+            raise PellucidError(f"{task.name}: the task {known.name!r} has the command {taken.pop()!r}; rename it")
         for command, options in task.options.items():
             taken = {option.name for option in known.options.get(command, ())} & {option.name for option in options}
             if taken:
@@ -186,12 +281,13 @@ def register_task(task: Task) -> None:
 def tasks() -> tuple[Task, ...]:
     """Return the registered tasks, in the order in which models are assigned to them."""
     import_module(BUILT_IN)
+    load_plugins()
     return tuple(reversed(_TASKS.values()))
 
 
-def commands() -> dict[str, Command]:
-    """Return the commands of all tasks by name, in the order of their registration."""
-    return {name: command for task in reversed(tasks()) for name, command in task.commands.items()}
+def commands() -> tuple[Command, ...]:
+    """Return the commands of all tasks, in the order of their registration."""
+    return tuple(command for task in reversed(tasks()) for command in task.commands)
 
 
 def task_for(objective: Any) -> Task:

@@ -23,6 +23,7 @@ GENERAL = {
     "compare": "train and compare several kinds of classifiers or detectors on one data set",
     "compare-runs": "compare two or more runs on one page",
     "evaluate": "evaluate a trained model on a data set",
+    "predict": "classify images, or predict what else a model predicts",
     "trace": "show one forward and backward pass, and explain a derivative by the chain rule",
     "explain": "show which parts of an image determine a prediction or a unit",
     "doctor": "diagnose a model, its data and its training",
@@ -99,8 +100,8 @@ def usage() -> str:
 
 def commands() -> dict[str, Command]:
     """Return all commands by name, those of the tasks last."""
-    general = {name: Command(about, f"pellucid.cli.{name.replace('-', '_')}") for name, about in GENERAL.items()}
-    return general | task_commands()
+    general = {name: Command(name, about, f"pellucid.cli.{name.replace('-', '_')}") for name, about in GENERAL.items()}
+    return {command.name: command for command in task_commands()} | general
 
 
 def _dispatch(words: list[str]) -> int:

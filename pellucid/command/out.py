@@ -55,22 +55,6 @@ def answer_files(
     )
 
 
-def finish(
-    args: argparse.Namespace, value: Mapping[str, Any], faults: Mapping[str, Any], file: Path | str | None = None
-) -> int:
-    """Report on the images of a command, and return its exit code; faults: why images were skipped, by name.
-
-    value: the JSON object, without the skipped images; it is printed if its "pictures" are not empty. file: the file
-    that the text output reports as written.
-    """
-    skipped = note_skipped(faults)
-    if args.json and value["pictures"]:
-        emit({**value, "skipped": skipped})
-    elif file is not None:
-        say(f"wrote {file}")
-    return 2 if faults else 0
-
-
 def note_skipped(faults: Mapping[str, Any]) -> list[dict[str, str]]:
     """Print on stderr why images were skipped, each message once; return all names and messages for JSON."""
     for message in dict.fromkeys(map(str, faults.values())):

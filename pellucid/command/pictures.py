@@ -1,67 +1,80 @@
-"""Read the images of the arguments IMAGE|FOLDER|VIDEO and --camera."""
+"""Predict on the images of the arguments IMAGE|FOLDER|VIDEO and --camera: one loop for all commands."""
 
 import argparse
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pellucid.command.args import Parser
+from pellucid.command.out import emit, note_skipped, say
+from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES
+from pellucid.task import Picture, Predictor
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pellucid.data.images import Mode
-
 SOURCE_HELP = "an image, a folder of images, a GIF or a video"
+STILL_SUFFIXES = (*PICTURE_SUFFIXES, ".gif")  # a GIF in a folder, or among several files, counts as its first image
 BATCH_SIZE = 16  # images in a batch
 BATCH_PIXELS = 4_000_000  # a batch ends at this number of pixels, so that large images are read one by one
 
 
-class Picture(NamedTuple):
-    """An image to read.
-
-    name: for output files, different for each image. file: the file name. read: returns the image (C, H, W), uint8.
-    frame: the index in a video or of a camera, from 0; None for image files.
-    """
-
-    name: str
-    file: str
-    read: Callable[[], "Tensor"]
-    frame: int | None = None
-
-
-Check = Callable[[Sequence[str], Sequence[Path]], None]  # called with (names, files); see `pictures`
-Load = Callable[[bytes, str], "Tensor"]  # decodes an image file, given its bytes and its name, as (C, H, W)
-
-
 def add_source(parser: Parser) -> Parser:
-    """Add the arguments that `read_batches` needs, and return the parser."""
+    """Add the arguments that `predict_pictures` needs, and return the parser."""
     parser.add_argument("source", metavar="IMAGE|FOLDER|VIDEO", nargs="?", help=SOURCE_HELP)
     parser.add_argument("--camera", metavar="N", type=int, help="a camera by its number, from 0; Ctrl-C ends it")
     return parser
 
 
+def check_source(args: argparse.Namespace) -> None:
+    """Raise PellucidError unless exactly one source is given."""
+    if (args.camera is not None) == bool(args.source):
+        raise PellucidError(f"give either {SOURCE_HELP}, or --camera N")
+
+
+def predict_pictures(args: argparse.Namespace, predictor: Predictor, **about: Any) -> int:
+    """Predict on all pictures that can be read, print each result, and return the exit code.
+
+    about: values for the JSON object besides those of the predictor. Why pictures were skipped is printed on stderr,
+    each message once. Raises PellucidError unless exactly one source is given.
+    """
+    rows: list[Mapping[str, Any]] = []
+    faults: dict[str, str] = {}
+    with until_interrupted(args):
+        for batch in read_batches(args, predictor, faults):
+            for (picture, _), found in zip(batch, predictor.predict(batch), strict=True):
+                if isinstance(found, PellucidError):
+                    faults[picture.file] = str(found)
+                    continue
+                rows.append(found.values)
+                if not args.json:
+                    say(found.line)
+    skipped = note_skipped(faults)
+    if rows:
+        values, file = predictor.finish(rows)
+        if args.json:
+            emit({"model": args.model, **about, **values, "skipped": skipped})
+        elif file is not None:
+            say(f"wrote {file}")
+    return 2 if faults else 0
+
+
 def read_batches(
-    args: argparse.Namespace, mode: "Mode", check: Check | None, faults: dict[str, str], load: Load | None = None
+    args: argparse.Namespace, predictor: Predictor, faults: dict[str, str]
 ) -> Iterator[list[tuple[Picture, "Tensor"]]]:
     """Yield batches of the images that can be read; batches of one image for a camera.
 
     The errors of the other images are added to `faults` by file, and so is the error that ends a video or a camera
-    early; before its first image that error is raised. check, load: see `pictures`; check is None where nothing is
-    written. Raises PellucidError unless exactly one source is given.
+    early; before its first image that error is raised.
     """
-    from pellucid.errors import PellucidError
-
+    check_source(args)
     camera = args.camera is not None
-    if camera == (args.source is not None):
-        raise PellucidError(f"give either {SOURCE_HELP}, or --camera N")
     batch: list[tuple[Picture, Tensor]] = []
     pixels, started = 0, False
-    check = (lambda names, files: None) if check is None else check
-    with closing(_camera(args.camera, mode) if camera else pictures(Path(args.source), mode, check, load)) as found:
+    with closing(_camera(args.camera, predictor) if camera else _sources(args.source, predictor)) as found:
         try:
             for picture in found:
                 started = True
@@ -78,7 +91,7 @@ def read_batches(
         except PellucidError as error:
             if not started:
                 raise
-            faults[f"camera {args.camera}" if camera else args.source] = str(error)
+            faults[f"camera {args.camera}" if camera else str(args.source)] = str(error)
     if batch:
         yield batch
 
@@ -88,54 +101,60 @@ def until_interrupted(args: argparse.Namespace) -> AbstractContextManager[None]:
     return nullcontext() if args.camera is None else suppress(KeyboardInterrupt)
 
 
-def pictures(source: Path, mode: "Mode", check: Check, load: Load | None = None) -> Generator[Picture, None, None]:
-    """Yield the images of an image file, a folder or a video, to be read as (3, H, W), or (1, H, W) for mode "L".
+def pictures(source: Path, predictor: Predictor) -> Generator[Picture, None, None]:
+    """Yield the images of one source, which the predictor reads: an image file, a folder or a video.
 
-    check(names, files): called before the first image, except for videos; raises if outputs would overwrite other
-    files. load: decodes an image file, in place of `load_image` with the mode; `read` raises PellucidError for a file
-    with more pixels than `full_size` allows. Raises PellucidError for a source without images.
+    Before the first image, except of a video, the predictor checks its outputs. Raises PellucidError for a source
+    without images.
     """
-    from pellucid.data import load_image
-    from pellucid.data.images import full_size, luma
-    from pellucid.data.video import video_frames
-    from pellucid.errors import PellucidError
-
-    decode = load or partial(load_image, mode=mode)
-
-    def read(file: Path) -> "Tensor":
-        return decode(full_size(file), str(file))
-
     if not source.exists():
         raise PellucidError(f"{source} is missing; give {SOURCE_HELP}")
-    if source.is_dir() or source.suffix.lower() in PICTURE_SUFFIXES:
-        files = [source]
-        if source.is_dir():
-            suffixes = (*PICTURE_SUFFIXES, ".gif")  # a GIF in a folder counts as its first image
-            files = sorted(file for file in source.iterdir() if file.suffix.lower() in suffixes)
+    if source.is_dir():
+        files = sorted(file for file in source.iterdir() if file.suffix.lower() in STILL_SUFFIXES)
         if not files:
             raise PellucidError(
                 f"{source} contains no images; give a folder with {', '.join(PICTURE_SUFFIXES[:3])} files in it"
             )
-        stems = [file.stem for file in files]
-        names = [file.stem if stems.count(file.stem) == 1 else file.name for file in files]
-        check(names, files)
-        for name, file in zip(names, files, strict=True):
-            yield Picture(name, file.name, partial(read, file))
+        yield from _of_files(files, predictor, [file.name for file in files])
+    elif source.suffix.lower() in PICTURE_SUFFIXES:
+        yield from _of_files([source], predictor, [source.name])
     else:
+        from pellucid.data.video import video_frames
+
         with closing(video_frames(source)) as frames:
             for frame in frames:
-                picture = luma(frame.picture) if mode == "L" else frame.picture
-                name = f"{source.stem}-{frame.number:06d}"
-                yield Picture(name, name, lambda picture=picture: picture, frame.number)
+                yield _frame(f"{source.stem}-{frame.number:06d}", frame, predictor)
 
 
-def _camera(number: int, mode: "Mode") -> Generator[Picture, None, None]:
+def _sources(sources: str | list[str], predictor: Predictor) -> Generator[Picture, None, None]:
+    """Yield the images of one source, or of a list: several image files, which are named as they are given."""
+    if isinstance(sources, str):
+        yield from pictures(Path(sources), predictor)
+        return
+    files = [Path(source) for source in sources]
+    video = files[0].is_file() and files[0].suffix.lower() not in STILL_SUFFIXES
+    if len(files) == 1 and (video or files[0].is_dir()):
+        yield from pictures(files[0], predictor)
+    else:
+        yield from _of_files(files, predictor, sources)
+
+
+def _of_files(files: Sequence[Path], predictor: Predictor, shown: Sequence[str]) -> Iterator[Picture]:
+    stems = [file.stem for file in files]
+    names = [file.stem if stems.count(file.stem) == 1 else file.name for file in files]
+    predictor.check(names, files)
+    for name, file, text in zip(names, files, shown, strict=True):
+        yield Picture(name, text, partial(predictor.read, file))
+
+
+def _camera(number: int, predictor: Predictor) -> Generator[Picture, None, None]:
     """Yield the newest frame of a camera, again and again."""
-    from pellucid.data.images import luma
     from pellucid.data.video import camera_frames
 
     with closing(camera_frames(number)) as frames:
         for frame in frames:
-            picture = luma(frame.picture) if mode == "L" else frame.picture
-            name = f"camera-{frame.number:06d}"
-            yield Picture(name, name, lambda picture=picture: picture, frame.number)
+            yield _frame(f"camera-{frame.number:06d}", frame, predictor)
+
+
+def _frame(name: str, frame: Any, predictor: Predictor) -> Picture:
+    return Picture(name, name, partial(predictor.frame, frame.picture), frame.number)

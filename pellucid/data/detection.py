@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from pellucid.data.dataset import Splits
 from pellucid.data.files import ImageFiles
 from pellucid.data.folder import TEST_FRACTION, split_images
 from pellucid.data.images import Mode, check_format, decode, resized
+from pellucid.data.source import Arrays, Source
 from pellucid.data.tree import open_tree, tree_at
 from pellucid.errors import PellucidError
 from pellucid.objects import Detections, Objects
@@ -69,6 +70,13 @@ class DetectionFolder(ImageFiles):
         self.swaps = swaps if swaps is not None else mirrored(found.keypoints)
         if text := summary(found.faults):
             note(f"{path}: {text}")
+
+    @property
+    def preprocess(self) -> dict[str, Any]:
+        """The longest side of the images, or their height and width, if they are resized."""
+        if self.longest is not None:
+            return {"size": self.longest}
+        return {} if self.size is None else {"size": [*self.size]}
 
     def example(self, k: int) -> tuple[Tensor, Objects]:
         """Return image k and its objects."""
@@ -126,6 +134,14 @@ def load_objects(
         return Splits(train, DetectionFolder(path, parts[1], size, mode, train.classes, swaps))
     train_indices, test_indices = split_images(len(train), TEST_FRACTION, 0, str(path))
     return Splits(train.subset(train_indices), train.subset(test_indices))
+
+
+def images_alone(source: Source) -> Source:
+    """Return the images of annotated objects in memory, with targets of 0; other sources unchanged."""
+    if not isinstance(source, DetectionFolder):
+        return source
+    images = torch.stack([image for image, _ in map(source.example, range(len(source)))])
+    return Arrays(images, torch.zeros(len(images)), None, source.checksum)
 
 
 def has_objects(path: str | os.PathLike[str]) -> bool:

@@ -201,16 +201,16 @@ def _resized(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
     return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
 
 
-def full_size(source: str | os.PathLike[str] | bytes, name: str = "") -> bytes:
+def full_size(source: str | os.PathLike[str] | bytes, name: str = "", limit: int = MAX_FULL_PIXELS) -> bytes:
     """Return the bytes of a picture that is processed in its own size.
 
-    Raises PellucidError, naming the picture, if its header declares more than MAX_FULL_PIXELS (times PELLUCID_LIMITS).
+    Raises PellucidError, naming the picture, if its header declares more pixels than `limit` (times PELLUCID_LIMITS).
     """
     data, name = _bytes_of(source), name or _name_of(source)
     height, width = image_size(data, name)
-    if height * width > raised(MAX_FULL_PIXELS):
+    if height * width > raised(limit):
         raise PellucidError(
-            f"{name} has {width}x{height} pixels, above the limit of {raised(MAX_FULL_PIXELS):,} for a picture that "
+            f"{name} has {width}x{height} pixels, above the limit of {raised(limit):,} for a picture that "
             f"is processed in its own size; {LIMITS_HINT}"
         )
     return data

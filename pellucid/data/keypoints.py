@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,6 +52,11 @@ class KeypointSource:
     def swaps(self) -> Pairs | None:
         """The pairs of key-points that mirroring exchanges."""
         return self.source.swaps
+
+    @property
+    def preprocess(self) -> dict[str, Any]:
+        """The kind of the objects, and the names of their key-points."""
+        return {"keypoints": {"of": self.kind, "names": [*self.names]}}
 
     @property
     def checksum(self) -> str:

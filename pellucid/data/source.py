@@ -28,7 +28,7 @@ class Source(Protocol):
     """Examples by index: arrays in memory, image files decoded on demand, or a user-defined source.
 
     classes: class names, None if targets are not classes. checksum: changes when the examples do; it is compared when
-    training is resumed.
+    training is resumed. A source may also have `preprocess` and `swaps`, see `preprocess_of` and `swaps_of`.
     """
 
     @property
@@ -106,6 +106,16 @@ class Subset:
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
         """Return the examples at `indices` of this subset."""
         return batch_of(self.source, self.indices[torch.as_tensor(indices)].tolist(), rng)
+
+
+def preprocess_of(source: Source) -> dict[str, Any]:
+    """Return the entries that a source adds to the preprocessing of a model that is trained on it."""
+    return dict(getattr(source, "preprocess", {}))
+
+
+def swaps_of(source: Source) -> Any:
+    """Return the pairs of targets that mirroring exchanges, such as left and right key-points; None for none."""
+    return getattr(source, "swaps", None)
 
 
 def batch_of(source: Source, indices: Sequence[int], rng: torch.Generator) -> Any:

@@ -25,7 +25,7 @@ from pellucid.ops.assign import Assignment
 from pellucid.ops.boxes import clip
 from pellucid.ops.nms import batched_nms
 from pellucid.sweep import backward
-from pellucid.text import shown
+from pellucid.text import plural, shown
 from pellucid.tree import leaves
 
 INITIAL_STD = 0.01  # standard deviation of the initial weights of a head's last convolutions
@@ -114,6 +114,14 @@ class Detector(Objective):
         super().__post_init__()
         check_whole(self, classes=self.classes)
         check_within(self, 0, 1, score_threshold=self.score_threshold, nms_threshold=self.nms_threshold)
+
+    def check_classes(self, classes: Sequence[str], data: str) -> None:
+        """Raise PellucidError unless the data have as many classes as the detector."""
+        if len(classes) != self.classes:
+            raise PellucidError(
+                f"the detector has {plural(self.classes, 'class', 'classes')}, but {data} has {len(classes)} "
+                f"({', '.join(classes):.80}); set objective.classes={len(classes)}"
+            )
 
     @abstractmethod
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:

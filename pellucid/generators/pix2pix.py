@@ -1,6 +1,6 @@
 """pix2pix: a generator trained against a discriminator that classifies patches of image pairs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any, ClassVar, get_args
@@ -8,12 +8,13 @@ from typing import Any, ClassVar, get_args
 import torch
 from torch import Tensor
 
+from pellucid.combine import Sequential
 from pellucid.combine.base import add_up_tree, init_child
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.generators.base import to_input
-from pellucid.generators.perceptual import perceptual_distance, perceptual_value, trained_maps
+from pellucid.generators.perceptual import perceptual_distance, perceptual_value, start_maps, trained_maps
 from pellucid.generators.translation import Pair, To, Translator
 from pellucid.layers.base import Layer, Mode, Params, memory_format
 from pellucid.layers.checks import check_choice, check_flag
@@ -57,6 +58,20 @@ class Pix2Pix(Translator):
     def adversarial(self) -> Adversarial:
         """The adversarial losses of the discriminator and the generator."""
         return ADVERSARIAL[self.gan]
+
+    @property
+    def start_net(self) -> Layer | None:
+        """The network of the perceptual loss, if there is one."""
+        return self.features.layers["maps"] if isinstance(self.features, Sequential) else None
+
+    @property
+    def start_missing(self) -> str:
+        """That the perceptual loss needs trained features."""
+        return "objective.perceptual needs trained features" if self.features is not None else ""
+
+    def start(self, params: Params, trained: Params, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Copy trained weights into the network of the perceptual loss, which scales its inputs itself."""
+        start_maps(params["features"], trained, tuple(mean), tuple(std))
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw all parameters; the discriminator's input has the channels of the generator's input and output."""

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
@@ -72,6 +72,10 @@ class Translator(Objective):
     def of_colours(self) -> bool:
         """Whether the predictions are a and b of the images, not the targets."""
         return self.to != "image"
+
+    def preprocessing(self, shape: Any, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+        """Return the height and width of the images; the networks scale their inputs themselves."""
+        return {"size": [*shape[1:]]}
 
     @property
     def channels(self) -> int:

@@ -7,26 +7,24 @@ from typing import Any
 
 import torch
 
-from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Shape
 from pellucid.network.ending import check_classes
 from pellucid.objective import Objective
 from pellucid.recipe.recipe import Recipe
-from pellucid.text import plural
 from pellucid.tree import leaves
 
 COPIES = 4  # tensors in memory for each parameter: the parameter, its gradient, and two of the optimizer
 
 
 def check_objective(recipe: Recipe, objective: Objective, shape: Shape, classes: Sequence[str] | None) -> None:
-    """Raise PellucidError for an objective that does not fit the images, the classes of a detector, or the memory."""
+    """Raise PellucidError for an objective that does not fit the images, their classes, or the memory."""
     _check_exists(recipe, objective, shape, "objective")
-    if isinstance(objective, Detector) and classes is not None and len(classes) != objective.classes:
-        raise PellucidError(
-            f"{recipe.name}: the detector has {plural(objective.classes, 'class', 'classes')}, but {recipe.data.name} "
-            f"has {len(classes)} ({', '.join(classes):.80}); set objective.classes={len(classes)}"
-        )
+    if classes is not None:
+        try:
+            objective.check_classes(classes, recipe.data.name)
+        except PellucidError as error:
+            raise PellucidError(f"{recipe.name}: {error}") from error
 
 
 def check_network(recipe: Recipe, net: Layer, shape: Shape, classes: Sequence[str] | None = None) -> None:

@@ -7,6 +7,7 @@ from shlex import quote
 from typing import Any
 
 from pellucid.data import Augment, Dataset, Splits
+from pellucid.data.detection import images_alone
 from pellucid.doctor.case import Case
 from pellucid.doctor.detection import DetectionCase, detection_case
 from pellucid.doctor.rehearsal import copied, reinitialized
@@ -21,7 +22,6 @@ from pellucid.recipe.material import (
     check_exists,
     data_for,
     data_for_model,
-    images_alone,
     is_root,
     load_arrays,
     load_material,

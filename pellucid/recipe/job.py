@@ -9,31 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from pellucid.calibration.familiarity import MIN_HELD_OUT, evenly, fit_familiarity
-from pellucid.data import Arrays, Augment, Batch, DetectionFolder, FeatureStats, Source
-from pellucid.data.keypoints import KeypointSource
-from pellucid.data.label_maps import LabelMaps
-from pellucid.data.seeds import generator
+from pellucid.data import Arrays, Augment, FeatureStats, Source
+from pellucid.data.source import preprocess_of, swaps_of
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
-from pellucid.generators import Generator, Pix2Pix, Translator
-from pellucid.layers.base import Layer, Shape
-from pellucid.losses import LOSSES, Loss
-from pellucid.losses.keypoints import KeypointLoss
+from pellucid.layers.base import Layer
 from pellucid.metrics import OF_MASKS, MetricLike
 from pellucid.model import Model
 from pellucid.objective import Objective, Supervised
 from pellucid.recipe.checks import check_network, check_objective
-from pellucid.recipe.material import Material, images_alone, load_material
+from pellucid.recipe.material import Material, divided, load_material
 from pellucid.recipe.recipe import Recipe, load_recipe
-from pellucid.recipe.start import source_checksum, take, trained_backbone, trained_features, whiten
+from pellucid.recipe.start import source_checksum, trained_backbone, trained_features, whiten
 from pellucid.run.described import as_begun, scaling
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
 from pellucid.run_report import gather, write_report
-from pellucid.text import note
+from pellucid.task import task_for, task_of
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
 from pellucid.training.examples import first_batch
 
@@ -158,28 +151,19 @@ def resume_runs(
 
 
 def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:
-    """Return the data of a recipe in the form that its loss or objective needs.
+    """Return the data of a recipe in the form that the task of its objective needs.
 
-    Generators get only the images, translators from label maps to photos get label maps, and key-point losses get the
-    key-points of annotated objects. For masks of the user, loss.ignore is the class index that is ignored.
+    For masks of the user, loss.ignore is the class index that is ignored.
     """
-    material = load_material(recipe.data, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
-    objective = recipe.build("objective")
-    if isinstance(objective, Generator):
-        return material.map(images_alone)
-    if isinstance(objective, Translator) and not objective.of_colours:
-        return material.map(lambda part: LabelMaps.of(part, recipe.data.name))
-    if not issubclass(LOSSES.get(recipe.loss.name, Loss), KeypointLoss):  # with an objective, there is no loss
-        return material
-    return material.map(lambda part: _keypoints(part, recipe.data.name))
-
-
-def _keypoints(part: Source, name: str) -> KeypointSource:
-    if not isinstance(part, DetectionFolder):
-        raise PellucidError(
-            f"[loss] is for key-points, and {name} has none; give images with key-points in COCO's format"
-        )
-    return KeypointSource(part)
+    objective = recipe.build("objective") or Supervised(recipe.build("network"), recipe.build("loss"))
+    task, table, seed = task_for(objective), recipe.data, recipe.recipe.seed
+    own = task.read(objective, table.name, root)
+    material = (
+        load_material(table, seed, root, recipe.loss.arguments.get("ignore"))
+        if own is None
+        else divided(table, seed, own.train, own.test)
+    )
+    return material.map(lambda part: task.examples(objective, part, table.name))
 
 
 def build_model(
@@ -203,17 +187,16 @@ def build_model(
     if isinstance(net, Objective):
         check_objective(recipe, net, shape, train.classes)
         trained = trained_backbone(start.weights, net, data) if start.weights else None
-        if trained is None and isinstance(net, Pix2Pix) and net.features is not None:
-            raise PellucidError("objective.perceptual needs trained features; give them with start.weights")
+        if trained is None and net.start_missing:
+            raise PellucidError(f"{net.start_missing}; give them with start.weights")
     else:
         net = net if run is None else as_begun(net, run)
         check_network(recipe, net, shape, train.classes)
         trained = trained_features(start.weights, net, shape, data) if start.weights else None
-    scaled: dict[str, Any] = {}
-    if trained is not None and trained.mean and not isinstance(net, Translator):  # it scales its inputs itself
-        scaled = {"mean": [*trained.mean], "std": [*trained.std]}
+    begun = ((), ()) if trained is None else (trained.mean, trained.std)
+    entries = (Supervised(net, recipe.build("loss")) if isinstance(net, Layer) else net).preprocessing(shape, *begun)
     if recipe.data.standardize:
-        scaled = scaling(FeatureStats.fit(train))
+        entries |= scaling(FeatureStats.fit(train))
     model = Model(
         net,
         optimizer=recipe.build("optimizer"),
@@ -226,20 +209,14 @@ def build_model(
         clip=recipe.train.clip or None,
         average=recipe.train.average or None,
         precision=recipe.train.precision,
-        preprocess={
-            "data": recipe.data.name,
-            **scaled,
-            **_points(train),
-            **_size(train, shape, net),
-            **(preprocess or {}),
-        },
+        preprocess={"data": recipe.data.name, **preprocess_of(train), **entries, **(preprocess or {})},
         device=recipe.recipe.device,
         **({} if objective is not None else {"loss": recipe.build("loss")}),
     )
     model.objective.check(model.output_shape, train.y if isinstance(train, Arrays) else first.targets)
     with kernel_threads(recipe.recipe.threads):  # the number of threads affects rounding
         if trained is not None:
-            take(model, trained)
+            model.objective.start(model.params, trained.params, trained.mean, trained.std)
         if start.whiten:
             whiten(model, start.whiten, train)
     model.freeze(*recipe.train.frozen)
@@ -247,22 +224,6 @@ def build_model(
         model.scale_rate(pattern, factor)
     model.check_learns()
     return model
-
-
-def _size(train: Source, shape: Shape, net: Layer | Objective) -> dict[str, Any]:
-    """Return the preprocessing entry "size", if any: the longest side of the images, or their height and width."""
-    if isinstance(net, Translator):
-        return {"size": [*shape[1:]]}
-    if not isinstance(train, DetectionFolder) or (train.longest is None and train.size is None):
-        return {}
-    return {"size": list(train.size) if train.longest is None and train.size else train.longest}
-
-
-def _points(train: Source) -> dict[str, Any]:
-    """Return the preprocessing entry "keypoints", if any: the kind of object, and the names of its key-points."""
-    if not isinstance(train, KeypointSource):
-        return {}
-    return {"keypoints": {"of": train.kind, "names": [*train.names]}}
 
 
 def _metrics(recipe: Recipe) -> Sequence[MetricLike] | None:
@@ -316,8 +277,8 @@ def _train(
 ) -> Run:
     """Train in the run folder `path`, or resume its training."""
     augment = None if recipe.augment == Augment() else recipe.augment
-    if augment is not None and augment.swaps is None and isinstance(material.train, DetectionFolder | KeypointSource):
-        augment = replace(augment, swaps=material.train.swaps)  # the left and right key-points of the data
+    if augment is not None and augment.swaps is None:
+        augment = replace(augment, swaps=swaps_of(material.train))
     patience = recipe.train.early_stopping
     callbacks: list[Callback] = [EarlyStopping(patience, recipe.train.monitor)] if patience else []
     callbacks += [Snapshots(RunFolder(path).weights, recipe.train.keep)] if recipe.train.keep else []
@@ -351,16 +312,8 @@ def _finish(recipe: Recipe, material: Material[Any], path: Path, history: Histor
     """Evaluate the model on the test images, and write results.json and the report."""
     folder = RunFolder(path)
     model = Model.load(folder.best)
-    # A model that already has familiarity is from a run that was finished before.
-    targets = first_batch(material.train).targets
-    is_classifier = isinstance(model.objective, Supervised) and isinstance(targets, Tensor) and targets.dim() == 1
-    if model.familiarity is None and is_classifier:
-        held_out = _evenly(material.test, 2) if material.validation is None else _evenly(material.validation)
-        train = _evenly(material.train)
-        model.familiarity = fit_familiarity(model.net, model.params, train, held_out.images, model.stats)
+    if task_of(model).finish(model, material.train, material.validation, material.test):
         model.save(folder.best)
-        if model.familiarity is None and not train.targets.is_floating_point():
-            note(f"predict cannot report 'unlike anything it was trained on': {_unfitted(train, held_out)}")
     if recipe.recipe.device != "cpu":
         model = Model.load(folder.best, device=recipe.recipe.device)
     results = {
@@ -376,19 +329,3 @@ def _finish(recipe: Recipe, material: Material[Any], path: Path, history: Histor
     data = gather(path, model, material.test, command, results, held, material.train)
     report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": results["sha256"]}))
     return Run(path, report, results, model, recipe)
-
-
-def _unfitted(train: Batch, held: Batch) -> str:
-    """Return why a classifier has no familiarity threshold, and what to do."""
-    if min(len(train.images), len(held.images)) < MIN_HELD_OUT:
-        return (
-            f"it needs {MIN_HELD_OUT} training and {MIN_HELD_OUT} held-out images, not {len(train.images)} "
-            f"and {len(held.images)}; add images, or hold out more of them with data.validation=0.2"
-        )
-    return "no layer of the network has suitable features"
-
-
-def _evenly(source: Source, step: int = 1) -> Batch:
-    """Return evenly chosen examples to fit familiarity on; step 2 leaves out every second one, to evaluate it on."""
-    indices = torch.arange(0, len(source), step)
-    return source.batch(indices[evenly(len(indices))].tolist(), generator(0))

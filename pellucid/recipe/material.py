@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pellucid.data import (
     CATALOGUE,
-    Arrays,
     Dataset,
     DetectionFolder,
     ImageFolder,
@@ -78,7 +77,7 @@ def load_material(
         return load_arrays(table, seed, root, ignored)
     else:
         train, test = _streamed(table, root, ignored)
-    return _divided(table, seed, train, test)
+    return divided(table, seed, train, test)
 
 
 def load_arrays(
@@ -86,18 +85,10 @@ def load_arrays(
 ) -> Material[Dataset]:
     """Load, limit and split the data of a recipe into memory, also with data.stream; see `load_material`."""
     splits = load_splits(table, root, ignored)
-    return _divided(table, seed, splits.train, splits.test)
+    return divided(table, seed, splits.train, splits.test)
 
 
-def images_alone(source: Source) -> Source:
-    """Return the images of annotated objects in memory, with targets of 0; other sources unchanged."""
-    if not isinstance(source, DetectionFolder):
-        return source
-    images = torch.stack([image for image, _ in map(source.example, range(len(source)))])
-    return Arrays(images, torch.zeros(len(images)), None, source.checksum)
-
-
-def _divided(table: Data, seed: int, train: Any, test: Any) -> Material[Any]:
+def divided(table: Data, seed: int, train: Any, test: Any) -> Material[Any]:
     """Limit the training part, and hold out its validation part."""
     if table.limit:
         if table.limit > len(train):

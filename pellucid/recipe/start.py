@@ -8,15 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pellucid.combine import Sequential
 from pellucid.combine.base import walk
 from pellucid.data import Source, data_root
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.seeds import generator
-from pellucid.detectors import Detector
 from pellucid.errors import PellucidError, nearest
-from pellucid.generators import Pix2Pix
-from pellucid.generators.perceptual import start_maps
 from pellucid.layers import BatchNorm, Conv2d
 from pellucid.layers.base import Layer, Params, Shape, pair
 from pellucid.model import Model
@@ -70,13 +66,11 @@ def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLik
 
 
 def trained_backbone(name: str, objective: Objective, root: str | os.PathLike[str] | None = None) -> Trained:
-    """Return the initial parameters of a detector's backbone, or of pix2pix's features, as `trained_features` does.
+    """Return the initial parameters of an objective's `start_net`, as `trained_features` does.
 
     Raises PellucidError like `trained_features`, and for a backbone that `pellucid.models.pyramid` does not support.
     """
-    net = objective.nets.get("backbone")
-    if isinstance(objective, Pix2Pix) and isinstance(objective.features, Sequential):
-        net = objective.features.layers["maps"]
+    net = objective.start_net
     if net is None:
         raise PellucidError(f"start.weights: {type(objective).__name__} has no backbone to start from; leave it out")
     backbone = backbone_name(net)
@@ -97,17 +91,6 @@ def trained_network(name: str, kind: str, root: str | os.PathLike[str] | None = 
     zoo = MODELS[kind](**options)
     side = 32 if kind == "airbench96" else IMAGENET
     return zoo, trained_features(name, zoo, (3, side, side), root)
-
-
-def take(model: Model, trained: Trained) -> None:
-    """Copy trained features into a model's features, a detector's backbone, or pix2pix's perceptual features."""
-    if isinstance(model.objective, Pix2Pix):
-        start_maps(model.params["features"], trained.params, trained.mean, trained.std)
-        return
-    part = "backbone" if isinstance(model.objective, Detector) else "features"
-    params, weights = flatten(model.params[part]), flatten(trained.params)
-    for path, tensor in params.items():
-        tensor.copy_(weights[path])
 
 
 def source_file(name: str, root: str | os.PathLike[str] | None = None) -> Path:

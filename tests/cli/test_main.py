@@ -106,7 +106,7 @@ def test_every_command_explains_itself(command: str, say: Say):
         (["evaluate"], "required: MODEL"),
         (["evaluate", "digits"], "is a recipe without trained weights"),
         (["evaluate", "nothing"], "no model 'nothing'"),
-        (["predict", "nothing"], "required: IMAGE"),
+        (["predict", "nothing"], "give either an image"),
         (["summary", "digitss"], "did you mean 'digits'?"),
         (["summary", "digits", "a", "b=1"], "'a' is not a setting"),
         (["verify", "digits", "--batch", "0"], "--batch is 0"),

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from pellucid.data import Arrays, DetectionFolder, load
+from pellucid.data.detection import images_alone
 from pellucid.doctor import diagnose
 from pellucid.errors import PellucidError
 from pellucid.recipe.doctor_case import case_of_model, case_of_run
 from pellucid.recipe.job import Run, resume, train
-from pellucid.recipe.material import images_alone
 
 RECIPE = """
 [data]

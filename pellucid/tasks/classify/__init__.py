@@ -1,10 +1,10 @@
 """Classification of images, and evaluation on held-out images."""
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Example, Explained, Request, Task
+from pellucid.task import Command, Evaluation, Example, Explained, Predictor, Request, Task
 from pellucid.text import percent, plural, table
 
 if TYPE_CHECKING:
@@ -19,20 +19,29 @@ class Classification(Task):
 
     name: ClassVar[str] = "classification"
     model: ClassVar[str] = "classifier"
-    commands: ClassVar[Mapping[str, Command]] = {
-        "predict": Command(
-            "classify images",
-            "pellucid.tasks.classify.command",
-        ),
-        "gestures": Command(
+    commands: ClassVar[tuple[Command, ...]] = (
+        Command(
+            "gestures",
             "train and use classifiers of hand gestures, or of other images in class folders",
             "pellucid.tasks.gestures.command",
         ),
-    }
+    )
 
-    def matches(self, model: "Model") -> bool:
+    def trains(self, objective: Any) -> bool:
         """Return True: models that match no other task are evaluated as classifiers, or refused with a reason."""
         return True
+
+    def finish(self, model: "Model", train: Any, validation: Any, test: Any) -> bool:
+        """Fit the familiarity of the model, see `pellucid.calibration.familiarity`."""
+        from pellucid.tasks.classify.finish import finish
+
+        return finish(model, train, validation, test)
+
+    def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
+        """Return a predictor of the class."""
+        from pellucid.tasks.classify.predictor import ClassPredictor
+
+        return ClassPredictor(model)
 
     def class_names(self, model: "Model") -> tuple[str, ...]:
         """Return the names of the model's classes, or their numbers; PellucidError for outputs that are not classes."""

@@ -57,14 +57,17 @@ class Prediction:
 
 def predict(model: Model, picture: str | Path) -> Prediction:
     """Classify a picture of any size; see `read_views` for its preprocessing."""
-    classes = class_names(model)
-    views = read_views(model, picture)
-    outputs = model.predict(views[:1])
+    return classify(model, read_views(model, picture), str(picture))
+
+
+def classify(model: Model, views: Tensor, name: str) -> Prediction:
+    """Classify a picture, given its inputs (1 or 2, C, H, W) as `read_views` returns them."""
+    classes, outputs = class_names(model), model.predict(views[:1])
     probable = are_probabilities(model, outputs)
     scores = (calibrated_probabilities if probable else raw_scores)(model, outputs)[0]  # (classes,)
     label = int(scores.argmax())
     by_name = dict(zip(classes, scores.tolist(), strict=True))
-    return Prediction(str(picture), classes[label], by_name[classes[label]], by_name, probable, farthest(model, views))
+    return Prediction(name, classes[label], by_name[classes[label]], by_name, probable, farthest(model, views))
 
 
 def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Colorization: the Lab components a and b of pictures of any size, predicted from their lightness."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Explained, Option, Request, Task, Traced
+from pellucid.task import Command, Evaluation, Explained, Option, Predictor, Request, Task, Traced
 from pellucid.tasks.baseline import beside_baseline
 from pellucid.text import note, plural
 
@@ -17,12 +18,13 @@ class Colorization(Task):
 
     name: ClassVar[str] = "colorization"
     model: ClassVar[str] = "colorizer"
-    commands: ClassVar[Mapping[str, Command]] = {
-        "colorize": Command(
+    commands: ClassVar[tuple[Command, ...]] = (
+        Command(
+            "colorize",
             "colorize grey images and videos, and compare colorizers",
             "pellucid.tasks.colorize.command",
         ),
-    }
+    )
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {
         "explain": (
             Option(
@@ -36,11 +38,21 @@ class Colorization(Task):
     }
     unclassified: ClassVar[str] = "the model outputs colours, no classes; use `pellucid colorize`"
 
-    def matches(self, model: "Model") -> bool:
-        """Return whether a model outputs colours."""
-        from pellucid.tasks.colorize.colorizer import is_colorizer
+    def trains(self, objective: Any) -> bool:
+        """Return whether the models of an objective output colours."""
+        from pellucid.generators import Translator
 
-        return is_colorizer(model)
+        return isinstance(objective, Translator) and objective.of_colours
+
+    def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
+        """Return a predictor of colours, which are written into the folder `out`."""
+        from pellucid.tasks.colorize.predictor import ColorPredictor
+
+        if out is None:
+            raise PellucidError(
+                "colorized pictures are files; give their folder with --out DIR, or use `pellucid colorize`"
+            )
+        return ColorPredictor(model, out, 1.0, {}, "Colorized")
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
         """Explain the colour of the pixel that `--pixel` names."""

@@ -2,27 +2,22 @@
 
 import argparse
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pellucid.assets import MODEL_HELP
 from pellucid.command.args import Action, Actions, Parser
 from pellucid.command.files import check_place
 from pellucid.command.models import open_model
-from pellucid.command.out import again, answer, finish, say
-from pellucid.command.pictures import add_source, read_batches, until_interrupted
+from pellucid.command.out import again, answer
+from pellucid.command.pictures import add_source, predict_pictures
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES, write_atomically
 from pellucid.text import note, plural, table
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from pellucid.command.pictures import Picture
     from pellucid.tasks.colorize.hints import Hint
 
-PAGE_INTERVAL = 12  # the page shows every 12th frame of a video
 COMPARISON, QUESTIONS = "colours.html", "real.html"  # default pages
 
 
@@ -73,44 +68,12 @@ def colorize_parser() -> Parser:
 
 def colorize(args: argparse.Namespace) -> int:
     """Write a file for each image, and report on stderr why images were skipped."""
-    import torch
+    from pellucid.tasks.colorize.predictor import ColorPredictor
 
-    from pellucid.data.images import load_channels
-    from pellucid.metrics import colourfulness_rgb
-    from pellucid.tasks.colorize.colorizer import Colorizer, Smoothing, lightness_of
-    from pellucid.tasks.colorize.written import Pairs, check_files, write_colorized
-
-    colorizer, out = Colorizer(open_model(args.model, args.device), args.strength), Path(args.out)
     hints = {} if args.hints is None else _hints(args)
-    smoothing, pairs = Smoothing(), Pairs()
-    rows: list[dict[str, Any]] = []
-    faults: dict[str, str] = {}
-
-    def colorize(picture: "Picture", image: "Tensor") -> None:
-        lightness = lightness_of(image)
-        ab = colorizer.ab(lightness[None], hints.get(picture.file, ()))[0]  # (2, H, W), the colour channels
-        if picture.frame is not None:
-            ab = smoothing(lightness, ab)
-        colorized = colorizer.painted(image, lightness, ab)
-        file = write_colorized(out, picture.name, colorized)
-        if not pairs.full and (picture.frame or 0) % PAGE_INTERVAL == 0:
-            pairs.add(picture.file, image, colorizer.painted(image, lightness, torch.zeros_like(ab)), colorized)
-        colourful = float(colourfulness_rgb(colorized[None, :3] / 255))
-        _, height, width = colorized.shape
-        row = {"image": picture.file, "file": str(file), "height": height, "width": width, "colourfulness": colourful}
-        rows.append(row)
-        if not args.json:
-            say(f"{file}: {width}x{height}, colourfulness {colourful:.1f}")
-
-    with until_interrupted(args):
-        for batch in read_batches(args, "RGB", partial(check_files, out), faults, load_channels):
-            for picture, image in batch:
-                try:
-                    colorize(picture, image)
-                except PellucidError as error:
-                    faults[picture.file] = str(error)
-    page = str(pairs.write(out, f"Colorized by {args.model}", len(rows))) if rows else None
-    return finish(args, {"model": args.model, "strength": args.strength, "pictures": rows, "page": page}, faults, page)
+    title = f"Colorized by {args.model}"
+    predictor = ColorPredictor(open_model(args.model, args.device), Path(args.out), args.strength, hints, title)
+    return predict_pictures(args, predictor, strength=args.strength)
 
 
 def _hints(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Explained, Option, Request, Task, Traced
+from pellucid.task import Command, Evaluation, Explained, Option, Predictor, Request, Task, Traced
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
     from pellucid.export import Parity
     from pellucid.model import Model
+
+SCORE = 0.5  # minimum score of a detection that commands show
 
 
 class Detection(Task):
@@ -18,12 +20,13 @@ class Detection(Task):
 
     name: ClassVar[str] = "detection"
     model: ClassVar[str] = "detector"
-    commands: ClassVar[Mapping[str, Command]] = {
-        "detect": Command(
+    commands: ClassVar[tuple[Command, ...]] = (
+        Command(
+            "detect",
             "detect the objects in images and videos: boxes, classes, masks",
             "pellucid.tasks.detect.command",
         ),
-    }
+    )
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {
         "evaluate": (
             Option("html", "also write an HTML page with true positives, false positives and missed objects", Path),
@@ -43,11 +46,17 @@ class Detection(Task):
         "the model finds objects; use `pellucid detect`, and `pellucid explain --box` for one of them"
     )
 
-    def matches(self, model: "Model") -> bool:
-        """Return whether a model finds objects."""
-        from pellucid.tasks.detect.finder import is_detector
+    def trains(self, objective: Any) -> bool:
+        """Return whether the models of an objective find objects."""
+        from pellucid.detectors import Detector
 
-        return is_detector(model)
+        return isinstance(objective, Detector)
+
+    def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
+        """Return a predictor of objects."""
+        from pellucid.tasks.detect.predictor import DetectionPredictor
+
+        return DetectionPredictor(model, out, SCORE)
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
         """Explain the box that `--box` names."""

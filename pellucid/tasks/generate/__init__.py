@@ -1,9 +1,10 @@
 """Generation of images: sheets of samples, and their evaluation."""
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Command, Evaluation, Task
+from pellucid.errors import PellucidError
+from pellucid.task import Command, Evaluation, Predictor, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:
@@ -15,19 +16,30 @@ class Generation(Task):
 
     name: ClassVar[str] = "generation"
     model: ClassVar[str] = "generator"
-    commands: ClassVar[Mapping[str, Command]] = {
-        "generate": Command(
+    commands: ClassVar[tuple[Command, ...]] = (
+        Command(
+            "generate",
             "draw new images with a generator",
             "pellucid.tasks.generate.command",
         ),
-    }
+    )
     unclassified: ClassVar[str] = "the model generates images and predicts no classes; use `pellucid generate`"
 
-    def matches(self, model: "Model") -> bool:
-        """Return whether a model draws images from latent vectors."""
-        from pellucid.tasks.generate.measure import is_generator
+    def trains(self, objective: Any) -> bool:
+        """Return whether the models of an objective draw images from latent vectors."""
+        from pellucid.generators import Generator
 
-        return is_generator(model)
+        return isinstance(objective, Generator)
+
+    def examples(self, objective: Any, source: Any, name: str) -> Any:
+        """Return the images alone."""
+        from pellucid.data.detection import images_alone
+
+        return images_alone(source)
+
+    def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
+        """Raise PellucidError: generators draw images from nothing but random numbers."""
+        raise PellucidError("the model generates images and predicts no classes; use `pellucid generate`")
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return the variety and the likelihood of samples."""

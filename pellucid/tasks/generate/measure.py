@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid import assets
 from pellucid.data import Arrays, Source, float_images
+from pellucid.data.detection import images_alone
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
@@ -26,7 +27,7 @@ from pellucid.metrics.generation import (
 )
 from pellucid.model import Model
 from pellucid.models import features
-from pellucid.recipe.material import check_exists, data_for, images_alone, load_material, table_for
+from pellucid.recipe.material import check_exists, data_for, load_material, table_for
 from pellucid.report.figures.samples import montage
 from pellucid.run_report.generated import nearest_images, sample
 from pellucid.tasks.outputs import png

@@ -1,9 +1,10 @@
 """Key-points of the one object in each picture, such as 68 points of a face."""
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.task import Command, Evaluation, Task
+from pellucid.errors import PellucidError
+from pellucid.task import Command, Evaluation, Predictor, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:
@@ -15,19 +16,38 @@ class Keypoints(Task):
 
     name: ClassVar[str] = "keypoints"
     model: ClassVar[str] = "key-point model"
-    commands: ClassVar[Mapping[str, Command]] = {
-        "keypoints": Command(
+    commands: ClassVar[tuple[Command, ...]] = (
+        Command(
+            "keypoints",
             "find the key-points of a face, or of other objects, in images and videos",
             "pellucid.tasks.keypoints.command",
         ),
-    }
+    )
     unclassified: ClassVar[str] = "the model outputs key-points, no classes; use `pellucid keypoints`"
 
-    def matches(self, model: "Model") -> bool:
-        """Return whether a model outputs key-points."""
-        from pellucid.tasks.keypoints.finder import is_keypoint_model
+    def trains(self, objective: Any) -> bool:
+        """Return whether the models of an objective output key-points."""
+        from pellucid.losses.keypoints import KeypointLoss
+        from pellucid.objective import Supervised
 
-        return is_keypoint_model(model)
+        return isinstance(objective, Supervised) and isinstance(objective.loss, KeypointLoss)
+
+    def examples(self, objective: Any, source: Any, name: str) -> Any:
+        """Return the key-points of annotated objects."""
+        from pellucid.data import DetectionFolder
+        from pellucid.data.keypoints import KeypointSource
+
+        if not isinstance(source, DetectionFolder):
+            raise PellucidError(
+                f"[loss] is for key-points, and {name} has none; give images with key-points in COCO's format"
+            )
+        return KeypointSource(source)
+
+    def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
+        """Return a predictor of key-points."""
+        from pellucid.tasks.keypoints.predictor import KeypointPredictor
+
+        return KeypointPredictor(model, out)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return the normalized mean error and its interval."""

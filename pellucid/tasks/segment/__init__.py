@@ -1,10 +1,11 @@
 """Semantic segmentation: a class for each pixel of pictures of any size."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Example, Explained, Option, Request, Task
+from pellucid.task import Command, Evaluation, Example, Explained, Option, Predictor, Request, Task
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -16,12 +17,13 @@ class Segmentation(Task):
 
     name: ClassVar[str] = "segmentation"
     model: ClassVar[str] = "segmentation model"
-    commands: ClassVar[Mapping[str, Command]] = {
-        "segment": Command(
+    commands: ClassVar[tuple[Command, ...]] = (
+        Command(
+            "segment",
             "classify each pixel of images and videos",
             "pellucid.tasks.segment.command",
         ),
-    }
+    )
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {
         "evaluate": (Option("crf", "refine the masks along image edges with a CRF first"),),
     }
@@ -40,6 +42,16 @@ class Segmentation(Task):
             f"the model outputs {model.output_shape}, a class for each pixel; use `pellucid segment`, or Model.explain "
             "with a target such as 'head.scores[3, 90:100, 120]' and Model.trace in Python"
         )
+
+    def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
+        """Return a predictor of masks, which are written into the folder `out`."""
+        from pellucid.tasks.segment.predictor import SegmentationPredictor
+
+        if out is None:
+            raise PellucidError(
+                "segmentation writes masks; give their folder with --out DIR, or use `pellucid segment`"
+            )
+        return SegmentationPredictor(model, out)
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
         """Explain the score of a class over pixels, or a unit, by several methods."""

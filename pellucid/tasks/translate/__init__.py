@@ -16,11 +16,17 @@ class Translation(Task):
     name: ClassVar[str] = "translation"
     model: ClassVar[str] = "translator from label maps to photos"
 
-    def matches(self, model: "Model") -> bool:
-        """Return whether a model generates photos from label maps."""
-        from pellucid.tasks.translate.measure import is_photo_model
+    def trains(self, objective: Any) -> bool:
+        """Return whether the models of an objective generate photos from label maps."""
+        from pellucid.generators import Translator
 
-        return is_photo_model(model)
+        return isinstance(objective, Translator) and not objective.of_colours
+
+    def examples(self, objective: Any, source: Any, name: str) -> Any:
+        """Return the label maps of masks, and the photos as targets."""
+        from pellucid.data.label_maps import LabelMaps
+
+        return LabelMaps.of(source, name)
 
     def traced(self, model: "Model", x: Any, target: Any) -> Traced:
         """Return the network of a regression with its loss; for pix2pix, both networks with the adversarial loss."""

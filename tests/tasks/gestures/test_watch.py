@@ -67,7 +67,7 @@ def test_a_frame_gives_what_its_picture_file_gives(tmp_path: Path):
 
 
 def test_what_is_no_classifier_is_told():
-    with pytest.raises(PellucidError, match="no classes; give a classifier"):
+    with pytest.raises(PellucidError, match="a class for each pixel"):
         next(watch(Model(Conv2d(2, 3), input_shape=(3, 8, 8)), [], Smoothing()))
 
 

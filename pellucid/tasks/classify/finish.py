@@ -1,0 +1,46 @@
+"""What a classifier gets after its training: the threshold above which images are unlike its training data."""
+
+import torch
+from torch import Tensor
+
+from pellucid.calibration.familiarity import MIN_HELD_OUT, evenly, fit_familiarity
+from pellucid.data import Batch, Source
+from pellucid.data.seeds import generator
+from pellucid.model import Model
+from pellucid.objective import Supervised
+from pellucid.text import note
+from pellucid.training.examples import first_batch
+
+
+def finish(model: Model, train: Source, validation: Source | None, test: Source) -> bool:
+    """Fit the familiarity of a classifier on held-out images; return whether it was fitted now.
+
+    Without validation images it is fitted on every second test image, so that the others still evaluate it. A model
+    that has one is from a run that was finished before.
+    """
+    targets = first_batch(train).targets
+    classifies = isinstance(model.objective, Supervised) and isinstance(targets, Tensor) and targets.dim() == 1
+    if model.familiarity is not None or not classifies:
+        return False
+    held_out = _evenly(test, 2) if validation is None else _evenly(validation)
+    images = _evenly(train)
+    model.familiarity = fit_familiarity(model.net, model.params, images, held_out.images, model.stats)
+    if model.familiarity is None and not images.targets.is_floating_point():
+        note(f"predict cannot report 'unlike anything it was trained on': {_why_not(images, held_out)}")
+    return True
+
+
+def _why_not(train: Batch, held_out: Batch) -> str:
+    """Return why a classifier has no familiarity threshold, and what to do."""
+    if min(len(train.images), len(held_out.images)) < MIN_HELD_OUT:
+        return (
+            f"it needs {MIN_HELD_OUT} training and {MIN_HELD_OUT} held-out images, not {len(train.images)} "
+            f"and {len(held_out.images)}; add images, or hold out more of them with data.validation=0.2"
+        )
+    return "no layer of the network has suitable features"
+
+
+def _evenly(source: Source, step: int = 1) -> Batch:
+    """Return evenly chosen examples of a source, or of every `step`-th of its examples."""
+    indices = torch.arange(0, len(source), step)
+    return source.batch(indices[evenly(len(indices))].tolist(), generator(0))

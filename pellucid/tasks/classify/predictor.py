@@ -1,0 +1,59 @@
+"""The classes of pictures, printed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pellucid.calibration.familiarity import score_suffix, score_to_json
+from pellucid.data.video import as_file
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.task import Picture, Predicted, Predictor
+from pellucid.tasks.classify.predict import classify
+from pellucid.tasks.pictures import class_names, read_views
+from pellucid.text import percent
+
+MAX_CLASSES = 3  # most probable classes that the text lists
+
+
+class ClassPredictor(Predictor):
+    """Classifies pictures of any size; writes no files. Raises PellucidError for a model that is no classifier."""
+
+    def __init__(self, model: Model) -> None:
+        class_names(model)
+        self.model = model
+
+    def read(self, file: Path) -> Tensor:
+        """Return the inputs for an image file; see `read_views`."""
+        return read_views(self.model, file)
+
+    def frame(self, picture: Tensor) -> Tensor:
+        """Return the inputs for a frame, which is preprocessed like a file."""
+        return read_views(self.model, as_file(picture), "frame")
+
+    def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
+        """Yield the class of each picture, and the probabilities or scores of all classes."""
+        for picture, views in batch:
+            try:
+                found = classify(self.model, views, picture.file)
+            except PellucidError as error:
+                yield error
+                continue
+            probable = found.are_probabilities
+            best = sorted(found.outputs.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
+            listed = ", ".join(f"{label} {percent(value) if probable else f'{value:.4g}'}" for label, value in best)
+            row = {
+                "image": found.name,
+                "label": found.label,
+                "probability" if probable else "score": found.output,
+                "probabilities" if probable else "scores": found.outputs,
+                **score_to_json(found.familiarity),
+            }
+            scores = "" if probable else "scores: "
+            yield Predicted(row, f"{found.name}: {found.label}  ({scores}{listed}){score_suffix(found.familiarity)}")
+
+    def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
+        """Return the predictions, and beside them the values of a single one."""
+        return {**(rows[0] if len(rows) == 1 else {}), "predictions": rows}, None

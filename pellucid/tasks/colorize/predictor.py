@@ -1,0 +1,69 @@
+"""Colorized pictures: files, and a page that shows them before and after."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data.images import full_size, load_channels
+from pellucid.errors import PellucidError
+from pellucid.metrics import colourfulness_rgb
+from pellucid.model import Model
+from pellucid.task import Picture, Predicted, Predictor
+from pellucid.tasks.colorize.colorizer import Colorizer, Smoothing, lightness_of
+from pellucid.tasks.colorize.hints import Hint
+from pellucid.tasks.colorize.written import Pairs, check_files, write_colorized
+
+PAGE_INTERVAL = 12  # the page shows every 12th frame of a video
+MAX_PIXELS = 12_500_000  # of a picture; Lab components in float32 take about 70 bytes for each pixel
+
+
+class ColorPredictor(Predictor):
+    """Colorizes pictures, keeping their lightness, and writes them and a page into `out`.
+
+    strength: see Colorizer. hints: given colours by file name. title: of the page.
+    """
+
+    def __init__(
+        self, model: Model, out: Path, strength: float, hints: Mapping[str, tuple[Hint, ...]], title: str
+    ) -> None:
+        self.colorizer, self.out, self.hints, self.title = Colorizer(model, strength), out, hints, title
+        self.smoothing, self.pairs = Smoothing(), Pairs()
+
+    def check(self, names: Sequence[str], files: Sequence[Path]) -> None:
+        """Raise PellucidError if an output would overwrite another file."""
+        check_files(self.out, names, files)
+
+    def read(self, file: Path) -> Tensor:
+        """Return an image file with its own channels."""
+        return load_channels(full_size(file, limit=MAX_PIXELS), str(file))
+
+    def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
+        """Yield the file of each colorized picture."""
+        for picture, image in batch:
+            try:
+                yield self._colorized(picture, image)
+            except PellucidError as error:
+                yield error
+
+    def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
+        """Write the page."""
+        page = self.pairs.write(self.out, self.title, len(rows))
+        return {"pictures": rows, "page": str(page)}, page
+
+    def _colorized(self, picture: Picture, image: Tensor) -> Predicted:
+        lightness = lightness_of(image)
+        ab = self.colorizer.ab(lightness[None], self.hints.get(picture.file, ()))[0]  # (2, H, W), the colour channels
+        if picture.frame is not None:
+            ab = self.smoothing(lightness, ab)
+        colorized = self.colorizer.painted(image, lightness, ab)
+        file = write_colorized(self.out, picture.name, colorized)
+        if not self.pairs.full and (picture.frame or 0) % PAGE_INTERVAL == 0:
+            grey = self.colorizer.painted(image, lightness, torch.zeros_like(ab))
+            self.pairs.add(picture.file, image, grey, colorized)
+        colourful = float(colourfulness_rgb(colorized[None, :3] / 255))
+        _, height, width = colorized.shape
+        row = {"image": picture.file, "file": str(file), "height": height, "width": width, "colourfulness": colourful}
+        return Predicted(row, f"{file}: {width}x{height}, colourfulness {colourful:.1f}")

@@ -1,0 +1,67 @@
+"""Detections in pictures: printed, drawn, and written in COCO's format."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.objects import Detections
+from pellucid.task import Picture, Predicted, Predictor
+from pellucid.tasks.detect.finder import ObjectFinder, overlay
+from pellucid.tasks.outputs import CocoResults, Outputs
+from pellucid.text import plural
+
+
+class DetectionPredictor(Predictor):
+    """Detects objects with at least a score, from 0 to 1; writes overlays and detections.json into `out`, if given."""
+
+    def __init__(self, model: Model, out: Path | None, score: float) -> None:
+        if not 0 <= score <= 1:
+            raise PellucidError(f"--score must be from 0 to 1, not {score:g}")
+        self.finder, self.score = ObjectFinder(model), score
+        self.mode, self.classes = self.finder.mode, self.finder.classes
+        self.outputs = None if out is None else Outputs(out, "detections")
+        self.coco = CocoResults(self.classes)
+
+    def check(self, names: Sequence[str], files: Sequence[Path]) -> None:
+        """Raise PellucidError if an output would overwrite another file."""
+        if self.outputs is not None:
+            self.outputs.check(names, files)
+
+    def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted]:
+        """Yield the detections in each picture."""
+        detections = self.finder.find([image for _, image in batch], self.score)
+        for (picture, image), found in zip(batch, detections, strict=True):
+            _, height, width = image.shape
+            row = {"image": picture.file, "height": height, "width": width}
+            row["detections"] = self._listed(found)
+            if self.outputs is not None:
+                row["overlay"] = str(self.outputs.write_overlay(picture.name, overlay(image, found, self.classes)))
+                self.coco.add(picture.file, (height, width), found)
+            yield Predicted(row, f"{row.get('overlay', picture.file)}: {self._counted(found)}")
+
+    def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
+        """Write the detections of all pictures in COCO's format."""
+        file = None if self.outputs is None else self.outputs.write_annotations(self.coco.to_json())
+        return {"classes": list(self.classes), "score": self.score, "pictures": rows, "annotations": file}, file
+
+    def _listed(self, found: Detections) -> list[dict[str, Any]]:
+        """Return the detections, numbered as in the overlay."""
+        rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+        listed = [
+            {"number": number, "class": self.classes[label], "score": score, "box": box}
+            for number, (label, score, box) in enumerate(rows, 1)
+        ]
+        if found.keypoints is not None:
+            points = found.keypoints.tolist()
+            listed = [{**row, "keypoints": each} for row, each in zip(listed, points, strict=True)]
+        return listed
+
+    def _counted(self, found: Detections) -> str:
+        counts = Counter(self.classes[label] for label in found.labels.tolist())
+        names = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+        return f"{plural(len(found), 'object')} ({names})" if names else "no objects"

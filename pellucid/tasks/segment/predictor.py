@@ -1,0 +1,40 @@
+"""Segmentations of pictures: the areas of the classes, printed, and masks, written."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.task import Picture, Predicted, Predictor
+from pellucid.tasks.segment.segmenter import Segmenter, check_files, write_segmentation
+from pellucid.text import percent
+
+MAX_CLASSES = 4  # per picture in the text
+
+
+class SegmentationPredictor(Predictor):
+    """Classifies each pixel, and writes the files of `write_segmentation` into `out`; crf: see Segmenter."""
+
+    def __init__(self, model: Model, out: Path, crf: bool = False) -> None:
+        self.segmenter, self.out = Segmenter(model, crf), out
+        self.mode = self.segmenter.mode
+
+    def check(self, names: Sequence[str], files: Sequence[Path]) -> None:
+        """Raise PellucidError if an output would overwrite another file."""
+        check_files(self.out, names, files)
+
+    def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
+        """Yield the areas of the classes in each picture, and the files."""
+        for picture, image in batch:
+            try:
+                found = self.segmenter(image)
+            except PellucidError as error:
+                yield error
+                continue
+            files = write_segmentation(self.out, picture.name, image, found)
+            areas = found.areas()
+            largest = sorted(areas.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
+            listed = ", ".join(f"{name} {percent(area)}" for name, area in largest if area)
+            yield Predicted({"image": picture.file, "files": files, "areas": areas}, f"{files['overlay']}: {listed}")

@@ -27,21 +27,16 @@ class Segmentation(Task):
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {
         "evaluate": (Option("crf", "refine the masks along image edges with a CRF first"),),
     }
+    unclassified: ClassVar[str] = (
+        "the model outputs {outputs}, a class for each pixel; use `pellucid segment`, or Model.explain with a target "
+        "such as 'head.scores[3, 90:100, 120]' and Model.trace in Python"
+    )
 
     def matches(self, model: "Model") -> bool:
         """Return whether a model outputs a class for each pixel."""
         from pellucid.tasks.segment.segmenter import is_segmenter
 
         return is_segmenter(model)
-
-    def refusal(self, model: "Model") -> PellucidError:
-        """Return the error of commands for classifiers; maps without class names may be others, such as densities."""
-        if model.classes is None:
-            return super().refusal(model)
-        return PellucidError(
-            f"the model outputs {model.output_shape}, a class for each pixel; use `pellucid segment`, or Model.explain "
-            "with a target such as 'head.scores[3, 90:100, 120]' and Model.trace in Python"
-        )
 
     def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
         """Return a predictor of masks, which are written into the folder `out`."""

@@ -180,8 +180,8 @@ class Task(ABC):
     commands: ClassVar[tuple[Command, ...]] = ()
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {}
     unclassified: ClassVar[str] = (
-        "the model outputs {outputs} for an image, no classes; give a classifier, or use Model.predict, Model.explain "
-        "and Model.trace in Python"
+        "the model outputs {outputs} for an image, no classes; give a classifier, or use Model.predict, Model.explain, "
+        "Model.trace and Model.evaluate in Python"
     )
 
     def trains(self, objective: Any) -> bool:

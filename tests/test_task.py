@@ -6,7 +6,10 @@ from typing import Any, ClassVar
 import pytest
 
 from pellucid import assets
+from pellucid.combine import Fork, Sequential
 from pellucid.errors import PellucidError
+from pellucid.layers import Dense, Flatten
+from pellucid.losses import AuxiliaryCrossEntropy
 from pellucid.model import Model
 from pellucid.task import Evaluation, Option, Task, register_task, task_of, tasks
 
@@ -46,3 +49,10 @@ def test_another_task_of_the_same_name_or_with_the_same_option_is_refused() -> N
         register_task(named("detection"))
     with pytest.raises(PellucidError, match="the task 'detection' has the option 'html'; rename it"):
         register_task(named("counting", Option("html", "a page", Path)))
+
+
+def test_a_network_of_three_outputs_is_a_classifier() -> None:
+    net = Sequential(flat=Flatten(), scores=Fork(main=Dense(4), first=Dense(4), second=Dense(4)))
+    model = Model(net, AuxiliaryCrossEntropy(), input_shape=(1, 2, 2))
+    assert task_of(model).name == "classification"
+    assert task_of(model).class_names(model) == ("0", "1", "2", "3")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
-from pellucid.command.options import add_options, given_options, option_names
+from pellucid.command.options import add_options, given_options, options_of
 from pellucid.command.out import answer, answer_files
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder
@@ -99,7 +99,7 @@ def _page(args: argparse.Namespace) -> int:
     from pellucid.explain.top_patches import epoch_weights
     from pellucid.tasks.pictures import held_out
 
-    names = option_names("explain")
+    names = [option.name for _, option in options_of("explain")]
     excluded = ("image", *names, "target", "out")
     if any(getattr(args, name) is not None for name in excluded) or args.method != ALL:
         left_out = ", ".join(["IMAGE", *(f"--{name}" for name in names), "--method", "--target"])

@@ -33,8 +33,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.nets import open_net
     from pellucid.config import is_ours
     from pellucid.contract import try_loss
-    from pellucid.losses import AuxiliaryCrossEntropy
-    from pellucid.losses.keypoints import KeypointLoss
+    from pellucid.losses.base import Loss
     from pellucid.training.device import on_device, usable_device
     from pellucid.verify import verify
 
@@ -47,20 +46,12 @@ def handle(args: argparse.Namespace) -> int:
     rng = torch.Generator().manual_seed(0)
     x = torch.rand(args.batch, *network.input_shape, generator=rng)
     outputs = network.output_shape
-    if isinstance(network.loss, AuxiliaryCrossEntropy):
-        network.loss.check(outputs, torch.zeros(1, dtype=torch.int64))
-        outputs = outputs[0]  # all outputs have the same classes
-    if not outputs or not isinstance(outputs[0], int):
+    target = network.loss.draw(args.batch, outputs, network.input_shape, rng)
+    if target is None:
         raise PellucidError(
             f"{args.what} has several outputs, {outputs}, and no loss over all of them; use Model.verify in Python"
         )
-    target = torch.randint(max(2, outputs[0]), (args.batch, *outputs[1:]), generator=rng)
-    if isinstance(network.loss, KeypointLoss):
-        _, height, width = network.input_shape
-        points = torch.rand(args.batch, network.loss.points(outputs), 3, generator=rng)
-        # Labelled points: x and y at least one pixel from the edges, and a visibility above 0.
-        target = 1 + points * torch.tensor([width - 2, height - 2, 1])
-    if not is_ours(network.loss):
+    if not is_ours(network.loss) and type(network.loss).draw is Loss.draw:
         try:
             try_loss(network.loss, torch.zeros(args.batch, *outputs), target)
         except PellucidError:  # not a loss of class indices: try targets of the output's shape

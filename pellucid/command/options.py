@@ -12,21 +12,16 @@ if TYPE_CHECKING:
     from pellucid.task import Option, Task
 
 
-def _options(command: str) -> "list[tuple[Task, Option]]":
+def options_of(command: str) -> "list[tuple[Task, Option]]":
     """Return the options of all tasks for a command, in the order of their registration."""
     from pellucid.task import tasks
 
     return [(task, option) for task in reversed(tasks()) for option in task.options.get(command, ())]
 
 
-def option_names(command: str) -> list[str]:
-    """Return the names of the options of all tasks for a command."""
-    return [option.name for _, option in _options(command)]
-
-
 def add_options(parser: Parser, command: str) -> None:
     """Add the options of all tasks for a command to its parser."""
-    for task, option in _options(command):
+    for task, option in options_of(command):
         about = f"for a {task.model}: {option.help}"
         if option.kind is bool:
             parser.add_argument(f"--{option.name}", action="store_true", default=None, help=about)
@@ -38,7 +33,7 @@ def add_options(parser: Parser, command: str) -> None:
 def given_options(args: argparse.Namespace, command: str, task: "Task") -> dict[str, Any]:
     """Return the options of a task that the user gives, by name; raises PellucidError for those of other tasks."""
     given: dict[str, Any] = {}
-    for other, option in _options(command):
+    for other, option in options_of(command):
         value = getattr(args, option.name)
         if value is None:
             continue

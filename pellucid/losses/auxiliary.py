@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
@@ -57,6 +58,11 @@ class AuxiliaryCrossEntropy(Loss):
             )
         for shape in outputs:
             self.each().check(shape, targets)
+
+    def draw(self, count: int, outputs: Any, inputs: Any, rng: torch.Generator) -> Tensor | None:
+        """Return random class indices, which all outputs share."""
+        self.check(outputs, torch.zeros(1, dtype=torch.int64))
+        return super().draw(count, outputs[0], inputs, rng)
 
     def counted(self, target: Tensor) -> float | Tensor:
         """Return the weight of a batch in a mean over batches, the same as for each output's loss."""

@@ -58,6 +58,14 @@ class Loss(metaclass=Checked):
         if classes and not bool(((targets >= 0) & (targets < outputs[0])).all()):
             raise out_of_range(self, targets, outputs[0])
 
+    def draw(self, count: int, outputs: Any, inputs: Any, rng: torch.Generator) -> Tensor | None:
+        """Return random valid targets (count, ...), by default class indices; None for outputs that do not fit.
+
+        outputs, inputs: shapes without the batch axis.
+        """
+        single = len(outputs) > 0 and isinstance(outputs[0], int)
+        return torch.randint(max(2, outputs[0]), (count, *outputs[1:]), generator=rng) if single else None
+
     def predict(self, y: Any) -> Tensor:
         """Return predictions for the network's output: values, probabilities or scores; y unchanged by default."""
         return y

@@ -29,6 +29,12 @@ class KeypointLoss(Loss):
         if not bool(targets.isfinite().all()):
             raise PellucidError(f"{type(self).__name__}: targets must be finite; look for NaN and infinity in the data")
 
+    def draw(self, count: int, outputs: Shape, inputs: Shape, rng: torch.Generator) -> Tensor:
+        """Return labelled points, at least one pixel from the edges of images of shape `inputs`."""
+        _, height, width = inputs
+        points = torch.rand(count, self.points(outputs), 3, generator=rng)
+        return 1 + points * torch.tensor([width - 2, height - 2, 1])
+
     def counted(self, target: Tensor) -> float | Tensor:
         """Return the number of labelled points, never 0."""
         count = (target[..., 2] > 0).sum().clamp_min(1)

@@ -61,12 +61,15 @@ class Classification(Task):
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
         """Explain the score of a class, or a unit, by several methods."""
-        from pellucid.tasks.classify.explained import explain_scores, unit_or_class
+        from pellucid.tasks.classify.explained import UNIT_HINT, class_number, explain_scores
         from pellucid.tasks.pictures import read_picture
 
         classes = self.class_names(model)
         x = read_picture(model, request.image)
-        return explain_scores(model, request, x, unit_or_class(request.target, classes), classes)
+        target: Any = request.target
+        if target is not None and "[" not in target:  # not a unit
+            target = class_number(target, classes, UNIT_HINT)
+        return explain_scores(model, request, x, target, classes)
 
     def example(self, model: "Model", image: str, target: str | None) -> Example:
         """Return an image file with a class, by default the predicted one."""

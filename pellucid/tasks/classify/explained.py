@@ -27,11 +27,6 @@ def class_number(target: str, classes: Sequence[str], besides: str = "") -> int:
     raise PellucidError(f"--target: the model has no class {target!r}{hint}{besides}")
 
 
-def unit_or_class(target: str | None, classes: Sequence[str]) -> int | str | None:
-    """Return the class, or the path of the unit, that `--target` names; None for the predicted class."""
-    return target if target is None or "[" in target else class_number(target, classes, UNIT_HINT)
-
-
 def explain_scores(
     model: Model, request: Request, x: Tensor, target: int | str | Region | None, classes: Sequence[str]
 ) -> Explained:

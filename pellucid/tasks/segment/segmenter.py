@@ -43,10 +43,12 @@ class Segmentation:
 
 
 def is_segmenter(model: Model) -> bool:
-    """Return whether a model outputs a score for each class at each pixel of a picture."""
+    """Return whether a model outputs a score for each of several classes at each pixel of a picture."""
     pixelwise = isinstance(model.objective, Supervised) and not is_keypoint_model(model)
-    is_map = len(model.output_shape) == 3 and isinstance(model.output_shape[0], int)  # not the shapes of three outputs
-    return pixelwise and is_map and len(model.input_shape) == 3
+    if not pixelwise or len(model.input_shape) != 3 or len(model.output_shape) != 3:
+        return False
+    count = model.output_shape[0]
+    return isinstance(count, int) and count > 1  # neither one map, such as a density, nor three outputs
 
 
 def classes_of(model: Model) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
     from pellucid.data import Augment, Dataset, Loader, Splits, load_folder, load_image, load_splits
     from pellucid.errors import PellucidError
+    from pellucid.extend import register
     from pellucid.layers import *  # noqa: F403 - __all__ below contains all of its names
     from pellucid.losses import (
         L1,
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from pellucid.recipe.recipe import Recipe, load_recipe
     from pellucid.sweep import backward, forward, gradient
     from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping
-    from pellucid.training.own import register
 
 __all__ = [
     "L1",
@@ -148,7 +148,7 @@ _MODULES = (
     "pellucid.model",
     "pellucid.recipe.recipe",
     "pellucid.recipe.job",
-    "pellucid.training.own",
+    "pellucid.extend",
 )
 
 

@@ -1,11 +1,31 @@
-"""Files shipped with Pellucid: recipes and pretrained weights."""
+"""Files shipped with Pellucid and its plugins: recipes and pretrained weights."""
 
 import tomllib
 from pathlib import Path
 
 from pellucid.errors import PellucidError, nearest
+from pellucid.plugins import load_plugins
 
 MODEL_HELP = "a run folder, a weights file, or a pretrained model's name"  # what a MODEL argument may be
+
+
+_OF_PLUGINS: list[Path] = []  # folders of recipes
+
+
+def add_recipes(place: Path) -> None:
+    """Make the recipes in a folder, NAME.toml, known by their names.
+
+    Raises PellucidError for a folder without recipes, and for a name that another recipe has.
+    """
+    names = [file.stem for file in place.glob("*.toml")]
+    if not names:
+        raise PellucidError(f"{place} contains no recipes; give a folder with NAME.toml in it")
+    others = _files("recipes", ".toml")
+    taken = next((name for name in names if name in others and others[name].parent != place), None)
+    if taken is not None:
+        raise PellucidError(f"{place / taken}.toml: another recipe is called {taken!r}; rename the file")
+    if place not in _OF_PLUGINS:
+        _OF_PLUGINS.append(place)
 
 
 def folder(kind: str) -> Path:
@@ -16,17 +36,17 @@ def folder(kind: str) -> Path:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Return the names of the built-in recipes, sorted."""
+    """Return the names of the recipes, sorted."""
     return _stems("recipes", ".toml")
 
 
 def recipe_file(name: str) -> Path:
-    """Return the path of a built-in recipe; PellucidError with the nearest name for an unknown one."""
+    """Return the path of a recipe; PellucidError with the nearest name for an unknown one."""
     return _named("recipes", name, ".toml", "recipe", "give one of these or a TOML file")
 
 
 def recipe_abouts() -> dict[str, str]:
-    """Return the description of each built-in recipe, by name."""
+    """Return the description of each recipe, by name."""
     abouts: dict[str, str] = {}
     for name in recipe_names():
         with recipe_file(name).open("rb") as file:
@@ -45,14 +65,20 @@ def pretrained_file(name: str) -> Path:
 
 
 def _stems(kind: str, suffix: str) -> tuple[str, ...]:
-    here = folder(kind)
-    return tuple(sorted(file.stem for file in here.glob(f"*{suffix}"))) if here.is_dir() else ()
+    load_plugins()
+    return tuple(sorted(_files(kind, suffix)))
 
 
 def _named(kind: str, name: str, suffix: str, what: str, advice: str) -> Path:
-    known = _stems(kind, suffix)
+    load_plugins()
+    known = _files(kind, suffix)
     if name not in known:
-        listed = f"known: {', '.join(known)}; " if known else ""
-        hint = nearest(name, known)
+        listed = f"known: {', '.join(sorted(known))}; " if known else ""
+        hint = nearest(name, sorted(known))
         raise PellucidError(f"no {what} {name!r}{hint}; {listed}{advice}")
-    return folder(kind) / f"{name}{suffix}"
+    return known[name]
+
+
+def _files(kind: str, suffix: str) -> dict[str, Path]:
+    folders = [folder(kind), *(_OF_PLUGINS if kind == "recipes" else [])]
+    return {file.stem: file for place in folders for file in place.glob(f"*{suffix}")}

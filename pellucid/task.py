@@ -277,6 +277,7 @@ class Task(ABC):
 
 
 _TASKS: dict[str, Task] = {}
+_COMMANDS: dict[str, Command] = {}  # of plugins, besides those of tasks
 
 
 def register_task(task: Task) -> None:
@@ -301,6 +302,14 @@ def register_task(task: Task) -> None:
     _TASKS[task.name] = task
 
 
+def register_command(command: Command) -> None:
+    """Register a command of no particular task; raises PellucidError if another command has its name."""
+    other = {known.name: known for known in commands()}.get(command.name, command)
+    if other.module != command.module:
+        raise PellucidError(f"a command {command.name!r} is registered already; rename that of {command.module}")
+    _COMMANDS[command.name] = command
+
+
 def tasks() -> tuple[Task, ...]:
     """Return the registered tasks, in the order in which models are assigned to them."""
     import_module(BUILT_IN)
@@ -309,8 +318,9 @@ def tasks() -> tuple[Task, ...]:
 
 
 def commands() -> tuple[Command, ...]:
-    """Return the commands of all tasks, in the order of their registration."""
-    return tuple(command for task in reversed(tasks()) for command in task.commands)
+    """Return the commands of all tasks, in the order of their registration, and those of plugins."""
+    of_tasks = [command for task in reversed(tasks()) for command in task.commands]
+    return *of_tasks, *_COMMANDS.values()
 
 
 def task_for(objective: Any) -> Task:

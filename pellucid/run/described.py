@@ -27,6 +27,7 @@ from pellucid.network.bounds import objective_within_bounds, within_bounds
 from pellucid.network.ending import check_classes
 from pellucid.network.inputs import Shape, free_outputs, nominal
 from pellucid.objective import Objective
+from pellucid.plugins import load_plugins
 from pellucid.run.folder import RunFolder
 from pellucid.run.weights import read_weights
 from pellucid.tree import map_tree
@@ -49,6 +50,7 @@ def rebuilt(
     kind: the class Model. about: the description. custom: user-defined classes that the file may name. Raises
     PellucidError for an invalid description, and for a network beyond the bounds of `pellucid.network.bounds`.
     """
+    load_plugins()
     precision = about.get("precision", "float32")
     if precision not in ("float32", "float64"):
         raise PellucidError(f"precision must be float32 or float64, not {precision!r:.40}")

@@ -1,11 +1,11 @@
-"""User-defined parts: registration, and checks before a training that everything can be saved."""
+"""User-defined parts: checks before a training that everything can be saved."""
 # Return values of user-defined classes are checked at run time, whatever their annotations promise.
 # pyright: reportUnnecessaryIsInstance=false
 
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -28,22 +28,8 @@ from pellucid.training.step import Step
 from pellucid.tree import flatten
 from pellucid.weights.match import match
 
-T = TypeVar("T")
 # Classes of parts that are passed to each training again, so that weights files do not name them.
 NOT_IN_FILES = (Optimizer, Schedule, Regularizer, MaxNorm, Callback)
-
-
-def register(part: T, *more: Any) -> T:
-    """Register user-defined classes for weights files: `pellucid.register(Scale, Focal)`, or `@pellucid.register`.
-
-    Layers, combinators, losses, objectives, metrics, and functions that are metrics are then saved and loaded like
-    Pellucid's own. Optimizers, schedules, regularizers and callbacks are not part of a weights file, since they are
-    passed to each training: registering one of these only checks it. Returns the first part.
-    Raises PellucidError for anything else, for a name that another part has, and for a class whose constructor has an
-    argument that is not a field, because it could not be rebuilt from a file.
-    """
-    config.register(*in_files((part, *more)))
-    return part
 
 
 def in_files(parts: Any) -> tuple[Any, ...]:

@@ -13,8 +13,10 @@ from pellucid.plugins import load_plugins
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pellucid.data import Source
     from pellucid.layers.base import Layer, Params
     from pellucid.losses.base import Loss
+    from pellucid.metrics import MetricLike
     from pellucid.objective import Objective
     from pellucid.report.sections import Section
 
@@ -199,18 +201,22 @@ class Task(ABC):
         """Return whether a model is of this task; by default, whether the task trains its objective."""
         return self.trains(model.objective)
 
-    def read(self, objective: Any, name: str, root: Any) -> Any:
-        """Return the parts `train` and `test` of data in a format of this task, None for any other data.
+    def read(self, objective: Any, data: Any, root: Any) -> "tuple[Source, Source] | None":
+        """Return the training and the test part of data in a format of this task, None for any other data.
 
-        name: of a data set, or of a folder or file. root: the folder that contains the data sets, None for the default.
-        Returns None by default: data sets, image folders and annotated objects are then read. Raises PellucidError for
-        what is wrong in the data.
+        data: the table [data] of a recipe, with `name`, `size` and `mode`. root: the folder that contains the data
+        sets, None for the default. Returns None by default: data sets, image folders and annotated objects are then
+        read. Raises PellucidError for what is wrong in the data.
         """
         return None
 
     def examples(self, objective: Any, source: Any, name: str) -> Any:
         """Return a part of the data of this name as the Source that the objective needs; by default unchanged."""
         return source
+
+    def metrics(self, objective: Any) -> "Sequence[MetricLike] | None":
+        """Return the metrics of recipes that name none; None, as by default, for those of the loss."""
+        return None
 
     def finish(self, model: Any, train: Any, validation: Any, test: Any) -> bool:
         """Fit what a trained model needs besides its weights; return whether its file must be written again.

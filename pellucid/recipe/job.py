@@ -157,11 +157,11 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Mat
     """
     objective = recipe.build("objective") or Supervised(recipe.build("network"), recipe.build("loss"))
     task, table, seed = task_for(objective), recipe.data, recipe.recipe.seed
-    own = task.read(objective, table.name, root)
+    own = task.read(objective, table, root)
     material = (
         load_material(table, seed, root, recipe.loss.arguments.get("ignore"))
         if own is None
-        else divided(table, seed, own.train, own.test)
+        else divided(table, seed, *own)
     )
     return material.map(lambda part: task.examples(objective, part, table.name))
 
@@ -194,13 +194,14 @@ def build_model(
         check_network(recipe, net, shape, train.classes)
         trained = trained_features(start.weights, net, shape, data) if start.weights else None
     begun = ((), ()) if trained is None else (trained.mean, trained.std)
-    entries = (Supervised(net, recipe.build("loss")) if isinstance(net, Layer) else net).preprocessing(shape, *begun)
+    learned = Supervised(net, recipe.build("loss")) if isinstance(net, Layer) else net
+    entries = learned.preprocessing(shape, *begun)
     if recipe.data.standardize:
         entries |= scaling(FeatureStats.fit(train))
     model = Model(
         net,
         optimizer=recipe.build("optimizer"),
-        metrics=_metrics(recipe),
+        metrics=_metrics(recipe, learned),
         input_shape=shape if objective is None or not objective.any_size else (shape[0], None, None),
         classes=train.classes,
         seed=recipe.recipe.seed,
@@ -226,10 +227,10 @@ def build_model(
     return model
 
 
-def _metrics(recipe: Recipe) -> Sequence[MetricLike] | None:
+def _metrics(recipe: Recipe, objective: Objective) -> Sequence[MetricLike] | None:
     """Return the metrics of a recipe; metrics of masks ignore the class that the loss ignores."""
     if recipe.train.metrics is None:
-        return None
+        return task_for(objective).metrics(objective)
     ignored = recipe.loss.arguments.get("ignore")
     return [OF_MASKS[name](ignored) if name in OF_MASKS else name for name in recipe.train.metrics]
 

@@ -1,0 +1,175 @@
+"""A task that an installed plugin brings, in one folder: every command takes its models, and no file names it."""
+
+import importlib
+import json
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from pellucid import Model, PellucidError, assets, config, plugins, task
+from tests.cli.conftest import Said, Say
+from tests.cli.conftest import say as say
+
+FOLDER = Path(__file__).parent / "upright"
+
+
+def bar(degrees: float, size: int = 32) -> Image.Image:
+    """A bright ray from the middle, at an angle, on a dark ground."""
+    rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
+    along = columns * np.cos(np.deg2rad(degrees)) - rows * np.sin(np.deg2rad(degrees))
+    across = columns * np.sin(np.deg2rad(degrees)) + rows * np.cos(np.deg2rad(degrees))
+    return Image.fromarray((220 * ((along > 0) & (np.abs(across) < 4)) + 20).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with data, while the plugin is installed: on the path, with the metadata that an installer writes."""
+    place = tmp_path_factory.mktemp("site")
+    project = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
+    about = place / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    ((group, entries),) = project["entry-points"].items()
+    (about / "entry_points.txt").write_text(
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
+    )
+    task.tasks()
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((config, "REGISTERED"), (task, "_TASKS"), (task, "_COMMANDS")):
+            patch.setattr(module, name, dict(getattr(module, name)))
+        patch.setattr(assets, "_OF_PLUGINS", [])
+        patch.setattr(plugins, "_LOADED", [])
+        patch.syspath_prepend(str(FOLDER))
+        patch.syspath_prepend(str(place))
+        importlib.invalidate_caches()
+        work = tmp_path_factory.mktemp("work")
+        patch.chdir(work)
+        (work / "turned").mkdir()
+        angles = torch.randint(0, 360, (200,), generator=torch.Generator().manual_seed(0)).tolist()
+        for k, degrees in enumerate(angles):
+            bar(degrees).save(work / f"turned/{k}.png")
+        (work / "turned/angles.csv").write_text("".join(f"{k}.png,{degrees}\n" for k, degrees in enumerate(angles)))
+        yield work
+    for name in [name for name in sys.modules if name.startswith("pellucid_upright")]:
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def run(installed: Path) -> Path:
+    """A run of the plugin's recipe on data in its own format."""
+    from pellucid.cli.main import main
+
+    assert main(["train", "upright", "--out", "runs", "train.epochs=12"]) == 0
+    return installed / "runs/upright-1"
+
+
+def test_a_recipe_of_the_plugin_is_known_by_name(installed: Path, say: Say) -> None:
+    assert "How far a picture is turned" in say("recipes").out
+    assert "turn a picture by an angle" in say("--help").out
+    assert '[objective]\nmodel = "angle"' in say("recipes", "upright").out
+
+
+def test_it_learns_angles(run: Path, say: Say) -> None:
+    found = say("evaluate", str(run), "--worst", "3", "--json").json
+    assert found["n"] == 40
+    assert found["angle_error"] < 30  # by chance, 90 degrees
+    assert found["angle_error"] == pytest.approx(json.loads((run / "results.json").read_text())["angle_error"])
+    assert len(found["worst"]) == 3
+    assert "is not a model of angles; leave --worst out" in say("evaluate", "signs", "--worst", "3").complaint
+
+
+def test_a_run_that_ctrl_c_stopped_ends_with_the_same_weights(
+    run: Path, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = importlib.import_module("pellucid_upright.objective")
+    directions, calls = objective.directions, iter(range(100))
+
+    def stopping(degrees: torch.Tensor) -> torch.Tensor:
+        if next(calls) == 40:
+            raise KeyboardInterrupt
+        return directions(degrees)
+
+    monkeypatch.setattr(objective, "directions", stopping)
+    assert say("train", "upright", "--out", "stopped", "train.epochs=12").code == 130
+    assert not Path("stopped/upright-1/results.json").exists()
+    monkeypatch.setattr(objective, "directions", directions)
+    resumed = say("train", "--resume", "stopped/upright-1", "--json").json
+    assert resumed["sha256"] == json.loads((run / "results.json").read_text())["sha256"]
+
+
+def test_it_predicts_on_images_folders_and_videos(run: Path, installed: Path, say: Say) -> None:
+    bar(90).save("up.png")
+    found = say("predict", str(run), "up.png", "--json").json["pictures"][0]
+    assert abs(found["degrees"] - 90) < 45
+    frames = [bar(degrees) for degrees in (0, 90)]
+    frames[0].save("video.gif", save_all=True, append_images=frames[1:])
+    Path("frames").mkdir()
+    for k, frame in enumerate(frames):
+        frame.save(f"frames/{k}.png")
+    for source in ("frames", "video.gif"):
+        said: Said = say("predict", str(run), source, "--out", f"out-{source}", "--json")
+        assert said.code == 0, said.err
+    assert len(list(Path("out-frames").glob("*-upright.png"))) == 2
+
+
+def test_its_sections_are_in_the_report(run: Path) -> None:
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Degrees, counted anticlockwise." in page
+    assert '<section id="angles"' in page
+
+
+def test_it_explains(run: Path, installed: Path, say: Say) -> None:
+    bar(45).save("diagonal.png")
+    found = say("explain", str(run), "diagonal.png", "--out", "maps", "--json").json
+    assert {Path(file).name for file in found["files"]} == {"saliency.png", "saliency.npz"}
+
+
+def test_the_doctor_examines_it_or_says_what_to_do(run: Path, say: Say) -> None:
+    said = say("doctor", str(run))
+    assert said.err.count("\n") <= 1
+    assert said.code == 0 or "doctor" in said.err
+
+
+def test_it_is_written_as_onnx(run: Path, installed: Path, say: Say) -> None:
+    assert say("export", str(run), "--to", "onnx", "--out", "angles.onnx").code == 0
+    model = Model.load(run / "weights/best.safetensors")
+    x = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    (y,) = onnxruntime.InferenceSession("angles.onnx").run(None, {"input": x.numpy()})
+    degrees = torch.rad2deg(torch.atan2(*torch.from_numpy(y).T.flip(0))) % 360
+    torch.testing.assert_close(degrees[:, None], model.predict(x), atol=1e-2, rtol=0)
+
+
+def test_its_own_command_runs(installed: Path, say: Say) -> None:
+    bar(0).save("flat.png")
+    assert say("turn", "flat.png", "90", "turned.png").out == "wrote turned.png\n"
+    with Image.open("turned.png") as turned:
+        assert np.abs(np.asarray(turned, dtype=float) - np.asarray(bar(90), dtype=float)).mean() < 10
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [("0.png", "line 1 has 1 values; write FILE,DEGREES"), ("0.png,left", "line 1: 'left' is no angle")],
+)
+def test_what_is_wrong_in_its_data_is_one_line(line: str, what: str, installed: Path, say: Say) -> None:
+    Path("bad").mkdir(exist_ok=True)
+    bar(0).save("bad/0.png")
+    Path("bad/angles.csv").write_text(f"{line}\n")
+    assert what in say("train", "upright", "data.name=bad").complaint
+
+
+def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = tmp_path / "broken-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[pellucid.plugins]\nbroken = no_such_module\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(plugins, "_LOADED", [])
+    with pytest.raises(PellucidError, match="the plugin 'broken' cannot be loaded .*update or uninstall it"):
+        plugins.load_plugins()

@@ -4,10 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.detectors import Detector
-from pellucid.doctor import Diagnosis, case_with, diagnose
-from pellucid.doctor.detection import detection_case, diagnose_detector
+from pellucid.doctor import Diagnosis, case_with, examined
 from pellucid.explain import explain
+from pellucid.task import task_of
 from pellucid.trace import Trace, trace
 from pellucid.training.device import CPU, on_device
 from pellucid.training.examples import as_inputs, fitted, read, source_of
@@ -61,6 +60,6 @@ class Model(BaseModel):
 
         For a detector, x is a source of images with objects, and the options are `validation` and `history`.
         """
-        if isinstance(self.objective, Detector):
-            return diagnose_detector(detection_case(self, x, **options))
-        return diagnose(case_with(self, x, y, options), attempts)
+        task = task_of(self)
+        case = task.case(self, x, y, options)
+        return examined(task, case_with(self, x, y, options) if case is None else case, attempts, self.device)

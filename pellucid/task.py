@@ -266,6 +266,32 @@ class Task(ABC):
         """Return an image file with a target, by default of the prediction, to trace; by default, raises `refusal`."""
         raise self.refusal(model)
 
+    def case(self, model: Any, x: Any, y: Any, options: Mapping[str, Any]) -> Any:
+        """Return the case of a model with data, for the doctor; None, as by default, for a pellucid.doctor.Case.
+
+        options: the arguments of `Model.doctor`.
+        """
+        return None
+
+    def case_of_run(self, run: Path, data: str | None) -> Any:
+        """Return the case of a run folder with a recipe; None, as by default, for a pellucid.doctor.Case.
+
+        data: another data set or folder, or the root of the data sets; None for the run's own data.
+        """
+        return None
+
+    def case_of_model(self, model: Any, data: str | None) -> Any:
+        """Return the case of a model without its recipe; data: as for `case_of_run`."""
+        return None
+
+    def diagnose(self, case: Any, attempts: bool, device: Any) -> Any:
+        """Return the pellucid.doctor.Diagnosis of a case; None, as by default, for that by the general checks.
+
+        attempts: whether to try the fixes. device: for short trainings. Raises PellucidError for what the task does not
+        support.
+        """
+        return None
+
     def traced(self, model: Any, x: Any, target: Any) -> Traced | None:
         """Return a model as one network with one loss, with inputs and targets, to trace; by default None.
 

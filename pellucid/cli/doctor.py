@@ -1,9 +1,8 @@
 """`pellucid doctor`: diagnose a model, its data and its training, and suggest fixes."""
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pellucid.command.args import Parser
 from pellucid.command.files import html_place, write_html
@@ -13,8 +12,7 @@ from pellucid.errors import PellucidError
 from pellucid.text import printable
 
 if TYPE_CHECKING:
-    from pellucid.doctor import Case
-    from pellucid.doctor.detection import DetectionCase
+    from pellucid.task import Task
 
 
 def parser() -> Parser:
@@ -38,23 +36,15 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the diagnosis."""
-    from pellucid.doctor import diagnose
-    from pellucid.doctor.detection import DetectionCase, diagnose_detector
+    from pellucid.doctor import examined
     from pellucid.training.device import usable_device
 
     place, device = html_place(args), usable_device(args.device or "cpu")
-    case = _case(args.model, args.data)
-    if isinstance(case, DetectionCase):
-        if args.attempts:
-            raise PellucidError("--try does not apply to detectors, whose checks measure directly; leave it out")
-        if device.type != "cpu":
-            raise PellucidError("--device: detectors are examined on the CPU; leave it out")
-        found, trainable = diagnose_detector(case), False
-    else:
-        case, trainable = replace(case, device=device), case.trainable
-        if args.attempts and not trainable:
-            raise PellucidError(f"--try: {args.model} lacks the training settings; give the run folder of its training")
-        found = diagnose(case, args.attempts)
+    task, case = _case(args.model, args.data)
+    trainable = getattr(case, "trainable", False)
+    if args.attempts and not getattr(case, "trainable", True):
+        raise PellucidError(f"--try: {args.model} lacks the training settings; give the run folder of its training")
+    found = examined(task, case, args.attempts, device)
     if place is not None:
         write_html(place, found._repr_html_(), args.model)
     explained_or_tried = {*found.follows, *found.symptoms, *found.attempts}
@@ -69,32 +59,20 @@ def handle(args: argparse.Namespace) -> int:
     return 0
 
 
-def _case(name: str, data: str | None) -> "Case | DetectionCase":
+def _case(name: str, data: str | None) -> "tuple[Task, Any]":
     """Return what to diagnose: the model, its data, and its training if MODEL is a run folder with a recipe."""
     from pellucid import assets
-    from pellucid.detectors import DETECTORS
-    from pellucid.recipe.doctor_case import (
-        case_of_detector,
-        case_of_detector_model,
-        case_of_model,
-        case_of_run,
-        read_history,
-    )
+    from pellucid.recipe.doctor_case import case_of_model, case_of_run, read_history
     from pellucid.recipe.recipe import load_recipe
-    from pellucid.tasks.detect.finder import is_detector
-    from pellucid.tasks.gestures.learn import FINDINGS_FILE, read_for, recipe_of_run
+    from pellucid.task import task_for, task_of
 
     path = Path(name)
-    if name in assets.pretrained_names() or not path.is_dir():
+    if name in assets.pretrained_names() or not (path / "recipe.toml").is_file():
         model = open_model(name)
-        return case_of_detector_model(model, data) if is_detector(model) else case_of_model(model, data)
-    if not (path / "recipe.toml").is_file():  # a run folder of `model.fit(run=...)`
-        model = open_model(name)
-        return case_of_model(model, data, read_history(path))
-    if load_recipe(path / "recipe.toml").objective.name in DETECTORS:
-        return case_of_detector(path, data)
-    if not (path / FINDINGS_FILE).is_file():
-        return case_of_run(path, data)
-    # The recipe alone does not determine which images the check of the folder left out.
-    material = None if data is not None else read_for(recipe_of_run(path)).material()
-    return case_of_run(path, data, material, "pellucid gestures train --resume")
+        task = task_of(model)
+        case = task.case_of_model(model, data)
+        history = read_history(path) if path.is_dir() else None  # of a run folder of `model.fit(run=...)`
+        return task, case_of_model(model, data, history) if case is None else case
+    task = task_for(load_recipe(path / "recipe.toml").training_objective())
+    case = task.case_of_run(path, data)
+    return task, case_of_run(path, data) if case is None else case

@@ -1,6 +1,7 @@
 """The doctor: find faults of a network, its data or its training, with measurements as evidence."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -15,12 +16,13 @@ from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.rehearsal import moved, reinitialized
 from pellucid.errors import PellucidError, nearest
 from pellucid.run.history import History
+from pellucid.task import Task
 from pellucid.training.arguments import whole
 from pellucid.training.device import CPU
 from pellucid.training.examples import examples
 from pellucid.training.model import BaseModel
 
-__all__ = ["Case", "Check", "Diagnosis", "Finding", "Remedy", "case_of", "diagnose"]
+__all__ = ["Case", "Check", "Diagnosis", "Finding", "Remedy", "case_of", "diagnose", "examined"]
 
 
 def case_of(
@@ -67,6 +69,15 @@ def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> C
         if name not in valid:
             raise PellucidError(f"doctor has no option {name!r}{nearest(name, valid)}; known: {', '.join(valid)}")
     return case_of(model, x, y, **options)
+
+
+def examined(task: Task, case: Any, attempts: bool, device: torch.device) -> Diagnosis:
+    """Return a task's diagnosis of its case, or that by the general checks; see `diagnose`.
+
+    device: for short trainings and predictions.
+    """
+    found = task.diagnose(case, attempts, device)
+    return diagnose(replace(case, device=device), attempts) if found is None else found
 
 
 def _validation(validation: Any, classes: Sequence[str] | None) -> Arrays:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, isfinite
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from pellucid.combine.base import walk
-from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.passes import Activity, Gradients, activity, gradients, rms, trainable_layers
@@ -17,11 +17,9 @@ from pellucid.doctor.predictions import Predictions, UnansweredError, loss_on, p
 from pellucid.doctor.rehearsal import Rehearsal, Settings, default_rate, moved, rehearse, reinitialized, step_work
 from pellucid.doctor.simple import Simple, simple
 from pellucid.errors import PellucidError
-from pellucid.generators import Generator
 from pellucid.layers import Dropout
 from pellucid.layers.base import Layer
 from pellucid.losses import L1, Huber, Quadratic
-from pellucid.objective import seeded
 from pellucid.run.history import History
 from pellucid.training.device import CPU
 from pellucid.training.examples import Augmentation
@@ -29,7 +27,6 @@ from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
 MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
-N_SAMPLES = 256  # images drawn from a generator
 MAX_PROBE = 128  # examples of a forward and backward pass
 REHEARSAL_STEPS = 40  # of a rehearsal, a short training from the initial weights
 FACTORS = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the learning rate, in the range test
@@ -55,8 +52,11 @@ class Case:
     rehearsed. notes: sentences to print before the findings. steps: the number of steps made, used if there is no
     history. resume_command: the command that resumes an interrupted training, or "". device: the device for training
     and prediction; the models and data of a case are on the CPU, where everything else is computed.
-    Measurements are computed once, when a check first needs them.
+    Measurements are computed once, when a check first needs them. has_trials: whether a failing training is repeated
+    without each possible cause.
     """
+
+    has_trials: ClassVar[bool] = True
 
     model: BaseModel
     train: Arrays
@@ -84,24 +84,6 @@ class Case:
         if y.is_floating_point() or y.dim() != 1 or len(main) != 1:
             return False
         return main[0] > 1 or 0 <= int(y.min()) <= int(y.max()) <= 1
-
-    @property
-    def generates(self) -> bool:
-        """Whether the model is a generator, for which there are separate checks."""
-        return isinstance(self.model.objective, Generator)
-
-    @cached_property
-    def samples(self) -> Tensor:
-        """Images drawn from the generator, (N_SAMPLES, C, H, W), values 0 to 1."""
-        objective = self.model.objective
-        assert isinstance(objective, Generator)
-        with torch.inference_mode():
-            return objective.sample(self.model.params, N_SAMPLES, seeded(CPU, self.model.seed)).float()
-
-    @cached_property
-    def data_images(self) -> Tensor:
-        """At most N_SAMPLES training images, values 0 to 1."""
-        return float_images(subsample(self.train, N_SAMPLES, self.model.seed).x)
 
     @property
     def compares(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.diagnosis import Diagnosis
-from pellucid.doctor.finding import GENERATOR, SUPERVISED, C, Check, Finding
+from pellucid.doctor.finding import C, Check, Finding
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.trials import Attempt, Attempts, Verdict, establish
 
@@ -24,15 +24,14 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     """
     if attempts and not case.trainable:
         raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
-    kind = GENERATOR if case.generates else SUPERVISED
-    found, made, left_out = _run_checks(case, [check for check in checks if kind in check.models])
+    found, made, left_out = _run_checks(case, checks)
     because = _explained(made, found)
     tries = Attempts(case)
     untested = [finding for finding in found if not finding.is_cause and finding.check not in because]
     unproven = [finding for finding in untested if finding.remedy is not None]
     broken = any(finding.direct and finding.check in BROKEN for finding in found)
     explained = bool(set(because) & POOR)
-    verdict = Verdict(False) if broken or case.generates else establish(case, unproven, tries, explained)
+    verdict = Verdict(False) if broken or not case.has_trials else establish(case, unproven, tries, explained)
     left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it used up their multiply-adds")
     found = _established(found, made, verdict)
     consequences = _consequences(found, made, verdict)

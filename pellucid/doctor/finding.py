@@ -62,10 +62,6 @@ class Finding:
         }
 
 
-SUPERVISED, GENERATOR = "a network with a loss", "a generator"  # kinds of models
-ANY_MODEL = (SUPERVISED, GENERATOR)
-
-
 @dataclass(frozen=True, eq=False)
 class Check(Generic[C]):
     """One check of a case.
@@ -74,8 +70,7 @@ class Check(Generic[C]):
     findings may follow from this check's causes. examples, validation_examples: the minimum numbers of training
     and validation examples. trained: whether it needs a trained model. direct: whether the measurements of all of
     its findings are themselves faults, see `Finding`. own_trial: whether the check
-    makes its own trial. models: the kinds of models that it examines, SUPERVISED, GENERATOR or both (ANY_MODEL); other
-    models are not checked.
+    makes its own trial.
     """
 
     name: str
@@ -86,7 +81,6 @@ class Check(Generic[C]):
     trained: bool = False
     direct: bool = False
     own_trial: bool = False
-    models: tuple[str, ...] = (SUPERVISED,)
 
     def cannot_ask(self, case: Any) -> str:
         """Return why the check cannot be made for a case: too few examples, or no trained model; "" if it can."""

@@ -7,14 +7,11 @@ from shlex import quote
 from typing import Any
 
 from pellucid.data import Augment, Dataset, Splits
-from pellucid.data.detection import images_alone
 from pellucid.doctor.case import Case
-from pellucid.doctor.detection import DetectionCase, detection_case
 from pellucid.doctor.rehearsal import copied, reinitialized
 from pellucid.errors import PellucidError
-from pellucid.generators import Generator
 from pellucid.model import Model
-from pellucid.recipe.job import build_model, load_data
+from pellucid.recipe.job import build_model, own_data
 from pellucid.recipe.material import (
     SHAPES,
     Material,
@@ -24,12 +21,10 @@ from pellucid.recipe.material import (
     data_for_model,
     is_root,
     load_arrays,
-    load_material,
     load_splits,
     table_for,
 )
 from pellucid.recipe.recipe import Recipe, load_recipe
-from pellucid.recipe.tables import Data
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History, check_columns
 from pellucid.run.weights import read_weights
@@ -64,10 +59,7 @@ def case_of_run(
     if material is None:
         if data is None:
             check_data_in_run_folder(recipe.data.name, folder.recipe)
-        if isinstance(recipe.build("objective"), Generator):
-            material = _images(recipe, data)
-        else:
-            material = _material(recipe, None if data == recipe.data.name else data, loaded)
+        material = _material(recipe, None if data == recipe.data.name else data, loaded)
     initial = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess, folder)
     model = copied(initial)
     if loaded is not None:
@@ -137,39 +129,16 @@ def case_of_model(model: Model, data: str | None = None, history: History | None
 
     data: see `splits_for`. history: the history of its training, if the folder of the weights has one.
     """
-    parts = splits_for(model, data)
+    return case_of_splits(model, splits_for(model, data), history)
+
+
+def case_of_splits(model: Model, parts: Splits, history: History | None = None) -> Case:
+    """Return the case of a model without its recipe, with these data; history: see `case_of_model`."""
     train, test = examples(parts.train), examples(parts.test)
     return Case(
         model, model.fitting(train), model.fitting(test, "validation"), lambda: reinitialized(model), history=history,
         trainable=False,
     )  # fmt: skip
-
-
-def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> DetectionCase:
-    """Return the case of a detector's run folder, with its best, otherwise its last, otherwise its initial weights.
-
-    data: another annotated data set to examine the model with, or the root of the data sets.
-    """
-    folder = RunFolder(run)
-    recipe = load_recipe(folder.recipe)
-    recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu"))
-    root = data if data is None or is_root(recipe.data.name, data) else None
-    if data is None:
-        check_data_in_run_folder(recipe.data.name, folder.recipe)
-    elif root is None:
-        recipe = replace(recipe, data=replace(recipe.data, name=data))
-    weights = next((file for file in (folder.best, folder.last) if file.is_file()), None)
-    material = load_data(recipe, root)
-    model = build_model(recipe, material.train, root) if weights is None else Model.load(weights)
-    history = read_history(folder.path)
-    return detection_case(model, material.train, material.validation or material.test, history)
-
-
-def case_of_detector_model(model: Model, data: str | None = None) -> DetectionCase:
-    """Return the case of a detector without its recipe, with its own data set or another one."""
-    name, root = data_for(model, data)
-    material = load_material(Data(name, size=model.preprocess.get("size") or 0), 0, root)
-    return detection_case(model, material.train, material.test)
 
 
 def splits_for(model: Model, data: str | None = None) -> Splits:
@@ -183,24 +152,16 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
         raise PellucidError(f"the model takes inputs of shape {shape}, not images; use model.doctor(x, y) in Python")
     name, root = data_for(model, data)
     check_exists(name)
-    if isinstance(model.objective, Generator):
-        found: Any = load_material(table_for(shape, name), 0, root).map(images_alone)
-        return Splits(found.train, found.test)
     parts = load_splits(table_for(shape, name), root, getattr(model.loss, "ignore", None))
     return Splits(*(data_for_model(shape, model.classes, part) for part in (parts.train, parts.test)))
 
 
-def _images(recipe: Recipe, data: str | None) -> Material[Dataset]:
-    """Load the recipe's images, or the images of another data set in the recipe's size, for a generator."""
-    if data is not None and not is_root(recipe.data.name, data):
-        check_exists(data)
-        recipe, data = replace(recipe, data=replace(recipe.data, name=data)), None
-    found: Any = load_data(recipe, data)
-    return found
-
-
 def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material[Dataset]:
     """Load the recipe's data, or another data set with the network's input shape and class indices."""
+    named = recipe if data is None else replace(recipe, data=replace(recipe.data, name=data))
+    own: Any = own_data(named)
+    if own is not None:
+        return own
     ignored = recipe.loss.arguments.get("ignore")
     if data is None or is_root(recipe.data.name, data):
         return load_arrays(recipe.data, recipe.recipe.seed, data, ignored)

@@ -155,15 +155,18 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Mat
 
     For masks of the user, loss.ignore is the class index that is ignored.
     """
-    objective = recipe.build("objective") or Supervised(recipe.build("network"), recipe.build("loss"))
-    task, table, seed = task_for(objective), recipe.data, recipe.recipe.seed
-    own = task.read(objective, table, root)
-    material = (
-        load_material(table, seed, root, recipe.loss.arguments.get("ignore"))
-        if own is None
-        else divided(table, seed, *own)
-    )
-    return material.map(lambda part: task.examples(objective, part, table.name))
+    objective, table = recipe.training_objective(), recipe.data
+    material = own_data(recipe, root)
+    if material is None:
+        material = load_material(table, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
+    return material.map(lambda part: task_for(objective).examples(objective, part, table.name))
+
+
+def own_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source] | None:
+    """Return the data of a recipe if they are in a format of its task's own."""
+    objective = recipe.training_objective()
+    parts = task_for(objective).read(objective, recipe.data, root)
+    return None if parts is None else divided(recipe.data, recipe.recipe.seed, *parts)
 
 
 def build_model(

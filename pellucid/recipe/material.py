@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid.data import (
     CATALOGUE,
+    Arrays,
     Dataset,
     DetectionFolder,
     ImageFolder,
@@ -150,7 +151,10 @@ def _part(source: Source, indices: Tensor) -> Source:
         return source.subset(indices)
     if isinstance(source, Subset):
         return Subset(source.source, source.indices[indices])
-    return Subset(source, indices)
+    part = Subset(source, indices)
+    if isinstance(source, Arrays):
+        return Arrays(source.x[indices], source.y[indices], source.classes, part.checksum)
+    return part
 
 
 def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored: int | None = None) -> Splits[Dataset]:

@@ -12,6 +12,7 @@ from pellucid.errors import PellucidError, closest, nearest
 from pellucid.files import open_regular
 from pellucid.losses import LOSSES
 from pellucid.models import MODELS
+from pellucid.objective import Objective, Supervised
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, Schedule
 from pellucid.recipe.tables import About, Data, Part, Start, Train, as_table
 from pellucid.recipe.values import check_table, parse_value, slots, write_toml
@@ -141,6 +142,10 @@ class Recipe:
     def to_toml(self) -> str:
         """Return the complete recipe as TOML."""
         return write_toml(self.tables())
+
+    def training_objective(self) -> Objective:
+        """Return the objective, or the network with its loss as one."""
+        return self.build("objective") or Supervised(self.build("network"), self.build("loss"))
 
     def build(self, table: str) -> Any:
         """Return the network, objective, loss, optimizer, schedule or regularizer (None for "none")."""

@@ -8,7 +8,6 @@ import pytest
 from pellucid.combine import Sequential
 from pellucid.doctor import Diagnosis, diagnose
 from pellucid.doctor.checks import CHECKS
-from pellucid.doctor.finding import SUPERVISED
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
 from pellucid.recipe.doctor_case import case_of_run
@@ -16,7 +15,7 @@ from tests.cli.conftest import Say
 from tests.data.quality.photos import file_of, photo
 from tests.reports import without_report
 
-NAMES = {check.name for check in CHECKS if SUPERVISED in check.models}
+NAMES = {check.name for check in CHECKS}
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import torch
 from pellucid.doctor import Check, Finding, Remedy, case_of, checks, diagnose
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.examination import examine
-from pellucid.doctor.finding import SUPERVISED
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.remedies import rebuilt, with_rate
 from pellucid.optim import SGD
 from pellucid.optim.schedules import Cosine, Warmup
+from pellucid.tasks.generate.doctor import CHECKS as OF_GENERATORS
 from tests.doctor.examined import case, conv_net, corners, model
 
 
@@ -137,8 +137,9 @@ def test_every_check_is_in_the_table_with_a_name_of_its_own_and_explains_others(
     files = [one.name for one in iter_modules(checks.__path__)]
     assert sorted(names) == sorted(name.replace("_", "-") for name in files)
     assert len(set(names)) == len(names)
-    for check in CHECKS:
-        assert set(check.explains) <= set(names) - {check.name}
+    known = {*names, *(check.name for check in OF_GENERATORS)}
+    for check in (*CHECKS, *OF_GENERATORS):
+        assert set(check.explains) <= known - {check.name}
 
 
 def test_a_model_asks_for_itself() -> None:
@@ -187,7 +188,7 @@ def test_checks_that_cannot_ask_are_left_out_with_their_reason() -> None:
     assert found.left_out["underfitting"] == "needs 50 training examples"
     assert found.left_out["duplicated-inputs"] == "needs 2 training examples"
     assert found.left_out["overfitting"] == "needs validation data"
-    assert set(found.checks) | set(found.left_out) == {check.name for check in CHECKS if SUPERVISED in check.models}
+    assert set(found.checks) | set(found.left_out) == {check.name for check in CHECKS}
     assert not set(found.checks) & set(found.left_out)
     few = diagnose(case_of(model(), *corners(60), validation=corners(3))).left_out
     assert few["miscalibration"] == "needs 200 validation examples"

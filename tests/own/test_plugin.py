@@ -15,7 +15,6 @@ from PIL import Image
 
 from pellucid import Model, PellucidError, assets, config, plugins, task
 from tests.cli.conftest import Said, Say
-from tests.cli.conftest import say as say
 
 FOLDER = Path(__file__).parent / "upright"
 
@@ -131,10 +130,15 @@ def test_it_explains(run: Path, installed: Path, say: Say) -> None:
     assert {Path(file).name for file in found["files"]} == {"saliency.png", "saliency.npz"}
 
 
-def test_the_doctor_examines_it_or_says_what_to_do(run: Path, say: Say) -> None:
-    said = say("doctor", str(run))
-    assert said.err.count("\n") <= 1
-    assert said.code == 0 or "doctor" in said.err
+def test_the_doctor_examines_it(run: Path, installed: Path, say: Say) -> None:
+    found = say("doctor", str(run), "--data", "turned", "--json").json
+    assert (found["checks"], found["findings"]) == (["one-sided-angles"], [])
+    Path("upwards").mkdir()
+    for k in range(20):
+        bar(80 + k).save(f"upwards/{k}.png")
+    Path("upwards/angles.csv").write_text("".join(f"{k}.png,{80 + k}\n" for k in range(20)))
+    (finding,) = say("doctor", str(run), "--data", "upwards", "--json").json["findings"]
+    assert finding["check"] == "one-sided-angles"
 
 
 def test_it_is_written_as_onnx(run: Path, installed: Path, say: Say) -> None:
@@ -171,5 +175,5 @@ def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: 
     (about / "entry_points.txt").write_text("[pellucid.plugins]\nbroken = no_such_module\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(plugins, "_LOADED", [])
-    with pytest.raises(PellucidError, match="the plugin 'broken' cannot be loaded .*update or uninstall it"):
+    with pytest.raises(PellucidError, match=r"the plugin 'broken' cannot be loaded .*update or uninstall it"):
         plugins.load_plugins()

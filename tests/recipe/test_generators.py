@@ -12,8 +12,8 @@ from pellucid.data import Arrays, DetectionFolder, load
 from pellucid.data.detection import images_alone
 from pellucid.doctor import diagnose
 from pellucid.errors import PellucidError
-from pellucid.recipe.doctor_case import case_of_model, case_of_run
 from pellucid.recipe.job import Run, resume, train
+from pellucid.tasks.generate.doctor import CHECKS, case_of_model, case_of_run
 
 RECIPE = """
 [data]
@@ -51,8 +51,8 @@ def test_the_doctor_examines_the_run_and_the_model_alone(run: Run) -> None:
     assert case.trained
     assert case.history is not None
     assert len(case.train) == len(load("digits").train)
-    assert "10 were made" in diagnose(case).left_out["collapsed-samples"]
-    assert "collapsed-samples" in diagnose(case_of_model(run.model)).checks
+    assert "10 were made" in diagnose(case, checks=CHECKS).left_out["collapsed-samples"]
+    assert "collapsed-samples" in diagnose(case_of_model(run.model), checks=CHECKS).checks
     assert case_of_model(run.model).validation is not None
 
 

@@ -2,10 +2,8 @@
 
 from pellucid.doctor.checks import (
     batch_norm,
-    checkerboard,
     class_imbalance,
     collapsed_predictions,
-    collapsed_samples,
     confused_labels,
     constant_inputs,
     cut_gradient,
@@ -37,7 +35,6 @@ from pellucid.doctor.checks import (
     unnormalised_inputs,
     update_ratio,
     useless_maps,
-    vanishing_generator,
     vanishing_gradients,
     wrong_gradient,
     wrong_output,
@@ -54,10 +51,10 @@ NETWORK = (
 )  # fmt: skip
 TRAINING = (
     exploding_gradients, learning_rate_too_high, learning_rate_too_low, nan_origin, batch_norm, saturated_units,
-    dead_units, vanishing_gradients, update_ratio, discriminator, vanishing_generator,
+    dead_units, vanishing_gradients, update_ratio, discriminator,
 )  # fmt: skip
 RESULT = (
     collapsed_predictions, duplicate_maps, useless_maps, underfitting, overfitting, miscalibration,
-    collapsed_samples, checkerboard,
+
 )  # fmt: skip
 CHECKS: tuple[Check, ...] = tuple(module.CHECK for module in (*DATA, *NETWORK, *TRAINING, *RESULT))

@@ -91,6 +91,16 @@ class Classification(Task):
 
         return report(model, test)
 
+    def case_of_run(self, run: Path, data: str | None) -> Any:
+        """Return the case of a run on checked folders, whose recipe alone does not say which images were left out."""
+        from pellucid.recipe.doctor_case import case_of_run
+        from pellucid.tasks.gestures.learn import FINDINGS_FILE, read_for, recipe_of_run
+
+        if not (run / FINDINGS_FILE).is_file():
+            return None
+        material = None if data is not None else read_for(recipe_of_run(run)).material()
+        return case_of_run(run, data, material, "pellucid gestures train --resume")
+
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return accuracy, macro F1, loss, calibration, the number of images, and a row for each class."""
         from pellucid.tasks.classify.predict import evaluate

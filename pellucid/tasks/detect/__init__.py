@@ -95,6 +95,34 @@ class Detection(Task):
 
         return report(model, test)
 
+    def case(self, model: "Model", x: Any, y: Any, options: Mapping[str, Any]) -> Any:
+        """Return the case of a detector; x is a source of images with objects."""
+        from pellucid.tasks.detect.doctor import detection_case
+
+        return detection_case(model, x, **options)
+
+    def case_of_run(self, run: Path, data: str | None) -> Any:
+        """Return the case of a detector with its data."""
+        from pellucid.tasks.detect.doctor.cases import case_of_detector
+
+        return case_of_detector(run, data)
+
+    def case_of_model(self, model: "Model", data: str | None) -> Any:
+        """Return the case of a detector with its own data set or another one."""
+        from pellucid.tasks.detect.doctor.cases import case_of_detector_model
+
+        return case_of_detector_model(model, data)
+
+    def diagnose(self, case: Any, attempts: bool, device: Any) -> Any:
+        """Make every check of a detector, on the CPU and without trials."""
+        from pellucid.tasks.detect.doctor import diagnose_detector
+
+        if attempts:
+            raise PellucidError("--try does not apply to detectors, whose checks measure directly; leave it out")
+        if device.type != "cpu":
+            raise PellucidError("--device: detectors are examined on the CPU; leave it out")
+        return diagnose_detector(case)
+
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return COCO's figures for boxes and masks, each class's average precision, and what errors cost."""
         from pellucid.tasks.detect.measure import evaluate

@@ -1,5 +1,7 @@
 """Generation of images: sheets of samples, and their evaluation."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -55,6 +57,32 @@ class Generation(Task):
         from pellucid.tasks.generate.report import report
 
         return Reported() if train is None else report(model, train, folder)
+
+    def case(self, model: "Model", x: Any, y: Any, options: Mapping[str, Any]) -> Any:
+        """Return the case of a generator."""
+        from pellucid.doctor import case_with
+        from pellucid.tasks.generate.doctor.case import GeneratorCase
+
+        return GeneratorCase.of(case_with(model, x, y, options))
+
+    def case_of_run(self, run: Path, data: str | None) -> Any:
+        """Return the case of a generator with its images."""
+        from pellucid.tasks.generate.doctor import case_of_run
+
+        return case_of_run(run, data)
+
+    def case_of_model(self, model: "Model", data: str | None) -> Any:
+        """Return the case of a generator with its own images or others."""
+        from pellucid.tasks.generate.doctor import case_of_model
+
+        return case_of_model(model, data)
+
+    def diagnose(self, case: Any, attempts: bool, device: Any) -> Any:
+        """Make the checks of generators."""
+        from pellucid.doctor import diagnose
+        from pellucid.tasks.generate.doctor import CHECKS
+
+        return diagnose(replace(case, device=device), attempts, CHECKS)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return the variety and the likelihood of samples."""

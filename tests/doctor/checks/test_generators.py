@@ -8,14 +8,16 @@ import torch
 from scipy.spatial.distance import cdist
 
 from pellucid import SGD, Adam, Dense, Flatten, LeakyReLU, Model, ReLU, Sequential
-from pellucid.doctor import Case, Diagnosis, case_of, diagnose
-from pellucid.doctor.checks.checkerboard import is_uneven, pattern
-from pellucid.doctor.checks.collapsed_samples import distances
-from pellucid.doctor.checks.vanishing_generator import epoch_norms
+from pellucid.doctor import Diagnosis, case_of, diagnose
 from pellucid.generators import GAN, Generator, vae
 from pellucid.layers import AvgPool2d, BatchNorm, ConvTranspose2d, Layer, Reshape, Tanh
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.optim import Optimizer
+from pellucid.tasks.generate.doctor import CHECKS
+from pellucid.tasks.generate.doctor.case import GeneratorCase
+from pellucid.tasks.generate.doctor.checkerboard import is_uneven, pattern
+from pellucid.tasks.generate.doctor.collapsed_samples import distances
+from pellucid.tasks.generate.doctor.vanishing_generator import epoch_norms
 from tests.training.small import digits
 
 DATA = digits(0, 400)
@@ -40,13 +42,13 @@ def dense(*before: Layer, act: Layer = LEAKY, units: int = 64) -> Sequential:
     return Sequential(*before, Flatten(), Dense(units), act, Dense(units // 2), act, Dense(1))
 
 
-def trained(objective: Generator, optimizer: Optimizer | dict[str, Optimizer], epochs: int) -> Case:
+def trained(objective: Generator, optimizer: Optimizer | dict[str, Optimizer], epochs: int) -> GeneratorCase:
     model = Model(objective, optimizer=optimizer, input_shape=(1, 8, 8))
     history = model.fit(DATA, epochs=epochs, batch_size=50, verbose=False)
-    return case_of(model, DATA, batch_size=50, epochs=epochs, history=history)
+    return GeneratorCase.of(case_of(model, DATA, batch_size=50, epochs=epochs, history=history))
 
 
-def rivals(made: Sequential, judge: Sequential, rates: tuple[Optimizer, Optimizer], epochs: int = 10) -> Case:
+def rivals(made: Sequential, judge: Sequential, rates: tuple[Optimizer, Optimizer], epochs: int = 10) -> GeneratorCase:
     return trained(GAN(made, 8, judge), dict(zip(("generator", "discriminator"), rates, strict=True)), epochs)
 
 
@@ -62,13 +64,13 @@ TRAININGS = {
 
 
 @cache
-def case(name: str) -> Case:
+def case(name: str) -> GeneratorCase:
     return TRAININGS[name]()
 
 
 @cache
 def diagnosis(name: str) -> Diagnosis:
-    return diagnose(case(name))
+    return diagnose(case(name), checks=CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -135,5 +137,5 @@ def test_the_layer_of_a_checkerboard_is_named() -> None:
 
 
 def test_a_loss_of_another_kind_is_left_out_with_the_reason() -> None:
-    found = diagnose(trained(GAN(generator(), 8, dense(), loss="hinge"), adam(2e-3), 1))
+    found = diagnose(trained(GAN(generator(), 8, dense(), loss="hinge"), adam(2e-3), 1), checks=CHECKS)
     assert "the loss 'hinge'" in found.left_out["discriminator"]

@@ -8,10 +8,12 @@ from pellucid.doctor import Case, case_of, checks, diagnose
 from pellucid.doctor.checks import CHECKS
 from pellucid.layers import Dense, Flatten, ReLU
 from pellucid.model import Model
+from pellucid.tasks.generate.doctor import CHECKS as OF_GENERATORS
 from tests.doctor.examined import corners
 
-EXPLAINS = {check.name: check.explains for check in CHECKS}
-PLACES = {check.name: place for place, check in enumerate(CHECKS)}
+ORDERED = {check.name: check for check in (*CHECKS, *OF_GENERATORS)}  # the discriminator is asked by both
+EXPLAINS = {name: check.explains for name, check in ORDERED.items()}
+PLACES = {name: place for place, name in enumerate(ORDERED)}
 
 
 def test_only_what_is_proven_explains_by_its_name() -> None:

@@ -3,9 +3,9 @@
 import torch
 
 from pellucid.data import Batch
-from pellucid.doctor.detection import DetectionCase
 from pellucid.model import Model
 from pellucid.objects import Objects
+from pellucid.tasks.detect.doctor import DetectionCase
 from tests.detectors.drawn import Rectangles, small_single_stage
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pellucid.data import DetectionFolder
-from pellucid.doctor.detection import absent_class, box_format, flipped_points, shifted_masks
 from pellucid.objects import Objects
+from pellucid.tasks.detect.doctor import absent_class, box_format, flipped_points, shifted_masks
 from tests.detectors.drawn import Rectangles, small_single_stage
 from tests.doctor.detection.examined import Given, case, changed
 

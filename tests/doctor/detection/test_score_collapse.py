@@ -3,9 +3,9 @@
 import pytest
 
 from pellucid import AdamW
-from pellucid.doctor.detection import CHECKS, diagnose_detector, score_collapse
 from pellucid.errors import PellucidError
 from pellucid.model import Model
+from pellucid.tasks.detect.doctor import CHECKS, diagnose_detector, score_collapse
 from tests.detectors.drawn import Rectangles, small_single_stage
 from tests.doctor.detection.examined import case
 from tests.doctor.detection.test_anchors import changed, specks

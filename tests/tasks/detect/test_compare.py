@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from pellucid.data import DetectionFolder
-from pellucid.doctor.detection import CHECKS, diagnose_detector
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.recipe.doctor_case import case_of_detector
 from pellucid.tasks.detect import compare as compared
 from pellucid.tasks.detect.compare import ComparedDetector, DetectorComparison, compare_detectors, comparison_page
+from pellucid.tasks.detect.doctor import CHECKS, diagnose_detector
+from pellucid.tasks.detect.doctor.cases import case_of_detector
 from pellucid.tasks.detect.stages import Stages, clocked, mean
 from tests.detectors.drawn import Rectangles, small_single_stage, small_yolo1
 from tests.detectors.test_fast import small_fast

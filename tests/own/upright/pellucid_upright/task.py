@@ -79,6 +79,13 @@ class Uprightness(Task):
         degrees = float(model.predict(image)[0, 0])
         return Explained({"degrees": degrees}, [f"{request.image}: {degrees:.0f} degrees"], folder, files)
 
+    def diagnose(self, case, attempts, device):
+        from pellucid.doctor.examination import examine
+
+        from .checks import CHECKS
+
+        return examine(case, CHECKS)
+
     def onnx(self, model, size, metadata):
         from pellucid.export.onnx_file import onnx_bytes
 

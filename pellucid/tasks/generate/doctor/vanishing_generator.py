@@ -4,7 +4,7 @@ from math import hypot
 from statistics import median_high
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import GENERATOR, Check, Finding
+from pellucid.doctor.finding import Check, Finding
 
 MIN_EPOCHS = 3
 MIN_NORM_RATIO = 1e-3  # of the median gradient norm in the last third of the epochs to the largest of any epoch
@@ -39,4 +39,4 @@ def epoch_norms(case: Case) -> list[float]:
 
 
 NAME = "vanishing-generator"
-CHECK = Check(NAME, look, direct=True, models=(GENERATOR,), explains=("collapsed-samples", "checkerboard"))
+CHECK = Check(NAME, look, direct=True, explains=("collapsed-samples", "checkerboard"))

@@ -2,9 +2,9 @@
 
 import torch
 
-from pellucid.doctor.detection.case import DetectionCase
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.ops.boxes import area
+from pellucid.tasks.detect.doctor.case import DetectionCase
 
 MAX_MISSED = 0.1  # of the objects
 

@@ -3,7 +3,11 @@
 from typing import Any
 
 from pellucid.data import Source
-from pellucid.doctor.detection import (
+from pellucid.doctor.diagnosis import Diagnosis
+from pellucid.doctor.examination import examine
+from pellucid.doctor.finding import Check
+from pellucid.errors import PellucidError
+from pellucid.tasks.detect.doctor import (
     absent_class,
     box_format,
     flipped_points,
@@ -12,11 +16,7 @@ from pellucid.doctor.detection import (
     shifted_masks,
     unfitting_anchors,
 )
-from pellucid.doctor.detection.case import DetectionCase
-from pellucid.doctor.diagnosis import Diagnosis
-from pellucid.doctor.examination import examine
-from pellucid.doctor.finding import Check
-from pellucid.errors import PellucidError
+from pellucid.tasks.detect.doctor.case import DetectionCase
 from pellucid.training.examples import source_of
 from pellucid.training.model import BaseModel
 

@@ -1,7 +1,7 @@
 """Classes without objects in the training data."""
 
-from pellucid.doctor.detection.case import DetectionCase
 from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.tasks.detect.doctor.case import DetectionCase
 
 
 def look(case: DetectionCase) -> list[Finding]:

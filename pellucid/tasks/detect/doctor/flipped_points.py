@@ -2,8 +2,8 @@
 
 import torch
 
-from pellucid.doctor.detection.case import DetectionCase
 from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.tasks.detect.doctor.case import DetectionCase
 
 MIN_FRACTION = 0.01  # of the objects must be flipped, and at least MIN_FLIPPED
 MIN_FLIPPED, MIN_OBJECTS = 2, 10

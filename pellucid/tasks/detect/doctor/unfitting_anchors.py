@@ -3,9 +3,9 @@
 import torch
 
 from pellucid.detectors import YOLO1
-from pellucid.doctor.detection.case import DetectionCase
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.ops.boxes import area, box_iou
+from pellucid.tasks.detect.doctor.case import DetectionCase
 
 MIN_IOU = 0.2  # with the best anchor; an IoU below 0.3 counts as background (Ren et al. 2015)
 MAX_UNFIT = 0.1  # of the objects

@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor
 
-from pellucid.doctor.case import Case
-from pellucid.doctor.finding import GENERATOR, Check, Finding
+from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.predictions import UnansweredError
+from pellucid.tasks.generate.doctor.case import GeneratorCase
 
 MIN_STEPS = 50  # of the training; before that, samples of healthy generators are alike too
 MIN_SPREAD = 0.5  # mean distance of two samples, relative to two training images; 0.8 to 1 for healthy generators
 MIN_NEAREST = 0.2  # median distance to the nearest other sample, relative to that of training images
 
 
-def look(case: Case) -> list[Finding]:
+def look(case: GeneratorCase) -> list[Finding]:
     """Compare the distances between samples with those between training images."""
     if 0 < case.steps_made < MIN_STEPS:
         raise UnansweredError(f"needs {MIN_STEPS} steps, before which samples are alike; {case.steps_made} were made")
@@ -48,4 +48,4 @@ def distances(images: Tensor) -> tuple[float, float]:
 
 
 NAME = "collapsed-samples"
-CHECK = Check(NAME, look, direct=True, trained=True, models=(GENERATOR,), explains=("checkerboard",))
+CHECK = Check(NAME, look, direct=True, trained=True, explains=("checkerboard",))

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from pellucid.data.annotations.base import ROUNDING, Box
-from pellucid.doctor.detection.case import DetectionCase
 from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.tasks.detect.doctor.case import DetectionCase
 
 MAX_IMPOSSIBLE = 0.1  # fraction of boxes that are not valid in their images
 MIN_POSSIBLE = 0.98  # fraction of boxes that are valid if they are read in another way

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from pellucid.doctor.case import Case
-from pellucid.doctor.finding import GENERATOR, Check, Finding
+from pellucid.doctor.finding import Check, Finding
 from pellucid.layers import ConvTranspose2d
 from pellucid.layers.base import Layer, pair
 from pellucid.objective import named_layers
+from pellucid.tasks.generate.doctor.case import GeneratorCase
 
 MAX_OFFSET = 2  # of the nearby frequencies that the pattern's frequency is compared with
 MIN_PEAK = 4.0  # ratio of the power to that of nearby frequencies, from which on a pattern is visible
@@ -15,7 +15,7 @@ MIN_OVER_DATA = 3.0  # ratio of this to the same for training images, which may 
 MIN_SIDE = 8  # pixels
 
 
-def look(case: Case) -> list[Finding]:
+def look(case: GeneratorCase) -> list[Finding]:
     """Compare the power of patterns with a period of two pixels with that of nearby frequencies."""
     if min(case.samples.shape[2:]) < MIN_SIDE:
         return []
@@ -60,4 +60,4 @@ def pattern(images: Tensor) -> float:
 
 
 NAME = "checkerboard"
-CHECK = Check(NAME, look, direct=True, trained=True, models=(GENERATOR,))
+CHECK = Check(NAME, look, direct=True, trained=True)

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from pellucid.data.augment.colour import grey
 from pellucid.data.dataset import float_images
-from pellucid.doctor.detection.case import DetectionCase
 from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.tasks.detect.doctor.case import DetectionCase
 
 MAX_SHIFT = 24  # pixels; larger shifts are not tried
 MIN_SHIFT = 3  # pixels; outlines are usually drawn with an accuracy of two pixels

@@ -2,8 +2,8 @@
 
 import torch
 
-from pellucid.doctor.detection.case import DetectionCase
 from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.tasks.detect.doctor.case import DetectionCase
 
 MIN_SILENT = 0.9  # fraction of the images with objects in which nothing is detected
 MIN_SPREAD = 1e-3  # highest minus lowest score in an image

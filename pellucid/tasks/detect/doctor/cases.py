@@ -1,0 +1,40 @@
+"""Cases of detectors: from a run folder with its recipe, or from a model and its data set."""
+
+import os
+from dataclasses import replace
+
+from pellucid.model import Model
+from pellucid.recipe.doctor_case import read_history
+from pellucid.recipe.job import build_model, load_data
+from pellucid.recipe.material import check_data_in_run_folder, data_for, is_root, load_material
+from pellucid.recipe.recipe import load_recipe
+from pellucid.recipe.tables import Data
+from pellucid.run.folder import RunFolder
+from pellucid.tasks.detect.doctor import DetectionCase, detection_case
+
+
+def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> DetectionCase:
+    """Return the case of a detector's run folder, with its best, otherwise its last, otherwise its initial weights.
+
+    data: another annotated data set to examine the model with, or the root of the data sets.
+    """
+    folder = RunFolder(run)
+    recipe = load_recipe(folder.recipe)
+    recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu"))
+    root = data if data is None or is_root(recipe.data.name, data) else None
+    if data is None:
+        check_data_in_run_folder(recipe.data.name, folder.recipe)
+    elif root is None:
+        recipe = replace(recipe, data=replace(recipe.data, name=data))
+    weights = next((file for file in (folder.best, folder.last) if file.is_file()), None)
+    material = load_data(recipe, root)
+    model = build_model(recipe, material.train, root) if weights is None else Model.load(weights)
+    history = read_history(folder.path)
+    return detection_case(model, material.train, material.validation or material.test, history)
+
+
+def case_of_detector_model(model: Model, data: str | None = None) -> DetectionCase:
+    """Return the case of a detector without its recipe, with its own data set or another one."""
+    name, root = data_for(model, data)
+    material = load_material(Data(name, size=model.preprocess.get("size") or 0), 0, root)
+    return detection_case(model, material.train, material.test)

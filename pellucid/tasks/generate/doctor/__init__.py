@@ -1,0 +1,42 @@
+"""The doctor's checks of generators, one per file; causes come before their consequences."""
+
+from pathlib import Path
+from typing import Any
+
+from pellucid.data import Dataset, Splits
+from pellucid.data.detection import images_alone
+from pellucid.doctor.checks import discriminator
+from pellucid.doctor.finding import Check
+from pellucid.model import Model
+from pellucid.recipe import doctor_case
+from pellucid.recipe.material import Material, check_exists, data_for, is_root, load_material, table_for
+from pellucid.recipe.recipe import load_recipe
+from pellucid.recipe.tables import Data
+from pellucid.tasks.generate.doctor import checkerboard, collapsed_samples, vanishing_generator
+from pellucid.tasks.generate.doctor.case import GeneratorCase
+
+CHECKS: tuple[Check, ...] = tuple(
+    module.CHECK for module in (discriminator, vanishing_generator, collapsed_samples, checkerboard)
+)
+
+
+def case_of_run(run: Path, data: str | None = None) -> GeneratorCase:
+    """Return the case of a generator's run folder; data: other images, in the recipe's size, or the root of data."""
+    recipe = load_recipe(run / "recipe.toml")
+    if data is None:
+        return GeneratorCase.of(doctor_case.case_of_run(run))
+    root = is_root(recipe.data.name, data)
+    if not root:
+        check_exists(data)
+    name = recipe.data.name if root else data
+    table = Data(name, recipe.data.validation, size=recipe.data.size, mode=recipe.data.mode)
+    material: Any = load_material(table, recipe.recipe.seed, data if root else None).map(images_alone)
+    return GeneratorCase.of(doctor_case.case_of_run(run, data, material))
+
+
+def case_of_model(model: Model, data: str | None = None) -> GeneratorCase:
+    """Return the case of a generator without its recipe, with its own data set or other images."""
+    name, root = data_for(model, data)
+    check_exists(name)
+    found: Material[Dataset] = load_material(table_for(model.nominal_shape, name), 0, root).map(images_alone)  # type: ignore[assignment]
+    return GeneratorCase.of(doctor_case.case_of_splits(model, Splits(found.train, found.test)))

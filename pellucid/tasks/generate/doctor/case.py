@@ -1,0 +1,42 @@
+"""A case of a generator: the images that it draws, beside those of its data."""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from pellucid.data.dataset import float_images
+from pellucid.doctor.case import Case
+from pellucid.doctor.inputs import subsample
+from pellucid.generators import Generator
+from pellucid.objective import seeded
+from pellucid.training.device import CPU
+
+N_SAMPLES = 256  # images drawn from a generator
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratorCase(Case):
+    """A generator with its data; its training is not repeated, because no loss tells how good it is."""
+
+    has_trials: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, case: Case) -> Self:
+        """Return the case of a generator with the values of a general one."""
+        return cls(**{field.name: getattr(case, field.name) for field in fields(Case)})
+
+    @cached_property
+    def samples(self) -> Tensor:
+        """Images drawn from the generator, (N_SAMPLES, C, H, W), values 0 to 1."""
+        objective = self.model.objective
+        assert isinstance(objective, Generator)
+        with torch.inference_mode():
+            return objective.sample(self.model.params, N_SAMPLES, seeded(CPU, self.model.seed)).float()
+
+    @cached_property
+    def data_images(self) -> Tensor:
+        """At most N_SAMPLES training images, values 0 to 1."""
+        return float_images(subsample(self.train, N_SAMPLES, self.model.seed).x)

@@ -1,0 +1,19 @@
+"""What the doctor may find in a model of angles."""
+
+from pellucid.doctor import Check, Finding
+
+from .objective import directions
+
+MAX_LENGTH = 0.8  # of the mean direction: 0 for angles all around, 1 for equal angles
+
+
+def look(case):
+    length = float(directions(case.train.y).mean(0).norm())
+    if length <= MAX_LENGTH:
+        return []
+    cause = "most training pictures are turned by nearly the same angle"
+    fix = "add pictures of other angles, or turn the pictures at random in training"
+    return [Finding("one-sided-angles", "train", {"length_of_mean_direction": length}, cause, fix)]
+
+
+CHECKS = (Check("one-sided-angles", look, examples=10, direct=True),)

@@ -247,6 +247,13 @@ class Task(ABC):
         options: by name, those of `options` that the user gives; a file is a path that can be written.
         """
 
+    def held_out(self, model: Any, data: str | None) -> Any:
+        """Return the images of a pellucid.data.Dataset on which a model is analysed; by default, raises `refusal`.
+
+        data: as for `evaluate`.
+        """
+        raise self.refusal(model)
+
     def refusal(self, model: Any) -> PellucidError:
         """Return the error of commands for classifiers, which names the command to use instead."""
         return PellucidError(self.unclassified.format(outputs=model.output_shape))

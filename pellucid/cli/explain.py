@@ -97,7 +97,7 @@ def _page(args: argparse.Namespace) -> int:
     from pellucid.explain.look import look
     from pellucid.explain.look_page import write_page
     from pellucid.explain.top_patches import epoch_weights
-    from pellucid.tasks.pictures import held_out
+    from pellucid.task import task_of
 
     names = [option.name for _, option in options_of("explain")]
     excluded = ("image", *names, "target", "out")
@@ -108,7 +108,7 @@ def _page(args: argparse.Namespace) -> int:
         raise PellucidError(f"--retrain: train for at least one epoch, not {args.retrain}")
     make_folder(Path(args.page))
     model = open_model(args.model, args.device)
-    data = held_out(model, args.data)
+    data = task_of(model).held_out(model, args.data)
     retraining = _retrained(model, data, args) if args.retrain is not None else None
     found = look(
         model, data, Path(args.model).stem, epochs=epoch_weights(model, Path(args.model)), retraining=retraining

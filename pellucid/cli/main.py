@@ -20,7 +20,6 @@ from pellucid.text import note
 GENERAL = {
     "demo": "train on the bundled digits, and write a report",
     "train": "train with a recipe: pellucid train RECIPE [key=value ...]",
-    "compare": "train and compare several kinds of classifiers or detectors on one data set",
     "compare-runs": "compare two or more runs on one page",
     "evaluate": "evaluate a trained model on a data set",
     "predict": "classify images, or predict what else a model predicts",

@@ -21,6 +21,11 @@ class Classification(Task):
     model: ClassVar[str] = "classifier"
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
+            "compare",
+            "train and compare several kinds of classifiers or detectors on one data set",
+            "pellucid.tasks.compare_command",
+        ),
+        Command(
             "gestures",
             "train and use classifiers of hand gestures, or of other images in class folders",
             "pellucid.tasks.gestures.command",
@@ -42,6 +47,12 @@ class Classification(Task):
         from pellucid.tasks.classify.predictor import ClassPredictor
 
         return ClassPredictor(model)
+
+    def held_out(self, model: "Model", data: str | None) -> Any:
+        """Return the images that training held out, or those of other data; see `pellucid.tasks.pictures.held_out`."""
+        from pellucid.tasks.pictures import held_out
+
+        return held_out(model, data)
 
     def class_names(self, model: "Model") -> tuple[str, ...]:
         """Return the names of the model's classes, or their numbers; PellucidError for outputs that are not classes."""

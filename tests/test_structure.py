@@ -1,0 +1,65 @@
+"""What the syntax trees of the library say: tasks and objectives are named only where they live."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pellucid
+from pellucid.task import tasks
+
+ROOT = Path(pellucid.__file__).parent
+OWN = ("tasks", "detectors", "generators")  # where tasks and objectives live
+TEACHES = "lessons"  # each shows one named network or objective on purpose
+CATALOGUES = {"OWN"}  # the classes that a weights file may name, which pellucid.run.described reads
+
+
+def files() -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted(ROOT.rglob("*.py")):
+        if path.relative_to(ROOT).parts[0] not in (*OWN, TEACHES):
+            yield path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def own_names() -> set[str]:
+    """The names of tasks, of their objectives in recipes, and of the classes in their rooms."""
+    classes = {
+        node.name
+        for room in OWN
+        for path in (ROOT / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    }
+    return classes | {name for task in tasks() for name in (task.name, task.model, *task.objectives())}
+
+
+def test_no_file_outside_imports_a_task_or_a_concrete_objective() -> None:
+    found: list[str] = []
+    for path, tree in files():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                modules = {node.module or ""}
+                names = {alias.name for alias in node.names} - CATALOGUES
+            elif isinstance(node, ast.Import):
+                modules = names = {alias.name for alias in node.names}
+            else:
+                continue
+            concrete = any(module.startswith(tuple(f"pellucid.{room}" for room in OWN)) for module in modules)
+            found += [f"{path}, line {node.lineno}: {ast.unparse(node)}"] if concrete and names else []
+    assert found == []
+
+
+def test_no_file_outside_branches_on_the_name_of_a_task_or_an_objective() -> None:
+    """With the test above, also on no class: isinstance, match and hasattr need its name, imported or as text."""
+    names, found = own_names(), list[str]()
+    for path, tree in files():
+        for node in ast.walk(tree):
+            asked: list[ast.AST] = []
+            if isinstance(node, ast.Compare):
+                asked = [node.left, *node.comparators]
+            elif isinstance(node, ast.Match):
+                asked = [case.pattern for case in node.cases]
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("hasattr", "getattr"):
+                asked = node.args[1:2]
+            texts = {one.value for part in asked for one in ast.walk(part) if isinstance(one, ast.Constant)}
+            if texts & names:
+                found.append(f"{path}, line {getattr(node, 'lineno', 0)}: {sorted(texts & names)}")
+    assert found == []

@@ -4,9 +4,8 @@ import dataclasses
 import inspect
 import math
 import os
-import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast, get_type_hints
 
 from pellucid.calls import Checked
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
@@ -16,6 +15,7 @@ from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
 from pellucid.metrics import METRICS, Metric, MetricLike, function_name
 from pellucid.metrics.base import MissingMetric
+from pellucid.settings.annotations import Format, convert, slots
 from pellucid.text import note_once, shown
 
 
@@ -46,7 +46,15 @@ MAX_LAYERS = 10_000
 MAX_VALUES = 100_000  # numbers, texts, lists and objects together, so that no file takes long to read
 LIMITS = "PELLUCID_LIMITS"  # environment variable: a factor of MAX_LAYERS and MAX_VALUES, for the user's own files
 LIMITS_HINT = f"make it smaller, or raise the limits for files of your own, such as {LIMITS}=10"
-_MAX_INT = 2**31 - 1
+JSON = Format(
+    lists=(tuple,),  # decoded lists
+    none=None,
+    checks={
+        int: lambda value: type(value) is int and abs(value) < 2**31,
+        str: lambda value: type(value) is str,
+        Any: lambda value: isinstance(value, Layer | str),  # in a Graph's node: its layer, or the name of another node
+    },
+)
 T = TypeVar("T", bound=Layer | Loss | Metric | Part)
 
 
@@ -260,7 +268,7 @@ def _encode(value: Any, where: str, types: Mapping[str, Any]) -> Any:
         for field in _fields(kind):
             field_value = getattr(value, field.name)
             config[field.name] = _encode(field_value, f"{where}.{field.name}", types)
-            if hints and not _fits(field_value, hints[field.name]):
+            if hints and not convert(field_value, hints[field.name], JSON)[0]:
                 raise PellucidError(
                     f"{where}: the field {field.name!r} is {shown(field_value)}, but annotated as "
                     f"{getattr(field.type, '__name__', field.type)}; annotate it with the type of its value"
@@ -322,8 +330,7 @@ class _Reader:
         if self.layers > raised(MAX_LAYERS):
             raise PellucidError(f"network: there are more than {raised(MAX_LAYERS)} layers; {LIMITS_HINT}")
         where = f"{where}.{name}"
-        hints = get_type_hints(kind)
-        fields = {field.name: field for field in _fields(kind)}
+        fields = slots(kind) if dataclasses.is_dataclass(kind) else {}
         values: dict[str, Any] = {}
         for key, value in config.items():
             if key == "type":
@@ -331,10 +338,10 @@ class _Reader:
             if key not in fields:
                 raise PellucidError(f"{where}: there is no field {key[:80]!r}{nearest(key[:80], fields)}")
             values[key] = self.decode(value, f"{where}.{key}", depth + 1)
-            if not _fits(values[key], hints[key]):
+            if not convert(values[key], fields[key].kind, JSON)[0]:
                 raise PellucidError(f"{where}: {key} cannot be {shown(value)}; use a file that pellucid wrote")
-        for key, field in fields.items():
-            if key not in values and field.default is field.default_factory is dataclasses.MISSING:
+        for key, slot in fields.items():
+            if key not in values and slot.default is dataclasses.MISSING:
                 raise PellucidError(f"{where}: the field {key!r} is missing; use a file that pellucid wrote")
         return _build(kind, values, where)
 
@@ -364,30 +371,3 @@ def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
         return kind(**values)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise PellucidError(f"{where}: cannot be built ({' '.join(str(error).split())})") from error
-
-
-# Checks of values by annotation, for annotations other than containers. A bool is not an int; numbers must be finite.
-PLAIN: dict[Any, Callable[[Any], bool]] = {
-    int: lambda value: type(value) is int and abs(value) <= _MAX_INT,
-    float: lambda value: type(value) in (int, float) and math.isfinite(value),
-    bool: lambda value: type(value) is bool,
-    str: lambda value: type(value) is str,
-    None: lambda value: value is None,
-    type(None): lambda value: value is None,
-    Any: lambda value: isinstance(value, Layer | str),  # in a Graph's node: its layer, or the name of another node
-}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Return whether a value has the type of a field's annotation."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, arg) for arg in args)
-    if origin is Literal:
-        return any(type(value) is type(arg) and value == arg for arg in args)
-    if origin is tuple and isinstance(value, tuple):
-        kinds = args[:1] * len(value) if args[1:] == (...,) else args
-        return len(kinds) == len(value) and all(map(_fits, value, kinds))
-    if origin in (dict, Mapping):
-        return isinstance(value, dict) and all(_fits(part, args[1]) for part in value.values())
-    return PLAIN[hint](value) if hint in PLAIN else isinstance(value, origin or hint)

@@ -16,7 +16,8 @@ from pellucid.losses import LOSSES
 from pellucid.models import MODELS
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, Schedule
 from pellucid.recipe.tables import About, Data, Part, Start, Train, as_table
-from pellucid.recipe.values import check_table, parse_value, slots, write_toml
+from pellucid.recipe.toml import check_table, parse_value, write_toml
+from pellucid.settings.annotations import slots
 
 NOTHING = "none"  # regularizer.name = "none"
 

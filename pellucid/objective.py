@@ -17,7 +17,7 @@ from pellucid.fuse.context import Form
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
-from pellucid.losses.base import is_number
+from pellucid.settings.checks import is_number
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward
 from pellucid.text import plural
 from pellucid.tree import flatten, leaves

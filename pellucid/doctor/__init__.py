@@ -15,7 +15,7 @@ from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.rehearsal import moved, reinitialized
 from pellucid.errors import PellucidError, nearest
 from pellucid.run.history import History
-from pellucid.training.arguments import whole
+from pellucid.settings.checks import integer
 from pellucid.training.device import CPU
 from pellucid.training.examples import examples
 from pellucid.training.model import BaseModel
@@ -44,8 +44,8 @@ def case_of(
     ended the training, as an exception (which gives more detail) or as text. Short trainings and predictions run on
     the model's device. Raises PellucidError for data that do not fit the model, and for invalid counts.
     """
-    whole(epochs, "epochs", 0)
-    whole(batch_size, "batch_size", 1)
+    integer(epochs, "epochs", 0)
+    integer(batch_size, "batch_size", 1)
     train = examples(x, y, classes=model.classes)
     held_out = None if validation is None else _validation(validation, model.classes or train.classes)
     if not model.built:

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format
-from pellucid.layers.checks import check_choice, check_image_shape
+from pellucid.layers.checks import check_image_shape
+from pellucid.settings.checks import check_choice
 
 KINDS = {  # our kind: mode of torch.nn.functional.pad
     "zero": "constant",

@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.losses.base import Loss, check_positive
+from pellucid.losses.base import Loss
 from pellucid.losses.softmax_cross_entropy import SoftmaxCrossEntropy
+from pellucid.settings.checks import check_range
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class AuxiliaryCrossEntropy(Loss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a weight that is not above 0, and for arguments invalid for SoftmaxCrossEntropy."""
-        check_positive(self, weight=self.weight)
+        check_range(self, open_low=True, weight=self.weight)
         self.each()
 
     def each(self) -> SoftmaxCrossEntropy:

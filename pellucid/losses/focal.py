@@ -6,8 +6,9 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.losses.base import Reduction, check_reduction, is_number
+from pellucid.losses.base import REDUCTIONS, Reduction
 from pellucid.losses.targets import ClassLoss, check_weights, pick
+from pellucid.settings.checks import check_choice, is_number
 
 
 class Pieces(NamedTuple):
@@ -47,7 +48,7 @@ class Focal(ClassLoss):
         if not (is_number(self.gamma) and (self.gamma == 0 or 1 <= self.gamma < float("inf"))):
             raise PellucidError(f"Focal: gamma must be 0 or at least 1, not {self.gamma!r}")
         check_weights(self, self.class_weights)
-        check_reduction(self, self.reduction)
+        check_choice(self, REDUCTIONS, reduction=self.reduction)
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, check_reduction, divisor, fraction, is_number
+from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction
 from pellucid.losses.targets import check_numbers, numbers
+from pellucid.settings.checks import check_choice, is_number
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class QualityFocal(Loss):
         """Raise PellucidError for a beta below 1, at which the slope would be infinite, or an unknown reduction."""
         if not (is_number(self.beta) and 1 <= self.beta < float("inf")):
             raise PellucidError(f"QualityFocal: beta must be at least 1, not {self.beta!r}")
-        check_reduction(self, self.reduction)
+        check_choice(self, REDUCTIONS, reduction=self.reduction)
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Reduction, check_reduction, fraction, is_number, positions
+from pellucid.losses.base import REDUCTIONS, Reduction, fraction, positions
 from pellucid.losses.targets import (
     MAX_IDENTITY_CLASSES,
     ClassLoss,
@@ -19,6 +19,7 @@ from pellucid.losses.targets import (
     pick,
     wrong_weights,
 )
+from pellucid.settings.checks import check_choice, is_number
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class SoftmaxCrossEntropy(ClassLoss):
                 f"SoftmaxCrossEntropy: label_smoothing must be from 0 to 1, not {self.label_smoothing!r}"
             )
         check_weights(self, self.class_weights)
-        check_reduction(self, self.reduction)
+        check_choice(self, REDUCTIONS, reduction=self.reduction)
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""

@@ -6,6 +6,7 @@ import torch
 
 from pellucid.errors import PellucidError, nearest
 from pellucid.optim import Optimizer
+from pellucid.settings.checks import integer
 from pellucid.trace.explain import explain
 from pellucid.trace.explanation import Explanation, Factor, Link, Made, Part, Term
 from pellucid.trace.nudge import Nudge, nudge
@@ -14,7 +15,6 @@ from pellucid.trace.passes import Settings, prepared
 from pellucid.trace.record import Named, Record
 from pellucid.trace.step import Stepped, step
 from pellucid.trace.traced import as_network
-from pellucid.training.arguments import whole
 from pellucid.training.model import BaseModel
 
 OPTIONS = ("train", "seed", "dtype", "n")
@@ -107,7 +107,7 @@ def trace(
             train=train,
             seed=model.seed if seed is None else seed,
             regularizers=model.regularizers,
-            examples=len(traced.x) if n is None else whole(n, "trace: n", 1),
+            examples=len(traced.x) if n is None else integer(n, "trace: n", 1),
             optimizer=model.optimizer,
             clip=model.clip,
             frozen=frozenset(model.frozen),

@@ -15,8 +15,8 @@ from torch import Tensor
 from pellucid.calls import Checked
 from pellucid.errors import PellucidError, nearest
 from pellucid.run.history import History, Row, csv_lines, write_csv
+from pellucid.settings.checks import integer
 from pellucid.text import constructed
-from pellucid.training.arguments import whole
 from pellucid.training.learner import Learner
 from pellucid.tree import flatten
 
@@ -224,7 +224,7 @@ class EarlyStopping(Best):
 
     def __init__(self, patience: int, monitor: str = "auto", min_delta: float = 0.0) -> None:
         super().__init__(monitor)
-        self.patience = whole(patience, "EarlyStopping: patience", 1)
+        self.patience = integer(patience, "EarlyStopping: patience", 1)
         self.min_delta = min_delta
         self._weights: dict[str, Tensor] = {}
 

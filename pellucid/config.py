@@ -16,6 +16,7 @@ from pellucid.losses import LOSSES, Loss
 from pellucid.metrics import METRICS, Metric, MetricLike, function_name
 from pellucid.metrics.base import MissingMetric
 from pellucid.settings.annotations import Format, convert, slots
+from pellucid.settings.checks import check
 from pellucid.text import note_once, shown
 
 
@@ -211,8 +212,7 @@ def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
     """
     types = {**TYPES, **REGISTERED, **known(custom)}
     if _is_unsaved(config):
-        if not isinstance(config["unsaved"], str):
-            raise PellucidError(f"metrics: unsaved must be the name of a function, not {shown(config['unsaved'])}")
+        check(isinstance(config["unsaved"], str), "metrics: unsaved", "the name of a function", config["unsaved"])
         found = {**REGISTERED, **known(custom)}.get(config["unsaved"])
         return MissingMetric(config["unsaved"]) if found is None or inspect.isclass(found) else found
     if not isinstance(config, str):

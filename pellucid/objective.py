@@ -1,6 +1,5 @@
 """Objectives: losses and gradients of a batch, for one network or several."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -17,7 +16,7 @@ from pellucid.fuse.context import Form
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
-from pellucid.settings.checks import is_number
+from pellucid.settings.checks import check, is_number
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward
 from pellucid.text import plural
 from pellucid.tree import flatten, leaves
@@ -66,8 +65,7 @@ class Objective(Part):
     def __post_init__(self) -> None:
         """Raise PellucidError unless the weights of the losses are finite numbers."""
         for name, value in self.weights.items():
-            if not (is_number(value) and math.isfinite(value)):
-                raise PellucidError(f"{type(self).__name__}: weights: {name!r:.40} must be finite, not {value!r:.40}")
+            check(is_number(value), f"{type(self).__name__}: weights: {name!r:.40}", "finite", value)
 
     @property
     def nets(self) -> Mapping[str, Layer]:

@@ -9,7 +9,7 @@ from pellucid.cli.args import Parser
 from pellucid.cli.models import open_model
 from pellucid.cli.out import finish, say
 from pellucid.cli.pictures import add_source, read_batches, until_interrupted
-from pellucid.errors import PellucidError
+from pellucid.settings.checks import check
 from pellucid.text import plural
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.tasks.detect.finder import ObjectFinder, overlay
     from pellucid.tasks.outputs import CocoResults, Outputs
 
-    if not 0 <= args.score <= 1:
-        raise PellucidError(f"--score must be from 0 to 1, not {args.score:g}")
+    check(0 <= args.score <= 1, "--score", "from 0 to 1", args.score)
     finder = ObjectFinder(open_model(args.model, args.device))
     outputs = None if args.out is None else Outputs(Path(args.out), "detections")
     coco = CocoResults(finder.classes)

@@ -7,6 +7,7 @@ from pellucid.cli.args import Parser
 from pellucid.cli.models import open_model
 from pellucid.cli.out import answer
 from pellucid.errors import PellucidError
+from pellucid.settings.checks import check
 from pellucid.text import plural
 
 MAX_IMAGES = 10_000
@@ -28,8 +29,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.run_report.generated import sample
     from pellucid.tasks.generate.measure import is_generator, write_samples
 
-    if not 1 <= args.n <= MAX_IMAGES:
-        raise PellucidError(f"--n must be from 1 to {MAX_IMAGES:,}, not {args.n}")
+    check(1 <= args.n <= MAX_IMAGES, "--n", f"from 1 to {MAX_IMAGES:,}", args.n)
     model = open_model(args.model, args.device)
     if not is_generator(model):
         raise PellucidError(f"{args.model} is not a generator; give a model trained with a recipe such as mnist-dcgan")

@@ -10,7 +10,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
 from pellucid.losses.keypoints import KeypointLoss, labelled
 from pellucid.ops import heatmaps
-from pellucid.settings.checks import check_choice, check_range, is_number
+from pellucid.settings.checks import check, check_choice, check_range, is_number
 
 Decoding = Literal["expectation", "quarter", "taylor"]
 
@@ -56,8 +56,8 @@ class HeatMaps(KeypointLoss):
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid stride, sigma, weight or decoding."""
         check_range(self, open_low=True, stride=self.stride)
-        if not (is_number(self.sigma) and (self.sigma == 0 or 0.25 <= self.sigma < float("inf"))):
-            raise PellucidError(f"HeatMaps: sigma must be 0 (one-hot) or at least 0.25 cells, not {self.sigma!r}")
+        valid = is_number(self.sigma) and (self.sigma == 0 or self.sigma >= 0.25)
+        check(valid, "HeatMaps: sigma", "0 (one-hot) or at least 0.25 cells", self.sigma)
         check_range(self, l1=self.l1)
         check_choice(self, get_args(Decoding), decode=self.decode)
 

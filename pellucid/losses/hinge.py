@@ -9,7 +9,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
 from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction
 from pellucid.losses.targets import check_classes, check_weights, pick
-from pellucid.settings.checks import check_choice, check_range
+from pellucid.settings.checks import check, check_choice, check_range
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ class Hinge(Loss):
     def __post_init__(self) -> None:
         """Raise PellucidError for a margin not above 0, a power other than 1 and 2, invalid weights or reduction."""
         check_range(self, open_low=True, margin=self.margin)
-        if self.power not in (1, 2):
-            raise PellucidError(f"Hinge: power must be 1 or 2, not {self.power!r}")
+        check(self.power in (1, 2), "Hinge: power", "1 or 2", self.power)
         check_weights(self, self.class_weights)
         check_choice(self, REDUCTIONS, reduction=self.reduction)
 

@@ -19,7 +19,7 @@ from pellucid.losses.targets import (
     pick,
     wrong_weights,
 )
-from pellucid.settings.checks import check_choice, is_number
+from pellucid.settings.checks import check, check_choice, is_number
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,8 @@ class SoftmaxCrossEntropy(ClassLoss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a smoothing outside [0, 1], invalid class weights or an unknown reduction."""
-        if not (is_number(self.label_smoothing) and 0 <= self.label_smoothing <= 1):
-            raise PellucidError(
-                f"SoftmaxCrossEntropy: label_smoothing must be from 0 to 1, not {self.label_smoothing!r}"
-            )
+        valid = is_number(self.label_smoothing) and 0 <= self.label_smoothing <= 1
+        check(valid, "SoftmaxCrossEntropy: label_smoothing", "from 0 to 1", self.label_smoothing)
         check_weights(self, self.class_weights)
         check_choice(self, REDUCTIONS, reduction=self.reduction)
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pellucid.errors import PellucidError, nearest
@@ -22,11 +22,17 @@ TOML = Format(
 )
 
 
-def check_table(given: Mapping[str, Any], known: Mapping[str, Slot], where: str, table: str) -> dict[str, Any]:
+def check_table(
+    given: Mapping[str, Any],
+    known: Mapping[str, Slot],
+    where: str,
+    table: str,
+    read: Callable[[Any, Any, str], Any] | None = None,
+) -> dict[str, Any]:
     """Return every argument of a table, given or default, in the order of `known`.
 
-    Raises PellucidError for an unknown key (with the nearest), a missing one, or a value of the wrong type;
-    `where` is the file, `table` the table's name.
+    where: the file. table: the table's name. read: returns the argument for a given value, by default `coerce`.
+    Raises PellucidError for an unknown key (with the nearest), a missing one, or a value of the wrong type.
     """
     for key in given:
         if key not in known:
@@ -35,7 +41,7 @@ def check_table(given: Mapping[str, Any], known: Mapping[str, Slot], where: str,
     values: dict[str, Any] = {}
     for key, slot in known.items():
         if key in given:
-            values[key] = coerce(given[key], slot.kind, f"{where}: {table}.{key}")
+            values[key] = (read or coerce)(given[key], slot.kind, f"{where}: {table}.{key}")
         elif slot.default is dataclasses.MISSING:
             raise PellucidError(f"{where}: {table}.{key} is missing; give it {name_of(slot.kind, NONE)}")
         else:

@@ -20,6 +20,12 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -maximum <= value <= maximum
 
 
+def check(good: bool, what: str, wanted: str, value: object) -> None:
+    """Raise PellucidError, "WHAT must be WANTED, not VALUE", unless `good`."""
+    if not good:
+        raise PellucidError(f"{what} must be {wanted}, not {shown(value)}")
+
+
 def check_positive(owner: object, **values: Any) -> None:
     """Raise PellucidError unless the values are whole numbers (or pairs of them) of at least 1.
 
@@ -116,16 +122,14 @@ def integer(value: Any, what: str, least: int, most: int = MAX_INTEGER) -> int:
         number = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = least - 1
-    if not least <= number <= most:
-        bound = f"at most {most}" if number > most else f"at least {least}"
-        raise PellucidError(f"{what} must be a whole number of {bound}, not {shown(value)}")
+    bound = f"at most {most}" if number > most else f"at least {least}"
+    check(least <= number <= most, what, f"a whole number of {bound}", value)
     return number
 
 
 def boolean(value: Any, what: str) -> bool:
     """Return a bool or an int as a bool; PellucidError for anything else."""
-    if not isinstance(value, bool | int):
-        raise PellucidError(f"{what} must be True or False, not {shown(value)}")
+    check(isinstance(value, bool | int), what, "True or False", value)
     return bool(value)
 
 

@@ -1,6 +1,5 @@
 """Checks of the arguments of `Model` and `fit`."""
 
-import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer
-from pellucid.settings.checks import instance, integer, is_number, named
+from pellucid.settings.checks import check, instance, integer, is_number, named
 from pellucid.text import shown
 from pellucid.training.step import optimizers_of
 
@@ -24,16 +23,15 @@ DEFAULT_LOSS = "softmax_cross_entropy"
 
 def limit(value: Any, what: str) -> float | None:
     """Return `value` if it is None or a finite number above 0; PellucidError for anything else."""
-    if value is None or (is_number(value) and 0 < value < math.inf):
-        return value
-    raise PellucidError(f"{what} must be a number above 0, or None for no limit, not {shown(value)}")
+    check(value is None or (is_number(value) and value > 0), what, "a number above 0, or None for no limit", value)
+    return value
 
 
 def decay(value: Any, what: str) -> float | None:
     """Return `value` if it is None or a number above 0 and below 1; PellucidError for anything else."""
-    if value is None or (is_number(value) and 0 < value < 1):
-        return value
-    raise PellucidError(f"{what} must be a number between 0 and 1, such as 0.998, or None, not {shown(value)}")
+    valid = value is None or (is_number(value) and 0 < value < 1)
+    check(valid, what, "a number between 0 and 1, such as 0.998, or None", value)
+    return value
 
 
 def objective_of(given: Any, loss: Any) -> Objective:
@@ -90,8 +88,7 @@ def class_names(value: Any) -> tuple[str, ...] | None:
 
 def new_file(path: Any) -> Path:
     """Return the path of a file to write; PellucidError for a folder, and for anything that is not a path."""
-    if not isinstance(path, str | os.PathLike):
-        raise PellucidError(f"the file to write must be a path, not {shown(path)}")
+    check(isinstance(path, str | os.PathLike), "the file to write", "a path", path)
     file = Path(cast("str | os.PathLike[str]", path))
     if not file.name or file.is_dir():
         raise PellucidError(f"{file} is a folder; give a file in it, such as {file / 'model.safetensors'}")

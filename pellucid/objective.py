@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import buffer_paths, init_child, join, uses_flow, walk
-from pellucid.config import Part, to_config
+from pellucid.config import to_config
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
 from pellucid.fuse.context import Form
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
+from pellucid.registry import Part
 from pellucid.settings.checks import check, is_number
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward
 from pellucid.text import plural

@@ -43,7 +43,7 @@ def slots(target: Callable[..., Any]) -> dict[str, Slot]:
         }
     return {
         one.name: Slot(hints[one.name], one.default if one.default_factory is MISSING else one.default_factory())
-        for one in sorted(dataclasses.fields(target), key=lambda field: field.kw_only)  # as in the constructor
+        for one in sorted(dataclasses.fields(target), key=lambda field: field.kw_only is True)  # as in the constructor
         if one.init
     }
 

@@ -13,9 +13,9 @@ from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import diagnose
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.rehearsal import moved, reinitialized
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError
 from pellucid.run.history import History
-from pellucid.settings.checks import integer
+from pellucid.settings.checks import check_known, integer
 from pellucid.training.device import CPU
 from pellucid.training.examples import examples
 from pellucid.training.model import BaseModel
@@ -64,8 +64,7 @@ def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> C
     """Return `case_of` with these options; raises PellucidError for an unknown option."""
     valid = [name for name, option in signature(case_of).parameters.items() if option.kind is option.KEYWORD_ONLY]
     for name in options:
-        if name not in valid:
-            raise PellucidError(f"doctor has no option {name!r}{nearest(name, valid)}; known: {', '.join(valid)}")
+        check_known("doctor has no option", name, valid)
     return case_of(model, x, y, **options)
 
 

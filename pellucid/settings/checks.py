@@ -63,6 +63,14 @@ def check_choice(owner: object, allowed: Iterable[Any], **values: Any) -> None:
             raise _refused(owner, name, f"be one of {', '.join(map(str, known))}", value, hint)
 
 
+def check_known(what: str, name: Any, known: Iterable[str]) -> None:
+    """Raise PellucidError, "WHAT 'NAME'; did you mean 'x'?; known: x, y", unless `name` is one of the known names."""
+    names = list(known)
+    if name not in names:
+        hint = nearest(name, names) if isinstance(name, str) else ""
+        raise PellucidError(f"{what} {shown(name)}{hint}; known: {', '.join(names) or 'none'}")
+
+
 def check_range(owner: object, low: float = 0.0, high: float = math.inf, open_low: bool = False, **values: Any) -> None:
     """Raise PellucidError unless all values are numbers in [low, high), or in (low, high) if `open_low`."""
     for name, value in values.items():
@@ -140,8 +148,7 @@ def named(value: Any, base: type[T], known: Mapping[str, type[T]], what: str) ->
     """
     if not isinstance(value, str):
         return instance(value, base, what)
-    if value not in known:
-        raise PellucidError(f"no {what} {value!r}; known: {', '.join(known)}{nearest(value, known)}")
+    check_known(f"no {what}", value, known)
     return known[value]()
 
 

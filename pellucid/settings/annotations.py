@@ -30,7 +30,7 @@ class Slot:
     """An argument that a file may set: its type, and its default (MISSING if it must be given)."""
 
     kind: Any
-    default: Any = MISSING
+    default: Any
 
 
 def slots(target: Callable[..., Any]) -> dict[str, Slot]:

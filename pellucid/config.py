@@ -4,49 +4,35 @@ import dataclasses
 import inspect
 import math
 import os
-import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast, get_type_hints
 
-from pellucid.calls import Checked
-from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
+from pellucid import registry
+from pellucid.combine import Fork, Sequential
 from pellucid.errors import PellucidError, nearest
-from pellucid.layers import LAYERS
 from pellucid.layers.base import Layer
-from pellucid.losses import LOSSES, Loss
+from pellucid.losses import Loss
 from pellucid.metrics import METRICS, Metric, MetricLike, function_name
 from pellucid.metrics.base import MissingMetric
+from pellucid.registry import NAMED, Part, fields_of, is_ours
+from pellucid.settings.annotations import Format, convert, slots
+from pellucid.settings.checks import check
 from pellucid.text import note_once, shown
 
-
-class Part(metaclass=Checked):
-    """Base class of other classes that a file may name, such as pellucid.Objective.
-
-    In functions and messages of this module, a part is any object that a file may name: a layer, a loss, a metric, or
-    an instance of a subclass of Part.
-    """
-
-
-# Pellucid's own types that a file can name. Besides them, a file can only name the classes that the program has
-# registered or passed as `custom`; any other name is an error, so that no file can run other code.
-TYPES: dict[str, type[Any]] = {
-    **{layer.__name__: layer for layer in LAYERS},
-    **{loss.__name__: loss for loss in LOSSES.values()},
-    **{metric.__name__: metric for metric in METRICS.values()},
-    "Sequential": Sequential,
-    "Parallel": Parallel,
-    "Fork": Fork,
-    "Shared": Shared,
-    "Graph": Graph,
-}
-NAMED: tuple[type[Any], ...] = (Layer, Loss, Metric, Part)  # base classes of the types that a file can name
-REGISTERED: dict[str, Any] = {}  # user-defined subclasses of these, and functions that are metrics, by name
 MAX_DEPTH = 128  # nesting depth of objects and lists; a layer inside a layer takes two or three
 MAX_LAYERS = 10_000
 MAX_VALUES = 100_000  # numbers, texts, lists and objects together, so that no file takes long to read
 LIMITS = "PELLUCID_LIMITS"  # environment variable: a factor of MAX_LAYERS and MAX_VALUES, for the user's own files
 LIMITS_HINT = f"make it smaller, or raise the limits for files of your own, such as {LIMITS}=10"
-_MAX_INT = 2**31 - 1
+JSON = Format(
+    lists=(tuple,),  # decoded lists
+    none=None,
+    checks={
+        int: lambda value: type(value) is int and abs(value) < 2**31,
+        str: lambda value: type(value) is str,
+        Any: lambda value: isinstance(value, Layer | str),  # in a Graph's node: its layer, or the name of another node
+    },
+)
 T = TypeVar("T", bound=Layer | Loss | Metric | Part)
 
 
@@ -65,67 +51,6 @@ def raised(limit: int) -> int:
     return int(limit * factor)
 
 
-def is_ours(value: object) -> bool:
-    """Return whether a layer, loss or metric is an instance of exactly one of Pellucid's own classes."""
-    return TYPES.get(type(value).__name__) is type(value)
-
-
-def register(*parts: Any) -> None:
-    """Register user-defined classes, and functions that are metrics, so that files can name them.
-
-    Raises the errors of `known`, and PellucidError for a name under which another class or function is registered. A
-    class that is defined again, as when a notebook's cell runs twice, replaces its earlier definition.
-    """
-    for name, part in known(parts).items():
-        other = REGISTERED.get(name, part)
-        if (other.__module__, other.__qualname__) != (part.__module__, part.__qualname__):
-            raise PellucidError(
-                f"{name}: {other.__module__}.{other.__qualname__} is already registered by this name; choose another"
-            )
-        REGISTERED[name] = part
-
-
-def known(parts: Iterable[Any]) -> dict[str, Any]:
-    """Return user-defined classes and functions by name.
-
-    Raises PellucidError for anything but layers, losses, metrics and objectives, for a name that one of Pellucid's own
-    classes or another of `parts` has, and for a class whose constructor has an argument that is not a field.
-    """
-    check_list(parts)
-    found: dict[str, Any] = {}
-    for part in parts:
-        name = _check_part(part)
-        if TYPES.get(name, part) is not part or name in METRICS:
-            raise PellucidError(f"{name}: one of pellucid's own parts has this name; choose another")
-        if found.setdefault(name, part) is not part:
-            raise PellucidError(f"{name}: two of these have this name; choose another")
-    return found
-
-
-def check_list(parts: Any) -> None:
-    """Raise PellucidError unless the value is a list or another iterable; its entries are not checked."""
-    if inspect.isclass(parts) or not isinstance(parts, Iterable):
-        raise PellucidError(f"custom takes a list of classes, [Scale, ...], not {shown(parts)}")
-
-
-def check_fields(kind: type[Any]) -> None:
-    """Raise PellucidError unless all arguments of a class's constructor are its fields, and none is called "type"."""
-    if kind.__init__ in (Sequential.__init__, Fork.__init__, object.__init__):
-        return
-    names = {field.name for field in _fields(kind)}
-    _, *arguments = inspect.signature(kind.__init__).parameters  # without self
-    unknown = [name for name in arguments if name not in names]
-    if unknown:
-        raise PellucidError(
-            f"{kind.__name__}: its constructor takes {unknown[0]!r}, which is not a field; make the class a dataclass: "
-            "@dataclass(frozen=True), or @dataclass for a metric"
-        )
-    if "type" in names:
-        raise PellucidError(
-            f"{kind.__name__}: no field can be called 'type', the key for the class in a file; rename it"
-        )
-
-
 def to_config(value: Layer | Loss | Metric | Part, custom: Iterable[Any] = ()) -> dict[str, Any]:
     """Return the configuration of a part as JSON values: {"type": "Conv2d", "filters": 20, ...}, nested for children.
 
@@ -133,7 +58,7 @@ def to_config(value: Layer | Loss | Metric | Part, custom: Iterable[Any] = ()) -
     further classes that are treated as registered. Raises PellucidError for a class that is not registered, and for a
     field whose value JSON cannot represent.
     """
-    types = {**TYPES, **REGISTERED, **known(custom)}
+    types = registry.types(custom)
     config = _encode(value, type(value).__name__, types)
     if any(not is_ours(part) for part in _parts(value)):
         rebuilt = _Reader(types).read(config, "network", 0, type(value))
@@ -151,7 +76,7 @@ def metrics_to_config(metrics: Sequence[MetricLike], custom: Iterable[Any] = ())
     {"unsaved": name} is a function that is not registered: a file cannot contain it, and inference does not need it.
     """
     custom = tuple(custom)
-    registered = {**REGISTERED, **known(custom)}
+    types = registry.types(custom)
     entries: list[Any] = []
     for metric in metrics:
         if isinstance(metric, str):
@@ -160,10 +85,10 @@ def metrics_to_config(metrics: Sequence[MetricLike], custom: Iterable[Any] = ())
             entries.append({"unsaved": metric.name})
         elif isinstance(metric, Metric):
             entries.append(to_config(metric, custom))
-        elif (name := function_name(metric)) in {**TYPES, **registered} and registered.get(name) is not metric:
+        elif (name := function_name(metric)) in types and types[name] is not metric:
             raise _unregistered("metrics", name)
         else:
-            entries.append(name if name in registered else {"unsaved": name})
+            entries.append(name if name in types else {"unsaved": name})
     return {"metrics": entries}
 
 
@@ -183,17 +108,17 @@ def from_config(config: Any, custom: Iterable[Any] = ()) -> Layer:
     Raises PellucidError for unknown types, for fields that are unknown, missing or of a wrong type or value, and for
     more than MAX_DEPTH levels, MAX_LAYERS layers or MAX_VALUES values (the last two times PELLUCID_LIMITS).
     """
-    return _Reader({**TYPES, **REGISTERED, **known(custom)}).read(config, "network", 0, Layer)
+    return _Reader(registry.types(custom)).read(config, "network", 0, Layer)
 
 
 def loss_from_config(config: Any, custom: Iterable[Any] = ()) -> Loss:
     """Build a loss from its configuration by `to_config`; raises the errors of `from_config`."""
-    return _Reader({**TYPES, **REGISTERED, **known(custom)}).read(config, "loss", 0, Loss)
+    return _Reader(registry.types(custom)).read(config, "loss", 0, Loss)
 
 
 def part_from_config(config: Any, custom: Iterable[Any] = ()) -> Part:
     """Build an objective from its configuration by `to_config`; raises the errors of `from_config`."""
-    return _Reader({**TYPES, **REGISTERED, **known(custom)}).read(config, "objective", 0, Part)
+    return _Reader(registry.types(custom)).read(config, "objective", 0, Part)
 
 
 def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
@@ -201,11 +126,10 @@ def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
 
     A function that was not registered when the file was written is a MissingMetric unless it is registered or given.
     """
-    types = {**TYPES, **REGISTERED, **known(custom)}
+    types = registry.types(custom)
     if _is_unsaved(config):
-        if not isinstance(config["unsaved"], str):
-            raise PellucidError(f"metrics: unsaved must be the name of a function, not {shown(config['unsaved'])}")
-        found = {**REGISTERED, **known(custom)}.get(config["unsaved"])
+        check(isinstance(config["unsaved"], str), "metrics: unsaved", "the name of a function", config["unsaved"])
+        found = types.get(config["unsaved"])
         return MissingMetric(config["unsaved"]) if found is None or inspect.isclass(found) else found
     if not isinstance(config, str):
         return _Reader(types).read(config, "metrics", 0, Metric)
@@ -221,35 +145,6 @@ def _is_unsaved(entry: Any) -> bool:
     return isinstance(entry, dict) and set(cast("dict[str, Any]", entry)) == {"unsaved"}
 
 
-def _check_part(part: Any) -> str:
-    """Return the name of a class or function; PellucidError if it cannot be registered."""
-    if not inspect.isclass(part):
-        name = function_name(part) if inspect.isroutine(part) else ""
-        if not name.isidentifier():
-            raise PellucidError(
-                f"{shown(part)} cannot be registered; give a class, or a function that is defined by def"
-            )
-        return name
-    if not issubclass(part, NAMED):
-        raise PellucidError(f"{part.__name__} cannot be registered: it is not a layer, loss, metric or objective")
-    missing = sorted(getattr(part, "__abstractmethods__", ()))
-    if missing:
-        raise PellucidError(f"{part.__name__} is not complete: it needs the method {missing[0]}")
-    check_fields(part)
-    try:
-        get_type_hints(part)
-    except (NameError, TypeError, AttributeError) as error:
-        raise PellucidError(
-            f"{part.__name__}: its annotations cannot be read ({error}); use types that exist"
-        ) from error
-    return part.__name__
-
-
-def _fields(kind: Any) -> list[Any]:
-    """Return the fields of a class that its constructor takes; none for a class that is not a dataclass."""
-    return [field for field in dataclasses.fields(kind) if field.init] if dataclasses.is_dataclass(kind) else []
-
-
 def _encode(value: Any, where: str, types: Mapping[str, Any]) -> Any:
     if isinstance(value, NAMED):
         kind = type(value)
@@ -257,10 +152,10 @@ def _encode(value: Any, where: str, types: Mapping[str, Any]) -> Any:
             raise _unregistered(where, kind.__name__)
         hints = {} if is_ours(value) else get_type_hints(kind)
         config = {"type": kind.__name__}
-        for field in _fields(kind):
+        for field in fields_of(kind):
             field_value = getattr(value, field.name)
             config[field.name] = _encode(field_value, f"{where}.{field.name}", types)
-            if hints and not _fits(field_value, hints[field.name]):
+            if hints and not convert(field_value, hints[field.name], JSON)[0]:
                 raise PellucidError(
                     f"{where}: the field {field.name!r} is {shown(field_value)}, but annotated as "
                     f"{getattr(field.type, '__name__', field.type)}; annotate it with the type of its value"
@@ -281,7 +176,7 @@ def _parts(value: Any) -> Iterable[Any]:
     """Yield a part, and all parts nested in its fields."""
     if isinstance(value, NAMED):
         yield value
-        for field in _fields(type(value)):
+        for field in fields_of(type(value)):
             yield from _parts(getattr(value, field.name))
     elif isinstance(value, Mapping | tuple | list):
         for part in value.values() if isinstance(value, Mapping) else value:
@@ -289,7 +184,7 @@ def _parts(value: Any) -> Iterable[Any]:
 
 
 def _unregistered(where: str, name: str) -> PellucidError:
-    known = f", but another class or function is registered as {name}" if name in {**TYPES, **REGISTERED} else ""
+    known = f", but another class or function is registered as {name}" if name in registry.types() else ""
     how = f"register it: pellucid.register({name})" if name.isidentifier() else "define it by def, and register it"
     return PellucidError(f"{where}: {name} is not registered, so no file can name it{known}; {how}")
 
@@ -322,8 +217,7 @@ class _Reader:
         if self.layers > raised(MAX_LAYERS):
             raise PellucidError(f"network: there are more than {raised(MAX_LAYERS)} layers; {LIMITS_HINT}")
         where = f"{where}.{name}"
-        hints = get_type_hints(kind)
-        fields = {field.name: field for field in _fields(kind)}
+        fields = slots(kind) if dataclasses.is_dataclass(kind) else {}
         values: dict[str, Any] = {}
         for key, value in config.items():
             if key == "type":
@@ -331,10 +225,10 @@ class _Reader:
             if key not in fields:
                 raise PellucidError(f"{where}: there is no field {key[:80]!r}{nearest(key[:80], fields)}")
             values[key] = self.decode(value, f"{where}.{key}", depth + 1)
-            if not _fits(values[key], hints[key]):
+            if not convert(values[key], fields[key].kind, JSON)[0]:
                 raise PellucidError(f"{where}: {key} cannot be {shown(value)}; use a file that pellucid wrote")
-        for key, field in fields.items():
-            if key not in values and field.default is field.default_factory is dataclasses.MISSING:
+        for key, slot in fields.items():
+            if key not in values and slot.default is dataclasses.MISSING:
                 raise PellucidError(f"{where}: the field {key!r} is missing; use a file that pellucid wrote")
         return _build(kind, values, where)
 
@@ -364,30 +258,3 @@ def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
         return kind(**values)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise PellucidError(f"{where}: cannot be built ({' '.join(str(error).split())})") from error
-
-
-# Checks of values by annotation, for annotations other than containers. A bool is not an int; numbers must be finite.
-PLAIN: dict[Any, Callable[[Any], bool]] = {
-    int: lambda value: type(value) is int and abs(value) <= _MAX_INT,
-    float: lambda value: type(value) in (int, float) and math.isfinite(value),
-    bool: lambda value: type(value) is bool,
-    str: lambda value: type(value) is str,
-    None: lambda value: value is None,
-    type(None): lambda value: value is None,
-    Any: lambda value: isinstance(value, Layer | str),  # in a Graph's node: its layer, or the name of another node
-}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Return whether a value has the type of a field's annotation."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, arg) for arg in args)
-    if origin is Literal:
-        return any(type(value) is type(arg) and value == arg for arg in args)
-    if origin is tuple and isinstance(value, tuple):
-        kinds = args[:1] * len(value) if args[1:] == (...,) else args
-        return len(kinds) == len(value) and all(map(_fits, value, kinds))
-    if origin in (dict, Mapping):
-        return isinstance(value, dict) and all(_fits(part, args[1]) for part in value.values())
-    return PLAIN[hint](value) if hint in PLAIN else isinstance(value, origin or hint)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import Combinator, join, walk
-from pellucid.config import is_ours
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
+from pellucid.registry import is_ours
 from pellucid.sweep import backward, run
 from pellucid.text import shown
 from pellucid.tree import flatten, map_tree

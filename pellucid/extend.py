@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pellucid import assets, config
+from pellucid import assets, registry
 from pellucid.task import Command, Task, register_command, register_task
 from pellucid.training.own import in_files
 
@@ -31,5 +31,5 @@ def register(part: T, *more: Any) -> T:
             assets.add_recipes(one)
         else:
             of_files.append(one)
-    config.register(*in_files(of_files))
+    registry.register(*in_files(of_files))
     return part

@@ -1,6 +1,5 @@
 """Objectives: losses and gradients of a batch, for one network or several."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -10,14 +9,15 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import buffer_paths, init_child, join, uses_flow, walk
-from pellucid.config import Part, to_config
+from pellucid.config import to_config
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
 from pellucid.fuse.context import Form
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
-from pellucid.losses.base import is_number
+from pellucid.registry import Part
+from pellucid.settings.checks import check, is_number
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward
 from pellucid.text import plural
 from pellucid.tree import flatten, leaves
@@ -66,8 +66,7 @@ class Objective(Part):
     def __post_init__(self) -> None:
         """Raise PellucidError unless the weights of the losses are finite numbers."""
         for name, value in self.weights.items():
-            if not (is_number(value) and math.isfinite(value)):
-                raise PellucidError(f"{type(self).__name__}: weights: {name!r:.40} must be finite, not {value!r:.40}")
+            check(is_number(value), f"{type(self).__name__}: weights: {name!r:.40}", "finite", value)
 
     @property
     def nets(self) -> Mapping[str, Layer]:

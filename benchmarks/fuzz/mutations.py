@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import torch
 
-from pellucid.config import TYPES
+from pellucid.registry import TYPES
 from pellucid.run.weights import read_weights, write_weights
 
 _VALUES = (

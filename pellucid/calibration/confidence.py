@@ -1,7 +1,6 @@
 """Calibrated probabilities: temperature scaling, and a threshold below which a prediction is unsure."""
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
+from pellucid.settings.checks import is_number
 
 KEYS = ("temperature", "threshold")
 MAX_TEMPERATURE = 1e4  # all probabilities are nearly uniform there
@@ -75,12 +75,6 @@ def log_probabilities(probabilities: Tensor) -> Tensor:
     if not bool(((p >= 0) & (p <= 1 + 1e-3)).all()):  # false for NaN
         raise PellucidError("confidence needs probabilities from 0 to 1; end the network in a softmax, or check it")
     return p.clamp_min(torch.finfo(p.dtype).tiny).log()
-
-
-def is_number(value: Any) -> bool:
-    """Return whether a value from a file is a finite number."""
-    # Comparisons, because math.isfinite raises OverflowError for integers beyond the range of floats.
-    return type(value) in (int, float) and -sys.float_info.max <= value <= sys.float_info.max
 
 
 # Limits of a fitted temperature; beyond them, all probabilities are nearly 0 or 1, or nearly uniform.

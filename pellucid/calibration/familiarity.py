@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from pellucid.calibration.confidence import is_number
 from pellucid.combine.base import walk
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
@@ -24,6 +23,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
+from pellucid.settings.checks import is_number
 from pellucid.sweep import forward
 from pellucid.tree import dtype_of
 

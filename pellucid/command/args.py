@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 from pellucid.assets import MODEL_HELP
 from pellucid.command.out import say_text
 from pellucid.errors import PellucidError, nearest
+from pellucid.settings.checks import check_known
 
 MAX_SEED = 2**31 - 1  # NumPy accepts up to 2**32 - 1, and some code adds a number to the seed
 
@@ -138,7 +139,4 @@ class Actions:
 
 def check_action(command: str, action: str, known: Sequence[str]) -> None:
     """Raise PellucidError, with the nearest name, unless `action` is one of the `known` actions of the command."""
-    if action not in known:
-        raise PellucidError(
-            f"pellucid {command} has no action {action!r}{nearest(action, known)}; known: {', '.join(known)}"
-        )
+    check_known(f"pellucid {command} has no action", action, known)

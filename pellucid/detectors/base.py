@@ -17,13 +17,13 @@ from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Cache, Mode, Params
-from pellucid.layers.checks import check_whole, check_within
 from pellucid.losses.base import HALF, precise
 from pellucid.objective import Evaluated, Gradients, Losses, Objective
 from pellucid.objects import Detections, Objects
 from pellucid.ops.assign import Assignment
 from pellucid.ops.boxes import clip
 from pellucid.ops.nms import batched_nms
+from pellucid.settings.checks import check_whole, check_within
 from pellucid.sweep import backward
 from pellucid.text import plural, shown
 from pellucid.tree import leaves

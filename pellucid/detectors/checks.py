@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.config import LIMITS_HINT, raised
 from pellucid.errors import PellucidError
-from pellucid.layers.checks import check_above_zero, check_whole
+from pellucid.settings.checks import check_above_zero, check_whole
 
 MAX_LENGTH = 1 << 20  # pixels: the largest stride, scale or side of an anchor
 MAX_ANCHORS = 1_000_000  # of an image; YOLO v3 has 65,000 for one of 1024 x 1024

@@ -15,9 +15,9 @@ from pellucid.detectors.search import STRIDE, Search, count_windows, search
 from pellucid.detectors.single_stage import single_stage
 from pellucid.detectors.two_stage import TwoStage, box_head, refined, region_reader
 from pellucid.layers.base import Layer, Mode, Params
-from pellucid.layers.checks import check_choice, check_whole
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Gradients, Inputs
+from pellucid.settings.checks import check_choice, check_whole
 from pellucid.sweep import backward
 
 MIN_BACKGROUND_IOU = 0.1  # of a background proposal of selective search with an object (Girshick 2015, section 2.3)

@@ -17,10 +17,10 @@ from pellucid.detectors.regions import MAX_BOXES, Regions, draw_regions, numbere
 from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
 from pellucid.detectors.two_stage import Learned, TwoStage, box_head, refined, region_reader
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.layers.checks import check_above_zero, check_whole
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Gradients, Inputs
 from pellucid.objects import Detections, Objects
+from pellucid.settings.checks import check_above_zero, check_whole
 from pellucid.sweep import backward
 
 

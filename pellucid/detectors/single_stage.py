@@ -14,7 +14,6 @@ from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positiv
 from pellucid.detectors.checks import MAX_LENGTH, check_strides
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
-from pellucid.layers.checks import check_above_zero
 from pellucid.losses import GIoU, QualityFocal
 from pellucid.models.fpn import fpn
 from pellucid.models.pyramid import Pyramid, pyramid, strides
@@ -24,6 +23,7 @@ from pellucid.ops.anchors import grid_anchors
 from pellucid.ops.assign import Assignment, assign_atss
 from pellucid.ops.boxes import paired_iou
 from pellucid.ops.coding import decode, decode_gradient
+from pellucid.settings.checks import check_above_zero
 
 # The initial scores. They are low because nearly all anchors are background (Lin et al. 2017, "Focal loss for dense
 # object detection", section 4.1).

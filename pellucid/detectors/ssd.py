@@ -14,7 +14,6 @@ from pellucid.detectors.checks import MAX_LENGTH, check_strides
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
-from pellucid.layers.checks import check_above_zero
 from pellucid.losses import Huber, SoftmaxCrossEntropy
 from pellucid.models.pyramid import Pyramid, pyramid, strides
 from pellucid.objective import Losses
@@ -22,6 +21,7 @@ from pellucid.objects import Objects
 from pellucid.ops.anchors import ssd_priors
 from pellucid.ops.assign import Assignment, assign_bipartite
 from pellucid.ops.coding import decode, encode
+from pellucid.settings.checks import check_above_zero
 
 NEGATIVES_PER_POSITIVE = 3  # priors in the loss: hard negative mining, section 2.2
 DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # standard deviations of dx, dy, dw, dh; the reference code calls them variances

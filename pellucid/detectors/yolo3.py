@@ -16,7 +16,6 @@ from pellucid.detectors.checks import MAX_LENGTH, check_strides
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer, Params
-from pellucid.layers.checks import check_above_zero
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.models.fpn import fpn
 from pellucid.models.pyramid import Pyramid, pyramid, strides
@@ -25,6 +24,7 @@ from pellucid.objects import Objects
 from pellucid.ops.anchors import grid_anchors
 from pellucid.ops.assign import Assignment, assign_best_anchor
 from pellucid.ops.coding import MAX_LOG_SIZE
+from pellucid.settings.checks import check_above_zero
 
 PRIOR = 0.01  # initial probability that an anchor contains an object
 MAX_BACKGROUND_IOU = 0.7  # an anchor without an object is ignored if its predicted box has a higher IoU with one

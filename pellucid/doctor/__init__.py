@@ -14,10 +14,10 @@ from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import diagnose
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.rehearsal import moved, reinitialized
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError
 from pellucid.run.history import History
+from pellucid.settings.checks import check_known, integer
 from pellucid.task import Task
-from pellucid.training.arguments import whole
 from pellucid.training.device import CPU
 from pellucid.training.examples import examples
 from pellucid.training.model import BaseModel
@@ -46,8 +46,8 @@ def case_of(
     ended the training, as an exception (which gives more detail) or as text. Short trainings and predictions run on
     the model's device. Raises PellucidError for data that do not fit the model, and for invalid counts.
     """
-    whole(epochs, "epochs", 0)
-    whole(batch_size, "batch_size", 1)
+    integer(epochs, "epochs", 0)
+    integer(batch_size, "batch_size", 1)
     train = examples(x, y, classes=model.classes)
     held_out = None if validation is None else _validation(validation, model.classes or train.classes)
     if not model.built:
@@ -66,8 +66,7 @@ def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> C
     """Return `case_of` with these options; raises PellucidError for an unknown option."""
     valid = [name for name, option in signature(case_of).parameters.items() if option.kind is option.KEYWORD_ONLY]
     for name in options:
-        if name not in valid:
-            raise PellucidError(f"doctor has no option {name!r}{nearest(name, valid)}; known: {', '.join(valid)}")
+        check_known("doctor has no option", name, valid)
     return case_of(model, x, y, **options)
 
 

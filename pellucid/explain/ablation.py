@@ -17,8 +17,8 @@ from pellucid.explain.top_patches import BATCH, Prepare, map_means, one_tensor
 from pellucid.layers import ConvTranspose2d, Dense, Flatten
 from pellucid.layers.base import Layer, Mode, Params, Trait
 from pellucid.metrics import accuracy, classes_of
+from pellucid.settings.checks import check_choice, integer
 from pellucid.sweep import run
-from pellucid.training.arguments import whole
 
 Edit = Callable[[Any], Any]  # function of a layer's output that returns its replacement
 FILLS = ("zero", "mean")
@@ -69,9 +69,8 @@ def ablation_table(
     change the shape can be removed too. The network is not retrained; Zeiler and Fergus 2014, table 3, retrain it.
     Raises PellucidError for unknown paths and maps.
     """
-    whole(batch, "ablation_table: batch", 1)
-    if by not in FILLS:
-        raise PellucidError(f"ablation: by must be one of {', '.join(FILLS)}, not {by!r}")
+    integer(batch, "ablation_table: batch", 1)
+    check_choice("ablation", FILLS, by=by)
     chosen = [tuple(row) for row in (default_rows(net) if rows is None else rows)]
     paths = {removal.path for row in chosen for removal in row}
     means = map_means(net, params, images, paths, prepare, batch) if by == "mean" else {}

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError
 from pellucid.explain.sweeps import fixed, forward_to
 from pellucid.explain.target import Region, Target, target_classes
 from pellucid.layers.base import Layer, Params
 from pellucid.objective import seeded
-from pellucid.training.arguments import whole
+from pellucid.settings.checks import check_choice, check_range, integer
 
 
 def repeated(x: Tensor, count: int) -> Tensor:
@@ -57,11 +57,9 @@ def smoothgrad(
     of images that run at once. target: see `aim`; None is the class of x with the largest score.
     Raises PellucidError for invalid options. Source: Smilkov et al. 2017, section 3.
     """
-    if kind not in KINDS:
-        raise PellucidError(f"smoothgrad: kind must be one of {', '.join(KINDS)}, not {kind!r}")
-    samples, batch = whole(samples, "smoothgrad: samples", 1), whole(batch, "smoothgrad: batch", 1)
-    if not 0 <= noise < float("inf"):
-        raise PellucidError(f"smoothgrad: noise must be a number of at least 0, not {noise!r}")
+    check_choice("smoothgrad", KINDS, kind=kind)
+    samples, batch = integer(samples, "smoothgrad: samples", 1), integer(batch, "smoothgrad: batch", 1)
+    check_range("smoothgrad", noise=noise)
     at_once = variants_at_once("smoothgrad", batch, x)
     rng = seeded(x.device, seed)
     target = fixed(net, params, x, target)
@@ -125,14 +123,9 @@ def integrated_gradients(
     once. target: see `aim`; None is the class of x with the largest score.
     Raises PellucidError for invalid options. Source: Sundararajan, Taly and Yan 2017, equations 1 and 3.
     """
-    if quadrature not in QUADRATURES:
-        known = ", ".join(QUADRATURES)
-        raise PellucidError(
-            f"integrated_gradients: quadrature must be one of {known}, not {quadrature!r}"
-            f"{nearest(quadrature, QUADRATURES)}"
-        )
-    steps = whole(steps, "integrated_gradients: steps", 2 if quadrature == "trapezoid" else 1)
-    batch = whole(batch, "integrated_gradients: batch", 1)
+    check_choice("integrated_gradients", QUADRATURES, quadrature=quadrature)
+    steps = integer(steps, "integrated_gradients: steps", 2 if quadrature == "trapezoid" else 1)
+    batch = integer(batch, "integrated_gradients: batch", 1)
     count = variants_at_once("integrated_gradients", batch, x)
     start = _start(baseline, x)
     positions, weights = (torch.from_numpy(part).to(x) for part in QUADRATURES[quadrature](steps))

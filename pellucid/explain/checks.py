@@ -13,8 +13,8 @@ from pellucid.explain.occlusion import Fill, Read
 from pellucid.explain.sweeps import fixed, scores
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
+from pellucid.settings.checks import integer
 from pellucid.sweep import forward
-from pellucid.training.arguments import whole
 from pellucid.tree import flatten, nest
 
 
@@ -251,7 +251,7 @@ def _curve(
     read: Read | None,
 ) -> Curve:  # fmt: skip
     """Return the scores while pixels of `before` are replaced by pixels of `after`, the most important first."""
-    whole(steps, "deletion and insertion: steps", 1)
+    integer(steps, "deletion and insertion: steps", 1)
     ordered = single(map_).flatten(1)  # (N, H W)
     if ordered.shape[1] != before.shape[2] * before.shape[3] or len(ordered) != len(before):
         raise PellucidError(f"a map of shape {tuple(map_.shape)} does not rank the pixels of {tuple(before.shape)}")

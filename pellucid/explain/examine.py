@@ -15,7 +15,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError
 from pellucid.explain.checks import completeness, conservation, deletion, distance, insertion, randomisation
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
 from pellucid.explain.occlusion import Fill, occlude
@@ -26,6 +26,7 @@ from pellucid.files import make_folder, write_atomically
 from pellucid.report.figures.heat import heat, overview, places
 from pellucid.report.page import render
 from pellucid.report.write import write_picture
+from pellucid.settings.checks import check_known
 from pellucid.training.model import BaseModel
 
 GREY = 0.5  # of the range black..white
@@ -93,8 +94,7 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: SingleT
     not fit the network or the target are skipped; a single one raises PellucidError.
     """
     for method in methods:
-        if method not in METHODS:
-            raise PellucidError(f"no method {method!r}{nearest(method, METHODS)}; known: {', '.join(METHODS)}")
+        check_known("no method", method, METHODS)
     batch = model.scaled(x[None])
     best: Any = fixed(model.net, model.params, batch, target)
     chosen: SingleTarget = best if isinstance(best, (str, Region)) else int(best)

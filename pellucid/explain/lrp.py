@@ -4,11 +4,12 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError
 from pellucid.explain.sweeps import backward_by_composite, values
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 from pellucid.rules import COMPOSITES, Composite, Table, fold
+from pellucid.settings.checks import check_known
 
 GRADIENT_RULES = ("guided_backprop", "deconvnet")  # composites that compute gradients, not relevance
 
@@ -36,9 +37,7 @@ def lrp(
             raise PellucidError(
                 f"lrp: {composite!r} computes gradients, not relevance; use the method explain.{composite}"
             )
-        if composite not in COMPOSITES:
-            known = ", ".join(COMPOSITES)
-            raise PellucidError(f"lrp: no composite {composite!r}{nearest(composite, COMPOSITES)}; known: {known}")
+        check_known("lrp: no composite", composite, COMPOSITES)
         try:
             chosen: Composite = COMPOSITES[composite](**options)
         except TypeError as error:

@@ -10,7 +10,7 @@ from pellucid.explain.checks import blurred
 from pellucid.explain.sweeps import forward_to, scores
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params, Shape
-from pellucid.training.arguments import whole
+from pellucid.settings.checks import check_range, integer
 from pellucid.training.device import device_of
 
 
@@ -54,10 +54,8 @@ def maximize(
     Source: Erhan et al. 2009, section 3; blur and decay: Yosinski et al. 2015, section 3; variation: Mahendran and
     Vedaldi 2015, equation 4 with beta 2; jitter: Mordvintsev et al. 2015.
     """
-    steps, jitter = whole(steps, "maximize: steps", 1), whole(jitter, "maximize: jitter", 0)
-    for name, value in {"rate": rate, "noise": noise, "blur": blur, "decay": decay, "variation": variation}.items():
-        if not 0 <= value < float("inf"):
-            raise PellucidError(f"maximize: {name} must be a number of at least 0, not {value!r}")
+    steps, jitter = integer(steps, "maximize: steps", 1), integer(jitter, "maximize: jitter", 0)
+    check_range("maximize", rate=rate, noise=noise, blur=blur, decay=decay, variation=variation)
     if len(shape) != 3:
         raise PellucidError(f"maximize: shape must be an image shape (C, H, W), not {tuple(shape)}")
     if target is None:

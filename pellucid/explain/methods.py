@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError, nearest
 from pellucid.explain.averaged import integrated_gradients, smoothgrad
 from pellucid.explain.gradcam import gradcam, gradcam_plus_plus, guided_gradcam
 from pellucid.explain.gradients import deconvnet, guided_backprop, input_x_gradient, saliency
@@ -15,6 +14,7 @@ from pellucid.explain.lrp import lrp
 from pellucid.explain.occlusion import occlusion
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
+from pellucid.settings.checks import check_known
 
 METHODS: dict[str, Callable[..., Tensor]] = {
     "saliency": saliency,
@@ -42,15 +42,11 @@ def explain(
     predicted class of each example, or a path such as "features.conv5[12]"; see `aim`. options: see the method.
     Raises PellucidError for unknown methods and options, and for methods that do not fit the network.
     """
-    if not isinstance(method, str) or method not in METHODS:
-        raise PellucidError(f"no method {method!r}{nearest(method, METHODS)}; known: {', '.join(METHODS)}")
+    check_known("no method", method, METHODS)
     known = inspect.signature(METHODS[method]).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         names = [name for name in known if name not in ("net", "params", "x", "target")]
         for name in options:
-            if name not in names:
-                raise PellucidError(
-                    f"{method} has no option {name!r}{nearest(name, names)}; known: {', '.join(names) or 'none'}"
-                )
+            check_known(f"{method} has no option", name, names)
     with torch.no_grad():
         return METHODS[method](net, params, x, target, **options)

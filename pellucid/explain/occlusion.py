@@ -12,8 +12,8 @@ from pellucid.explain.near import Near
 from pellucid.explain.sweeps import fixed
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
+from pellucid.settings.checks import integer
 from pellucid.sweep import forward
-from pellucid.training.arguments import whole
 from pellucid.training.process import memory_kept
 
 VECTORS = 32  # batches of squares that the last layers, which are small, process at once for class targets
@@ -91,7 +91,7 @@ def occlude(
     side = max(1, min(x.shape[2:]) // 4) if square is None else square
     step = max(1, side // 4) if stride is None else stride
     for name, value in {"square": side, "stride": step, "batch": batch}.items():
-        whole(value, f"occlusion: {name}", 1)
+        integer(value, f"occlusion: {name}", 1)
     if side > min(x.shape[2:]):
         raise PellucidError(
             f"occlusion: a square of {side} pixels exceeds the image of {tuple(x.shape[2:])}; shrink it"

@@ -14,7 +14,7 @@ from pellucid.layers.base import Layer, Params
 from pellucid.objective import sizes
 from pellucid.optim import Adam
 from pellucid.run.history import Row
-from pellucid.training.arguments import whole
+from pellucid.settings.checks import integer
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.model import BaseModel
 from pellucid.tree import map_tree
@@ -81,7 +81,7 @@ def retrained(
     not with the model. A removed layer becomes an Identity; if the next layer does not fit, the row gives the reason.
     Raises PellucidError for unknown paths. Source: Zeiler and Fergus 2014, section 5.1 and table 3.
     """
-    whole(epochs, "retrained: epochs", 1)
+    integer(epochs, "retrained: epochs", 1)
     keep, rows = _Keep(), list[Retrained]()
     for variant in (Variant("nothing"), *(default_variants(model.net) if variants is None else variants)):
         net = changed(model.net, variant)

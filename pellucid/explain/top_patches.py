@@ -16,8 +16,8 @@ from pellucid.explain.sweeps import forward_to, values
 from pellucid.explain.target import upto
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.rules import Entrance
+from pellucid.settings.checks import integer
 from pellucid.sweep import forward
-from pellucid.training.arguments import whole
 from pellucid.training.callbacks import kept_epochs
 from pellucid.training.model import BaseModel
 
@@ -60,7 +60,7 @@ def top_patches(
     images per forward pass. Units of a dense layer are maps with one position. Raises PellucidError for unknown paths
     and maps. Source: Zeiler and Fergus 2014, section 4 and figure 2.
     """
-    count, batch = whole(count, "top_patches: count", 1), whole(batch, "top_patches: batch", 1)
+    count, batch = integer(count, "top_patches: count", 1), integer(batch, "top_patches: batch", 1)
     strongest = activations(net, params, images, path, prepare, batch)  # (N, K)
     chosen = range(strongest.shape[1]) if maps is None else maps
     for index in chosen:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Graph, join
-from pellucid.config import from_config, is_ours
+from pellucid.config import from_config
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_nodes import is_writable, write
 from pellucid.export.onnx_proto import LAYER_METADATA_KEY, node_of, node_proto, optional, read_proto
@@ -19,6 +19,7 @@ from pellucid.export.onnx_readers import READERS, Found, Reading, Unreadable
 from pellucid.export.trace import Step, Value
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.network.bounds import within_bounds
+from pellucid.registry import is_ours
 from pellucid.run.weights import fill
 from pellucid.weights.fault import Fault, file_errors, quoted
 

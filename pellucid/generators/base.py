@@ -12,9 +12,9 @@ from pellucid.config import to_config
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.layers.checks import check_choice, check_whole
 from pellucid.objective import Evaluated, Objective, merged, seeded
 from pellucid.rules.simple import own
+from pellucid.settings.checks import check_choice, check_whole
 from pellucid.sweep import backward
 from pellucid.tree import leaves
 

@@ -13,10 +13,10 @@ from pellucid.fuse import fuse
 from pellucid.generators.base import Generator, drawn, to_input
 from pellucid.generators.spectral import Singular, normalized, restored
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.layers.checks import check_choice, check_flag
 from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.objective import Gradients
+from pellucid.settings.checks import check_choice, check_flag
 from pellucid.sweep import backward
 
 

@@ -13,11 +13,11 @@ from pellucid.constant import with_gradient_of
 from pellucid.data.source import Batch
 from pellucid.generators.base import Generator, Prior, drawn
 from pellucid.layers.base import Layer, Mode, Params
-from pellucid.layers.checks import check_above_zero, check_within
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.losses.mmd import BANDWIDTHS, mmd
 from pellucid.models.gmmn import dense_decoder, dense_encoder, gmmn_generator
 from pellucid.objective import Gradients
+from pellucid.settings.checks import check_above_zero, check_within
 from pellucid.sweep import backward
 
 # Smaller than for images: on digits the mean squared distance of two examples was 2.5 for codes, 100 for images.

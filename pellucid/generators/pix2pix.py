@@ -17,11 +17,11 @@ from pellucid.generators.base import to_input
 from pellucid.generators.perceptual import perceptual_distance, perceptual_value, start_maps, trained_maps
 from pellucid.generators.translation import Pair, To, Translator
 from pellucid.layers.base import Layer, Mode, Params, memory_format
-from pellucid.layers.checks import check_choice, check_flag
 from pellucid.losses import L1
 from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
 from pellucid.models.pix2pix import Field, Norm, patch_discriminator, unet_generator
 from pellucid.objective import Gradients, Losses, seeded
+from pellucid.settings.checks import check_choice, check_flag
 from pellucid.sweep import backward
 from pellucid.tree import map_tree
 

@@ -9,10 +9,10 @@ from pellucid.data.source import Batch
 from pellucid.generators.gan import AdversarialGenerator
 from pellucid.generators.penalty import gradient_penalty, zero_centred
 from pellucid.layers.base import Mode, Params
-from pellucid.layers.checks import check_within
 from pellucid.losses.adversarial import NonSaturating
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.objective import Gradients
+from pellucid.settings.checks import check_within
 from pellucid.tree import map_tree
 
 

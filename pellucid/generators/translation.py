@@ -16,10 +16,10 @@ from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Mode, Params, memory_format
-from pellucid.layers.checks import check_choice, check_flag, check_whole, check_within
 from pellucid.losses.base import precise
 from pellucid.objective import Evaluated, Losses, Objective
 from pellucid.ops.colour import rgb_to_lab
+from pellucid.settings.checks import check_choice, check_flag, check_whole, check_within
 from pellucid.text import shown
 
 LIGHTNESS, CHROMA = 50.0, 110.0  # units of the network's values: L / 50 - 1, a / 110 and b / 110

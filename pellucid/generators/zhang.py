@@ -16,11 +16,11 @@ from pellucid.fuse import fuse
 from pellucid.generators.translation import CHROMA, Pair, Translator
 from pellucid.layers import Conv2d, ReLU
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.layers.checks import check_above_zero, check_choice
 from pellucid.losses.base import precise
 from pellucid.models.pix2pix import INITIALIZER, Norm, unet_levels
 from pellucid.objective import Gradients, Losses
 from pellucid.ops.colour import rgb_to_lab
+from pellucid.settings.checks import check_above_zero, check_choice
 from pellucid.sweep import backward
 
 SPACING, MAX_AB = 10, 110  # of the grid of bins: distance of neighbours, largest a and b

@@ -8,14 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
-from pellucid.layers.checks import (
-    check_image_shape,
-    check_pool_padding,
-    check_positive,
-    check_windows_overlap_input,
-    window_outputs,
-)
+from pellucid.layers.checks import check_image_shape, check_pool_padding, check_windows_overlap_input, window_outputs
 from pellucid.layers.windows import Windows, wide_type
+from pellucid.settings.checks import check_positive
 
 
 class AvgPool2dCache(NamedTuple):

@@ -1,77 +1,13 @@
-"""Checks of hyperparameters and shapes that several layers share; each raises PellucidError."""
+"""Checks of shapes and dtypes that several layers share; each raises PellucidError."""
 
-import math
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError
 from pellucid.layers.base import pair
-
-
-def check_positive(layer: object, **values: Any) -> None:
-    """Raise PellucidError unless the values are whole numbers (or pairs of them) of at least 1."""
-    _at_least(layer, 1, values)
-
-
-def check_not_negative(layer: object, **values: Any) -> None:
-    """Raise PellucidError unless the values are whole numbers (or pairs of them) of at least 0."""
-    _at_least(layer, 0, values)
-
-
-def check_whole(layer: object, **values: Any) -> None:
-    """Raise PellucidError unless the values are single whole numbers of at least 1."""
-    for name, value in values.items():
-        if type(value) is not int or value < 1:
-            raise PellucidError(f"{type(layer).__name__}: {name} must be a whole number of at least 1, not {value!r}")
-
-
-def check_flag(layer: object, **values: Any) -> None:
-    """Raise PellucidError unless the values are True or False; `Dense(784, 30)` would set `bias` to 30."""
-    for name, value in values.items():
-        if type(value) is not bool:
-            hint = "; the input size is not an argument" if type(value) is int and value > 1 else ""
-            raise PellucidError(f"{type(layer).__name__}: {name} must be True or False, not {value!r}{hint}")
-
-
-def check_choice(layer: object, allowed: tuple[str, ...], **values: Any) -> None:
-    """Raise PellucidError unless the values are among the `allowed` strings."""
-    for name, value in values.items():
-        if value not in allowed:
-            options = ", ".join(allowed)
-            raise PellucidError(
-                f"{type(layer).__name__}: {name} must be one of {options}, not {value!r}{nearest(str(value), allowed)}"
-            )
-
-
-def check_within(layer: object, low: float, high: float, **values: Any) -> None:
-    """Raise PellucidError unless the values are finite numbers from `low` to `high`."""
-    for name, value in values.items():
-        if type(value) not in (int, float) or not low <= value <= high or math.isinf(value):
-            top = "" if math.isinf(high) else f" to {high}"
-            raise PellucidError(f"{type(layer).__name__}: {name} must be a number from {low}{top}, not {value!r}")
-
-
-def check_above_zero(layer: object, high: float, **values: Any) -> None:
-    """Raise PellucidError unless the values are numbers above 0 and at most `high`, or tuples of such numbers.
-
-    Tuples may be nested, and must not be empty, except inside another one.
-    """
-    for name, value in values.items():
-        numbers = _flat(value)
-        valid = all(type(number) in (int, float) and 0 < number <= high for number in numbers)
-        if not valid or not numbers or any(map(math.isinf, numbers)):
-            top = "" if math.isinf(high) else f" and at most {high:,}"
-            what = "consist of numbers" if isinstance(value, tuple) else "be a number"
-            raise PellucidError(f"{type(layer).__name__}: {name} must {what} above 0{top}, not {value!r:.80}")
-
-
-def _flat(value: Any) -> list[Any]:
-    """Return the values in nested tuples, or a list of the value itself."""
-    if not isinstance(value, tuple):
-        return [value]
-    return [number for part in cast("tuple[Any, ...]", value) for number in _flat(part)]
+from pellucid.settings.checks import check_not_negative
 
 
 def check_image_shape(layer: object, shape: Any) -> tuple[int, int, int]:
@@ -138,18 +74,6 @@ def check_window_output(layer: object, axis: str, size: int) -> int:
             "use a smaller kernel or dilation, or more padding"
         )
     return size
-
-
-def _at_least(layer: object, minimum: int, values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        numbers: tuple[Any, ...] = (value,)
-        if isinstance(value, tuple) and len(cast("tuple[Any, ...]", value)) == 2:
-            numbers = cast("tuple[Any, ...]", value)
-        if not all(type(number) is int and number >= minimum for number in numbers):
-            raise PellucidError(
-                f"{type(layer).__name__}: {name} must be a whole number of at least {minimum} "
-                f"(or a pair of them, (height, width), for a window), not {value!r}"
-            )
 
 
 def check_same_shapes(layer: object, shapes: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:

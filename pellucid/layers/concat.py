@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import check_axis, check_whole
+from pellucid.layers.checks import check_axis
+from pellucid.settings.checks import check_whole
 
 
 class ConcatCache(NamedTuple):

@@ -9,15 +9,9 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
-from pellucid.layers.checks import (
-    check_flag,
-    check_image_shape,
-    check_not_negative,
-    check_positive,
-    check_whole,
-    check_window_output,
-)
+from pellucid.layers.checks import check_image_shape, check_window_output
 from pellucid.layers.initializers import check_initializer, draw
+from pellucid.settings.checks import check_flag, check_not_negative, check_positive, check_whole
 
 # Up to this many input channels, summing windows on the CPU is two to six times as fast as PyTorch's kernel for dx.
 MAX_SUMMED_CHANNELS = 4

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import check_flag, check_whole
 from pellucid.layers.initializers import check_initializer, draw
+from pellucid.settings.checks import check_flag, check_whole
 
 
 class DenseCache(NamedTuple):

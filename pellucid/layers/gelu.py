@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import check_choice
+from pellucid.settings.checks import check_choice
 
 
 class GELUCache(NamedTuple):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format
-from pellucid.layers.checks import check_whole, check_within
+from pellucid.settings.checks import check_whole, check_within
 
 
 class GroupNormCache(NamedTuple):

@@ -9,8 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
+from pellucid.settings.checks import check_known
 
 
 def zeros(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
@@ -108,9 +108,7 @@ INITIALIZERS: dict[str, Callable[[Shape, int, int, torch.Generator], Tensor]] = 
 
 def check_initializer(where: str, name: str) -> None:
     """Raise PellucidError for an unknown initializer, with the nearest name as a hint."""
-    if name not in INITIALIZERS:
-        names = ", ".join(INITIALIZERS)
-        raise PellucidError(f"{where}: no initializer {name!r}; known: {names}{nearest(name, INITIALIZERS)}")
+    check_known(f"{where}: no initializer", name, INITIALIZERS)
 
 
 def draw(name: str, shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import check_within
+from pellucid.settings.checks import check_within
 
 
 class LeakyReLUCache(NamedTuple):

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import check_image_shape, check_whole, check_within
+from pellucid.layers.checks import check_image_shape
+from pellucid.settings.checks import check_whole, check_within
 
 
 class LocalContrastNormCache(NamedTuple):

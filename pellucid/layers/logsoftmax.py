@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import check_axis, check_whole
+from pellucid.layers.checks import check_axis
+from pellucid.settings.checks import check_whole
 
 
 class LogSoftmaxCache(NamedTuple):

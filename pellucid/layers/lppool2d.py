@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
-from pellucid.layers.checks import check_image_shape, check_positive, check_within, window_outputs
+from pellucid.layers.checks import check_image_shape, window_outputs
 from pellucid.layers.windows import Windows, wide_type
+from pellucid.settings.checks import check_positive, check_within
 
 
 class LpPool2dCache(NamedTuple):

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format
-from pellucid.layers.checks import check_choice, check_image_shape
+from pellucid.layers.checks import check_image_shape
+from pellucid.settings.checks import check, check_choice
 
 KINDS = {  # our kind: mode of torch.nn.functional.pad
     "zero": "constant",
@@ -48,8 +49,7 @@ class Pad2d(Layer):
         check_choice(self, tuple(KINDS), kind=self.kind)
         if isinstance(self.padding, tuple) and len(self.padding) != 4:
             raise PellucidError(f"Pad2d: padding must be (left, right, top, bottom) or one number, not {self.padding}")
-        if not all(type(size) is int for size in self.edges()):
-            raise PellucidError(f"Pad2d: padding must be whole numbers, not {self.padding!r}")
+        check(all(type(size) is int for size in self.edges()), "Pad2d: padding", "whole numbers", self.padding)
         if type(self.value) not in (int, float) or not math.isfinite(self.value):
             raise PellucidError(f"Pad2d: value must be a finite number, not {self.value!r}")
         if self.value and self.kind != "constant":

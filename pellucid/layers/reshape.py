@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import check_whole
+from pellucid.settings.checks import check, check_whole
 
 
 class ReshapeCache(NamedTuple):
@@ -33,8 +33,7 @@ class Reshape(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid shape."""
-        if not isinstance(self.shape, tuple):
-            raise PellucidError(f"Reshape: shape must be a tuple without the batch axis, not {self.shape!r}")
+        check(isinstance(self.shape, tuple), "Reshape: shape", "a tuple without the batch axis", self.shape)
         if self.shape.count(-1) > 1:
             raise PellucidError(f"Reshape: one size can be -1, not several as in shape={self.shape}")
         for size in self.shape:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, like, pair
-from pellucid.layers.checks import check_positive, check_within
 from pellucid.layers.roialign import check_regions
+from pellucid.settings.checks import check_positive, check_within
 
 MAX_VALUES = 1 << 22  # number of values that are compared at once, which limits the memory
 

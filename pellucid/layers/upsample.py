@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format, pair
-from pellucid.layers.checks import check_choice, check_image_shape, check_positive
+from pellucid.layers.checks import check_image_shape
+from pellucid.settings.checks import check_choice, check_positive
 
 KINDS = {  # PyTorch's forward and backward kernels
     "nearest": (torch.ops.aten.upsample_nearest2d, torch.ops.aten.upsample_nearest2d_backward),

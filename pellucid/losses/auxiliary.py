@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.losses.base import Loss, check_positive
+from pellucid.losses.base import Loss
 from pellucid.losses.softmax_cross_entropy import SoftmaxCrossEntropy
+from pellucid.settings.checks import check_range
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class AuxiliaryCrossEntropy(Loss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a weight that is not above 0, and for arguments invalid for SoftmaxCrossEntropy."""
-        check_positive(self, weight=self.weight)
+        check_range(self, open_low=True, weight=self.weight)
         self.each()
 
     def each(self) -> SoftmaxCrossEntropy:

@@ -12,6 +12,7 @@ from pellucid.calls import Checked
 from pellucid.errors import PellucidError
 
 Reduction = Literal["mean", "batch", "sum"]
+REDUCTIONS = get_args(Reduction)
 HALF = (torch.bfloat16, torch.float16)
 
 
@@ -86,28 +87,9 @@ class Loss(metaclass=Checked):
         return y
 
 
-def check_reduction(loss: Loss, reduction: str) -> None:
-    """Raise PellucidError for an unknown reduction."""
-    if reduction not in get_args(Reduction):
-        options = ", ".join(get_args(Reduction))
-        raise PellucidError(f"{type(loss).__name__}: reduction must be one of {options}, not {reduction!r}")
-
-
-def check_positive(loss: Loss, **values: float) -> None:
-    """Raise PellucidError unless the values are finite numbers above 0."""
-    for name, value in values.items():
-        if not (is_number(value) and 0 < value < float("inf")):
-            raise PellucidError(f"{type(loss).__name__}: {name} must be a number above 0, not {value!r}")
-
-
 def precise(y: Tensor) -> Tensor:
     """Return y, converted to float32 if it is in half precision."""
     return y.float() if y.dtype in HALF else y
-
-
-def is_number(value: object) -> bool:
-    """Return whether a value is an int or a float, but not a bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def divisor(reduction: str, y: Tensor) -> int:

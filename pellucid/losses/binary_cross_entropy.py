@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, check_positive, check_reduction, divisor, fraction
+from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction
 from pellucid.losses.targets import by_class, check_numbers, check_weights, numbers, wrong_weights
+from pellucid.settings.checks import check_choice, check_range
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class BinaryCrossEntropy(Loss):
         if self.pos_weight == ():
             raise PellucidError("BinaryCrossEntropy: pos_weight must be a number or one for each output, not ()")
         for weight in self.pos_weight if isinstance(self.pos_weight, tuple) else (self.pos_weight,):
-            check_positive(self, pos_weight=weight)
-        check_reduction(self, self.reduction)
+            check_range(self, open_low=True, pos_weight=weight)
+        check_choice(self, REDUCTIONS, reduction=self.reduction)
         check_weights(self, self.class_weights)
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

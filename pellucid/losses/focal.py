@@ -5,9 +5,9 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.losses.base import Reduction, check_reduction, is_number
+from pellucid.losses.base import REDUCTIONS, Reduction
 from pellucid.losses.targets import ClassLoss, check_weights, pick
+from pellucid.settings.checks import check, check_choice, is_number
 
 
 class Pieces(NamedTuple):
@@ -44,10 +44,10 @@ class Focal(ClassLoss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a gamma that is neither 0 nor at least 1, invalid weights or an unknown reduction."""
-        if not (is_number(self.gamma) and (self.gamma == 0 or 1 <= self.gamma < float("inf"))):
-            raise PellucidError(f"Focal: gamma must be 0 or at least 1, not {self.gamma!r}")
+        valid = is_number(self.gamma) and (self.gamma == 0 or self.gamma >= 1)
+        check(valid, "Focal: gamma", "0 or at least 1", self.gamma)
         check_weights(self, self.class_weights)
-        check_reduction(self, self.reduction)
+        check_choice(self, REDUCTIONS, reduction=self.reduction)
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, check_reduction, fraction
+from pellucid.losses.base import REDUCTIONS, Loss, Reduction, fraction
 from pellucid.losses.targets import check_numbers
+from pellucid.settings.checks import check_choice
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class GIoU(Loss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an unknown reduction."""
-        check_reduction(self, self.reduction)
+        check_choice(self, REDUCTIONS, reduction=self.reduction)
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import check_positive, is_number
 from pellucid.losses.keypoints import KeypointLoss, labelled
 from pellucid.ops import heatmaps
+from pellucid.settings.checks import check, check_choice, check_range, is_number
 
 Decoding = Literal["expectation", "quarter", "taylor"]
 
@@ -55,14 +55,11 @@ class HeatMaps(KeypointLoss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid stride, sigma, weight or decoding."""
-        check_positive(self, stride=self.stride)
-        if not (is_number(self.sigma) and (self.sigma == 0 or 0.25 <= self.sigma < float("inf"))):
-            raise PellucidError(f"HeatMaps: sigma must be 0 (one-hot) or at least 0.25 cells, not {self.sigma!r}")
-        if not (is_number(self.l1) and 0 <= self.l1 < float("inf")):
-            raise PellucidError(f"HeatMaps: l1 must be a number of at least 0, not {self.l1!r}")
-        if self.decode not in get_args(Decoding):
-            options = ", ".join(get_args(Decoding))
-            raise PellucidError(f"HeatMaps: decode must be one of {options}, not {self.decode!r}")
+        check_range(self, open_low=True, stride=self.stride)
+        valid = is_number(self.sigma) and (self.sigma == 0 or self.sigma >= 0.25)
+        check(valid, "HeatMaps: sigma", "0 (one-hot) or at least 0.25 cells", self.sigma)
+        check_range(self, l1=self.l1)
+        check_choice(self, get_args(Decoding), decode=self.decode)
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, check_positive, check_reduction, divisor, fraction
+from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction
 from pellucid.losses.targets import check_classes, check_weights, pick
+from pellucid.settings.checks import check, check_choice, check_range
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,10 @@ class Hinge(Loss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a margin not above 0, a power other than 1 and 2, invalid weights or reduction."""
-        check_positive(self, margin=self.margin)
-        if self.power not in (1, 2):
-            raise PellucidError(f"Hinge: power must be 1 or 2, not {self.power!r}")
+        check_range(self, open_low=True, margin=self.margin)
+        check(self.power in (1, 2), "Hinge: power", "1 or 2", self.power)
         check_weights(self, self.class_weights)
-        check_reduction(self, self.reduction)
+        check_choice(self, REDUCTIONS, reduction=self.reduction)
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""

@@ -6,8 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.losses.base import Reduction, check_reduction
+from pellucid.losses.base import REDUCTIONS, Reduction
 from pellucid.losses.targets import ClassLoss, check_weights, pick
+from pellucid.settings.checks import check_choice
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class NegativeLogLikelihood(ClassLoss):
     def __post_init__(self) -> None:
         """Raise PellucidError for weights that are negative or all 0, or an unknown reduction."""
         check_weights(self, self.class_weights)
-        check_reduction(self, self.reduction)
+        check_choice(self, REDUCTIONS, reduction=self.reduction)
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""

@@ -6,10 +6,10 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, check_reduction, divisor, fraction, is_number
+from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction
 from pellucid.losses.targets import check_numbers, numbers
+from pellucid.settings.checks import check, check_choice, is_number
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,8 @@ class QualityFocal(Loss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a beta below 1, at which the slope would be infinite, or an unknown reduction."""
-        if not (is_number(self.beta) and 1 <= self.beta < float("inf")):
-            raise PellucidError(f"QualityFocal: beta must be at least 1, not {self.beta!r}")
-        check_reduction(self, self.reduction)
+        check(is_number(self.beta) and self.beta >= 1, "QualityFocal: beta", "at least 1", self.beta)
+        check_choice(self, REDUCTIONS, reduction=self.reduction)
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""

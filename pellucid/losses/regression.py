@@ -6,8 +6,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, check_positive, check_reduction, divisor, fraction
+from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction
 from pellucid.losses.targets import check_numbers, numbers
+from pellucid.settings.checks import check_choice, check_range
 
 
 class RegressionLoss(Loss):
@@ -23,7 +24,7 @@ class RegressionLoss(Loss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an unknown reduction."""
-        check_reduction(self, self.reduction)
+        check_choice(self, REDUCTIONS, reduction=self.reduction)
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Raise PellucidError unless targets are finite numbers of the network's output shape, or class indices."""
@@ -77,7 +78,7 @@ class Huber(RegressionLoss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an unknown reduction or a delta that is not above 0."""
-        check_positive(self, delta=self.delta)
+        check_range(self, open_low=True, delta=self.delta)
         super().__post_init__()
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

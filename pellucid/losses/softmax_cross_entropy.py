@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Reduction, check_reduction, fraction, is_number, positions
+from pellucid.losses.base import REDUCTIONS, Reduction, fraction, positions
 from pellucid.losses.targets import (
     MAX_IDENTITY_CLASSES,
     ClassLoss,
@@ -19,6 +19,7 @@ from pellucid.losses.targets import (
     pick,
     wrong_weights,
 )
+from pellucid.settings.checks import check, check_choice, is_number
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,10 @@ class SoftmaxCrossEntropy(ClassLoss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a smoothing outside [0, 1], invalid class weights or an unknown reduction."""
-        if not (is_number(self.label_smoothing) and 0 <= self.label_smoothing <= 1):
-            raise PellucidError(
-                f"SoftmaxCrossEntropy: label_smoothing must be from 0 to 1, not {self.label_smoothing!r}"
-            )
+        valid = is_number(self.label_smoothing) and 0 <= self.label_smoothing <= 1
+        check(valid, "SoftmaxCrossEntropy: label_smoothing", "from 0 to 1", self.label_smoothing)
         check_weights(self, self.class_weights)
-        check_reduction(self, self.reduction)
+        check_choice(self, REDUCTIONS, reduction=self.reduction)
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, divisor, is_number, out_of_range
+from pellucid.losses.base import Loss, Reduction, divisor, out_of_range
+from pellucid.settings.checks import is_number
 
 MAX_IDENTITY_CLASSES = 1024  # for more classes, an identity matrix is too large to cache
 
@@ -155,7 +156,7 @@ def check_numbers(loss: object, outputs: Shape, targets: Tensor, within: tuple[f
             f"a network that outputs {tuple(outputs)}; give one number for each output, or integer classes"
         )
     if targets.shape != shape and outputs[0] > 1:
-        check_range(loss, targets, outputs[0], None)
+        check_indices(loss, targets, outputs[0], None)
         return
     if not bool(targets.isfinite().all()):
         raise PellucidError(f"{type(loss).__name__}: targets must be finite; look for NaN and infinity in the data")
@@ -177,10 +178,10 @@ def check_classes(
         )
     if weights is not None and len(weights) != outputs[0]:
         raise wrong_weights(loss, len(weights), outputs[0])
-    check_range(loss, targets, outputs[0], ignore)
+    check_indices(loss, targets, outputs[0], ignore)
 
 
-def check_range(loss: object, targets: Tensor, classes: int, ignore: int | None) -> None:
+def check_indices(loss: object, targets: Tensor, classes: int, ignore: int | None) -> None:
     """Raise PellucidError unless targets are from 0 to classes - 1, or `ignore`."""
     kept = targets if ignore is None else targets[targets != ignore]
     if kept.numel() and (int(kept.min()) < 0 or int(kept.max()) >= classes):

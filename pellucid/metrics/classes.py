@@ -9,6 +9,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.metrics.base import Metric, share
 from pellucid.metrics.functions import Bins, confusion_matrix, f1, macro, precision, recall, top_k
+from pellucid.settings.checks import check_whole
 
 
 @dataclass
@@ -54,8 +55,7 @@ class TopK(Metric):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a k below 1."""
-        if type(self.k) is not int or self.k < 1:
-            raise PellucidError(f"TopK: k must be a whole number of at least 1, not {self.k!r}")
+        check_whole(self, k=self.k)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Count the batch; raise PellucidError if there are fewer than k classes."""

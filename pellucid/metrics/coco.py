@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError
 from pellucid.metrics.overlaps import KINDS, PERSON, truth_areas
 from pellucid.objects import Detections, Objects
-from pellucid.text import shown
+from pellucid.settings.checks import check_known
 
 THRESHOLDS = torch.from_numpy(np.linspace(0.5, 0.95, 10))  # of IoU, rounded as in COCO's reference code
 RECALLS = torch.from_numpy(np.linspace(0.0, 1.0, 101))
@@ -104,10 +104,7 @@ class Coco:
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an unknown kind."""
-        if self.kind not in KINDS:
-            raise PellucidError(
-                f"Coco: no kind {shown(self.kind)}{nearest(self.kind, KINDS)}; known: {', '.join(KINDS)}"
-            )
+        check_known("Coco: no kind", self.kind, KINDS)
 
     @property
     def names(self) -> dict[str, Figure]:

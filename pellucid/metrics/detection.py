@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.objects import Detections, Objects
 from pellucid.ops.boxes import box_iou
+from pellucid.settings.checks import check
 
 LEVELS = 11  # the recalls 0, 0.1, ..., 1
 
@@ -80,8 +81,7 @@ def mean_average_precision(predicted: Sequence[Box], true: Sequence[Box], thresh
     with equal scores keep their order. Raises PellucidError without true boxes, for a detection without a score, for a
     box with x1 < x0 or y1 < y0, and for a threshold outside (0, 1].
     """
-    if not 0 < threshold <= 1:
-        raise PellucidError(f"mean_average_precision: the threshold must be above 0 and at most 1, not {threshold!r}")
+    check(0 < threshold <= 1, "mean_average_precision: the threshold", "above 0 and at most 1", threshold)
     if not true:
         raise PellucidError("mean_average_precision: there are no true boxes; give at least one")
     for entry in (*predicted, *true):

@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.metrics.base import Metric, share
 from pellucid.metrics.functions import confusion_matrix
+from pellucid.settings.checks import check
 
 TOLERANCE = 0.0075  # fraction of the image diagonal within which boundaries match
 
@@ -69,8 +70,7 @@ class BoundaryF1(Metric):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a tolerance outside [0, 1]."""
-        if not 0 <= self.tolerance <= 1:
-            raise PellucidError(f"BoundaryF1: tolerance must be from 0 to 1, not {self.tolerance!r}")
+        check(0 <= self.tolerance <= 1, "BoundaryF1: tolerance", "from 0 to 1", self.tolerance)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Compare the outlines of a batch."""

@@ -6,7 +6,6 @@ from typing import Literal, get_args
 
 from pellucid.combine import Graph, Sequential
 from pellucid.combine.base import map_layers, walk
-from pellucid.errors import PellucidError, nearest
 from pellucid.layers import Add, BatchNorm, Conv2d, ConvTranspose2d, Crop, Dropout, MaxPool2d, Pad2d
 from pellucid.layers.base import Layer
 from pellucid.models.airbench import airbench96
@@ -14,6 +13,7 @@ from pellucid.models.mobilenet import mobilenet_v2
 from pellucid.models.parts import LOGITS, chain
 from pellucid.models.surface import features
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from pellucid.settings.checks import check_known
 
 Backbone = Literal[
     "mobilenet_v2", "airbench96", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"
@@ -86,9 +86,7 @@ def plain_path(path: str) -> str:
 
 
 def _network(classes: int, backbone: Backbone, epsilon: float, skips: int) -> Graph:
-    known = get_args(Backbone)
-    if backbone not in known:
-        raise PellucidError(f"no backbone {backbone!r}{nearest(backbone, known)}; known: {', '.join(known)}")
+    check_known("no backbone", backbone, get_args(Backbone))
     nodes, taps, stride, centred = feature_nodes(backbone, epsilon)
     taps = taps[: skips + 1]
     nets = {

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pellucid.combine import Sequential
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError
 from pellucid.layers import (
     ELU,
     GELU,
@@ -20,6 +20,7 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Layer
 from pellucid.models.parts import network
+from pellucid.settings.checks import check_known
 
 ACTIVATIONS: dict[str, type[Layer]] = {
     "sigmoid": Sigmoid,
@@ -63,11 +64,8 @@ def mlp(
         )
     if type(sizes[0]) is not int or sizes[0] < 1:
         raise PellucidError(f"mlp: the number of inputs must be a whole number of at least 1, not {sizes[0]!r}")
-    if activation not in ACTIVATIONS:
-        known = ", ".join(ACTIVATIONS)
-        raise PellucidError(f"mlp: no activation {activation!r}; known: {known}{nearest(activation, ACTIVATIONS)}")
-    if output not in OUTPUTS:
-        raise PellucidError(f"mlp: no output {output!r}; known: {', '.join(OUTPUTS)}{nearest(output, OUTPUTS)}")
+    check_known("mlp: no activation", activation, ACTIVATIONS)
+    check_known("mlp: no output", output, OUTPUTS)
     features: dict[str, Layer] = {"flatten": Flatten()}
     for index, units in enumerate(sizes[1:-1], start=1):
         features[f"dense{index}"] = Dense(units, init_weight=init_weight, init_bias=init_bias)

@@ -3,10 +3,10 @@
 from typing import Literal
 
 from pellucid.combine import Parallel, Sequential
-from pellucid.errors import PellucidError
 from pellucid.layers import Add, Identity, Pad2d, ReLU6
 from pellucid.layers.base import Layer
 from pellucid.models.parts import average_head, beside, conv_norm, network
+from pellucid.settings.checks import check
 
 # Table 2, for each stage: expansion factor, channels, number of blocks, stride of the first block.
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -25,10 +25,8 @@ def mobilenet_v2(
     Source: Sandler, Howard, Zhu, Zhmoginov and Chen 2018, tables 1 and 2; width is their section 6.1.
     Raises PellucidError for another `pad` and for a width outside 0 to 100.
     """
-    if pad not in ("both", "same"):
-        raise PellucidError(f"mobilenet_v2: pad must be 'both' or 'same', not {pad!r}")
-    if not 0 < width < 100:
-        raise PellucidError(f"mobilenet_v2: width must be a number above 0, such as 0.5 or 1.4, not {width!r}")
+    check(pad in ("both", "same"), "mobilenet_v2: pad", "'both' or 'same'", pad)
+    check(0 < width < 100, "mobilenet_v2: width", "a number above 0, such as 0.5 or 1.4", width)
     same = pad == "same"
     channels = round_to_eight(STEM * width)
     features: dict[str, Layer] = {"stem": Sequential(**_padded("conv", channels, 2, 1, epsilon, same))}

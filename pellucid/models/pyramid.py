@@ -6,7 +6,6 @@ import torch
 
 from pellucid.combine import Graph, Sequential
 from pellucid.combine.base import uses_flow
-from pellucid.errors import PellucidError, nearest
 from pellucid.layers import Identity
 from pellucid.layers.base import Layer, Params
 from pellucid.models.fcn import feature_nodes, plain_path
@@ -14,6 +13,7 @@ from pellucid.models.parts import chain
 from pellucid.models.resnet import resnet18, resnet34, resnet50
 from pellucid.models.surface import features
 from pellucid.rules.fold import fold
+from pellucid.settings.checks import check_known
 from pellucid.tree import flatten, nest
 
 Pyramid = Literal["mobilenet_v2", "airbench96", "resnet18", "resnet34", "resnet50", "vgg11", "vgg13", "vgg16"]
@@ -59,9 +59,7 @@ def pyramid_params(backbone: Pyramid, zoo: Params, epsilon: float) -> Params:
 
 
 def _graph(backbone: str, epsilon: float) -> Graph:
-    known = get_args(Pyramid)
-    if backbone not in known:
-        raise PellucidError(f"no backbone {backbone!r}{nearest(backbone, known)}; known: {', '.join(known)}")
+    check_known("no backbone", backbone, get_args(Pyramid))
     if backbone in RESNETS:
         stages = features(RESNETS[backbone](epsilon=epsilon))
         assert isinstance(stages, Sequential)

@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid.combine.base import Combinator, Step, join, uses_flow
-from pellucid.config import LIMITS_HINT, is_ours, raised
+from pellucid.config import LIMITS_HINT, raised
 from pellucid.errors import LayerError, PellucidError
 from pellucid.layers import MaxUnpool2d, RoIAlign, RoIPool
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.objective import ONE_INPUT, Inputs, Objective, StandIn
+from pellucid.registry import is_ours
 
 # Several times the needs of the largest built-in model, and of a U-Net on images of 512 x 512; see docs/decisions.md.
 MAX_INPUT_MEMORY = 1 << 29  # bytes of activations at one time

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from pellucid.optim import foreach
-from pellucid.optim.base import Optimizer, State, check_range, check_state, count, tensors_of, zeros
+from pellucid.optim.base import Optimizer, State, check_state, count, tensors_of, zeros
+from pellucid.settings.checks import check_range
 
 
 @dataclass(frozen=True)

@@ -118,20 +118,6 @@ def unpack(state: State, paths: list[str], flat: Mapping[str, Tensor]) -> None:
                 tensor.copy_(flat[f"{name}.{path}"])
 
 
-def check_range(
-    optimizer: object, low: float = 0.0, high: float = float("inf"), open_low: bool = False, **values: float
-) -> None:
-    """Raise PellucidError unless all values are numbers in [low, high), or in (low, high) if `open_low`."""
-    for name, value in values.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not low <= value < high or (open_low and value == low):
-            least = "above" if open_low else "of at least"
-            most = "" if high == float("inf") else f" and below {high:g}"
-            raise PellucidError(
-                f"{type(optimizer).__name__}: {name} must be a number {least} {low:g}{most}, not {value!r}"
-            )
-
-
 def clip_by_norm(grads: list[Tensor], limit: float) -> Tensor:
     """Scale all gradients in place so that their joint norm is at most `limit`; return the norm before scaling.
 

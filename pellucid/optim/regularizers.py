@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.calls import Checked
 from pellucid.optim import foreach
-from pellucid.optim.base import check_range
+from pellucid.settings.checks import check_range
 
 
 @dataclass(frozen=True)

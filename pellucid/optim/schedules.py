@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from pellucid.calls import Checked
 from pellucid.errors import PellucidError
-from pellucid.optim.base import check_range
+from pellucid.settings.checks import check_choice, check_range, check_whole
 
 Memory = dict[str, float]  # state of a schedule between epochs: numbers, saved in checkpoints
 
@@ -81,13 +81,6 @@ def length(unit: Unit, now: Progress) -> int:
     return {"steps": 1, "epochs": now.epoch_steps, "run": now.steps}[unit]
 
 
-def check_unit(schedule: object, unit: str) -> None:
-    """Raise PellucidError for an unknown unit."""
-    if unit not in get_args(Unit):
-        known = ", ".join(get_args(Unit))
-        raise PellucidError(f"{type(schedule).__name__}: unit must be one of {known}, not {unit!r}")
-
-
 @dataclass(frozen=True)
 class Constant(Plan):
     """The optimizer's own learning rate throughout: a factor of 1."""
@@ -113,7 +106,7 @@ class InverseTime(Plan):
     def __post_init__(self) -> None:
         """Raise PellucidError for an unknown unit or times that are not above 0."""
         check_range(self, open_low=True, t0=self.t0, t1=self.t1)
-        check_unit(self, self.unit)
+        check_choice(self, get_args(Unit), unit=self.unit)
 
     def at(self, now: Progress) -> float:
         """Return t0 / (t + t1)."""
@@ -137,7 +130,7 @@ class Step(Plan):
     def __post_init__(self) -> None:
         """Raise PellucidError for both or neither of `every` and `at_times`, or numbers that are not above 0."""
         check_range(self, open_low=True, drop=self.drop)
-        check_unit(self, self.unit)
+        check_choice(self, get_args(Unit), unit=self.unit)
         if (self.every is None) == (not self.at_times):
             raise PellucidError("Step: give either every or at_times, the times at which the rate drops")
         check_range(self, open_low=True, **({} if self.every is None else {"every": self.every}))
@@ -215,8 +208,7 @@ class Warmup(Schedule):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a number of steps below 1 or a start outside [0, 1)."""
-        if type(self.steps) is not int or self.steps < 1:
-            raise PellucidError(f"Warmup: steps must be a whole number of at least 1, not {self.steps!r}")
+        check_whole(self, steps=self.steps)
         check_range(self, high=1.0, start=self.start)
 
     @property
@@ -257,9 +249,7 @@ class ReduceOnPlateau(Schedule):
         """Raise PellucidError for arguments out of range."""
         check_range(self, high=1.0, open_low=True, drop=self.drop)
         check_range(self, high=1.0, threshold=self.threshold, minimum=self.minimum)
-        for name, epochs in (("patience", self.patience), ("cooldown", self.cooldown)):
-            if type(epochs) is not int or epochs < 0:
-                raise PellucidError(f"ReduceOnPlateau: {name} must be a whole number of at least 0, not {epochs!r}")
+        check_whole(self, 0, patience=self.patience, cooldown=self.cooldown)
 
     def begin(self) -> Memory:
         """Return the initial state: the best loss is the largest float, because JSON has no infinity."""

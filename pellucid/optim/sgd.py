@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pellucid.optim import foreach
-from pellucid.optim.base import Optimizer, State, check_range, tensors_of, zeros
+from pellucid.optim.base import Optimizer, State, tensors_of, zeros
+from pellucid.settings.checks import check_range
 
 
 @dataclass(frozen=True)

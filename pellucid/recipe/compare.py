@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
 from pellucid.files import read_regular
-from pellucid.recipe.values import toml_value
+from pellucid.recipe.toml import toml_value
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.compared import RUN_COLOURS, accuracy_by_time, overlaid
 from pellucid.report.page import render

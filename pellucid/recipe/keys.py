@@ -8,7 +8,8 @@ from typing import Any
 
 from pellucid.optim import Schedule
 from pellucid.recipe.recipe import KINDS, NOTHING, PLAIN, TABLES
-from pellucid.recipe.values import Slot, name_of, slots, toml_value
+from pellucid.recipe.toml import NONE, toml_value
+from pellucid.settings.annotations import Slot, name_of, slots
 from pellucid.text import aligned
 
 
@@ -81,8 +82,8 @@ def _key(name: str, slot: Slot) -> Key:
     if slot.kind is Schedule:
         return Key(name, "the name of a schedule, or its table", KINDS["schedule"].default)
     if slot.default is dataclasses.MISSING:
-        return Key(name, name_of(slot.kind), None, required=True)
-    return Key(name, name_of(slot.kind), slot.default)
+        return Key(name, name_of(slot.kind, NONE), None, required=True)
+    return Key(name, name_of(slot.kind, NONE), slot.default)
 
 
 def _about(target: Callable[..., Any]) -> str:

@@ -15,10 +15,12 @@ from pellucid.models import MODELS
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, Schedule
 from pellucid.recipe.tables import About, Data, Part, Start, Train, as_table
-from pellucid.recipe.values import check_table, parse_value, slots, write_toml
+from pellucid.recipe.toml import check_table, coerce, parse_value, write_toml
+from pellucid.settings.annotations import slots
 from pellucid.task import tasks
 
 NOTHING = "none"  # regularizer.name = "none"
+MAX_DEPTH = 8  # schedules within schedules
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,11 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def read_part(given: Mapping[str, Any], table: str, where: str) -> Part:
+def read_part(given: Mapping[str, Any], table: str, where: str, depth: int = 0) -> Part:
     """Return the part that a table describes, with all its arguments.
 
-    An argument that is itself a part (the schedule after a linear warmup) is given by its name or as a table.
+    An argument that is itself a part (the schedule after a linear warmup) is given by its name or as a table; `depth`
+    counts the parts around it.
     Raises PellucidError for an unknown name (with the nearest), unknown or missing arguments, and wrong types.
     """
     kind = KINDS[table]
@@ -60,18 +63,21 @@ def read_part(given: Mapping[str, Any], table: str, where: str) -> Part:
     if not isinstance(name, str) or name not in kind.known:
         hint = nearest(name, kind.known) if isinstance(name, str) else ""
         raise PellucidError(f"{where}: no {table} {name!r:.60}{hint}; known: {', '.join(kind.known)}")
-    all_slots = {} if name == NOTHING else slots(kind.known[name])
-    plain = {key: slot for key, slot in all_slots.items() if slot.kind is not Schedule}
-    arguments = {key: value for key, value in given.items() if key != kind.key and key not in all_slots.keys() - plain}
-    parts: dict[str, Any] = {}
-    for key in all_slots.keys() - plain:
-        inner = given.get(key, {})
-        inner = {KINDS["schedule"].key: inner} if isinstance(inner, str) else inner
-        if not isinstance(inner, Mapping) or table != "schedule":
-            raise PellucidError(f"{where}: {table}.{key} takes the name of a schedule or its table, not {inner!r:.60}")
-        parts[key] = read_part(inner, "schedule", where)
-    checked = check_table(arguments, plain, where, table)
-    return Part(name, {key: parts[key] if key in parts else checked[key] for key in all_slots})
+
+    def read(value: Any, kind: Any, at: str) -> Any:
+        if kind is not Schedule:
+            return coerce(value, kind, at)
+        inner = {KINDS["schedule"].key: value} if isinstance(value, str) else value
+        if not isinstance(inner, Mapping):
+            raise PellucidError(f"{at} takes the name of a schedule or its table, not {inner!r:.60}")
+        if depth == MAX_DEPTH:
+            raise PellucidError(f"{where}: [schedule] is nested in more than {MAX_DEPTH} levels; make it flatter")
+        return read_part(inner, "schedule", where, depth + 1)
+
+    known = {} if name == NOTHING else slots(kind.known[name])
+    default_parts = {key: {} for key, slot in known.items() if slot.kind is Schedule}
+    arguments = default_parts | {key: value for key, value in given.items() if key != kind.key}
+    return Part(name, check_table(arguments, known, where, table, read))
 
 
 def part_table(part: Part, table: str) -> dict[str, Any]:

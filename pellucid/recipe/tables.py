@@ -4,15 +4,9 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from pellucid.errors import PellucidError
+from pellucid.settings.checks import check
 
 MAX_THREADS = 1024
-
-
-def check(good: bool, key: str, wanted: str, value: object) -> None:
-    """Raise PellucidError, "KEY must be WANTED, not VALUE", unless `good`."""
-    if not good:
-        raise PellucidError(f"{key} must be {wanted}, not {value!r}")
 
 
 @dataclass(frozen=True)

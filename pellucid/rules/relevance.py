@@ -11,7 +11,6 @@ from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.rules.outputs import OutputRule
 from pellucid.rules.term import (
-    at_least_zero,
     contributions,
     halves,
     linear,
@@ -24,6 +23,7 @@ from pellucid.rules.term import (
     total,
     weighted_input,
 )
+from pellucid.settings.checks import check_range
 
 Bound = float | tuple[float, ...]  # of a box: one value, or one for each channel
 SLACK = 1e-5  # tolerance for rounding errors at the bounds, relative to the size of the box
@@ -60,7 +60,7 @@ class Epsilon(OutputRule):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an epsilon below 0."""
-        at_least_zero(self, epsilon=self.epsilon)
+        check_range(self, epsilon=self.epsilon)
 
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None
@@ -88,7 +88,7 @@ class Gamma(OutputRule):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a gamma or a stabilizer below 0."""
-        at_least_zero(self, gamma=self.gamma, stabilizer=self.stabilizer)
+        check_range(self, gamma=self.gamma, stabilizer=self.stabilizer)
 
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None
@@ -134,7 +134,7 @@ class ZPlus:
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a stabilizer below 0."""
-        at_least_zero(self, stabilizer=self.stabilizer)
+        check_range(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
@@ -158,7 +158,7 @@ class AlphaBeta:
 
     def __post_init__(self) -> None:
         """Raise PellucidError for weights that do not keep the sum of relevance, and for a stabilizer below 0."""
-        at_least_zero(self, alpha=self.alpha, beta=self.beta, stabilizer=self.stabilizer)
+        check_range(self, alpha=self.alpha, beta=self.beta, stabilizer=self.stabilizer)
         if abs(self.alpha - self.beta - 1) > 1e-9:
             raise PellucidError(
                 f"AlphaBeta: alpha - beta must be 1 to keep the sum of relevance, not {self.alpha} - {self.beta}"
@@ -188,7 +188,7 @@ class WSquare:
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a stabilizer below 0."""
-        at_least_zero(self, stabilizer=self.stabilizer)
+        check_range(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
@@ -211,7 +211,7 @@ class Flat:
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a stabilizer below 0."""
-        at_least_zero(self, stabilizer=self.stabilizer)
+        check_range(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError without weights, except for average pooling."""
@@ -242,7 +242,7 @@ class ZBox:
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a stabilizer below 0."""
-        at_least_zero(self, stabilizer=self.stabilizer)
+        check_range(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError if the input is outside of the bounds."""

@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Params
-from pellucid.rules.term import at_least_zero, inputs, stabilized, term
+from pellucid.rules.term import inputs, stabilized, term
+from pellucid.settings.checks import check_range
 
 
 def own(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
@@ -40,7 +41,7 @@ class Norm:
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a stabilizer below 0."""
-        at_least_zero(self, stabilizer=self.stabilizer)
+        check_range(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
         """Return the relevance of each input; raises PellucidError for a layer that does not cache its input."""

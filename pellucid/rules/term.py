@@ -1,6 +1,5 @@
 """Forward passes of a layer with a modified input or modified parameters, from which relevance rules are built."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,13 +13,6 @@ from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.maxpool2d import MaxPool2d
 
 Part = Callable[[Params], Params]  # selects a part of the parameters, such as `positive`
-
-
-def at_least_zero(rule: object, **values: Any) -> None:
-    """Raise PellucidError unless the values are finite numbers of at least 0."""
-    for name, value in values.items():
-        if type(value) not in (int, float) or not 0 <= value < math.inf:
-            raise PellucidError(f"{type(rule).__name__}: {name} must be a number of at least 0, not {value!r}")
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError
 from pellucid.optim import Optimizer
+from pellucid.settings.checks import check_known, integer
 from pellucid.trace.explain import explain
 from pellucid.trace.explanation import Explanation, Factor, Link, Made, Part, Term
 from pellucid.trace.nudge import Nudge, nudge
@@ -14,7 +15,6 @@ from pellucid.trace.passes import Settings, prepared
 from pellucid.trace.record import Named, Record
 from pellucid.trace.step import Stepped, step
 from pellucid.trace.traced import as_network
-from pellucid.training.arguments import whole
 from pellucid.training.model import BaseModel
 
 OPTIONS = ("train", "seed", "dtype", "n")
@@ -89,7 +89,7 @@ def trace(
     support, and for unknown options (`others`).
     """
     for name in others:
-        raise PellucidError(f"trace has no option {name!r}{nearest(name, OPTIONS)}; known: {', '.join(OPTIONS)}")
+        check_known("trace has no option", name, OPTIONS)
     if dtype not in (torch.float32, torch.float64):
         raise PellucidError(f"trace: dtype must be torch.float64 or torch.float32, not {dtype}")
     if model.device.type == "mps" and dtype == torch.float64:
@@ -107,7 +107,7 @@ def trace(
             train=train,
             seed=model.seed if seed is None else seed,
             regularizers=model.regularizers,
-            examples=len(traced.x) if n is None else whole(n, "trace: n", 1),
+            examples=len(traced.x) if n is None else integer(n, "trace: n", 1),
             optimizer=model.optimizer,
             clip=model.clip,
             frozen=frozenset(model.frozen),

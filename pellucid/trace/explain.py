@@ -9,13 +9,13 @@ from torch import Tensor
 
 from pellucid.combine.base import join
 from pellucid.optim.regularizers import L1, L2
+from pellucid.settings.checks import integer
 from pellucid.trace.columns import explainer, weighted_sum
 from pellucid.trace.columns.base import Factors, elements, exact_sum, part_of, slopes
 from pellucid.trace.explanation import Explanation, Factor, Link, Made, Part, Term
 from pellucid.trace.passes import Call, Value, title
 from pellucid.trace.record import Number, Record, resolve
 from pellucid.trace.text import label
-from pellucid.training.arguments import whole
 
 SLACK = 8  # bound on the number of rounding errors within one product, including intermediate results of the layer
 # The derivative of a penalty with respect to a weight, by the type of the regularizer.
@@ -41,8 +41,8 @@ Rule = tuple[str, str, str, str, str]  # a link's name, where, title, words and 
 
 def explain(trace: Record, what: str, top: int | None, expand: int) -> Explanation:
     """Explain one element of a tensor; see Trace.explain."""
-    top = None if top is None else whole(top, "trace.explain: top", 1)
-    expand = whole(expand, "trace.explain: expand", 0)
+    top = None if top is None else integer(top, "trace.explain: top", 1)
+    expand = integer(expand, "trace.explain: expand", 0)
     number = resolve(trace, what)
     links = Chain(trace, top, expand).follow(number)
     value = number.target.value

@@ -11,10 +11,10 @@ from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, clip_by_norm
 from pellucid.optim.regularizers import in_order
+from pellucid.settings.checks import named
 from pellucid.text import aligned
 from pellucid.trace.record import Record
 from pellucid.trace.text import brief, signed
-from pellucid.training.arguments import named
 from pellucid.training.parameter_groups import parameter_groups, penalize, update
 from pellucid.training.step import owned
 from pellucid.tree import flatten, nest

@@ -1,94 +1,37 @@
 """Checks of the arguments of `Model` and `fit`."""
 
-import math
-import operator
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
-from pellucid.losses.base import is_number
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer
+from pellucid.settings.checks import check, instance, integer, is_number, named
 from pellucid.text import shown
 from pellucid.training.step import optimizers_of
 
-T = TypeVar("T")
-MAX_INTEGER = 2**63 - 1
 DEFAULT_LOSS = "softmax_cross_entropy"
-
-
-def whole(value: Any, what: str, least: int, most: int = MAX_INTEGER) -> int:
-    """Return `value` as an int from `least` to `most`; PellucidError for anything else, also for a bool.
-
-    what: the argument's name in the message, here and in the functions below.
-    """
-    try:
-        number = least - 1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = least - 1
-    if not least <= number <= most:
-        bound = f"at most {most}" if number > most else f"at least {least}"
-        raise PellucidError(f"{what} must be a whole number of {bound}, not {shown(value)}")
-    return number
-
-
-def truth(value: Any, what: str) -> bool:
-    """Return a bool or an int as a bool; PellucidError for anything else."""
-    if not isinstance(value, bool | int):
-        raise PellucidError(f"{what} must be True or False, not {shown(value)}")
-    return bool(value)
 
 
 def limit(value: Any, what: str) -> float | None:
     """Return `value` if it is None or a finite number above 0; PellucidError for anything else."""
-    if value is None or (is_number(value) and 0 < value < math.inf):
-        return value
-    raise PellucidError(f"{what} must be a number above 0, or None for no limit, not {shown(value)}")
+    check(value is None or (is_number(value) and value > 0), what, "a number above 0, or None for no limit", value)
+    return value
 
 
 def decay(value: Any, what: str) -> float | None:
     """Return `value` if it is None or a number above 0 and below 1; PellucidError for anything else."""
-    if value is None or (is_number(value) and 0 < value < 1):
-        return value
-    raise PellucidError(f"{what} must be a number between 0 and 1, such as 0.998, or None, not {shown(value)}")
-
-
-def named(value: Any, base: type[T], known: Mapping[str, type[T]], what: str) -> T:
-    """Return `value` if it is an object of the class `base`; for a name in `known`, an object of that class.
-
-    The object of a name has the default arguments. Raises PellucidError for anything else.
-    """
-    if not isinstance(value, str):
-        return instance(value, base, what)
-    if value not in known:
-        raise PellucidError(f"no {what} {value!r}; known: {', '.join(known)}{nearest(value, known)}")
-    return known[value]()
-
-
-def instance(value: Any, base: type[T] | tuple[type[T], ...], what: str) -> T:
-    """Return `value` if it is an object of the class `base`, or of one of several; PellucidError for anything else."""
-    if isinstance(value, base):
-        return value
-    if isinstance(value, type):
-        name = value.__name__
-        raise PellucidError(f"{what} is the class {name}; give an object of it, such as {name}(...)")
-    kinds = " or ".join(kind.__name__ for kind in (base if isinstance(base, tuple) else (base,)))
-    raise PellucidError(f"{what} must be of the class {kinds}, not {shown(value)}")
-
-
-def several(values: Any, base: type[T], what: str) -> list[T]:
-    """Return an iterable of objects of the class `base` as a list; PellucidError for anything else."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise PellucidError(f"{what} takes a list, [{base.__name__}(...), ...], not {shown(values)}")
-    return [instance(value, base, f"{what}[{index}]") for index, value in enumerate(cast(Iterable[Any], values))]
+    valid = value is None or (is_number(value) and 0 < value < 1)
+    check(valid, what, "a number between 0 and 1, such as 0.998, or None", value)
+    return value
 
 
 def objective_of(given: Any, loss: Any) -> Objective:
@@ -133,7 +76,7 @@ def class_names(value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, Sequence):
-        return tuple(map(str, range(whole(value, "classes", 1))))
+        return tuple(map(str, range(integer(value, "classes", 1))))
     names = cast(Sequence[Any], value)
     if isinstance(value, str) or not value or not all(isinstance(name, str) for name in names):
         raise PellucidError(f"classes must be their number or a list of their names, not {shown(names)}")
@@ -145,8 +88,7 @@ def class_names(value: Any) -> tuple[str, ...] | None:
 
 def new_file(path: Any) -> Path:
     """Return the path of a file to write; PellucidError for a folder, and for anything that is not a path."""
-    if not isinstance(path, str | os.PathLike):
-        raise PellucidError(f"the file to write must be a path, not {shown(path)}")
+    check(isinstance(path, str | os.PathLike), "the file to write", "a path", path)
     file = Path(cast("str | os.PathLike[str]", path))
     if not file.name or file.is_dir():
         raise PellucidError(f"{file} is a folder; give a file in it, such as {file / 'model.safetensors'}")

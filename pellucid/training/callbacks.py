@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from pellucid.calls import Checked
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError
 from pellucid.run.history import History, Row, csv_lines, write_csv
+from pellucid.settings.checks import check_known, integer
 from pellucid.text import constructed
-from pellucid.training.arguments import whole
 from pellucid.training.learner import Learner
 from pellucid.tree import flatten
 
@@ -108,8 +108,7 @@ def monitored(name: str, row: Row) -> str:
     """Return the column `name`, for "auto" val_accuracy, val_loss or train_loss; raises if missing or not finite."""
     if name == "auto":
         return next(column for column in ("val_accuracy", "val_loss", "train_loss") if column in row)
-    if name not in row:
-        raise PellucidError(f"monitor: no column {name!r}{nearest(name, row)}; known: {', '.join(row)}")
+    check_known("monitor: no column", name, row)
     if row[name] is None:
         raise PellucidError(f"monitor: {name} is not finite after epoch {row['epoch']}; monitor another column")
     return name
@@ -224,7 +223,7 @@ class EarlyStopping(Best):
 
     def __init__(self, patience: int, monitor: str = "auto", min_delta: float = 0.0) -> None:
         super().__init__(monitor)
-        self.patience = whole(patience, "EarlyStopping: patience", 1)
+        self.patience = integer(patience, "EarlyStopping: patience", 1)
         self.min_delta = min_delta
         self._weights: dict[str, Tensor] = {}
 

@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pellucid.config import is_ours
 from pellucid.contract import attempt, form, naming_layers
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
@@ -33,6 +32,7 @@ from pellucid.metrics import (
 )
 from pellucid.network.ending import ends
 from pellucid.objective import MIN_INPUTS, Objective, Supervised
+from pellucid.registry import is_ours
 from pellucid.text import shown
 from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.diagnose import diagnose

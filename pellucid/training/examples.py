@@ -20,8 +20,9 @@ from pellucid.data.source import Arrays, Batch, Source, Subset, batch_of
 from pellucid.data.stream import Stream, is_stream
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
+from pellucid.settings.checks import integer
 from pellucid.text import note, shown
-from pellucid.training.arguments import check_dense, whole
+from pellucid.training.arguments import check_dense
 from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.learner import Learner
 from pellucid.tree import dtype_of
@@ -235,7 +236,7 @@ def source_of(
     steps: batches per epoch of a stream. alone: whether x contains images without targets. The other arguments are
     those of `examples`. Raises the errors of `examples`, and PellucidError for targets `y` besides a source or stream.
     """
-    steps = None if steps is None else whole(steps, "fit: steps_per_epoch", 1)
+    steps = None if steps is None else integer(steps, "fit: steps_per_epoch", 1)
     if steps is not None and not is_stream(x):
         raise PellucidError("fit: steps_per_epoch is for a generator, a function or a DataLoader; leave it out")
     if not is_stream(x) and not is_source(x):

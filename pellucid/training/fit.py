@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import walk
-from pellucid.config import is_ours
 from pellucid.contract import try_network
 from pellucid.data.source import Batch, Source
 from pellucid.layers.base import Mode
 from pellucid.objective import Objective, Supervised, named_layers, seeded
 from pellucid.optim import Progress as Place
 from pellucid.optim.schedules import Constant
+from pellucid.registry import is_ours
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import Row
 from pellucid.text import note

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pellucid.config import is_ours
 from pellucid.data.seeds import mix
 from pellucid.data.source import Batch
 from pellucid.layers import Dropout
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.objective import Objective, merged
+from pellucid.registry import is_ours
 from pellucid.run.history import Row
 from pellucid.tree import flatten
 

@@ -32,20 +32,17 @@ from pellucid.run.described import feature_stats, image_shape, in_precision, reb
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.run.weights import fill, read_weights, write_weights
+from pellucid.settings.checks import boolean, instance, instances, integer
 from pellucid.text import shown
 from pellucid.training.arguments import (
     DEFAULT_LOSS,
     class_names,
     decay,
-    instance,
     limit,
     new_file,
     objective_of,
     optimizers,
     regularizers,
-    several,
-    truth,
-    whole,
 )
 from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.training.checkpoint import settings
@@ -100,7 +97,7 @@ class BaseModel(Trainable, Viewed):
         self.average = decay(average, "average")
         usable_precision(precision, self.device)
         self.precision = precision
-        self.seed = whole(seed, "seed", 0)
+        self.seed = integer(seed, "seed", 0)
         self.classes = class_names(classes)
         self.preprocess = dict(preprocess or {})
         self.stats = feature_stats(self.preprocess)
@@ -201,8 +198,8 @@ class BaseModel(Trainable, Viewed):
         Raises PellucidError for data that do not fit, for a run folder that is in use, contains a training (without
         `resume`) or was begun with other settings, and for NaN or infinity, naming step, layer and tensor.
         """
-        epochs, batch_size = whole(epochs, "fit: epochs", 1), whole(batch_size, "fit: batch_size", 1)
-        user_callbacks = several(callbacks, Callback, "fit: callbacks")
+        epochs, batch_size = integer(epochs, "fit: epochs", 1), integer(batch_size, "fit: batch_size", 1)
+        user_callbacks = instances(callbacks, Callback, "fit: callbacks")
         for callback in user_callbacks:
             check_hooks(callback)
             callback.check(validation is not None)
@@ -218,7 +215,7 @@ class BaseModel(Trainable, Viewed):
         folder = None if run is None else RunFolder(run)
         if folder is not None or any(callback.saves for callback in user_callbacks):
             check_saves(self, type(self))
-        progress: list[Callback] = [Progress()] if truth(verbose, "fit: verbose") else []
+        progress: list[Callback] = [Progress()] if boolean(verbose, "fit: verbose") else []
         if folder is None:
             plan = Plan(data, held_out, epochs, batch_size, augment, [*user_callbacks, *progress], None, hashes, 0.0)
             return Loop(self, plan).run().history
@@ -395,5 +392,5 @@ class BaseModel(Trainable, Viewed):
 
     def _batch(self, x: Tensor | Source, size: int | None, what: str) -> int:
         if size is not None:
-            return whole(size, f"{what}: batch_size", 1)
+            return integer(size, f"{what}: batch_size", 1)
         return batch_within_memory(self, x)

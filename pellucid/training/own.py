@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from pellucid import config
-from pellucid.config import check_fields, check_list
 from pellucid.contract import attempt, changed, copied, form
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
@@ -19,6 +18,7 @@ from pellucid.layers.base import Mode, Params
 from pellucid.objective import Objective
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, MaxNorm, Optimizer, Progress, Regularizer, Schedule
 from pellucid.optim.base import State
+from pellucid.registry import check_fields, check_list
 from pellucid.run.described import rebuilt
 from pellucid.run.weights import check_size
 from pellucid.text import shown

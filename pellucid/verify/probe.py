@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import buffer_paths
-from pellucid.config import is_ours
 from pellucid.contract import attempt, changed, copied, named
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
+from pellucid.registry import is_ours
 from pellucid.sweep import backward, run
 from pellucid.tree import flatten, map_tree, nest
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pellucid import Dense, Flatten, Model, Sequential
-from pellucid.config import REGISTERED
+from pellucid.registry import REGISTERED
 from tests.cli.conftest import Say
 
 PARTS = """from __future__ import annotations
@@ -43,7 +43,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(autouse=True)
 def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.config.REGISTERED", dict(REGISTERED))
+    monkeypatch.setattr("pellucid.registry.REGISTERED", dict(REGISTERED))
 
 
 @pytest.fixture
@@ -59,11 +59,11 @@ def parts(tmp_path: Path) -> Path:
 def saved(parts: Path, say: Say, tmp_path: Path) -> str:
     """A model with a layer that nobody in this process knows any more."""
     assert say("recipes", "--custom", str(parts)).code == 0
-    from pellucid import config
+    from pellucid import registry
 
-    net = Sequential(factor=config.REGISTERED["Factor"](), flat=Flatten(), scores=Dense(10))
+    net = Sequential(factor=registry.REGISTERED["Factor"](), flat=Flatten(), scores=Dense(10))
     Model(net, input_shape=(1, 8, 8), classes=10, preprocess={"data": "digits"}).save(tmp_path / "own.safetensors")
-    config.REGISTERED.clear()
+    registry.REGISTERED.clear()
     return "own.safetensors"
 
 

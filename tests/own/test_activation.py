@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 import pellucid
 from pellucid import Adam, Conv2d, Dense, Flatten, Layer, Model, PellucidError, Sequential
-from pellucid.config import REGISTERED
 from pellucid.explain import lrp
 from pellucid.explain.receptive_field import receptive_fields
 from pellucid.explain.sweeps import forward_to
@@ -20,6 +19,7 @@ from pellucid.export import from_onnx, to_onnx, to_torch
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Trait
 from pellucid.network.drawing import draw_network
+from pellucid.registry import REGISTERED
 from tests.training.small import digits
 
 
@@ -54,7 +54,7 @@ class Softplus(Layer):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    monkeypatch.setattr("pellucid.config.REGISTERED", dict(REGISTERED))
+    monkeypatch.setattr("pellucid.registry.REGISTERED", dict(REGISTERED))
     pellucid.register(Softplus)
 
 

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 import pellucid
 from pellucid import Add, Combinator, Conv2d, Dense, Flatten, Layer, Model, Sequential
 from pellucid.combine.base import init_child
-from pellucid.config import REGISTERED
 from pellucid.export import to_onnx
+from pellucid.registry import REGISTERED
 from tests.own.parts import Scale
 from tests.training.small import digits
 
@@ -45,7 +45,7 @@ class Residual(Combinator):
 
 
 def test_a_combinator_lives_as_ours_do(tmp_path, monkeypatch):
-    monkeypatch.setattr("pellucid.config.REGISTERED", dict(REGISTERED))
+    monkeypatch.setattr("pellucid.registry.REGISTERED", dict(REGISTERED))
     pellucid.register(Residual, Scale)
     body = Sequential(conv=Conv2d(1, 3, padding=1), scale=Scale())
     model = Model(Sequential(block=Residual(body), flat=Flatten(), out=Dense(10)), optimizer="momentum")

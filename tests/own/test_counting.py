@@ -11,7 +11,7 @@ import torch
 
 from pellucid import Callback, Model, PellucidError
 from pellucid.cli.main import main
-from pellucid.config import REGISTERED
+from pellucid.registry import REGISTERED
 from tests.forked import forked
 from tests.own import counting, elsewhere
 
@@ -112,7 +112,7 @@ def command(trained, run, monkeypatch, capsys):
 
     def call(name: str, *args: str) -> tuple[int, str, str]:
         known = {name: part for name, part in REGISTERED.items() if name not in ("DensityLoss", "CountError")}
-        monkeypatch.setattr("pellucid.config.REGISTERED", known)
+        monkeypatch.setattr("pellucid.registry.REGISTERED", known)
         code = main([name, str(run), *args, "--custom", FILE])
         return code, *capsys.readouterr()
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pellucid.config import REGISTERED
 from pellucid.export import to_onnx
 from pellucid.model import Model
+from pellucid.registry import REGISTERED
 from pellucid.run.history import read_csv
 from pellucid.training.checkpoint import Checkpoint
 from tests.forked import forked
@@ -18,7 +18,7 @@ from tests.training.small import digits
 
 @pytest.fixture(autouse=True)
 def unregistered(monkeypatch):
-    monkeypatch.setattr("pellucid.config.REGISTERED", dict(REGISTERED))
+    monkeypatch.setattr("pellucid.registry.REGISTERED", dict(REGISTERED))
 
 
 def reference(weights, x):

@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 import pellucid
 from pellucid import L2, SGD, Adam, Conv2d, Dense, Flatten, Layer, Mode, Model, Objective, Sequential
-from pellucid.config import REGISTERED
 from pellucid.data import Batch
 from pellucid.errors import PellucidError
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import Metric
+from pellucid.registry import REGISTERED
 from pellucid.run.history import History
 from pellucid.training.step import Step
 from pellucid.tree import flatten, map_tree
@@ -26,7 +26,7 @@ NAN = float("nan")
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    monkeypatch.setattr("pellucid.config.REGISTERED", {**REGISTERED, "GAN": GAN, "Distill": Distill, "Maps": Maps})
+    monkeypatch.setattr("pellucid.registry.REGISTERED", {**REGISTERED, "GAN": GAN, "Distill": Distill, "Maps": Maps})
 
 
 def leaf_params(params):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pellucid import Model, PellucidError, assets, config, plugins, task
+from pellucid import Model, PellucidError, assets, plugins, registry, task
 from tests.cli.conftest import Said, Say
 
 FOLDER = Path(__file__).parent / "upright"
@@ -41,7 +41,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )
     task.tasks()
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((config, "REGISTERED"), (task, "_TASKS"), (task, "_COMMANDS")):
+        for module, name in ((registry, "REGISTERED"), (task, "_TASKS"), (task, "_COMMANDS")):
             patch.setattr(module, name, dict(getattr(module, name)))
         patch.setattr(assets, "_OF_PLUGINS", [])
         patch.setattr(plugins, "_LOADED", [])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pellucid
-from pellucid import Callback, Checkpoint, Dense, Layer, Loss, Metric, Model, PellucidError, Sequential, config
+from pellucid import Callback, Checkpoint, Dense, Layer, Loss, Metric, Model, PellucidError, Sequential, registry
 from pellucid.config import from_config, loss_from_config, metric_from_config, metrics_to_config, to_config
 from pellucid.layers import Conv2d, Flatten, ReLU
 from pellucid.optim import SGD, Optimizer
@@ -22,7 +22,7 @@ from tests.training.small import digits, small_mlp
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
     """A registry of the test's own."""
-    monkeypatch.setattr("pellucid.config.REGISTERED", {})
+    monkeypatch.setattr("pellucid.registry.REGISTERED", {})
 
 
 def json_of(value):
@@ -192,7 +192,7 @@ def test_what_is_given_to_each_training_anew_is_only_checked():
     pellucid.register(parts.Lion, parts.Patience, parts.Pull, parts.Average)
     with pytest.raises(PellucidError, match="Bare: its constructor takes 'power', which is not a field"):
         pellucid.register(Bare)
-    assert not config.REGISTERED
+    assert not registry.REGISTERED
 
 
 def test_loading_takes_what_register_takes(tmp_path):

@@ -15,7 +15,7 @@ from tests.training.small import digits
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
     """A registry of the test's own, and messages as in a new process."""
-    monkeypatch.setattr("pellucid.config.REGISTERED", {})
+    monkeypatch.setattr("pellucid.registry.REGISTERED", {})
     note_once.cache_clear()
 
 

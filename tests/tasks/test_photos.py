@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from pellucid import config
+from pellucid import registry
 from pellucid.cli.main import main
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
@@ -97,7 +97,7 @@ def test_labels_beyond_the_models_are_refused(folder):
 
 
 def test_the_command_prints_the_figures(folder, capsys, monkeypatch):
-    monkeypatch.setitem(config.REGISTERED, "Known", Known)
+    monkeypatch.setitem(registry.REGISTERED, "Known", Known)
     it = model()
     assert is_photo_model(it)
     it.save(folder / "m.safetensors")

@@ -7,12 +7,12 @@ import torch
 from torch.nn import functional as F
 
 from pellucid import layers
-from pellucid.config import is_ours
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_nodes import pooling, resizing
 from pellucid.export.onnx_nodes.node import Nodes
 from pellucid.export.trace import Step
 from pellucid.layers.base import Layer, pair
+from pellucid.registry import is_ours
 
 PAD_MODES = {"zero": "constant", "constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 

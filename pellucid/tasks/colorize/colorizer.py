@@ -14,6 +14,7 @@ from pellucid.model import Model
 from pellucid.ops.colour import lab_to_rgb, recolour, rgb_to_lab
 from pellucid.recipe.material import data_name, stated_shape
 from pellucid.recipe.tables import Data
+from pellucid.settings.checks import check
 from pellucid.tasks.colorize.hints import Hint, hint_maps
 
 BAND = 1 << 19  # pixels converted at a time; limits the memory
@@ -42,8 +43,7 @@ class Colorizer:
                 f"the model outputs {model.output_shape}, not colours; give one that does, such as colorize or a run "
                 "of cifar-colorize"
             )
-        if not 0 <= strength <= MAX_STRENGTH:
-            raise PellucidError(f"strength must be from 0 (grey) to {MAX_STRENGTH:g}, not {strength!r}")
+        check(0 <= strength <= MAX_STRENGTH, "strength", f"from 0 (grey) to {MAX_STRENGTH:g}", strength)
         self.model, self.strength = model, strength
         self._objective = cast(Translator, model.objective)
         self.takes_hints = self._objective.hints

@@ -7,6 +7,7 @@ from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.out import answer
 from pellucid.errors import PellucidError
+from pellucid.settings.checks import check
 from pellucid.text import plural
 
 MAX_IMAGES = 10_000
@@ -28,8 +29,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.tasks.generate.measure import is_generator, write_samples
     from pellucid.tasks.generate.report import sample
 
-    if not 1 <= args.n <= MAX_IMAGES:
-        raise PellucidError(f"--n must be from 1 to {MAX_IMAGES:,}, not {args.n}")
+    check(1 <= args.n <= MAX_IMAGES, "--n", f"from 1 to {MAX_IMAGES:,}", args.n)
     model = open_model(args.model, args.device)
     if not is_generator(model):
         raise PellucidError(f"{args.model} is not a generator; give a model trained with a recipe such as mnist-dcgan")

@@ -16,6 +16,7 @@ from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import source_checksum
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
+from pellucid.settings.checks import integer
 from pellucid.tasks.gestures.backbone import adapted, backbone_settings
 from pellucid.tasks.gestures.collection import Collection
 from pellucid.tasks.gestures.comparison import VARIANTS, Comparison, Row, Trial, Variant, count_learned
@@ -25,7 +26,6 @@ from pellucid.tasks.gestures.measure import REPEATS, measure
 from pellucid.tasks.gestures.reading import Progress
 from pellucid.tasks.gestures.report import write_comparison
 from pellucid.text import plural
-from pellucid.training.arguments import whole
 
 BACKBONE = "cifar"  # start.weights of the recipes themselves
 Tell = Callable[[str], None]
@@ -67,7 +67,7 @@ def compare(
     measured again. Raises PellucidError for mistakes before anything is trained, and KeyboardInterrupt on Ctrl-C, after
     which the page shows the finished trainings.
     """
-    count = whole(seeds, "seeds", 1)
+    count = integer(seeds, "seeds", 1)
     root, named = _data(data)
     settings = {**named, **(overrides or {})}
     backbone_overrides = {} if backbone == BACKBONE else backbone_settings(backbone, root)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pellucid.calibration.familiarity import FamiliarityScore, familiarity_scores
 from pellucid.data.video import Frame, as_file
-from pellucid.errors import PellucidError
 from pellucid.model import Model
+from pellucid.settings.checks import check
 from pellucid.tasks.pictures import calibrated_probabilities, class_names, read_picture
 
 MIN_RATIO = 2.0  # another class with this many times the answer's probability replaces it, regardless of the margin
@@ -55,12 +55,9 @@ class Smoothing:
 
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""
-        if not 0 <= self.memory < 1:
-            raise PellucidError(f"smoothing must be from 0 (none) to less than 1, not {self.memory:g}")
-        if not 0 <= self.threshold <= 1:
-            raise PellucidError(f"smoothing: threshold must be from 0 to 1, not {self.threshold:g}")
-        if not 0 <= self.margin <= 1:
-            raise PellucidError(f"smoothing: margin must be from 0 to 1, not {self.margin:g}")
+        check(0 <= self.memory < 1, "smoothing", "from 0 (none) to less than 1", self.memory)
+        check(0 <= self.threshold <= 1, "smoothing: threshold", "from 0 to 1", self.threshold)
+        check(0 <= self.margin <= 1, "smoothing: margin", "from 0 to 1", self.margin)
 
     def step(self, before: Smoothed | None, probabilities: Tensor) -> Smoothed:
         """Return the state after one more frame with probabilities (C,); `before` is None at the start."""

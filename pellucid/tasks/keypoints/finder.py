@@ -17,6 +17,7 @@ from pellucid.losses import HeatMaps
 from pellucid.losses.keypoints import KeypointLoss
 from pellucid.model import Model
 from pellucid.objective import Supervised
+from pellucid.settings.checks import check
 from pellucid.text import plural
 
 Axis = Literal["x", "y"]
@@ -113,8 +114,7 @@ def explain_point(
     finder = KeypointFinder(model)
     if not 0 <= point < len(finder.names):
         raise PellucidError(f"point {point}: the model has {len(finder.names)} points, counted from 0")
-    if axis not in get_args(Axis):
-        raise PellucidError(f"axis must be 'x' or 'y', not {axis!r}")
+    check(axis in get_args(Axis), "axis", "'x' or 'y'", axis)
     net, params = model.net, model.params
     if isinstance(model.loss, HeatMaps):
         net, params = Sequential(maps=net, points=SoftArgmax()), {"maps": params, "points": {}}

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from pellucid import config
+from pellucid import registry
 from pellucid.cli.main import main
 from tests.tasks.colorize.tiny import CUSTOM, colorizer
 
@@ -10,7 +10,7 @@ from tests.tasks.colorize.tiny import CUSTOM, colorizer
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
     for kind in CUSTOM:
-        monkeypatch.setitem(config.REGISTERED, kind.__name__, kind)
+        monkeypatch.setitem(registry.REGISTERED, kind.__name__, kind)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pellucid.command.args import Parser
 from pellucid.command.progress import Reading
 from pellucid.errors import PellucidError
+from pellucid.settings.checks import check
 
 if TYPE_CHECKING:
     from pellucid.recipe.job import Run
@@ -102,8 +103,7 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
         value = getattr(args, name)
         if value is None:
             continue
-        if not low <= value <= high:
-            raise PellucidError(f"--{name} must be from {low:,} to {high:,}, not {value}")
+        check(low <= value <= high, f"--{name}", f"from {low:,} to {high:,}", value)
         if key in settings:
             raise PellucidError(f"{key} is set twice, by --{name} and by {key}=; give it once")
         settings[key] = value

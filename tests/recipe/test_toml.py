@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import PellucidError
-from pellucid.recipe.values import check_table, coerce, parse_value, slots, write_toml
+from pellucid.recipe.toml import check_table, coerce, parse_value, write_toml
+from pellucid.settings.annotations import slots
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,106 @@
+"""Values of TOML files and of command lines: checked against declared types, and written as TOML."""
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pellucid.errors import PellucidError, nearest
+from pellucid.settings.annotations import Format, Slot, convert, name_of
+from pellucid.text import shown
+
+NONE = "none"  # TOML has no null: this word represents None where None is allowed
+TOML = Format(
+    lists=(list, tuple),
+    none=NONE,
+    checks={
+        int: lambda value: type(value) is int and abs(value) < 2**63,
+        str: lambda value: type(value) is str and not any("\ud800" <= c <= "\udfff" for c in value),
+        Any: lambda value: True,
+    },
+)
+
+
+def check_table(
+    given: Mapping[str, Any],
+    known: Mapping[str, Slot],
+    where: str,
+    table: str,
+    read: Callable[[Any, Any, str], Any] | None = None,
+) -> dict[str, Any]:
+    """Return every argument of a table, given or default, in the order of `known`.
+
+    where: the file. table: the table's name. read: returns the argument for a given value, by default `coerce`.
+    Raises PellucidError for an unknown key (with the nearest), a missing one, or a value of the wrong type.
+    """
+    for key in given:
+        if key not in known:
+            hint = nearest(key, known).replace("'", f"'{table}.", 1) or f"; known: {', '.join(known) or 'none'}"
+            raise PellucidError(f"{where}: unknown key '{table}.{key}'{hint}")
+    values: dict[str, Any] = {}
+    for key, slot in known.items():
+        if key in given:
+            values[key] = (read or coerce)(given[key], slot.kind, f"{where}: {table}.{key}")
+        elif slot.default is dataclasses.MISSING:
+            raise PellucidError(f"{where}: {table}.{key} is missing; give it {name_of(slot.kind, NONE)}")
+        else:
+            values[key] = slot.default
+    return values
+
+
+def coerce(value: Any, kind: Any, where: str) -> Any:
+    """Return `value` converted to the type `kind`; raises PellucidError, which names the type, if it is another."""
+    fits, result = convert(value, kind, TOML)
+    if not fits and kind is str and isinstance(value, str):
+        raise PellucidError(
+            f"{where} takes text in UTF-8, as recipes are, not {shown(value)}; rename that file or folder"
+        )
+    if not fits:
+        raise PellucidError(f"{where} takes {name_of(kind, NONE)}, not {shown(value)}")
+    return result
+
+
+def parse_value(text: str) -> Any:
+    """Return the right side of `key=value` as a TOML value, or as text if it is not TOML."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+    return parsed["value"] if list(parsed) == ["value"] else text
+
+
+def write_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return tables as TOML; None becomes "none", tuples become arrays, and nested tables become inline tables."""
+    return "\n".join(
+        f"[{name}]\n" + "".join(f"{_key(key)} = {toml_value(value)}\n" for key, value in table.items())
+        for name, table in tables.items()
+    )
+
+
+def _key(key: str) -> str:
+    bare = key.isascii() and key.replace("-", "_").isidentifier()
+    return key if bare else _text(key)
+
+
+def toml_value(value: Any) -> str:
+    """Return one value as TOML."""
+    if value is None:
+        return _text(NONE)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_key(key)} = {toml_value(one)}' for key, one in value.items())} }}"
+    if isinstance(value, Sequence):
+        return f"[{', '.join(toml_value(one) for one in value)}]"
+    raise TypeError(f"TOML has no value like {value!r}")
+
+
+def _text(text: str) -> str:
+    """Return a TOML basic string with unprintable characters escaped."""
+    quoted = json.dumps(text, ensure_ascii=False)  # TOML's escapes are JSON's, and \U for any character
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in quoted)

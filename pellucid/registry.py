@@ -1,0 +1,134 @@
+"""The classes and functions that files can name: Pellucid's own, and those that users register."""
+
+import dataclasses
+import inspect
+from collections.abc import Iterable
+from typing import Any, get_type_hints
+
+from pellucid.calls import Checked
+from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
+from pellucid.errors import PellucidError
+from pellucid.layers import LAYERS
+from pellucid.layers.base import Layer
+from pellucid.losses import LOSSES, Loss
+from pellucid.metrics import METRICS, Metric, function_name
+from pellucid.text import shown
+
+
+class Part(metaclass=Checked):
+    """Base class of other classes that a file may name, such as pellucid.Objective.
+
+    In names and messages here and in pellucid.config, a part is any object that a file may name: a layer, a loss, a
+    metric, or an instance of a subclass of Part.
+    """
+
+
+# Pellucid's own types that a file can name. Besides them, a file can only name the classes that the program has
+# registered or passed as `custom`; any other name is an error, so that no file can run other code.
+TYPES: dict[str, type[Any]] = {
+    **{layer.__name__: layer for layer in LAYERS},
+    **{loss.__name__: loss for loss in LOSSES.values()},
+    **{metric.__name__: metric for metric in METRICS.values()},
+    "Sequential": Sequential,
+    "Parallel": Parallel,
+    "Fork": Fork,
+    "Shared": Shared,
+    "Graph": Graph,
+}
+NAMED: tuple[type[Any], ...] = (Layer, Loss, Metric, Part)  # base classes of the types that a file can name
+REGISTERED: dict[str, Any] = {}  # user-defined subclasses of these, and functions that are metrics, by name
+
+
+def is_ours(value: object) -> bool:
+    """Return whether a layer, loss or metric is an instance of exactly one of Pellucid's own classes."""
+    return TYPES.get(type(value).__name__) is type(value)
+
+
+def register(*parts: Any) -> None:
+    """Register user-defined classes, and functions that are metrics, so that files can name them.
+
+    Raises the errors of `known`, and PellucidError for a name under which another class or function is registered. A
+    class that is defined again, as when a notebook's cell runs twice, replaces its earlier definition.
+    """
+    for name, part in known(parts).items():
+        other = REGISTERED.get(name, part)
+        if (other.__module__, other.__qualname__) != (part.__module__, part.__qualname__):
+            raise PellucidError(
+                f"{name}: {other.__module__}.{other.__qualname__} is already registered by this name; choose another"
+            )
+        REGISTERED[name] = part
+
+
+def types(custom: Iterable[Any] = ()) -> dict[str, Any]:
+    """Return everything that a file can name, by name; `custom` is treated as registered. Raises as `known` does."""
+    return {**TYPES, **REGISTERED, **known(custom)}
+
+
+def known(parts: Iterable[Any]) -> dict[str, Any]:
+    """Return user-defined classes and functions by name.
+
+    Raises PellucidError for anything but layers, losses, metrics and objectives, for a name that one of Pellucid's own
+    classes or another of `parts` has, and for a class whose constructor has an argument that is not a field.
+    """
+    check_list(parts)
+    found: dict[str, Any] = {}
+    for part in parts:
+        name = _check_part(part)
+        if TYPES.get(name, part) is not part or name in METRICS:
+            raise PellucidError(f"{name}: one of pellucid's own parts has this name; choose another")
+        if found.setdefault(name, part) is not part:
+            raise PellucidError(f"{name}: two of these have this name; choose another")
+    return found
+
+
+def check_list(parts: Any) -> None:
+    """Raise PellucidError unless the value is a list or another iterable; its entries are not checked."""
+    if inspect.isclass(parts) or not isinstance(parts, Iterable):
+        raise PellucidError(f"custom takes a list of classes, [Scale, ...], not {shown(parts)}")
+
+
+def check_fields(kind: type[Any]) -> None:
+    """Raise PellucidError unless all arguments of a class's constructor are its fields, and none is called "type"."""
+    if kind.__init__ in (Sequential.__init__, Fork.__init__, object.__init__):
+        return
+    names = {field.name for field in fields_of(kind)}
+    _, *arguments = inspect.signature(kind.__init__).parameters  # without self
+    unknown = [name for name in arguments if name not in names]
+    if unknown:
+        raise PellucidError(
+            f"{kind.__name__}: its constructor takes {unknown[0]!r}, which is not a field; make the class a dataclass: "
+            "@dataclass(frozen=True), or @dataclass for a metric"
+        )
+    if "type" in names:
+        raise PellucidError(
+            f"{kind.__name__}: no field can be called 'type', the key for the class in a file; rename it"
+        )
+
+
+def _check_part(part: Any) -> str:
+    """Return the name of a class or function; PellucidError if it cannot be registered."""
+    if not inspect.isclass(part):
+        name = function_name(part) if inspect.isroutine(part) else ""
+        if not name.isidentifier():
+            raise PellucidError(
+                f"{shown(part)} cannot be registered; give a class, or a function that is defined by def"
+            )
+        return name
+    if not issubclass(part, NAMED):
+        raise PellucidError(f"{part.__name__} cannot be registered: it is not a layer, loss, metric or objective")
+    missing = sorted(getattr(part, "__abstractmethods__", ()))
+    if missing:
+        raise PellucidError(f"{part.__name__} is not complete: it needs the method {missing[0]}")
+    check_fields(part)
+    try:
+        get_type_hints(part)
+    except (NameError, TypeError, AttributeError) as error:
+        raise PellucidError(
+            f"{part.__name__}: its annotations cannot be read ({error}); use types that exist"
+        ) from error
+    return part.__name__
+
+
+def fields_of(kind: Any) -> list[Any]:
+    """Return the fields of a class that its constructor takes; none for a class that is not a dataclass."""
+    return [field for field in dataclasses.fields(kind) if field.init] if dataclasses.is_dataclass(kind) else []

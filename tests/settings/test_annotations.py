@@ -1,0 +1,52 @@
+"""Annotations are read in the same way from every format; formats differ in lists, None and the size of integers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from typing import Any
+
+import pytest
+
+from pellucid.config import JSON
+from pellucid.layers import ReLU
+from pellucid.layers.base import Layer
+from pellucid.recipe.toml import TOML
+from pellucid.settings.annotations import Slot, convert, slots
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "json", "toml"),
+    [
+        (2**40, int, False, True),
+        (10**400, float, False, False),
+        (float("nan"), float, False, False),
+        ("none", float | None, False, True),
+        (None, float | None, True, True),
+        ("\ud800", str, True, False),
+        ([1, 2], tuple[int, ...], False, True),
+        ((1, 2), tuple[int, ...], True, True),
+        ((1, 2), tuple[int], False, False),
+        ([1, 2], Sequence[int], True, True),
+        ("ab", Sequence[str], False, False),
+        ((1, 2), list[int], False, False),
+        ({"a": 1}, Mapping[str, int], True, True),
+        ({"a": "b"}, Mapping[str, int], False, False),
+        (ReLU(), Layer, True, True),
+        (3, Layer, False, False),
+        (3, Any, False, True),
+    ],
+)
+def test_values_fit_annotations_by_the_format(value: Any, kind: Any, json: bool, toml: bool):
+    assert (convert(value, kind, JSON)[0], convert(value, kind, TOML)[0]) == (json, toml)
+
+
+def test_slots_are_in_the_order_of_the_constructor():
+    @dataclass(frozen=True)
+    class Base:
+        late: bool = field(default=False, kw_only=True)
+
+    @dataclass(frozen=True)
+    class Part(Base):
+        first: int
+        sizes: list[int] = field(default_factory=list)
+
+    assert slots(Part) == {"first": Slot(int, MISSING), "sizes": Slot(list[int], []), "late": Slot(bool, False)}

@@ -11,7 +11,7 @@ from pellucid.command.args import Parser
 from pellucid.command.out import emit, note_skipped, say
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES
-from pellucid.task import Picture, Predictor
+from pellucid.predictor import Picture, Predictor
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Example, Explained, Predictor, Reported, Request, Task
+from pellucid.predictor import Predictor
+from pellucid.task import Command, Evaluation, Example, Explained, Reported, Request, Task
 from pellucid.text import percent, plural, table
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pellucid.calibration.familiarity import score_suffix, score_to_json
 from pellucid.data.video import as_file
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.task import Picture, Predicted, Predictor
+from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.tasks.classify.predict import classify
 from pellucid.tasks.pictures import class_names, read_views
 from pellucid.text import percent

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Explained, Option, Predictor, Request, Task, Traced
+from pellucid.predictor import Predictor
+from pellucid.task import Command, Evaluation, Explained, Option, Request, Task, Traced
 from pellucid.tasks.baseline import beside_baseline
 from pellucid.text import note, plural
 

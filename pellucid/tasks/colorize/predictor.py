@@ -11,7 +11,7 @@ from pellucid.data.images import full_size, load_channels
 from pellucid.errors import PellucidError
 from pellucid.metrics import colourfulness_rgb
 from pellucid.model import Model
-from pellucid.task import Picture, Predicted, Predictor
+from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.tasks.colorize.colorizer import Colorizer, Smoothing, lightness_of
 from pellucid.tasks.colorize.hints import Hint
 from pellucid.tasks.colorize.written import Pairs, check_files, write_colorized

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Explained, Option, Predictor, Reported, Request, Task, Traced
+from pellucid.predictor import Predictor
+from pellucid.task import Command, Evaluation, Explained, Option, Reported, Request, Task, Traced
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.objects import Detections
-from pellucid.task import Picture, Predicted, Predictor
+from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.tasks.detect.finder import ObjectFinder, overlay
 from pellucid.tasks.outputs import CocoResults, Outputs
 from pellucid.text import plural

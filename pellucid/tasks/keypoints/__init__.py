@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
-from pellucid.task import Command, Evaluation, Predictor, Reported, Task
+from pellucid.predictor import Predictor
+from pellucid.task import Command, Evaluation, Reported, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:

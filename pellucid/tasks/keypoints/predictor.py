@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.model import Model
+from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.report.figures.overlay import keypoint_overlay
-from pellucid.task import Picture, Predicted, Predictor
 from pellucid.tasks.keypoints.finder import KeypointFinder
 from pellucid.tasks.outputs import Outputs, coco
 from pellucid.text import percent

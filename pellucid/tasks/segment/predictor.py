@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.task import Picture, Predicted, Predictor
+from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.tasks.segment.segmenter import Segmenter, check_files, write_segmentation
 from pellucid.text import percent
 

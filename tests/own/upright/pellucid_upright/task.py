@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import ClassVar
 
-from pellucid.task import Evaluation, Explained, Option, Predicted, Predictor, Reported, Task
+from pellucid.predictor import Predicted, Predictor
+from pellucid.task import Evaluation, Explained, Option, Reported, Task
 
 
 class Uprightness(Task):

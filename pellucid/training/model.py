@@ -44,7 +44,7 @@ from pellucid.training.arguments import (
     optimizers,
     regularizers,
 )
-from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, Progress
+from pellucid.training.callbacks import Callback, Checkpoint, CSVLog
 from pellucid.training.checkpoint import settings
 from pellucid.training.device import CPU, device_name, on_device, usable_device, usable_precision
 from pellucid.training.diagnose import diagnose_output
@@ -62,6 +62,7 @@ from pellucid.training.examples import (
 from pellucid.training.fit import Loop, Plan
 from pellucid.training.own import check_hooks, check_saves, in_files
 from pellucid.training.parameter_groups import Trainable
+from pellucid.training.progress import ProgressLine
 from pellucid.training.step import channels_last
 from pellucid.training.viewed import Viewed
 from pellucid.tree import flatten, map_tree
@@ -215,7 +216,7 @@ class BaseModel(Trainable, Viewed):
         folder = None if run is None else RunFolder(run)
         if folder is not None or any(callback.saves for callback in user_callbacks):
             check_saves(self, type(self))
-        progress: list[Callback] = [Progress()] if boolean(verbose, "fit: verbose") else []
+        progress: list[Callback] = [ProgressLine()] if boolean(verbose, "fit: verbose") else []
         if folder is None:
             plan = Plan(data, held_out, epochs, batch_size, augment, [*user_callbacks, *progress], None, hashes, 0.0)
             return Loop(self, plan).run().history

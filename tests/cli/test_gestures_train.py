@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.training.callbacks import Progress
+from pellucid.training.progress import ProgressLine
 from tests.cli.conftest import Say
 from tests.data.quality.photos import file_of, photo
 
@@ -62,7 +62,7 @@ def test_json_is_one_object(say: Say, hands):
 @pytest.mark.usefixtures("no_report")
 def test_ctrl_c_says_how_to_go_on_and_that_works(say: Say, hands, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "on_epoch_end", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(ProgressLine, "on_epoch_end", lambda *_: signal.raise_signal(signal.SIGINT))
         stopped = say("gestures", "train", "hands", *SETTINGS, "--epochs", "2")
     assert stopped.code == 130
     assert "resume with pellucid gestures train --resume runs/gestures-1" in stopped.err

@@ -18,7 +18,8 @@ from pellucid.models import mlp
 from pellucid.optim import SGD, Adam
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Cosine
-from pellucid.training.callbacks import EarlyStopping, Progress
+from pellucid.training.callbacks import EarlyStopping
+from pellucid.training.progress import ProgressLine
 from tests.training.small import digits, small_mlp
 
 NAN, INF = float("nan"), float("inf")
@@ -49,9 +50,9 @@ def refused(call, *args, **options) -> str:
         ({"batch_size": 2.5}, "fit: batch_size must be a whole number of at least 1, not 2.5"),
         ({"batch_size": 0}, "not 0"),
         ({"callbacks": [EarlyStopping]}, "fit: callbacks[0] is the class EarlyStopping; give an object of it"),
-        ({"callbacks": [Progress(), lambda: 1]}, "fit: callbacks[1] must be of the class Callback, not <function"),
-        ({"callbacks": Progress()}, "fit: callbacks takes a list, [Callback(...), ...], not Progress("),
-        ({"callbacks": Progress}, "fit: callbacks takes a list"),
+        ({"callbacks": [ProgressLine(), lambda: 1]}, "fit: callbacks[1] must be of the class Callback, not <function"),
+        ({"callbacks": ProgressLine()}, "fit: callbacks takes a list, [Callback(...), ...], not ProgressLine("),
+        ({"callbacks": ProgressLine}, "fit: callbacks takes a list"),
         ({"callbacks": None}, "fit: callbacks takes a list, [Callback(...), ...], not None"),
         ({"callbacks": [EarlyStopping(3)]}, "EarlyStopping needs validation data; give fit validation=0.1"),
         ({"callbacks": [EarlyStopping(3, "val_loss")]}, "EarlyStopping needs validation data"),

@@ -21,7 +21,8 @@ from pellucid.models import mlp
 from pellucid.optim import Adam
 from pellucid.run.history import History, read_csv, write_csv
 from pellucid.run.weights import weights_sha256
-from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, Progress, Training, better
+from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, Training, better
+from pellucid.training.progress import ProgressLine
 from tests.training.small import digits, small_mlp
 
 
@@ -269,7 +270,7 @@ def test_verbose_false_is_silent(capfd):
 def test_the_live_line_shows_epoch_loss_metric_and_speed(stream):
     screen = stream()
     history = small_mlp().fit(
-        digits(), epochs=3, batch_size=10, validation=digits(300, 350), callbacks=[Progress(screen)], verbose=False
+        digits(), epochs=3, batch_size=10, validation=digits(300, 350), callbacks=[ProgressLine(screen)], verbose=False
     )
     last = screen.getvalue().rsplit("\r", 1)[1].rstrip()
     loss, accuracy = history.last["train_loss"], history.last["val_accuracy"]
@@ -284,7 +285,7 @@ def test_a_shorter_live_line_leaves_nothing_of_a_longer_one():
         pass
 
     screen = Narrow()
-    small_mlp().fit(digits(), epochs=3, batch_size=10, callbacks=[Progress(screen)], verbose=False)
+    small_mlp().fit(digits(), epochs=3, batch_size=10, callbacks=[ProgressLine(screen)], verbose=False)
     lines = screen.getvalue().rstrip("\n").split("\r")[1:]
     for before, line in pairwise(lines):
         assert len(line) >= len(before.rstrip())
@@ -312,7 +313,7 @@ def test_training_goes_on_when_nobody_reads(fault, live):
         def write(self, text):
             raise fault
 
-    history = small_mlp().fit(digits(), epochs=2, batch_size=10, callbacks=[Progress(Closed())], verbose=False)
+    history = small_mlp().fit(digits(), epochs=2, batch_size=10, callbacks=[ProgressLine(Closed())], verbose=False)
     assert len(history) == 2
 
 
@@ -323,7 +324,7 @@ def test_the_live_line_is_ended_when_training_fails():
 
     screen = Terminal()
     with pytest.raises(ZeroDivisionError):
-        small_mlp().fit(digits(), epochs=2, batch_size=10, callbacks=[Progress(screen), Fail()], verbose=False)
+        small_mlp().fit(digits(), epochs=2, batch_size=10, callbacks=[ProgressLine(screen), Fail()], verbose=False)
     assert screen.getvalue().count("\n") == 1
     assert screen.getvalue().endswith("\n")
 

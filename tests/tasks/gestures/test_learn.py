@@ -32,7 +32,7 @@ from pellucid.tasks.gestures.learn import (
 )
 from pellucid.tasks.gestures.reading import read_collection
 from pellucid.tasks.pictures import held_out
-from pellucid.training.callbacks import Progress
+from pellucid.training.progress import ProgressLine
 from tests.data.quality.photos import file_of
 
 RECIPE = "signs-best"
@@ -155,7 +155,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(folder, tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "on_epoch_end", interrupt)
+        patch.setattr(ProgressLine, "on_epoch_end", interrupt)
         with pytest.raises(KeyboardInterrupt, match="pellucid gestures train --resume") as caught:
             learn(collection, recipe_for(collection, settings), tmp_path / "cut", progress=True)
     path = tmp_path / "cut" / "gestures-1"
@@ -183,7 +183,7 @@ def test_a_run_that_is_not_finished_knows_what_was_held_out(folder, tmp_path, mo
         files = (tmp_path / "runs").glob("*/weights/*.safetensors")
         seen.extend(held_out(Model.load(file), str(folder)) for file in files)
 
-    monkeypatch.setattr(Progress, "on_epoch_end", look)
+    monkeypatch.setattr(ProgressLine, "on_epoch_end", look)
     learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=True)
     assert seen
     assert {one.checksum for one in seen} == {collection.test.images.checksum}

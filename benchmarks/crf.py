@@ -16,7 +16,7 @@ from pellucid.data.catalogue import data_root
 from pellucid.data.images import load_image
 from pellucid.model import Model
 from pellucid.run.folder import weights_file
-from pellucid.tasks.segment.crf import ITERATIONS, PUBLISHED, Kernels, dense_crf, kernels_for
+from pellucid.tasks.segment.crf import ITERATIONS, PUBLISHED, CrfKernels, dense_crf, kernels_for
 from pellucid.tasks.segment.segmenter import Segmenter
 
 Picture = tuple[Tensor, Tensor]  # probabilities (C, H, W) and image (3, H, W)
@@ -26,7 +26,7 @@ NOISE = (4.0, 8.0, 12.0, 20.0)  # standard deviations, in 0 to 255
 CLASSES = 4
 
 
-def mean_field(p: Tensor, image: Tensor, kernels: Kernels) -> Tensor:
+def mean_field(p: Tensor, image: Tensor, kernels: CrfKernels) -> Tensor:
     """Return the marginals (C, H, W) with both kernels between all pairs of pixels; p: (C, H, W)."""
     height, width = image.shape[1:]
     at = torch.cartesian_prod(torch.arange(height), torch.arange(width)).float()  # (H W, 2)
@@ -71,19 +71,19 @@ def drawn(side: int, noise: float) -> list[Picture]:
     return found
 
 
-def fraction(p: Tensor, image: Tensor, kernels: Kernels) -> float:
+def fraction(p: Tensor, image: Tensor, kernels: CrfKernels) -> float:
     """Return the fraction of pixels that the approximation gives another class."""
     found, exact = (marginals(p, image, kernels).argmax(0) for marginals in (dense_crf, mean_field))
     return float((found != exact).float().mean())
 
 
-def row(name: str, pictures: Iterable[Picture], kernels: Callable[[Tensor], Kernels]) -> str:
+def row(name: str, pictures: Iterable[Picture], kernels: Callable[[Tensor], CrfKernels]) -> str:
     """Return one line: the mean and the largest fraction of a picture."""
     found = [fraction(p, image, kernels(image)) for p, image in pictures]
     return f"{name:<50} {100 * sum(found) / len(found):5.2f} %, at most {100 * max(found):5.2f} %"
 
 
-def published_weights(image: Tensor) -> Kernels:
+def published_weights(image: Tensor) -> CrfKernels:
     """Return the kernels of `pellucid segment --crf` with the authors' weights."""
     near, far = PUBLISHED.smoothness_weight, PUBLISHED.bilateral_weight
     return kernels_for(image)._replace(smoothness_weight=near, bilateral_weight=far)

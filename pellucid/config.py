@@ -15,7 +15,7 @@ from pellucid.losses import Loss
 from pellucid.metrics import METRICS, Metric, MetricLike, function_name
 from pellucid.metrics.base import MissingMetric
 from pellucid.registry import NAMED, Part, fields_of, is_ours
-from pellucid.settings.annotations import Format, convert, slots
+from pellucid.settings.annotations import ValueFormat, convert, slots
 from pellucid.settings.checks import check
 from pellucid.text import note_once, shown
 
@@ -24,7 +24,7 @@ MAX_LAYERS = 10_000
 MAX_VALUES = 100_000  # numbers, texts, lists and objects together, so that no file takes long to read
 LIMITS = "PELLUCID_LIMITS"  # environment variable: a factor of MAX_LAYERS and MAX_VALUES, for the user's own files
 LIMITS_HINT = f"make it smaller, or raise the limits for files of your own, such as {LIMITS}=10"
-JSON = Format(
+JSON = ValueFormat(
     lists=(tuple,),  # decoded lists
     none=None,
     checks={

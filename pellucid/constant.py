@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
-Value = TypeVar("Value")
+ConstantT = TypeVar("ConstantT")
 CHANGED = "verify: the values that the objective declares constant differ from pass to pass; declare the same ones"
 
 
@@ -51,7 +51,7 @@ class Constants:
 _CONSTANTS: ContextVar[Constants | None] = ContextVar("constants", default=None)
 
 
-def constant(value: Value) -> Value:
+def constant(value: ConstantT) -> ConstantT:
     """Return a value that `Objective.gradients` holds constant, although it depends on the parameters.
 
     Examples: region proposals, the outputs of a teacher that is trained at the same time, an IoU used as a target.

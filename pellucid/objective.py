@@ -357,7 +357,7 @@ def all_buffers(nets: Mapping[str, Layer]) -> set[str]:
     return set().union(*(buffer_paths(net, name) for name, net in nets.items()))
 
 
-class Sizes(NamedTuple):
+class ParameterCounts(NamedTuple):
     """The number of learned values, frozen ones included, and of values in buffers (running statistics)."""
 
     parameters: int
@@ -369,11 +369,11 @@ class Sizes(NamedTuple):
         return plural(self.parameters, "parameter") + buffers
 
 
-def sizes(nets: Mapping[str, Layer], params: Params) -> Sizes:
+def sizes(nets: Mapping[str, Layer], params: Params) -> ParameterCounts:
     """Return the numbers of values in the parameters and in the buffers of several networks."""
     buffers, counts = all_buffers(nets), {path: tensor.numel() for path, tensor in flatten(params).items()}
     in_buffers = sum(count for path, count in counts.items() if path in buffers)
-    return Sizes(sum(counts.values()) - in_buffers, in_buffers)
+    return ParameterCounts(sum(counts.values()) - in_buffers, in_buffers)
 
 
 def params_of(params: Params, name: str) -> Params:

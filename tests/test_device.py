@@ -29,9 +29,9 @@ from pellucid.objective import Supervised, seeded
 from pellucid.optim import OPTIMIZERS, SGD, Adam, MaxNorm
 from pellucid.optim.regularizers import L1, L2
 from pellucid.tasks.segment.segmenter import Segmenter
-from pellucid.trace import Settings
+from pellucid.trace import PassSettings
 from pellucid.training.device import on_device
-from pellucid.training.step import Step
+from pellucid.training.step import TrainingStep
 from pellucid.tree import flatten
 from tests.layers.samples import SAMPLES
 from tests.losses.cases import CASES
@@ -129,7 +129,7 @@ def test_a_training_step(case, device, monkeypatch):
     net, shape = make(), (1, 28, 28)
     params, out = net.init(shape, torch.Generator().manual_seed(0))
     params = on_device(params, device)
-    step = Step(Supervised(net, SoftmaxCrossEntropy()), params, optimizer, examples=10, **options)
+    step = TrainingStep(Supervised(net, SoftmaxCrossEntropy()), params, optimizer, examples=10, **options)
     target = torch.zeros(4, *out[1:], dtype=torch.int64, device=device)
     batch = Batch(torch.ones(4, *shape, device=device), target)
 
@@ -198,7 +198,9 @@ def test_the_passes_of_a_trace(device):
     net, shape = conv(), (1, 12, 12)
     params, _ = net.init(shape, torch.Generator().manual_seed(0))
     target = torch.zeros(2, dtype=torch.int64)
-    settings = Settings(net, params, torch.ones(2, *shape), target, SoftmaxCrossEntropy(), train=True, device=device)
+    settings = PassSettings(
+        net, params, torch.ones(2, *shape), target, SoftmaxCrossEntropy(), train=True, device=device
+    )
     passes = settings.run()
     value, dy = settings.loss_of(passes.y)
     dx, dparams = passes.backward(dy)

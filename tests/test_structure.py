@@ -64,3 +64,27 @@ def test_no_file_outside_branches_on_the_name_of_a_task_or_an_objective() -> Non
             if texts & names:
                 found.append(f"{path}, line {getattr(node, 'lineno', 0)}: {sorted(texts & names)}")
     assert found == []
+
+
+MIRRORED = "export/torch_code/modules.py"  # modules for PyTorch, called like the layers that they do the work of
+TWICE = {
+    "ElasticNet": "scikit-learn's estimator, and the regularizer of the same formula",
+    "L1": "the loss and the regularizer, both called so in the literature",
+    "Layer": "pellucid's, and that of the teaching library which a lesson writes",
+}
+
+
+def test_a_public_class_or_alias_is_defined_once() -> None:
+    places: dict[str, list[str]] = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        where = path.relative_to(ROOT).as_posix()
+        for node in [] if where == MIRRORED else ast.parse(path.read_text(encoding="utf-8")).body:
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            is_variable = isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("TypeVar(")
+            aliases = [one.id for one in targets if isinstance(one, ast.Name) and not is_variable]
+            names = [name for name in aliases if name[0].isupper() and not name.isupper()]
+            for name in [node.name] if isinstance(node, ast.ClassDef) else names:
+                if not name.startswith("_"):
+                    places.setdefault(name, []).append(where)
+    assert {name: found for name, found in places.items() if len(found) > 1 and name not in TWICE} == {}
+    assert all(len(places[name]) == 2 for name in TWICE)

@@ -16,7 +16,7 @@ from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.models import densenet121, lenet, resnet50
 from pellucid.objective import Supervised
 from pellucid.optim import SGD, Adam
-from pellucid.training.step import Step
+from pellucid.training.step import TrainingStep
 from pellucid.tree import flatten
 
 
@@ -43,7 +43,7 @@ def make_detector(job: Job) -> Callable[[int], None]:
         return detect
     places = tuple(f"backbone.{part}." for part in ("stem", "stage1", "stage2"))
     frozen = [path for path in flatten(params) if path.startswith(places)]
-    train = Step(detector, params, SGD(lr=1e-5), examples=job.batch, frozen=frozen)
+    train = TrainingStep(detector, params, SGD(lr=1e-5), examples=job.batch, frozen=frozen)
 
     @torch.inference_mode()
     def run(steps: int) -> None:
@@ -68,7 +68,7 @@ def make(job: Job) -> Callable[[int], None]:
     if job.network == "mlp":
         target = F.one_hot(target, job.classes).float()
     frozen = [path for path in flatten(params) if job.frozen and "norm" in path]
-    train = Step(
+    train = TrainingStep(
         Supervised(net, loss), params, SGD(lr=0.01), examples=job.batch, precision=job.precision, frozen=frozen
     )
     batch = Batch(x, target)
@@ -84,7 +84,7 @@ def make(job: Job) -> Callable[[int], None]:
 def translation(job: Job) -> Callable[[int], None]:
     objective = pix2pix("image", levels=5)
     params, _ = objective.init(job.shape, torch.Generator().manual_seed(0))
-    train = Step(objective, params, Adam(2e-4, 0.5), examples=job.batch)
+    train = TrainingStep(objective, params, Adam(2e-4, 0.5), examples=job.batch)
     batch, rng = Batch(torch.rand(job.batch, *job.shape), targets(job)), torch.Generator().manual_seed(0)
 
     @torch.inference_mode()

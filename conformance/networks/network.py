@@ -17,7 +17,7 @@ from pellucid.sweep import backward, forward
 from pellucid.tree import flatten, map_tree, nest
 from pellucid.weights.match import match
 from pellucid.weights.names import source_of
-from pellucid.weights.names.loading import Source
+from pellucid.weights.names.loading import WeightsOrigin
 from pellucid.weights.names.naming import settle, translate
 
 SINGLE, DOUBLE = 1e-4, 1e-9  # of the largest entry, after a hundred layers
@@ -158,7 +158,9 @@ def ours(net: Layer, suite: str, answer: Answer, dtype: torch.dtype) -> Params:
     return nest(meta, {path: value.clone() for path, value in found.items()})  # norms write into theirs
 
 
-def in_our_form(source: Source, wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def in_our_form(
+    source: WeightsOrigin, wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """Return all of a library's tensors by our paths; Mismatch for one that has no place in the network."""
     known, unknown = translate(source.naming, source.model, weights)
     if unknown:

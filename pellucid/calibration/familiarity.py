@@ -156,7 +156,7 @@ class FamiliarityScore:
         return f"unlike anything it was trained on (distance {self.distance:.3g}, threshold {self.threshold:.3g})"
 
 
-class Measured(Protocol):
+class MeasuredModel(Protocol):
     """A model that may have a familiarity distance."""
 
     familiarity: Familiarity | None
@@ -166,7 +166,7 @@ class Measured(Protocol):
         ...
 
 
-def familiarity_scores(model: Measured, x: Tensor) -> list[FamiliarityScore] | list[None]:
+def familiarity_scores(model: MeasuredModel, x: Tensor) -> list[FamiliarityScore] | list[None]:
     """Return the score of each input (N, C, H, W); a list of None for a model without a familiarity distance."""
     distances = model.distance(x)
     if distances is None or model.familiarity is None:
@@ -174,7 +174,7 @@ def familiarity_scores(model: Measured, x: Tensor) -> list[FamiliarityScore] | l
     return [FamiliarityScore(distance, model.familiarity.threshold) for distance in distances.tolist()]
 
 
-def farthest(model: Measured, views: Tensor) -> FamiliarityScore | None:
+def farthest(model: MeasuredModel, views: Tensor) -> FamiliarityScore | None:
     """Return the score with the largest distance of several views of one image (N, C, H, W); None without scores."""
     scores = [score for score in familiarity_scores(model, views) if score is not None]
     return max(scores, key=lambda score: score.distance, default=None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pellucid.command.args import Action, Actions, Parser
 from pellucid.command.files import check_place
 from pellucid.command.out import answer, emit, say
-from pellucid.command.progress import Downloading, Reading
+from pellucid.command.progress import Downloading, FilesRead
 from pellucid.errors import PellucidError
 from pellucid.text import note, plural, table
 
@@ -140,7 +140,7 @@ def lint_data(args: argparse.Namespace) -> int:
     from pellucid.data.annotations.lint import lint
     from pellucid.data.catalogue import annotated_path
 
-    reading = Reading(not args.json)
+    reading = FilesRead(not args.json)
     found = lint(annotated_path(args.source, args.data), lambda done, total: reading("image", done, total))
     reading.end()
     counts: Counter[str] = Counter()

@@ -17,8 +17,7 @@ from pellucid.layers.base import Layer, Params, Shape
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.losses.base import Loss
 from pellucid.models import MODELS, match
-from pellucid.network.inputs import NOMINAL, nominal
-from pellucid.network.inputs import Shape as FreeShape
+from pellucid.network.inputs import NOMINAL, FreeShape, nominal
 from pellucid.network.summary import shape_text
 from pellucid.recipe.checks import check_network
 from pellucid.recipe.material import input_shape, stated_shape
@@ -26,7 +25,7 @@ from pellucid.recipe.recipe import build_part, load_recipe, parse_overrides, rea
 from pellucid.training.arguments import regularizers
 from pellucid.training.step import training_of
 from pellucid.tree import flatten
-from pellucid.verify.forms import Training
+from pellucid.verify.forms import TrainingForm
 
 # Input shapes (C, H, W) of networks whose images are not 224 x 224 as for ImageNet.
 INPUT_SHAPES: dict[str, Shape] = {
@@ -48,7 +47,7 @@ class Net:
     loss: Loss
     input_shape: Shape
     output_shape: Any  # a tuple of shapes for several outputs
-    training: Training = field(default_factory=Training)  # settings of the recipe, such as frozen parameters
+    training: TrainingForm = field(default_factory=TrainingForm)  # settings of the recipe, such as frozen parameters
     takes: FreeShape = ()  # the input shape of a trained model, with None for any size
 
 

@@ -15,7 +15,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.text import shown
 
 # How a combinator runs one child forward: (name, child, its params, x, mode) -> (y, its cache)
-Step = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]
+LayerRun = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]
 # How a combinator propagates back through one child: (name, child, its params, its cache, dy) -> (dx, dparams)
 Back = Callable[[str, Layer, Params, Cache, Any], tuple[Any, Params]]
 
@@ -38,7 +38,7 @@ class Combinator(Layer):
         """Return a combinator of the same type with other children of the same names."""
 
     @abstractmethod
-    def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
+    def flow(self, params: Params, x: Any, mode: Mode, step: LayerRun) -> tuple[Any, Cache]:
         """Run the children forward, each with `step`, and return (y, cache)."""
 
     @abstractmethod

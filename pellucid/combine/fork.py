@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pellucid.combine.base import Back, Combinator, Step, add_up, init_child, name_children
+from pellucid.combine.base import Back, Combinator, LayerRun, add_up, init_child, name_children
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 
@@ -40,7 +40,7 @@ class Fork(Combinator):
             shapes.append(out)
         return params, tuple(shapes)
 
-    def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[tuple[Any, ...], Cache]:
+    def flow(self, params: Params, x: Any, mode: Mode, step: LayerRun) -> tuple[tuple[Any, ...], Cache]:
         """Run every head on x."""
         cache: dict[str, Cache] = {}
         ys: list[Any] = []

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pellucid.combine.base import Back, Combinator, Step, add_up, add_up_tree, init_child, name_children
+from pellucid.combine.base import Back, Combinator, LayerRun, add_up, add_up_tree, init_child, name_children
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
@@ -79,7 +79,7 @@ class Graph(Combinator):
         outs = tuple(shapes[name] for name in self.outputs)
         return params, outs[0] if len(outs) == 1 else outs
 
-    def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
+    def flow(self, params: Params, x: Any, mode: Mode, step: LayerRun) -> tuple[Any, Cache]:
         """Run the nodes in order, releasing each value after its last use."""
         values: dict[str, Any] = dict(zip(self.inputs, self._tuple(x), strict=True))
         last_use = {source: name for name, (_, *sources) in self.nodes.items() for source in sources}

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pellucid.combine.base import Back, Combinator, Step, add_up, init_child, name_children
+from pellucid.combine.base import Back, Combinator, LayerRun, add_up, init_child, name_children
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 
@@ -48,7 +48,7 @@ class Parallel(Combinator):
         params["merge"], out = init_child("merge", self.merge, tuple(shapes), rng)
         return params, out
 
-    def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
+    def flow(self, params: Params, x: Any, mode: Mode, step: LayerRun) -> tuple[Any, Cache]:
         """Run every branch on x, then the merge on the tuple of their outputs."""
         cache: dict[str, Cache] = {}
         ys: list[Any] = []

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pellucid.combine.base import Back, Combinator, Step, check_layer, init_child, name_children
+from pellucid.combine.base import Back, Combinator, LayerRun, check_layer, init_child, name_children
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
@@ -60,7 +60,7 @@ class Sequential(Combinator):
             params[name], shape = init_child(name, child, shape, rng)
         return params, shape
 
-    def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
+    def flow(self, params: Params, x: Any, mode: Mode, step: LayerRun) -> tuple[Any, Cache]:
         """Run the layers in order."""
         cache: dict[str, Cache] = {}
         for name, child in self.children.items():

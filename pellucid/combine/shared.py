@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import torch
 
-from pellucid.combine.base import Back, Combinator, Step, add_up_tree, init_child
+from pellucid.combine.base import Back, Combinator, LayerRun, add_up_tree, init_child
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
@@ -49,7 +49,7 @@ class Shared(Combinator):
             outs.append(out)
         return {"layer": params}, tuple(outs)
 
-    def flow(self, params: Params, x: tuple[Any, ...], mode: Mode, step: Step) -> tuple[tuple[Any, ...], Cache]:
+    def flow(self, params: Params, x: tuple[Any, ...], mode: Mode, step: LayerRun) -> tuple[tuple[Any, ...], Cache]:
         """Run the layer on each input; the cache is a dict by the index of the input."""
         cache: dict[str, Cache] = {}
         ys: list[Any] = []

@@ -22,7 +22,7 @@ class Downloading:
             sys.stderr.write("\r\n")
 
 
-class Reading:
+class FilesRead:
     """The number of files read so far; nothing is written unless `watched` and stderr is a terminal."""
 
     def __init__(self, watched: bool) -> None:

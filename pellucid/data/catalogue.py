@@ -15,7 +15,7 @@ from pellucid.data.detection import Pairs, has_objects, load_objects
 from pellucid.data.fetch import fetch
 from pellucid.data.folder import load_masks, load_splits
 from pellucid.data.idx import read_idx
-from pellucid.data.images import Mode, OnError
+from pellucid.data.images import ColourMode, OnError
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError, nearest
 
@@ -213,7 +213,7 @@ def load(
     root: str | os.PathLike[str] | None = None,
     *,
     size: int | tuple[int, int] | None = None,
-    mode: Mode = "RGB",
+    mode: ColourMode = "RGB",
     on_error: OnError = "raise",
 ) -> Splits[Any]:
     """Load a data set of the catalogue, or the image folder or zip at that path.
@@ -330,7 +330,7 @@ def _verified(entry: Entry, source: PublishedFile, path: Path) -> Tensor:
     return read_idx(path, sha256=source.sha256)
 
 
-def _masks(entry: Entry, folder: Path, mode: Mode) -> Splits[Dataset]:
+def _masks(entry: Entry, folder: Path, mode: ColourMode) -> Splits[Dataset]:
     """Return the parts train and val; a mask value equal to the number of classes marks a pixel without a class."""
     if not folder.exists():
         raise PellucidError(f"{entry.name} is missing; {by_hand(entry, folder)}")

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from pellucid.data.annotations.base import Record, refuse, size_fault, summary
+from pellucid.data.annotations.base import ImageRecord, refuse, size_fault, summary
 from pellucid.data.annotations.layout import find_format, parts_in_order, read_annotations
+from pellucid.data.augment.targets import Pairs
 from pellucid.data.dataset import Splits
 from pellucid.data.files import ImageFiles
 from pellucid.data.folder import TEST_FRACTION, split_images
-from pellucid.data.images import Mode, check_format, decode, resized
+from pellucid.data.images import ColourMode, check_format, decode, resized
 from pellucid.data.source import Arrays, Source
 from pellucid.data.tree import open_tree, tree_at
 from pellucid.errors import PellucidError
@@ -24,7 +25,6 @@ from pellucid.ops.masks import nearest_pixels
 from pellucid.text import note
 
 ObjectsType = TypeVar("ObjectsType", Objects, Detections)
-Pairs = tuple[tuple[int, int], ...]
 _SIDES = (("left", "right"), ("Left", "Right"))
 
 
@@ -48,7 +48,7 @@ class DetectionFolder(ImageFiles):
         path: str | os.PathLike[str],
         part: str = "",
         size: int | tuple[int, int] | None = None,
-        mode: Mode = "RGB",
+        mode: ColourMode = "RGB",
         classes: Sequence[str] | None = None,
         swaps: Pairs | None = None,
     ) -> None:
@@ -62,7 +62,7 @@ class DetectionFolder(ImageFiles):
         names = [record.image for record in found.records]
         super().__init__(tree, names, size=None if isinstance(size, int) else size, mode=mode, classes=found.classes)
         self.longest = max(check_format(size, mode) or (0,)) if isinstance(size, int) else None
-        self.records: tuple[Record, ...] = found.records
+        self.records: tuple[ImageRecord, ...] = found.records
         self.faults = found.faults
         self.keypoints = found.keypoints
         self.has_masks = found.has_masks
@@ -82,7 +82,7 @@ class DetectionFolder(ImageFiles):
         """Return image k and its objects."""
         return self.example_of(self.records[k], self.size_of(k))
 
-    def example_of(self, record: Record, size: tuple[int, int]) -> tuple[Tensor, Objects]:
+    def example_of(self, record: ImageRecord, size: tuple[int, int]) -> tuple[Tensor, Objects]:
         """Return the image of a record, resized to `size` (H, W), and the record's objects in pixels of it."""
         name = record.image
         image = decode(self.tree.read(name), self.tree.where(name), None, self.mode)
@@ -118,7 +118,7 @@ class DetectionFolder(ImageFiles):
 def load_objects(
     path: str | os.PathLike[str],
     size: int | tuple[int, int] | None = None,
-    mode: Mode = "RGB",
+    mode: ColourMode = "RGB",
     classes: Sequence[str] | None = None,
     swaps: Pairs | None = None,
 ) -> Splits[DetectionFolder]:

@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 
 from pellucid.errors import PellucidError
 
-Progress = Callable[[int, int | None], None]  # (bytes so far, total bytes; None if the server does not send the total)
+ByteProgress = Callable[
+    [int, int | None], None
+]  # (bytes so far, total bytes; None if the server does not send the total)
 _CHUNK = 1 << 16
 _MAX_ATTEMPTS = 3
 _MIN_RATE = 1024  # bytes a second
@@ -34,7 +36,7 @@ def fetch(
     path: str | os.PathLike[str],
     checksum: str,
     limit: int,
-    progress: Progress | None = None,
+    progress: ByteProgress | None = None,
     timeout: float = 30.0,
 ) -> None:
     """Download `url` to `path`.
@@ -89,7 +91,7 @@ def fetch(
     )
 
 
-def _complete(url: str, part: Path, etag: Path, limit: int, progress: Progress | None, timeout: float) -> None:
+def _complete(url: str, part: Path, etag: Path, limit: int, progress: ByteProgress | None, timeout: float) -> None:
     """Append to `part` until it has the length of the file at `url`."""
     received = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "pellucid", "Accept-Encoding": "identity"})

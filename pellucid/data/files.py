@@ -13,7 +13,16 @@ import torch
 from torch import Tensor
 
 from pellucid.calls import Checked
-from pellucid.data.images import Mode, OnError, attempts, check_format, check_on_error, decode, decode_mask, resized
+from pellucid.data.images import (
+    ColourMode,
+    OnError,
+    attempts,
+    check_format,
+    check_on_error,
+    decode,
+    decode_mask,
+    resized,
+)
 from pellucid.data.source import Batch
 from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError
@@ -83,13 +92,13 @@ class ImageFiles(metaclass=Checked):
         *,
         others: Sequence[str] = (),
         size: int | tuple[int, int] | None = None,
-        mode: Mode = "RGB",
+        mode: ColourMode = "RGB",
         classes: Sequence[str] | None = None,
         ignored: int | None = None,
     ) -> None:
         self.tree, self.names, self.others = tree, tuple(names), tuple(others)
         self.size: tuple[int, int] | None = check_format(size, mode)
-        self.mode: Mode = mode
+        self.mode: ColourMode = mode
         self.classes = None if classes is None else tuple(classes)
         self.ignored = ignored
         self._checksum = ""  # computed on first use
@@ -147,7 +156,7 @@ class ImageFolder(ImageFiles):
         path: str | os.PathLike[str],
         part: str = "",
         size: int | tuple[int, int] | None = None,
-        mode: Mode = "RGB",
+        mode: ColourMode = "RGB",
         on_error: OnError = "raise",
     ) -> None:
         tree = tree_at(path)
@@ -182,7 +191,7 @@ class MaskFolder(ImageFiles):
         path: str | os.PathLike[str],
         part: str = "train",
         size: int | tuple[int, int] | None = None,
-        mode: Mode = "RGB",
+        mode: ColourMode = "RGB",
         classes: Sequence[str] | None = None,
         ignored: int | None = None,
     ) -> None:

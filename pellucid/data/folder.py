@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.calls import checked
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
 from pellucid.data.files import ANNOTATIONS, MaskFolder
-from pellucid.data.images import Mode, OnError, attempts, check_format, check_on_error, decode, strict_warnings
+from pellucid.data.images import ColourMode, OnError, attempts, check_format, check_on_error, decode, strict_warnings
 from pellucid.data.seeds import mix
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, files_of, open_tree, part_classes, parts_of, root_of
 from pellucid.errors import PellucidError
@@ -24,7 +24,7 @@ TEST_FRACTION = 0.2  # of each class, or of images with masks or objects, that i
 def load_folder(
     path: str | os.PathLike[str],
     size: int | tuple[int, int] | None = None,
-    mode: Mode = "RGB",
+    mode: ColourMode = "RGB",
     on_error: OnError = "raise",
 ) -> Dataset:
     """Load images from class folders, CLASS/IMAGE, in a folder or a .zip, as one data set in sorted order.
@@ -54,7 +54,7 @@ def load_folder(
 def load_splits(
     path: str | os.PathLike[str],
     size: int | tuple[int, int] | None = None,
-    mode: Mode = "RGB",
+    mode: ColourMode = "RGB",
     on_error: OnError = "raise",
 ) -> Splits[Dataset]:
     """Load an image folder (see `load_folder`) in two parts.
@@ -127,7 +127,7 @@ def load_masks(
     part: str = "train",
     classes: Sequence[str] | None = None,
     ignored: int | None = None,
-    mode: Mode = "RGB",
+    mode: ColourMode = "RGB",
 ) -> MaskDataset:
     """Load images PART/NAME.jpg and masks PARTannot/NAME.png from a folder or a .zip into memory, see `MaskFolder`.
 
@@ -154,7 +154,9 @@ def load_masks(
     return MaskDataset(x, y, tuple(classes), arrays_checksum(x, y), str(path), (), ignored, source.names)
 
 
-def _load(tree: Tree, root: str, part: str, size: tuple[int, int] | None, mode: Mode, on_error: OnError) -> Dataset:
+def _load(
+    tree: Tree, root: str, part: str, size: tuple[int, int] | None, mode: ColourMode, on_error: OnError
+) -> Dataset:
     """Load one part of a tree, or all of it for ""; class indices are those of the training part."""
     below, classes = part_classes(tree, root, part)
     label = {name: k for k, name in enumerate(classes)}
@@ -164,7 +166,7 @@ def _load(tree: Tree, root: str, part: str, size: tuple[int, int] | None, mode: 
 
 
 def _decoded(
-    tree: Tree, names: Sequence[str], size: tuple[int, int] | None, mode: Mode, on_error: OnError
+    tree: Tree, names: Sequence[str], size: tuple[int, int] | None, mode: ColourMode, on_error: OnError
 ) -> tuple[Tensor, list[str], tuple[str, ...]]:
     """Decode all files in order; return the images (N, C, H, W), their names, and the names of skipped files."""
 

@@ -35,7 +35,7 @@ from pellucid.errors import PellucidError
 
 K = TypeVar("K")
 T = TypeVar("T")
-Mode = Literal["RGB", "L"]
+ColourMode = Literal["RGB", "L"]
 OnError = Literal["raise", "skip"]
 MAX_FILE_BYTES = 200 << 20
 MAX_PIXELS = 64_000_000
@@ -74,7 +74,7 @@ def load_image(
     source: str | os.PathLike[str] | bytes,
     name: str = "",
     size: int | tuple[int, int] | None = None,
-    mode: Mode = "RGB",
+    mode: ColourMode = "RGB",
 ) -> Tensor:
     """Read an image into a uint8 tensor (3, H, W) for mode "RGB" or (1, H, W) for "L".
 
@@ -176,7 +176,7 @@ def attempts(
         yield found
 
 
-def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, int] | None, mode: Mode) -> Tensor:
+def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, int] | None, mode: ColourMode) -> Tensor:
     """Decode an image as `load_image` does, from any thread; call inside `strict_warnings`."""
 
     def flattened(image: Image.Image) -> Image.Image:
@@ -352,7 +352,7 @@ def _check_png(data: bytes) -> None:
         position += 12 + length
 
 
-def _flatten(image: Image.Image, mode: Mode) -> Image.Image:
+def _flatten(image: Image.Image, mode: ColourMode) -> Image.Image:
     """Convert any Pillow mode to RGB or L, composited over white, or over black if the result over white is uniform."""
     _check_integers(image)
     if image.mode.startswith("I"):  # "I" and "I;16...": 16-bit grey

@@ -31,7 +31,7 @@ TIMEOUT = 10.0  # seconds for a frame of a camera; some take that long for the f
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class VideoFrame:
     """A frame.
 
     number: its index in the source, from 0. seconds: since the first frame, None if the source has no times. picture:
@@ -45,7 +45,7 @@ class Frame:
     dropped: int = 0
 
 
-Frames = Generator[Frame, None, None]  # close it to release a camera
+Frames = Generator[VideoFrame, None, None]  # close it to release a camera
 
 
 def check_every(every: int) -> None:
@@ -93,7 +93,7 @@ def _folder(path: Path, every: int) -> Frames:
             except PellucidError as error:
                 dropped, fault = dropped + 1, error
                 continue
-            yield Frame(number, None, picture, dropped)
+            yield VideoFrame(number, None, picture, dropped)
             dropped, yielded = 0, True
         if fault is not None and not yielded:
             raise fault
@@ -114,7 +114,7 @@ def _gif(path: Path, every: int) -> Frames:
                 with strict_warnings():  # not around the yield: the caller has its own warnings
                     picture, duration = _gif_frame(animation, path)
                 if number % every == 0:
-                    yield Frame(number, seconds, picture)
+                    yield VideoFrame(number, seconds, picture)
                 number, seconds = number + 1, seconds + duration
                 try:
                     with strict_warnings():
@@ -167,7 +167,7 @@ def _file_frames(cv2: ModuleType, path: Path, every: int) -> Frames:
                     raise PellucidError(f"{path} is damaged at frame {number}; convert it to MP4 again")
                 milliseconds = capture.get(cv2.CAP_PROP_POS_MSEC)
                 seconds = milliseconds / 1000 if math.isfinite(milliseconds) else None
-                yield Frame(number, seconds, _picture(array, str(path)))
+                yield VideoFrame(number, seconds, _picture(array, str(path)))
             number += 1
         declared = capture.get(cv2.CAP_PROP_FRAME_COUNT)  # some files only estimate it from their duration
         if 0 < number < MIN_FRACTION * declared - 1:
@@ -216,7 +216,7 @@ def _camera_frames(cv2: ModuleType, index: int, every: int) -> Frames:
         last = -every
         while (taken := newest.take(TIMEOUT)) is not None:
             number, seconds, picture = taken
-            yield Frame(number, seconds, picture, dropped=(number - last) // every - 1)
+            yield VideoFrame(number, seconds, picture, dropped=(number - last) // every - 1)
             last = number
     raise PellucidError(f"camera {index} sends no more frames; check that it is plugged in")
 

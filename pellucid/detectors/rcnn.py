@@ -32,7 +32,7 @@ RIDGE_ALPHA = 1000.0  # regularization strength of the box regressions
 NMS_THRESHOLD = 0.3
 BATCH_SIZE = 64  # warped proposals in a forward pass
 
-Array = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 
 @dataclass
@@ -58,7 +58,7 @@ class RCNN:
         """Convert the network for evaluation."""
         self.run = inference(self.net, self.params)
 
-    def features(self, image: Tensor, boxes: Tensor) -> Array:
+    def features(self, image: Tensor, boxes: Tensor) -> FloatArray:
         """Return the features (n, D) of boxes (n, 4) in an image (C, H, W), multiplied by `scale`."""
         parts = [self.run(warp(image, part, self.side)).flatten(1).clone() for part in boxes.split(BATCH_SIZE)]
         return torch.cat(parts).double().cpu().numpy() * self.scale
@@ -94,7 +94,7 @@ class RCNN:
         return self.decide(self.features(image, proposals), proposals, size, threshold, move)
 
     def decide(
-        self, x: Array, proposals: Tensor, size: tuple[int, int], threshold: float = 0.0, move: bool = True
+        self, x: FloatArray, proposals: Tensor, size: tuple[int, int], threshold: float = 0.0, move: bool = True
     ) -> Detections:
         """Return the detections among proposals (m, 4) with the features x (m, D) in an image of `size` (H, W).
 
@@ -124,15 +124,15 @@ class RCNN:
         if not self.machines:
             raise PellucidError("RCNN is not fitted; call fit(images, targets, proposals) first")
 
-    def _fit_svm(self, label: int, examples: list[tuple[Array, Tensor, Objects]]) -> LinearSVC | None:
+    def _fit_svm(self, label: int, examples: list[tuple[FloatArray, Tensor, Objects]]) -> LinearSVC | None:
         """Return the SVM of a class, None if it has no object or no negative example.
 
         Positive examples are the objects of the class and boxes with a high IoU with one of them, negative examples
         are boxes with a low IoU with each. The SVM is fitted with half of the negative examples, and again with those
         of the other half that have a high margin.
         """
-        positive: list[Array] = []
-        negative: list[Array] = []
+        positive: list[FloatArray] = []
+        negative: list[FloatArray] = []
         for x, boxes, truth in examples:
             indices = (truth.labels == label).nonzero()[:, 0]
             overlap, _ = highest(box_iou(boxes, truth.boxes[indices]))
@@ -146,9 +146,9 @@ class RCNN:
         hard = rest[svm.decision_function(rest) > HARD_MARGIN] if len(rest) else rest
         return _svm(positives, np.concatenate([first, hard])) if len(hard) else svm
 
-    def _fit_regression(self, label: int, examples: list[tuple[Array, Tensor, Objects]]) -> Ridge | None:
+    def _fit_regression(self, label: int, examples: list[tuple[FloatArray, Tensor, Objects]]) -> Ridge | None:
         """Return the regression from features to offsets for proposals near objects of the class; None without any."""
-        inputs: list[Array] = []
+        inputs: list[FloatArray] = []
         offsets: list[Tensor] = []
         for x, boxes, truth in examples:
             objects = truth.boxes[truth.labels == label]
@@ -175,7 +175,7 @@ def warp(image: Tensor, boxes: Tensor, side: int) -> Tensor:
     return warped + mean
 
 
-def _svm(positives: Array, negatives: Array) -> LinearSVC:
+def _svm(positives: FloatArray, negatives: FloatArray) -> LinearSVC:
     svm = LinearSVC(C=C, loss="hinge", class_weight={1: POSITIVE_WEIGHT}, max_iter=20_000, random_state=0)
     labels = np.repeat([1, 0], [len(positives), len(negatives)])
     return svm.fit(np.concatenate([positives, negatives]), labels)

@@ -12,9 +12,17 @@ from torch import Tensor
 from pellucid.combine.base import walk
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import subsample
-from pellucid.doctor.passes import Activity, Gradients, activity, gradients, rms, trainable_layers
+from pellucid.doctor.passes import Activity, MeasuredGradients, activity, gradients, rms, trainable_layers
 from pellucid.doctor.predictions import Predictions, UnansweredError, loss_on, predictions
-from pellucid.doctor.rehearsal import Rehearsal, Settings, default_rate, moved, rehearse, reinitialized, step_work
+from pellucid.doctor.rehearsal import (
+    Rehearsal,
+    RehearsalSettings,
+    default_rate,
+    moved,
+    rehearse,
+    reinitialized,
+    step_work,
+)
 from pellucid.doctor.simple import Simple, simple
 from pellucid.errors import PellucidError
 from pellucid.layers import Dropout
@@ -176,12 +184,12 @@ class Case:
         return activity(reinitialized(self.model), self.inputs(self.watched))
 
     @cached_property
-    def gradients(self) -> Gradients:
+    def gradients(self) -> MeasuredGradients:
         """The gradients at the model's present weights, for one batch."""
         return gradients(self.model, self.inputs(self.probe), self.probe.y)
 
     @cached_property
-    def initial_gradients(self) -> Gradients:
+    def initial_gradients(self) -> MeasuredGradients:
         """The gradients before the first step, for one batch."""
         return gradients(self.initial, self.inputs(self.probe), self.probe.y)
 
@@ -253,7 +261,7 @@ class Case:
         """The number of steps of the whole training: from its epochs if known, else the steps made; 0 if unknown."""
         return self.epochs * self.steps_per_epoch or self.steps_made
 
-    def rehearse(self, settings: Settings) -> Rehearsal:
+    def rehearse(self, settings: RehearsalSettings) -> Rehearsal:
         """Train a copy of the model from its initial weights for a few steps; UnansweredError if not `trainable`.
 
         The returned model is on the CPU.
@@ -272,9 +280,9 @@ class Case:
     @cached_property
     def rehearsal(self) -> Rehearsal:
         """The first REHEARSAL_STEPS steps with the training's own settings; fewer beyond MAX_REHEARSAL_WORK."""
-        return self.rehearse(Settings(REHEARSAL_STEPS, work=MAX_REHEARSAL_WORK))
+        return self.rehearse(RehearsalSettings(REHEARSAL_STEPS, work=MAX_REHEARSAL_WORK))
 
-    def _all_steps(self, settings: Settings) -> Rehearsal:
+    def _all_steps(self, settings: RehearsalSettings) -> Rehearsal:
         """Rehearse all steps; UnansweredError if they exceed the work of the settings."""
         work = settings.steps * self.step_work
         if self.trainable and work > settings.work:
@@ -287,7 +295,8 @@ class Case:
     def range_test(self) -> Sequence[tuple[float, Rehearsal]]:
         """The first RANGE_TEST_STEPS steps at each of FACTORS times the learning rate."""
         return [
-            (factor, self._all_steps(Settings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK))) for factor in FACTORS
+            (factor, self._all_steps(RehearsalSettings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK)))
+            for factor in FACTORS
         ]
 
     @cached_property
@@ -301,7 +310,7 @@ class Case:
                 if found[factor] > MAX_LOSS_RATIO * min(found.values()) and not (lower and found[factor] == inf):
                     break
                 factor *= multiplier
-                found[factor] = self._all_steps(Settings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK)).end
+                found[factor] = self._all_steps(RehearsalSettings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK)).end
         return found
 
     @cached_property
@@ -310,13 +319,13 @@ class Case:
         found, optimizer = dict(self.range_losses), self.model.optimizer
         rate = default_rate(optimizer)
         if 0 < rate < optimizer.lr * min(found):
-            found[rate / optimizer.lr] = self.rehearse(Settings(RANGE_TEST_STEPS, rate / optimizer.lr)).end
+            found[rate / optimizer.lr] = self.rehearse(RehearsalSettings(RANGE_TEST_STEPS, rate / optimizer.lr)).end
         return found
 
     def loss_at(self, factor: float, steps: int) -> float:
         """Return the loss on the sample after `steps` steps at `factor` times the rate, from the initial weights."""
         if (factor, steps) not in self._losses_at:
-            done = self._all_steps(Settings(steps, factor, MAX_TRIAL_WORK))
+            done = self._all_steps(RehearsalSettings(steps, factor, MAX_TRIAL_WORK))
             self._losses_at[factor, steps] = inf if done.broke else loss_on(done.model, self.sample)
         return self._losses_at[factor, steps]
 

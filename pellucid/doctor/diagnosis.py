@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Any
 
-from pellucid.doctor.finding import Finding, Number
+from pellucid.doctor.finding import EvidenceValue, Finding
 from pellucid.doctor.trials import Attempt
 from pellucid.text import aligned, plural
 
-Table = list[tuple[str, ...]]
+CellRows = list[tuple[str, ...]]
 CAUSES = ("cause", "likely cause")
 UNKNOWN = "cause not established"  # shown for symptoms
 WIDTH = 100  # characters of a line and of a table
@@ -134,7 +134,7 @@ class Group:
         """The first finding, whose cause and fix are shown for all."""
         return self.findings[0]
 
-    def tables(self, width: int) -> list[Table]:
+    def tables(self, width: int) -> list[CellRows]:
         """Return the evidence in one table if it is at most `width` wide, else in one table for each finding.
 
         The first row and column contain names. A row is a finding, or a measurement if that is narrower or there is
@@ -206,7 +206,7 @@ def outcome(tried: Attempt) -> str:
     return f"{tried.does}: {loss}{accuracy} ({part}, after {_steps(tried)})"
 
 
-def shown(value: Number) -> str:
+def shown(value: EvidenceValue) -> str:
     """Return a value of the evidence as text: integers in full, other numbers with three digits."""
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -214,7 +214,7 @@ def shown(value: Number) -> str:
     return text.replace("-", "\u2212") if not isinstance(value, str) else text
 
 
-def _width(table: Table) -> int:
+def _width(table: CellRows) -> int:
     """Return the number of characters in a line of the table, with two between columns."""
     return sum(max(map(len, column)) + 2 for column in zip(*table, strict=True)) - 2
 

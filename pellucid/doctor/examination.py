@@ -9,7 +9,7 @@ from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.finding import C, Check, Finding
 from pellucid.doctor.predictions import UnansweredError
-from pellucid.doctor.trials import Attempt, Attempts, Verdict, establish
+from pellucid.doctor.trials import Attempt, Attempts, TrialsVerdict, establish
 
 POOR = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
 BROKEN = {"collapsed-predictions", "nan-origin"}  # measured directly, they need no trials
@@ -31,7 +31,7 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     unproven = [finding for finding in untested if finding.remedy is not None]
     broken = any(finding.direct and finding.check in BROKEN for finding in found)
     explained = bool(set(because) & POOR)
-    verdict = Verdict(False) if broken or not case.has_trials else establish(case, unproven, tries, explained)
+    verdict = TrialsVerdict(False) if broken or not case.has_trials else establish(case, unproven, tries, explained)
     left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it used up their multiply-adds")
     found = _established(found, made, verdict)
     consequences = _consequences(found, made, verdict)
@@ -89,7 +89,7 @@ def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], lis
     return found, made, left_out
 
 
-def _established(found: Sequence[Finding], made: Sequence[Check], verdict: Verdict) -> list[Finding]:
+def _established(found: Sequence[Finding], made: Sequence[Check], verdict: TrialsVerdict) -> list[Finding]:
     """Return the causes that trials established, followed by the other findings.
 
     A cause replaces the findings of the same name. If the training does not fail, no such trials are made; the findings
@@ -104,7 +104,7 @@ def _established(found: Sequence[Finding], made: Sequence[Check], verdict: Verdi
 
 
 def _consequences(
-    found: Sequence[Finding], made: Sequence[Check], verdict: Verdict
+    found: Sequence[Finding], made: Sequence[Check], verdict: TrialsVerdict
 ) -> dict[str, tuple[str, bool]]:  # fmt: skip
     """Return the cause of each symptom that goes away with it, and whether trials measured that, by the symptom's name.
 

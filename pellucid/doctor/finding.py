@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 from pellucid.doctor.case import Case
 
 C = TypeVar("C")  # the type of the case: of a network, or of a detector
-Number = float | int | str
-Evidence = dict[str, Number]
+EvidenceValue = float | int | str
+Evidence = dict[str, EvidenceValue]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Finding:
 
     check: str
     path: str
-    evidence: Mapping[str, Number]
+    evidence: Mapping[str, EvidenceValue]
     cause: str = ""
     fix: str = ""
     remedy: Remedy | None = field(default=None, repr=False)
@@ -121,7 +121,7 @@ class Suspect:
 
 def suspect(
     name: str, cause: str, fix: str, does: str, apply: Callable[[Case], Case], longer: float = 1.0,
-    path: str = "training", unusual: bool = False, **evidence: Number,
+    path: str = "training", unusual: bool = False, **evidence: EvidenceValue,
 ) -> Suspect:  # fmt: skip
     """Return a suspect with its finding and remedy.
 

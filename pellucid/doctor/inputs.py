@@ -27,7 +27,7 @@ RANK, FAR_RANK = 5, 30  # of the farther neighbours that the nearest one is comp
 RIDGE = 0.1  # relative to the mean squared norm of an example; enough if there are more features than examples
 TINY = 1e-12  # avoids a ridge of 0 if all inputs are the same
 
-Change = Callable[[Tensor], Tensor]
+InputChange = Callable[[Tensor], Tensor]
 
 
 def select(part: Arrays, which: Tensor) -> Arrays:
@@ -56,7 +56,7 @@ def small(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Sizes:
+class InputStatistics:
     """Statistics of inputs (N, C, ...).
 
     mean, std: of all values. channels: the root mean square of each channel, (C,). low, high: the minimum and maximum
@@ -75,7 +75,7 @@ class Sizes:
         return sqrt(self.mean**2 + self.std**2)
 
 
-def sizes(batches: Iterable[Tensor]) -> Sizes:
+def sizes(batches: Iterable[Tensor]) -> InputStatistics:
     """Return the statistics of batches of inputs (N, C, ...), computed in float64."""
     found: list[Tensor] = []
     count = 0
@@ -89,7 +89,7 @@ def sizes(batches: Iterable[Tensor]) -> Sizes:
     low, high = low.amin(0), high.amax(0)
     varies = bool(low.min() < high.max())  # for constant inputs, rounding errors would give a std above 0
     std = float((square.mean() - mean**2).clamp_min(0).sqrt()) if varies else 0.0
-    return Sizes(mean, std, square.sqrt(), low, high)
+    return InputStatistics(mean, std, square.sqrt(), low, high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,12 +127,15 @@ def traits(x: Tensor) -> Tensor:
     return x if x.shape[1] <= 64 else torch.stack([x.mean(1), x.std(1, correction=0)], 1)
 
 
-def changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, Change]:
+def changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
     """Return functions that may make inputs such as x similar to `like`; each key names the fault of x that it undoes.
 
     x, like: (N, ...), floats. stats: the standardization in the model. Only images can be flipped or rotated.
     """
-    found: dict[str, Change] = {"not divided by 255": lambda x: x / 255, "divided by 255 once more": lambda x: x * 255}
+    found: dict[str, InputChange] = {
+        "not divided by 255": lambda x: x / 255,
+        "divided by 255 once more": lambda x: x * 255,
+    }
     if x.dim() != 4:
         return found
     channels, height, width = x.shape[1:]

@@ -236,7 +236,7 @@ def correlated_units(seen: Activity, threshold: float) -> list[tuple[int, int]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Gradients:
+class MeasuredGradients:
     """The result of a forward and backward pass in training mode.
 
     loss: the batch loss. dy: the root mean square of the gradient with respect to each layer's output, by path, the
@@ -250,7 +250,7 @@ class Gradients:
 
 def gradients(
     model: BaseModel, x: Tensor, target: Tensor, see: ForwardWatch | None = None, follow: BackwardWatch | None = None
-) -> Gradients:
+) -> MeasuredGradients:
     """Return the gradients for a batch, or for as many of its examples as fit into memory.
 
     see: a watch of the forward pass. follow: a watch of the backward pass, called for layers that are not
@@ -271,7 +271,7 @@ def gradients(
         y, cache = forward(model.net, params, x, Mode(True, torch.Generator().manual_seed(model.seed)), see)
         value, dy = model.loss(y, target)
         _, dparams = backward(model.net, params, cache, dy, watch=watch)
-    return Gradients(value.item(), dys, flatten(dparams))
+    return MeasuredGradients(value.item(), dys, flatten(dparams))
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,7 @@ class GradientDecay:
         return self.early / self.late
 
 
-def gradient_decay(model: BaseModel, found: Gradients, outputs: Mapping[str, Activity]) -> GradientDecay | None:
+def gradient_decay(model: BaseModel, found: MeasuredGradients, outputs: Mapping[str, Activity]) -> GradientDecay | None:
     """Compare early with late layers.
 
     None for fewer than two trainable layers, and if a gradient is not finite or that of the late layers is 0. outputs:

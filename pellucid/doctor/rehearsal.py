@@ -22,7 +22,7 @@ from pellucid.training.device import on_device
 from pellucid.training.examples import Augmentation, batches
 from pellucid.training.layers import draws
 from pellucid.training.model import BaseModel
-from pellucid.training.step import NotFiniteError, Step
+from pellucid.training.step import NotFiniteError, TrainingStep
 from pellucid.tree import flatten, map_tree
 
 UPDATE_INTERVAL = 8  # steps between measurements of the update ratio
@@ -90,7 +90,7 @@ def default_rate(optimizer: Optimizer) -> float:
 
 
 @dataclass(frozen=True)
-class Settings:
+class RehearsalSettings:
     """Settings of a rehearsal.
 
     steps: the number of steps; only as many are made, at least one, as `work` multiply-adds suffice for. factor:
@@ -153,13 +153,18 @@ def step_work(model: BaseModel, data: Arrays, batch_size: int) -> float:
 
 
 def rehearse(
-    model: BaseModel, data: Arrays, batch_size: int, augment: Augmentation | None, settings: Settings, planned: int = 0
+    model: BaseModel,
+    data: Arrays,
+    batch_size: int,
+    augment: Augmentation | None,
+    settings: RehearsalSettings,
+    planned: int = 0,
 ) -> Rehearsal:
     """Train `model` in place for a few steps at a multiple of its learning rate.
 
     planned: the number of steps of the whole training, for its schedule; 0 if unknown.
     """
-    step = Step.of(model, len(data))
+    step = TrainingStep.of(model, len(data))
     loader = batches(model, data, min(batch_size, len(data)), augment)
     planned = planned or DEFAULT_EPOCHS * len(loader)
     stride = max(planned / settings.steps, 1.0) if settings.whole and settings.steps else 1.0

@@ -14,7 +14,7 @@ import torch
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Evidence, Finding, Remedy
 from pellucid.doctor.predictions import UnansweredError, predictions, score, standard_error
-from pellucid.doctor.rehearsal import Rehearsal, Settings, example_work
+from pellucid.doctor.rehearsal import Rehearsal, RehearsalSettings, example_work
 from pellucid.doctor.remedies import rebuilt, small_network
 from pellucid.doctor.suspects import Suspect, suspects
 from pellucid.errors import PellucidError
@@ -85,9 +85,9 @@ class Attempts:
 
     @cached_property
     def _before(self) -> Rehearsal:
-        return self._rehearse(self.case, Settings(self.steps, work=MAX_BASELINE_WORK, whole=True))
+        return self._rehearse(self.case, RehearsalSettings(self.steps, work=MAX_BASELINE_WORK, whole=True))
 
-    def _rehearse(self, case: Case, settings: Settings) -> Rehearsal:
+    def _rehearse(self, case: Case, settings: RehearsalSettings) -> Rehearsal:
         """Rehearse a case, and add the multiply-adds of its steps and of the two predictions that score it."""
         done = case.rehearse(settings)
         scored = case.validation_sample or case.sample
@@ -125,7 +125,7 @@ class Attempts:
         if longer > 1 and mended.epochs and mended.steps_planned < longer * case.steps_planned:
             mended = replace(mended, epochs=round(longer * case.epochs))  # the length of the schedule
         work = max(longer, 2.0) * MAX_BASELINE_WORK
-        done = self._rehearse(mended, Settings(max(round(made * longer), 1), work=work, whole=True))
+        done = self._rehearse(mended, RehearsalSettings(max(round(made * longer), 1), work=work, whole=True))
         after = replace(mended, model=done.model)
         (loss, accuracy), (new_loss, new_accuracy) = self._measured, _outcome(mended, done)
         scores = self.score, 0.0 if done.broke else case_score(after)
@@ -167,7 +167,7 @@ class Cause:
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class TrialsVerdict:
     """The result of the trials.
 
     failed: whether the training fails, or is slightly worse because of an established cause. causes: the causes that
@@ -183,7 +183,7 @@ class Verdict:
     untried: tuple[str, ...] = ()
 
 
-def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained: bool = False) -> Verdict:
+def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained: bool = False) -> TrialsVerdict:
     """Try the suspects of a case if its training fails.
 
     more: findings whose remedies are suspects too. explained: whether a direct finding may already explain the failure.
@@ -196,13 +196,13 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
     """
     part = case.validation_sample or case.sample
     if len(part) < MIN_EXAMPLES or not case.trainable:
-        return Verdict(False)
+        return TrialsVerdict(False)
     is_trained = case.trained and not case.stopped
     current_score = case_score(case) if is_trained else 0.0
     if current_score >= GOOD_SCORE:
-        return Verdict(False)
+        return TrialsVerdict(False)
     if explained:
-        return _slightly_worse(case, more, 0.0) if is_trained else Verdict(False)
+        return _slightly_worse(case, more, 0.0) if is_trained else TrialsVerdict(False)
     reference = _reference(case)
 
     def fails(found: float) -> bool:
@@ -210,11 +210,11 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
         return reference - found >= max(MIN_DEFICIT, MIN_DEVIATIONS * standard_error(found, reference, len(part)))
 
     if reference is None or not fails(current_score):
-        return _slightly_worse(case, more, reference or 0.0) if is_trained else Verdict(False)
+        return _slightly_worse(case, more, reference or 0.0) if is_trained else TrialsVerdict(False)
     if not fails(attempts.score):
         # With its own settings, the training does well, so the fault is not in its settings.
         other = _other_weights(case, attempts, current_score) if is_trained else None
-        return Verdict(is_trained, other=other, as_set=attempts.as_set)
+        return TrialsVerdict(is_trained, other=other, as_set=attempts.as_set)
     causes: list[Cause] = []
     untried: list[str] = []
     trial, remaining, work = attempts, suspects(case, more), MAX_TOTAL_WORK
@@ -233,10 +233,10 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
             break
         remaining = [other for other in remaining if other is not suspect and not other.general]
         trial = Attempts(suspect.apply(case))
-    return Verdict(True, tuple(causes), None, attempts.as_set, tuple(dict.fromkeys(untried)))
+    return TrialsVerdict(True, tuple(causes), None, attempts.as_set, tuple(dict.fromkeys(untried)))
 
 
-def _slightly_worse(case: Case, more: Sequence[Finding], reference: float) -> Verdict:
+def _slightly_worse(case: Case, more: Sequence[Finding], reference: float) -> TrialsVerdict:
     """Try unusual suspects of a slightly worse training, with several orders of the examples, to rule out chance."""
     causes: list[tuple[float, Cause]] = []
     untried: list[str] = []
@@ -264,9 +264,9 @@ def _slightly_worse(case: Case, more: Sequence[Finding], reference: float) -> Ve
             )
     skipped = tuple(dict.fromkeys(untried))
     if not causes:
-        return Verdict(False, untried=skipped)
+        return TrialsVerdict(False, untried=skipped)
     _, best = max(causes, key=lambda pair: pair[0])
-    return Verdict(True, (best,), None, orders[0].as_set, skipped)
+    return TrialsVerdict(True, (best,), None, orders[0].as_set, skipped)
 
 
 def _min_gain(gains: Sequence[float]) -> float:
@@ -278,7 +278,7 @@ def _reference(case: Case) -> float | None:
     """Return the score of the small reference network; None if its training raises an error or diverges."""
     try:
         small = small_network(case)
-        done = small.rehearse(Settings(MAX_SMALL_STEPS, work=MAX_SMALL_WORK, whole=True))
+        done = small.rehearse(RehearsalSettings(MAX_SMALL_STEPS, work=MAX_SMALL_WORK, whole=True))
     except PellucidError:
         return None
     return None if done.broke else case_score(replace(small, model=done.model))

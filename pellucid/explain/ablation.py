@@ -37,7 +37,7 @@ class Removal:
 
 
 @dataclass(frozen=True)
-class Row:
+class AblationRow:
     """A row of a table of ablations: the removals, the number of parameters removed, and the accuracy."""
 
     removed: tuple[Removal, ...]
@@ -60,7 +60,7 @@ def ablation_table(
     by: str = "zero",
     prepare: Prepare = float_images,
     batch: int = BATCH,
-) -> list[Row]:
+) -> list[AblationRow]:
     """Return the accuracy on images (N, C, H, W) of the unchanged network, and with the removals of each row.
 
     rows: by default one for each layer with weights except the last, one for all dense layers among them, and one for
@@ -74,12 +74,12 @@ def ablation_table(
     chosen = [tuple(row) for row in (default_rows(net) if rows is None else rows)]
     paths = {removal.path for row in chosen for removal in row}
     means = map_means(net, params, images, paths, prepare, batch) if by == "mean" else {}
-    found: list[Row] = []
+    found: list[AblationRow] = []
     for row in [(), *chosen]:
         edits = {removal.path: _edit(removal, means.get(removal.path)) for removal in row}
         predicted = [classes_of(ablated(net, params, prepare(part), edits)).cpu() for part in images.split(batch)]
         fraction = accuracy(labels.cpu(), torch.cat(predicted))
-        found.append(Row(row, sum(_parameters(net, params, removal) for removal in row), fraction))
+        found.append(AblationRow(row, sum(_parameters(net, params, removal) for removal in row), fraction))
     return found
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pellucid.combine.base import Combinator, walk
 from pellucid.errors import PellucidError
-from pellucid.explain.occlusion import Fill, Read
+from pellucid.explain.occlusion import FillValue, Read
 from pellucid.explain.sweeps import fixed, scores
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
@@ -60,7 +60,7 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
     return (1 - rank_correlation(single(a), single(b))).clamp(0, 2)  # rounding may exceed the bounds
 
 
-class Sum(NamedTuple):
+class SumCheck(NamedTuple):
     """The sum of an explanation, the expected sum, and the gap between them; (N,) each.
 
     found: the sum; expected: the sum that it should equal. gap: |found - expected| / |expected|; infinite if only
@@ -77,18 +77,18 @@ class Sum(NamedTuple):
         return (difference / self.expected.abs()).where(difference != 0, 0.0)  # the gap of a NaN difference is NaN
 
 
-def conservation(net: Layer, params: Params, x: Any, target: Target, relevance: Tensor) -> Sum:
+def conservation(net: Layer, params: Params, x: Any, target: Target, relevance: Tensor) -> SumCheck:
     """Return the sum of the relevance and the target's score, which it should equal.
 
     Biases and stabilizers absorb relevance, so with them a gap is not an error. Source: Bach et al. 2015,
     equation 2.
     """
-    return Sum(relevance.flatten(1).sum(1), scores(net, params, x, target))
+    return SumCheck(relevance.flatten(1).sum(1), scores(net, params, x, target))
 
 
 def completeness(
     net: Layer, params: Params, x: Tensor, target: Target, attribution: Tensor, baseline: float | Tensor = 0.0
-) -> Sum:
+) -> SumCheck:
     """Return the sum of an attribution, and the score of x minus the score of the baseline, which it should equal.
 
     target: None is the class of x with the largest score. Source: Sundararajan, Taly and Yan 2017, proposition 1.
@@ -96,7 +96,7 @@ def completeness(
     target = fixed(net, params, x, target)
     start = x.new_zeros(()).add(baseline).expand(x.shape)
     expected = scores(net, params, x, target) - scores(net, params, start, target)
-    return Sum(attribution.flatten(1).sum(1), expected)
+    return SumCheck(attribution.flatten(1).sum(1), expected)
 
 
 class Agreement(NamedTuple):
@@ -208,7 +208,7 @@ class Curve(NamedTuple):
 
 
 def deletion(
-    net: Layer, params: Params, x: Tensor, target: Target, map_: Tensor, fill: Fill = 0.0, steps: int = 20,
+    net: Layer, params: Params, x: Tensor, target: Target, map_: Tensor, fill: FillValue = 0.0, steps: int = 20,
     read: Read | None = None,
 ) -> Curve:  # fmt: skip
     """Remove the pixels, the most important first: for a good explanation the score falls quickly.

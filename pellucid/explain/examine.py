@@ -18,10 +18,10 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.explain.checks import completeness, conservation, deletion, distance, insertion, randomisation
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
-from pellucid.explain.occlusion import Fill, occlude
+from pellucid.explain.occlusion import FillValue, occlude
 from pellucid.explain.sweeps import fixed, scores
 from pellucid.explain.target import Region, aim
-from pellucid.explain.verdicts import ORDERS, RULES, Verdict, adds_up, against_random, needs_weights
+from pellucid.explain.verdicts import ORDERS, RULES, TestVerdict, adds_up, against_random, needs_weights
 from pellucid.files import make_folder, write_atomically
 from pellucid.report.figures.heat import heat, overview, places
 from pellucid.report.page import render
@@ -56,7 +56,7 @@ class Examined:
     likeness: dict[str, float | None]
     deletion: float
     insertion: float
-    verdicts: dict[str, Verdict]
+    verdicts: dict[str, TestVerdict]
 
     @property
     def gap(self) -> float | None:
@@ -119,7 +119,7 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: SingleT
     )
 
 
-def grey(model: BaseModel) -> Fill:
+def grey(model: BaseModel) -> FillValue:
     """Return a middle grey, scaled as the network's inputs: a number, or (C, 1, 1)."""
     return GREY if model.stats is None else (GREY - model.stats.mean) / model.stats.std
 
@@ -134,7 +134,7 @@ def _examined(model: BaseModel, batch: Tensor, method: str, target: SingleTarget
     shuffled = randomisation(part, model.params, lambda params: run(params=params), most=DEPTHS)
     likeness = {one.path: _number(one.likeness) for one in shuffled}
     (removed,), (added,) = _areas(model, batch, target, map_)
-    total, expected_sum, verdicts = float(map_.sum()), None, dict[str, Verdict]()
+    total, expected_sum, verdicts = float(map_.sum()), None, dict[str, TestVerdict]()
     if method in SUMS:
         expected_sum = float(SUMS[method](model.net, model.params, batch, target, map_).expected)
         verdicts["sum"] = adds_up(total, expected_sum, _gap(total, expected_sum))

@@ -11,7 +11,7 @@ from pellucid.combine import Graph, Sequential
 from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.dataset import Dataset, float_images
 from pellucid.errors import PellucidError
-from pellucid.explain.ablation import Row, ablation_table
+from pellucid.explain.ablation import AblationRow, ablation_table
 from pellucid.explain.examine import GREY, grey
 from pellucid.explain.gradients import deconvnet
 from pellucid.explain.maximization import Maximum, maximize
@@ -88,8 +88,8 @@ class Look:
     accuracy: float
     layers: list[LayerLook]
     hidden: list[Hidden]
-    ablations: list[Row]
-    by_mean: list[Row]
+    ablations: list[AblationRow]
+    by_mean: list[AblationRow]
     best: list[tuple[str, Maximum]]
     retrained: Retraining | None = None
     grown: list[Evolution] = field(default_factory=list)

@@ -24,7 +24,7 @@ MAX_PART = 0.85  # fraction of a map; a rectangle above it is not recomputed alo
 MEMORY_FORMAT = torch.channels_last  # faster for copying rectangles and for convolutions of odd sizes on the CPU
 
 
-class Part(NamedTuple):
+class Rectangles(NamedTuple):
     """Rectangles of equal size in P variants of a map: the values (P, C, h, w), top rows (P,) and left columns (P,)."""
 
     values: Tensor
@@ -96,7 +96,7 @@ def _pointwise(layer: Layer) -> bool:
     return states(layer, Trait.ELEMENTWISE, BatchNorm, LocalResponseNorm)  # in evaluation mode
 
 
-class Window(NamedTuple):
+class SlidingWindow(NamedTuple):
     """A layer's sliding window, as pairs (height, width), and the padding value."""
 
     kernel: tuple[int, int]
@@ -106,7 +106,7 @@ class Window(NamedTuple):
     padding_value: float
 
 
-def _window(layer: Layer, x: Tensor) -> Window | None:
+def _window(layer: Layer, x: Tensor) -> SlidingWindow | None:
     """Return the window of a layer on x; None for layers without one and for options that are not supported here."""
     if x.dim() != 4:
         return None
@@ -118,10 +118,10 @@ def _window(layer: Layer, x: Tensor) -> Window | None:
         stride, padding, value = layer.step, 0, 0.0
     else:
         return None
-    return Window(pair(layer.kernel), pair(stride), pair(padding), pair(layer.dilation), value)
+    return SlidingWindow(pair(layer.kernel), pair(stride), pair(padding), pair(layer.dilation), value)
 
 
-def _step(layer: Any, params: Params, base: Tensor, part: Part, window: Window) -> Part:
+def _step(layer: Any, params: Params, base: Tensor, part: Rectangles, window: SlidingWindow) -> Rectangles:
     """Return the rectangle of the layer's output that depends on the rectangle of its input."""
     starts, needed = [], []
     for axis, first in enumerate((part.rows, part.columns)):
@@ -136,12 +136,12 @@ def _step(layer: Any, params: Params, base: Tensor, part: Part, window: Window) 
     p, s = window.padding, window.stride
     padded = F.pad(base, (p[1], p[1], p[0], p[0]), value=window.padding_value)
     # In the coordinates of the padded map.
-    shifted = Part(part.values, part.rows + p[0], part.columns + p[1])
+    shifted = Rectangles(part.values, part.rows + p[0], part.columns + p[1])
     x = _mixed(padded, shifted, starts[0] * s[0], starts[1] * s[1], needed[0], needed[1])
-    return Part(_run(replace(layer, padding=0), params, x), *starts)
+    return Rectangles(_run(replace(layer, padding=0), params, x), *starts)
 
 
-def _mixed(base: Tensor, part: Part, rows: Tensor, columns: Tensor, high: int, wide: int) -> Tensor:
+def _mixed(base: Tensor, part: Rectangles, rows: Tensor, columns: Tensor, high: int, wide: int) -> Tensor:
     """Return (P, C, high, wide), the rectangles at `rows` and `columns`: values of the part, elsewhere of the base."""
     shape = (len(rows), base.shape[1], high, wide)
     x = torch.empty(shape, dtype=base.dtype, device=base.device, memory_format=MEMORY_FORMAT)
@@ -155,7 +155,7 @@ def _mixed(base: Tensor, part: Part, rows: Tensor, columns: Tensor, high: int, w
     return x
 
 
-def _square(image: Tensor, filled: Tensor, places: Tensor, side: int) -> Part:
+def _square(image: Tensor, filled: Tensor, places: Tensor, side: int) -> Rectangles:
     """Return the image around each square, with the square in it."""
     rows, columns = (places[:, axis].clamp_max(image.shape[1 + axis] - side) for axis in (0, 1))
     values = image.new_empty(len(places), len(image), side, side)
@@ -164,10 +164,10 @@ def _square(image: Tensor, filled: Tensor, places: Tensor, side: int) -> Part:
     ):
         value.copy_(image[:, row : row + side, column : column + side])
         value[:, top - row : bottom - row, left - column : right - column] = filled[:, top:bottom, left:right]
-    return Part(values, rows, columns)
+    return Rectangles(values, rows, columns)
 
 
-def _paste(base: Tensor, part: Part) -> Tensor:
+def _paste(base: Tensor, part: Rectangles) -> Tensor:
     """Return (P, C, H, W): the base with each variant's part in it."""
     zero = torch.zeros_like(part.rows)
     return _mixed(base, part, zero, zero, base.shape[2], base.shape[3])

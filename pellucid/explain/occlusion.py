@@ -17,7 +17,7 @@ from pellucid.sweep import forward
 from pellucid.training.process import memory_kept
 
 VECTORS = 32  # batches of squares that the last layers, which are small, process at once for class targets
-Fill = float | Tensor
+FillValue = float | Tensor
 Read = Callable[[Tensor], Tensor]  # maps the network's output (N, K) to the measured values, such as probabilities
 
 
@@ -53,7 +53,7 @@ def occlusion(
     target: Target = None,
     square: int | None = None,
     stride: int | None = None,
-    fill: Fill = 0.0,
+    fill: FillValue = 0.0,
     batch: int = 16,
 ) -> Tensor:
     """Return the decrease of the target's score when a pixel is hidden, (N, 1, H, W): see `Occluded.effect`.
@@ -71,7 +71,7 @@ def occlude(
     target: Target = None,
     square: int | None = None,
     stride: int | None = None,
-    fill: Fill = 0.0,
+    fill: FillValue = 0.0,
     batch: int = 16,
     read: Read | None = None,
 ) -> Occluded:

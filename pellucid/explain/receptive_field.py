@@ -30,7 +30,7 @@ from pellucid.rules import own
 from pellucid.sweep import Rule
 from pellucid.tree import map_tree
 
-Reach = Callable[[Any, Params, Any, Any], Any]  # (layer, params, cache, dy) -> dx, where nonzero values are marks
+ReachRule = Callable[[Any, Params, Any, Any], Any]  # (layer, params, cache, dy) -> dx, where nonzero values are marks
 
 
 @torch.no_grad()
@@ -114,7 +114,7 @@ def _product(layer: Multiply, params: Params, cache: Any, dy: Tensor) -> Any:
 
 
 # Types or traits of layers, and the function that propagates marks back through them; the first match counts.
-REACHES: tuple[tuple[tuple[type[Layer] | Trait, ...], Reach], ...] = (
+REACHES: tuple[tuple[tuple[type[Layer] | Trait, ...], ReachRule], ...] = (
     ((Trait.WEIGHTED,), _by_ones),
     ((MaxPool2d, LpPool2d), _windows),
     ((LocalContrastNorm,), _contrast),

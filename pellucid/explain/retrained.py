@@ -24,7 +24,7 @@ RATE = 1e-3  # learning rate of Adam
 
 
 @dataclass(frozen=True)
-class Variant:
+class NetworkVariant:
     """A network to train: its name, the paths of the changed layers, and the factor for their size; 0 removes them."""
 
     name: str
@@ -36,7 +36,7 @@ class Variant:
 class Retrained:
     """A row of the table; accuracy: None if the network cannot be built or trained, for the reason `why`."""
 
-    variant: Variant
+    variant: NetworkVariant
     parameters: int = 0
     train_accuracy: float | None = None
     accuracy: float | None = None
@@ -71,7 +71,7 @@ def retrained(
     train: Dataset,
     test: Dataset,
     epochs: int,
-    variants: Sequence[Variant] | None = None,
+    variants: Sequence[NetworkVariant] | None = None,
     verbose: bool = False,
 ) -> Retraining:
     """Train variants of a model's network from scratch, with the same settings, and return their accuracy on `test`.
@@ -83,7 +83,7 @@ def retrained(
     """
     integer(epochs, "retrained: epochs", 1)
     keep, rows = _Keep(), list[Retrained]()
-    for variant in (Variant("nothing"), *(default_variants(model.net) if variants is None else variants)):
+    for variant in (NetworkVariant("nothing"), *(default_variants(model.net) if variants is None else variants)):
         net = changed(model.net, variant)
         callbacks = [] if rows else [keep]
         try:
@@ -101,23 +101,26 @@ def retrained(
     return Retraining(rows, epochs, len(train), keep.found)
 
 
-def default_variants(net: Layer) -> list[Variant]:
+def default_variants(net: Layer) -> list[NetworkVariant]:
     """Return the default variants: the removals of `default_rows`, and half and twice as many maps or units.
 
     The last layer with weights keeps its size, the number of classes.
     """
     layers = dict(walk(net))
     removals = [tuple(removal.path for removal in row) for row in default_rows(net)]
-    found = [Variant(", ".join(paths), paths, 0.0) for paths in removals]
+    found = [NetworkVariant(", ".join(paths), paths, 0.0) for paths in removals]
     single = [paths[0] for paths in removals if len(paths) == 1]
     for kind, name in ((Conv2d, "convolutions"), (Dense, "dense layers")):
         paths = tuple(path for path in single if isinstance(layers[path], kind))
         if paths:
-            found += [Variant(f"half of the {name}", paths, 0.5), Variant(f"twice the {name}", paths, 2.0)]
+            found += [
+                NetworkVariant(f"half of the {name}", paths, 0.5),
+                NetworkVariant(f"twice the {name}", paths, 2.0),
+            ]
     return found
 
 
-def changed(net: Layer, variant: Variant) -> Layer:
+def changed(net: Layer, variant: NetworkVariant) -> Layer:
     """Return the network with the variant's layers removed, or their number of outputs multiplied by its factor."""
     for path in variant.paths:
         net = replace_layer(net, path, lambda layer: _scaled(layer, variant.factor))

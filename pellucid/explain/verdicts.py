@@ -25,7 +25,7 @@ BETTER, NO_BETTER, WORSE = "better than random order", "no better than random or
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TestVerdict:
     """The result of one test of one explanation of one image.
 
     passed: whether the explanation passes the test, None if the test is not conclusive. p: the probability that a
@@ -41,30 +41,30 @@ class Verdict:
         return {"passed": self.passed, "verdict": self.text, "p": self.p}
 
 
-def against_random(area: float, random: Sequence[float], low_is_good: bool) -> Verdict:
+def against_random(area: float, random: Sequence[float], low_is_good: bool) -> TestVerdict:
     """Compare the area under a deletion curve (low is good) or an insertion curve with those of random orders."""
     at_most, at_least = (sum(one <= area for one in random), sum(one >= area for one in random))
     as_good, as_bad = (at_most, at_least) if low_is_good else (at_least, at_most)
     p = (1 + as_good) / (len(random) + 1)
     if len(set(random)) == 1 and random[0] == area:
-        return Verdict(None, "all orders have the same result", p)
+        return TestVerdict(None, "all orders have the same result", p)
     if as_good == 0:
-        return Verdict(True, f"{BETTER} on this image", p)
-    return Verdict(False, f"{WORSE if as_bad == 0 else NO_BETTER} on this image", p)
+        return TestVerdict(True, f"{BETTER} on this image", p)
+    return TestVerdict(False, f"{WORSE if as_bad == 0 else NO_BETTER} on this image", p)
 
 
-def adds_up(found: float, expected: float, gap: float) -> Verdict:
+def adds_up(found: float, expected: float, gap: float) -> TestVerdict:
     """Compare the sum of a map with the expected sum."""
     if gap <= MAX_GAP:
-        return Verdict(True, f"adds up within {100 * MAX_GAP:.0f} %")
-    return Verdict(False, f"does not add up: {found:.4g}, not {expected:.4g}")
+        return TestVerdict(True, f"adds up within {100 * MAX_GAP:.0f} %")
+    return TestVerdict(False, f"does not add up: {found:.4g}, not {expected:.4g}")
 
 
-def needs_weights(likeness: Mapping[str, float | None]) -> Verdict:
+def needs_weights(likeness: Mapping[str, float | None]) -> TestVerdict:
     """Test whether the map changed with all weights shuffled; likeness: rank correlations, the last for all layers."""
     last = list(likeness.values())[-1] if likeness else None
     if last is None:
-        return Verdict(None, "not tested: there is nothing to compare")
+        return TestVerdict(None, "not tested: there is nothing to compare")
     if last > MAX_LIKENESS:
-        return Verdict(False, "nearly the same without the learned weights: it shows the image, not the network")
-    return Verdict(True, "changes when the weights are shuffled")
+        return TestVerdict(False, "nearly the same without the learned weights: it shows the image, not the network")
+    return TestVerdict(True, "changes when the weights are shuffled")

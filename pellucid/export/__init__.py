@@ -5,7 +5,7 @@ from pellucid.export.onnx_file import onnx_bytes, to_onnx
 from pellucid.export.onnx_import import from_onnx
 from pellucid.export.onnx_nodes import Nodes
 from pellucid.export.parity import TOLERANCE, Parity, ParityError
-from pellucid.export.target import Target
+from pellucid.export.target import ExportTarget
 from pellucid.export.torch_file import to_torch, torch_files, weights_path
 
 TARGETS = {one.TARGET.name: one.TARGET for one in (onnx_file, torch_file)}
@@ -13,10 +13,10 @@ TARGETS = {one.TARGET.name: one.TARGET for one in (onnx_file, torch_file)}
 __all__ = [
     "TARGETS",
     "TOLERANCE",
+    "ExportTarget",
     "Nodes",
     "Parity",
     "ParityError",
-    "Target",
     "from_onnx",
     "onnx_bytes",
     "to_onnx",

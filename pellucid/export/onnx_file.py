@@ -15,8 +15,8 @@ from pellucid.export.onnx_nodes import Node, custom_layers, unwritable, write
 from pellucid.export.onnx_proto import IR_VERSION, MAX_BYTES, OPSET, node_proto, optional
 from pellucid.export.onnx_readers import READERS
 from pellucid.export.parity import Parity, batch, compare, outputs
-from pellucid.export.target import Target
-from pellucid.export.trace import Step, Trace, trace
+from pellucid.export.target import ExportTarget
+from pellucid.export.trace import GraphTrace, TracedLayer, trace
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
 from pellucid.model import Model
@@ -54,7 +54,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | 
     return parity
 
 
-TARGET = Target("onnx", ".onnx", to_onnx)
+TARGET = ExportTarget("onnx", ".onnx", to_onnx)
 
 CONVERSIONS: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
     ("the values of predict", lambda y: y),
@@ -129,7 +129,7 @@ def onnx_bytes(
 Axes = Sequence[str | int]  # the name or size of each axis
 
 
-def _proto(onnx: Any, traced: Trace, stats: FeatureStats | None, metadata: Mapping[str, str]) -> bytes:
+def _proto(onnx: Any, traced: GraphTrace, stats: FeatureStats | None, metadata: Mapping[str, str]) -> bytes:
     types = onnx.TensorProto
     inputs = [
         (value.name, types.INT64 if value.name in traced.switches else types.FLOAT, (BATCH_AXIS, *value.shape))
@@ -176,7 +176,7 @@ def graph_bytes(
     return data
 
 
-def network_nodes(traced: Trace, stats: FeatureStats | None) -> tuple[list[Node], dict[str, Tensor]]:
+def network_nodes(traced: GraphTrace, stats: FeatureStats | None) -> tuple[list[Node], dict[str, Tensor]]:
     """Return all nodes, with the file's names of inputs and outputs, and the constants by name."""
     missing = unwritable(traced.steps)
     if missing:
@@ -202,13 +202,13 @@ def network_nodes(traced: Trace, stats: FeatureStats | None) -> tuple[list[Node]
     return nodes, constants
 
 
-def _renamed(step: Step, names: Mapping[str, str]) -> Step:
+def _renamed(step: TracedLayer, names: Mapping[str, str]) -> TracedLayer:
     """Return the step with its inputs and output renamed."""
     values = [replace(value, name=names.get(value.name, value.name)) for value in (*step.inputs, step.output)]
     return replace(step, inputs=tuple(values[:-1]), output=values[-1])
 
 
-def _output_names(traced: Trace) -> tuple[dict[str, str], dict[str, str]]:
+def _output_names(traced: GraphTrace) -> tuple[dict[str, str], dict[str, str]]:
     """Return the outputs' names by the names of their values, and the sources of copies by the outputs' names.
 
     An output that is also an input, and a further output of the same value, are written as copies.
@@ -225,7 +225,7 @@ def _output_names(traced: Trace) -> tuple[dict[str, str], dict[str, str]]:
     return names, copies
 
 
-def _output(number: int, traced: Trace) -> str:
+def _output(number: int, traced: GraphTrace) -> str:
     return "output" if len(traced.outputs) == 1 else f"output{number}"
 
 

@@ -15,13 +15,13 @@ from pellucid.config import from_config
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_nodes import is_writable, write
 from pellucid.export.onnx_proto import LAYER_METADATA_KEY, node_of, node_proto, optional, read_proto
-from pellucid.export.onnx_readers import READERS, Found, Reading, Unreadable
-from pellucid.export.trace import Step, Value
+from pellucid.export.onnx_readers import READERS, Found, NodeReading, Unreadable
+from pellucid.export.trace import GraphValue, TracedLayer
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.network.bounds import within_bounds
 from pellucid.registry import is_ours
 from pellucid.run.weights import fill
-from pellucid.weights.fault import Fault, file_errors, quoted
+from pellucid.weights.fault import FileFault, file_errors, quoted
 
 SUPPORTED = "pellucid imports the operators that it exports"
 MAX_SIZE = 1 << 13  # of height, width and channels; a check of a layer may create constants of this size squared
@@ -68,7 +68,7 @@ class _Network:
                 self.names[each.name] = self._free(each.name)
         self.inputs = tuple(self.names.values())
         if not self.inputs:
-            raise Fault("has no input")
+            raise FileFault("has no input")
 
     @property
     def input_shape(self) -> Any:
@@ -82,7 +82,7 @@ class _Network:
         ops = [node_of(onnx, each).op for each in protos if not _layer_metadata(each)]
         unknown = sorted({op for op in ops if op not in READERS})
         if unknown:
-            raise Fault(f"uses unsupported operators: {quoted(', '.join(unknown), 400)}", SUPPORTED)
+            raise FileFault(f"uses unsupported operators: {quoted(', '.join(unknown), 400)}", SUPPORTED)
         start = 0
         while start < len(protos):
             end = _end_of_layer(protos, start) if _layer_metadata(protos[start]) else start + 1
@@ -96,21 +96,21 @@ class _Network:
                 self._add(last, found)
             except (Unreadable, PellucidError) as error:
                 where = f"its node {quoted(last.name)} ({quoted(last.op_type)})"
-                raise Fault(f"cannot be imported: {where}: {quoted(str(error), 200)}", SUPPORTED) from error
+                raise FileFault(f"cannot be imported: {where}: {quoted(str(error), 200)}", SUPPORTED) from error
             start = end
 
     def graph(self, outputs: list[str]) -> Graph:
         """Return the network as a Graph with these outputs."""
         for name in outputs:
             if name not in self.names:
-                raise Fault(f"has an output {quoted(name)} that is not computed by a node")
+                raise FileFault(f"has an output {quoted(name)} that is not computed by a node")
         return Graph(self.nodes, tuple(self.names[name] for name in outputs), self.inputs)
 
     def _one(self, onnx: Any, proto: Any) -> Found:
         """Return the layer of a node without pellucid metadata; raises Unreadable if no layer implements the node."""
         if len([name for name in proto.output if name]) != 1:
             raise Unreadable("has several outputs")
-        reading = Reading(node_of(onnx, proto), self.constants, self.shapes)
+        reading = NodeReading(node_of(onnx, proto), self.constants, self.shapes)
         found = READERS[reading.node.op](reading)
         if reading.attributes:
             raise Unreadable(f"has unsupported attributes: {', '.join(reading.attributes)}")
@@ -147,7 +147,7 @@ def _input_shape(value: Any) -> Shape:
     dims = value.type.tensor_type.shape.dim
     sizes = tuple(each.dim_value for each in dims)
     if not sizes or any(size < 1 for size in sizes[1:]):
-        raise Fault(
+        raise FileFault(
             f"has no fixed sizes for its input {quoted(value.name)}", "export it with fixed sizes after the batch axis"
         )
     return sizes[1:]
@@ -177,14 +177,14 @@ def _layer_from_metadata(
     layer, path, inputs = from_config(metadata["layer"]), metadata["path"], tuple(metadata["inputs"])
     if not (is_ours(layer) and is_writable(type(layer))) or not all(name in shapes for name in inputs):
         raise Unreadable("has pellucid metadata that names no layer of pellucid, or unknown inputs")
-    values = tuple(Value(name, shapes[name]) for name in inputs)
+    values = tuple(GraphValue(name, shapes[name]) for name in inputs)
     shape = tuple(value.shape for value in values)
     expected, out = _init(layer, shape[0] if len(shape) == 1 else shape)
     if any(size > MAX_SIZE for each in (*shape, tuple(out)) for size in each):
         raise Unreadable(f"has more than {MAX_SIZE} rows, columns or channels")
     params = {name: constants[join(path, name)] for name in expected}
     last = nodes[-1]
-    step = Step(last.name, path, layer, params, values, Value(last.output[0], tuple(out)))
+    step = TracedLayer(last.name, path, layer, params, values, GraphValue(last.output[0], tuple(out)))
     rewritten = write(step)
     if [node_proto(onnx, node) for node in rewritten.with_layer_metadata(READERS)] != list(nodes) or not all(
         name in constants and _close(tensor, constants[name]) for name, tensor in rewritten.constants.items()

@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_nodes import Node
 from pellucid.weights import onnxfile
-from pellucid.weights.fault import Fault, quoted
+from pellucid.weights.fault import FileFault, quoted
 
 OPSET = 21  # the first in which GroupNormalization has a scale per channel
 MIN_OPSET = 13  # the first with the current definitions of Softmax and Dropout
@@ -76,7 +76,9 @@ def read_proto(onnx: Any, path: Path) -> tuple[Any, dict[str, Tensor]]:
         if node.op_type == "Constant" and not node.domain:
             value = next((each.t for each in node.attribute if each.name == "value"), None)
             if value is None:
-                raise Fault(f"has a constant {quoted(node.name)} that is not a tensor", "export it as an initializer")
+                raise FileFault(
+                    f"has a constant {quoted(node.name)} that is not a tensor", "export it as an initializer"
+                )
             protos[node.output[0]] = value
     return model, {name: _tensor(tensor) for name, tensor in protos.items()}
 
@@ -87,13 +89,13 @@ def _check(model: Any) -> None:
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
     if len(versions) != 1 or not MIN_OPSET <= versions[0] <= OPSET:
         found = ", ".join(map(str, versions)) or "no version"
-        raise Fault(f"uses operator set {found}", f"export it with opset {MIN_OPSET} to {OPSET}")
+        raise FileFault(f"uses operator set {found}", f"export it with opset {MIN_OPSET} to {OPSET}")
     if len(graph.node) > MAX_NODES:
-        raise Fault(f"has {len(graph.node)} nodes, above the limit of {MAX_NODES}")
+        raise FileFault(f"has {len(graph.node)} nodes, above the limit of {MAX_NODES}")
 
 
 def _tensor(proto: Any) -> Tensor:
     found = onnxfile.tensor_of(proto)
     if found.dtype == torch.bfloat16:
-        raise Fault(f"contains {quoted(proto.name)} in bfloat16, which is not supported", "export it in float32")
+        raise FileFault(f"contains {quoted(proto.name)} in bfloat16, which is not supported", "export it in float32")
     return found

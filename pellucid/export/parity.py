@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
-from pellucid.export.trace import Trace, Value
+from pellucid.export.trace import GraphTrace, GraphValue
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.sweep import forward
 
@@ -40,11 +40,11 @@ class Parity:
         return self
 
 
-def batch(traced: Trace, images: int = BATCH) -> tuple[Tensor, ...]:
+def batch(traced: GraphTrace, images: int = BATCH) -> tuple[Tensor, ...]:
     """Return random inputs in [0, 1); inputs that are switches of max pooling are distinct random indices."""
     rng = torch.Generator().manual_seed(SEED)
 
-    def draw(value: Value) -> Tensor:
+    def draw(value: GraphValue) -> Tensor:
         if value.name not in traced.switches:
             return torch.rand(images, *value.shape, generator=rng)
         channels, height, width = value.shape

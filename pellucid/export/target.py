@@ -9,7 +9,7 @@ from pellucid.model import Model
 
 
 @dataclass(frozen=True)
-class Target:
+class ExportTarget:
     """A file format to which models are exported.
 
     name: in commands. suffix: of the file. write: writes a model into a file, for images of a size (H, W) or None, and

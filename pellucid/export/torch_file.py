@@ -19,10 +19,10 @@ from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shar
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.export.parity import Parity, ParityError, batch, compare, outputs
-from pellucid.export.target import Target
+from pellucid.export.target import ExportTarget
 from pellucid.export.torch_code import modules
 from pellucid.export.torch_code.layers import is_writable, literal, module_code
-from pellucid.export.trace import Step, Trace, trace
+from pellucid.export.trace import GraphTrace, TracedLayer, trace
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
 from pellucid.model import Model
@@ -107,7 +107,7 @@ def weights_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}_weights.safetensors")
 
 
-TARGET = Target(
+TARGET = ExportTarget(
     "torch",
     ".py",
     lambda model, path, size: to_torch(model, path),
@@ -186,16 +186,16 @@ def _run(stem: str, text: str, weights: bytes, xs: Sequence[Tensor]) -> list[Ten
 
 
 @dataclass(frozen=True, eq=False)
-class Code:
+class ModuleCode:
     """A Python expression that creates a module, and the module's weights by name."""
 
     text: str
     weights: dict[str, Tensor]
 
 
-def _code_of(net: Layer, params: Params, traced: Trace) -> Code:
+def _code_of(net: Layer, params: Params, traced: GraphTrace) -> ModuleCode:
     """Return the code of a network; raises PellucidError that lists all layers without PyTorch code."""
-    steps: dict[str, Step] = {}
+    steps: dict[str, TracedLayer] = {}
     for step in traced.steps:
         steps.setdefault(step.path, step)
     layers = [step.layer for step in traced.steps if not is_writable(type(step.layer))]
@@ -215,15 +215,17 @@ def _helpers(text: str) -> list[str]:
     return [inspect.getsource(kind).rstrip() for kind in HELPERS if kind.__name__ in used]
 
 
-def _code(layer: Layer, params: Params, path: str, steps: Mapping[str, Step], depth: int) -> Code:
+def _code(layer: Layer, params: Params, path: str, steps: Mapping[str, TracedLayer], depth: int) -> ModuleCode:
     if not isinstance(layer, Combinator):
-        return Code(module_code(layer, steps[path]), dict(params))
+        return ModuleCode(module_code(layer, steps[path]), dict(params))
     names = _names(layer)
     inner = {
         name: _code(child, params[name], join(path, name), steps, depth + 1) for name, child in layer.layers.items()
     }
     weights = {join(names[name], key): tensor for name, each in inner.items() for key, tensor in each.weights.items()}
-    return Code(COMBINED[type(layer)](layer, {name: each.text for name, each in inner.items()}, names, depth), weights)
+    return ModuleCode(
+        COMBINED[type(layer)](layer, {name: each.text for name, each in inner.items()}, names, depth), weights
+    )
 
 
 def _sequential(layer: Sequential, inner: Mapping[str, str], names: Mapping[str, str], depth: int) -> str:

@@ -16,7 +16,7 @@ RESERVED = re.compile(r"(input|output)\d*|preprocess")  # names of other values 
 
 
 @dataclass(frozen=True)
-class Value:
+class GraphValue:
     """A value between layers: its name, and its shape without the batch axis."""
 
     name: str
@@ -24,7 +24,7 @@ class Value:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class TracedLayer:
     """One run of a layer that is not a combinator.
 
     path: the path of the layer in the network. name: the path, or path:2, path:3 ... for further runs of the layer.
@@ -34,17 +34,17 @@ class Step:
     path: str
     layer: Layer
     params: Params
-    inputs: tuple[Value, ...]
-    output: Value
+    inputs: tuple[GraphValue, ...]
+    output: GraphValue
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class GraphTrace:
     """All runs in order, with the network's inputs and outputs; an output may also be an input, or occur twice."""
 
-    inputs: tuple[Value, ...]
-    steps: tuple[Step, ...]
-    outputs: tuple[Value, ...]
+    inputs: tuple[GraphValue, ...]
+    steps: tuple[TracedLayer, ...]
+    outputs: tuple[GraphValue, ...]
 
     @property
     def switches(self) -> dict[str, int]:
@@ -53,28 +53,28 @@ class Trace:
         return {step.inputs[1].name: prod(step.output.shape[1:]) for step in unpools}
 
 
-def trace(net: Layer, params: Params, shape: Any) -> Trace:
+def trace(net: Layer, params: Params, shape: Any) -> GraphTrace:
     """Return the runs for inputs of `shape` (without the batch axis; a tuple of shapes for several inputs).
 
     Only shapes are computed. Raises PellucidError if an input does not fit.
     """
     several = len(shape) > 0 and isinstance(shape[0], tuple)
     names = [f"input{number}" for number in range(1, len(shape) + 1)] if several else ["input"]
-    inputs = tuple(map(Value, names, shape if several else (shape,)))
+    inputs = tuple(map(GraphValue, names, shape if several else (shape,)))
     used, steps = set(names), []
 
-    def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Value, None]:
+    def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[GraphValue, None]:
         sources = x if isinstance(x, tuple) else (x,)
         shapes = tuple(value.shape for value in sources)
         with torch.device("meta"):
             _, out = layer.init(shapes if isinstance(x, tuple) else shapes[0], torch.Generator())
         name = _free(path or type(layer).__name__.lower(), used)
         used.add(name)
-        steps.append(Step(name, path, layer, params, sources, Value(name, tuple(out))))
+        steps.append(TracedLayer(name, path, layer, params, sources, GraphValue(name, tuple(out))))
         return steps[-1].output, None
 
     out, _ = run(net, params, inputs if several else inputs[0], Mode(keep=False), leaf)
-    return Trace(inputs, tuple(steps), tuple(_flat(out)))
+    return GraphTrace(inputs, tuple(steps), tuple(_flat(out)))
 
 
 def _free(path: str, used: set[str]) -> str:
@@ -86,7 +86,7 @@ def _free(path: str, used: set[str]) -> str:
     return name
 
 
-def _flat(values: Any) -> Iterator[Value]:
+def _flat(values: Any) -> Iterator[GraphValue]:
     """Yield the values of nested tuples, such as the outputs of nested Forks."""
     for value in values if isinstance(values, tuple) else (values,):
         if isinstance(value, tuple):

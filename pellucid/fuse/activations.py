@@ -25,7 +25,7 @@ class OutputCache(NamedTuple):
     y: Tensor
 
 
-class Kernels(NamedTuple):
+class ActivationKernels(NamedTuple):
     """The kernels of one activation.
 
     new, over: return y for x, in new memory and in x's memory. back, back_over: return dx for dy and y, in new memory
@@ -38,26 +38,26 @@ class Kernels(NamedTuple):
     back_over: Callable[[Tensor, Tensor], Tensor]
 
 
-KERNELS: dict[type[Layer], Kernels] = {
-    ReLU: Kernels(
+KERNELS: dict[type[Layer], ActivationKernels] = {
+    ReLU: ActivationKernels(
         torch.relu,
         torch.relu_,
         lambda dy, y: aten.threshold_backward(dy, y, 0),
         lambda dy, y: aten.threshold_backward.grad_input(dy, y, 0, grad_input=dy),
     ),
-    ReLU6: Kernels(
+    ReLU6: ActivationKernels(
         lambda x: aten.hardtanh(x, 0, 6),
         lambda x: aten.hardtanh_(x, 0, 6),
         lambda dy, y: aten.hardtanh_backward(dy, y, 0, 6),
         lambda dy, y: aten.hardtanh_backward.grad_input(dy, y, 0, 6, grad_input=dy),
     ),
-    Sigmoid: Kernels(
+    Sigmoid: ActivationKernels(
         torch.sigmoid,
         torch.sigmoid_,
         aten.sigmoid_backward.default,
         lambda dy, y: aten.sigmoid_backward.grad_input(dy, y, grad_input=dy),
     ),
-    Tanh: Kernels(
+    Tanh: ActivationKernels(
         torch.tanh,
         torch.tanh_,
         aten.tanh_backward.default,

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pellucid.combine.base import Back, Combinator, Step
+from pellucid.combine.base import Back, Combinator, LayerRun
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 
@@ -38,7 +38,7 @@ class FusedSequential(Combinator):
             params |= drawn if name in self.groups else {name: drawn}
         return params, shape
 
-    def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
+    def flow(self, params: Params, x: Any, mode: Mode, step: LayerRun) -> tuple[Any, Cache]:
         """Run the layers in order."""
         cache = {}
         for name, child in self.children.items():
@@ -88,7 +88,7 @@ class FusedResidual(Combinator):
             params[name], out = branch.init(shape, rng)
         return params | {"merge": {}}, out
 
-    def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
+    def flow(self, params: Params, x: Any, mode: Mode, step: LayerRun) -> tuple[Any, Cache]:
         """Run both branches on x, and add the other branch's output to the target's in place."""
         cache, ys = {}, {}
         for name, branch in self.branches.items():

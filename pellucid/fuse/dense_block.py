@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import Back, Combinator, Step
+from pellucid.combine.base import Back, Combinator, LayerRun
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
 from pellucid.fuse.activations import CHEAP, KERNELS
@@ -125,7 +125,7 @@ class DenseBlock(Combinator):
             shape = (shape[0] + out[0], *shape[1:])
         return params, shape
 
-    def flow(self, params: Params, x: Tensor, mode: Mode, step: Step) -> tuple[Tensor, Cache]:
+    def flow(self, params: Params, x: Tensor, mode: Mode, step: LayerRun) -> tuple[Tensor, Cache]:
         """Run the layers in order, each on all previous maps."""
         channels, height, width = x.shape[1:]
         first = self.rows[0].own(params)[self.rows[0].inner[0]]

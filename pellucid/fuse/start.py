@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.fuse.context import Form, NoCache
 from pellucid.fuse.inference.plan import inference
-from pellucid.fuse.inference.runs import Run
+from pellucid.fuse.inference.runs import RunFunction
 from pellucid.layers.base import Mode, Params
 from pellucid.tree import leaves
 
@@ -30,7 +30,7 @@ class EntranceLayer(Form):
 class Ready:
     """A function for prediction, the tensors that it was built from, and their version counters at that time."""
 
-    run: Run | None = None
+    run: RunFunction | None = None
     tensors: list[Tensor] = field(default_factory=list)
     versions: list[int] | None = None
 
@@ -54,7 +54,7 @@ class FrozenStart(Form):
         """Return no gradient."""
         return None, {}
 
-    def _run(self, params: Params) -> Run:
+    def _run(self, params: Params) -> RunFunction:
         ready, tensors = self.ready, leaves(params)
         versions = None if any(map(Tensor.is_inference, tensors)) else [tensor._version for tensor in tensors]
         same = len(tensors) == len(ready.tensors) and all(map(is_, tensors, ready.tensors))

@@ -15,11 +15,11 @@ from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.generators.base import to_input
 from pellucid.generators.perceptual import perceptual_distance, perceptual_value, start_maps, trained_maps
-from pellucid.generators.translation import Pair, To, Translator
+from pellucid.generators.translation import To, TranslationPair, Translator
 from pellucid.layers.base import Layer, Mode, Params, memory_format
 from pellucid.losses import L1
 from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
-from pellucid.models.pix2pix import Field, Norm, patch_discriminator, unet_generator
+from pellucid.models.pix2pix import Field, NormName, patch_discriminator, unet_generator
 from pellucid.objective import Gradients, Losses, seeded
 from pellucid.settings.checks import check_choice, check_flag
 from pellucid.sweep import backward
@@ -126,7 +126,7 @@ class Pix2Pix(Translator):
         copies = map_tree(Tensor.clone, params["generator"])  # training mode updates running statistics
         return self.generator.forward(copies, x, Mode(True, seeded(x.device), keep=False))[0]
 
-    def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
+    def compare(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
         """Return the losses of the discriminator and the generator."""
         x, real = pair
         mode = Mode(keep=False)
@@ -153,7 +153,7 @@ def pix2pix(
     to: To = "colour",
     width: int = 32,
     levels: int = 4,
-    norm: Norm = "batch",
+    norm: NormName = "batch",
     dropout: float = 0.5,
     hints: bool = False,
     field: Field = 70,

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from pellucid.data.source import Batch
 from pellucid.fuse import fuse
-from pellucid.generators.translation import Pair, To, Translator
+from pellucid.generators.translation import To, TranslationPair, Translator
 from pellucid.layers.base import Mode, Params
 from pellucid.losses import L1, Quadratic
 from pellucid.losses.base import Loss
-from pellucid.models.pix2pix import Norm, unet_generator
+from pellucid.models.pix2pix import NormName, unet_generator
 from pellucid.objective import Gradients, Losses
 from pellucid.sweep import backward
 
@@ -34,7 +34,7 @@ class Regression(Translator):
         _, dparams = backward(self.generator, params["generator"], cache, dy, consume=True)
         return {"loss": value}, {"generator": dparams}
 
-    def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
+    def compare(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
         """Return the loss of the outputs."""
         return {"loss": self.loss(y, pair.target)[0]}
 
@@ -47,7 +47,7 @@ def l1(
     to: To = "colour",
     width: int = 32,
     levels: int = 4,
-    norm: Norm = "batch",
+    norm: NormName = "batch",
     dropout: float = 0.0,
     hints: bool = False,
 ) -> Regression:
@@ -64,7 +64,7 @@ def mse(
     to: To = "colour",
     width: int = 32,
     levels: int = 4,
-    norm: Norm = "batch",
+    norm: NormName = "batch",
     dropout: float = 0.0,
     hints: bool = False,
 ) -> Regression:

@@ -32,7 +32,7 @@ MAX_MULTIPLE = 1024  # pixels, for ten levels of a U-Net
 To = Literal["colour", "rgb", "image"]
 
 
-class Pair(NamedTuple):
+class TranslationPair(NamedTuple):
     """Inputs of the generator (N, C, H, W) and their targets, mostly in -1 to 1."""
 
     x: Tensor
@@ -116,17 +116,17 @@ class Translator(Objective):
             dots = hints.to(x) * hints[:, 2:].to(x) * x.new_tensor([1 / CHROMA, 1 / CHROMA, 1])[:, None, None]
         return laid_out(torch.cat([x, dots], 1), images)
 
-    def pair(self, batch: Batch, mode: Mode) -> Pair:
+    def pair(self, batch: Batch, mode: Mode) -> TranslationPair:
         """Return the generator's input for a batch, with drawn hints in training, and its target, both padded."""
         images = batch.images
         if not self.of_colours:
-            return Pair(self.pad(images), self.pad(laid_out(2 * batch.targets - 1, images)))
+            return TranslationPair(self.pad(images), self.pad(laid_out(2 * batch.targets - 1, images)))
         if images.shape[1] != 3:
             raise PellucidError(f"{type(self).__name__} learns colours, but images are grey; give RGB (data.mode)")
         ab = lab_of(images)[:, 1:]
         dots = draw_hints(ab, mode.rng) if self.hints and mode.train and mode.rng is not None else None
         target = ab / CHROMA if self.to == "colour" else 2 * images - 1
-        return Pair(self.pad(self.read(images, dots)), self.pad(laid_out(target, images)))
+        return TranslationPair(self.pad(self.read(images, dots)), self.pad(laid_out(target, images)))
 
     def predict(self, params: Params, images: Tensor, hints: Tensor | None = None) -> Tensor:
         """Return predicted a and b (N, 2, H, W) in the units of Lab, or images in 0 to 1.
@@ -167,7 +167,7 @@ class Translator(Objective):
         return inference(self.generator, params["generator"])
 
     @abstractmethod
-    def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
+    def compare(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
         """Return the losses of the generator's outputs y for a pair in evaluation."""
 
     def check(self, outputs: Any, targets: Any) -> None:

@@ -13,11 +13,11 @@ from pellucid.combine import Sequential
 from pellucid.constant import with_gradient_of
 from pellucid.data.source import Batch
 from pellucid.fuse import fuse
-from pellucid.generators.translation import CHROMA, Pair, Translator
+from pellucid.generators.translation import CHROMA, TranslationPair, Translator
 from pellucid.layers import Conv2d, ReLU
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import precise
-from pellucid.models.pix2pix import INITIALIZER, Norm, unet_levels
+from pellucid.models.pix2pix import INITIALIZER, NormName, unet_levels
 from pellucid.objective import Gradients, Losses
 from pellucid.ops.colour import rgb_to_lab
 from pellucid.settings.checks import check_above_zero, check_choice
@@ -178,7 +178,7 @@ class Zhang(Translator):
         size = [CELL * side for side in ab.shape[2:]]
         return super().result(F.interpolate(ab / CHROMA, size, mode="bilinear"), images)
 
-    def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
+    def compare(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
         """Return the cross-entropy."""
         encoded = self.cells(pair.target)
         log_p = y.log_softmax(1)
@@ -192,7 +192,7 @@ class Zhang(Translator):
 def zhang(
     width: int = 32,
     levels: int = 4,
-    norm: Norm = "batch",
+    norm: NormName = "batch",
     dropout: float = 0.0,
     hints: bool = False,
     uniform: float = 0.5,

@@ -68,7 +68,7 @@ class Result(NamedTuple):
         return "\n".join(_table(self.numbers))
 
 
-Step = Callable[[Setting], Result]
+LessonStep = Callable[[Setting], Result]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def find_lesson(name: str) -> ModuleType:
     return import_module(f"pellucid.lessons.{name.replace('-', '_')}")
 
 
-def title(of: ModuleType | Step) -> str:
+def title(of: ModuleType | LessonStep) -> str:
     """Return the first line of a docstring, without the full stop."""
     return (of.__doc__ or "").strip().splitlines()[0].rstrip(".")
 

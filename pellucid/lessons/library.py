@@ -20,7 +20,7 @@ from pellucid.report.figures.series import name_axes, plots_in_rows
 from pellucid.report.figures.style import BLUE, ORANGE, Plot
 from pellucid.tree import flatten
 
-Pairs = Sequence[tuple[Any, Any]]  # (weight (outputs, inputs), bias (outputs,)) of each layer
+TrainingPairs = Sequence[tuple[Any, Any]]  # (weight (outputs, inputs), bias (outputs,)) of each layer
 
 
 class Layer:
@@ -136,7 +136,7 @@ class BookNetwork:
 class PellucidNetwork:
     """The same network in Pellucid, with the same steps; gaps: the largest weight difference after each step."""
 
-    def __init__(self, net: Sequential, pairs: Pairs) -> None:
+    def __init__(self, net: Sequential, pairs: TrainingPairs) -> None:
         dense, self.net, self.gaps = iter(pairs), net, list[float]()
         self.params: Params = {name: {} for name in net.layers}
         for name, layer in net.layers.items():
@@ -144,7 +144,7 @@ class PellucidNetwork:
                 weight, bias = next(dense)
                 self.params[name] = {"weight": torch.tensor(weight), "bias": torch.tensor(bias)}
 
-    def step(self, x: Any, y: Any, rate: float, pairs: Pairs) -> None:
+    def step(self, x: Any, y: Any, rate: float, pairs: TrainingPairs) -> None:
         """Take a step: forward pass, loss and backward pass by `Supervised`, update by `SGD`; then compare."""
         batch = Batch(torch.from_numpy(x), torch.from_numpy(y))
         _, gradients = Supervised(self.net, Quadratic()).gradients(self.params, batch, Mode())

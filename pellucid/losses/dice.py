@@ -11,7 +11,7 @@ from pellucid.losses.base import Loss
 from pellucid.losses.targets import check_classes, check_weights, class_table, not_ignored, pick
 
 
-class Pieces(NamedTuple):
+class DicePieces(NamedTuple):
     """The terms of the loss.
 
     p: (N, C, ...), probabilities, 0 at ignored positions. cost: (1, C, ...), its sum is the loss. slope: (N, C, ...),
@@ -48,7 +48,7 @@ class Dice(Loss):
         terms = self.pieces(y, target)
         return terms.cost.sum(), terms.p * terms.slope
 
-    def pieces(self, y: Tensor, target: Tensor) -> Pieces:
+    def pieces(self, y: Tensor, target: Tensor) -> DicePieces:
         """Return the cost of each class, and dy without its factor p.
 
         With I = Σ p t and U = Σ p + Σ t of a class, dp = dC/dp = -2 w (t U - I) / U² / Σ w at positions that are not
@@ -67,7 +67,7 @@ class Dice(Loss):
         weight = weight / weight.sum().clamp_min(torch.finfo(y.dtype).tiny)
         total = torch.where(occurring > 0, total, 1.0)
         dp = -2 * weight * (t * total - intersection) / total**2
-        return Pieces(p, weight * (1 - 2 * intersection / total), dp - (p * dp).sum(1, keepdim=True))
+        return DicePieces(p, weight * (1 - 2 * intersection / total), dp - (p * dp).sum(1, keepdim=True))
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Raise PellucidError for class indices out of range."""

@@ -10,7 +10,7 @@ from pellucid.losses.targets import ClassLoss, check_weights, pick
 from pellucid.settings.checks import check, check_choice, is_number
 
 
-class Pieces(NamedTuple):
+class FocalPieces(NamedTuple):
     """The terms of the loss.
 
     log_a: (N, C, ...), logarithm of the softmax a. classes: (N, 1, ...), indices. cost: (N, 1, ...), its sum is the
@@ -54,7 +54,7 @@ class Focal(ClassLoss):
         terms = self.pieces(y, target)
         return terms.cost.sum(), (terms.log_a.exp() * -terms.slope).scatter_add(1, terms.classes, terms.slope)
 
-    def pieces(self, y: Tensor, target: Tensor) -> Pieces:
+    def pieces(self, y: Tensor, target: Tensor) -> FocalPieces:
         """Return the cost and the slope of each position.
 
         With f(p) = -(1 - p)^gamma ln p and dp/dy_k = p (t_k - a_k), where t is one-hot and a the softmax:
@@ -69,7 +69,7 @@ class Focal(ClassLoss):
         slope = -focus
         if self.gamma:
             slope = slope + self.gamma * p * one_minus_p ** (self.gamma - 1) * log_p
-        return Pieces(log_a, picks.classes, -focus * log_p * weight, slope * weight)
+        return FocalPieces(log_a, picks.classes, -focus * log_p * weight, slope * weight)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of each class."""

@@ -15,7 +15,7 @@ from pellucid.metrics.verdicts import (
     IGNORED,
     MISSED,
     THRESHOLD,
-    Judged,
+    MatchedImage,
     classify_detections,
     crowds,
 )
@@ -64,7 +64,7 @@ def error_split(
 
 
 def _precision(
-    images: Sequence[Judged], detections: Sequence[Detections], objects: Sequence[Objects], repaired: str
+    images: Sequence[MatchedImage], detections: Sequence[Detections], objects: Sequence[Objects], repaired: str
 ) -> float:
     """Return the mean AP over the classes, with the kind of error `repaired` removed, "" for none."""
     scored: dict[int, list[tuple[float, bool]]] = {}
@@ -129,7 +129,7 @@ def confusion(
     return counts
 
 
-class Share(NamedTuple):
+class FoundShare(NamedTuple):
     """The objects of a group, and how many of them were found."""
 
     objects: int
@@ -138,13 +138,13 @@ class Share(NamedTuple):
 
 def recall_by_group(
     detections: Sequence[Detections], objects: Sequence[Objects], score: float = 0.5, threshold: float = THRESHOLD
-) -> dict[str, dict[str, Share]]:
+) -> dict[str, dict[str, FoundShare]]:
     """Return the objects found by detections of at least `score`, by "size" (as COCO's) and by "crowding".
 
     Crowding is the largest fraction of an object's box inside another object's box. Crowds are not counted.
     """
-    sizes = {name: Share(0, 0) for name in list(SIZES)[1:]}
-    crowding = {name: Share(0, 0) for name in CROWDING}
+    sizes = {name: FoundShare(0, 0) for name in list(SIZES)[1:]}
+    crowding = {name: FoundShare(0, 0) for name in CROWDING}
     for all_found, truth in zip(detections, objects, strict=True):
         image = classify_detections(
             all_found.take(all_found.scores >= score), truth, threshold, min(BACKGROUND, threshold / 2)
@@ -157,5 +157,5 @@ def recall_by_group(
                 continue
             for groups, limits, value in ((sizes, SIZES, areas[k]), (crowding, CROWDING, fractions[k])):
                 name = next(name for name in groups if limits[name][0] <= value < limits[name][1])
-                groups[name] = Share(groups[name].objects + 1, groups[name].found + (finder >= 0))
+                groups[name] = FoundShare(groups[name].objects + 1, groups[name].found + (finder >= 0))
     return {"size": sizes, "crowding": crowding}

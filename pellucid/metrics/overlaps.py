@@ -106,7 +106,7 @@ def _points(part: Detections | Objects, whose: str, count: int) -> Tensor:
     return part.keypoints.double()
 
 
-class Kind(NamedTuple):
+class OverlapKind(NamedTuple):
     """Functions of one kind: overlaps(detections, objects, areas of the objects, sigmas), and areas(detections)."""
 
     overlaps: Callable[[Detections, Objects, Tensor, tuple[float, ...]], Tensor]
@@ -114,10 +114,10 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "boxes": Kind(lambda found, truth, *_: box_overlaps(found, truth), lambda found: area(found.boxes.double())),
-    "masks": Kind(
+    "boxes": OverlapKind(lambda found, truth, *_: box_overlaps(found, truth), lambda found: area(found.boxes.double())),
+    "masks": OverlapKind(
         lambda found, truth, *_: mask_overlaps(found, truth),
         lambda found: _masks(found, "detections").sum((1, 2)).double() if len(found) else found.scores.double(),
     ),
-    "keypoints": Kind(keypoint_similarity, _hull_areas),
+    "keypoints": OverlapKind(keypoint_similarity, _hull_areas),
 }

@@ -16,7 +16,7 @@ MISSED = "missed"
 THRESHOLD, BACKGROUND = 0.5, 0.1  # IoU from which a detection is correct, and IoU up to which it is background
 
 
-class Verdict(NamedTuple):
+class DetectionVerdict(NamedTuple):
     """The kind of one detection: "hit", "ignored" (matched with a crowd), or one of ERRORS.
 
     truth: the index of the object concerned, for "background" the one with the largest IoU; -1 without objects. iou:
@@ -28,7 +28,7 @@ class Verdict(NamedTuple):
     iou: float
 
 
-class Judged(NamedTuple):
+class MatchedImage(NamedTuple):
     """The detections and objects of one image, compared at one IoU threshold.
 
     verdicts: one per detection. finders: (m,), the detection that each object was matched with, -1 for none.
@@ -36,7 +36,7 @@ class Judged(NamedTuple):
     the object, and would find it if repaired; -1 for none. overlaps: (n, m).
     """
 
-    verdicts: list[Verdict]
+    verdicts: list[DetectionVerdict]
     finders: list[int]
     repairs: list[int]
     overlaps: Tensor
@@ -58,7 +58,7 @@ def classify_detections(
     background: float = BACKGROUND,
     kind: str = "boxes",
     sigmas: tuple[float, ...] = PERSON,
-) -> Judged:
+) -> MatchedImage:
     """Return the kind of each detection in an image, and the detection that found each object.
 
     Hits are matched as by `Coco`, at one threshold. Every other detection has the first kind that applies:
@@ -93,17 +93,17 @@ def classify_detections(
         error, concerned, _ = verdicts[index]
         if error in ("class", "place") and finders[concerned] < 0 and repairs[concerned] < 0:
             repairs[concerned] = index
-    return Judged(verdicts, finders, repairs, overlaps)
+    return MatchedImage(verdicts, finders, repairs, overlaps)
 
 
 def _verdict(
     matched: int, same: Tensor, overlaps: Tensor, crowd: Tensor, threshold: float, background: float
-) -> Verdict:
+) -> DetectionVerdict:
     """Return the verdict of one detection; same: whether each object is of its class, overlaps: with each, (m,)."""
     if matched >= 0:
-        return Verdict(IGNORED if bool(crowd[matched]) else HIT, matched, float(overlaps[matched]))
+        return DetectionVerdict(IGNORED if bool(crowd[matched]) else HIT, matched, float(overlaps[matched]))
     if bool(crowd.all()):  # also without any object
-        return Verdict("background", -1, 0.0)
+        return DetectionVerdict("background", -1, 0.0)
     same_best, other_best = (torch.where(which & ~crowd, overlaps, -1.0).max(0) for which in (same, ~same))
     best = same_best if same_best.values >= other_best.values else other_best
     if background <= same_best.values < threshold:
@@ -114,7 +114,7 @@ def _verdict(
         kind, best = "duplicate", same_best
     else:
         kind = "both" if best.values > background else "background"
-    return Verdict(kind, int(best.indices), float(best.values))
+    return DetectionVerdict(kind, int(best.indices), float(best.values))
 
 
 def crowds(truth: Objects) -> Tensor:

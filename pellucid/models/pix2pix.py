@@ -18,7 +18,7 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Layer
 
-Norm = Literal["batch", "instance", "none"]
+NormName = Literal["batch", "instance", "none"]
 Field = Literal[1, 16, 34, 70, 142, 286]  # receptive field in pixels
 INITIALIZER = "gan"
 SLOPE = 0.2  # of LeakyReLU
@@ -29,7 +29,7 @@ FIELDS: dict[int, int] = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
 
 
 def unet_generator(
-    filters: int = 3, width: int = 64, levels: int = 8, norm: Norm = "batch", dropout: float = 0.5
+    filters: int = 3, width: int = 64, levels: int = 8, norm: NormName = "batch", dropout: float = 0.5
 ) -> Sequential:
     """Return pix2pix's U-Net, which maps images to images of `filters` channels in -1 to 1.
 
@@ -42,7 +42,7 @@ def unet_generator(
     return Sequential(**unet_levels(width, levels, norm, dropout), relu=ReLU(), up=up, tanh=Tanh())
 
 
-def unet_levels(width: int, levels: int, norm: Norm, dropout: float) -> dict[str, Layer]:
+def unet_levels(width: int, levels: int, norm: NormName, dropout: float) -> dict[str, Layer]:
     """Return `unet_generator` without the last upsampling: 2 * `width` channels at half the height and width."""
     if levels < 2:
         raise PellucidError(f"unet_generator: levels={levels} has no skip connection; use 2 or more")
@@ -58,7 +58,7 @@ def unet_levels(width: int, levels: int, norm: Norm, dropout: float) -> dict[str
     return {"down": _down(width, norm), **inner}
 
 
-def patch_discriminator(field: Field = 70, width: int = 64, norm: Norm = "batch") -> Sequential:
+def patch_discriminator(field: Field = 70, width: int = 64, norm: NormName = "batch") -> Sequential:
     """Return PatchGAN's discriminator; each of its outputs (1, H', W') is the logit of a patch of `field` pixels.
 
     2,768,705 parameters for inputs of 6 channels with field 70, and 9,024 with field 1, a patch of one pixel.
@@ -78,15 +78,15 @@ def patch_discriminator(field: Field = 70, width: int = 64, norm: Norm = "batch"
     return Sequential(**layers, scores=last)
 
 
-def _down(filters: int, norm: Norm) -> Conv2d:
+def _down(filters: int, norm: NormName) -> Conv2d:
     return Conv2d(filters, 4, stride=2, padding=1, bias=norm != "batch", init_weight=INITIALIZER)
 
 
-def _up(filters: int, norm: Norm) -> ConvTranspose2d:
+def _up(filters: int, norm: NormName) -> ConvTranspose2d:
     return ConvTranspose2d(filters, 4, stride=2, padding=1, bias=norm != "batch", init_weight=INITIALIZER)
 
 
-def named_norm(name: str, norm: Norm) -> dict[str, Layer]:
+def named_norm(name: str, norm: NormName) -> dict[str, Layer]:
     """Return {name: normalization layer}, {} for the norm "none"."""
     if norm == "none":
         return {}

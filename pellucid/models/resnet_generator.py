@@ -3,10 +3,10 @@
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import Add, Conv2d, ConvTranspose2d, Identity, Pad2d, ReLU, Tanh
 from pellucid.layers.base import Layer
-from pellucid.models.pix2pix import INITIALIZER, Norm, named_norm
+from pellucid.models.pix2pix import INITIALIZER, NormName, named_norm
 
 
-def resnet_generator(filters: int = 3, width: int = 64, blocks: int = 9, norm: Norm = "instance") -> Sequential:
+def resnet_generator(filters: int = 3, width: int = 64, blocks: int = 9, norm: NormName = "instance") -> Sequential:
     """Return a network that maps images to images of `filters` channels in -1 to 1.
 
     Two convolutions halve height and width, residual blocks follow, and two transposed convolutions double them again.
@@ -36,7 +36,7 @@ def resnet_generator(filters: int = 3, width: int = 64, blocks: int = 9, norm: N
     return Sequential(**layers, pad=Pad2d(3, "reflect"), image=image, tanh=Tanh())
 
 
-def _conv(number: int, filters: int, norm: Norm, kernel: int, relu: bool = True) -> dict[str, Layer]:
+def _conv(number: int, filters: int, norm: NormName, kernel: int, relu: bool = True) -> dict[str, Layer]:
     """Return reflection padding, a convolution, its normalization and, if `relu`, a ReLU."""
     conv = Conv2d(filters, kernel, bias=norm != "batch", init_weight=INITIALIZER)
     layers: dict[str, Layer] = {f"pad{number}": Pad2d(kernel // 2, "reflect"), f"conv{number}": conv}

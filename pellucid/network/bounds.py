@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pellucid.combine.base import Combinator, Step, join, uses_flow
+from pellucid.combine.base import Combinator, LayerRun, join, uses_flow
 from pellucid.config import LIMITS_HINT, raised
 from pellucid.errors import LayerError, PellucidError
 from pellucid.layers import MaxUnpool2d, RoIAlign, RoIPool
@@ -91,7 +91,7 @@ class _Bounded(StandIn):
         return self.layer.backward(params, cache, dy)
 
 
-def _run(tally: "_Tally", above: str) -> Step:
+def _run(tally: "_Tally", above: str) -> LayerRun:
     """Return the function that runs the children of the combinator at the path `above`."""
 
     def step(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, None]:

@@ -33,7 +33,7 @@ from pellucid.report.figures.boxes import APART, GAP, Piece, beside, box, frame,
 from pellucid.report.figures.style import BLUE, GREEN, ORANGE, PALE
 from pellucid.sweep import forward
 
-Shapes = Mapping[str, Any]  # the output shape of each layer, by path
+DrawnShapes = Mapping[str, Any]  # the output shape of each layer, by path
 
 MARGIN = 12.0  # points
 ASPECT = 1.5  # desired ratio of width to height, which determines the number of columns
@@ -81,7 +81,7 @@ def draw_network(net: Layer, input_shape: Any) -> Figure:
     return figure
 
 
-def _shapes(net: Layer, input_shape: Any) -> Shapes:
+def _shapes(net: Layer, input_shape: Any) -> DrawnShapes:
     """Return the output shape of every layer by path."""
     shapes: dict[str, Any] = {}
 
@@ -123,7 +123,7 @@ def _columns(pieces: list[Piece]) -> list[Piece]:
     return min((packed(count) for count in range(1, min(len(pieces), 12) + 1)), key=penalty)
 
 
-def _parts(net: Layer, shapes: Shapes) -> Iterator[Piece]:
+def _parts(net: Layer, shapes: DrawnShapes) -> Iterator[Piece]:
     """Yield the pieces of a network: the children of its part "features" one by one, and the other parts."""
     if not isinstance(net, Sequential):
         yield _piece(net, "", shapes, 0)
@@ -151,7 +151,7 @@ def _chain(layer: Layer | None) -> Mapping[str, Layer] | None:
     return None
 
 
-def _piece(layer: Layer, path: str, shapes: Shapes, depth: int) -> Piece:
+def _piece(layer: Layer, path: str, shapes: DrawnShapes, depth: int) -> Piece:
     """Return the piece of a layer, with all its children."""
     match layer:
         case Identity():
@@ -173,11 +173,11 @@ def _piece(layer: Layer, path: str, shapes: Shapes, depth: int) -> Piece:
     return piece
 
 
-def _branches(children: Mapping[str, Layer], path: str, shapes: Shapes, depth: int) -> list[Piece]:
+def _branches(children: Mapping[str, Layer], path: str, shapes: DrawnShapes, depth: int) -> list[Piece]:
     return [labelled(name, _piece(child, join(path, name), shapes, depth + 1)) for name, child in children.items()]
 
 
-def _graph(graph: Graph, path: str, shapes: Shapes, depth: int) -> Piece:
+def _graph(graph: Graph, path: str, shapes: DrawnShapes, depth: int) -> Piece:
     """Return the piece of a graph: its nodes in order, with their inputs unless these are only the node before."""
     pieces: list[Piece] = []
     connected: list[bool] = []  # whether a line leads to each piece from the one before
@@ -201,7 +201,7 @@ def _graph(graph: Graph, path: str, shapes: Shapes, depth: int) -> Piece:
     return stack(pieces, connected + [True] * (len(pieces) - len(connected)))
 
 
-def _rows(children: Mapping[str, Layer], path: str, shapes: Shapes, depth: int) -> Iterator[Piece]:
+def _rows(children: Mapping[str, Layer], path: str, shapes: DrawnShapes, depth: int) -> Iterator[Piece]:
     """Yield the pieces of consecutive layers: boxes of one or several layers, and frames of combinators."""
     pending: list[tuple[str, Layer]] = []
 

@@ -72,7 +72,7 @@ def _remedy(shape: tuple[int, ...], expected: tuple[int | None, ...], what: str)
     return "reshape or resize them"
 
 
-Shape = tuple[int | None, ...]
+FreeShape = tuple[int | None, ...]
 MAX_VALUE = 10.0  # of a float image whose values should be from 0 to 1
 NOMINAL, OTHER = 224, 256  # pixels for a free height or width; and a second size, to find which shapes depend on it
 
@@ -82,7 +82,7 @@ def nominal(shape: Sequence[int | None], side: int = NOMINAL) -> tuple[int, ...]
     return tuple(side if size is None else size for size in shape)
 
 
-def free_outputs(shape: Shape, init: Callable[..., tuple[Params, Any]], params: Params, out: Any) -> Any:
+def free_outputs(shape: FreeShape, init: Callable[..., tuple[Params, Any]], params: Params, out: Any) -> Any:
     """Return the shape of the outputs with None for the sizes that depend on the free ones of `shape`.
 
     init: the network's method. params, out: its parameters and output shape for `nominal(shape)`. Raises PellucidError,

@@ -14,7 +14,7 @@ from pellucid.text import aligned
 
 
 @dataclass(frozen=True)
-class Key:
+class RecipeKey:
     """One key: its type in words, and its default, None if `required`."""
 
     name: str
@@ -32,7 +32,7 @@ class Keys:
 
     name: str
     about: str
-    keys: tuple[Key, ...]
+    keys: tuple[RecipeKey, ...]
     choices: tuple["Keys", ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _plain(table: str) -> Keys:
 
 def _by_name(table: str) -> Keys:
     kind = KINDS[table]
-    named = Key(kind.key, f"one of {', '.join(map(repr, kind.known))}", kind.default)
+    named = RecipeKey(kind.key, f"one of {', '.join(map(repr, kind.known))}", kind.default)
     about = f"The {table} by name; its arguments are the other keys of the table."
     parts = {name: None if name == NOTHING else part for name, part in kind.known.items()}
     choices = (
@@ -74,16 +74,16 @@ def _by_name(table: str) -> Keys:
     return Keys(table, about, (named,), tuple(choices))
 
 
-def _keys(target: Callable[..., Any]) -> tuple[Key, ...]:
+def _keys(target: Callable[..., Any]) -> tuple[RecipeKey, ...]:
     return tuple(_key(name, slot) for name, slot in slots(target).items())
 
 
-def _key(name: str, slot: Slot) -> Key:
+def _key(name: str, slot: Slot) -> RecipeKey:
     if slot.kind is Schedule:
-        return Key(name, "the name of a schedule, or its table", KINDS["schedule"].default)
+        return RecipeKey(name, "the name of a schedule, or its table", KINDS["schedule"].default)
     if slot.default is dataclasses.MISSING:
-        return Key(name, name_of(slot.kind, NONE), None, required=True)
-    return Key(name, name_of(slot.kind, NONE), slot.default)
+        return RecipeKey(name, name_of(slot.kind, NONE), None, required=True)
+    return RecipeKey(name, name_of(slot.kind, NONE), slot.default)
 
 
 def _about(target: Callable[..., Any]) -> str:

@@ -14,7 +14,7 @@ from pellucid.losses import LOSSES
 from pellucid.models import MODELS
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, Schedule
-from pellucid.recipe.tables import About, Data, Part, Start, Train, as_table
+from pellucid.recipe.tables import About, Data, NamedPart, Start, Train, as_table
 from pellucid.recipe.toml import check_table, coerce, parse_value, write_toml
 from pellucid.settings.annotations import slots
 from pellucid.task import tasks
@@ -24,7 +24,7 @@ MAX_DEPTH = 8  # schedules within schedules
 
 
 @dataclass(frozen=True)
-class Kind:
+class PartKind:
     """A table that names a part: the key of the name, the default name, and a function that returns parts by name."""
 
     key: str
@@ -41,17 +41,17 @@ def _objectives() -> dict[str, Callable[..., Any]]:
     return {NOTHING: dict} | {name: make for task in reversed(tasks()) for name, make in task.objectives().items()}
 
 
-KINDS: dict[str, Kind] = {
-    "network": Kind("model", "mlp", lambda: MODELS),
-    "objective": Kind("model", NOTHING, _objectives),
-    "loss": Kind("name", "softmax_cross_entropy", lambda: LOSSES),
-    "optimizer": Kind("name", "adam", lambda: OPTIMIZERS),
-    "schedule": Kind("name", "constant", lambda: SCHEDULES),
-    "regularizer": Kind("name", NOTHING, lambda: {NOTHING: dict, **REGULARIZERS}),
+KINDS: dict[str, PartKind] = {
+    "network": PartKind("model", "mlp", lambda: MODELS),
+    "objective": PartKind("model", NOTHING, _objectives),
+    "loss": PartKind("name", "softmax_cross_entropy", lambda: LOSSES),
+    "optimizer": PartKind("name", "adam", lambda: OPTIMIZERS),
+    "schedule": PartKind("name", "constant", lambda: SCHEDULES),
+    "regularizer": PartKind("name", NOTHING, lambda: {NOTHING: dict, **REGULARIZERS}),
 }
 
 
-def read_part(given: Mapping[str, Any], table: str, where: str, depth: int = 0) -> Part:
+def read_part(given: Mapping[str, Any], table: str, where: str, depth: int = 0) -> NamedPart:
     """Return the part that a table describes, with all its arguments.
 
     An argument that is itself a part (the schedule after a linear warmup) is given by its name or as a table; `depth`
@@ -77,24 +77,24 @@ def read_part(given: Mapping[str, Any], table: str, where: str, depth: int = 0) 
     known = {} if name == NOTHING else slots(kind.known[name])
     default_parts = {key: {} for key, slot in known.items() if slot.kind is Schedule}
     arguments = default_parts | {key: value for key, value in given.items() if key != kind.key}
-    return Part(name, check_table(arguments, known, where, table, read))
+    return NamedPart(name, check_table(arguments, known, where, table, read))
 
 
-def part_table(part: Part, table: str) -> dict[str, Any]:
+def part_table(part: NamedPart, table: str) -> dict[str, Any]:
     """Return the table that describes a part."""
     arguments = {
-        key: part_table(value, "schedule") if isinstance(value, Part) else value
+        key: part_table(value, "schedule") if isinstance(value, NamedPart) else value
         for key, value in part.arguments.items()
     }
     return {KINDS[table].key: part.name, **arguments}
 
 
-def build_part(part: Part, table: str, where: str) -> Any:
+def build_part(part: NamedPart, table: str, where: str) -> Any:
     """Return the object that a part describes, None for the part "none"; raises PellucidError for invalid arguments."""
     if part.name == NOTHING:
         return None
     arguments = {
-        key: build_part(value, "schedule", where) if isinstance(value, Part) else value
+        key: build_part(value, "schedule", where) if isinstance(value, NamedPart) else value
         for key, value in part.arguments.items()
     }
     try:
@@ -123,13 +123,13 @@ class Recipe:
     recipe: About
     data: Data
     augment: Augment
-    network: Part
-    objective: Part
+    network: NamedPart
+    objective: NamedPart
     start: Start
-    loss: Part
-    optimizer: Part
-    schedule: Part
-    regularizer: Part
+    loss: NamedPart
+    optimizer: NamedPart
+    schedule: NamedPart
+    regularizer: NamedPart
     train: Train
 
     @property
@@ -192,7 +192,7 @@ def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, A
         elif has_objective and table in REPLACED:
             if raw[table]:
                 raise PellucidError(f"{where}: [{table}] is given beside [objective], which replaces it; leave it out")
-            values[table] = Part(NOTHING)
+            values[table] = NamedPart(NOTHING)
         else:
             values[table] = read_part(raw[table], table, where)
     recipe = Recipe(**values)

@@ -132,7 +132,7 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Part:
+class NamedPart:
     """[network], [objective], [loss], [optimizer], [schedule] or [regularizer]: a part's name and all its arguments."""
 
     name: str

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pellucid.errors import PellucidError, nearest
-from pellucid.settings.annotations import Format, Slot, convert, name_of
+from pellucid.settings.annotations import Slot, ValueFormat, convert, name_of
 from pellucid.text import shown
 
 NONE = "none"  # TOML has no null: this word represents None where None is allowed
-TOML = Format(
+TOML = ValueFormat(
     lists=(list, tuple),
     none=NONE,
     checks={

@@ -52,7 +52,7 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class Code:
+class CodeBlock:
     """A text in its own lines, such as a command or a file."""
 
     kind: ClassVar[str] = "code"
@@ -60,14 +60,14 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Row:
+class FigureRow:
     """Figures side by side, if the page is wide enough."""
 
     kind: ClassVar[str] = "row"
     parts: Sequence["FigurePart"]
 
 
-Part = str | FigurePart | TablePart | Missing | Code | Row  # a string is a paragraph
+SectionPart = str | FigurePart | TablePart | Missing | CodeBlock | FigureRow  # a string is a paragraph
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Section:
 
     id: str
     heading: str
-    parts: Sequence[Part]
+    parts: Sequence[SectionPart]
     wide: bool = False
 
 
@@ -99,4 +99,4 @@ class Page:
 
     def _figures(self) -> Iterator[FigurePart]:
         for part in (part for section in self.sections for part in section.parts):
-            yield from part.parts if isinstance(part, Row) else [part] if isinstance(part, FigurePart) else []
+            yield from part.parts if isinstance(part, FigureRow) else [part] if isinstance(part, FigurePart) else []

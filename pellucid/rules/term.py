@@ -12,7 +12,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.maxpool2d import MaxPool2d
 
-Part = Callable[[Params], Params]  # selects a part of the parameters, such as `positive`
+ParamsPart = Callable[[Params], Params]  # selects a part of the parameters, such as `positive`
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def negative(params: Params) -> Params:
     return clamped(params, high=0.0)
 
 
-def halves(layer: Layer, params: Params, x: Tensor, upper: Part, lower: Part) -> list[Term]:
+def halves(layer: Layer, params: Params, x: Tensor, upper: ParamsPart, lower: ParamsPart) -> list[Term]:
     """Return passes of max(x, 0) with `upper(params)` and, if x has negative values, min(x, 0) with `lower(params)`.
 
     The second pass has no bias, so that the sum of both outputs contains the bias only once.

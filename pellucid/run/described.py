@@ -25,7 +25,7 @@ from pellucid.generators import OWN as GENERATORS
 from pellucid.layers.base import Layer, Params
 from pellucid.network.bounds import objective_within_bounds, within_bounds
 from pellucid.network.ending import check_classes
-from pellucid.network.inputs import Shape, free_outputs, nominal
+from pellucid.network.inputs import FreeShape, free_outputs, nominal
 from pellucid.objective import Objective
 from pellucid.plugins import load_plugins
 from pellucid.run.folder import RunFolder
@@ -44,7 +44,7 @@ PREPROCESS = ("data", "mean", "std", "held_out", "keypoints", "size")
 
 def rebuilt(
     kind: Callable[..., T], about: Mapping[str, Any], tensors: Mapping[str, Tensor], custom: Sequence[Any]
-) -> tuple[T, Params, Shape, Any]:
+) -> tuple[T, Params, FreeShape, Any]:
     """Return the model that a weights file describes, its parameters on "meta", and its input and output shapes.
 
     kind: the class Model. about: the description. custom: user-defined classes that the file may name. Raises
@@ -89,7 +89,7 @@ def rebuilt(
     return model, map_tree(partial(in_precision, precision=precision), params), shape, out
 
 
-def check_size_within_bounds(objective: Objective, shape: Shape, preprocess: Mapping[str, Any]) -> None:
+def check_size_within_bounds(objective: Objective, shape: FreeShape, preprocess: Mapping[str, Any]) -> None:
     """Raise PellucidError unless images of `preprocess.size` are within the bounds of the objective's networks."""
     size = preprocess.get("size")
     if size is None or len(shape) != 3 or not (objective.any_size or None in shape):
@@ -157,7 +157,7 @@ def scaling(stats: FeatureStats) -> dict[str, list[float]]:
     return {"mean": stats.mean.flatten().tolist(), "std": stats.std.flatten().tolist()}
 
 
-def image_shape(shape: Any) -> Shape:
+def image_shape(shape: Any) -> FreeShape:
     """Return an input shape of positive integers, None for a free height or width; raises PellucidError otherwise."""
     sizes = tuple(shape) if isinstance(shape, Sequence) else ()
     fixed = [size for k, size in enumerate(sizes) if size is not None or len(sizes) != 3 or k == 0]

@@ -11,7 +11,7 @@ from pellucid.files import write_atomically
 from pellucid.metrics import METRICS
 from pellucid.report.figures.curves import accuracy_curves, gradient_norms, learning_rate, loss_curves, update_ratios
 from pellucid.report.figures.pictures import first_weights
-from pellucid.report.sections import Code, FigurePart, Missing, Page, Part, Row, Section, TablePart
+from pellucid.report.sections import CodeBlock, FigurePart, FigureRow, Missing, Page, Section, SectionPart, TablePart
 from pellucid.run_report.data import ReportData
 
 ACCURACY = "test accuracy"
@@ -56,10 +56,10 @@ def page(data: ReportData) -> Page:
                 "No finite update was recorded.",
             ),
         ]),
-        Section("reproduce", "How to reproduce", [REPRODUCE, Code(data.command)]),
+        Section("reproduce", "How to reproduce", [REPRODUCE, CodeBlock(data.command)]),
         Section("network", "Network", _network(data), wide=True),
         Section("recipe", "Recipe", [
-            Code(data.recipe_text.strip()) if data.recipe_text else Missing("The recipe was not recorded.")
+            CodeBlock(data.recipe_text.strip()) if data.recipe_text else Missing("The recipe was not recorded.")
         ]),
         Section("manifest", "Manifest", [
             TablePart(MANIFEST, ("what", "value"), flat(data.manifest), wrap=True)
@@ -71,7 +71,7 @@ def page(data: ReportData) -> Page:
 
 def _curves(data: ReportData) -> Section:
     validated = any(_known(row, "val_loss") for row in data.history)
-    notes: list[Part] = []
+    notes: list[SectionPart] = []
     if not validated:
         notes = [Missing("No images were held out during training, so there is no second curve.")]
     elif data.held == "test":
@@ -88,7 +88,7 @@ def _curves(data: ReportData) -> Section:
         if precision is None
         else FigurePart("ap", precision, _ends(data, "ap"), "The mean over classes and the IoUs 0.5, 0.55, ..., 0.95.")
     )
-    row = Row([FigurePart("loss", loss, _ends(data, "loss"), ring, "No finite loss was recorded."), second])
+    row = FigureRow([FigurePart("loss", loss, _ends(data, "loss"), ring, "No finite loss was recorded."), second])
     return Section("curves", "Loss and accuracy", [*notes, row], wide=True)
 
 
@@ -108,7 +108,7 @@ def _weights(data: ReportData) -> Section:
     return Section("weights", "First layer's weights", [figure])
 
 
-def _network(data: ReportData) -> list[Part]:
+def _network(data: ReportData) -> list[SectionPart]:
     if data.summary is None:
         return [Missing("The network was not recorded.")]
     head, *rows = data.summary.cells()

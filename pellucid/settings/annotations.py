@@ -13,7 +13,7 @@ _LISTS = (tuple, list, Sequence)
 
 
 @dataclasses.dataclass(frozen=True)
-class Format:
+class ValueFormat:
     """What the values of a kind of file are.
 
     lists: the types of lists that fit a tuple, and become one. none: the word that represents None where None is
@@ -48,7 +48,7 @@ def slots(target: Callable[..., Any]) -> dict[str, Slot]:
     }
 
 
-def convert(value: Any, kind: Any, form: Format) -> tuple[bool, Any]:
+def convert(value: Any, kind: Any, form: ValueFormat) -> tuple[bool, Any]:
     """Return whether a value of a file fits an annotation, and the converted value: tuples, and floats for `float`."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
@@ -64,7 +64,7 @@ def convert(value: Any, kind: Any, form: Format) -> tuple[bool, Any]:
     return form.checks[kind](value) if kind in form.checks else isinstance(value, origin or kind), value
 
 
-def _convert_union(value: Any, kinds: tuple[Any, ...], form: Format) -> tuple[bool, Any]:
+def _convert_union(value: Any, kinds: tuple[Any, ...], form: ValueFormat) -> tuple[bool, Any]:
     if type(None) in kinds and (value is None or (isinstance(value, str) and value == form.none)):
         return True, None
     for exact in (True, False):  # 3 is an int before it is a float
@@ -77,7 +77,7 @@ def _convert_union(value: Any, kinds: tuple[Any, ...], form: Format) -> tuple[bo
     return False, None
 
 
-def _convert_list(value: Any, kind: Any, form: Format) -> tuple[bool, Any]:
+def _convert_list(value: Any, kind: Any, form: ValueFormat) -> tuple[bool, Any]:
     origin, inner = get_origin(kind), get_args(kind)
     if isinstance(value, str) or not isinstance(value, form.lists if origin is tuple else origin):
         return False, None

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.svm import SVC
@@ -20,19 +19,19 @@ from pellucid.data.catalogue import load
 from pellucid.data.dataset import Dataset, float_images, split_by_class
 from pellucid.errors import PellucidError, nearest
 from pellucid.estimators import KNeighborsClassifier, NetworkClassifier
+from pellucid.estimators.base import Array
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.optim import Adam
 from pellucid.text import aligned
 
-Array = NDArray[Any]
-Progress = Callable[[str, int, int], None]
+ComparisonProgress = Callable[[str, int, int], None]
 VALIDATION = 1 / 6  # fraction of the training images used for validation: 10,000 of MNIST's 60,000
 MAX_VAL = 2_000  # validation images of nearest neighbours: each is compared with all training images
 MAX_TRAIN = 10_000  # training images of classifiers whose time grows faster than their number
 
 
-class Candidate(NamedTuple):
+class ClassifierCandidate(NamedTuple):
     """A kind of classifier.
 
     build: returns an estimator with scikit-learn's interface, given a seed and one of `choices` as keyword arguments.
@@ -95,30 +94,32 @@ def _neighbors(metric: str) -> Callable[..., Any]:
 
 K = ({"k": 1}, {"k": 3}, {"k": 5})
 CANDIDATES = {
-    "nearest-l1": Candidate("nearest neighbours, L1", _neighbors("l1"), K, limit=MAX_TRAIN, validation=MAX_VAL),
-    "nearest-l2": Candidate("nearest neighbours, L2", _neighbors("l2"), K, validation=MAX_VAL),
-    "softmax": Candidate("softmax regression", _softmax, ({"lr": 0.01}, {"lr": 0.001})),
-    "svm": Candidate(
+    "nearest-l1": ClassifierCandidate(
+        "nearest neighbours, L1", _neighbors("l1"), K, limit=MAX_TRAIN, validation=MAX_VAL
+    ),
+    "nearest-l2": ClassifierCandidate("nearest neighbours, L2", _neighbors("l2"), K, validation=MAX_VAL),
+    "softmax": ClassifierCandidate("softmax regression", _softmax, ({"lr": 0.01}, {"lr": 0.001})),
+    "svm": ClassifierCandidate(
         "SVM, Gaussian kernel", lambda seed, cost: SVC(C=cost), ({"cost": 1}, {"cost": 10}), limit=MAX_TRAIN
     ),
-    "tree": Candidate(
+    "tree": ClassifierCandidate(
         "decision tree",
         lambda seed, depth: DecisionTreeClassifier(max_depth=depth, random_state=seed),
         ({"depth": 10}, {"depth": 20}),
     ),
-    "forest": Candidate(
+    "forest": ClassifierCandidate(
         "random forest",
         lambda seed, leaf: RandomForestClassifier(100, min_samples_leaf=leaf, n_jobs=-1, random_state=seed),
         ({"leaf": 1}, {"leaf": 3}),
     ),
-    "boosting": Candidate(
+    "boosting": ClassifierCandidate(
         "gradient boosting",
         lambda seed, rate: HistGradientBoostingClassifier(learning_rate=rate, max_iter=60, random_state=seed),
         ({"rate": 0.1}, {"rate": 0.2}),
         limit=MAX_TRAIN,
     ),
-    "mlp": Candidate("MLP", _mlp, ({"units": 100}, {"units": 300})),
-    "conv": Candidate("conv net", _conv, ({"filters": 16},), images=True),
+    "mlp": ClassifierCandidate("MLP", _mlp, ({"units": 100}, {"units": 300})),
+    "conv": ClassifierCandidate("conv net", _conv, ({"filters": 16},), images=True),
 }
 
 
@@ -144,7 +145,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ClassifierComparison:
     """The classifiers on one data set, in the order of CANDIDATES."""
 
     data: str
@@ -197,8 +198,8 @@ def compare(
     root: str | os.PathLike[str] | None = None,
     seed: int = 0,
     only: Collection[str] = (),
-    progress: Progress = lambda what, done, total: None,
-) -> Comparison:
+    progress: ComparisonProgress = lambda what, done, total: None,
+) -> ClassifierComparison:
     """Train every classifier of CANDIDATES on one split of a data set and measure it once on the test images.
 
     name, root: as for `pellucid.data.catalogue.load`. only: names of CANDIDATES. progress: called with each title,
@@ -215,11 +216,11 @@ def compare(
     if not isinstance(data.train, Dataset) or not data.train.classes or data.train.y.dim() != 1:
         raise PellucidError(f"{name} has no class for each image; give a data set such as digits or mnist")
     rows = tuple(_compared(data.train, data.test, seed, only or CANDIDATES, progress))
-    return Comparison(data.train.name, len(data.train), len(data.test), seed, rows)
+    return ClassifierComparison(data.train.name, len(data.train), len(data.test), seed, rows)
 
 
 def _compared(
-    train: Dataset, test: Dataset, seed: int, names: Collection[str], progress: Progress
+    train: Dataset, test: Dataset, seed: int, names: Collection[str], progress: ComparisonProgress
 ) -> Iterator[Compared]:
     """Yield the results of each classifier of `names`, in the order of CANDIDATES."""
     x, y = float_images(train.x).numpy(), train.y.numpy()
@@ -236,7 +237,7 @@ def _compared(
         candidate = CANDIDATES[name]
         progress(candidate.title, number, len(chosen_names))
 
-        def shaped(images: Array, candidate: Candidate = candidate) -> Array:
+        def shaped(images: Array, candidate: ClassifierCandidate = candidate) -> Array:
             return images if candidate.images else images.reshape(len(images), -1)
 
         start = time.perf_counter()

@@ -61,14 +61,14 @@ def handle(args: argparse.Namespace) -> int:
     import json
     import warnings
 
-    from pellucid.command.progress import Reading
+    from pellucid.command.progress import FilesRead
     from pellucid.files import make_folder, write_atomically
     from pellucid.report.figures.classifiers import classifiers
     from pellucid.report.figures.style import png
     from pellucid.tasks.compare import compare
 
     folder = _folder(args)
-    progress = Reading(not args.json)
+    progress = FilesRead(not args.json)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = compare(args.dataset, args.data, args.seed, args.only, progress)

@@ -13,7 +13,7 @@ MAX_NOISE = 0.2  # fraction of the strongest ink; a border that varies more cont
 
 
 @dataclass(frozen=True)
-class Form:
+class DigitLayout:
     """The layout of digits in a data set: a square of `side` pixels, where the longer side of the ink has `box` pixels.
 
     by_mass: centre the ink's centre of mass in the square, otherwise its bounding box.
@@ -25,10 +25,10 @@ class Form:
 
 
 # MNIST: LeCun, Cortes, Burges, the data set's page. digits: Alpaydin, Kaynak 1998, the ink fills the square.
-FORMS = {"mnist": Form(28, 20, by_mass=True), "digits": Form(8, 8, by_mass=False)}
+FORMS = {"mnist": DigitLayout(28, 20, by_mass=True), "digits": DigitLayout(8, 8, by_mass=False)}
 
 
-def lay_out(picture: Tensor, form: Form, name: str = "picture") -> Tensor:
+def lay_out(picture: Tensor, form: DigitLayout, name: str = "picture") -> Tensor:
     """Convert a grey picture (1, H, W), uint8 or 0..1, to (1, side, side) with ink 1 on a background of 0.
 
     Dark ink on a light background and light ink on a dark one give the same result: the border shows the background's
@@ -38,7 +38,7 @@ def lay_out(picture: Tensor, form: Form, name: str = "picture") -> Tensor:
     return lay_out_both(picture, form, name)[0]
 
 
-def lay_out_both(picture: Tensor, form: Form, name: str = "picture") -> tuple[Tensor, Tensor]:
+def lay_out_both(picture: Tensor, form: DigitLayout, name: str = "picture") -> tuple[Tensor, Tensor]:
     """Return the result of `lay_out`, and the same square with the surroundings of the ink, each (1, side, side).
 
     The second square also shows the surroundings of the ink's bounding box, and pixels that deviate from the background
@@ -103,7 +103,7 @@ def _resize(ink: Tensor, size: tuple[int, ...]) -> Tensor:
     return torch.nn.functional.interpolate(ink[None, None], size, mode="bilinear", antialias=True)[0, 0]
 
 
-def _place(ink: Tensor, form: Form) -> tuple[int, int]:
+def _place(ink: Tensor, form: DigitLayout) -> tuple[int, int]:
     """Return the top and left edge of the ink in the square; the ink does not extend beyond it."""
     edges: list[int] = []
     for axis, length in enumerate(ink.shape):

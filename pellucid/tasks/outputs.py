@@ -11,7 +11,7 @@ from numpy import ndarray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pellucid.data.annotations.base import Annotations, Instance, Record
+from pellucid.data.annotations.base import Annotations, ImageRecord, Instance
 from pellucid.data.annotations.coco import document
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
@@ -44,7 +44,7 @@ def check_outputs(
 
 
 @dataclass(frozen=True)
-class Outputs:
+class OutputFiles:
     """The files STEM-KIND.png, one for each picture, and KIND.json in a folder."""
 
     folder: Path
@@ -87,7 +87,7 @@ class CocoResults:
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
-        self.records: list[Record] = []
+        self.records: list[ImageRecord] = []
         self.scores: list[float] = []
         self.points = 0
 
@@ -102,7 +102,7 @@ class CocoResults:
         instances = tuple(
             Instance((x0, y0, x1, y1), label, mask, keypoints) for (x0, y0, x1, y1), label, mask, keypoints in rows
         )
-        self.records.append(Record(name, size, instances, name, len(self.records) + 1))
+        self.records.append(ImageRecord(name, size, instances, name, len(self.records) + 1))
         self.scores += found.scores.tolist()
 
     def to_json(self) -> dict[str, Any]:
@@ -119,13 +119,13 @@ def coco(pictures: Sequence[Mapping[str, Any]], kind: str, names: Sequence[str])
     the object encloses the points and is clipped to the picture; its score is their mean score. kind: the name of the
     objects' category. names: of the key-points.
     """
-    records, scores = list[Record](), list[float]()
+    records, scores = list[ImageRecord](), list[float]()
     for number, picture in enumerate(pictures, 1):
         width, height, points = picture["width"], picture["height"], picture["keypoints"]
         xs, ys = [min(max(p[0], 0), width) for p in points], [min(max(p[1], 0), height) for p in points]
         visible = tuple(value for x, y, _ in points for value in (x, y, int(VISIBLE)))
         instance = Instance((min(xs), min(ys), max(xs), max(ys)), 0, points=visible)
-        records.append(Record(picture["image"], (height, width), (instance,), picture["image"], number))
+        records.append(ImageRecord(picture["image"], (height, width), (instance,), picture["image"], number))
         scores.append(sum(score for _, _, score in points) / len(points))
     return _scored(Annotations((kind,), tuple(records), (), tuple(names), (1,)), scores)
 

@@ -8,11 +8,11 @@ from pellucid.errors import PellucidError
 from pellucid.optim import Optimizer
 from pellucid.settings.checks import check_known, integer
 from pellucid.trace.explain import explain
-from pellucid.trace.explanation import Explanation, Factor, Link, Made, Part, Term
+from pellucid.trace.explanation import ActivationInput, Explanation, Factor, Link, Made, ProductTerm
 from pellucid.trace.nudge import Nudge, nudge
 from pellucid.trace.overview import overview, trace_html, trace_text
-from pellucid.trace.passes import Settings, prepared
-from pellucid.trace.record import Named, Record
+from pellucid.trace.passes import PassSettings, prepared
+from pellucid.trace.record import Named, TraceRecord
 from pellucid.trace.step import Stepped, step
 from pellucid.trace.traced import as_network
 from pellucid.training.model import BaseModel
@@ -20,7 +20,7 @@ from pellucid.training.model import BaseModel
 OPTIONS = ("train", "seed", "dtype", "n")
 
 
-class Trace(Record):
+class Trace(TraceRecord):
     """All tensors of one forward and one backward pass, by name, and the effect of each element on the loss.
 
     The layer at the path `conv1` has the names conv1.x, conv1.y, conv1.cache.FIELD, conv1.dy and conv1.dx (x.0, x.1 ...
@@ -98,7 +98,7 @@ def trace(
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
     traced = as_network(model, x, target)
     return Trace(
-        Settings(
+        PassSettings(
             net=traced.net,
             params=prepared(traced.params, dtype),
             x=prepared(traced.x, dtype),
@@ -119,16 +119,16 @@ def trace(
 
 
 __all__ = [
+    "ActivationInput",
     "Explanation",
     "Factor",
     "Link",
     "Made",
     "Named",
     "Nudge",
-    "Part",
-    "Settings",
+    "PassSettings",
+    "ProductTerm",
     "Stepped",
-    "Term",
     "Trace",
     "prepared",
     "trace",

@@ -29,7 +29,7 @@ HINGE += r"\frac{\partial C}{\partial y_t} = -\sum_j \frac{\partial C}{\partial 
 
 
 @dataclass(frozen=True)
-class Pieces:
+class LossPieces:
     """The intermediate results of a loss for one output y of the network, and the factors of its gradient.
 
     named: intermediate tensors by name (probabilities, log_likelihood ...). cost: values that add up to the loss.
@@ -44,7 +44,7 @@ class Pieces:
     formula: str
 
 
-def dissect(loss: Loss, y: Any, target: Tensor, value: Tensor, dy: Any) -> list[Pieces]:
+def dissect(loss: Loss, y: Any, target: Tensor, value: Tensor, dy: Any) -> list[LossPieces]:
     """Return the pieces of the loss for each output of the network; value, dy: the loss and its gradient."""
     outputs, deltas = tensors(y), tensors(dy)
     if isinstance(loss, losses.AuxiliaryCrossEntropy):
@@ -57,7 +57,7 @@ def dissect(loss: Loss, y: Any, target: Tensor, value: Tensor, dy: Any) -> list[
     return [_unknown(loss, part, value, delta) for part, delta in enumerate(deltas)]
 
 
-def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: Tensor) -> Pieces:
+def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: probabilities a, targets t, log_likelihood (ln a of each example's class) and `wanted`.
 
     wanted: the weight of -ln a for each class, including averaging and class weights: C = -Σ wanted ln a.
@@ -90,10 +90,10 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
         ", times the weight of the example" if bool((total != 1).any()) else ""
     )
     named = {"probabilities": a, "targets": t, "log_likelihood": likelihood, "wanted": wanted}
-    return Pieces(named, -(wanted * log_a).sum(1), factors, words, SOFTMAX if simple else WEIGHTED_SOFTMAX)
+    return LossPieces(named, -(wanted * log_a).sum(1), factors, words, SOFTMAX if simple else WEIGHTED_SOFTMAX)
 
 
-def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> Pieces:
+def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: the log-likelihood of each position, and the weights; y is log-probabilities."""
     picks = pick(loss, y, target, loss.class_weights, loss.ignore)
     weights = picks.weight / picks.total(loss.reduction)  # (N, 1, ...)
@@ -104,10 +104,10 @@ def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> Pieces
         return (Factor("-w" if number(wanted, place) else "0", -number(wanted, place), "error"),)
 
     words = "only the true class has a gradient: minus its weight in the mean"
-    return Pieces(named, -(wanted * y).sum(1), factors, words, r"\frac{\partial C}{\partial y_c} = -\frac{t_c}{n}")
+    return LossPieces(named, -(wanted * y).sum(1), factors, words, r"\frac{\partial C}{\partial y_c} = -\frac{t_c}{n}")
 
 
-def focal(loss: losses.Focal, y: Tensor, target: Tensor) -> Pieces:
+def focal(loss: losses.Focal, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: probabilities and targets."""
     pieces = loss.pieces(y, target)
     a, t = pieces.log_a.exp(), torch.zeros_like(y).scatter_(1, pieces.classes, 1)
@@ -118,10 +118,10 @@ def focal(loss: losses.Focal, y: Tensor, target: Tensor) -> Pieces:
         return Factor("w p f'(p)", number(slope, place)), difference("t - a", first, second)
 
     words = "the target minus the probability a, times the cost's change with the probability p of the true class"
-    return Pieces({"probabilities": a, "targets": t}, pieces.cost, factors, words, FOCAL)
+    return LossPieces({"probabilities": a, "targets": t}, pieces.cost, factors, words, FOCAL)
 
 
-def dice(loss: losses.Dice, y: Tensor, target: Tensor) -> Pieces:
+def dice(loss: losses.Dice, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: probabilities."""
     pieces = loss.pieces(y, target)
 
@@ -132,10 +132,10 @@ def dice(loss: losses.Dice, y: Tensor, target: Tensor) -> Pieces:
     words = (
         "the probability p, times the cost's derivative by p minus the mean derivative, weighted by the probabilities"
     )
-    return Pieces({"probabilities": pieces.p}, pieces.cost.flatten(), factors, words, DICE)
+    return LossPieces({"probabilities": pieces.p}, pieces.cost.flatten(), factors, words, DICE)
 
 
-def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> Pieces:
+def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: the shortfall of each class's margin.
 
     Classes within the margin have positive gradients; the gradient of the true class is minus their sum.
@@ -160,10 +160,10 @@ def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> Pieces:
 
     cost = (shortfall if loss.power == 1 else shortfall * shortfall) * weight / n
     words = "the margin loss: each class within the margin of the true class is decreased, and the true class increased"
-    return Pieces({"shortfall": shortfall}, cost, factors, words, HINGE)
+    return LossPieces({"shortfall": shortfall}, cost, factors, words, HINGE)
 
 
-def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> Pieces:
+def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> LossPieces:
     """∂C/∂a = (a - t) / n: Nielsen 2015, equation 6."""
     t, n = numbers(loss, y, target), divisor(loss.reduction, y)
     words = "the quadratic loss: the output minus the target" + (f", over n = {n}" if n > 1 else "")
@@ -173,7 +173,7 @@ def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> Pieces:
     )  # fmt: skip
 
 
-def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> Pieces:
+def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> LossPieces:
     """∂C/∂y = sign(y - t) / n."""
     t, n = numbers(loss, y, target), divisor(loss.reduction, y)
     sign = (y - t).sign()
@@ -185,7 +185,7 @@ def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> Pieces:
     )  # fmt: skip
 
 
-def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> Pieces:
+def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> LossPieces:
     """∂C/∂y = d / n with d = y - t clamped to ±delta."""
     t, n, delta = numbers(loss, y, target), divisor(loss.reduction, y), loss.delta
     clamped = (y - t).clamp(-delta, delta)
@@ -201,7 +201,7 @@ def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> Pieces:
     )  # fmt: skip
 
 
-def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Tensor) -> Pieces:
+def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Tensor) -> LossPieces:
     """∂C/∂y = (a - t) / n with a = sigmoid(y): Nielsen 2015, equation 67.
 
     With class weights w and positive weights p it is w (a (p t + 1 - t) - p t) / n.
@@ -224,10 +224,10 @@ def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Ten
     cost = w * (positive_part * F.softplus(-y, threshold=50) + negative_part * F.softplus(y, threshold=50)) / n
     words = "sigmoid and cross-entropy together: the predicted probability a minus the target t"
     words += f", over n = {n}" if n > 1 else ""
-    return Pieces({"probabilities": a, "targets": t}, cost, factors, words, SOFTMAX if positive == 1 else BINARY)
+    return LossPieces({"probabilities": a, "targets": t}, cost, factors, words, SOFTMAX if positive == 1 else BINARY)
 
 
-def quality_focal(loss: losses.QualityFocal, y: Tensor, target: Tensor) -> Pieces:
+def quality_focal(loss: losses.QualityFocal, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: predicted probabilities (qualities) and targets."""
     t, n = numbers(loss, y, target), divisor(loss.reduction, y)
     cost, slope = loss.pieces(y, t)
@@ -239,7 +239,7 @@ def quality_focal(loss: losses.QualityFocal, y: Tensor, target: Tensor) -> Piece
     )  # fmt: skip
 
 
-def giou(loss: losses.GIoU, y: Tensor, target: Tensor) -> Pieces:
+def giou(loss: losses.GIoU, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: targets."""
     n = 1 if loss.reduction == "sum" else len(y)
     cost, slope = loss.pieces(y, target)
@@ -249,7 +249,7 @@ def giou(loss: losses.GIoU, y: Tensor, target: Tensor) -> Pieces:
     )  # fmt: skip
 
 
-def heat_maps(loss: losses.HeatMaps, y: Tensor, target: Tensor) -> Pieces:
+def heat_maps(loss: losses.HeatMaps, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: the probability and the target of each cell."""
     pieces = loss.pieces(y, target)
     cells = y.shape[2] * y.shape[3]
@@ -266,10 +266,10 @@ def heat_maps(loss: losses.HeatMaps, y: Tensor, target: Tensor) -> Pieces:
     words += "" if pieces.pull is None else ", and the pull of the expected position towards the point"
     named = {"probabilities": pieces.p, "targets": pieces.t}
     formula = r"\frac{\partial C}{\partial y} = \frac{p - t + \lambda p\,(k - E) \cdot \mathrm{sign}(E - c)}{n}"
-    return Pieces(named, pieces.cost, factors, words, formula)
+    return LossPieces(named, pieces.cost, factors, words, formula)
 
 
-def coordinates(loss: losses.Coordinates, y: Tensor, target: Tensor) -> Pieces:
+def coordinates(loss: losses.Coordinates, y: Tensor, target: Tensor) -> LossPieces:
     """∂C/∂y = sign(y - c) / n, n the number of labelled points."""
     pieces = loss.pieces(y, target)
     sign = pieces.error.sign()
@@ -279,11 +279,11 @@ def coordinates(loss: losses.Coordinates, y: Tensor, target: Tensor) -> Pieces:
 
     words = "the absolute error of a coordinate: the sign of the output minus the coordinate"
     formula = r"\frac{\partial C}{\partial y} = \frac{\mathrm{sign}(y - c)}{n}"
-    return Pieces({"error": pieces.error}, pieces.error.abs() * pieces.share, factors, words, formula)
+    return LossPieces({"error": pieces.error}, pieces.error.abs() * pieces.share, factors, words, formula)
 
 
 # By the type of a loss: the function (loss, y, target) that returns its pieces.
-PIECES: dict[type[Loss], Callable[[Any, Tensor, Tensor], Pieces]] = {
+PIECES: dict[type[Loss], Callable[[Any, Tensor, Tensor], LossPieces]] = {
     losses.SoftmaxCrossEntropy: softmax_cross_entropy,
     losses.NegativeLogLikelihood: nll,
     losses.Quadratic: quadratic,
@@ -322,12 +322,12 @@ def _error(name: str, role: str, y: Tensor, t: Tensor, place: int) -> Factor:
 
 def _averaged(
     named: dict[str, Tensor], cost: Tensor, n: int, error: Callable[[int], Factor], words: str, formula: str
-) -> Pieces:
+) -> LossPieces:
     """Return the pieces of the mean of `cost` over n examples; factors: `error`, and 1 / n."""
-    return Pieces(named, cost / n, lambda place: (error(place), *share(1 / n)), words, formula)
+    return LossPieces(named, cost / n, lambda place: (error(place), *share(1 / n)), words, formula)
 
 
-def _scaled(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor, target: Tensor) -> Pieces:
+def _scaled(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces of a loss that is multiplied by `weight`."""
     pieces = softmax_cross_entropy(loss, y, target)
     if weight == 1:
@@ -337,10 +337,10 @@ def _scaled(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor, target: 
         return (*pieces.factors(place), Factor("weight of this output", weight, "weight"))
 
     words = f"{pieces.words}, times the weight {weight:g} of an auxiliary output"
-    return Pieces(pieces.named, weight * pieces.cost, factors, words, pieces.formula)
+    return LossPieces(pieces.named, weight * pieces.cost, factors, words, pieces.formula)
 
 
-def _unknown(loss: Loss, part: int, value: Tensor, dy: Tensor) -> Pieces:
+def _unknown(loss: Loss, part: int, value: Tensor, dy: Tensor) -> LossPieces:
     """Return the pieces of a loss without a rule: its gradient is the only factor."""
 
     def factors(place: int) -> tuple[Factor, ...]:
@@ -348,4 +348,4 @@ def _unknown(loss: Loss, part: int, value: Tensor, dy: Tensor) -> Pieces:
 
     words = f"{type(loss).__name__} computes this derivative itself"
     cost = value.reshape(1) if part == 0 else value.new_zeros(1)
-    return Pieces({}, cost, factors, words, r"\frac{\partial C}{\partial y}")
+    return LossPieces({}, cost, factors, words, r"\frac{\partial C}{\partial y}")

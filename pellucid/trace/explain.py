@@ -12,9 +12,9 @@ from pellucid.optim.regularizers import L1, L2
 from pellucid.settings.checks import integer
 from pellucid.trace.columns import explainer, weighted_sum
 from pellucid.trace.columns.base import Factors, elements, exact_sum, part_of, slopes
-from pellucid.trace.explanation import Explanation, Factor, Link, Made, Part, Term
-from pellucid.trace.passes import Call, Value, title
-from pellucid.trace.record import Number, Record, resolve
+from pellucid.trace.explanation import ActivationInput, Explanation, Factor, Link, Made, ProductTerm
+from pellucid.trace.passes import LayerCall, PassValue, title
+from pellucid.trace.record import TracedNumber, TraceRecord, resolve
 from pellucid.trace.text import label
 
 SLACK = 8  # bound on the number of rounding errors within one product, including intermediate results of the layer
@@ -22,7 +22,7 @@ SLACK = 8  # bound on the number of rounding errors within one product, includin
 PENALTIES = {L2: "λ/n w", L1: "λ/n sign(w)"}
 
 
-class Key(NamedTuple):
+class DerivativeKey(NamedTuple):
     """One derivative to explain.
 
     kind: "value" for a value that several calls receive, "call" for an input or a parameter of one call, "param" for a
@@ -36,10 +36,10 @@ class Key(NamedTuple):
     place: int
 
 
-Rule = tuple[str, str, str, str, str]  # a link's name, where, title, words and formula
+ExplainedRule = tuple[str, str, str, str, str]  # a link's name, where, title, words and formula
 
 
-def explain(trace: Record, what: str, top: int | None, expand: int) -> Explanation:
+def explain(trace: TraceRecord, what: str, top: int | None, expand: int) -> Explanation:
     """Explain one element of a tensor; see Trace.explain."""
     top = None if top is None else integer(top, "trace.explain: top", 1)
     expand = integer(expand, "trace.explain: expand", 0)
@@ -53,21 +53,21 @@ def explain(trace: Record, what: str, top: int | None, expand: int) -> Explanati
 class Chain:
     """The links of one explanation, numbered in the order in which they are first needed."""
 
-    def __init__(self, trace: Record, top: int | None, expand: int) -> None:
+    def __init__(self, trace: TraceRecord, top: int | None, expand: int) -> None:
         self.trace, self.top, self.expand = trace, top, expand
         self.epsilon = torch.finfo(trace.dtype).eps
-        self.numbers: dict[Key, int] = {}
-        self.builders: dict[str, Callable[[Key], Link]] = {
+        self.numbers: dict[DerivativeKey, int] = {}
+        self.builders: dict[str, Callable[[DerivativeKey], Link]] = {
             "value": self.sum_over_readers, "param": self.sum_over_uses, "loss": self.from_loss, "call": self.from_call,
         }  # fmt: skip
 
-    def follow(self, number: Number) -> tuple[Link, ...]:
+    def follow(self, number: TracedNumber) -> tuple[Link, ...]:
         """Build the link of a tensor's element and the links of its largest products, up to the loss."""
         target, place = number.target, number.place
         if target.value is not None:
             self.number(self.through(target.value, place))
         elif target.call is not None:
-            self.number(Key("call", target.call.place, target.what, place))
+            self.number(DerivativeKey("call", target.call.place, target.what, place))
         else:
             self.number(self.uses(target.what, place))
         links: list[Link] = []
@@ -76,32 +76,32 @@ class Chain:
             links.append(self.builders[key.kind](key))
         return tuple(links)
 
-    def number(self, key: Key) -> int:
+    def number(self, key: DerivativeKey) -> int:
         """Return the index of the link for `key`, which is the next one if it is new."""
         return self.numbers.setdefault(key, len(self.numbers))
 
-    def through(self, value: Value, place: int) -> Key:
+    def through(self, value: PassValue, place: int) -> DerivativeKey:
         """Return the key of a value: of the only call that receives it, or of the sum over all that receive it."""
         readers = [(call, part) for call, part in value.readers if call.dxs is not None and call.dxs[part] is not None]
         if len(readers) == 1 and not value.outputs:
-            return Key("call", readers[0][0].place, f"x.{readers[0][1]}", place)
+            return DerivativeKey("call", readers[0][0].place, f"x.{readers[0][1]}", place)
         if not readers and len(value.outputs) == 1:
-            return Key("loss", value.outputs[0], "", place)
-        return Key("value", -1 if value.maker is None else value.maker.place, str(value.part), place)
+            return DerivativeKey("loss", value.outputs[0], "", place)
+        return DerivativeKey("value", -1 if value.maker is None else value.maker.place, str(value.part), place)
 
-    def uses(self, path: str, place: int) -> Key:
+    def uses(self, path: str, place: int) -> DerivativeKey:
         """Return the key of a parameter: of its only use, or of the sum over all uses and regularizers."""
         calls = self.users(path)
         if len(calls) == 1 and path not in self.trace.penalties:
-            return Key("call", calls[0].place, path.removeprefix(calls[0].path).lstrip("."), place)
-        return Key("param", -1, path, place)
+            return DerivativeKey("call", calls[0].place, path.removeprefix(calls[0].path).lstrip("."), place)
+        return DerivativeKey("param", -1, path, place)
 
-    def users(self, path: str) -> list[Call]:
+    def users(self, path: str) -> list[LayerCall]:
         """Return the calls that use a parameter and on which the loss depends."""
         calls = [call for call in self.trace.calls if any(join(call.path, name) == path for name in call.params)]
         return [call for call in calls if call.dys is not None]
 
-    def from_call(self, key: Key) -> Link:
+    def from_call(self, key: DerivativeKey) -> Link:
         """Return the link of an input or a parameter of one call, by the rule of its layer."""
         call = self.trace.calls[key.call]
         part = part_of(key.what)
@@ -120,19 +120,19 @@ class Chain:
         for factors in column.factors:
             products, sizes = products * factors.values, sizes * factors.magnitudes
 
-        def term(k: int, expand: bool) -> Term:
+        def term(k: int, expand: bool) -> ProductTerm:
             output = int(column.outputs[k])
             delta = Factor(f"∂C/∂{self.trace.label_of(source, output)}", float(deltas[k]), "delta")
             others = tuple(self.factor(call, factors, k) for factors in column.factors)
             follows = self.number(self.through(source, output)) if expand else None
-            return Term((delta, *others), float(products[k]), follows)
+            return ProductTerm((delta, *others), float(products[k]), follows)
 
         of = "L" if part is None and join(call.path, key.what) in self.trace.penalties else "C"
         formula = column.formula.replace(r"\partial C", rf"\partial {of}", 1)
         rule = (name, call.name or "the network", call.title, column.words, formula)
         return self.add_up(rule, float(gradient.flatten()[key.place]), products, sizes, term, of)
 
-    def factor(self, call: Call, factors: Factors, k: int) -> Factor:
+    def factor(self, call: LayerCall, factors: Factors, k: int) -> Factor:
         """Return the factor of product `k`, named after the tensor that contains it, if any."""
         name = factors.symbol
         if factors.source is not None and factors.places is not None:
@@ -144,7 +144,7 @@ class Chain:
         parts = tuple(self.factor(call, part, k) for part in factors.parts)
         return Factor(name, float(factors.values[k]), factors.role, parts)
 
-    def sum_over_readers(self, key: Key) -> Link:
+    def sum_over_readers(self, key: DerivativeKey) -> Link:
         """Return the link of a value that several calls receive: their gradients add up."""
         values = self.trace.passes.xs if key.call < 0 else self.trace.calls[key.call].outputs
         value = values[int(key.what)]
@@ -152,30 +152,30 @@ class Chain:
         gradient = self.trace.gradient_of(value)
         if gradient is None:
             return self.nothing(name)
-        sources: list[tuple[Factor, Key | None]] = []
+        sources: list[tuple[Factor, DerivativeKey | None]] = []
         for call, part in value.readers:
             dx = None if call.dxs is None else call.dxs[part]
             if dx is not None:
                 dx_name = join(call.name, f"dx.{part}" if call.several else "dx")
                 factor = Factor(dx_name, float(dx.flatten()[key.place]), "delta")
-                sources.append((factor, Key("call", call.place, f"x.{part}", key.place)))
+                sources.append((factor, DerivativeKey("call", call.place, f"x.{part}", key.place)))
         for output in value.outputs:
             delta = float(self.trace.output_delta(output).flatten()[key.place])
-            sources.append((Factor("from the loss", delta, "delta"), Key("loss", output, "", key.place)))
+            sources.append((Factor("from the loss", delta, "delta"), DerivativeKey("loss", output, "", key.place)))
         words = f"{len(sources)} layers or losses receive this value: their gradients add up"
         rule = (name, "the network", "several uses", words, r"\frac{\partial C}{\partial x} = \sum_k \delta_k")
         return self.add_sources(rule, float(gradient.flatten()[key.place]), sources)
 
-    def sum_over_uses(self, key: Key) -> Link:
+    def sum_over_uses(self, key: DerivativeKey) -> Link:
         """Return the link of a parameter that is used several times, or regularized: the gradients add up."""
         path, trace = key.what, self.trace
         weight = trace.params[path]
         name, users = label(path, key.place, weight.shape), self.users(path)
-        sources: list[tuple[Factor, Key | None]] = []
+        sources: list[tuple[Factor, DerivativeKey | None]] = []
         for call in users:
             local = path.removeprefix(call.path).lstrip(".")
             factor = Factor(join(call.name, f"d{local}"), float(call.dparams[local].flatten()[key.place]), "delta")
-            sources.append((factor, Key("call", call.place, local, key.place)))
+            sources.append((factor, DerivativeKey("call", call.place, local, key.place)))
         gradient = 0.0 if path not in trace.gradients else float(trace.gradients[path].flatten()[key.place])
         penalties = trace.settings.penalties if path in trace.penalties else []
         for penalty in penalties:
@@ -196,7 +196,7 @@ class Chain:
         formula = r"\frac{\partial C}{\partial w} = \sum_k \frac{\partial C_k}{\partial w}"
         return self.add_sources((name, path, "parameter", f"{words}: the parts add up", formula), gradient, sources)
 
-    def from_loss(self, key: Key) -> Link:
+    def from_loss(self, key: DerivativeKey) -> Link:
         """Return the link of an output of the network, by the rule of the loss."""
         trace = self.trace
         value, pieces = trace.passes.ys[key.call], trace.pieces[key.call]
@@ -205,27 +205,34 @@ class Chain:
         sizes = torch.tensor([math.prod(factor.magnitude for factor in factors)], dtype=torch.float64)
         rule = (trace.label_of(value, key.place), "loss", title(trace.settings.loss), pieces.words, pieces.formula)
         gradient = float(trace.output_delta(key.call).flatten()[key.place])
-        return self.add_up(rule, gradient, products, sizes, lambda k, expand: Term(factors, float(products[k])))
+        return self.add_up(rule, gradient, products, sizes, lambda k, expand: ProductTerm(factors, float(products[k])))
 
     def nothing(self, name: str) -> Link:
         """Return the link of an element on which the loss does not depend."""
         words = "the loss does not depend on this value"
         return self.add_sources((name, "the network", "not used", words, r"\frac{\partial C}{\partial x} = 0"), 0.0, [])
 
-    def add_sources(self, rule: Rule, gradient: float, sources: Sequence[tuple[Factor, Key | None]]) -> Link:
+    def add_sources(
+        self, rule: ExplainedRule, gradient: float, sources: Sequence[tuple[Factor, DerivativeKey | None]]
+    ) -> Link:
         """Return the link of a sum of single gradients; each has the key of a further link, or None."""
         products = torch.tensor([factor.value for factor, _ in sources], dtype=torch.float64)
 
-        def term(k: int, expand: bool) -> Term:
+        def term(k: int, expand: bool) -> ProductTerm:
             factor, key = sources[k]
-            return Term((factor,), factor.value, self.number(key) if expand and key is not None else None)
+            return ProductTerm((factor,), factor.value, self.number(key) if expand and key is not None else None)
 
         return self.add_up(rule, gradient, products, products.abs(), term)
 
     def add_up(
-        self, rule: Rule, gradient: float, products: Tensor, sizes: Tensor, term: Callable[[int, bool], Term],
+        self,
+        rule: ExplainedRule,
+        gradient: float,
+        products: Tensor,
+        sizes: Tensor,
+        term: Callable[[int, bool], ProductTerm],
         of: str = "C",
-    ) -> Link:  # fmt: skip
+    ) -> Link:
         """Return a link: its largest products, the sum of the others, and the bound of rounding errors.
 
         sizes: the products of the factors' magnitudes. term: function of (index of the product, whether to explain its
@@ -242,7 +249,7 @@ class Chain:
         return Link(*rule, gradient, terms, len(products), rest, exact_sum(products.tolist()), bound, of)
 
 
-def made_of(trace: Record, value: Value, place: int, top: int | None) -> Made:
+def made_of(trace: TraceRecord, value: PassValue, place: int, top: int | None) -> Made:
     """Return how an activation was computed: a row of its layer's Jacobian, by a backward pass with a one-hot dy."""
     call = value.maker
     assert call is not None
@@ -250,7 +257,7 @@ def made_of(trace: Record, value: Value, place: int, top: int | None) -> Made:
     dys[value.part].view(-1)[place] = 1
     with torch.no_grad():
         row = slopes(call, dys[0] if len(dys) == 1 else tuple(dys))
-    parts: list[Part] = []
+    parts: list[ActivationInput] = []
     for number, source in enumerate(call.inputs):
         slope = row.get(f"x.{number}")
         if slope is None:
@@ -258,7 +265,7 @@ def made_of(trace: Record, value: Value, place: int, top: int | None) -> Made:
         where = slope.flatten().nonzero().flatten()
         names = (label(trace.name_of(source), k, source.tensor.shape) for k in where.tolist())
         columns = elements(source.tensor, where).tolist(), elements(slope, where).tolist()
-        parts += [Part(*one) for one in zip(names, *columns, strict=True)]
+        parts += [ActivationInput(*one) for one in zip(names, *columns, strict=True)]
     sum_words = weighted_sum(call.layer)
     linear = sum_words is not None
     parts.sort(key=lambda part: -abs(part.product if linear else part.slope))

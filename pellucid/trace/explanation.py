@@ -45,7 +45,7 @@ class Factor:
 
 
 @dataclass(frozen=True)
-class Term:
+class ProductTerm:
     """A product of factors; next: index of the link that explains its first factor, an output gradient."""
 
     factors: tuple[Factor, ...]
@@ -75,7 +75,7 @@ class Link:
     words: str
     formula: str
     gradient: float
-    terms: tuple[Term, ...]
+    terms: tuple[ProductTerm, ...]
     count: int
     rest: float
     total: float
@@ -107,7 +107,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Part:
+class ActivationInput:
     """One input of an activation: its name, its value, and the activation's derivative with respect to it (slope)."""
 
     name: str
@@ -132,7 +132,7 @@ class Made:
     title: str
     words: str
     value: float
-    parts: tuple[Part, ...]
+    parts: tuple[ActivationInput, ...]
     count: int
     rest: float
     linear: bool
@@ -261,7 +261,7 @@ def _link_text(number: int, link: Link) -> list[str]:
     return [head, *words, *lines, *(f"{INDENT}  where {factor.name} = {added(factor)}" for factor in sums)]
 
 
-def _product_text(term: Term) -> tuple[str, str, str]:
+def _product_text(term: ProductTerm) -> tuple[str, str, str]:
     """Return the product, its factors as numbers, and its factors as names."""
     numbers = PRODUCT_SIGN.join(brief(factor.value) for factor in term.factors)
     names = PRODUCT_SIGN.join(f"({factor.name})" if factor.parts else factor.name for factor in term.factors)

@@ -10,8 +10,8 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.text import aligned
-from pellucid.trace.passes import Change
-from pellucid.trace.record import Number, Record, resolve
+from pellucid.trace.passes import ValueChange
+from pellucid.trace.record import TracedNumber, TraceRecord, resolve
 from pellucid.trace.text import TIMES, bar, brief
 from pellucid.tree import flatten, nest
 from pellucid.verify.probe import like, tensors
@@ -80,7 +80,7 @@ class Nudge:
         return render("nudge", it=self, brief=brief, bar=bar)
 
 
-def nudge(trace: Record, what: str, h: float) -> Nudge:
+def nudge(trace: TraceRecord, what: str, h: float) -> Nudge:
     """Run the network again with one element changed; see Trace.nudge."""
     if isinstance(h, bool) or not isinstance(h, int | float) or not math.isfinite(h) or h == 0:
         raise PellucidError(f"trace.nudge: h must be a finite number other than 0, not {h!r}")
@@ -108,7 +108,7 @@ def nudge(trace: Record, what: str, h: float) -> Nudge:
     return Nudge(number.label, number.number, float(h), gradient, trace.cost, after, epsilon)
 
 
-def _check_changes(number: Number, h: float) -> None:
+def _check_changes(number: TracedNumber, h: float) -> None:
     """Raise PellucidError unless adding h changes the element in its dtype."""
     tensor = number.target.tensor
     value = tensor.flatten()[number.place]
@@ -127,7 +127,7 @@ def _shifted(tensor: Tensor, place: int, h: float) -> Tensor:
     return copy
 
 
-def _change(number: Number, h: float) -> Change:
+def _change(number: TracedNumber, h: float) -> ValueChange:
     """Return the function that adds h to the element during the pass, where a call returns or receives it.
 
     The `place` of a call is its index in the pass, the `place` of an element its index in the flat tensor.

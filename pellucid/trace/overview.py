@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pellucid.combine.base import join
 from pellucid.text import aligned
-from pellucid.trace.record import Record
+from pellucid.trace.record import TraceRecord
 from pellucid.trace.text import bar, brief
 
 MAX_OUTPUTS = 10  # of an example
@@ -27,7 +27,7 @@ PALETTE = bytes(value for level in range(-LEVELS, LEVELS + 1) for value in (ABOV
 ALPHAS = bytes(round(255 * math.sqrt(abs(level) / LEVELS)) for level in range(-LEVELS, LEVELS + 1))
 
 
-class Picture(NamedTuple):
+class PagePicture(NamedTuple):
     """An image for a page: a data URL, and its size on the page in pixels."""
 
     src: str
@@ -35,7 +35,7 @@ class Picture(NamedTuple):
     height: int
 
 
-def overview(trace: Record) -> dict[str, Any]:
+def overview(trace: TraceRecord) -> dict[str, Any]:
     """Return the loss, the outputs of each example, statistics of each call, and all tensor names, as JSON values."""
     regularizer = {"regularizer": trace.regularizer, "cost": trace.cost} if trace.penalties else {}
     return {
@@ -52,7 +52,7 @@ def overview(trace: Record) -> dict[str, Any]:
     }
 
 
-def rows(trace: Record) -> list[dict[str, Any]]:
+def rows(trace: TraceRecord) -> list[dict[str, Any]]:
     """Return each call's layer, its shapes, and statistics of its output and gradients."""
     return [
         {
@@ -82,7 +82,7 @@ def statistics(tensor: Tensor) -> dict[str, float]:
     }
 
 
-def outputs(trace: Record, row: int) -> list[dict[str, Any]]:
+def outputs(trace: TraceRecord, row: int) -> list[dict[str, Any]]:
     """Return up to MAX_OUTPUTS outputs of an example, largest |dy| first: class, index, y, probability, target, dy."""
     y, named = trace.passes.ys[0].tensor, trace.pieces[0].named
     columns = {"y": y, "probability": named.get("probabilities"), "target": named.get("targets")}
@@ -100,7 +100,7 @@ def outputs(trace: Record, row: int) -> list[dict[str, Any]]:
     ]
 
 
-def trace_text(trace: Record) -> str:
+def trace_text(trace: TraceRecord) -> str:
     """Return a table of all calls, and the outputs of the first example, for a terminal."""
     table = [("call", "layer", "y", "mean", "largest", "zero", "rms of dy", "rms of gradients")]
     for row in rows(trace):
@@ -123,7 +123,7 @@ def trace_text(trace: Record) -> str:
     )
 
 
-def trace_html(trace: Record) -> str:
+def trace_html(trace: TraceRecord) -> str:
     """Return each call with images of its output and its dy, and the outputs of the first example, as HTML."""
     from pellucid.report.page import render
 
@@ -146,7 +146,7 @@ def trace_html(trace: Record) -> str:
     )
 
 
-def heading(trace: Record) -> tuple[str, str, str]:
+def heading(trace: TraceRecord) -> tuple[str, str, str]:
     """Return as text: the number of examples and the mode, the loss, and the number of tensors."""
     examples = len(trace.passes.ys[0].tensor)
     what = f"{examples} examples" if examples > 1 else "one example"
@@ -155,7 +155,7 @@ def heading(trace: Record) -> tuple[str, str, str]:
     return f"{what} in {mode}", f"loss {brief(trace.loss)}{regularized}", f"{len(trace.tensors)} tensors by name"
 
 
-def picture(tensor: Tensor, most: int) -> Picture | None:
+def picture(tensor: Tensor, most: int) -> PagePicture | None:
     """Return one example (C, H, W) or (n,) as an image of at most `most` channels, or None if empty or not finite.
 
     Positive values are orange, negative values are blue, 0 is transparent.
@@ -171,7 +171,7 @@ def picture(tensor: Tensor, most: int) -> Picture | None:
     image.save(file, "PNG", transparency=ALPHAS)
     data = base64.b64encode(file.getvalue()).decode()
     scale = max(1.0, min(12, WIDTH / grid.shape[1], HEIGHT / grid.shape[0]))
-    return Picture(f"data:image/png;base64,{data}", round(grid.shape[1] * scale), round(grid.shape[0] * scale))
+    return PagePicture(f"data:image/png;base64,{data}", round(grid.shape[1] * scale), round(grid.shape[0] * scale))
 
 
 def _grid(example: Tensor, most: int) -> Tensor:

@@ -21,25 +21,25 @@ from pellucid.verify.probe import like, tensors
 
 # Function of (index of the call in forward order, "x" or "y", index of the input or output, tensor) that returns the
 # tensor to use instead during the pass.
-Change = Callable[[int, str, int, Tensor], Tensor]
+ValueChange = Callable[[int, str, int, Tensor], Tensor]
 
 
 @dataclass(eq=False)
-class Value:
+class PassValue:
     """A tensor between calls: output `part` of the call `maker`, or input `part` of the network if `maker` is None.
 
     readers: the calls that receive the tensor, each with the index of the input.
     """
 
     tensor: Tensor
-    maker: "Call | None"
+    maker: "LayerCall | None"
     part: int
-    readers: list[tuple["Call", int]] = field(default_factory=list)
+    readers: list[tuple["LayerCall", int]] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)  # indices of the network outputs that are this tensor
 
 
 @dataclass(eq=False)
-class Call:
+class LayerCall:
     """One run of a layer other than a combinator: its inputs and outputs, and their gradients.
 
     name: the layer's path, or path:1, path:2 ... if the layer runs several times. place: the index of the call in
@@ -50,9 +50,9 @@ class Call:
     path: str
     layer: Layer
     tree: Params  # nested, as the layer receives them
-    inputs: list[Value]
+    inputs: list[PassValue]
     several: bool  # whether the layer's input is a tuple
-    outputs: list[Value] = field(default_factory=list)
+    outputs: list[PassValue] = field(default_factory=list)
     cache: Cache = None
     name: str = ""
     dys: list[Tensor] | None = None
@@ -81,13 +81,13 @@ class Call:
 
 
 @dataclass(eq=False)
-class Frame:
+class CombinatorRun:
     """One run of a combinator: its input and output, and their gradients; value: the output, if it is one tensor."""
 
     path: str
     x: Any
     y: Any = None
-    value: Value | None = None
+    value: PassValue | None = None
     name: str = ""
     dy: Any = None
     dx: Any = None
@@ -99,19 +99,19 @@ class Passes:
 
     net: Layer
     params: Params
-    xs: list[Value]
-    calls: list[Call]
-    frames: list[Frame]
+    xs: list[PassValue]
+    calls: list[LayerCall]
+    frames: list[CombinatorRun]
     y: Any
     cache: Cache
-    frame_of: dict[int, Frame]
-    ys: list[Value]
+    frame_of: dict[int, CombinatorRun]
+    ys: list[PassValue]
 
     def backward(self, dy: Any) -> tuple[Any, Params]:
         """Run the backward pass for `dy`, record the gradients of each call, and return dx and dparams."""
 
         def visit(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-            if isinstance(cache, Call):
+            if isinstance(cache, LayerCall):
                 dx, dparams = layer.backward(params, cache.cache, dy)
                 cache.dys, cache.dxs, cache.dparams = tensors(dy), [*tensors(dx)], flatten(dparams)
                 return dx, dparams
@@ -135,23 +135,23 @@ class Passes:
         self.y = on_device(self.y, CPU)
 
 
-def forward(net: Layer, params: Params, x: Any, mode: Mode, change: Change | None = None) -> Passes:
+def forward(net: Layer, params: Params, x: Any, mode: Mode, change: ValueChange | None = None) -> Passes:
     """Run the network and record every call; `change` may replace the tensors that a call receives or returns.
 
     Raises PellucidError for a combinator that computes tensors outside of its layers.
     """
-    values: dict[int, Value] = {}  # by id of the tensor
-    calls: list[Call] = []
-    frames: list[Frame] = []
-    frame_of: dict[int, Frame] = {}
+    values: dict[int, PassValue] = {}  # by id of the tensor
+    calls: list[LayerCall] = []
+    frames: list[CombinatorRun] = []
+    frame_of: dict[int, CombinatorRun] = {}
 
-    def new_value(tensor: Tensor, maker: Call | None, part: int) -> Value:
+    def new_value(tensor: Tensor, maker: LayerCall | None, part: int) -> PassValue:
         """Record a new view of a tensor, because layers such as Identity return their input itself."""
-        value = Value(tensor.view_as(tensor), maker, part)
+        value = PassValue(tensor.view_as(tensor), maker, part)
         values[id(value.tensor)] = value
         return value
 
-    def find(path: str, tensor: Tensor) -> Value:
+    def find(path: str, tensor: Tensor) -> PassValue:
         if id(tensor) not in values:
             raise PellucidError(
                 f"trace: {path or 'the network'} receives a tensor that is not a layer's output; compute it in a layer"
@@ -160,14 +160,14 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: Change | Non
 
     def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         if isinstance(layer, Combinator):
-            frame = Frame(path, x)
+            frame = CombinatorRun(path, x)
             frame.y, cache = layer.flow(params, x, mode, lambda name, *rest: visit(join(path, name), *rest))
             frame.value = values.get(id(frame.y))
             frames.append(frame)
             frame_of[id(cache)] = frame
             return frame.y, cache
         place, parts = len(calls), tensors(x)
-        call = Call(place, path, layer, params, [find(path, part) for part in parts], isinstance(x, tuple))
+        call = LayerCall(place, path, layer, params, [find(path, part) for part in parts], isinstance(x, tuple))
         calls.append(call)
         for part, value in enumerate(call.inputs):
             value.readers.append((call, part))
@@ -208,7 +208,7 @@ def title(value: Any) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Settings:
+class PassSettings:
     """All settings of a pass, which `run` repeats exactly.
 
     params, x and target have the pass's dtype and are on the CPU; the pass runs on `device`. train: use training mode.
@@ -233,7 +233,7 @@ class Settings:
     classes: tuple[str, ...] = ()
     device: torch.device = CPU
 
-    def run(self, params: Params | None = None, x: Any = None, change: Change | None = None) -> Passes:
+    def run(self, params: Params | None = None, x: Any = None, change: ValueChange | None = None) -> Passes:
         """Run the forward pass, optionally with other parameters, another input, or changes during the pass.
 
         In training mode the parameters are copied, because running statistics are updated in place.

@@ -11,8 +11,8 @@ from torch import Tensor
 from pellucid.combine.base import buffer_paths, join
 from pellucid.errors import PellucidError
 from pellucid.layers.checks import check_floating
-from pellucid.trace.deltas import Pieces, dissect
-from pellucid.trace.passes import Call, Passes, Settings, Value
+from pellucid.trace.deltas import LossPieces, dissect
+from pellucid.trace.passes import LayerCall, Passes, PassSettings, PassValue
 from pellucid.trace.text import label, place_of, split, unknown
 from pellucid.training.device import CPU, on_device
 from pellucid.tree import flatten
@@ -34,7 +34,7 @@ class Named:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class GradientTarget:
     """A tensor for which a gradient of the loss can be explained.
 
     It is a value between layers (`value`), or an argument of one call (`call`; `what` is the input "x.0" or a parameter
@@ -44,16 +44,16 @@ class Target:
     name: str
     tensor: Tensor
     gradient: Tensor | None
-    value: Value | None = None
-    call: Call | None = None
+    value: PassValue | None = None
+    call: LayerCall | None = None
     what: str = ""
 
 
 @dataclass(frozen=True, eq=False)
-class Number:
+class TracedNumber:
     """One element of a target; place: its flat index."""
 
-    target: Target
+    target: GradientTarget
     place: int
 
     @property
@@ -73,10 +73,10 @@ class Number:
         return 0.0 if gradient is None else float(gradient.flatten()[self.place])
 
 
-class Record:
+class TraceRecord:
     """All named tensors of one forward and one backward pass, on the CPU; see Trace for the names."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: PassSettings) -> None:
         self.settings = settings
         check_floating(settings.x)
         self.passes: Passes = settings.run()
@@ -85,7 +85,7 @@ class Record:
             gradients = self.passes.backward(dy)
             self.passes.to_cpu()
             self.dy, (self.dx, self.dparams) = on_device((dy, gradients), CPU)
-            self.pieces: list[Pieces] = dissect(settings.loss, self.passes.y, settings.target, value.cpu(), self.dy)
+            self.pieces: list[LossPieces] = dissect(settings.loss, self.passes.y, settings.target, value.cpu(), self.dy)
         self.loss = float(value)
         self.gradients: dict[str, Tensor] = flatten(self.dparams)
         self.penalties: dict[str, Tensor] = {}  # gradients of the regularization term, by path
@@ -99,7 +99,7 @@ class Record:
             self.penalties = dict(zip(settings.decayed_paths, grads, strict=True))
         self.params, self.buffers = flatten(settings.params), buffer_paths(settings.net)
         self.tensors: dict[str, Named] = {}
-        self.targets: dict[str, Target] = {}  # by their names and by the names of their gradients
+        self.targets: dict[str, GradientTarget] = {}  # by their names and by the names of their gradients
         self._collect(value.cpu())
 
     @property
@@ -118,7 +118,7 @@ class Record:
         return str(self.dtype).removeprefix("torch.")
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[LayerCall]:
         """The calls of all layers except combinators, in forward order."""
         return self.passes.calls
 
@@ -146,18 +146,18 @@ class Record:
             raise unknown(name, self.tensors)
         return self.tensors[name]
 
-    def name_of(self, value: Value) -> str:
+    def name_of(self, value: PassValue) -> str:
         """Return the name of a value: the output of the call that computed it, or the network's input."""
         if value.maker is None:
             return f"x.{value.part}" if len(self.passes.xs) > 1 else "x"
         suffix = f".{value.part}" if len(value.maker.outputs) > 1 else ""
         return join(value.maker.name, f"y{suffix}")
 
-    def label_of(self, value: Value, place: int) -> str:
+    def label_of(self, value: PassValue, place: int) -> str:
         """Return the name of one element of a value, with its index."""
         return label(self.name_of(value), place, value.tensor.shape)
 
-    def gradient_of(self, value: Value) -> Tensor | None:
+    def gradient_of(self, value: PassValue) -> Tensor | None:
         """Return the gradient of the loss with respect to a value, None if the loss does not depend on it."""
         if value.maker is None:
             return tensors(self.dx)[value.part]
@@ -175,14 +175,14 @@ class Record:
             if one is not None:
                 self.tensors.setdefault(full_name, Named(full_name, kind, path, one))
 
-    def _put_target(self, target: Target, *names: str) -> None:
+    def _put_target(self, target: GradientTarget, *names: str) -> None:
         """Add a target by its name and by further names, such as the name of its gradient."""
         for name in (target.name, *names):
             self.targets.setdefault(name, target)
 
-    def _put_value(self, value: Value, *names: str) -> None:
+    def _put_value(self, value: PassValue, *names: str) -> None:
         """Add a value as a target, by its name and by further names."""
-        self._put_target(Target(self.name_of(value), value.tensor, self.gradient_of(value), value), *names)
+        self._put_target(GradientTarget(self.name_of(value), value.tensor, self.gradient_of(value), value), *names)
 
     def _collect(self, value: Tensor) -> None:
         """Add all tensors and targets; value: the loss."""
@@ -214,13 +214,13 @@ class Record:
         self._put("dy", "dy", "", self.dy)
         self._put("dx", "dx", "", self.dx)
 
-    def _collect_call(self, call: Call) -> None:
+    def _collect_call(self, call: LayerCall) -> None:
         name_of, path_of = partial(join, call.name), partial(join, call.path)
         self._put(name_of("x"), "x", call.path, _several([v.tensor for v in call.inputs], call.several))
         for part, value in enumerate(call.inputs):
             suffix = f".{part}" if call.several else ""
             gradient = None if call.dxs is None else call.dxs[part]
-            target = Target(name_of(f"x{suffix}"), value.tensor, gradient, call=call, what=f"x.{part}")
+            target = GradientTarget(name_of(f"x{suffix}"), value.tensor, gradient, call=call, what=f"x.{part}")
             self._put_target(target, name_of(f"dx{suffix}"))
         for name, tensor in call.params.items():
             path = path_of(name)
@@ -229,9 +229,9 @@ class Record:
             self._put(path_of(f"d{name}"), "dparams", call.path, self.gradients.get(path))
             self._put(path_of(f"d{name}.regularizer"), "regularizer", call.path, self.penalties.get(path))
             if path not in self.buffers:
-                self._put_target(Target(path, weight, self.gradients.get(path), what=path), path_of(f"d{name}"))
+                self._put_target(GradientTarget(path, weight, self.gradients.get(path), what=path), path_of(f"d{name}"))
             if call.name != call.path and name in call.dparams:
-                use = Target(name_of(name), tensor, call.dparams[name], call=call, what=name)
+                use = GradientTarget(name_of(name), tensor, call.dparams[name], call=call, what=name)
                 self._put_target(use, name_of(f"d{name}"))
         for name, gradient in call.dparams.items():
             self._put(name_of(f"d{name}"), "dparams", call.path, gradient)
@@ -250,7 +250,7 @@ def _several(parts: Sequence[Tensor | None], several: bool = False) -> Any:
     return tuple(parts) if several or len(parts) > 1 else parts[0]
 
 
-def resolve(trace: Record, text: str) -> Number:
+def resolve(trace: TraceRecord, text: str) -> TracedNumber:
     """Return the element with the name `text`; for a tensor without an index, the one with the largest gradient."""
     name, index = split(text)
     targets = trace.targets
@@ -267,8 +267,8 @@ def resolve(trace: Record, text: str) -> Number:
     if not target.tensor.is_floating_point():
         raise PellucidError(f"trace: {name} contains indices; it has no gradient")
     if index is not None:
-        return Number(target, place_of(name, index, target.tensor.shape))
+        return TracedNumber(target, place_of(name, index, target.tensor.shape))
     if not target.tensor.numel():
         raise PellucidError(f"trace: {name} is empty")
     largest = 0 if target.gradient is None else int(target.gradient.abs().argmax())
-    return Number(target, largest)
+    return TracedNumber(target, largest)

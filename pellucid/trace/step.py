@@ -13,7 +13,7 @@ from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, clip_by_norm
 from pellucid.optim.regularizers import in_order
 from pellucid.settings.checks import named
 from pellucid.text import aligned
-from pellucid.trace.record import Record
+from pellucid.trace.record import TraceRecord
 from pellucid.trace.text import brief, signed
 from pellucid.training.parameter_groups import parameter_groups, penalize, update
 from pellucid.training.step import owned
@@ -60,7 +60,7 @@ class Stepped:
         return f"{head}{tail}\n\n{aligned(rows, right=(1, 2, 3))}"
 
 
-def step(trace: Record, optimizer: str | Optimizer | None, lr: float | None) -> Stepped:
+def step(trace: TraceRecord, optimizer: str | Optimizer | None, lr: float | None) -> Stepped:
     """Update copies of the weights in the same way as the first training step; see Trace.step."""
     settings = trace.settings
     optimizer = settings.optimizer if optimizer is None else optimizer

@@ -24,7 +24,7 @@ MAX_BYTES = 4 << 30  # of cached features; larger ones are computed again in eve
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitNetwork:
     """A network divided in two: `front`, whose layers neither learn nor draw random numbers, and `back`.
 
     `back` contains the other layers under the same paths.
@@ -39,7 +39,7 @@ class Split:
 class BackModel:
     """A model without its frozen front, for training: only networks, parameters, frozen paths and inputs differ."""
 
-    def __init__(self, model: Learner, divided: Split) -> None:
+    def __init__(self, model: Learner, divided: SplitNetwork) -> None:
         vars(self).update(vars(model))
         self.params, self.stats = divided.back_params, None
         self.objective = model.objective.with_nets({"": divided.back})
@@ -79,7 +79,7 @@ def without_frozen_front(
     )
 
 
-def split(net: Layer, params: Params, frozen: set[str]) -> Split | None:
+def split(net: Layer, params: Params, frozen: set[str]) -> SplitNetwork | None:
     """Divide a Sequential before its first layer that learns or draws random numbers, also inside nested Sequentials.
 
     Returns None for another network, and if that layer is the first one. frozen: paths of frozen parameters. `back`
@@ -101,7 +101,7 @@ def split(net: Layer, params: Params, frozen: set[str]) -> Split | None:
             front[name], front_params[name] = part.front, part.front_params
             back[name], back_params[name] = part.back, part.back_params
         break
-    return Split(Sequential(**front), front_params, Sequential(**back), back_params) if front else None
+    return SplitNetwork(Sequential(**front), front_params, Sequential(**back), back_params) if front else None
 
 
 def _is_constant(layer: Layer, params: Params, frozen: set[str]) -> bool:
@@ -116,7 +116,7 @@ def _is_constant(layer: Layer, params: Params, frozen: set[str]) -> bool:
     return not buffer_paths(layer) and not any(may_draw(part) for _, part in walk(layer))
 
 
-def _features(model: Learner, divided: Split, data: Arrays) -> Arrays:
+def _features(model: Learner, divided: SplitNetwork, data: Arrays) -> Arrays:
     """Return the data with the outputs of the front as inputs; the checksum remains the one of the images."""
     features, done = torch.empty(0), 0
     with torch.inference_mode():

@@ -24,7 +24,7 @@ from pellucid.training.callbacks import Callback, Training, tensors_of
 from pellucid.training.device import usable_precision
 from pellucid.training.learner import Learner
 from pellucid.training.own import callback_state, check_schedule_state
-from pellucid.training.step import Step
+from pellucid.training.step import TrainingStep
 from pellucid.tree import flatten
 
 # Prefixes of names in the file; no path of a network contains "[", so they differ from all names of weights.
@@ -44,7 +44,7 @@ _TYPES = {  # of other entries of the progress
 _FIELDS = ("epoch", "batch", "step", "lr", "loss_count", "seen", "seconds", "stop")  # of Training
 
 
-class Checkpoint:
+class SavedState:
     """The contents of a checkpoint file: its tensors by name, the model's description, and the training's progress.
 
     damage: the error of the run's last checkpoint if that is damaged and this is the one before it, otherwise "".
@@ -69,7 +69,7 @@ class Checkpoint:
         self.progress = progress
 
     @classmethod
-    def find(cls, folder: RunFolder) -> "Checkpoint | None":
+    def find(cls, folder: RunFolder) -> "SavedState | None":
         """Return the last checkpoint of a run, or the one before it if the last is damaged or missing.
 
         If the run has no checkpoint, renames the records of an earlier training and returns None. Changes no
@@ -141,7 +141,7 @@ class Checkpoint:
         for path, tensor in flatten(params).items():
             tensor.copy_(flat[path])
 
-    def restore(self, training: Training, step: Step, callbacks: Sequence[Callback]) -> dict[str, float]:
+    def restore(self, training: Training, step: TrainingStep, callbacks: Sequence[Callback]) -> dict[str, float]:
         """Restore the state of training, optimizer and callbacks in place, and return the schedule's state."""
         for name in _FIELDS:
             setattr(training, name, self.progress[name])
@@ -163,7 +163,7 @@ def save_checkpoint(
     folder: RunFolder,
     about: Mapping[str, Any],
     training: Training,
-    step: Step,
+    step: TrainingStep,
     callbacks: Sequence[Callback],
     memory: Mapping[str, float],
     settings: Mapping[str, str],

@@ -19,10 +19,10 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.objective import Objective, Supervised
 from pellucid.sweep import forward
 from pellucid.training.examples import first_not_finite
-from pellucid.training.step import Step
+from pellucid.training.step import TrainingStep
 from pellucid.tree import flatten
 
-Kind = Literal["input", "weight", "memory", "output", "loss", "gradient"]
+FaultKind = Literal["input", "weight", "memory", "output", "loss", "gradient"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class NotFinite:
     count: the number of values that are not finite. shape: of the tensor. note: what else is known, for the message.
     """
 
-    kind: Kind
+    kind: FaultKind
     path: str
     layer: str
     tensor: str
@@ -45,7 +45,7 @@ class NotFinite:
     note: str = ""
 
     @classmethod
-    def of(cls, value: Any, kind: Kind, tensor: str, path: str = "", layer: str = "") -> Self | None:
+    def of(cls, value: Any, kind: FaultKind, tensor: str, path: str = "", layer: str = "") -> Self | None:
         """Return the first tensor that is not finite in `value` (a tensor, None or a tuple of these), or None."""
         if isinstance(value, tuple):
             return next(
@@ -62,7 +62,7 @@ class NotFinite:
         """Build from the result of `to_json`; raises KeyError, TypeError or ValueError for anything else."""
         raw = cls(**{entry.name: values[entry.name] for entry in fields(cls)})
         texts = (raw.kind, raw.path, raw.layer, raw.tensor, raw.what, raw.note)
-        if raw.kind not in get_args(Kind) or not all(isinstance(text, str) for text in texts):
+        if raw.kind not in get_args(FaultKind) or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"{values} does not describe a tensor")
         return cls(*texts[:5], int(raw.count), tuple(int(size) for size in raw.shape), raw.note)
 
@@ -202,7 +202,7 @@ def weights_fault(weights: Mapping[str, Tensor]) -> NotFinite | None:
     return None
 
 
-def learned_fault(step: Step) -> NotFinite | None:
+def learned_fault(step: TrainingStep) -> NotFinite | None:
     """Return the fault of a weight, or of a tensor of an optimizer's state, that is not finite, or None.
 
     The state is checked too, because a weight stays finite when its mean square overflows: its updates are then 0.
@@ -218,7 +218,7 @@ def learned_fault(step: Step) -> NotFinite | None:
     return None
 
 
-def learned_is_finite(step: Step) -> bool:
+def learned_is_finite(step: TrainingStep) -> bool:
     """Return whether all weights and the optimizers' states are finite, as fast as possible."""
     states = (tensors for state in step.states.values() for tensors in state.values() if not isinstance(tensors, int))
     total = 0.0

@@ -24,7 +24,7 @@ from pellucid.run.history import Row
 from pellucid.text import note
 from pellucid.training.cached import without_frozen_front
 from pellucid.training.callbacks import Best, Callback, Training, monitored
-from pellucid.training.checkpoint import Checkpoint, repair_best, save_checkpoint
+from pellucid.training.checkpoint import SavedState, repair_best, save_checkpoint
 from pellucid.training.device import on_device
 from pellucid.training.diagnose import (
     NotFinite,
@@ -41,7 +41,7 @@ from pellucid.training.layers import draws, layer_rows, may_draw
 from pellucid.training.learner import Learner
 from pellucid.training.own import callback_state, check_optimizer, check_schedule_state, try_objective, try_rules
 from pellucid.training.process import StopSignals, memory_kept, naming_batch_size
-from pellucid.training.step import NotFiniteError, Step, training_form
+from pellucid.training.step import NotFiniteError, TrainingStep, training_form
 from pellucid.tree import dtype_of, flatten, map_tree
 
 TICK = 0.25  # seconds between calls of `on_tick`, and between checks of the time since the last checkpoint
@@ -51,7 +51,7 @@ SAVE_INTERVAL = 20  # minimum time between checkpoints at ends of epochs, as a m
 
 
 @dataclass(frozen=True)
-class Plan:
+class FitPlan:
     """The arguments of a training besides the model."""
 
     data: Source
@@ -74,9 +74,9 @@ class Loop:
     fails, the error names the range of steps since the last one. `on_tick` runs a few times a second.
     """
 
-    def __init__(self, whole: Learner, plan: Plan) -> None:
+    def __init__(self, whole: Learner, plan: FitPlan) -> None:
         folder = plan.folder
-        self.checkpoint = None if folder is None else Checkpoint.find(folder)
+        self.checkpoint = None if folder is None else SavedState.find(folder)
         if self.checkpoint is not None:
             self.checkpoint.check(plan.settings)
             self.checkpoint.restore_params(whole.params)
@@ -105,7 +105,7 @@ class Loop:
     def run(self) -> Training:
         """Train, and return the state of the training at its end."""
         folder, training, checkpoint = self.plan.folder, self.training, self.checkpoint
-        self.step = Step.of(self.model, len(self.data))
+        self.step = TrainingStep.of(self.model, len(self.data))
         if self.step.note:
             note(self.step.note)
         if folder is not None:

@@ -24,7 +24,7 @@ from pellucid.metrics import MetricLike
 from pellucid.metrics.base import concatenate_batches
 from pellucid.models import replace_head
 from pellucid.network.ending import check_axes, check_classes, check_ending
-from pellucid.network.inputs import Shape, free_outputs, nominal
+from pellucid.network.inputs import FreeShape, free_outputs, nominal
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
@@ -59,7 +59,7 @@ from pellucid.training.examples import (
     source_of,
     train_and_held,
 )
-from pellucid.training.fit import Loop, Plan
+from pellucid.training.fit import FitPlan, Loop
 from pellucid.training.own import check_hooks, check_saves, in_files
 from pellucid.training.parameter_groups import Trainable
 from pellucid.training.progress import ProgressLine
@@ -106,7 +106,7 @@ class BaseModel(Trainable, Viewed):
         self.confidence: Confidence | None = None  # the calibration, after it is fitted
         self.familiarity: Familiarity | None = None  # the features of the training data, after they are fitted
         self.params: Params = {}
-        self.input_shape: Shape = ()
+        self.input_shape: FreeShape = ()
         self.source: Path | None = None  # the file that the weights were loaded from
         self.output_shape: Any = ()
         if input_shape is not None:
@@ -218,7 +218,7 @@ class BaseModel(Trainable, Viewed):
             check_saves(self, type(self))
         progress: list[Callback] = [ProgressLine()] if boolean(verbose, "fit: verbose") else []
         if folder is None:
-            plan = Plan(data, held_out, epochs, batch_size, augment, [*user_callbacks, *progress], None, hashes, 0.0)
+            plan = FitPlan(data, held_out, epochs, batch_size, augment, [*user_callbacks, *progress], None, hashes, 0.0)
             return Loop(self, plan).run().history
         with folder:
             if folder.has_checkpoint and not resume:
@@ -229,7 +229,9 @@ class BaseModel(Trainable, Viewed):
             folder.write_manifest(self.seed, checksums, {**used, **(manifest or {})})
             best = Checkpoint(folder.best, monitor if monitor != "auto" or held_out is not None else "")
             all_callbacks = [*user_callbacks, best, CSVLog(folder.metrics, folder.layers), *progress]
-            plan = Plan(data, held_out, epochs, batch_size, augment, all_callbacks, folder, hashes, checkpoint_seconds)
+            plan = FitPlan(
+                data, held_out, epochs, batch_size, augment, all_callbacks, folder, hashes, checkpoint_seconds
+            )
             return Loop(self, plan).run().history
 
     @checked
@@ -355,7 +357,7 @@ class BaseModel(Trainable, Viewed):
             check_classes(out, classes)
         self._take(params, shape, out)
 
-    def _take(self, params: Params, shape: Shape, out: Any) -> None:
+    def _take(self, params: Params, shape: FreeShape, out: Any) -> None:
         with torch.inference_mode(False):
             params = map_tree(lambda tensor: in_precision(tensor, self.precision).to(self.device), params)
         channels_last(params)

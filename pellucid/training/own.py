@@ -24,7 +24,7 @@ from pellucid.run.weights import check_size
 from pellucid.text import shown
 from pellucid.training.callbacks import Callback
 from pellucid.training.learner import Learner
-from pellucid.training.step import Step
+from pellucid.training.step import TrainingStep
 from pellucid.tree import flatten
 from pellucid.weights.match import match
 
@@ -119,7 +119,7 @@ def try_rules(model: Learner, weights: Sequence[Tensor], now: Progress) -> None:
             attempt(f"{name}: shrink", rule.shrink, trial, 0.0)
 
 
-def try_objective(objective: Objective, params: Params, step: Step, batch: Batch, rng: torch.Generator) -> None:
+def try_objective(objective: Objective, params: Params, step: TrainingStep, batch: Batch, rng: torch.Generator) -> None:
     """Compute the gradients and the predictions of a user-defined objective once, without an update.
 
     Raises PellucidError, naming the method, for an error inside one and for invalid results, such as predictions of
@@ -201,7 +201,7 @@ def _check_json(what: str, value: Any) -> None:
         )
 
 
-def _check_result(objective: Objective, step: Step, result: object) -> None:
+def _check_result(objective: Objective, step: TrainingStep, result: object) -> None:
     """Raise PellucidError unless `result` is a valid result of `Objective.gradients`."""
     kind = f"{type(objective).__name__}.gradients"
     names: list[str] = []
@@ -219,7 +219,7 @@ def _check_result(objective: Objective, step: Step, result: object) -> None:
     objective.total(dict.fromkeys(names, 0.0))
 
 
-def _check_turn(kind: str, step: Step, losses: Mapping[str, Any], dparams: Params) -> None:
+def _check_turn(kind: str, step: TrainingStep, losses: Mapping[str, Any], dparams: Params) -> None:
     for name, value in losses.items():
         if not isinstance(value, Tensor) or value.dim():
             raise PellucidError(f"{kind}: the loss {name!r} must be a tensor of one number, not {shown(value)}")

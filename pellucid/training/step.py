@@ -31,7 +31,7 @@ from pellucid.training.device import CPU, HalfCopy, to_float32, usable_precision
 from pellucid.training.learner import Learner
 from pellucid.training.parameter_groups import ParameterGroup, parameter_groups, penalize, update
 from pellucid.tree import flatten, leaves
-from pellucid.verify.forms import Training
+from pellucid.verify.forms import TrainingForm
 
 StepLosses = dict[str, Any]  # by name: floats, or on an accelerator 0-d tensors that are not copied to the CPU yet
 Optimizers = Optimizer | Mapping[str, Optimizer]
@@ -45,7 +45,7 @@ class NotFiniteError(Exception):
         self.name, self.value = name, value
 
 
-class Step:
+class TrainingStep:
     """One training step: `step(batch, lr)` updates the parameters in place from one batch.
 
     The constructor converts 4-d weights to channels-last. `regularizers` apply to the parameters in `decayed` of each
@@ -114,7 +114,7 @@ class Step:
         self._limits = [limit for limit in regularizers if isinstance(limit, MaxNorm)]
 
     @classmethod
-    def of(cls, model: Learner, examples: int) -> "Step":
+    def of(cls, model: Learner, examples: int) -> "TrainingStep":
         """Return the step of a model for this number of training examples."""
         return cls(
             model.objective,
@@ -336,7 +336,7 @@ def training_of(
     frozen: Collection[str],
     rates: Mapping[str, float],
     device: torch.device = CPU,
-) -> Training:
+) -> TrainingForm:
     """Return the description of a network's training with these settings of a model or a recipe.
 
     Layers are updated during the backward pass under plain SGD with L2 at most: without clipping, bf16, frozen
@@ -345,7 +345,7 @@ def training_of(
     usable, _ = usable_precision(precision, device)
     unmodified = clip is None and usable != "bf16" and not frozen and not rates
     plain = type(optimizer) is SGD and all(type(term) is L2 for term in regularizers)
-    return Training(frozenset(frozen), unmodified and plain)
+    return TrainingForm(frozenset(frozen), unmodified and plain)
 
 
 def shrinkage(regularizers: Sequence[Regularizer], examples: int, lr: float) -> float:

@@ -16,7 +16,7 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Loss
 from pellucid.network.bounds import check_picture
-from pellucid.network.inputs import Shape, check_inputs, check_range, nominal
+from pellucid.network.inputs import FreeShape, check_inputs, check_range, nominal
 from pellucid.network.summary import Summary, describe, shape_text, summary
 from pellucid.objective import Objective, Supervised, named_layers, sizes
 from pellucid.optim import Optimizer
@@ -69,12 +69,12 @@ class Viewed(metaclass=Checked):
     optimizer: Optimizer
     params: Params
     seed: int
-    input_shape: Shape  # without the batch axis; None for a free height or width
+    input_shape: FreeShape  # without the batch axis; None for a free height or width
     output_shape: Any
     preprocess: dict[str, Any]
     stats: FeatureStats | None  # of the preprocessing
-    _outputs: dict[Shape, Any]  # cache: shapes of outputs by shapes of inputs
-    _picture_outputs: dict[Shape, Any]  # the same for pictures within the bounds of memory
+    _outputs: dict[FreeShape, Any]  # cache: shapes of outputs by shapes of inputs
+    _picture_outputs: dict[FreeShape, Any]  # the same for pictures within the bounds of memory
 
     @property
     def supervised(self) -> Supervised:

@@ -56,7 +56,7 @@ class Difference(NamedTuple):
 
 
 @dataclass
-class Comparison:
+class GradientComparison:
     """A gradient of a tensor, compared with central differences and, if there is one, with another gradient."""
 
     gap: float | None  # largest distance from the other gradient
@@ -106,7 +106,7 @@ def compare(
     rng: torch.Generator,
     tolerance: float,
     floor: float,
-) -> Comparison:
+) -> GradientComparison:
     """Compare the flat gradient `mine` of `tensors` with another one, `theirs`, and with central differences of `loss`.
 
     The gradients are equal up to `tolerance` times their largest magnitude plus `floor`. Central differences are
@@ -135,7 +135,7 @@ def compare(
         )
         for entry in chosen
     ]  # fmt: skip
-    return Comparison(gap, close, scale, largest, entries, chosen, int(lost.sum()))
+    return GradientComparison(gap, close, scale, largest, entries, chosen, int(lost.sum()))
 
 
 def choose(gradient: Tensor, samples: int, rng: torch.Generator) -> list[int]:

@@ -17,7 +17,7 @@ from pellucid.sweep import backward
 from pellucid.tree import flatten, map_tree
 from pellucid.verify.differences import compare
 from pellucid.verify.probe import Probe, tensors
-from pellucid.verify.table import FLOOR, FORM_TOLERANCE, PREDICTS, TRAINS, Row
+from pellucid.verify.table import FLOOR, FORM_TOLERANCE, PREDICTS, TRAINS, GradientRow
 
 # A learning rate so large that the rounding of the weights does not affect the update, and a weight decay by 25 %.
 RATE = Rate(lr=2.0**20, shrink=0.25)
@@ -29,7 +29,7 @@ OUTPUT = "output"
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingForm:
     """Settings of training: the paths of frozen parameters, and whether layers are updated in the backward pass."""
 
     frozen: frozenset[str] = frozenset()
@@ -61,7 +61,7 @@ def frozen_layers(net: Layer, params: Params, frozen: Collection[str]) -> set[st
     return found
 
 
-def trained(probe: Probe, training: Training) -> dict[str, Tensor]:
+def trained(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
     """Return the results of the form for training by path: outputs, gradients and running statistics.
 
     Images and 4-d weights are channels-last, as in training. For layers that are updated during the backward pass, the
@@ -97,11 +97,11 @@ def channels_last(x: Tensor) -> Tensor:
 
 def training_rows(
     probe: Probe,
-    training: Training,
+    training: TrainingForm,
     nudges: Sequence[float],
     reference: Callable[[Probe], Reference],
     samples: int,
-) -> tuple[list[Row], tuple[str, ...]]:
+) -> tuple[list[GradientRow], tuple[str, ...]]:
     """Compare the form for training with the network as written and with PyTorch; return (rows, notes).
 
     Due to rounding, the two may be on different sides of a kink. So a gradient that differs is right if the loss of the
@@ -113,7 +113,7 @@ def training_rows(
     network as written. If it raises PellucidError, the comparison ends with a note. samples: the number of entries of a
     tensor that are compared with central differences.
     """
-    rows: list[Row] = []
+    rows: list[GradientRow] = []
     at_kink: list[int] = []  # the indices of the rows with gradients that differ at a kink
     for size in (0.0, *nudges):
         moved = probe.moved(size) if size else probe
@@ -137,7 +137,7 @@ def training_rows(
     return rows, ()
 
 
-def _on_kink(probe: Probe, row: Row, written: Reference, found: Mapping[str, Tensor], samples: int) -> bool:
+def _on_kink(probe: Probe, row: GradientRow, written: Reference, found: Mapping[str, Tensor], samples: int) -> bool:
     """Return whether the loss has a kink where a gradient of the form differs from those of the network as written."""
     path = join(row.path, row.what)
     if not row.layer or path not in learned(probe.net, probe.params):
@@ -153,7 +153,9 @@ def _on_kink(probe: Probe, row: Row, written: Reference, found: Mapping[str, Ten
     )
 
 
-def _compared(probe: Probe, training: Training, written: Reference, found: Mapping[str, Tensor]) -> list[Row]:
+def _compared(
+    probe: Probe, training: TrainingForm, written: Reference, found: Mapping[str, Tensor]
+) -> list[GradientRow]:
     """Return the rows for the results of the form for training: outputs, gradients and running statistics."""
     params = flatten(probe.params)
     updated = learned(probe.net, probe.params) - training.frozen
@@ -177,7 +179,7 @@ def _compared(probe: Probe, training: Training, written: Reference, found: Mappi
     return rows
 
 
-def predicting_rows(probe: Probe, params: Params, x: Any) -> list[Row]:
+def predicting_rows(probe: Probe, params: Params, x: Any) -> list[GradientRow]:
     """Compare the outputs of the form for prediction with those of the network as written, in float64.
 
     A float32 network is also compared in float32, which uses other kernels, with the tolerance FLOAT32_TOLERANCE.
@@ -208,14 +210,14 @@ def _row(
     floor: float,
     theirs: Tensor | None = None,
     tolerance: float = FORM_TOLERANCE,
-) -> Row:
+) -> GradientRow:
     """Return the row of one tensor of a form; errors up to `tolerance` times the largest entry plus `floor` pass."""
     about, entries = (path, layer, what), expected.numel()
     if found.shape != expected.shape:
         note = f"shape {tuple(found.shape)} instead of {tuple(expected.shape)}"
-        return Row(*about, entries, 0.0, None, None, 0, 0, False, note, form)
+        return GradientRow(*about, entries, 0.0, None, None, 0, 0, False, note, form)
     if not entries:
-        return Row(*about, 0, 0.0, None, None, 0, 0, True, "", form, 0.0)
+        return GradientRow(*about, 0, 0.0, None, None, 0, 0, True, "", form, 0.0)
     largest = float(expected.abs().max())
     zero = form == TRAINS and largest <= floor
     unit = math.inf if zero else largest or 1.0
@@ -224,7 +226,7 @@ def _row(
     ok = all(distance <= tolerance * largest + floor for distance in (error, other or 0.0))  # False for NaN
     relative = None if other is None else other / unit
     note = "zero" if zero else ""
-    return Row(*about, entries, largest, relative, None, 0, 0, ok, note, form, error / unit)
+    return GradientRow(*about, entries, largest, relative, None, 0, 0, ok, note, form, error / unit)
 
 
 def _own_forward(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:

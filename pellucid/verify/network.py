@@ -13,10 +13,10 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.tree import flatten, map_tree
 from pellucid.verify import forms
-from pellucid.verify.differences import Comparison, compare
-from pellucid.verify.forms import Reference, Training
+from pellucid.verify.differences import GradientComparison, compare
+from pellucid.verify.forms import Reference, TrainingForm
 from pellucid.verify.probe import Gradient, Probe, double, like, sweep, tensors
-from pellucid.verify.table import FLOOR, FORM_TOLERANCE, TOLERANCE, Row, Table
+from pellucid.verify.table import FLOOR, FORM_TOLERANCE, TOLERANCE, GradientRow, Table
 from pellucid.verify.ties import Alone, layer_alone
 
 NUDGES = (1e-3, 1e-2, 1e-4)  # relative sizes of the changes to the layers' inputs, tried one after the other
@@ -49,7 +49,7 @@ def verify(
     mode: Mode | None = None,
     samples: int = 8,
     seed: int = 0,
-    training: Training | None = None,
+    training: TrainingForm | None = None,
 ) -> Table:
     """Compare every gradient of `loss` through `net` with autograd and with central differences, in float64.
 
@@ -275,11 +275,11 @@ class _Work:
         """Return whether autograd can differentiate every visit to the layer at a path."""
         return all(tracked for visit, tracked in zip(self.visits, self.tracked, strict=True) if visit.path == path)
 
-    def row(self, index: int, gradient: Gradient, floor: float) -> Row:
+    def row(self, index: int, gradient: Gradient, floor: float) -> GradientRow:
         """Compare one gradient with both references, and at a nudged input if they are inconclusive."""
         entries = sum(x.numel() for x in gradient.tensors)
         if gradient.fault:
-            return Row(
+            return GradientRow(
                 gradient.path, gradient.layer, gradient.what, entries, math.nan, None, None, 0, 0, False, gradient.fault
             )
         found = self.compare(gradient, floor)
@@ -306,13 +306,13 @@ class _Work:
         if ok and (found.close is False or found.lost) and gradient.what in ("dx", "dy"):
             self.ties.add(gradient.order)
         unit = found.scale if found.scale > floor else math.inf
-        return Row(
+        return GradientRow(
             gradient.path, gradient.layer, gradient.what, entries, found.largest,
             None if found.gap is None else found.gap / unit, max(errors) / unit if errors else None,
             len(errors), kinks, ok, ", ".join(notes),
         )  # fmt: skip
 
-    def compare(self, gradient: Gradient, floor: float) -> Comparison:
+    def compare(self, gradient: Gradient, floor: float) -> GradientComparison:
         """Compare one gradient with both references at the current values."""
         mine, theirs = (
             None if parts is None else torch.cat([dx.double().flatten() for dx in parts if dx is not None])
@@ -335,7 +335,7 @@ class _Work:
 
         return Alone(value, lambda dvalue: [dvalue[0] * part for part in dy], tensors(self.y), self.draw)
 
-    def recheck_nudged(self, index: int, found: Comparison) -> bool:
+    def recheck_nudged(self, index: int, found: GradientComparison) -> bool:
         """Return whether an inconclusive gradient counts as right, because its whole tensor is at a nudged input."""
         tried = []
         for size in NUDGES:

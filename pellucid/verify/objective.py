@@ -17,12 +17,12 @@ from pellucid.tree import flatten, map_tree, nest
 from pellucid.verify.differences import Difference, difference
 from pellucid.verify.followed import Calls, Followed, Recorded, map_tensors
 from pellucid.verify.probe import double, nudged, tensors
-from pellucid.verify.table import FLOOR, FORM_TOLERANCE, TOLERANCE, TRAINS, WHOLE, Row
+from pellucid.verify.table import FLOOR, FORM_TOLERANCE, TOLERANCE, TRAINS, WHOLE, GradientRow
 
 NUDGES = (1e-3, 1e-2, 1e-4)  # relative sizes of the changes to parameters and images, tried one after the other
 
 
-class Call(NamedTuple):
+class NetworkCall(NamedTuple):
     """One pass through a network: its name, its input, and the gradient with respect to its output."""
 
     name: str
@@ -30,7 +30,7 @@ class Call(NamedTuple):
     dy: Any
 
 
-class Key(NamedTuple):
+class GradientKey(NamedTuple):
     """One compared gradient: the index of the turn, the name of the network, and "dy" or "dparams"."""
 
     turn: int
@@ -45,9 +45,9 @@ class ObjectiveRows(NamedTuple):
     through its networks that have a backward pass.
     """
 
-    rows: list[Row]
+    rows: list[GradientRow]
     culprit: str | None
-    calls: list[Call]
+    calls: list[NetworkCall]
 
 
 def verify_objective(objective: Objective, params: Params, batch: Batch, directions: int, seed: int) -> ObjectiveRows:
@@ -74,7 +74,7 @@ def verify_objective(objective: Objective, params: Params, batch: Batch, directi
     return ObjectiveRows(rows, culprit, [call for call in passes.calls if call.dy is not None])
 
 
-def _row(comparison: "_Comparison", passes: "_Passes") -> Row:
+def _row(comparison: "_Comparison", passes: "_Passes") -> GradientRow:
     """Return the row of a comparison; one that fails is repeated at nudged parameters and images."""
     if comparison.right or comparison.fault:
         return comparison.row(comparison.right)
@@ -89,7 +89,7 @@ def _row(comparison: "_Comparison", passes: "_Passes") -> Row:
 class _Comparison:
     """One gradient compared with autograd, and with central differences along some directions."""
 
-    key: Key
+    key: GradientKey
     layer: str  # class of the objective
     entries: int
     largest: float
@@ -104,12 +104,12 @@ class _Comparison:
         """Whether it agrees with all references."""
         return not self.fault and self.close and all(one.agrees for one in self.differences)
 
-    def row(self, ok: bool, note: str = "") -> Row:
+    def row(self, ok: bool, note: str = "") -> GradientRow:
         """Return the row of the table."""
         notes = [note, self.fault, "central differences only" if self.gap is None and self.differences else ""]
         checked = [one for one in self.differences if one.agrees or not ok]
         error = max((one.error for one in checked), default=None)
-        return Row(
+        return GradientRow(
             self.key.network, self.layer, self.key.what, self.entries, self.largest, self.gap,
             None if error is None else error / self.scale, len(checked), len(self.differences) - len(checked), ok,
             ", ".join(text for text in notes if text), WHOLE,
@@ -140,14 +140,14 @@ class _Passes:
         # Networks that no turn returns gradients of, although they have parameters.
         self.missing = {_network_of(path) for path in self.learned} - returned - {*objective.untrained}
         self.dys = recorded.dys
-        self.calls = [Call(name, x, recorded.dys.get(index)) for index, (name, x) in enumerate(recorded.inputs)]
+        self.calls = [NetworkCall(name, x, recorded.dys.get(index)) for index, (name, x) in enumerate(recorded.inputs)]
         values = [value for losses, _ in self.turns for value in losses.values()]
         if not all(bool(value.isfinite()) for value in values):
             raise PellucidError(
                 f"verify: a loss of this batch is not finite: {', '.join(f'{float(one):g}' for one in values)}; check "
                 "the inputs and weights"
             )
-        self._nudged: dict[float, dict[Key, _Comparison]] = {}
+        self._nudged: dict[float, dict[GradientKey, _Comparison]] = {}
 
     def run(self, objective: Objective, params: Params) -> list[Gradients]:
         """Return the turns of an objective; without autograd, running statistics are not changed."""
@@ -156,7 +156,7 @@ class _Passes:
             result = objective.gradients(copies, self.batch, Mode(True, seeded(self.device, self.seed)))
             return [result] if isinstance(result, tuple) else [*result]
 
-    def compare_nudged(self, size: float) -> dict[Key, _Comparison]:
+    def compare_nudged(self, size: float) -> dict[GradientKey, _Comparison]:
         """Return the comparisons at nudged parameters and images."""
         if size not in self._nudged:
             draw = torch.Generator().manual_seed(0)
@@ -181,13 +181,13 @@ class _Passes:
             expected = self.autograd([losses], updated, calls)
             for name in (name for name in self.objective.nets if name in dparams):
                 if expected is not None:
-                    comparisons += self.compare_outputs(Key(turn, name, "dy"), calls)
-                comparisons += self.compare_parameters(Key(turn, name, "dparams"), dparams[name], expected)
+                    comparisons += self.compare_outputs(GradientKey(turn, name, "dy"), calls)
+                comparisons += self.compare_parameters(GradientKey(turn, name, "dparams"), dparams[name], expected)
         missing = {path: weight for path, weight in weights.items() if _network_of(path) in self.missing}
         expected = self.autograd([losses for losses, _ in followed], missing, calls) or {}
         for name in self.missing:
             pairs = [(torch.zeros_like(one), one) for path, one in expected.items() if _network_of(path) == name]
-            comparisons.append(_compare(Key(len(self.turns), name, "dparams"), self.kind, pairs))
+            comparisons.append(_compare(GradientKey(len(self.turns), name, "dparams"), self.kind, pairs))
         return comparisons
 
     def autograd(
@@ -213,7 +213,7 @@ class _Passes:
         parts = [self.objective.weight(name) * value.double() for name, value in losses.items()]
         return torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64)
 
-    def compare_outputs(self, key: Key, calls: Calls) -> Iterator[_Comparison]:
+    def compare_outputs(self, key: GradientKey, calls: Calls) -> Iterator[_Comparison]:
         """Yield the comparison of the gradients with respect to a network's outputs, if it has any in this turn."""
         pairs: list[tuple[Tensor, Tensor | None]] = []
         for index, expected in calls.dys.items():
@@ -229,7 +229,7 @@ class _Passes:
             yield _compare(key, self.kind, pairs)
 
     def compare_parameters(
-        self, key: Key, dparams: Params, expected: dict[str, Tensor] | None
+        self, key: GradientKey, dparams: Params, expected: dict[str, Tensor] | None
     ) -> Iterator[_Comparison]:
         """Yield the comparison of the gradients of a network's parameters, if it has any."""
         returned = flatten({key.network: dparams})
@@ -270,14 +270,14 @@ class _Passes:
             found.append(difference([offset], 0, loss, expected, scale, FLOOR))
         return tuple(found), scale or 1.0
 
-    def compare_fused(self) -> list[Row]:
+    def compare_fused(self) -> list[GradientRow]:
         """Compare the explicit gradients with those of the objective's form for training."""
         fused = self.objective.fused()
         if fused is self.objective:
             return []
         with torch.no_grad():
             turns = self.run(fused, self.params)
-        rows: list[Row] = []
+        rows: list[GradientRow] = []
         for index in range(max(len(turns), len(self.turns))):
             written, trained = (one[index][1] if index < len(one) else dict[str, Any]() for one in (self.turns, turns))
             for name in (name for name in self.objective.nets if name in written or name in trained):
@@ -286,14 +286,14 @@ class _Passes:
                     (explicit.get(path, torch.zeros_like(leaf)), other.get(path, torch.zeros_like(leaf)))
                     for path, leaf in (other | explicit).items()
                 ]
-                comparison = _compare(Key(index, name, "dparams"), self.kind, pairs, FORM_TOLERANCE)
+                comparison = _compare(GradientKey(index, name, "dparams"), self.kind, pairs, FORM_TOLERANCE)
                 row = comparison.row(comparison.right)
                 rows.append(replace(row, autograd=None, written=row.autograd, form=TRAINS))
         return rows
 
 
 def _compare(
-    key: Key, kind: str, pairs: Sequence[tuple[Tensor, Tensor | None]], tolerance: float = TOLERANCE
+    key: GradientKey, kind: str, pairs: Sequence[tuple[Tensor, Tensor | None]], tolerance: float = TOLERANCE
 ) -> _Comparison:
     """Compare gradients, each relative to its own largest entry, with references of the same shapes."""
     largest = max((float(explicit.abs().max()) for explicit, _ in pairs if explicit.numel()), default=0.0)

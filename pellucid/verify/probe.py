@@ -21,7 +21,7 @@ from pellucid.tree import flatten, map_tree, nest
 
 # How a leaf, a layer that is not a combinator, runs: (its index in forward order, path, layer, its params, x, mode)
 # -> (y, its cache)
-Leaf = Callable[[int, str, Layer, Params, Any, Mode], tuple[Any, Cache]]
+IndexedLeaf = Callable[[int, str, Layer, Params, Any, Mode], tuple[Any, Cache]]
 
 
 class Probe:
@@ -68,7 +68,7 @@ class Probe:
         other.xs = [nudged(part, size, draw) for part in self.xs]
         return other
 
-    def run(self, xs: list[Tensor], params: Params, leaf: Leaf) -> tuple[Any, Cache]:
+    def run(self, xs: list[Tensor], params: Params, leaf: IndexedLeaf) -> tuple[Any, Cache]:
         """Run the network forward, calling `leaf` for each layer that is not a combinator; return (y, cache)."""
         rng, indices = self.generator(), count()
         x = tuple(xs) if self.several else xs[0]

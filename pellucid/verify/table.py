@@ -20,7 +20,7 @@ HEADINGS = {
 
 
 @dataclass(frozen=True)
-class Row:
+class GradientRow:
     """The comparison of one tensor.
 
     path, layer: the path and class of its layer. what: its name, such as weight, bias, dx or dy. entries: its number of
@@ -61,7 +61,7 @@ class Table:
     comparisons that were left out, with the reason.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[GradientRow, ...]
     culprit: str | None
     notes: tuple[str, ...] = ()
 
@@ -101,7 +101,7 @@ class Table:
         return f"{wrong} of {len(self.rows)} gradients FAIL ({bounds}); going backward, the first is at {self.culprit}"
 
 
-def _part(form: str, rows: list[Row]) -> str:
+def _part(form: str, rows: list[GradientRow]) -> str:
     """Return the rows of one form as text."""
     written = form in (WRITTEN, WHOLE)
     columns = ("vs autograd", "vs differences", "checked") if written else ("vs written", "vs autograd")

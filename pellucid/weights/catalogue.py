@@ -2,13 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pellucid.errors import PellucidError, nearest
 
-Progress = Callable[[int, int | None], None]  # (bytes so far, total bytes or None if the server does not send them)
+if TYPE_CHECKING:
+    from pellucid.data.fetch import ByteProgress
+
 _DIGITS = {"md5": 32, "sha256": 64}  # hexadecimal digits of a complete checksum
 
 
@@ -135,7 +137,7 @@ def find(name: str) -> Published:
     return entry
 
 
-def get(name: str, folder: str | os.PathLike[str], progress: Progress | None = None) -> tuple[Path, str]:
+def get(name: str, folder: str | os.PathLike[str], progress: "ByteProgress | None" = None) -> tuple[Path, str]:
     """Download a published file to `folder`, and return its path there and "kept" or "downloaded".
 
     An existing file is kept if it matches the published checksum, or its published first digits. A partial download is

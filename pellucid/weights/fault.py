@@ -10,7 +10,7 @@ from pellucid.errors import PellucidError
 AGAIN = "download or export it again"
 
 
-class Fault(Exception):  # noqa: N818 - it becomes an error with the file's name
+class FileFault(Exception):  # noqa: N818 - it becomes an error with the file's name
     """A reason to reject a file: `why` continues a sentence that begins with the file's name; `advice`: what to do."""
 
     def __init__(self, why: str, advice: str = AGAIN) -> None:
@@ -25,7 +25,7 @@ def file_errors(path: Path, kind: str, damage: tuple[type[Exception], ...] = ())
     """
     try:
         yield
-    except Fault as fault:
+    except FileFault as fault:
         raise PellucidError(f"{path} {fault}") from fault
     except damage as error:
         message = str(error).partition("Exception raised from")[0]  # without PyTorch's C++ stack trace

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.weights.fault import Fault, file_errors, quoted
+from pellucid.weights.fault import FileFault, file_errors, quoted
 from pellucid.weights.hdf5text import text_attribute
 
 if TYPE_CHECKING:
@@ -52,17 +52,19 @@ def read(path: Path) -> dict[str, Tensor]:
     with file_errors(path, "HDF5 file", damage), path.open("rb") as raw, h5py.File(path, "r") as file:
         root = _child(file, "model_weights") if "model_weights" in map(str, file) else file
         if not isinstance(root, h5py.Group):
-            raise Fault("has no group of weights", _RESAVE)
+            raise FileFault("has no group of weights", _RESAVE)
         datasets: dict[str, h5py.Dataset] = {}
         for path_in_file, group, dataset in _walk(root, size, raw):
             counted = _COUNTED.fullmatch(path_in_file) is not None
             layer = text_attribute(raw, _address(group), "name") if counted else None
             name = name_of(path_in_file, layer, len(group)) if counted else path_in_file
             if name in datasets:
-                raise Fault(f"contains two tensors called {quoted(name)}", "give the model's layers different names")
+                raise FileFault(
+                    f"contains two tensors called {quoted(name)}", "give the model's layers different names"
+                )
             datasets[name] = dataset
         if not datasets:
-            raise Fault("contains no weights", "give a file of Keras weights")
+            raise FileFault("contains no weights", "give a file of Keras weights")
         return {name: _tensor(dataset) for name, dataset in datasets.items()}
 
 
@@ -102,7 +104,7 @@ def _walk(root: "h5py.Group", size: int, raw: BinaryIO) -> Iterator[tuple[str, "
             child = _child(group, name)
             address = _address(child)
             if address in seen or len(seen) == _MAX_OBJECTS or path.count("/") == _MAX_DEPTH:
-                raise Fault(f"has a cycle, too many objects or too many levels at {quoted(path)}", _RESAVE)
+                raise FileFault(f"has a cycle, too many objects or too many levels at {quoted(path)}", _RESAVE)
             seen.add(address)
             if isinstance(child, h5py.Group):
                 inner.append((f"{path}/", child))
@@ -110,7 +112,7 @@ def _walk(root: "h5py.Group", size: int, raw: BinaryIO) -> Iterator[tuple[str, "
             _check_plain(path, child, size, raw)
             total += child.nbytes
             if total > size:
-                raise Fault(f"declares more data than its {size} bytes")
+                raise FileFault(f"declares more data than its {size} bytes")
             yield path, group, child
         waiting += reversed(inner)
 
@@ -120,10 +122,10 @@ def _child(group: "h5py.Group", name: str) -> "h5py.Group | h5py.Dataset":
 
     # Checked before the link is followed.
     if group.id.links.get_info(name.encode("utf-8", "surrogateescape")).type != _HARD_LINK:
-        raise Fault(f"has a link at {quoted(name)}, possibly to another file", _RESAVE)
+        raise FileFault(f"has a link at {quoted(name)}, possibly to another file", _RESAVE)
     child = group[name]
     if not isinstance(child, (h5py.Group, h5py.Dataset)):
-        raise Fault(f"has an object that is not an array at {quoted(name)}", _RESAVE)
+        raise FileFault(f"has an object that is not an array at {quoted(name)}", _RESAVE)
     return child
 
 
@@ -133,15 +135,15 @@ def _check_plain(path: str, dataset: "h5py.Dataset", size: int, raw: BinaryIO) -
 
     plan = dataset.id.get_create_plist()
     if plan.get_layout() != h5py.h5d.CONTIGUOUS or dataset.external or plan.get_nfilters():
-        raise Fault(f"stores {quoted(path)} in chunks, with filters or in another file, unlike Keras", _RESAVE)
+        raise FileFault(f"stores {quoted(path)} in chunks, with filters or in another file, unlike Keras", _RESAVE)
     dtype = dataset.dtype
     if dtype.itemsize not in _KINDS.get(dtype.kind, ()) and not _is_bfloat16(dataset, raw):
-        raise Fault(f"has the dtype {quoted(str(dtype))} at {quoted(path)}, which weights cannot have", _RESAVE)
+        raise FileFault(f"has the dtype {quoted(str(dtype))} at {quoted(path)}, which weights cannot have", _RESAVE)
     if dataset.shape is None or len(dataset.shape) > 32:
-        raise Fault(f"has no array at {quoted(path)}", _RESAVE)
+        raise FileFault(f"has no array at {quoted(path)}", _RESAVE)
     offset, stored = dataset.id.get_offset(), dataset.id.get_storage_size()
     if dataset.nbytes and (offset is None or offset + dataset.nbytes > size or dataset.nbytes > stored):
-        raise Fault(f"declares {dataset.nbytes} bytes at {quoted(path)} that it does not contain")
+        raise FileFault(f"declares {dataset.nbytes} bytes at {quoted(path)} that it does not contain")
 
 
 def _is_bfloat16(dataset: "h5py.Dataset", raw: BinaryIO) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.weights.fault import Fault, file_errors, quoted
+from pellucid.weights.fault import FileFault, file_errors, quoted
 
 _MAX_FILE = (2 << 30) - 1  # bytes of a Protocol Buffers file
 _MAX_STRUCTURE = 8 << 20  # bytes of a file without the values of its initializers
@@ -41,10 +41,10 @@ def read(path: Path) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         for each in load(path).graph.initializer:
             if each.name in found:
-                raise Fault(f"contains {quoted(each.name)} twice")
+                raise FileFault(f"contains {quoted(each.name)} twice")
             found[each.name] = tensor_of(each)
         if not found:
-            raise Fault("contains no initializers", "give a model that has weights")
+            raise FileFault("contains no initializers", "give a model that has weights")
         return found
 
 
@@ -56,17 +56,17 @@ def load(path: Path) -> Any:
         raise PellucidError(f"{path} needs the onnx library; pip install 'pellucid[export]'") from error
     size = path.stat().st_size
     if size > _MAX_FILE:
-        raise Fault(f"is larger than an ONNX model can be, {_MAX_FILE} bytes", _INSIDE)
+        raise FileFault(f"is larger than an ONNX model can be, {_MAX_FILE} bytes", _INSIDE)
     data = path.read_bytes()
     structure = size - _values(memoryview(data))
     if structure > _MAX_STRUCTURE:
-        raise Fault(f"contains {structure} bytes besides its weights, above the limit of {_MAX_STRUCTURE}")
+        raise FileFault(f"contains {structure} bytes besides its weights, above the limit of {_MAX_STRUCTURE}")
     model = onnx.load_model_from_string(data)
     if model.graph.sparse_initializer:
-        raise Fault("contains sparse weights", "save the model with dense weights")
+        raise FileFault("contains sparse weights", "save the model with dense weights")
     for tensor in (*model.graph.initializer, *(each.t for node in model.graph.node for each in node.attribute)):
         if tensor.data_location == _EXTERNAL:
-            raise Fault(f"stores the values of {quoted(tensor.name)} in another file", _INSIDE)
+            raise FileFault(f"stores the values of {quoted(tensor.name)} in another file", _INSIDE)
     return model
 
 
@@ -77,19 +77,19 @@ def tensor_of(proto: Any) -> Tensor:
 
     name = quoted(proto.name)
     if proto.data_type not in _TYPES:
-        raise Fault(f"contains {name} of data type {proto.data_type}, which is not supported for weights")
+        raise FileFault(f"contains {name} of data type {proto.data_type}, which is not supported for weights")
     dtype, low, high = _TYPES[proto.data_type]
     if any(not 0 <= size < 1 << 40 for size in proto.dims):
-        raise Fault(f"declares an invalid shape for {name}")
+        raise FileFault(f"declares an invalid shape for {name}")
     fields = (proto.raw_data, proto.float_data, proto.double_data, proto.int32_data, proto.int64_data)
     if sum(len(values) > 0 for values in fields) > 1:
-        raise Fault(f"stores the values of {name} twice, in different fields")
+        raise FileFault(f"stores the values of {name} twice, in different fields")
     integers = np.asarray(proto.int32_data, dtype=np.int64)
     if integers.size and not low <= integers.min() <= integers.max() <= high:
-        raise Fault(f"has values in {name} that are out of range for their type")
+        raise FileFault(f"has values in {name} that are out of range for their type")
     array = np.ascontiguousarray(numpy_helper.to_array(proto))
     if dtype == torch.bool and bool((array.view(np.uint8) > 1).any()):
-        raise Fault(f"has booleans in {name} that are neither 0 nor 1")
+        raise FileFault(f"has booleans in {name} that are neither 0 nor 1")
     bits = array.view(np.int16) if dtype == torch.bfloat16 else array
     return torch.from_numpy(bits.copy()).view(dtype).reshape(tuple(proto.dims))
 
@@ -99,7 +99,7 @@ def _values(data: memoryview) -> int:
     budget = iter(range(_MAX_FIELDS))
     graphs = list(_fields(data, 0, len(data), budget, (_GRAPH,)))
     if len(graphs) != 1:
-        raise Fault(f"contains {'several graphs' if graphs else 'no graph'}, where an ONNX model contains one")
+        raise FileFault(f"contains {'several graphs' if graphs else 'no graph'}, where an ONNX model contains one")
     return sum(
         end - start
         for tensor in _fields(data, *graphs[0], budget, (_INITIALIZER,))
@@ -116,7 +116,7 @@ def _fields(
     """
     while position < end:
         if next(budget, None) is None:
-            raise Fault(f"has more than {_MAX_FIELDS} fields", "save its weights as safetensors")
+            raise FileFault(f"has more than {_MAX_FIELDS} fields", "save its weights as safetensors")
         key, position = _varint(data, position, end)
         if key & 7 == _VARINT:
             _, stop = _varint(data, position, end)
@@ -126,9 +126,9 @@ def _fields(
         elif key & 7 in _SIZES:
             stop = position + _SIZES[key & 7]
         else:
-            raise Fault("has a field of an unknown wire type")
+            raise FileFault("has a field of an unknown wire type")
         if stop > end:
-            raise Fault("has a truncated field")
+            raise FileFault("has a truncated field")
         if key >> 3 in numbers and key & 7 == _BYTES:
             yield position, stop
         position = stop
@@ -145,4 +145,4 @@ def _varint(data: memoryview, position: int, end: int) -> tuple[int, int]:
         value |= (byte & 127) << shift
         if byte < 128:
             return value, position
-    raise Fault("has an integer that is truncated or too long")
+    raise FileFault("has an integer that is truncated or too long")

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pellucid.weights.fault import Fault, quoted
+from pellucid.weights.fault import FileFault, quoted
 
 # Opcodes, plus list items passed to calls: enough for about 10,000 tensors. A step takes at most about 100 bytes.
 _MAX_STEPS = 500_000
@@ -58,10 +58,10 @@ def _ordered_dict(args: tuple[Any, ...]) -> dict[Any, Any]:
     """Build an OrderedDict as a dict; the arguments are none (Python 3) or a list of pairs (Python 2)."""
     result: dict[Any, Any] = {}
     if len(args) > 1 or (args and type(args[0]) is not list):
-        raise Fault("builds an ordered dict from items that are not pairs")
+        raise FileFault("builds an ordered dict from items that are not pairs")
     for pair in args[0] if args else []:
         if type(pair) not in (list, tuple) or len(pair) != 2:
-            raise Fault("builds an ordered dict from items that are not pairs")
+            raise FileFault("builds an ordered dict from items that are not pairs")
         set_item(result, pair[0], pair[1])
     return result
 
@@ -69,29 +69,29 @@ def _ordered_dict(args: tuple[Any, ...]) -> dict[Any, Any]:
 def _view(args: tuple[Any, ...]) -> View:
     """Build a tensor from (storage, offset, shape, strides, ...); further arguments only matter for training."""
     if not 4 <= len(args) <= 7 or type(args[0]) is not Storage or type(args[1]) is not int:
-        raise Fault("describes a tensor by other arguments than storage, offset, shape and strides")
+        raise FileFault("describes a tensor by other arguments than storage, offset, shape and strides")
     storage, offset, shape, strides = args[:4]
     if type(shape) is not tuple or type(strides) is not tuple or len(shape) != len(strides) or len(shape) > 32:
-        raise Fault("describes a tensor whose shape and strides do not agree")
+        raise FileFault("describes a tensor whose shape and strides do not agree")
     for number in (offset, *shape, *strides):
         if type(number) is not int or not 0 <= number < _MAX_SIZE:
-            raise Fault("describes a tensor with a negative or excessive offset, size or stride")
+            raise FileFault("describes a tensor with a negative or excessive offset, size or stride")
     view = View(storage, offset, shape, strides)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if view.numel and last >= storage.numel:
-        raise Fault(f"describes a tensor that reaches element {last} of a storage of {storage.numel} elements")
+        raise FileFault(f"describes a tensor that reaches element {last} of a storage of {storage.numel} elements")
     return view
 
 
 def _parameter(args: tuple[Any, ...]) -> View:
     if not args or type(args[0]) is not View:
-        raise Fault("describes a parameter that is not a tensor")
+        raise FileFault("describes a parameter that is not a tensor")
     return args[0]
 
 
 def _size(args: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(args) != 1 or type(args[0]) is not tuple:
-        raise Fault("describes a shape that is not a tuple")
+        raise FileFault("describes a shape that is not a tuple")
     return args[0]
 
 
@@ -113,15 +113,15 @@ NAMES: dict[str, torch.dtype | Constructor] = {
 def set_item(target: Any, key: Any, value: Any) -> None:
     """Set `target[key]`; raises Fault unless `target` is a dict and `key` a string or an integer of limited size."""
     if type(target) is not dict:
-        raise Fault("sets an item of an object that is not a dict")
+        raise FileFault("sets an item of an object that is not a dict")
     # Hashing tuples inside tuples can take exponential time.
     if type(key) is not str and not (type(key) is int and abs(key) < _MAX_SIZE):
-        raise Fault("has a dict whose key is neither a string nor an integer")
+        raise FileFault("has a dict whose key is neither a string nor an integer")
     target[key] = value
 
 
 @dataclass(frozen=True)
-class Stream:
+class PickleStream:
     """The result of a pickle: its value, the index in the data after its end, and the storages it refers to, by key."""
 
     value: Any
@@ -129,7 +129,7 @@ class Stream:
     storages: dict[str, Storage]
 
 
-def interpret(data: bytes, start: int = 0) -> Stream:
+def interpret(data: bytes, start: int = 0) -> PickleStream:
     """Unpickle `data` from index `start`; raises Fault unless it contains only plain values and tensors."""
     return _Unpickler(data, start).run()
 
@@ -145,33 +145,33 @@ class _Unpickler:
         self.storages: dict[str, Storage] = {}
         self.steps_left = _MAX_STEPS
 
-    def run(self) -> Stream:
+    def run(self) -> PickleStream:
         if self.take(1) != b"\x80" or self.number(1) not in (2, 3, 4, 5):
-            raise Fault("has a pickle whose protocol is not 2 to 5")
+            raise FileFault("has a pickle whose protocol is not 2 to 5")
         while True:
             self.spend(1)
             code = self.number(1)
             if code == 0x2E:  # STOP
                 value = self.pop()
                 if self.stack or self.marks:
-                    raise Fault("has a pickle that ends with values left on its stack")
-                return Stream(value, self.position, self.storages)
+                    raise FileFault("has a pickle that ends with values left on its stack")
+                return PickleStream(value, self.position, self.storages)
             handler = _HANDLERS.get(code)
             if handler is None:
-                raise Fault(_UNSAFE.get(code, f"has a pickle with the unknown opcode {code:#04x}"), _DANGER)
+                raise FileFault(_UNSAFE.get(code, f"has a pickle with the unknown opcode {code:#04x}"), _DANGER)
             handler(self)
 
     def spend(self, steps: int) -> None:
         """Count steps; raises Fault above the limit."""
         self.steps_left -= steps
         if self.steps_left < 0:
-            raise Fault(f"has a pickle of more than {_MAX_STEPS} opcodes")
+            raise FileFault(f"has a pickle of more than {_MAX_STEPS} opcodes")
 
     def take(self, count: int) -> bytes:
         """Return the next `count` bytes."""
         chunk = self.data[self.position : self.position + count]
         if len(chunk) != count:
-            raise Fault("has a pickle that is truncated, or too large")
+            raise FileFault("has a pickle that is truncated, or too large")
         self.position += count
         return chunk
 
@@ -183,14 +183,14 @@ class _Unpickler:
         """Return the text up to the next line break."""
         end = self.data.find(b"\n", self.position, self.position + _MAX_NAME)
         if end < 0:
-            raise Fault("has a pickle with a name that is too long or not terminated")
+            raise FileFault("has a pickle with a name that is too long or not terminated")
         raw = self.take(end - self.position)
         self.position += 1
         return _decode(raw)
 
     def pop(self) -> Any:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise Fault("has a pickle that pops from an empty stack")
+            raise FileFault("has a pickle that pops from an empty stack")
         return self.stack.pop()
 
     def top(self) -> Any:
@@ -201,7 +201,7 @@ class _Unpickler:
     def since_mark(self) -> list[Any]:
         """Pop and return the values above the last mark, and remove the mark."""
         if not self.marks:
-            raise Fault("has a pickle that lacks a mark")
+            raise FileFault("has a pickle that lacks a mark")
         mark = self.marks.pop()
         values = self.stack[mark:]
         del self.stack[mark:]
@@ -220,12 +220,12 @@ class _Unpickler:
     def append(self, values: list[Any]) -> None:
         target = self.top()
         if type(target) is not list:
-            raise Fault("appends to an object that is not a list")
+            raise FileFault("appends to an object that is not a list")
         target.extend(values)
 
     def set_items(self, values: list[Any]) -> None:
         if len(values) % 2:
-            raise Fault("has a key without a value")
+            raise FileFault("has a key without a value")
         for key, value in zip(values[::2], values[1::2], strict=True):
             set_item(self.top(), key, value)
 
@@ -234,21 +234,21 @@ class _Unpickler:
 
     def recall(self, index: int) -> None:
         if index not in self.memo:
-            raise Fault("has a pickle that reads an empty entry of its memo")
+            raise FileFault("has a pickle that reads an empty entry of its memo")
         self.push(self.memo[index])
 
     def push_global(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
-            raise Fault("has a pickle with a name that is not a string")
+            raise FileFault("has a pickle with a name that is not a string")
         value = NAMES.get(f"{module} {name}")
         if value is None:
-            raise Fault(f"refers to {quoted(module)}.{quoted(name)}, which no tensor needs", _DANGER)
+            raise FileFault(f"refers to {quoted(module)}.{quoted(name)}, which no tensor needs", _DANGER)
         self.push(value)
 
     def reduce(self) -> None:
         args, constructor = self.pop(), self.pop()
         if type(constructor) is not Constructor or type(args) is not tuple:
-            raise Fault("calls an object that does not build tensors", _DANGER)
+            raise FileFault("calls an object that does not build tensors", _DANGER)
         # A single opcode can recall a long list from the memo: its items count as steps, or repeated calls take hours.
         self.spend(sum(len(arg) for arg in args if type(arg) is list))
         self.push(constructor.make(args))
@@ -256,7 +256,7 @@ class _Unpickler:
     def build(self) -> None:
         # The state of an ordered dict is `_metadata`, the versions of PyTorch's modules, which are not needed.
         if type(self.pop()) is not dict or type(self.top()) is not dict:
-            raise Fault("sets the state of an object that is not a dict", _DANGER)
+            raise FileFault("sets the state of an object that is not a dict", _DANGER)
 
     def skip_frame(self) -> None:
         self.take(8)  # length of the frame
@@ -265,17 +265,17 @@ class _Unpickler:
         """Replace a persistent ID, ("storage", type, key, device, numel), by the storage it describes."""
         parts = self.pop()
         if type(parts) is not tuple or len(parts) not in (5, 6) or parts[0] != "storage":
-            raise Fault("has a persistent ID that is not a storage")
+            raise FileFault("has a persistent ID that is not a storage")
         _, dtype, key, _, numel = parts[:5]
         if type(dtype) is not torch.dtype or type(key) is not str or type(numel) is not int:
-            raise Fault("describes a storage by other values than type, key and size")
+            raise FileFault("describes a storage by other values than type, key and size")
         if parts[5:] not in ((), (None,)):
-            raise Fault("has a view of a storage", "load it in PyTorch and save its tensors as safetensors")
+            raise FileFault("has a view of a storage", "load it in PyTorch and save its tensors as safetensors")
         if not 0 <= numel < _MAX_SIZE:
-            raise Fault(f"describes a storage of {numel} elements")
+            raise FileFault(f"describes a storage of {numel} elements")
         storage = Storage(key, dtype, numel)
         if self.storages.setdefault(key, storage) != storage:
-            raise Fault(f"describes storage {quoted(key)} in two ways")
+            raise FileFault(f"describes storage {quoted(key)} in two ways")
         self.push(storage)
 
 
@@ -283,7 +283,7 @@ def _decode(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Fault("has a string that is not UTF-8") from error
+        raise FileFault("has a string that is not UTF-8") from error
 
 
 def _string(size: int) -> Callable[[_Unpickler], None]:
@@ -294,7 +294,7 @@ def _string(size: int) -> Callable[[_Unpickler], None]:
 def _push_int(u: _Unpickler) -> None:
     size = u.number(1)
     if size > _MAX_INT_BYTES:
-        raise Fault(f"has an integer of {size} bytes, above the limit of {_MAX_INT_BYTES}")
+        raise FileFault(f"has an integer of {size} bytes, above the limit of {_MAX_INT_BYTES}")
     u.push(int.from_bytes(u.take(size), "little", signed=True))
 
 

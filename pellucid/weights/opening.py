@@ -8,13 +8,13 @@ from pathlib import Path
 from torch import Tensor
 
 from pellucid.weights import kerasfile, onnxfile, safetensorsfile, torchfile
-from pellucid.weights.fault import Fault, file_errors
+from pellucid.weights.fault import FileFault, file_errors
 
 _HEAD = 512  # bytes: includes the signature of a tar archive, at 257
 
 
 @dataclass(frozen=True)
-class Format:
+class WeightsFormat:
     """A file format: its name, a test of the first bytes of a file, and its reader."""
 
     name: str
@@ -23,11 +23,13 @@ class Format:
 
 
 FORMATS = (
-    Format("PyTorch, zip", lambda head: head.startswith(b"PK\3\4"), torchfile.read_zip),
-    Format("PyTorch, before 1.6", lambda head: head[:1] == b"\x80" and torchfile.MAGIC in head, torchfile.read_old),
-    Format("Keras, HDF5", lambda head: head.startswith(b"\x89HDF\r\n\x1a\n"), kerasfile.read),
-    Format("safetensors", lambda head: head[4:9] == b"\0\0\0\0{", safetensorsfile.read),
-    Format("ONNX", lambda head: head[:1] == b"\x08" and head[1:2] < b"\x80", onnxfile.read),
+    WeightsFormat("PyTorch, zip", lambda head: head.startswith(b"PK\3\4"), torchfile.read_zip),
+    WeightsFormat(
+        "PyTorch, before 1.6", lambda head: head[:1] == b"\x80" and torchfile.MAGIC in head, torchfile.read_old
+    ),
+    WeightsFormat("Keras, HDF5", lambda head: head.startswith(b"\x89HDF\r\n\x1a\n"), kerasfile.read),
+    WeightsFormat("safetensors", lambda head: head[4:9] == b"\0\0\0\0{", safetensorsfile.read),
+    WeightsFormat("ONNX", lambda head: head[:1] == b"\x08" and head[1:2] < b"\x80", onnxfile.read),
 )
 KNOWN = "give a safetensors file, a .pth of PyTorch, a .h5 of Keras or an ONNX model"
 
@@ -56,20 +58,20 @@ def format_name(path: str | os.PathLike[str]) -> str:
     return _format(Path(path)).name
 
 
-def _format(path: Path) -> Format:
+def _format(path: Path) -> WeightsFormat:
     with file_errors(path, "file"):
         if not path.is_file():
-            raise Fault("is not a file" if path.exists() else "is missing", "give a weights file")
+            raise FileFault("is not a file" if path.exists() else "is missing", "give a weights file")
         with path.open("rb") as file:
             head = file.read(_HEAD)
         for each in FORMATS:
             if each.begins(head):
                 return each
         if not head:
-            raise Fault("is empty")
+            raise FileFault("is empty")
         if head[257:262] == b"ustar":
-            raise Fault("is a tar archive", "unpack it, or save it again with a current version of PyTorch")
+            raise FileFault("is a tar archive", "unpack it, or save it again with a current version of PyTorch")
         for mark, what, advice in _FOREIGN:
             if head.lstrip().startswith(mark):
-                raise Fault(what, advice)
-        raise Fault("is in a format that pellucid cannot read", KNOWN)
+                raise FileFault(what, advice)
+        raise FileFault("is in a format that pellucid cannot read", KNOWN)

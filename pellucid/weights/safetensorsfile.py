@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.weights.fault import Fault, file_errors, quoted
+from pellucid.weights.fault import FileFault, file_errors, quoted
 
 _MAX_HEADER = 16 << 20  # bytes
 _MAX_TENSORS = 50_000
@@ -26,7 +26,7 @@ def read(path: Path) -> dict[str, Tensor]:
         found = safetensors.torch.load(path.read_bytes())
         for name, tensor in found.items():
             if not has_valid_booleans(tensor):
-                raise Fault(f"has booleans at {quoted(name)} that are neither 0 nor 1")
+                raise FileFault(f"has booleans at {quoted(name)} that are neither 0 nor 1")
         return {name: found[name] for name in names}
 
 
@@ -40,22 +40,22 @@ def _names(path: Path) -> list[str]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > _MAX_HEADER:
-            raise Fault(f"has a header of {length} bytes, above the limit of {_MAX_HEADER}")
+            raise FileFault(f"has a header of {length} bytes, above the limit of {_MAX_HEADER}")
         header = file.read(length)
     try:
         table = json.loads(header, object_pairs_hook=_unique)
     except RecursionError as error:
-        raise Fault("has a header that is nested too deeply") from error
+        raise FileFault("has a header that is nested too deeply") from error
     if type(table) is not dict:
-        raise Fault("has a header that is not a JSON object")
+        raise FileFault("has a header that is not a JSON object")
     names = [name for name in table if name != "__metadata__"]
     if not names:
-        raise Fault("contains no tensors", "give a file that has weights")
+        raise FileFault("contains no tensors", "give a file that has weights")
     if len(names) > _MAX_TENSORS:
-        raise Fault(f"contains {len(names)} tensors, above the limit of {_MAX_TENSORS}")
+        raise FileFault(f"contains {len(names)} tensors, above the limit of {_MAX_TENSORS}")
     declared = 8 + length + max(table[name]["data_offsets"][1] for name in names)
     if declared != path.stat().st_size:
-        raise Fault(f"declares {declared} bytes, but has {path.stat().st_size}")
+        raise FileFault(f"declares {declared} bytes, but has {path.stat().st_size}")
     return names
 
 
@@ -63,5 +63,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         duplicate = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise Fault(f"has {quoted(duplicate)} twice in its header")
+        raise FileFault(f"has {quoted(duplicate)} twice in its header")
     return found

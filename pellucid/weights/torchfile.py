@@ -12,7 +12,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from pellucid.weights.fault import Fault, file_errors, quoted
+from pellucid.weights.fault import FileFault, file_errors, quoted
 from pellucid.weights.opcodes import Storage, View, interpret
 from pellucid.weights.safetensorsfile import has_valid_booleans
 
@@ -56,7 +56,7 @@ def read_zip(path: Path) -> dict[str, Tensor]:
         prefix = _prefix(members)
         order = members.get(prefix + "byteorder")
         if order is not None and _bytes(archive, order, 16) != b"little":
-            raise Fault("was written on a machine with the other byte order", _RESAVE)
+            raise FileFault("was written on a machine with the other byte order", _RESAVE)
         stream = interpret(_bytes(archive, members[prefix + "data.pkl"], _MAX_PICKLE))
         views = views_of(stream.value, size)
         needed = {view.storage.key: view.storage for view in views.values()}
@@ -66,7 +66,7 @@ def read_zip(path: Path) -> dict[str, Tensor]:
             nbytes = storage.numel * storage.dtype.itemsize
             if member is None or member.file_size != nbytes:
                 actual = "missing" if member is None else f"{member.file_size} bytes long"
-                raise Fault(f"needs storage {quoted(key)} of {nbytes} bytes, which is {actual}")
+                raise FileFault(f"needs storage {quoted(key)} of {nbytes} bytes, which is {actual}")
             with archive.open(member) as values:
                 data[key] = _read_exactly(values, nbytes)
         return _assemble(views, data)
@@ -87,11 +87,11 @@ def read_old(path: Path) -> dict[str, Tensor]:
         objects = interpret(head, system.end)
         keys = interpret(head, objects.end)
         if version.value != _OLD_VERSION or type(system.value) is not dict:
-            raise Fault("was written by an unknown version of PyTorch", _RESAVE)
+            raise FileFault("was written by an unknown version of PyTorch", _RESAVE)
         if system.value.get("little_endian") is not True:
-            raise Fault("was written on a machine with the other byte order", _RESAVE)
+            raise FileFault("was written on a machine with the other byte order", _RESAVE)
         if type(keys.value) is not list or any(type(key) is not str for key in keys.value):
-            raise Fault("lists its storages by keys that are not strings")
+            raise FileFault("lists its storages by keys that are not strings")
         views = views_of(objects.value, size)
         needed = {view.storage.key for view in views.values()}
         file.seek(keys.end)
@@ -103,7 +103,7 @@ def read_old(path: Path) -> dict[str, Tensor]:
             else:
                 file.seek(nbytes, io.SEEK_CUR)  # not a weight, for example of an optimizer
         if file.tell() != size or len(set(keys.value)) != len(keys.value) or len(data) != len(needed):
-            raise Fault("does not contain each of its storages exactly once")
+            raise FileFault("does not contain each of its storages exactly once")
         return _assemble(views, data)
 
 
@@ -115,7 +115,7 @@ def views_of(root: Any, size: int) -> dict[str, View]:
     than the file.
     """
     if type(root) is View:
-        raise Fault("contains one tensor without a name", _ALONE)
+        raise FileFault("contains one tensor without a name", _ALONE)
     table = _unwrapped(root)
     found: dict[str, View] = {}
     for name, value in table.items():
@@ -124,10 +124,10 @@ def views_of(root: Any, size: int) -> dict[str, View]:
         elif value is not None and type(value) not in (bool, int, float, str):
             kind = f"a {type(value).__name__}, not a tensor"
             what = "a tensor whose name is not a string" if type(value) is View else kind
-            raise Fault(f"has, at {quoted(str(name))}, {what}", _ALONE)
+            raise FileFault(f"has, at {quoted(str(name))}, {what}", _ALONE)
     total = sum(view.numel * view.storage.dtype.itemsize for view in found.values())
     if total > _MAX_SIZE_RATIO * size:
-        raise Fault(f"describes tensors of {total} bytes in a file of {size} bytes")
+        raise FileFault(f"describes tensors of {total} bytes in a file of {size} bytes")
     return found
 
 
@@ -142,7 +142,7 @@ def _assemble(views: Mapping[str, View], data: Mapping[str, Tensor]) -> dict[str
         if key in used or not tensor.is_contiguous():
             tensor = tensor.clone(memory_format=torch.contiguous_format)
         if not has_valid_booleans(tensor):
-            raise Fault(f"has booleans at {quoted(name)} that are neither 0 nor 1")
+            raise FileFault(f"has booleans at {quoted(name)} that are neither 0 nor 1")
         used.add(key)
         result[name] = tensor
     return result
@@ -159,9 +159,9 @@ def _unwrapped(root: Any) -> dict[Any, Any]:
         inner = next((name for name in _WRAPPERS if type(table.get(name)) is dict), None)
         if inner is None:
             names = ", ".join(quoted(str(name), 20) for name in list(table)[:5])
-            raise Fault(f"contains no named tensors, but {names or 'an empty dict'}", _ALONE)
+            raise FileFault(f"contains no named tensors, but {names or 'an empty dict'}", _ALONE)
         table = table[inner]
-    raise Fault(f"contains a {type(table).__name__}, not a dict of tensors", _ALONE)
+    raise FileFault(f"contains a {type(table).__name__}, not a dict of tensors", _ALONE)
 
 
 class _LimitedReader(io.BufferedReader):
@@ -172,7 +172,7 @@ class _LimitedReader(io.BufferedReader):
     def read(self, size: int | None = -1, /) -> bytes:
         """Return the next `size` bytes; raises Fault above `max_read`."""
         if size is not None and size > self.max_read:
-            raise Fault(f"has a directory of {size} bytes")
+            raise FileFault(f"has a directory of {size} bytes")
         return super().read(size)
 
 
@@ -181,10 +181,10 @@ def _storage_bytes(file: IO[bytes], key: str, storages: Mapping[str, Storage], s
     count = int.from_bytes(file.read(8), "little", signed=True)
     storage = storages.get(key)
     if storage is None or count != storage.numel:
-        raise Fault(f"declares a wrong size for storage {quoted(key)}")
+        raise FileFault(f"declares a wrong size for storage {quoted(key)}")
     nbytes = count * storage.dtype.itemsize
     if file.tell() + nbytes > size:
-        raise Fault("is truncated")
+        raise FileFault("is truncated")
     return nbytes
 
 
@@ -192,18 +192,18 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     """Return the members by name; raises Fault for members that PyTorch never writes, such as links."""
     infos = archive.infolist()
     if len(infos) > _MAX_MEMBERS or sum(info.file_size for info in infos) > size:
-        raise Fault(f"declares {len(infos)} members that are together larger than the file of {size} bytes")
+        raise FileFault(f"declares {len(infos)} members that are together larger than the file of {size} bytes")
     for info in infos:
         name = quoted(info.filename)
         if info.flag_bits & 1:
-            raise Fault(f"has the encrypted member {name}", "decrypt it first")
+            raise FileFault(f"has the encrypted member {name}", "decrypt it first")
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
-            raise Fault(f"has the compressed member {name}, which PyTorch never writes", _RESAVE)
+            raise FileFault(f"has the compressed member {name}, which PyTorch never writes", _RESAVE)
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise Fault(f"has the symbolic link {name}")
+            raise FileFault(f"has the symbolic link {name}")
     members = {info.filename: info for info in infos}
     if len(members) != len(infos):
-        raise Fault("has two members with the same name")
+        raise FileFault("has two members with the same name")
     return members
 
 
@@ -213,18 +213,20 @@ def _prefix(members: dict[str, zipfile.ZipInfo]) -> str:
     if len(pickles) == 1:
         prefix = pickles[0].removesuffix("data.pkl")
         if prefix + "constants.pkl" in members:
-            raise Fault("is a TorchScript program, which is code", "save the state dict of the model")
+            raise FileFault("is a TorchScript program, which is code", "save the state dict of the model")
         return prefix
     if "model.weights.h5" in members:
-        raise Fault("is a .keras archive", "unpack it and give the model.weights.h5 in it")
+        raise FileFault("is a .keras archive", "unpack it and give the model.weights.h5 in it")
     if any(name.endswith(".npy") for name in members):
-        raise Fault("is a NumPy archive", "save its arrays as safetensors")
-    raise Fault("is a zip archive that PyTorch did not write", "unpack it, or give a weights file")
+        raise FileFault("is a NumPy archive", "save its arrays as safetensors")
+    raise FileFault("is a zip archive that PyTorch did not write", "unpack it, or give a weights file")
 
 
 def _bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> bytes:
     if member.file_size > limit:
-        raise Fault(f"has a member {quoted(member.filename)} of {member.file_size} bytes, above the limit of {limit}")
+        raise FileFault(
+            f"has a member {quoted(member.filename)} of {member.file_size} bytes, above the limit of {limit}"
+        )
     return archive.read(member)
 
 
@@ -236,7 +238,7 @@ def _read_exactly(file: IO[bytes], nbytes: int) -> Tensor:
     while position < nbytes:
         chunk = file.read(min(_CHUNK, nbytes - position))
         if not chunk:
-            raise Fault("is truncated")
+            raise FileFault("is truncated")
         buffer[position : position + len(chunk)] = chunk
         position += len(chunk)
     return raw

@@ -4,7 +4,7 @@ import json
 from importlib import import_module
 from pathlib import Path
 
-from pellucid.tasks.compare import Compared, Comparison
+from pellucid.tasks.compare import ClassifierComparison, Compared
 from tests.cli.conftest import Say
 
 
@@ -35,7 +35,7 @@ def test_notes_are_about_the_rows_shown() -> None:
         return Compared(name, title, {}, trained_on, 0.9, 0.9, 1.0, 1.0, 1.0, 1000)
 
     rows = (row("nearest-l1", "L1", 10_000), row("nearest-l2", "L2", 60_000), row("tree", "tree", 60_000))
-    found = Comparison("mnist", 60_000, 10_000, 0, (*rows, row("conv", "conv net", 60_000)))
+    found = ClassifierComparison("mnist", 60_000, 10_000, 0, (*rows, row("conv", "conv net", 60_000)))
     assert found.notes() == [
         "Hyperparameters chosen on 2,000 training images held out: L1; L2.",  # fewer than a sixth, 10,000
         "Trained on 10,000 images only: L1.",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.data import video as frames
-from pellucid.data.video import Frame
+from pellucid.data.video import VideoFrame
 from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.command import frames as command
 from tests.cli.conftest import Say
@@ -121,9 +121,9 @@ def test_rows_go_into_a_jsonl_file(say: Say, model: str, tmp_path: Path):
     assert found["out"] == "a.jsonl"
 
 
-def film(count: int, end: type[BaseException]) -> Iterator[Frame]:
+def film(count: int, end: type[BaseException]) -> Iterator[VideoFrame]:
     for k in range(count):
-        yield Frame(2 * k, k / 10, tensor(RED), dropped=1)
+        yield VideoFrame(2 * k, k / 10, tensor(RED), dropped=1)
     raise end
 
 
@@ -147,8 +147,8 @@ def test_ctrl_c_ends_a_camera_with_its_summary(
 def test_a_camera_that_is_unplugged_keeps_what_it_showed(say: Say, model: str, monkeypatch: pytest.MonkeyPatch):
     gone = PellucidError("camera 0 sends no more frames; check that it is plugged in")
 
-    def unplugged(index: int, every: int) -> Iterator[Frame]:
-        yield from (Frame(k, k / 10, tensor(RED)) for k in range(3))
+    def unplugged(index: int, every: int) -> Iterator[VideoFrame]:
+        yield from (VideoFrame(k, k / 10, tensor(RED)) for k in range(3))
         raise gone
 
     monkeypatch.setattr(command, "camera_frames", unplugged)

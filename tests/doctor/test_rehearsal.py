@@ -9,7 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.combine import Sequential
-from pellucid.doctor.rehearsal import Settings, copied, default_rate, example_work, rehearse, reinitialized, step_work
+from pellucid.doctor.rehearsal import (
+    RehearsalSettings,
+    copied,
+    default_rate,
+    example_work,
+    rehearse,
+    reinitialized,
+    step_work,
+)
 from pellucid.doctor.remedies import rebuilt, with_rate
 from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
 from pellucid.layers.base import Layer, Mode, Params
@@ -49,7 +57,7 @@ def by_torch(it: Model, steps: int, lr: float, kind: str = "SGD") -> tuple[list[
 def test_losses_and_updates_are_those_of_pytorch(kind: str, optimizer: SGD | Adam, factor: float) -> None:
     it = model(optimizer=optimizer)
     losses, ratios = by_torch(it, 9, optimizer.lr * factor, kind)
-    done = rehearse(it, DATA, WHOLE, None, Settings(9, factor))
+    done = rehearse(it, DATA, WHOLE, None, RehearsalSettings(9, factor))
     assert done.losses == pytest.approx(losses, rel=1e-4)
     assert not done.broke
     assert done.end == pytest.approx(sum(losses[-2:]) / 2, rel=1e-4)
@@ -61,13 +69,13 @@ def test_losses_and_updates_are_those_of_pytorch(kind: str, optimizer: SGD | Ada
 
 
 def test_it_goes_on_over_epochs_and_takes_small_data() -> None:
-    done = rehearse(model(), DATA, 1_000, None, Settings(5))
+    done = rehearse(model(), DATA, 1_000, None, RehearsalSettings(5))
     assert len(done.losses) == 5
-    assert len(rehearse(model(), DATA, 24, None, Settings(8)).losses) == 8  # three batches an epoch
+    assert len(rehearse(model(), DATA, 24, None, RehearsalSettings(8)).losses) == 8  # three batches an epoch
 
 
 def test_a_rate_that_breaks_the_training_ends_it() -> None:
-    done = rehearse(model(optimizer=SGD(1e30)), DATA, 16, None, Settings(20))
+    done = rehearse(model(optimizer=SGD(1e30)), DATA, 16, None, RehearsalSettings(20))
     assert done.broke
     assert len(done.losses) < 20
     assert done.end == float("inf")
@@ -77,32 +85,32 @@ def test_the_schedule_and_what_is_drawn_are_those_of_the_training() -> None:
     net = Sequential(flatten=Flatten(), dense1=Dense(12), relu=ReLU(), dropout=Dropout(0.5), dense2=Dense(4))
     options = {"net": net, "schedule": Warmup(5, Cosine())}
     history = model(**options).fit(*corners(), epochs=3, batch_size=16, verbose=False)  # of 4 steps
-    losses = rehearse(model(**options), DATA, 16, None, Settings(12), planned=12).losses
+    losses = rehearse(model(**options), DATA, 16, None, RehearsalSettings(12), planned=12).losses
     assert [sum(losses[at : at + 4]) / 4 for at in (0, 4, 8)] == pytest.approx(history["train_loss"], rel=1e-5)
-    assert losses[:2] == rehearse(model(**options), DATA, 16, None, Settings(2), planned=12).losses
+    assert losses[:2] == rehearse(model(**options), DATA, 16, None, RehearsalSettings(2), planned=12).losses
 
 
 def test_past_the_end_of_a_schedule_its_last_rate_stays() -> None:
     warm = model(schedule=Warmup(4, OneCycle()))
-    assert len(rehearse(warm, DATA, 16, None, Settings(9), planned=4).losses) == 9
+    assert len(rehearse(warm, DATA, 16, None, RehearsalSettings(9), planned=4).losses) == 9
 
 
 def test_a_step_that_cannot_be_taken_is_told() -> None:
     x, y = corners(17)
     it = model(Sequential(flatten=Flatten(), dense=Dense(4), norm=BatchNorm()))
-    done = rehearse(it, examples(x, y), 16, None, Settings(5))
+    done = rehearse(it, examples(x, y), 16, None, RehearsalSettings(5))
     assert (len(done.losses), done.broke) == (1, True)
     assert "one value per channel" in done.stopped
-    assert rehearse(model(optimizer=SGD(1e30)), DATA, 16, None, Settings(20)).stopped == ""
+    assert rehearse(model(optimizer=SGD(1e30)), DATA, 16, None, RehearsalSettings(20)).stopped == ""
 
 
 def test_steps_end_with_the_work() -> None:
     work = step_work(model(), DATA, 16)
     for limit, steps in ((0.0, 1), (3.9 * work, 3), (5 * work, 5)):
-        done = rehearse(model(), DATA, 16, None, Settings(5, work=limit))
+        done = rehearse(model(), DATA, 16, None, RehearsalSettings(5, work=limit))
         assert (len(done.losses), done.shortened, done.broke) == (steps, steps < 5, False)
         assert done.work == steps * work
-    assert not rehearse(model(), DATA, 16, None, Settings(5)).shortened
+    assert not rehearse(model(), DATA, 16, None, RehearsalSettings(5)).shortened
 
 
 class Mixed(Layer):
@@ -135,14 +143,14 @@ def test_the_work_of_a_network_for_images_of_any_size_is_that_of_the_data(height
     free = model(net, input_shape=(3, None, None))
     assert example_work(free, data) == work
     assert step_work(free, data, 4) == 3 * 4 * work
-    assert rehearse(free, data, 4, None, Settings(2)).work == 2 * 3 * 4 * work
+    assert rehearse(free, data, 4, None, RehearsalSettings(2)).work == 2 * 3 * 4 * work
 
 
 def test_frozen_weights_stay_and_augmentation_is_applied() -> None:
     it = model()
     it.freeze("dense1.*")
     before = it.weights["dense1.weight"].clone()
-    done = rehearse(it, DATA, 16, lambda x, rng: torch.zeros_like(x), Settings(3))
+    done = rehearse(it, DATA, 16, lambda x, rng: torch.zeros_like(x), RehearsalSettings(3))
     assert torch.equal(before, done.model.weights["dense1.weight"])
     assert done.losses[0] == pytest.approx(torch.tensor(4.0).log().item(), rel=1e-5)  # nothing to see, no bias yet
 

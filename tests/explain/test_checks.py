@@ -10,7 +10,7 @@ from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.explain import integrated_gradients, lrp, occlusion, saliency
 from pellucid.explain.checks import (
-    Sum,
+    SumCheck,
     blurred,
     cascade,
     completeness,
@@ -187,6 +187,6 @@ def test_nothing_from_nothing_has_no_gap() -> None:
 
 def test_sums_that_are_not_numbers_are_not_perfect() -> None:
     nan, inf = torch.nan, torch.inf
-    gap = Sum(torch.tensor([nan, 1, nan, inf, 2]), torch.tensor([1, nan, 0, inf, 2])).gap
+    gap = SumCheck(torch.tensor([nan, 1, nan, inf, 2]), torch.tensor([1, nan, 0, inf, 2])).gap
     assert gap[:4].isnan().all()
     assert gap[4] == 0

@@ -5,7 +5,7 @@ import torch
 
 from pellucid.combine import Parallel, Sequential
 from pellucid.errors import PellucidError
-from pellucid.explain.retrained import Variant, changed, default_variants, retrained
+from pellucid.explain.retrained import NetworkVariant, changed, default_variants, retrained
 from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, Layer, ReLU
 from pellucid.model import Model
 from pellucid.tree import leaves
@@ -42,7 +42,7 @@ def test_training_anew_learns_and_leaves_the_model_alone() -> None:
     images = digits(0, 300)
     flat = Model(NET, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
     before = flat.sha256()
-    found = retrained(flat, images, digits(300, 400), 30, [Variant("hidden", ("hidden",), 0.0)])
+    found = retrained(flat, images, digits(300, 400), 30, [NetworkVariant("hidden", ("hidden",), 0.0)])
     assert flat.sha256() == before
     assert [row.variant.name for row in found.rows] == ["nothing", "hidden"]
     assert all(row.accuracy is not None and row.accuracy > 0.3 for row in found.rows)
@@ -72,7 +72,7 @@ def test_a_network_that_cannot_be_is_told_in_its_row() -> None:
     images = digits(0, 20)
     model = Model(skip, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
     # Without `conv`, a skip of 1 map meets a body of 5.
-    row = retrained(model, images, images, 1, [Variant("twice", ("block.body",), 2.0)]).rows[1]
+    row = retrained(model, images, images, 1, [NetworkVariant("twice", ("block.body",), 2.0)]).rows[1]
     assert row.accuracy is None
     assert "Add" in row.why
 
@@ -81,13 +81,13 @@ def test_a_network_that_cannot_be_trained_is_told_in_its_row() -> None:
     net = Sequential(conv=Conv2d(4, 8), flat=Flatten(), norm=BatchNorm(), scores=Dense(10))
     images = digits(0, 65)  # so that the second batch is one image, of which there are no batch statistics
     model = Model(net, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
-    rows = retrained(model, images, images, 1, [Variant("norm", ("norm",), 0.0)]).rows
+    rows = retrained(model, images, images, 1, [NetworkVariant("norm", ("norm",), 0.0)]).rows
     assert "one value per channel" in rows[0].why
     assert rows[1].accuracy is not None
 
 
 def test_what_does_not_exist_is_told() -> None:
     with pytest.raises(PellucidError, match=r"no layer 'block\.conv9'; did you mean 'conv2'"):
-        changed(NET, Variant("?", ("block.conv9",), 0.0))
+        changed(NET, NetworkVariant("?", ("block.conv9",), 0.0))
     with pytest.raises(PellucidError, match="size of a ReLU cannot be changed"):
-        changed(NET, Variant("?", ("relu1",), 2.0))
+        changed(NET, NetworkVariant("?", ("relu1",), 2.0))

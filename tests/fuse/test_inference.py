@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 from pellucid.combine import Fork, Graph, Parallel, Sequential
 from pellucid.fuse.inference import inference
-from pellucid.fuse.inference.runs import OVER, Affine, AsWritten, Block, Convolution, Over, Residual, Sum
+from pellucid.fuse.inference.runs import OVER, Affine, AsWritten, Block, Convolution, Over, Residual, RunSum
 from pellucid.layers import (
     ELU,
     GELU,
@@ -146,10 +146,10 @@ BLOCKS = {
     "identity": (Parallel((Identity(), BODY), Add()), Residual),
     "order": (Parallel((BODY, Identity()), Add()), Residual),
     "projection": (Parallel((PROJECTION, BODY), Add()), Residual),
-    "activation in both": (Parallel((RECTIFIED, RECTIFIED), Add()), Sum),
-    "activation behind identity": (Parallel((Identity(), RECTIFIED), Add()), Sum),
-    "norm": (Parallel((Identity(), BatchNorm()), Add()), Sum),
-    "three": (Parallel((BODY, RECTIFIED, Identity()), Add()), Sum),
+    "activation in both": (Parallel((RECTIFIED, RECTIFIED), Add()), RunSum),
+    "activation behind identity": (Parallel((Identity(), RECTIFIED), Add()), RunSum),
+    "norm": (Parallel((Identity(), BatchNorm()), Add()), RunSum),
+    "three": (Parallel((BODY, RECTIFIED, Identity()), Add()), RunSum),
     "identities": (Parallel((Identity(), Identity()), Add()), None),
     "concatenated": (Parallel((Identity(), BODY), Concat()), None),
 }
@@ -165,7 +165,7 @@ def test_branches_are_summed_in_the_kernel_or_in_place(name: str, after: list[La
     check(net, params, 2 * x, dtype)
     bare = net.rebuild({**net.children, "stem": Identity()})  # the block's input is what was given
     check(bare, *Sample(bare, (3, 5, 6)).inputs(), dtype)
-    forms = {type(run) for run in parts(inference(net, params))} & {Residual, Sum}
+    forms = {type(run) for run in parts(inference(net, params))} & {Residual, RunSum}
     assert forms == ({kind} if kind else set())
 
 

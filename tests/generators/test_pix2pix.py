@@ -8,7 +8,7 @@ from pellucid.data.source import Batch
 from pellucid.generators import pix2pix
 from pellucid.generators.translation import CHROMA, LIGHTNESS
 from pellucid.ops.colour import rgb_to_lab
-from pellucid.training.step import Step
+from pellucid.training.step import TrainingStep
 from pellucid.tree import map_tree
 from tests.generators.test_translation import photos
 from tests.generators.twin import Noise, draw_from, fill
@@ -26,7 +26,7 @@ def test_fifty_steps_have_the_losses_of_plain_pytorch():
     fill(twin.generator, params["generator"])
     fill(twin.judge, params["discriminator"])
     optimizers = {name: Adam(rate, 0.5) for name, rate in zip(mine.nets, RATES, strict=True)}
-    step = Step(mine, params, optimizers, examples=len(images), precision="float64")
+    step = TrainingStep(mine, params, optimizers, examples=len(images), precision="float64")
     found, wanted = [], []
     for number, batch in enumerate(images.split(2)):
         losses = step(Batch(batch, None), RATES[0], torch.Generator().manual_seed(number))

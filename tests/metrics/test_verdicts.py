@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid.errors import PellucidError
-from pellucid.metrics.verdicts import Verdict, classify_detections
+from pellucid.metrics.verdicts import DetectionVerdict, classify_detections
 from pellucid.objects import Detections, Objects
 from tests.metrics.scene import DETECTIONS, OBJECTS
 
@@ -40,7 +40,7 @@ def test_the_order_of_detections_is_that_of_their_scores() -> None:
 
 def test_without_objects_all_is_background() -> None:
     empty = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
-    assert set(classify_detections(DETECTIONS, empty).verdicts) == {Verdict("background", -1, 0.0)}
+    assert set(classify_detections(DETECTIONS, empty).verdicts) == {DetectionVerdict("background", -1, 0.0)}
     nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long))
     assert classify_detections(nothing, OBJECTS).missed(OBJECTS) == [0, 1, 2, 3, 4, 6, 7]
 

@@ -9,7 +9,7 @@ from pellucid.export import to_onnx
 from pellucid.model import Model
 from pellucid.registry import REGISTERED
 from pellucid.run.history import read_csv
-from pellucid.training.checkpoint import Checkpoint
+from pellucid.training.checkpoint import SavedState
 from tests.forked import forked
 from tests.own import elsewhere, killed, parts
 from tests.training.killed import killed_and_resumed
@@ -45,7 +45,7 @@ def test_the_users_parts_live_as_ours_do(tmp_path):
     for row in rows:
         assert row["val_errors"] == pytest.approx(1 - row["val_accuracy"])
     held = [row["val_errors"] for row in rows]
-    best = Checkpoint(last).progress["callbacks"]["1-Checkpoint"]
+    best = SavedState(last).progress["callbacks"]["1-Checkpoint"]
     assert (best["best"], best["best_epoch"]) == (min(held), 1 + held.index(min(held)))
 
     # load and save in a new process, where nothing is registered

@@ -14,7 +14,7 @@ from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import Metric
 from pellucid.registry import REGISTERED
 from pellucid.run.history import History
-from pellucid.training.step import Step
+from pellucid.training.step import TrainingStep
 from pellucid.tree import flatten, map_tree
 from tests.own import two_networks
 from tests.own.two_networks import GAN, Distill, distill, gan, gan_model
@@ -67,7 +67,7 @@ def test_a_weighted_sum_of_losses_over_two_networks_learns_what_autograd_learns(
     objective = distill(weights)
     params = double(objective.init((1, 8, 8), torch.Generator().manual_seed(0))[0])
     theirs = leaf_params(params)
-    step = Step(objective, params, Adam(0.01), examples=100, clip=0.1)
+    step = TrainingStep(objective, params, Adam(0.01), examples=100, clip=0.1)
     learner = torch.optim.Adam(flatten(theirs).values(), 0.01)
     for batch in batches():
         with torch.inference_mode():
@@ -92,7 +92,7 @@ def test_networks_in_turns_learn_what_autograd_learns():
     params = double(objective.init((1, 8, 8), torch.Generator().manual_seed(0))[0])
     theirs = leaf_params(params)
     optimizers = {"generator": Adam(0.01), "discriminator": SGD(0.05)}
-    step = Step(objective, params, optimizers, examples=100, regularizers=(L2(3.0),))
+    step = TrainingStep(objective, params, optimizers, examples=100, regularizers=(L2(3.0),))
     decay = 3.0 / 100
 
     def groups(network):

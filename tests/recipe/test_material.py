@@ -24,7 +24,7 @@ from pellucid.recipe.tables import Data
 from pellucid.run_report.classes import CONFUSION
 from pellucid.training import fit
 from pellucid.training.examples import first_batch
-from pellucid.training.step import Step
+from pellucid.training.step import TrainingStep
 from tests.recipe.pictures import folder
 from tests.training.small import Stopped
 
@@ -126,16 +126,16 @@ def test_an_interrupted_run_goes_on_exactly_and_reads_no_images_into_memory(
     monkeypatch.setattr(material, "load_splits", refuse)
     monkeypatch.setattr(fit, "TICK", 0.0)
     whole = train("digits", out=tmp_path / "whole", progress=False, **settings)
-    step, taken = Step.__call__, list[int]()
+    step, taken = TrainingStep.__call__, list[int]()
 
-    def count(self: Step, *args: object) -> object:
+    def count(self: TrainingStep, *args: object) -> object:
         taken.append(1)
         if len(taken) == 4:
             raise Stopped
         return step(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Step, "__call__", count)
+        patch.setattr(TrainingStep, "__call__", count)
         with pytest.raises(Stopped):
             train("digits", out=tmp_path / "broken", progress=False, **settings)
     run = resume(tmp_path / "broken/digits-1", progress=False)

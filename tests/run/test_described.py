@@ -10,7 +10,7 @@ from pellucid.recipe.job import resume, train
 from pellucid.recipe.recipe import Recipe
 from pellucid.run.described import unnamed
 from pellucid.training import fit
-from pellucid.training.step import Step
+from pellucid.training.step import TrainingStep
 from tests.training.small import Stopped
 
 SETTINGS = {"train.epochs": 2, "train.checkpoint_seconds": 1e-9}
@@ -24,7 +24,7 @@ def replaced(patch, net):
 
 def begin(out, units=64, steps=None, net=None):
     """Train `digits` on the network as it was, for some steps or all."""
-    step, taken = Step.__call__, []
+    step, taken = TrainingStep.__call__, []
 
     def count(self, *args):
         taken.append(1)
@@ -37,7 +37,7 @@ def begin(out, units=64, steps=None, net=None):
     )
     with pytest.MonkeyPatch.context() as patch:
         replaced(patch, net)
-        patch.setattr(Step, "__call__", count)
+        patch.setattr(TrainingStep, "__call__", count)
         return train("digits", out=out, progress=False, **SETTINGS)
 
 

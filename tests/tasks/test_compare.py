@@ -8,7 +8,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from pellucid.data.catalogue import load
 from pellucid.errors import PellucidError
-from pellucid.tasks.compare import CANDIDATES, Candidate, compare
+from pellucid.tasks.compare import CANDIDATES, ClassifierCandidate, compare
 
 
 def digits(part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +38,9 @@ def test_nearest_neighbours_are_those_of_scikit_learn() -> None:
 
 def test_the_choice_is_made_on_validation_images_and_the_test_images_are_used_once(monkeypatch) -> None:
     ASKED.clear()
-    monkeypatch.setitem(CANDIDATES, "tree", Candidate("tree", watched, ({"depth": 1}, {"depth": 12}, {"depth": 2})))
+    monkeypatch.setitem(
+        CANDIDATES, "tree", ClassifierCandidate("tree", watched, ({"depth": 1}, {"depth": 12}, {"depth": 2}))
+    )
     found = compare("digits", only=["tree"])
     assert found.rows[0].chosen == {"depth": 12}
     held = round(found.train / 6)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pellucid.layers.base import Mode
 from pellucid.losses.base import Loss
-from pellucid.trace import Settings, Trace
-from pellucid.trace.record import Number
+from pellucid.trace import PassSettings, Trace
+from pellucid.trace.record import TracedNumber
 from tests.oracle import SEED, Sample, autograd, cast, leaves, tree_map
 
 
@@ -36,7 +36,7 @@ class Dot(Loss):
 def traced(sample: Sample, batch: int = 2, dtype: torch.dtype = torch.float64) -> Trace:
     """Trace a layer or network of the contract suites under Dot."""
     params, x = cast(sample.inputs(batch), dtype)
-    return Trace(Settings(sample.layer, params, x, torch.zeros(batch), Dot(), sample.train, SEED))
+    return Trace(PassSettings(sample.layer, params, x, torch.zeros(batch), Dot(), sample.train, SEED))
 
 
 def by_autograd(trace: Trace) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -47,14 +47,14 @@ def by_autograd(trace: Trace) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return {f"x.{path}".rstrip("."): leaf for path, leaf in dx.items()}, dparams
 
 
-def numbers(trace: Trace, each: int, seed: int = 0) -> list[Number]:
+def numbers(trace: Trace, each: int, seed: int = 0) -> list[TracedNumber]:
     """Draw some numbers of every tensor that can be explained."""
     draw = random.Random(seed)
     found = []
     for target in {id(one): one for one in trace.targets.values()}.values():
         if target.tensor.is_floating_point() and target.tensor.numel():
             places = {draw.randrange(target.tensor.numel()) for _ in range(each)}
-            found += [Number(target, place) for place in sorted(places)]
+            found += [TracedNumber(target, place) for place in sorted(places)]
     return found
 
 

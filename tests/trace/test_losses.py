@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Identity
 from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from pellucid.model import Model
-from pellucid.trace import Settings, Trace
+from pellucid.trace import PassSettings, Trace
 from pellucid.trace.deltas import PIECES
 from tests.losses.cases import CASES, CLASSES, WEIGHTS, classes, outputs
 from tests.trace.oracle import Dot, assert_adds_up, exact
@@ -21,7 +21,7 @@ from tests.trace.oracle import Dot, assert_adds_up, exact
 
 def bare(loss: Loss, y: Any, target: Tensor) -> Trace:
     """Trace a network that is nothing but its loss."""
-    return Trace(Settings(Identity(), {}, y, target, loss))
+    return Trace(PassSettings(Identity(), {}, y, target, loss))
 
 
 def delta(link: dict[str, Any]) -> float:
@@ -91,7 +91,7 @@ def test_auxiliary_outputs_have_their_own_pieces() -> None:
     params, _ = net.init((6,), torch.Generator().manual_seed(1))
     params = {name: {k: v.double() for k, v in one.items()} for name, one in params.items()}
     x, target = outputs(4, 6), classes(4)
-    trace = Trace(Settings(net, params, x, target, AuxiliaryCrossEntropy(weight=0.4, class_weights=WEIGHTS)))
+    trace = Trace(PassSettings(net, params, x, target, AuxiliaryCrossEntropy(weight=0.4, class_weights=WEIGHTS)))
     parts = [F.linear(x, params[name]["weight"], params[name]["bias"]).requires_grad_() for name in ("main", "extra")]
     weights = torch.tensor(WEIGHTS).double()
     value = F.cross_entropy(parts[0], target, weights) + 0.4 * F.cross_entropy(parts[1], target, weights)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pellucid.layers import Layer
 from pellucid.trace import Trace
-from pellucid.trace.record import Number
+from pellucid.trace.record import TracedNumber
 from tests.combine.random_networks import networks
 from tests.combine.test_random_networks import inputs
 from tests.oracle import Sample, difference, ours
@@ -44,7 +44,7 @@ def test_random_networks_are_explained(network: tuple[Layer, Any], train: bool, 
     compare_nudges(trace, drawn[:: max(1, len(drawn) // 4)])
 
 
-def compare_nudges(trace: Trace, drawn: list[Number]) -> None:
+def compare_nudges(trace: Trace, drawn: list[TracedNumber]) -> None:
     """Hold gradients against central differences made of two nudges, but where the loss has a corner."""
     for number in drawn:
         if number.target.call is not None and not number.target.what.startswith("x."):

@@ -14,7 +14,7 @@ from pellucid.layers import Add, BatchNorm, Concat, Conv2d, Dense, Dropout, Iden
 from pellucid.losses import Quadratic
 from pellucid.model import Model
 from pellucid.optim.regularizers import L1, L2
-from pellucid.trace import Settings, Trace, trace
+from pellucid.trace import PassSettings, Trace, trace
 from tests.oracle import Sample
 from tests.trace.oracle import traced
 
@@ -165,7 +165,7 @@ def test_mistakes_of_the_data() -> None:
         trace(model, torch.rand(1, 5), torch.tensor([0]))
     with pytest.raises(PellucidError, match="classes"):
         trace(model, torch.rand(1, 4), torch.tensor([7]))
-    it = Trace(Settings(model.net, model.params, torch.rand(2, 4), torch.tensor([0, 1]), model.loss))
+    it = Trace(PassSettings(model.net, model.params, torch.rand(2, 4), torch.tensor([0, 1]), model.loss))
     for h in (0, float("nan"), True):
         with pytest.raises(PellucidError, match="other than 0"):
             it.nudge("dense1.bias[0]", h)

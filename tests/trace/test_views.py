@@ -15,7 +15,7 @@ from pellucid.losses import Quadratic
 from pellucid.model import Model
 from pellucid.optim.regularizers import L2
 from pellucid.trace import Trace, trace
-from pellucid.trace.explanation import Explanation, Factor, Link, Term, added
+from pellucid.trace.explanation import Explanation, Factor, Link, ProductTerm, added
 
 
 class Balanced(HTMLParser):
@@ -131,7 +131,7 @@ def test_latex_balances_and_tells_the_same_numbers(traced: Trace) -> None:
     ],
 )
 def test_a_name_in_latex_is_written_sign_by_sign(name: str, written: str) -> None:
-    link = Link(name, "net", "", "", "", 2.0, (Term((Factor(name, 2.0, "slope"),), 2.0),), 1, 0.0, 2.0, 0.0)
+    link = Link(name, "net", "", "", "", 2.0, (ProductTerm((Factor(name, 2.0, "slope"),), 2.0),), 1, 0.0, 2.0, 0.0)
     text = Explanation(name, 1.0, 0.0, "float64", (link,)).latex()
     assert rf"\frac{{\partial C}}{{\partial \text{{{written}}}}}" in text
     assert rf"\underbrace{{2}}_{{\text{{{written}}}}}" in text
@@ -204,6 +204,6 @@ def test_the_part_of_the_data_has_a_name_of_its_own() -> None:
 
 
 def test_negative_numbers_in_latex_stand_in_brackets() -> None:
-    terms = tuple(Term((Factor("w", value, "delta"),), value) for value in (2.0, -1.0, 0.5))
+    terms = tuple(ProductTerm((Factor("w", value, "delta"),), value) for value in (2.0, -1.0, 0.5))
     text = Explanation("w", 1.0, 0.0, "float64", (Link("w", "", "", "", "", 1.0, terms, 5, -0.5, 1.0, 0.0),)).latex()
     assert re.findall(r"underbrace\{(.*?)\}", text) == ["2", "(-1)", "0.5", "(-0.5)"]

@@ -9,7 +9,7 @@ from typing import Any
 from pellucid.run.folder import RunFolder
 from pellucid.training import fit
 from pellucid.training.callbacks import Callback
-from pellucid.training.checkpoint import Checkpoint
+from pellucid.training.checkpoint import SavedState
 from tests.forked import forked
 from tests.training.small import digits, flip, small_conv
 
@@ -52,7 +52,7 @@ def killed_and_resumed(train: Callable[..., Any], run: Path, kills: int = 4) -> 
         code, result = forked(_take_up, train, run, count)
         assert code == (-signal.SIGKILL if count else 0)
         if count:
-            steps.append(Checkpoint(RunFolder(run).last).progress["step"])
+            steps.append(SavedState(RunFolder(run).last).progress["step"])
     return result, steps
 
 

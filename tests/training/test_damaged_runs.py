@@ -44,7 +44,7 @@ DAMAGES |= {"empty": lambda file: file.write_bytes(b""), "a pipe": lambda file: 
 @pytest.mark.parametrize("kind", ["changed", "missing", "a pipe"])
 def test_a_damaged_checkpoint_is_replaced_by_the_one_before(tmp_path, capsys, often, kind):
     folder = stopped_run(tmp_path)
-    assert checkpoint.Checkpoint(folder.previous).progress["step"] == 10
+    assert checkpoint.SavedState(folder.previous).progress["step"] == 10
     DAMAGES[kind](folder.last)
     whole, resumed = small_conv(), small_conv()
     train(whole, None)
@@ -57,14 +57,14 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(tmp_path, capsys, of
     assert ("the damaged file is kept as last-1.safetensors" in said) == (kind != "missing")
     assert resumed.sha256() == whole.sha256()
     assert history["epoch"] == [1, 2, 3, 4]
-    assert checkpoint.Checkpoint(folder.previous).progress["step"] == 30
+    assert checkpoint.SavedState(folder.previous).progress["step"] == 30
 
 
 def test_finding_the_checkpoint_before_changes_no_file_and_adopting_it_keeps_the_damaged_one(tmp_path, often):
     folder = stopped_run(tmp_path)
     damage(folder.last)
     damaged, good = folder.last.read_bytes(), folder.previous.read_bytes()
-    found = checkpoint.Checkpoint.find(folder)
+    found = checkpoint.SavedState.find(folder)
     assert found is not None
     assert found.progress["step"] == 10
     assert (folder.last.read_bytes(), folder.previous.read_bytes()) == (damaged, good)
@@ -168,7 +168,7 @@ def test_where_files_have_one_name_only_the_last_checkpoint_moves(tmp_path, monk
 
     monkeypatch.setattr(files.os, "link", refuse)
     folder = stopped_run(tmp_path)
-    steps = [checkpoint.Checkpoint(file).progress["step"] for file in (folder.previous, folder.last)]
+    steps = [checkpoint.SavedState(file).progress["step"] for file in (folder.previous, folder.last)]
     assert steps == [10, 20]
 
 

@@ -17,7 +17,7 @@ from pellucid.training import fit
 from pellucid.training.callbacks import Callback
 from pellucid.training.diagnose import NotFinite, diagnose, diagnose_output
 from pellucid.training.examples import examples
-from pellucid.training.step import Step
+from pellucid.training.step import TrainingStep
 from tests.training.small import digits, small_conv
 
 INF, NAN = float("inf"), float("nan")
@@ -214,7 +214,7 @@ def test_clipping_by_a_norm_that_overflows_does_not_hide_it():
 
 def test_looks_that_cost_much_are_rare_and_name_the_steps_between_them(monkeypatch):
     model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1))
-    real, at = Step.__call__, [0]
+    real, at = TrainingStep.__call__, [0]
 
     def creeping(self, *arguments):
         value = real(self, *arguments)
@@ -223,7 +223,7 @@ def test_looks_that_cost_much_are_rare_and_name_the_steps_between_them(monkeypat
             self.weights[0][0, 0] = INF  # which the sigmoid, and so the loss, hides
         return value
 
-    monkeypatch.setattr(Step, "__call__", creeping)
+    monkeypatch.setattr(TrainingStep, "__call__", creeping)
     # Checks after steps 1, 11 and 21, and at the end of the epoch.
     monkeypatch.setattr(fit.Loop, "_next_check", lambda self, per_step: 10)
     said = failing(model, torch.ones(300, 4), torch.arange(300) % 2)
@@ -232,7 +232,7 @@ def test_looks_that_cost_much_are_rare_and_name_the_steps_between_them(monkeypat
 
 
 def test_checks_take_no_more_than_their_share_of_the_time():
-    loop = fit.Loop(deep(), fit.Plan(examples(digits()), None, 1, 10, None, [], None, {}, 0.0))
+    loop = fit.Loop(deep(), fit.FitPlan(examples(digits()), None, 1, 10, None, [], None, {}, 0.0))
     assert loop._next_check(per_step=1e-4) == 1  # what it costs is not known yet
     loop.check_cost = 1.4e-5
     assert loop._next_check(per_step=1e-3) == 1  # 1.4 % of each step

@@ -22,7 +22,7 @@ from pellucid.optim import SGD, Adam, AdamW, Momentum, Optimizer
 from pellucid.optim.base import State, tensors_of
 from pellucid.optim.regularizers import L2
 from pellucid.training.parameter_groups import parameter_groups, update
-from pellucid.training.step import Step
+from pellucid.training.step import TrainingStep
 from pellucid.tree import flatten, map_tree
 
 SHAPE = (3, 8, 8)
@@ -92,7 +92,7 @@ def test_frozen_layers_stay_and_the_others_learn_at_their_own_rates(optimizer: O
     paths = list(flatten(params))
     frozen = {path for path in paths if ".conv1." in path or path.endswith(("norm1.weight", "norm1.bias"))}
     rates = {path: 0.1 for path in paths if "block" in path and not path.endswith(("mean", "var"))}
-    step = Step(objective(ours()), params, optimizer, examples=24, frozen=frozen, rates=rates)
+    step = TrainingStep(objective(ours()), params, optimizer, examples=24, frozen=frozen, rates=rates)
 
     theirs.train()
     theirs.norm1.eval()
@@ -119,7 +119,7 @@ def test_frozen_layers_stay_and_the_others_learn_at_their_own_rates(optimizer: O
 def test_decay_and_penalties_follow_the_rates() -> None:
     params, theirs = twins()
     rates = {path: 0.1 for path in flatten(params) if "features" in path}
-    step = Step(objective(ours()), params, AdamW(0.01, weight_decay=0.2), examples=1, rates=rates,
+    step = TrainingStep(objective(ours()), params, AdamW(0.01, weight_decay=0.2), examples=1, rates=rates,
         regularizers=(L2(0.05, decoupled=True),),
     )  # fmt: skip
     heavy = ("conv1.weight", "conv2.weight", "scores.weight")
@@ -152,7 +152,7 @@ def test_a_frozen_beginning_keeps_nothing_and_has_no_backward_pass() -> None:
     net = freeze(ours(), params, frozen)
     assert isinstance(net, Sequential)
     assert isinstance(net.layers["features"], FrozenLayer)
-    step = Step(objective(ours()), params, Momentum(0.1), examples=6, frozen=frozen)
+    step = TrainingStep(objective(ours()), params, Momentum(0.1), examples=6, frozen=frozen)
     _, cache = step.objective.net.forward(step.params, step.inputs(batches()[0][0]), Mode(True))
     assert cache["features"] == ()
     assert step.paths == ["head.scores.weight", "head.scores.bias"]
@@ -181,8 +181,8 @@ def test_a_model_freezes_by_pattern_and_resumes_only_the_same(model: Model, tmp_
 def test_what_the_optimizer_remembers_of_bands_is_taken_up_again() -> None:
     rates = {path: 0.1 for path in flatten(twins()[0]) if "features" in path}
 
-    def step_of(params: dict) -> Step:
-        return Step(objective(ours()), params, Adam(0.01), examples=24, rates=rates)
+    def step_of(params: dict) -> TrainingStep:
+        return TrainingStep(objective(ours()), params, Adam(0.01), examples=24, rates=rates)
 
     through, _ = twins()
     whole = step_of(through)

@@ -18,7 +18,7 @@ from pellucid.objective import Supervised
 from pellucid.optim import SGD, AdamW, MaxNorm, Momentum, Optimizer, Regularizer
 from pellucid.optim.regularizers import L1, L2, ElasticNet
 from pellucid.trace import trace
-from pellucid.training.step import Step
+from pellucid.training.step import TrainingStep
 from pellucid.tree import flatten, map_tree
 
 N, LR, STEPS = 20, 0.3, 4
@@ -57,7 +57,7 @@ def learned(
     regularizers: tuple[Regularizer | MaxNorm, ...], optimizer: Optimizer, clip: float | None
 ) -> dict[str, Tensor]:
     net, params = drawn()
-    step = Step(
+    step = TrainingStep(
         Supervised(net, SoftmaxCrossEntropy()), params, optimizer, examples=N, regularizers=regularizers, clip=clip
     )
     for x, target in batches():
@@ -146,7 +146,7 @@ def test_coupled_and_decoupled_l2_under_adamw_equal_torch() -> None:
     groups = [{"params": heavy, "weight_decay": 0.07}, {"params": [one for one in flat.values() if one.dim() == 1]}]
     theirs = torch.optim.AdamW(groups, 0.01, weight_decay=0.0)
     regularizers = L2(0.05, decoupled=True), L2(0.8)
-    step = Step(
+    step = TrainingStep(
         Supervised(net, SoftmaxCrossEntropy()),
         params,
         AdamW(0.01, weight_decay=0.02),
@@ -188,7 +188,7 @@ def test_a_traced_step_takes_the_same_order() -> None:
     model.params = map_tree(torch.Tensor.float, params)
     stepped = trace(model, x[:1].float(), target[:1], dtype=torch.float64, n=N).step()
     net, params = drawn()
-    step = Step(objective(net), params, SGD(LR), examples=N, regularizers=regularizers)
+    step = TrainingStep(objective(net), params, SGD(LR), examples=N, regularizers=regularizers)
     step(Batch(x[:1].float().double(), target[:1]), LR)
     equal({path: one.double() for path, one in stepped.weights.items()}, flatten(params), 1e-6)
 
@@ -207,7 +207,7 @@ asked: list[Regularizer] = []
 
 def test_regularizers_are_put_in_order_once() -> None:
     net, params = drawn()
-    step = Step(objective(net), params, SGD(LR), examples=N, regularizers=(Named(0.4), L1(0.1)))
+    step = TrainingStep(objective(net), params, SGD(LR), examples=N, regularizers=(Named(0.4), L1(0.1)))
     asked.clear()
     for x, target in batches():
         step(Batch(x, target), LR)

@@ -71,7 +71,7 @@ def test_checkpoints_inside_an_epoch_are_used(tmp_path, whole, monkeypatch):
     monkeypatch.setattr(fit, "TICK", 0.0)
     with pytest.raises(Stopped):
         train(small_conv(), tmp_path, extra=[StopAt(17)], checkpoint_seconds=0.0)
-    found = checkpoint.Checkpoint(RunFolder(tmp_path).last)
+    found = checkpoint.SavedState(RunFolder(tmp_path).last)
     assert (found.progress["step"], found.progress["epoch"], found.progress["batch"]) == (16, 1, 6)
     resumed = small_conv()
     train(resumed, tmp_path, resume=True, extra=[StopAt(-1)])
@@ -177,7 +177,7 @@ def test_every_schedule_goes_on_from_within_an_epoch(tmp_path, monkeypatch, sche
         )
         with pytest.raises(Stopped):
             train(broken, run, extra=[StopAt(step)], checkpoint_seconds=0.0)
-        assert checkpoint.Checkpoint(RunFolder(run).last).progress["step"] == step - 1
+        assert checkpoint.SavedState(RunFolder(run).last).progress["step"] == step - 1
         history = train(resumed, run, resume=True, extra=[StopAt(-1)])
         assert resumed.sha256() == whole.sha256()
         assert history["lr"] == expected["lr"]

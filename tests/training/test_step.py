@@ -30,7 +30,7 @@ from pellucid.objective import Supervised
 from pellucid.optim import SGD, Adam, MaxNorm, Momentum, Optimizer
 from pellucid.optim.regularizers import L1, L2, Regularizer
 from pellucid.training import device
-from pellucid.training.step import Step, owned
+from pellucid.training.step import TrainingStep, owned
 from pellucid.tree import flatten, map_tree
 
 EXAMPLES = 50
@@ -148,7 +148,7 @@ def test_steps_equal_torch(case: str) -> None:
     optimizer, regularizers, clip, peer = CASES[case]
     net, params = drawn()
     theirs = Theirs(flatten(params))
-    step = Step(
+    step = TrainingStep(
         Supervised(net, SoftmaxCrossEntropy()),
         params,
         optimizer,
@@ -176,7 +176,7 @@ def test_steps_equal_torch(case: str) -> None:
 
 def test_paths_are_all_that_is_learned() -> None:
     net, params = drawn()
-    step = Step(objective(net), params, SGD(0.1), examples=EXAMPLES)
+    step = TrainingStep(objective(net), params, SGD(0.1), examples=EXAMPLES)
     assert sorted(step.paths) == sorted(ORDER)
     flat = flatten(params)
     assert all(weight is flat[path] for path, weight in zip(step.paths, step.weights, strict=True))
@@ -185,7 +185,7 @@ def test_paths_are_all_that_is_learned() -> None:
 def test_l1_and_max_norm_act_between_and_after() -> None:
     net, params = drawn()
     biases = {path: leaf for path, leaf in flatten(params).items() if leaf.dim() == 1}
-    step = Step(
+    step = TrainingStep(
         Supervised(net, SoftmaxCrossEntropy()),
         params,
         SGD(0.0),
@@ -205,7 +205,7 @@ def test_bf16_follows_autocast_and_keeps_float32_parameters() -> None:
         pytest.skip("this processor has no bfloat16 instructions")
     net, params = drawn(torch.float32)
     theirs = Theirs({path: leaf.double() for path, leaf in flatten(params).items()}).float()
-    step = Step(objective(net), params, SGD(0.05), examples=EXAMPLES, precision="bf16")
+    step = TrainingStep(objective(net), params, SGD(0.05), examples=EXAMPLES, precision="bf16")
     learner = torch.optim.SGD(theirs.parameters(), 0.05)
     start = {path: leaf.clone() for path, leaf in flatten(params).items()}
     for x, target in batches(3):
@@ -229,7 +229,7 @@ def test_bf16_caches_take_half_the_memory() -> None:
 
     def held(kind: str) -> int:
         net, params = drawn(torch.float32)
-        step = Step(objective(net), params, SGD(0.05), examples=EXAMPLES, precision=kind)
+        step = TrainingStep(objective(net), params, SGD(0.05), examples=EXAMPLES, precision=kind)
         _, cache = step.objective.net.forward(step.params, step.inputs(torch.zeros(64, 2, 10, 9)), Mode(True))
         storages = [leaf.untyped_storage() for leaf in floats(cache)]
         return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
@@ -240,7 +240,7 @@ def test_bf16_caches_take_half_the_memory() -> None:
 def test_a_processor_without_bf16_is_told_and_stays_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     net, params = drawn(torch.float32)
-    step = Step(objective(net), params, SGD(0.05), examples=EXAMPLES, precision="bf16")
+    step = TrainingStep(objective(net), params, SGD(0.05), examples=EXAMPLES, precision="bf16")
     assert step.precision == "float32"
     assert "bfloat16" in step.note
 
@@ -248,7 +248,7 @@ def test_a_processor_without_bf16_is_told_and_stays_in_float32(monkeypatch: pyte
 def test_an_unknown_precision_is_named() -> None:
     net, params = drawn()
     with pytest.raises(PellucidError, match="did you mean 'bf16'"):
-        Step(objective(net), copy.deepcopy(params), SGD(0.1), examples=1, precision="bf61")
+        TrainingStep(objective(net), copy.deepcopy(params), SGD(0.1), examples=1, precision="bf61")
 
 
 def test_what_no_output_depends_on_stays_as_it_is() -> None:
@@ -256,7 +256,7 @@ def test_what_no_output_depends_on_stays_as_it_is() -> None:
     net = Graph(nodes, ("used",))
     params, _ = net.init((5,), torch.Generator().manual_seed(0))
     before = params["dead"]["weight"].clone()
-    step = Step(objective(net), params, Adam(0.01), examples=4)
+    step = TrainingStep(objective(net), params, Adam(0.01), examples=4)
     for _ in range(3):
         step(Batch(torch.randn(4, 5), torch.tensor([0, 1, 2, 0])), 0.01)
     assert torch.equal(params["dead"]["weight"], before)

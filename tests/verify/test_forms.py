@@ -38,9 +38,9 @@ from pellucid.layers import (
 from pellucid.optim import SGD, Adam
 from pellucid.optim.regularizers import L2
 from pellucid.verify import forms
-from pellucid.verify.forms import Training
+from pellucid.verify.forms import TrainingForm
 from pellucid.verify.probe import Probe
-from pellucid.verify.table import Row, Table
+from pellucid.verify.table import GradientRow, Table
 
 
 def network() -> Sequential:
@@ -68,7 +68,7 @@ def verified(model: Model) -> Table:
     return model.verify(torch.rand(6, 1, 10, 10, generator=rng), torch.randint(0, 3, (6,), generator=rng))
 
 
-def rows(table: Table, form: str) -> list[Row]:
+def rows(table: Table, form: str) -> list[GradientRow]:
     return [row for row in table.rows if row.form == form]
 
 
@@ -177,7 +177,7 @@ def test_outputs_and_running_statistics_that_differ_at_exact_zeros_alone_are_fou
 ) -> None:
     original = forms.trained
 
-    def broken(probe: Probe, training: Training) -> dict[str, Tensor]:
+    def broken(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
         found = original(probe, training)
         if bool((probe.xs[0] == 0).any()):
             found = {
@@ -194,7 +194,7 @@ def test_outputs_and_running_statistics_that_differ_at_exact_zeros_alone_are_fou
 def test_a_form_on_another_side_of_a_tie_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
     original = forms.trained
 
-    def other_side(probe: Probe, training: Training) -> dict[str, Tensor]:
+    def other_side(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
         """Return the gradient of the shift with 1 for the slope of the ReLU at 0."""
         found = original(probe, training)
         a, out = probe.params["a"], probe.params["out"]

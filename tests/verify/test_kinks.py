@@ -14,7 +14,7 @@ from pellucid.combine import Sequential
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, LocalContrastNorm, MaxPool2d, Mode, Params, ReLU
 from pellucid.losses import L1, Loss, SoftmaxCrossEntropy
 from pellucid.verify import verify
-from pellucid.verify.table import Row, Table
+from pellucid.verify.table import GradientRow, Table
 
 
 def strokes(seed: int) -> Tensor:
@@ -37,7 +37,7 @@ def pooled(pool: Layer, act: Layer | None = None) -> Sequential:
     )  # fmt: skip
 
 
-def row(table: Table, path: str, what: str) -> Row:
+def row(table: Table, path: str, what: str) -> GradientRow:
     return next(row for row in table.rows if (row.path, row.what) == (path, what))
 
 

@@ -31,7 +31,7 @@ from pellucid.layers import (
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.verify import verify
 from pellucid.verify.differences import choose, difference
-from pellucid.verify.table import Row, Table
+from pellucid.verify.table import GradientRow, Table
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample
 
@@ -43,7 +43,7 @@ def table_of(net: Layer, shape: Any, mode: Mode | None = None, classes: int = 4,
     return verify(net, params, x, torch.randint(0, classes, (5,), generator=rng), SoftmaxCrossEntropy(), mode)
 
 
-def row(table: Table, path: str, what: str) -> Row:
+def row(table: Table, path: str, what: str) -> GradientRow:
     return next(row for row in table.rows if (row.path, row.what) == (path, what))
 
 

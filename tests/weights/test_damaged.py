@@ -12,7 +12,7 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.weights import open_weights, require_match
-from pellucid.weights.fault import Fault
+from pellucid.weights.fault import FileFault
 from pellucid.weights.opcodes import interpret
 from pellucid.weights.torchfile import views_of
 from tests.pace import paces
@@ -66,7 +66,7 @@ def test_damaged_streams_of_objects_are_refused():
     for data in damaged(whole, 1000, seed=1):
         try:
             views_of(interpret(data).value, size=len(buffer.getvalue()))
-        except Fault as fault:
+        except FileFault as fault:
             faults.append(str(fault))
     assert len(faults) > 800
     assert all(fault.isprintable() for fault in faults)

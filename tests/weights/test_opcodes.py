@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid.weights.fault import Fault
+from pellucid.weights.fault import FileFault
 from pellucid.weights.opcodes import Storage, View, interpret
 from tests.pace import paces
 from tests.weights.conftest import Refused
@@ -155,13 +155,13 @@ ABSURD = {
 
 @pytest.mark.parametrize("name", ABSURD)
 def test_absurd_streams_are_refused(name):
-    with pytest.raises(Fault):
+    with pytest.raises(FileFault):
         interpret(stream(ABSURD[name]))
 
 
 def test_other_protocols_are_refused():
     for head in (b"", b"\x80", b"\x80\x01N.", b"\x80\x06N.", b"N."):
-        with pytest.raises(Fault):
+        with pytest.raises(FileFault):
             interpret(head)
 
 

@@ -26,7 +26,7 @@ from pellucid.ops.masks import (
 )
 from pellucid.text import plural
 
-Box = tuple[float, float, float, float]  # x0, y0, x1, y1 as in `Objects`
+BoxCorners = tuple[float, float, float, float]  # x0, y0, x1, y1 as in `Objects`
 Polygons = tuple[tuple[float, ...], ...]  # each x0, y0, x1, y1, ...
 Effect = Literal["refused", "dropped", "changed", "listed"]
 ROUNDING = 1.0  # pixels by which a box may extend beyond its image, because of rounding, without a fault
@@ -38,7 +38,7 @@ MAX_FAULTS = 100_000  # of one effect; further ones are counted
 
 
 @dataclass(frozen=True)
-class Fault:
+class AnnotationFault:
     """What is wrong with an annotation, and where; `line` is None in files without lines.
 
     effect: "refused" (the data set cannot be loaded), "dropped" (the object is left out), "changed" (its box is
@@ -50,7 +50,7 @@ class Fault:
     line: int | None
     reason: str
     effect: Effect
-    box: Box | None = field(default=None, compare=False)
+    box: BoxCorners | None = field(default=None, compare=False)
     size: tuple[int, int] | None = field(default=None, compare=False)
     count: int = 1
 
@@ -68,7 +68,7 @@ class Instance:
     area: in square pixels, None unless the file states it, as COCO files do.
     """
 
-    box: Box
+    box: BoxCorners
     label: int
     outline: Polygons | str | None = None
     points: tuple[float, ...] = ()
@@ -78,7 +78,7 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class Record:
+class ImageRecord:
     """The annotations of one image.
 
     image: its path in the tree; size: (H, W); file: the annotation file, as named in messages; number: COCO's image
@@ -158,8 +158,8 @@ class Annotations:
     """
 
     classes: tuple[str, ...]
-    records: tuple[Record, ...]
-    faults: tuple[Fault, ...] = ()
+    records: tuple[ImageRecord, ...]
+    faults: tuple[AnnotationFault, ...] = ()
     keypoints: tuple[str, ...] = ()
     numbers: tuple[int, ...] = field(default=())
 
@@ -170,7 +170,7 @@ class Annotations:
         return bool(instances) and all(instance.outline is not None for instance in instances)
 
 
-def size_fault(record: Record, size: tuple[int, int]) -> str:
+def size_fault(record: ImageRecord, size: tuple[int, int]) -> str:
     """Return what is wrong if an image of `size` (H, W) has another size in its annotations; "" if it has not."""
     if size == record.size:
         return ""
@@ -183,7 +183,7 @@ def size_fault(record: Record, size: tuple[int, int]) -> str:
     )
 
 
-def refuse(faults: Iterable[Fault], advice: str = "correct the file") -> None:
+def refuse(faults: Iterable[AnnotationFault], advice: str = "correct the file") -> None:
     """Raise PellucidError if a fault has the effect "refused"; the message names the first and counts the others."""
     found = [fault for fault in faults if fault.effect == "refused"]
     if found:
@@ -192,7 +192,7 @@ def refuse(faults: Iterable[Fault], advice: str = "correct the file") -> None:
         raise PellucidError(f"{found[0]}{more}; {advice}; `pellucid data lint` lists the faults of the files")
 
 
-def summary(faults: Iterable[Fault]) -> str:
+def summary(faults: Iterable[AnnotationFault]) -> str:
     """Return one line with the counts of dropped and clipped objects and the first of each; "" if there are none."""
     changes = {"dropped": "left out", "changed": "clipped to its image"}
     parts: list[str] = []
@@ -204,7 +204,7 @@ def summary(faults: Iterable[Fault]) -> str:
     return "; ".join(parts)
 
 
-def fault_count(faults: Iterable[Fault]) -> int:
+def fault_count(faults: Iterable[AnnotationFault]) -> int:
     """Return the number of faults, with those that are only counted."""
     return sum(fault.count for fault in faults)
 
@@ -226,18 +226,18 @@ class Faults:
     """Collects faults and checks values while one set is read; after MAX_FAULTS of one effect, they are counted."""
 
     def __init__(self) -> None:
-        self._listed: list[Fault] = []
+        self._listed: list[AnnotationFault] = []
         self._counts: Counter[Effect] = Counter()
-        self._more: dict[Effect, Fault] = {}  # the first fault that is only counted
+        self._more: dict[Effect, AnnotationFault] = {}  # the first fault that is only counted
 
     @property
-    def found(self) -> tuple[Fault, ...]:
+    def found(self) -> tuple[AnnotationFault, ...]:
         """The faults, with one at the end for all others of an effect."""
-        more: list[Fault] = []
+        more: list[AnnotationFault] = []
         for effect, first in self._more.items():
             number = self._counts[effect] - MAX_FAULTS
             reason = f"the first of {number:,} more faults that are not listed"
-            more.append(Fault(first.file, first.line, reason, effect, count=number))
+            more.append(AnnotationFault(first.file, first.line, reason, effect, count=number))
         return (*self._listed, *more)
 
     def add(
@@ -246,18 +246,18 @@ class Faults:
         line: int | None,
         reason: str,
         effect: Effect,
-        box: Box | None = None,
+        box: BoxCorners | None = None,
         size: tuple[int, int] | None = None,
     ) -> None:
         """Add a fault."""
-        self.append(Fault(file, line, reason, effect, box, size))
+        self.append(AnnotationFault(file, line, reason, effect, box, size))
 
-    def extend(self, faults: Iterable[Fault]) -> None:
+    def extend(self, faults: Iterable[AnnotationFault]) -> None:
         """Add several faults."""
         for fault in faults:
             self.append(fault)
 
-    def append(self, fault: Fault) -> None:
+    def append(self, fault: AnnotationFault) -> None:
         """Add a fault."""
         self._counts[fault.effect] += fault.count
         if self._counts[fault.effect] <= MAX_FAULTS:
@@ -265,7 +265,7 @@ class Faults:
         else:
             self._more.setdefault(fault.effect, fault)
 
-    def box(self, box: Box, size: tuple[int, int], file: str, line: int | None) -> Box | None:
+    def box(self, box: BoxCorners, size: tuple[int, int], file: str, line: int | None) -> BoxCorners | None:
         """Return a box clipped to its image (H, W), or None if it is empty or outside the image.
 
         Adds a fault for None, and for a box that is clipped by more than ROUNDING.

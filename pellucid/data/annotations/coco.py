@@ -13,14 +13,14 @@ from pellucid.data.annotations.base import (
     MAX_OBJECTS,
     Annotations,
     Faults,
+    ImageRecord,
     Instance,
-    Record,
     joined,
     numbers,
     outline_of,
     stated_size,
 )
-from pellucid.data.annotations.format import Format
+from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
@@ -82,7 +82,7 @@ def document(found: Annotations) -> dict[str, Any]:
     }
 
 
-def _item(record: Record, instance: Instance, category: int) -> dict[str, Any]:
+def _item(record: ImageRecord, instance: Instance, category: int) -> dict[str, Any]:
     x0, y0, x1, y1 = instance.box
     item: dict[str, Any] = {
         "image_id": record.number,
@@ -142,7 +142,7 @@ class _File:
             if type(key) is int:
                 seen_ids.add(key)
         records = tuple(
-            Record(image, size, tuple(by_image[key]), self.where, key) for key, (image, size) in images.items()
+            ImageRecord(image, size, tuple(by_image[key]), self.where, key) for key, (image, size) in images.items()
         )
         ids = {name: key for key, name in self.names.items()}
         for new, name in enumerate((name for name in classes if name not in ids), max(ids.values(), default=0) + 1):
@@ -243,4 +243,4 @@ def load_json(data: bytes, where: str) -> Any:
         raise PellucidError(f"{where} is not JSON ({error}); correct the file") from error
 
 
-FORMAT = Format("coco", parts, read, write, lambda part, name: f"{part or 'images'}/{name}")
+FORMAT = AnnotationFormat("coco", parts, read, write, lambda part, name: f"{part or 'images'}/{name}")

@@ -9,8 +9,17 @@ from dataclasses import dataclass
 from glob import escape
 from pathlib import Path, PurePosixPath
 
-from pellucid.data.annotations.base import ROUNDING, Annotations, Fault, Faults, Instance, Record, refuse, size_fault
-from pellucid.data.annotations.format import Format
+from pellucid.data.annotations.base import (
+    ROUNDING,
+    AnnotationFault,
+    Annotations,
+    Faults,
+    ImageRecord,
+    Instance,
+    refuse,
+    size_fault,
+)
+from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.layout import FORMATS, find_format, read_annotations
 from pellucid.data.tree import TRAIN, Tree, open_tree
@@ -40,7 +49,7 @@ class Converted:
     images: dict[str, int]
     objects: dict[str, int]
     lost: dict[str, int]
-    faults: tuple[Fault, ...]
+    faults: tuple[AnnotationFault, ...]
 
 
 def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], form: str) -> Converted:
@@ -125,7 +134,7 @@ def _is_running(process: str) -> bool:
     return int(process) != os.getpid()
 
 
-def _check_names(tree: Tree, found: Mapping[str, Annotations], target: Format) -> None:
+def _check_names(tree: Tree, found: Mapping[str, Annotations], target: AnnotationFormat) -> None:
     """Raise PellucidError for names of classes and images that the format cannot hold exactly."""
     if reason := target.class_fault(found):
         raise PellucidError(f"{tree.path}: the class names {reason}; convert to another format")
@@ -144,7 +153,7 @@ def _check_names(tree: Tree, found: Mapping[str, Annotations], target: Format) -
                 )
 
 
-def _check_mask_sides(tree: Tree, found: Mapping[str, Annotations], target: Format) -> None:
+def _check_mask_sides(tree: Tree, found: Mapping[str, Annotations], target: AnnotationFormat) -> None:
     """Raise PellucidError for masks whose outlines take very long to follow, if the format writes them as polygons."""
     if not target.masks_as_polygons:
         return
@@ -165,7 +174,7 @@ def _check_mask_sides(tree: Tree, found: Mapping[str, Annotations], target: Form
                     )
 
 
-def _replaced_boxes(found: Mapping[str, Annotations], target: Format, faults: Faults) -> int:
+def _replaced_boxes(found: Mapping[str, Annotations], target: AnnotationFormat, faults: Faults) -> int:
     """Return how many boxes become those of their masks, since the format writes these alone; list each as a fault."""
     number = 0
     for annotations in found.values():
@@ -182,7 +191,7 @@ def _replaced_boxes(found: Mapping[str, Annotations], target: Format, faults: Fa
     return number
 
 
-def _outline_box(record: Record, instance: Instance) -> tuple[float, float, float, float]:
+def _outline_box(record: ImageRecord, instance: Instance) -> tuple[float, float, float, float]:
     if not isinstance(instance.outline, tuple):
         return span_box(record.spans(instance), record.size[0])
     x, y = ([value for polygon in instance.outline for value in polygon[axis::2]] for axis in (0, 1))
@@ -198,7 +207,7 @@ def _check_sizes(tree: Tree, found: Mapping[str, Annotations]) -> None:
                 raise PellucidError(f"{tree.where(record.image)}: {fault}")
 
 
-def _output_paths(found: Mapping[str, Annotations], target: Format) -> dict[str, str]:
+def _output_paths(found: Mapping[str, Annotations], target: AnnotationFormat) -> dict[str, str]:
     """Return the image in the tree for each image path to write; PellucidError for two images with the same name."""
     paths: dict[str, str] = {}
     stems: dict[str, str] = {}
@@ -214,7 +223,7 @@ def _output_paths(found: Mapping[str, Annotations], target: Format) -> dict[str,
     return paths
 
 
-def _lost(found: Mapping[str, Annotations], target: Format) -> dict[str, int]:
+def _lost(found: Mapping[str, Annotations], target: AnnotationFormat) -> dict[str, int]:
     """Return how many objects have masks, key-points or a crowd flag that the format cannot store."""
     lost: Counter[str] = Counter()
     for annotations in found.values():

@@ -11,7 +11,7 @@ ALL = frozenset({"box", "masks", "keypoints", "crowd"})  # what `Format.written`
 
 
 @dataclass(frozen=True)
-class Format:
+class AnnotationFormat:
     """A format of annotations.
 
     name: in commands and messages. parts: returns the files of this format in a tree, by part. read: reads the files of

@@ -15,19 +15,19 @@ from pellucid.data.annotations.base import (
     MAX_KEYPOINTS,
     MAX_OBJECTS,
     Annotations,
-    Box,
+    BoxCorners,
     DamageError,
     Faults,
+    ImageRecord,
     Instance,
     Polygons,
-    Record,
     joined,
     numbers,
     polygons_of,
     stated_size,
 )
 from pellucid.data.annotations.coco import load_json
-from pellucid.data.annotations.format import Format
+from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
@@ -68,7 +68,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     order = tuple(classes or sorted(named))
     labels = {name: k for k, name in enumerate(order)}
     indices = {name: k for k, name in enumerate(points)}
-    records: list[Record] = []
+    records: list[ImageRecord] = []
     for k, (name, (image, size, groups)) in enumerate(found.items()):
         instances: list[Instance] = []
         for group in groups:
@@ -83,7 +83,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 faults.add(where, None, f"{image} has more than {MAX_OBJECTS} objects", "refused")
             elif box is not None:
                 instances.append(Instance(box, instance.label, instance.outline, instance.points, instance.crowd))
-        records.append(Record(image, size, tuple(instances), tree.where(name), k + 1))
+        records.append(ImageRecord(image, size, tuple(instances), tree.where(name), k + 1))
     return Annotations(
         order, tuple(records), faults.found, tuple(points), tuple(range(1, len(order) + 1))
     )  # fmt: skip
@@ -111,7 +111,7 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
             write_atomically(path, json.dumps(content, indent=1).encode(), durable=False)
 
 
-def _shapes(record: Record, instance: Instance, found: Annotations, group: int) -> list[dict[str, Any]]:
+def _shapes(record: ImageRecord, instance: Instance, found: Annotations, group: int) -> list[dict[str, Any]]:
     x0, y0, x1, y1 = instance.box
     label, flags = found.classes[instance.label], {"crowd": True} if instance.crowd else {}
     shapes = [_shape(label, "rectangle", [(x0, y0), (x1, y1)], group, flags)]
@@ -176,7 +176,7 @@ def _instance(
     rectangle = next((shape["points"] for shape in regions if shape["shape_type"] == "rectangle"), None)
     corners = rectangle or [point for shape in regions for point in shape["points"]]
     x, y = [corner[0] for corner in corners], [corner[1] for corner in corners]
-    box: Box = (min(x), min(y), max(x), max(y))
+    box: BoxCorners = (min(x), min(y), max(x), max(y))
     marks = [shape for _, shape in group if shape["shape_type"] == "point"]
     points = [0.0] * (3 * len(names) if marks else 0)
     for shape in marks:
@@ -191,6 +191,6 @@ def _flag(shape: dict[str, Any], name: str) -> bool:
     return isinstance(flags, dict) and flags.get(name) is True
 
 
-FORMAT = Format(
+FORMAT = AnnotationFormat(
     "labelme", parts, read, write, lambda part, name: str(PurePosixPath(part, name)), masks_as_polygons=True
 )

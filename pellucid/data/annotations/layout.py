@@ -5,7 +5,7 @@ from itertools import islice
 
 from pellucid.data.annotations import coco, labelme, voc, yolo
 from pellucid.data.annotations.base import MAX_CLASSES, Annotations
-from pellucid.data.annotations.format import Format
+from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.ops.masks import outline_length
@@ -17,7 +17,7 @@ OUTLINE_PIXELS_PER_BYTE = 4  # of annotations; COCO's polygons have 0.6
 POLYGONS_PER_CHUNK = 10_000  # whose lengths are computed at a time, so that memory does not grow with the data set
 
 
-FORMATS: Mapping[str, Format] = {one.FORMAT.name: one.FORMAT for one in (voc, coco, labelme, yolo)}
+FORMATS: Mapping[str, AnnotationFormat] = {one.FORMAT.name: one.FORMAT for one in (voc, coco, labelme, yolo)}
 
 
 def find_format(tree: Tree) -> tuple[str, dict[str, tuple[str, ...]]]:

@@ -7,7 +7,15 @@ from pathlib import PurePosixPath
 
 import torch
 
-from pellucid.data.annotations.base import Annotations, Box, Fault, Faults, Instance, Record, size_fault
+from pellucid.data.annotations.base import (
+    AnnotationFault,
+    Annotations,
+    BoxCorners,
+    Faults,
+    ImageRecord,
+    Instance,
+    size_fault,
+)
 from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.layout import find_format, read_annotations
 from pellucid.data.quality.duplicates import exact_duplicates, near_duplicates
@@ -25,7 +33,7 @@ THUMBNAIL = (64, 64)  # (H, W) to which images are resized for the search of nea
 
 
 @dataclass(frozen=True)
-class Part:
+class LintedPart:
     """The numbers of images, of objects and of images without objects (`empty`) of one part."""
 
     images: int
@@ -38,8 +46,8 @@ class Linted:
     """The format, parts and faults of an annotated data set."""
 
     form: str
-    parts: dict[str, Part]
-    faults: tuple[Fault, ...]
+    parts: dict[str, LintedPart]
+    faults: tuple[AnnotationFault, ...]
 
 
 def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None) -> Linted:
@@ -66,7 +74,7 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
                 faults.extend(_record_faults(record))
         faults.extend(_image_faults(tree, found, progress))
     counts = {
-        part: Part(
+        part: LintedPart(
             len(annotations.records),
             sum(len(record.instances) for record in annotations.records),
             sum(not record.instances for record in annotations.records),
@@ -76,14 +84,14 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
     return Linted(form, counts, faults.found)
 
 
-def _record_faults(record: Record) -> Iterator[Fault]:
+def _record_faults(record: ImageRecord) -> Iterator[AnnotationFault]:
     """Yield the faults of the loaded objects of one image."""
     instances, where = record.instances, f"{record.file} ({PurePosixPath(record.image).name})"
     if not instances:
-        yield Fault(where, None, "image has no objects", "listed")
+        yield AnnotationFault(where, None, "image has no objects", "listed")
         return
     for one, other, relation in _duplicates(instances):
-        yield Fault(
+        yield AnnotationFault(
             record.file if one.line is not None else where,
             one.line,
             f"box {_box_text(one)} is {relation} to {_box_text(other)} of the same class",
@@ -96,7 +104,7 @@ def _record_faults(record: Record) -> Iterator[Fault]:
             for x, y, visibility in zip(instance.points[::3], instance.points[1::3], instance.points[2::3], strict=True)
         )
         if outside:
-            yield Fault(
+            yield AnnotationFault(
                 where,
                 instance.line,
                 f"{plural(outside, 'key-point')} of {_box_text(instance)} outside the image",
@@ -108,7 +116,7 @@ def _record_faults(record: Record) -> Iterator[Fault]:
 
 def _duplicates(instances: Sequence[Instance]) -> Iterator[tuple[Instance, Instance, str]]:
     """Yield each instance whose box is (almost) equal to an earlier one of its class, with the first of these."""
-    distinct: dict[tuple[Box, int], Instance] = {}
+    distinct: dict[tuple[BoxCorners, int], Instance] = {}
     for instance in instances:
         first = distinct.setdefault((instance.box, instance.label), instance)
         if first is not instance:
@@ -126,36 +134,36 @@ def _duplicates(instances: Sequence[Instance]) -> Iterator[tuple[Instance, Insta
             yield different[start + row], different[other], f"almost equal (IoU {float(iou[row, other]):.2f})"
 
 
-def _mask_faults(record: Record, instance: Instance, where: str) -> Iterator[Fault]:
+def _mask_faults(record: ImageRecord, instance: Instance, where: str) -> Iterator[AnnotationFault]:
     tight = span_box(record.spans(instance), record.size[0])
     iou = float(box_iou(torch.tensor([instance.box]), torch.tensor([tight], dtype=torch.float32)))
     if tight[2] == 0:
-        yield Fault(where, instance.line, f"mask of {_box_text(instance)} has no pixels", "listed")
+        yield AnnotationFault(where, instance.line, f"mask of {_box_text(instance)} has no pixels", "listed")
     elif iou < MIN_MASK_IOU:
         reason = f"mask of {_box_text(instance)} lies elsewhere: its tight box has IoU {iou:.2f} with the box"
-        yield Fault(where, instance.line, reason, "listed")
+        yield AnnotationFault(where, instance.line, reason, "listed")
 
 
 def _image_faults(
     tree: Tree, found: dict[str, Annotations], progress: Callable[[int, int], None] | None
-) -> Iterator[Fault]:
+) -> Iterator[AnnotationFault]:
     """Yield the faults of the images: unreadable, of another size, without annotations, or duplicated."""
     part_of = {record.image: part for part, annotations in found.items() for record in annotations.records}
     records = {record.image: record for annotations in found.values() for record in annotations.records}
     index = ImageIndex(tree)
     for image in index.images:
         if image not in records:
-            yield Fault(tree.where(image), None, "no annotations name this image", "listed")
+            yield AnnotationFault(tree.where(image), None, "no annotations name this image", "listed")
     try:
         surveyed = survey(tree, sorted(records), THUMBNAIL, "RGB", progress)
     except PellucidError as error:  # no image can be read
-        yield Fault(str(tree.path), None, str(error), "refused")
+        yield AnnotationFault(str(tree.path), None, str(error), "refused")
         return
     for corrupt in surveyed.corrupt:
-        yield Fault(tree.where(corrupt.file), None, corrupt.reason, "refused")
+        yield AnnotationFault(tree.where(corrupt.file), None, corrupt.reason, "refused")
     for image in surveyed.files:
         if reason := size_fault(records[image], index.size(image)):
-            yield Fault(tree.where(image), None, reason, "refused")
+            yield AnnotationFault(tree.where(image), None, reason, "refused")
     exact = exact_duplicates(surveyed.digests)
     pairs = {(pair.first, pair.second) for pair in exact}
     near = [pair for pair in near_duplicates(surveyed.small) if (pair.first, pair.second) not in pairs]
@@ -167,7 +175,7 @@ def _image_faults(
                 "the same file as" if is_same else f"almost the same image as (correlation {pair.similarity:.2f})"
             )
             parts = f", in {part_of[second]} and {part_of[first]}" if across_parts else ""
-            yield Fault(tree.where(second), None, f"is {relation} {first}{parts}", "listed")
+            yield AnnotationFault(tree.where(second), None, f"is {relation} {first}{parts}", "listed")
 
 
 def _box_text(instance: Instance) -> str:

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from torch import Tensor
 
-from pellucid.data.annotations.base import Record
+from pellucid.data.annotations.base import ImageRecord
 from pellucid.data.detection import DetectionFolder, fitted
 from pellucid.objects import Objects
 from pellucid.report.figures.objects import Marks, sheet_of_objects
@@ -42,7 +42,7 @@ def contact_sheet(parts: Sequence[DetectionFolder]) -> tuple[Plot, list[str]]:
     return sheet_of_objects([image.numpy() / 255 for image, _ in examples], marks, titles, classes), names
 
 
-def _example(part: DetectionFolder, record: Record) -> tuple[Tensor, Objects]:
+def _example(part: DetectionFolder, record: ImageRecord) -> tuple[Tensor, Objects]:
     """Return the image of a record, of SIDE pixels, and its first MAX_DRAWN_OBJECTS objects."""
     drawn = replace(record, instances=record.instances[:MAX_DRAWN_OBJECTS])
     return part.example_of(drawn, fitted(record.size, min(SIDE, max(record.size))))

@@ -16,15 +16,15 @@ from xml.parsers import expat
 from pellucid.data.annotations.base import (
     MAX_OBJECTS,
     Annotations,
-    Box,
+    BoxCorners,
     DamageError,
     Faults,
+    ImageRecord,
     Instance,
-    Record,
     joined,
     stated_size,
 )
-from pellucid.data.annotations.format import Format
+from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import PARTS, ImageIndex, by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
@@ -74,7 +74,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             faults.add(tree.where(name), error.line if isinstance(error, DamageError) else None, str(error), "refused")
     order = tuple(classes or sorted(named))
     labels = {name: k for k, name in enumerate(order)}
-    records: list[Record] = []
+    records: list[ImageRecord] = []
     for k, name in enumerate(files):
         if name in roots:
             where = tree.where(name)
@@ -85,7 +85,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 faults.add(where, 1, str(error), "refused")
                 continue
             found = instances(roots[name], size, labels, where, faults)
-            records.append(Record(image, size, found, where, k + 1))
+            records.append(ImageRecord(image, size, found, where, k + 1))
     return Annotations(order, tuple(records), faults.found, (), tuple(range(1, len(order) + 1)))
 
 
@@ -121,7 +121,7 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
             write_atomically(lists / f"{part}.txt", "".join(f"{stem}\n" for stem in stems).encode())
 
 
-def _document(record: Record, classes: Sequence[str]) -> bytes:
+def _document(record: ImageRecord, classes: Sequence[str]) -> bytes:
     root = ElementTree.Element("annotation")
     ElementTree.SubElement(root, "filename").text = PurePosixPath(record.image).name
     size = ElementTree.SubElement(root, "size")
@@ -226,7 +226,7 @@ def instances(
         if not all(map(math.isfinite, values)):
             faults.add(where, element.line, f"<bndbox> does not contain the numbers {', '.join(SIDES)}", "refused")
             continue
-        stated: Box = (values[0] - origin, values[1] - origin, values[2], values[3])
+        stated: BoxCorners = (values[0] - origin, values[1] - origin, values[2], values[3])
         line = sides[0].line if sides[0] is not None else element.line
         difficult = element.value("difficult")
         if difficult not in ("", "0", "1"):
@@ -253,7 +253,7 @@ def _number(text: str) -> float:
     return value if abs(value) < 1e9 else math.nan
 
 
-FORMAT = Format(
+FORMAT = AnnotationFormat(
     "voc", parts, read, write, lambda part, name: f"JPEGImages/{name}", lambda found: frozenset({"box", "crowd"}),
     holds_class=holds_class, holds_image=holds_image,
 )  # fmt: skip

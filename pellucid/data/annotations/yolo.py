@@ -15,16 +15,16 @@ import yaml
 from pellucid.data.annotations.base import (
     MAX_OBJECTS,
     Annotations,
-    Box,
+    BoxCorners,
     DamageError,
     Faults,
+    ImageRecord,
     Instance,
-    Record,
     joined,
     numbers,
     polygons_of,
 )
-from pellucid.data.annotations.format import Format
+from pellucid.data.annotations.format import AnnotationFormat
 from pellucid.data.annotations.images import ImageIndex, by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
@@ -63,7 +63,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             faults.add(tree.where(listed), None, f"class {name!r:.60} is not among {joined(order)}", "refused")
         elif first.setdefault(name, k) != k:
             faults.add(tree.where(listed), None, f"class {name!r:.60} is named twice", "refused")
-    records: list[Record] = []
+    records: list[ImageRecord] = []
     for k, image in enumerate(files):
         labels = _label_file(image)
         try:
@@ -84,7 +84,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 faults.add(tree.where(labels), line, f"image has more than {MAX_OBJECTS} objects", "refused")
             elif inner is not None and names[label] in label_of:
                 found.append(Instance(inner, label_of[names[label]], outline, keypoints, line=line))
-        records.append(Record(image, size, tuple(found), tree.where(labels), k + 1))
+        records.append(ImageRecord(image, size, tuple(found), tree.where(labels), k + 1))
     point_names = tuple(f"p{k}" for k in range(points))
     return Annotations(order, tuple(records), faults.found, point_names, tuple(range(1, len(order) + 1)))
 
@@ -141,7 +141,7 @@ def settings(parts: Mapping[str, Annotations]) -> str:
     return yaml.safe_dump(content, sort_keys=False)
 
 
-def _line(record: Record, instance: Instance, kinds: frozenset[str], keypoints: int) -> str:
+def _line(record: ImageRecord, instance: Instance, kinds: frozenset[str], keypoints: int) -> str:
     """Return the line of an object. kinds: what is written of it; keypoints: the number of key-points of an object."""
     height, width = record.size
     x0, y0, x1, y1 = instance.box
@@ -165,7 +165,7 @@ def _joined(polygons: Sequence[Sequence[float]]) -> list[float]:
 
 def _values(
     words: list[str], size: tuple[int, int], points: int, classes: int
-) -> tuple[int, Box | None, tuple[tuple[float, ...], ...] | None, tuple[float, ...]]:
+) -> tuple[int, BoxCorners | None, tuple[tuple[float, ...], ...] | None, tuple[float, ...]]:
     """Return the label, box, polygons and key-points of a line; raise DamageError for an invalid line.
 
     size: (H, W) of the image; points, classes: the numbers of key-points and classes. The box is None for an empty
@@ -246,7 +246,7 @@ def _settings(text: str, name: str) -> tuple[tuple[str, ...], int]:
     return tuple(names), int(points) if points in map(str, range(1000)) else 0
 
 
-FORMAT = Format(
+FORMAT = AnnotationFormat(
     "yolo", parts, read, write, lambda part, name: str(PurePosixPath("images", part, name)), written,
     masks_as_polygons=True, holds_class=holds_class, holds_image=holds_image, class_fault=class_fault,
 )  # fmt: skip

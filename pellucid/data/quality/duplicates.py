@@ -55,7 +55,7 @@ class Groups:
 
 
 @dataclass(frozen=True)
-class Pair:
+class SimilarPair:
     """Indices of two images, first < second, and their correlation, after alignment unless it is high without."""
 
     first: int
@@ -63,14 +63,14 @@ class Pair:
     similarity: float
 
 
-def exact_duplicates(digests: Sequence[bytes]) -> list[Pair]:
+def exact_duplicates(digests: Sequence[bytes]) -> list[SimilarPair]:
     """Return a pair for each repeated digest: the index of its first occurrence and its own, with similarity 1."""
     first: dict[bytes, int] = {}
     pairs = ((first.setdefault(digest, i), i) for i, digest in enumerate(digests))
-    return [Pair(i, j, 1.0) for i, j in pairs if i != j]
+    return [SimilarPair(i, j, 1.0) for i, j in pairs if i != j]
 
 
-def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = None) -> list[Pair]:
+def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = None) -> list[SimilarPair]:
     """Return pairs of near-duplicate images.
 
     grey: thumbnails (N, 64, 64), 0..255. Candidates are pairs with close perceptual hashes (see `close_pairs`); they
@@ -101,7 +101,7 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
     group = Groups(len(grey))
     n_same = int((correlations >= MIN_SAME_CORRELATION).sum())
     found = [
-        Pair(i, j, value)
+        SimilarPair(i, j, value)
         for (i, j), value in zip(pairs[:n_same].tolist(), correlations[:n_same].tolist(), strict=True)
         if group.join(i, j)
     ]
@@ -117,7 +117,7 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
         similar = alike(grey[indices[:, 0]], grey[indices[:, 1]], MIN_CORRELATIONS)
         for (i, j), value in zip(chosen, similar.tolist(), strict=True):
             if value and group.join(i, j):
-                found.append(Pair(i, j, value))
+                found.append(SimilarPair(i, j, value))
         done += len(chunk)
         report(done, len(likely))
     return sorted(found, key=lambda pair: (pair.first, pair.second))

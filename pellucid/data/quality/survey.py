@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.data.folder import MAX_BYTES
-from pellucid.data.images import CHUNK, Mode, attempts, decode, luma, resized
+from pellucid.data.images import CHUNK, ColourMode, attempts, decode, luma, resized
 from pellucid.data.quality.duplicates import SIDE
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
@@ -55,7 +55,7 @@ def survey(
     tree: Tree,
     names: Sequence[str],
     size: tuple[int, int],
-    mode: Mode = "RGB",
+    mode: ColourMode = "RGB",
     progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
     """Read the named files of a tree, each once, resized to `size` (H, W); unreadable files are listed in `corrupt`.

@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.doctor.case import RANGE_TEST_STEPS, Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.passes import gradient_decay, rms, trainable_layers
-from pellucid.doctor.rehearsal import Settings
+from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import DRAWN_AS_HE, rebuilt
 
 # With suitable initial weights, the norm of the gradient (backward) and the size of the outputs (forward) stay constant
@@ -38,7 +38,7 @@ def look(case: Case) -> list[Finding]:
         return [Finding(NAME, path, evidence, cause, fix, DRAWN_AS_HE)]
     if not case.trainable or not _bursts(case.rehearsal.losses):
         return []
-    slow = case.rehearse(Settings(RANGE_TEST_STEPS, TRIAL_FACTOR))
+    slow = case.rehearse(RehearsalSettings(RANGE_TEST_STEPS, TRIAL_FACTOR))
     if not _bursts(slow.losses) or _lower_rate_works(case):
         return []
     evidence |= {"rate_factor": TRIAL_FACTOR, "steps": len(slow.losses), "largest_loss": max(slow.losses, default=0.0)}
@@ -71,7 +71,7 @@ def _bursts(losses: tuple[float, ...]) -> bool:
 
 def _lower_rate_works(case: Case) -> bool:
     """Return whether a lower learning rate is enough: the loss does not rise at rate 0, and falls at a lower rate."""
-    unchanged = case.rehearse(Settings(RANGE_TEST_STEPS, 0.0))
+    unchanged = case.rehearse(RehearsalSettings(RANGE_TEST_STEPS, 0.0))
     return not _bursts(unchanged.losses) and min(case.lower_range_losses.values()) < unchanged.end
 
 

@@ -9,7 +9,7 @@ from pellucid.combine.base import buffer_paths
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.passes import in_batches, is_user_defined
-from pellucid.doctor.rehearsal import Settings
+from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.layers.base import Mode
 from pellucid.objective import seeded
 from pellucid.training.device import on_device
@@ -48,7 +48,7 @@ def _origin(case: Case) -> tuple[int, NotFinite]:
     done = len(case.rehearsal.losses)
     weight_fault = None
     for steps in range(done, max(done - 2, -1), -1):
-        model = case.rehearse(Settings(steps)).model
+        model = case.rehearse(RehearsalSettings(steps)).model
         trainable = {
             path: value for path, value in flatten(model.params).items() if path not in buffer_paths(model.net)
         }

@@ -10,14 +10,14 @@ from pellucid.doctor.suspects import parts, settings
 __all__ = ["Suspect", "suspects"]
 
 SETTINGS = ("unnormalised-inputs", "batch-norm", "update-ratio")  # checks whose remedies change a single setting
-Source = Callable[[Case], Iterator[Suspect]]
-PARTICULAR: tuple[Source, ...] = (
+SuspectSource = Callable[[Case], Iterator[Suspect]]
+PARTICULAR: tuple[SuspectSource, ...] = (
     parts.coupled_loss, parts.modes, parts.targets, parts.pretrained_scale,
     settings.regularizers, settings.frozen, settings.rates, settings.clip, settings.augment, settings.loss_options,
     settings.precision, settings.optimizer, settings.schedule, settings.tiny_batches, settings.dropout,
     parts.linear, parts.initialization, parts.reduced, settings.loss,
 )  # fmt: skip
-GENERAL: tuple[Source, ...] = (
+GENERAL: tuple[SuspectSource, ...] = (
     settings.rate, settings.large_batches, settings.epochs, parts.size, parts.depth,
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
-from pellucid.doctor.inputs import Change
+from pellucid.doctor.inputs import InputChange
 from pellucid.doctor.passes import is_user_defined, leaves, output_layers, rms, trainable_layers
 from pellucid.doctor.rehearsal import reinitialized
 from pellucid.doctor.remedies import as_he, rebuilt, standardised, with_initial_model, with_layers, with_parts
@@ -73,7 +73,7 @@ def pretrained_scale(case: Case) -> Iterator[Suspect]:
     x = float_images(case.sample.x)
     axes = (0, 2, 3) if x.dim() == 4 else (0,)
     mean, std = x.mean(axes, keepdim=True), x.std(axes, correction=0, keepdim=True).clamp_min(1e-6)
-    changes: dict[str, Change] = {"standardised": lambda x: (x - mean) / std}
+    changes: dict[str, InputChange] = {"standardised": lambda x: (x - mean) / std}
     if size > MAX_RMS:
         changes["divided by 255"] = lambda x: x / MAX_BYTE
     if size < MIN_RMS:

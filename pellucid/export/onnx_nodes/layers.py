@@ -10,7 +10,7 @@ from pellucid import layers
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_nodes import pooling, resizing
 from pellucid.export.onnx_nodes.node import Nodes
-from pellucid.export.trace import Step
+from pellucid.export.trace import TracedLayer
 from pellucid.layers.base import Layer, pair
 from pellucid.registry import is_ours
 
@@ -236,7 +236,7 @@ WRITERS: dict[type[Layer], Callable[[Any, Nodes], None]] = {
 }
 
 
-def write(step: Step) -> Nodes:
+def write(step: TracedLayer) -> Nodes:
     """Return the nodes of one step, written by its layer's function in WRITERS, or else by the layer's method `onnx`.
 
     Raises PellucidError unless the nodes write the layer's output exactly once.
@@ -252,13 +252,13 @@ def write(step: Step) -> Nodes:
     return nodes
 
 
-def unwritable(steps: Iterable[Step]) -> list[str]:
+def unwritable(steps: Iterable[TracedLayer]) -> list[str]:
     """Return the types of the steps' layers that cannot be written as ONNX nodes, each once."""
     kinds = dict.fromkeys(type(step.layer) for step in steps)
     return [kind.__name__ for kind in kinds if not is_writable(kind)]
 
 
-def custom_layers(steps: Iterable[Step]) -> list[str]:
+def custom_layers(steps: Iterable[TracedLayer]) -> list[str]:
     """Return the types of the steps' user-defined layers, each once."""
     return list(dict.fromkeys(type(step.layer).__name__ for step in steps if not is_ours(step.layer)))
 

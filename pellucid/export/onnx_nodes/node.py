@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.combine import join
 from pellucid.config import to_config
 from pellucid.errors import PellucidError
-from pellucid.export.trace import Step
+from pellucid.export.trace import TracedLayer
 from pellucid.layers.base import Shape
 
 
@@ -34,7 +34,7 @@ class Nodes:
     `x` (or the names in `step.inputs`), parameters from `param`, and constants from `constant`, `whole` and `number`.
     """
 
-    def __init__(self, step: Step, ours: bool = True) -> None:
+    def __init__(self, step: TracedLayer, ours: bool = True) -> None:
         self.step = step
         self.ours = ours  # whether the layer's class is Pellucid's own, so that the import can build it
         self.written: list[Node] = []

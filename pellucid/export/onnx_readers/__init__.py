@@ -1,6 +1,6 @@
 """Conversion of ONNX nodes to layers, with one function for each operator."""
 
 from pellucid.export.onnx_readers.operators import READERS
-from pellucid.export.onnx_readers.reading import Found, Reading, Unreadable
+from pellucid.export.onnx_readers.reading import Found, NodeReading, Unreadable
 
-__all__ = ["READERS", "Found", "Reading", "Unreadable"]
+__all__ = ["READERS", "Found", "NodeReading", "Unreadable"]

@@ -10,7 +10,7 @@ from pellucid import layers
 from pellucid.combine import Sequential
 from pellucid.export.onnx_nodes.layers import PAD_MODES
 from pellucid.export.onnx_nodes.resizing import RESIZE_MODES
-from pellucid.export.onnx_readers.reading import Found, Reading, Unreadable, edges, even, plain, single_or_pair
+from pellucid.export.onnx_readers.reading import Found, NodeReading, Unreadable, edges, even, plain, single_or_pair
 from pellucid.layers.base import Layer
 
 # Kinds of Pad2d and of Upsample, by the mode in ONNX.
@@ -18,7 +18,7 @@ KINDS = {mode: kind for kind, mode in PAD_MODES.items()}  # "constant" becomes t
 RESIZED = {mode: kind for kind, mode in RESIZE_MODES.items()}
 
 
-def gemm(reading: Reading) -> Found:
+def gemm(reading: NodeReading) -> Found:
     """Read Gemm of a constant matrix and bias as Dense."""
     reading.only(alpha=1.0, beta=1.0, transA=0)
     transposed = reading.take("transB", 0)
@@ -30,7 +30,7 @@ def gemm(reading: Reading) -> Found:
     return reading.found(layers.Dense(len(weight), bias=reading.has_input(2)), weight=weight, **_bias(reading))
 
 
-def conv(reading: Reading) -> Found:
+def conv(reading: NodeReading) -> Found:
     """Read Conv as Conv2d, after a Pad2d for asymmetric padding other than "same"."""
     reading.only(auto_pad="NOTSET")
     weight, bias = _kernel(reading), _bias(reading)
@@ -58,7 +58,7 @@ def conv(reading: Reading) -> Found:
     return reading.found(layer, **{f"conv.{name}": tensor for name, tensor in {"weight": weight, **bias}.items()})
 
 
-def conv_transpose(reading: Reading) -> Found:
+def conv_transpose(reading: NodeReading) -> Found:
     """Read ConvTranspose as ConvTranspose2d."""
     reading.only(auto_pad="NOTSET")
     weight, bias = _kernel(reading), _bias(reading)
@@ -79,7 +79,7 @@ def conv_transpose(reading: Reading) -> Found:
     return reading.found(layer, weight=weight, **bias)
 
 
-def _kernel(reading: Reading) -> Tensor:
+def _kernel(reading: NodeReading) -> Tensor:
     weight = reading.param(1)
     if weight.dim() != 4:
         raise Unreadable(f"has a kernel of {weight.dim() - 2} axes, not of height and width")
@@ -87,11 +87,11 @@ def _kernel(reading: Reading) -> Tensor:
     return weight
 
 
-def _bias(reading: Reading) -> dict[str, Tensor]:
+def _bias(reading: NodeReading) -> dict[str, Tensor]:
     return {"bias": reading.param(2)} if reading.has_input(2) else {}
 
 
-def pool(reading: Reading) -> Found:
+def pool(reading: NodeReading) -> Found:
     """Read MaxPool as MaxPool2d, AveragePool as AvgPool2d."""
     reading.only(auto_pad="NOTSET", **({"storage_order": 0} if reading.node.op == "MaxPool" else {}))
     kernel, stride, dilation = _window(reading)
@@ -103,7 +103,7 @@ def pool(reading: Reading) -> Found:
     )
 
 
-def lp_pool(reading: Reading) -> Found:
+def lp_pool(reading: NodeReading) -> Found:
     """Read LpPool as LpPool2d."""
     reading.only(auto_pad="NOTSET", pads=[0, 0, 0, 0])
     kernel, stride, dilation = _window(reading)
@@ -112,7 +112,7 @@ def lp_pool(reading: Reading) -> Found:
     )
 
 
-def _window(reading: Reading) -> tuple[int | tuple[int, int], ...]:
+def _window(reading: NodeReading) -> tuple[int | tuple[int, int], ...]:
     if "kernel_shape" not in reading.attributes:
         raise Unreadable("has no kernel_shape")
     return (
@@ -122,7 +122,7 @@ def _window(reading: Reading) -> tuple[int | tuple[int, int], ...]:
     )
 
 
-def clip(reading: Reading) -> Found:
+def clip(reading: NodeReading) -> Found:
     """Read Clip from 0 to 6."""
     limits = reading.number(1, float("-inf")), reading.number(2, float("inf"))
     if limits != (0.0, 6.0):
@@ -130,7 +130,7 @@ def clip(reading: Reading) -> Found:
     return reading.found(layers.ReLU6())
 
 
-def dropout(reading: Reading) -> Found:
+def dropout(reading: NodeReading) -> Found:
     """Read Dropout in evaluation mode."""
     reading.take("seed", 0)
     if reading.has_input(2) and bool(reading.constant(2, torch.bool).any()):
@@ -138,7 +138,7 @@ def dropout(reading: Reading) -> Found:
     return reading.found(layers.Dropout(reading.number(1, 0.5)))
 
 
-def add(reading: Reading) -> Found:
+def add(reading: NodeReading) -> Found:
     """Read Add of computed inputs as Add, and of a constant for each channel as BatchNorm."""
     return (
         reading.merged(layers.Add())
@@ -147,7 +147,7 @@ def add(reading: Reading) -> Found:
     )
 
 
-def multiply(reading: Reading) -> Found:
+def multiply(reading: NodeReading) -> Found:
     """Read Mul of computed inputs as Multiply, and by a constant for each channel as BatchNorm."""
     return (
         reading.merged(layers.Multiply())
@@ -156,7 +156,7 @@ def multiply(reading: Reading) -> Found:
     )
 
 
-def _by_channel(reading: Reading, part: Callable[[Tensor], dict[str, Tensor]]) -> Found:
+def _by_channel(reading: NodeReading, part: Callable[[Tensor], dict[str, Tensor]]) -> Found:
     """Return a BatchNorm that is the identity except for the parameter that `part` returns for the constant."""
     shape, constant = reading.shape, reading.constant(1)
     axes, channels = len(shape) + 1, shape[0] if shape else 0
@@ -170,7 +170,7 @@ def _by_channel(reading: Reading, part: Callable[[Tensor], dict[str, Tensor]]) -
     )
 
 
-def _axis(reading: Reading) -> int:
+def _axis(reading: NodeReading) -> int:
     axis = reading.take("axis", -1)
     axis += len(reading.shape) + 1 if axis < 0 else 0
     if axis < 1:
@@ -178,7 +178,7 @@ def _axis(reading: Reading) -> int:
     return axis
 
 
-def batch_normalization(reading: Reading) -> Found:
+def batch_normalization(reading: NodeReading) -> Found:
     """Read BatchNormalization in evaluation mode."""
     reading.only(training_mode=0)
     momentum = round(1 - plain(reading.take("momentum", 0.9)), 7)
@@ -187,13 +187,13 @@ def batch_normalization(reading: Reading) -> Found:
     return reading.found(layers.BatchNorm(momentum, _epsilon(reading)), **params)
 
 
-def group_normalization(reading: Reading) -> Found:
+def group_normalization(reading: NodeReading) -> Found:
     """Read GroupNormalization of operator set 21 or later, which has a scale for each channel."""
     reading.only(stash_type=1)
     return _scaled(reading, layers.GroupNorm(reading.take("num_groups", 0), _epsilon(reading)))
 
 
-def layer_normalization(reading: Reading) -> Found:
+def layer_normalization(reading: NodeReading) -> Found:
     """Read LayerNormalization over all or some of the last axes."""
     reading.only(stash_type=1)
     axis, axes = reading.take("axis", -1), len(reading.shape) + 1
@@ -204,7 +204,7 @@ def layer_normalization(reading: Reading) -> Found:
     return _scaled(reading, layers.LayerNorm(None if axis == 1 else shape, _epsilon(reading)))
 
 
-def lrn(reading: Reading) -> Found:
+def lrn(reading: NodeReading) -> Found:
     """Read LRN over an odd number of channels; for an even number, the windows of ONNX and PyTorch differ."""
     size = reading.take("size", 0)
     if size % 2 == 0:
@@ -215,21 +215,21 @@ def lrn(reading: Reading) -> Found:
     return reading.found(layers.LocalResponseNorm(size, alpha, beta, k))
 
 
-def _scaled(reading: Reading, layer: Layer) -> Found:
+def _scaled(reading: NodeReading, layer: Layer) -> Found:
     return reading.found(layer, weight=reading.param(1), bias=reading.param(2))
 
 
-def _epsilon(reading: Reading) -> float:
+def _epsilon(reading: NodeReading) -> float:
     return plain(reading.take("epsilon", 1e-5))
 
 
-def flatten(reading: Reading) -> Found:
+def flatten(reading: NodeReading) -> Found:
     """Read Flatten as Flatten."""
     reading.only(axis=1)
     return reading.found(layers.Flatten())
 
 
-def reshape(reading: Reading) -> Found:
+def reshape(reading: NodeReading) -> Found:
     """Read Reshape as Reshape, if the batch axis is unchanged."""
     reading.only(allowzero=0)
     sizes, shape = reading.whole(1), reading.shape
@@ -241,7 +241,7 @@ def reshape(reading: Reading) -> Found:
     return reading.found(layers.Reshape(tuple(rest)))
 
 
-def pad(reading: Reading) -> Found:
+def pad(reading: NodeReading) -> Found:
     """Read Pad of images as Pad2d, or as PadChannels if it adds channels of zeros."""
     mode = reading.take("mode", "constant")
     pads = reading.whole(1)
@@ -257,7 +257,7 @@ def pad(reading: Reading) -> Found:
     return reading.found(layers.Pad2d(edges([pads[2], pads[3], pads[6], pads[7]]), kind, value))
 
 
-def cut(reading: Reading) -> Found:
+def cut(reading: NodeReading) -> Found:
     """Read Slice of images as Pad2d with negative padding."""
     starts, ends, axes = reading.whole(1), reading.whole(2), reading.whole(3) if reading.has_input(3) else []
     if axes != [2, 3] or len(starts) != 2 or len(ends) != 2 or len(reading.shape) != 3:
@@ -273,7 +273,7 @@ def cut(reading: Reading) -> Found:
     return reading.found(layers.Pad2d((-left, -right, -top, -bottom)))
 
 
-def resize(reading: Reading) -> Found:
+def resize(reading: NodeReading) -> Found:
     """Read Resize of images as Upsample: linear and cubic for any size, nearest for integer factors."""
     mode, axes = reading.take("mode", "nearest"), reading.take("axes", None)
     reading.only(antialias=0, exclude_outside=0, cubic_coeff_a=-0.75, extrapolation_value=0.0)
@@ -293,7 +293,7 @@ def resize(reading: Reading) -> Found:
     return reading.found(layers.Upsample(size=size, kind=RESIZED[mode], align_corners=coordinates == "align_corners"))
 
 
-def concat(reading: Reading) -> Found:
+def concat(reading: NodeReading) -> Found:
     """Read Concat as Concat."""
     axis = reading.take("axis", 0)
     axis += len(reading.shape) + 1 if axis < 0 else 0
@@ -302,7 +302,7 @@ def concat(reading: Reading) -> Found:
     return reading.merged(layers.Concat(axis))
 
 
-def _size(reading: Reading, axes: list[int] | None) -> tuple[int, int]:
+def _size(reading: NodeReading, axes: list[int] | None) -> tuple[int, int]:
     """Return the output's height and width; raises Unreadable unless the sizes or scales are constants."""
     images = reading.shape
     if len(images) != 3 or axes not in (None, [2, 3]):
@@ -322,7 +322,7 @@ def _size(reading: Reading, axes: list[int] | None) -> tuple[int, int]:
     return int(sizes[0]), int(sizes[1])
 
 
-READERS: dict[str, Callable[[Reading], Found]] = {
+READERS: dict[str, Callable[[NodeReading], Found]] = {
     "Gemm": gemm,
     "Conv": conv,
     "ConvTranspose": conv_transpose,

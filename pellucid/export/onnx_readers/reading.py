@@ -25,7 +25,7 @@ class Found:
     names: tuple[str, ...] = ()
 
 
-class Reading:
+class NodeReading:
     """A node while it is converted. Every attribute must be read by `take`, so that none is ignored."""
 
     def __init__(self, node: Node, constants: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pellucid import layers
-from pellucid.export.trace import Step
+from pellucid.export.trace import TracedLayer
 from pellucid.layers.base import Layer, pair
 
 NORMS = {1: "nn.BatchNorm1d", 3: "nn.BatchNorm2d"}  # by the number of axes without the batch axis
@@ -35,17 +35,17 @@ def literal(value: Any) -> str:
     return f'"{text[1:-1]}"' if isinstance(value, str) and '"' not in text else text
 
 
-def plain(name: str) -> Callable[[Any, Step], str]:
+def plain(name: str) -> Callable[[Any, TracedLayer], str]:
     """Return the function for layers without options, which returns the call of `name`."""
     return lambda layer, step: f"{name}()"
 
 
-def dense(layer: layers.Dense, step: Step) -> str:
+def dense(layer: layers.Dense, step: TracedLayer) -> str:
     """Return nn.Linear."""
     return call("nn.Linear", step.inputs[0].shape[-1], layer.units, bias=layer.bias, defaults={"bias": True})
 
 
-def convolution(layer: layers.Conv2d | layers.ConvTranspose2d, step: Step) -> str:
+def convolution(layer: layers.Conv2d | layers.ConvTranspose2d, step: TracedLayer) -> str:
     """Return nn.Conv2d or nn.ConvTranspose2d."""
     more = {"output_padding": layer.output_padding} if isinstance(layer, layers.ConvTranspose2d) else {}
     return call(
@@ -63,7 +63,7 @@ def convolution(layer: layers.Conv2d | layers.ConvTranspose2d, step: Step) -> st
     )
 
 
-def max_pool2d(layer: layers.MaxPool2d, step: Step) -> str:
+def max_pool2d(layer: layers.MaxPool2d, step: TracedLayer) -> str:
     """Return nn.MaxPool2d."""
     return call(
         "nn.MaxPool2d",
@@ -76,7 +76,7 @@ def max_pool2d(layer: layers.MaxPool2d, step: Step) -> str:
     )
 
 
-def avg_pool2d(layer: layers.AvgPool2d, step: Step) -> str:
+def avg_pool2d(layer: layers.AvgPool2d, step: TracedLayer) -> str:
     """Return nn.AvgPool2d, or Pool for dilated windows."""
     if pair(layer.dilation) != (1, 1):
         window = pair(layer.kernel), pair(layer.step), pair(layer.padding), pair(layer.dilation)
@@ -92,24 +92,24 @@ def avg_pool2d(layer: layers.AvgPool2d, step: Step) -> str:
     )
 
 
-def lp_pool2d(layer: layers.LpPool2d, step: Step) -> str:
+def lp_pool2d(layer: layers.LpPool2d, step: TracedLayer) -> str:
     """Return Pool, as nn.LPPool2d adds up signed powers, without the absolute value."""
     window = pair(layer.kernel), pair(layer.step), (0, 0), pair(layer.dilation)
     return call("Pool", *window, ceil_mode=layer.ceil_mode, p=layer.p)
 
 
-def flatten(layer: layers.Flatten, step: Step) -> str:
+def flatten(layer: layers.Flatten, step: TracedLayer) -> str:
     """Return nn.Flatten, or Reshape for scalar samples, which it does not accept."""
     return "nn.Flatten()" if step.inputs[0].shape else "Reshape(1)"
 
 
-def pad2d(layer: layers.Pad2d, step: Step) -> str:
+def pad2d(layer: layers.Pad2d, step: TracedLayer) -> str:
     """Return the module for the kind of padding."""
     value = (layer.value,) if layer.kind == "constant" else ()
     return call(PADS[layer.kind], layer.padding, *value)
 
 
-def upsample(layer: layers.Upsample, step: Step) -> str:
+def upsample(layer: layers.Upsample, step: TracedLayer) -> str:
     """Return nn.Upsample, or Shrink with antialiasing."""
     scale = None if layer.scale is None else layer.scale if isinstance(layer.scale, tuple) else (layer.scale,) * 2
     if layer.antialias:
@@ -119,38 +119,38 @@ def upsample(layer: layers.Upsample, step: Step) -> str:
     return call("nn.Upsample", **options, defaults={"align_corners": False})
 
 
-def dropout(layer: layers.Dropout, step: Step) -> str:
+def dropout(layer: layers.Dropout, step: TracedLayer) -> str:
     """Return nn.Dropout, or nn.Dropout1d, 2d or 3d, which drop whole channels."""
     axes = len(step.inputs[0].shape)
     return call(DROPOUTS.get(axes, "nn.Dropout") if layer.channels else "nn.Dropout", layer.rate)
 
 
-def batch_norm(layer: layers.BatchNorm, step: Step) -> str:
+def batch_norm(layer: layers.BatchNorm, step: TracedLayer) -> str:
     """Return nn.BatchNorm2d, or nn.BatchNorm1d for vectors."""
     shape = step.inputs[0].shape
     defaults = {"eps": 1e-5, "momentum": 0.1}
     return call(NORMS[len(shape)], shape[0], eps=layer.epsilon, momentum=layer.momentum, defaults=defaults)
 
 
-def instance_norm2d(layer: layers.InstanceNorm2d, step: Step) -> str:
+def instance_norm2d(layer: layers.InstanceNorm2d, step: TracedLayer) -> str:
     """Return nn.InstanceNorm2d."""
     channels = step.inputs[0].shape[0]
     defaults = {"eps": 1e-5, "affine": False}
     return call("nn.InstanceNorm2d", channels, eps=layer.epsilon, affine=layer.affine, defaults=defaults)
 
 
-def group_norm(layer: layers.GroupNorm, step: Step) -> str:
+def group_norm(layer: layers.GroupNorm, step: TracedLayer) -> str:
     """Return nn.GroupNorm."""
     return call("nn.GroupNorm", layer.groups, step.inputs[0].shape[0], eps=layer.epsilon, defaults={"eps": 1e-5})
 
 
-def layer_norm(layer: layers.LayerNorm, step: Step) -> str:
+def layer_norm(layer: layers.LayerNorm, step: TracedLayer) -> str:
     """Return nn.LayerNorm."""
     shape = step.inputs[0].shape if layer.shape is None else layer.shape
     return call("nn.LayerNorm", shape, eps=layer.epsilon, defaults={"eps": 1e-5})
 
 
-CODERS: dict[type[Layer], Callable[[Any, Step], str]] = {
+CODERS: dict[type[Layer], Callable[[Any, TracedLayer], str]] = {
     layers.Dense: dense,
     layers.Conv2d: convolution,
     layers.ConvTranspose2d: convolution,
@@ -186,6 +186,6 @@ def is_writable(kind: type[Layer]) -> bool:
     return kind in CODERS or kind.torch_code is not Layer.torch_code
 
 
-def module_code(layer: Layer, step: Step) -> str:
+def module_code(layer: Layer, step: TracedLayer) -> str:
     """Return the expression that creates the layer's module."""
     return CODERS[type(layer)](layer, step) if type(layer) in CODERS else layer.torch_code(step.inputs[0].shape)

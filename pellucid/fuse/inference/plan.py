@@ -23,9 +23,9 @@ from pellucid.fuse.inference.runs import (
     Grown,
     Over,
     Residual,
-    Row,
-    Run,
-    Sum,
+    RunFunction,
+    RunSequence,
+    RunSum,
     Wired,
     convolution,
     scale_and_shift,
@@ -40,7 +40,7 @@ from pellucid.layers.identity import Identity
 from pellucid.layers.relu import ReLU
 
 # Operations whose output is new memory that nothing else reads.
-FRESH = (Convolution, Affine, Over, Residual, Sum, Block)
+FRESH = (Convolution, Affine, Over, Residual, RunSum, Block)
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def inference(net: Layer, params: Params) -> ChannelsLast:
     return ChannelsLast(_run(net, params))
 
 
-def _run(layer: Layer, params: Params) -> Run:
+def _run(layer: Layer, params: Params) -> RunFunction:
     runs, _ = _runs(_items(layer, params))
-    return runs[0] if len(runs) == 1 else Row(tuple(runs))
+    return runs[0] if len(runs) == 1 else RunSequence(tuple(runs))
 
 
 def _items(layer: Layer, params: Params) -> list[Item]:
@@ -82,9 +82,9 @@ def _flat(layer: Layer, params: Params) -> Iterator[Item]:
         yield Item(layer, params)
 
 
-def _runs(items: Sequence[Item]) -> tuple[list[Run], bool]:
+def _runs(items: Sequence[Item]) -> tuple[list[RunFunction], bool]:
     """Return the functions that run the items, and whether the output is memory that no other layer reads."""
-    runs: list[Run] = []
+    runs: list[RunFunction] = []
     rest = [*items]
     fresh = False
     while rest:
@@ -96,7 +96,7 @@ def _runs(items: Sequence[Item]) -> tuple[list[Run], bool]:
     return runs, fresh
 
 
-def _next(rest: Sequence[Item], fresh: bool) -> tuple[Run, int]:
+def _next(rest: Sequence[Item], fresh: bool) -> tuple[RunFunction, int]:
     """Return the function for the first of these layers, and how many layers it replaces.
 
     fresh: whether no other layer reads the memory of its input.
@@ -115,7 +115,7 @@ def _next(rest: Sequence[Item], fresh: bool) -> tuple[Run, int]:
     return _one(layer, params, fresh), 1
 
 
-def _one(layer: Layer, params: Params, fresh: bool) -> Run:
+def _one(layer: Layer, params: Params, fresh: bool) -> RunFunction:
     if type(layer) is Graph:
         layer, params = _rows_joined(layer, params)
     if uses_flow(layer):
@@ -123,7 +123,7 @@ def _one(layer: Layer, params: Params, fresh: bool) -> Run:
     return Over(layer) if type(layer) in OVER and fresh else AsWritten(layer, params)
 
 
-def _convolution(layer: Conv2d, params: Params, after: Sequence[Item]) -> tuple[Run, int]:
+def _convolution(layer: Conv2d, params: Params, after: Sequence[Item]) -> tuple[RunFunction, int]:
     """Return a convolution with the norm and the activation after it, and the number of layers that it replaces."""
     folded: tuple[Tensor | None, Tensor | None] = None, None
     taken = 1
@@ -139,7 +139,7 @@ def _act(layer: Layer | None, kinds: tuple[type[Layer], ...]) -> Layer | None:
     return layer if type(layer) in kinds else None
 
 
-def _sum(layer: Parallel, params: Params, after: Layer | None) -> tuple[Run, int] | None:
+def _sum(layer: Parallel, params: Params, after: Layer | None) -> tuple[RunFunction, int] | None:
     """Return a sum of branches with the activation after it, and the number of layers that it replaces.
 
     None for another merge, and if another layer reads the output of each branch.
@@ -153,12 +153,12 @@ def _sum(layer: Parallel, params: Params, after: Layer | None) -> tuple[Run, int
         if len(branches) == 2 and isinstance(last, Convolution) and last.act is None:
             other, _ = branches[1 - index]
             last = replace(last, act=act)
-            return Residual(Row(tuple(other)), Row(tuple(runs[:-1])), last), 1 + (act is not None)
+            return Residual(RunSequence(tuple(other)), RunSequence(tuple(runs[:-1])), last), 1 + (act is not None)
     act = _act(after, tuple(OVER))
     for index, (runs, fresh) in enumerate(branches):
         if fresh:
-            others = tuple(Row(tuple(other)) for other, _ in [*branches[:index], *branches[index + 1 :]])
-            return Sum(Row(tuple(runs)), others, act), 1 + (act is not None)
+            others = tuple(RunSequence(tuple(other)) for other, _ in [*branches[:index], *branches[index + 1 :]])
+            return RunSum(RunSequence(tuple(runs)), others, act), 1 + (act is not None)
     return None
 
 

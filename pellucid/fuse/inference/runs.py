@@ -19,16 +19,16 @@ from pellucid.layers.conv2d import Conv2d
 aten = torch.ops.aten
 mkldnn = torch.ops.mkldnn
 
-Run = Callable[[Any], Any]  # inputs -> outputs
+RunFunction = Callable[[Any], Any]  # inputs -> outputs
 Kernel = Callable[[Any, Tensor], Tensor]  # (layer, x) -> y
 MODE = Mode(keep=False)
 
 
 @dataclass(frozen=True)
-class Row:
+class RunSequence:
     """Run functions in sequence."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[RunFunction, ...]
 
     def __call__(self, x: Any) -> Any:
         """Return the output of the last function."""
@@ -41,7 +41,7 @@ class Row:
 class ChannelsLast:
     """Run on images in the channels-last memory format, in which convolutions on the CPU are fastest."""
 
-    run: Run
+    run: RunFunction
 
     def __call__(self, x: Any) -> Any:
         """Return the outputs."""
@@ -181,8 +181,8 @@ def convolution(
 class Residual:
     """Run two branches and compute act(their sum); the last convolution of one branch adds the other's output."""
 
-    other: Run
-    body: Run
+    other: RunFunction
+    body: RunFunction
     last: Convolution  # with the activation
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -192,11 +192,11 @@ class Residual:
 
 
 @dataclass(frozen=True)
-class Sum:
+class RunSum:
     """Run branches and compute act(their sum) in the memory of the first output, which no other layer reads."""
 
-    first: Run
-    others: tuple[Run, ...]
+    first: RunFunction
+    others: tuple[RunFunction, ...]
     act: Layer | None
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -213,7 +213,7 @@ class Wired:
 
     layer: Combinator
     params: Params
-    children: Mapping[str, Run]
+    children: Mapping[str, RunFunction]
 
     def __call__(self, x: Any) -> Any:
         """Return its output."""
@@ -229,7 +229,7 @@ class Grown:
     """A layer of a dense block: its norm and activation, the layers after them, and the number of maps it adds."""
 
     read: Affine
-    body: Run
+    body: RunFunction
     growth: int
 
 

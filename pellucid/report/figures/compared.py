@@ -9,13 +9,13 @@ from matplotlib.ticker import FuncFormatter, LogFormatter, LogLocator, MaxNLocat
 from pellucid.report.figures.curves import draw
 from pellucid.report.figures.style import BLUE, INK, SMALL, TEXT, End, axes, curve_axes, finite, label_ends, light_grid
 
-Rows = Sequence[Mapping[str, Any]]
+RunRows = Sequence[Mapping[str, Any]]
 # Distinguishable for colour-blind readers, on white and on black; after Okabe and Ito 2008.
 COLOURS = ("#808691", "#1a7fc4", "#009e73", "#b07f00", "#d55e00", "#b5589a", "#4a9fb0")
 RUN_COLOURS = (*COLOURS[1:], COLOURS[0])  # grey, the colour of baselines, comes last
 
 
-def overlaid(names: Sequence[str], histories: Sequence[Rows], metric: str) -> Figure | None:
+def overlaid(names: Sequence[str], histories: Sequence[RunRows], metric: str) -> Figure | None:
     """Draw val_METRIC of several histories by epoch, and train_METRIC dashed in the same colour.
 
     Accuracies are in per cent. None if no history has a finite value.
@@ -35,7 +35,7 @@ def overlaid(names: Sequence[str], histories: Sequence[Rows], metric: str) -> Fi
 
 
 def accuracy_by_time(
-    names: Sequence[str], histories: Sequence[Rows], held: str = "validation", colours: Sequence[str] = COLOURS
+    names: Sequence[str], histories: Sequence[RunRows], held: str = "validation", colours: Sequence[str] = COLOURS
 ) -> Figure | None:
     """Draw val_accuracy of several histories over the training time in seconds, on a logarithmic axis.
 

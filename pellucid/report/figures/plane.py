@@ -16,10 +16,10 @@ FAINT = 0.22  # strength of a region's colour
 PALE_CLASSES = ListedColormap(["#cfe3f3", "#f7dcc8"])  # lighter BLUE and ORANGE
 
 Limits = tuple[float, float, float, float]  # left, right, bottom, top
-Function = Callable[[Any], Any]  # function of points (N, 2) that returns values (N,)
+PlaneFunction = Callable[[Any], Any]  # function of points (N, 2) that returns values (N,)
 
 
-def grid(function: Function, limits: Limits, side: int = SIDE) -> tuple[Any, Any, Any]:
+def grid(function: PlaneFunction, limits: Limits, side: int = SIDE) -> tuple[Any, Any, Any]:
     """Return x (side,), y (side,) and the values (side, side) of a function on a rectangle."""
     x, y = np.linspace(*limits[:2], side), np.linspace(*limits[2:], side)
     points = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
@@ -39,7 +39,7 @@ def pale(colours: Iterable[Any], strength: float) -> ListedColormap:
     return ListedColormap([tuple(1 - strength * (1 - np.array(to_rgb(colour)))) for colour in colours])
 
 
-def halves(plot: Axes, function: Function, limits: Limits, threshold: float = 0.0) -> None:
+def halves(plot: Axes, function: PlaneFunction, limits: Limits, threshold: float = 0.0) -> None:
     """Fill the region where a function is above the threshold in orange, the rest in blue, and draw the boundary."""
     x, y, values = grid(function, limits)
     above = values > threshold
@@ -58,7 +58,7 @@ def labelled_points(plot: Axes, points: Any, labels: Any) -> None:
         plot.annotate(f"{label:.0f}", (x, y), (7, 5), textcoords="offset points", color=INK, fontsize=SMALL)
 
 
-def contours(plot: Axes, function: Function, limits: Limits, levels: Sequence[float]) -> None:
+def contours(plot: Axes, function: PlaneFunction, limits: Limits, levels: Sequence[float]) -> None:
     """Draw the contour lines of a function at ascending levels."""
     plot.contour(*grid(function, limits), levels=levels, colors=PALE, linewidths=0.7, alpha=0.7)
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pellucid.report.figures.pictures import palette
-from pellucid.report.figures.plane import Function, around, grid, pale
+from pellucid.report.figures.plane import PlaneFunction, around, grid, pale
 from pellucid.report.figures.style import BLUE, GREEN, INK, ORANGE, SMALL, TEXT, WIDE, Plot, axes, cut, panels
 
 COLOURS = (BLUE, ORANGE, GREEN)
@@ -17,7 +17,7 @@ COLUMNS, GAP = 4, 0.1  # plots in a row of `boundaries`, and inches between them
 MARKERS = "os^DvP*X"  # in addition to the colours, for colour-blind readers
 
 
-def regions(predict: Function, points: Any, labels: Any, classes: Sequence[str], names: Sequence[str]) -> Figure:
+def regions(predict: PlaneFunction, points: Any, labels: Any, classes: Sequence[str], names: Sequence[str]) -> Figure:
     """Draw the decision regions of `predict`, and points (n, 2) with class indices `labels` (n,).
 
     predict: function of points (N, 2) that returns class indices (N,). classes: names of the classes. names: names of
@@ -47,7 +47,7 @@ def regions(predict: Function, points: Any, labels: Any, classes: Sequence[str],
     return figure
 
 
-def boundaries(predict: Mapping[str, Function], points: Any, labels: Any, steps: int) -> Plot:
+def boundaries(predict: Mapping[str, PlaneFunction], points: Any, labels: Any, steps: int) -> Plot:
     """Draw the decision regions of several classifiers with up to three classes, and points (n, 2) with labels (n,).
 
     predict: functions of points (N, 2) that return class indices (N,), by name. steps: grid points along each side.

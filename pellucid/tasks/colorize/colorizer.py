@@ -95,7 +95,7 @@ class Colorizer:
         return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-class Smoothing:
+class ColourSmoothing:
     """Keeps a and b of those pixels of a video whose L is nearly constant.
 
     A pixel keeps its a and b while its L differs by at most 2, the noise of a camera, from the L at their last change.

@@ -95,7 +95,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredColorizers:
     """The metrics of several models.
 
     rows: the metrics by name, for each model and "grey". true: the colourfulness of the images themselves. n: the
@@ -126,14 +126,14 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
 
 def measure(
     models: Mapping[str, Model], data: str | None, watch: Callable[[int, int], None] = lambda done, count: None
-) -> Measured:
+) -> MeasuredColorizers:
     """Evaluate several colorizers on the same images; data: see `colour_images`, None for the first model's own.
 
     watch: is called with the number of finished images and of all images. Raises PellucidError if no image can be read.
     """
     colorizers = {name: Colorizer(model) for name, model in models.items()}
     path = data_path(next(iter(models.values())), data)
-    backbone = Backbone()
+    backbone = TileFeatures()
     scores = {name: Score() for name in (*colorizers, GREY)}
     true, skipped, n = Score(), dict[str, str](), 0
     with open_tree(path) as tree:
@@ -157,7 +157,7 @@ def measure(
         raise PellucidError(f"{path}: none of its images can be measured ({reason}); give a folder of colour images")
     rows = {name: score.figures(true, n) for name, score in scores.items()}
     judged = sum(len(one.answers) for one in true.judged)
-    return Measured(rows, true.figures(true, n), n, judged, str(path), skipped)
+    return MeasuredColorizers(rows, true.figures(true, n), n, judged, str(path), skipped)
 
 
 def colour_images(tree: Tree) -> list[str]:
@@ -189,7 +189,7 @@ def _batches(tree: Tree, names: Sequence[str], skipped: dict[str, str]) -> Itera
         yield indices, torch.stack(images)
 
 
-class Backbone:
+class TileFeatures:
     """The shipped classifier of CIFAR-10, which receives images reduced to 32 x 32."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from pellucid.report.embedded import Embedded, embedded
 from pellucid.report.page import render
 from pellucid.tasks.annotated import data_path
 from pellucid.tasks.colorize.colorizer import Colorizer
-from pellucid.tasks.colorize.measure import FIGURES, GREY, LOWER, Measured, colour_images
+from pellucid.tasks.colorize.measure import FIGURES, GREY, LOWER, MeasuredColorizers, colour_images
 
 TRUE = "true colours"
 TRUE_METRICS = ("colourfulness", "colourfulness_lab")  # metrics that the true colours have, too
@@ -26,7 +26,7 @@ LARGE = 320  # pixels, the longest side of a picture in a question
 Z = 1.959964  # the 0.975 quantile of the normal distribution, for intervals of 95 %
 
 
-def table(found: Measured) -> list[tuple[str, ...]]:
+def table(found: MeasuredColorizers) -> list[tuple[str, ...]]:
     """Return a header and a row for each metric: grey, each model, and the true colours where they have it."""
     names = [GREY, *(name for name in found.rows if name != GREY)]
     rows = [("", *names, TRUE)]
@@ -40,7 +40,7 @@ def _text(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def comparison_page(found: Measured, models: Mapping[str, Model], title: str, command: str) -> str:
+def comparison_page(found: MeasuredColorizers, models: Mapping[str, Model], title: str, command: str) -> str:
     """Return the page: the table, descriptions of its metrics, and examples spread evenly over the data."""
     about = f"{found.n:,} images of {found.data}; answers and frechet are measured on {found.judged:,} of them."
     lower = [name for name in FIGURES if name in LOWER]
@@ -48,7 +48,7 @@ def comparison_page(found: Measured, models: Mapping[str, Model], title: str, co
     return render("colours", **values, examples=_examples(models, found), command=command)
 
 
-def _examples(models: Mapping[str, Model], found: Measured) -> list[tuple[str, list[tuple[str, Embedded]]]]:
+def _examples(models: Mapping[str, Model], found: MeasuredColorizers) -> list[tuple[str, list[tuple[str, Embedded]]]]:
     """Return example images by name, each with the captions and images of its row."""
     shown: list[tuple[str, list[tuple[str, Embedded]]]] = []
     greys = Colorizer(next(iter(models.values())), 0)

@@ -12,9 +12,9 @@ from pellucid.errors import PellucidError
 from pellucid.metrics import colourfulness_rgb
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor
-from pellucid.tasks.colorize.colorizer import Colorizer, Smoothing, lightness_of
+from pellucid.tasks.colorize.colorizer import Colorizer, ColourSmoothing, lightness_of
 from pellucid.tasks.colorize.hints import Hint
-from pellucid.tasks.colorize.written import Pairs, check_files, write_colorized
+from pellucid.tasks.colorize.written import BeforeAndAfter, check_files, write_colorized
 
 PAGE_INTERVAL = 12  # the page shows every 12th frame of a video
 MAX_PIXELS = 12_500_000  # of a picture; Lab components in float32 take about 70 bytes for each pixel
@@ -30,7 +30,7 @@ class ColorPredictor(Predictor):
         self, model: Model, out: Path, strength: float, hints: Mapping[str, tuple[Hint, ...]], title: str
     ) -> None:
         self.colorizer, self.out, self.hints, self.title = Colorizer(model, strength), out, hints, title
-        self.smoothing, self.pairs = Smoothing(), Pairs()
+        self.smoothing, self.pairs = ColourSmoothing(), BeforeAndAfter()
 
     def check(self, names: Sequence[str], files: Sequence[Path]) -> None:
         """Raise PellucidError if an output would overwrite another file."""

@@ -39,7 +39,7 @@ class PixelColour:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class JudgedPatches:
     """The scores of a discriminator for the patches of an image in predicted colours.
 
     scores: (H', W') logits, high for patches that it classifies as real. place: row and column of the lowest score.
@@ -79,7 +79,7 @@ def explain_pixel(
     return PixelColour(row, column, a, b, target, of, attributions[0].cpu())
 
 
-def judge_patches(model: Model, image: Tensor) -> Judged:
+def judge_patches(model: Model, image: Tensor) -> JudgedPatches:
     """Return a discriminator's scores for an image in predicted colours, and the map of the lowest score.
 
     image: (3 or 1, H, W), 0 to 1. Raises PellucidError for a model without a discriminator.
@@ -98,7 +98,7 @@ def judge_patches(model: Model, image: Tensor) -> Judged:
         top, left, bottom, right = fields[0].tolist()
     gradient = explain(objective.discriminator, params, pair, "saliency", target)[0].abs().amax(0)
     height, width = image.shape[1:]
-    return Judged(
+    return JudgedPatches(
         scores.clone().cpu(), (row, column), (top, left, min(bottom, height), min(right, width)),
         gradient[:height, :width].cpu(),
     )  # fmt: skip

@@ -51,7 +51,7 @@ def write_colorized(folder: Path, stem: str, picture: Tensor) -> Path:
     return folder / file_name(stem)
 
 
-class Pairs:
+class BeforeAndAfter:
     """The pictures of a page, at most `most`: each in grey, colorized, and the original if it has colours."""
 
     def __init__(self, most: int = 24) -> None:

@@ -1,7 +1,7 @@
 """Several kinds of detectors on one split: average precision by the size of objects, the time of each stage, a page."""
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,16 +25,16 @@ from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.report.figures.grids import bars
 from pellucid.report.page import render
 from pellucid.run.folder import RunFolder
+from pellucid.tasks.compare import ComparisonProgress
 from pellucid.tasks.detect.linear import MAX_IMAGES, LinearDetector
 from pellucid.tasks.detect.results import measure, percent_cell
 from pellucid.tasks.detect.stages import Stages, clocked, mean
 from pellucid.text import aligned, plural
 
-Progress = Callable[[str, int, int], None]
 ROI_POOL: Mapping[str, Any] = {"objective.pool": True}
 
 
-class Candidate(NamedTuple):
+class DetectorCandidate(NamedTuple):
     """A kind of detector. recipe: the name of its recipe, "" for R-CNN. changes: to the settings of the recipe."""
 
     title: str
@@ -43,19 +43,19 @@ class Candidate(NamedTuple):
 
 
 CANDIDATES = {
-    "rcnn": Candidate("R-CNN", ""),
-    "fast": Candidate("Fast R-CNN", "bccd-fast"),
-    "fast-pool": Candidate("Fast R-CNN, RoIPool", "bccd-fast", ROI_POOL),
-    "faster": Candidate("Faster R-CNN", "bccd-faster"),
-    "faster-pool": Candidate("Faster R-CNN, RoIPool", "bccd-faster", ROI_POOL),
-    "ssd": Candidate("SSD", "bccd-ssd"),
-    "yolo1": Candidate("YOLO v1", "bccd-yolo1"),
-    "yolo3": Candidate("YOLO v3", "bccd-yolo3"),
-    "single": Candidate("single-stage", "bccd-single"),
+    "rcnn": DetectorCandidate("R-CNN", ""),
+    "fast": DetectorCandidate("Fast R-CNN", "bccd-fast"),
+    "fast-pool": DetectorCandidate("Fast R-CNN, RoIPool", "bccd-fast", ROI_POOL),
+    "faster": DetectorCandidate("Faster R-CNN", "bccd-faster"),
+    "faster-pool": DetectorCandidate("Faster R-CNN, RoIPool", "bccd-faster", ROI_POOL),
+    "ssd": DetectorCandidate("SSD", "bccd-ssd"),
+    "yolo1": DetectorCandidate("YOLO v1", "bccd-yolo1"),
+    "yolo3": DetectorCandidate("YOLO v3", "bccd-yolo3"),
+    "single": DetectorCandidate("single-stage", "bccd-single"),
 }
 MASK_CANDIDATES = {
-    "mask": Candidate("Mask R-CNN", "pennfudan-mask"),
-    "mask-pool": Candidate("Mask R-CNN, RoIPool", "pennfudan-mask", ROI_POOL),
+    "mask": DetectorCandidate("Mask R-CNN", "pennfudan-mask"),
+    "mask-pool": DetectorCandidate("Mask R-CNN, RoIPool", "pennfudan-mask", ROI_POOL),
 }
 UNMOVED = "R-CNN, boxes as proposed"
 FIGURES = {"ap": "AP", "ap50": "AP50", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
@@ -139,7 +139,7 @@ def compare_detectors(
     overrides: Mapping[str, Any] | None = None,
     runs: str | os.PathLike[str] = "runs",
     proposals: dict[str, Tensor] | Search = "selective_search",
-    progress: Progress = lambda what, done, total: None,
+    progress: ComparisonProgress = lambda what, done, total: None,
     verbose: bool = False,
 ) -> DetectorComparison:
     """Train the detectors of CANDIDATES on annotated images, or of MASK_CANDIDATES for masks, and measure each.

@@ -10,7 +10,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from pellucid.data.detection import fitted, scaled
-from pellucid.data.images import Mode, resized
+from pellucid.data.images import ColourMode, resized
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.model import Model
@@ -37,7 +37,7 @@ class ObjectFinder:
         self.model = model
         count = cast(Detector, model.objective).classes
         self.classes: Sequence[str] = model.classes or tuple(str(label) for label in range(count))
-        self.mode: Mode = "L" if model.nominal_shape[0] == 1 else "RGB"
+        self.mode: ColourMode = "L" if model.nominal_shape[0] == 1 else "RGB"
         self.size: int | Sequence[int] | None = model.preprocess.get("size")
 
     def __call__(self, image: Tensor) -> Detections:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pellucid.metrics.verdicts import BACKGROUND, HIT, IGNORED, MISSED, THRESHOLD, Judged, classify_detections
+from pellucid.metrics.verdicts import BACKGROUND, HIT, IGNORED, MISSED, THRESHOLD, MatchedImage, classify_detections
 from pellucid.objects import Detections, Objects
 
 
-class Finding(NamedTuple):
+class DetectionFinding(NamedTuple):
     """A detection or a missed object of an image, and the reason for its kind.
 
     kind: "hit", "ignored", "missed", or one of `pellucid.metrics.verdicts.ERRORS`. detection, truth: indices in
@@ -31,7 +31,7 @@ def findings(
     threshold: float = THRESHOLD,
     background: float = BACKGROUND,
     kind: str = "boxes",
-) -> list[Finding]:
+) -> list[DetectionFinding]:
     """Return the findings for each detection of at least `score`, by descending score, and then for each missed object.
 
     The kinds of findings are those of `pellucid.metrics.verdicts.classify_detections`. kind: "boxes" or "masks", of
@@ -65,10 +65,10 @@ class _Words:
     threshold: float
     background: float
     kept: list[int]
-    judged: Judged
-    all_judged: Judged
+    judged: MatchedImage
+    all_judged: MatchedImage
 
-    def of_detection(self, rank: int) -> Finding:
+    def of_detection(self, rank: int) -> DetectionFinding:
         kind, truth_index, iou = self.judged.verdicts[rank]
         why = (
             "is a false alarm: the image has no object to find"
@@ -79,7 +79,7 @@ class _Words:
             first = self.judged.finders[truth_index]
             score, other = float(self.found.scores[self.kept[first]]), float(self.judged.overlaps[first, truth_index])
             why += f", but detection {first + 1} found it with score {score:.2f} and IoU {other:.2f}"
-        return Finding(kind, self.kept[rank], truth_index, iou, f"{self._detection(rank)} {why}.")
+        return DetectionFinding(kind, self.kept[rank], truth_index, iou, f"{self._detection(rank)} {why}.")
 
     def _endings(self, truth_index: int, iou: float) -> dict[str, str]:
         true = self._object(truth_index)
@@ -96,11 +96,11 @@ class _Words:
             f"{self.background:g}",
         }
 
-    def of_miss(self, truth_index: int) -> Finding:
+    def of_miss(self, truth_index: int) -> DetectionFinding:
         width, height = (self.truth.boxes[truth_index, 2:] - self.truth.boxes[truth_index, :2]).tolist()
         index, iou, why = self._reason(truth_index)
         text = f"{self._object(truth_index)} ({width:.0f} x {height:.0f} pixels) was missed. {why}."
-        return Finding(MISSED, index, truth_index, iou, text)
+        return DetectionFinding(MISSED, index, truth_index, iou, text)
 
     def _reason(self, truth_index: int) -> tuple[int, float, str]:
         """Return the index of the detection that best explains a miss, -1 for none, its IoU, and the reason."""

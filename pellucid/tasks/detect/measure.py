@@ -14,7 +14,7 @@ from pellucid.objects import Detections, Objects
 from pellucid.report.write import write_page
 from pellucid.tasks.annotated import held_out
 from pellucid.tasks.detect.finder import ObjectFinder
-from pellucid.tasks.detect.findings import Finding, findings
+from pellucid.tasks.detect.findings import DetectionFinding, findings
 from pellucid.tasks.detect.page import detection_page
 from pellucid.tasks.detect.pipeline import pipeline
 from pellucid.tasks.detect.reasons import with_reasons
@@ -24,7 +24,7 @@ CHUNK = 8  # images at a time
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredDetections:
     """The results on annotated images. data: the folder or zip. part: the evaluated part of it, "" for all."""
 
     model: Model
@@ -39,7 +39,7 @@ class Measured:
         """Write the page of hits, false alarms and misses, with its figures beside it."""
         source = self.source
 
-        def walked(k: int) -> tuple[Detections, list[Finding]]:
+        def walked(k: int) -> tuple[Detections, list[DetectionFinding]]:
             steps, score = pipeline(self.model, source.example(k)[0]), self.results.score
             found = findings(steps.detections, self.objects[k], self.results.classes, score)
             return steps.detections, with_reasons(found, steps, self.objects[k], score)
@@ -56,7 +56,7 @@ class Measured:
         write_page(path, html, figures)
 
 
-def evaluate(model: Model, data: str | None = None) -> Measured:
+def evaluate(model: Model, data: str | None = None) -> MeasuredDetections:
     """Evaluate a detector on images of any size with annotations in the format of Pascal VOC, COCO and others.
 
     data: the name of a data set, a folder or zip, or the root of the model's own data set; None: the model's own. If it
@@ -75,7 +75,7 @@ def evaluate(model: Model, data: str | None = None) -> Measured:
         objects += [truth for _, truth in examples]
         areas += [_areas(source.areas(start + k), truth) for k, (_, truth) in enumerate(examples)]
     results = measure(detections, objects, finder.classes, areas)
-    return Measured(model, results, str(path), part, source, detections, objects)
+    return MeasuredDetections(model, results, str(path), part, source, detections, objects)
 
 
 def _areas(stated: Sequence[float | None], truth: Objects) -> Tensor:

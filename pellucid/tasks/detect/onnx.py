@@ -17,7 +17,7 @@ from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes, ru
 from pellucid.export.onnx_nodes import Nodes
 from pellucid.export.onnx_proto import optional
 from pellucid.export.parity import Parity, ParityError, batch, compare
-from pellucid.export.trace import Step, Trace, Value, trace
+from pellucid.export.trace import GraphTrace, GraphValue, TracedLayer, trace
 from pellucid.layers import Identity
 from pellucid.model import Model
 from pellucid.objects import Detections
@@ -25,8 +25,8 @@ from pellucid.tasks.detect.onnx_nodes import write_candidates
 from pellucid.tree import map_tree
 
 DETECTIONS_AXIS = "detections"
-Shapes = tuple[tuple[str, str, tuple[Any, ...]], ...]  # name, type and shape of outputs
-OUTPUTS: Shapes = (
+OutputShapes = tuple[tuple[str, str, tuple[Any, ...]], ...]  # name, type and shape of outputs
+OUTPUTS: OutputShapes = (
     ("boxes", "FLOAT", (BATCH_AXIS, DETECTIONS_AXIS, 4)),
     ("scores", "FLOAT", (BATCH_AXIS, DETECTIONS_AXIS)),
     ("labels", "INT64", (BATCH_AXIS, DETECTIONS_AXIS)),
@@ -57,17 +57,19 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
     sizes = [(value.shape[1], value.shape[2]) for value in traced.outputs]
     anchors = Anchors(detector.anchors(sizes, (height, width)).float(), sizes, (height, width))
     nodes, constants = network_nodes(replace(traced, outputs=()), model.stats)
-    selection = Nodes(Step("detections", "detections", Identity(), {}, traced.outputs, Value("detections", ())))
+    selection = Nodes(
+        TracedLayer("detections", "detections", Identity(), {}, traced.outputs, GraphValue("detections", ()))
+    )
     candidates = _candidates(selection, traced, detector, anchors)
     _decide(selection, candidates, detector)
 
-    def file_bytes(outputs: Shapes) -> bytes:
+    def file_bytes(outputs: OutputShapes) -> bytes:
         types = {"FLOAT": onnx.TensorProto.FLOAT, "INT64": onnx.TensorProto.INT64}
         inputs = [(value.name, types["FLOAT"], (BATCH_AXIS, *value.shape)) for value in traced.inputs]
         named = [(name, types[kind], shape) for name, kind, shape in outputs]
         return graph_bytes(onnx, [*nodes, *selection.written], constants | selection.constants, inputs, named, metadata)
 
-    inner: Shapes = tuple((name, "FLOAT", (BATCH_AXIS, "candidates", None)) for name in candidates)
+    inner: OutputShapes = tuple((name, "FLOAT", (BATCH_AXIS, "candidates", None)) for name in candidates)
     (x,) = batch(traced)
     boxes, scores, *selected = run_file(file_bytes((*inner, *OUTPUTS)), {"input": x})
     with torch.inference_mode():
@@ -89,7 +91,7 @@ def _size(model: Model, size: tuple[int, int] | None) -> tuple[int, int]:
     return (trained, trained) if isinstance(trained, int) else (trained[0], trained[1])
 
 
-def _candidates(n: Nodes, traced: Trace, detector: OneStage, anchors: Anchors) -> tuple[str, str]:
+def _candidates(n: Nodes, traced: GraphTrace, detector: OneStage, anchors: Anchors) -> tuple[str, str]:
     """Write the boxes (N, A, 4), clipped to the image, and the scores (N, A, C); return their names."""
     rows: list[str] = []
     joined = n.whole("joined", 0, -1, detector.outputs_per_anchor)

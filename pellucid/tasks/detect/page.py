@@ -15,7 +15,7 @@ from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.detections import draw_detections, precision_recall
 from pellucid.report.figures.grids import bars
 from pellucid.report.page import render
-from pellucid.tasks.detect.findings import Finding, findings
+from pellucid.tasks.detect.findings import DetectionFinding, findings
 from pellucid.tasks.detect.results import Results, percent_cell
 
 # Descriptions of the kinds of errors.
@@ -48,11 +48,11 @@ class Shown(NamedTuple):
     """An image of the page with its findings."""
 
     name: str
-    findings: list[Finding]
+    findings: list[DetectionFinding]
     figure: str
 
 
-def worst(all_findings: Sequence[Sequence[Finding]], most: int) -> list[int]:
+def worst(all_findings: Sequence[Sequence[DetectionFinding]], most: int) -> list[int]:
     """Return the indices of the `most` images with the most errors and misses, without images that have none."""
     errors = [sum(one.kind not in (HIT, IGNORED) for one in found) for found in all_findings]
     order = sorted(range(len(errors)), key=lambda k: -errors[k])
@@ -68,7 +68,7 @@ def detection_page(
     title: str,
     command: str = "",
     most: int = 12,
-    walked: Callable[[int], tuple[Detections, list[Finding]]] | None = None,
+    walked: Callable[[int], tuple[Detections, list[DetectionFinding]]] | None = None,
 ) -> tuple[str, dict[str, Figure | None]]:
     """Return the HTML document, and its figures by name.
 
@@ -119,7 +119,7 @@ def detection_page(
     return render("detections", **values), figures
 
 
-def picture(image: Tensor, found: Sequence[Finding], detections: Detections, objects: Objects) -> Figure:
+def picture(image: Tensor, found: Sequence[DetectionFinding], detections: Detections, objects: Objects) -> Figure:
     """Draw the boxes of an image's findings, with the numbers that their sentences have."""
     boxes, texts = [], []
     n_detections = 0

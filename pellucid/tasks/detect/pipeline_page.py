@@ -24,7 +24,7 @@ MAX_PROPOSALS = 40  # in a figure
 
 
 @dataclass(frozen=True)
-class Table:
+class StepTable:
     """A table of a step; right: the indices of right-aligned columns."""
 
     caption: str
@@ -34,13 +34,13 @@ class Table:
 
 
 @dataclass
-class Step:
+class PipelineStep:
     """A section of the page; figures: the name and caption of each."""
 
     id: str
     heading: str
     sentences: list[str]
-    tables: list[Table] = field(default_factory=list)
+    tables: list[StepTable] = field(default_factory=list)
     figures: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -93,13 +93,15 @@ class BoxPage:
             "steps": {step.id: step.sentences for step in self.steps},
         }
 
-    def _input(self) -> Step:
+    def _input(self) -> PipelineStep:
         (height, width), (h, w) = self.pipeline.size, self.pipeline.input_size
         text = f"The picture has {width} x {height} pixels"
         text += f" and is resized to {w} x {h}." if (h, w) != (height, width) else "."
-        return Step("input", "Input", [f"{text} Boxes are in pixels of this input, except in the table of detections."])
+        return PipelineStep(
+            "input", "Input", [f"{text} Boxes are in pixels of this input, except in the table of detections."]
+        )
 
-    def _scores(self) -> Step | None:
+    def _scores(self) -> PipelineStep | None:
         walk, pipeline = self.pipeline.walk, self.pipeline
         if not walk.maps:
             return None
@@ -130,9 +132,9 @@ class BoxPage:
         self.figures["scores"] = score_maps(
             self.image, maps, names, Cell(level, row, column), self.boxes[self.detection_index]
         )
-        return Step("scores", "Score maps", sentences, figures=[("scores", caption)])
+        return PipelineStep("scores", "Score maps", sentences, figures=[("scores", caption)])
 
-    def _anchor(self) -> Step | None:
+    def _anchor(self) -> PipelineStep | None:
         walk = self.pipeline.walk
         if walk.anchors is None:
             return None
@@ -145,9 +147,9 @@ class BoxPage:
             [("pale", self._around(target), True), ("source", anchor[None], True), ("box", target[None], False)],
         )
         caption = f"Anchor (green, dashed) and {kind} (orange); grey: the other anchors at the centre of the {kind}"
-        return Step("anchor", "Anchors", [sentence], figures=[("anchor", caption)])
+        return PipelineStep("anchor", "Anchors", [sentence], figures=[("anchor", caption)])
 
-    def _proposals(self) -> Step | None:
+    def _proposals(self) -> PipelineStep | None:
         walk, pipeline = self.pipeline.walk, self.pipeline
         if walk.proposals is None or walk.outputs is None:
             return None
@@ -180,9 +182,9 @@ class BoxPage:
         caption = (
             f"{min(MAX_PROPOSALS, len(walk.proposals))} proposals (grey), the box's own (green), {self.name} (orange)"
         )
-        return Step("proposals", "Proposals", sentences, figures=[("proposals", caption)])
+        return PipelineStep("proposals", "Proposals", sentences, figures=[("proposals", caption)])
 
-    def _candidates(self) -> Step:
+    def _candidates(self) -> PipelineStep:
         pipeline, fates = self.pipeline, self.pipeline.decision.fates
         scores, boxes = pipeline.walk.candidates.scores, pipeline.walk.candidates.boxes
         counts = Counter(fates.flatten().tolist())
@@ -192,7 +194,7 @@ class BoxPage:
             f"score of at least {threshold:g}. Of these, {counts[Fate.DETECTED]:,} are detections."
         )
         rows = [(words, f"{counts[fate]:,}") for fate, words in FATES.items() if counts[fate]]
-        by_fate = Table("Pairs of box and class by outcome", ["", "pairs"], rows, (1,))
+        by_fate = StepTable("Pairs of box and class by outcome", ["", "pairs"], rows, (1,))
         overlap = box_iou(boxes, self.boxes[self.detection_index, None])[:, 0]
         near = ((overlap >= MIN_IOU)[:, None] & (fates != Fate.LOW_SCORE)).nonzero()
         near = near[scores[near[:, 0], near[:, 1]].argsort(descending=True, stable=True)]
@@ -207,9 +209,9 @@ class BoxPage:
         ]
         caption = f"The best of the {len(near):,} candidates with an IoU of at least {MIN_IOU:g} with {self.name}"
         head = ["class", "score", "IoU", "outcome"]
-        return Step("candidates", "Candidates", [sentence], [by_fate, Table(caption, head, listed, (1, 2))])
+        return PipelineStep("candidates", "Candidates", [sentence], [by_fate, StepTable(caption, head, listed, (1, 2))])
 
-    def _suppression(self) -> Step:
+    def _suppression(self) -> PipelineStep:
         pipeline = self.pipeline
         removed = [one for one in pipeline.removed[self.class_index] if one.by == self.detection_index]
         sentences = [
@@ -224,9 +226,9 @@ class BoxPage:
             self.image, [("other", removed_boxes, True), ("box", self.boxes[self.detection_index, None], False)]
         )
         caption = f"{self.title} (orange) and the candidates that it removed (blue, dashed)"
-        return Step("suppression", "Suppression", sentences, [], [("suppression", caption)])
+        return PipelineStep("suppression", "Suppression", sentences, [], [("suppression", caption)])
 
-    def _detections(self) -> Step:
+    def _detections(self) -> PipelineStep:
         pipeline, detections = self.pipeline, self.pipeline.detections
         count = max(int((detections.scores >= SCORE).sum()), self.box)
         shown = pipeline.decision.detections.take(torch.arange(count))
@@ -244,11 +246,13 @@ class BoxPage:
             )
         ]
         caption = "Detections, the candidates that each removed, and its box in pixels of the picture"
-        table = Table(caption, ["box", "class", "score", "removed", *SIDES], rows[:count], range(2, 8))
+        table = StepTable(caption, ["box", "class", "score", "removed", *SIDES], rows[:count], range(2, 8))
         sentence = f"{plural(len(detections), 'detection')}, numbered by their scores; the first {count} are shown."
-        return Step("detections", "Detections", [sentence], [table], [("detections", f"The first {count} detections")])
+        return PipelineStep(
+            "detections", "Detections", [sentence], [table], [("detections", f"The first {count} detections")]
+        )
 
-    def _depends(self) -> Step:
+    def _depends(self) -> PipelineStep:
         pipeline = self.pipeline
         what = (
             f"the logit of {pipeline.classes[self.label]}"
@@ -266,7 +270,7 @@ class BoxPage:
         sentences = [sentence]
         if pipeline.walk.proposals is not None:
             sentences.append("The proposal is held constant: the maps show how the second stage reads its region.")
-        step = Step("depends", "What the box depends on", sentences)
+        step = PipelineStep("depends", "What the box depends on", sentences)
         for method in self.methods:
             map_ = self.maps[method] = pipeline.explain(self.box, self.explained_output, method)
             inside, area = _fraction_inside(map_, self.boxes[self.detection_index])

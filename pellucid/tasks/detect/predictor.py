@@ -12,7 +12,7 @@ from pellucid.model import Model
 from pellucid.objects import Detections
 from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.tasks.detect.finder import ObjectFinder, overlay
-from pellucid.tasks.outputs import CocoResults, Outputs
+from pellucid.tasks.outputs import CocoResults, OutputFiles
 from pellucid.text import plural
 
 
@@ -24,7 +24,7 @@ class DetectionPredictor(Predictor):
             raise PellucidError(f"--score must be from 0 to 1, not {score:g}")
         self.finder, self.score = ObjectFinder(model), score
         self.mode, self.classes = self.finder.mode, self.finder.classes
-        self.outputs = None if out is None else Outputs(out, "detections")
+        self.outputs = None if out is None else OutputFiles(out, "detections")
         self.coco = CocoResults(self.classes)
 
     def check(self, names: Sequence[str], files: Sequence[Path]) -> None:

@@ -11,13 +11,15 @@ from pellucid.metrics.verdicts import ERRORS, MISSED, THRESHOLD
 from pellucid.objects import Objects
 from pellucid.ops.assign import REASONS, Assignment, assign_by_iou
 from pellucid.ops.boxes import box_iou
-from pellucid.tasks.detect.findings import Finding, below
+from pellucid.tasks.detect.findings import DetectionFinding, below
 from pellucid.tasks.detect.pipeline import Pipeline
 from pellucid.tasks.detect.results import SCORE
 from pellucid.text import plural
 
 
-def with_reasons(found: Sequence[Finding], it: Pipeline, truth: Objects, score: float = SCORE) -> list[Finding]:
+def with_reasons(
+    found: Sequence[DetectionFinding], it: Pipeline, truth: Objects, score: float = SCORE
+) -> list[DetectionFinding]:
     """Return the findings of an image with further sentences for errors and misses; sizes are in pixels of the input.
 
     it: the intermediate results of the detector. found: the findings for `it.detections` and the objects `truth`, at
@@ -63,7 +65,7 @@ def _source(it: Pipeline, candidate: int) -> Tensor:
     return it.walk.anchors.boxes[int(it.walk.candidates.anchors[candidate])]
 
 
-def _of_error(one: Finding, it: Pipeline, objects: Objects, assigned: Assignment) -> str:
+def _of_error(one: DetectionFinding, it: Pipeline, objects: Objects, assigned: Assignment) -> str:
     candidate = int(it.decision.chosen[one.detection])
     index = candidate if it.walk.proposals is not None else int(it.walk.candidates.anchors[candidate])
     reason, matched = REASONS[int(assigned.reason[index])], int(assigned.matched[index])
@@ -79,7 +81,7 @@ def _of_error(one: Finding, it: Pipeline, objects: Objects, assigned: Assignment
     )
 
 
-def _of_miss(one: Finding, it: Pipeline, objects: Objects, assigned: Assignment, score: float) -> str:
+def _of_miss(one: DetectionFinding, it: Pipeline, objects: Objects, assigned: Assignment, score: float) -> str:
     label, scores = int(objects.labels[one.truth]), it.walk.candidates.scores
     overlap = box_iou(it.walk.candidates.boxes, objects.boxes[one.truth, None])[:, 0]
     count = int((assigned.matched == one.truth).sum())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.metrics.coco import Coco
-from pellucid.metrics.error_split import Gain, Share, confusion, error_split, recall_by_group
+from pellucid.metrics.error_split import FoundShare, Gain, confusion, error_split, recall_by_group
 from pellucid.metrics.overlaps import PERSON
 from pellucid.objects import Detections, Objects
 
@@ -42,7 +42,7 @@ class Results:
     base: float
     gains: dict[str, Gain]
     confusion: Tensor
-    groups: dict[str, dict[str, Share]]
+    groups: dict[str, dict[str, FoundShare]]
 
     @property
     def further(self) -> dict[str, dict[str, float]]:

@@ -20,7 +20,7 @@ from pellucid.training.examples import as_inputs
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class TracedBatch:
     """A detector, the number of images in the batch, and their size (H, W) in pixels."""
 
     detector: OneStage
@@ -39,7 +39,7 @@ class DetectionLoss(Loss):
     Targets are (objects, 7): index of the image, label, x0, y0, x1, y1, and 1 for a crowd, else 0.
     """
 
-    of: Comparison
+    of: TracedBatch
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return the sum and its gradient with respect to the maps, a tensor or a tuple of tensors."""
@@ -81,7 +81,7 @@ def of_detector(model: Model, x: Any, target: Any) -> Traced:
         ], 1)
         for k, one in enumerate(objects)
     ]  # fmt: skip
-    loss = DetectionLoss(Comparison(detector, len(images), (images.shape[2], images.shape[3])))
+    loss = DetectionLoss(TracedBatch(detector, len(images), (images.shape[2], images.shape[3])))
     x = scaled(images, model.stats)
     return Traced(Sequential(**detector.nets), model.params, loss, x, torch.cat(rows))
 

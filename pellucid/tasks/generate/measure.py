@@ -60,7 +60,7 @@ def write_samples(path: Path, images: Tensor) -> Path:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedSamples:
     """The evaluation of a generator's samples.
 
     n: the number of samples. classifier: the name of the shipped classifier of the data, "" for none; without one,
@@ -85,7 +85,7 @@ class Judged:
         return asdict(self)
 
 
-def evaluate(model: Model, data: str | None = None, count: int = SAMPLES) -> Judged:
+def evaluate(model: Model, data: str | None = None, count: int = SAMPLES) -> JudgedSamples:
     """Evaluate a generator against the data that it was trained on, or other data.
 
     data: the name of a data set, a folder or zip of images, or the root of the model's own data set.
@@ -99,7 +99,7 @@ def evaluate(model: Model, data: str | None = None, count: int = SAMPLES) -> Jud
 
 def evaluate_generator(
     model: Model, train: Source, test: Source, name: str, count: int = SAMPLES, seed: int = 0
-) -> Judged:
+) -> JudgedSamples:
     """Evaluate `count` samples against training and test images."""
     samples = torch.cat(
         [sample(model, min(BATCH, count - start), seed + 1 + start) for start in range(0, count, BATCH)]
@@ -115,7 +115,7 @@ def evaluate_generator(
         distance, kid = frechet_distance(generated, real), kernel_distance(generated, real)
     nearest = float(nearest_images(samples[:MAX_NEAREST], train)[1].mean())
     nearest_test = float(nearest_images(held_out[:MAX_NEAREST], train)[1].mean())
-    return Judged(name, count, classifier, predictions, distance, kid, likelihood, nearest, nearest_test)
+    return JudgedSamples(name, count, classifier, predictions, distance, kid, likelihood, nearest, nearest_test)
 
 
 def features_of(classifier: Model, images: Tensor) -> Tensor:

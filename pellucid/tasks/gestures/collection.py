@@ -54,7 +54,7 @@ class Blurry:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class SplitFiles:
     """The files and pictures of one split (training, validation or test), in the same order.
 
     digests: the SHA-256 of each file's bytes. groups: an integer for each picture, equal for near duplicates.
@@ -82,9 +82,9 @@ class Collection:
 
     path: str
     given: bool
-    train: Part
-    validation: Part | None
-    test: Part
+    train: SplitFiles
+    validation: SplitFiles | None
+    test: SplitFiles
     corrupt: tuple[Corrupt, ...]
     copies: tuple[Copies, ...]
     groups: int
@@ -97,7 +97,7 @@ class Collection:
         """The names of the classes, sorted."""
         return self.train.images.classes
 
-    def parts(self) -> dict[str, Part]:
+    def parts(self) -> dict[str, SplitFiles]:
         """Return the splits by name: train, validation where there is one, and test."""
         validation = {} if self.validation is None else {"validation": self.validation}
         return {"train": self.train, **validation, "test": self.test}

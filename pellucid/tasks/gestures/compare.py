@@ -19,11 +19,18 @@ from pellucid.run.history import History
 from pellucid.settings.checks import integer
 from pellucid.tasks.gestures.backbone import adapted, backbone_settings
 from pellucid.tasks.gestures.collection import Collection
-from pellucid.tasks.gestures.comparison import VARIANTS, Comparison, Row, Trial, Variant, count_learned
+from pellucid.tasks.gestures.comparison import (
+    VARIANTS,
+    TrainingVariant,
+    Trial,
+    VariantComparison,
+    VariantRow,
+    count_learned,
+)
 from pellucid.tasks.gestures.findings import lines
 from pellucid.tasks.gestures.learn import check_data, check_in_memory, enough_epochs, read_for, told_by
 from pellucid.tasks.gestures.measure import REPEATS, measure
-from pellucid.tasks.gestures.reading import Progress
+from pellucid.tasks.gestures.reading import ReadingProgress
 from pellucid.tasks.gestures.report import write_comparison
 from pellucid.text import plural
 
@@ -44,7 +51,7 @@ class Pictures:
 
 
 def compare(
-    variants: Sequence[Variant] = VARIANTS,
+    variants: Sequence[TrainingVariant] = VARIANTS,
     *,
     backbone: str = BACKBONE,
     data: str | os.PathLike[str] | None = None,
@@ -54,9 +61,9 @@ def compare(
     command: str = "pellucid gestures compare",
     progress: bool = True,
     tell: Tell = lambda line: None,
-    reading: Progress | None = None,
+    reading: ReadingProgress | None = None,
     repeats: int = REPEATS,
-) -> Comparison:
+) -> VariantComparison:
     """Train every variant with `seeds` seeds, and write page, table and figures into the folder `out`.
 
     backbone: `start.weights` of all variants but the first. data: a data set's name, an image folder, or the root of
@@ -86,9 +93,9 @@ def compare(
     trials: dict[str, list[Trial]] = {variant.name: [] for variant in variants}
     folder = Path(out)
 
-    def finished() -> Comparison:
-        return Comparison(
-            rows=tuple(Row(one, tuple(trials[one.name])) for one in variants if trials[one.name]),
+    def finished() -> VariantComparison:
+        return VariantComparison(
+            rows=tuple(VariantRow(one, tuple(trials[one.name])) for one in variants if trials[one.name]),
             planned=len(variants),
             backbone=backbone,
             network=recipes[0].network.name,
@@ -145,7 +152,7 @@ def _is_present(path: Path) -> bool:
 
 
 def _recipes(
-    variants: Sequence[Variant], backbone_overrides: Mapping[str, Any], settings: Mapping[str, Any]
+    variants: Sequence[TrainingVariant], backbone_overrides: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> list[Recipe]:
     """Return the recipe of each variant.
 
@@ -195,7 +202,7 @@ def _line(name: str, trial: Trial) -> str:
     )
 
 
-def pictures_for(recipe: Recipe, root: str | None = None, progress: Progress | None = None) -> Pictures:
+def pictures_for(recipe: Recipe, root: str | None = None, progress: ReadingProgress | None = None) -> Pictures:
     """Load the pictures of a recipe; a folder is read by `read_collection`, as by `gestures train`."""
     check_in_memory(recipe)
     if recipe.data.name in CATALOGUE or recipe.data.name in SHAPES:

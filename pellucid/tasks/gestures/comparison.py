@@ -10,11 +10,11 @@ from pellucid.model import Model
 from pellucid.models import match
 from pellucid.recipe.recipe import Recipe
 from pellucid.tasks.gestures.collection import Collection
-from pellucid.tasks.gestures.measure import Measured
+from pellucid.tasks.gestures.measure import MeasuredClassifier
 
 
 @dataclass(frozen=True)
-class Variant:
+class TrainingVariant:
     """One way to train.
 
     recipe: a built-in recipe, or a TOML file. title: its name in tables. about: a description for beginners. transfers:
@@ -33,7 +33,7 @@ class Variant:
 
 
 VARIANTS = (
-    Variant(
+    TrainingVariant(
         "signs-scratch",
         "From scratch",
         "All weights are initialized at random, except the first filters, which whiten these pictures where the "
@@ -41,27 +41,27 @@ VARIANTS = (
         "memorizes them instead of learning what distinguishes the signs.",
         transfers=False,
     ),
-    Variant(
+    TrainingVariant(
         "signs-frozen",
         "Frozen features",
         "The backbone was trained on other pictures and is not updated: it turns each picture into a row of "
         "numbers, its features. They are computed once, and only the last layer, which weights them, learns. That "
         "takes seconds, and shows how useful the features of the backbone are here.",
     ),
-    Variant(
+    TrainingVariant(
         "signs-frozen-augmented",
         "Frozen, augmented",
         "The backbone is still not updated, but every epoch changes each picture: it is rotated, shifted, sheared, "
         "zoomed or mirrored, so that the last layer cannot rely on the position of the hand. The features of a "
         "changed picture have to be computed again in every epoch.",
     ),
-    Variant(
+    TrainingVariant(
         "signs-finetune",
         "Fine-tuned",
         "The last blocks of the backbone learn too, at a lower rate than the new last layer, so that they adapt to "
         "hands and keep what they have learned. The early blocks, which detect edges and colours, are not updated.",
     ),
-    Variant(
+    TrainingVariant(
         "signs-best",
         "Fine-tuned, our best",
         "The best settings that we have found: the whole network learns, with augmentation for hands, a learning "
@@ -84,7 +84,7 @@ class Trial:
 
     run: Path
     recipe: Recipe
-    measured: Measured
+    measured: MeasuredClassifier
     history: Sequence[Mapping[str, Any]]
     held: str  # the part on which val_* in the history was measured, "validation" or "test"
     seconds: float
@@ -99,10 +99,10 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class VariantRow:
     """One variant, trained with one seed or more; figures show the first one."""
 
-    variant: Variant
+    variant: TrainingVariant
     trials: tuple[Trial, ...]
 
     @property
@@ -117,14 +117,14 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class VariantComparison:
     """The variants trained so far, of `planned` in all, on the same pictures.
 
     data: the name of the data; n_train, n_test: the number of pictures. network: its name, as in a recipe. command: the
     command that repeats the comparison. collection: the contents of the user's own folder, None for a data set.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[VariantRow, ...]
     planned: int
     backbone: str
     network: str
@@ -164,6 +164,6 @@ def count_learned(model: Model, frozen: Sequence[str]) -> tuple[int, int]:
     return sum(sizes.values()), sum(size for path, size in sizes.items() if path not in frozen_paths)
 
 
-def best_row(rows: Sequence[Row]) -> Row:
+def best_row(rows: Sequence[VariantRow]) -> VariantRow:
     """Return the variant with the highest mean accuracy, then the highest macro F1."""
     return max(rows, key=lambda row: (row.spread(METRICS["accuracy"]).mean, row.spread(METRICS["macro_f1"]).mean))

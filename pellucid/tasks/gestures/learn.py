@@ -20,7 +20,7 @@ from pellucid.tasks.classify.confidence import Selective, crossed, fit_confidenc
 from pellucid.tasks.gestures.backbone import backbone_settings
 from pellucid.tasks.gestures.collection import Collection, class_weights, imbalance
 from pellucid.tasks.gestures.findings import IMBALANCED, findings_to_json
-from pellucid.tasks.gestures.reading import Progress, read_collection
+from pellucid.tasks.gestures.reading import ReadingProgress, read_collection
 
 RECIPE = "signs-best"
 NAME = "gestures"
@@ -75,7 +75,7 @@ def check_in_memory(recipe: Recipe) -> None:
         raise PellucidError("data.stream: pictures of gestures are read into memory; leave it out")
 
 
-def read_for(recipe: Recipe, progress: Progress | None = None) -> Collection:
+def read_for(recipe: Recipe, progress: ReadingProgress | None = None) -> Collection:
     """Read the collection of a recipe."""
     data = recipe.data
     return read_collection(data.name, data.size, data.mode, data.validation, recipe.recipe.seed, progress)

@@ -41,7 +41,7 @@ class Latency:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredClassifier:
     """The results of one model on held-out images.
 
     loss: the mean negative log-likelihood, for any training loss. precision, recall, f1: by class (K,), float64.
@@ -102,7 +102,7 @@ class Measured:
         }
 
 
-def measure(model: Model, images: Dataset, repeats: int = REPEATS) -> Measured:
+def measure(model: Model, images: Dataset, repeats: int = REPEATS) -> MeasuredClassifier:
     """Evaluate a classifier on held-out images; `repeats` single images are timed.
 
     Raises PellucidError for a model with another number of classes than `images`.
@@ -116,7 +116,7 @@ def measure(model: Model, images: Dataset, repeats: int = REPEATS) -> Measured:
         )
     predicted = probabilities.argmax(1)
     confusion = confusion_matrix(images.y, predicted, classes)
-    return Measured(
+    return MeasuredClassifier(
         n=len(images),
         classes=images.classes,
         accuracy=accuracy(images.y, predicted),

@@ -11,17 +11,17 @@ import torch
 
 from pellucid.data.dataset import make_dataset
 from pellucid.data.folder import TEST_FRACTION
-from pellucid.data.images import Mode
-from pellucid.data.quality import Groups, Pair, Survey, blurry, exact_duplicates, near_duplicates, survey
+from pellucid.data.images import ColourMode
+from pellucid.data.quality import Groups, SimilarPair, Survey, blurry, exact_duplicates, near_duplicates, survey
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, classes_of, files_of, open_tree, parts_of, root_of
 from pellucid.errors import PellucidError
-from pellucid.tasks.gestures.collection import Blurry, Collection, Copies, Part
+from pellucid.tasks.gestures.collection import Blurry, Collection, Copies, SplitFiles
 from pellucid.tasks.gestures.findings import warnings
 from pellucid.tasks.splitting import hold_out
 
 TEST_SEED = 0  # the same pictures are held out for any seed of the training, so that trainings can be compared
 VALIDATION = ("val", "valid", "validation")  # names of the validation part beside test/
-Progress = Callable[[str, int, int], None]  # progress: "reading" or "comparing", the finished number, the total
+ReadingProgress = Callable[[str, int, int], None]  # progress: "reading" or "comparing", the finished number, the total
 KEY_BYTES = 8  # bytes of a digest: 64 bits, from which the order of a split is computed
 
 
@@ -34,10 +34,10 @@ class _File:
 def read_collection(
     path: str | os.PathLike[str],
     size: int,
-    mode: Mode = "RGB",
+    mode: ColourMode = "RGB",
     validation: float = 0.0,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ReadingProgress | None = None,
 ) -> Collection:
     """Read CLASS/IMAGE files, or train/CLASS/IMAGE with test/ or val/ or both beside it, from a folder or a .zip.
 
@@ -110,13 +110,14 @@ def _reason(surveyed: Survey, files: dict[str, _File]) -> str:
     return f" ({first.file} {first.reason})" if first else ""
 
 
-def _copies(surveyed: Survey, progress: Callable[[int, int], None] | None) -> tuple[list[Pair], list[int]]:
+def _copies(surveyed: Survey, progress: Callable[[int, int], None] | None) -> tuple[list[SimilarPair], list[int]]:
     """Return the pairs of exact and near duplicates, and for each picture the index of the first one in its group."""
     exact = exact_duplicates(surveyed.digests)
     repeated = {pair.second for pair in exact}
     unique = [i for i in range(len(surveyed.files)) if i not in repeated]
     near = [
-        Pair(unique[p.first], unique[p.second], p.similarity) for p in near_duplicates(surveyed.small[unique], progress)
+        SimilarPair(unique[p.first], unique[p.second], p.similarity)
+        for p in near_duplicates(surveyed.small[unique], progress)
     ]
     groups = Groups(len(surveyed.files))
     for pair in (*exact, *near):
@@ -171,19 +172,19 @@ def _collect(
     labels: Sequence[int],
     parts: Sequence[str],
     given: bool,
-    pairs: Sequence[Pair],
+    pairs: Sequence[SimilarPair],
     groups: Sequence[int],
 ) -> Collection:
     y = torch.tensor(labels)
 
-    def part(name: str) -> Part:
+    def part(name: str) -> SplitFiles:
         indices = [i for i, one in enumerate(parts) if one == name]
         skipped = tuple(one.file for one in surveyed.corrupt) if name == "train" else ()
         images = make_dataset(path, surveyed.x[indices], y[indices], classes, skipped)
         files, digests = tuple(surveyed.files[i] for i in indices), tuple(surveyed.digests[i] for i in indices)
-        return Part(files, images, digests, tuple(groups[i] for i in indices))
+        return SplitFiles(files, images, digests, tuple(groups[i] for i in indices))
 
-    def copies(pair: Pair) -> Copies:
+    def copies(pair: SimilarPair) -> Copies:
         i, j = pair.first, pair.second
         same = surveyed.digests[i] == surveyed.digests[j]
         class_pair = (classes[labels[i]], classes[labels[j]])

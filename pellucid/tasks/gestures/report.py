@@ -18,14 +18,14 @@ from pellucid.report.page import render
 from pellucid.report.write import write_page
 from pellucid.run_report.classes import class_rows, confusions_text
 from pellucid.run_report.page import duration
-from pellucid.tasks.gestures.comparison import METRICS, Comparison, Row, Spread, Trial, best_row
+from pellucid.tasks.gestures.comparison import METRICS, Spread, Trial, VariantComparison, VariantRow, best_row
 from pellucid.tasks.gestures.findings import findings_to_json, left_out
 from pellucid.text import aligned
 
 HEAD = ("variant", "accuracy", "macro F1", "ECE", "per image", "training", "trainable")
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def cells(row: VariantRow) -> tuple[str, ...]:
     """Return a variant's row of the table: the mean over its seeds, and the range where they differ."""
     return (
         row.variant.title,
@@ -36,7 +36,7 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def table_text(comparison: Comparison) -> str:
+def table_text(comparison: VariantComparison) -> str:
     """Return the table for a terminal."""
     return aligned([HEAD, *(cells(row) for row in comparison.rows)], right=range(1, len(HEAD)))
 
@@ -47,12 +47,12 @@ def percent_range(spread: Spread) -> str:
     return text if spread.low == spread.high else f"{text} ({100 * spread.low:.2f} to {100 * spread.high:.2f})"
 
 
-def differences(comparison: Comparison) -> list[tuple[str, ...]]:
+def differences(comparison: VariantComparison) -> list[tuple[str, ...]]:
     """Return the keys in which the recipes differ, each with its value for every variant, as text."""
     return differing([settings(row.first.recipe.tables()) for row in comparison.rows])
 
 
-def finding(comparison: Comparison) -> str:
+def finding(comparison: VariantComparison) -> str:
     """Return a sentence on the best variant and its advantage over the worst."""
     best, accuracy = best_row(comparison.rows), METRICS["accuracy"]
     pictures = f"{comparison.n_test:,} held-out pictures"
@@ -68,7 +68,7 @@ def finding(comparison: Comparison) -> str:
     )
 
 
-def setting(comparison: Comparison) -> str:
+def setting(comparison: VariantComparison) -> str:
     """Return the settings that all variants share, as text."""
     channels, height, width = comparison.size
     seeds = len(comparison.rows[0].trials)
@@ -83,7 +83,7 @@ def setting(comparison: Comparison) -> str:
     )
 
 
-def to_json(comparison: Comparison) -> dict[str, Any]:
+def to_json(comparison: VariantComparison) -> dict[str, Any]:
     """Return all results as JSON values."""
     return {
         "data": comparison.data,
@@ -102,7 +102,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def markdown(comparison: Comparison, picture: Callable[[str, str], str]) -> str:
+def markdown(comparison: VariantComparison, picture: Callable[[str, str], str]) -> str:
     """Return the table, and for each variant its classes and figures; `picture(name, alt)` links a figure."""
     lines = ["# Comparison of ways to train", "", setting(comparison), "", finding(comparison), ""]
     lines += _table(HEAD, [cells(row) for row in comparison.rows], range(1, len(HEAD)))
@@ -138,7 +138,7 @@ VARIANT_FIGURES = (
 )
 
 
-def _variant_json(row: Row) -> dict[str, Any]:
+def _variant_json(row: VariantRow) -> dict[str, Any]:
     return {
         "variant": row.variant.name,
         "title": row.variant.title,
@@ -179,7 +179,7 @@ RANKED = (
 )
 
 
-def draw(comparison: Comparison) -> Figures:
+def draw(comparison: VariantComparison) -> Figures:
     """Return all figures by name, None where there is nothing to draw."""
     figures: Figures = {key: _ranked(comparison, key, title, is_fraction) for key, title, is_fraction in RANKED}
     rows = comparison.rows
@@ -191,7 +191,7 @@ def draw(comparison: Comparison) -> Figures:
     return figures
 
 
-def _ranked(comparison: Comparison, key: str, title: str, is_fraction: bool) -> Figure | None:
+def _ranked(comparison: VariantComparison, key: str, title: str, is_fraction: bool) -> Figure | None:
     scale = 100 if is_fraction else 1
     dots: list[Dot] = []
     for row in comparison.rows:
@@ -201,7 +201,7 @@ def _ranked(comparison: Comparison, key: str, title: str, is_fraction: bool) -> 
     return ranking(title, dots, COLOURS, logarithmic=not is_fraction)
 
 
-def _variant_figures(row: Row) -> Figures:
+def _variant_figures(row: VariantRow) -> Figures:
     first = row.first
     measured, bins, mistakes = first.measured, first.measured.reliability, first.measured.mistakes
     return {
@@ -231,7 +231,7 @@ GLOSSARY = (
 )  # fmt: skip
 
 
-def page(comparison: Comparison, figures: Mapping[str, Figure]) -> str:
+def page(comparison: VariantComparison, figures: Mapping[str, Figure]) -> str:
     """Return the whole HTML document."""
     rows, best = comparison.rows, best_row(comparison.rows)
     lines = [cells(row) for row in rows]
@@ -261,7 +261,7 @@ def page(comparison: Comparison, figures: Mapping[str, Figure]) -> str:
     )
 
 
-def _variant_section(row: Row, colour: str) -> dict[str, Any]:
+def _variant_section(row: VariantRow, colour: str) -> dict[str, Any]:
     """Return the texts of a variant's section."""
     first, measured, mistakes = row.first, row.first.measured, row.first.measured.mistakes
     confusion = measured.confusion.numpy()
@@ -287,7 +287,7 @@ def _variant_section(row: Row, colour: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _last(row: Row, what: str) -> str:
+def _last(row: VariantRow, what: str) -> str:
     last = row.first.history[-1] if row.first.history else {}
     words = [
         f"{name} {last[key]:.4g}"
@@ -300,7 +300,7 @@ def _last(row: Row, what: str) -> str:
 PAGE, TABLE, VALUES = "comparison.html", "comparison.md", "comparison.json"
 
 
-def write_comparison(out: str | os.PathLike[str], comparison: Comparison) -> Path:
+def write_comparison(out: str | os.PathLike[str], comparison: VariantComparison) -> Path:
     """Write comparison.html, comparison.md, comparison.json and figures/*.png into a folder; return the page's path.
 
     Each file is written completely or not at all. Raises PellucidError if one cannot be written.

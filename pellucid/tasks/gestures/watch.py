@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.calibration.familiarity import FamiliarityScore, familiarity_scores
-from pellucid.data.video import Frame, as_file
+from pellucid.data.video import VideoFrame, as_file
 from pellucid.model import Model
 from pellucid.settings.checks import check
 from pellucid.tasks.pictures import calibrated_probabilities, class_names, read_picture
@@ -37,7 +37,7 @@ class Smoothed:
 
 
 @dataclass(frozen=True)
-class Smoothing:
+class AnswerSmoothing:
     """An exponential moving average of probabilities, with hysteresis for the answer.
 
     memory: the factor by which the weight of a frame decreases with each later frame, from 0 (no smoothing) to less
@@ -106,7 +106,7 @@ class Seen:
     familiarity: FamiliarityScore | None = None
 
 
-def watch(model: Model, frames: Iterable[Frame], smoothing: Smoothing) -> Iterator[Seen]:
+def watch(model: Model, frames: Iterable[VideoFrame], smoothing: AnswerSmoothing) -> Iterator[Seen]:
     """Yield a model's prediction at each frame, smoothed; see `Smoothing`.
 
     Frames are preprocessed like picture files. Raises PellucidError for a model that is not a classifier, and the

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.combine import Sequential
-from pellucid.data.images import Mode, resized
+from pellucid.data.images import ColourMode, resized
 from pellucid.errors import PellucidError
 from pellucid.explain import explain
 from pellucid.layers import SoftArgmax
@@ -24,7 +24,7 @@ Axis = Literal["x", "y"]
 
 
 @dataclass(frozen=True)
-class Frame:
+class InputFrame:
     """The position of a picture in the input of a network: padded by `left` and `top`, then scaled by `scale`.
 
     scale: the factors of x and y.
@@ -63,7 +63,7 @@ class KeypointFinder:
         self.kind: str = described["of"]
         if len(self.names) != count:
             raise PellucidError(f"the model outputs {count} key-points, but names {len(self.names)}; train it again")
-        self.mode: Mode = "L" if model.nominal_shape[0] == 1 else "RGB"
+        self.mode: ColourMode = "L" if model.nominal_shape[0] == 1 else "RGB"
         self._predict = model.predictor()
 
     def __call__(self, images: Sequence[Tensor]) -> Tensor:
@@ -74,7 +74,7 @@ class KeypointFinder:
         """
         channels, height, width = self.model.nominal_shape
         inputs: list[Tensor] = []
-        frames: list[Frame] = []
+        frames: list[InputFrame] = []
         for image in images:
             if image.shape[0] != channels or image.dtype != torch.uint8:
                 raise PellucidError(
@@ -89,7 +89,7 @@ class KeypointFinder:
         return torch.stack([frame.out_of(points) for frame, points in zip(frames, found, strict=True)])
 
 
-def pad_and_resize(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Frame]:
+def pad_and_resize(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, InputFrame]:
     """Return a uint8 picture (C, H, W), padded to the proportions of `size` and resized to it, and its frame."""
     height, width = image.shape[1:]
     padded_height = max(height, round(width * size[0] / size[1]))
@@ -98,7 +98,7 @@ def pad_and_resize(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Frame]
     if (padded_height, padded_width) != (height, width):
         margins = (left, padded_width - width - left, top, padded_height - height - top)
         image = F.pad(image[None].float(), margins, mode="replicate")[0].to(torch.uint8)
-    return resized(image, size), Frame(left, top, (size[1] / padded_width, size[0] / padded_height))
+    return resized(image, size), InputFrame(left, top, (size[1] / padded_width, size[0] / padded_height))
 
 
 def explain_point(

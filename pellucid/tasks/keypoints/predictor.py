@@ -10,7 +10,7 @@ from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.report.figures.overlay import keypoint_overlay
 from pellucid.tasks.keypoints.finder import KeypointFinder
-from pellucid.tasks.outputs import Outputs, coco
+from pellucid.tasks.outputs import OutputFiles, coco
 from pellucid.text import percent
 
 
@@ -20,7 +20,7 @@ class KeypointPredictor(Predictor):
     def __init__(self, model: Model, out: Path | None) -> None:
         self.finder = KeypointFinder(model)
         self.mode = self.finder.mode
-        self.outputs = None if out is None else Outputs(out, "keypoints")
+        self.outputs = None if out is None else OutputFiles(out, "keypoints")
 
     def check(self, names: Sequence[str], files: Sequence[Path]) -> None:
         """Raise PellucidError if an output would overwrite another file."""

@@ -20,7 +20,7 @@ CELL = (BLURS / 2 + 1 / 3) ** -0.5
 CHUNK = 1 << 18  # pixels filtered at a time; limits the memory for their 32 corners
 
 
-class Kernels(NamedTuple):
+class CrfKernels(NamedTuple):
     """Standard deviations of places in pixels and of colours in 0 to 255, and weights; by default the authors'."""
 
     smoothness: float = 3.0
@@ -30,21 +30,21 @@ class Kernels(NamedTuple):
     bilateral_weight: float = 10.0
 
 
-PUBLISHED = Kernels()
+PUBLISHED = CrfKernels()
 
 
-def kernels_for(image: Tensor) -> Kernels:
+def kernels_for(image: Tensor) -> CrfKernels:
     """Return kernels for a picture (3, H, W): the authors', scaled with its longer side, but with the weights 1 and 4.
 
     On CamVid's training pictures, these weights increase the mean IoU; the authors' 3 and 10 decrease it, since they
     remove small objects.
     """
     scale = max(image.shape[1:]) / PUBLISHED_SIDE
-    return Kernels(3.0 * scale, 1.0, 80.0 * scale, 13.0, 4.0)
+    return CrfKernels(3.0 * scale, 1.0, 80.0 * scale, 13.0, 4.0)
 
 
 def dense_crf(
-    probabilities: Tensor, image: Tensor, kernels: Kernels = PUBLISHED, iterations: int = ITERATIONS
+    probabilities: Tensor, image: Tensor, kernels: CrfKernels = PUBLISHED, iterations: int = ITERATIONS
 ) -> Tensor:
     """Return the marginals (C, H, W) of a fully connected CRF, by mean-field inference.
 
@@ -80,7 +80,7 @@ def dense_crf(
     return q
 
 
-def smooth(x: Tensor, kernels: Kernels) -> Tensor:
+def smooth(x: Tensor, kernels: CrfKernels) -> Tensor:
     """Return x (C, H, W) filtered by exp(-|Δp|²/2σ²) with σ = `kernels.smoothness`, with zeros beyond the image."""
     radius = math.ceil(REACH * kernels.smoothness)
     offsets = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
@@ -143,7 +143,7 @@ def _blur(cells: Tensor, axis: int) -> Tensor:
     return y
 
 
-def _grid(image: Tensor, kernels: Kernels) -> Grid:
+def _grid(image: Tensor, kernels: CrfKernels) -> Grid:
     """Return the cells around each pixel, and its position among them; one cell is left free on each side."""
     _, height, width = image.shape
     rows = torch.arange(height, device=image.device)[:, None].expand(height, width)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.data import MaskFolder
 from pellucid.data.files import ANNOTATIONS, mask_parts
-from pellucid.data.images import Mode, strict_warnings
+from pellucid.data.images import ColourMode, strict_warnings
 from pellucid.data.tree import HELD_OUT, TRAIN
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
@@ -29,7 +29,7 @@ from pellucid.text import plural
 
 
 @dataclass(frozen=True, eq=False)
-class Segmentation:
+class PixelClasses:
     """The class of each pixel (H, W) uint8, the probability of each class (C, H, W), and the names of the classes."""
 
     mask: Tensor
@@ -71,10 +71,10 @@ class Segmenter:
             )
         self.classes = classes_of(model)
         self.model, self.crf = model, crf
-        self.mode: Mode = mode_of(model)
+        self.mode: ColourMode = mode_of(model)
         self._run = inference(model.net, model.params)
 
-    def __call__(self, image: Tensor) -> Segmentation:
+    def __call__(self, image: Tensor) -> PixelClasses:
         """Return the class of each pixel, on the CPU.
 
         image: uint8, (3, H, W), or (1, H, W) for a network with one input channel. Raises PellucidError for another
@@ -98,10 +98,10 @@ class Segmenter:
             probabilities = model.interpret(x, self._run(x))[0].cpu()  # (C, H, W)
             if self.crf:
                 probabilities = dense_crf(probabilities, image.expand(3, -1, -1), kernels_for(image))
-            return Segmentation(probabilities.argmax(0).to(torch.uint8), probabilities, self.classes)
+            return PixelClasses(probabilities.argmax(0).to(torch.uint8), probabilities, self.classes)
 
 
-def mode_of(model: Model) -> Mode:
+def mode_of(model: Model) -> ColourMode:
     """Return the mode in which pictures are read for a model: "L" for a network with one input channel."""
     return "L" if model.input_shape[0] == 1 else "RGB"
 
@@ -121,7 +121,7 @@ def check_files(folder: Path, stems: Sequence[str], sources: Sequence[Path] = ()
     check_outputs(outputs, sources, lambda existing: len(existing) == len(files_of("")))
 
 
-def write_segmentation(folder: Path, stem: str, image: Tensor, found: Segmentation) -> dict[str, str]:
+def write_segmentation(folder: Path, stem: str, image: Tensor, found: PixelClasses) -> dict[str, str]:
     """Write STEM-overlay.png, STEM.png with the class of each pixel, and STEM.json; return their paths by kind.
 
     The index PNG has the classes as values and their colours as its palette. Each file is written completely or not at

@@ -12,7 +12,7 @@ from pellucid.errors import PellucidError
 from pellucid.generators import Translator
 from pellucid.metrics import PSNR, SSIM, frechet_distance
 from pellucid.model import Model
-from pellucid.tasks.colorize.measure import BACKBONE, Backbone
+from pellucid.tasks.colorize.measure import BACKBONE, TileFeatures
 from pellucid.tasks.segment.segmenter import mask_folder
 
 TILE = 60  # pixels, the side of the parts of photos that the backbone receives
@@ -38,7 +38,7 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     Raises PellucidError for labels that the model does not have.
     """
     source, count = mask_folder(model, data, None), model.nominal_shape[0] - 1
-    objective, backbone = cast(Translator, model.objective), Backbone()
+    objective, backbone = cast(Translator, model.objective), TileFeatures()
     metrics_of = {kind: (PSNR(), SSIM()) for kind in ("", FLAT)}
     features: dict[str, list[Tensor]] = {"": [], FLAT: [], "true": []}
     with strict_warnings(), torch.inference_mode():

@@ -8,18 +8,18 @@ from torch import Tensor
 
 from pellucid.layers import ELU, GELU, Dropout, LeakyReLU
 from pellucid.trace.columns.base import Column, Explainer, Factors, elements, index_tensor, slopes, worked
-from pellucid.trace.passes import Call
+from pellucid.trace.passes import LayerCall
 
 ACTIVE = "the unit is active: the output gradient δ passes unchanged"
 
 Slope = tuple[tuple[Factors, ...], str, str]  # factors of the slope, a sentence, and the slope as LaTeX
 
 
-def elementwise(slope: Callable[[Call, Tensor], Slope]) -> Explainer:
+def elementwise(slope: Callable[[LayerCall, Tensor], Slope]) -> Explainer:
     """Turn a function that computes the slope at an index into an Explainer of an elementwise layer."""
 
     @wraps(slope)
-    def explain(call: Call, what: str, place: int) -> Column:
+    def explain(call: LayerCall, what: str, place: int) -> Column:
         factors, words, latex = slope(call, index_tensor(place))
         return Column(index_tensor(place), factors, words, rf"\frac{{\partial C}}{{\partial x}} = \delta\, {latex}")
 
@@ -27,14 +27,14 @@ def elementwise(slope: Callable[[Call, Tensor], Slope]) -> Explainer:
 
 
 @elementwise
-def own_slope(call: Call, where: Tensor) -> Slope:
+def own_slope(call: LayerCall, where: Tensor) -> Slope:
     """The slope from the layer's backward pass, for user-defined layers."""
     slope = slopes(call, torch.ones_like(call.y))["x.0"]
     return (worked(elements(slope, where), "∂y/∂x", "slope"),), f"the slope of {call.title} here", r"\frac{dy}{dx}"
 
 
 @elementwise
-def sigmoid(call: Call, where: Tensor) -> Slope:
+def sigmoid(call: LayerCall, where: Tensor) -> Slope:
     """σ'(x) = y (1 - y): Nielsen 2015, chapter 1."""
     y = elements(call.y, where)
     second = worked(1 - y, "1 - y", "slope", _number(1.0), worked(-y, "-y", "activation"))
@@ -43,7 +43,7 @@ def sigmoid(call: Call, where: Tensor) -> Slope:
 
 
 @elementwise
-def tanh(call: Call, where: Tensor) -> Slope:
+def tanh(call: LayerCall, where: Tensor) -> Slope:
     """tanh'(x) = 1 - y²."""
     y = elements(call.y, where)
     slope = worked(1 - y * y, "1 - y²", "slope", _number(1.0), worked(-y * y, "-y²", "activation"))
@@ -51,7 +51,7 @@ def tanh(call: Call, where: Tensor) -> Slope:
 
 
 @elementwise
-def relu(call: Call, where: Tensor) -> Slope:
+def relu(call: LayerCall, where: Tensor) -> Slope:
     """1 where y > 0, else 0."""
     passes = elements(call.y, where) > 0
     words = ACTIVE if bool(passes) else "the unit is inactive: the gradient is 0"
@@ -59,7 +59,7 @@ def relu(call: Call, where: Tensor) -> Slope:
 
 
 @elementwise
-def relu6(call: Call, where: Tensor) -> Slope:
+def relu6(call: LayerCall, where: Tensor) -> Slope:
     """1 where 0 < y < 6, else 0."""
     y = elements(call.y, where)
     passes = (y > 0) & (y < 6)
@@ -68,7 +68,7 @@ def relu6(call: Call, where: Tensor) -> Slope:
 
 
 @elementwise
-def leaky_relu(call: Call, where: Tensor) -> Slope:
+def leaky_relu(call: LayerCall, where: Tensor) -> Slope:
     """1 where y > 0, else the negative slope."""
     assert isinstance(call.layer, LeakyReLU)
     active = elements(call.y, where) > 0
@@ -80,7 +80,7 @@ def leaky_relu(call: Call, where: Tensor) -> Slope:
 
 
 @elementwise
-def elu(call: Call, where: Tensor) -> Slope:
+def elu(call: LayerCall, where: Tensor) -> Slope:
     """1 where y > 0, else alpha exp(x) = y + alpha."""
     assert isinstance(call.layer, ELU)
     y = elements(call.y, where)
@@ -92,7 +92,7 @@ def elu(call: Call, where: Tensor) -> Slope:
 
 
 @elementwise
-def gelu(call: Call, where: Tensor) -> Slope:
+def gelu(call: LayerCall, where: Tensor) -> Slope:
     """Φ(x) + x φ(x)."""
     assert isinstance(call.layer, GELU)
     # Not converted to float64: where tanh is flat, 1 - t² must be rounded as in the layer's backward pass.
@@ -105,7 +105,7 @@ def gelu(call: Call, where: Tensor) -> Slope:
 
 
 @elementwise
-def dropout(call: Call, where: Tensor) -> Slope:
+def dropout(call: LayerCall, where: Tensor) -> Slope:
     """The mask times the scale of the values that are kept."""
     assert isinstance(call.layer, Dropout)
     mask = call.cache.mask.expand(call.x.shape)

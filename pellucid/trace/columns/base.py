@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.trace.passes import Call
+from pellucid.trace.passes import LayerCall
 from pellucid.tree import flatten
 from pellucid.verify.probe import tensors
 
@@ -54,7 +54,7 @@ class Column:
 
 
 # Computes a column from (call, "x.0" or a parameter's name, flat index in that input or parameter).
-Explainer = Callable[[Call, str, int], Column]
+Explainer = Callable[[LayerCall, str, int], Column]
 
 
 def part_of(what: str) -> int | None:
@@ -70,7 +70,7 @@ def exact_sum(products: list[float]) -> float:
         return sum(products)
 
 
-def read(call: Call, what: str, places: Tensor, symbol: str, role: str) -> Factors:
+def read(call: LayerCall, what: str, places: Tensor, symbol: str, role: str) -> Factors:
     """Return the elements of an input or a parameter of the call at flat indices as factors."""
     part = part_of(what)
     tensor = call.params[what] if part is None else call.inputs[part].tensor
@@ -104,7 +104,7 @@ def index_tensor(place: int) -> Tensor:
 MAX_PASSES = 20_000  # backward passes of `fallback` for one number
 
 
-def fallback(call: Call, what: str, place: int) -> Column:
+def fallback(call: LayerCall, what: str, place: int) -> Column:
     """Return the column of any layer: the dependent outputs are found by bisection, their slopes by a one-hot dy.
 
     A layer's backward is linear in dy: if the gradient for a random dy over a group of outputs is 0, none of them
@@ -150,7 +150,7 @@ def fallback(call: Call, what: str, place: int) -> Column:
     )
 
 
-def slopes(call: Call, dy: Any) -> dict[str, Tensor]:
+def slopes(call: LayerCall, dy: Any) -> dict[str, Tensor]:
     """Return the gradients of the layer's backward pass for `dy`, by "x.0", "x.1" ... and by parameter name."""
     dx, dparams = call.layer.backward(call.tree, call.cache, dy)
     inputs = {f"x.{part}": gradient for part, gradient in enumerate(tensors(dx)) if gradient is not None}

@@ -7,11 +7,11 @@ from torch.nn import functional as F
 from pellucid.layers import Conv2d, ConvTranspose2d
 from pellucid.layers.base import pair
 from pellucid.trace.columns.base import Column, places, read
-from pellucid.trace.passes import Call
+from pellucid.trace.passes import LayerCall
 from pellucid.trace.text import index_of
 
 
-def dense(call: Call, what: str, place: int) -> Column:
+def dense(call: LayerCall, what: str, place: int) -> Column:
     """y[n, u] = Σ_j w[u, j] x[n, j] + b[u]: Nielsen 2015, BP2 for an input, BP4 for a weight, BP3 for a bias."""
     n_in, units = call.x.shape[-1], call.y.shape[-1]
     rows = torch.arange(call.x.numel() // n_in)
@@ -31,7 +31,7 @@ def dense(call: Call, what: str, place: int) -> Column:
     return Column(row * units + unit, (read(call, "weight", unit * n_in + j, "w", "weight"),), words, formula)
 
 
-def convolution(call: Call, what: str, place: int) -> Column:
+def convolution(call: LayerCall, what: str, place: int) -> Column:
     """Return the column of Conv2d or ConvTranspose2d.
 
     A weight w[f, c, a, b] connects the window (f, p, q) with the pixel (c, ps + ad, qs + bd), for stride s and dilation

@@ -6,7 +6,7 @@ from pellucid.layers import Concat, LpPool2d
 from pellucid.layers.base import Mode
 from pellucid.text import plural
 from pellucid.trace.columns.base import Column, Explainer, elements, index_tensor, part_of, places, read, worked
-from pellucid.trace.passes import Call
+from pellucid.trace.passes import LayerCall
 from pellucid.trace.text import index_of
 
 UNCHANGED = r"\frac{\partial C}{\partial x} = \delta"
@@ -18,7 +18,7 @@ FORMULA = r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, k_{oi}"
 def linear_map(words: str) -> Explainer:
     """Return the Explainer of a layer without parameters that is affine in its single input."""
 
-    def explain(call: Call, what: str, place: int) -> Column:
+    def explain(call: LayerCall, what: str, place: int) -> Column:
         zeros = torch.zeros_like(call.x, memory_format=torch.contiguous_format)
         constant = call.layer.forward(call.params, zeros, Mode())[0].flatten()
         one_hot = zeros.clone()
@@ -32,12 +32,12 @@ def linear_map(words: str) -> Explainer:
     return explain
 
 
-def add(call: Call, what: str, place: int) -> Column:
+def add(call: LayerCall, what: str, place: int) -> Column:
     """Return the column of one input of a sum."""
     return Column(index_tensor(place), (), "a sum passes its output gradient δ unchanged to each input", UNCHANGED)
 
 
-def concat(call: Call, what: str, place: int) -> Column:
+def concat(call: LayerCall, what: str, place: int) -> Column:
     """Return the column of an input of Concat, which is copied to one part of the output."""
     part = part_of(what)
     assert part is not None
@@ -48,7 +48,7 @@ def concat(call: Call, what: str, place: int) -> Column:
     return Column(places(call.y.shape, *index), (), COPIED, UNCHANGED)
 
 
-def crop(call: Call, what: str, place: int) -> Column:
+def crop(call: LayerCall, what: str, place: int) -> Column:
     """Return the column of a pixel: of the first input, copied or cut off; of the second, only the size is used."""
     index = index_of(place, call.inputs[0].tensor.shape)
     if part_of(what) == 1:
@@ -58,7 +58,7 @@ def crop(call: Call, what: str, place: int) -> Column:
     return Column(places(call.y.shape, *index) if kept else index_tensor(0)[:0], (), words, UNCHANGED if kept else "0")
 
 
-def multiply(call: Call, what: str, place: int) -> Column:
+def multiply(call: LayerCall, what: str, place: int) -> Column:
     """Return the column of an input of Multiply: the product of the others, at each output it is broadcast to."""
     part = part_of(what)
     assert part is not None
@@ -76,7 +76,7 @@ def multiply(call: Call, what: str, place: int) -> Column:
     return Column(where, tuple(factors), words, r"\frac{\partial C}{\partial x_k} = \sum \delta \prod_{l \neq k} x_l")
 
 
-def max_pool2d(call: Call, what: str, place: int) -> Column:
+def max_pool2d(call: LayerCall, what: str, place: int) -> Column:
     """Return the column of a pixel: 1 for each window of which it is the maximum."""
     plane = call.x.shape[2] * call.x.shape[3]
     channel, pixel = divmod(place, plane)  # channel: flat index over (N, C)
@@ -88,7 +88,7 @@ def max_pool2d(call: Call, what: str, place: int) -> Column:
     return Column(channel * switches.shape[1] + windows, (), words, formula)
 
 
-def max_unpool2d(call: Call, what: str, place: int) -> Column:
+def max_unpool2d(call: LayerCall, what: str, place: int) -> Column:
     """Return the column of a value, which is copied to the position that its switch contains."""
     y_plane = call.y.shape[2] * call.y.shape[3]
     plane = call.x.shape[2] * call.x.shape[3]
@@ -100,7 +100,7 @@ def max_unpool2d(call: Call, what: str, place: int) -> Column:
     return Column(index_tensor(place // plane * y_plane + switch), (), words, formula)
 
 
-def roi_align(call: Call, what: str, place: int) -> Column:
+def roi_align(call: LayerCall, what: str, place: int) -> Column:
     """Return the column of a pixel: its weight in each bin with a sample next to it; a region has no gradient."""
     if part_of(what) == 1:
         return Column(index_tensor(0)[:0], (), NOT_DIFFERENTIATED, "0")
@@ -114,7 +114,7 @@ def roi_align(call: Call, what: str, place: int) -> Column:
     return Column(where, (worked(weights[where].double(), "share", "share"),), words, FORMULA)
 
 
-def roi_pool(call: Call, what: str, place: int) -> Column:
+def roi_pool(call: LayerCall, what: str, place: int) -> Column:
     """Return the column of a pixel: 1 for each bin of which it is the maximum; a region has no gradient."""
     if part_of(what) == 1:
         return Column(index_tensor(0)[:0], (), NOT_DIFFERENTIATED, "0")
@@ -128,7 +128,7 @@ def roi_pool(call: Call, what: str, place: int) -> Column:
     return Column(where, (), words, r"\frac{\partial C}{\partial x_i} = \sum_{o:\, \text{switch}(o) = i} \delta_o")
 
 
-def lp_pool2d(call: Call, what: str, place: int) -> Column:
+def lp_pool2d(call: LayerCall, what: str, place: int) -> Column:
     """∂y/∂x = sign(x) |x|^(p - 1) y^(1 - p) for every window that contains x."""
     layer = call.layer
     assert isinstance(layer, LpPool2d)

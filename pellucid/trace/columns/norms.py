@@ -17,7 +17,7 @@ from pellucid.layers import (
 )
 from pellucid.layers.batchnorm import RunningCache
 from pellucid.trace.columns.base import Column, Factors, elements, index_tensor, part_of, places, read, worked
-from pellucid.trace.passes import Call
+from pellucid.trace.passes import LayerCall
 from pellucid.trace.text import index_of
 
 
@@ -36,13 +36,13 @@ class Sets:
     fixed: bool  # whether mean and invstd are running statistics, which do not depend on x
     name: str  # of a set, such as "channel"
 
-    def normal(self, call: Call, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def normal(self, call: LayerCall, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return x, μ and 1 / sqrt(σ² + ε) at flat indices."""
         owner = self.owner[where]
         return elements(call.x, where), self.mean[owner], self.invstd[owner]
 
 
-def norm(call: Call, what: str, place: int) -> Column:
+def norm(call: LayerCall, what: str, place: int) -> Column:
     """Return the column of a normalization: Ioffe and Szegedy 2015, section 3."""
     sets = _sets(call)
     if part_of(what) is None:
@@ -61,7 +61,7 @@ def norm(call: Call, what: str, place: int) -> Column:
     return _fixed_statistics(call, sets, place) if sets.fixed else _batch_statistics(call, sets, place)
 
 
-def _fixed_statistics(call: Call, sets: Sets, place: int) -> Column:
+def _fixed_statistics(call: LayerCall, sets: Sets, place: int) -> Column:
     """Return the column of an input for running statistics, which only scale it."""
     where = index_tensor(place)
     _, _, invstd = sets.normal(call, where)
@@ -70,7 +70,7 @@ def _fixed_statistics(call: Call, sets: Sets, place: int) -> Column:
     return Column(where, (*_weights(call, sets, where), worked(invstd, "1 / deviation", "scale")), words, formula)
 
 
-def _batch_statistics(call: Call, sets: Sets, place: int) -> Column:
+def _batch_statistics(call: LayerCall, sets: Sets, place: int) -> Column:
     """Return the column of an input whose set's mean and variance depend on all values of the set."""
     where = (sets.owner == sets.owner[place]).nonzero().flatten()
     m = len(where)  # number of values in the set
@@ -95,11 +95,11 @@ def _batch_statistics(call: Call, sets: Sets, place: int) -> Column:
     )
 
 
-def _weights(call: Call, sets: Sets, where: Tensor) -> tuple[Factors, ...]:
+def _weights(call: LayerCall, sets: Sets, where: Tensor) -> tuple[Factors, ...]:
     return (read(call, "weight", sets.scale[where], "w", "weight"),) if "weight" in call.params else ()
 
 
-def _sets(call: Call) -> Sets:
+def _sets(call: LayerCall) -> Sets:
     """Return the sets of values that the layer normalizes together."""
     x, layer = call.x, call.layer
     channel = torch.arange(x.shape[1]).view(1, -1, *(1,) * (x.dim() - 2)).expand(x.shape).flatten()
@@ -119,7 +119,7 @@ def _sets(call: Call) -> Sets:
     return Sets(owner, scale, mean, invstd, False, "example")
 
 
-def local_response_norm(call: Call, what: str, place: int) -> Column:
+def local_response_norm(call: LayerCall, what: str, place: int) -> Column:
     """∂y_o/∂x_i = [i = o] d_o^-β - 2 α β / size x_i x_o d_o^(-β - 1)."""
     layer = call.layer
     assert isinstance(layer, LocalResponseNorm)
@@ -145,7 +145,7 @@ def local_response_norm(call: Call, what: str, place: int) -> Column:
     return Column(where, (worked(direct + through_d, "slope", "slope", *parts),), words, formula)
 
 
-def local_contrast_norm(call: Call, what: str, place: int) -> Column:
+def local_contrast_norm(call: LayerCall, what: str, place: int) -> Column:
     """Derivatives along one input of v = x - Σ w x, σ = sqrt(Σ w v²), d = max(c, σ, ε), y = v / d."""
     layer = call.layer
     assert isinstance(layer, LocalContrastNorm)
@@ -173,7 +173,7 @@ def local_contrast_norm(call: Call, what: str, place: int) -> Column:
     return Column(where + n * size, (worked((through_v + through_d)[where], "slope", "slope", *parts),), words, formula)
 
 
-def softmax(call: Call, what: str, place: int) -> Column:
+def softmax(call: LayerCall, what: str, place: int) -> Column:
     """∂y_o/∂x_i = y_o ([i = o] - y_i) for Softmax, [i = o] - exp(y_i) for LogSoftmax."""
     layer = call.layer
     assert isinstance(layer, Softmax | LogSoftmax)

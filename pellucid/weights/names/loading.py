@@ -23,11 +23,11 @@ from pellucid.weights.opening import open_weights
 # Hyperparameters that do not change the output for given weights, such as widths and initialization.
 _FREE = ("filters", "units", "groups", "init_weight", "init_bias", "momentum", "rate")
 
-Form = dict[str, tuple[str, Mapping[str, Any]]]  # each layer's class name and hyperparameters, by path
+TensorForms = dict[str, tuple[str, Mapping[str, Any]]]  # each layer's class name and hyperparameters, by path
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightsOrigin:
     """The origin of a weights file: the model's name in `MODELS`, and the library whose tensor names the file has."""
 
     model: str
@@ -88,7 +88,7 @@ def _check_values(path: str | os.PathLike[str], name: str, tensor: Tensor) -> No
         raise PellucidError(f"{os.fspath(path)} contains {wrong} in {name}; use another file")
 
 
-def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) -> Source:
+def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) -> WeightsOrigin:
     """Return the origin of tensors with these names; path: the file's path, for messages.
 
     Raises PellucidError if no library uses these names for this network, or if the network was built with other options
@@ -106,7 +106,7 @@ def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) 
     return source
 
 
-def origin_of(models: Collection[str], tensors: Iterable[str], path: str | os.PathLike[str]) -> Source:
+def origin_of(models: Collection[str], tensors: Iterable[str], path: str | os.PathLike[str]) -> WeightsOrigin:
     """Return the origin of tensors with these names, which are weights of one of `models`, names in `MODELS`.
 
     Raises PellucidError if no library uses these names for such a network.
@@ -128,15 +128,15 @@ def origin_of(models: Collection[str], tensors: Iterable[str], path: str | os.Pa
     return source
 
 
-def _candidates() -> list[Source]:
-    return [Source(model, naming) for naming in NAMINGS for model in naming.models]
+def _candidates() -> list[WeightsOrigin]:
+    return [WeightsOrigin(model, naming) for naming in NAMINGS for model in naming.models]
 
 
-def _reference(source: Source) -> Form:
+def _reference(source: WeightsOrigin) -> TensorForms:
     return form(MODELS[source.model](**source.naming.options))
 
 
-def form(net: Layer) -> Form:
+def form(net: Layer) -> TensorForms:
     """Return the hyperparameters in which two networks must agree to compute equal outputs from equal weights."""
     return {
         path: (type(layer).__name__, _settings(layer))

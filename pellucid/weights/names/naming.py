@@ -16,7 +16,7 @@ DENSE_OVER_MAPS = "head.dense1"
 
 # Splits a tensor's name in a file into the layer's name there and Pellucid's name of the tensor, such as
 # ("block1_conv1", "weight"). The second is "" for tensors that are not needed; None is for unrecognized names.
-Split = Callable[[str], tuple[str, str] | None]
+SplitRule = Callable[[str], tuple[str, str] | None]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Dialect:
     receives, 0 for networks without this layer.
     """
 
-    split: Split
+    split: SplitRule
     layout: Callable[[str, Tensor, int], Tensor]
 
 

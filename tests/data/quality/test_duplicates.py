@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pellucid.data.quality import Groups, Pair, duplicates, exact_duplicates, near_duplicates
+from pellucid.data.quality import Groups, SimilarPair, duplicates, exact_duplicates, near_duplicates
 from pellucid.data.quality.duplicates import alike
 from pellucid.errors import PellucidError
 from tests.data.quality.photos import COPIES, cut, photo, small
@@ -106,7 +106,7 @@ def test_other_shapes_are_refused():
 
 def test_the_same_bytes_are_paired_with_their_first():
     digests = [hashlib.sha256(text).digest() for text in (b"a", b"b", b"a", b"c", b"b", b"a")]
-    assert exact_duplicates(digests) == [Pair(0, 2, 1.0), Pair(1, 4, 1.0), Pair(0, 5, 1.0)]
+    assert exact_duplicates(digests) == [SimilarPair(0, 2, 1.0), SimilarPair(1, 4, 1.0), SimilarPair(0, 5, 1.0)]
 
 
 @pytest.mark.real

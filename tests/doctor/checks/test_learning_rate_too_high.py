@@ -6,7 +6,7 @@ import pytest
 
 from pellucid.doctor.checks.learning_rate_too_high import CHECK
 from pellucid.doctor.predictions import predictions
-from pellucid.doctor.rehearsal import Settings
+from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import rebuilt
 from pellucid.optim import SGD, Adam
 from tests.doctor.examined import case
@@ -19,7 +19,7 @@ def test_a_rate_that_ends_above_the_first_loss_is_found() -> None:
     assert found.evidence["learning_rate"] == 60.0
     assert found.evidence["loss_after_training"] == predictions(it.model, it.train).loss
     assert found.evidence["lower_rate"] < 60
-    trial = it.rehearse(Settings(25, found.evidence["lower_rate"] / 60))
+    trial = it.rehearse(RehearsalSettings(25, found.evidence["lower_rate"] / 60))
     assert found.evidence["range_test_loss_at_the_lower_rate"] == trial.end
     assert found.evidence["range_test_steps"] == 25
 

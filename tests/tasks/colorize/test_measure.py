@@ -14,7 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.run.folder import weights_file
 from pellucid.tasks.colorize.colorizer import Colorizer
-from pellucid.tasks.colorize.measure import Backbone, colour_images, evaluate
+from pellucid.tasks.colorize.measure import TileFeatures, colour_images, evaluate
 from tests.tasks.colorize.tiny import colorizer
 
 
@@ -69,11 +69,11 @@ def test_the_images_themselves_are_perfect(folder):
 
 def test_the_backbone_is_the_shipped_classifier():
     images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    found = Backbone()(images)
+    found = TileFeatures()(images)
     model = Model.load(weights_file("cifar"))
     assert torch.equal(found.answers, model.predict(images).argmax(1))
     assert found.features.shape == (6, 256)
-    assert Backbone()(torch.rand(2, 3, 50, 40)).answers.shape == (2,)
+    assert TileFeatures()(torch.rand(2, 3, 50, 40)).answers.shape == (2,)
 
 
 def test_of_several_parts_the_held_out_one_is_measured(tmp_path):

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import torch
 
-from pellucid.tasks.colorize.colorizer import Smoothing
+from pellucid.tasks.colorize.colorizer import ColourSmoothing
 
 
 def frame(left, level=40.0):
@@ -14,7 +14,7 @@ def frame(left, level=40.0):
 
 
 def test_static_pixels_keep_their_colours_and_others_take_the_new_ones():
-    smoothing, rng = Smoothing(), torch.Generator().manual_seed(0)
+    smoothing, rng = ColourSmoothing(), torch.Generator().manual_seed(0)
     before = None
     for left in range(12):
         lightness, ab = frame(left), 30 * torch.randn(2, 12, 16, generator=rng)
@@ -27,7 +27,7 @@ def test_static_pixels_keep_their_colours_and_others_take_the_new_ones():
 
 
 def test_noise_below_2_counts_as_static_and_slow_changes_do_not():
-    smoothing, rng = Smoothing(), torch.Generator().manual_seed(0)
+    smoothing, rng = ColourSmoothing(), torch.Generator().manual_seed(0)
     first = smoothing(frame(0), torch.zeros(2, 12, 16))
     for _ in range(5):
         noise = (torch.rand(1, 12, 16, generator=rng) - 0.5) * 4
@@ -38,7 +38,7 @@ def test_noise_below_2_counts_as_static_and_slow_changes_do_not():
 
 
 def test_a_new_scene_begins_anew():
-    smoothing = Smoothing()
+    smoothing = ColourSmoothing()
     smoothing(frame(0), torch.zeros(2, 12, 16))
     new = torch.full((2, 12, 16), 50.0)
     other = frame(0)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pellucid.cli.main import main
 from pellucid.data import DetectionFolder
-from pellucid.data.video import Frame
+from pellucid.data.video import VideoFrame
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.objects import Detections
@@ -107,9 +107,9 @@ def test_a_lower_score_finds_more_and_a_higher_one_nothing(file: str, tmp_path: 
 def test_a_camera_runs_until_ctrl_c_and_keeps_what_it_showed(
     file: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def frames(end: BaseException) -> Iterator[Frame]:
+    def frames(end: BaseException) -> Iterator[VideoFrame]:
         for number in (0, 3):
-            yield Frame(number, 0.1 * number, torch.zeros(3, 20, 30, dtype=torch.uint8))
+            yield VideoFrame(number, 0.1 * number, torch.zeros(3, 20, 30, dtype=torch.uint8))
         raise end
 
     place = "pellucid.data.video.camera_frames"

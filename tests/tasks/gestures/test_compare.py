@@ -22,7 +22,7 @@ from pellucid.model import Model
 from pellucid.models import airbench
 from pellucid.tasks.gestures.collection import class_weights
 from pellucid.tasks.gestures.compare import _data, compare
-from pellucid.tasks.gestures.comparison import VARIANTS, Comparison, Variant
+from pellucid.tasks.gestures.comparison import VARIANTS, TrainingVariant, VariantComparison
 from pellucid.tasks.gestures.learn import MIN_STEPS
 from pellucid.tasks.gestures.reading import read_collection
 from pellucid.tasks.pictures import held_out
@@ -54,9 +54,9 @@ class Bench:
 
     data: Path
     backbone: Path
-    variants: tuple[Variant, ...]
+    variants: tuple[TrainingVariant, ...]
 
-    def compare(self, out: Path, **options: Any) -> Comparison:
+    def compare(self, out: Path, **options: Any) -> VariantComparison:
         given = {"backbone": str(self.backbone), "data": self.data, "progress": False, "repeats": 1, **options}
         given["overrides"] = {"train.epochs": 2, **given.get("overrides", {})}  # else few pictures get many
         return compare(self.variants, out=out, **given)
@@ -86,12 +86,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
         ("frozen", 'frozen = ["features.*"]\n', True),
     ):
         (place / f"{name}.toml").write_text(RECIPE + more)
-        variants.append(Variant(str(place / f"{name}.toml"), name.title(), f"What {name} does.", transfers))
+        variants.append(TrainingVariant(str(place / f"{name}.toml"), name.title(), f"What {name} does.", transfers))
     return Bench(place / "hands", backbone, tuple(variants))
 
 
 @pytest.fixture(scope="module")
-def done(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]:
+def done(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, VariantComparison]:
     """A comparison with two seeds, and its folder."""
     out = tmp_path_factory.mktemp("compared") / "out"
     with without_report():
@@ -112,7 +112,7 @@ def read(out: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_every_number_is_what_scikit_learn_says_of_the_saved_weights(
-    bench: Bench, done: tuple[Path, Comparison]
+    bench: Bench, done: tuple[Path, VariantComparison]
 ) -> None:
     images = load_splits(bench.data, size=(16, 16)).test
     values = read(done[0])
@@ -140,7 +140,7 @@ def test_every_number_is_what_scikit_learn_says_of_the_saved_weights(
     assert values["complete"] is True
 
 
-def test_the_variants_differ_in_what_begins_and_what_learns(bench: Bench, done: tuple[Path, Comparison]) -> None:
+def test_the_variants_differ_in_what_begins_and_what_learns(bench: Bench, done: tuple[Path, VariantComparison]) -> None:
     begun = {
         path: tensor for path, tensor in Model.load(bench.backbone).weights.items() if path.startswith("features.")
     }
@@ -180,7 +180,7 @@ class Page(HTMLParser):
         self.words.append(" ".join(data.split()))
 
 
-def test_the_page_shows_all_of_it_and_needs_nothing_from_outside(done: tuple[Path, Comparison]) -> None:
+def test_the_page_shows_all_of_it_and_needs_nothing_from_outside(done: tuple[Path, VariantComparison]) -> None:
     text = (done[0] / "comparison.html").read_text(encoding="utf-8")
     page = Page(without_script(text))
     sections = [values["id"] for tag, values in page.elements if tag == "section"]
@@ -205,7 +205,7 @@ def test_the_page_shows_all_of_it_and_needs_nothing_from_outside(done: tuple[Pat
     assert "@import" not in text
 
 
-def test_the_table_is_markdown_too_with_links_to_pictures_that_exist(done: tuple[Path, Comparison]) -> None:
+def test_the_table_is_markdown_too_with_links_to_pictures_that_exist(done: tuple[Path, VariantComparison]) -> None:
     text = (done[0] / "comparison.md").read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert rows[0][0] == "| variant"
@@ -216,7 +216,7 @@ def test_the_table_is_markdown_too_with_links_to_pictures_that_exist(done: tuple
 
 
 @pytest.mark.usefixtures("no_page")
-def test_what_is_finished_is_not_trained_again(bench: Bench, done: tuple[Path, Comparison]) -> None:
+def test_what_is_finished_is_not_trained_again(bench: Bench, done: tuple[Path, VariantComparison]) -> None:
     out, first = done
     runs = [path for path in out.iterdir() if (path / "recipe.toml").is_file()]
     stamps = {path: os.stat(path / "weights" / "best.safetensors").st_mtime_ns for path in runs}
@@ -286,7 +286,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
 def test_networks_that_differ_are_no_comparison(bench: Bench, tmp_path: Path) -> None:
     wide = tmp_path / "wide.toml"
     wide.write_text(RECIPE.replace("width = 2", "width = 3"))
-    unlike = Bench(bench.data, bench.backbone, (bench.variants[0], Variant(str(wide), "Wide", "Wider.", False)))
+    unlike = Bench(bench.data, bench.backbone, (bench.variants[0], TrainingVariant(str(wide), "Wide", "Wider.", False)))
     with pytest.raises(PellucidError, match=r"scratch and wide differ in network.width \(2 and 3\)"):
         unlike.compare(tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -316,7 +316,7 @@ def test_the_five_variants_are_told_apart() -> None:
 
 
 @pytest.fixture(scope="module")
-def plain(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Comparison]:
+def plain(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, VariantComparison]:
     """A comparison on class folders: uneven ones, one photo many times in far places, and a damaged file."""
     root = tmp_path_factory.mktemp("plain") / "hands"
     for c, (name, count) in enumerate((("fist", 30), ("palm", 8))):
@@ -337,7 +337,7 @@ def plain(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 
 @pytest.mark.slow
-def test_near_duplicates_of_a_folder_of_ones_own_lie_on_one_side(plain: tuple[Path, Path, Comparison]) -> None:
+def test_near_duplicates_of_a_folder_of_ones_own_lie_on_one_side(plain: tuple[Path, Path, VariantComparison]) -> None:
     root, _, found = plain
     collection = read_collection(root, 16)
     assert found.n_train == len(collection.train.files)
@@ -348,7 +348,7 @@ def test_near_duplicates_of_a_folder_of_ones_own_lie_on_one_side(plain: tuple[Pa
     assert {True} <= again[0] ^ again[1], "the eleven pictures of one photo are on one side"
 
 
-def test_damaged_files_of_a_folder_are_listed(plain: tuple[Path, Path, Comparison]) -> None:
+def test_damaged_files_of_a_folder_are_listed(plain: tuple[Path, Path, VariantComparison]) -> None:
     root, out, _ = plain
     lines = (root.parent / "lines").read_text().splitlines()
     assert "1 file cannot be read and is left out:" in lines
@@ -358,14 +358,14 @@ def test_damaged_files_of_a_folder_are_listed(plain: tuple[Path, Path, Compariso
     assert "1 file cannot be read and is left out." in (out / "comparison.html").read_text(encoding="utf-8")
 
 
-def test_uneven_classes_of_a_folder_are_weighed(plain: tuple[Path, Path, Comparison]) -> None:
+def test_uneven_classes_of_a_folder_are_weighed(plain: tuple[Path, Path, VariantComparison]) -> None:
     counts = read_collection(plain[0], 16).train.counts()
     assert counts[0] > 3 * counts[1]
     recipe = plain[2].rows[0].first.recipe
     assert recipe.loss.arguments["class_weights"] == pytest.approx(class_weights(counts), abs=1e-6)
 
 
-def test_a_run_on_a_folder_is_evaluated_on_what_it_held_out(plain: tuple[Path, Path, Comparison]) -> None:
+def test_a_run_on_a_folder_is_evaluated_on_what_it_held_out(plain: tuple[Path, Path, VariantComparison]) -> None:
     model = Model.load(plain[2].rows[0].first.run / "weights" / "best.safetensors")
     assert held_out(model, str(plain[0])).checksum == read_collection(plain[0], 16).test.images.checksum
 

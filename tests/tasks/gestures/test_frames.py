@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pellucid.data import load_image
 from pellucid.data import video as frames
-from pellucid.data.video import Frame, Frames, Newest, as_file, camera_frames, video_frames
+from pellucid.data.video import Frames, Newest, VideoFrame, as_file, camera_frames, video_frames
 from pellucid.errors import PellucidError
 from tests.tasks.gestures.colours import BLUE, GREEN, RED, animation, picture, tensor
 
@@ -175,7 +175,7 @@ def test_every_third_frame_of_a_video_file_in_its_colours(tmp_path: Path, name: 
 def test_a_video_that_is_cut_off_says_so_behind_its_last_frame(tmp_path: Path):
     data = film(tmp_path / "whole.avi", [RED] * 16, "MJPG").read_bytes()
     (tmp_path / "part.avi").write_bytes(data[: len(data) * 3 // 4])
-    seen: list[Frame] = []
+    seen: list[VideoFrame] = []
     with pytest.raises(PellucidError, match=r"part\.avi ends after \d+ of 16 frames; it is cut off"):
         seen.extend(video_frames(tmp_path / "part.avi"))
     assert 0 < len(seen) < 14
@@ -325,7 +325,7 @@ def use(fake: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "import_module", lambda name: fake)
 
 
-def look_at(frames: Frames, seen: list[Frame], pause: float) -> None:
+def look_at(frames: Frames, seen: list[VideoFrame], pause: float) -> None:
     """Be as slow as a network."""
     for frame in frames:
         seen.append(frame)
@@ -337,7 +337,7 @@ def test_each_frame_of_a_camera_is_either_given_or_counted_as_dropped(every: int
     fake = Fake(frames=40)
     use(fake, monkeypatch)
     frames = camera_frames(0, every)
-    seen: list[Frame] = []
+    seen: list[VideoFrame] = []
     with pytest.raises(PellucidError, match="sends no more frames"):  # the only end that a camera has of itself
         look_at(frames, seen, pause=0.02 * every)
     assert fake.released

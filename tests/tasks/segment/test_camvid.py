@@ -15,7 +15,7 @@ from pellucid.optim import Progress
 from pellucid.recipe.job import build_model
 from pellucid.recipe.material import load_material
 from pellucid.recipe.recipe import load_recipe
-from pellucid.training.step import Step
+from pellucid.training.step import TrainingStep
 from pellucid.tree import flatten, map_tree
 from tests.references import reference_forward
 
@@ -44,7 +44,7 @@ def test_50_steps_have_the_losses_of_plain_pytorch() -> None:
     for group, path in zip(groups, learned, strict=True):
         group["weight_decay"] = 0.0 if path.endswith(biases) else model.optimizer.weight_decay
     theirs = torch.optim.AdamW(groups, lr)
-    step = Step(
+    step = TrainingStep(
         Supervised(net, model.loss), model.params, model.optimizer, examples=len(material.train),
         frozen=model.frozen, rates=model.rates,
     )  # fmt: skip

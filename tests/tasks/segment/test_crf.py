@@ -7,7 +7,7 @@ from torch import Tensor
 import benchmarks.crf
 from pellucid.errors import PellucidError
 from pellucid.tasks.segment import crf
-from pellucid.tasks.segment.crf import Kernels, bilateral, dense_crf, kernels_for, smooth
+from pellucid.tasks.segment.crf import CrfKernels, bilateral, dense_crf, kernels_for, smooth
 
 H, W, C = 14, 17, 4
 
@@ -61,7 +61,7 @@ def mean_field(p: Tensor, image: Tensor) -> Tensor:
 def test_the_smoothness_kernel_is_exact() -> None:
     x = torch.rand(C, H, W, dtype=torch.float64)
     near, _ = kernels(picture())
-    torch.testing.assert_close(smooth(x, Kernels()).flatten(1), x.flatten(1) @ near, rtol=1e-3, atol=0)
+    torch.testing.assert_close(smooth(x, CrfKernels()).flatten(1), x.flatten(1) @ near, rtol=1e-3, atol=0)
 
 
 @pytest.mark.slow
@@ -69,13 +69,13 @@ def test_the_bilateral_kernel_is_near() -> None:
     x = torch.rand(C, H, W, dtype=torch.float64)
     image = picture()
     _, alike = kernels(image)
-    found, exact = bilateral(x, crf._grid(image, Kernels())).flatten(1), x.flatten(1) @ alike
+    found, exact = bilateral(x, crf._grid(image, CrfKernels())).flatten(1), x.flatten(1) @ alike
     assert float(((found - exact).abs() / exact).mean()) < 0.12
 
 
 def test_memory_for_a_pixel_is_bounded_and_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     image, x = picture(), torch.rand(C, H, W, dtype=torch.float64)
-    grid = crf._grid(image, Kernels())
+    grid = crf._grid(image, CrfKernels())
     assert sum(one.numel() * one.element_size() for one in (grid.lowest, grid.part)) == 28 * H * W
     whole = bilateral(x, grid)
     monkeypatch.setattr(crf, "CHUNK", 37)
@@ -96,13 +96,13 @@ def test_the_marginals_are_those_of_a_dense_double_loop(noise: float) -> None:
 @pytest.mark.slow
 def test_the_benchmark_sums_over_all_pairs_of_pixels() -> None:
     p, image = probabilities().float(), picture()
-    found = benchmarks.crf.mean_field(p, image, Kernels()).double()
+    found = benchmarks.crf.mean_field(p, image, CrfKernels()).double()
     torch.testing.assert_close(found, mean_field(p.double(), image), rtol=1e-4, atol=1e-5)  # in float32
 
 
 def test_few_pixels_of_small_noisy_pictures_get_another_class() -> None:
     """What the docstring of `dense_crf` says, for the noisiest pictures."""
-    for kernels, smallest, largest in ((kernels_for, 0.001, 0.009), (lambda image: Kernels(), 0.006, 0.025)):
+    for kernels, smallest, largest in ((kernels_for, 0.001, 0.009), (lambda image: CrfKernels(), 0.006, 0.025)):
         found = [benchmarks.crf.fraction(p, image, kernels(image)) for p, image in benchmarks.crf.drawn(16, 20.0)]
         assert smallest <= sum(found) / len(found) <= largest
         assert max(found) <= 0.04
@@ -117,8 +117,8 @@ def test_a_mask_follows_the_edge_of_the_picture() -> None:
 
 
 def test_kernels_scale_with_the_picture() -> None:
-    assert kernels_for(torch.zeros(3, 375, 500)) == Kernels(3.0, 1.0, 80.0, 13.0, 4.0)
-    assert kernels_for(torch.zeros(3, 250, 100)) == Kernels(1.5, 1.0, 40.0, 13.0, 4.0)
+    assert kernels_for(torch.zeros(3, 375, 500)) == CrfKernels(3.0, 1.0, 80.0, 13.0, 4.0)
+    assert kernels_for(torch.zeros(3, 250, 100)) == CrfKernels(1.5, 1.0, 40.0, 13.0, 4.0)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pellucid.data.annotations.base import ROUNDING, Box
+from pellucid.data.annotations.base import ROUNDING, BoxCorners
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.tasks.detect.doctor.case import DetectionCase
 
@@ -10,9 +10,9 @@ MAX_IMPOSSIBLE = 0.1  # fraction of boxes that are not valid in their images
 MIN_POSSIBLE = 0.98  # fraction of boxes that are valid if they are read in another way
 MIN_BOXES = 10
 
-Size = tuple[int, int]
+ImageSize = tuple[int, int]
 # Conversions of boxes in other formats to corners (x0, y0, x1, y1), by format.
-FORMS: dict[str, Callable[[Box, Size], Box]] = {
+FORMS: dict[str, Callable[[BoxCorners, ImageSize], BoxCorners]] = {
     "x, y, width, height": lambda b, size: (b[0], b[1], b[0] + b[2], b[1] + b[3]),
     "x and y of the centre, width, height": lambda b, size: (
         b[0] - b[2] / 2, b[1] - b[3] / 2, b[0] + b[2] / 2, b[1] + b[3] / 2,
@@ -51,7 +51,7 @@ def look(case: DetectionCase) -> list[Finding]:
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 
-def _possible(box: Box, size: Size) -> bool:
+def _possible(box: BoxCorners, size: ImageSize) -> bool:
     """Return whether corners (x0, y0, x1, y1) are a valid box in an image of this size (H, W)."""
     x0, y0, x1, y1 = box
     height, width = size

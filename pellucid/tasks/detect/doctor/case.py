@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data import DetectionFolder, Objects, Source
-from pellucid.data.annotations.base import Box
+from pellucid.data.annotations.base import BoxCorners
 from pellucid.data.augment.targets import Pairs
 from pellucid.data.seeds import generator
 from pellucid.detectors import Detector, FasterRCNN, OneStage
@@ -81,7 +81,7 @@ class DetectionCase:
         return [self.train.batch([k], generator(0)).targets[0] for k in range(count)]
 
     @cached_property
-    def raw_boxes(self) -> list[tuple[Box, tuple[int, int]]]:
+    def raw_boxes(self) -> list[tuple[BoxCorners, tuple[int, int]]]:
         """The boxes of the annotations before they are corrected, with the size (H, W) of their image.
 
         For data other than a `DetectionFolder`, the boxes of the sample.
@@ -148,6 +148,6 @@ class DetectionCase:
             return [self.detector.decide(candidates).detections.to("cpu") for candidates in self.candidates]
 
 
-def _clipped(box: Box, size: tuple[int, int]) -> Box:
+def _clipped(box: BoxCorners, size: tuple[int, int]) -> BoxCorners:
     """Return a box clipped to an image of this size (H, W), as the readers of annotations do."""
     return max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(size[1])), min(box[3], float(size[0]))

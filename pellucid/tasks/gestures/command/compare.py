@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pellucid.command.args import Parser
 from pellucid.command.out import again, answer, say
-from pellucid.command.progress import Reading
+from pellucid.command.progress import FilesRead
 
 BACKBONE = "cifar"
 
@@ -59,7 +59,7 @@ def handle(args: argparse.Namespace) -> int:
         "--seeds": None if args.seeds == 1 else args.seeds,
         "--out": args.out,
     }
-    reading = Reading(not args.json)
+    reading = FilesRead(not args.json)
 
     def report(line: str) -> None:
         reading.end()

@@ -16,7 +16,7 @@ from pellucid.data.video import camera_frames, video_frames
 from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.command.predict import warn_uncalibrated
 from pellucid.tasks.gestures.predict import UNSURE, threshold_of
-from pellucid.tasks.gestures.watch import Seen, Smoothing, Tally, watch
+from pellucid.tasks.gestures.watch import AnswerSmoothing, Seen, Tally, watch
 from pellucid.text import percent, plural, printable
 from pellucid.training.arguments import new_file
 
@@ -26,7 +26,7 @@ SUFFIXES = (".csv", ".jsonl")
 
 def over_frames(args: argparse.Namespace) -> int:
     """Classify frames until the video ends or Ctrl-C is pressed; return the exit code."""
-    smoothing = Smoothing() if args.smoothing is None else Smoothing(args.smoothing)
+    smoothing = AnswerSmoothing() if args.smoothing is None else AnswerSmoothing(args.smoothing)
     every = 1 if args.every is None else args.every
     if args.out is not None and Path(args.out).suffix not in SUFFIXES:
         raise PellucidError(f"--out {args.out} must end in {' or '.join(SUFFIXES)}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.command.args import Parser
-from pellucid.command.progress import Reading
+from pellucid.command.progress import FilesRead
 from pellucid.errors import PellucidError
 from pellucid.settings.checks import check
 
@@ -68,7 +68,7 @@ def handle(args: argparse.Namespace) -> int:
     else:
         recipe = recipe_of_run(args.resume)
     check(recipe)
-    reading = Reading(not args.json)
+    reading = FilesRead(not args.json)
     collection = read_for(recipe, reading)
     reading.end()
     if not args.json:

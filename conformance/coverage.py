@@ -159,7 +159,7 @@ UNTOUCHED: dict[Any, Check] = {
         "test_own_is_the_gradient_without_the_parameters",
         "dx of the layer's own backward pass, which other suites check",
     ),
-    rules.RuleTable: Check(*_TABLE, "rows by type, path and predicate, looked up by hand"),
+    rules.Table: Check(*_TABLE, "rows by type, path and predicate, looked up by hand"),
     rules.composite: Check(*_TABLE, "rows by type, path and predicate, looked up by hand"),
     rules.Entrance: Check(*_ENTRANCE, "networks whose first layers with weights are named by hand"),
     rules.OutputRule: Check(*_OUTPUTS, "the same rule that runs the layer again"),

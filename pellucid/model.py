@@ -12,7 +12,7 @@ from pellucid.training.device import CPU, on_device
 from pellucid.training.examples import as_inputs, fitted, read, source_of
 from pellucid.training.model import BaseModel
 from pellucid.training.verified import verify_model
-from pellucid.verify.table import Table
+from pellucid.verify.table import GradientTable
 
 
 class Model(BaseModel):
@@ -32,7 +32,7 @@ class Model(BaseModel):
     classes.
     """
 
-    def verify(self, x: Any, y: Any = None, samples: int = 8) -> Table:
+    def verify(self, x: Any, y: Any = None, samples: int = 8) -> GradientTable:
         """Compare all gradients on one batch with independent ones, for each form of the network; see pellucid.verify.
 
         For an Objective, the gradients in each network are compared, given the inputs and output gradients that

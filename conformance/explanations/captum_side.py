@@ -17,7 +17,7 @@ from pellucid import explain
 from pellucid.explain.sweeps import backward_by_composite
 from pellucid.layers import BatchNorm, ReLU
 from pellucid.layers.base import Trait
-from pellucid.rules import Deconv, Epsilon, Gamma, Guided, Norm, Pass, Rules, RuleTable, ZPlus, composite
+from pellucid.rules import Deconv, Epsilon, Gamma, Guided, Norm, Pass, Rules, Table, ZPlus, composite
 
 SINGLE = 1e-5  # Captum takes the steps of its integrals in float32
 DOUBLE = 1e-9
@@ -216,7 +216,7 @@ def _hiding() -> list[Method]:
     ]
 
 
-def epsilon_table(rule: Any = Epsilon(STABILIZER)) -> RuleTable:  # noqa: B008 - a frozen value
+def epsilon_table(rule: Any = Epsilon(STABILIZER)) -> Table:  # noqa: B008 - a frozen value
     """Return the table by which Captum goes: `rule` for layers with weights, epsilon for all others that sum."""
     return composite(
         (Trait.WEIGHTED, rule),

@@ -8,7 +8,7 @@ from pellucid.errors import PellucidError
 from pellucid.explain.sweeps import backward_by_composite, values
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
-from pellucid.rules import COMPOSITES, Composite, RuleTable, fold
+from pellucid.rules import COMPOSITES, Composite, Table, fold
 from pellucid.settings.checks import check_known
 
 GRADIENT_RULES = ("guided_backprop", "deconvnet")  # composites that compute gradients, not relevance
@@ -19,7 +19,7 @@ def lrp(
     params: Params,
     x: Any,
     target: Target = None,
-    composite: str | RuleTable | Composite = "epsilon_plus",
+    composite: str | Table | Composite = "epsilon_plus",
     folded: bool = True,
     **options: Any,
 ) -> Tensor:
@@ -46,7 +46,7 @@ def lrp(
         raise PellucidError(
             f"lrp: {', '.join(options)}: options are for composites by name only; build them into your composite"
         )
-    elif isinstance(composite, RuleTable):
+    elif isinstance(composite, Table):
         composite.check(net)
         table = composite
         chosen = lambda entrance: table  # noqa: E731

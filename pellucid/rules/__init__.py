@@ -19,7 +19,7 @@ from pellucid.rules.fold import fold
 from pellucid.rules.outputs import OutputRule, Outputs
 from pellucid.rules.relevance import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, Zero, ZPlus
 from pellucid.rules.simple import Deconv, Guided, Norm, Pass, Share, own
-from pellucid.rules.table import RuleTable, composite
+from pellucid.rules.table import Table, composite
 from pellucid.sweep import Rule, Rules, gradient
 
 __all__ = [
@@ -37,9 +37,9 @@ __all__ = [
     "Outputs",
     "Pass",
     "Rule",
-    "RuleTable",
     "Rules",
     "Share",
+    "Table",
     "WSquare",
     "ZBox",
     "ZPlus",

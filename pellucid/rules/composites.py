@@ -8,13 +8,13 @@ from pellucid.layers.multiply import Multiply
 from pellucid.rules.entrance import Entrance, at_entrance
 from pellucid.rules.relevance import AlphaBeta, Bound, Epsilon, Flat, Gamma, ZBox, ZPlus
 from pellucid.rules.simple import Deconv, Guided, Norm, Pass, Share
-from pellucid.rules.table import RuleTable, composite
+from pellucid.rules.table import Table, composite
 from pellucid.sweep import Rule, Rules
 
 Composite = Callable[[Entrance], Rules]  # from the layers that read the input to the rules of all layers
 
 
-def relevance(convolution: Rule, dense: Rule, stabilizer: float = 1e-6) -> RuleTable:
+def relevance(convolution: Rule, dense: Rule, stabilizer: float = 1e-6) -> Table:
     """Return the table common to all composites for relevance, with these rules for convolutions and dense layers.
 
     Activations and normalizations pass relevance on unchanged; sums, averages and resizing divide it in proportion to

@@ -17,7 +17,7 @@ Which = type[Layer] | Trait | str | Callable[[str, Layer], bool] | tuple[Any, ..
 
 
 @dataclass(frozen=True)
-class RuleTable:
+class Table:
     """Ordered rows (layers, rule): the first matching row gives the rule; `otherwise` is the rule without a match."""
 
     rows: tuple[tuple[Which, Rule], ...]
@@ -35,9 +35,9 @@ class RuleTable:
                 raise PellucidError(f"a rule is given for {pattern!r}, which matches no layer{nearest(pattern, paths)}")
 
 
-def composite(*rows: tuple[Which, Rule], otherwise: Rule = own) -> RuleTable:
+def composite(*rows: tuple[Which, Rule], otherwise: Rule = own) -> Table:
     """Return a table with these rows, such as `composite((Conv2d, ZPlus()), ("head.*", Epsilon()))`."""
-    return RuleTable(rows, otherwise)
+    return Table(rows, otherwise)
 
 
 def fits(which: Which, path: str, layer: Layer) -> bool:

@@ -15,10 +15,10 @@ from pellucid.training.step import training_of
 from pellucid.verify import verify
 from pellucid.verify.objective import verify_objective
 from pellucid.verify.probe import tensors
-from pellucid.verify.table import Table
+from pellucid.verify.table import GradientTable
 
 
-def verify_model(model: Learner, batch: Batch, samples: int) -> Table:
+def verify_model(model: Learner, batch: Batch, samples: int) -> GradientTable:
     """Compare all gradients of a model with independently computed ones on one batch; see pellucid.verify.
 
     The images of `batch` are already standardized; samples: see `pellucid.verify.verify`.
@@ -35,14 +35,14 @@ def verify_model(model: Learner, batch: Batch, samples: int) -> Table:
     )  # fmt: skip
 
 
-def _verify_objective(model: Learner, objective: Objective, batch: Batch, samples: int) -> Table:
+def _verify_objective(model: Learner, objective: Objective, batch: Batch, samples: int) -> GradientTable:
     """Verify an objective, and each of its networks with the inputs and output gradients that it receives."""
     found = verify_objective(objective, model.params, batch, directions=max(1, samples // 4), seed=model.seed)
     if not found.calls:
         raise PellucidError(
             f"verify: {type(objective).__name__}.gradients passes no gradient to a network on this batch"
         )
-    tables: list[tuple[str, Table]] = []
+    tables: list[tuple[str, GradientTable]] = []
     for name, net in objective.nets.items():
         for call in (call for call in found.calls if call.name == name):
             params, first = params_of(model.params, name), next(iter(tensors(call.x)))
@@ -56,7 +56,7 @@ def _verify_objective(model: Learner, objective: Objective, batch: Batch, sample
     culprit = next((f"{name}.{path}" if path else name for name, path in culprits), found.culprit)
     verified = dict(tables)
     notes = [f"not compared: {name}, which receives no gradient" for name in objective.nets if name not in verified]
-    return Table((*rows, *found.rows), culprit, tuple(notes))
+    return GradientTable((*rows, *found.rows), culprit, tuple(notes))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pellucid.verify import forms
 from pellucid.verify.differences import GradientComparison, compare
 from pellucid.verify.forms import Reference, TrainingForm
 from pellucid.verify.probe import Gradient, Probe, double, like, sweep, tensors
-from pellucid.verify.table import FLOOR, FORM_TOLERANCE, TOLERANCE, GradientRow, Table
+from pellucid.verify.table import FLOOR, FORM_TOLERANCE, TOLERANCE, GradientRow, GradientTable
 from pellucid.verify.ties import Alone, layer_alone
 
 NUDGES = (1e-3, 1e-2, 1e-4)  # relative sizes of the changes to the layers' inputs, tried one after the other
@@ -50,7 +50,7 @@ def verify(
     samples: int = 8,
     seed: int = 0,
     training: TrainingForm | None = None,
-) -> Table:
+) -> GradientTable:
     """Compare every gradient of `loss` through `net` with autograd and with central differences, in float64.
 
     x (a tensor or a tuple of tensors) and target are one batch; mode: by default `Mode()`. Dropout draws the same
@@ -88,7 +88,7 @@ def verify(
         )
         rows += forms.predicting_rows(Probe(net, params, x, target, loss, Mode(), seed), params, x)
         wrong = [f"{row.path} ({row.what}, in the {row.form} form)" for row in rows if not row.ok]
-        return Table((*table.rows, *rows), table.culprit or (wrong[-1] if wrong else None), notes)
+        return GradientTable((*table.rows, *rows), table.culprit or (wrong[-1] if wrong else None), notes)
 
 
 def _reference(probe: Probe, samples: int, seed: int) -> Reference:
@@ -125,7 +125,7 @@ class _Work:
         self.bridged: set[int] = set()  # ties at which autograd uses the layer's explicit backward
         self.nudged: dict[float, list[tuple[Gradient, float]]] = {}  # gradients at nudged inputs, by size
 
-    def table(self) -> Table:
+    def table(self) -> GradientTable:
         """Return the table of all gradients: compare each, and again for the layers before each tie."""
         gradients = self.with_floors()
         rows = [self.row(index, *pair) for index, pair in enumerate(gradients)]
@@ -140,7 +140,7 @@ class _Work:
             ]
         wrong = [gradient for (gradient, _), row in zip(gradients, rows, strict=True) if not row.ok]
         first = min(wrong, key=lambda gradient: gradient.order, default=None)
-        return Table(tuple(rows), None if first is None else f"{first.path} ({first.layer}, {first.what})")
+        return GradientTable(tuple(rows), None if first is None else f"{first.path} ({first.layer}, {first.what})")
 
     def with_floors(self) -> list[tuple[Gradient, float]]:
         """Return every gradient with the threshold below which its values count as zero."""

@@ -54,7 +54,7 @@ class GradientRow:
 
 
 @dataclass(frozen=True)
-class Table:
+class GradientTable:
     """The result of a verification: rows in forward order.
 
     culprit: the layer at which the first wrong gradient, in the order of the backward pass, arises; or None. notes: on

@@ -40,7 +40,7 @@ from pellucid.optim.regularizers import L2
 from pellucid.verify import forms
 from pellucid.verify.forms import TrainingForm
 from pellucid.verify.probe import Probe
-from pellucid.verify.table import GradientRow, Table
+from pellucid.verify.table import GradientRow, GradientTable
 
 
 def network() -> Sequential:
@@ -63,12 +63,12 @@ def model(net: Layer | None = None, optimizer: Any = None, **options: Any) -> Mo
     return made
 
 
-def verified(model: Model) -> Table:
+def verified(model: Model) -> GradientTable:
     rng = torch.Generator().manual_seed(0)
     return model.verify(torch.rand(6, 1, 10, 10, generator=rng), torch.randint(0, 3, (6,), generator=rng))
 
 
-def rows(table: Table, form: str) -> list[GradientRow]:
+def rows(table: GradientTable, form: str) -> list[GradientRow]:
     return [row for row in table.rows if row.form == form]
 
 

@@ -14,7 +14,7 @@ from pellucid.combine import Sequential
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, LocalContrastNorm, MaxPool2d, Mode, Params, ReLU
 from pellucid.losses import L1, Loss, SoftmaxCrossEntropy
 from pellucid.verify import verify
-from pellucid.verify.table import GradientRow, Table
+from pellucid.verify.table import GradientRow, GradientTable
 
 
 def strokes(seed: int) -> Tensor:
@@ -24,7 +24,7 @@ def strokes(seed: int) -> Tensor:
     return torch.where(torch.rand(x.shape, generator=rng) < 0.85, 0.0, x)
 
 
-def table_of(net: Layer, x: Tensor, seed: int = 0) -> Table:
+def table_of(net: Layer, x: Tensor, seed: int = 0) -> GradientTable:
     rng = torch.Generator().manual_seed(seed)
     params, _ = net.init(tuple(x.shape[1:]), rng)
     return verify(net, params, x, torch.randint(0, 3, (len(x),), generator=rng), SoftmaxCrossEntropy())
@@ -37,7 +37,7 @@ def pooled(pool: Layer, act: Layer | None = None) -> Sequential:
     )  # fmt: skip
 
 
-def row(table: Table, path: str, what: str) -> GradientRow:
+def row(table: GradientTable, path: str, what: str) -> GradientRow:
     return next(row for row in table.rows if (row.path, row.what) == (path, what))
 
 

@@ -31,19 +31,19 @@ from pellucid.layers import (
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.verify import verify
 from pellucid.verify.differences import choose, difference
-from pellucid.verify.table import GradientRow, Table
+from pellucid.verify.table import GradientRow, GradientTable
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample
 
 
-def table_of(net: Layer, shape: Any, mode: Mode | None = None, classes: int = 4, x: Any = None) -> Table:
+def table_of(net: Layer, shape: Any, mode: Mode | None = None, classes: int = 4, x: Any = None) -> GradientTable:
     rng = torch.Generator().manual_seed(5)
     params, _ = net.init(shape, rng)
     x = torch.rand(5, *shape, generator=rng) if x is None else x
     return verify(net, params, x, torch.randint(0, classes, (5,), generator=rng), SoftmaxCrossEntropy(), mode)
 
 
-def row(table: Table, path: str, what: str) -> GradientRow:
+def row(table: GradientTable, path: str, what: str) -> GradientRow:
     return next(row for row in table.rows if (row.path, row.what) == (path, what))
 
 

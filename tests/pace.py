@@ -6,7 +6,11 @@ LOOPS = 1_000_000
 
 
 def paces(seconds: float) -> float:
-    """Return a duration as a multiple of the processor time that a million empty loops take, here and now."""
+    """Return a duration as a multiple of the processor time that a million empty loops take, here and now.
+
+    What allocates much memory takes up to three times as long where the machine must make room for it first, so limits
+    are several times what a calm machine takes.
+    """
     fastest = float("inf")
     for _ in range(3):
         start = time.process_time()

@@ -98,9 +98,13 @@ def usage() -> str:
 
 
 def commands() -> dict[str, Command]:
-    """Return all commands by name, those of the tasks last."""
+    """Return all commands by name; PellucidError if a plugin's command has the name of one of these."""
     general = {name: Command(name, about, f"pellucid.cli.{name.replace('-', '_')}") for name, about in GENERAL.items()}
-    return {command.name: command for command in task_commands()} | general
+    own = {command.name: command for command in task_commands()}
+    taken = next((command for name, command in own.items() if name in general), None)
+    if taken is not None:
+        raise PellucidError(f"pellucid has a command {taken.name!r} already; rename that of {taken.module}")
+    return own | general
 
 
 def _dispatch(words: list[str]) -> int:

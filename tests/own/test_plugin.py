@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+import pellucid
 from pellucid import Model, PellucidError, assets, plugins, registry, task
 from tests.cli.conftest import Said, Say
 
@@ -166,6 +167,12 @@ def test_what_is_wrong_in_its_data_is_one_line(line: str, what: str, installed: 
     bar(0).save("bad/0.png")
     Path("bad/angles.csv").write_text(f"{line}\n")
     assert what in say("train", "upright", "data.name=bad").complaint
+
+
+def test_a_command_that_exists_is_refused(monkeypatch: pytest.MonkeyPatch, say: Say) -> None:
+    monkeypatch.setattr(task, "_COMMANDS", dict(task._COMMANDS))
+    pellucid.register(task.Command("train", "another", "elsewhere"))
+    assert "pellucid has a command 'train' already; rename that of elsewhere" in say("train", "digits").complaint
 
 
 def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

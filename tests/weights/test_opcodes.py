@@ -194,7 +194,7 @@ def test_bombs_are_refused_quickly(name, tmp_path, refused: Refused):
         archive.writestr("a/data.pkl", stream(BOMBS[name]))
     start = time.process_time()
     refused(path)
-    assert paces(time.process_time() - start) < 200
+    assert paces(time.process_time() - start) < 600  # 84 at most on a calm machine
 
 
 def test_a_stream_longer_than_any_model_needs(tmp_path, refused: Refused):

@@ -87,7 +87,7 @@ def test_many_scalars_are_read_or_refused_quickly(tmp_path, refused: Refused):
             assert "contains 140000 tensors, above the limit" in refused(path)
         else:
             assert len(open_weights(path)) == count
-        assert paces(time.process_time() - start) < 250
+        assert paces(time.process_time() - start) < 600
 
 
 def test_truth_values_are_0_or_1(tmp_path, refused: Refused):

@@ -229,8 +229,11 @@ class Task(ABC):
         """
         return None
 
-    def case_of_model(self, model: Any, data: str | None) -> Any:
-        """Return the case of a model without its recipe; data: as for `case_of_run`."""
+    def case_of_model(self, model: Any, data: str | None, history: Any = None) -> Any:
+        """Return the case of a model without its recipe; data: as for `case_of_run`.
+
+        history: the pellucid.run.history.History of its training, if its folder has one.
+        """
         return None
 
     def diagnose(self, case: Any, attempts: bool, device: Any) -> Any:

@@ -70,8 +70,8 @@ def _case(name: str, data: str | None) -> "tuple[Task, Any]":
     if name in assets.pretrained_names() or not (path / "recipe.toml").is_file():
         model = open_model(name)
         task = task_of(model)
-        case = task.case_of_model(model, data)
         history = read_history(path) if path.is_dir() else None  # of a run folder of `model.fit(run=...)`
+        case = task.case_of_model(model, data, history)
         return task, case_of_model(model, data, history) if case is None else case
     task = task_for(load_recipe(path / "recipe.toml").training_objective())
     case = task.case_of_run(path, data)

@@ -54,6 +54,7 @@ def test_the_doctor_examines_the_run_and_the_model_alone(run: Run) -> None:
     assert "10 were made" in diagnose(case, checks=CHECKS).left_out["collapsed-samples"]
     assert "collapsed-samples" in diagnose(case_of_model(run.model), checks=CHECKS).checks
     assert case_of_model(run.model).validation is not None
+    assert case_of_model(run.model, None, case.history).history is case.history
 
 
 def test_a_wrong_size_names_both(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ class Detection(Task):
 
         return case_of_detector(run, data)
 
-    def case_of_model(self, model: "Model", data: str | None) -> Any:
+    def case_of_model(self, model: "Model", data: str | None, history: Any = None) -> Any:
         """Return the case of a detector with its own data set or another one."""
         from pellucid.tasks.detect.doctor.cases import case_of_detector_model
 
@@ -120,7 +120,7 @@ class Detection(Task):
 
         if attempts:
             raise PellucidError("--try does not apply to detectors, whose checks measure directly; leave it out")
-        if device.type != "cpu":
+        if device.type != "cpu" and device != case.model.device:
             raise PellucidError("--device: detectors are examined on the CPU; leave it out")
         return diagnose_detector(case)
 

@@ -72,11 +72,11 @@ class Generation(Task):
 
         return case_of_run(run, data)
 
-    def case_of_model(self, model: "Model", data: str | None) -> Any:
+    def case_of_model(self, model: "Model", data: str | None, history: Any = None) -> Any:
         """Return the case of a generator with its own images or others."""
         from pellucid.tasks.generate.doctor import case_of_model
 
-        return case_of_model(model, data)
+        return case_of_model(model, data, history)
 
     def diagnose(self, case: Any, attempts: bool, device: Any) -> Any:
         """Make the checks of generators."""

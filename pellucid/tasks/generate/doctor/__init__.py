@@ -12,6 +12,7 @@ from pellucid.recipe import doctor_case
 from pellucid.recipe.material import Material, check_exists, data_for, is_root, load_material, table_for
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.tables import Data
+from pellucid.run.history import History
 from pellucid.tasks.generate.doctor import checkerboard, collapsed_samples, vanishing_generator
 from pellucid.tasks.generate.doctor.case import GeneratorCase
 
@@ -34,9 +35,9 @@ def case_of_run(run: Path, data: str | None = None) -> GeneratorCase:
     return GeneratorCase.of(doctor_case.case_of_run(run, data, material))
 
 
-def case_of_model(model: Model, data: str | None = None) -> GeneratorCase:
+def case_of_model(model: Model, data: str | None = None, history: History | None = None) -> GeneratorCase:
     """Return the case of a generator without its recipe, with its own data set or other images."""
     name, root = data_for(model, data)
     check_exists(name)
     found: Material[Dataset] = load_material(table_for(model.nominal_shape, name), 0, root).map(images_alone)  # type: ignore[assignment]
-    return GeneratorCase.of(doctor_case.case_of_splits(model, Splits(found.train, found.test)))
+    return GeneratorCase.of(doctor_case.case_of_splits(model, Splits(found.train, found.test), history))

@@ -92,6 +92,13 @@ class Request(NamedTuple):
         return self.default.with_name("-".join((self.default.name, *words))) if self.out is None else Path(self.out)
 
 
+class OwnRecipe(NamedTuple):
+    """A recipe for a user's own data: the name of a built-in recipe, and the settings that replace its values."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+
 class Example(NamedTuple):
     """One image x (C, H, W) with a target (1, ...) of the loss of `model`; label: the target in words."""
 
@@ -115,12 +122,14 @@ class Task(ABC):
     """What is done with a model of one kind: a subclass implements a task, in one folder, and is registered.
 
     A `model` is a pellucid.Model. name: a word for messages, such as "detection". model: one of its models, such as
-    "detector". commands: its own commands. options: of `pellucid evaluate` and `pellucid explain`, by command.
+    "detector". verb: the word of `pellucid train VERB DATA`, "" if only recipes train its models. commands: its own
+    commands. options: of `pellucid evaluate` and `pellucid explain`, by command.
     unclassified: the message of commands for classifiers, given another model; {outputs} is the shape of its outputs.
     """
 
     name: ClassVar[str]
     model: ClassVar[str]
+    verb: ClassVar[str] = ""
     commands: ClassVar[tuple[Command, ...]] = ()
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {}
     unclassified: ClassVar[str] = (
@@ -151,6 +160,14 @@ class Task(ABC):
         read. Raises PellucidError for what is wrong in the data.
         """
         return None
+
+    def recipe_for(self, data: str, root: Any) -> OwnRecipe:
+        """Return the recipe for data of a user; called for tasks with a `verb`.
+
+        data: a folder, a file or the name of a data set. root: as for `read`. Raises PellucidError for data that the
+        task cannot be trained on.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has a verb; write recipe_for(data, root)")
 
     def examples(self, objective: Any, source: Any, name: str) -> Any:
         """Return a part of the data of this name as the Source that the objective needs; by default unchanged."""

@@ -1,4 +1,4 @@
-"""`pellucid train`: train a network with a recipe."""
+"""`pellucid train`: train a network with a recipe, or for a task on a user's own data."""
 
 import argparse
 
@@ -10,11 +10,18 @@ from pellucid.errors import PellucidError
 def parser() -> Parser:
     """Return the parser of this command."""
     parser = Parser(
-        "train", "Train a network with a recipe, and write a new run folder; `pellucid recipes` lists the recipes."
+        "train",
+        "Train a network, and write a new run folder: with a recipe (`pellucid recipes` lists them), or on your own "
+        "data, `pellucid train TASK DATA`, with a recipe that fits the data and starts from a shipped model. TASK is "
+        "classify, detect, segment, keypoints or colorize.",
     )
-    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a built-in name or a TOML file")
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE|TASK", help="a built-in name or a TOML file; or a task")
     parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="settings that override the recipe, such as optimizer.lr=0.5"
+        "settings",
+        nargs="*",
+        metavar="DATA|key=value",
+        help="for a task, the folder or file of the data first; settings that override the recipe, such as "
+        "optimizer.lr=0.5",
     )
     parser.add_argument("--out", metavar="DIR", default="runs", help="folder for run folders (default: runs)")
     parser.add_argument("--resume", metavar="RUN", help="resume this run folder with its own recipe")
@@ -23,6 +30,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the test results and the paths of the run folder and the report."""
+    from pellucid.recipe import own
     from pellucid.recipe.job import resume_runs, train_recipe
     from pellucid.recipe.recipe import load_recipe, parse_overrides
 
@@ -37,9 +45,16 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError("pellucid train needs a RECIPE; `pellucid recipes` lists them")
     if "=" in args.recipe:
         raise PellucidError(f"the recipe comes first: pellucid train RECIPE {args.recipe}")
-    overrides = parse_overrides(args.settings)
+    verb = args.recipe if args.recipe in own.tasks_by_verb() else ""
+    if verb and (not args.settings or "=" in args.settings[0]):
+        raise PellucidError(f"pellucid train {verb} needs the DATA to train on: a folder, a file or a data set")
+    overrides = parse_overrides(args.settings[1:] if verb else args.settings)
     if args.device is not None:
         overrides["recipe.device"] = args.device
-    runs = train_recipe(load_recipe(args.recipe, overrides), overrides, data=args.data, out=args.out)
+    if verb:
+        recipe, overrides = own.recipe_for(verb, args.settings[0], overrides, args.data)
+    else:
+        recipe = load_recipe(args.recipe, overrides)
+    runs = train_recipe(recipe, overrides, data=args.data, out=args.out)
     show(runs, args.json)
     return 0

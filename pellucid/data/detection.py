@@ -14,7 +14,7 @@ from pellucid.data.annotations.base import ImageRecord, refuse, size_fault, summ
 from pellucid.data.annotations.layout import find_format, parts_in_order, read_annotations
 from pellucid.data.augment.targets import Pairs
 from pellucid.data.dataset import Splits
-from pellucid.data.files import ImageFiles
+from pellucid.data.files import ImageFiles, fitted
 from pellucid.data.folder import TEST_FRACTION, split_images
 from pellucid.data.images import ColourMode, check_format, decode, resized
 from pellucid.data.source import Arrays, Source
@@ -148,14 +148,6 @@ def has_objects(path: str | os.PathLike[str]) -> bool:
     """Return whether a folder or .zip contains annotations of objects."""
     with open_tree(path) as tree:
         return bool(find_format(tree)[0])
-
-
-def fitted(size: tuple[int, int], wanted: int | tuple[int, int] | None) -> tuple[int, int]:
-    """Return the size (H, W) of a resized image; wanted: this size, its longest side, or None for no change."""
-    if not isinstance(wanted, int):
-        return wanted or size
-    factor = wanted / max(size)
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
 def scaled(objects: ObjectsType, size: tuple[int, int], new: tuple[int, int]) -> ObjectsType:

@@ -30,6 +30,7 @@ from pellucid.objects import Objects
 from pellucid.text import plural, printable
 
 ANNOTATIONS = "annot"  # a folder of masks has the name of the folder of images with this suffix
+CLASSES = "classes.txt"  # the names of the classes of masks
 
 
 def collate(examples: Sequence[tuple[Tensor, Any]], ignored: int | None = None) -> Batch:
@@ -180,8 +181,10 @@ class MaskFolder(ImageFiles):
     """Images with a mask of classes each: PART/NAME.jpg and PARTannot/NAME.png, in a folder or a .zip.
 
     A mask is a grey or palette image of the same size as its image, whose values are class indices; in batches masks
-    are int64 (N, H, W). size: images are resized bilinearly, masks by nearest neighbour. classes: class names. ignored:
-    the class that pads masks in a batch of different sizes; pass it to the loss as `ignore` too.
+    are int64 (N, H, W). size: (H, W), or the length of the longest side, which keeps the proportions; images are
+    resized bilinearly, masks by nearest neighbour. classes: class names, by default the lines of the file classes.txt
+    if there is one. ignored: the class that pads masks in a batch of different sizes; pass it to the loss as `ignore`
+    too.
     Raises PellucidError, naming the file, for an image without a mask and a mask without an image; and, when `example`
     or `batch` is called, for an unreadable file, a mask of another size, or a class that is not in `classes`.
     """
@@ -208,9 +211,17 @@ class MaskFolder(ImageFiles):
                     f"{tree.where(unpaired)} has no {what} {where}; add one with the same name, or remove the file"
                 )
         paired = [masks[stem] for stem in images]
+        names = classes if classes is not None else _listed_classes(tree, top)
         super().__init__(
-            tree, [*images.values()], others=paired, size=size, mode=mode, classes=classes, ignored=ignored
+            tree,
+            [*images.values()],
+            others=paired,
+            size=None if isinstance(size, int) else size,
+            mode=mode,
+            classes=names,
+            ignored=ignored,
         )
+        self.longest = max(check_format(size, mode) or (0,)) if isinstance(size, int) else None
 
     def example(self, k: int) -> tuple[Tensor, Tensor]:
         """Return image k and its mask (H, W) of classes, int64."""
@@ -229,9 +240,17 @@ class MaskFolder(ImageFiles):
                     f"{self.tree.where(mask_name)} contains the class {int(unknown[0])}, but there are "
                     f"{len(self.classes)} classes, counted from 0; name them all, or give ignored={int(unknown[0])}"
                 )
-        if self.size is not None:
-            image, mask = resized(image, self.size), resized(mask[None], self.size, smooth=False)[0]
-        return image, mask.to(torch.int64)
+        size = fitted((mask.shape[0], mask.shape[1]), self.size if self.longest is None else self.longest)
+        return resized(image, size), resized(mask[None], size, smooth=False)[0].to(torch.int64)
+
+    @property
+    def preprocess(self) -> dict[str, Any]:
+        """The longest side of the images, if they are resized to it."""
+        return {} if self.longest is None else {"size": self.longest}
+
+    def _hashed(self) -> str:
+        content = super()._hashed()
+        return content if self.longest is None else hashlib.sha256(f"{content}{self.longest}".encode()).hexdigest()
 
 
 def mask_parts(path: str | os.PathLike[str]) -> list[str]:
@@ -241,6 +260,29 @@ def mask_parts(path: str | os.PathLike[str]) -> list[str]:
         below = (name.removeprefix(top) for name in tree.names)
         folders = {name.split("/", 1)[0] for name in below if "/" in name}
     return [name for name in sorted(folders) if name + ANNOTATIONS in folders]
+
+
+def fitted(size: tuple[int, int], wanted: int | tuple[int, int] | None) -> tuple[int, int]:
+    """Return the size (H, W) of a resized image; wanted: this size, its longest side, or None for no change."""
+    if not isinstance(wanted, int):
+        return wanted or size
+    factor = wanted / max(size)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _listed_classes(tree: Tree, top: str) -> tuple[str, ...] | None:
+    """Return the lines of the file classes.txt, the name of class 0 first; None without such a file."""
+    name = f"{top}{CLASSES}"
+    if name not in tree.names:
+        return None
+    try:
+        lines = tree.document(name).decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise PellucidError(f"{tree.where(name)} is not UTF-8 ({error}); write one class name per line") from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names or len(set(names)) < len(names):
+        raise PellucidError(f"{tree.where(name)} must have one class name per line, each once; correct it")
+    return names
 
 
 def _by_stem(tree: Tree, root: str) -> dict[str, str]:

@@ -131,10 +131,12 @@ def load_masks(
 ) -> MaskDataset:
     """Load images PART/NAME.jpg and masks PARTannot/NAME.png from a folder or a .zip into memory, see `MaskFolder`.
 
-    classes: the class names, by default "0", "1", ... up to the largest class index except `ignored`. mode: of the
-    images. Raises PellucidError as `MaskFolder` does, and for images of different sizes.
+    classes: the class names, by default the lines of classes.txt, or without this file "0", "1", ... up to the largest
+    class index except `ignored`. mode: of the images. Raises PellucidError as `MaskFolder` does, and for images of
+    different sizes.
     """
     source = MaskFolder(path, part, None, mode, classes, ignored)
+    classes = source.classes
     images: list[Tensor] = []
     masks: list[Tensor] = []
     with strict_warnings():
@@ -143,7 +145,8 @@ def load_masks(
             if images and image.shape != images[0].shape:
                 raise PellucidError(
                     f"{source.tree.where(name)} is {image.shape[1]}x{image.shape[2]} but {source.names[0]} is "
-                    f"{images[0].shape[1]}x{images[0].shape[2]}; resize them, or train on a MaskFolder"
+                    f"{images[0].shape[1]}x{images[0].shape[2]}; resize them, or train on a MaskFolder, in a "
+                    "recipe with data.stream=true"
                 )
             images.append(image)
             masks.append(mask.to(torch.uint8))

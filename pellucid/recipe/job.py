@@ -21,7 +21,7 @@ from pellucid.objective import Objective, Supervised
 from pellucid.recipe.checks import check_network, check_objective
 from pellucid.recipe.material import Material, divided, load_material
 from pellucid.recipe.recipe import Recipe, load_recipe
-from pellucid.recipe.start import source_checksum, trained_backbone, trained_features, whiten
+from pellucid.recipe.start import source_checksum, trained_features, trained_objective, whiten
 from pellucid.run.described import as_begun, scaling
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
@@ -189,7 +189,7 @@ def build_model(
     net: Layer | Objective = recipe.build("network") if objective is None else objective
     if isinstance(net, Objective):
         check_objective(recipe, net, shape, train.classes)
-        trained = trained_backbone(start.weights, net, data) if start.weights else None
+        trained = trained_objective(start.weights, net, shape, data) if start.weights else None
         if trained is None and net.start_missing:
             raise PellucidError(f"{net.start_missing}; give them with start.weights")
     else:
@@ -219,7 +219,10 @@ def build_model(
     )
     model.objective.check(model.output_shape, train.y if isinstance(train, Arrays) else first.targets)
     with kernel_threads(recipe.recipe.threads):  # the number of threads affects rounding
-        if trained is not None:
+        if trained is not None and trained.whole:
+            for path, tensor in trained.params.items():
+                model.weights[path].copy_(tensor)
+        elif trained is not None:
             model.objective.start(model.params, trained.params, trained.mean, trained.std)
         if start.whiten:
             whiten(model, start.whiten, train)

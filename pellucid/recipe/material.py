@@ -101,9 +101,9 @@ def divided(table: Data, seed: int, train: Any, test: Any) -> Material[Any]:
     return Material(rest, validation, test)
 
 
-def _check_size(table: Data) -> None:
+def _check_size(table: Data, remedy: str = "") -> None:
     if table.size:
-        raise PellucidError(f"data.size: the images of {table.name} have a fixed size; leave it at 0")
+        raise PellucidError(f"data.size: the images of {table.name} have a fixed size; leave it at 0{remedy}")
 
 
 def _streamed(table: Data, root: str | os.PathLike[str] | None, ignored: int | None) -> tuple[Source, Source]:
@@ -115,9 +115,8 @@ def _streamed(table: Data, root: str | os.PathLike[str] | None, ignored: int | N
     if not path.exists():
         raise PellucidError(f"{table.name} is missing; " + (by_hand(entry, path) if entry else "give a folder or .zip"))
     if parts := _mask_parts(table.name, root):
-        _check_size(table)
         classes, ignored = (None, ignored) if entry is None else (entry.classes, len(entry.classes))
-        sources = [MaskFolder(path, part, None, table.mode, classes, ignored) for part in parts]
+        sources = [MaskFolder(path, part, table.size or None, table.mode, classes, ignored) for part in parts]
         train, test = sources if len(sources) > 1 else _split(sources[0], TEST_FRACTION, 0, table.name)
         return train, test
     if not table.size and table.name != "cifar10":
@@ -170,10 +169,10 @@ def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored
         return exclusive_or()
     entry = CATALOGUE.get(table.name)
     if entry is not None and entry.kind != "images":
-        _check_size(table)
+        _check_size(table, "; with data.stream=true its images are resized" if entry.kind == "masks" else "")
         return load(table.name, root, mode=table.mode)
     if parts := _mask_parts(table.name, root):
-        _check_size(table)
+        _check_size(table, "; images with masks are resized if data.stream=true")
         loaded = [load_masks(table.name, part, None, ignored, table.mode) for part in parts]
         classes = max((part.classes for part in loaded), key=len)
         loaded = [replace(part, classes=classes) for part in loaded]

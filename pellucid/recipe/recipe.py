@@ -197,7 +197,7 @@ def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, A
             values[table] = read_part(raw[table], table, where)
     recipe = Recipe(**values)
     if not recipe.name:
-        recipe = replace(recipe, recipe=replace(recipe.recipe, name=_folder_name(name)))
+        recipe = replace(recipe, recipe=replace(recipe.recipe, name=folder_name(name)))
     parts = {table: build_part(getattr(recipe, table), table, where) for table in KINDS}  # errors before data load
     if not recipe.data.validation and (recipe.train.early_stopping or parts["schedule"].watches):
         what = "train.early_stopping" if recipe.train.early_stopping else "reduce_on_plateau in [schedule]"
@@ -288,7 +288,7 @@ def _plain(kind: type, given: Mapping[str, Any], table: str, where: str) -> Any:
         raise PellucidError(f"{where}: {error}") from error
 
 
-def _folder_name(stem: str) -> str:
+def folder_name(stem: str) -> str:
     """Return a file's stem as a name of run folders, without characters that these cannot have."""
     valid = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).lstrip(".-")[:100]
     return valid or "custom"

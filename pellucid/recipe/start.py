@@ -20,7 +20,7 @@ from pellucid.models import MODELS, features
 from pellucid.models.fcn import backbone_of, plain_path
 from pellucid.models.keypoints import mobilenet_of
 from pellucid.models.pyramid import backbone_name, pyramid_params
-from pellucid.objective import Objective
+from pellucid.objective import Objective, Supervised
 from pellucid.run.described import unnamed
 from pellucid.run.folder import weights_file
 from pellucid.run.weights import is_ours
@@ -39,12 +39,14 @@ STRIDE = 32  # pixels: the stride of MobileNetV2's last feature maps
 class Trained:
     """The parameters of `features`, and the mean and standard deviation by which their inputs were standardized.
 
-    mean, std: one value per channel; empty if the inputs were not standardized.
+    mean, std: one value per channel; empty if the inputs were not standardized. whole: whether `params` are those of a
+    model with the same networks, not of its features.
     """
 
     params: Params
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    whole: bool = False
 
 
 def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLike[str] | None = None) -> Trained:
@@ -55,21 +57,32 @@ def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLik
     features do not match those of `net`.
     """
     path = source_file(name, root)
+    model = Model.load(path) if is_ours(path) else None
     backbone = backbone_of(net) or mobilenet_of(net)
-    if backbone is not None:  # the same features, divided at the skip connections
-        found = trained_features(name, backbone, (shape[0], IMAGENET, IMAGENET), root)
-        with torch.device("meta"):  # paths only
-            structure, _ = features(net).init(shape, torch.Generator())
-        params = flatten(found.params)
-        return replace(found, params=nest(structure, {path: params[plain_path(path)] for path in flatten(structure)}))
-    return _from_model(name, path, net, shape) if is_ours(path) else _published(path, net, shape)
+    if backbone is None or (model is not None and _have_same_features(net, model.net)):
+        return _published(path, net, shape) if model is None else _from_model(name, model, net, shape)
+    # The backbone's features are the same, but undivided at the skip connections.
+    found = trained_features(name, backbone, (shape[0], IMAGENET, IMAGENET), root)
+    with torch.device("meta"):  # paths only
+        structure, _ = features(net).init(shape, torch.Generator())
+    params = flatten(found.params)
+    return replace(found, params=nest(structure, {path: params[plain_path(path)] for path in flatten(structure)}))
 
 
-def trained_backbone(name: str, objective: Objective, root: str | os.PathLike[str] | None = None) -> Trained:
-    """Return the initial parameters of an objective's `start_net`, as `trained_features` does.
+def trained_objective(
+    name: str, objective: Objective, shape: Shape, root: str | os.PathLike[str] | None = None
+) -> Trained:
+    """Return initial parameters of an objective: those of a model of its kind, otherwise of its `start_net`.
 
-    Raises PellucidError like `trained_features`, and for a backbone that `pellucid.models.pyramid` does not support.
+    name: as for `trained_features`. shape: of the images. Raises PellucidError like `trained_features`, for a model
+    with another backbone, and for a backbone that `pellucid.models.pyramid` does not support.
     """
+    path = source_file(name, root)
+    if is_ours(path) and not isinstance((other := Model.load(path)).objective, Supervised):
+        with torch.device("meta"):  # shapes only
+            own, _ = objective.init(shape, torch.Generator())
+        mean, std = _scaling(other)
+        return Trained(_common(name, own, other.params), mean, std, whole=True)
     net = objective.start_net
     if net is None:
         raise PellucidError(f"start.weights: {type(objective).__name__} has no backbone to start from; leave it out")
@@ -113,32 +126,74 @@ def source_checksum(name: str, root: str | os.PathLike[str] | None = None) -> st
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _from_model(name: str, path: Path, net: Layer, shape: Shape) -> Trained:
+def _common(name: str, own: Params, other: Params) -> Params:
+    """Return the parameters of another model for the networks that both have; last layers may differ in shape.
+
+    Raises PellucidError unless the first network, such as the backbone, is the same.
+    """
+    first = next(iter(own))
+    differences = match(flatten({first: own[first]}), flatten({first: other.get(first, {})}))
+    if differences:
+        raise PellucidError(
+            f"start.weights: the {first} of {name} is another one: {differences[0]}; give a model with the same {first}"
+        )
+    taken: dict[str, Tensor] = {}
+    for part in own:
+        expected, found = flatten({part: own[part]}), flatten({part: other.get(part, {})})
+        if expected.keys() == found.keys():
+            taken |= {path: found[path] for path, tensor in expected.items() if found[path].shape == tensor.shape}
+    return taken
+
+
+def _scaling(model: Model) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and standard deviation by which a model standardizes its inputs; both empty for none."""
+    stats = model.stats
+    return ((), ()) if stats is None else (tuple(stats.mean.flatten().tolist()), tuple(stats.std.flatten().tolist()))
+
+
+def _from_model(name: str, other: Model, net: Layer, shape: Shape) -> Trained:
     """Return the features of a model that pellucid saved; see `trained_features`."""
-    other, ours = Model.load(path), form(net)
     try:
-        theirs = form(other.net)
+        same = _have_same_features(net, other.net)
     except PellucidError as error:
         raise PellucidError(f"start.weights: {name}: {error}") from error
     with torch.device("meta"):  # shapes only
         structure, _ = features(net).init(shape, torch.Generator())
     params = other.params["features"]
-    renamed = ours != theirs and _same_order(net, other.net)  # by a later version of pellucid
-    if renamed:
+    if not same and _same_order(net, other.net):  # renamed by a later version of pellucid
         params = nest(structure, dict(zip(flatten(structure), flatten(params).values(), strict=True)))
-    if (ours != theirs and not renamed) or match(flatten(structure), flatten(params)):
+        same = True
+    differences = match(flatten(structure), flatten(params))
+    if differences or not same:
         raise PellucidError(
-            f"start.weights: the features of {name} differ from this network's; give [network] the model and "
-            "the settings that it was trained with"
+            f"start.weights: the features of {name} differ from this network's: {_difference(net, other.net)}; give "
+            "[network] the model and the settings that it was trained with"
         )
     if other.input_shape[0] != shape[0]:
         raise PellucidError(
             f"start.weights: {name} takes images of {other.input_shape[0]} channels, not {shape[0]}; set data.mode"
         )
-    stats = other.stats
-    scaling = () if stats is None else (stats.mean.flatten().tolist(), stats.std.flatten().tolist())
-    mean, std = map(tuple, scaling or ((), ()))
-    return Trained(params, mean, std)
+    return Trained(params, *_scaling(other))
+
+
+def _have_same_features(net: Layer, other: Layer) -> bool:
+    """Return whether two networks have the same features; PellucidError if one has none."""
+    return form(net) == form(other)
+
+
+def _difference(net: Layer, other: Layer) -> str:
+    """Return the first difference between the features of two networks, in words."""
+    ours, theirs = form(net), form(other)
+    for path in ours:
+        if path not in theirs:
+            return f"it has no {path}"
+        if ours[path] != theirs[path]:
+            (kind, here), (other_kind, there) = ours[path], theirs[path]
+            if kind != other_kind:
+                return f"{path} is a {other_kind}, not a {kind}"
+            name = next(name for name in here if here[name] != there[name])
+            return f"{path} has {name}={there[name]!r}, not {here[name]!r}"
+    return f"{next(iter(theirs.keys() - ours.keys()), 'the order of layers')} is not in this network"
 
 
 def _same_order(net: Layer, other: Layer) -> bool:

@@ -42,10 +42,10 @@ class Data:
     the training images is held out for the curves, early stopping and the choice of the best weights; with 0 the curves
     show the test images, and the last weights are the result. limit: use only this number of training images, the first
     ones; 0 for all. standardize: scale each channel to mean 0 and standard deviation 1. size: for image folders, the
-    height and width in pixels to resize to, 0 to leave the size unchanged; for annotated objects, the longest side,
-    with the other in proportion. mode: colour or grey, for image folders. stream: decode image files when a batch needs
-    them, for data sets larger than memory; the trained weights are the same as without. Annotated objects are always
-    streamed.
+    height and width in pixels to resize to, 0 to leave the size unchanged; for annotated objects and masks, the
+    longest side, with the other in proportion (masks only with stream). mode: colour or grey, for image folders.
+    stream: decode image files when a batch needs them, for data sets larger than memory; the trained weights are the
+    same as without. Annotated objects are always streamed.
     """
 
     name: str = "digits"

@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 from torch import Tensor
 
 from pellucid.data.annotations.base import ImageRecord
-from pellucid.data.detection import DetectionFolder, fitted
+from pellucid.data.detection import DetectionFolder
+from pellucid.data.files import fitted
 from pellucid.objects import Objects
 from pellucid.report.figures.objects import Marks, sheet_of_objects
 from pellucid.report.figures.style import Plot

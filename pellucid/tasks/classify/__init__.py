@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Example, Explained, Reported, Request, Task
+from pellucid.task import Command, Evaluation, Example, Explained, OwnRecipe, Reported, Request, Task
 from pellucid.text import percent, plural, table
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ class Classification(Task):
 
     name: ClassVar[str] = "classification"
     model: ClassVar[str] = "classifier"
+    verb: ClassVar[str] = "classify"
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "compare",
@@ -36,6 +37,12 @@ class Classification(Task):
     def trains(self, objective: Any) -> bool:
         """Return True: models that match no other task are evaluated as classifiers, or refused with a reason."""
         return True
+
+    def recipe_for(self, data: str, root: Any) -> OwnRecipe:
+        """Return a recipe for images in class folders."""
+        from pellucid.tasks.classify.own import recipe_for
+
+        return recipe_for(data, root)
 
     def finish(self, model: "Model", train: Any, validation: Any, test: Any) -> bool:
         """Fit the familiarity of the model, see `pellucid.calibration.familiarity`."""

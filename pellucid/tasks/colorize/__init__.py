@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Explained, Option, Request, Task, Traced
+from pellucid.task import Command, Evaluation, Explained, Option, OwnRecipe, Request, Task, Traced
 from pellucid.tasks.baseline import beside_baseline
 from pellucid.text import note, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pellucid.data import Source
     from pellucid.model import Model
     from pellucid.objective import Objective
 
@@ -22,6 +23,7 @@ class Colorization(Task):
 
     name: ClassVar[str] = "colorization"
     model: ClassVar[str] = "colorizer"
+    verb: ClassVar[str] = "colorize"
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "colorize",
@@ -53,6 +55,18 @@ class Colorization(Task):
         from pellucid.generators import Translator
 
         return isinstance(objective, Translator) and objective.of_colours
+
+    def read(self, objective: Any, data: Any, root: Any) -> "tuple[Source, Source] | None":
+        """Return the photos of a folder without class folders."""
+        from pellucid.tasks.colorize.own import read
+
+        return read(data, root)
+
+    def recipe_for(self, data: str, root: Any) -> OwnRecipe:
+        """Return a recipe for photos, whose class folders, if any, are ignored."""
+        from pellucid.tasks.colorize.own import recipe_for
+
+        return recipe_for(data, root)
 
     def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
         """Return a predictor of colours, which are written into the folder `out`."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Explained, Option, Reported, Request, Task, Traced
+from pellucid.task import Command, Evaluation, Explained, Option, OwnRecipe, Reported, Request, Task, Traced
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Detection(Task):
 
     name: ClassVar[str] = "detection"
     model: ClassVar[str] = "detector"
+    verb: ClassVar[str] = "detect"
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "detect",
@@ -61,6 +62,12 @@ class Detection(Task):
         from pellucid.detectors import Detector
 
         return isinstance(objective, Detector)
+
+    def recipe_for(self, data: str, root: Any) -> OwnRecipe:
+        """Return a recipe for boxes, or for boxes and masks if every object has a mask."""
+        from pellucid.tasks.detect.own import recipe_for
+
+        return recipe_for(data, root)
 
     def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
         """Return a predictor of objects."""

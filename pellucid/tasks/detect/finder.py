@@ -9,7 +9,8 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from pellucid.data.detection import fitted, scaled
+from pellucid.data.detection import scaled
+from pellucid.data.files import fitted
 from pellucid.data.images import ColourMode, resized
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError

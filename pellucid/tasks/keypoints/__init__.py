@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Reported, Task
+from pellucid.task import Command, Evaluation, OwnRecipe, Reported, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ class Keypoints(Task):
 
     name: ClassVar[str] = "keypoints"
     model: ClassVar[str] = "key-point model"
+    verb: ClassVar[str] = "keypoints"
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "keypoints",
@@ -43,6 +44,12 @@ class Keypoints(Task):
                 f"[loss] is for key-points, and {name} has none; give images with key-points in COCO's format"
             )
         return KeypointSource(source)
+
+    def recipe_for(self, data: str, root: Any) -> OwnRecipe:
+        """Return a recipe for heat maps of the key-points; they are only mirrored if their names have sides."""
+        from pellucid.tasks.keypoints.own import recipe_for
+
+        return recipe_for(data, root)
 
     def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
         """Return a predictor of key-points."""

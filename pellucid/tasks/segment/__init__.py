@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Example, Explained, Option, Reported, Request, Task
+from pellucid.task import Command, Evaluation, Example, Explained, Option, OwnRecipe, Reported, Request, Task
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ class Segmentation(Task):
 
     name: ClassVar[str] = "segmentation"
     model: ClassVar[str] = "segmentation model"
+    verb: ClassVar[str] = "segment"
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "segment",
@@ -38,6 +39,12 @@ class Segmentation(Task):
         from pellucid.tasks.segment.segmenter import is_segmenter
 
         return is_segmenter(model)
+
+    def recipe_for(self, data: str, root: Any) -> OwnRecipe:
+        """Return a recipe for masks of classes."""
+        from pellucid.tasks.segment.own import recipe_for
+
+        return recipe_for(data, root)
 
     def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
         """Return a predictor of masks, which are written into the folder `out`."""

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from pellucid.data import MaskFolder
-from pellucid.data.files import ANNOTATIONS, mask_parts
-from pellucid.data.images import ColourMode, strict_warnings
+from pellucid.data.files import ANNOTATIONS, fitted, mask_parts
+from pellucid.data.images import ColourMode, resized, strict_warnings
 from pellucid.data.tree import HELD_OUT, TRAIN
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
@@ -87,18 +88,28 @@ class Segmenter:
                 f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}; read them with "
                 f"load_image(file, mode={self.mode!r})"
             )
-        size, out = tuple(image.shape[1:]), model.outputs_for_picture(image.shape)
-        if tuple(out[1:]) != size:
+        size = (image.shape[1], image.shape[2])
+        read_size = self._read_size(size)
+        out = model.outputs_for_picture((channels, *read_size))
+        if tuple(out[1:]) != read_size:
             raise PellucidError(
-                f"the model outputs maps of {out[1]}x{out[2]} for a picture of {size[0]}x{size[1]}; give a model "
-                "that outputs a class for each pixel"
+                f"the model outputs maps of {out[1]}x{out[2]} for a picture of {read_size[0]}x{read_size[1]}; give a "
+                "model that outputs a class for each pixel"
             )
         with torch.inference_mode():
-            x = model.scaled(image[None])
-            probabilities = model.interpret(x, self._run(x))[0].cpu()  # (C, H, W)
+            x = model.scaled(resized(image, read_size)[None])
+            probabilities = model.interpret(x, self._run(x)).cpu()
+            if read_size != size:
+                probabilities = interpolate(probabilities, size, mode="bilinear", align_corners=False)
+            probabilities = probabilities[0]  # (C, H, W)
             if self.crf:
                 probabilities = dense_crf(probabilities, image.expand(3, -1, -1), kernels_for(image))
             return PixelClasses(probabilities.argmax(0).to(torch.uint8), probabilities, self.classes)
+
+    def _read_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size (H, W) to which a picture is resized for a model that was trained on resized pictures."""
+        longest = self.model.preprocess.get("size")
+        return fitted(size, longest) if isinstance(longest, int) else size
 
 
 def mode_of(model: Model) -> ColourMode:

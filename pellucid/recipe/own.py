@@ -1,0 +1,47 @@
+"""The recipe of `pellucid train TASK DATA`: chosen by the task for a user's own data."""
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pellucid.data import CATALOGUE
+from pellucid.errors import PellucidError, nearest
+from pellucid.recipe.recipe import Recipe, folder_name, load_recipe
+from pellucid.task import Task, tasks
+
+MAX_EPOCHS = 100
+
+
+def tasks_by_verb() -> dict[str, Task]:
+    """Return the tasks that train on a user's own data, by the word that names them on the command line."""
+    return {task.verb: task for task in reversed(tasks()) if task.verb}
+
+
+def recipe_for(
+    verb: str, data: str, overrides: Mapping[str, Any], root: str | os.PathLike[str] | None = None
+) -> tuple[Recipe, dict[str, Any]]:
+    """Return the recipe that a task chooses for data, and all settings in which it differs from the built-in one.
+
+    data: a folder, a file or the name of a data set. overrides: settings of the user, which replace those of the task.
+    root: the folder of the data sets. Raises PellucidError for data that do not exist or do not fit the task.
+    """
+    known = data in CATALOGUE
+    if not known and not Path(data).exists():
+        raise PellucidError(
+            f"no folder, file or data set {data!r}{nearest(data, CATALOGUE)}; give the data to train on"
+        )
+    path = data if known else str(Path(data).expanduser().absolute())
+    name, settings = tasks_by_verb()[verb].recipe_for(path, root)
+    about = {
+        "recipe.name": folder_name(f"{Path(data).stem}-{verb}"),
+        "recipe.about": f"{verb}: the data of {Path(data).name}, from the recipe {name}",
+    }
+    complete = {**about, **settings, "data.name": path, **overrides}
+    return load_recipe(name, complete), complete
+
+
+def epochs_for(steps: int, images: int, batch_size: int, least: int = 5) -> int:
+    """Return the number of epochs that makes about `steps` steps, from `least` to MAX_EPOCHS."""
+    return min(MAX_EPOCHS, max(least, round(steps / math.ceil(images / batch_size))))

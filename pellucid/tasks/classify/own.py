@@ -1,0 +1,45 @@
+"""The recipe for a user's own images in class folders: `pellucid train classify DATA`."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pellucid.data import CATALOGUE, ImageFolder, data_root
+from pellucid.data.tree import TRAIN, open_tree, parts_of, root_of
+from pellucid.errors import PellucidError
+from pellucid.recipe.own import epochs_for
+from pellucid.task import OwnRecipe
+from pellucid.tasks.gestures.collection import class_weights, imbalance
+from pellucid.tasks.gestures.findings import IMBALANCED
+
+RECIPE = "signs-best"  # starts from the shipped model `cifar`
+STEPS = 500  # of the training, about five minutes on two cores
+BATCH_SIZE = 32
+LEAST_EPOCHS = 12
+
+
+def recipe_for(data: str, root: Any = None) -> OwnRecipe:
+    """Return the fine-tuning of a shipped network, with weights of classes if their sizes differ much.
+
+    Raises PellucidError for data that are not images in class folders, and for a single class.
+    """
+    entry = CATALOGUE.get(data)
+    if entry is not None and entry.kind != "images":
+        raise PellucidError(f"{data} has no image files in class folders; train with a recipe: `pellucid recipes`")
+    path = data_root(root) / entry.place if entry else Path(data)
+    with open_tree(path) as tree:
+        part = TRAIN if TRAIN in parts_of(tree, root_of(tree)) else ""
+    images = ImageFolder(path, part)
+    assert images.classes is not None  # of an ImageFolder
+    counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
+    if len(counts) < 2:
+        raise PellucidError(f"{path} has one class folder, {images.classes[0]!r:.60}; give at least two classes")
+    batch_size = min(BATCH_SIZE, len(images))
+    weights = {"loss.class_weights": [round(weight, 6) for weight in class_weights(counts)]}
+    return OwnRecipe(RECIPE, {
+        "network.classes": len(counts),
+        "train.batch_size": batch_size,
+        "train.epochs": epochs_for(STEPS, len(images), batch_size, LEAST_EPOCHS),
+        **(weights if imbalance(counts) >= IMBALANCED else {}),
+    })  # fmt: skip

@@ -1,0 +1,71 @@
+"""A user's own photos, and their recipe: `pellucid train colorize DATA`."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pellucid.data import CATALOGUE, data_root
+from pellucid.data.annotations.images import is_image
+from pellucid.data.files import ImageFiles
+from pellucid.data.folder import TEST_FRACTION, split_images
+from pellucid.data.images import decode, resized
+from pellucid.data.source import Source, Subset
+from pellucid.data.tree import open_tree, tree_at
+from pellucid.errors import PellucidError
+from pellucid.recipe.own import epochs_for
+from pellucid.task import OwnRecipe
+
+RECIPE, START = "cifar-colorize", "colorize"
+STEPS = 1_500  # of the training, about ten minutes on two cores
+BATCH_SIZE = 32
+SIDE = 64  # pixels
+
+
+class Photos(ImageFiles):
+    """All photos in a folder or a .zip: the square in the middle, resized to `side` pixels. Their targets are 0."""
+
+    def __init__(self, path: Path, side: int) -> None:
+        tree = tree_at(path)
+        names = [name for name in tree.names if is_image(name)]
+        if not names:
+            raise PellucidError(f"{path} contains no images; give a folder of photos")
+        super().__init__(tree, names, size=(side, side))
+
+    def example(self, k: int) -> tuple[Tensor, int]:
+        """Return photo k (3, side, side), and 0."""
+        image = decode(self.tree.read(self.names[k]), self.tree.where(self.names[k]), None, self.mode)
+        side = min(image.shape[1:])
+        top, left = (image.shape[1] - side) // 2, (image.shape[2] - side) // 2
+        assert self.size is not None  # set by the constructor
+        return resized(image[:, top : top + side, left : left + side], self.size), 0
+
+
+def read(data: Any, root: Any) -> tuple[Source, Source] | None:
+    """Return the training and the test part of a folder of photos without class folders; None for other data."""
+    if data.name in CATALOGUE or not Path(data.name).exists():
+        return None
+    with open_tree(data.name) as tree:
+        if not any(is_image(name) and "/" not in name for name in tree.names):
+            return None
+    photos = Photos(Path(data.name), data.size or SIDE)
+    train, test = split_images(len(photos), TEST_FRACTION, 0, data.name)
+    return Subset(photos, train), Subset(photos, test)
+
+
+def recipe_for(data: str, root: Any = None) -> OwnRecipe:
+    """Return the regression of colours that continues the training of the shipped colorizer."""
+    path = data_root(root) / CATALOGUE[data].place if data in CATALOGUE else Path(data)
+    if not path.exists():
+        raise PellucidError(f"{path} does not exist; give a folder of photos")
+    with open_tree(path) as tree:
+        count = sum(map(is_image, tree.names))
+    batch_size = max(1, min(BATCH_SIZE, count))
+    return OwnRecipe(RECIPE, {
+        "data.size": SIDE,
+        "objective.model": "l1",
+        "optimizer.lr": 0.001,
+        "start.weights": START,
+        "train.batch_size": batch_size,
+        "train.epochs": epochs_for(STEPS, max(1, count), batch_size),
+    })  # fmt: skip

@@ -1,0 +1,35 @@
+"""The recipe for a user's own images with key-points: `pellucid train keypoints DATA`."""
+
+from typing import Any
+
+from pellucid.data import load
+from pellucid.data.keypoints import KeypointSource
+from pellucid.errors import PellucidError
+from pellucid.recipe.material import is_annotated
+from pellucid.recipe.own import epochs_for
+from pellucid.task import OwnRecipe
+
+RECIPE, START = "faces-heatmap", "faces"
+STEPS = 500  # of the training, about ten minutes on two cores
+BATCH_SIZE = 16
+LONGEST = 128  # pixels, of the images
+
+
+def recipe_for(data: str, root: Any = None) -> OwnRecipe:
+    """Return heat maps on the features of the shipped model of faces.
+
+    Images are only mirrored if the names of the key-points have sides, such as left_eye. Raises PellucidError for data
+    without key-points, or with several objects in an image.
+    """
+    if not is_annotated(data):
+        raise PellucidError(f"{data} has no key-points; give images with key-points in COCO's format")
+    train = KeypointSource(load(data, root).train)
+    batch_size = min(BATCH_SIZE, len(train))
+    return OwnRecipe(RECIPE, {
+        "data.size": LONGEST,
+        "augment.flip": train.swaps is not None,
+        "network.points": len(train.names),
+        "start.weights": START,
+        "train.batch_size": batch_size,
+        "train.epochs": epochs_for(STEPS, len(train), batch_size),
+    })  # fmt: skip

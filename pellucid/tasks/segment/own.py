@@ -1,0 +1,82 @@
+"""The recipe for a user's own images with masks of classes: `pellucid train segment DATA`."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pellucid.data import CATALOGUE, MaskFolder, data_root
+from pellucid.data.files import fitted, mask_parts
+from pellucid.data.images import decode_mask, strict_warnings
+from pellucid.data.tree import TRAIN
+from pellucid.errors import PellucidError
+from pellucid.recipe.own import epochs_for
+from pellucid.task import OwnRecipe
+
+RECIPE, START = "camvid-fcn8", "camvid"
+STEPS = 600  # of the training, about ten minutes on two cores
+BATCH_SIZE = 8
+LONGEST = 320  # pixels, of the images
+CROP = (192, 256)  # pixels, height and width of the training crops
+VOID = 255  # pixels without a class, as in Pascal VOC
+VALUES = 256  # of a mask
+
+
+def recipe_for(data: str, root: Any = None) -> OwnRecipe:
+    """Return FCN-8s with the features of the shipped segmentation model, and weights of classes by their frequency.
+
+    The classes are those of classes.txt, and any other value means no class; without this file the classes are the
+    values of the masks, 255 for no class. Raises PellucidError for data without masks.
+    """
+    path = data_root(root) / CATALOGUE[data].place if data in CATALOGUE else Path(data)
+    if TRAIN not in mask_parts(path):
+        raise PellucidError(
+            f"{path} has no masks: put the images into {TRAIN}/ and their masks, PNG files of the same names whose "
+            f"values are class indices, into {TRAIN}annot/"
+        )
+    source = MaskFolder(path, TRAIN)
+    classes = CATALOGUE[data].classes if data in CATALOGUE else source.classes
+    counts, sizes = torch.zeros(VALUES, dtype=torch.int64), []
+    with strict_warnings():
+        for name in source.others:
+            mask = decode_mask(source.tree.read(name), source.tree.where(name))
+            counts += torch.bincount(mask.flatten().long(), minlength=VALUES)
+            sizes.append((mask.shape[0], mask.shape[1]))
+    present = counts.nonzero()[:, 0].tolist()
+    count = len(classes) if classes else max((value for value in present if value != VOID), default=0) + 1
+    others = [value for value in present if value >= count]
+    if len(others) > 1:
+        raise PellucidError(
+            f"{path}: masks have the values {', '.join(map(str, others[:5]))}, but there are {count} classes, counted "
+            "from 0, and one further value for no class; name all classes"
+        )
+    if count < 2:
+        raise PellucidError(f"{path}: the masks have one class only; give at least two, such as background and object")
+    ignored = others[0] if others else VOID
+    longest = min(LONGEST, max(map(max, sizes)))
+    fit = [fitted(size, longest) for size in sizes]
+    crop = [min(limit, *(size[axis] for size in fit)) for axis, limit in enumerate(CROP)]
+    batch_size = min(BATCH_SIZE, len(source))
+    return OwnRecipe(RECIPE, {
+        "data.size": longest,
+        "data.stream": True,
+        "augment.crop_size": crop,
+        "augment.ignore": ignored,
+        "network.classes": count,
+        "loss.ignore": ignored,
+        "loss.class_weights": frequency_weights(counts[:count].tolist()),
+        "start.weights": START,
+        "train.batch_size": batch_size,
+        "train.epochs": epochs_for(STEPS, len(source), batch_size),
+    })  # fmt: skip
+
+
+def frequency_weights(counts: list[int]) -> list[float]:
+    """Return the square roots of the inverse frequencies of classes, with a mean of 1 over all pixels.
+
+    counts: the number of pixels of each class; a class without pixels gets the weight 1.
+    """
+    total = sum(counts)
+    roots = [(total / count) ** 0.5 if count else 1.0 for count in counts]
+    mean = sum(root * count for root, count in zip(roots, counts, strict=True)) / total
+    return [round(root / mean, 2) if count else 1.0 for root, count in zip(roots, counts, strict=True)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from pellucid.errors import PellucidError
 from pellucid.plugins import load_plugins
 from pellucid.predictor import Predictor
+from pellucid.text import percent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,6 +93,23 @@ class Request(NamedTuple):
         return self.default.with_name("-".join((self.default.name, *words))) if self.out is None else Path(self.out)
 
 
+class Merit(NamedTuple):
+    """A figure of merit of a task: its name in results and histories, its label, and its unit.
+
+    unit: "%" for a fraction that is shown in per cent, otherwise a unit such as "dB". is_error: whether smaller is
+    better.
+    """
+
+    name: str
+    label: str
+    unit: str = "%"
+    is_error: bool = False
+
+    def text(self, value: float) -> str:
+        """Return a value with its unit."""
+        return percent(value) if self.unit == "%" else f"{value:.2f} {self.unit}"
+
+
 class OwnRecipe(NamedTuple):
     """A recipe for a user's own data: the name of a built-in recipe, and the settings that replace its values."""
 
@@ -122,14 +140,16 @@ class Task(ABC):
     """What is done with a model of one kind: a subclass implements a task, in one folder, and is registered.
 
     A `model` is a pellucid.Model. name: a word for messages, such as "detection". model: one of its models, such as
-    "detector". verb: the word of `pellucid train VERB DATA`, "" if only recipes train its models. commands: its own
-    commands. options: of `pellucid evaluate` and `pellucid explain`, by command.
-    unclassified: the message of commands for classifiers, given another model; {outputs} is the shape of its outputs.
+    "detector". verb: the word of `pellucid train VERB DATA`, "" if only recipes train its models. merits: the figures
+    by which its models are judged, the most important first. commands: its own commands. options: of `pellucid
+    evaluate` and `pellucid explain`, by command. unclassified: the message of commands for classifiers, given another
+    model; {outputs} is the shape of its outputs.
     """
 
     name: ClassVar[str]
     model: ClassVar[str]
     verb: ClassVar[str] = ""
+    merits: ClassVar[tuple[Merit, ...]] = ()
     commands: ClassVar[tuple[Command, ...]] = ()
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {}
     unclassified: ClassVar[str] = (

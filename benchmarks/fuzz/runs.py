@@ -10,7 +10,7 @@ from benchmarks.fuzz.mutations import damaged
 from pellucid.recipe.compare import compare_runs, comparison_page
 from pellucid.recipe.doctor_case import read_history
 from pellucid.recipe.job import train
-from pellucid.report.figures.curves import accuracy_curves, gradient_norms, learning_rate, loss_curves, update_ratios
+from pellucid.report.figures.curves import gradient_norms, learning_rate, loss_curves, metric_curves, update_ratios
 
 RUNS = ("metrics", "layers")
 PAGES = 10  # the curves of about every tenth file are drawn, which takes most of the time
@@ -73,7 +73,7 @@ def use_run(kind: str, path: Path) -> None:
     if len(data) % PAGES == 0 and len(data) < MAX_DRAWN:
         comparison_page(found, "pellucid compare-runs")
         if history is not None:
-            for curves in (loss_curves, accuracy_curves, learning_rate):
+            for curves in (loss_curves, metric_curves, learning_rate):
                 curves(history.rows)
             for curves in (gradient_norms, update_ratios):
                 curves(history.layers)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pellucid.command.out import emit, say
-from pellucid.text import percent, plural
+from pellucid.task import task_of
+from pellucid.text import plural
 
 if TYPE_CHECKING:
     from pellucid.recipe.job import Run
@@ -22,8 +23,9 @@ def show(runs: Sequence["Run"], as_json: bool) -> None:
         return
     for run in runs:
         found = run.metrics
-        accuracy = f"accuracy {percent(found['accuracy'])}, " if "accuracy" in found else ""
-        say(f"{run.recipe.name}: {accuracy}loss {found['loss']:.4f} on {found['n']:,} test examples")
+        merits = [merit for merit in task_of(run.model).merits if found.get(merit.name) is not None]
+        figures = "".join(f"{merit.label} {merit.text(found[merit.name])}, " for merit in merits)
+        say(f"{run.recipe.name}: {figures}loss {found['loss']:.4f} on {found['n']:,} test examples")
         say(f"  {plural(found['epochs'], 'epoch')} in {found['seconds']:.1f} s ({found['weights']} weights)")
         say(f"  run     {run.path}")
         say(f"  report  {run.report}")

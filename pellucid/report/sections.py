@@ -79,6 +79,17 @@ class Section:
     parts: Sequence[SectionPart]
     wide: bool = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show: each part is a sentence about what is missing, or a missing figure."""
+        return all(isinstance(part, Missing) or _is_missing(part) for part in self.parts)
+
+
+def _is_missing(part: SectionPart) -> bool:
+    if isinstance(part, FigureRow):
+        return all(map(_is_missing, part.parts))
+    return isinstance(part, FigurePart) and part.figure is None
+
 
 @dataclass(frozen=True)
 class Page:

@@ -19,11 +19,11 @@ from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
 from pellucid.model import Model
 from pellucid.network.summary import Summary, summary
-from pellucid.objective import Supervised, params_of
+from pellucid.objective import Supervised, params_of, sizes
 from pellucid.report.sections import Section
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
-from pellucid.task import task_of
+from pellucid.task import Merit, task_of
 from pellucid.training.examples import first_batch
 from pellucid.tree import flatten
 
@@ -37,7 +37,8 @@ class ReportData:
     train_loss, train_accuracy, val_loss, val_accuracy. held: the data behind val_loss and val_accuracy, "validation" or
     "test". layers: rows with epoch, path, grad_norm, update_ratio. sections, files: see `pellucid.task.Reported`.
     first_weights: (filters, C, H, W), of the layer at first_path. recipe_text: the complete TOML. manifest: versions,
-    seed, checksums and the hash of the weights, which may be nested.
+    seed, checksums and the hash of the weights, which may be nested. merits: the figures of the task. networks: the
+    number of parameters of each network, where there are several.
     """
 
     recipe: str
@@ -54,6 +55,8 @@ class ReportData:
     summary: Summary | None = None
     recipe_text: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    merits: Sequence[Merit] = (Merit("accuracy", "accuracy"),)
+    networks: Mapping[str, str] = field(default_factory=dict)
 
 
 def gather(
@@ -100,6 +103,8 @@ def gather(
         manifest=folder.read_manifest(),
         sections=reported.sections,
         files=reported.files,
+        merits=task_of(model).merits,
+        networks={name: str(sizes({"": net}, params_of(model.params, name))) for name, net in nets.items() if name},
     )
 
 

@@ -3,18 +3,19 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pellucid.files import write_atomically
 from pellucid.metrics import METRICS
-from pellucid.report.figures.curves import accuracy_curves, gradient_norms, learning_rate, loss_curves, update_ratios
+from pellucid.report.figures.curves import gradient_norms, learning_rate, loss_curves, metric_curves, update_ratios
 from pellucid.report.figures.pictures import first_weights
 from pellucid.report.sections import CodeBlock, FigurePart, FigureRow, Missing, Page, Section, SectionPart, TablePart
 from pellucid.run_report.data import ReportData
+from pellucid.task import Merit
 
-ACCURACY = "test accuracy"
+ACCURACY = (Merit("accuracy", "accuracy"),)
 MAX_FILTERS = 64  # that `first_weights` draws
 GRADIENTS = (
     "The L2 norm of each layer's gradient at the last step of each epoch, from the first layer (blue) to the last "
@@ -33,8 +34,9 @@ REPRODUCE = (
 
 def page(data: ReportData) -> Page:
     """Return the report as a page."""
-    results = headline(data.metrics, data.summary.parameters if data.summary is not None else None)
-    return Page(data.recipe, data.about, results, [
+    parameters = data.summary.parameters if data.summary is not None else None
+    results = headline(data.metrics, parameters, data.merits)
+    sections = [
         _curves(data),
         *data.sections,
         _weights(data),
@@ -66,7 +68,8 @@ def page(data: ReportData) -> Page:
             if data.manifest
             else Missing("No manifest was recorded.")
         ]),
-    ])  # fmt: skip
+    ]  # fmt: skip
+    return Page(data.recipe, data.about, results, [section for section in sections if not section.is_empty])
 
 
 def _curves(data: ReportData) -> Section:
@@ -81,15 +84,13 @@ def _curves(data: ReportData) -> Section:
         )]  # fmt: skip
     ring = "The ring marks the best validation value." if validated and data.held != "test" else ""
     loss = loss_curves(data.history, data.held)
-    precision = accuracy_curves(data.history, data.held, "ap", "average precision (%)")
-    accuracy = accuracy_curves(data.history, data.held) if precision is None else None
-    second = (
-        FigurePart("accuracy", accuracy, _ends(data, "accuracy"), "", "No accuracy was recorded.")
-        if precision is None
-        else FigurePart("ap", precision, _ends(data, "ap"), "The mean over classes and the IoUs 0.5, 0.55, ..., 0.95.")
-    )
-    row = FigureRow([FigurePart("loss", loss, _ends(data, "loss"), ring, "No finite loss was recorded."), second])
-    return Section("curves", "Loss and accuracy", [*notes, row], wide=True)
+    figures = [FigurePart("loss", loss, _ends(data, "loss", "Loss"), ring, "No finite loss was recorded.")]
+    merit = next((one for one in data.merits if any(_known(row, f"val_{one.name}") for row in data.history)), None)
+    if merit is None:
+        return Section("curves", "Loss", [*notes, FigureRow(figures)], wide=True)
+    curves = metric_curves(data.history, data.held, *merit)
+    figures.append(FigurePart(merit.name, curves, _ends(data, merit.name, merit.label)))
+    return Section("curves", f"Loss and {merit.label}", [*notes, FigureRow(figures)], wide=True)
 
 
 def _weights(data: ReportData) -> Section:
@@ -109,6 +110,8 @@ def _weights(data: ReportData) -> Section:
 
 
 def _network(data: ReportData) -> list[SectionPart]:
+    if data.summary is None and data.networks:
+        return [TablePart("Networks", ("network", "size"), [*data.networks.items()])]
     if data.summary is None:
         return [Missing("The network was not recorded.")]
     head, *rows = data.summary.cells()
@@ -116,14 +119,21 @@ def _network(data: ReportData) -> list[SectionPart]:
     return ["Multiply-adds and memory (outputs, and caches for the backward pass) are for one image.", table]
 
 
-def headline(found: Mapping[str, Any], parameters: int | None = None) -> list[tuple[str, str]]:
-    """Return the main results of a run as pairs of name and text, "not finite" for NaN and infinity."""
+def headline(
+    found: Mapping[str, Any], parameters: int | None = None, merits: Sequence[Merit] = ACCURACY
+) -> list[tuple[str, str]]:
+    """Return the main results of a run as pairs of name and text, "not finite" for NaN and infinity.
+
+    merits: the figures that come first, with their units.
+    """
+    shown = {merit.name: merit for merit in merits}
     texts: dict[str, str] = {}
-    measured = {f"test {name.replace('_', ' ')}": found.get(name) for name in ("accuracy", "loss", *METRICS)}
-    for name, value in measured.items():
+    for name in dict.fromkeys((*shown, "loss", *METRICS)):
+        value = found.get(name)
         if isinstance(value, int | float):
-            text = f"{100 * value:.2f} %" if name == ACCURACY else f"{value:.4g}"
-            texts[name] = text if math.isfinite(value) else "not finite"
+            label = shown[name].label if name in shown else name.replace("_", " ")
+            text = shown[name].text(value) if name in shown else f"{value:.4g}"
+            texts[f"test {label}"] = text if math.isfinite(value) else "not finite"
     for key, name in (("n", "test images"), ("epochs", "epochs"), ("images_per_second", "images per second")):
         if _known(found, key):
             texts[name] = f"{found[key]:,.0f}"
@@ -157,14 +167,14 @@ def _known(values: Mapping[str, Any], key: str) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _ends(data: ReportData, what: str) -> str:
+def _ends(data: ReportData, what: str, label: str) -> str:
     """Return the first and last values of a metric on training and held-out data, as text."""
     words: list[str] = []
     for key, name in ((f"train_{what}", "training"), (f"val_{what}", data.held)):
         values = [row[key] for row in data.history if _known(row, key)]
         if values:
             words.append(f"{name} from {values[0]:.4g} to {values[-1]:.4g}")
-    return f"{what.capitalize()} by epoch: {', '.join(words) or 'nothing recorded'}"
+    return f"{label} by epoch: {', '.join(words) or 'nothing recorded'}"
 
 
 def write_report(run: str | os.PathLike[str], data: ReportData) -> Path:

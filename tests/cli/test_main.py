@@ -53,7 +53,7 @@ def test_the_module_runs_as_a_process():
         (["compare-runs", "", "b"], "RUN"),
         (["data", "list", "--data", ""], "--data"),
         (["gestures", "predict", "MODEL", "--video", ""], "--video"),
-        (["train", "digits", ""], "key=value"),
+        (["train", "digits", ""], "DATA|key=value"),
     ],
 )
 def test_an_empty_word_is_no_path(words: list[str], what: str, say: Say, tmp_path: Path):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pellucid.errors import PellucidError
 from pellucid.report.figures.classes import confusion_matrix
-from pellucid.report.figures.curves import accuracy_curves, gradient_norms, learning_rate, loss_curves, update_ratios
+from pellucid.report.figures.curves import gradient_norms, learning_rate, loss_curves, metric_curves, update_ratios
 from pellucid.report.figures.pictures import first_weights, worst_mistakes
 from pellucid.report.figures.style import BLUE, End, curve_axes, label_ends, panels, png, spread, svg
 
@@ -46,7 +46,7 @@ def test_curves_carry_the_values_and_name_their_ends_and_the_best() -> None:
 
 
 def test_accuracy_is_in_per_cent_and_its_best_is_the_highest() -> None:
-    figure = accuracy_curves(HISTORY)
+    figure = metric_curves(HISTORY)
     assert set(texts(figure)) == {"training 90 %", "validation 70 %\nbest 90 %, epoch 2"}
     assert figure is not None
     assert figure.axes[0].get_ylabel() == "accuracy (%)"
@@ -54,7 +54,7 @@ def test_accuracy_is_in_per_cent_and_its_best_is_the_highest() -> None:
 
 def test_nothing_is_the_best_on_test_images() -> None:
     assert set(texts(loss_curves(HISTORY, held="test"))) == {"training 0.5", "test 0.9"}
-    assert set(texts(accuracy_curves(HISTORY, held="test"))) == {"training 90 %", "test 70 %"}
+    assert set(texts(metric_curves(HISTORY, held="test"))) == {"training 90 %", "test 70 %"}
 
 
 def test_gaps_stay_gaps_and_missing_columns_are_left_out() -> None:
@@ -68,7 +68,7 @@ def test_gaps_stay_gaps_and_missing_columns_are_left_out() -> None:
     assert texts(figure) == ["training 0.5"]
 
 
-@pytest.mark.parametrize("draw", [loss_curves, accuracy_curves, learning_rate])
+@pytest.mark.parametrize("draw", [loss_curves, metric_curves, learning_rate])
 def test_nothing_recorded_is_no_picture(draw: object) -> None:
     assert callable(draw)
     assert draw([]) is None

@@ -11,7 +11,7 @@ import pytest
 
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.compared import Dot, accuracy_by_time, overlaid, ranking
-from pellucid.report.figures.curves import accuracy_curves, loss_curves
+from pellucid.report.figures.curves import loss_curves, metric_curves
 from pellucid.report.figures.style import Plot, svg
 from pellucid.report.page import render
 from pellucid.run_report import ReportData, write_report
@@ -36,7 +36,7 @@ def paths_of(figure: Plot) -> list[list[tuple[float, float]]]:
     ]
 
 
-@pytest.mark.parametrize("draw", [loss_curves, accuracy_curves])
+@pytest.mark.parametrize("draw", [loss_curves, metric_curves])
 def test_points_lie_where_matplotlib_draws_the_lines(draw: object) -> None:
     assert callable(draw)
     figure = draw(HISTORY)

@@ -196,11 +196,9 @@ def test_pictures_stand_beside_the_report(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     _, page = written(tmp_path, ReportData(recipe="bare", command="pellucid train bare"))
-    assert tuple(page.sections) == tuple(name for name in SECTIONS if name not in OF_CLASSES)
+    assert tuple(page.sections) == ("reproduce",)  # no section is empty
     assert "svg" not in {tag for tag, _ in page.elements}
-    for words in ("No final results were recorded", "there is no second curve", "No finite loss was recorded",
-                  "No finite gradient was recorded", "No manifest was recorded"):  # fmt: skip
-        assert words in page.text
+    assert "No final results were recorded" in page.text
 
 
 def test_a_run_that_went_to_nan_says_so(tmp_path: Path) -> None:
@@ -216,8 +214,8 @@ def test_a_run_that_went_to_nan_says_so(tmp_path: Path) -> None:
     _, page = written(tmp_path, lost)
     assert "test loss not finite" in page.text
     assert "svg" in page.sections["curves"]
-    assert "svg" not in page.sections["gradients"]
-    assert "svg" not in page.sections["weights"]
+    assert "gradients" not in page.sections
+    assert "weights" not in page.sections
 
 
 def test_other_metrics_are_told_beside_the_loss(tmp_path: Path) -> None:

@@ -49,23 +49,33 @@ def loss_curves(history: Rows, held: str = "validation") -> Figure | None:
     return figure
 
 
-def accuracy_curves(
-    history: Rows, held: str = "validation", metric: str = "accuracy", label: str = "accuracy (%)"
+def metric_curves(
+    history: Rows,
+    held: str = "validation",
+    metric: str = "accuracy",
+    label: str = "accuracy",
+    unit: str = "%",
+    is_error: bool = False,
 ) -> Figure | None:
-    """Draw train_accuracy and val_accuracy, or another fraction, by epoch, in per cent; held: see `loss_curves`."""
+    """Draw train_accuracy and val_accuracy, or another metric, by epoch; held: see `loss_curves`.
+
+    unit: "%" for a fraction, which is drawn in per cent. is_error: whether smaller is better.
+    """
     train, val = f"train_{metric}", f"val_{metric}"
-    percent = [{**row, **{key: 100 * finite(row.get(key)) for key in (train, val)}} for row in history]
-    figure, plot = curve_axes("epoch", label)
+    factor = 100 if unit == "%" else 1
+    scaled = [{**row, **{key: factor * finite(row.get(key)) for key in (train, val)}} for row in history]
+    figure, plot = curve_axes("epoch", f"{label} ({unit})")
+    best = (min if is_error else max) if held == "validation" else None
     ends = [
-        *draw(figure, percent, train, "training", BLUE, unit=" %"),
-        *draw(figure, percent, val, held, ORANGE, best=max if held == "validation" else None, unit=" %"),
+        *draw(figure, scaled, train, "training", BLUE, unit=f" {unit}"),
+        *draw(figure, scaled, val, held, ORANGE, best=best, unit=f" {unit}"),
     ]
     if not ends:
         return None
-    values = _all(percent, (train, val))
+    values = _all(scaled, (train, val))
     low, high = float(values.min()), float(values.max())
     room = max((high - low) * 0.08, 0.05)
-    plot.set_ylim(max(low - room, 0), min(high + room, 100.2))
+    plot.set_ylim(max(low - room, 0), min(high + room, 100.2) if unit == "%" else high + room)
     label_ends(plot, ends)
     return figure
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Example, Explained, OwnRecipe, Reported, Request, Task
+from pellucid.task import Command, Evaluation, Example, Explained, Merit, OwnRecipe, Reported, Request, Task
 from pellucid.text import percent, plural, table
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class Classification(Task):
     name: ClassVar[str] = "classification"
     model: ClassVar[str] = "classifier"
     verb: ClassVar[str] = "classify"
+    merits: ClassVar[tuple[Merit, ...]] = (Merit("accuracy", "accuracy"),)
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "compare",

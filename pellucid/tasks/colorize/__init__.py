@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Explained, Option, OwnRecipe, Request, Task, Traced
+from pellucid.task import Command, Evaluation, Explained, Merit, Option, OwnRecipe, Request, Task, Traced
 from pellucid.tasks.baseline import beside_baseline
 from pellucid.text import note, plural
 
@@ -24,6 +24,7 @@ class Colorization(Task):
     name: ClassVar[str] = "colorization"
     model: ClassVar[str] = "colorizer"
     verb: ClassVar[str] = "colorize"
+    merits: ClassVar[tuple[Merit, ...]] = (Merit("psnr", "PSNR", "dB"), Merit("ab_overlap", "overlap of colours"))
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "colorize",

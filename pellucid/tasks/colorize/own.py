@@ -54,7 +54,7 @@ def read(data: Any, root: Any) -> tuple[Source, Source] | None:
 
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
-    """Return the regression of colours that continues the training of the shipped colorizer."""
+    """Return the regression of colours, with the network of the shipped colorizer, which it starts from."""
     path = data_root(root) / CATALOGUE[data].place if data in CATALOGUE else Path(data)
     if not path.exists():
         raise PellucidError(f"{path} does not exist; give a folder of photos")
@@ -64,6 +64,8 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     return OwnRecipe(RECIPE, {
         "data.size": SIDE,
         "objective.model": "l1",
+        "objective.width": 24,
+        "objective.levels": 5,
         "optimizer.lr": 0.001,
         "start.weights": START,
         "train.batch_size": batch_size,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Explained, Option, OwnRecipe, Reported, Request, Task, Traced
+from pellucid.task import Command, Evaluation, Explained, Merit, Option, OwnRecipe, Reported, Request, Task, Traced
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Detection(Task):
     name: ClassVar[str] = "detection"
     model: ClassVar[str] = "detector"
     verb: ClassVar[str] = "detect"
+    merits: ClassVar[tuple[Merit, ...]] = (Merit("ap", "AP"), Merit("ap50", "AP50"), Merit("mask_ap", "mask AP"))
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "detect",

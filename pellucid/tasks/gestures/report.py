@@ -12,7 +12,7 @@ from pellucid.files import make_folder, write_atomically
 from pellucid.recipe.compare import differing, settings
 from pellucid.report.figures.classes import confusion_matrix, precision_and_recall, reliability_diagram
 from pellucid.report.figures.compared import COLOURS, Dot, accuracy_by_time, ranking
-from pellucid.report.figures.curves import accuracy_curves, loss_curves
+from pellucid.report.figures.curves import loss_curves, metric_curves
 from pellucid.report.figures.pictures import worst_mistakes
 from pellucid.report.page import render
 from pellucid.report.write import write_page
@@ -206,7 +206,7 @@ def _variant_figures(row: VariantRow) -> Figures:
     measured, bins, mistakes = first.measured, first.measured.reliability, first.measured.mistakes
     return {
         "loss": loss_curves(first.history, first.held),
-        "accuracy": accuracy_curves(first.history, first.held),
+        "accuracy": metric_curves(first.history, first.held),
         "confusion": confusion_matrix(measured.confusion, measured.classes),
         "normalised": confusion_matrix(measured.confusion, measured.classes, normalised=True),
         "classes": precision_and_recall(measured.classes, measured.precision, measured.recall),

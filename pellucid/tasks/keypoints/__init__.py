@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, OwnRecipe, Reported, Task
+from pellucid.task import Command, Evaluation, Merit, OwnRecipe, Reported, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ class Keypoints(Task):
     name: ClassVar[str] = "keypoints"
     model: ClassVar[str] = "key-point model"
     verb: ClassVar[str] = "keypoints"
+    merits: ClassVar[tuple[Merit, ...]] = (Merit("nme", "normalised mean error", is_error=True),)
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "keypoints",

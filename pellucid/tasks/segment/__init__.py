@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Example, Explained, Option, OwnRecipe, Reported, Request, Task
+from pellucid.task import Command, Evaluation, Example, Explained, Merit, Option, OwnRecipe, Reported, Request, Task
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ class Segmentation(Task):
     name: ClassVar[str] = "segmentation"
     model: ClassVar[str] = "segmentation model"
     verb: ClassVar[str] = "segment"
+    merits: ClassVar[tuple[Merit, ...]] = (Merit("miou", "mean IoU"), Merit("pixel_accuracy", "pixel accuracy"))
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
             "segment",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pellucid.data import Arrays, Augment, FeatureStats, Source
-from pellucid.data.source import preprocess_of, swaps_of
+from pellucid.data.source import preprocess_of, sizes_vary, swaps_of
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer
@@ -27,7 +27,9 @@ from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
 from pellucid.run_report import gather, write_report
 from pellucid.task import task_for, task_of
+from pellucid.text import plural
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
+from pellucid.training.checkpoint import SavedState
 from pellucid.training.examples import first_batch
 
 
@@ -129,11 +131,16 @@ def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = No
 
 
 def resume_runs(
-    run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True
+    run: str | os.PathLike[str],
+    data: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    epochs: int | None = None,
 ) -> list[Run]:
     """Resume a run from its last checkpoint, and then the run that follows it for comparison, if any.
 
-    A finished run is only evaluated again. A missing second run is trained from the start, with the recipe recipe.then.
+    epochs: the number of epochs in all to which a finished run is extended, None for that of its recipe. A finished run
+    is returned as it is; it is evaluated again if its results or its report are missing. A missing second run is
+    trained from the start, with the recipe recipe.then.
     """
     path = Path(run)
     if not path.exists():
@@ -145,9 +152,38 @@ def resume_runs(
         )
     recipe = load_recipe(path / "recipe.toml")
     paths = [path, _find_then(path, recipe.recipe.then, data)] if recipe.recipe.then else [path]
-    recipes = [load_recipe(one / "recipe.toml") for one in paths]
-    materials = (load_data(one, data) for one in recipes)
-    return [train_in(path, material, progress, data) for path, material in zip(paths, materials, strict=True)]
+    if epochs is not None:
+        for one in paths:
+            _extend(RunFolder(one), epochs)
+    return [_resume(one, data, progress) for one in paths]
+
+
+def _resume(path: Path, data: str | os.PathLike[str] | None, progress: bool) -> Run:
+    """Return a run that is finished, or resume it; see `resume_runs`."""
+    folder, recipe = RunFolder(path), load_recipe(path / "recipe.toml")
+    state = SavedState.find(folder) if folder.has_checkpoint else None
+    if state is not None and state.has_ended(recipe.train.epochs) and (path / "report.html").is_file():
+        try:
+            results = json.loads((path / "results.json").read_bytes())
+            finished = Run(path, path / "report.html", results, Model.load(folder.best), recipe)
+        except (OSError, ValueError, PellucidError):  # below, the weights are repaired and evaluated again
+            finished = None
+        if finished is not None and finished.metrics.get("epochs") == state.progress["epoch"]:
+            state.say_finished(folder)
+            return finished
+    return train_in(path, load_data(recipe, data), progress, data)
+
+
+def _extend(folder: RunFolder, epochs: int) -> None:
+    """Write the number of epochs into the recipe of a finished run; PellucidError if it is not larger than before."""
+    state = SavedState.find(folder) if folder.has_checkpoint else None
+    if state is None or not state.done:
+        raise PellucidError(f"{folder.path} is not finished; resume it without train.epochs first")
+    if epochs <= state.progress["epoch"]:
+        trained = plural(state.progress["epoch"], "epoch")
+        raise PellucidError(f"train.epochs: {folder.path} was trained for {trained}; give more, not {epochs}")
+    recipe = load_recipe(folder.recipe, {"train.epochs": epochs})
+    write_atomically(folder.recipe, recipe.to_toml().encode())
 
 
 def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:
@@ -205,7 +241,7 @@ def build_model(
         net,
         optimizer=recipe.build("optimizer"),
         metrics=_metrics(recipe, learned),
-        input_shape=shape if objective is None or not objective.any_size else (shape[0], None, None),
+        input_shape=(shape[0], None, None) if learned.any_size or sizes_vary(train) else shape,
         classes=train.classes,
         seed=recipe.recipe.seed,
         regularizer=recipe.build("regularizer"),
@@ -217,7 +253,7 @@ def build_model(
         device=recipe.recipe.device,
         **({} if objective is not None else {"loss": recipe.build("loss")}),
     )
-    model.objective.check(model.output_shape, train.y if isinstance(train, Arrays) else first.targets)
+    model.objective.check(model.outputs_for(shape), train.y if isinstance(train, Arrays) else first.targets)
     with kernel_threads(recipe.recipe.threads):  # the number of threads affects rounding
         if trained is not None and trained.whole:
             for path, tensor in trained.params.items():

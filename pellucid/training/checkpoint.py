@@ -30,6 +30,7 @@ from pellucid.tree import flatten
 # Prefixes of names in the file; no path of a network contains "[", so they differ from all names of weights.
 OPTIMIZER = "[optimizer]."
 CALLBACKS = "[callback]."
+EPOCHS = "number of epochs"  # the name of a setting
 GROWING = "[progress]"  # JSON as bytes: the values that grow with the training, since the file's header is limited
 _TYPES = {  # of other entries of the progress
     "rows": list,
@@ -66,7 +67,7 @@ class SavedState:
         wrong = [name for name, kind in types.items() if not isinstance(progress.get(name), kind)]
         if wrong:
             raise PellucidError(f"{path}: {wrong[0]} is invalid; start a new run")
-        self.progress = progress
+        self.progress: dict[str, Any] = progress
 
     @classmethod
     def find(cls, folder: RunFolder) -> "SavedState | None":
@@ -96,8 +97,7 @@ class SavedState:
         that a check that fails leaves all files unchanged.
         """
         if self.done:
-            epochs = plural(self.progress["epoch"], "epoch")
-            note(f"{folder.path} is finished: its training ended after {epochs}, and nothing more is trained")
+            self.say_finished(folder)
         if not self.damage:
             return
         aside = set_aside(folder.last)
@@ -124,9 +124,27 @@ class SavedState:
         """Whether the training is finished."""
         return bool(self.progress["done"])
 
-    def check(self, settings: Mapping[str, str]) -> None:
-        """Raise PellucidError, naming the settings, unless `settings` are equal to those in the checkpoint."""
+    def say_finished(self, folder: RunFolder) -> None:
+        """Write a note that the training is finished, and how to extend it."""
+        epochs = self.progress["epoch"]
+        note(
+            f"{folder.path} is finished: its training ended after {plural(epochs, 'epoch')}, and nothing more is "
+            f"trained; more epochs, such as train.epochs={2 * epochs}, extend it"
+        )
+
+    def has_ended(self, epochs: int) -> bool:
+        """Whether a training of `epochs` epochs is finished, early or not."""
+        return self.done and self.progress["settings"].get(EPOCHS) == digest(epochs)
+
+    def check(self, settings: Mapping[str, str], epochs: int) -> None:
+        """Raise PellucidError, naming the settings, unless `settings` are equal to those in the checkpoint.
+
+        epochs: the number of epochs to train; a finished training of fewer epochs is continued.
+        """
         saved = self.progress["settings"]
+        if self.done and not self.has_ended(epochs) and epochs > self.progress["epoch"]:
+            self.progress["done"] = False
+            saved = {**saved, EPOCHS: settings[EPOCHS]}
         different = [name for name in settings if saved.get(name) != settings[name]]
         if different:
             names = ", ".join("training data" if name == "data" else name for name in different)
@@ -243,7 +261,7 @@ def settings(
         "regularizer": model.regularizers,
         "augmentation": augment if is_dataclass(augment) else getattr(augment, "__qualname__", type(augment)),
         "preprocessing": preprocess,
-        "number of epochs": epochs,
+        EPOCHS: epochs,
         "batch size": batch_size,
         "clipping": model.clip,
         **({} if model.average is None else {"average of the weights": model.average}),

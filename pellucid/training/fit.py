@@ -78,7 +78,7 @@ class Loop:
         folder = plan.folder
         self.checkpoint = None if folder is None else SavedState.find(folder)
         if self.checkpoint is not None:
-            self.checkpoint.check(plan.settings)
+            self.checkpoint.check(plan.settings, plan.epochs)
             self.checkpoint.restore_params(whole.params)
         self.whole, self.plan = whole, plan
         self.model, self.data, self.validation = whole, plan.data, plan.validation

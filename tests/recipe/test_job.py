@@ -69,6 +69,18 @@ def test_a_run_whose_training_never_began_is_resumed_from_its_recipe(run: Run, t
 
 
 @pytest.mark.usefixtures("no_report")
+def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(tmp_path: Path):
+    settings = {"schedule.name": "constant", "train.epochs": 3}
+    whole = train("digits", out=tmp_path / "whole", progress=False, **settings)
+    short = train("digits", out=tmp_path / "short", progress=False, **{**settings, "train.epochs": 1})
+    (longer,) = resume_runs(short.path, progress=False, epochs=3)
+    assert longer.metrics["sha256"] == whole.metrics["sha256"] != short.metrics["sha256"]
+    assert len(read_csv(longer.path / "metrics.csv")) == longer.recipe.train.epochs == 3
+    with pytest.raises(PellucidError, match="was trained for 3 epochs; give more, not 3"):
+        resume_runs(short.path, progress=False, epochs=3)
+
+
+@pytest.mark.usefixtures("no_report")
 def test_the_manifest_calls_test_images_what_they_are(tmp_path: Path):
     run = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1})
     manifest = json.loads((run.path / "manifest.json").read_text())

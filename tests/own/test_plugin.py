@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -74,6 +75,15 @@ def test_a_recipe_of_the_plugin_is_known_by_name(installed: Path, say: Say) -> N
     assert "How far a picture is turned" in say("recipes").out
     assert "turn a picture by an angle" in say("--help").out
     assert '[objective]\nmodel = "angle"' in say("recipes", "upright").out
+
+
+def test_it_trains_on_own_data_and_shows_its_own_figures(installed: Path, say: Say) -> None:
+    said = say("train", "turned", "turned", "train.epochs=1", "--out", "own")
+    assert said.code == 0, said.err
+    assert re.search(r"turned-turned: mean error \d+\.\d\d degrees, loss ", said.out)
+    page = Path("own/turned-turned-1/report.html").read_text(encoding="utf-8")
+    assert "Loss and mean error" in page
+    assert "size = 24" in Path("own/turned-turned-1/recipe.toml").read_text(encoding="utf-8")
 
 
 def test_it_learns_angles(run: Path, say: Say) -> None:

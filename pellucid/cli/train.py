@@ -23,7 +23,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the test results and the paths of the run folder and the report."""
-    from pellucid.recipe.job import resume_runs, train_recipe
+    from pellucid.recipe.job import Job, new_jobs, resume_runs
     from pellucid.recipe.recipe import load_recipe, parse_overrides
 
     if args.resume is not None:
@@ -40,6 +40,6 @@ def handle(args: argparse.Namespace) -> int:
     overrides = parse_overrides(args.settings)
     if args.device is not None:
         overrides["recipe.device"] = args.device
-    runs = train_recipe(load_recipe(args.recipe, overrides), overrides, data=args.data, out=args.out)
-    show(runs, args.json)
+    jobs = new_jobs(load_recipe(args.recipe, overrides), overrides, data=args.data, out=args.out)
+    show(list(map(Job.train, jobs)), args.json)
     return 0

@@ -41,7 +41,7 @@ class Training:
     step: int = 0
     lr: float = 0.0
     losses: dict[str, Any] = field(default_factory=dict[str, Any])
-    loss_count: float = 0.0
+    loss_count: Any = 0.0  # a number, or a tensor between two checks
     seen: int = 0
     seconds: float = 0.0
     stop: str = ""

@@ -86,6 +86,12 @@ class Measures:
         self.running = [fresh(metric) for metric in self.given]
         self.lower: set[str] = set()
 
+    def set_boundary(self, objective: Objective) -> None:
+        """Set the threshold of metrics for two classes to the one of the objective's outputs."""
+        for metric in self.running:
+            if isinstance(objective, Supervised) and isinstance(metric, Accuracy | Confusion):
+                metric.boundary = boundary(objective.net, objective.loss)
+
     def update(self, outputs: Any, batch: Batch) -> None:
         """Update all metrics with one batch."""
         for name, metric in zip(self.names, self.running, strict=True):
@@ -182,10 +188,7 @@ def measure(
     metrics, for a loss that ignores all examples; PellucidError for errors inside metrics and for invalid results.
     """
     objective, params = model.objective, model.params
-    if isinstance(objective, Supervised):
-        for metric in measures.running:
-            if isinstance(metric, Accuracy | Confusion):
-                metric.boundary = boundary(objective.net, objective.loss)
+    measures.set_boundary(objective)
     count = len(data if indices is None else indices)
     evaluate, sums, total_weight, measured = objective.evaluator(params, count), dict[str, float](), 0.0, 0
     for batch in read(data, indices, batch_size, model.stats, device_of(params), dtype_of(params)):

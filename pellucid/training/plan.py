@@ -1,7 +1,7 @@
 """The arguments of a training, and the plan made of them and the data."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +71,7 @@ class FitArguments:
     @contextmanager
     def planned(
         self, model: Learner, preprocess: Mapping[str, Any], data: Source, held_out: Source | None
-    ) -> Iterator[FitPlan]:
+    ) -> Generator[FitPlan, None, None]:
         """Yield the plan; within the context, the run folder is locked, if there is one."""
         epochs, batch_size, callbacks = self.epochs, self.batch_size, [*self.callbacks]
         hashes = settings(model, preprocess, data, held_out, epochs, batch_size, self.augment)

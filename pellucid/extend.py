@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pellucid import assets, registry
 from pellucid.task import Command, Task, register_command, register_task
-from pellucid.training.own import in_files
+from pellucid.training.user_defined import in_files
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.calls import Checked
 from pellucid.errors import PellucidError
 from pellucid.run.history import History, Row, csv_lines, write_csv
+from pellucid.settings.arguments import Checked
 from pellucid.settings.checks import check_known, integer
 from pellucid.text import constructed
 from pellucid.training.learner import Learner

@@ -23,8 +23,8 @@ from pellucid.text import note, plural
 from pellucid.training.callbacks import Callback, Training, tensors_of
 from pellucid.training.device import usable_precision
 from pellucid.training.learner import Learner
-from pellucid.training.own import callback_state, check_schedule_state
 from pellucid.training.step import TrainingStep
+from pellucid.training.user_defined import callback_state, check_schedule_state
 from pellucid.tree import flatten
 
 # Prefixes of names in the file; no path of a network contains "[", so they differ from all names of weights.

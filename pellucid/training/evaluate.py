@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pellucid.contract import attempt, form, naming_layers
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.source import Arrays, Batch, Source
@@ -39,6 +38,7 @@ from pellucid.training.diagnose import diagnose
 from pellucid.training.examples import first_batch, read, read_images
 from pellucid.training.learner import Learner
 from pellucid.tree import dtype_of, flatten
+from pellucid.user_defined import attempt, form, naming_layers
 
 MAX_BATCH = 256  # inputs
 MAX_BATCH_MEMORY = 1 << 30  # bytes for the outputs of all layers together: 9 images of 224 x 224 pixels in VGG16

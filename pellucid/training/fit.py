@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import walk
-from pellucid.contract import try_network
 from pellucid.data.source import Batch, Source
 from pellucid.layers.base import Mode
 from pellucid.objective import Objective, Supervised, named_layers, seeded
@@ -38,11 +37,18 @@ from pellucid.training.evaluate import Measures, batch_within_memory, columns, l
 from pellucid.training.examples import batches, read, sample
 from pellucid.training.layers import draws, layer_rows, may_draw
 from pellucid.training.learner import Learner
-from pellucid.training.own import callback_state, check_optimizer, check_schedule_state, try_objective, try_rules
 from pellucid.training.plan import FitPlan
 from pellucid.training.process import StopSignals, memory_kept, naming_batch_size
 from pellucid.training.step import NotFiniteError, TrainingStep, training_form
+from pellucid.training.user_defined import (
+    callback_state,
+    check_optimizer,
+    check_schedule_state,
+    try_objective,
+    try_rules,
+)
 from pellucid.tree import dtype_of, flatten, map_tree
+from pellucid.user_defined import try_network
 
 TICK = 0.25  # seconds between calls of `on_tick`, and between checks of the time since the last checkpoint
 CHECK_FRACTION = 0.02  # of the time for checks of the parameters; in fact 0.03, with the cache misses that they cause

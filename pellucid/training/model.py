@@ -10,9 +10,7 @@ from torch import Tensor
 
 from pellucid.calibration.confidence import Confidence
 from pellucid.calibration.familiarity import Familiarity, named_tensors
-from pellucid.calls import checked
 from pellucid.config import metrics_to_config, note_unsaved
-from pellucid.contract import naming_layers
 from pellucid.data import Arrays, Source
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.stream import Stream
@@ -31,6 +29,7 @@ from pellucid.optim.schedules import Constant
 from pellucid.run.described import feature_stats, image_shape, in_precision, rebuilt, widened
 from pellucid.run.history import History
 from pellucid.run.weights import fill, read_weights, write_weights
+from pellucid.settings.arguments import checked
 from pellucid.settings.checks import instance, integer
 from pellucid.training.arguments import (
     DEFAULT_LOSS,
@@ -56,12 +55,13 @@ from pellucid.training.examples import (
     train_and_held,
 )
 from pellucid.training.fit import Loop
-from pellucid.training.own import in_files
 from pellucid.training.parameter_groups import Trainable
 from pellucid.training.plan import FitArguments
 from pellucid.training.step import channels_last
+from pellucid.training.user_defined import in_files
 from pellucid.training.viewed import Viewed
 from pellucid.tree import flatten, map_tree
+from pellucid.user_defined import naming_layers
 
 
 class BaseModel(Trainable, Viewed):

@@ -17,8 +17,8 @@ from pellucid.training.checkpoint import settings
 from pellucid.training.device import device_name, usable_precision
 from pellucid.training.examples import Augmentation, note_resume
 from pellucid.training.learner import Learner
-from pellucid.training.own import check_hooks, check_saves
 from pellucid.training.progress import ProgressLine
+from pellucid.training.user_defined import check_hooks, check_saves
 
 
 @dataclass(frozen=True)

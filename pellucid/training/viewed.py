@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.calls import Checked
 from pellucid.combine.base import Combinator, join
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError, nearest
@@ -22,6 +21,7 @@ from pellucid.objective import Objective, Supervised, named_layers, sizes
 from pellucid.optim import Optimizer
 from pellucid.run.described import expects_unit_range
 from pellucid.run.weights import weights_sha256
+from pellucid.settings.arguments import Checked
 from pellucid.text import aligned, plural
 from pellucid.tree import flatten
 

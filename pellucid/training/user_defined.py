@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from pellucid import config
-from pellucid.contract import attempt, changed, copied, form
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Mode, Params
@@ -26,6 +25,7 @@ from pellucid.training.callbacks import Callback
 from pellucid.training.learner import Learner
 from pellucid.training.step import TrainingStep
 from pellucid.tree import flatten
+from pellucid.user_defined import attempt, changed, copied, form
 from pellucid.weights.match import match
 
 # Classes of parts that are passed to each training again, so that weights files do not name them.

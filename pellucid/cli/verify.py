@@ -2,10 +2,10 @@
 
 import argparse
 
-from pellucid.assets import MODEL_HELP
 from pellucid.command.args import Parser
 from pellucid.command.out import answer
 from pellucid.errors import PellucidError
+from pellucid.shipped_files import MODEL_HELP
 
 MAX_BATCH = 64
 MAX_SAMPLES = 1000

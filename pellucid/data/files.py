@@ -25,7 +25,7 @@ from pellucid.data.images import (
 from pellucid.data.source import Batch
 from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError
-from pellucid.objects import Objects
+from pellucid.image_objects import Objects
 from pellucid.settings.arguments import Checked
 from pellucid.text import plural, printable
 

@@ -12,10 +12,10 @@ from pellucid.combine.base import Combinator, buffer_paths, join, walk
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
+from pellucid.nested import flatten, map_tree
 from pellucid.objective import seeded
 from pellucid.optim import MaxNorm, Optimizer, Regularizer
 from pellucid.training.device import CPU, on_device
-from pellucid.tree import flatten, map_tree
 from pellucid.user_defined import try_loss
 from pellucid.verify.probe import like, tensors
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.nested import flatten
 from pellucid.run.history import History, Row, csv_lines, write_csv
 from pellucid.settings.arguments import Checked
 from pellucid.settings.checks import check_known, integer
 from pellucid.text import constructed
 from pellucid.training.learner import Learner
-from pellucid.tree import flatten
 
 SNAPSHOT = "epoch-{}.safetensors"  # file name, with the number of the epoch
 

@@ -29,6 +29,7 @@ from pellucid.metrics import (
     function_name,
     improves_downward,
 )
+from pellucid.nested import dtype_of, flatten
 from pellucid.network.ending import ends
 from pellucid.objective import MIN_INPUTS, Objective, Supervised
 from pellucid.registry import is_ours
@@ -37,7 +38,6 @@ from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.diagnose import diagnose
 from pellucid.training.examples import first_batch, read, read_images
 from pellucid.training.learner import Learner
-from pellucid.tree import dtype_of, flatten
 from pellucid.user_defined import attempt, form, naming_layers
 
 MAX_BATCH = 256  # inputs

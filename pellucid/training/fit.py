@@ -13,6 +13,7 @@ from torch import Tensor
 from pellucid.combine.base import walk
 from pellucid.data.source import Batch, Source
 from pellucid.layers.base import Mode
+from pellucid.nested import dtype_of, flatten, map_tree
 from pellucid.objective import Objective, Supervised, named_layers, seeded
 from pellucid.optim import Progress as Place
 from pellucid.optim.schedules import Constant
@@ -47,7 +48,6 @@ from pellucid.training.user_defined import (
     try_objective,
     try_rules,
 )
-from pellucid.tree import dtype_of, flatten, map_tree
 from pellucid.user_defined import try_network
 
 TICK = 0.25  # seconds between calls of `on_tick`, and between checks of the time since the last checkpoint

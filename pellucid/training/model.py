@@ -21,6 +21,7 @@ from pellucid.losses import Loss
 from pellucid.metrics import MetricLike
 from pellucid.metrics.base import concatenate_batches
 from pellucid.models import replace_head
+from pellucid.nested import flatten, map_tree
 from pellucid.network.ending import check_axes, check_classes, check_ending
 from pellucid.network.inputs import FreeShape, free_outputs, nominal
 from pellucid.objective import Objective, Supervised
@@ -60,7 +61,6 @@ from pellucid.training.plan import FitArguments
 from pellucid.training.step import channels_last
 from pellucid.training.user_defined import in_files
 from pellucid.training.viewed import Viewed
-from pellucid.tree import flatten, map_tree
 from pellucid.user_defined import naming_layers
 
 

@@ -14,6 +14,7 @@ from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Loss
+from pellucid.nested import flatten
 from pellucid.network.bounds import check_picture
 from pellucid.network.inputs import FreeShape, check_inputs, check_range, nominal
 from pellucid.network.summary import Summary, describe, shape_text, summary
@@ -23,7 +24,6 @@ from pellucid.run.described import expects_unit_range
 from pellucid.run.weights import weights_sha256
 from pellucid.settings.arguments import Checked
 from pellucid.text import aligned, plural
-from pellucid.tree import flatten
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -14,7 +14,7 @@ from pellucid.data.augment.targets import Pairs, move_objects, move_points
 from pellucid.data.augment.windows import Mosaic, random_flip, random_mosaic, random_transposition, random_window
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
-from pellucid.objects import Objects
+from pellucid.image_objects import Objects
 from pellucid.settings.arguments import Checked
 from pellucid.text import shown
 

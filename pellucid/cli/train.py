@@ -35,7 +35,7 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the test results and the paths of the run folder and the report."""
     from pellucid.recipe import own
-    from pellucid.recipe.job import resume_runs, train_recipe
+    from pellucid.recipe.job import Job, new_jobs, resume_runs
     from pellucid.recipe.recipe import load_recipe, parse_overrides
 
     if args.resume is not None:
@@ -60,8 +60,8 @@ def handle(args: argparse.Namespace) -> int:
         recipe, overrides = own.recipe_for(verb, args.settings[0], overrides, args.data)
     else:
         recipe = load_recipe(args.recipe, overrides)
-    runs = train_recipe(recipe, overrides, data=args.data, out=args.out)
-    show(runs, args.json)
+    jobs = new_jobs(recipe, overrides, data=args.data, out=args.out)
+    show(list(map(Job.train, jobs)), args.json)
     return 0
 
 

@@ -5,10 +5,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from pellucid.assets import MODEL_HELP
 from pellucid.command.out import say_text
 from pellucid.errors import PellucidError, nearest
 from pellucid.settings.checks import check_known
+from pellucid.shipped_files import MODEL_HELP
 
 MAX_SEED = 2**31 - 1  # NumPy accepts up to 2**32 - 1, and some code adds a number to the seed
 

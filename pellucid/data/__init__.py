@@ -11,7 +11,7 @@ from pellucid.data.idx import read_idx, write_idx
 from pellucid.data.images import load_image
 from pellucid.data.loader import Loader
 from pellucid.data.source import Arrays, Batch, Source, Subset
-from pellucid.objects import Detections, Objects
+from pellucid.image_objects import Detections, Objects
 
 __all__ = [
     "CATALOGUE",

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.calls import Checked
 from pellucid.data.images import (
     ColourMode,
     OnError,
@@ -26,7 +25,8 @@ from pellucid.data.images import (
 from pellucid.data.source import Batch
 from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError
-from pellucid.objects import Objects
+from pellucid.image_objects import Objects
+from pellucid.settings.arguments import Checked
 from pellucid.text import plural, printable
 
 ANNOTATIONS = "annot"  # a folder of masks has the name of the folder of images with this suffix

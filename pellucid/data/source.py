@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from pellucid.contract import attempt
 from pellucid.errors import PellucidError
+from pellucid.user_defined import attempt
 
 
 class Batch(NamedTuple):

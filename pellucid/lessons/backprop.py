@@ -17,10 +17,10 @@ from torch import Tensor
 from pellucid import Dense, Mode, Quadratic, Sequential, Sigmoid
 from pellucid.layers.base import Params
 from pellucid.lessons.lesson import Result, Setting
+from pellucid.nested import flatten, map_tree, nest
 from pellucid.report.figures.circuit import neurons
 from pellucid.report.figures.heat import matrix
 from pellucid.sweep import backward, forward, run
-from pellucid.tree import flatten, map_tree, nest
 
 NET = Sequential(
     dense1=Dense(3, init_weight="normal", init_bias="normal"),

@@ -44,6 +44,81 @@ class Run:
     recipe: Recipe
 
 
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A training that can begin: its recipe, the model with its initial weights, the data and the run folder.
+
+    root: of the data sets. command: the command that repeats the training, for the report, if it is not
+    `pellucid train` with the run's recipe.
+    """
+
+    recipe: Recipe
+    model: Model
+    material: Material[Any]
+    path: Path
+    root: str | os.PathLike[str] | None
+    progress: bool
+    command: str = ""
+
+    def train(self) -> Run:
+        """Train in the run folder, or resume its training."""
+        recipe, material, settings = self.recipe, self.material, self.recipe.train
+        augment = None if recipe.augment == Augment() else recipe.augment
+        if augment is not None and augment.swaps is None:
+            augment = replace(augment, swaps=swaps_of(material.train))
+        callbacks: list[Callback] = []
+        if settings.early_stopping:
+            callbacks.append(EarlyStopping(settings.early_stopping, settings.monitor))
+        if settings.keep:
+            callbacks.append(Snapshots(RunFolder(self.path).weights, settings.keep))
+        manifest = {
+            "recipe": recipe.name,
+            "data_set": recipe.data.name,
+            "data": material.checksums,
+            "start": source_checksum(recipe.start.weights, self.root),
+        }
+        with kernel_threads(recipe.recipe.threads):
+            history = self.model.fit(
+                material.train,
+                epochs=settings.epochs,
+                batch_size=min(settings.batch_size, len(material.train)),
+                validation=material.validation or material.test,
+                augment=augment,
+                callbacks=callbacks,
+                run=self.path,
+                resume=True,
+                monitor="" if material.validation is None else settings.monitor,  # test images choose no weights
+                checkpoint_seconds=settings.checkpoint_seconds,
+                manifest=manifest,
+                verbose=self.progress,
+            )
+            return self._finish(history)
+
+    def _finish(self, history: History) -> Run:
+        """Evaluate the model on the test images, and write results.json and the report."""
+        recipe, material, path = self.recipe, self.material, self.path
+        folder = RunFolder(path)
+        model = Model.load(folder.best)
+        if task_of(model).finish(model, material.train, material.validation, material.test):
+            model.save(folder.best)
+        if recipe.recipe.device != "cpu":
+            model = Model.load(folder.best, device=recipe.recipe.device)
+        results = {
+            **model.evaluate(material.test),
+            "weights": "last" if material.validation is None else "best",
+            "sha256": model.sha256(),
+            "epochs": len(history),
+            "seconds": round(sum(history["seconds"]), 3),
+            "images_per_second": round(sum(history["images_per_second"]) / len(history), 1),
+        }
+        write_atomically(path / "results.json", (json.dumps(results, indent=2) + "\n").encode())
+        held = "test" if material.validation is None else "validation"
+        command = self.command or f"pellucid train {path / 'recipe.toml'}"
+        data = gather(path, model, material.test, command, results, held, material.train)
+        report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": results["sha256"]}))
+        return Run(path, report, results, model, recipe)
+
+
 def train(
     recipe: str | Path | Recipe,
     /,
@@ -62,17 +137,18 @@ def train(
     if isinstance(recipe, Recipe) and overrides:
         raise PellucidError("a Recipe is complete; give overrides to load_recipe, or give the recipe's name")
     complete = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    return train_recipe(complete, overrides, data, out, progress)[0]
+    first, *_ = (job.train() for job in new_jobs(complete, overrides, data, out, progress))
+    return first
 
 
-def train_recipe(
+def new_jobs(
     recipe: Recipe,
     overrides: Mapping[str, Any],
     data: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] = "runs",
     progress: bool = True,
-) -> list[Run]:
-    """Train with a recipe in a new run folder, and then with the recipe that it names for comparison, if any.
+) -> list[Job]:
+    """Return the training with a recipe in a new run folder, and that with the recipe for comparison, if it names one.
 
     overrides: the overrides of the recipe, which the second recipe also gets (all but recipe.name, then and about).
     """
@@ -88,8 +164,8 @@ def train_recipe(
         _name_then(paths[0], paths[1])
     for one, path in reversed(list(zip(recipes, paths, strict=True))):
         write_atomically(path / "recipe.toml", one.to_toml().encode())
-    jobs = zip(recipes, models, loaded, paths, strict=True)
-    return [_train(*one, data, progress) for one in jobs]
+    parts = zip(recipes, models, loaded, paths, strict=True)
+    return [Job(*part, data, progress) for part in parts]
 
 
 def begin_run(
@@ -122,7 +198,7 @@ def train_in(
     """
     recipe = load_recipe(path / "recipe.toml")
     model = model or build_model(recipe, material.train, data, preprocess, RunFolder(path))
-    return _train(recipe, model, material, path, data, progress, command)
+    return Job(recipe, model, material, path, data, progress, command).train()
 
 
 def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
@@ -307,68 +383,3 @@ def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Pa
     write_atomically(following / "recipe.toml", recipe.to_toml().encode())
     _name_then(path, following)
     return following
-
-
-def _train(
-    recipe: Recipe,
-    model: Model,
-    material: Material[Any],
-    path: Path,
-    data: str | os.PathLike[str] | None,
-    progress: bool,
-    command: str = "",
-) -> Run:
-    """Train in the run folder `path`, or resume its training."""
-    augment = None if recipe.augment == Augment() else recipe.augment
-    if augment is not None and augment.swaps is None:
-        augment = replace(augment, swaps=swaps_of(material.train))
-    patience = recipe.train.early_stopping
-    callbacks: list[Callback] = [EarlyStopping(patience, recipe.train.monitor)] if patience else []
-    callbacks += [Snapshots(RunFolder(path).weights, recipe.train.keep)] if recipe.train.keep else []
-    has_validation = material.validation is not None  # else the curves show the test images, which choose no weights
-    manifest = {
-        "recipe": recipe.name,
-        "data_set": recipe.data.name,
-        "data": material.checksums,
-        "start": source_checksum(recipe.start.weights, data),
-    }
-    with kernel_threads(recipe.recipe.threads):
-        history = model.fit(
-            material.train,
-            epochs=recipe.train.epochs,
-            batch_size=min(recipe.train.batch_size, len(material.train)),
-            validation=material.validation or material.test,
-            augment=augment,
-            callbacks=callbacks,
-            run=path,
-            resume=True,
-            monitor=recipe.train.monitor if has_validation else "",
-            checkpoint_seconds=recipe.train.checkpoint_seconds,
-            manifest=manifest,
-            verbose=progress,
-        )
-        repeat = command or f"pellucid train {path / 'recipe.toml'}"
-        return _finish(recipe, material, path, history, repeat)
-
-
-def _finish(recipe: Recipe, material: Material[Any], path: Path, history: History, command: str) -> Run:
-    """Evaluate the model on the test images, and write results.json and the report."""
-    folder = RunFolder(path)
-    model = Model.load(folder.best)
-    if task_of(model).finish(model, material.train, material.validation, material.test):
-        model.save(folder.best)
-    if recipe.recipe.device != "cpu":
-        model = Model.load(folder.best, device=recipe.recipe.device)
-    results = {
-        **model.evaluate(material.test),
-        "weights": "last" if material.validation is None else "best",
-        "sha256": model.sha256(),
-        "epochs": len(history),
-        "seconds": round(sum(history["seconds"]), 3),
-        "images_per_second": round(sum(history["images_per_second"]) / len(history), 1),
-    }
-    write_atomically(path / "results.json", (json.dumps(results, indent=2) + "\n").encode())
-    held = "test" if material.validation is None else "validation"
-    data = gather(path, model, material.test, command, results, held, material.train)
-    report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": results["sha256"]}))
-    return Run(path, report, results, model, recipe)

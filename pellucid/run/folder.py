@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import read_regular, remove_orphans, set_aside, write_atomically
 from pellucid.text import note
@@ -197,8 +197,8 @@ def weights_file(model: str) -> Path:
 
     For a run folder these are the best weights, otherwise those of the last checkpoint, otherwise of the one before.
     """
-    if model in assets.pretrained_names():
-        return assets.pretrained_file(model)
+    if model in shipped_files.pretrained_names():
+        return shipped_files.pretrained_file(model)
     path = Path(model)
     if path.is_dir():
         for kind in ("best", "last", "previous"):
@@ -210,8 +210,8 @@ def weights_file(model: str) -> Path:
         )
     if path.is_file():
         return path
-    if model in assets.recipe_names():
+    if model in shipped_files.recipe_names():
         raise PellucidError(f"{model} is a recipe without trained weights; train it and give its run folder")
     runs = [str(run) for run in sorted(Path("runs").glob("*")) if run.is_dir()]
-    hint = nearest(model, [*assets.pretrained_names(), *runs])
-    raise PellucidError(f"no model {model!r}{hint}; give {assets.MODEL_HELP}")
+    hint = nearest(model, [*shipped_files.pretrained_names(), *runs])
+    raise PellucidError(f"no model {model!r}{hint}; give {shipped_files.MODEL_HELP}")

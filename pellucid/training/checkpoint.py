@@ -15,6 +15,7 @@ from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.files import keep_as, set_aside
 from pellucid.layers.base import Params
 from pellucid.metrics import Metric, MetricLike, function_name
+from pellucid.nested import flatten
 from pellucid.objective import Objective, Supervised
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
@@ -23,9 +24,8 @@ from pellucid.text import note, plural
 from pellucid.training.callbacks import Callback, Training, tensors_of
 from pellucid.training.device import usable_precision
 from pellucid.training.learner import Learner
-from pellucid.training.own import callback_state, check_schedule_state
 from pellucid.training.step import TrainingStep
-from pellucid.tree import flatten
+from pellucid.training.user_defined import callback_state, check_schedule_state
 
 # Prefixes of names in the file; no path of a network contains "[", so they differ from all names of weights.
 OPTIMIZER = "[optimizer]."

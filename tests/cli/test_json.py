@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pellucid.assets import pretrained_file
 from pellucid.combine import Fork, Sequential
 from pellucid.command.out import plain
 from pellucid.fuse.leaves import FusedDense
 from pellucid.layers import Conv2d, Dense, Flatten
 from pellucid.model import Model
+from pellucid.shipped_files import pretrained_file
 from tests.cli.conftest import Say
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.model import Model
 from pellucid.recipe.job import build_model, load_data
 from pellucid.recipe.own import epochs_for
@@ -144,7 +144,7 @@ def test_own_boxes(write: Any, say: Say, tmp_path: Path) -> None:
 def test_a_detector_starts_from_the_shipped_one_but_for_its_classes(tmp_path: Path) -> None:
     settings = {"data.name": str(labelme(tmp_path)), "objective.classes": 2, "data.size": 96}
     recipe = load_recipe("bccd-single", {**settings, "start.weights": "bccd"})
-    model, shipped = build_model(recipe, load_data(recipe).train), Model.load(assets.pretrained_file("bccd"))
+    model, shipped = build_model(recipe, load_data(recipe).train), Model.load(shipped_files.pretrained_file("bccd"))
     differ = {path for path, tensor in model.weights.items() if tensor.shape != shipped.weights[path].shape}
     assert differ == {"head.layer.out.weight", "head.layer.out.bias"}
     assert all(torch.equal(model.weights[path], shipped.weights[path]) for path in model.weights.keys() - differ)

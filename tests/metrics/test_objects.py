@@ -9,9 +9,9 @@ from torch import Tensor
 
 from conformance.detection import draw, expected
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics import METRICS, NME, AveragePrecision, Metric, fresh
 from pellucid.metrics.objects import unit_points
-from pellucid.objects import Detections, Objects
 
 
 def fed(metric: Metric, outputs: list | Tensor, targets: list, size: int) -> dict:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import pellucid
-from pellucid import Model, PellucidError, assets, plugins, registry, task
+from pellucid import Model, PellucidError, plugins, registry, shipped_files, task
 from tests.cli.conftest import Said, Say
 
 FOLDER = Path(__file__).parent / "upright"
@@ -45,7 +45,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for module, name in ((registry, "REGISTERED"), (task, "_TASKS"), (task, "_COMMANDS")):
             patch.setattr(module, name, dict(getattr(module, name)))
-        patch.setattr(assets, "_OF_PLUGINS", [])
+        patch.setattr(shipped_files, "_OF_PLUGINS", [])
         patch.setattr(plugins, "_LOADED", [])
         patch.syspath_prepend(str(FOLDER))
         patch.syspath_prepend(str(place))

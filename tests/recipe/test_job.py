@@ -5,7 +5,6 @@ import json
 import shutil
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,8 +13,8 @@ from pellucid.data import load
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.recipe import job
-from pellucid.recipe.job import Run, resume, resume_runs, train, train_recipe
-from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.recipe.job import Job, Run, resume, resume_runs, train
+from pellucid.recipe.recipe import load_recipe
 from pellucid.run.history import read_csv
 
 ONE = {"train.epochs": 1}
@@ -93,17 +92,17 @@ SHORT = {"train.epochs": 1, "recipe.then": "xor"}
 
 def stopped_after_the_first(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train digits with xor to follow, and die in between."""
-    real = job._train
+    real = Job.train
 
-    def dying(recipe: Recipe, *rest: Any) -> Run:
-        if recipe.name == "xor":
+    def dying(self: Job) -> Run:
+        if self.recipe.name == "xor":
             raise ZeroDivisionError
-        return real(recipe, *rest)
+        return real(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(job, "_train", dying)
+        patch.setattr(Job, "train", dying)
         with pytest.raises(ZeroDivisionError):
-            train_recipe(load_recipe("digits", SHORT), SHORT, out=out, progress=False)
+            train("digits", out=out, progress=False, **SHORT)
 
 
 @pytest.mark.usefixtures("no_report")

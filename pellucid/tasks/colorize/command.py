@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pellucid.assets import MODEL_HELP
 from pellucid.command.args import Action, Actions, Parser
 from pellucid.command.files import check_place
 from pellucid.command.models import open_model
@@ -13,6 +12,7 @@ from pellucid.command.out import again, answer
 from pellucid.command.pictures import add_source, predict_pictures
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES, write_atomically
+from pellucid.shipped_files import MODEL_HELP
 from pellucid.text import note, plural, table
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.calibration.familiarity import features
 from pellucid.data.files import ANNOTATIONS
 from pellucid.data.images import load_image
@@ -193,7 +193,7 @@ class TileFeatures:
     """The shipped classifier of CIFAR-10, which receives images reduced to 32 x 32."""
 
     def __init__(self) -> None:
-        self._model = Model.load(assets.pretrained_file(BACKBONE))
+        self._model = Model.load(shipped_files.pretrained_file(BACKBONE))
         self._head = self._model.layers[-1]  # Dense
 
     def __call__(self, images: Tensor) -> Judgement:

@@ -16,9 +16,9 @@ from pellucid.data.detection import scaled
 from pellucid.detectors import Detector
 from pellucid.detectors.search import Search, selective_search
 from pellucid.errors import PellucidError, nearest
+from pellucid.image_objects import Detections, Objects
 from pellucid.model import Model
 from pellucid.objective import sizes
-from pellucid.objects import Detections, Objects
 from pellucid.recipe.job import begin_run, load_data, train_in
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe

@@ -14,8 +14,8 @@ from pellucid.data.files import fitted
 from pellucid.data.images import ColourMode, resized
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections
 from pellucid.model import Model
-from pellucid.objects import Detections
 from pellucid.report.figures.overlay import object_overlay
 from pellucid.text import printable
 

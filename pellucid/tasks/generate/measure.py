@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.data import Arrays, Source, float_images
 from pellucid.data.detection import images_alone
 from pellucid.data.seeds import generator
@@ -109,7 +109,7 @@ def evaluate_generator(
     likelihood = parzen(samples, held_out[tuning], held_out[~tuning])
     predictions, distance, kid, classifier = None, None, None, CLASSIFIERS.get(name, "")
     if classifier:
-        network = Model.load(assets.pretrained_file(classifier))
+        network = Model.load(shipped_files.pretrained_file(classifier))
         predictions = variety(network.predict(samples))
         generated, real = features_of(network, samples), features_of(network, images_of(train, count))
         distance, kid = frechet_distance(generated, real), kernel_distance(generated, real)

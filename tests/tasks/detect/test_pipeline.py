@@ -13,13 +13,13 @@ from pellucid.combine import Sequential
 from pellucid.detectors import YOLO1, Detector, SingleStage
 from pellucid.errors import PellucidError
 from pellucid.explain import lrp
+from pellucid.image_objects import Detections
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
-from pellucid.objects import Detections
+from pellucid.nested import leaves
 from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.detect.pipeline import WITHOUT_BIAS, Pipeline, pipeline
 from pellucid.tasks.detect.pipeline_page import BoxPage
-from pellucid.tree import leaves
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1
 from tests.detectors.two_stages import small_faster
 from tests.pages import without_script

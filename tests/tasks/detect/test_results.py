@@ -11,8 +11,8 @@ from matplotlib.patches import Rectangle
 from conformance.detection import draw, expected
 from pellucid.command.out import plain
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import FIGURES
-from pellucid.objects import Detections, Objects
 from pellucid.tasks.detect.findings import findings
 from pellucid.tasks.detect.page import FIGURES as ABOUT
 from pellucid.tasks.detect.page import detection_page, picture, worst

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from pellucid import config
-from pellucid.contract import attempt, changed, copied, form
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Mode, Params
+from pellucid.nested import flatten
 from pellucid.objective import Objective
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, MaxNorm, Optimizer, Progress, Regularizer, Schedule
 from pellucid.optim.base import State
@@ -25,7 +25,7 @@ from pellucid.text import shown
 from pellucid.training.callbacks import Callback
 from pellucid.training.learner import Learner
 from pellucid.training.step import TrainingStep
-from pellucid.tree import flatten
+from pellucid.user_defined import attempt, changed, copied, form
 from pellucid.weights.match import match
 
 # Classes of parts that are passed to each training again, so that weights files do not name them.

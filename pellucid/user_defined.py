@@ -15,10 +15,10 @@ from pellucid.combine.base import Combinator, join, walk
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
+from pellucid.nested import flatten, map_tree
 from pellucid.registry import is_ours
 from pellucid.sweep import backward, run
 from pellucid.text import shown
-from pellucid.tree import flatten, map_tree
 
 T = TypeVar("T")
 

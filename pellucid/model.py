@@ -5,7 +5,9 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.doctor import Diagnosis, case_with, examined
+from pellucid.errors import PellucidError
 from pellucid.explain import explain
+from pellucid.predictor import paths, predict_pictures
 from pellucid.task import task_of
 from pellucid.trace import Trace, trace
 from pellucid.training.device import CPU, on_device
@@ -31,6 +33,20 @@ class Model(BaseModel):
     Raises PellucidError for unknown names and other types, and for a network whose outputs do not fit the loss or the
     classes.
     """
+
+    def predict(self, x: Any, batch_size: int | None = None) -> Any:
+        """Return the predictions for inputs (N, ...), or data as for `fit`, on the CPU, such as probabilities.
+
+        For an Objective, these are the results of its `predict`: a tensor, or a list with one entry per input. Of image
+        files, given as a path, a list of paths, a folder or a video, the results are a list of
+        pellucid.predictor.Predicted, one for each picture, with the model's own preprocessing; why others were skipped
+        is printed on stderr. Raises PellucidError for data that do not fit, and if no file can be read.
+        """
+        if (source := paths(x)) is None:
+            return super().predict(x, batch_size)
+        if batch_size is not None:
+            raise PellucidError("predict: batch_size applies to arrays; leave it out for files")
+        return predict_pictures(task_of(self).predictor(self), source)
 
     def verify(self, x: Any, y: Any = None, samples: int = 8) -> GradientTable:
         """Compare all gradients on one batch with independent ones, for each form of the network; see pellucid.verify.

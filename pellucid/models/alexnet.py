@@ -1,11 +1,13 @@
 """AlexNet and ZFNet."""
 
+from pellucid.calls import checked
 from pellucid.combine import Sequential
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, LocalResponseNorm, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.models.parts import dense_head, network, units_head
 
 
+@checked
 def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
     """Return AlexNet as in torchvision; it outputs logits.
 

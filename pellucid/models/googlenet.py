@@ -1,5 +1,6 @@
 """GoogLeNet, the first Inception network."""
 
+from pellucid.calls import checked
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import (
     AdaptiveAvgPool2d,
@@ -32,6 +33,7 @@ BLOCKS = {
 }
 
 
+@checked
 def googlenet(classes: int = 1000, auxiliary: bool = False, original: bool = False) -> Sequential:
     """Return GoogLeNet as in torchvision, with batch normalization; it outputs logits.
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from pellucid.calls import checked
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, Concat, Dense, Flatten, MaxPool2d
 from pellucid.layers.base import Layer
@@ -19,6 +20,7 @@ class Conv(NamedTuple):
     padding: int | tuple[int, int] = 0
 
 
+@checked
 def inception_v3(classes: int = 1000, auxiliary: bool = False, count_include_pad: bool = True) -> Sequential:
     """Return Inception-v3 as in torchvision; it outputs logits.
 

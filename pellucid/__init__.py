@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     )
     from pellucid.optim.regularizers import L2, ElasticNet
     from pellucid.optim.schedules import Constant, Cosine, InverseTime, OneCycle, ReduceOnPlateau, Warmup
+    from pellucid.predictor import Predicted, PredictionList
     from pellucid.recipe.job import Run, resume, train
     from pellucid.recipe.recipe import Recipe, load_recipe
     from pellucid.sweep import backward, forward, gradient
@@ -97,6 +98,8 @@ __all__ = [
     "Optimizer",
     "Parallel",
     "PellucidError",
+    "Predicted",
+    "PredictionList",
     "Quadratic",
     "QualityFocal",
     "RMSprop",
@@ -144,6 +147,7 @@ _MODULES = (
     "pellucid.data",
     "pellucid.models",
     "pellucid.objective",
+    "pellucid.predictor",
     "pellucid.training.callbacks",
     "pellucid.model",
     "pellucid.recipe.recipe",

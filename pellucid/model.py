@@ -1,11 +1,18 @@
 """Model, the main interface: a network with its weights, training, prediction, and tools to explain them."""
 
+from os import PathLike
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pellucid.doctor import Diagnosis, case_with, examined
+from pellucid.errors import PellucidError
 from pellucid.explain import explain
+from pellucid.predictor import paths, predict_pictures
+from pellucid.run.described import feature_stats
+from pellucid.run.folder import weights_file
+from pellucid.run.loaded import loaded
 from pellucid.task import task_of
 from pellucid.trace import Trace, trace
 from pellucid.training.device import CPU, on_device
@@ -13,6 +20,7 @@ from pellucid.training.examples import as_inputs, fitted, read, source_of
 from pellucid.training.model import BaseModel
 from pellucid.training.verified import verify_model
 from pellucid.verify.table import GradientTable
+from pellucid.weights.catalogue import CATALOGUE, downloaded
 
 
 class Model(BaseModel):
@@ -31,6 +39,40 @@ class Model(BaseModel):
     Raises PellucidError for unknown names and other types, and for a network whose outputs do not fit the loss or the
     classes.
     """
+
+    def predict(self, x: Any, batch_size: int | None = None) -> Any:
+        """Return the predictions for inputs (N, ...), or data as for `fit`, on the CPU, such as probabilities.
+
+        For an Objective, these are the results of its `predict`: a tensor, or a list with one entry per input. Of image
+        files, given as a path, a list of paths, a folder or a video, the results are a list of
+        pellucid.predictor.Predicted, one for each picture, with the model's own preprocessing; why others were skipped
+        is printed on stderr. Raises PellucidError for data that do not fit, and if no file can be read.
+        """
+        if (source := paths(x)) is None:
+            return super().predict(x, batch_size)
+        if batch_size is not None:
+            raise PellucidError("predict: batch_size applies to arrays; leave it out for files")
+        return predict_pictures(task_of(self).predictor(self), source)
+
+    def load_weights(self, source: str | PathLike[str], part: str | None = None) -> None:
+        """Replace the weights by those of a file, after all of its tensors have been checked.
+
+        source: a published file of PyTorch (.pth), Keras (.h5), ONNX or safetensors for a network of pellucid.models,
+        or its name in `pellucid weights list` if it has been downloaded; or a model of pellucid with the same network,
+        as for `load`. part: "features" for all but the last layers, such as for other classes. The mean and standard
+        deviation with which the weights were trained become part of `preprocess`, unless it has them.
+        Raises MismatchError with all differences by path, and other PellucidErrors for files that cannot be read, for
+        unknown names and for invalid values; the weights are unchanged then.
+        """
+        self._need_weights()
+        path = downloaded(str(source)) if str(source) in CATALOGUE else weights_file(source)
+        with torch.inference_mode(False):
+            params, scaling = loaded(self, path, part)
+        if scaling and "mean" not in self.preprocess:
+            self.preprocess |= scaling
+            self.stats = feature_stats(self.preprocess)
+        self._take(params, self.input_shape, self.output_shape)
+        self.source = path
 
     def verify(self, x: Any, y: Any = None, samples: int = 8) -> GradientTable:
         """Compare all gradients on one batch with independent ones, for each form of the network; see pellucid.verify.

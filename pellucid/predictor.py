@@ -1,14 +1,26 @@
-"""The interface of predictors: what is predicted for pictures, and the files that are written."""
+"""The interface of predictors: the pictures of files, folders and videos, what is predicted for them, and files."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pellucid.errors import PellucidError
+from pellucid.files import PICTURE_SUFFIXES
+from pellucid.text import note
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+SOURCE_HELP = "an image, a folder of images, a GIF or a video"
+STILL_SUFFIXES = (*PICTURE_SUFFIXES, ".gif")  # a GIF in a folder, or among several files, counts as its first image
+BATCH_SIZE = 16  # images in a batch
+BATCH_PIXELS = 4_000_000  # a batch ends at this number of pixels, so that large images are read one by one
 
 
 class Picture(NamedTuple):
@@ -24,20 +36,92 @@ class Picture(NamedTuple):
     frame: int | None = None
 
 
-class Predicted(NamedTuple):
-    """A prediction for one picture: JSON values, and a line of text."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Predicted:
+    """A prediction for one picture; what a task does not predict is None.
+
+    values: as JSON. line: as text. rows: as rows of a table, by default one with the numbers and texts of `values`.
+    label, confidence: the class of a classifier, and its probability or score. boxes: (n, 4), x0, y0, x1, y1 in pixels;
+    scores: (n,); labels: the class of each box; masks: (n, H, W) bool. mask: (H, W), the class of each pixel as an
+    index of `labels`. points: (K, 3), x, y and score of each key-point, or (n, K, 3), those of each box. image:
+    (C, H, W) uint8, the colorized picture.
+    """
 
     values: Mapping[str, Any]
     line: str
+    rows: Sequence[Mapping[str, Any]] = ()
+    label: str | None = None
+    confidence: float | None = None
+    boxes: "Tensor | None" = None
+    scores: "Tensor | None" = None
+    labels: tuple[str, ...] | None = None
+    masks: "Tensor | None" = None
+    mask: "Tensor | None" = None
+    points: "Tensor | None" = None
+    image: "Tensor | None" = None
+
+    def __repr__(self) -> str:
+        """Return the line of text."""
+        return self.line
+
+    def table(self) -> Sequence[Mapping[str, Any]]:
+        """Return the rows of a table."""
+        flat = {name: value for name, value in self.values.items() if isinstance(value, (str, bool, int, float))}
+        return self.rows or (flat,)
+
+
+class PredictionList(list[Predicted]):
+    """The predictions for pictures, in order; a list. skipped: why a file was left out, by its name."""
+
+    def __init__(self, found: Iterable[Predicted] = (), skipped: Mapping[str, str] | None = None) -> None:
+        super().__init__(found)
+        self.skipped = dict(skipped or {})
+
+    def __repr__(self) -> str:
+        """Return the predictions as text, one on each line."""
+        return "\n".join(map(str, self))
+
+    @property
+    def rows(self) -> list[Mapping[str, Any]]:
+        """The rows of a table: one for each picture, or for each object found in one."""
+        return [row for one in self for row in one.table()]
+
+    def to_dataframe(self) -> Any:
+        """Return the rows as a pandas.DataFrame; raises PellucidError if pandas is not installed."""
+        try:
+            pandas: Any = import_module("pandas")
+        except ImportError as error:
+            raise PellucidError("a DataFrame needs pandas; pip install pandas, or use rows or to_csv") from error
+        return pandas.DataFrame(self.rows)
+
+    def to_csv(self, file: str | Path) -> None:
+        """Write the rows as a CSV file; raises PellucidError if it cannot be written."""
+        write_csv(file, self.rows)
+
+
+def write_csv(file: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows of a table, whose columns are the keys of all of them; PellucidError if that fails."""
+    import csv
+    import io
+
+    from pellucid.files import write_atomically
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(file, text.getvalue().encode(errors="backslashreplace"))
 
 
 class Predictor(ABC):
     """Predicts with one model on pictures, from files or frame by frame, and writes files if it was given a folder.
 
-    mode: in which pictures are read, "L" for a network with one input channel.
+    mode: in which pictures are read, "L" for a network with one input channel. only_files: why `pellucid predict` needs
+    a folder, for predictors whose text says little; "" for others.
     """
 
     mode: Literal["L", "RGB"] = "RGB"
+    only_files: str = ""
 
     def check(self, names: Sequence[str], files: Sequence[Path]) -> None:
         """Raise PellucidError if outputs for these pictures would overwrite other files; called before any is read.
@@ -68,3 +152,128 @@ class Predictor(ABC):
         rows: the values of each picture, which are "pictures" by default.
         """
         return {"pictures": rows}, None
+
+
+def paths(x: Any) -> str | Path | list[str | Path] | None:
+    """Return a path, or a list of some, as `pictures` takes them; None for any other object."""
+    if isinstance(x, (str, PathLike)):
+        return Path(x)
+    if isinstance(x, (list, tuple)) and x and all(isinstance(one, (str, PathLike)) for one in x):
+        return [Path(one) for one in x]
+    return None
+
+
+def predict_pictures(predictor: Predictor, source: str | Path | Sequence[str | Path]) -> PredictionList:
+    """Return the predictions for the images of a source; see `pictures`.
+
+    Why pictures were skipped is printed on stderr; the error of the first one is raised if there is no prediction.
+    """
+    faults: dict[str, str] = {}
+    found = PredictionList(predicted(predictor, pictures(source, predictor), faults, str(source)))
+    if faults and not found:
+        raise PellucidError(next(iter(faults.values())))
+    for message in dict.fromkeys(faults.values()):
+        note(message)
+    found.skipped = faults
+    return found
+
+
+def predicted(
+    predictor: Predictor,
+    found: Generator[Picture, None, None],
+    faults: dict[str, str],
+    source: str,
+    singly: bool = False,
+) -> Iterator[Predicted]:
+    """Yield the prediction for each picture that can be read; singly: in batches of one, as for a camera.
+
+    The errors of the other pictures are added to `faults` by file, and so is, under the name `source`, the error that
+    ends a video or a camera early; before its first image that error is raised.
+    """
+    for batch in _batches(found, faults, source, singly):
+        for (picture, _), one in zip(batch, predictor.predict(batch), strict=True):
+            if isinstance(one, PellucidError):
+                faults[picture.file] = str(one)
+            else:
+                yield one
+
+
+def _batches(
+    found: Generator[Picture, None, None], faults: dict[str, str], source: str, singly: bool
+) -> Iterator[list[tuple[Picture, "Tensor"]]]:
+    batch: list[tuple[Picture, Tensor]] = []
+    pixels, started = 0, False
+    with closing(found):
+        try:
+            for picture in found:
+                started = True
+                try:
+                    image = picture.read()
+                except PellucidError as error:
+                    faults[picture.file] = str(error)
+                    continue
+                batch.append((picture, image))
+                pixels += image[0].numel()
+                if singly or len(batch) == BATCH_SIZE or pixels >= BATCH_PIXELS:
+                    yield batch
+                    batch, pixels = [], 0
+        except PellucidError as error:
+            if not started:
+                raise
+            faults[source] = str(error)
+    if batch:
+        yield batch
+
+
+def pictures(source: str | Path | Sequence[str | Path], predictor: Predictor) -> Generator[Picture, None, None]:
+    """Yield the images of a file, a folder or a video, or of a list: several image files, named as they are given.
+
+    Before the first image, except of a video, the predictor checks its outputs. Raises PellucidError for a source
+    without images.
+    """
+    if not isinstance(source, (str, Path)):
+        files = [Path(file) for file in source]
+        video = files[0].is_file() and files[0].suffix.lower() not in STILL_SUFFIXES
+        if len(files) > 1 or not (video or files[0].is_dir()):
+            yield from _of_files(files, predictor, [str(file) for file in source])
+            return
+        source = files[0]
+    source = Path(source)
+    if not source.exists():
+        raise PellucidError(f"{source} is missing; give {SOURCE_HELP}")
+    if source.is_dir():
+        files = sorted(file for file in source.iterdir() if file.suffix.lower() in STILL_SUFFIXES)
+        if not files:
+            raise PellucidError(
+                f"{source} contains no images; give a folder with {', '.join(PICTURE_SUFFIXES[:3])} files in it"
+            )
+        yield from _of_files(files, predictor, [file.name for file in files])
+    elif source.suffix.lower() in PICTURE_SUFFIXES:
+        yield from _of_files([source], predictor, [source.name])
+    else:
+        from pellucid.data.video import video_frames
+
+        with closing(video_frames(source)) as frames:
+            for frame in frames:
+                yield _frame(f"{source.stem}-{frame.number:06d}", frame, predictor)
+
+
+def camera_pictures(number: int, predictor: Predictor) -> Generator[Picture, None, None]:
+    """Yield the newest frame of a camera, again and again."""
+    from pellucid.data.video import camera_frames
+
+    with closing(camera_frames(number)) as frames:
+        for frame in frames:
+            yield _frame(f"camera-{frame.number:06d}", frame, predictor)
+
+
+def _of_files(files: Sequence[Path], predictor: Predictor, shown: Sequence[str]) -> Iterator[Picture]:
+    stems = [file.stem for file in files]
+    names = [file.stem if stems.count(file.stem) == 1 else file.name for file in files]
+    predictor.check(names, files)
+    for name, file, text in zip(names, files, shown, strict=True):
+        yield Picture(name, text, partial(predictor.read, file))
+
+
+def _frame(name: str, frame: Any, predictor: Predictor) -> Picture:
+    return Picture(name, name, partial(predictor.frame, frame.picture), frame.number)

@@ -9,6 +9,5 @@ if TYPE_CHECKING:
 def open_model(model: str, device: str | None = None) -> "Model":
     """Load the model of a MODEL argument onto a device."""
     from pellucid.model import Model
-    from pellucid.run.folder import weights_file
 
-    return Model.load(weights_file(model), device=device or "cpu")
+    return Model.load(model, device=device or "cpu")

@@ -4,8 +4,10 @@ from pellucid.combine import Sequential
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, LocalResponseNorm, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.models.parts import dense_head, network, units_head
+from pellucid.settings.arguments import checked
 
 
+@checked
 def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
     """Return AlexNet as in torchvision; it outputs logits.
 

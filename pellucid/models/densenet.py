@@ -4,12 +4,14 @@ from pellucid.combine import Parallel, Sequential
 from pellucid.layers import AvgPool2d, BatchNorm, Concat, Conv2d, Identity, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.models.parts import average_head, conv_norm_relu, network
+from pellucid.settings.arguments import checked
 
 DEPTHS = (6, 12, 24, 16)  # layers of the four blocks
 GROWTH = 32  # maps that each layer adds
 STEM = 64  # maps before the first block
 
 
+@checked
 def densenet121(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     """Return DenseNet-121 for 224 x 224 images, 7,978,856 parameters for 1000 classes; it outputs logits.
 

@@ -15,6 +15,7 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS, average_head, beside, conv_norm_relu, network, network_with_auxiliaries
+from pellucid.settings.arguments import checked
 
 EPSILON = 1e-3  # of the batch normalization
 
@@ -32,6 +33,7 @@ BLOCKS = {
 }
 
 
+@checked
 def googlenet(classes: int = 1000, auxiliary: bool = False, original: bool = False) -> Sequential:
     """Return GoogLeNet as in torchvision, with batch normalization; it outputs logits.
 

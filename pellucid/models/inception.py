@@ -6,6 +6,7 @@ from pellucid.combine import Parallel, Sequential
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, Concat, Dense, Flatten, MaxPool2d
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS, average_head, conv_norm_relu, network, network_with_auxiliaries
+from pellucid.settings.arguments import checked
 
 EPSILON = 1e-3  # of the batch normalization
 
@@ -19,6 +20,7 @@ class Conv(NamedTuple):
     padding: int | tuple[int, int] = 0
 
 
+@checked
 def inception_v3(classes: int = 1000, auxiliary: bool = False, count_include_pad: bool = True) -> Sequential:
     """Return Inception-v3 as in torchvision; it outputs logits.
 

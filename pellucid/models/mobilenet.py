@@ -6,6 +6,7 @@ from pellucid.combine import Parallel, Sequential
 from pellucid.layers import Add, Identity, Pad2d, ReLU6
 from pellucid.layers.base import Layer
 from pellucid.models.parts import average_head, beside, conv_norm, network
+from pellucid.settings.arguments import checked
 from pellucid.settings.checks import check
 
 # Table 2, for each stage: expansion factor, channels, number of blocks, stride of the first block.
@@ -13,6 +14,7 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 STEM, LAST = 32, 1280  # channels before the first and after the last stage
 
 
+@checked
 def mobilenet_v2(
     classes: int = 1000, width: float = 1.0, epsilon: float = 1e-5, pad: Literal["both", "same"] = "both"
 ) -> Sequential:

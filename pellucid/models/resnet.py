@@ -4,10 +4,12 @@ from pellucid.combine import Parallel, Sequential
 from pellucid.layers import Add, AvgPool2d, Identity, MaxPool2d, PadChannels, ReLU
 from pellucid.layers.base import Layer
 from pellucid.models.parts import average_head, conv_norm, conv_norm_relu, network
+from pellucid.settings.arguments import checked
 
 WIDTHS = (64, 128, 256, 512)  # of the four stages
 
 
+@checked
 def resnet18(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     """Return ResNet-18 for 224 x 224 images, 11,689,512 parameters for 1000 classes; it outputs logits.
 
@@ -17,6 +19,7 @@ def resnet18(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     return _resnet((2, 2, 2, 2), classes, epsilon)
 
 
+@checked
 def resnet34(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     """Return ResNet-34 for 224 x 224 images, 21,797,672 parameters for 1000 classes; it outputs logits.
 
@@ -26,6 +29,7 @@ def resnet34(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     return _resnet((3, 4, 6, 3), classes, epsilon)
 
 
+@checked
 def resnet50(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = False) -> Sequential:
     """Return ResNet-50 for 224 x 224 images, 25,557,032 parameters for 1000 classes; it outputs logits.
 
@@ -37,6 +41,7 @@ def resnet50(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = Fa
     return _resnet((3, 4, 6, 3), classes, epsilon, bottleneck=True, stride_first=stride_first)
 
 
+@checked
 def resnet101(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = False) -> Sequential:
     """Return ResNet-101 for 224 x 224 images, 44,549,160 parameters for 1000 classes; it outputs logits.
 
@@ -46,6 +51,7 @@ def resnet101(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = F
     return _resnet((3, 4, 23, 3), classes, epsilon, bottleneck=True, stride_first=stride_first)
 
 
+@checked
 def resnet152(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = False) -> Sequential:
     """Return ResNet-152 for 224 x 224 images, 60,192,808 parameters for 1000 classes; it outputs logits.
 

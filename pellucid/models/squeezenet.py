@@ -4,6 +4,7 @@ from pellucid.combine import Parallel, Sequential
 from pellucid.layers import AdaptiveAvgPool2d, Concat, Conv2d, Dropout, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.models.parts import network
+from pellucid.settings.arguments import checked
 
 # Filters of the squeeze layer, and of each of the two expand branches.
 FIRES = {
@@ -18,6 +19,7 @@ FIRES = {
 }
 
 
+@checked
 def squeezenet1_1(classes: int = 1000) -> Sequential:
     """Return SqueezeNet 1.1 for 224 x 224 images, 1,235,496 parameters for 1000 classes; it outputs logits.
 

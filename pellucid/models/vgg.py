@@ -3,12 +3,14 @@
 from pellucid.combine import Sequential
 from pellucid.layers import MaxPool2d
 from pellucid.models.parts import convolutions, dense_head, network, units_head
+from pellucid.settings.arguments import checked
 
 # Number of 3 x 3 convolutions in each of the five blocks: table 1, columns A, B, D and E.
 DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 FILTERS = (64, 128, 256, 512, 512)
 
 
+@checked
 def vgg11(classes: int = 1000) -> Sequential:
     """Return VGG-11 for 224 x 224 images, 132,863,336 parameters for 1000 classes; it outputs logits.
 
@@ -17,6 +19,7 @@ def vgg11(classes: int = 1000) -> Sequential:
     return _vgg(11, classes)
 
 
+@checked
 def vgg13(classes: int = 1000) -> Sequential:
     """Return VGG-13 for 224 x 224 images, 133,047,848 parameters for 1000 classes; it outputs logits.
 
@@ -25,6 +28,7 @@ def vgg13(classes: int = 1000) -> Sequential:
     return _vgg(13, classes)
 
 
+@checked
 def vgg16(classes: int = 1000) -> Sequential:
     """Return VGG-16 for 224 x 224 images, 138,357,544 parameters for 1000 classes; it outputs logits.
 
@@ -33,6 +37,7 @@ def vgg16(classes: int = 1000) -> Sequential:
     return _vgg(16, classes)
 
 
+@checked
 def vgg19(classes: int = 1000) -> Sequential:
     """Return VGG-19 for 224 x 224 images, 143,667,240 parameters for 1000 classes; it outputs logits.
 
@@ -41,6 +46,7 @@ def vgg19(classes: int = 1000) -> Sequential:
     return _vgg(19, classes)
 
 
+@checked
 def vgg11_bn(classes: int = 1000) -> Sequential:
     """Return VGG-11 with batch normalization, 132,868,840 parameters for 1000 classes; it outputs logits.
 
@@ -49,6 +55,7 @@ def vgg11_bn(classes: int = 1000) -> Sequential:
     return _vgg(11, classes, norm=True)
 
 
+@checked
 def vgg13_bn(classes: int = 1000) -> Sequential:
     """Return VGG-13 with batch normalization, 133,053,736 parameters for 1000 classes; it outputs logits.
 
@@ -57,6 +64,7 @@ def vgg13_bn(classes: int = 1000) -> Sequential:
     return _vgg(13, classes, norm=True)
 
 
+@checked
 def vgg16_bn(classes: int = 1000) -> Sequential:
     """Return VGG-16 with batch normalization, 138,365,992 parameters for 1000 classes; it outputs logits.
 
@@ -65,6 +73,7 @@ def vgg16_bn(classes: int = 1000) -> Sequential:
     return _vgg(16, classes, norm=True)
 
 
+@checked
 def vgg19_bn(classes: int = 1000) -> Sequential:
     """Return VGG-19 with batch normalization, 143,678,248 parameters for 1000 classes; it outputs logits.
 

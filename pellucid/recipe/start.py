@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import walk
-from pellucid.data import Source, data_root
+from pellucid.data import Source
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError, nearest
@@ -26,12 +26,11 @@ from pellucid.run.described import unnamed
 from pellucid.run.folder import weights_file
 from pellucid.run.weights import is_ours
 from pellucid.weights import open_weights
-from pellucid.weights.catalogue import CATALOGUE
+from pellucid.weights.catalogue import CATALOGUE, downloaded
 from pellucid.weights.match import match
-from pellucid.weights.names import form, origin_of, source_of, take_weights
+from pellucid.weights.names import form, origin_of, source_of, take_scaling, take_weights
 
 IMAGENET = 224  # pixels: height and width of the images that backbones were trained on
-ALIASES = {"mobilenet_v2-keras-notop": ("mobilenet_v2_imagenet_no_top.h5",)}  # other names of published files
 STRIDE = 32  # pixels: the stride of MobileNetV2's last feature maps
 
 
@@ -108,14 +107,7 @@ def trained_network(name: str, kind: str, root: str | os.PathLike[str] | None = 
 
 def source_file(name: str, root: str | os.PathLike[str] | None = None) -> Path:
     """Return the file that `start.weights` names; raises PellucidError if there is none."""
-    if name not in CATALOGUE:
-        return weights_file(name)
-    folder = data_root(root) / "weights"
-    path = next((folder / file for file in ALIASES.get(name, ()) if (folder / file).is_file()), None)
-    path = path or folder / CATALOGUE[name].file
-    if not path.is_file():
-        raise PellucidError(f"start.weights: {path} is missing; run `pellucid weights get {name}` first")
-    return path
+    return downloaded(name, root) if name in CATALOGUE else weights_file(name)
 
 
 def source_checksum(name: str, root: str | os.PathLike[str] | None = None) -> str | None:
@@ -213,13 +205,7 @@ def _published(path: Path, net: Layer, shape: Shape) -> Trained:
         )
     drawn, _ = features(net).init(shape, torch.Generator())
     params = take_weights(net, {"features": drawn}, tensors, path, "features")["features"]
-    inputs = source.naming.inputs
-    if inputs is None:
-        return Trained(params, (), ())
-    if inputs.order == "BGR":
-        first = next(tensor for tensor in flatten(params).values() if tensor.dim() == 4)  # the first convolution's
-        first.copy_(first.flip(1))  # for images in RGB
-    return Trained(params, inputs.mean, inputs.std)
+    return Trained(params, *take_scaling(source, params))
 
 
 MAX_IMAGES = 5_000  # training images whose patches give the covariance

@@ -17,7 +17,7 @@ import torch
 from pellucid import shipped_files
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import read_regular, remove_orphans, set_aside, write_atomically
-from pellucid.text import note
+from pellucid.text import note, shown
 from pellucid.version import __version__
 
 MAX_RUNS = 1_000_000
@@ -192,14 +192,16 @@ def _lock(handle: int, folder: Path) -> bool:
     return True
 
 
-def weights_file(model: str) -> Path:
+def weights_file(model: str | os.PathLike[str]) -> Path:
     """Return the weights file that MODEL names; raises PellucidError, with the nearest name, if there is none.
 
     For a run folder these are the best weights, otherwise those of the last checkpoint, otherwise of the one before.
     """
+    if not isinstance(model, str | os.PathLike):
+        raise PellucidError(f"a weights file must be a path, not {shown(model)}; give the file to load")
+    path, model = Path(model), str(model)
     if model in shipped_files.pretrained_names():
         return shipped_files.pretrained_file(model)
-    path = Path(model)
     if path.is_dir():
         for kind in ("best", "last", "previous"):
             file = path / "weights" / f"{kind}.safetensors"

@@ -14,6 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _OPTIMIZER = "give it to the optimizer: Model(net, optimizer=Adam(lr=0.01))"
 _FROM_INPUT = "leave it out: it is taken from the layer's input"
 _MODEL = "give it to Model(net, ...)"
+_WEIGHTS = "load them: Model(net, input_shape=(3, 224, 224)).load_weights(FILE)"
 MIN_SIMILARITY = 0.8  # of a misspelled word to the intended one, by difflib
 # Arguments of other libraries without a counterpart here, and what to do instead.
 INSTEAD: dict[str, str] = {
@@ -38,6 +39,8 @@ INSTEAD: dict[str, str] = {
     "metrics": _MODEL,
     "regularizer": _MODEL,
     "schedule": _MODEL,
+    "weights": _WEIGHTS,
+    "pretrained": _WEIGHTS,
 }
 
 

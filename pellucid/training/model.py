@@ -28,6 +28,7 @@ from pellucid.objective import Objective, Supervised
 from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
 from pellucid.run.described import feature_stats, image_shape, in_precision, rebuilt, widened
+from pellucid.run.folder import weights_file
 from pellucid.run.history import History
 from pellucid.run.weights import fill, read_weights, write_weights
 from pellucid.settings.arguments import checked
@@ -296,14 +297,14 @@ class BaseModel(Trainable, Viewed):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], custom: Sequence[Any] = (), device: str = "cpu") -> Self:
-        """Load a model from a file of `save`, or from a checkpoint of a run.
+        """Load a shipped model by its name, such as "mnist-lenet", or one from a run folder or a file of `save`.
 
         custom: user-defined classes, and functions that are metrics, that the file names, besides the registered ones;
         other parts that `register` accepts, such as an optimizer, are only checked. device: as for Model.
-        Raises PellucidError, naming the file, for any other or damaged file, see `read_weights`, and for tensors that
-        do not fit the network.
+        Raises PellucidError for an unknown name, with the nearest, and, naming the file, for any other or damaged file,
+        see `read_weights`, and for tensors that do not fit the network.
         """
-        custom = in_files(custom)
+        custom, path = in_files(custom), weights_file(path)
         tensors, about = read_weights(path)
         try:
             model, params, shape, out = rebuilt(cls, about, tensors, custom)
@@ -312,8 +313,8 @@ class BaseModel(Trainable, Viewed):
         model.device = usable_device(device)
         weights = {name: widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
         fitted_parts = model.confidence, model.familiarity
-        model._take(fill(Path(path), params, weights), shape, out)
-        model.confidence, model.familiarity, model.source = *fitted_parts, Path(path)
+        model._take(fill(path, params, weights), shape, out)
+        model.confidence, model.familiarity, model.source = *fitted_parts, path
         return model
 
     def _build(

@@ -137,6 +137,21 @@ def find(name: str) -> Published:
     return entry
 
 
+ALIASES = {"mobilenet_v2-keras-notop": ("mobilenet_v2_imagenet_no_top.h5",)}  # other names of published files
+
+
+def downloaded(name: str, root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the file of published weights in ROOT/weights; PellucidError if it is not there. root: of the data."""
+    from pellucid.data.catalogue import data_root
+
+    folder = data_root(root) / "weights"
+    entry = find(name)
+    path = next((folder / file for file in ALIASES.get(name, ()) if (folder / file).is_file()), folder / entry.file)
+    if not path.is_file():
+        raise PellucidError(f"{path} is missing; run `pellucid weights get {name}` first")
+    return path
+
+
 def get(name: str, folder: str | os.PathLike[str], progress: "ByteProgress | None" = None) -> tuple[Path, str]:
     """Download a published file to `folder`, and return its path there and "kept" or "downloaded".
 

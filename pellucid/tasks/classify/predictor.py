@@ -11,7 +11,7 @@ from pellucid.data.video import as_file
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor
-from pellucid.tasks.classify.predict import classify
+from pellucid.tasks.classify.predict import Prediction, classify
 from pellucid.tasks.pictures import class_names, read_views
 from pellucid.text import percent
 
@@ -52,7 +52,18 @@ class ClassPredictor(Predictor):
                 **score_to_json(found.familiarity),
             }
             scores = "" if probable else "scores: "
-            yield Predicted(row, f"{found.name}: {found.label}  ({scores}{listed}){score_suffix(found.familiarity)}")
+            line = f"{found.name}: {found.label}  ({scores}{listed}){score_suffix(found.familiarity)}"
+            yield Predicted(row, line, [self._row(found)], label=found.label, confidence=found.output)
+
+    def _row(self, found: Prediction) -> dict[str, Any]:
+        """Return the row of a table, with what the model was fitted to say."""
+        row: dict[str, Any] = {"image": found.name, "class": found.label}
+        row["confidence" if found.are_probabilities else "score"] = found.output
+        if found.are_probabilities and self.model.confidence is not None:
+            row["unsure"] = found.output < self.model.confidence.threshold
+        if found.familiarity is not None:
+            row |= {"unfamiliar": found.familiarity.unfamiliar, "distance": found.familiarity.distance}
+        return row
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
         """Return the predictions, and beside them the values of a single one."""

@@ -73,10 +73,6 @@ class Colorization(Task):
         """Return a predictor of colours, which are written into the folder `out`."""
         from pellucid.tasks.colorize.predictor import ColorPredictor
 
-        if out is None:
-            raise PellucidError(
-                "colorized pictures are files; give their folder with --out DIR, or use `pellucid colorize`"
-            )
         return ColorPredictor(model, out, 1.0, {}, "Colorized")
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:

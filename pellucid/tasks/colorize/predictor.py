@@ -21,20 +21,23 @@ MAX_PIXELS = 12_500_000  # of a picture; Lab components in float32 take about 70
 
 
 class ColorPredictor(Predictor):
-    """Colorizes pictures, keeping their lightness, and writes them and a page into `out`.
+    """Colorizes pictures, keeping their lightness; writes them and a page into `out`, if given.
 
     strength: see Colorizer. hints: given colours by file name. title: of the page.
     """
 
+    only_files = "colorized pictures are files; give their folder with --out DIR, or use `pellucid colorize`"
+
     def __init__(
-        self, model: Model, out: Path, strength: float, hints: Mapping[str, tuple[Hint, ...]], title: str
+        self, model: Model, out: Path | None, strength: float, hints: Mapping[str, tuple[Hint, ...]], title: str
     ) -> None:
         self.colorizer, self.out, self.hints, self.title = Colorizer(model, strength), out, hints, title
         self.smoothing, self.pairs = ColourSmoothing(), BeforeAndAfter()
 
     def check(self, names: Sequence[str], files: Sequence[Path]) -> None:
         """Raise PellucidError if an output would overwrite another file."""
-        check_files(self.out, names, files)
+        if self.out is not None:
+            check_files(self.out, names, files)
 
     def read(self, file: Path) -> Tensor:
         """Return an image file with its own channels."""
@@ -50,6 +53,8 @@ class ColorPredictor(Predictor):
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
         """Write the page."""
+        if self.out is None:
+            return {"pictures": rows}, None
         page = self.pairs.write(self.out, self.title, len(rows))
         return {"pictures": rows, "page": str(page)}, page
 
@@ -59,11 +64,13 @@ class ColorPredictor(Predictor):
         if picture.frame is not None:
             ab = self.smoothing(lightness, ab)
         colorized = self.colorizer.painted(image, lightness, ab)
-        file = write_colorized(self.out, picture.name, colorized)
-        if not self.pairs.full and (picture.frame or 0) % PAGE_INTERVAL == 0:
-            grey = self.colorizer.painted(image, lightness, torch.zeros_like(ab))
-            self.pairs.add(picture.file, image, grey, colorized)
         colourful = float(colourfulness_rgb(colorized[None, :3] / 255))
         _, height, width = colorized.shape
-        row = {"image": picture.file, "file": str(file), "height": height, "width": width, "colourfulness": colourful}
-        return Predicted(row, f"{file}: {width}x{height}, colourfulness {colourful:.1f}")
+        row = {"image": picture.file, "height": height, "width": width, "colourfulness": colourful}
+        file = picture.file
+        if self.out is not None:
+            file = row["file"] = str(write_colorized(self.out, picture.name, colorized))
+        if self.out is not None and not self.pairs.full and (picture.frame or 0) % PAGE_INTERVAL == 0:
+            grey = self.colorizer.painted(image, lightness, torch.zeros_like(ab))
+            self.pairs.add(picture.file, image, grey, colorized)
+        return Predicted(row, f"{file}: {width}x{height}, colourfulness {colourful:.1f}", image=colorized)

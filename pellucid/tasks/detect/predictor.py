@@ -38,11 +38,20 @@ class DetectionPredictor(Predictor):
         for (picture, image), found in zip(batch, detections, strict=True):
             _, height, width = image.shape
             row = {"image": picture.file, "height": height, "width": width}
-            row["detections"] = self._listed(found)
+            listed = row["detections"] = self._listed(found)
             if self.outputs is not None:
                 row["overlay"] = str(self.outputs.write_overlay(picture.name, overlay(image, found, self.classes)))
                 self.coco.add(picture.file, (height, width), found)
-            yield Predicted(row, f"{row.get('overlay', picture.file)}: {self._counted(found)}")
+            yield Predicted(
+                row,
+                f"{row.get('overlay', picture.file)}: {self._counted(found)}",
+                [_row(picture.file, one) for one in listed] or [{"image": picture.file, "number": 0}],
+                labels=tuple(one["class"] for one in listed),
+                boxes=found.boxes,
+                scores=found.scores,
+                masks=found.masks,
+                points=found.keypoints,
+            )
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
         """Write the detections of all pictures in COCO's format."""
@@ -65,3 +74,10 @@ class DetectionPredictor(Predictor):
         counts = Counter(self.classes[label] for label in found.labels.tolist())
         names = ", ".join(f"{name} {count}" for name, count in counts.most_common())
         return f"{plural(len(found), 'object')} ({names})" if names else "no objects"
+
+
+def _row(file: str, detection: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a table for a detection; a picture without one has a row with the number 0."""
+    corners = zip(("x0", "y0", "x1", "y1"), detection["box"], strict=True)
+    named = {"number": detection["number"], "class": detection["class"], "confidence": detection["score"]}
+    return {"image": file, **named, **dict(corners)}

@@ -35,8 +35,12 @@ class KeypointPredictor(Predictor):
             if self.outputs is not None:
                 rgb = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
                 row["overlay"] = str(self.outputs.write_overlay(picture.name, keypoint_overlay(rgb, points[:, :2])))
-            score = percent(float(points[:, 2].mean()))
-            yield Predicted(row, f"{row.get('overlay', picture.file)}: {len(points)} points, mean score {score}")
+            score = float(points[:, 2].mean())
+            line = f"{row.get('overlay', picture.file)}: {len(points)} points, mean score {percent(score)}"
+            columns = {"image": picture.file, "confidence": score}
+            for name, place in zip(self.finder.names, points.tolist(), strict=True):
+                columns |= {f"{name}_{axis}": value for axis, value in zip(("x", "y", "score"), place, strict=True)}
+            yield Predicted(row, line, [columns], confidence=score, points=points)
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
         """Write the key-points of all pictures in COCO's format."""

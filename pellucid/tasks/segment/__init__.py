@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Example, Explained, Merit, Option, OwnRecipe, Reported, Request, Task
 from pellucid.text import percent, table
@@ -51,10 +50,6 @@ class Segmentation(Task):
         """Return a predictor of masks, which are written into the folder `out`."""
         from pellucid.tasks.segment.predictor import SegmentationPredictor
 
-        if out is None:
-            raise PellucidError(
-                "segmentation writes masks; give their folder with --out DIR, or use `pellucid segment`"
-            )
         return SegmentationPredictor(model, out)
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:

@@ -15,15 +15,18 @@ MAX_CLASSES = 4  # per picture in the text
 
 
 class SegmentationPredictor(Predictor):
-    """Classifies each pixel, and writes the files of `write_segmentation` into `out`; crf: see Segmenter."""
+    """Classifies each pixel; writes the files of `write_segmentation` into `out`, if given; crf: see Segmenter."""
 
-    def __init__(self, model: Model, out: Path, crf: bool = False) -> None:
+    only_files = "segmentation writes masks; give their folder with --out DIR, or use `pellucid segment`"
+
+    def __init__(self, model: Model, out: Path | None, crf: bool = False) -> None:
         self.segmenter, self.out = Segmenter(model, crf), out
         self.mode = self.segmenter.mode
 
     def check(self, names: Sequence[str], files: Sequence[Path]) -> None:
         """Raise PellucidError if an output would overwrite another file."""
-        check_files(self.out, names, files)
+        if self.out is not None:
+            check_files(self.out, names, files)
 
     def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
         """Yield the areas of the classes in each picture, and the files."""
@@ -33,8 +36,14 @@ class SegmentationPredictor(Predictor):
             except PellucidError as error:
                 yield error
                 continue
-            files = write_segmentation(self.out, picture.name, image, found)
+            files = {} if self.out is None else write_segmentation(self.out, picture.name, image, found)
             areas = found.areas()
             largest = sorted(areas.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
             listed = ", ".join(f"{name} {percent(area)}" for name, area in largest if area)
-            yield Predicted({"image": picture.file, "files": files, "areas": areas}, f"{files['overlay']}: {listed}")
+            yield Predicted(
+                {"image": picture.file, "files": files, "areas": areas},
+                f"{files.get('overlay', picture.file)}: {listed}",
+                [{"image": picture.file, **{f"area_{name}": area for name, area in areas.items()}}],
+                labels=found.classes,
+                mask=found.mask,
+            )

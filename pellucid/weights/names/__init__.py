@@ -1,5 +1,23 @@
 """Tensor names of torchvision, timm, Keras Applications and others for the networks of `pellucid.models`."""
 
-from pellucid.weights.names.loading import WeightsOrigin, form, load_weights, origin_of, source_of, take_weights
+from pellucid.weights.names.loading import (
+    WeightsOrigin,
+    check_values,
+    form,
+    load_weights,
+    origin_of,
+    source_of,
+    take_scaling,
+    take_weights,
+)
 
-__all__ = ["WeightsOrigin", "form", "load_weights", "origin_of", "source_of", "take_weights"]
+__all__ = [
+    "WeightsOrigin",
+    "check_values",
+    "form",
+    "load_weights",
+    "origin_of",
+    "source_of",
+    "take_scaling",
+    "take_weights",
+]

@@ -69,9 +69,23 @@ def take_weights(
     found = {name: _float32(tensor, expected.get(name)) for name, tensor in settled.items()}
     require_match(path, expected, found)
     for name in expected:
-        _check_values(path, name, found[name])
+        check_values(path, name, found[name])
     loaded = {name: found[name].contiguous().to(tensor.device) for name, tensor in expected.items()}
     return {**params, **nest(old, loaded)}
+
+
+def take_scaling(source: WeightsOrigin, params: Params) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and standard deviation of each channel, RGB, for weights of this origin; empty if unknown.
+
+    params: the weights. If they were trained on images in BGR, the first convolution is changed to take RGB.
+    """
+    inputs = source.naming.inputs
+    if inputs is None:
+        return (), ()
+    if inputs.order == "BGR":
+        first = next(tensor for tensor in flatten(params).values() if tensor.dim() == 4)  # the first convolution's
+        first.copy_(first.flip(1))
+    return inputs.mean, inputs.std
 
 
 def _float32(tensor: Tensor, expected: Tensor | None) -> Tensor:
@@ -80,7 +94,8 @@ def _float32(tensor: Tensor, expected: Tensor | None) -> Tensor:
     return tensor.float() if half else tensor
 
 
-def _check_values(path: str | os.PathLike[str], name: str, tensor: Tensor) -> None:
+def check_values(path: str | os.PathLike[str], name: str, tensor: Tensor) -> None:
+    """Raise PellucidError for NaN, infinity, or a negative variance; path: of the file, for messages."""
     wrong = "NaN or infinity" if not bool(torch.isfinite(tensor).all()) else ""
     if not wrong and name.endswith(".running_var") and bool((tensor < 0).any()):
         wrong = "a negative variance"

@@ -1,0 +1,39 @@
+"""`pellucid samples`: sample pictures and folders to train on, without a download."""
+
+import argparse
+from pathlib import Path
+
+from pellucid.command.args import Parser
+from pellucid.command.out import answer
+from pellucid.text import plural
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    parser = Parser(
+        "samples",
+        "Write sample pictures for the shipped models, and small annotated folders to train on: photos and digits of "
+        "scikit-learn, and drawn pictures. Nothing is downloaded.",
+    )
+    parser.add_argument("folder", metavar="DIR", help="a new or empty folder")
+    return parser.json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Write the samples, and print the command to try on each."""
+    from pellucid.data.samples.written import command_for, write_samples
+
+    folder = Path(args.folder)
+    samples = write_samples(folder)
+    rows = [
+        {
+            "path": str(folder / each.name),
+            "about": each.about,
+            "drawn": each.drawn,
+            "command": command_for(each, folder),
+        }
+        for each in samples
+    ]
+    lines = [line for each in rows for line in (f"{each['path']}: {each['about']}", f"  {each['command']}")]
+    answer(args, {"folder": str(folder), "samples": rows}, *lines, f"wrote {plural(len(rows), 'sample')} into {folder}")
+    return 0

@@ -1,0 +1,83 @@
+"""A drawn blood smear, as under a microscope, with a box around each cell."""
+
+import numpy as np
+from PIL import Image
+
+from pellucid.data.samples.canvas import Canvas
+
+CLASSES = ("RBC", "WBC", "Platelets")
+CellBox = tuple[str, float, float, float, float]  # the class, and x0, y0, x1, y1 in pixels
+
+
+def smear(seed: int, width: int = 640, height: int = 480, red: int = 14) -> tuple[Image.Image, list[CellBox]]:
+    """Return a picture of a white cell, red cells and platelets, and the box of each cell.
+
+    red: the number of red cells. The cells are as large, in proportion to the width, as those of the data set bccd.
+    """
+    rng = np.random.default_rng(seed)
+    unit = width / 640
+    canvas = Canvas(width, height, (214, 217, 211), rng)
+    canvas.pixels += canvas.noise((height, width), 60 * unit, 2.5)[..., None]
+    taken: list[tuple[float, float, float]] = []
+    boxes: list[CellBox] = []
+    for name, count, low, high, inset in (
+        ("WBC", 1, 78, 86, 110),
+        ("RBC", red, 44, 53, 30),
+        ("Platelets", 3, 15, 20, 30),
+    ):
+        for _ in range(count):
+            radius = rng.uniform(low, high) * unit
+            place = _place(rng, taken, radius, inset * unit, width, height)
+            if place is None:
+                continue
+            x, y = place
+            {"RBC": _red, "WBC": _white, "Platelets": _platelet}[name](canvas, x, y, radius)
+            boxes.append(
+                (name, max(x - radius, 0.0), max(y - radius, 0.0), min(x + radius, width), min(y + radius, height))
+            )
+    return canvas.image(1.0 * unit, 2.5), boxes
+
+
+def _place(
+    rng: np.random.Generator, taken: list[tuple[float, float, float]], radius: float, inset: float, *size: int
+) -> tuple[float, float] | None:
+    """Return where a cell hardly touches the others, and add it to `taken`; None if no place was found."""
+    for _ in range(200):
+        x, y = (float(rng.uniform(inset, side - inset)) for side in size)
+        if all(np.hypot(x - a, y - b) > 0.97 * (radius + r) for a, b, r in taken):
+            taken.append((x, y, radius))
+            return x, y
+    return None
+
+
+def _red(canvas: Canvas, x: float, y: float, radius: float) -> None:
+    """Paint a red cell: a disc with a darker rim and a pale middle."""
+    unit, ratio, angle = radius / 48, canvas.rng.uniform(0.94, 1.06), canvas.rng.uniform(0, 3.2)
+    for part, blur, colour, strength in (
+        (1.0, 1.2, (184, 138, 146), 0.92),
+        (0.86, 5.0, (202, 158, 160), 0.8),
+        (0.36, 7.0, (218, 196, 190), 0.9),
+    ):
+        outline = canvas.ellipse(x, y, part * radius * ratio, part * radius / ratio, angle, 0.03)
+        canvas.paint(canvas.shape(outline, blur=blur * unit), colour, strength)
+
+
+def _white(canvas: Canvas, x: float, y: float, radius: float) -> None:
+    """Paint a white cell: a pale body with a dark nucleus of several lobes."""
+    rng, unit = canvas.rng, radius / 82
+    body = canvas.ellipse(x, y, radius, 0.96 * radius, rng.uniform(0, 3.2), 0.04)
+    canvas.paint(canvas.shape(body, blur=3 * unit), (196, 176, 206), 0.95, 7)
+    turns = rng.uniform(0, 6.3) + 1.35 * np.arange(4)
+    lobes = [
+        canvas.ellipse(x + 36 * unit * np.cos(t), y + 36 * unit * np.sin(t), 30 * unit, 25 * unit, t, 0.12)
+        for t in turns
+    ]
+    canvas.paint(canvas.shape(*lobes, blur=2 * unit), (104, 68, 172), 0.95, 10)
+
+
+def _platelet(canvas: Canvas, x: float, y: float, radius: float) -> None:
+    """Paint a platelet: a small spot, darker inside."""
+    unit = radius / 17
+    for part, blur, colour, strength in ((0.9, 2.5, (158, 122, 178), 0.8), (0.55, 2.0, (120, 74, 156), 0.7)):
+        outline = canvas.ellipse(x, y, part * radius, part * radius, bumps=0.2)
+        canvas.paint(canvas.shape(outline, blur=blur * unit), colour, strength)

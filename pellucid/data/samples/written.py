@@ -1,0 +1,203 @@
+"""The files of `pellucid samples`: pictures for the shipped models, and folders to train on."""
+
+import io
+import json
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps
+
+from pellucid.data.samples.cells import CLASSES as CELLS
+from pellucid.data.samples.cells import smear
+from pellucid.data.samples.portraits import face, hand
+from pellucid.data.samples.scenes import CLASSES as STREET
+from pellucid.data.samples.scenes import people, street
+from pellucid.errors import PellucidError
+from pellucid.files import make_folder, write_atomically
+
+PARTS = {"train": 24, "val": 8}  # the number of pictures in each part of a folder
+PER_CLASS = 20  # pictures of each class in the folders of classes
+SHAPES = ("circle", "square", "triangle")
+_FIRST = {"train": 1000, "val": 2000}  # the seeds of the drawn pictures in a folder
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture or a folder of samples: its name, what it is, whether it was drawn, and the command to try on it."""
+
+    name: str
+    about: str
+    drawn: bool
+    command: str
+
+
+SAMPLES = (
+    Sample("digit.png", "a handwritten digit of scikit-learn's, enlarged", False, "predict mnist-lenet {}"),
+    Sample(
+        "flower.jpg",
+        "a photo by vultilion (CC BY 2.0), from scikit-learn",
+        False,
+        "colorize colorize {} --out found/flower",
+    ),
+    Sample(
+        "china.jpg",
+        "a photo by danielbuechele (CC BY 2.0), from scikit-learn",
+        False,
+        "segment camvid {} --out found/china",
+    ),
+    Sample("cells.jpg", "blood cells, drawn", True, "detect bccd {} --out found/cells"),
+    Sample("people.jpg", "people in a park, drawn", True, "detect pennfudan {} --out found/people"),
+    Sample("street.jpg", "a street, drawn", True, "segment camvid {} --out found/street"),
+    Sample("face.jpg", "a face, drawn", True, "keypoints faces {} --out found/face"),
+    Sample("hand.jpg", "the hand sign 5, drawn", True, "predict signs {}"),
+    Sample("digits", "handwritten digits of scikit-learn's in a folder for each class", False, "train classify {}"),
+    Sample("shapes", "circles, squares and triangles, drawn, in a folder for each class", True, "train classify {}"),
+    Sample("cells", "drawn blood cells with boxes, in COCO's format", True, "train detect {}"),
+    Sample("faces", "drawn faces with key-points, in COCO's format", True, "train keypoints {}"),
+    Sample("street", "drawn streets with a class for each pixel", True, "train segment {}"),
+)
+
+
+def write_samples(folder: str | os.PathLike[str]) -> tuple[Sample, ...]:
+    """Write all samples into a new or empty folder, the same files each time, and return them.
+
+    In the commands of the result, {} is the sample's path. Raises PellucidError for a folder with files in it.
+    """
+    place = Path(folder)
+    if place.is_dir() and any(place.iterdir()):
+        raise PellucidError(f"{place} is not empty; name a new folder for the samples")
+    make_folder(place)
+    for name, data in (*_pictures(), *_digits(), *_shapes(), *_cells(), *_faces(), *_streets()):
+        make_folder((place / name).parent)
+        write_atomically(place / name, data, durable=False)
+    write_atomically(place / "README.md", _readme(place).encode(), durable=False)
+    return SAMPLES
+
+
+def command_for(sample: Sample, folder: Path) -> str:
+    """Return the command line to try on a sample in a folder."""
+    return "pellucid " + sample.command.format(shlex.quote(str(folder / sample.name)))
+
+
+def _pictures() -> Iterator[tuple[str, bytes]]:
+    images, targets = _scikit_digits()
+    large = Image.fromarray(images[targets == 3][1]).resize((160, 160), Image.Resampling.BICUBIC)
+    yield "digit.png", _png(ImageOps.expand(large, 48))
+    photos = files("sklearn.datasets.images")
+    for name in ("flower.jpg", "china.jpg"):
+        yield name, photos.joinpath(name).read_bytes()
+    for name, image in {
+        "cells": smear(0)[0], "people": people(1)[0], "street": street(0)[0], "face": face(0)[0], "hand": hand(0)
+    }.items():  # fmt: skip
+        yield f"{name}.jpg", _jpeg(image)
+
+
+def _scikit_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Return scikit-learn's digits (N, 8, 8) uint8 and their classes."""
+    from sklearn.datasets import load_digits
+
+    digits: Any = load_digits()
+    return (digits["images"] * 255 / 16).round().astype(np.uint8), digits["target"]
+
+
+def _digits() -> Iterator[tuple[str, bytes]]:
+    images, targets = _scikit_digits()
+    for digit in range(10):
+        for k, image in enumerate(images[targets == digit][:PER_CLASS]):
+            yield f"digits/{digit}/{k:02d}.png", _png(Image.fromarray(image))
+
+
+def _shapes() -> Iterator[tuple[str, bytes]]:
+    for label, name in enumerate(SHAPES):
+        for k in range(PER_CLASS):
+            rng = np.random.default_rng([label, k])
+            ground, colour = rng.integers(0, 110, 3), rng.integers(140, 256, 3)
+            x, y, radius = *rng.uniform(48, 80, 2), float(rng.uniform(24, 40))
+            image = Image.new("RGB", (128, 128), tuple(ground.tolist()))
+            draw, fill = ImageDraw.Draw(image), tuple(colour.tolist())
+            if name == "circle":
+                draw.circle((x, y), radius, fill=fill)
+            else:
+                sides = 4 if name == "square" else 3
+                draw.regular_polygon((x, y, 1.2 * radius), sides, rotation=float(rng.uniform(0, 360)), fill=fill)
+            yield f"shapes/{name}/{k:02d}.png", _png(image.reduce(4))
+
+
+def _cells() -> Iterator[tuple[str, bytes]]:
+    def draw(seed: int) -> tuple[Image.Image, list[dict[str, Any]]]:
+        image, boxes = smear(seed, 240, 180, red=int(np.random.default_rng(seed).integers(5, 13)))
+        return image, [_item(CELLS.index(name), *corners) for name, *corners in boxes]
+
+    yield from _coco("cells", draw, [{"id": k + 1, "name": name} for k, name in enumerate(CELLS)])
+
+
+def _faces() -> Iterator[tuple[str, bytes]]:
+    names = [f"point_{k}" for k in range(len(face(0)[1]))]
+    category: dict[str, Any] = {"id": 1, "name": "face", "keypoints": names, "skeleton": []}
+
+    def draw(seed: int) -> tuple[Image.Image, list[dict[str, Any]]]:
+        image, points = face(seed, 112, vary=0.3)
+        flat = [value for x, y in points for value in (round(x, 2), round(y, 2), 2)]
+        return image, [_item(0, 0.0, 0.0, 112.0, 112.0) | {"keypoints": flat, "num_keypoints": len(points)}]
+
+    yield from _coco("faces", draw, [category])
+
+
+def _coco(name: str, draw: Any, categories: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of a folder in COCO's format; draw(seed): an image, and its annotations."""
+    for part, count in PARTS.items():
+        images, annotations = [], []
+        for k in range(count):
+            image, items = draw(_FIRST[part] + k)
+            file = f"{k:02d}.jpg"
+            yield f"{name}/{part}/{file}", _jpeg(image)
+            images.append({"id": k + 1, "file_name": file, "height": image.height, "width": image.width})
+            annotations += [{"id": len(annotations) + n, "image_id": k + 1, **item} for n, item in enumerate(items, 1)]
+        whole = {"images": images, "annotations": annotations, "categories": categories}
+        yield f"{name}/{part}.json", json.dumps(whole).encode()
+
+
+def _item(label: int, x0: float, y0: float, x1: float, y1: float) -> dict[str, Any]:
+    width, height = x1 - x0, y1 - y0
+    box = [round(value, 2) for value in (x0, y0, width, height)]
+    return {"category_id": label + 1, "bbox": box, "area": round(width * height, 2), "iscrowd": 0}
+
+
+def _streets() -> Iterator[tuple[str, bytes]]:
+    yield "street/classes.txt", "".join(f"{name}\n" for name in STREET).encode()
+    for part, count in PARTS.items():
+        for k in range(count):
+            image, labels = street(_FIRST[part] + k, 160, 120)
+            yield f"street/{part}/{k:02d}.jpg", _jpeg(image)
+            yield f"street/{part}annot/{k:02d}.png", _png(Image.fromarray(labels))
+
+
+def _readme(folder: Path) -> str:
+    lines = "\n".join(f"- `{each.name}`: {each.about}\n  `{command_for(each, folder)}`" for each in SAMPLES)
+    return f"""# Samples, written by `pellucid samples`
+
+What is called drawn was painted by a program, not photographed: it shows how the commands work, not how well they do
+on photographs. The boxes, key-points and classes of the folders are those of the drawing.
+
+{lines}
+"""
+
+
+def _png(image: Image.Image) -> bytes:
+    return _encoded(image, "PNG", optimize=True)
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    return _encoded(image, "JPEG", quality=88)
+
+
+def _encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()

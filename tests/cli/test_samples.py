@@ -1,0 +1,26 @@
+"""`pellucid samples` lists what it writes, with a command for each."""
+
+import shlex
+from pathlib import Path
+
+from pellucid.cli.main import commands
+from tests.cli.conftest import Say
+
+
+def test_samples_are_written_with_commands_that_exist(say: Say, tmp_path: Path):
+    folder = tmp_path / "a folder"
+    found = say("samples", str(folder), "--json").json
+    assert found["folder"] == str(folder)
+    for row in found["samples"]:
+        program, command, *rest = shlex.split(row["command"])
+        assert (program, command in commands()) == ("pellucid", True)
+        assert row["path"] in rest
+        assert Path(row["path"]).exists()
+    digit = next(row for row in found["samples"] if row["path"].endswith("digit.png"))
+    assert "3  (" in say(*shlex.split(digit["command"])[1:]).out
+    assert "is not empty" in say("samples", str(folder)).complaint
+
+
+def test_a_file_is_no_folder_for_samples(say: Say, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    assert "cannot be created (File exists)" in say("samples", str(tmp_path / "file")).complaint

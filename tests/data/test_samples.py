@@ -1,0 +1,125 @@
+"""The sample pictures: the same each time, small, readable, and of use to the shipped models."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid import shipped_files
+from pellucid.data import DetectionFolder, MaskFolder, load_folder
+from pellucid.data.samples import Sample, write_samples
+from pellucid.data.samples.cells import CLASSES as CELLS
+from pellucid.data.samples.cells import smear
+from pellucid.data.samples.portraits import face, hand
+from pellucid.data.samples.scenes import CLASSES as STREET
+from pellucid.data.samples.scenes import people, street
+from pellucid.data.samples.written import PARTS, PER_CLASS, SHAPES
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.ops.boxes import box_iou
+from pellucid.predictor import Picture
+from pellucid.task import task_of
+from pellucid.tasks.detect.finder import ObjectFinder
+from pellucid.tasks.keypoints.finder import KeypointFinder
+from pellucid.tasks.segment.segmenter import Segmenter
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Sample, ...]]:
+    folder = tmp_path_factory.mktemp("samples") / "new"
+    return folder, write_samples(folder)
+
+
+def shipped(name: str) -> Model:
+    return Model.load(shipped_files.pretrained_file(name))
+
+
+def tensor(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def test_every_sample_is_there_and_all_are_small(written: tuple[Path, tuple[Sample, ...]]):
+    folder, samples = written
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    for sample in samples:
+        assert (folder / sample.name).exists()
+        assert f"`{sample.name}`: {sample.about}" in text
+        assert sample.drawn == ("drawn" in sample.about)
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 4_000_000
+
+
+def test_the_pictures_are_the_same_each_time():
+    for draw in (smear, people, street, face):
+        first, again, other = (draw(seed)[0].tobytes() for seed in (1, 1, 2))
+        assert first == again
+        assert first != other
+    assert hand(1).tobytes() == hand(1).tobytes()
+
+
+def test_a_folder_with_files_is_refused(tmp_path: Path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(PellucidError, match="is not empty; name a new folder"):
+        write_samples(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_folders_are_read(written: tuple[Path, tuple[Sample, ...]]):
+    folder, _ = written
+    shapes = load_folder(folder / "shapes", size=32)
+    assert (shapes.classes, len(shapes)) == (SHAPES, PER_CLASS * len(SHAPES))
+    assert len(load_folder(folder / "digits", size=8, mode="L")) == 10 * PER_CLASS
+    for part, count in PARTS.items():
+        cells, faces = DetectionFolder(folder / "cells", part), DetectionFolder(folder / "faces", part)
+        assert (len(cells), cells.classes, cells.faults) == (count, CELLS, ())
+        assert (len(faces), len(faces.keypoints), faces.faults) == (count, 68, ())
+        scenes = MaskFolder(folder / "street", part)
+        assert (len(scenes), scenes.classes) == (count, STREET)
+        assert set(np.unique(scenes.example(0)[1]).tolist()) <= set(range(len(STREET)))
+
+
+def test_the_shipped_detector_finds_the_drawn_cells():
+    image, boxes = smear(0)
+    found = ObjectFinder(shipped("bccd")).find([tensor(image)], 0.5)[0]
+    overlap = box_iou(torch.tensor([corners for _, *corners in boxes]), found.boxes)
+    best, index = overlap.max(1)
+    right = (best > 0.5) & (found.labels[index] == torch.tensor([CELLS.index(name) for name, *_ in boxes]))
+    assert right.float().mean() > 0.8
+    assert len(found) <= len(boxes) + 1
+
+
+def test_the_shipped_detector_finds_the_drawn_people():
+    image, masks = people(1)
+    found = ObjectFinder(shipped("pennfudan")).find([tensor(image)], 0.5)[0]
+    truth = torch.from_numpy(np.stack(masks))
+    assert found.masks is not None
+    overlap = (truth[:, None] & found.masks).sum((2, 3)) / (truth[:, None] | found.masks).sum((2, 3))
+    assert len(found) == len(masks)
+    assert overlap.max(1).values.min() > 0.5
+
+
+def test_the_shipped_segmentation_names_most_pixels_of_the_drawn_street():
+    image, labels = street(0)
+    segmenter = Segmenter(shipped("camvid"))
+    names = np.array(segmenter.classes)[segmenter(tensor(image)).mask.numpy()]
+    right = names == np.array(STREET)[labels]
+    assert right.mean() > 0.8
+    assert right[labels == STREET.index("car")].mean() > 0.5
+
+
+def test_the_shipped_key_points_lie_on_the_drawn_face():
+    image, points = face(0)
+    found = KeypointFinder(shipped("faces"))([tensor(image)])[0][:, :2]
+    assert (found - torch.tensor(points)).norm(dim=1).mean() < 0.04 * image.width
+
+
+def test_the_shipped_classifiers_name_the_digit_and_the_hand(written: tuple[Path, tuple[Sample, ...]]):
+    folder, _ = written
+    for name, file, label in (("mnist-lenet", "digit.png", "3"), ("signs", "hand.jpg", "5")):
+        model = shipped(name)
+        predictor = task_of(model).predictor(model)
+        image = predictor.read(folder / file)
+        (found,) = predictor.predict([(Picture("a", file, lambda image=image: image), image)])
+        assert not isinstance(found, PellucidError)
+        assert found.values["label"] == label

@@ -1,0 +1,178 @@
+"""Model.predict of image files: what a prediction holds for each task, as objects and as rows of a table."""
+
+import csv
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid import Dense, Flatten, Model, Predicted, PredictionList, Sequential, shipped_files
+from pellucid.data.samples.cells import smear
+from pellucid.data.samples.portraits import face
+from pellucid.data.samples.scenes import street
+from pellucid.errors import PellucidError
+from tests.cli.conftest import Say, say  # noqa: F401 - a fixture
+
+
+def read_csv(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8") as text:
+        return list(csv.DictReader(text))
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Model:
+    """A classifier of dark and bright pictures."""
+    torch.manual_seed(0)
+    x = torch.cat([torch.rand(20, 3, 8, 8) * 0.4, 0.6 + torch.rand(20, 3, 8, 8) * 0.4])
+    model = Model(Sequential(Flatten(), Dense(2)), classes=["dark", "bright"], optimizer="adam")
+    model.fit(x, torch.tensor([0] * 20 + [1] * 20), epochs=60, verbose=False)
+    return model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name, value in (("a.png", 20), ("b.jpg", 230)):
+        Image.fromarray(np.full((10, 12, 3), value, np.uint8)).save(pictures / name)
+    return pictures
+
+
+def test_a_shipped_name_loads_the_shipped_model():
+    by_name, by_file = Model.load("mnist-mlp-100"), Model.load(shipped_files.pretrained_file("mnist-mlp-100"))
+    x = torch.rand(2, 1, 28, 28)
+    assert torch.equal(by_name.predict(x), by_file.predict(x))
+
+
+def test_an_unknown_name_is_answered_by_the_nearest():
+    with pytest.raises(PellucidError, match=r"no model 'mnist-lennet'; did you mean 'mnist-lenet'\?") as caught:
+        Model.load("mnist-lennet")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_a_list_and_a_folder_give_the_same_predictions(classifier: Model, folder: Path):
+    found = classifier.predict(folder)
+    assert isinstance(found, PredictionList)
+    assert [one.label for one in found] == ["dark", "bright"]
+    assert [row["image"] for row in found.rows] == ["a.png", "b.jpg"]
+    for other in (classifier.predict([str(folder / "a.png"), folder / "b.jpg"]), classifier.predict(str(folder))):
+        assert [one.confidence for one in other] == [one.confidence for one in found]
+    (alone,) = classifier.predict(str(folder / "b.jpg"))
+    assert (alone.label, alone.confidence, alone.boxes) == ("bright", found[1].confidence, None)
+    assert str(found).splitlines() == [one.line for one in found]
+
+
+def test_the_prediction_of_a_file_is_that_of_its_array(classifier: Model, folder: Path):
+    image = torch.full((1, 3, 8, 8), 230 / 255)
+    (found,) = classifier.predict(folder / "b.jpg")
+    assert found.confidence == pytest.approx(float(classifier.predict(image).max()), abs=1e-4)
+
+
+def test_a_video_gives_a_prediction_for_each_frame(classifier: Model, tmp_path: Path):
+    frames = [Image.fromarray(np.full((10, 10, 3), value, np.uint8)) for value in (20, 230, 20)]
+    frames[0].save(tmp_path / "blink.gif", save_all=True, append_images=frames[1:], duration=100)
+    assert [one.label for one in classifier.predict(tmp_path / "blink.gif")] == ["dark", "bright", "dark"]
+
+
+def test_files_that_cannot_be_read_are_skipped(classifier: Model, folder: Path, capsys: pytest.CaptureFixture[str]):
+    (folder / "c.png").write_bytes(b"no picture")
+    found = classifier.predict(folder)
+    assert [row["image"] for row in found.rows] == ["a.png", "b.jpg"]
+    assert list(found.skipped) == ["c.png"]
+    assert found.skipped["c.png"] in capsys.readouterr().err
+    with pytest.raises(PellucidError, match=r"c\.png"):
+        classifier.predict(folder / "c.png")
+    with pytest.raises(PellucidError, match=r"none\.png is missing"):
+        classifier.predict("none.png")
+    with pytest.raises(PellucidError, match="batch_size applies to arrays"):
+        classifier.predict(folder, batch_size=2)
+
+
+def test_rows_become_a_table(classifier: Model, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    found = classifier.predict(folder)
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda rows: ("frame", rows)))
+    assert found.to_dataframe() == ("frame", found.rows)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(PellucidError, match="needs pandas; pip install pandas"):
+        found.to_dataframe()
+    found.to_csv(folder / "out.csv")
+    rows = read_csv(folder / "out.csv")
+    assert [row["class"] for row in rows] == ["dark", "bright"]
+    assert [float(row["confidence"]) for row in rows] == [one.confidence for one in found]
+
+
+def test_a_prediction_of_another_task_has_a_row_of_its_numbers_and_texts():
+    values = {"image": "a.png", "degrees": 3.0, "files": {"mask": "x"}, "box": [1, 2]}
+    assert Predicted(values, "a.png: 3").table() == ({"image": "a.png", "degrees": 3.0},)
+
+
+def test_a_detector_gives_boxes_and_a_row_for_each_object(tmp_path: Path, say: Say):  # noqa: F811
+    smear(0)[0].save(tmp_path / "cells.png")
+    noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "empty.png")
+    cells, empty = found = Model.load("bccd").predict(tmp_path)
+    assert cells.boxes is not None
+    assert cells.boxes.shape == (len(cells.labels or ()), 4)
+    assert set(cells.labels or ()) == {"RBC", "WBC", "Platelets"}
+    assert len(found.rows) == len(cells.boxes) + 1
+    assert (empty.labels, found.rows[-1]) == ((), {"image": "empty.png", "number": 0})
+    assert [found.rows[0][name] for name in ("x0", "y0", "x1", "y1")] == cells.boxes[0].tolist()
+    said = say("predict", "bccd", str(tmp_path), "--out", str(tmp_path / "found.csv"))
+    assert said.out.endswith(f"wrote {tmp_path / 'found.csv'}\n")
+    rows = read_csv(tmp_path / "found.csv")
+    assert [row["class"] for row in rows] == [*(cells.labels or ()), ""]
+    assert not list(tmp_path.glob("*detections*"))
+
+
+def test_other_tasks_give_masks_points_and_colours(tmp_path: Path):
+    street(0, 240, 180)[0].save(tmp_path / "street.png")
+    face(0, 112)[0].save(tmp_path / "face.png")
+    found = Model.load("camvid").predict(tmp_path / "street.png")
+    assert found[0].mask is not None
+    assert found[0].mask.shape == (180, 240)
+    assert found.rows[0]["area_road"] == pytest.approx(float((found[0].mask == 3).float().mean()))
+    assert (found[0].labels or ())[3] == "road"
+    (points,) = Model.load("faces").predict(tmp_path / "face.png")
+    assert points.points is not None
+    assert points.points.shape == (68, 3)
+    assert points.table()[0]["p8_x"] == float(points.points[8, 0])
+    (colours,) = Model.load("colorize").predict(tmp_path / "face.png")
+    assert colours.image is not None
+    assert (colours.image.shape, colours.image.dtype) == ((3, 112, 112), torch.uint8)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["face.png", "street.png"]
+
+
+def test_the_command_writes_a_table_of_classes(
+    classifier: Model,
+    folder: Path,
+    tmp_path: Path,
+    say: Say,  # noqa: F811
+):
+    classifier.save(tmp_path / "model.safetensors")
+    table = tmp_path / "results.csv"
+    said = say("predict", str(tmp_path / "model.safetensors"), str(folder), "--out", str(table), "--json").json
+    assert said["table"] == str(table)
+    assert [row["class"] for row in read_csv(table)] == [row["label"] for row in said["predictions"]]
+    away = str(tmp_path / "none" / "results.csv")
+    refused = say("predict", str(tmp_path / "model.safetensors"), str(folder), "--out", away)
+    assert "is in a folder that does not exist" in refused.complaint
+
+
+def test_a_table_says_what_a_model_is_unsure_of(folder: Path):
+    rows = Model.load("signs").predict(folder).rows
+    assert {(row["unsure"], row["unfamiliar"]) for row in rows} <= {
+        (a, b) for a in (True, False) for b in (True, False)
+    }
+    assert list(rows[0]) == ["image", "class", "confidence", "unsure", "unfamiliar", "distance"]
+
+
+@pytest.mark.parametrize(("loss", "column"), [("binary_cross_entropy", "confidence"), ("hinge", "score")])
+def test_a_table_of_a_model_with_one_output_or_with_scores(loss: str, column: str, folder: Path):
+    outputs = 1 if loss == "binary_cross_entropy" else 2
+    model = Model(Sequential(Flatten(), Dense(outputs)), loss=loss, classes=["dark", "bright"], input_shape=(3, 8, 8))
+    rows = model.predict(folder).rows
+    assert [list(row) for row in rows] == [["image", "class", column]] * 2

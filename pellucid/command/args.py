@@ -32,9 +32,8 @@ class Parser(argparse.ArgumentParser):
             value = getattr(args, action.dest, None)
             if value != action.default and "" in (value if isinstance(value, list) else [value]):
                 name = next(iter(action.option_strings), action.metavar or action.dest)
-                raise PellucidError(
-                    f"{self.prog}: {name} is empty; see {self.prog} --help"
-                )  # because Path("") would be the current folder
+                # Path("") would be the current folder.
+                raise PellucidError(f"{self.prog}: {name} is empty; see {self.prog} --help")
         return args
 
     def error(self, message: str) -> NoReturn:

@@ -378,8 +378,6 @@ def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Pa
         if (following / "recipe.toml").is_file():
             return following
     recipe = load_recipe(name)
-    build_model(recipe, load_data(recipe, data).train, data)
-    following = next_run(path.parent, recipe.name)
-    write_atomically(following / "recipe.toml", recipe.to_toml().encode())
+    following, _ = begin_run(recipe, load_data(recipe, data), path.parent, data)
     _name_then(path, following)
     return following

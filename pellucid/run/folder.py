@@ -35,9 +35,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.layers = self.path / "layers.csv"
         self.recipe = self.path / "recipe.toml"
-        self.comparison_file = (
-            self.path / "then.txt"
-        )  # the name of the run beside this one that is trained next, for comparison
+        self.comparison_file = self.path / "then.txt"  # the name of the run to train next, for comparison
         self.error = self.path / "error.json"  # the error that ended the training, if any
         self.manifest = self.path / "manifest.json"
         self.weights = self.path / "weights"

@@ -25,7 +25,7 @@ from pellucid.training.callbacks import Callback, Training, tensors_of
 from pellucid.training.device import usable_precision
 from pellucid.training.learner import Learner
 from pellucid.training.step import TrainingStep
-from pellucid.training.user_defined import callback_state, check_schedule_state
+from pellucid.training.user_defined import callback_state, check_json
 
 # Prefixes of names in the file; no path of a network contains "[", so they differ from all names of weights.
 OPTIMIZER = "[optimizer]."
@@ -192,7 +192,7 @@ def save_checkpoint(
     about: the model's description. memory: the schedule's state. settings: the hashes that `Checkpoint.check` compares.
     done: whether the training is finished.
     """
-    check_schedule_state(training.model.schedule, memory)
+    check_json(f"{type(training.model.schedule).__name__}: its memory", memory)
     tensors: dict[str, Tensor] = dict(flatten(training.model.params))
     tensors.update({OPTIMIZER + name: tensor for name, tensor in step.state_dict().items()})
     states: dict[str, dict[str, Any]] = {}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import walk
-from pellucid.data.source import Batch, Source
+from pellucid.data.source import Batch
 from pellucid.layers.base import Mode
 from pellucid.nested import dtype_of, flatten, map_tree
 from pellucid.objective import Objective, Supervised, named_layers, seeded
@@ -43,8 +43,8 @@ from pellucid.training.process import StopSignals, memory_kept, naming_batch_siz
 from pellucid.training.step import NotFiniteError, TrainingStep, training_form
 from pellucid.training.user_defined import (
     callback_state,
+    check_json,
     check_optimizer,
-    check_schedule_state,
     try_objective,
     try_rules,
 )
@@ -135,7 +135,7 @@ class Loop:
         """Continue from the last checkpoint, if any; PellucidError for a state that a checkpoint cannot contain."""
         for optimizer in self.step.optimizers.values():
             check_optimizer(optimizer, self.step.weights)
-        check_schedule_state(self.model.schedule, self.memory)
+        check_json(f"{type(self.model.schedule).__name__}: its memory", self.memory)
         for callback in self.plan.callbacks:
             callback_state(callback)
         if self.checkpoint is not None:
@@ -163,14 +163,6 @@ class Loop:
             unknown = not isinstance(self.model.objective, Supervised) and callback.monitor.endswith("loss")
             if measured and not unknown:
                 monitored(callback.monitor or "auto", row)
-
-    def _measure(
-        self, data: Source, indices: Sequence[int] | None
-    ) -> tuple[dict[str, float], dict[str, Any], set[str]]:
-        """Return the mean losses, the metrics' results, and the names of the results that are better when lower."""
-        measures = Measures(self.model.metrics)
-        losses, results = measure(self.model, measures, data, self.evaluation_batch, indices)
-        return losses, results, measures.lower
 
     def _epoch(self) -> None:
         """Train from the next batch to the end of the epoch, then finish the epoch."""
@@ -261,13 +253,14 @@ class Loop:
             lower = set(row) - {"epoch", "step", "lr"}
             for data, indices, role in ((self.data, self.sample, "train"), (self.validation, None, "val")):
                 if data is not None and (model.metrics or role == "val"):
-                    losses, results, lower_names = self._measure(data, indices)
+                    measures = Measures(model.metrics)
+                    losses, results = measure(model, measures, data, self.evaluation_batch, indices)
                     if role == "val":
                         loss_row = loss_columns(model.objective, losses, "val_")
                         lower |= set(loss_row)
                         row.update(loss_row)
                     row.update(columns(results, role))
-                    lower |= {f"{role}_{name}" for name in lower_names}
+                    lower |= {f"{role}_{name}" for name in measures.lower}
             training.lower = frozenset(lower)
             row["seconds"] = round(training.seconds, 6)
             row["images_per_second"] = round(training.seen / max(training.seconds, 1e-9), 1)

@@ -34,7 +34,7 @@ REPRODUCE = (
 def page(data: ReportData) -> Page:
     """Return the report as a page."""
     results = headline(data.metrics, data.summary.parameters if data.summary is not None else None)
-    return Page(data.recipe, data.about, results, [
+    sections = [
         _curves(data),
         *data.sections,
         _weights(data),
@@ -62,11 +62,13 @@ def page(data: ReportData) -> Page:
             CodeBlock(data.recipe_text.strip()) if data.recipe_text else Missing("The recipe was not recorded.")
         ]),
         Section("manifest", "Manifest", [
-            TablePart(MANIFEST, ("what", "value"), flat(data.manifest), wrap=True)
+            TablePart(MANIFEST, ("what", "value"), flat(data.manifest), (), wrap=True)
             if data.manifest
             else Missing("No manifest was recorded.")
         ]),
-    ])  # fmt: skip
+    ]  # fmt: skip
+    header = () if results else (Missing("No final results were recorded."),)
+    return Page(data.recipe, sections, data.about, results, header)
 
 
 def _curves(data: ReportData) -> Section:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pellucid.report.embedded import Embedded
 
-Pairs = Sequence[tuple[str, str]]
+TextPairs = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +96,10 @@ class Heading(TextPart):
 
 @dataclass(frozen=True)
 class Facts:
-    """Pairs of a name and its text; with a summary they are folded."""
+    """TextPairs of a name and its text; with a summary they are folded."""
 
     kind: ClassVar[str] = "facts"
-    pairs: Pairs
+    pairs: TextPairs
     summary: str = ""
 
 
@@ -118,11 +118,11 @@ class Legend:
     """Names with their colours."""
 
     kind: ClassVar[str] = "legend"
-    pairs: Pairs
+    pairs: TextPairs
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageRow:
     """Embedded images side by side, each with its caption; name: what all of them show."""
 
     kind: ClassVar[str] = "images"
@@ -139,7 +139,7 @@ class FigureRow:
 
 
 # A string is a paragraph.
-SectionPart = str | FigurePart | TablePart | TextPart | Facts | Bullets | Legend | Images | FigureRow
+SectionPart = str | FigurePart | TablePart | TextPart | Facts | Bullets | Legend | ImageRow | FigureRow
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Page:
     title: str
     sections: Sequence[Section]
     about: str = ""
-    results: Pairs = ()
+    results: TextPairs = ()
     header: Sequence[SectionPart] = ()
     heading: str = ""
     command: str = ""

@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.report.embedded import Embedded, embedded
 from pellucid.report.page import render
-from pellucid.report.sections import Facts, Heading, Images, Page, Section, TablePart
+from pellucid.report.sections import Facts, Heading, ImageRow, Page, Section, TablePart
 from pellucid.tasks.annotated import data_path
 from pellucid.tasks.colorize.colorizer import Colorizer
 from pellucid.tasks.colorize.measure import FIGURES, GREY, LOWER, MeasuredColorizers, colour_images
@@ -59,9 +59,9 @@ def comparison_page(found: MeasuredColorizers, models: Mapping[str, Model], titl
     return Page(title, sections, about, command=command)
 
 
-def _examples(models: Mapping[str, Model], found: MeasuredColorizers) -> list[Images]:
+def _examples(models: Mapping[str, Model], found: MeasuredColorizers) -> list[ImageRow]:
     """Return example images, each in grey, in the colours of each model, and in its true colours."""
-    shown: list[Images] = []
+    shown: list[ImageRow] = []
     greys = Colorizer(next(iter(models.values())), 0)
     columns: dict[str, Any] = {GREY: greys, **{name: Colorizer(model) for name, model in models.items()}}
     with open_tree(data_path(next(iter(models.values())), found.data)) as tree:
@@ -70,7 +70,7 @@ def _examples(models: Mapping[str, Model], found: MeasuredColorizers) -> list[Im
             name = names[k * len(names) // min(EXAMPLES, len(names))]
             image = load_image(tree.read(name), tree.where(name))
             row = [(column, embedded(colorizer(image), SHOWN)) for column, colorizer in columns.items()]
-            shown.append(Images(name, [*row, (TRUE, embedded(image, SHOWN))]))
+            shown.append(ImageRow(name, [*row, (TRUE, embedded(image, SHOWN))]))
     return shown
 
 

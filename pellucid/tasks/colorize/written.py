@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.files import make_folder, write_atomically
 from pellucid.report.embedded import embedded
-from pellucid.report.sections import Images, Page, Section
+from pellucid.report.sections import ImageRow, Page, Section
 from pellucid.tasks.outputs import check_outputs, png
 from pellucid.text import plural
 
@@ -57,7 +57,7 @@ class BeforeAndAfter:
 
     def __init__(self, most: int = 24) -> None:
         self.most = most
-        self.rows: list[Images] = []
+        self.rows: list[ImageRow] = []
 
     @property
     def full(self) -> bool:
@@ -69,7 +69,7 @@ class BeforeAndAfter:
         shown = [("grey", embedded(grey[:3], SHOWN)), ("colorized", embedded(colorized[:3], SHOWN))]
         if len(image) > 2 and bool((image[:3] != image[:1]).any()):
             shown.append(("original", embedded(image[:3], SHOWN)))
-        self.rows.append(Images(name, shown))
+        self.rows.append(ImageRow(name, shown))
 
     def write(self, folder: Path, title: str, total: int) -> Path:
         """Write the page into a folder, and return its path; total: the number of pictures colorized."""

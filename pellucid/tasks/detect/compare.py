@@ -15,15 +15,13 @@ from pellucid.data.detection import scaled
 from pellucid.detectors import Detector
 from pellucid.detectors.search import Search, selective_search
 from pellucid.errors import PellucidError
-from pellucid.model import Model
 from pellucid.objective import sizes
 from pellucid.objects import Detections, Objects
-from pellucid.recipe.job import begin_run, load_data, train_in
+from pellucid.recipe.job import load_data, train_or_resume
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.report.figures.grids import bars
 from pellucid.report.sections import FigurePart, Page, Section, TablePart
-from pellucid.run.folder import RunFolder
 from pellucid.tasks.comparison import Comparison, ComparisonProgress, measured, select
 from pellucid.tasks.detect.linear import MAX_IMAGES, LinearDetector
 from pellucid.tasks.detect.results import measure, percent_cell
@@ -196,7 +194,8 @@ def _trained(
     key: str, title: str, recipe: Recipe, root: str | os.PathLike[str] | None, runs: Path, verbose: bool
 ) -> ComparedDetector:
     material = load_data(recipe, root)
-    model, path = _model(recipe, material, root, runs, verbose)
+    trained = train_or_resume(recipe, material, runs, root, verbose)
+    model = trained.model
     held_out = material.validation or material.test
     assert isinstance(held_out, DetectionFolder)
     assert isinstance(model.objective, Detector)
@@ -208,28 +207,7 @@ def _trained(
             found.append(_in_file(detections, held_out, k))
             stages.append(times)
     parameters = sizes(model.objective.nets, model.params).parameters
-    return _measured(key, title, held_out, found, stages, parameters, str(path))
-
-
-def _model(
-    recipe: Recipe, material: Material[Any], root: str | os.PathLike[str] | None, runs: Path, verbose: bool
-) -> tuple[Model, Path]:
-    """Return the model of a run with this recipe, and the run folder; see `compare_detectors`."""
-    matching = [path for path in _folders(runs, recipe.name) if load_recipe(path / "recipe.toml") == recipe]
-    finished = [path for path in matching if (path / "results.json").is_file()]
-    if finished:
-        return Model.load(RunFolder(finished[-1]).best), finished[-1]
-    if matching:
-        return train_in(matching[-1], material, verbose, root).model, matching[-1]
-    path, model = begin_run(recipe, material, runs, root)
-    return train_in(path, material, verbose, root, model=model).model, path
-
-
-def _folders(runs: Path, name: str) -> list[Path]:
-    """Return the run folders of recipes of this name, in the order of their numbers."""
-    paths = [path for path in runs.glob(f"{name}-*") if (path / "recipe.toml").is_file()]
-    numbered = [path for path in paths if path.name.removeprefix(f"{name}-").isdecimal()]
-    return sorted(numbered, key=lambda path: int(path.name.removeprefix(f"{name}-")))
+    return _measured(key, title, held_out, found, stages, parameters, str(trained.path))
 
 
 def _linear(

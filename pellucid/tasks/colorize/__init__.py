@@ -24,9 +24,7 @@ class Colorization(Task):
     model: ClassVar[str] = "colorizer"
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
-            "colorize",
-            "colorize grey images and videos, and compare colorizers",
-            "pellucid.tasks.colorize.command",
+            "colorize", "colorize grey images and videos, and compare colorizers", "pellucid.tasks.colorize.command"
         ),
     )
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {
@@ -38,7 +36,7 @@ class Colorization(Task):
                 str,
                 "ROW,COLUMN",
             ),
-        ),
+        )
     }
     unclassified: ClassVar[str] = "the model outputs colours, no classes; use `pellucid colorize`"
 

@@ -26,9 +26,7 @@ class Detection(Task):
     model: ClassVar[str] = "detector"
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
-            "detect",
-            "detect the objects in images and videos: boxes, classes, masks",
-            "pellucid.tasks.detect.command",
+            "detect", "detect the objects in images and videos: boxes, classes, masks", "pellucid.tasks.detect.command"
         ),
     )
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {

@@ -21,11 +21,10 @@ from pellucid.metrics import BoundaryF1, MeanIoU
 from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.report.figures.pictures import mask_overlay, palette
-from pellucid.tasks.annotated import data_path
+from pellucid.tasks.annotated import check_image, data_path, mode_of
 from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.tasks.outputs import check_outputs, png
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
-from pellucid.text import plural
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +79,8 @@ class Segmenter:
         image: uint8, (3, H, W), or (1, H, W) for a network with one input channel. Raises PellucidError for another
         image, and for one that is too small or too large for the network.
         """
-        model, channels = self.model, self.model.nominal_shape[0]
-        if image.shape[0] != channels or image.dtype != torch.uint8:
-            raise PellucidError(
-                f"the model takes uint8 images with {plural(channels, 'channel')}, not "
-                f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}; read them with "
-                f"load_image(file, mode={self.mode!r})"
-            )
+        model = self.model
+        check_image(model, image)
         size, out = tuple(image.shape[1:]), model.outputs_for_picture(image.shape)
         if tuple(out[1:]) != size:
             raise PellucidError(
@@ -99,11 +93,6 @@ class Segmenter:
             if self.crf:
                 probabilities = dense_crf(probabilities, image.expand(3, -1, -1), kernels_for(image))
             return PixelClasses(probabilities.argmax(0).to(torch.uint8), probabilities, self.classes)
-
-
-def mode_of(model: Model) -> ColourMode:
-    """Return the mode in which pictures are read for a model: "L" for a network with one input channel."""
-    return "L" if model.input_shape[0] == 1 else "RGB"
 
 
 def files_of(stem: str) -> dict[str, str]:

@@ -201,6 +201,44 @@ def train_in(
     return Job(recipe, model, material, path, data, progress, command).train()
 
 
+def train_or_resume(
+    recipe: Recipe,
+    material: Material[Any],
+    out: str | os.PathLike[str] = "runs",
+    data: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    preprocess: Mapping[str, Any] | None = None,
+    command: str = "",
+) -> Run:
+    """Return the finished run of a recipe on `material` below `out`; resume an unfinished one, or train in a new one.
+
+    Only runs on the same data and from the same initial weights are used. preprocess, command: see `train_in`.
+    """
+    expected = {"data": material.checksums, "start": source_checksum(recipe.start.weights, data)}
+    unfinished: Path | None = None
+    paths = [path.parent for path in Path(out).glob(f"{recipe.name}-*/recipe.toml")]
+    for path in sorted(paths, key=lambda path: (len(path.name), path.name)):  # in the order of their numbers
+        folder = RunFolder(path)
+        recorded = folder.read_manifest() if folder.manifest.is_file() else expected
+        text = (path / "recipe.toml").read_text(encoding="utf-8", errors="replace")
+        if text != recipe.to_toml() or {name: recorded.get(name) for name in expected} != expected:
+            continue
+        if results := _read_results(path):
+            return Run(path, path / "report.html", results, Model.load(folder.best), recipe)
+        unfinished = path
+    path, model = (unfinished, None) if unfinished else begin_run(recipe, material, out, data, preprocess)
+    return train_in(path, material, progress, data, preprocess, command, model)
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    """Return the results of a finished run, {} for an unfinished one."""
+    try:
+        results = json.loads((path / "results.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return results if isinstance(results, dict) and {"seconds", "epochs"} <= results.keys() else {}
+
+
 def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
     """Resume a run from its last checkpoint, and return it finished; see `resume_runs`."""
     return resume_runs(run, data, progress)[0]

@@ -54,12 +54,7 @@ def scale(values: Any, signed: bool) -> tuple[Normalize, Colormap]:
 
 
 def heat(
-    image: Any,
-    map_: Any,
-    title: str = "",
-    notes: tuple[str, ...] = (),
-    signed: bool | None = None,
-    outline: Any = None,
+    image: Any, map_: Any, title: str = "", notes: tuple[str, ...] = (), signed: bool | None = None, outline: Any = None
 ) -> Figure:
     """Draw an image (1 or 3, H, W) with values 0..1, a map (H, W) of any values, and the map blended with the image.
 

@@ -23,13 +23,7 @@ MAX_FINE = 2000  # pixels of the longer side, above which points are drawn at sc
 
 
 def object_overlay(
-    image: Any,
-    boxes: Any,
-    labels: Any,
-    texts: Sequence[str],
-    classes: int,
-    masks: Any = None,
-    keypoints: Any = None,
+    image: Any, boxes: Any, labels: Any, texts: Sequence[str], classes: int, masks: Any = None, keypoints: Any = None
 ) -> NDArray[np.uint8]:
     """Return an image (H, W, 3) uint8 with objects drawn over it, the first on top.
 

@@ -16,15 +16,7 @@ from pellucid.data.tree import HELD_OUT, TRAIN, Tree, open_tree
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES
 from pellucid.layers.base import Mode
-from pellucid.metrics import (
-    PSNR,
-    SSIM,
-    ab_histogram,
-    colourfulness_lab,
-    colourfulness_rgb,
-    frechet_distance,
-    overlap,
-)
+from pellucid.metrics import PSNR, SSIM, ab_histogram, colourfulness_lab, colourfulness_rgb, frechet_distance, overlap
 from pellucid.model import Model
 from pellucid.ops.colour import delta_e_2000, recolour, rgb_to_lab
 from pellucid.tasks.annotated import data_path

@@ -17,14 +17,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 from pellucid.generators import Generator
 from pellucid.layers.base import Mode
-from pellucid.metrics.generation import (
-    ParzenLikelihood,
-    Variety,
-    frechet_distance,
-    kernel_distance,
-    parzen,
-    variety,
-)
+from pellucid.metrics.generation import ParzenLikelihood, Variety, frechet_distance, kernel_distance, parzen, variety
 from pellucid.model import Model
 from pellucid.models import features
 from pellucid.recipe.material import check_exists, data_for, load_material, table_for

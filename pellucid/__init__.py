@@ -51,8 +51,9 @@ if TYPE_CHECKING:
     from pellucid.optim.regularizers import L2, ElasticNet
     from pellucid.optim.schedules import Constant, Cosine, InverseTime, OneCycle, ReduceOnPlateau, Warmup
     from pellucid.predictor import Predicted, PredictionList
-    from pellucid.recipe.job import Run, resume, train
+    from pellucid.recipe.job import Run, train
     from pellucid.recipe.recipe import Recipe, load_recipe
+    from pellucid.recipe.resume import resume
     from pellucid.sweep import backward, forward, gradient
     from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping
 
@@ -152,6 +153,7 @@ _MODULES = (
     "pellucid.model",
     "pellucid.recipe.recipe",
     "pellucid.recipe.job",
+    "pellucid.recipe.resume",
     "pellucid.extend",
 )
 

@@ -35,8 +35,9 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the test results and the paths of the run folder and the report."""
     from pellucid.recipe import own
-    from pellucid.recipe.job import Job, new_jobs, resume_runs
+    from pellucid.recipe.job import Job, new_jobs
     from pellucid.recipe.recipe import load_recipe, parse_overrides
+    from pellucid.recipe.resume import resume_runs
 
     if args.resume is not None:
         if args.recipe is not None and "=" not in args.recipe:

@@ -27,9 +27,7 @@ from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
 from pellucid.run_report import gather, write_report
 from pellucid.task import task_for, task_of
-from pellucid.text import plural
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
-from pellucid.training.checkpoint import SavedState
 from pellucid.training.examples import first_batch
 
 
@@ -161,7 +159,7 @@ def new_jobs(
     models = [build_model(one, material.train, data) for one, material in zip(recipes, loaded, strict=True)]
     paths = [next_run(out, one.name) for one in recipes]
     if len(paths) > 1:
-        _name_then(paths[0], paths[1])
+        name_following(paths[0], paths[1])
     for one, path in reversed(list(zip(recipes, paths, strict=True))):
         write_atomically(path / "recipe.toml", one.to_toml().encode())
     parts = zip(recipes, models, loaded, paths, strict=True)
@@ -199,105 +197,6 @@ def train_in(
     recipe = load_recipe(path / "recipe.toml")
     model = model or build_model(recipe, material.train, data, preprocess, RunFolder(path))
     return Job(recipe, model, material, path, data, progress, command).train()
-
-
-def train_or_resume(
-    recipe: Recipe,
-    material: Material[Any],
-    out: str | os.PathLike[str] = "runs",
-    data: str | os.PathLike[str] | None = None,
-    progress: bool = True,
-    preprocess: Mapping[str, Any] | None = None,
-    command: str = "",
-) -> Run:
-    """Return the finished run of a recipe on `material` below `out`; resume an unfinished one, or train in a new one.
-
-    Only runs on the same data and from the same initial weights are used. preprocess, command: see `train_in`.
-    """
-    expected = {"data": material.checksums, "start": source_checksum(recipe.start.weights, data)}
-    unfinished: Path | None = None
-    paths = [path.parent for path in Path(out).glob(f"{recipe.name}-*/recipe.toml")]
-    for path in sorted(paths, key=lambda path: (len(path.name), path.name)):  # in the order of their numbers
-        folder = RunFolder(path)
-        recorded = folder.read_manifest() if folder.manifest.is_file() else expected
-        text = (path / "recipe.toml").read_text(encoding="utf-8", errors="replace")
-        if text != recipe.to_toml() or {name: recorded.get(name) for name in expected} != expected:
-            continue
-        if results := _read_results(path):
-            return Run(path, path / "report.html", results, Model.load(folder.best), recipe)
-        unfinished = path
-    path, model = (unfinished, None) if unfinished else begin_run(recipe, material, out, data, preprocess)
-    return train_in(path, material, progress, data, preprocess, command, model)
-
-
-def _read_results(path: Path) -> dict[str, Any]:
-    """Return the results of a finished run, {} for an unfinished one."""
-    try:
-        results = json.loads((path / "results.json").read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return results if isinstance(results, dict) and {"seconds", "epochs"} <= results.keys() else {}
-
-
-def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
-    """Resume a run from its last checkpoint, and return it finished; see `resume_runs`."""
-    return resume_runs(run, data, progress)[0]
-
-
-def resume_runs(
-    run: str | os.PathLike[str],
-    data: str | os.PathLike[str] | None = None,
-    progress: bool = True,
-    epochs: int | None = None,
-) -> list[Run]:
-    """Resume a run from its last checkpoint, and then the run that follows it for comparison, if any.
-
-    epochs: the number of epochs in all to which a finished run is extended, None for that of its recipe. A finished run
-    is returned as it is; it is evaluated again if its results or its report are missing. A missing second run is
-    trained from the start, with the recipe recipe.then.
-    """
-    path = Path(run)
-    if not path.exists():
-        raise PellucidError(f"{path} does not exist; give a run folder that `pellucid train` began")
-    if not (path / "recipe.toml").is_file():
-        raise PellucidError(
-            f"{path} contains no recipe.toml; give a run folder that `pellucid train` began, or resume it in Python by "
-            "model.fit(..., run=..., resume=True)"
-        )
-    recipe = load_recipe(path / "recipe.toml")
-    paths = [path, _find_then(path, recipe.recipe.then, data)] if recipe.recipe.then else [path]
-    if epochs is not None:
-        for one in paths:
-            _extend(RunFolder(one), epochs)
-    return [_resume(one, data, progress) for one in paths]
-
-
-def _resume(path: Path, data: str | os.PathLike[str] | None, progress: bool) -> Run:
-    """Return a run that is finished, or resume it; see `resume_runs`."""
-    folder, recipe = RunFolder(path), load_recipe(path / "recipe.toml")
-    state = SavedState.find(folder) if folder.has_checkpoint else None
-    if state is not None and state.has_ended(recipe.train.epochs) and (path / "report.html").is_file():
-        try:
-            results = json.loads((path / "results.json").read_bytes())
-            finished = Run(path, path / "report.html", results, Model.load(folder.best), recipe)
-        except (OSError, ValueError, PellucidError):  # below, the weights are repaired and evaluated again
-            finished = None
-        if finished is not None and finished.metrics.get("epochs") == state.progress["epoch"]:
-            state.say_finished(folder)
-            return finished
-    return train_in(path, load_data(recipe, data), progress, data)
-
-
-def _extend(folder: RunFolder, epochs: int) -> None:
-    """Write the number of epochs into the recipe of a finished run; PellucidError if it is not larger than before."""
-    state = SavedState.find(folder) if folder.has_checkpoint else None
-    if state is None or not state.done:
-        raise PellucidError(f"{folder.path} is not finished; resume it without train.epochs first")
-    if epochs <= state.progress["epoch"]:
-        trained = plural(state.progress["epoch"], "epoch")
-        raise PellucidError(f"train.epochs: {folder.path} was trained for {trained}; give more, not {epochs}")
-    recipe = load_recipe(folder.recipe, {"train.epochs": epochs})
-    write_atomically(folder.recipe, recipe.to_toml().encode())
 
 
 def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:
@@ -403,19 +302,6 @@ def kernel_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _name_then(path: Path, following: Path) -> None:
+def name_following(path: Path, following: Path) -> None:
     """Write into the run folder `path` the name of the run that follows it."""
     write_atomically(RunFolder(path).comparison_file, f"{following.name}\n".encode())
-
-
-def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Path:
-    """Return the run folder that follows `path`; a missing one is created with the recipe `name`."""
-    pointer = RunFolder(path).comparison_file
-    if pointer.is_file():
-        following = path.parent / Path(pointer.read_text(encoding="utf-8", errors="replace").strip()).name
-        if (following / "recipe.toml").is_file():
-            return following
-    recipe = load_recipe(name)
-    following, _ = begin_run(recipe, load_data(recipe, data), path.parent, data)
-    _name_then(path, following)
-    return following

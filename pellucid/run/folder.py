@@ -208,7 +208,7 @@ def weights_file(model: str | os.PathLike[str]) -> Path:
         raise PellucidError(
             f"{path} contains no weights/last.safetensors; give a run folder that `pellucid train` wrote"
         )
-    if path.is_file():
+    if path.exists():  # what is no regular file is refused when it is read
         return path
     if model in shipped_files.recipe_names():
         raise PellucidError(f"{model} is a recipe without trained weights; train it and give its run folder")

@@ -14,7 +14,8 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.optim import Adam
 from pellucid.recipe.doctor_case import case_of_model, case_of_run, splits_for
-from pellucid.recipe.job import resume, train
+from pellucid.recipe.job import train
+from pellucid.recipe.resume import resume
 from pellucid.training.diagnose import StoppedError
 from tests.reports import without_report
 

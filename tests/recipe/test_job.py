@@ -12,9 +12,10 @@ import torch
 from pellucid.data import load
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.recipe import job
-from pellucid.recipe.job import Job, Run, resume, resume_runs, train
+from pellucid.recipe import resume as resuming
+from pellucid.recipe.job import Job, Run, train
 from pellucid.recipe.recipe import load_recipe
+from pellucid.recipe.resume import resume, resume_runs
 from pellucid.run.history import read_csv
 
 ONE = {"train.epochs": 1}
@@ -122,7 +123,7 @@ def test_resuming_a_run_trains_what_was_to_follow_it_with_the_same_overrides(
 def test_a_following_run_that_is_gone_is_trained_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     stopped_after_the_first(tmp_path, monkeypatch)
     shutil.rmtree(tmp_path / "xor-1")
-    monkeypatch.setattr(job, "load_recipe", lambda name: load_recipe(name, {} if "digits" in str(name) else ONE))
+    monkeypatch.setattr(resuming, "load_recipe", lambda name: load_recipe(name, {} if "digits" in str(name) else ONE))
     assert [run.path.name for run in resume_runs(tmp_path / "digits-1", progress=False)] == ["digits-1", "xor-1"]
     assert (tmp_path / "digits-1" / "then.txt").read_text() == "xor-1\n"
 

@@ -17,9 +17,10 @@ from pellucid.doctor import diagnose
 from pellucid.errors import PellucidError
 from pellucid.recipe import material
 from pellucid.recipe.doctor_case import case_of_model, case_of_run
-from pellucid.recipe.job import Run, resume, train
+from pellucid.recipe.job import Run, train
 from pellucid.recipe.material import input_shape, load_arrays, load_material
 from pellucid.recipe.recipe import load_recipe
+from pellucid.recipe.resume import resume
 from pellucid.recipe.tables import Data
 from pellucid.run_report.classes import CONFUSION
 from pellucid.training import fit

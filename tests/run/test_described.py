@@ -6,8 +6,9 @@ from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.errors import PellucidError
 from pellucid.layers import Add, Concat, Dense, Flatten, ReLU, Tanh
 from pellucid.recipe.doctor_case import case_of_run
-from pellucid.recipe.job import resume, train
+from pellucid.recipe.job import train
 from pellucid.recipe.recipe import Recipe
+from pellucid.recipe.resume import resume
 from pellucid.run.described import unnamed
 from pellucid.training import fit
 from pellucid.training.step import TrainingStep

@@ -17,9 +17,10 @@ from pellucid.detectors.search import Search, selective_search
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
 from pellucid.objective import sizes
-from pellucid.recipe.job import load_data, train_or_resume
+from pellucid.recipe.job import load_data
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.recipe.resume import train_or_resume
 from pellucid.report.figures.grids import bars
 from pellucid.report.sections import FigurePart, Page, Section, TablePart
 from pellucid.tasks.comparison import Comparison, ComparisonProgress, measured, select

@@ -8,9 +8,10 @@ from typing import Any
 
 from pellucid.data import CATALOGUE, Dataset, data_root
 from pellucid.errors import PellucidError
-from pellucid.recipe.job import Run, build_model, kernel_threads, train_or_resume
+from pellucid.recipe.job import Run, build_model, kernel_threads
 from pellucid.recipe.material import SHAPES, Material, load_arrays
 from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.recipe.resume import train_or_resume
 from pellucid.run.history import History
 from pellucid.settings.checks import integer
 from pellucid.tasks.gestures.backbone import adapted, backbone_settings

@@ -9,7 +9,7 @@ import torch
 from pellucid.data import DetectionFolder
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.recipe import job
+from pellucid.recipe import resume
 from pellucid.tasks.detect.compare import ComparedDetector, DetectorComparison, compare_detectors
 from pellucid.tasks.detect.doctor import CHECKS, diagnose_detector
 from pellucid.tasks.detect.doctor.cases import case_of_detector
@@ -61,7 +61,7 @@ def test_a_finished_training_by_the_same_recipe_is_used_again(tmp_path, monkeypa
     }  # fmt: skip
     place, runs = str(voc(tmp_path / "set", lambda *box: box)), tmp_path / "runs"
     first = compare_detectors(place, only=["ssd"], overrides=tiny, runs=runs)
-    monkeypatch.setattr(job, "train_in", None)
+    monkeypatch.setattr(resume, "train_in", None)
     again = compare_detectors(place, only=["ssd"], overrides=tiny, runs=runs)
     assert dict(again.rows[0].figures) == pytest.approx(dict(first.rows[0].figures), nan_ok=True)
     assert first.rows[0].run == again.rows[0].run == str(runs / "bccd-ssd-1")

@@ -22,6 +22,7 @@ from pellucid.tasks.keypoints.measure import evaluate as evaluate_keypoints
 from pellucid.tasks.segment.segmenter import evaluate as evaluate_masks
 
 NAMES = shipped_files.pretrained_names()
+BACKBONE = "backbone"  # features without a head, for start.weights
 DATA = {
     "mnist": "mnist/t10k-images-idx3-ubyte.gz",
     "cifar10": "cifar10/cifar10.zip",
@@ -33,7 +34,7 @@ DATA = {
 }
 DETECTORS = [name for name in NAMES if name in ("bccd", "pennfudan")]
 COLORIZERS = [name for name in NAMES if name == "colorize"]
-NETWORKS = [name for name in NAMES if name not in (*DETECTORS, *COLORIZERS)]
+NETWORKS = [name for name in NAMES if name not in (*DETECTORS, *COLORIZERS, BACKBONE)]
 CLASSIFIERS = [name for name in NETWORKS if name not in ("camvid", "faces")]
 RECIPES = {  # of names that are not theirs
     "signs": "signs-best",
@@ -51,8 +52,8 @@ def card(name: str) -> str:
 
 def test_the_models_are_there() -> None:
     assert NAMES == (
-        "bccd", "camvid", "cifar", "colorize", "faces", "mnist-conv", "mnist-lenet", "mnist-mlp-100", "pennfudan",
-        "signs",
+        "backbone", "bccd", "camvid", "cifar", "colorize", "faces", "mnist-conv", "mnist-lenet", "mnist-mlp-100",
+        "pennfudan", "signs",
     )  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def test_the_features_of_each_can_be_frozen(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "recipe"), [(name, RECIPES.get(name, name)) for name in NAMES])
+@pytest.mark.parametrize(("name", "recipe"), [(name, RECIPES.get(name, name)) for name in NAMES if name != BACKBONE])
 def test_each_has_the_network_of_its_recipe(name: str, recipe: str) -> None:
     model, kind = Model.load(shipped_files.pretrained_file(name)), "network" if name in NETWORKS else "objective"
     if name in COLORIZERS:  # its card has the recipe with its changes, and it is shipped without a discriminator

@@ -4,6 +4,7 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from pellucid.layers import BatchNorm, Conv2d
 from pellucid.layers.base import Layer, Params, Shape, pair
 from pellucid.model import Model
 from pellucid.models import MODELS, features
-from pellucid.models.fcn import backbone_of, plain_path
+from pellucid.models.fcn import KERAS_EPSILON, backbone_of, plain_path
 from pellucid.models.keypoints import mobilenet_of
 from pellucid.models.pyramid import backbone_name, pyramid_params
 from pellucid.nested import flatten, nest
@@ -99,10 +100,21 @@ def trained_network(name: str, kind: str, root: str | os.PathLike[str] | None = 
     name: as for `trained_features`. kind: a name of `pellucid.models.MODELS`.
     """
     path = source_file(name, root)
-    options = {} if is_ours(path) else origin_of([kind], open_weights(path), path).naming.options
+    if is_ours(path):
+        options = _saved_options(path, kind)
+    else:
+        options = origin_of([kind], open_weights(path), path).naming.options
     zoo = MODELS[kind](**options)
     side = 32 if kind == "airbench96" else IMAGENET
     return zoo, trained_features(name, zoo, (3, side, side), root)
+
+
+def _saved_options(path: Path, kind: str) -> dict[str, Any]:
+    """Return the options that a model of pellucid needs: those of Keras' MobileNetV2 if it has that epsilon."""
+    nets = Model.load(path).objective.nets.values()
+    epsilons = [layer.epsilon for net in nets for _, layer in walk(net) if isinstance(layer, BatchNorm)]
+    keras = kind == "mobilenet_v2" and KERAS_EPSILON in epsilons[:1]
+    return {"epsilon": KERAS_EPSILON, "pad": "same"} if keras else {}
 
 
 def source_file(name: str, root: str | os.PathLike[str] | None = None) -> Path:

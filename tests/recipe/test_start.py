@@ -8,12 +8,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid import shipped_files
 from pellucid.combine import Parallel, Sequential
 from pellucid.data import load
 from pellucid.errors import PellucidError
 from pellucid.layers import Add, Conv2d, Flatten, ReLU
+from pellucid.layers.base import Layer, Mode
 from pellucid.model import Model
-from pellucid.models import mobilenet_v2
+from pellucid.models import features, mobilenet_v2
+from pellucid.models.fcn import fcn8, plain_path
+from pellucid.models.keypoints import coordinates, heat_maps
 from pellucid.nested import flatten
 from pellucid.recipe.job import build_model, train
 from pellucid.recipe.recipe import load_recipe
@@ -121,6 +125,40 @@ def test_a_published_file_gives_features_and_scaling(tmp_path: Path) -> None:
     assert (found.mean, found.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     with pytest.raises(PellucidError, match=r"multiples of 32, not 100 x 96; set data\.size"):
         trained_features(str(given), net, (3, 100, 96))
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [
+        (fcn8(11, epsilon=1e-3), (3, 180, 240)),
+        (heat_maps(epsilon=1e-3), (3, 112, 112)),
+        (coordinates(epsilon=1e-3), (3, 112, 112)),
+        (mobilenet_v2(10, epsilon=1e-3, pad="same"), (3, 96, 96)),
+    ],
+)
+def test_networks_start_from_the_shipped_backbone_by_name(net: Layer, shape: tuple[int, int, int]) -> None:
+    shipped = Model.load(shipped_files.pretrained_file("backbone"))
+    found = trained_features("backbone", net, shape)
+    assert (found.mean, found.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    for path, tensor in flatten(found.params).items():
+        assert torch.equal(tensor, shipped.weights[f"features.{plain_path(path)}"]), path
+
+
+@pytest.mark.parametrize("name", ["bccd-single", "bccd-ssd", "bccd-yolo3", "pennfudan-mask"])
+def test_detectors_start_from_the_shipped_backbone_by_name(name: str) -> None:
+    objective = load_recipe(name).build("objective")
+    found = trained_backbone("backbone", objective)
+    shipped = Model.load(shipped_files.pretrained_file("backbone"))
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    x = (images - 0.5) / 0.5
+    assert objective.start_net is not None
+    maps = objective.start_net.forward(found.params, x, Mode())[0]
+    assert [one.shape[-1] for one in maps] == [8, 4, 2]
+    # Detectors pad both sides, and have folded batch normalization and no last convolution.
+    net, params = features(mobilenet_v2(epsilon=1e-3)), shipped.params["features"]
+    assert isinstance(net, Sequential)
+    last = net.layers["last"].forward(params["last"], maps[-1], Mode())[0]
+    torch.testing.assert_close(last, net.forward(params, x, Mode())[0], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,359 @@
+"""Train and ship the backbone: `python -m benchmarks.distil blocks chain card`, about 20 minutes on one core.
+
+A MobileNetV2 with random weights learns to compute what Keras' published MobileNetV2 computes, on pictures of small
+data sets. "blocks": each block receives the outputs of the teacher's previous block. "chain": the blocks of the shipped
+file run one after the other, and their errors are reduced together. "card": the file is measured and its card written.
+BCCD and CamVid are left out: they show what the backbone is for.
+"""
+
+import argparse
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from pellucid import __version__
+from pellucid.combine import Sequential
+from pellucid.data import CATALOGUE, Augment, Batch, data_root, load_image
+from pellucid.data.tree import open_tree
+from pellucid.fuse import fuse
+from pellucid.fuse.inference import inference
+from pellucid.layers import Identity
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.losses import Loss, Quadratic
+from pellucid.model import Model
+from pellucid.models import features, mobilenet_v2
+from pellucid.models.fcn import KERAS_EPSILON
+from pellucid.nested import flatten
+from pellucid.network.summary import summary
+from pellucid.objective import Gradients, Objective
+from pellucid.optim import AdamW
+from pellucid.recipe.start import trained_network
+from pellucid.run.weights import write_weights
+from pellucid.sweep import backward
+from pellucid.training.step import TrainingStep, channels_last
+
+TEACHER = "mobilenet_v2-keras-notop"
+FILE = Path(__file__).resolve().parent.parent / "pretrained" / "backbone.safetensors"
+# Pictures of each set: the folders of its training and of its held-out images, and its part of the crops.
+SETS = {
+    "pennfudan": ("train/", "val/", 0.40),
+    "cifar10": ("train/", "test/", 0.30),
+    "faces": ("train/", "val/", 0.15),
+    "signs": ("train/", "val/", 0.15),
+}
+GRIDS = (2, 3, 4)  # pictures of CIFAR-10 along each side of a mosaic
+LARGE = 200  # pixels: of larger pictures smaller parts are cut
+LOOKS = Augment(
+    flip=True, vertical_flip=True, mosaic=0.2, brightness=0.4, contrast=0.4, saturation=0.5, hue=0.25, fill="reflect"
+)
+BLEND = 0.25  # of the crops are mixed with another one
+FLOOR = 1e-2  # of the mean variance: the error of a channel that varies less is relative to this
+SIZES = ((128, 16), (160, 10), (192, 7))  # pixels of a side, and number of crops, of a batch
+PHASES = {"blocks": (1_500, 1e-2), "chain": (2_000, 1.5e-3)}  # steps, learning rate
+MEASURE = "card"  # the action besides the phases
+WARMUP = 100  # steps
+REFERENCE = 128  # crops over which the channels' variances are computed
+HELD_SIDE, HELD_COUNT = 224, 64  # held-out crops
+SHOWN = 500  # steps between two lines of progress
+
+CARD = """# {name}
+
+Features of images, to start detectors, segmenters, key-point networks and classifiers from: MobileNetV2 without its
+classifier, trained by this project to compute what Keras' published MobileNetV2 computes.
+
+Written by `python -m benchmarks.distil`, which evaluated the shipped file; nothing is typed by hand.
+
+| | |
+|---|---|
+| measured on | {held:,} random crops of {side} x {side} pixels from {held_images:,} held-out images |
+| parameters | {parameters:,} |
+| multiply-adds per image of 224 x 224 | {multiply_adds:,} |
+| file | {size:,} bytes in float16, weights SHA-256 {sha} |
+| trained by | `python -m benchmarks.distil`: {training} |
+| measured with | Pellucid {version}, PyTorch {torch} |
+| licence | Apache-2.0 for the weights, as for the teacher's, by Keras Applications; the images' own licences |
+
+`start.weights={name}` in a recipe starts from it without a download, wherever `{teacher}` does,
+with the same network settings (`network.epsilon=0.001` where the recipe has a network). `Model.load` gives a model
+whose outputs are feature maps, of images from 0 to 1; it names no classes.
+
+## Errors by block
+
+The relative error is the squared difference from the teacher's output divided by the variance of the channel, averaged
+over channels; 0 is the teacher, 1 is no better than the channel's mean. The cosine is that of the outputs less the
+teacher's mean in each channel. Every block receives the output of the previous one of the same network.
+
+| block | output | relative error | cosine |
+|---|---|---:|---:|
+{errors}
+
+## Training images
+
+No image of BCCD or CamVid was used, and none of the held-out images.
+
+| set | images | folder | part of the crops | held-out images | about |
+|---|---:|---|---:|---:|---|
+{sets}
+
+They are all images in these folders. Digest of their names and contents, SHA-256: {digest}.
+
+## Network
+
+```
+{summary}
+```
+"""
+
+
+@dataclass(frozen=True)
+class RelativeError(Loss):
+    """The squared error of each channel relative to the teacher's variance v: 1/NCHW Σ (y - t)² / v."""
+
+    variance: Tensor  # (C,)
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (value, dy)."""
+        error = y - target
+        dy = error * (2 / (self.variance.view(1, -1, 1, 1) * y.numel()))
+        return (error * dy).sum() / 2, dy
+
+
+@dataclass(frozen=True)
+class Blocks(Objective):
+    """The blocks of a student; the targets of a batch are the teacher's outputs of each block.
+
+    chained: whether each block receives the output of the student's previous block, not the teacher's.
+    """
+
+    blocks: Mapping[str, Layer]
+    losses: Mapping[str, Loss]
+    chained: bool
+
+    @property
+    def nets(self) -> Mapping[str, Layer]:
+        """The blocks by name."""
+        return self.blocks
+
+    def with_nets(self, nets: Mapping[str, Layer]) -> "Blocks":
+        """Return the objective of other blocks."""
+        return replace(self, blocks=nets)
+
+    def fused(self) -> "Blocks":
+        """Return the objective of the blocks in fused forms."""
+        return self.with_nets({name: fuse(block, need_dx=self.chained) for name, block in self.blocks.items()})
+
+    def predict(self, params: Params, images: Any) -> Any:
+        """Return the output of the last block."""
+        for name, block in self.blocks.items():
+            images = block.forward(params[name], images, Mode(keep=False))[0]
+        return images
+
+    def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
+        """Return the relative error of each block, and the gradients of their sum."""
+        losses: dict[str, Tensor] = {}
+        dparams: Params = {}
+        passes: list[tuple[str, Layer, Any, Tensor]] = []
+        x = batch.images
+        for (name, block), target in zip(self.blocks.items(), batch.targets, strict=True):
+            y, cache = block.forward(params[name], x, mode)
+            losses[name], dy = self.losses[name](y, target)
+            passes.append((name, block, cache, dy))
+            x = y if self.chained else target
+        above: Tensor | None = None
+        for name, block, cache, dy in reversed(passes):
+            total = dy + above if self.chained and above is not None else dy
+            above, dparams[name] = backward(block, params[name], cache, total, consume=True)
+        return losses, dparams
+
+
+def blocks_of(net: Layer, params: Params) -> tuple[dict[str, Layer], Params]:
+    """Return the blocks of MobileNetV2's features by name, and their parameters.
+
+    The stem belongs to the first block: alone it would be a linear regression of the images.
+    """
+    assert isinstance(net, Sequential)
+    first = ("stem", "stage1")
+    blocks: dict[str, Layer] = {"stage1": Sequential(**{name: net.children[name] for name in first})}
+    own: Params = {"stage1": {name: params[name] for name in first}}
+    for name, stage in net.children.items():
+        if name == "last":
+            blocks[name], own[name] = stage, params[name]
+        elif name not in first:
+            assert isinstance(stage, Sequential)
+            for number, block in stage.children.items():
+                blocks[f"{name}_{number}"], own[f"{name}_{number}"] = block, params[name][number]
+    return blocks, own
+
+
+class Pictures:
+    """The training or held-out images of each set, in memory. digest: SHA-256 of their names and contents."""
+
+    def __init__(self, held_out: bool) -> None:
+        self.images: dict[str, list[Tensor]] = {}
+        digest = hashlib.sha256()
+        for name, (train, held, _) in SETS.items():
+            part = held if held_out else train
+            with open_tree(data_root() / CATALOGUE[name].place) as tree:
+                files = [file for file in tree.names if file.startswith(part) and file.endswith(".jpg")]
+                data = [tree.read(file) for file in files]
+            for file, content in zip(files, data, strict=True):
+                digest.update(f"{name}/{file} {hashlib.sha256(content).hexdigest()}\n".encode())
+            self.images[name] = [load_image(content) for content in data]
+        self.digest = digest.hexdigest()
+
+    def crops(self, count: int, side: int, rng: torch.Generator) -> Tensor:
+        """Return random crops (count, 3, side, side) from 0 to 1, in random colours."""
+        parts = torch.tensor([part for *_, part in SETS.values()])
+        chosen = torch.multinomial(parts, count, replacement=True, generator=rng)
+        x = LOOKS(torch.stack([self._crop([*SETS][index], side, rng) for index in chosen.tolist()]), rng)
+        mixed = (torch.rand(count, generator=rng) < BLEND).float() * torch.rand(count, generator=rng) / 2
+        return x.lerp(x.roll(1, 0), mixed.view(-1, 1, 1, 1)).clamp(0, 1)
+
+    def _crop(self, name: str, side: int, rng: torch.Generator) -> Tensor:
+        """Return a random part of a random image of a set, or a mosaic of CIFAR-10's images: (3, side, side)."""
+        if name == "cifar10":
+            cells = GRIDS[_index(len(GRIDS), rng)]
+            size = -(-side // cells)
+            tiles = torch.stack([self._image(name, rng) for _ in range(cells * cells)])
+            tiles = interpolate(tiles, (size, size), mode="bilinear", align_corners=False)
+            tiles = tiles.view(cells, cells, 3, size, size).permute(2, 0, 3, 1, 4).reshape(3, cells * size, -1)
+            return tiles[:, :side, :side]
+        image = self._image(name, rng)
+        height, width = image.shape[1:]
+        least = 0.25 if min(height, width) > LARGE else 0.5
+        longest = min(height, width) * math.exp(math.log(least) * torch.rand((), generator=rng).item())
+        sides = [max(16, round(longest * (0.8 + 0.2 * torch.rand((), generator=rng).item()))) for _ in range(2)]
+        top, left = _index(height - sides[0] + 1, rng), _index(width - sides[1] + 1, rng)
+        part = image[None, :, top : top + sides[0], left : left + sides[1]]
+        return interpolate(part, (side, side), mode="bilinear", align_corners=False, antialias=True)[0]
+
+    def _image(self, name: str, rng: torch.Generator) -> Tensor:
+        images = self.images[name]
+        return images[_index(len(images), rng)].float() / 255
+
+
+def _index(count: int, rng: torch.Generator) -> int:
+    return int(torch.randint(count, (), generator=rng))
+
+
+class Trained:
+    """MobileNetV2 with trained weights, by name as for `start.weights`, in the form of inference."""
+
+    def __init__(self, name: str) -> None:
+        net, trained = trained_network(name, "mobilenet_v2")
+        blocks, params = blocks_of(features(net), trained.params)
+        channels_last(params)
+        self.runs = {name: inference(block, params[name]) for name, block in blocks.items()}
+        self.mean, self.std = trained.mean, trained.std
+
+    def batch(self, images: Tensor) -> Batch:
+        """Return the standardized images (N, 3, H, W), and the outputs of each block."""
+        mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in (self.mean, self.std))
+        x = y = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+        return Batch(x, [y := run(y) for run in self.runs.values()])
+
+    def losses(self, images: Tensor) -> dict[str, Loss]:
+        """Return the loss of each block, by the variances of its channels over images."""
+        found: dict[str, Loss] = {}
+        for name, y in zip(self.runs, self.batch(images).targets, strict=True):
+            variance = y.var((0, 2, 3))
+            found[name] = RelativeError(variance.clamp(min=FLOOR * float(variance.mean())))
+        return found
+
+
+def train(phase: str, teacher: Trained, pictures: Pictures) -> None:
+    """Train the features of a MobileNetV2 on the teacher's outputs, and write the file every SHOWN steps.
+
+    phase: "blocks" begins with random weights, "chain" with those of the file.
+    """
+    chained, (steps, lr) = phase != "blocks", PHASES[phase]
+    rng = torch.Generator().manual_seed([*PHASES].index(phase))
+    net = features(mobilenet_v2(epsilon=KERAS_EPSILON, pad="same"))
+    params = Model.load(FILE).params["features"] if chained else net.init((3, HELD_SIDE, HELD_SIDE), rng)[0]
+    blocks, own = blocks_of(net, params)
+    objective = Blocks(blocks, teacher.losses(pictures.crops(REFERENCE, SIZES[0][0], rng)), chained)
+    step = TrainingStep(objective, own, AdamW(lr, weight_decay=0.0), examples=1)
+    for index in range(steps):
+        factor = min(1.0, (index + 1) / WARMUP) * (1 + math.cos(math.pi * index / steps)) / 2
+        side, count = SIZES[_index(len(SIZES), rng)]
+        found = step(teacher.batch(pictures.crops(count, side, rng)), lr * factor)
+        if (index + 1) % SHOWN == 0:
+            print(phase, index + 1, *(f"{float(value):.3f}" for value in found.values()), flush=True)
+            write(params)
+
+
+def write(params: Params) -> None:
+    """Write the shipped file: a model that outputs feature maps."""
+    net = Sequential(features=features(mobilenet_v2(epsilon=KERAS_EPSILON, pad="same")), head=Identity())
+    half = [0.5] * 3  # as for the teacher
+    model = Model(net, Quadratic(), input_shape=(3, None, None), preprocess={"mean": half, "std": half})
+    for path, tensor in flatten({"features": params}).items():
+        model.weights[path].copy_(tensor)
+    write_weights(FILE, {path: tensor.half() for path, tensor in model.weights.items()}, model.about())
+
+
+def measure(teacher: Trained, pictures: Pictures) -> list[str]:
+    """Return the lines of the card's table: the errors of each block of the shipped file on held-out images."""
+    images = pictures.crops(HELD_COUNT, HELD_SIDE, torch.Generator().manual_seed(1))
+    losses, wanted, found = teacher.losses(images), teacher.batch(images).targets, Trained(FILE.stem).batch(images)
+    rows: list[str] = []
+    for (name, loss), y, target in zip(losses.items(), found.targets, wanted, strict=True):
+        centre = target.mean((0, 2, 3), keepdim=True)
+        a, b = (y - centre).flatten().double(), (target - centre).flatten().double()
+        cosine, shape = float(a @ b / (a.norm() * b.norm())), " x ".join(map(str, y.shape[1:]))
+        rows.append(f"| {name.replace('_', '.')} | {shape} | {float(loss(y, target)[0]):.3f} | {cosine:.3f} |")
+    return rows
+
+
+def write_card(teacher: Trained, pictures: Pictures) -> None:
+    """Measure the shipped file and write its card."""
+    held, model = Pictures(True), Model.load(FILE)
+    table = summary(model.net, model.params, (3, HELD_SIDE, HELD_SIDE))
+    sets = [
+        f"| {name} | {len(pictures.images[name]):,} | `{train}` | {part:.0%} | {len(held.images[name]):,} in `{out}` | "
+        f"{CATALOGUE[name].about} |"
+        for name, (train, out, part) in SETS.items()
+    ]
+    card = CARD.format(
+        name=FILE.stem,
+        teacher=TEACHER,
+        held=HELD_COUNT,
+        side=HELD_SIDE,
+        held_images=sum(map(len, held.images.values())),
+        parameters=table.parameters,
+        multiply_adds=table.multiply_adds,
+        size=FILE.stat().st_size,
+        sha=model.sha256(),
+        training=" and ".join(f"{steps:,} steps of `{phase}`" for phase, (steps, _) in PHASES.items()),
+        version=__version__,
+        torch=torch.__version__,
+        errors="\n".join(measure(teacher, held)),
+        sets="\n".join(sets),
+        digest=pictures.digest,
+        summary=table,
+    )
+    FILE.with_suffix(".md").write_text(card, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("actions", nargs="+", choices=[*PHASES, MEASURE])
+    actions = parser.parse_args().actions
+    torch.set_grad_enabled(False)
+    teacher, pictures = Trained(TEACHER), Pictures(False)
+    for action in actions:
+        if action == MEASURE:
+            write_card(teacher, pictures)
+        else:
+            train(action, teacher, pictures)
+
+
+if __name__ == "__main__":
+    main()

@@ -21,7 +21,7 @@ from pellucid.models.keypoints import coordinates, heat_maps
 from pellucid.nested import flatten
 from pellucid.recipe.job import build_model, train
 from pellucid.recipe.recipe import load_recipe
-from pellucid.recipe.start import FLOOR, trained_features, whitening
+from pellucid.recipe.start import FLOOR, trained_features, trained_objective, whitening
 from tests.recipe.pictures import folder
 from tests.reports import without_report
 
@@ -147,7 +147,7 @@ def test_networks_start_from_the_shipped_backbone_by_name(net: Layer, shape: tup
 @pytest.mark.parametrize("name", ["bccd-single", "bccd-ssd", "bccd-yolo3", "pennfudan-mask"])
 def test_detectors_start_from_the_shipped_backbone_by_name(name: str) -> None:
     objective = load_recipe(name).build("objective")
-    found = trained_backbone("backbone", objective)
+    found = trained_objective("backbone", objective, (3, 64, 64))
     shipped = Model.load(shipped_files.pretrained_file("backbone"))
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     x = (images - 0.5) / 0.5

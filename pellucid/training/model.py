@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from pellucid.assets import is_shipped
 from pellucid.calibration.confidence import Confidence
 from pellucid.calibration.familiarity import Familiarity, named_tensors
 from pellucid.calls import checked
@@ -335,7 +336,7 @@ class BaseModel(Trainable, Viewed):
         custom, path = in_files(custom), weights_file(path)
         tensors, about = read_weights(path)
         try:
-            model, params, shape, out = rebuilt(cls, about, tensors, custom)
+            model, params, shape, out = rebuilt(cls, about, tensors, custom, is_shipped(path))
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
         model.device = usable_device(device)

@@ -53,6 +53,18 @@ def test_the_package_imports_no_large_module():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("package", ["pellucid", "pellucid.data", "pellucid.weights"])
+def test_every_public_name_is_imported_on_first_use(package: str):
+    code = f"""
+import importlib, sys
+package = importlib.import_module({package!r})
+for name in package.__all__:
+    value = getattr(package, name)
+    assert not isinstance(value, type(sys)), name + " is a module"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_shipped_model_is_loaded_without_what_pytorch_compiles_with(tmp_path: Path):
     digit = np.zeros((28, 28), np.uint8)
     digit[6:22, 12:16] = 255

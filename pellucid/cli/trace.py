@@ -1,7 +1,6 @@
 """`pellucid trace`: show all values of one forward and backward pass, and explain one derivative of the loss."""
 
 import argparse
-from html import escape
 
 from pellucid.command.args import Parser
 from pellucid.command.files import html_place, write_html
@@ -72,8 +71,7 @@ def handle(args: argparse.Namespace) -> int:
     shown = [part for part in (explained or traced, nudged) if part is not None]
     about = f"{args.model} on {args.image}, class {label}{'' if args.target else f' ({chosen})'}"
     if place is not None:
-        body = f"<p>{escape(about)}</p>\n" + "\n".join(part._repr_html_() for part in shown)
-        write_html(place, body, f"{args.model}, {args.image}")
+        write_html(place, "\n".join(part._repr_html_() for part in shown), about)
     hint = "explain a derivative with --weight 'NAME[i, j]', change the value with --nudge H; --json lists the names"
     answer(
         args,

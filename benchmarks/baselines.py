@@ -10,8 +10,8 @@ from pellucid.data.detection import scaled
 from pellucid.data.images import resized
 from pellucid.data.keypoints import KeypointSource
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections
 from pellucid.metrics.objects import EYES, normalised_errors
-from pellucid.objects import Detections
 from pellucid.tasks.detect.results import Results, measure
 from pellucid.tasks.keypoints.measure import examples
 

@@ -18,11 +18,12 @@ import torch
 from benchmarks import photos
 from benchmarks.baselines import mean_shape, nearest_objects, nearest_points
 from benchmarks.results import answer
-from pellucid import __version__, assets
+from pellucid import __version__, shipped_files
 from pellucid.calibration.familiarity import fit_familiarity, named_tensors
 from pellucid.generators import Pix2Pix, Regression
 from pellucid.losses import L1
 from pellucid.model import Model
+from pellucid.nested import leaves
 from pellucid.network.summary import summary
 from pellucid.objective import Supervised
 from pellucid.recipe.job import load_data
@@ -41,7 +42,6 @@ from pellucid.tasks.pictures import held_out
 from pellucid.tasks.segment.segmenter import evaluate as evaluate_masks
 from pellucid.tasks.segment.segmenter import is_segmenter
 from pellucid.text import aligned, plural
-from pellucid.tree import leaves
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 6_000_000  # bytes
@@ -131,7 +131,7 @@ def ship(run: Path) -> None:
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     command = f"`pellucid train {trained} recipe.seed={tables['recipe']['seed']}`"
     folder = tables["data"]["name"]
-    if trained not in assets.recipe_names():
+    if trained not in shipped_files.recipe_names():
         command = "`python -m benchmarks.photos photos` and the recipe below"
         recipe = recipe.replace(folder, "photos")
         model.preprocess["data"] = PHOTOS
@@ -142,7 +142,7 @@ def ship(run: Path) -> None:
 
 def again(name: str) -> None:
     """Measure a shipped model anew; what its training took, and its recipe, are those of its card."""
-    file = assets.pretrained_file(name)
+    file = shipped_files.pretrained_file(name)
     card = file.with_suffix(".md").read_text(encoding="utf-8")
     recipe = re.search(r"## Recipe\n\n```toml\n(.*?)\n```", card, re.DOTALL)
     training = re.search(r"\| trained by \| (.*?) \|\n", card)
@@ -374,7 +374,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN_FOLDER|NAME")
     for given in parser.parse_args().runs:
-        if given in assets.pretrained_names():
+        if given in shipped_files.pretrained_names():
             again(given)
         else:
             ship(Path(given))

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.run.folder import environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,9 +63,9 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for `pellucid train`")
     parser.add_argument("--out", default="runs/results", help="where the run folders go")
     args = parser.parse_args()
-    names = args.recipes or [name for name in assets.recipe_names() if name != "mnist-overfit-cured"]
+    names = args.recipes or [name for name in shipped_files.recipe_names() if name != "mnist-overfit-cured"]
     for name in names:
-        assets.recipe_file(name)  # a wrong name is said before anything is trained
+        shipped_files.recipe_file(name)  # a wrong name is said before anything is trained
     for name in names:
         for seed in map(int, args.seeds.split(",")):
             for found in train(name, args.set, seed, args.out):
@@ -98,7 +98,7 @@ def answer(*words: str) -> dict[str, Any]:
 def record(name: str, settings: list[str], seed: int, found: dict[str, Any]) -> None:
     """Add one result to docs/results.json; results of other settings in the recipe give way."""
     key = " ".join([name, *settings])
-    recipe = digest(assets.recipe_file(name))
+    recipe = digest(shipped_files.recipe_file(name))
     keep = [measure(found), "loss", "n", "epochs", "seconds", "sha256", *(name for name in BESIDE if name in found)]
     with stored() as results:
         entry = results.get(key, {})

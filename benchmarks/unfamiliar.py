@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid import __version__, assets
+from pellucid import __version__, shipped_files
 from pellucid.calibration.familiarity import farthest
 from pellucid.data.dataset import float_images
 from pellucid.model import Model
@@ -195,8 +195,8 @@ def main() -> None:
     alarms: list[str] = []
     read: list[str] = []
     photos = photographs()
-    for name in assets.pretrained_names():
-        model, rng = Model.load(assets.pretrained_file(name)), torch.Generator().manual_seed(0)
+    for name in shipped_files.pretrained_names():
+        model, rng = Model.load(shipped_files.pretrained_file(name)), torch.Generator().manual_seed(0)
         assert model.familiarity is not None
         images = own_images(model)
         own = distances(model, evenly(images, 1000))

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from conformance.case import Case, gap
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import Coco
-from pellucid.objects import Detections, Objects
 
 TOLERANCE = 1e-9
 SETS = 200

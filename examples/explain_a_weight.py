@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from pellucid import SGD, Model, assets
+from pellucid import SGD, Model, shipped_files
 from pellucid.tasks.pictures import read_picture
 from pellucid.trace import trace
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("picture", nargs="?")
     parser.add_argument("-o", "--out", default="weight.html")
     options = parser.parse_args()
-    model = Model.load(assets.pretrained_file("mnist-mlp-100"))
+    model = Model.load(shipped_files.pretrained_file("mnist-mlp-100"))
     if options.picture is None:
         drawn = Image.fromarray((load_digits().images[12] * 15.9).astype("uint8")).resize((160, 160), Image.BICUBIC)
         file = io.BytesIO()

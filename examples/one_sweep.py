@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from pellucid import Mode, Model, assets
+from pellucid import Mode, Model, shipped_files
 from pellucid.sweep import backward, forward
 from pellucid.tasks.pictures import read_picture
 
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("picture", nargs="?")
     parser.add_argument("-o", "--out", default="sweep.png")
     options = parser.parse_args()
-    model = Model.load(assets.pretrained_file("mnist-lenet"))
+    model = Model.load(shipped_files.pretrained_file("mnist-lenet"))
     if options.picture is None:
         drawn = Image.fromarray((load_digits().images[12] * 15.9).astype("uint8")).resize((160, 160), Image.BICUBIC)
         file = io.BytesIO()

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pellucid import assets, registry
+from pellucid import registry, shipped_files
 from pellucid.task import Command, Task, register_command, register_task
-from pellucid.training.own import in_files
+from pellucid.training.user_defined import in_files
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ def register(part: T, *more: Any) -> T:
         elif isinstance(one, Command):
             register_command(one)
         elif isinstance(one, Path):
-            assets.add_recipes(one)
+            shipped_files.add_recipes(one)
         else:
             of_files.append(one)
     registry.register(*in_files(of_files))

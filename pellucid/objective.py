@@ -16,11 +16,11 @@ from pellucid.fuse.context import Form
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
+from pellucid.nested import flatten, leaves
 from pellucid.registry import Part
 from pellucid.settings.checks import check, is_number
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward
 from pellucid.text import plural
-from pellucid.tree import flatten, leaves
 
 MIN_INPUTS = 16  # number of inputs from which converting the memory layout of the weights is worthwhile
 Losses = dict[str, Tensor]  # 0-d tensors by name

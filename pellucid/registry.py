@@ -5,13 +5,13 @@ import inspect
 from collections.abc import Iterable
 from typing import Any, get_type_hints
 
-from pellucid.calls import Checked
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.errors import PellucidError
 from pellucid.layers import LAYERS
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
 from pellucid.metrics import METRICS, Metric, function_name
+from pellucid.settings.arguments import Checked
 from pellucid.text import shown
 
 

@@ -16,7 +16,7 @@ Rules = Callable[[str, Layer], Rule]  # (path, layer) -> the rule for its backwa
 ForwardWatch = Callable[[str, Layer, Any, Any, Cache], None]  # (path, layer, x, y, cache)
 # How a leaf runs forward: (path, layer, its params, x, mode) -> (y, its cache)
 Leaf = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]
-After = Callable[[str, Any], Any]  # (path, a layer's output) -> the output that replaces it
+After = Callable[[str, Layer, Any, Any, Cache], Any]  # (path, layer, x, y, cache) -> the output that replaces y
 BackwardWatch = Callable[[str, Layer, Any, Any, Params], None]  # (path, layer, dy, dx, dparams)
 
 
@@ -41,17 +41,11 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, watch: ForwardWatch 
     if watch is None:
         return net.forward(params, x, mode)
 
-    def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        if uses_flow(layer):
-            y, cache = layer.flow(
-                params, x, mode, lambda name, child, p, x, mode: visit(join(path, name), child, p, x, mode)
-            )
-        else:
-            y, cache = layer.forward(params, x, mode)
+    def after(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> Any:
         watch(path, layer, x, y, cache)
-        return y, cache
+        return y
 
-    return visit("", net, params, x, mode)
+    return run(net, params, x, mode, after=after)
 
 
 def own_leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
@@ -75,7 +69,7 @@ def run(
             )
         else:
             y, cache = leaf(path, layer, params, x, mode)
-        return (y if after is None else after(path, y)), cache
+        return (y if after is None else after(path, layer, x, y, cache)), cache
 
     return visit("", net, params, x, mode)
 

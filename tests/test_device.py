@@ -25,6 +25,7 @@ from pellucid.layers.base import Mode
 from pellucid.losses import Focal, NegativeLogLikelihood, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.models import lenet
+from pellucid.nested import flatten
 from pellucid.objective import Supervised, seeded
 from pellucid.optim import OPTIMIZERS, SGD, Adam, MaxNorm
 from pellucid.optim.regularizers import L1, L2
@@ -32,7 +33,6 @@ from pellucid.tasks.segment.segmenter import Segmenter
 from pellucid.trace import PassSettings
 from pellucid.training.device import on_device
 from pellucid.training.step import TrainingStep
-from pellucid.tree import flatten
 from tests.layers.samples import SAMPLES
 from tests.losses.cases import CASES
 from tests.oracle import cast

@@ -61,10 +61,10 @@ def test_names_of_keras_and_pytorch_lead_to_ours(theirs: str, ours: str):
 
 @pytest.mark.slow
 def test_submodules_can_still_be_imported_from_the_package():
-    code = "from pellucid import layers, tree, network; from pellucid import *; print(layers.__name__, tree.__name__)"
+    code = "from pellucid import layers, nested; from pellucid import *; print(layers.__name__, nested.__name__)"
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
-    assert done.stdout == "pellucid.layers pellucid.tree\n"
+    assert done.stdout == "pellucid.layers pellucid.nested\n"
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pellucid import Dense, Flatten, Model, Predicted, PredictionList, Sequential, assets
+from pellucid import Dense, Flatten, Model, Predicted, PredictionList, Sequential, shipped_files
 from pellucid.data.samples.cells import smear
 from pellucid.data.samples.portraits import face
 from pellucid.data.samples.scenes import street
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_shipped_name_loads_the_shipped_model():
-    by_name, by_file = Model.load("mnist-mlp-100"), Model.load(assets.pretrained_file("mnist-mlp-100"))
+    by_name, by_file = Model.load("mnist-mlp-100"), Model.load(shipped_files.pretrained_file("mnist-mlp-100"))
     x = torch.rand(2, 1, 28, 28)
     assert torch.equal(by_name.predict(x), by_file.predict(x))
 

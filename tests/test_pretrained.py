@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import pellucid
 from benchmarks import unfamiliar
-from pellucid import Dense, Flatten, Sequential, Sigmoid, assets
+from pellucid import Dense, Flatten, Sequential, Sigmoid, shipped_files
 from pellucid.data import data_root
 from pellucid.model import Model
 from pellucid.recipe.recipe import read_recipe
@@ -21,7 +21,7 @@ from pellucid.tasks.detect.measure import evaluate as evaluate_objects
 from pellucid.tasks.keypoints.measure import evaluate as evaluate_keypoints
 from pellucid.tasks.segment.segmenter import evaluate as evaluate_masks
 
-NAMES = assets.pretrained_names()
+NAMES = shipped_files.pretrained_names()
 DATA = {
     "mnist": "mnist/t10k-images-idx3-ubyte.gz",
     "cifar10": "cifar10/cifar10.zip",
@@ -46,7 +46,7 @@ RECIPES = {  # of names that are not theirs
 
 
 def card(name: str) -> str:
-    return assets.pretrained_file(name).with_suffix(".md").read_text(encoding="utf-8")
+    return shipped_files.pretrained_file(name).with_suffix(".md").read_text(encoding="utf-8")
 
 
 def test_the_models_are_there() -> None:
@@ -57,20 +57,20 @@ def test_the_models_are_there() -> None:
 
 
 def test_the_files_are_small() -> None:
-    sizes = [assets.pretrained_file(name).stat().st_size for name in NAMES]
+    sizes = [shipped_files.pretrained_file(name).stat().st_size for name in NAMES]
     assert max(sizes) <= 6_000_000
     assert sum(sizes) <= 50_000_000
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_the_file_its_card_is_about(name: str) -> None:
-    assert Model.load(assets.pretrained_file(name)).sha256() in card(name)
+    assert Model.load(shipped_files.pretrained_file(name)).sha256() in card(name)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_features_of_each_can_be_frozen(name: str) -> None:
     """The README's `model.freeze("features.*")`: every parameter is in the features or in the head."""
-    model = Model.load(assets.pretrained_file(name))
+    model = Model.load(shipped_files.pretrained_file(name))
     model.freeze("features.*")
     assert model.frozen
     assert {path.split(".")[0] for path in model.weights} == {"features", "head"}
@@ -81,7 +81,7 @@ def test_the_features_of_each_can_be_frozen(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "recipe"), [(name, RECIPES.get(name, name)) for name in NAMES])
 def test_each_has_the_network_of_its_recipe(name: str, recipe: str) -> None:
-    model, kind = Model.load(assets.pretrained_file(name)), "network" if name in NETWORKS else "objective"
+    model, kind = Model.load(shipped_files.pretrained_file(name)), "network" if name in NETWORKS else "objective"
     if name in COLORIZERS:  # its card has the recipe with its changes, and it is shipped without a discriminator
         own = re.search(r"## Recipe\n\n```toml\n(.*?)\n```", card(name), re.DOTALL)
         assert own is not None
@@ -94,7 +94,7 @@ def test_each_has_the_network_of_its_recipe(name: str, recipe: str) -> None:
 
 def test_a_file_of_the_former_layout_still_loads_and_evaluates(tmp_path: Path) -> None:
     """It carries its own network: mnist-mlp-100 was flatten, dense1, sigmoid1, dense2 in a row."""
-    shipped = Model.load(assets.pretrained_file("mnist-mlp-100"))
+    shipped = Model.load(shipped_files.pretrained_file("mnist-mlp-100"))
     layers = {"flatten": Flatten(), "dense1": Dense(100), "sigmoid1": Sigmoid(), "dense2": Dense(10)}
     former = Model(Sequential(**layers), shipped.loss, input_shape=(1, 28, 28), preprocess={"data": "mnist"})
     for path, leaf in shipped.weights.items():
@@ -109,7 +109,7 @@ def test_a_file_of_the_former_layout_still_loads_and_evaluates(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_noise_is_unlike_anything_that_each_was_trained_on(name: str) -> None:
-    model = Model.load(assets.pretrained_file(name))
+    model = Model.load(shipped_files.pretrained_file(name))
     noise = torch.rand((20, *model.input_shape), generator=torch.Generator().manual_seed(0))
     distances = model.distance(noise)
     assert distances is not None
@@ -121,7 +121,7 @@ def test_noise_is_unlike_anything_that_each_was_trained_on(name: str) -> None:
 @pytest.mark.parametrize("name", ["mnist-lenet", "mnist-mlp-100"])
 def test_pictures_laid_out_as_digits_are_told_from_digits(name: str) -> None:
     """What the layout leaves of noise and of scattered ink looks like a digit."""
-    model, rng = Model.load(assets.pretrained_file(name)), torch.Generator().manual_seed(0)
+    model, rng = Model.load(shipped_files.pretrained_file(name)), torch.Generator().manual_seed(0)
     digits = torch.tensor(load_digits().images[:40, None] / 16).float()
     assert unfamiliar.warned(model, torch.rand((40, 1, 28, 28), generator=rng)) == 40
     assert unfamiliar.warned(model, unfamiliar.shuffled(digits, rng)) == 40
@@ -135,7 +135,7 @@ def test_pictures_laid_out_as_digits_are_told_from_digits(name: str) -> None:
 def test_predict_warns_of_photographs_and_not_of_digits() -> None:
     need("mnist")
     need("cifar10")
-    model, rng = Model.load(assets.pretrained_file("mnist-lenet")), torch.Generator().manual_seed(0)
+    model, rng = Model.load(shipped_files.pretrained_file("mnist-lenet")), torch.Generator().manual_seed(0)
     photos = unfamiliar.photographs(40)
     own = unfamiliar.evenly(unfamiliar.own_images(model), 40)
     counts = {kind: unfamiliar.warned(model, make(own, photos, rng)) for kind, make in unfamiliar.READ.items()}
@@ -148,7 +148,7 @@ def test_predict_warns_of_photographs_and_not_of_digits() -> None:
 @pytest.mark.parametrize("name", ["mnist-lenet", "signs"])
 def test_other_pictures_and_noise_are_told_apart(name: str) -> None:
     """AUROC of at least 0.95 against CIFAR-10, noise and, for digits, shuffled ones, by scikit-learn."""
-    model = Model.load(assets.pretrained_file(name))
+    model = Model.load(shipped_files.pretrained_file(name))
     need(str(model.preprocess["data"]))
     need("cifar10")
     images = unfamiliar.own_images(model)
@@ -162,7 +162,7 @@ def test_other_pictures_and_noise_are_told_apart(name: str) -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_each_is_as_good_as_its_card_says(name: str) -> None:
-    model = Model.load(assets.pretrained_file(name))
+    model = Model.load(shipped_files.pretrained_file(name))
     need(str(model.preprocess["data"]))
     found = re.search(r"test accuracy \| ([\d.]+)% on ([\d,]+) images", card(name))
     assert found is not None
@@ -178,7 +178,7 @@ def test_the_masks_of_camvid_are_as_good_as_its_card_says() -> None:
     need("camvid")
     found = re.search(r"mean IoU \| ([\d.]+)% on ([\d,]+) images", card("camvid"))
     assert found is not None
-    measured = evaluate_masks(Model.load(assets.pretrained_file("camvid")))
+    measured = evaluate_masks(Model.load(shipped_files.pretrained_file("camvid")))
     assert measured["n"] == int(found[2]) == 101
     assert measured["miou"] == pytest.approx(float(found[1]) / 100, abs=1e-3)
 
@@ -188,7 +188,7 @@ def test_the_points_of_faces_are_as_good_as_its_card_says() -> None:
     need("faces")
     found = re.search(r"normalised mean error \| ([\d.]+)% .* on ([\d,]+) images", card("faces"))
     assert found is not None
-    measured = evaluate_keypoints(Model.load(assets.pretrained_file("faces")))
+    measured = evaluate_keypoints(Model.load(shipped_files.pretrained_file("faces")))
     assert measured["n"] == int(found[2]) == 300
     assert measured["nme"] == pytest.approx(float(found[1]) / 100, abs=2e-4)
 
@@ -199,7 +199,7 @@ def test_the_boxes_of_detectors_are_as_good_as_their_cards_say(name: str) -> Non
     need(name)
     found = re.search(r"AP50 / AP \| ([\d.]+)% / ([\d.]+)% .* on ([\d,]+) images", card(name))
     assert found is not None
-    measured = evaluate_objects(Model.load(assets.pretrained_file(name))).results
+    measured = evaluate_objects(Model.load(shipped_files.pretrained_file(name))).results
     assert measured.n == int(found[3])
     assert measured.figures["ap50"] == pytest.approx(float(found[1]) / 100, abs=3e-3)
     assert measured.figures["ap"] == pytest.approx(float(found[2]) / 100, abs=3e-3)
@@ -208,7 +208,7 @@ def test_the_boxes_of_detectors_are_as_good_as_their_cards_say(name: str) -> Non
 @pytest.mark.real
 @pytest.mark.parametrize("name", COLORIZERS)
 def test_the_colours_of_colorizers_are_as_good_as_their_cards_say(name: str) -> None:
-    model = Model.load(assets.pretrained_file(name))
+    model = Model.load(shipped_files.pretrained_file(name))
     need(str(model.preprocess["data"]))
     found = re.search(r"PSNR in dB, from the pooled error \| ([\d.]+); grey: ([\d.]+)", card(name))
     n = re.search(r"measured on \| ([\d,]+) images", card(name))

@@ -73,7 +73,7 @@ def test_what_goes_on_in_place_of_an_output_is_read_by_the_layers_above(pass_for
     params, x, _, _, _ = pass_forward
     seen: list[str] = []
 
-    def after(path: str, y: Any) -> Any:
+    def after(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> Any:
         seen.append(path)
         return torch.ones_like(y) if path == "block" else y
 

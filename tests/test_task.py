@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.combine import Fork, Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten
@@ -21,7 +21,7 @@ TASKS = {
 
 @pytest.mark.parametrize("name", TASKS)
 def test_shipped_models_belong_to_their_tasks(name: str) -> None:
-    assert task_of(Model.load(assets.pretrained_file(name))).name == TASKS[name]
+    assert task_of(Model.load(shipped_files.pretrained_file(name))).name == TASKS[name]
 
 
 def test_every_folder_of_a_task_is_registered() -> None:

@@ -27,9 +27,9 @@ from pellucid.errors import PellucidError
 from pellucid.export import from_onnx
 from pellucid.layers.base import Mode
 from pellucid.model import Model
+from pellucid.nested import nest
 from pellucid.tasks.classify.predict import predict
 from pellucid.tasks.pictures import read_picture
-from pellucid.tree import nest
 from pellucid.weights import open_weights, require_match
 
 ADDRESSES = 16 << 30  # bytes of address space: a backstop, what counts is the memory that is touched

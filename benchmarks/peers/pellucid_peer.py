@@ -14,10 +14,10 @@ from pellucid.generators import pix2pix
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.models import densenet121, lenet, resnet50
+from pellucid.nested import flatten
 from pellucid.objective import Supervised
 from pellucid.optim import SGD, Adam
 from pellucid.training.step import TrainingStep
-from pellucid.tree import flatten
 
 
 def network(name: str) -> Layer:

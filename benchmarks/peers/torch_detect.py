@@ -19,8 +19,8 @@ from pellucid.detectors.regions import DEVIATIONS, Regions, draw_regions, unlabe
 from pellucid.detectors.search import search
 from pellucid.detectors.yolo3 import MAX_BACKGROUND_IOU
 from pellucid.export.torch_file import source
+from pellucid.image_objects import Objects
 from pellucid.layers import Mode
-from pellucid.objects import Objects
 from pellucid.ops.assign import assign_best_anchor
 from pellucid.ops.coding import encode
 

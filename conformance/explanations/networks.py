@@ -25,7 +25,7 @@ from pellucid.layers import (
     ReLU6,
 )
 from pellucid.layers.base import Params
-from pellucid.tree import map_tree, nest
+from pellucid.nested import map_tree, nest
 
 SHAPE, CLASSES = (3, 16, 16), 5
 EPSILON = 1e-12  # of batch normalization: Zennit's merged one still divides by sqrt(1 + epsilon)

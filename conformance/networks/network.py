@@ -13,8 +13,8 @@ from conformance.networks.answer import Answer, Pulled
 from pellucid.combine.base import map_layers
 from pellucid.layers import BatchNorm, Dropout, Identity
 from pellucid.layers.base import Layer, Mode, Params
+from pellucid.nested import flatten, map_tree, nest
 from pellucid.sweep import backward, forward
-from pellucid.tree import flatten, map_tree, nest
 from pellucid.weights.match import match
 from pellucid.weights.names import source_of
 from pellucid.weights.names.loading import WeightsOrigin

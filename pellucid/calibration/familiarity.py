@@ -23,9 +23,9 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
+from pellucid.nested import dtype_of
 from pellucid.settings.checks import is_number
 from pellucid.sweep import forward
-from pellucid.tree import dtype_of
 
 TARGET_FALSE_POSITIVE_RATE = 0.01  # for in-distribution images; 1 / (N + 1) for N held-out images if that is more
 MIN_HELD_OUT = 20  # images; with fewer, the false positive rate would be 5 % or more

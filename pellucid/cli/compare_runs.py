@@ -31,7 +31,7 @@ def handle(args: argparse.Namespace) -> int:
     place = check_place(args.out, "--out")
     found = compare_runs(args.runs)
     command = again(["compare-runs", *args.runs], {"--out": None if args.out == PAGE else args.out}, [])
-    write_atomically(place, comparison_page(found, command).encode("utf-8"))
+    write_atomically(place, comparison_page(found, command).html().encode("utf-8"))
     lines = table([("", *found.names), *found.results], right=range(1, len(found.names) + 1))
     lines += ["", *found.stopped] if found.stopped else []
     for title, rows in (("recipes differ in", found.recipes), ("manifests differ in", found.manifests)):

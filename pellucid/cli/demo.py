@@ -16,11 +16,10 @@ def handle(args: argparse.Namespace) -> int:
     """Train, print the test accuracy and the report's path, and the next command."""
     from pellucid.command.out import command, say
     from pellucid.command.results import show
-    from pellucid.recipe.job import train_recipe
-    from pellucid.recipe.recipe import load_recipe
+    from pellucid.recipe.job import train
 
-    runs = train_recipe(load_recipe("digits"), {}, out=args.out)
-    show(runs, args.json)
+    run = train("digits", out=args.out)
+    show([run], args.json)
     if not args.json:
-        say(f"Open the report in a browser. Next: {command()} evaluate {runs[0].path}")
+        say(f"Open the report in a browser. Next: {command()} evaluate {run.path}")
     return 0

@@ -61,13 +61,13 @@ def handle(args: argparse.Namespace) -> int:
 
 def _case(name: str, data: str | None) -> "tuple[Task, Any]":
     """Return what to diagnose: the model, its data, and its training if MODEL is a run folder with a recipe."""
-    from pellucid import assets
+    from pellucid import shipped_files
     from pellucid.recipe.doctor_case import case_of_model, case_of_run, read_history
     from pellucid.recipe.recipe import load_recipe
     from pellucid.task import task_for, task_of
 
     path = Path(name)
-    if name in assets.pretrained_names() or not (path / "recipe.toml").is_file():
+    if name in shipped_files.pretrained_names() or not (path / "recipe.toml").is_file():
         model = open_model(name)
         task = task_of(model)
         history = read_history(path) if path.is_dir() else None  # of a run folder of `model.fit(run=...)`

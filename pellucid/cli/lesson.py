@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from textwrap import indent
 
 from pellucid.command.args import Parser
 from pellucid.command.files import check_folder, check_place
@@ -50,7 +51,7 @@ def handle(args: argparse.Namespace) -> int:
             write_atomically(path, png(result.figure), durable=False)
             figures[step.__name__] = str(path)
         if not args.json:
-            say_text(f"{title(step)}\n{_indented(str(result))}")
+            say_text(f"{title(step)}\n{indent(str(result), '  ')}")
             say(*([f"  wrote {figures[step.__name__]}"] if step.__name__ in figures else []), "")
     if args.json:
         steps = {name: result.numbers for name, result in finished.results.items()}
@@ -67,7 +68,3 @@ def _write_notebook(args: argparse.Namespace) -> int:
     write_atomically(place, content.encode(), durable=False)
     answer(args, {"lesson": args.name, "notebook": str(place)}, f"wrote {place}")
     return 0
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -3,7 +3,8 @@
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -62,7 +63,8 @@ def main(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; a failure prints one line on stderr."""
     words, debug = _take_debug(list(argv))
     try:
-        return _dispatch(_take_custom(words))
+        command = _read(_take_custom(words))
+        return SUCCESS if command is None else command()
     except BrokenPipeError:  # the program that reads stdout has closed it
         silence_stdout()
         return SUCCESS
@@ -108,16 +110,17 @@ def commands() -> dict[str, Command]:
     return own | general
 
 
-def _dispatch(words: list[str]) -> int:
+def _read(words: list[str]) -> Callable[[], int] | None:
+    """Return the command of a command line with its arguments; None for help and the version, which are printed."""
     if not words or words[0] in ("--help", "-h", "help"):
         say_text(usage())
-        return SUCCESS
+        return None
     name, rest = words[0], words[1:]
     if name == "--version":
         from pellucid.version import __version__
 
         say(f"pellucid {__version__}")
-        return SUCCESS
+        return None
     known_commands = commands()
     if name not in known_commands:
         what = "option" if name.startswith("-") else "command"
@@ -131,9 +134,8 @@ def _dispatch(words: list[str]) -> int:
     command = import_module(known_commands[name].module)
     args = command.parser().read(rest)
     if args is None:
-        return SUCCESS
-    handle = args.handle if "handle" in args else command.handle
-    return handle(args)
+        return None
+    return partial(args.handle if "handle" in args else command.handle, args)
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:

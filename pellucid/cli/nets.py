@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.combine.base import buffer_paths
 from pellucid.command.args import sizes
 from pellucid.command.models import open_model
@@ -17,6 +17,7 @@ from pellucid.layers.base import Layer, Params, Shape
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.losses.base import Loss
 from pellucid.models import MODELS, match
+from pellucid.nested import flatten
 from pellucid.network.inputs import NOMINAL, FreeShape, nominal
 from pellucid.network.summary import shape_text
 from pellucid.recipe.checks import check_network
@@ -24,7 +25,6 @@ from pellucid.recipe.material import input_shape, stated_shape
 from pellucid.recipe.recipe import build_part, load_recipe, parse_overrides, read_part
 from pellucid.training.arguments import regularizers
 from pellucid.training.step import training_of
-from pellucid.tree import flatten
 from pellucid.verify.forms import TrainingForm
 
 # Input shapes (C, H, W) of networks whose images are not 224 x 224 as for ImageNet.
@@ -67,7 +67,7 @@ def open_outline(what: str, settings: list[str], data: str | None, image: str | 
 
     image: "CxHxW", the shape of the input (default: the shape of the images that the network is for, or 224 x 224).
     """
-    is_trained_or_recipe = _is_recipe(what, settings) or what in assets.pretrained_names() or Path(what).exists()
+    is_trained_or_recipe = _is_recipe(what, settings) or what in shipped_files.pretrained_names() or Path(what).exists()
     shape = None if image is None else _shape(image)
     if what in MODELS and not is_trained_or_recipe:
         return _of_zoo(what, settings, shape)
@@ -140,7 +140,7 @@ def _of_zoo(name: str, settings: list[str], image: Shape | None) -> Net:
 
 def _check_exists(what: str, kinds: str, more: Iterable[str]) -> None:
     """Raise PellucidError, with the nearest name, unless `what` is a known name or looks like a path."""
-    known = sorted({*assets.recipe_names(), *assets.pretrained_names(), *more})
+    known = sorted({*shipped_files.recipe_names(), *shipped_files.pretrained_names(), *more})
     if not Path(what).exists() and not Path(what).suffix and "/" not in what and what not in known:
         hint = nearest(what, known) or f"; known: {', '.join(known)}"
         raise PellucidError(f"no {kinds} {what!r}{hint}")
@@ -174,5 +174,5 @@ def _shape(text: str) -> Shape:
 
 def _is_recipe(what: str, settings: list[str]) -> bool:
     """Return whether `what` is a recipe: a TOML file, or a built-in name (a model's name too only with settings)."""
-    builtin = what in assets.recipe_names() and (bool(settings) or what not in assets.pretrained_names())
+    builtin = what in shipped_files.recipe_names() and (bool(settings) or what not in shipped_files.pretrained_names())
     return builtin or Path(what).suffix == ".toml"

@@ -3,7 +3,7 @@
 import argparse
 import tomllib
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.command.args import Parser
 from pellucid.command.out import answer
 from pellucid.errors import PellucidError
@@ -29,10 +29,10 @@ def handle(args: argparse.Namespace) -> int:
         text = "\n\n".join(map(str, keys))
         answer(args, {"tables": [section.to_json() for section in keys]}, *text.split("\n"))
     elif args.name is not None:
-        text = assets.recipe_file(args.name).read_text(encoding="utf-8")
+        text = shipped_files.recipe_file(args.name).read_text(encoding="utf-8")
         answer(args, {"name": args.name, "recipe": tomllib.loads(text)}, *text.rstrip().split("\n"))
     else:
-        abouts = assets.recipe_abouts()
+        abouts = shipped_files.recipe_abouts()
         rows = [{"name": name, "about": about} for name, about in abouts.items()]
         answer(args, {"recipes": rows}, *table([*abouts.items()]))
     return 0

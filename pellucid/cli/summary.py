@@ -2,11 +2,11 @@
 
 import argparse
 
-from pellucid.assets import MODEL_HELP
 from pellucid.command.args import Parser
 from pellucid.command.files import check_place
 from pellucid.command.out import answer
 from pellucid.files import write_atomically
+from pellucid.shipped_files import MODEL_HELP
 
 DRAWING_SUFFIXES = (".png", ".svg")
 INPUT_HELP = (

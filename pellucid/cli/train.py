@@ -24,22 +24,27 @@ def parser() -> Parser:
         "optimizer.lr=0.5",
     )
     parser.add_argument("--out", metavar="DIR", default="runs", help="folder for run folders (default: runs)")
-    parser.add_argument("--resume", metavar="RUN", help="resume this run folder with its own recipe")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="resume this run folder with its own recipe; train.epochs=N extends a finished run to N epochs",
+    )
     return parser.data_option().device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the test results and the paths of the run folder and the report."""
     from pellucid.recipe import own
-    from pellucid.recipe.job import resume_runs, train_recipe
+    from pellucid.recipe.job import Job, new_jobs, resume_runs
     from pellucid.recipe.recipe import load_recipe, parse_overrides
 
     if args.resume is not None:
-        if args.recipe is not None:
+        if args.recipe is not None and "=" not in args.recipe:
             raise PellucidError(f"--resume uses the run's recipe; leave out {args.recipe!r}")
         if args.device is not None:
             raise PellucidError("--resume uses the run's device; leave out --device, or start a new training")
-        show(resume_runs(args.resume, data=args.data), args.json)
+        epochs = _epochs([args.recipe, *args.settings] if args.recipe else [])
+        show(resume_runs(args.resume, data=args.data, epochs=epochs), args.json)
         return 0
     if args.recipe is None:
         raise PellucidError("pellucid train needs a RECIPE; `pellucid recipes` lists them")
@@ -55,6 +60,19 @@ def handle(args: argparse.Namespace) -> int:
         recipe, overrides = own.recipe_for(verb, args.settings[0], overrides, args.data)
     else:
         recipe = load_recipe(args.recipe, overrides)
-    runs = train_recipe(recipe, overrides, data=args.data, out=args.out)
-    show(runs, args.json)
+    jobs = new_jobs(recipe, overrides, data=args.data, out=args.out)
+    show(list(map(Job.train, jobs)), args.json)
     return 0
+
+
+def _epochs(settings: list[str]) -> int | None:
+    """Return the number of epochs that the settings of a resumed run give; PellucidError for any other setting."""
+    from pellucid.recipe.recipe import parse_overrides
+
+    overrides = parse_overrides(settings)
+    epochs = overrides.pop("train.epochs", None)
+    if overrides:
+        raise PellucidError(f"--resume uses the run's recipe; leave out {next(iter(overrides))}")
+    if epochs is not None and type(epochs) is not int:
+        raise PellucidError(f"train.epochs must be a whole number, not {epochs!r}")
+    return epochs

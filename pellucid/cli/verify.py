@@ -2,10 +2,10 @@
 
 import argparse
 
-from pellucid.assets import MODEL_HELP
 from pellucid.command.args import Parser
 from pellucid.command.out import answer
 from pellucid.errors import PellucidError
+from pellucid.shipped_files import MODEL_HELP
 
 MAX_BATCH = 64
 MAX_SAMPLES = 1000
@@ -31,10 +31,10 @@ def handle(args: argparse.Namespace) -> int:
     import torch
 
     from pellucid.cli.nets import open_net
-    from pellucid.contract import try_loss
     from pellucid.losses.base import Loss
     from pellucid.registry import is_ours
     from pellucid.training.device import on_device, usable_device
+    from pellucid.user_defined import try_loss
     from pellucid.verify import verify
 
     if not 1 <= args.batch <= MAX_BATCH:

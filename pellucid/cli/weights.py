@@ -5,7 +5,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.command.args import Parser, check_action
 from pellucid.command.out import answer
 from pellucid.command.progress import Downloading
@@ -93,7 +93,7 @@ def _show(args: argparse.Namespace) -> int:
     from pellucid.weights.fault import quoted
     from pellucid.weights.match import kind
 
-    path = assets.pretrained_file(args.name) if args.name in assets.pretrained_names() else args.name
+    path = shipped_files.pretrained_file(args.name) if args.name in shipped_files.pretrained_names() else args.name
     form = format_name(path)
     tensors = open_weights(path)
     # Names that begin with "[", such as "[familiarity].0.means", are not weights of the network.

@@ -114,7 +114,9 @@ def init_child(name: str, child: Layer, shape: Any, rng: torch.Generator) -> tup
 
 
 def own_forward(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-    """Run a child by its own `forward`."""
+    """Run a child by its own `forward`, in combinators by `flow`."""
+    if uses_flow(layer):
+        return layer.flow(params, x, mode, own_forward)
     return layer.forward(params, x, mode)
 
 

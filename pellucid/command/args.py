@@ -5,10 +5,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from pellucid.assets import MODEL_HELP
 from pellucid.command.out import say_text
 from pellucid.errors import PellucidError, nearest
 from pellucid.settings.checks import check_known
+from pellucid.shipped_files import MODEL_HELP
 
 MAX_SEED = 2**31 - 1  # NumPy accepts up to 2**32 - 1, and some code adds a number to the seed
 
@@ -32,9 +32,8 @@ class Parser(argparse.ArgumentParser):
             value = getattr(args, action.dest, None)
             if value != action.default and "" in (value if isinstance(value, list) else [value]):
                 name = next(iter(action.option_strings), action.metavar or action.dest)
-                raise PellucidError(
-                    f"{self.prog}: {name} is empty; see {self.prog} --help"
-                )  # because Path("") would be the current folder
+                # Path("") would be the current folder.
+                raise PellucidError(f"{self.prog}: {name} is empty; see {self.prog} --help")
         return args
 
     def error(self, message: str) -> NoReturn:

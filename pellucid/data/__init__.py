@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pellucid.data.images import load_image
     from pellucid.data.loader import Loader
     from pellucid.data.source import Arrays, Batch, Source, Subset
-    from pellucid.objects import Detections, Objects
+    from pellucid.image_objects import Detections, Objects
 
 __all__ = [
     "CATALOGUE",
@@ -68,6 +68,6 @@ __getattr__ = importer(
         "pellucid.data.images",
         "pellucid.data.loader",
         "pellucid.data.source",
-        "pellucid.objects",
+        "pellucid.image_objects",
     ),
 )

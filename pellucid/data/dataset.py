@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.calls import checked
 from pellucid.data.seeds import mix
 from pellucid.data.source import Arrays, Source
 from pellucid.errors import PellucidError, nearest
+from pellucid.settings.arguments import checked
 from pellucid.text import aligned, plural, printable
 
 MAX_LISTED = 20  # classes in a table or an error message

@@ -20,7 +20,7 @@ from pellucid.data.images import ColourMode, check_format, decode, resized
 from pellucid.data.source import Arrays, Source
 from pellucid.data.tree import open_tree, tree_at
 from pellucid.errors import PellucidError
-from pellucid.objects import Detections, Objects
+from pellucid.image_objects import Detections, Objects
 from pellucid.ops.masks import nearest_pixels
 from pellucid.text import note
 

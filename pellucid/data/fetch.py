@@ -17,9 +17,7 @@ from urllib.parse import urlsplit
 
 from pellucid.errors import PellucidError
 
-ByteProgress = Callable[
-    [int, int | None], None
-]  # (bytes so far, total bytes; None if the server does not send the total)
+ByteProgress = Callable[[int, int | None], None]  # (bytes so far, total bytes, None if the server does not send it)
 _CHUNK = 1 << 16
 _MAX_ATTEMPTS = 3
 _MIN_RATE = 1024  # bytes a second

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.calls import Checked
 from pellucid.data.images import (
     ColourMode,
     OnError,
@@ -26,7 +25,8 @@ from pellucid.data.images import (
 from pellucid.data.source import Batch
 from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError
-from pellucid.objects import Objects
+from pellucid.image_objects import Objects
+from pellucid.settings.arguments import Checked
 from pellucid.text import plural, printable
 
 ANNOTATIONS = "annot"  # a folder of masks has the name of the folder of images with this suffix
@@ -42,19 +42,19 @@ def collate(examples: Sequence[tuple[Tensor, Any]], ignored: int | None = None) 
     PellucidError if masks must be padded but `ignored` is None.
     """
     images, targets = [image for image, _ in examples], [target for _, target in examples]
-    batch = _padded(images)
+    batch = padded(images)
     if all(isinstance(target, int | float) for target in targets):
         return Batch(batch, torch.tensor(targets))
     if not all(isinstance(target, Tensor) for target in targets):
         size = (batch.shape[2], batch.shape[3])
-        padded = [_with_padding(target, size) if isinstance(target, Objects) else target for target in targets]
-        return Batch(batch, padded)
+        padded_targets = [_with_padding(target, size) if isinstance(target, Objects) else target for target in targets]
+        return Batch(batch, padded_targets)
     if len({target.shape for target in targets}) == 1:
         return Batch(batch, torch.stack(targets))
     if all(target.shape == image.shape[-2:] for image, target in examples):
         if ignored is None:
             raise PellucidError("masks of different sizes are padded; give the class `ignored` that the loss ignores")
-        return Batch(batch, _padded(targets, ignored))
+        return Batch(batch, padded(targets, ignored))
     return Batch(batch, targets)
 
 
@@ -67,15 +67,15 @@ def _with_padding(objects: Objects, size: tuple[int, int]) -> Objects:
     return replace(objects, masks=masks)
 
 
-def _padded(images: Sequence[Tensor], value: float = 0) -> Tensor:
+def padded(images: Sequence[Tensor], value: float = 0) -> Tensor:
     """Stack images or masks (..., H, W), padded with `value` to the largest height and width among them."""
     height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
     if all(image.shape[-2:] == (height, width) for image in images):
         return torch.stack(list(images))
-    padded = images[0].new_full((len(images), *images[0].shape[:-2], height, width), value)
-    for row, image in zip(padded, images, strict=True):
+    stacked = images[0].new_full((len(images), *images[0].shape[:-2], height, width), value)
+    for row, image in zip(stacked, images, strict=True):
         row[..., : image.shape[-2], : image.shape[-1]] = image
-    return padded
+    return stacked
 
 
 class ImageFiles(metaclass=Checked):
@@ -242,6 +242,11 @@ class MaskFolder(ImageFiles):
                 )
         size = fitted((mask.shape[0], mask.shape[1]), self.size if self.longest is None else self.longest)
         return resized(image, size), resized(mask[None], size, smooth=False)[0].to(torch.int64)
+
+    @property
+    def sizes_vary(self) -> bool:
+        """Whether images may have different sizes: if they are resized to a longest side."""
+        return self.longest is not None
 
     @property
     def preprocess(self) -> dict[str, Any]:

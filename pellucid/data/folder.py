@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.calls import checked
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
 from pellucid.data.files import ANNOTATIONS, MaskFolder
 from pellucid.data.images import ColourMode, OnError, attempts, check_format, check_on_error, decode, strict_warnings
 from pellucid.data.seeds import mix
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, files_of, open_tree, part_classes, parts_of, root_of
 from pellucid.errors import PellucidError
+from pellucid.settings.arguments import checked
 from pellucid.text import plural
 
 MAX_BYTES = 16 << 30  # of all decoded images of a data set

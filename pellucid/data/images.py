@@ -29,9 +29,9 @@ from PIL import (
 )
 from torch import Tensor
 
-from pellucid.calls import checked
 from pellucid.config import LIMITS_HINT, raised
 from pellucid.errors import PellucidError
+from pellucid.settings.arguments import checked
 
 K = TypeVar("K")
 T = TypeVar("T")

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from pellucid.data.augment.targets import Pairs
 from pellucid.data.detection import DetectionFolder
@@ -17,6 +18,8 @@ from pellucid.errors import PellucidError
 @dataclass(frozen=True, eq=False)
 class KeypointSource:
     """Images with one object each, and its key-points (K, 3) as targets: x and y in pixels, and COCO's visibility.
+
+    If the source resizes its images to a longest side, they are padded to squares with the pixels of their borders.
 
     Raises PellucidError for annotations without key-points, and, naming the file, for an image without exactly one
     object.
@@ -71,9 +74,15 @@ class KeypointSource:
         """Return image k (C, H, W), and its key-points (K, 3) in pixels of this image."""
         image, objects = self.source.example(k)
         assert objects.keypoints is not None
-        return image, objects.keypoints[0]
+        points, side = objects.keypoints[0], self.source.longest
+        if side is None or image.shape[1:] == (side, side):
+            return image, points
+        top, left = (side - image.shape[1]) // 2, (side - image.shape[2]) // 2
+        margins = (left, side - image.shape[2] - left, top, side - image.shape[1] - top)
+        square = pad(image[None].float(), margins, mode="replicate")[0].to(torch.uint8)
+        return square, points + torch.tensor([left, top, 0])
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
         """Return the examples at `indices`: images (N, C, H, W) and key-points (N, K, 3)."""
-        batch = self.source.batch(indices, rng)
-        return Batch(batch.images, torch.stack([objects.keypoints[0] for objects in batch.targets]))
+        images, points = zip(*map(self.example, indices), strict=True)
+        return Batch(torch.stack(images), torch.stack(points))

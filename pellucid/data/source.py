@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from pellucid.contract import attempt
 from pellucid.errors import PellucidError
+from pellucid.user_defined import attempt
 
 
 class Batch(NamedTuple):
@@ -99,6 +99,16 @@ class Subset:
         """SHA-256 of the source's checksum and the indices."""
         return hashlib.sha256(self.source.checksum.encode() + self.indices.numpy().tobytes()).hexdigest()
 
+    @property
+    def preprocess(self) -> dict[str, Any]:
+        """The entries of the source."""
+        return preprocess_of(self.source)
+
+    @property
+    def sizes_vary(self) -> bool:
+        """Whether the source's images may have different sizes."""
+        return sizes_vary(self.source)
+
     def __len__(self) -> int:
         """Return the number of indices."""
         return len(self.indices)
@@ -111,6 +121,11 @@ class Subset:
 def preprocess_of(source: Source) -> dict[str, Any]:
     """Return the entries that a source adds to the preprocessing of a model that is trained on it."""
     return dict(getattr(source, "preprocess", {}))
+
+
+def sizes_vary(source: Source) -> bool:
+    """Return whether the images of a source may have different sizes, to which a network for any size is trained."""
+    return bool(getattr(source, "sizes_vary", False))
 
 
 def swaps_of(source: Source) -> Any:

@@ -16,17 +16,17 @@ from pellucid.detectors.checks import check_maps
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
+from pellucid.image_objects import Detections, Objects
 from pellucid.layers.base import Cache, Mode, Params
 from pellucid.losses.base import HALF, precise
+from pellucid.nested import leaves
 from pellucid.objective import Evaluated, Gradients, Losses, Objective
-from pellucid.objects import Detections, Objects
 from pellucid.ops.assign import Assignment
 from pellucid.ops.boxes import clip
 from pellucid.ops.nms import batched_nms
 from pellucid.settings.checks import check_whole, check_within
 from pellucid.sweep import backward
 from pellucid.text import plural, shown
-from pellucid.tree import leaves
 
 INITIAL_STD = 0.01  # standard deviation of the initial weights of a head's last convolutions
 MAX_CANDIDATES = 1000  # pairs of box and class of an image that enter non-maximum suppression

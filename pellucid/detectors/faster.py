@@ -16,10 +16,10 @@ from pellucid.detectors.checks import MAX_LENGTH, check_maps, check_strides
 from pellucid.detectors.regions import MAX_BOXES, Regions, draw_regions, numbered, propose, unlabelled
 from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
 from pellucid.detectors.two_stage import Learned, TwoStage, box_head, refined, region_reader
+from pellucid.image_objects import Detections, Objects
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Gradients, Inputs
-from pellucid.objects import Detections, Objects
 from pellucid.settings.checks import check_above_zero, check_whole
 from pellucid.sweep import backward
 

@@ -15,13 +15,13 @@ from pellucid.detectors.faster import FasterRCNN, faster_rcnn
 from pellucid.detectors.regions import Regions, numbered
 from pellucid.detectors.two_stage import Learned, region_reader
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections, Objects
 from pellucid.layers import Conv2d, ConvTranspose2d, ReLU, RoIAlign
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.losses.base import precise
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Losses
-from pellucid.objects import Detections, Objects
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
+from pellucid.image_objects import Detections, Objects
 from pellucid.layers import Mode, RoIAlign
 from pellucid.layers.base import Layer, Params
-from pellucid.objects import Detections, Objects
 from pellucid.ops.assign import highest, in_crowd
 from pellucid.ops.boxes import box_iou, clip
 from pellucid.ops.coding import decode, encode

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.image_objects import Objects
 from pellucid.losses import Huber, SoftmaxCrossEntropy
-from pellucid.objects import Objects
 from pellucid.ops.assign import assign_by_iou, sample
 from pellucid.ops.boxes import area, clip
 from pellucid.ops.coding import decode, encode

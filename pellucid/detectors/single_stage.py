@@ -12,13 +12,13 @@ from pellucid.combine import Sequential, Shared
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.checks import MAX_LENGTH, check_strides
+from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import GIoU, QualityFocal
 from pellucid.models.fpn import fpn
 from pellucid.models.pyramid import Pyramid, pyramid, strides
 from pellucid.objective import Losses
-from pellucid.objects import Objects
 from pellucid.ops.anchors import grid_anchors
 from pellucid.ops.assign import Assignment, assign_atss
 from pellucid.ops.boxes import paired_iou

@@ -12,12 +12,12 @@ from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.checks import MAX_LENGTH, check_strides
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Huber, SoftmaxCrossEntropy
 from pellucid.models.pyramid import Pyramid, pyramid, strides
 from pellucid.objective import Losses
-from pellucid.objects import Objects
 from pellucid.ops.anchors import ssd_priors
 from pellucid.ops.assign import Assignment, assign_bipartite
 from pellucid.ops.coding import decode, encode

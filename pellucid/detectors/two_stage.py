@@ -19,10 +19,10 @@ from pellucid.fuse.inference import inference
 from pellucid.layers import Dense, Flatten, ReLU, RoIAlign, RoIPool
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import precise
+from pellucid.nested import leaves
 from pellucid.objective import ONE_INPUT, Evaluated, Inputs, Losses, Prepared, merged, seeded, unwatched
 from pellucid.ops.boxes import clip
 from pellucid.sweep import backward
-from pellucid.tree import leaves
 
 Cost = Callable[[Tensor], tuple[Losses, Tensor]]  # a head's outputs -> losses, and the gradient of their weighted sum
 

@@ -12,16 +12,16 @@ from pellucid.combine import Graph, Sequential
 from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.checks import check_stride
+from pellucid.image_objects import Objects
 from pellucid.layers import Concat, Conv2d, Crop, GroupNorm, LeakyReLU, Upsample
 from pellucid.layers.base import Layer, Params
 from pellucid.models.pyramid import Pyramid, pyramid, strides
+from pellucid.nested import leaves
 from pellucid.objective import Losses
-from pellucid.objects import Objects
 from pellucid.ops.anchors import grid_anchors
 from pellucid.ops.assign import Assignment, assign_grid
 from pellucid.ops.boxes import paired_iou
 from pellucid.settings.checks import check_whole
-from pellucid.tree import leaves
 
 INITIAL_ROOT = 0.4  # initial w and h: square roots of a box's size as a fraction of the image's
 WEIGHTS = {"box": 5.0, "background": 0.5}  # of the losses, section 2.2

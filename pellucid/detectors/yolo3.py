@@ -14,13 +14,13 @@ from pellucid.constant import constant
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.detectors.checks import MAX_LENGTH, check_strides
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.models.fpn import fpn
 from pellucid.models.pyramid import Pyramid, pyramid, strides
 from pellucid.objective import Losses
-from pellucid.objects import Objects
 from pellucid.ops.anchors import grid_anchors
 from pellucid.ops.assign import Assignment, assign_best_anchor
 from pellucid.ops.coding import MAX_LOG_SIZE

@@ -12,9 +12,9 @@ from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.seeds import generator
 from pellucid.layers import BatchNorm
 from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.nested import flatten, map_tree
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward, run
 from pellucid.training.model import BaseModel
-from pellucid.tree import flatten, map_tree
 
 MAX_PASS_BYTES = 1 << 30  # of all layers' outputs together: 9 images for VGG16 at 224 x 224
 MIN_BATCH = 2  # examples: a single one has no variance

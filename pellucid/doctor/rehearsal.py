@@ -15,6 +15,7 @@ from pellucid.data.source import Arrays
 from pellucid.doctor.passes import rms
 from pellucid.errors import PellucidError
 from pellucid.layers import LAYERS
+from pellucid.nested import flatten, map_tree
 from pellucid.network.summary import SummaryRow, summary
 from pellucid.objective import Supervised, seeded
 from pellucid.optim import Optimizer, Progress
@@ -23,7 +24,6 @@ from pellucid.training.examples import Augmentation, batches
 from pellucid.training.layers import draws
 from pellucid.training.model import BaseModel
 from pellucid.training.step import NotFiniteError, TrainingStep
-from pellucid.tree import flatten, map_tree
 
 UPDATE_INTERVAL = 8  # steps between measurements of the update ratio
 DEFAULT_EPOCHS = 30  # length of the schedule if the number of epochs is unknown

@@ -16,10 +16,10 @@ from pellucid.doctor.rehearsal import reinitialized
 from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
+from pellucid.nested import flatten
 from pellucid.optim import Adam
 from pellucid.optim.schedules import Cosine
 from pellucid.training.model import BaseModel
-from pellucid.tree import flatten
 
 # The small network:
 MIN_SIDE = 8  # pixels; smaller images are flattened instead of convolved

@@ -21,11 +21,11 @@ from pellucid.estimators.base import (
 )
 from pellucid.estimators.linear import curvature
 from pellucid.estimators.plotting import CoefficientPlot
+from pellucid.nested import flatten
 from pellucid.optim import Nesterov
 from pellucid.optim.regularizers import L2
 from pellucid.run.history import History, Row
 from pellucid.training.callbacks import Callback, Training
-from pellucid.tree import flatten
 
 STEPS = 50  # gradient descent steps between two tests of convergence
 MIN_CONVEXITY = 1e-6  # ratio of curvatures assumed without a penalty, which bounds the smallest curvature

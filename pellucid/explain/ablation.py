@@ -15,7 +15,7 @@ from pellucid.explain.sweeps import fixed
 from pellucid.explain.target import Target, aim
 from pellucid.explain.top_patches import BATCH, Prepare, map_means, one_tensor
 from pellucid.layers import ConvTranspose2d, Dense, Flatten
-from pellucid.layers.base import Layer, Mode, Params, Trait
+from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.metrics import accuracy, classes_of
 from pellucid.settings.checks import check_choice, integer
 from pellucid.sweep import run
@@ -120,7 +120,11 @@ def ablated(net: Layer, params: Params, x: Any, edits: Mapping[str, Edit]) -> An
     for path in edits:
         if path not in paths:
             raise PellucidError(f"no layer {path!r}{nearest(path, paths)}")
-    return run(net, params, x, Mode(keep=False), after=lambda path, y: edits[path](y) if path in edits else y)[0]
+
+    def edited(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> Any:
+        return edits[path](y) if path in edits else y
+
+    return run(net, params, x, Mode(keep=False), after=edited)[0]
 
 
 def default_rows(net: Layer) -> list[tuple[Removal, ...]]:

@@ -13,9 +13,9 @@ from pellucid.explain.occlusion import FillValue, Read
 from pellucid.explain.sweeps import fixed, scores
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
+from pellucid.nested import flatten, nest
 from pellucid.settings.checks import integer
 from pellucid.sweep import forward
-from pellucid.tree import flatten, nest
 
 
 def single(map_: Tensor) -> Tensor:

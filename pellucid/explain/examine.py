@@ -1,7 +1,7 @@
 """One image explained by several methods, tests of each explanation, and files with the results."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
@@ -12,7 +12,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from pellucid.errors import PellucidError
@@ -24,7 +23,7 @@ from pellucid.explain.target import Region, aim
 from pellucid.explain.verdicts import ORDERS, RULES, TestVerdict, adds_up, against_random, needs_weights
 from pellucid.files import make_folder, write_atomically
 from pellucid.report.figures.heat import heat, overview, places
-from pellucid.report.page import render
+from pellucid.report.sections import FigurePart, FigureRow, Page, Section, TablePart
 from pellucid.report.write import write_picture
 from pellucid.settings.checks import check_known
 from pellucid.training.model import BaseModel
@@ -181,10 +180,11 @@ def write_examination(
     named = title(examined.target, classes)
     outline = examined.target.weights[0] > 0 if isinstance(examined.target, Region) else None
     written: list[Path] = []
-    maps: dict[str, tuple[Figure, tuple[str, ...]]] = {}
+    maps: list[FigurePart] = []
     for result in examined.found:
         lines, signed = notes(result, examined), result.method not in MAGNITUDES
-        maps[result.method] = heat(x, result.plane, result.method, (), signed, outline), lines
+        plain = heat(x, result.plane, result.method, (), signed, outline)
+        maps.append(FigurePart(result.method, plain, result.method, "; ".join(lines)))
         drawn = heat(x, result.plane, result.method, lines, signed, outline)
         written += write_picture(folder, result.method, drawn, _numbers(result, x, examined))
         if result.method == "occlusion" and isinstance(examined.target, int):
@@ -196,7 +196,7 @@ def write_examination(
         numbers = {"distance": distances, **{result.method: result.map.cpu() for result in examined.found}}
         written += write_picture(folder, OVERVIEW, overview(x, planes, words, MAGNITUDES), numbers)
     index = folder / "index.html"
-    write_atomically(index, _page(named, examined, maps).encode("utf-8"), durable=False)
+    write_atomically(index, _page(named, examined, maps).html().encode("utf-8"), durable=False)
     return [*written, index]
 
 
@@ -207,15 +207,18 @@ def title(target: SingleTarget, classes: Sequence[str]) -> str:
     return classes[target] if isinstance(target, int) else target
 
 
-def _page(named: str, examined: Examination, maps: Mapping[str, tuple[Figure, tuple[str, ...]]]) -> str:
+def _page(named: str, examined: Examination, maps: Sequence[FigurePart]) -> Page:
     """Return the page of one image: the verdict of each test on each method, and the maps with their tests."""
     tests = list(dict.fromkeys(test for result in examined.found for test in result.verdicts))
     rows = [
         (result.method, *(result.verdicts[test].text if test in result.verdicts else "" for test in tests))
         for result in examined.found
     ]
-    head = ("method", *tests)
-    return render("examination", named=named, score=examined.score, rules=RULES, head=head, rows=rows, maps=maps)
+    sections = [
+        Section("tests", "What the tests say", [TablePart("", ("method", *tests), rows, ())], wide=True),
+        Section("maps", "Maps", [FigureRow(maps)], wide=True),
+    ]
+    return Page(f"What {named} comes from", sections, f"Score {examined.score:.4g}. {RULES}")
 
 
 def folder_for(folder: Path, x: Tensor, examined: Examination) -> Path:

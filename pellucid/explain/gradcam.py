@@ -118,12 +118,7 @@ def weighted_maps(found: Maps) -> Tensor:
 
 
 def gradcam_plus_plus(
-    net: Layer,
-    params: Params,
-    x: Any,
-    target: Target = None,
-    layer: str | None = None,
-    upsample: bool = True,
+    net: Layer, params: Params, x: Any, target: Target = None, layer: str | None = None, upsample: bool = True
 ) -> Tensor:
     """Return max(Σ_k w_k A_k, 0), (N, 1, H, W), with w_k = Σ_ij α_kij max(g_kij, 0), g = ∂ score / ∂ A.
 

@@ -22,10 +22,10 @@ from pellucid.explain.top_patches import Evolution, TopPatches, activations, evo
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer, Mode, Params, Trait
 from pellucid.metrics import classes_of
+from pellucid.nested import flatten
 from pellucid.sweep import forward
 from pellucid.training.device import CPU, on_device
 from pellucid.training.model import BaseModel
-from pellucid.tree import flatten
 
 MAPS, PATCHES, IMAGES = 16, 9, 3  # maps per layer, patches per map, images for occlusion
 # Options of `maximize`.

@@ -1,7 +1,7 @@
 """The page about a network: its HTML, its figures, and the values that they show."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from pellucid.explain.look import Look
+from pellucid.explain.look import Hidden, LayerLook, Look
 from pellucid.explain.retrained import Retrained
 from pellucid.explain.top_patches import Evolution, TopPatches
 from pellucid.files import make_folder, write_atomically
@@ -29,9 +29,9 @@ from pellucid.report.figures.style import (
     pixels,
     show,
 )
-from pellucid.report.page import render
+from pellucid.report.sections import FigurePart, FigureRow, Missing, Page, Section, SectionPart, TablePart
 from pellucid.report.write import packed
-from pellucid.report.write import write_page as write_html_and_figures
+from pellucid.text import percent
 
 PAPER = "Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks"
 PATCHES, MAPS = 3, 4  # in a row
@@ -47,26 +47,138 @@ def write_page(folder: Path, found: Look) -> Path:
     make_folder(folder / "figures")
     for name, numbers in numbers_of(found).items():
         write_atomically(folder / "figures" / f"{name}.npz", packed(numbers), durable=False)
-    figures = draw(found)
-    return write_html_and_figures(folder / "index.html", page(found, figures), figures)
+    return page(found).write(folder / "index.html")
 
 
-def page(found: Look, figures: Mapping[str, Figure]) -> str:
-    """Return the whole HTML document."""
+def page(found: Look) -> Page:
+    """Return the page about a network."""
     results = [
-        (f"accuracy on {len(found.images):,} images of {found.data}", _percent(found.accuracy)),
+        (f"accuracy on {len(found.images):,} images of {found.data}", percent(found.accuracy)),
         ("convolutions", str(len(found.layers))),
         ("feature maps", str(sum(layer.maps for layer in found.layers))),
         ("never active", str(sum(layer.silent for layer in found.layers))),
     ]
-    ablations = [
-        (zero.name, f"{zero.parameters:,}", _percent(zero.accuracy), _percent(mean.accuracy))
+    names = [f"{name}: {best.scores[-1]:.3g}" for name, best in found.best]
+    pictures = [best.x[0].mean(0).numpy() for _, best in found.best]
+    best = sheet(pictures, "the input that maximizes each class, and its score", names, columns=5)
+    occlusion = [_occlusion(found, k, one) for k, one in enumerate(found.hidden)]
+    sections = [
+        *(_layer(found, k, layer) for k, layer in enumerate(found.layers)),
+        Section("occlusion", "Occlusion", occlusion, wide=True),
+        Section("ablation", "Ablation", [_ablation(found)], wide=True),
+        Section("best", BEST, [FigurePart("best", best, BEST, ASCENT)], wide=True),
+        Section("evolution", "Evolution over epochs", _evolution(found), wide=True),
+    ]
+    about = f"After {PAPER}: what the maps of each layer respond to, and how the network depends on them."
+    return Page(f"What {found.name} looks for", sections, about, results)
+
+
+BEST = "Input that maximizes each class"
+ASCENT = (
+    "Gradient ascent from grey noise, with jitter, blur and decay: images with a higher score than any real image. "
+    "They show what the network responds to, not what a class looks like."
+)
+ABLATION = (
+    "The accuracy when a layer's outputs are replaced by 0, or by each map's mean over all images and positions. The "
+    "network is not retrained; in the paper's table 3 it is, so the accuracy decreases less there (use --retrain)."
+)
+
+
+def _layer(found: Look, k: int, layer: LayerLook) -> Section:
+    parts: list[SectionPart] = []
+    if not layer.top:
+        parts.append(Missing("None of its maps is positive for any image."))
+    if layer.silent:
+        verb = "is" if layer.silent == 1 else "are"
+        parts.append(Missing(f"{layer.silent} of its {layer.maps} maps {verb} not positive for any image."))
+    weights, outputs = filters(layer.weight, f"{layer.path}.weight"), sheet(layer.outputs, layer.output)
+    columns: list[SectionPart | Sequence[SectionPart]] = [[
+        FigurePart(f"filters-{layer.key}", weights, f"Filters of {layer.path}", "The filters, one row for each."),
+        FigurePart(
+            f"maps-{layer.key}", outputs, f"Maps of {layer.output}", "The maps of the first image below."
+        ),
+    ]]  # fmt: skip
+    if layer.top:
+        some = f"the {len(layer.top)} of {layer.maps} maps with the largest activations"
+        caption = (
+            f"{layer.output}: {'all maps' if len(layer.top) == layer.maps else some}. Left: the nine largest "
+            f"activations of each map over {len(found.images):,} images, one from each image, projected back to the "
+            "pixels by a DeconvNet (0 is mid-grey, each on its own scale, the largest 1 % of magnitudes clipped). "
+            f"Right: the patches that caused them, which are the receptive fields of {layer.field[0]} x "
+            f"{layer.field[1]} pixels; parts outside of the image are grey. Above: index of the map and its largest "
+            "activation."
+        )
+        drawn = patch_sheet(layer.top, found.images)
+        columns.insert(0, FigurePart(f"patches-{layer.key}", drawn, f"Top patches of {layer.output}", caption))
+    return Section(f"layer-{k}", layer.path, [*parts, FigureRow(columns)], wide=True)
+
+
+def _occlusion(found: Look, k: int, one: Hidden) -> FigureRow:
+    assert one.classes.predicted is not None
+    side, alt = int(one.classes.corners[0, 0, 2]), f"Occlusion of image {k + 1}:"
+    effect, back = one.total.effect(*one.image.shape[1:])[0, 0], one.deconvolution.sum(0)
+    figures = (
+        (
+            "map", heat(one.image, effect, f"decrease of {one.map}", signed=True),
+            f"Decrease of the total activation of {one.map}, the map of its layer with the largest sum for this image, "
+            f"when a grey square of {side} x {side} pixels hides a pixel (the mean over such squares).",
+        ),
+        (
+            "deconvolution", heat(one.image, back, f"{one.map}, projected down", signed=True),
+            "The same map's largest activation, projected back to the pixels. Its large values should be at the same "
+            "positions as in the previous image.",
+        ),
+        (
+            "class", places(one.classes.score[0], one.classes.predicted[0], found.classes, f"p({one.label})"),
+            f"The probability of {one.label}, and the class that the model predicts, for each position of the square.",
+        ),
+    )  # fmt: skip
+    return FigureRow(
+        [FigurePart(f"hidden-{k}-{name}", *(drawn, f"{alt} {name}", caption)) for name, drawn, caption in figures]
+    )
+
+
+def _ablation(found: Look) -> FigureRow:
+    rows = [
+        (zero.name, f"{zero.parameters:,}", percent(zero.accuracy), percent(mean.accuracy))
         for zero, mean in zip(found.ablations, found.by_mean, strict=True)
     ]
-    retrained = [_retrained_row(row) for row in found.retrained.rows] if found.retrained is not None else []
-    return render(
-        "look", found=found, figures=figures, paper=PAPER, results=results, ablations=ablations, retrained=retrained
-    )
+    head = ("removed", "parameters", "accuracy with 0", "accuracy with the mean")
+    columns = [[ABLATION, TablePart("Accuracy without layers", head, rows)]]
+    if found.retrained is not None:
+        head = ("changed", "parameters", "train accuracy", "accuracy")
+        rows = [_retrained_row(row) for row in found.retrained.rows]
+        columns.append([
+            f"Networks trained from scratch with the same settings: {found.retrained.epochs} epochs of "
+            f"{found.retrained.images} images with Adam. Compare them with each other, not with the model above, which "
+            "was trained for longer.",
+            TablePart("Accuracy of networks trained from scratch", head, rows),
+        ])  # fmt: skip
+    return FigureRow(columns)
+
+
+def _evolution(found: Look) -> list[SectionPart]:
+    if not found.grown:
+        return [Missing(
+            "This needs the weights of several epochs: train with train.keep=[0,1,2,5,10] and give the run folder, or "
+            "let --retrain train the network from scratch."
+        )]  # fmt: skip
+    retraining = "of a training of the same network from scratch, for this page"
+    parts: list[SectionPart] = [f"The weights are those {retraining if found.shows_retraining else 'of its training'}."]
+    for one in found.grown:
+        caption = (
+            f"{one.path}: a row for each of the {len(one.maps)} maps with the largest mean at the end, a column for "
+            f"each epoch; the largest activation over {len(found.images):,} images, projected back to the pixels, each "
+            "on its own scale with 0 as mid-grey. A sudden change means that another image has the largest activation."
+        )
+        over = (
+            f"{one.path}: each map's mean activation over all images and positions, and the largest mean of all maps."
+        )
+        parts.append(FigureRow([
+            FigurePart(f"growth-{one.key}", growth(one), f"Evolution of {one.path}", caption),
+            FigurePart(f"means-{one.key}", means(one), f"Mean activations of {one.path}", over),
+        ]))  # fmt: skip
+    return parts
 
 
 def _retrained_row(row: Retrained) -> tuple[str, ...]:
@@ -74,34 +186,7 @@ def _retrained_row(row: Retrained) -> tuple[str, ...]:
     name = "the whole network" if not row.variant.paths else f"{removed}{row.variant.name}"
     if row.accuracy is None or row.train_accuracy is None:
         return f"{name}: cannot be built ({row.why:.80})", "", "", ""
-    return name, f"{row.parameters:,}", _percent(row.train_accuracy), _percent(row.accuracy)
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f} %"
-
-
-def draw(found: Look) -> dict[str, Figure]:
-    """Return the page's figures by name."""
-    figures: dict[str, Figure] = {}
-    for layer in found.layers:
-        figures[f"filters-{layer.key}"] = filters(layer.weight, f"{layer.path}.weight")
-        figures[f"maps-{layer.key}"] = sheet(layer.outputs, layer.output)
-        if layer.top:
-            figures[f"patches-{layer.key}"] = patch_sheet(layer.top, found.images)
-    for one in found.grown:
-        figures[f"growth-{one.key}"], figures[f"means-{one.key}"] = growth(one), means(one)
-    for k, one in enumerate(found.hidden):
-        assert one.classes.predicted is not None
-        predicted, back = one.classes.predicted[0], one.deconvolution.sum(0)
-        effect = one.total.effect(*one.image.shape[1:])[0, 0]
-        figures[f"hidden-{k}-class"] = places(one.classes.score[0], predicted, found.classes, f"p({one.label})")
-        figures[f"hidden-{k}-map"] = heat(one.image, effect, f"decrease of {one.map}", signed=True)
-        figures[f"hidden-{k}-deconvolution"] = heat(one.image, back, f"{one.map}, projected down", signed=True)
-    names = [f"{name}: {best.scores[-1]:.3g}" for name, best in found.best]
-    pictures = [best.x[0].mean(0).numpy() for _, best in found.best]
-    figures["best"] = sheet(pictures, "the input that maximizes each class, and its score", names, columns=5)
-    return figures
+    return name, f"{row.parameters:,}", percent(row.train_accuracy), percent(row.accuracy)
 
 
 def numbers_of(found: Look) -> dict[str, dict[str, Any]]:

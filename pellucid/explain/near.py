@@ -9,15 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.combine import Sequential
-from pellucid.layers import (
-    AvgPool2d,
-    BatchNorm,
-    Conv2d,
-    LocalResponseNorm,
-    LogSoftmax,
-    MaxPool2d,
-    Softmax,
-)
+from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, LocalResponseNorm, LogSoftmax, MaxPool2d, Softmax
 from pellucid.layers.base import Layer, Mode, Params, Trait, pair, states
 
 MAX_PART = 0.85  # fraction of a map; a rectangle above it is not recomputed alone, but with the whole map

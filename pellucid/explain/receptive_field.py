@@ -26,9 +26,9 @@ from pellucid.layers import (
 from pellucid.layers.avgpool2d import AvgPool2dCache
 from pellucid.layers.base import Cache, Layer, Params, Trait, states
 from pellucid.layers.multiply import MultiplyCache
+from pellucid.nested import map_tree
 from pellucid.rules import own
 from pellucid.sweep import Rule
-from pellucid.tree import map_tree
 
 ReachRule = Callable[[Any, Params, Any, Any], Any]  # (layer, params, cache, dy) -> dx, where nonzero values are marks
 

@@ -11,13 +11,13 @@ from pellucid.errors import PellucidError
 from pellucid.explain.ablation import default_rows
 from pellucid.layers import Conv2d, Dense, Identity
 from pellucid.layers.base import Layer, Params
+from pellucid.nested import map_tree
 from pellucid.objective import sizes
 from pellucid.optim import Adam
 from pellucid.run.history import Row
 from pellucid.settings.checks import integer
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.model import BaseModel
-from pellucid.tree import map_tree
 
 BATCH = 64
 RATE = 1e-3  # learning rate of Adam

@@ -20,9 +20,9 @@ from pellucid.export.trace import GraphTrace, TracedLayer, trace
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
 from pellucid.model import Model
+from pellucid.nested import flatten, map_tree
 from pellucid.objective import Supervised
 from pellucid.task import task_of
-from pellucid.tree import flatten, map_tree
 
 BATCH_AXIS = "N"
 

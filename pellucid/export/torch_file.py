@@ -26,7 +26,7 @@ from pellucid.export.trace import GraphTrace, TracedLayer, trace
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
 from pellucid.model import Model
-from pellucid.tree import map_tree
+from pellucid.nested import map_tree
 
 # The classes of modules that an exported file may contain.
 HELPERS = tuple(

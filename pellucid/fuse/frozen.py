@@ -12,7 +12,7 @@ from pellucid.fuse.context import Form, NoCache
 from pellucid.fuse.recompute import normalized
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.batchnorm import BatchNorm, RunningCache
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 
 
 @dataclass(frozen=True)

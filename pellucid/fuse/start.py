@@ -10,7 +10,7 @@ from pellucid.fuse.context import Form, NoCache
 from pellucid.fuse.inference.plan import inference
 from pellucid.fuse.inference.runs import RunFunction
 from pellucid.layers.base import Mode, Params
-from pellucid.tree import leaves
+from pellucid.nested import leaves
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from pellucid.config import to_config
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.nested import leaves
 from pellucid.objective import Evaluated, Objective, merged, seeded
 from pellucid.rules.simple import own
 from pellucid.settings.checks import check_choice, check_whole
 from pellucid.sweep import backward
-from pellucid.tree import leaves
 
 Prior = Literal["normal", "uniform"]
 

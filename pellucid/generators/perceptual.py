@@ -9,7 +9,7 @@ from pellucid.layers import BatchNorm
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import L1
 from pellucid.models.pyramid import Pyramid, pyramid
-from pellucid.tree import leaves
+from pellucid.nested import leaves
 
 
 def trained_maps(backbone: Pyramid) -> Layer:

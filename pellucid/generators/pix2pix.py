@@ -20,10 +20,10 @@ from pellucid.layers.base import Layer, Mode, Params, memory_format
 from pellucid.losses import L1
 from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
 from pellucid.models.pix2pix import Field, NormName, patch_discriminator, unet_generator
+from pellucid.nested import map_tree
 from pellucid.objective import Gradients, Losses, seeded
 from pellucid.settings.checks import check_choice, check_flag
 from pellucid.sweep import backward
-from pellucid.tree import map_tree
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from pellucid.generators.penalty import gradient_penalty, zero_centred
 from pellucid.layers.base import Mode, Params
 from pellucid.losses.adversarial import NonSaturating
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
+from pellucid.nested import map_tree
 from pellucid.objective import Gradients
 from pellucid.settings.checks import check_within
-from pellucid.tree import map_tree
 
 
 @dataclass(frozen=True)

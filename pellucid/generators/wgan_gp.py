@@ -14,10 +14,10 @@ from pellucid.generators.base import Generator, drawn, to_input
 from pellucid.generators.penalty import gradient_penalty, one_centred
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
+from pellucid.nested import map_tree
 from pellucid.objective import Gradients
 from pellucid.settings.checks import check_whole, check_within
 from pellucid.sweep import backward
-from pellucid.tree import map_tree
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from torch import Tensor
 from pellucid import Dense, Mode, Quadratic, Sequential, Sigmoid
 from pellucid.layers.base import Params
 from pellucid.lessons.lesson import Result, Setting
+from pellucid.nested import flatten, map_tree, nest
 from pellucid.report.figures.circuit import neurons
 from pellucid.report.figures.heat import matrix
 from pellucid.sweep import backward, forward, run
-from pellucid.tree import flatten, map_tree, nest
 
 NET = Sequential(
     dense1=Dense(3, init_weight="normal", init_bias="normal"),
@@ -42,7 +42,7 @@ def weights(seed: int) -> Params:
 def outputs(params: Params, x: Tensor, moved: Mapping[str, Tensor]) -> Tensor:
     """Return the network's outputs; moved: tensors added to parameters or to outputs of layers, by path."""
     changed = nest(params, {path: leaf + moved.get(path, 0) for path, leaf in flatten(params).items()})
-    return run(NET, changed, x, Mode(), after=lambda path, y: y + moved.get(path, 0))[0]
+    return run(NET, changed, x, Mode(), after=lambda path, layer, x, y, cache: y + moved.get(path, 0))[0]
 
 
 def difference(value: Callable[[Mapping[str, Tensor]], Tensor], path: str, shape: torch.Size) -> Tensor:

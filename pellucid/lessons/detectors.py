@@ -14,6 +14,7 @@ from pellucid.detectors import YOLO1, SingleStage
 from pellucid.detectors.rcnn import RCNN
 from pellucid.detectors.search import windows
 from pellucid.detectors.yolo1 import WEIGHTS
+from pellucid.image_objects import Detections, Objects
 from pellucid.layers import AvgPool2d, Conv2d, GroupNorm, Mode, ReLU, RoIAlign
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.model import Model
@@ -21,7 +22,6 @@ from pellucid.models import mobilenet_v2
 from pellucid.models.fpn import fpn
 from pellucid.models.surface import features
 from pellucid.network.counts import counts
-from pellucid.objects import Detections, Objects
 from pellucid.ops.assign import highest
 from pellucid.ops.boxes import box_iou
 from pellucid.ops.nms import nms

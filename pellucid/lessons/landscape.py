@@ -17,11 +17,11 @@ from pellucid import Adam, Cosine, Dense, Mode, Model, Quadratic, Sequential, Ta
 from pellucid.data.source import Batch
 from pellucid.layers.base import Params
 from pellucid.lessons.lesson import Result, Setting
+from pellucid.nested import flatten, map_tree, nest
 from pellucid.objective import Supervised
 from pellucid.report.figures.heat import matrix
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
 from pellucid.report.figures.style import BLUE, INK, SMALL
-from pellucid.tree import flatten, map_tree, nest
 
 HIDDEN = 3  # neurons
 NET = Sequential(hidden=Dense(HIDDEN, init_weight="normal", init_bias="normal"), tanh=Tanh(), output=Dense(1))

@@ -16,9 +16,9 @@ from pellucid.data import load
 from pellucid.data.source import Batch
 from pellucid.layers.base import Params
 from pellucid.lessons.lesson import Result, Setting
+from pellucid.nested import flatten
 from pellucid.report.figures.series import name_axes, plots_in_rows
 from pellucid.report.figures.style import BLUE, ORANGE, Plot
-from pellucid.tree import flatten
 
 TrainingPairs = Sequence[tuple[Any, Any]]  # (weight (outputs, inputs), bias (outputs,)) of each layer
 

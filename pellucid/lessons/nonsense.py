@@ -14,7 +14,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from pellucid import Model, assets
+from pellucid import Model, shipped_files
 from pellucid.calibration.confidence import Confidence, fit_temperature
 from pellucid.data.dataset import float_images
 from pellucid.lessons.digits import handwritten
@@ -55,7 +55,7 @@ def nonsense(setting: Setting) -> Result:
     """
     splits = handwritten(setting)
     if splits.train.name == "mnist":
-        model = Model.load(assets.pretrained_file("mnist-lenet"))
+        model = Model.load(shipped_files.pretrained_file("mnist-lenet"))
     else:
         model, *_ = halves(setting)
     sheet_images: list[Tensor] = []

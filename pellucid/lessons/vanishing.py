@@ -21,13 +21,13 @@ from pellucid.lessons.digits import handwritten
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.models import mlp
+from pellucid.nested import flatten
 from pellucid.optim import SGD
 from pellucid.optim.regularizers import L2
 from pellucid.report.figures.series import curves, histories
 from pellucid.sweep import backward
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.learner import Learner
-from pellucid.tree import flatten
 
 
 def biases(gradients: Any) -> list[torch.Tensor]:

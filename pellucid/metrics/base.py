@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.calls import Checked
 from pellucid.errors import PellucidError
+from pellucid.settings.arguments import Checked
 from pellucid.text import note_once
 
 

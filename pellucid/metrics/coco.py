@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.overlaps import KINDS, PERSON, truth_areas
-from pellucid.objects import Detections, Objects
 from pellucid.settings.checks import check_known
 
 THRESHOLDS = torch.from_numpy(np.linspace(0.5, 0.95, 10))  # of IoU, rounded as in COCO's reference code

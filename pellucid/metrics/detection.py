@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.objects import Detections, Objects
+from pellucid.image_objects import Detections, Objects
 from pellucid.ops.boxes import box_iou
 from pellucid.settings.checks import check
 

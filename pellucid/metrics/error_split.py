@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import SIZES, precision_at_recalls
 from pellucid.metrics.overlaps import truth_areas
 from pellucid.metrics.verdicts import (
@@ -19,7 +20,6 @@ from pellucid.metrics.verdicts import (
     classify_detections,
     crowds,
 )
-from pellucid.objects import Detections, Objects
 from pellucid.ops.boxes import coverage
 
 # Ranges [low, high) of the largest fraction of an object's box that is inside another object's box.

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.base import Metric, check_measured
 from pellucid.metrics.coco import Coco
 from pellucid.metrics.overlaps import box_overlaps
-from pellucid.objects import Detections, Objects
 
+FACE_POINTS = 68
 EYES = (36, 45)  # the outer eye corners of the 68 points of a face (Sagonas et al. 2013), counted from 0
 _PREFIXES = {"boxes": "", "masks": "mask_", "keypoints": "keypoint_"}
 
@@ -75,12 +76,13 @@ class NME(Metric):
     where each object is compared with the detection whose box has the largest IoU with its box. Targets are a list of
     `Objects`, or key-points (N, K, 3) if the outputs are a tensor.
     The mean is over the labelled points of an object, then over the objects, except crowds. normalise: the indices of
-    the two true points whose distance is the unit, by default the outer eye corners among the 68 points of a face.
+    the two true points whose distance is the unit; by default the outer eye corners among the 68 points of a face, and
+    for other numbers of points the diagonal of the box around the true points.
     Source: Sagonas et al. 2013, "300 Faces in-the-Wild Challenge".
     """
 
     lower_is_better: ClassVar[bool] = True
-    normalise: tuple[int, int] = EYES
+    normalise: tuple[int, int] | None = None
     images: int = field(default=0, init=False)
     total: float = field(default=0.0, init=False)
     count: int = field(default=0, init=False)
@@ -119,29 +121,42 @@ class NME(Metric):
 
 
 def unit_points(metrics: Iterable[Any]) -> tuple[int, int] | None:
-    """Return the two points by which the NME among a model's metrics normalizes; None if there is no NME."""
-    pairs = (EYES if metric == "nme" else getattr(metric, "normalise", None) for metric in metrics)
+    """Return the two points by which the NME among a model's metrics normalizes; None for its default."""
+    pairs = (getattr(metric, "normalise", None) for metric in metrics)
     return next((points for points in pairs if points is not None), None)
 
 
-def normalised_errors(points: Tensor, truth: Tensor, normalise: tuple[int, int] = EYES) -> Tensor:
-    """Return the mean distance of each object's labelled points from the truth, over that of two true points: (n,).
+def normalised_errors(points: Tensor, truth: Tensor, normalise: tuple[int, int] | None = None) -> Tensor:
+    """Return the mean distance of each object's labelled points from the truth, in units of its size: (n,).
 
-    points: (n, K, 2) or more columns; truth: (n, K, 3) with visibility. Raises PellucidError for another number of
-    points, and for objects whose two points are not labelled or coincide.
+    points: (n, K, 2) or more columns; truth: (n, K, 3) with visibility. normalise: see `NME`. Raises PellucidError for
+    another number of points, and for objects whose two points are not labelled or coincide.
     """
-    if points.shape[:2] != truth.shape[:2] or max(normalise) >= truth.shape[1]:
+    if normalise is None and truth.shape[1] == FACE_POINTS:
+        normalise = EYES
+    if points.shape[:2] != truth.shape[:2] or (normalise is not None and max(normalise) >= truth.shape[1]):
+        by = "" if normalise is None else f", normalized by the points {normalise[0]} and {normalise[1]}"
         raise PellucidError(
-            f"NME: outputs have {points.shape[1]} key-points and objects {truth.shape[1]}, normalized by the points "
-            f"{normalise[0]} and {normalise[1]}; give equal numbers, or NME(normalise=(i, j)) for other points"
+            f"NME: outputs have {points.shape[1]} key-points and objects {truth.shape[1]}{by}; give equal numbers, or "
+            "NME(normalise=(i, j)) for other points"
         )
     true_points, labelled = truth[:, :, :2].double(), truth[:, :, 2] > 0
-    first, second = normalise
-    unit = (true_points[:, first] - true_points[:, second]).norm(dim=1)
-    if not bool((labelled[:, first] & labelled[:, second] & (unit > 0)).all()):
-        raise PellucidError(f"NME: an object's points {first} and {second} are not labelled or coincide")
+    unit, measurable = _units(true_points, labelled, normalise)
+    if not bool((measurable & (unit > 0)).all()):
+        which = "points" if normalise is None else f"points {normalise[0]} and {normalise[1]}"
+        raise PellucidError(f"NME: an object's {which} are not labelled or coincide")
     distances = (points[:, :, :2].double() - true_points).norm(dim=2) * labelled
     return distances.sum(1) / labelled.sum(1) / unit
+
+
+def _units(points: Tensor, labelled: Tensor, normalise: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    """Return the unit of each object's NME (n,), and whether the points that define it are labelled (n,)."""
+    if normalise is not None:
+        first, second = normalise
+        return (points[:, first] - points[:, second]).norm(dim=1), labelled[:, first] & labelled[:, second]
+    unlabelled = ~labelled[:, :, None]
+    extent = points.masked_fill(unlabelled, -math.inf).amax(1) - points.masked_fill(unlabelled, math.inf).amin(1)
+    return extent.norm(dim=1), labelled.any(1)
 
 
 def _pairs(metric: Metric, outputs: Any, targets: Any) -> list[tuple[Any, Objects]]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.objects import Detections, Objects
+from pellucid.image_objects import Detections, Objects
 from pellucid.ops.boxes import area, box_iou, coverage
 
 # COCO's sigmas of the 17 key-points of a person, from nose to ankles (Ronchi and Perona 2017, section 3.1).

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import match
 from pellucid.metrics.overlaps import KINDS, PERSON, truth_areas
-from pellucid.objects import Detections, Objects
 
 HIT, IGNORED = "hit", "ignored"
 ERRORS = ("class", "place", "both", "duplicate", "background")  # of detections; "missed" is the error of objects

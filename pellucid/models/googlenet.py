@@ -1,6 +1,5 @@
 """GoogLeNet, the first Inception network."""
 
-from pellucid.calls import checked
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import (
     AdaptiveAvgPool2d,
@@ -16,6 +15,7 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS, average_head, beside, conv_norm_relu, network, network_with_auxiliaries
+from pellucid.settings.arguments import checked
 
 EPSILON = 1e-3  # of the batch normalization
 

@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from pellucid.calls import checked
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import Add, Identity, Pad2d, ReLU6
 from pellucid.layers.base import Layer
 from pellucid.models.parts import average_head, beside, conv_norm, network
+from pellucid.settings.arguments import checked
 from pellucid.settings.checks import check
 
 # Table 2, for each stage: expansion factor, channels, number of blocks, stride of the first block.

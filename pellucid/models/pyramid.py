@@ -12,9 +12,9 @@ from pellucid.models.fcn import feature_nodes, plain_path
 from pellucid.models.parts import chain
 from pellucid.models.resnet import resnet18, resnet34, resnet50
 from pellucid.models.surface import features
+from pellucid.nested import flatten, nest
 from pellucid.rules.fold import fold
 from pellucid.settings.checks import check_known
-from pellucid.tree import flatten, nest
 
 Pyramid = Literal["mobilenet_v2", "airbench96", "resnet18", "resnet34", "resnet50", "vgg11", "vgg13", "vgg16"]
 RESNETS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}

@@ -1,10 +1,10 @@
 """SqueezeNet."""
 
-from pellucid.calls import checked
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import AdaptiveAvgPool2d, Concat, Conv2d, Dropout, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.models.parts import network
+from pellucid.settings.arguments import checked
 
 # Filters of the squeeze layer, and of each of the two expand branches.
 FIRES = {

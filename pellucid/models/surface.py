@@ -14,7 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 
 SCORES = "scores"
 # Layers that can output one score for each class, and their hyperparameter for the number of classes.

@@ -1,9 +1,9 @@
 """The VGG networks."""
 
-from pellucid.calls import checked
 from pellucid.combine import Sequential
 from pellucid.layers import MaxPool2d
 from pellucid.models.parts import convolutions, dense_head, network, units_head
+from pellucid.settings.arguments import checked
 
 # Number of 3 x 3 convolutions in each of the five blocks: table 1, columns A, B, D and E.
 DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}

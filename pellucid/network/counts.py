@@ -11,9 +11,9 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.layers import LAYERS, AvgPool2d, BatchNorm, Conv2d, Layer, LpPool2d, MaxPool2d, Shape
 from pellucid.layers.base import Trait, pair
 from pellucid.layers.checks import window_outputs
+from pellucid.nested import flatten
 from pellucid.network.summary import shape_text, summary
 from pellucid.text import aligned, shown
-from pellucid.tree import flatten
 
 NAMES = {layer.__name__: layer for layer in LAYERS if Trait.MERGE not in layer.traits}  # layers with a single input
 

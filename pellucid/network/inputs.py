@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 
 
 def check_inputs(shape: Sequence[int], wanted: Sequence[int | None], what: str) -> None:

@@ -13,9 +13,9 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.convtranspose2d import ConvTranspose2d
 from pellucid.layers.dense import Dense
+from pellucid.nested import flatten
 from pellucid.sweep import forward
 from pellucid.text import aligned, plural
-from pellucid.tree import flatten
 
 # Number of multiply-adds with a weight for one image: (weight, input of batch size 1, its output) -> number
 Count = Callable[[Tensor, Tensor, Tensor], int]

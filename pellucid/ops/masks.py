@@ -289,9 +289,8 @@ def _loops(pixels: np.ndarray) -> list[list[_Step]]:
             loop.append(step)
             (x, y), direction = step
             end = (x + _STEPS[direction][0], y + _STEPS[direction][1])
-            turns = (
-                (end, (direction + turn) % 4) for turn in (1, 0, 3)
-            )  # right first: pixels that share only a corner are separate
+            # right first: pixels that share only a corner are separate
+            turns = ((end, (direction + turn) % 4) for turn in (1, 0, 3))
             step = next((candidate for candidate in turns if candidate in remaining), None)
         loops.append(loop)
     return loops

@@ -11,9 +11,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from pellucid.calls import Checked
 from pellucid.errors import PellucidError
 from pellucid.optim import foreach
+from pellucid.settings.arguments import Checked
 
 # The state of an optimizer between steps: lists of tensors in the order of the parameters ("velocity": [...]), and
 # whole numbers ("step": 3). `pack` gives every tensor a name for a checkpoint.

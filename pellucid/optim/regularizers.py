@@ -10,8 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from pellucid.calls import Checked
 from pellucid.optim import foreach
+from pellucid.settings.arguments import Checked
 from pellucid.settings.checks import check_range
 
 

@@ -9,10 +9,10 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Shape
+from pellucid.nested import leaves
 from pellucid.network.ending import check_classes
 from pellucid.objective import Objective
 from pellucid.recipe.recipe import Recipe
-from pellucid.tree import leaves
 
 COPIES = 4  # tensors in memory for each parameter: the parameter, its gradient, and two of the optimizer
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
@@ -16,7 +15,17 @@ from pellucid.files import read_regular
 from pellucid.recipe.toml import toml_value
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.compared import RUN_COLOURS, accuracy_by_time, overlaid
-from pellucid.report.page import render
+from pellucid.report.sections import (
+    CodeBlock,
+    FigurePart,
+    FigureRow,
+    Legend,
+    Missing,
+    Page,
+    Section,
+    SectionPart,
+    TablePart,
+)
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.run_report.classes import CONFUSION, class_rows
@@ -168,20 +177,72 @@ def _rows(keys: Iterable[str], columns: Sequence[Mapping[str, str]]) -> list[tup
     return [(key, *(column.get(key, ABSENT) for column in columns)) for key in keys]
 
 
-def comparison_page(found: RunComparison, command: str) -> str:
-    """Return the whole HTML document."""
+def comparison_page(found: RunComparison, command: str) -> Page:
+    """Return the page of a comparison. command: the command that repeats it."""
+    colours = [RUN_COLOURS[k % len(RUN_COLOURS)] for k in range(len(found.names))]
+    runs = list(zip(found.names, found.runs, strict=True))
+    unfinished = [name for name, run in runs if not run.results and not run.stopped]
+    no_result = [
+        Missing(f"{name} recorded no result: its training is not finished, or it had no recipe.") for name in unfinished
+    ]
+    no_classes = [
+        Missing(f"{name} recorded no confusion matrix; `pellucid train --resume` writes it.")
+        for name, run in runs
+        if run.confusion is None
+    ]
+    scores = [TablePart("F1 on the test images", ("class", *found.names), found.scores, foot=True)]
+    matrices = [
+        FigurePart(
+            f"confusion-{k}", None if run.confusion is None else confusion_matrix(run.confusion, run.classes),
+            f"Confusion matrix of {name}", f"{name}: counts.", f"{name}: none.",
+        )
+        for k, (name, run) in enumerate(runs)
+    ]  # fmt: skip
+    results = TablePart("", ("", *found.names), found.results)
+    all_keys = "All keys that differ; a dash where a recipe does not have a key."
+    besides = "What the results depend on besides the recipes."
+    sections = [
+        Section("results", "Results on the test images", [results, *found.stopped, *no_result]),
+        Section(
+            "recipes", "Differences of the recipes", [_differences(found.names, "recipes", found.recipes, all_keys)]
+        ),
+        Section("curves", "Curves", ["Solid: on held-out images; dashed: on training images.", _curves(found)], True),
+        Section("classes", "Class by class", [*(scores if found.scores else []), *no_classes]),
+        Section(
+            "manifests",
+            "Differences of the manifests",
+            [_differences(found.names, "manifests", found.manifests, besides)],
+        ),
+        Section("confusion", "Confusion matrices", [FigureRow(matrices)], wide=True),
+        Section("reproduce", "How to reproduce", [CodeBlock(command)], wide=True),
+    ]
+    legend = Legend(list(zip(found.names, colours, strict=True)))
+    return Page(f"Runs compared: {', '.join(found.names)}", sections, header=[legend], heading="Runs compared")
+
+
+def _differences(names: Sequence[str], what: str, rows: list[tuple[str, ...]], caption: str) -> SectionPart:
+    head = ("key", *names)
+    return TablePart(caption, head, rows, (), wrap=True) if rows else Missing(f"The {what} do not differ.")
+
+
+def _curves(found: RunComparison) -> FigureRow:
+    """Return the curves of each metric by epoch, and the accuracy by time."""
     histories = [run.history.rows for run in found.runs]
     columns = _union(row for rows in histories for row in rows)
     metrics = _union([[name.partition("_")[2] for name in columns if name.startswith(("train_", "val_"))]])
-    held_out = {run.held for run in found.runs}
-    figures: dict[str, Figure | None] = {f"curves-{name}": overlaid(found.names, histories, name) for name in metrics}
-    data = held_out.pop() if len(held_out) == 1 else "held-out"
-    figures["time"] = accuracy_by_time(found.names, histories, data, RUN_COLOURS)
-    for k, run in enumerate(found.runs):
-        figures[f"confusion-{k}"] = None if run.confusion is None else confusion_matrix(run.confusion, run.classes)
-    colours = [RUN_COLOURS[k % len(RUN_COLOURS)] for k in range(len(found.runs))]
-    runs = list(zip(found.names, found.runs, strict=True))
-    return render("runs", found=found, runs=runs, figures=figures, metrics=metrics, colours=colours, command=command)
+    figures = [
+        FigurePart(
+            f"curves-{name}", overlaid(found.names, histories, name),
+            f"{name.capitalize().replace('_', ' ')} of each run by epoch",
+            otherwise=f"No finite {name} was recorded.",
+        )
+        for name in metrics
+    ]  # fmt: skip
+    held = {run.held for run in found.runs}
+    drawn = accuracy_by_time(found.names, histories, held.pop() if len(held) == 1 else "held-out", RUN_COLOURS)
+    caption = "The same by seconds of training, on a logarithmic axis."
+    alt, otherwise = "Held-out accuracy of each run by seconds of training", "No accuracy over time was recorded."
+    return FigureRow([*figures, FigurePart("time", drawn, alt, caption, otherwise)])
 
 
 def _union(tables: Iterable[Iterable[str]]) -> list[str]:

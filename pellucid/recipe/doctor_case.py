@@ -11,6 +11,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.rehearsal import copied, reinitialized
 from pellucid.errors import PellucidError
 from pellucid.model import Model
+from pellucid.nested import flatten
 from pellucid.recipe.job import build_model, own_data
 from pellucid.recipe.material import (
     SHAPES,
@@ -31,7 +32,6 @@ from pellucid.run.weights import read_weights
 from pellucid.training.diagnose import StoppedError
 from pellucid.training.examples import examples
 from pellucid.training.model import BaseModel
-from pellucid.tree import flatten
 
 
 def case_of_run(

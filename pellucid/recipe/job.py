@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pellucid.data import Arrays, Augment, FeatureStats, Source
-from pellucid.data.source import preprocess_of, swaps_of
+from pellucid.data.source import preprocess_of, sizes_vary, swaps_of
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer
@@ -27,7 +27,9 @@ from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
 from pellucid.run_report import gather, write_report
 from pellucid.task import task_for, task_of
+from pellucid.text import plural
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
+from pellucid.training.checkpoint import SavedState
 from pellucid.training.examples import first_batch
 
 
@@ -40,6 +42,81 @@ class Run:
     metrics: dict[str, Any]
     model: Model
     recipe: Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A training that can begin: its recipe, the model with its initial weights, the data and the run folder.
+
+    root: of the data sets. command: the command that repeats the training, for the report, if it is not
+    `pellucid train` with the run's recipe.
+    """
+
+    recipe: Recipe
+    model: Model
+    material: Material[Any]
+    path: Path
+    root: str | os.PathLike[str] | None
+    progress: bool
+    command: str = ""
+
+    def train(self) -> Run:
+        """Train in the run folder, or resume its training."""
+        recipe, material, settings = self.recipe, self.material, self.recipe.train
+        augment = None if recipe.augment == Augment() else recipe.augment
+        if augment is not None and augment.swaps is None:
+            augment = replace(augment, swaps=swaps_of(material.train))
+        callbacks: list[Callback] = []
+        if settings.early_stopping:
+            callbacks.append(EarlyStopping(settings.early_stopping, settings.monitor))
+        if settings.keep:
+            callbacks.append(Snapshots(RunFolder(self.path).weights, settings.keep))
+        manifest = {
+            "recipe": recipe.name,
+            "data_set": recipe.data.name,
+            "data": material.checksums,
+            "start": source_checksum(recipe.start.weights, self.root),
+        }
+        with kernel_threads(recipe.recipe.threads):
+            history = self.model.fit(
+                material.train,
+                epochs=settings.epochs,
+                batch_size=min(settings.batch_size, len(material.train)),
+                validation=material.validation or material.test,
+                augment=augment,
+                callbacks=callbacks,
+                run=self.path,
+                resume=True,
+                monitor="" if material.validation is None else settings.monitor,  # test images choose no weights
+                checkpoint_seconds=settings.checkpoint_seconds,
+                manifest=manifest,
+                verbose=self.progress,
+            )
+            return self._finish(history)
+
+    def _finish(self, history: History) -> Run:
+        """Evaluate the model on the test images, and write results.json and the report."""
+        recipe, material, path = self.recipe, self.material, self.path
+        folder = RunFolder(path)
+        model = Model.load(folder.best)
+        if task_of(model).finish(model, material.train, material.validation, material.test):
+            model.save(folder.best)
+        if recipe.recipe.device != "cpu":
+            model = Model.load(folder.best, device=recipe.recipe.device)
+        results = {
+            **model.evaluate(material.test),
+            "weights": "last" if material.validation is None else "best",
+            "sha256": model.sha256(),
+            "epochs": len(history),
+            "seconds": round(sum(history["seconds"]), 3),
+            "images_per_second": round(sum(history["images_per_second"]) / len(history), 1),
+        }
+        write_atomically(path / "results.json", (json.dumps(results, indent=2) + "\n").encode())
+        held = "test" if material.validation is None else "validation"
+        command = self.command or f"pellucid train {path / 'recipe.toml'}"
+        data = gather(path, model, material.test, command, results, held, material.train)
+        report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": results["sha256"]}))
+        return Run(path, report, results, model, recipe)
 
 
 def train(
@@ -60,17 +137,18 @@ def train(
     if isinstance(recipe, Recipe) and overrides:
         raise PellucidError("a Recipe is complete; give overrides to load_recipe, or give the recipe's name")
     complete = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    return train_recipe(complete, overrides, data, out, progress)[0]
+    first, *_ = (job.train() for job in new_jobs(complete, overrides, data, out, progress))
+    return first
 
 
-def train_recipe(
+def new_jobs(
     recipe: Recipe,
     overrides: Mapping[str, Any],
     data: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] = "runs",
     progress: bool = True,
-) -> list[Run]:
-    """Train with a recipe in a new run folder, and then with the recipe that it names for comparison, if any.
+) -> list[Job]:
+    """Return the training with a recipe in a new run folder, and that with the recipe for comparison, if it names one.
 
     overrides: the overrides of the recipe, which the second recipe also gets (all but recipe.name, then and about).
     """
@@ -86,8 +164,8 @@ def train_recipe(
         _name_then(paths[0], paths[1])
     for one, path in reversed(list(zip(recipes, paths, strict=True))):
         write_atomically(path / "recipe.toml", one.to_toml().encode())
-    jobs = zip(recipes, models, loaded, paths, strict=True)
-    return [_train(*one, data, progress) for one in jobs]
+    parts = zip(recipes, models, loaded, paths, strict=True)
+    return [Job(*part, data, progress) for part in parts]
 
 
 def begin_run(
@@ -120,7 +198,45 @@ def train_in(
     """
     recipe = load_recipe(path / "recipe.toml")
     model = model or build_model(recipe, material.train, data, preprocess, RunFolder(path))
-    return _train(recipe, model, material, path, data, progress, command)
+    return Job(recipe, model, material, path, data, progress, command).train()
+
+
+def train_or_resume(
+    recipe: Recipe,
+    material: Material[Any],
+    out: str | os.PathLike[str] = "runs",
+    data: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    preprocess: Mapping[str, Any] | None = None,
+    command: str = "",
+) -> Run:
+    """Return the finished run of a recipe on `material` below `out`; resume an unfinished one, or train in a new one.
+
+    Only runs on the same data and from the same initial weights are used. preprocess, command: see `train_in`.
+    """
+    expected = {"data": material.checksums, "start": source_checksum(recipe.start.weights, data)}
+    unfinished: Path | None = None
+    paths = [path.parent for path in Path(out).glob(f"{recipe.name}-*/recipe.toml")]
+    for path in sorted(paths, key=lambda path: (len(path.name), path.name)):  # in the order of their numbers
+        folder = RunFolder(path)
+        recorded = folder.read_manifest() if folder.manifest.is_file() else expected
+        text = (path / "recipe.toml").read_text(encoding="utf-8", errors="replace")
+        if text != recipe.to_toml() or {name: recorded.get(name) for name in expected} != expected:
+            continue
+        if results := _read_results(path):
+            return Run(path, path / "report.html", results, Model.load(folder.best), recipe)
+        unfinished = path
+    path, model = (unfinished, None) if unfinished else begin_run(recipe, material, out, data, preprocess)
+    return train_in(path, material, progress, data, preprocess, command, model)
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    """Return the results of a finished run, {} for an unfinished one."""
+    try:
+        results = json.loads((path / "results.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return results if isinstance(results, dict) and {"seconds", "epochs"} <= results.keys() else {}
 
 
 def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
@@ -129,11 +245,16 @@ def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = No
 
 
 def resume_runs(
-    run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True
+    run: str | os.PathLike[str],
+    data: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    epochs: int | None = None,
 ) -> list[Run]:
     """Resume a run from its last checkpoint, and then the run that follows it for comparison, if any.
 
-    A finished run is only evaluated again. A missing second run is trained from the start, with the recipe recipe.then.
+    epochs: the number of epochs in all to which a finished run is extended, None for that of its recipe. A finished run
+    is returned as it is; it is evaluated again if its results or its report are missing. A missing second run is
+    trained from the start, with the recipe recipe.then.
     """
     path = Path(run)
     if not path.exists():
@@ -145,9 +266,38 @@ def resume_runs(
         )
     recipe = load_recipe(path / "recipe.toml")
     paths = [path, _find_then(path, recipe.recipe.then, data)] if recipe.recipe.then else [path]
-    recipes = [load_recipe(one / "recipe.toml") for one in paths]
-    materials = (load_data(one, data) for one in recipes)
-    return [train_in(path, material, progress, data) for path, material in zip(paths, materials, strict=True)]
+    if epochs is not None:
+        for one in paths:
+            _extend(RunFolder(one), epochs)
+    return [_resume(one, data, progress) for one in paths]
+
+
+def _resume(path: Path, data: str | os.PathLike[str] | None, progress: bool) -> Run:
+    """Return a run that is finished, or resume it; see `resume_runs`."""
+    folder, recipe = RunFolder(path), load_recipe(path / "recipe.toml")
+    state = SavedState.find(folder) if folder.has_checkpoint else None
+    if state is not None and state.has_ended(recipe.train.epochs) and (path / "report.html").is_file():
+        try:
+            results = json.loads((path / "results.json").read_bytes())
+            finished = Run(path, path / "report.html", results, Model.load(folder.best), recipe)
+        except (OSError, ValueError, PellucidError):  # below, the weights are repaired and evaluated again
+            finished = None
+        if finished is not None and finished.metrics.get("epochs") == state.progress["epoch"]:
+            state.say_finished(folder)
+            return finished
+    return train_in(path, load_data(recipe, data), progress, data)
+
+
+def _extend(folder: RunFolder, epochs: int) -> None:
+    """Write the number of epochs into the recipe of a finished run; PellucidError if it is not larger than before."""
+    state = SavedState.find(folder) if folder.has_checkpoint else None
+    if state is None or not state.done:
+        raise PellucidError(f"{folder.path} is not finished; resume it without train.epochs first")
+    if epochs <= state.progress["epoch"]:
+        trained = plural(state.progress["epoch"], "epoch")
+        raise PellucidError(f"train.epochs: {folder.path} was trained for {trained}; give more, not {epochs}")
+    recipe = load_recipe(folder.recipe, {"train.epochs": epochs})
+    write_atomically(folder.recipe, recipe.to_toml().encode())
 
 
 def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:
@@ -205,7 +355,7 @@ def build_model(
         net,
         optimizer=recipe.build("optimizer"),
         metrics=_metrics(recipe, learned),
-        input_shape=shape if objective is None or not objective.any_size else (shape[0], None, None),
+        input_shape=(shape[0], None, None) if learned.any_size or sizes_vary(train) else shape,
         classes=train.classes,
         seed=recipe.recipe.seed,
         regularizer=recipe.build("regularizer"),
@@ -217,7 +367,7 @@ def build_model(
         device=recipe.recipe.device,
         **({} if objective is not None else {"loss": recipe.build("loss")}),
     )
-    model.objective.check(model.output_shape, train.y if isinstance(train, Arrays) else first.targets)
+    model.objective.check(model.outputs_for(shape), train.y if isinstance(train, Arrays) else first.targets)
     with kernel_threads(recipe.recipe.threads):  # the number of threads affects rounding
         if trained is not None and trained.whole:
             for path, tensor in trained.params.items():
@@ -266,73 +416,6 @@ def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Pa
         if (following / "recipe.toml").is_file():
             return following
     recipe = load_recipe(name)
-    build_model(recipe, load_data(recipe, data).train, data)
-    following = next_run(path.parent, recipe.name)
-    write_atomically(following / "recipe.toml", recipe.to_toml().encode())
+    following, _ = begin_run(recipe, load_data(recipe, data), path.parent, data)
     _name_then(path, following)
     return following
-
-
-def _train(
-    recipe: Recipe,
-    model: Model,
-    material: Material[Any],
-    path: Path,
-    data: str | os.PathLike[str] | None,
-    progress: bool,
-    command: str = "",
-) -> Run:
-    """Train in the run folder `path`, or resume its training."""
-    augment = None if recipe.augment == Augment() else recipe.augment
-    if augment is not None and augment.swaps is None:
-        augment = replace(augment, swaps=swaps_of(material.train))
-    patience = recipe.train.early_stopping
-    callbacks: list[Callback] = [EarlyStopping(patience, recipe.train.monitor)] if patience else []
-    callbacks += [Snapshots(RunFolder(path).weights, recipe.train.keep)] if recipe.train.keep else []
-    has_validation = material.validation is not None  # else the curves show the test images, which choose no weights
-    manifest = {
-        "recipe": recipe.name,
-        "data_set": recipe.data.name,
-        "data": material.checksums,
-        "start": source_checksum(recipe.start.weights, data),
-    }
-    with kernel_threads(recipe.recipe.threads):
-        history = model.fit(
-            material.train,
-            epochs=recipe.train.epochs,
-            batch_size=min(recipe.train.batch_size, len(material.train)),
-            validation=material.validation or material.test,
-            augment=augment,
-            callbacks=callbacks,
-            run=path,
-            resume=True,
-            monitor=recipe.train.monitor if has_validation else "",
-            checkpoint_seconds=recipe.train.checkpoint_seconds,
-            manifest=manifest,
-            verbose=progress,
-        )
-        repeat = command or f"pellucid train {path / 'recipe.toml'}"
-        return _finish(recipe, material, path, history, repeat)
-
-
-def _finish(recipe: Recipe, material: Material[Any], path: Path, history: History, command: str) -> Run:
-    """Evaluate the model on the test images, and write results.json and the report."""
-    folder = RunFolder(path)
-    model = Model.load(folder.best)
-    if task_of(model).finish(model, material.train, material.validation, material.test):
-        model.save(folder.best)
-    if recipe.recipe.device != "cpu":
-        model = Model.load(folder.best, device=recipe.recipe.device)
-    results = {
-        **model.evaluate(material.test),
-        "weights": "last" if material.validation is None else "best",
-        "sha256": model.sha256(),
-        "epochs": len(history),
-        "seconds": round(sum(history["seconds"]), 3),
-        "images_per_second": round(sum(history["images_per_second"]) / len(history), 1),
-    }
-    write_atomically(path / "results.json", (json.dumps(results, indent=2) + "\n").encode())
-    held = "test" if material.validation is None else "validation"
-    data = gather(path, model, material.test, command, results, held, material.train)
-    report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": results["sha256"]}))
-    return Run(path, report, results, model, recipe)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.data import Augment
 from pellucid.errors import PellucidError, closest, nearest
 from pellucid.files import open_regular
@@ -221,14 +221,14 @@ def parse_overrides(settings: list[str]) -> dict[str, Any]:
 def find_recipe(name_or_path: str | Path) -> Path:
     """Return the TOML file of a built-in recipe, of a path, or of a run folder."""
     text = str(name_or_path)
-    if text in assets.recipe_names():
-        return assets.recipe_file(text)
+    if text in shipped_files.recipe_names():
+        return shipped_files.recipe_file(text)
     path = Path(text)
     if path.is_dir() and (path / "recipe.toml").is_file():
         return path / "recipe.toml"
     if path.suffix == ".toml" or path.is_file():
         return path
-    return assets.recipe_file(text)  # raises PellucidError with a list of the built-in recipes
+    return shipped_files.recipe_file(text)  # raises PellucidError with a list of the built-in recipes
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -20,11 +20,11 @@ from pellucid.models import MODELS, features
 from pellucid.models.fcn import backbone_of, plain_path
 from pellucid.models.keypoints import mobilenet_of
 from pellucid.models.pyramid import backbone_name, pyramid_params
+from pellucid.nested import flatten, nest
 from pellucid.objective import Objective, Supervised
 from pellucid.run.described import unnamed
 from pellucid.run.folder import weights_file
 from pellucid.run.weights import is_ours
-from pellucid.tree import flatten, nest
 from pellucid.weights import open_weights
 from pellucid.weights.catalogue import CATALOGUE, downloaded
 from pellucid.weights.match import match

@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from pellucid.files import make_folder, write_atomically
 from pellucid.report.page import render
-from pellucid.report.write import write_page
+from pellucid.text import aligned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from pellucid.report.embedded import Embedded
+
+TextPairs = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,83 +36,184 @@ class FigurePart:
 class TablePart:
     """A table; the first column names the rows.
 
-    right: indices of columns of numbers. foot: whether the last row is the total. wrap: whether long values are broken.
+    right: indices of columns of numbers, by default all but the first. foot: whether the last row is the total. wrap:
+    whether long values are broken.
     """
 
     kind: ClassVar[str] = "table"
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    right: Collection[int] = ()
+    right: Collection[int] | None = None
     foot: bool = False
     wrap: bool = False
 
+    @property
+    def numbers(self) -> Collection[int]:
+        """The indices of the columns of numbers."""
+        return range(1, len(self.head)) if self.right is None else self.right
+
+    def __str__(self) -> str:
+        """Return the table in plain text."""
+        return aligned([self.head, *self.rows], self.numbers)
+
+    def markdown(self) -> list[str]:
+        """Return the lines of the table in Markdown."""
+
+        def line(values: Sequence[str]) -> str:
+            escaped = (value.replace("|", "\\|").replace("\n", " ") for value in values)
+            return f"| {' | '.join(escaped)} |"
+
+        rule = ["---:" if k in self.numbers else "---" for k in range(len(self.head))]
+        return [line(self.head), line(rule), *map(line, self.rows)]
+
 
 @dataclass(frozen=True)
-class Missing:
+class TextPart:
+    """A text, shown as `kind` says."""
+
+    kind: ClassVar[str]
+    text: str
+
+
+class Missing(TextPart):
     """A sentence that says what is not there."""
 
-    kind: ClassVar[str] = "missing"
-    text: str
+    kind = "missing"
+
+
+class CodeBlock(TextPart):
+    """A text in its own lines, such as a command or a file."""
+
+    kind = "code"
+
+
+class Heading(TextPart):
+    """A heading inside of a section."""
+
+    kind = "heading"
 
 
 @dataclass(frozen=True)
-class CodeBlock:
-    """A text in its own lines, such as a command or a file."""
+class Facts:
+    """TextPairs of a name and its text; with a summary they are folded."""
 
-    kind: ClassVar[str] = "code"
-    text: str
+    kind: ClassVar[str] = "facts"
+    pairs: TextPairs
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences, and further ones folded under a summary."""
+
+    kind: ClassVar[str] = "bullets"
+    texts: Sequence[str]
+    folded: Sequence[str] = ()
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Legend:
+    """Names with their colours."""
+
+    kind: ClassVar[str] = "legend"
+    pairs: TextPairs
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """Embedded images side by side, each with its caption; name: what all of them show."""
+
+    kind: ClassVar[str] = "images"
+    name: str
+    images: "Sequence[tuple[str, Embedded]]"
 
 
 @dataclass(frozen=True)
 class FigureRow:
-    """Figures side by side, if the page is wide enough."""
+    """Parts side by side, if the page is wide enough; a sequence of parts is one column."""
 
     kind: ClassVar[str] = "row"
-    parts: Sequence["FigurePart"]
+    parts: "Sequence[SectionPart | Sequence[SectionPart]]"
 
 
-SectionPart = str | FigurePart | TablePart | Missing | CodeBlock | FigureRow  # a string is a paragraph
+# A string is a paragraph.
+SectionPart = str | FigurePart | TablePart | TextPart | Facts | Bullets | Legend | ImageRow | FigureRow
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of a page. id: of the link to it. wide: whether it takes the whole width."""
+    """A section of a page. id: of the link to it, "" for none. wide: whether it takes the whole width.
+
+    colour: of a dot before the heading.
+    """
 
     id: str
     heading: str
     parts: Sequence[SectionPart]
     wide: bool = False
+    colour: str = ""
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to show: each part is a sentence about what is missing, or a missing figure."""
-        return all(isinstance(part, Missing) or _is_missing(part) for part in self.parts)
+        return _is_missing(self.parts)
 
 
-def _is_missing(part: SectionPart) -> bool:
+def _is_missing(part: SectionPart | Sequence[SectionPart]) -> bool:
     if isinstance(part, FigureRow):
         return all(map(_is_missing, part.parts))
-    return isinstance(part, FigurePart) and part.figure is None
+    if isinstance(part, Sequence) and not isinstance(part, str):
+        return all(map(_is_missing, part))
+    return isinstance(part, Missing) or (isinstance(part, FigurePart) and part.figure is None)
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page with a title, a sentence about it, and its main results as pairs of name and text."""
+    """A page with a title and sections.
+
+    about: a sentence about it. header: further parts above the sections. results: the main results as pairs of name and
+    text. heading: if it is not the title. command: the command that repeats it, at the end.
+    """
 
     title: str
-    about: str
-    results: Sequence[tuple[str, str]]
     sections: Sequence[Section]
+    about: str = ""
+    results: TextPairs = ()
+    header: Sequence[SectionPart] = ()
+    heading: str = ""
+    command: str = ""
+
+    @property
+    def figures(self) -> "dict[str, Figure | None]":
+        """The figures by name."""
+        return {part.name: part.figure for section in self.sections for part in _figures(section.parts)}
 
     def html(self) -> str:
         """Return the HTML document."""
         return render("page", it=self)
 
     def write(self, path: Path) -> Path:
-        """Write the page atomically, and its figures to figures/*.png beside it; return `path`."""
-        return write_page(path, self.html(), {part.name: part.figure for part in self._figures()})
+        """Write the page atomically, and its figures to figures/*.png beside it; return `path`.
 
-    def _figures(self) -> Iterator[FigurePart]:
-        for part in (part for section in self.sections for part in section.parts):
-            yield from part.parts if isinstance(part, FigureRow) else [part] if isinstance(part, FigurePart) else []
+        Raises PellucidError if writing fails.
+        """
+        from pellucid.report.figures.style import png
+
+        folder = make_folder(path.parent / "figures")
+        for name, figure in self.figures.items():
+            if figure is not None:
+                write_atomically(folder / f"{name}.png", png(figure), durable=False)
+        write_atomically(path, self.html().encode("utf-8"))
+        return path
+
+
+def _figures(parts: "Sequence[SectionPart | Sequence[SectionPart]]") -> Iterator[FigurePart]:
+    for part in parts:
+        if isinstance(part, FigurePart):
+            yield part
+        elif isinstance(part, FigureRow):
+            yield from _figures(part.parts)
+        elif isinstance(part, list | tuple):
+            yield from _figures(part)

@@ -1,4 +1,4 @@
-"""Writing pages, figures and the values that they show."""
+"""Writing figures and the values that they show."""
 
 import io
 from collections.abc import Mapping
@@ -10,19 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_atomically
+from pellucid.files import write_atomically
 from pellucid.report.figures.style import png
 from pellucid.text import printable
-
-
-def write_page(path: Path, html: str, figures: Mapping[str, Figure | None]) -> Path:
-    """Write a page, and its figures to figures/*.png; return its path. Raises PellucidError if writing fails."""
-    folder = make_folder(path.parent / "figures")
-    for name, figure in figures.items():
-        if figure is not None:
-            write_atomically(folder / f"{name}.png", png(figure), durable=False)
-    write_atomically(path, html.encode("utf-8"))
-    return path
 
 
 def write_picture(folder: Path, name: str, figure: Figure, numbers: Mapping[str, Any]) -> tuple[Path, Path]:

@@ -23,6 +23,7 @@ from pellucid.detectors import OWN as DETECTORS
 from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.generators import OWN as GENERATORS
 from pellucid.layers.base import Layer, Params
+from pellucid.nested import map_tree
 from pellucid.network.bounds import objective_within_bounds, within_bounds
 from pellucid.network.ending import check_classes
 from pellucid.network.inputs import FreeShape, free_outputs, nominal
@@ -30,7 +31,6 @@ from pellucid.objective import Objective
 from pellucid.plugins import load_plugins
 from pellucid.run.folder import RunFolder
 from pellucid.run.weights import read_weights
-from pellucid.tree import map_tree
 
 T = TypeVar("T")
 OBJECTIVES = (*DETECTORS, *GENERATORS)  # the built-in objectives that a file may name

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import read_regular, remove_orphans, set_aside, write_atomically
 from pellucid.text import note, shown
@@ -35,9 +35,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.layers = self.path / "layers.csv"
         self.recipe = self.path / "recipe.toml"
-        self.comparison_file = (
-            self.path / "then.txt"
-        )  # the name of the run beside this one that is trained next, for comparison
+        self.comparison_file = self.path / "then.txt"  # the name of the run to train next, for comparison
         self.error = self.path / "error.json"  # the error that ended the training, if any
         self.manifest = self.path / "manifest.json"
         self.weights = self.path / "weights"
@@ -200,8 +198,8 @@ def weights_file(model: str | os.PathLike[str]) -> Path:
     if not isinstance(model, str | os.PathLike):
         raise PellucidError(f"a weights file must be a path, not {shown(model)}; give the file to load")
     path, model = Path(model), str(model)
-    if model in assets.pretrained_names():
-        return assets.pretrained_file(model)
+    if model in shipped_files.pretrained_names():
+        return shipped_files.pretrained_file(model)
     if path.is_dir():
         for kind in ("best", "last", "previous"):
             file = path / "weights" / f"{kind}.safetensors"
@@ -212,8 +210,8 @@ def weights_file(model: str | os.PathLike[str]) -> Path:
         )
     if path.is_file():
         return path
-    if model in assets.recipe_names():
+    if model in shipped_files.recipe_names():
         raise PellucidError(f"{model} is a recipe without trained weights; train it and give its run folder")
     runs = [str(run) for run in sorted(Path("runs").glob("*")) if run.is_dir()]
-    hint = nearest(model, [*assets.pretrained_names(), *runs])
-    raise PellucidError(f"no model {model!r}{hint}; give {assets.MODEL_HELP}")
+    hint = nearest(model, [*shipped_files.pretrained_names(), *runs])
+    raise PellucidError(f"no model {model!r}{hint}; give {shipped_files.MODEL_HELP}")

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
+from pellucid.nested import flatten, map_tree, nest
 from pellucid.run.described import widened
 from pellucid.run.weights import is_ours, read_weights
-from pellucid.tree import flatten, map_tree, nest
 from pellucid.weights import open_weights, require_match
 from pellucid.weights.names import check_values, source_of, take_scaling, take_weights
 

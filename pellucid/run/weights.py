@@ -15,8 +15,8 @@ from torch import Tensor
 from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.files import write_atomically
 from pellucid.layers.base import Params
+from pellucid.nested import flatten, nest
 from pellucid.text import shown
-from pellucid.tree import flatten, nest
 from pellucid.weights.fault import quoted
 from pellucid.weights.match import kind, match
 from pellucid.weights.safetensorsfile import has_valid_booleans

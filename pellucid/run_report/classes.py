@@ -25,7 +25,7 @@ def class_sections(confusion: NDArray[np.int64], classes: Sequence[str], what: s
         f"class, the fraction predicted as it. F1: the harmonic mean of both. n: the number of {what}."
     )
     head = ("class", "precision", "recall", "F1", "n")
-    rows = TablePart(f"Test {what} by class", head, class_rows(confusion, classes), range(1, 5), foot=True)
+    rows = TablePart(f"Test {what} by class", head, class_rows(confusion, classes), foot=True)
     figure = FigurePart("confusion", drawn, f"Confusion matrix. {text}", caption, "No images were tested.")
     return [
         Section("confusion", "Confusion matrix", [text, figure]),

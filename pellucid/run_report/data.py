@@ -18,6 +18,7 @@ from pellucid.layers.base import Layer, Params, Shape
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
 from pellucid.model import Model
+from pellucid.nested import flatten
 from pellucid.network.summary import Summary, summary
 from pellucid.objective import Supervised, params_of, sizes
 from pellucid.report.sections import Section
@@ -25,7 +26,6 @@ from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.task import Merit, task_of
 from pellucid.training.examples import first_batch
-from pellucid.tree import flatten
 
 
 @dataclass(frozen=True)

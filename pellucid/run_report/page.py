@@ -64,12 +64,13 @@ def page(data: ReportData) -> Page:
             CodeBlock(data.recipe_text.strip()) if data.recipe_text else Missing("The recipe was not recorded.")
         ]),
         Section("manifest", "Manifest", [
-            TablePart(MANIFEST, ("what", "value"), flat(data.manifest), wrap=True)
+            TablePart(MANIFEST, ("what", "value"), flat(data.manifest), (), wrap=True)
             if data.manifest
             else Missing("No manifest was recorded.")
         ]),
     ]  # fmt: skip
-    return Page(data.recipe, data.about, results, [section for section in sections if not section.is_empty])
+    header = () if results else (Missing("No final results were recorded."),)
+    return Page(data.recipe, [section for section in sections if not section.is_empty], data.about, results, header)
 
 
 def _curves(data: ReportData) -> Section:

@@ -1,1 +1,1 @@
-"""Values that users give: read by the types that constructors declare, and checked."""
+"""Values that users give: arguments of calls, and values read by the types that constructors declare, all checked."""

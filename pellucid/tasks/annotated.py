@@ -1,15 +1,35 @@
-"""The images on which a model that predicts objects, key-points, masks or colours is evaluated."""
+"""The images of models that predict objects, key-points, masks or colours: their form, and those to evaluate on."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from pellucid.data import CATALOGUE, data_root
 from pellucid.data.annotations.layout import find_format, parts_in_order
+from pellucid.data.images import ColourMode
 from pellucid.data.tree import HELD_OUT, open_tree
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.recipe.material import data_for
-from pellucid.text import note
+from pellucid.text import note, plural
+
+
+def mode_of(model: Model) -> ColourMode:
+    """Return the mode in which pictures are read for a model: "L" for a network with one input channel."""
+    return "L" if model.nominal_shape[0] == 1 else "RGB"
+
+
+def check_image(model: Model, image: Tensor) -> None:
+    """Raise PellucidError for an image that is not uint8, or has other channels than the inputs of a model."""
+    channels = model.nominal_shape[0]
+    if image.shape[0] != channels or image.dtype != torch.uint8:
+        raise PellucidError(
+            f"the model takes uint8 images with {plural(channels, 'channel')}, not "
+            f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}; read them with "
+            f"load_image(file, mode={mode_of(model)!r})"
+        )
 
 
 def data_path(model: Model, data: str | None) -> Path:

@@ -3,12 +3,13 @@
 import os
 import pickle
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.svm import SVC
@@ -17,15 +18,17 @@ from sklearn.tree import DecisionTreeClassifier
 from pellucid.combine import Sequential
 from pellucid.data.catalogue import load
 from pellucid.data.dataset import Dataset, float_images, split_by_class
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError
 from pellucid.estimators import KNeighborsClassifier, NetworkClassifier
 from pellucid.estimators.base import Array
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.optim import Adam
-from pellucid.text import aligned
+from pellucid.report.figures.classifiers import classifiers
+from pellucid.report.sections import TablePart
+from pellucid.tasks.comparison import Comparison, ComparisonProgress, measured, select
+from pellucid.text import percent
 
-ComparisonProgress = Callable[[str, int, int], None]
 VALIDATION = 1 / 6  # fraction of the training images used for validation: 10,000 of MNIST's 60,000
 MAX_VAL = 2_000  # validation images of nearest neighbours: each is compared with all training images
 MAX_TRAIN = 10_000  # training images of classifiers whose time grows faster than their number
@@ -145,7 +148,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class ClassifierComparison:
+class ClassifierComparison(Comparison):
     """The classifiers on one data set, in the order of CANDIDATES."""
 
     data: str
@@ -174,23 +177,32 @@ class ClassifierComparison:
                 notes.setdefault(f"Trained on {row.trained_on:,} images only", []).append(row.title)
         return [f"{note}: {'; '.join(titles)}." for note, titles in notes.items()]
 
-    def __str__(self) -> str:
-        """Return the rows as a table in plain text."""
+    def lines(self) -> list[str]:
+        """Return the lines above the table in a terminal."""
+        return [f"{self.data}: {self.train:,} training and {self.test:,} test images.", *self.notes(), ""]
+
+    def table(self) -> TablePart:
+        """Return a row for each classifier."""
         head = ("classifier", "chosen", "images", "accuracy", "macro F1", "fit", "predict", "size")
         cells = [
             (
                 row.title,
                 ", ".join(f"{key} {value}" for key, value in row.chosen.items()) or "-",
                 f"{row.trained_on:,}",
-                f"{100 * row.accuracy:.2f} %",
-                f"{100 * row.f1:.2f} %",
+                percent(row.accuracy),
+                percent(row.f1),
                 f"{row.fit_seconds:.1f} s",
                 f"{row.predict_seconds:.2f} s",
                 f"{row.bytes / 1e6:.2f} MB",
             )
             for row in self.rows
         ]
-        return aligned([head, *cells], right=range(2, len(head)))
+        return TablePart("", head, cells, range(2, len(head)))
+
+    def shown(self, command: str) -> Figure:
+        """Return the figure of accuracies and times."""
+        times = [[row.fit_seconds for row in self.rows], [row.predict_seconds for row in self.rows]]
+        return classifiers([row.title for row in self.rows], [row.accuracy for row in self.rows], *times)
 
 
 def compare(
@@ -208,21 +220,16 @@ def compare(
     trained on all of these, at most `Candidate.limit`. Raises PellucidError for an unknown name, for data without
     classes, and for images of different sizes.
     """
-    for key in only:
-        if key not in CANDIDATES:
-            hint = nearest(key, CANDIDATES) or f"; there are {', '.join(CANDIDATES)}"
-            raise PellucidError(f"there is no classifier {key!r}{hint}")
+    candidates = select(CANDIDATES, only, "there is no classifier {!r}")
     data = load(name, root)
     if not isinstance(data.train, Dataset) or not data.train.classes or data.train.y.dim() != 1:
         raise PellucidError(f"{name} has no class for each image; give a data set such as digits or mnist")
-    rows = tuple(_compared(data.train, data.test, seed, only or CANDIDATES, progress))
+    rows = measured(candidates, _measure(data.train, data.test, seed), progress)
     return ClassifierComparison(data.train.name, len(data.train), len(data.test), seed, rows)
 
 
-def _compared(
-    train: Dataset, test: Dataset, seed: int, names: Collection[str], progress: ComparisonProgress
-) -> Iterator[Compared]:
-    """Yield the results of each classifier of `names`, in the order of CANDIDATES."""
+def _measure(train: Dataset, test: Dataset, seed: int) -> Callable[[str, ClassifierCandidate], Iterable[Compared]]:
+    """Return the function that chooses, trains and tests a classifier."""
     x, y = float_images(train.x).numpy(), train.y.numpy()
     x_test, y_test = float_images(test.x).numpy(), test.y.numpy()
     train_indices, validation_indices = (part.numpy() for part in split_by_class(train.y, VALIDATION, seed, train.name))
@@ -232,34 +239,32 @@ def _compared(
         rng.permutation(validation_indices),
         rng.permutation(len(y)),
     )
-    chosen_names = [name for name in CANDIDATES if name in names]
-    for number, name in enumerate(chosen_names, start=1):
-        candidate = CANDIDATES[name]
-        progress(candidate.title, number, len(chosen_names))
 
-        def shaped(images: Array, candidate: ClassifierCandidate = candidate) -> Array:
+    def measure(name: str, candidate: ClassifierCandidate) -> Iterator[Compared]:
+        def shaped(images: Array) -> Array:
             return images if candidate.images else images.reshape(len(images), -1)
 
-        start = time.perf_counter()
-        chosen = candidate.choices[0]
-        if len(candidate.choices) > 1:
-            part, validation = train_indices[: candidate.limit], validation_indices[: candidate.validation]
-            fits = (
-                (candidate.build(seed, **choice).fit(shaped(x[part]), y[part]), choice) for choice in candidate.choices
-            )
-            scores = [
-                (accuracy_score(y[validation], fit.predict(shaped(x[validation]))), choice) for fit, choice in fits
-            ]
-            chosen = max(scores, key=lambda pair: pair[0])[1]
-        choose_seconds = time.perf_counter() - start
-        part = all_indices[: candidate.limit]
-        estimator, fit_seconds = _timed(lambda: candidate.build(seed, **chosen).fit(shaped(x[part]), y[part]))  # noqa: B023
-        predicted, predict_seconds = _timed(lambda: estimator.predict(shaped(x_test)))  # noqa: B023
+        def fit(choice: Mapping[str, Any], part: Array) -> Any:
+            return candidate.build(seed, **choice).fit(shaped(x[part]), y[part])
+
+        def validated(choice: Mapping[str, Any]) -> float:
+            predicted = fit(choice, train_indices[: candidate.limit]).predict(shaped(x[validation]))
+            return float(accuracy_score(y[validation], predicted))
+
+        validation, part = validation_indices[: candidate.validation], all_indices[: candidate.limit]
+        several = len(candidate.choices) > 1
+        chosen, choose_seconds = _timed(
+            lambda: max(candidate.choices, key=validated) if several else candidate.choices[0]
+        )
+        estimator, fit_seconds = _timed(lambda: fit(chosen, part))
+        predicted, predict_seconds = _timed(lambda: estimator.predict(shaped(x_test)))
         yield Compared(
             name, candidate.title, chosen, len(part), float(accuracy_score(y_test, predicted)),
             float(f1_score(y_test, predicted, average="macro")), choose_seconds, fit_seconds, predict_seconds,
             len(pickle.dumps(estimator)),
         )  # fmt: skip
+
+    return measure
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -2,8 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pellucid.command.args import Parser
+
+if TYPE_CHECKING:
+    from pellucid.tasks.comparison import Comparison
 
 
 def parser() -> Parser:
@@ -47,71 +51,13 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Compare, print the table, and write it and the plot."""
-    from pellucid.command.out import emit, plain, say, say_text
-    from pellucid.errors import PellucidError
+    """Compare, print the table, and write it with a page or a figure."""
+    from pellucid.command.files import check_folder
+    from pellucid.command.out import again, emit, say, say_text
     from pellucid.recipe.material import is_annotated
 
-    if is_annotated(args.dataset):
-        return _detectors(args)
-    if args.settings:
-        raise PellucidError(
-            f"{args.settings[0]}: settings are for annotated images, which {args.dataset} lacks; leave them out"
-        )
-    import json
-    import warnings
-
-    from pellucid.command.progress import FilesRead
-    from pellucid.files import make_folder, write_atomically
-    from pellucid.report.figures.classifiers import classifiers
-    from pellucid.report.figures.style import png
-    from pellucid.tasks.compare import compare
-
-    folder = _folder(args)
-    progress = FilesRead(not args.json)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = compare(args.dataset, args.data, args.seed, args.only, progress)
-    progress.end()
-    rows = found.rows
-    figure = classifiers(
-        [row.title for row in rows],
-        [row.accuracy for row in rows],
-        [row.fit_seconds for row in rows],
-        [row.predict_seconds for row in rows],
-    )
-    if not args.json:
-        say(f"{found.data}: {found.train:,} training and {found.test:,} test images.", *found.notes(), "")
-        say_text(str(found))
-    make_folder(folder)  # only now, so that a failed comparison leaves no folder
-    files = {"comparison.json": json.dumps(plain(found.to_json()), indent=1).encode(), "comparison.png": png(figure)}
-    for name, content in files.items():
-        write_atomically(folder / name, content, durable=False)
-    if args.json:
-        emit({**found.to_json(), "files": [str(folder / name) for name in files]})
-        return 0
-    say("", f"wrote {folder / 'comparison.png'} and comparison.json")
-    return 0
-
-
-def _detectors(args: argparse.Namespace) -> int:
-    """Train and compare detectors, print the table, and write a page and a JSON file."""
-    import json
-
-    from pellucid.command.out import again, emit, plain, say, say_text
-    from pellucid.detectors.search import read_proposals
-    from pellucid.files import make_folder, write_atomically
-    from pellucid.recipe.recipe import parse_overrides
-    from pellucid.report.write import write_page
-    from pellucid.tasks.detect.compare import compare_detectors, comparison_page
-
-    folder, searches = _folder(args), ("windows", "selective_search")
-    proposals = args.proposals if args.proposals in searches else read_proposals(args.proposals)
-    found = compare_detectors(
-        args.dataset, args.data, args.seed, args.only, parse_overrides(args.settings), args.runs, proposals,
-        lambda what, done, total: None if args.json else say(f"{what} ({done} of {total})"), not args.json,
-    )  # fmt: skip
-    make_folder(folder)
+    folder = check_folder(Path(args.out or f"compare/{Path(args.dataset).stem}"))  # before any work
+    found = _detectors(args) if is_annotated(args.dataset) else _classifiers(args)
     options = {
         "--seed": args.seed or None,
         "--data": args.data,
@@ -120,21 +66,46 @@ def _detectors(args: argparse.Namespace) -> int:
         "--out": args.out,
     }
     words = ["compare", args.dataset, *args.settings, *(["--only", *args.only] if args.only else [])]
-    html, figures = comparison_page(found, again(words, options, []))
-    write_page(folder / "comparison.html", html, figures)
-    write_atomically(folder / "comparison.json", json.dumps(plain(found.to_json()), indent=1).encode(), durable=False)
-    files = [str(folder / name) for name in ("comparison.html", "comparison.json")]
+    if not args.json:
+        say(*found.lines())
+        say_text(str(found))
+    first, second = found.write(folder, again(words, options, []))
     if args.json:
-        emit({**found.to_json(), "files": files})
+        emit({**found.to_json(), "files": [str(first), str(second)]})
         return 0
-    say("", *found.notes(), "")
-    say_text(str(found))
-    say("", f"wrote {files[0]} and comparison.json")
+    figures, values = (first, second) if second.suffix == ".json" else (second, first)
+    say("", f"wrote {figures} and {values.name}")
     return 0
 
 
-def _folder(args: argparse.Namespace) -> Path:
-    """Return the output folder, checked before any work."""
-    from pellucid.command.files import check_folder
+def _classifiers(args: argparse.Namespace) -> "Comparison":
+    import warnings
 
-    return check_folder(Path(args.out or f"compare/{Path(args.dataset).stem}"))
+    from pellucid.command.progress import FilesRead
+    from pellucid.errors import PellucidError
+    from pellucid.tasks.compare import compare
+
+    if args.settings:
+        raise PellucidError(
+            f"{args.settings[0]}: settings are for annotated images, which {args.dataset} lacks; leave them out"
+        )
+    progress = FilesRead(not args.json)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = compare(args.dataset, args.data, args.seed, args.only, progress)
+    progress.end()
+    return found
+
+
+def _detectors(args: argparse.Namespace) -> "Comparison":
+    from pellucid.command.out import say
+    from pellucid.detectors.search import read_proposals
+    from pellucid.recipe.recipe import parse_overrides
+    from pellucid.tasks.detect.compare import compare_detectors
+
+    searches = ("windows", "selective_search")
+    proposals = args.proposals if args.proposals in searches else read_proposals(args.proposals)
+    return compare_detectors(
+        args.dataset, args.data, args.seed, args.only, parse_overrides(args.settings), args.runs, proposals,
+        lambda what, done, total: None if args.json else say(f"{what} ({done} of {total})"), not args.json,
+    )  # fmt: skip

@@ -15,7 +15,7 @@ from pellucid.data.annotations.base import Annotations, ImageRecord, Instance
 from pellucid.data.annotations.coco import document
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
-from pellucid.objects import Detections
+from pellucid.image_objects import Detections
 from pellucid.ops.masks import encode_rle
 
 VISIBLE = 2.0  # COCO's flag of a point that is labelled and visible

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
+from pellucid.nested import flatten, nest
 from pellucid.text import aligned
 from pellucid.trace.passes import ValueChange
 from pellucid.trace.record import TracedNumber, TraceRecord, resolve
 from pellucid.trace.text import TIMES, bar, brief
-from pellucid.tree import flatten, nest
 from pellucid.verify.probe import like, tensors
 
 NONLINEAR = "nonlinearity: curvature and kinks of the loss"

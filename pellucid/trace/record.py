@@ -11,11 +11,11 @@ from torch import Tensor
 from pellucid.combine.base import buffer_paths, join
 from pellucid.errors import PellucidError
 from pellucid.layers.checks import check_floating
+from pellucid.nested import flatten
 from pellucid.trace.deltas import LossPieces, dissect
 from pellucid.trace.passes import LayerCall, Passes, PassSettings, PassValue
 from pellucid.trace.text import label, place_of, split, unknown
 from pellucid.training.device import CPU, on_device
-from pellucid.tree import flatten
 from pellucid.verify.probe import tensors
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense
+from pellucid.nested import flatten, nest
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, clip_by_norm
 from pellucid.optim.regularizers import in_order
 from pellucid.settings.checks import named
@@ -17,7 +18,6 @@ from pellucid.trace.record import TraceRecord
 from pellucid.trace.text import brief, signed
 from pellucid.training.parameter_groups import parameter_groups, penalize, update
 from pellucid.training.step import owned
-from pellucid.tree import flatten, nest
 
 
 @dataclass(frozen=True, eq=False)

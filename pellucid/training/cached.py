@@ -13,11 +13,11 @@ from pellucid.fuse.frozen import learned_paths
 from pellucid.layers import Identity
 from pellucid.layers.base import Layer, Params
 from pellucid.metrics import Metric
+from pellucid.nested import flatten
 from pellucid.objective import Supervised
 from pellucid.training.evaluate import outputs
 from pellucid.training.layers import may_draw
 from pellucid.training.learner import Learner
-from pellucid.tree import flatten
 
 BATCH = 64  # images whose features are computed at a time
 MAX_BYTES = 4 << 30  # of cached features; larger ones are computed again in every epoch

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.calls import Checked
 from pellucid.errors import PellucidError
+from pellucid.nested import flatten
 from pellucid.run.history import History, Row, csv_lines, write_csv
+from pellucid.settings.arguments import Checked
 from pellucid.settings.checks import check_known, integer
 from pellucid.text import constructed
 from pellucid.training.learner import Learner
-from pellucid.tree import flatten
 
 SNAPSHOT = "epoch-{}.safetensors"  # file name, with the number of the epoch
 
@@ -41,7 +41,7 @@ class Training:
     step: int = 0
     lr: float = 0.0
     losses: dict[str, Any] = field(default_factory=dict[str, Any])
-    loss_count: float = 0.0
+    loss_count: Any = 0.0  # a number, or a tensor between two checks
     seen: int = 0
     seconds: float = 0.0
     stop: str = ""

@@ -15,6 +15,7 @@ from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.files import keep_as, set_aside
 from pellucid.layers.base import Params
 from pellucid.metrics import Metric, MetricLike, function_name
+from pellucid.nested import flatten
 from pellucid.objective import Objective, Supervised
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
@@ -23,13 +24,13 @@ from pellucid.text import note, plural
 from pellucid.training.callbacks import Callback, Training, tensors_of
 from pellucid.training.device import usable_precision
 from pellucid.training.learner import Learner
-from pellucid.training.own import callback_state, check_schedule_state
 from pellucid.training.step import TrainingStep
-from pellucid.tree import flatten
+from pellucid.training.user_defined import callback_state, check_json
 
 # Prefixes of names in the file; no path of a network contains "[", so they differ from all names of weights.
 OPTIMIZER = "[optimizer]."
 CALLBACKS = "[callback]."
+EPOCHS = "number of epochs"  # the name of a setting
 GROWING = "[progress]"  # JSON as bytes: the values that grow with the training, since the file's header is limited
 _TYPES = {  # of other entries of the progress
     "rows": list,
@@ -66,7 +67,7 @@ class SavedState:
         wrong = [name for name, kind in types.items() if not isinstance(progress.get(name), kind)]
         if wrong:
             raise PellucidError(f"{path}: {wrong[0]} is invalid; start a new run")
-        self.progress = progress
+        self.progress: dict[str, Any] = progress
 
     @classmethod
     def find(cls, folder: RunFolder) -> "SavedState | None":
@@ -96,8 +97,7 @@ class SavedState:
         that a check that fails leaves all files unchanged.
         """
         if self.done:
-            epochs = plural(self.progress["epoch"], "epoch")
-            note(f"{folder.path} is finished: its training ended after {epochs}, and nothing more is trained")
+            self.say_finished(folder)
         if not self.damage:
             return
         aside = set_aside(folder.last)
@@ -124,9 +124,27 @@ class SavedState:
         """Whether the training is finished."""
         return bool(self.progress["done"])
 
-    def check(self, settings: Mapping[str, str]) -> None:
-        """Raise PellucidError, naming the settings, unless `settings` are equal to those in the checkpoint."""
+    def say_finished(self, folder: RunFolder) -> None:
+        """Write a note that the training is finished, and how to extend it."""
+        epochs = self.progress["epoch"]
+        note(
+            f"{folder.path} is finished: its training ended after {plural(epochs, 'epoch')}, and nothing more is "
+            f"trained; more epochs, such as train.epochs={2 * epochs}, extend it"
+        )
+
+    def has_ended(self, epochs: int) -> bool:
+        """Whether a training of `epochs` epochs is finished, early or not."""
+        return self.done and self.progress["settings"].get(EPOCHS) == digest(epochs)
+
+    def check(self, settings: Mapping[str, str], epochs: int) -> None:
+        """Raise PellucidError, naming the settings, unless `settings` are equal to those in the checkpoint.
+
+        epochs: the number of epochs to train; a finished training of fewer epochs is continued.
+        """
         saved = self.progress["settings"]
+        if self.done and not self.has_ended(epochs) and epochs > self.progress["epoch"]:
+            self.progress["done"] = False
+            saved = {**saved, EPOCHS: settings[EPOCHS]}
         different = [name for name in settings if saved.get(name) != settings[name]]
         if different:
             names = ", ".join("training data" if name == "data" else name for name in different)
@@ -174,7 +192,7 @@ def save_checkpoint(
     about: the model's description. memory: the schedule's state. settings: the hashes that `Checkpoint.check` compares.
     done: whether the training is finished.
     """
-    check_schedule_state(training.model.schedule, memory)
+    check_json(f"{type(training.model.schedule).__name__}: its memory", memory)
     tensors: dict[str, Tensor] = dict(flatten(training.model.params))
     tensors.update({OPTIMIZER + name: tensor for name, tensor in step.state_dict().items()})
     states: dict[str, dict[str, Any]] = {}
@@ -243,7 +261,7 @@ def settings(
         "regularizer": model.regularizers,
         "augmentation": augment if is_dataclass(augment) else getattr(augment, "__qualname__", type(augment)),
         "preprocessing": preprocess,
-        "number of epochs": epochs,
+        EPOCHS: epochs,
         "batch size": batch_size,
         "clipping": model.clip,
         **({} if model.average is None else {"average of the weights": model.average}),

@@ -9,9 +9,9 @@ from torch import Tensor
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers import Conv2d, ConvTranspose2d, Dense
 from pellucid.layers.base import Layer, Params
+from pellucid.nested import flatten, leaves, nest
 from pellucid.objective import named_layers
 from pellucid.optim import foreach
-from pellucid.tree import flatten, leaves, nest
 
 CPU = torch.device("cpu")
 DEVICES = ("auto", "cpu", "cuda", "mps")

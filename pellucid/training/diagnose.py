@@ -16,11 +16,11 @@ from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.files import read_regular, write_atomically
 from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.nested import flatten
 from pellucid.objective import Objective, Supervised
 from pellucid.sweep import forward
 from pellucid.training.examples import first_not_finite
 from pellucid.training.step import TrainingStep
-from pellucid.tree import flatten
 
 FaultKind = Literal["input", "weight", "memory", "output", "loss", "gradient"]
 

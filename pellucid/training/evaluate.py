@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pellucid.contract import attempt, form, naming_layers
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.source import Arrays, Batch, Source
@@ -30,6 +29,7 @@ from pellucid.metrics import (
     function_name,
     improves_downward,
 )
+from pellucid.nested import dtype_of, flatten
 from pellucid.network.ending import ends
 from pellucid.objective import MIN_INPUTS, Objective, Supervised
 from pellucid.registry import is_ours
@@ -38,7 +38,7 @@ from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.diagnose import diagnose
 from pellucid.training.examples import first_batch, read, read_images
 from pellucid.training.learner import Learner
-from pellucid.tree import dtype_of, flatten
+from pellucid.user_defined import attempt, form, naming_layers
 
 MAX_BATCH = 256  # inputs
 MAX_BATCH_MEMORY = 1 << 30  # bytes for the outputs of all layers together: 9 images of 224 x 224 pixels in VGG16
@@ -85,6 +85,12 @@ class Measures:
         ]
         self.running = [fresh(metric) for metric in self.given]
         self.lower: set[str] = set()
+
+    def set_boundary(self, objective: Objective) -> None:
+        """Set the threshold of metrics for two classes to the one of the objective's outputs."""
+        for metric in self.running:
+            if isinstance(objective, Supervised) and isinstance(metric, Accuracy | Confusion):
+                metric.boundary = boundary(objective.net, objective.loss)
 
     def update(self, outputs: Any, batch: Batch) -> None:
         """Update all metrics with one batch."""
@@ -182,10 +188,7 @@ def measure(
     metrics, for a loss that ignores all examples; PellucidError for errors inside metrics and for invalid results.
     """
     objective, params = model.objective, model.params
-    if isinstance(objective, Supervised):
-        for metric in measures.running:
-            if isinstance(metric, Accuracy | Confusion):
-                metric.boundary = boundary(objective.net, objective.loss)
+    measures.set_boundary(objective)
     count = len(data if indices is None else indices)
     evaluate, sums, total_weight, measured = objective.evaluator(params, count), dict[str, float](), 0.0, 0
     for batch in read(data, indices, batch_size, model.stats, device_of(params), dtype_of(params)):

@@ -20,12 +20,12 @@ from pellucid.data.source import Arrays, Batch, Source, Subset, batch_of
 from pellucid.data.stream import Stream, is_stream
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
+from pellucid.nested import dtype_of
 from pellucid.settings.checks import integer
 from pellucid.text import note, shown
 from pellucid.training.arguments import check_dense
 from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.learner import Learner
-from pellucid.tree import dtype_of
 
 
 def examples(

@@ -2,19 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing, nullcontext
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from pellucid.combine.base import walk
-from pellucid.contract import try_network
-from pellucid.data.source import Batch, Source
+from pellucid.data.source import Batch
 from pellucid.layers.base import Mode
+from pellucid.nested import dtype_of, flatten, map_tree
 from pellucid.objective import Objective, Supervised, named_layers, seeded
 from pellucid.optim import Progress as Place
 from pellucid.optim.schedules import Constant
@@ -36,33 +35,25 @@ from pellucid.training.diagnose import (
     weights_fault,
 )
 from pellucid.training.evaluate import Measures, batch_within_memory, columns, loss_columns, measure, try_metrics
-from pellucid.training.examples import Augmentation, batches, read, sample
+from pellucid.training.examples import batches, read, sample
 from pellucid.training.layers import draws, layer_rows, may_draw
 from pellucid.training.learner import Learner
-from pellucid.training.own import callback_state, check_optimizer, check_schedule_state, try_objective, try_rules
+from pellucid.training.plan import FitPlan
 from pellucid.training.process import StopSignals, memory_kept, naming_batch_size
 from pellucid.training.step import NotFiniteError, TrainingStep, training_form
-from pellucid.tree import dtype_of, flatten, map_tree
+from pellucid.training.user_defined import (
+    callback_state,
+    check_json,
+    check_optimizer,
+    try_objective,
+    try_rules,
+)
+from pellucid.user_defined import try_network
 
 TICK = 0.25  # seconds between calls of `on_tick`, and between checks of the time since the last checkpoint
 CHECK_FRACTION = 0.02  # of the time for checks of the parameters; in fact 0.03, with the cache misses that they cause
 COLUMNS = ("epoch", "step", "lr", "seconds", "images_per_second")  # of the history, besides losses and metrics
 SAVE_INTERVAL = 20  # minimum time between checkpoints at ends of epochs, as a multiple of the time to write one
-
-
-@dataclass(frozen=True)
-class FitPlan:
-    """The arguments of a training besides the model."""
-
-    data: Source
-    validation: Source | None
-    epochs: int
-    batch_size: int
-    augment: Augmentation | None
-    callbacks: Sequence[Callback]
-    folder: RunFolder | None
-    settings: Mapping[str, str]  # must be the same in a resumed training
-    checkpoint_seconds: float
 
 
 class Loop:
@@ -78,7 +69,7 @@ class Loop:
         folder = plan.folder
         self.checkpoint = None if folder is None else SavedState.find(folder)
         if self.checkpoint is not None:
-            self.checkpoint.check(plan.settings)
+            self.checkpoint.check(plan.settings, plan.epochs)
             self.checkpoint.restore_params(whole.params)
         self.whole, self.plan = whole, plan
         self.model, self.data, self.validation = whole, plan.data, plan.validation
@@ -104,37 +95,35 @@ class Loop:
 
     def run(self) -> Training:
         """Train, and return the state of the training at its end."""
-        folder, training, checkpoint = self.plan.folder, self.training, self.checkpoint
+        plan, training = self.plan, self.training
         self.step = TrainingStep.of(self.model, len(self.data))
         if self.step.note:
             note(self.step.note)
-        if folder is not None:
-            self._check_saves()
-        if checkpoint is not None:
-            self.memory = checkpoint.restore(training, self.step, self.plan.callbacks)
-            self.saved_step = training.step
-            if folder is not None:
-                checkpoint.adopt(folder)
-            if checkpoint.done:
-                self._repair_best()
-                return training
-        with torch.inference_mode(), memory_kept(), naming_batch_size(self.plan.batch_size), ExitStack() as stack:
-            for callback in self.plan.callbacks:
+        if plan.folder is not None:
+            self._restore(plan.folder)
+        if self.checkpoint is not None and self.checkpoint.done:
+            self._repair_best()
+            return training
+        with torch.inference_mode(), memory_kept(), naming_batch_size(plan.batch_size), ExitStack() as stack:
+            for callback in plan.callbacks:
                 stack.callback(callback.on_close)
-            if folder is not None:
+            if plan.folder is not None:
                 stack.enter_context(self.signals.caught())
-                folder.error.unlink(missing_ok=True)  # the error that stopped an earlier attempt
+                plan.folder.error.unlink(missing_ok=True)  # the error that stopped an earlier attempt
             self.saved_at = time.perf_counter()
-            for callback in self.plan.callbacks:
+            for callback in plan.callbacks:
                 callback.on_start(training)
             self.clean = training.step
             self._check_learned()
-            self._dry_run()
+            self._try_parts()
+            # The batch size for evaluation: at least that of training, which takes more memory.
+            self.evaluation_batch = size = max(plan.batch_size, batch_within_memory(self.model, self.data))
+            self._check_monitors(try_metrics(self.model, self.data, self.sample, size, self.validation is not None))
             while training.epoch < training.epochs and not training.stop:
                 self._epoch()
             if self.step.average is not None:
                 self.step.average.take()
-            for callback in self.plan.callbacks:
+            for callback in plan.callbacks:
                 callback.on_end(training)
             self._save(done=True)
             self._repair_best()
@@ -142,21 +131,20 @@ class Loop:
                 raise self._stopped(f"after the last step, {training.step}")
         return training
 
-    def _check_saves(self) -> None:
-        """Raise PellucidError, before the first step, for a state that a checkpoint cannot contain."""
+    def _restore(self, folder: RunFolder) -> None:
+        """Continue from the last checkpoint, if any; PellucidError for a state that a checkpoint cannot contain."""
         for optimizer in self.step.optimizers.values():
             check_optimizer(optimizer, self.step.weights)
-        check_schedule_state(self.model.schedule, self.memory)
+        check_json(f"{type(self.model.schedule).__name__}: its memory", self.memory)
         for callback in self.plan.callbacks:
             callback_state(callback)
+        if self.checkpoint is not None:
+            self.memory = self.checkpoint.restore(self.training, self.step, self.plan.callbacks)
+            self.saved_step = self.training.step
+            self.checkpoint.adopt(folder)
 
-    @cached_property
-    def _evaluation_batch(self) -> int:
-        """The batch size for evaluation: at least that of training, which takes more memory."""
-        return max(self.plan.batch_size, batch_within_memory(self.model, self.data))
-
-    def _dry_run(self) -> None:
-        """Run user-defined classes and all metrics once, so that errors in them appear before the first step."""
+    def _try_parts(self) -> None:
+        """Run user-defined classes once, so that errors in them appear before the first step."""
         model, objective = self.model, self.model.objective
         per_epoch = self.training.batches
         try_rules(model, self.step.weights, Place(self.training.step, per_epoch * self.training.epochs, per_epoch))
@@ -166,75 +154,68 @@ class Loop:
             try_objective(objective, model.params, self.step, batch, self.rng)
         elif not all(map(is_ours, (objective.loss, *(layer for _, layer in walk(objective.net))))):
             try_network(objective.net, model.params, objective.loss, batch.images, batch.targets)
-        measured = try_metrics(model, self.data, self.sample, self._evaluation_batch, self.validation is not None)
+
+    def _check_monitors(self, measured: Sequence[str]) -> None:
+        """Raise PellucidError for a monitor of a callback that is not among the `measured` columns of the history."""
         row: Row = dict.fromkeys([*COLUMNS, *measured], 0.0)
         for callback in (callback for callback in self.plan.callbacks if isinstance(callback, Best)):
             # A user-defined objective may have losses of other names in training than in evaluation.
-            unknown = not isinstance(objective, Supervised) and callback.monitor.endswith("loss")
+            unknown = not isinstance(self.model.objective, Supervised) and callback.monitor.endswith("loss")
             if measured and not unknown:
                 monitored(callback.monitor or "auto", row)
 
-    def _measure(
-        self, data: Source, indices: Sequence[int] | None
-    ) -> tuple[dict[str, float], dict[str, Any], set[str]]:
-        """Return the mean losses, the metrics' results, and the names of the results that are better when lower."""
-        measures = Measures(self.model.metrics)
-        losses, results = measure(self.model, measures, data, self._evaluation_batch, indices)
-        return losses, results, measures.lower
-
     def _epoch(self) -> None:
         """Train from the next batch to the end of the epoch, then finish the epoch."""
-        training, step = self.training, self.step
-        schedule, base = self.model.schedule, self.model.optimizer.lr
-        lr, scheduled = base, type(schedule) is not Constant
-        per_epoch, steps = training.batches, training.batches * training.epochs
-        number, last = training.step, (training.epoch + 1) * per_epoch - 1
-        sums, seen, weight_of = training.losses, training.seen, self.model.objective.counted
-        total_weight: float | Tensor = training.loss_count
+        training, model = self.training, self.model
+        schedule, training.lr = model.schedule, model.optimizer.lr
+        scheduled, steps = type(schedule) is not Constant, training.batches * training.epochs
+        sums, weight_of = training.losses, model.objective.counted
         batch: Batch | None = None
-        checked, next_check, last_time = number, number + self.check_every, time.perf_counter()
         layers: Callable[[], list[Row]] = list
+        self.checked, self.checked_at = training.step, time.perf_counter()
         batches = self.loader.epoch(training.epoch, training.batch)
         with closing(cast(Any, batches)):
             for batch in self._moved(batches):
                 if scheduled:
-                    lr = base * schedule.factor(Place(number, steps, per_epoch), self.memory)
-                if number == last:
-                    layers = self._measured(batch, number)
+                    place = Place(training.step, steps, training.batches)
+                    training.lr = model.optimizer.lr * schedule.factor(place, self.memory)
+                if training.batch == training.batches - 1:
+                    layers = self._measured(batch)
                 if self.draws:
-                    draws(self.rng, self.model.seed, number)
+                    draws(self.rng, model.seed, training.step)
                 try:
-                    losses = step(batch, lr, self.rng)
+                    losses = self.step(batch, training.lr, self.rng)
                 except NotFiniteError as error:
-                    raise self._explained(batch, number, lr, error) from None
-                number += 1
+                    raise self._explained(batch, training.step, error) from None
+                training.step += 1
+                training.batch += 1
+                training.seen += len(batch.images)
                 weight = weight_of(batch)
+                training.loss_count += weight
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0.0) + value * weight
-                total_weight += weight
-                seen += len(batch.images)
-                if number >= next_check or self.signals.asked:
-                    now = time.perf_counter()
-                    training.seconds += now - last_time
-                    per_step, last_time = (now - last_time) / (number - checked), now
-                    training.step, training.batch = number, number - training.epoch * per_epoch
-                    training.lr, training.seen = lr, seen
-                    self._check_learned()
-                    self._read_losses(batch, lr, total_weight)
-                    self.check_every = self._next_check(per_step)
-                    checked, next_check = number, number + self.check_every
-                    self.check_cost = min(self.check_cost, time.perf_counter() - now)
-                    for callback in self.eager:
-                        callback.on_step(training)
-                    if now >= self.tick_at or self.signals.asked:
-                        self._tick()
-                        self.tick_at = now + TICK
-        training.seconds += time.perf_counter() - last_time
-        training.step, training.batch, training.lr = number, per_epoch, lr
-        training.seen = seen
+                if training.step >= self.checked + self.check_every or self.signals.asked:
+                    self._check(batch)
+        training.seconds += time.perf_counter() - self.checked_at
         self._check_learned()
-        self._read_losses(batch, lr, total_weight)
+        self._read_losses(batch)
         self._finish_epoch(layers())
+
+    def _check(self, batch: Batch) -> None:
+        """Check the parameters and losses after some steps, the last on `batch`; call `on_step` and `on_tick`."""
+        training, now = self.training, time.perf_counter()
+        training.seconds += now - self.checked_at
+        per_step = (now - self.checked_at) / (training.step - self.checked)
+        self._check_learned()
+        self._read_losses(batch)
+        self.check_every = self._next_check(per_step)
+        self.checked, self.checked_at = training.step, now
+        self.check_cost = min(self.check_cost, time.perf_counter() - now)
+        for callback in self.eager:
+            callback.on_step(training)
+        if now >= self.tick_at or self.signals.asked:
+            self._tick()
+            self.tick_at = now + TICK
 
     def _tick(self) -> None:
         """Call `on_tick`; unless the epoch is finished, stop if requested, and save if it is time for a checkpoint."""
@@ -252,16 +233,16 @@ class Loop:
         device = self.model.device
         return batches if device.type == "cpu" else (on_device(batch, device) for batch in batches)
 
-    def _read_losses(self, batch: Batch | None, lr: float, total_weight: float | Tensor) -> None:
+    def _read_losses(self, batch: Batch | None) -> None:
         """Copy the sums of losses and weights from an accelerator; raise StoppedError for a sum that is not finite."""
-        self.training.loss_count = float(total_weight)
+        self.training.loss_count = float(self.training.loss_count)
         sums = self.training.losses
         for name, value in sums.items():
             if isinstance(value, Tensor):
                 sums[name] = number = value.item()
                 if not math.isfinite(number):
                     assert batch is not None  # a sum is a tensor only after a step
-                    raise self._explained(batch, self.training.step - 1, lr, NotFiniteError(name, number))
+                    raise self._explained(batch, self.training.step - 1, NotFiniteError(name, number))
 
     def _finish_epoch(self, layers: list[Row]) -> None:
         """Measure losses and metrics, call the callbacks, and save a checkpoint if it is time."""
@@ -272,13 +253,14 @@ class Loop:
             lower = set(row) - {"epoch", "step", "lr"}
             for data, indices, role in ((self.data, self.sample, "train"), (self.validation, None, "val")):
                 if data is not None and (model.metrics or role == "val"):
-                    losses, results, lower_names = self._measure(data, indices)
+                    measures = Measures(model.metrics)
+                    losses, results = measure(model, measures, data, self.evaluation_batch, indices)
                     if role == "val":
                         loss_row = loss_columns(model.objective, losses, "val_")
                         lower |= set(loss_row)
                         row.update(loss_row)
                     row.update(columns(results, role))
-                    lower |= {f"{role}_{name}" for name in lower_names}
+                    lower |= {f"{role}_{name}" for name in measures.lower}
             training.lower = frozenset(lower)
             row["seconds"] = round(training.seconds, 6)
             row["images_per_second"] = round(training.seen / max(training.seconds, 1e-9), 1)
@@ -296,12 +278,12 @@ class Loop:
             if time.perf_counter() - self.saved_at >= SAVE_INTERVAL * self.save_cost:
                 self._save()
 
-    def _measured(self, batch: Batch, number: int) -> Callable[[], list[Row]]:
+    def _measured(self, batch: Batch) -> Callable[[], list[Row]]:
         """Measure the gradients of the epoch's last batch; return the function of `layer_rows` for the updates."""
         model, before = self.model, map_tree(torch.clone, self.model.params)  # the pass may change running statistics
         if self.measured_form is None or model.frozen:  # frozen layers depend on the values in `before`
             self.measured_form = training_form(model.objective, before, model.frozen)
-        return layer_rows(self.measured_form, before, batch, self._mode(number), model.params)
+        return layer_rows(self.measured_form, before, batch, self._mode(self.training.step), model.params)
 
     def _mode(self, number: int) -> Mode:
         """Return the training mode for a step, numbered from 0, with the random generator seeded for it."""
@@ -331,7 +313,7 @@ class Loop:
         updates = f"the update of one of the steps {first} to {number}"
         return f"from {updates if first < number else f'the update of step {number}'}"
 
-    def _explained(self, batch: Batch, number: int, lr: float, error: NotFiniteError) -> StoppedError:
+    def _explained(self, batch: Batch, number: int, error: NotFiniteError) -> StoppedError:
         """Return the error for a loss that is not finite; it names the first tensor that is not finite in the step."""
         weights = dict(zip(self.step.paths, self.step.weights, strict=True))
         fault = diagnose(self.model.objective, self.model.params, weights, batch, self._mode(number))
@@ -342,7 +324,7 @@ class Loop:
             fault = replace(fault, note=self._origin(number))
         fault = fault or loss_fault(error.name, torch.tensor(error.value))
         assert fault is not None  # the loss ended the step because it is not finite
-        return self._error(fault, number + 1, _slower(lr))
+        return self._error(fault, number + 1, _slower(self.training.lr))
 
     def _error(self, fault: NotFinite, number: int, remedy: str) -> StoppedError:
         """Return the error that ends the training, after writing it to the run folder, if there is one."""

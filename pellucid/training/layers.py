@@ -12,10 +12,10 @@ from pellucid.data.seeds import mix
 from pellucid.data.source import Batch
 from pellucid.layers import Dropout
 from pellucid.layers.base import Layer, Mode, Params
+from pellucid.nested import flatten
 from pellucid.objective import Objective, merged
 from pellucid.registry import is_ours
 from pellucid.run.history import Row
-from pellucid.tree import flatten
 
 DROPOUT = 0xD0  # part of the seeds for random draws of layers, so that these differ from all other seeds
 

@@ -8,12 +8,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from pellucid.assets import is_shipped
 from pellucid.calibration.confidence import Confidence
 from pellucid.calibration.familiarity import Familiarity, named_tensors
-from pellucid.calls import checked
 from pellucid.config import metrics_to_config, note_unsaved
-from pellucid.contract import naming_layers
 from pellucid.data import Arrays, Source
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.stream import Stream
@@ -24,17 +21,19 @@ from pellucid.losses import Loss
 from pellucid.metrics import MetricLike
 from pellucid.metrics.base import concatenate_batches
 from pellucid.models import replace_head
+from pellucid.nested import flatten, map_tree
 from pellucid.network.ending import check_axes, check_classes, check_ending
 from pellucid.network.inputs import FreeShape, free_outputs, nominal
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
 from pellucid.run.described import feature_stats, image_shape, in_precision, rebuilt, widened
-from pellucid.run.folder import RunFolder, weights_file
+from pellucid.run.folder import weights_file
 from pellucid.run.history import History
 from pellucid.run.weights import fill, read_weights, write_weights
-from pellucid.settings.checks import boolean, instance, instances, integer
-from pellucid.text import shown
+from pellucid.settings.arguments import checked
+from pellucid.settings.checks import instance, integer
+from pellucid.shipped_files import is_shipped
 from pellucid.training.arguments import (
     DEFAULT_LOSS,
     class_names,
@@ -45,9 +44,8 @@ from pellucid.training.arguments import (
     optimizers,
     regularizers,
 )
-from pellucid.training.callbacks import Callback, Checkpoint, CSVLog
-from pellucid.training.checkpoint import settings
-from pellucid.training.device import CPU, device_name, on_device, usable_device, usable_precision
+from pellucid.training.callbacks import Callback
+from pellucid.training.device import CPU, on_device, usable_device, usable_precision
 from pellucid.training.diagnose import diagnose_output
 from pellucid.training.evaluate import batch_within_memory, check_metrics, default_metrics, evaluate, outputs
 from pellucid.training.examples import (
@@ -55,18 +53,17 @@ from pellucid.training.examples import (
     first_batch,
     fitted,
     inputs_of,
-    note_resume,
     read_images,
     source_of,
     train_and_held,
 )
-from pellucid.training.fit import FitPlan, Loop
-from pellucid.training.own import check_hooks, check_saves, in_files
+from pellucid.training.fit import Loop
 from pellucid.training.parameter_groups import Trainable
-from pellucid.training.progress import ProgressLine
+from pellucid.training.plan import FitArguments
 from pellucid.training.step import channels_last
+from pellucid.training.user_defined import in_files
 from pellucid.training.viewed import Viewed
-from pellucid.tree import flatten, map_tree
+from pellucid.user_defined import naming_layers
 
 
 class BaseModel(Trainable, Viewed):
@@ -200,39 +197,14 @@ class BaseModel(Trainable, Viewed):
         Raises PellucidError for data that do not fit, for a run folder that is in use, contains a training (without
         `resume`) or was begun with other settings, and for NaN or infinity, naming step, layer and tensor.
         """
-        epochs, batch_size = integer(epochs, "fit: epochs", 1), integer(batch_size, "fit: batch_size", 1)
-        user_callbacks = instances(callbacks, Callback, "fit: callbacks")
-        for callback in user_callbacks:
-            check_hooks(callback)
-            callback.check(validation is not None)
-        if augment is not None and (isinstance(augment, type) or not callable(augment)):
-            raise PellucidError(f"fit: augment must be a function (batch, rng) -> batch, not {shown(augment)}")
-        if self.schedule.watches and validation is None:
-            name = type(self.schedule).__name__
-            raise PellucidError(f"fit: {name} needs the validation loss; give validation, or another schedule")
+        given = FitArguments(
+            epochs, batch_size, augment, callbacks, run, resume, monitor, checkpoint_seconds, manifest, verbose
+        )
+        given.check(self.schedule, validation is not None)
         data, held_out = self._data(x, y, validation, steps_per_epoch)
         self.check_learns()
         self._forget_measured()
-        hashes = settings(self, self.preprocess, data, held_out, epochs, batch_size, augment)
-        folder = None if run is None else RunFolder(run)
-        if folder is not None or any(callback.saves for callback in user_callbacks):
-            check_saves(self, type(self))
-        progress: list[Callback] = [ProgressLine()] if boolean(verbose, "fit: verbose") else []
-        if folder is None:
-            plan = FitPlan(data, held_out, epochs, batch_size, augment, [*user_callbacks, *progress], None, hashes, 0.0)
-            return Loop(self, plan).run().history
-        with folder:
-            if folder.has_checkpoint and not resume:
-                raise PellucidError(f"{folder.path} has a training already; resume it, or choose another run folder")
-            note_resume(data)
-            checksums = {"train": data.checksum} | ({} if held_out is None else {"validation": held_out.checksum})
-            used = {"precision": usable_precision(self.precision, self.device)[0], "device": device_name(self.device)}
-            folder.write_manifest(self.seed, checksums, {**used, **(manifest or {})})
-            best = Checkpoint(folder.best, monitor if monitor != "auto" or held_out is not None else "")
-            all_callbacks = [*user_callbacks, best, CSVLog(folder.metrics, folder.layers), *progress]
-            plan = FitPlan(
-                data, held_out, epochs, batch_size, augment, all_callbacks, folder, hashes, checkpoint_seconds
-            )
+        with given.planned(self, self.preprocess, data, held_out) as plan:
             return Loop(self, plan).run().history
 
     @checked

@@ -14,6 +14,7 @@ from pellucid.fuse import Rate, freeze, fuse
 from pellucid.layers import Conv2d, Dense
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import Loss
+from pellucid.nested import flatten, leaves
 from pellucid.objective import (
     Gradients,
     Objective,
@@ -30,7 +31,6 @@ from pellucid.training.averaging import AVERAGE, Average
 from pellucid.training.device import CPU, HalfCopy, to_float32, usable_precision
 from pellucid.training.learner import Learner
 from pellucid.training.parameter_groups import ParameterGroup, parameter_groups, penalize, update
-from pellucid.tree import flatten, leaves
 from pellucid.verify.forms import TrainingForm
 
 StepLosses = dict[str, Any]  # by name: floats, or on an accelerator 0-d tensors that are not copied to the CPU yet

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.calls import Checked
 from pellucid.combine.base import Combinator, join
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Loss
+from pellucid.nested import flatten
 from pellucid.network.bounds import check_picture
 from pellucid.network.inputs import FreeShape, check_inputs, check_range, nominal
 from pellucid.network.summary import Summary, describe, shape_text, summary
@@ -22,8 +22,8 @@ from pellucid.objective import Objective, Supervised, named_layers, sizes
 from pellucid.optim import Optimizer
 from pellucid.run.described import expects_unit_range
 from pellucid.run.weights import weights_sha256
+from pellucid.settings.arguments import Checked
 from pellucid.text import aligned, plural
-from pellucid.tree import flatten
 
 
 @dataclass(frozen=True, eq=False, repr=False)

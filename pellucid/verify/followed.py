@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.nested import flatten, map_tree
 from pellucid.objective import StandIn
 from pellucid.sweep import backward
-from pellucid.tree import flatten, map_tree
 from pellucid.verify.probe import like, tensors
 
 

@@ -13,8 +13,8 @@ from pellucid.errors import PellucidError
 from pellucid.fuse import Rate, freeze, fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.nested import flatten, map_tree
 from pellucid.sweep import backward
-from pellucid.tree import flatten, map_tree
 from pellucid.verify.differences import compare
 from pellucid.verify.probe import Probe, tensors
 from pellucid.verify.table import FLOOR, FORM_TOLERANCE, PREDICTS, TRAINS, GradientRow

@@ -11,7 +11,7 @@ from pellucid.combine.base import buffer_paths
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
-from pellucid.tree import flatten, map_tree
+from pellucid.nested import flatten, map_tree
 from pellucid.verify import forms
 from pellucid.verify.differences import GradientComparison, compare
 from pellucid.verify.forms import Reference, TrainingForm

@@ -12,8 +12,8 @@ from pellucid.constant import Constants
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode, Params
+from pellucid.nested import flatten, map_tree, nest
 from pellucid.objective import Gradients, Losses, Objective, seeded
-from pellucid.tree import flatten, map_tree, nest
 from pellucid.verify.differences import Difference, difference
 from pellucid.verify.followed import Calls, Followed, Recorded, map_tensors
 from pellucid.verify.probe import double, nudged, tensors

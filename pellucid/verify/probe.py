@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import buffer_paths
-from pellucid.contract import attempt, changed, copied, named
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
+from pellucid.nested import flatten, map_tree, nest
 from pellucid.registry import is_ours
 from pellucid.sweep import backward, run
-from pellucid.tree import flatten, map_tree, nest
+from pellucid.user_defined import attempt, changed, copied, named
 
 # How a leaf, a layer that is not a combinator, runs: (its index in forward order, path, layer, its params, x, mode)
 # -> (y, its cache)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.tree import map_tree
+from pellucid.nested import map_tree
 from pellucid.verify.differences import KINK_RATIO, ROUNDING, STEPS, difference
 from pellucid.verify.probe import Probe, like, tensors
 

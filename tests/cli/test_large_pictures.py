@@ -129,6 +129,6 @@ def test_advice_on_memory_names_no_batches_outside_of_a_training(
     def full(words: object) -> int:
         raise MemoryError
 
-    monkeypatch.setattr(entry, "_dispatch", full)
+    monkeypatch.setattr(entry, "_read", full)
     complaint = say(*words).complaint.strip()
     assert complaint.endswith("not enough memory; make the network or the images smaller")

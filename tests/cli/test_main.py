@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_written_is_the_users_to_mend(say: Say, tmp_path: 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), RuntimeError("first\nsecond")])
 def test_a_fault_of_ours_is_exit_1_and_one_line(error: Exception, say: Say, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli, "_dispatch", _raiser(error))
+    monkeypatch.setattr(cli, "_read", _raiser(error))
     said = say("recipes")
     assert said.code == 1
     assert said.err.count("\n") == 1
@@ -171,7 +171,7 @@ def test_debug_shows_where_an_error_came_from(say: Say):
 def test_what_may_happen_around_us_is_one_line(
     error: BaseException, code: int, words: str, say: Say, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(cli, "_dispatch", _raiser(error))
+    monkeypatch.setattr(cli, "_read", _raiser(error))
     said = say("recipes")
     assert said.code == code
     assert words in said.err

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.data import DetectionFolder, MaskFolder, load_folder
 from pellucid.data.samples import Sample, write_samples
 from pellucid.data.samples.cells import CLASSES as CELLS
@@ -33,7 +33,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Sampl
 
 
 def shipped(name: str) -> Model:
-    return Model.load(assets.pretrained_file(name))
+    return Model.load(shipped_files.pretrained_file(name))
 
 
 def tensor(image: Image.Image) -> torch.Tensor:

@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from pellucid.data import Batch
+from pellucid.image_objects import Objects
 from pellucid.layers.base import Mode
-from pellucid.objects import Objects
 from pellucid.ops.assign import assign_best_anchor, assign_bipartite, assign_grid
 from tests.detectors.drawn import small_ssd, small_yolo1, small_yolo3
 from tests.detectors.reference import autograd_of, iou_and_giou

@@ -9,8 +9,8 @@ from pellucid.data import Batch
 from pellucid.detectors import MaskRCNN
 from pellucid.detectors.mask import mask_targets, paste
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, ConvTranspose2d, Mode, ReLU, RoIAlign
-from pellucid.objects import Objects
 from tests.detectors.drawn import Rectangles
 from tests.detectors.test_faster import NOTHING, trained
 from tests.detectors.test_single_stage import losses_in_pytorch

@@ -7,8 +7,8 @@ from sklearn.svm import LinearSVC
 
 from pellucid.detectors.rcnn import RCNN, warp
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Objects
 from pellucid.layers import AvgPool2d
-from pellucid.objects import Objects
 from pellucid.ops.boxes import box_iou
 from tests.detectors.drawn import Rectangles
 

@@ -6,8 +6,8 @@ import torch
 from pellucid import AdamW, Augment, Model
 from pellucid.data import Batch
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Objects
 from pellucid.layers.base import Mode
-from pellucid.objects import Objects
 from pellucid.ops.assign import assign_atss
 from pellucid.ops.boxes import box_iou
 from tests.detectors.drawn import Rectangles, small_single_stage

@@ -24,7 +24,7 @@ from pellucid.explain.checks import (
     ranks,
 )
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 from tests.explain.networks import made
 from tests.oracle import assert_close, normal, randomized
 

@@ -8,7 +8,7 @@ from pellucid.errors import PellucidError
 from pellucid.explain.retrained import NetworkVariant, changed, default_variants, retrained
 from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, Layer, ReLU
 from pellucid.model import Model
-from pellucid.tree import leaves
+from pellucid.nested import leaves
 from tests.training.small import digits
 
 NET = Sequential(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pellucid.layers import Layer, Mode, RoIAlign, RoIPool
 from pellucid.models import MODELS
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 from tests.combine.samples import NETWORKS
 from tests.layers.samples import SAMPLES
 from tests.models.zoo import VARIANTS, ZOO, thin

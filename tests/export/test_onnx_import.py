@@ -28,7 +28,7 @@ from pellucid.layers import (
     ReLU,
     Upsample,
 )
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 from pellucid.weights import onnxfile
 from tests.export.samples import ALL, drawn
 from tests.oracle import difference

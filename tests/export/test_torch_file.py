@@ -17,7 +17,7 @@ from pellucid.export.torch_code.layers import CODERS, is_writable
 from pellucid.export.torch_file import source
 from pellucid.layers import LAYERS, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, Layer, Mode, ReLU
 from pellucid.model import Model
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 from tests.export.samples import ALL, REGIONAL, drawn, flat
 from tests.oracle import difference
 

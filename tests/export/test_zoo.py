@@ -8,7 +8,7 @@ from pellucid.export.parity import batch, compare, outputs
 from pellucid.export.torch_file import source
 from pellucid.export.trace import trace
 from pellucid.models import MODELS
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 from tests.export.samples import flat, trained, zoo
 from tests.export.test_torch_file import module_of
 

@@ -12,7 +12,7 @@ from pellucid.layers import Mode
 from pellucid.layers.base import Params
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.models.gmmn import dense_decoder, dense_encoder, gmmn_generator
-from pellucid.tree import flatten, map_tree
+from pellucid.nested import flatten, map_tree
 
 SHAPE = (1, 8, 8)
 LATENT = 3

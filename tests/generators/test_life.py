@@ -8,8 +8,8 @@ from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.generators import GENERATORS, OWN, TRANSLATORS
 from pellucid.layers import Mode
+from pellucid.nested import flatten, map_tree
 from pellucid.objective import merged, seeded
-from pellucid.tree import flatten, map_tree
 from tests.generators import killed
 from tests.generators.small import FAMILIES, SHAPE, begun, gan
 from tests.training.killed import killed_and_resumed

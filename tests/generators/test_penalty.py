@@ -26,7 +26,7 @@ from pellucid.generators.penalty import Penalty, gradient_penalty, one_centred, 
 from pellucid.layers import Add, Identity, Layer, Mode
 from pellucid.layers.base import Params
 from pellucid.models.dcgan import dcgan_discriminator
-from pellucid.tree import flatten, map_tree
+from pellucid.nested import flatten, map_tree
 
 NETS: dict[str, tuple[Layer, tuple[int, ...]]] = {
     "dense": (Sequential(Dense(5), ReLU(), Dense(4), LeakyReLU(0.3), Dense(1)), (6,)),

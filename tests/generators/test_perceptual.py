@@ -12,7 +12,7 @@ from pellucid.generators import pix2pix
 from pellucid.generators.perceptual import perceptual_distance, perceptual_value, start_maps, trained_maps
 from pellucid.layers import Conv2d, Mode
 from pellucid.models.pyramid import pyramid
-from pellucid.tree import flatten, map_tree
+from pellucid.nested import flatten, map_tree
 from tests.references import reference_forward
 
 RNG = torch.Generator().manual_seed(3)

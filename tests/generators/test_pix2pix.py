@@ -7,9 +7,9 @@ from pellucid import Adam
 from pellucid.data.source import Batch
 from pellucid.generators import pix2pix
 from pellucid.generators.translation import CHROMA, LIGHTNESS
+from pellucid.nested import map_tree
 from pellucid.ops.colour import rgb_to_lab
 from pellucid.training.step import TrainingStep
-from pellucid.tree import map_tree
 from tests.generators.test_translation import photos
 from tests.generators.twin import Noise, draw_from, fill
 

@@ -10,9 +10,9 @@ from pellucid.generators.spectral import largest, normalized, restored
 from pellucid.layers import BatchNorm, Mode
 from pellucid.layers.base import Params
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
+from pellucid.nested import flatten, map_tree
 from pellucid.objective import named_layers
 from pellucid.recipe.recipe import load_recipe
-from pellucid.tree import flatten, map_tree
 from tests.generators.small import LATENT, assert_equal, begun, gradients_of, run
 
 

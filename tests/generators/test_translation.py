@@ -13,8 +13,8 @@ from pellucid.generators import TRANSLATORS, Translator, l1, mse, pix2pix, zhang
 from pellucid.generators.translation import CHROMA, LIGHTNESS, MAX_DOTS, draw_hints
 from pellucid.generators.zhang import annealed_mean, colour_table, encode
 from pellucid.layers import Mode
+from pellucid.nested import flatten, map_tree
 from pellucid.objective import Objective, merged
-from pellucid.tree import flatten, map_tree
 from tests.references import reference_forward
 
 SMALL = {

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.layers.base import Params
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 
 
 class Noise(nn.Module):

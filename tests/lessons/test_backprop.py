@@ -6,7 +6,7 @@ import torch
 
 from pellucid.lessons import Setting
 from pellucid.lessons.backprop import TARGETS, X, averaged, equations, three_ways, weights
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 
 
 def by_autograd(seed: int, count: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

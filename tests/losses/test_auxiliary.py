@@ -14,7 +14,7 @@ from pellucid.layers import Dense, Flatten, Mode, ReLU
 from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.models import googlenet
 from pellucid.models.parts import network_with_auxiliaries
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 from tests.training.small import digits
 
 SEVERAL: Any = ((5,), (5,))

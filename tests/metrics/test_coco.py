@@ -9,9 +9,9 @@ import torch
 
 from conformance.detection import KINDS, Drawn, draw, expected, figures
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import FIGURES, KEYPOINT_FIGURES, RECALLS, THRESHOLDS, Coco, match
 from pellucid.metrics.overlaps import keypoint_similarity
-from pellucid.objects import Detections, Objects
 
 BOX = torch.tensor([[0.0, 0.0, 40.0, 40.0]])
 

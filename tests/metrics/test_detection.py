@@ -7,8 +7,8 @@ from sklearn.metrics import average_precision_score
 
 from conformance.detection import draw
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics import Box, average_precision, iou_of_areas, mean_average_precision, voc_average_precision
-from pellucid.objects import Detections, Objects
 
 # The toy set of ../shared/facts/detect.md: its 24 detections at IoU 0.3 in the order of their scores, 15 true boxes.
 TOY = [k in (0, 2, 9, 11, 12, 13, 22) for k in range(24)]

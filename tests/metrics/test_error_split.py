@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from conformance.detection import Drawn, draw, expected
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import Coco
 from pellucid.metrics.error_split import CROWDING, confusion, error_split, recall_by_group
-from pellucid.objects import Detections, Objects
 from tests.metrics.scene import DETECTIONS, OBJECTS
 
 

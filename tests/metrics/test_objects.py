@@ -9,9 +9,9 @@ from torch import Tensor
 
 from conformance.detection import draw, expected
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics import METRICS, NME, AveragePrecision, Metric, fresh
 from pellucid.metrics.objects import unit_points
-from pellucid.objects import Detections, Objects
 
 
 def fed(metric: Metric, outputs: list | Tensor, targets: list, size: int) -> dict:
@@ -81,7 +81,7 @@ def test_the_normalised_error_is_a_loop(size: int) -> None:
 
 def test_the_unit_of_a_models_metrics_is_found() -> None:
     assert unit_points(["accuracy", NME((3, 4))]) == (3, 4)
-    assert unit_points(["nme"]) == (36, 45)
+    assert unit_points(["nme"]) is None
     assert unit_points(["accuracy", AveragePrecision()]) is None
 
 
@@ -141,3 +141,10 @@ def test_a_fresh_copy_has_seen_nothing(name: str) -> None:
     assert fed(metric, *given, 2) == fed(metric, *given, 3)
     with pytest.raises(PellucidError, match="no examples were measured; call update first"):
         metric.compute()
+
+
+def test_points_other_than_a_faces_are_measured_by_the_box_around_them() -> None:
+    truth = torch.tensor([[[0.0, 0.0, 2.0], [30.0, 0.0, 2.0], [30.0, 40.0, 2.0], [500.0, 500.0, 0.0]]])
+    metric = fresh(NME())
+    metric.update(truth + torch.tensor([0.0, 5.0, 0.0]), truth)
+    assert metric.compute()["nme"] == pytest.approx(5 / 50)  # the diagonal of 30 x 40; unlabelled points do not count

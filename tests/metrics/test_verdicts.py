@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.verdicts import DetectionVerdict, classify_detections
-from pellucid.objects import Detections, Objects
 from tests.metrics.scene import DETECTIONS, OBJECTS
 
 

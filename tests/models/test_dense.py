@@ -12,7 +12,7 @@ from pellucid.layers import Dropout, Layer, Mode
 from pellucid.layers.base import Params
 from pellucid.models import MODELS, fcn8, fcn16, fcn32, features, mobilenet_v2, unet
 from pellucid.models.fcn import plain_path
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 from tests.models.zoo import meta, thin
 from tests.oracle import Sample, autograd, difference, leaves, ours
 

@@ -7,7 +7,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers import Layer
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.models.gmmn import dense_decoder, dense_encoder, gmmn_generator
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 from tests.models.zoo import meta
 
 

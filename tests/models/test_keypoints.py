@@ -7,7 +7,7 @@ from pellucid.fuse import fuse
 from pellucid.layers import Layer, Mode
 from pellucid.models import coordinates, features, heat_maps, mobilenet_v2, unet
 from pellucid.models.keypoints import mobilenet_of
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 from tests.models.zoo import meta, thin
 from tests.oracle import Sample, autograd, difference, leaves, ours
 

@@ -25,8 +25,8 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import pair
 from pellucid.models import MODELS
+from pellucid.nested import flatten
 from pellucid.sweep import forward
-from pellucid.tree import flatten
 from tests.models.zoo import meta
 
 onnx = pytest.importorskip("onnx")

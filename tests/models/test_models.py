@@ -9,8 +9,8 @@ from pellucid.layers import Dropout, LogSoftmax, Mode, ReLU, Sigmoid, Softmax
 from pellucid.layers.initializers import INITIALIZERS
 from pellucid.models import MODELS, convnet, lenet, mlp
 from pellucid.models.mlp import ACTIVATIONS, OUTPUTS
+from pellucid.nested import flatten
 from pellucid.sweep import forward
-from pellucid.tree import flatten
 
 
 def built(net, shape):

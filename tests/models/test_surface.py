@@ -19,7 +19,7 @@ from pellucid.models import (
     resnet20,
     squeezenet1_1,
 )
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 from tests.models.zoo import meta, thin
 
 

@@ -8,8 +8,8 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.models import MODELS, features, match, transfer
+from pellucid.nested import flatten
 from pellucid.recipe.recipe import load_recipe
-from pellucid.tree import flatten
 from tests.models.zoo import meta
 
 

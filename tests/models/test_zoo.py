@@ -17,9 +17,9 @@ from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Mode
 from pellucid.models import MODELS, features, head, mobilenet_v2
 from pellucid.models.mobilenet import round_to_eight
+from pellucid.nested import flatten
 from pellucid.network.summary import summary
 from pellucid.sweep import forward
-from pellucid.tree import flatten
 from tests.models.zoo import DENSE, IMAGES, POINTS, VARIANTS, ZOO, Published, meta
 
 zoo = pytest.mark.parametrize("published", ZOO, ids=str)

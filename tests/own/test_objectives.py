@@ -12,10 +12,10 @@ from pellucid.data import Batch
 from pellucid.errors import PellucidError
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import Metric
+from pellucid.nested import flatten, map_tree
 from pellucid.registry import REGISTERED
 from pellucid.run.history import History
 from pellucid.training.step import TrainingStep
-from pellucid.tree import flatten, map_tree
 from tests.own import two_networks
 from tests.own.two_networks import GAN, Distill, distill, gan, gan_model
 from tests.training.killed import killed_and_resumed

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 
 import pellucid
-from pellucid import Model, PellucidError, assets, plugins, registry, task
+from pellucid import Model, PellucidError, plugins, registry, shipped_files, task
 from tests.cli.conftest import Said, Say
 
 FOLDER = Path(__file__).parent / "upright"
@@ -44,7 +45,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for module, name in ((registry, "REGISTERED"), (task, "_TASKS"), (task, "_COMMANDS")):
             patch.setattr(module, name, dict(getattr(module, name)))
-        patch.setattr(assets, "_OF_PLUGINS", [])
+        patch.setattr(shipped_files, "_OF_PLUGINS", [])
         patch.setattr(plugins, "_LOADED", [])
         patch.syspath_prepend(str(FOLDER))
         patch.syspath_prepend(str(place))
@@ -74,6 +75,15 @@ def test_a_recipe_of_the_plugin_is_known_by_name(installed: Path, say: Say) -> N
     assert "How far a picture is turned" in say("recipes").out
     assert "turn a picture by an angle" in say("--help").out
     assert '[objective]\nmodel = "angle"' in say("recipes", "upright").out
+
+
+def test_it_trains_on_own_data_and_shows_its_own_figures(installed: Path, say: Say) -> None:
+    said = say("train", "turned", "turned", "train.epochs=1", "--out", "own")
+    assert said.code == 0, said.err
+    assert re.search(r"turned-turned: mean error \d+\.\d\d degrees, loss ", said.out)
+    page = Path("own/turned-turned-1/report.html").read_text(encoding="utf-8")
+    assert "Loss and mean error" in page
+    assert "size = 24" in Path("own/turned-turned-1/recipe.toml").read_text(encoding="utf-8")
 
 
 def test_it_learns_angles(run: Path, say: Say) -> None:

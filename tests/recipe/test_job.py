@@ -5,7 +5,6 @@ import json
 import shutil
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,8 +13,8 @@ from pellucid.data import load
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.recipe import job
-from pellucid.recipe.job import Run, resume, resume_runs, train, train_recipe
-from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.recipe.job import Job, Run, resume, resume_runs, train
+from pellucid.recipe.recipe import load_recipe
 from pellucid.run.history import read_csv
 
 ONE = {"train.epochs": 1}
@@ -69,6 +68,18 @@ def test_a_run_whose_training_never_began_is_resumed_from_its_recipe(run: Run, t
 
 
 @pytest.mark.usefixtures("no_report")
+def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(tmp_path: Path):
+    settings = {"schedule.name": "constant", "train.epochs": 3}
+    whole = train("digits", out=tmp_path / "whole", progress=False, **settings)
+    short = train("digits", out=tmp_path / "short", progress=False, **{**settings, "train.epochs": 1})
+    (longer,) = resume_runs(short.path, progress=False, epochs=3)
+    assert longer.metrics["sha256"] == whole.metrics["sha256"] != short.metrics["sha256"]
+    assert len(read_csv(longer.path / "metrics.csv")) == longer.recipe.train.epochs == 3
+    with pytest.raises(PellucidError, match="was trained for 3 epochs; give more, not 3"):
+        resume_runs(short.path, progress=False, epochs=3)
+
+
+@pytest.mark.usefixtures("no_report")
 def test_the_manifest_calls_test_images_what_they_are(tmp_path: Path):
     run = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1})
     manifest = json.loads((run.path / "manifest.json").read_text())
@@ -81,17 +92,17 @@ SHORT = {"train.epochs": 1, "recipe.then": "xor"}
 
 def stopped_after_the_first(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train digits with xor to follow, and die in between."""
-    real = job._train
+    real = Job.train
 
-    def dying(recipe: Recipe, *rest: Any) -> Run:
-        if recipe.name == "xor":
+    def dying(self: Job) -> Run:
+        if self.recipe.name == "xor":
             raise ZeroDivisionError
-        return real(recipe, *rest)
+        return real(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(job, "_train", dying)
+        patch.setattr(Job, "train", dying)
         with pytest.raises(ZeroDivisionError):
-            train_recipe(load_recipe("digits", SHORT), SHORT, out=out, progress=False)
+            train("digits", out=out, progress=False, **SHORT)
 
 
 @pytest.mark.usefixtures("no_report")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.detectors import DETECTORS
 from pellucid.generators import GENERATORS, TRANSLATORS
 from pellucid.losses import LOSSES
@@ -24,7 +24,7 @@ NAMED = {
 TABLE = {table.name: table for table in recipe_keys()}
 
 
-@pytest.mark.parametrize("name", assets.recipe_names())
+@pytest.mark.parametrize("name", shipped_files.recipe_names())
 def test_every_key_of_every_recipe_is_there_with_its_default(name):
     for table, values in load_recipe(name).tables().items():
         found = {key.name: key for key in TABLE[table].keys}

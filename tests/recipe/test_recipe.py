@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.generators import Generator
@@ -26,7 +26,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", assets.recipe_names())
+@pytest.mark.parametrize("name", shipped_files.recipe_names())
 def test_every_built_in_recipe_builds(name: str):
     recipe = load_recipe(name)
     assert recipe.name == name
@@ -35,7 +35,7 @@ def test_every_built_in_recipe_builds(name: str):
         assert recipe.build(table) is not None
 
 
-@pytest.mark.parametrize("name", assets.recipe_names())
+@pytest.mark.parametrize("name", shipped_files.recipe_names())
 def test_the_complete_toml_gives_the_same_recipe(name: str, tmp_path: Path):
     recipe = load_recipe(name)
     again = load_recipe(written(tmp_path, recipe.to_toml()))
@@ -90,7 +90,7 @@ def test_metrics_are_those_of_the_loss_unless_the_recipe_names_some(overrides, m
 MEASURED = {"colorize": "colours", "photo": "psnr", "camvid": "miou", "bccd": "ap", "pennfudan": "ap", "faces": "nme"}
 
 
-@pytest.mark.parametrize("name", assets.recipe_names())
+@pytest.mark.parametrize("name", shipped_files.recipe_names())
 def test_every_built_in_recipe_measures_what_its_task_is_judged_by(name: str):
     recipe = load_recipe(name)
     if isinstance(recipe.build("objective"), Generator):

@@ -14,10 +14,10 @@ from pellucid.errors import PellucidError
 from pellucid.layers import Add, Conv2d, Flatten, ReLU
 from pellucid.model import Model
 from pellucid.models import mobilenet_v2
+from pellucid.nested import flatten
 from pellucid.recipe.job import build_model, train
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.start import FLOOR, trained_features, whitening
-from pellucid.tree import flatten
 from tests.recipe.pictures import folder
 from tests.reports import without_report
 

@@ -21,13 +21,20 @@ from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import class_scores
 from pellucid.network.summary import summary
 from pellucid.objective import Supervised
+from pellucid.report.sections import Section
 from pellucid.run.history import write_csv
 from pellucid.run_report import ReportData, gather, write_report
 from pellucid.run_report.classes import class_rows, class_sections, common_confusions
 from pellucid.run_report.data import first_weights
 from pellucid.run_report.page import duration
-from pellucid.tasks.classify.report import Mistakes, mistakes_section, worst
+from pellucid.tasks.classify.report import Mistakes, mistakes_part, worst
 from tests.pages import without_script
+
+
+def mistakes(images: np.ndarray, true: str, predicted: str) -> Section:
+    """Return the section of one mistake."""
+    return Section("mistakes", "Worst mistakes", [mistakes_part(Mistakes(images, [true], [predicted], [0.81], 1))])
+
 
 VOID = {"meta", "br", "img", "link"}
 OF_CLASSES = ("confusion", "classes", "mistakes")  # sections of classification
@@ -102,7 +109,7 @@ def full() -> ReportData:
         layers=LAYERS,
         sections=[
             *class_sections(np.array([[20, 0], [1, 19]]), ("cat", "dog")),
-            mistakes_section(Mistakes(np.full((1, 1, 6, 6), 0.5, dtype=np.float32), ["dog"], ["cat"], [0.81], 1)),
+            mistakes(np.full((1, 1, 6, 6), 0.5, dtype=np.float32), "dog", "cat"),
         ],
         first_path="hidden.weight",
         first_weights=np.random.default_rng(0).normal(size=(5, 1, 6, 6)).astype(np.float32),
@@ -170,7 +177,7 @@ def test_text_cannot_become_markup(tmp_path: Path) -> None:
             "recipe_text": evil, "manifest": {evil: evil}, "first_path": evil,
             "sections": [
                 *class_sections(np.array([[20, 0], [1, 19]]), (evil, "dog")),
-                mistakes_section(Mistakes(np.zeros((1, 1, 6, 6), dtype=np.float32), [evil], ["</svg>"], [0.5], 1)),
+                mistakes(np.zeros((1, 1, 6, 6), dtype=np.float32), evil, "</svg>"),
             ],
             "layers": [{"epoch": 1, "path": f"{evil}.weight", "grad_norm": 1.0, "update_ratio": 1.0}],
         }

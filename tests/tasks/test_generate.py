@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pellucid import Dense, Model, assets
+from pellucid import Dense, Model, shipped_files
 from pellucid.data import Arrays
 from pellucid.errors import PellucidError
 from pellucid.generators import Generator
@@ -50,7 +50,7 @@ def test_copies_of_training_images_are_seen_by_their_distance() -> None:
     assert found.nearest_test == pytest.approx(float(expected), rel=1e-5)
     assert (found.n, found.parzen.samples, found.parzen.points, found.parzen.chosen) == (60, 60, 27, 3)
 
-    classifier = Model.load(assets.pretrained_file("mnist-conv"))
+    classifier = Model.load(shipped_files.pretrained_file("mnist-conv"))
     answers = classifier.predict(sample(model, 60, seed=1)).argmax(1)
     assert found.classifier == "mnist-conv"
     assert found.variety is not None

@@ -6,8 +6,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from pellucid.assets import pretrained_file
 from pellucid.model import Model
+from pellucid.shipped_files import pretrained_file
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pellucid.data import Batch
 from pellucid.errors import PellucidError
 from pellucid.layers import Mode
 from pellucid.model import Model
-from pellucid.tree import flatten, map_tree
+from pellucid.nested import flatten, map_tree
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.two_stages import small_faster
 

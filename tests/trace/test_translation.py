@@ -8,8 +8,8 @@ from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.generators import l1, pix2pix, zhang
 from pellucid.layers import Mode
+from pellucid.nested import flatten
 from pellucid.objective import merged
-from pellucid.tree import flatten
 from tests.generators.test_translation import photos
 
 IMAGES = photos(2, 16, 16).float()

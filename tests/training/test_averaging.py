@@ -5,9 +5,9 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.model import Model
+from pellucid.nested import flatten
 from pellucid.optim import SGD
 from pellucid.training.callbacks import Callback
-from pellucid.tree import flatten
 from tests.training.small import StopAt, Stopped, digits, flip, small_conv
 
 WEIGHT = "conv.weight"

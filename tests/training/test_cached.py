@@ -12,9 +12,9 @@ from pellucid.errors import PellucidError
 from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
 from pellucid.metrics import Metric
 from pellucid.model import Model
+from pellucid.nested import flatten
 from pellucid.optim import Adam
 from pellucid.training.cached import split
-from pellucid.tree import flatten
 from tests.training.small import StopAt, Stopped, digits
 
 

@@ -17,6 +17,7 @@ from pellucid.training import fit
 from pellucid.training.callbacks import Callback
 from pellucid.training.diagnose import NotFinite, diagnose, diagnose_output
 from pellucid.training.examples import examples
+from pellucid.training.plan import FitPlan
 from pellucid.training.step import TrainingStep
 from tests.training.small import digits, small_conv
 
@@ -232,7 +233,7 @@ def test_looks_that_cost_much_are_rare_and_name_the_steps_between_them(monkeypat
 
 
 def test_checks_take_no_more_than_their_share_of_the_time():
-    loop = fit.Loop(deep(), fit.FitPlan(examples(digits()), None, 1, 10, None, [], None, {}, 0.0))
+    loop = fit.Loop(deep(), FitPlan(examples(digits()), None, 1, 10, None, [], None, {}, 0.0))
     assert loop._next_check(per_step=1e-4) == 1  # what it costs is not known yet
     loop.check_cost = 1.4e-5
     assert loop._next_check(per_step=1e-3) == 1  # 1.4 % of each step

@@ -17,13 +17,13 @@ from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Fl
 from pellucid.layers.base import Layer, Mode
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
+from pellucid.nested import flatten, map_tree
 from pellucid.objective import Supervised
 from pellucid.optim import SGD, Adam, AdamW, Momentum, Optimizer
 from pellucid.optim.base import State, tensors_of
 from pellucid.optim.regularizers import L2
 from pellucid.training.parameter_groups import parameter_groups, update
 from pellucid.training.step import TrainingStep
-from pellucid.tree import flatten, map_tree
 
 SHAPE = (3, 8, 8)
 

@@ -14,12 +14,12 @@ from pellucid.layers import Conv2d, Dense, Flatten, ReLU
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
+from pellucid.nested import flatten, map_tree
 from pellucid.objective import Supervised
 from pellucid.optim import SGD, AdamW, MaxNorm, Momentum, Optimizer, Regularizer
 from pellucid.optim.regularizers import L1, L2, ElasticNet
 from pellucid.trace import trace
 from pellucid.training.step import TrainingStep
-from pellucid.tree import flatten, map_tree
 
 N, LR, STEPS = 20, 0.3, 4
 KINDS: tuple[Regularizer | MaxNorm, ...] = (

@@ -120,7 +120,7 @@ def test_a_folder_that_holds_a_training_is_not_overwritten(whole):
 
 CHANGES = {
     "batch size": (small_mlp, {"batch_size": 31}),
-    "number of epochs": (small_mlp, {"epochs": 5}),
+    "number of epochs": (small_mlp, {"epochs": 3}),  # fewer than were trained; more extend the training
     "training data": (small_mlp, {"data": digits(1, 301)}),
     "validation data": (small_mlp, {"validation": digits(300, 351)}),
     "augmentation": (small_mlp, {"augment": None}),

@@ -26,12 +26,12 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.nested import flatten, map_tree
 from pellucid.objective import Supervised
 from pellucid.optim import SGD, Adam, MaxNorm, Momentum, Optimizer
 from pellucid.optim.regularizers import L1, L2, Regularizer
 from pellucid.training import device
 from pellucid.training.step import TrainingStep, owned
-from pellucid.tree import flatten, map_tree
 
 EXAMPLES = 50
 LAM = 3.0

@@ -17,8 +17,8 @@ from pellucid.detectors import base as detector_base
 from pellucid.errors import PellucidError
 from pellucid.generators import GAN, VAE, CodeGMMN, Zhang
 from pellucid.layers import Mode
+from pellucid.nested import map_tree
 from pellucid.objective import Objective
-from pellucid.tree import map_tree
 from pellucid.verify.objective import ObjectiveRows, verify_objective
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.two_stages import small_faster

@@ -8,7 +8,7 @@ from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten
 from pellucid.models import MODELS, convnet, lenet, resnet18, squeezenet1_1
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 from pellucid.weights import MismatchError
 from pellucid.weights.catalogue import CATALOGUE
 from pellucid.weights.names import load_weights

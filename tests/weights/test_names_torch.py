@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from pellucid.models import MODELS
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 from pellucid.weights import match
 from pellucid.weights.names.loading import source_of
 from pellucid.weights.names.naming import settle, translate

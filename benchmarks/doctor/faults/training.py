@@ -31,10 +31,10 @@ from pellucid.layers import (
 from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
+from pellucid.nested import flatten
 from pellucid.optim import Adam
 from pellucid.optim.regularizers import L2
 from pellucid.run.history import History
-from pellucid.tree import flatten
 
 CONV = (
     ("digits-conv", "mnist-conv", "signs-norm"),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pellucid.data.images import MAX_PIXELS
 from pellucid.errors import PellucidError
-from pellucid.objects import Objects
+from pellucid.image_objects import Objects
 from pellucid.ops.masks import (
     check_run_lengths,
     compress,

@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.data.annotations.base import ImageRecord
 from pellucid.data.detection import DetectionFolder
 from pellucid.data.files import fitted
-from pellucid.objects import Objects
+from pellucid.image_objects import Objects
 from pellucid.report.figures.objects import Marks, sheet_of_objects
 from pellucid.report.figures.style import Plot
 from pellucid.text import plural

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, overload
 import torch
 from torch import Tensor
 
-from pellucid.calls import Checked
 from pellucid.data.augment.colour import brightness, contrast, cutout, hue, saturation
 from pellucid.data.augment.move import Fill, Move, check_fill
 from pellucid.data.augment.resample import Resampling, random_affine, random_field
@@ -15,7 +14,8 @@ from pellucid.data.augment.targets import Pairs, move_objects, move_points
 from pellucid.data.augment.windows import Mosaic, random_flip, random_mosaic, random_transposition, random_window
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
-from pellucid.objects import Objects
+from pellucid.image_objects import Objects
+from pellucid.settings.arguments import Checked
 from pellucid.text import shown
 
 # Descriptions of the types of fields in messages, and the lowest and highest value of a field, by default (0, 1).

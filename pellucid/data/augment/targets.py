@@ -9,7 +9,7 @@ from pellucid.data.augment.move import Move
 from pellucid.data.augment.resample import Resampling
 from pellucid.data.augment.windows import Flip, Mosaic, Transposition, inside
 from pellucid.errors import PellucidError
-from pellucid.objects import Objects, concatenate
+from pellucid.image_objects import Objects, concatenate
 
 Pairs = tuple[tuple[int, int], ...]
 _ROUNDING = 1e-4  # relative: rounding leaves 0.99999 of the area of a rotated box inside the image

@@ -15,8 +15,8 @@ from pellucid.doctor.remedies import with_initial_model, with_layers
 from pellucid.layers import BatchNorm
 from pellucid.layers.base import Layer
 from pellucid.metrics import classes_of
+from pellucid.nested import flatten
 from pellucid.training.model import BaseModel
-from pellucid.tree import flatten
 
 MAX_FEW_VALUES = 4  # per channel: the variance of so few is wrong by a factor of 2 in four batches of ten
 MOMENTUM = 0.1  # the usual momentum of running statistics

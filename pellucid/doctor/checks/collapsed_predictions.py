@@ -6,7 +6,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.passes import trainable_layers
 from pellucid.doctor.predictions import Predictions
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 
 COVERED = 0.95  # fraction of the examples that the counted classes must cover
 MAX_RATIO = 1 / 3  # number of predicted classes over number of classes among the labels

@@ -11,12 +11,12 @@ from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.passes import in_batches, is_user_defined
 from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.layers.base import Mode
+from pellucid.nested import flatten
 from pellucid.objective import seeded
 from pellucid.training.device import on_device
 from pellucid.training.diagnose import NotFinite, StoppedError, diagnose, diagnose_output, weights_fault
 from pellucid.training.examples import batches
 from pellucid.training.layers import draws
-from pellucid.tree import flatten
 
 MAX_TARGET = 1e16  # targets whose squares, summed over a batch, are near the largest float32, 3e38
 

@@ -7,7 +7,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import trainable_layers
 from pellucid.doctor.remedies import DRAWN_AS_HE
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 
 MIN_TWINS = 0.5  # fraction of a layer's units with a twin; then at most three quarters of the units are distinct
 # Distance between twins, divided by the distance that training moved them; for independent updates it is sqrt(2).

@@ -7,7 +7,7 @@ from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import linear_error, select
 from pellucid.doctor.passes import output_layers, trainable_layers
 from pellucid.doctor.predictions import Predictions, predictions, standard_error
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 
 MIN_GAP = 0.1  # in accuracy; suitable classifiers differ by less
 MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies

@@ -6,7 +6,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.passes import trainable_layers
 from pellucid.doctor.remedies import rebuilt
-from pellucid.tree import flatten
+from pellucid.nested import flatten
 
 # About 1e-3 is healthy (Karpathy, CS231n, "Ratio of weights:updates"); first steps with momentum reach 5e-2.
 MAX_RATIO = 0.1

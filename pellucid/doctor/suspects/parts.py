@@ -21,9 +21,9 @@ from pellucid.errors import PellucidError
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, LpPool2d, MaxPool2d, ReLU
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.losses import Loss
+from pellucid.nested import flatten
 from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
-from pellucid.tree import flatten
 
 MAX_OFFSET = 2.0  # distance of the targets' mean from 0, in standard deviations
 MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets

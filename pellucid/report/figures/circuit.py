@@ -33,8 +33,9 @@ def circuit(
         enters = y1 + (0.0 if y0 == y1 else 0.12 * np.sign(y0 - y1))
         bend = x1 - 0.4
         plot.plot([x0 + HALF, bend, x1 - HALF], [y0, enters, enters], color=PALE, linewidth=1.2, zorder=1)
+    outputs = {end for _, end in wires} - {start for start, _ in wires}  # boxes that wires enter, but none leaves
     for name, (x, y) in places.items():
-        colour = GREEN if name in _ends(wires) else BLUE
+        colour = GREEN if name in outputs else BLUE
         shape = FancyBboxPatch(
             (x - HALF, y - 0.24), 2 * HALF, 0.48, "round,pad=0,rounding_size=0.06", facecolor="white", edgecolor=colour,
             linewidth=1.3, zorder=2, mutation_aspect=1.9,
@@ -43,11 +44,6 @@ def circuit(
         plot.text(x, y - 0.08, labels[name], ha="center", va="center", color=INK, fontsize=TEXT, zorder=3)
         plot.text(x, y + 0.12, values[name], ha="center", va="center", color=colour, fontsize=TEXT, zorder=3)
     return figure
-
-
-def _ends(wires: Sequence[tuple[str, str]]) -> set[str]:
-    """Return the names of the boxes that wires enter, but none leaves."""
-    return {end for _, end in wires} - {start for start, _ in wires}
 
 
 def neurons(layers: Sequence[Sequence[str]], gradients: Sequence[Any], names: Sequence[str]) -> Plot:

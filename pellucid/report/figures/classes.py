@@ -55,13 +55,9 @@ def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = Fal
         spine.set_linewidth(0.6)
     figure.cells = classes, matrix
     if size <= MAX_NUMBERED:
-        texts = [[_percent(fraction) for fraction in row] for row in opacity**2] if normalised else matrix
-        _write(plot, texts, opacity, cell)
+        percent = [[f"{100 * part:.0f}" if part >= 0.005 else "<1" for part in row] for row in opacity**2]
+        _write(plot, percent if normalised else matrix, opacity, cell)
     return figure
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.0f}" if fraction >= 0.005 else "<1"
 
 
 def _write(plot: Any, numbers: Any, opacity: Any, cell: float) -> None:

@@ -114,14 +114,7 @@ def history_curves(history: Rows) -> Figure:
 
 
 def draw(
-    figure: Plot,
-    rows: Rows,
-    key: str,
-    name: str,
-    colour: str,
-    best: Any = None,
-    unit: str = "",
-    dashed: bool = False,
+    figure: Plot, rows: Rows, key: str, name: str, colour: str, best: Any = None, unit: str = "", dashed: bool = False
 ) -> list[End]:
     """Draw one column by epoch, with a ring at its best value, and return its end for the label; [] without values."""
     plot = figure.axes[0]

@@ -20,7 +20,7 @@ from pellucid.report.figures.style import INK, SMALL, TEXT, Plot, panels, pictur
 
 LEVELS = 129  # colours from either end of the diverging colour map to its middle, inclusive
 ENDS = ((36.0, 7.0, -43.0), (97.0, 0.0, 0.0), (36.0, 28.0, 33.4))  # CIELAB: dark blue, near white, dark orange
-SIDE = 2.6  # inches of the width of an image
+SIDE = 1.9  # inches of the width of an image
 GAP, BAR, TOP, LINE = 0.15, 0.85, 0.35, 0.17  # inches: space between images, colour bar, headings, line of text
 MIN_OPACITY, MAX_OPACITY = 0.25, 0.85  # of the map in the overlay: at 0, and at the largest magnitude
 MAX_CLASSES = 8  # in a legend
@@ -54,12 +54,7 @@ def scale(values: Any, signed: bool) -> tuple[Normalize, Colormap]:
 
 
 def heat(
-    image: Any,
-    map_: Any,
-    title: str = "",
-    notes: tuple[str, ...] = (),
-    signed: bool | None = None,
-    outline: Any = None,
+    image: Any, map_: Any, title: str = "", notes: tuple[str, ...] = (), signed: bool | None = None, outline: Any = None
 ) -> Figure:
     """Draw an image (1 or 3, H, W) with values 0..1, a map (H, W) of any values, and the map blended with the image.
 

@@ -12,7 +12,7 @@ from pellucid.report.figures.pictures import palette
 from pellucid.report.figures.regions import class_colour
 from pellucid.report.figures.style import INK, SMALL, Plot, cut, panels, pixels
 
-WIDE, COLUMNS = 12.0, 4  # width of a sheet in inches, images per row
+WIDE, COLUMNS = 7.0, 2  # width of a sheet in inches, images per row
 GAP, NAME = 0.08, 0.2  # inches: space between images, height of a name above an image
 OPAQUE = 0.4  # opacity of a mask
 MAX_NAMES = 48  # of classes in a legend

@@ -23,13 +23,7 @@ MAX_FINE = 2000  # pixels of the longer side, above which points are drawn at sc
 
 
 def object_overlay(
-    image: Any,
-    boxes: Any,
-    labels: Any,
-    texts: Sequence[str],
-    classes: int,
-    masks: Any = None,
-    keypoints: Any = None,
+    image: Any, boxes: Any, labels: Any, texts: Sequence[str], classes: int, masks: Any = None, keypoints: Any = None
 ) -> NDArray[np.uint8]:
     """Return an image (H, W, 3) uint8 with objects drawn over it, the first on top.
 
@@ -38,7 +32,7 @@ def object_overlay(
     400 pixels is enlarged by an integer factor to at least this size.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    colours = [_bytes(class_colour(int(label), classes)) for label in labels]
+    colours = [tuple(round(255 * part) for part in to_rgb(class_colour(int(label), classes))) for label in labels]
     if masks is not None:
         colours = [tuple(colour) for colour in palette(max(len(boxes), 1)).tolist()]
         image = _with_masks(image, boxes, np.asarray(masks), colours)
@@ -84,11 +78,6 @@ def _write(
     draw.rectangle((x, y, x + width, y + height), fill=colour)
     light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 150  # luma of ITU-R BT.601
     draw.text((x + 2 - left, y + 2 - top), text, fill=(0, 0, 0) if light else (255, 255, 255), font=font)
-
-
-def _bytes(colour: Any) -> tuple[int, ...]:
-    """Return a colour of matplotlib as (red, green, blue), 0 to 255."""
-    return tuple(round(255 * part) for part in to_rgb(colour))
 
 
 def keypoint_overlay(image: Any, points: Any) -> NDArray[np.uint8]:

@@ -27,7 +27,7 @@ BLUE, ORANGE, GREEN = "#1a7fc4", "#d55e00", "#009e73"
 INK = "#2b2f36"  # text and axes; in a page it becomes the page's own text colour
 PALE = "#808691"  # grid and guide lines
 DEPTH = LinearSegmentedColormap.from_list("depth", ["#2f7fd0", "#a05ab8", "#d5602a"])  # first layer to last
-WIDE = 7.6  # inches of a wide figure
+WIDE = 5.8  # inches of a wide figure
 DOTS_PER_INCH = 110
 SMALL, TEXT = 8.5, 9.5  # font sizes, in points
 
@@ -304,7 +304,7 @@ def svg(figure: Figure, name: str) -> str:
 def _width(size: re.Match[str]) -> str:
     """Return a style that scales the figure with its column, within limits that keep text readable."""
     points = float(size[1])
-    return f' style="min-width:{0.68 * points:.0f}pt;max-width:{1.3 * points:.0f}pt"'
+    return f' style="min-width:min({0.68 * points:.0f}pt, 100%);max-width:{1.3 * points:.0f}pt"'
 
 
 def file_of(figure: Figure, suffix: str) -> bytes:

@@ -49,16 +49,18 @@ def report(model: Model, test: Source) -> Reported:
     if scores.ndim != 2 or not scores.shape[1] == len(classes) > 1:
         return Reported()
     counts = confusion_matrix(labels, classes_of(scores), len(classes)).numpy()
-    sections = [*class_sections(counts, classes), mistakes_section(worst(scores, labels, test))]
-    return Reported(sections, {CONFUSION: {"classes": list(classes), "counts": counts.tolist()}})
+    mistakes = Section("mistakes", "Worst mistakes", [mistakes_part(worst(scores, labels, test))])
+    return Reported(
+        [*class_sections(counts, classes), mistakes], {CONFUSION: {"classes": list(classes), "counts": counts.tolist()}}
+    )
 
 
-def mistakes_section(mistakes: Mistakes | None) -> Section:
-    """Return the section of the worst mistakes, None for data that are not images."""
+def mistakes_part(mistakes: Mistakes | None, name: str = "mistakes") -> FigurePart | Missing:
+    """Return the figure of the worst mistakes, by its name; None: the data are not images."""
     if mistakes is None:
-        return Section("mistakes", "Worst mistakes", [Missing("These data cannot be shown as images.")])
+        return Missing("These data cannot be shown as images.")
     if mistakes.total == 0:
-        return Section("mistakes", "Worst mistakes", [Missing("No test image was misclassified.")])
+        return Missing("No test image was misclassified.")
     drawn = worst_mistakes(mistakes.images, mistakes.true, mistakes.predicted, mistakes.probability)
     pairs = zip(mistakes.true, mistakes.predicted, strict=True)
     listed = ", ".join(f"{true} predicted as {predicted}" for true, predicted in pairs)
@@ -66,8 +68,7 @@ def mistakes_section(mistakes: Mistakes | None) -> Section:
         f"{len(mistakes.true)} of {mistakes.total:,} misclassified test images, the most confident first: true → "
         "predicted class, and the probability (or score) of the predicted one."
     )
-    figure = FigurePart("mistakes", drawn, f"Misclassified images: {listed}", caption)
-    return Section("mistakes", "Worst mistakes", [figure])
+    return FigurePart(name, drawn, f"Misclassified images: {listed}", caption)
 
 
 def predictions(model: Model, test: Source, shape: Shape) -> tuple[Tensor, Tensor]:

@@ -27,9 +27,7 @@ class Colorization(Task):
     merits: ClassVar[tuple[Merit, ...]] = (Merit("psnr", "PSNR", "dB"), Merit("ab_overlap", "overlap of colours"))
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
-            "colorize",
-            "colorize grey images and videos, and compare colorizers",
-            "pellucid.tasks.colorize.command",
+            "colorize", "colorize grey images and videos, and compare colorizers", "pellucid.tasks.colorize.command"
         ),
     )
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {
@@ -41,7 +39,7 @@ class Colorization(Task):
                 str,
                 "ROW,COLUMN",
             ),
-        ),
+        )
     }
     unclassified: ClassVar[str] = "the model outputs colours, no classes; use `pellucid colorize`"
 

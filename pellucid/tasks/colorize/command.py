@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pellucid.assets import MODEL_HELP
 from pellucid.command.args import Action, Actions, Parser
 from pellucid.command.files import check_place
 from pellucid.command.models import open_model
@@ -13,7 +12,8 @@ from pellucid.command.out import again, answer
 from pellucid.command.pictures import add_source, predict_pictures
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES, write_atomically
-from pellucid.text import note, plural, table
+from pellucid.shipped_files import MODEL_HELP
+from pellucid.text import note, plural
 
 if TYPE_CHECKING:
     from pellucid.tasks.colorize.hints import Hint
@@ -117,8 +117,7 @@ def compare_parser() -> Parser:
 def compare(args: argparse.Namespace) -> int:
     """Write the page, and print its table."""
     from pellucid.tasks.colorize.measure import measure
-    from pellucid.tasks.colorize.pages import comparison_page, named
-    from pellucid.tasks.colorize.pages import table as metric_rows
+    from pellucid.tasks.colorize.pages import comparison_page, named, table
 
     place = check_place(args.out, "--out", (".html",))
     models = named(args.models, [open_model(model, args.device) for model in args.models])
@@ -127,14 +126,13 @@ def compare(args: argparse.Namespace) -> int:
         note(message)
     options = {"--data": args.data, "--out": None if args.out == COMPARISON else args.out}
     command = again(["colorize", "compare", *args.models], options, [])
-    write_atomically(place, comparison_page(found, models, f"Colours on {found.data}", command).encode())
+    write_atomically(place, comparison_page(found, models, f"Colours on {found.data}", command).html().encode())
     about = {"n": found.n, "n_judged": found.judged, "data": found.data, "skipped": found.skipped}
-    rows = metric_rows(found)
     answer(
         args,
         {"page": args.out, "rows": found.rows, "true": found.true, **about},
         f"{found.n:,} images of {found.data}; answers and frechet are over {found.judged:,} of them",
-        *table(rows, right=range(1, len(rows[0]))),
+        *str(table(found)).split("\n"),
         "",
         f"page  {place}",
     )

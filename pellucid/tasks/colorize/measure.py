@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.calibration.familiarity import features
 from pellucid.data.files import ANNOTATIONS
 from pellucid.data.images import load_image
@@ -16,15 +16,7 @@ from pellucid.data.tree import HELD_OUT, TRAIN, Tree, open_tree
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES
 from pellucid.layers.base import Mode
-from pellucid.metrics import (
-    PSNR,
-    SSIM,
-    ab_histogram,
-    colourfulness_lab,
-    colourfulness_rgb,
-    frechet_distance,
-    overlap,
-)
+from pellucid.metrics import PSNR, SSIM, ab_histogram, colourfulness_lab, colourfulness_rgb, frechet_distance, overlap
 from pellucid.model import Model
 from pellucid.ops.colour import delta_e_2000, recolour, rgb_to_lab
 from pellucid.tasks.annotated import data_path
@@ -193,7 +185,7 @@ class TileFeatures:
     """The shipped classifier of CIFAR-10, which receives images reduced to 32 x 32."""
 
     def __init__(self) -> None:
-        self._model = Model.load(assets.pretrained_file(BACKBONE))
+        self._model = Model.load(shipped_files.pretrained_file(BACKBONE))
         self._head = self._model.layers[-1]  # Dense
 
     def __call__(self, images: Tensor) -> Judgement:

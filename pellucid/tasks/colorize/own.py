@@ -60,7 +60,9 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
         raise PellucidError(f"{path} does not exist; give a folder of photos")
     with open_tree(path) as tree:
         count = sum(map(is_image, tree.names))
-    batch_size = max(1, min(BATCH_SIZE, count))
+    if not count:
+        raise PellucidError(f"{path} contains no images; give a folder of photos")
+    batch_size = min(BATCH_SIZE, count)
     return OwnRecipe(RECIPE, {
         "data.size": SIDE,
         "objective.model": "l1",
@@ -69,5 +71,5 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
         "optimizer.lr": 0.001,
         "start.weights": START,
         "train.batch_size": batch_size,
-        "train.epochs": epochs_for(STEPS, max(1, count), batch_size),
+        "train.epochs": epochs_for(STEPS, count, batch_size),
     })  # fmt: skip

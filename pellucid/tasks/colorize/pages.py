@@ -13,6 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.report.embedded import Embedded, embedded
 from pellucid.report.page import render
+from pellucid.report.sections import Facts, Heading, ImageRow, Page, Section, TablePart
 from pellucid.tasks.annotated import data_path
 from pellucid.tasks.colorize.colorizer import Colorizer
 from pellucid.tasks.colorize.measure import FIGURES, GREY, LOWER, MeasuredColorizers, colour_images
@@ -23,34 +24,44 @@ EXAMPLES = 10
 SHOWN = 192  # pixels, the longest side of an example
 QUESTIONS = 40  # maximum number, by default
 LARGE = 320  # pixels, the longest side of a picture in a question
+ADVICE = (
+    "PSNR, SSIM and CIEDE2000 favour grey where colours are uncertain; colourfulness alone favours any saturated "
+    "colour. Judge by several figures, and by the images."
+)
 Z = 1.959964  # the 0.975 quantile of the normal distribution, for intervals of 95 %
 
 
-def table(found: MeasuredColorizers) -> list[tuple[str, ...]]:
-    """Return a header and a row for each metric: grey, each model, and the true colours where they have it."""
+def table(found: MeasuredColorizers) -> TablePart:
+    """Return a row for each metric: of grey, of each model, and of the true colours where they have it."""
     names = [GREY, *(name for name in found.rows if name != GREY)]
-    rows = [("", *names, TRUE)]
-    for figure in FIGURES:
-        values = [found.rows[name][figure] for name in names]
-        rows.append((figure, *map(_text, values), _text(found.true[figure] if figure in TRUE_METRICS else None)))
-    return rows
+    rows = [
+        (figure, *(_text(found.rows[name][figure]) for name in names),
+         _text(found.true[figure] if figure in TRUE_METRICS else None))
+        for figure in FIGURES
+    ]  # fmt: skip
+    lower = " and ".join(name for name in FIGURES if name in LOWER)
+    caption = f"Larger is better, for {lower} smaller; colourfulness should be that of the true colours."
+    return TablePart(caption, ("", *names, TRUE), rows)
 
 
 def _text(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def comparison_page(found: MeasuredColorizers, models: Mapping[str, Model], title: str, command: str) -> str:
+def comparison_page(found: MeasuredColorizers, models: Mapping[str, Model], title: str, command: str) -> Page:
     """Return the page: the table, descriptions of its metrics, and examples spread evenly over the data."""
     about = f"{found.n:,} images of {found.data}; answers and frechet are measured on {found.judged:,} of them."
-    lower = [name for name in FIGURES if name in LOWER]
-    values = {"title": title, "about": about, "rows": table(found), "words": FIGURES, "lower": lower}
-    return render("colours", **values, examples=_examples(models, found), command=command)
+    examples = [part for images in _examples(models, found) for part in (Heading(images.name), images)]
+    sections = [
+        Section("figures", "Figures", [table(found), Facts([*FIGURES.items()]), ADVICE], wide=True),
+        Section("images", "Images", examples, wide=True),
+    ]
+    return Page(title, sections, about, command=command)
 
 
-def _examples(models: Mapping[str, Model], found: MeasuredColorizers) -> list[tuple[str, list[tuple[str, Embedded]]]]:
-    """Return example images by name, each with the captions and images of its row."""
-    shown: list[tuple[str, list[tuple[str, Embedded]]]] = []
+def _examples(models: Mapping[str, Model], found: MeasuredColorizers) -> list[ImageRow]:
+    """Return example images, each in grey, in the colours of each model, and in its true colours."""
+    shown: list[ImageRow] = []
     greys = Colorizer(next(iter(models.values())), 0)
     columns: dict[str, Any] = {GREY: greys, **{name: Colorizer(model) for name, model in models.items()}}
     with open_tree(data_path(next(iter(models.values())), found.data)) as tree:
@@ -59,7 +70,7 @@ def _examples(models: Mapping[str, Model], found: MeasuredColorizers) -> list[tu
             name = names[k * len(names) // min(EXAMPLES, len(names))]
             image = load_image(tree.read(name), tree.where(name))
             row = [(column, embedded(colorizer(image), SHOWN)) for column, colorizer in columns.items()]
-            shown.append((name, [*row, (TRUE, embedded(image, SHOWN))]))
+            shown.append(ImageRow(name, [*row, (TRUE, embedded(image, SHOWN))]))
     return shown
 
 

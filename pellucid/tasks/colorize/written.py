@@ -7,9 +7,10 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from pellucid.files import make_folder, write_atomically
-from pellucid.report.embedded import Embedded, embedded
-from pellucid.report.page import render
+from pellucid.report.embedded import embedded
+from pellucid.report.sections import ImageRow, Page, Section
 from pellucid.tasks.outputs import check_outputs, png
+from pellucid.text import plural
 
 PAGE = "colorized.html"
 MARK = {"Software": "pellucid colorize"}  # text in each PNG file, which may therefore be overwritten later
@@ -56,7 +57,7 @@ class BeforeAndAfter:
 
     def __init__(self, most: int = 24) -> None:
         self.most = most
-        self.rows: list[tuple[str, list[tuple[str, Embedded]]]] = []
+        self.rows: list[ImageRow] = []
 
     @property
     def full(self) -> bool:
@@ -68,10 +69,12 @@ class BeforeAndAfter:
         shown = [("grey", embedded(grey[:3], SHOWN)), ("colorized", embedded(colorized[:3], SHOWN))]
         if len(image) > 2 and bool((image[:3] != image[:1]).any()):
             shown.append(("original", embedded(image[:3], SHOWN)))
-        self.rows.append((name, shown))
+        self.rows.append(ImageRow(name, shown))
 
     def write(self, folder: Path, title: str, total: int) -> Path:
         """Write the page into a folder, and return its path; total: the number of pictures colorized."""
-        html = render("colorized", title=title, rows=self.rows, total=total)
-        write_atomically(folder / PAGE, html.encode("utf-8"))
+        of_these = f", of which {len(self.rows)} are shown" if len(self.rows) < total else ""
+        about = f"{plural(total, 'picture')}{of_these}. A colorized picture has the lightness of the grey one."
+        sections = [Section("", images.name, [images], wide=True) for images in self.rows]
+        write_atomically(folder / PAGE, Page(title, sections, about).html().encode("utf-8"))
         return folder / PAGE

@@ -28,9 +28,7 @@ class Detection(Task):
     merits: ClassVar[tuple[Merit, ...]] = (Merit("ap", "AP"), Merit("ap50", "AP50"), Merit("mask_ap", "mask AP"))
     commands: ClassVar[tuple[Command, ...]] = (
         Command(
-            "detect",
-            "detect the objects in images and videos: boxes, classes, masks",
-            "pellucid.tasks.detect.command",
+            "detect", "detect the objects in images and videos: boxes, classes, masks", "pellucid.tasks.detect.command"
         ),
     )
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {

@@ -1,13 +1,12 @@
 """Several kinds of detectors on one split: average precision by the size of objects, the time of each stage, a page."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from pellucid.data import DetectionFolder
@@ -15,21 +14,19 @@ from pellucid.data.augment.standardise import scaled as scaled_images
 from pellucid.data.detection import scaled
 from pellucid.detectors import Detector
 from pellucid.detectors.search import Search, selective_search
-from pellucid.errors import PellucidError, nearest
-from pellucid.model import Model
+from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections, Objects
 from pellucid.objective import sizes
-from pellucid.objects import Detections, Objects
-from pellucid.recipe.job import begin_run, load_data, train_in
+from pellucid.recipe.job import load_data, train_or_resume
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.report.figures.grids import bars
-from pellucid.report.page import render
-from pellucid.run.folder import RunFolder
-from pellucid.tasks.compare import ComparisonProgress
+from pellucid.report.sections import FigurePart, Page, Section, TablePart
+from pellucid.tasks.comparison import Comparison, ComparisonProgress, measured, select
 from pellucid.tasks.detect.linear import MAX_IMAGES, LinearDetector
 from pellucid.tasks.detect.results import measure, percent_cell
 from pellucid.tasks.detect.stages import Stages, clocked, mean
-from pellucid.text import aligned, plural
+from pellucid.text import plural
 
 ROI_POOL: Mapping[str, Any] = {"objective.pool": True}
 
@@ -60,6 +57,12 @@ MASK_CANDIDATES = {
 UNMOVED = "R-CNN, boxes as proposed"
 FIGURES = {"ap": "AP", "ap50": "AP50", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
 
+STAGES = (
+    "Features are the maps of the image; proposals are what a first network, a search or a file gives; heads are what "
+    "is computed for each proposal, of single-stage detectors for each cell; the decision is the threshold and the "
+    "suppression of boxes. R-CNN computes features for each proposal, so that they come after these."
+)
+
 
 @dataclass(frozen=True)
 class ComparedDetector:
@@ -81,7 +84,7 @@ class ComparedDetector:
 
 
 @dataclass(frozen=True)
-class DetectorComparison:
+class DetectorComparison(Comparison):
     """The detectors on one data set.
 
     threads: the number used by PyTorch when the times were measured. proposals: the method that finds R-CNN's
@@ -98,19 +101,16 @@ class DetectorComparison:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
-        values = asdict(self)
-        values["rows"] = [
-            {**row, "stages": one.stages._asdict()} for row, one in zip(values["rows"], self.rows, strict=True)
-        ]
-        return values
+        rows = [{**asdict(row), "stages": row.stages._asdict()} for row in self.rows]
+        return {**asdict(self), "rows": rows}
 
-    def table(self) -> list[tuple[str, ...]]:
-        """Return the header and a row for each detector, in per cent and milliseconds; a dash for a missing value."""
+    def table(self) -> TablePart:
+        """Return a row for each detector, in per cent and milliseconds; a dash for a missing value."""
         masks = any(row.masks is not None for row in self.rows)
         head = ("detector", "AP50", "interval", "AP", "small", "medium", "large")
         head += ("mask AP50", "mask AP") if masks else ()
         head += ("features", "proposals", "heads", "decision", "ms / image")
-        return [head, *(_cells(row, masks) for row in self.rows)]
+        return TablePart("", head, [_cells(row, masks) for row in self.rows])
 
     def notes(self) -> list[str]:
         """Return sentences about the measurements and about R-CNN's training."""
@@ -125,10 +125,26 @@ class DetectorComparison:
             )
         return notes
 
-    def __str__(self) -> str:
-        """Return the table in plain text."""
-        rows = self.table()
-        return aligned(rows, right=range(1, len(rows[0])))
+    def lines(self) -> list[str]:
+        """Return the lines above the table in a terminal."""
+        return ["", *self.notes(), ""]
+
+    def shown(self, command: str) -> Page:
+        """Return the page: the table, and figures of the average precision by size and of the time of each stage."""
+        # A metric is NaN if there are no objects of its size.
+        names = [name for name in FIGURES if all(row.figures[name] >= 0 for row in self.rows)]
+        precision = {row.title: [100 * row.figures[name] for name in names] for row in self.rows}
+        times = {row.title: [1000 * value for value in row.stages] for row in self.rows}
+        by_size = bars(precision, [FIGURES[name] for name in names], [1] * len(names))
+        by_stage = bars(times, [f"{name}, ms" for name in Stages._fields], [1] * len(Stages._fields))
+        alt = "Average precision of each detector, of all objects and by their size"
+        figure = FigurePart("times", by_stage, "Milliseconds of each stage of each detector")
+        sections = [
+            Section("results", "Results", [*self.notes(), self.table()], wide=True),
+            Section("sizes", "By the size of objects", [FigurePart("sizes", by_size, alt)], wide=True),
+            Section("times", "Time of each stage", [STAGES, figure], wide=True),
+        ]
+        return Page(f"Detectors on {self.data}", sections, command=command)
 
 
 def compare_detectors(
@@ -154,26 +170,23 @@ def compare_detectors(
     if not isinstance(material.train, DetectionFolder):
         raise PellucidError(f"{name} has no annotated objects; give data with boxes, such as bccd")
     candidates = MASK_CANDIDATES if material.train.has_masks else CANDIDATES
-    for key in only:
-        if key not in candidates:
-            hint = nearest(key, candidates) or f"; there are {', '.join(candidates)}"
-            raise PellucidError(f"there is no detector {key!r} for {name}{hint}")
+    missing = f"there is no detector {{!r}} for {name}"
+    candidates = select(MASK_CANDIDATES if material.train.has_masks else CANDIDATES, only, missing)
     settings = {"data.name": name, "objective.classes": len(material.train.classes or ()), "recipe.seed": seed}
-    if proposals == "selective_search" and "rcnn" in candidates and (not only or "rcnn" in only):
+    if proposals == "selective_search" and "rcnn" in candidates:
         selective_search(torch.zeros(3, 32, 32))  # raises an error before the long trainings if it is not installed
-    rows: list[ComparedDetector] = []
-    chosen = [key for key in candidates if not only or key in only]
-    for number, key in enumerate(chosen, 1):
-        progress(candidates[key].title, number, len(chosen))
-        if candidates[key].recipe:
-            recipe = load_recipe(candidates[key].recipe, {**candidates[key].changes, **settings, **(overrides or {})})
-            rows.append(_trained(key, candidates[key].title, recipe, root, Path(runs), verbose))
-        else:
-            rows += _linear(key, material, proposals, seed, root)
+
+    def measure(key: str, candidate: DetectorCandidate) -> Iterable[ComparedDetector]:
+        if not candidate.recipe:
+            return _linear(key, material, proposals, seed, root)
+        recipe = load_recipe(candidate.recipe, {**candidate.changes, **settings, **(overrides or {})})
+        return [_trained(key, candidate.title, recipe, root, Path(runs), verbose)]
+
+    rows = measured(candidates, measure, progress)
     held_out = material.validation or material.test
     return DetectorComparison(
         name, len(material.train), len(held_out), seed, torch.get_num_threads(),
-        proposals if isinstance(proposals, str) else "a file", tuple(rows),
+        proposals if isinstance(proposals, str) else "a file", rows,
     )  # fmt: skip
 
 
@@ -181,7 +194,8 @@ def _trained(
     key: str, title: str, recipe: Recipe, root: str | os.PathLike[str] | None, runs: Path, verbose: bool
 ) -> ComparedDetector:
     material = load_data(recipe, root)
-    model, path = _model(recipe, material, root, runs, verbose)
+    trained = train_or_resume(recipe, material, runs, root, verbose)
+    model = trained.model
     held_out = material.validation or material.test
     assert isinstance(held_out, DetectionFolder)
     assert isinstance(model.objective, Detector)
@@ -193,28 +207,7 @@ def _trained(
             found.append(_in_file(detections, held_out, k))
             stages.append(times)
     parameters = sizes(model.objective.nets, model.params).parameters
-    return _measured(key, title, held_out, found, stages, parameters, str(path))
-
-
-def _model(
-    recipe: Recipe, material: Material[Any], root: str | os.PathLike[str] | None, runs: Path, verbose: bool
-) -> tuple[Model, Path]:
-    """Return the model of a run with this recipe, and the run folder; see `compare_detectors`."""
-    matching = [path for path in _folders(runs, recipe.name) if load_recipe(path / "recipe.toml") == recipe]
-    finished = [path for path in matching if (path / "results.json").is_file()]
-    if finished:
-        return Model.load(RunFolder(finished[-1]).best), finished[-1]
-    if matching:
-        return train_in(matching[-1], material, verbose, root).model, matching[-1]
-    path, model = begin_run(recipe, material, runs, root)
-    return train_in(path, material, verbose, root, model=model).model, path
-
-
-def _folders(runs: Path, name: str) -> list[Path]:
-    """Return the run folders of recipes of this name, in the order of their numbers."""
-    paths = [path for path in runs.glob(f"{name}-*") if (path / "recipe.toml").is_file()]
-    numbered = [path for path in paths if path.name.removeprefix(f"{name}-").isdecimal()]
-    return sorted(numbered, key=lambda path: int(path.name.removeprefix(f"{name}-")))
+    return _measured(key, title, held_out, found, stages, parameters, str(trained.path))
 
 
 def _linear(
@@ -270,20 +263,3 @@ def _cells(row: ComparedDetector, masks: bool) -> tuple[str, ...]:
     )
     times = [f"{1000 * value:.1f}" for value in (*row.stages, row.stages.total)]
     return (row.title, boxes[0], interval, *boxes[1:], *of_masks, *times)
-
-
-def comparison_page(found: DetectorComparison, command: str) -> tuple[str, dict[str, Figure | None]]:
-    """Return the HTML document, and its figures by name."""
-    # A metric is NaN if there are no objects of its size.
-    measured = [name for name in FIGURES if all(row.figures[name] >= 0 for row in found.rows)]
-    sizes = {row.title: [100 * row.figures[name] for name in measured] for row in found.rows}
-    times = {row.title: [1000 * value for value in row.stages] for row in found.rows}
-    figures: dict[str, Figure | None] = {
-        "sizes": bars(sizes, [FIGURES[name] for name in measured], [1] * len(measured)),
-        "times": bars(times, [f"{name}, ms" for name in Stages._fields], [1] * len(Stages._fields)),
-    }
-    title = f"Detectors on {found.data}"
-    html = render(
-        "detectors", title=title, notes=found.notes(), rows=found.table(), figures=figures, command=command
-    )  # fmt: skip
-    return html, figures

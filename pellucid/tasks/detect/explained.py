@@ -6,11 +6,11 @@ from pellucid.command.out import again
 from pellucid.data import load_image
 from pellucid.data.images import full_size
 from pellucid.model import Model
-from pellucid.report.write import write_page, write_picture
+from pellucid.report.write import write_picture
 from pellucid.task import Explained, Request
 from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.detect.pipeline import METHODS, pipeline
-from pellucid.tasks.detect.pipeline_page import BoxPage
+from pellucid.tasks.detect.pipeline_page import BoxPage, sentences
 
 
 def explain_box(model: Model, request: Request, box: int) -> Explained:
@@ -18,16 +18,15 @@ def explain_box(model: Model, request: Request, box: int) -> Explained:
     out = request.folder(f"box{box}")
     image = load_image(full_size(request.image), request.image, mode=ObjectFinder(model).mode)
     methods = list(METHODS) if request.method is None else [request.method]
-    page = BoxPage(pipeline(model, image), box, request.target, methods)
+    box_page = BoxPage(pipeline(model, image), box, request.target, methods)
     options = {"--box": box, "--target": request.target, "--method": request.method, "--out": request.out}
     command = again(["explain", request.model, request.image], options, ())
-    heading = f"{page.title} of {Path(request.image).name}"
-    written = [write_page(out / "page.html", page.html(heading, command), page.figures)]
-    for method, map_ in page.maps.items():
+    page = box_page.page(f"{box_page.title} of {Path(request.image).name}", command)
+    written = [page.write(out / "page.html")]
+    numbers = {"image": box_page.pipeline.image, "box": box_page.boxes[box_page.detection_index]}
+    for method, map_ in box_page.maps.items():
         figure = page.figures[method]
         assert figure is not None
-        written += write_picture(
-            out, method, figure, {"map": map_, "image": page.pipeline.image, "box": page.boxes[page.detection_index]}
-        )
-    lines = [line for step in page.steps for line in (f"{step.heading}:", *(f"  {text}" for text in step.sentences))]
-    return Explained(page.to_json(), lines, out, written)
+        written += write_picture(out, method, figure, {"map": map_, **numbers})
+    lines = [line for step in page.sections for line in (f"{step.heading}:", *(f"  {one}" for one in sentences(step)))]
+    return Explained(box_page.to_json(), lines, out, written)

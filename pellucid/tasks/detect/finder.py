@@ -14,9 +14,10 @@ from pellucid.data.files import fitted
 from pellucid.data.images import ColourMode, resized
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections
 from pellucid.model import Model
-from pellucid.objects import Detections
 from pellucid.report.figures.overlay import object_overlay
+from pellucid.tasks.annotated import mode_of
 from pellucid.text import printable
 
 
@@ -38,7 +39,7 @@ class ObjectFinder:
         self.model = model
         count = cast(Detector, model.objective).classes
         self.classes: Sequence[str] = model.classes or tuple(str(label) for label in range(count))
-        self.mode: ColourMode = "L" if model.nominal_shape[0] == 1 else "RGB"
+        self.mode: ColourMode = mode_of(model)
         self.size: int | Sequence[int] | None = model.preprocess.get("size")
 
     def __call__(self, image: Tensor) -> Detections:

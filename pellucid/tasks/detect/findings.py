@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.verdicts import BACKGROUND, HIT, IGNORED, MISSED, THRESHOLD, MatchedImage, classify_detections
-from pellucid.objects import Detections, Objects
 
 
 class DetectionFinding(NamedTuple):

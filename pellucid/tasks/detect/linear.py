@@ -17,9 +17,9 @@ from pellucid.data.seeds import generator
 from pellucid.detectors.rcnn import RCNN
 from pellucid.detectors.search import Search, search
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections
 from pellucid.models import features
 from pellucid.objective import sizes
-from pellucid.objects import Detections
 from pellucid.ops.assign import highest
 from pellucid.ops.boxes import box_iou
 from pellucid.recipe.start import trained_network

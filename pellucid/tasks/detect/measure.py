@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from pellucid.data import DetectionFolder
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.overlaps import truth_areas
 from pellucid.model import Model
-from pellucid.objects import Detections, Objects
-from pellucid.report.write import write_page
 from pellucid.tasks.annotated import held_out
 from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.detect.findings import DetectionFinding, findings
@@ -44,7 +43,7 @@ class MeasuredDetections:
             found = findings(steps.detections, self.objects[k], self.results.classes, score)
             return steps.detections, with_reasons(found, steps, self.objects[k], score)
 
-        html, figures = detection_page(
+        detection_page(
             self.results,
             source.names,
             lambda k: source.example(k)[0].float() / 255,
@@ -52,8 +51,7 @@ class MeasuredDetections:
             self.objects,
             title,
             walked=walked,
-        )
-        write_page(path, html, figures)
+        ).write(path)
 
 
 def evaluate(model: Model, data: str | None = None) -> MeasuredDetections:

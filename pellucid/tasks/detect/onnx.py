@@ -18,11 +18,11 @@ from pellucid.export.onnx_nodes import Nodes
 from pellucid.export.onnx_proto import optional
 from pellucid.export.parity import Parity, ParityError, batch, compare
 from pellucid.export.trace import GraphTrace, GraphValue, TracedLayer, trace
+from pellucid.image_objects import Detections
 from pellucid.layers import Identity
 from pellucid.model import Model
-from pellucid.objects import Detections
+from pellucid.nested import map_tree
 from pellucid.tasks.detect.onnx_nodes import write_candidates
-from pellucid.tree import map_tree
 
 DETECTIONS_AXIS = "detections"
 OutputShapes = tuple[tuple[str, str, tuple[Any, ...]], ...]  # name, type and shape of outputs

@@ -2,19 +2,29 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import RECALLS
 from pellucid.metrics.verdicts import HIT, IGNORED, MISSED
-from pellucid.objects import Detections, Objects
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.detections import draw_detections, precision_recall
 from pellucid.report.figures.grids import bars
-from pellucid.report.page import render
+from pellucid.report.sections import (
+    Bullets,
+    Facts,
+    FigurePart,
+    FigureRow,
+    Heading,
+    Missing,
+    Page,
+    Section,
+    SectionPart,
+    TablePart,
+)
 from pellucid.tasks.detect.findings import DetectionFinding, findings
 from pellucid.tasks.detect.results import Results, percent_cell
 
@@ -42,14 +52,13 @@ FIGURES = {
     "ar_medium": "recall of medium objects",
     "ar_large": "recall of large objects",
 }
-
-
-class Shown(NamedTuple):
-    """An image of the page with its findings."""
-
-    name: str
-    findings: list[DetectionFinding]
-    figure: str
+COCO = "COCO's figures in per cent; the interval is a bootstrap over the images (95 %)."
+CURVES = "The highest precision at each recall or above, for boxes with an IoU of at least 0.5; the area below is AP50."
+BOXES = "Solid boxes have the number of the detection, dashed ones the number of the missed object."
+CROWDING = (
+    "Crowding is the largest fraction of an object's box that is inside another object's box: apart below 0.1, crowded "
+    "from 0.3."
+)
 
 
 def worst(all_findings: Sequence[Sequence[DetectionFinding]], most: int) -> list[int]:
@@ -69,8 +78,8 @@ def detection_page(
     command: str = "",
     most: int = 12,
     walked: Callable[[int], tuple[Detections, list[DetectionFinding]]] | None = None,
-) -> tuple[str, dict[str, Figure | None]]:
-    """Return the HTML document, and its figures by name.
+) -> Page:
+    """Return the page: COCO's metrics, curves, kinds of errors, and the images with the most errors.
 
     names: of the image files. image: returns an image by its index, (C, H, W) with values 0..1. most: the maximum
     number of images shown, those with the most errors. walked: returns for the index of an image its detections,
@@ -80,43 +89,68 @@ def detection_page(
         findings(detected, truth, results.classes, results.score)
         for detected, truth in zip(detections, objects, strict=True)
     ]
-    figures: dict[str, Figure | None] = {
-        "curves": precision_recall(results.curves, RECALLS),
-        "errors": bars(
-            {kind: (gain.errors, 100 * gain.gain) for kind, gain in results.gains.items()},
-            ("number", "gain in AP50 if repaired (points)"),
-            (0, 1),
-        ),
-        "confusion": confusion_matrix(results.confusion, [*results.classes, "background"]),
-    }
-    shown = []
-    for k in worst(all_findings, most):
-        detected, shown_findings = (detections[k], all_findings[k]) if walked is None else walked(k)
-        figures[f"image-{k}"] = picture(image(k), shown_findings, detected, objects[k])
-        shown.append(Shown(names[k], shown_findings, f"image-{k}"))
-    groups = [
-        (
-            f"{name}",
-            f"{recall.objects:,}",
-            "-" if not recall.objects else f"{100 * recall.found / recall.objects:.1f} %",
-        )
-        for group in results.groups.values()
-        for name, recall in group.items()
+    images: list[SectionPart] = []
+    order = worst(all_findings, most)
+    if order:
+        count = "The image" if len(order) == 1 else f"The {len(order)} images"
+        images.append(f"{count} with the most errors. {BOXES}")
+    else:
+        images.append(Missing(f"There are no errors among the detections with a score of at least {results.score}."))
+    for k in order:
+        detected, shown = (detections[k], all_findings[k]) if walked is None else walked(k)
+        figure = picture(image(k), shown, detected, objects[k])
+        hits = [finding.text for finding in shown if finding.kind == HIT]
+        others = [finding.text for finding in shown if finding.kind != HIT]
+        drawn = FigurePart(f"image-{k}", figure, f"Detections and missed objects of {names[k]}")
+        images += [Heading(names[k]), FigureRow([drawn, Bullets(others, hits, f"{len(hits)} right")])]
+    sections = [
+        Section("results", "Results", _metrics(results)),
+        Section("curves", "Precision and recall", _curves(results), wide=True),
+        Section("errors", "Kinds of errors", _errors(results), wide=True),
+        Section("images", "Hits, false alarms and misses", images, wide=True),
     ]
-    values: dict[str, Any] = {
-        "title": title,
-        "results": results,
-        "tiles_of": _tiles(results),
-        "by_class": [(name, f"{n:,}", percent_cell(ap), percent_cell(ap50)) for name, n, ap, ap50 in results.by_class],
-        "rows": _rows(results),
-        "further": [f"{kind}s" for kind in results.further],
-        "groups": groups,
-        "about": ABOUT,
-        "shown": shown,
-        "figures": figures,
-        "command": command,
-    }
-    return render("detections", **values), figures
+    return Page(title, sections, results=_tiles(results), command=command)
+
+
+def _metrics(results: Results) -> list[SectionPart]:
+    by_class = [(name, f"{n:,}", percent_cell(ap), percent_cell(ap50)) for name, n, ap, ap50 in results.by_class]
+    head = ["", "boxes", "interval", *(f"{kind}s" for kind in results.further)]
+    return [
+        TablePart(COCO, head, _rows(results)),
+        TablePart("By class, in per cent", ["class", "objects", "AP", "AP50"], by_class),
+    ]
+
+
+def _curves(results: Results) -> list[SectionPart]:
+    drawn, alt = precision_recall(results.curves, RECALLS), "Precision by recall of each class"
+    return [CURVES, FigurePart("curves", drawn, alt, otherwise="There is no object to find.")]
+
+
+def _errors(results: Results) -> list[SectionPart]:
+    gains = {kind: (gain.errors, 100 * gain.gain) for kind, gain in results.gains.items()}
+    errors = bars(gains, ("number", "gain in AP50 if repaired (points)"), (0, 1))
+    confusion = confusion_matrix(results.confusion, [*results.classes, "background"])
+    groups = [
+        (name, f"{found.objects:,}", f"{100 * found.found / found.objects:.1f} %" if found.objects else "-")
+        for group in results.groups.values()
+        for name, found in group.items()
+    ]
+    return [
+        f"AP50 is {100 * results.base:.1f} %. Each kind of error is repaired alone; the gains do not add up (Bolya et "
+        "al. 2020).",
+        FigurePart("errors", errors, "Number of errors of each kind, and the gain in AP50 if they are repaired"),
+        Facts([*ABOUT.items()]),
+        Heading("Confusion"),
+        f"Detections with a score of at least {results.score}; the last row has detections on the background, the last "
+        "column missed objects.",
+        FigurePart(
+            "confusion", confusion, "Confusion matrix of detections, with the background",
+            otherwise="There are no detections with this score, and no objects.",
+        ),
+        Heading("Size and crowding"),
+        CROWDING,
+        TablePart("", ["objects", "number", "found"], groups),
+    ]  # fmt: skip
 
 
 def picture(image: Tensor, found: Sequence[DetectionFinding], detections: Detections, objects: Objects) -> Figure:

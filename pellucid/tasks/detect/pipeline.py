@@ -13,9 +13,9 @@ from pellucid.data.images import resized
 from pellucid.detectors import Decision, Detector, Fate
 from pellucid.errors import PellucidError, nearest
 from pellucid.explain import explain
+from pellucid.image_objects import Detections
 from pellucid.layers.base import Mode
 from pellucid.model import Model
-from pellucid.objects import Detections
 from pellucid.ops.boxes import box_iou
 from pellucid.ops.nms import suppressors
 from pellucid.rules import Epsilon, ZPlus

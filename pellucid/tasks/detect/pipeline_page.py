@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from pellucid.detectors import FATES, FastRCNN, Fate
 from pellucid.explain.methods import MAGNITUDES
 from pellucid.ops.boxes import box_iou
 from pellucid.report.figures.detections import Cell, attribution, boxes_on, score_maps
-from pellucid.report.page import render
+from pellucid.report.sections import FigurePart, FigureRow, Page, Section, SectionPart, TablePart
 from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, Removed
 from pellucid.tasks.detect.results import SCORE
 from pellucid.text import plural
@@ -21,27 +20,6 @@ from pellucid.text import plural
 MAX_ROWS = 12  # of a table
 MIN_IOU = 0.3  # with the box, of the candidates that are listed
 MAX_PROPOSALS = 40  # in a figure
-
-
-@dataclass(frozen=True)
-class StepTable:
-    """A table of a step; right: the indices of right-aligned columns."""
-
-    caption: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    right: Sequence[int]
-
-
-@dataclass
-class PipelineStep:
-    """A section of the page; figures: the name and caption of each."""
-
-    id: str
-    heading: str
-    sentences: list[str]
-    tables: list[StepTable] = field(default_factory=list)
-    figures: list[tuple[str, str]] = field(default_factory=list)
 
 
 class BoxPage:
@@ -62,7 +40,6 @@ class BoxPage:
         self.candidate = int(pipeline.decision.chosen[self.detection_index])
         self.boxes = pipeline.decision.detections.boxes
         self.image = pipeline.image.float() / 255
-        self.figures: dict[str, Figure | None] = {}
         self.maps: dict[str, Tensor] = {}
         steps = [self._input(), self._scores(), self._anchor(), self._proposals(), self._candidates()]
         steps += [self._suppression(), self._detections(), self._depends()]
@@ -78,9 +55,9 @@ class BoxPage:
         """The name, capitalized for the beginning of a sentence."""
         return f"B{self.name[1:]}"
 
-    def html(self, title: str, command: str = "") -> str:
-        """Return the HTML document."""
-        return render("pipeline", title=title, steps=self.steps, figures=self.figures, command=command)
+    def page(self, title: str, command: str = "") -> Page:
+        """Return the steps as a page."""
+        return Page(title, self.steps, command=command)
 
     def to_json(self) -> dict[str, Any]:
         """Return the sentences by step, and the class, score and coordinates of the box, as JSON values."""
@@ -90,18 +67,17 @@ class BoxPage:
             "class": self.pipeline.classes[self.class_index],
             "score": float(detections.scores[self.detection_index]),
             "place": detections.boxes[self.detection_index].tolist(),
-            "steps": {step.id: step.sentences for step in self.steps},
+            "steps": {step.id: sentences(step) for step in self.steps},
         }
 
-    def _input(self) -> PipelineStep:
+    def _input(self) -> Section:
         (height, width), (h, w) = self.pipeline.size, self.pipeline.input_size
         text = f"The picture has {width} x {height} pixels"
         text += f" and is resized to {w} x {h}." if (h, w) != (height, width) else "."
-        return PipelineStep(
-            "input", "Input", [f"{text} Boxes are in pixels of this input, except in the table of detections."]
-        )
+        text = f"{text} Boxes are in pixels of this input, except in the table of detections."
+        return _step("input", "Input", [text])
 
-    def _scores(self) -> PipelineStep | None:
+    def _scores(self) -> Section | None:
         walk, pipeline = self.pipeline.walk, self.pipeline
         if not walk.maps:
             return None
@@ -129,12 +105,10 @@ class BoxPage:
         ]
         names = [f"map {k}, {size}" for k, size in enumerate(sizes, 1)]
         caption = f"Highest score of each cell{for_class}; white: the cell of {self.name}"
-        self.figures["scores"] = score_maps(
-            self.image, maps, names, Cell(level, row, column), self.boxes[self.detection_index]
-        )
-        return PipelineStep("scores", "Score maps", sentences, figures=[("scores", caption)])
+        drawn = score_maps(self.image, maps, names, Cell(level, row, column), self.boxes[self.detection_index])
+        return _step("scores", "Score maps", [*sentences, _figures(("scores", drawn, caption))])
 
-    def _anchor(self) -> PipelineStep | None:
+    def _anchor(self) -> Section | None:
         walk = self.pipeline.walk
         if walk.anchors is None:
             return None
@@ -142,14 +116,14 @@ class BoxPage:
         target = self.boxes[self.detection_index] if walk.proposals is None else walk.proposals[self.candidate]
         kind = "box" if walk.proposals is None else "proposal"
         sentence = f"The anchor of {self.name} is {_sized(anchor)}. {_moved(anchor, target, f'The {kind}')}"
-        self.figures["anchor"] = boxes_on(
+        drawn = boxes_on(
             self.image,
             [("pale", self._around(target), True), ("source", anchor[None], True), ("box", target[None], False)],
         )
         caption = f"Anchor (green, dashed) and {kind} (orange); grey: the other anchors at the centre of the {kind}"
-        return PipelineStep("anchor", "Anchors", [sentence], figures=[("anchor", caption)])
+        return _step("anchor", "Anchors", [sentence, _figures(("anchor", drawn, caption))])
 
-    def _proposals(self) -> PipelineStep | None:
+    def _proposals(self) -> Section | None:
         walk, pipeline = self.pipeline.walk, self.pipeline
         if walk.proposals is None or walk.outputs is None:
             return None
@@ -171,7 +145,7 @@ class BoxPage:
             f"From the proposal the head outputs the probabilities {', '.join(classes)} and background "
             f"{float(1 - scores.sum()):.3f}. {_moved(proposal, self.boxes[self.detection_index], 'The box')}"
         )
-        self.figures["proposals"] = boxes_on(
+        drawn = boxes_on(
             self.image,
             [
                 ("pale", walk.proposals[:MAX_PROPOSALS], False),
@@ -182,9 +156,9 @@ class BoxPage:
         caption = (
             f"{min(MAX_PROPOSALS, len(walk.proposals))} proposals (grey), the box's own (green), {self.name} (orange)"
         )
-        return PipelineStep("proposals", "Proposals", sentences, figures=[("proposals", caption)])
+        return _step("proposals", "Proposals", [*sentences, _figures(("proposals", drawn, caption))])
 
-    def _candidates(self) -> PipelineStep:
+    def _candidates(self) -> Section:
         pipeline, fates = self.pipeline, self.pipeline.decision.fates
         scores, boxes = pipeline.walk.candidates.scores, pipeline.walk.candidates.boxes
         counts = Counter(fates.flatten().tolist())
@@ -194,7 +168,7 @@ class BoxPage:
             f"score of at least {threshold:g}. Of these, {counts[Fate.DETECTED]:,} are detections."
         )
         rows = [(words, f"{counts[fate]:,}") for fate, words in FATES.items() if counts[fate]]
-        by_fate = StepTable("Pairs of box and class by outcome", ["", "pairs"], rows, (1,))
+        by_fate = TablePart("Pairs of box and class by outcome", ["", "pairs"], rows)
         overlap = box_iou(boxes, self.boxes[self.detection_index, None])[:, 0]
         near = ((overlap >= MIN_IOU)[:, None] & (fates != Fate.LOW_SCORE)).nonzero()
         near = near[scores[near[:, 0], near[:, 1]].argsort(descending=True, stable=True)]
@@ -209,9 +183,9 @@ class BoxPage:
         ]
         caption = f"The best of the {len(near):,} candidates with an IoU of at least {MIN_IOU:g} with {self.name}"
         head = ["class", "score", "IoU", "outcome"]
-        return PipelineStep("candidates", "Candidates", [sentence], [by_fate, StepTable(caption, head, listed, (1, 2))])
+        return _step("candidates", "Candidates", [sentence, by_fate, TablePart(caption, head, listed, (1, 2))])
 
-    def _suppression(self) -> PipelineStep:
+    def _suppression(self) -> Section:
         pipeline = self.pipeline
         removed = [one for one in pipeline.removed[self.class_index] if one.by == self.detection_index]
         sentences = [
@@ -222,22 +196,20 @@ class BoxPage:
             + (f", the best with score {removed[0].score:.3f} and IoU {removed[0].iou:.2f}." if removed else "."),
         ]
         removed_boxes = pipeline.walk.candidates.boxes[[one.candidate for one in removed]]
-        self.figures["suppression"] = boxes_on(
+        drawn = boxes_on(
             self.image, [("other", removed_boxes, True), ("box", self.boxes[self.detection_index, None], False)]
         )
         caption = f"{self.title} (orange) and the candidates that it removed (blue, dashed)"
-        return PipelineStep("suppression", "Suppression", sentences, [], [("suppression", caption)])
+        return _step("suppression", "Suppression", [*sentences, _figures(("suppression", drawn, caption))])
 
-    def _detections(self) -> PipelineStep:
+    def _detections(self) -> Section:
         pipeline, detections = self.pipeline, self.pipeline.detections
         count = max(int((detections.scores >= SCORE).sum()), self.box)
         shown = pipeline.decision.detections.take(torch.arange(count))
         texts = [f"{k}" for k in range(1, count + 1)]
         others = [k for k in range(count) if k != self.detection_index]
         groups = [("other", shown.boxes[others], False), ("box", shown.boxes[self.detection_index, None], False)]
-        self.figures["detections"] = boxes_on(
-            self.image, groups, [[texts[k] for k in others], [texts[self.detection_index]]]
-        )
+        drawn = boxes_on(self.image, groups, [[texts[k] for k in others], [texts[self.detection_index]]])
         removed = Counter(one.by for of_class in pipeline.removed for one in of_class)
         rows = [
             (f"{k + 1}", self._class(label), f"{score:.3f}", f"{removed[k]:,}", *(f"{value:.1f}" for value in box))
@@ -246,13 +218,12 @@ class BoxPage:
             )
         ]
         caption = "Detections, the candidates that each removed, and its box in pixels of the picture"
-        table = StepTable(caption, ["box", "class", "score", "removed", *SIDES], rows[:count], range(2, 8))
+        table = TablePart(caption, ["box", "class", "score", "removed", *SIDES], rows[:count], range(2, 8))
         sentence = f"{plural(len(detections), 'detection')}, numbered by their scores; the first {count} are shown."
-        return PipelineStep(
-            "detections", "Detections", [sentence], [table], [("detections", f"The first {count} detections")]
-        )
+        figure = _figures(("detections", drawn, f"The first {count} detections"))
+        return _step("detections", "Detections", [sentence, table, figure])
 
-    def _depends(self) -> PipelineStep:
+    def _depends(self) -> Section:
         pipeline = self.pipeline
         what = (
             f"the logit of {pipeline.classes[self.label]}"
@@ -260,17 +231,16 @@ class BoxPage:
             else f"the coordinate {SIDES[self.side]}"
         )
         output = pipeline.output(self.box, self.explained_output)
-        sentence = (
+        sentences = [
             f"The pixels that {what} of {self.name} depends on; it is {output:.3f}."
             if self.side is None
             else f"The pixels that {what} of {self.name} depends on, to first order. It is "
             f"{float(self.boxes[self.detection_index, self.side]):.1f} pixels, to which the network's outputs "
             f"contribute {output:+.1f}."
-        )
-        sentences = [sentence]
+        ]
         if pipeline.walk.proposals is not None:
             sentences.append("The proposal is held constant: the maps show how the second stage reads its region.")
-        step = PipelineStep("depends", "What the box depends on", sentences)
+        figures: list[tuple[str, Figure, str]] = []
         for method in self.methods:
             map_ = self.maps[method] = pipeline.explain(self.box, self.explained_output, method)
             inside, area = _fraction_inside(map_, self.boxes[self.detection_index])
@@ -283,12 +253,10 @@ class BoxPage:
                 )
                 prefix = "" if self.side is not None else "the score "
                 text += f"; it adds up to {float(map_.sum()):.3f} of {prefix}{explained:.3f}; the rest is due to biases"
-            step.sentences.append(f"{text}.")
-            self.figures[method] = attribution(
-                self.image, map_, self.boxes[self.detection_index], method, method not in MAGNITUDES
-            )
-            step.figures.append((method, f"{method} of {what}"))
-        return step
+            sentences.append(f"{text}.")
+            drawn = attribution(self.image, map_, self.boxes[self.detection_index], method, method not in MAGNITUDES)
+            figures.append((method, drawn, f"{method} of {what}"))
+        return _step("depends", "What the box depends on", [*sentences, _figures(*figures)])
 
     def _class(self, label: int) -> str:
         return self.pipeline.classes[label]
@@ -316,6 +284,20 @@ class BoxPage:
         if fate == Fate.SUPPRESSED:
             return _removed(next(one for one in self.pipeline.removed[label] if one.candidate == candidate))
         return FATES[fate]
+
+
+def sentences(step: Section) -> list[str]:
+    """Return the sentences of a step."""
+    return [part for part in step.parts if isinstance(part, str)]
+
+
+def _step(key: str, heading: str, parts: Sequence[SectionPart]) -> Section:
+    return Section(key, heading, parts, wide=True)
+
+
+def _figures(*named: tuple[str, Figure, str]) -> FigureRow:
+    """Return figures by name, each with its caption."""
+    return FigureRow([FigurePart(name, figure, caption, caption) for name, figure, caption in named])
 
 
 def _removed(one: Removed) -> str:

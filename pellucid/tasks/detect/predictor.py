@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections
 from pellucid.model import Model
-from pellucid.objects import Detections
 from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.tasks.detect.finder import ObjectFinder, overlay
 from pellucid.tasks.outputs import CocoResults, OutputFiles

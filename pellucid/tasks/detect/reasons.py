@@ -7,8 +7,8 @@ from torch import Tensor
 from pellucid.data.detection import scaled
 from pellucid.detectors import FATES, Fate, OneStage
 from pellucid.detectors.regions import MIN_POSITIVE_IOU
+from pellucid.image_objects import Objects
 from pellucid.metrics.verdicts import ERRORS, MISSED, THRESHOLD
-from pellucid.objects import Objects
 from pellucid.ops.assign import REASONS, Assignment, assign_by_iou
 from pellucid.ops.boxes import box_iou
 from pellucid.tasks.detect.findings import DetectionFinding, below

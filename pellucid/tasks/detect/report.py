@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from pellucid.data import Source, float_images
 from pellucid.data.seeds import generator
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics import AveragePrecision
 from pellucid.model import Model
-from pellucid.objects import Detections, Objects
 from pellucid.report.figures.objects import Marks, sheet_of_objects
 from pellucid.report.sections import FigurePart, Section
 from pellucid.task import Reported

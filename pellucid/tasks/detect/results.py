@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import Coco
 from pellucid.metrics.error_split import FoundShare, Gain, confusion, error_split, recall_by_group
 from pellucid.metrics.overlaps import PERSON
-from pellucid.objects import Detections, Objects
 
 INTERVALS = ("ap", "ap50")
 SCORE = 0.5  # lowest score of the detections that are shown to users

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pellucid.detectors import Detector
 from pellucid.fuse.inference import inference
+from pellucid.image_objects import Detections
 from pellucid.layers.base import Cache, Mode, Params
 from pellucid.objective import Prepared
-from pellucid.objects import Detections
 
 FEATURES = ("backbone", "neck")  # the networks before the heads; "rpn", or a search, computes the proposals
 

@@ -23,11 +23,7 @@ class Generation(Task):
     name: ClassVar[str] = "generation"
     model: ClassVar[str] = "generator"
     commands: ClassVar[tuple[Command, ...]] = (
-        Command(
-            "generate",
-            "draw new images with a generator",
-            "pellucid.tasks.generate.command",
-        ),
+        Command("generate", "draw new images with a generator", "pellucid.tasks.generate.command"),
     )
     unclassified: ClassVar[str] = "the model generates images and predicts no classes; use `pellucid generate`"
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.data import Arrays, Source, float_images
 from pellucid.data.detection import images_alone
 from pellucid.data.seeds import generator
@@ -17,14 +17,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 from pellucid.generators import Generator
 from pellucid.layers.base import Mode
-from pellucid.metrics.generation import (
-    ParzenLikelihood,
-    Variety,
-    frechet_distance,
-    kernel_distance,
-    parzen,
-    variety,
-)
+from pellucid.metrics.generation import ParzenLikelihood, Variety, frechet_distance, kernel_distance, parzen, variety
 from pellucid.model import Model
 from pellucid.models import features
 from pellucid.recipe.material import check_exists, data_for, load_material, table_for
@@ -109,7 +102,7 @@ def evaluate_generator(
     likelihood = parzen(samples, held_out[tuning], held_out[~tuning])
     predictions, distance, kid, classifier = None, None, None, CLASSIFIERS.get(name, "")
     if classifier:
-        network = Model.load(assets.pretrained_file(classifier))
+        network = Model.load(shipped_files.pretrained_file(classifier))
         predictions = variety(network.predict(samples))
         generated, real = features_of(network, samples), features_of(network, images_of(train, count))
         distance, kid = frechet_distance(generated, real), kernel_distance(generated, real)

@@ -53,26 +53,20 @@ def report(model: Model, train: Source, folder: RunFolder) -> Reported:
             "samples", sample_sheet(found.samples), f"{count} samples", f"{count} samples, none selected (seed 0)."
         ),
         FigurePart(
-            "epochs",
-            image_rows(by_epoch) if by_epoch else None,
-            "Samples over the epochs",
+            "epochs", image_rows(by_epoch) if by_epoch else None, "Samples over the epochs",
             "The same latent vectors after each epoch whose weights the run keeps (train.keep).",
             "The run kept no weights of epochs; set train.keep to keep some.",
         ),
         FigurePart(
-            "nearest",
-            nearest,
-            "Samples and the training images nearest to them",
+            "nearest", nearest, "Samples and the training images nearest to them",
             "Above: samples. Below: the training image with the smallest Euclidean distance to each; equal images "
             "would mean that the generator repeats the training data.",
         ),
         FigurePart(
-            "walks",
-            walks,
-            "Walks between two latent vectors",
+            "walks", walks, "Walks between two latent vectors",
             "Images on the way from one latent vector (left) to another (right).",
         ),
-    ]
+    ]  # fmt: skip
     return Reported([Section("samples", "Samples", parts, wide=True)])
 
 

@@ -12,10 +12,10 @@ from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer
 from pellucid.model import Model
 from pellucid.models import MODELS, features
+from pellucid.nested import flatten
 from pellucid.recipe.recipe import Recipe
 from pellucid.recipe.start import source_file
 from pellucid.run.weights import is_ours
-from pellucid.tree import flatten
 from pellucid.weights import open_weights
 from pellucid.weights.catalogue import CATALOGUE
 from pellucid.weights.names.families import NAMINGS

@@ -1,6 +1,5 @@
 """Train the same network in five ways on the same pictures, resuming trainings, and evaluate all in the same way."""
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,12 +8,9 @@ from typing import Any
 
 from pellucid.data import CATALOGUE, Dataset, data_root
 from pellucid.errors import PellucidError
-from pellucid.model import Model
-from pellucid.recipe.job import Run, begin_run, build_model, kernel_threads, train_in
+from pellucid.recipe.job import Run, build_model, kernel_threads, train_or_resume
 from pellucid.recipe.material import SHAPES, Material, load_arrays
 from pellucid.recipe.recipe import Recipe, load_recipe
-from pellucid.recipe.start import source_checksum
-from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.settings.checks import integer
 from pellucid.tasks.gestures.backbone import adapted, backbone_settings
@@ -114,7 +110,10 @@ def compare(
                 recipe = replace(first, recipe=replace(first.recipe, seed=first.recipe.seed + k))
                 shared = same_pictures(recipe, recipes[0])
                 own_pictures = pictures if shared else pictures_for(recipe, root, reading)
-                run = train_or_resume(recipe, own_pictures, root, folder, progress, command)
+                # Only this command splits the user's own folder in the same way, so the report of a run shows it.
+                repeating = "" if own_pictures.collection is None else command
+                own = own_pictures.material, folder, root, progress, own_pictures.preprocess, repeating
+                run = train_or_resume(recipe, *own)
                 trial = measure_run(run, own_pictures.material, repeats)
                 trials[variant.name].append(trial)
                 seed = f", seed {trial.seed}" if count > 1 else ""
@@ -218,32 +217,6 @@ def same_pictures(recipe: Recipe, first: Recipe) -> bool:
     return same_split and replace(recipe.data, standardize=first.data.standardize) == first.data
 
 
-def train_or_resume(
-    recipe: Recipe, pictures: Pictures, root: str | None, out: Path, progress: bool, command: str
-) -> Run:
-    """Train, or resume the run below `out` with the same recipe, pictures and initial weights.
-
-    command: the command that repeats the comparison; for the user's own folder, the report of each run shows it,
-    since only this command splits the folder in the same way.
-    """
-    repeating = "" if pictures.collection is None else command
-    text = recipe.to_toml()
-    expected = {"data": pictures.material.checksums, "start": source_checksum(recipe.start.weights, root)}
-    for path in sorted(out.glob(f"{recipe.name}-*/recipe.toml")):
-        folder = RunFolder(path.parent)
-        if path.read_text(encoding="utf-8", errors="replace") != text:
-            continue
-        recorded = folder.read_manifest() if folder.manifest.is_file() else {**expected}
-        if {name: recorded.get(name) for name in expected} != expected:
-            continue
-        results = _results(folder.path)
-        if not results:
-            return train_in(folder.path, pictures.material, progress, root, pictures.preprocess, repeating)
-        return Run(folder.path, folder.path / "report.html", results, Model.load(folder.best), recipe)
-    path, model = begin_run(recipe, pictures.material, out, root, pictures.preprocess)
-    return train_in(path, pictures.material, progress, root, pictures.preprocess, repeating, model)
-
-
 def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
     """Evaluate a finished training on the test part; `repeats` single images are timed for the latency."""
     with kernel_threads(run.recipe.recipe.threads):
@@ -260,12 +233,3 @@ def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
         parameters=total,
         learned=learned,
     )
-
-
-def _results(run: Path) -> dict[str, Any]:
-    """Return the results of a finished run, {} for an unfinished one."""
-    try:
-        results = json.loads((run / "results.json").read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return results if isinstance(results, dict) and {"seconds", "epochs"} <= results.keys() else {}

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,24 @@ from pellucid.recipe.compare import differing, settings
 from pellucid.report.figures.classes import confusion_matrix, precision_and_recall, reliability_diagram
 from pellucid.report.figures.compared import COLOURS, Dot, accuracy_by_time, ranking
 from pellucid.report.figures.curves import loss_curves, metric_curves
-from pellucid.report.figures.pictures import worst_mistakes
-from pellucid.report.page import render
-from pellucid.report.write import write_page
+from pellucid.report.sections import (
+    CodeBlock,
+    Facts,
+    FigurePart,
+    FigureRow,
+    Heading,
+    Missing,
+    Page,
+    Section,
+    SectionPart,
+    TablePart,
+)
 from pellucid.run_report.classes import class_rows, confusions_text
 from pellucid.run_report.page import duration
+from pellucid.tasks.classify.report import mistakes_part
 from pellucid.tasks.gestures.comparison import METRICS, Spread, Trial, VariantComparison, VariantRow, best_row
 from pellucid.tasks.gestures.findings import findings_to_json, left_out
-from pellucid.text import aligned
+from pellucid.text import percent, plural
 
 HEAD = ("variant", "accuracy", "macro F1", "ECE", "per image", "training", "trainable")
 
@@ -36,9 +46,11 @@ def cells(row: VariantRow) -> tuple[str, ...]:
     )
 
 
-def table_text(comparison: VariantComparison) -> str:
-    """Return the table for a terminal."""
-    return aligned([HEAD, *(cells(row) for row in comparison.rows)], right=range(1, len(HEAD)))
+def table(comparison: VariantComparison) -> TablePart:
+    """Return the table of the variants."""
+    threads = plural(comparison.rows[0].first.measured.latency.threads, "thread")
+    caption = f"On {comparison.n_test:,} held-out pictures; times per image on {threads} of the CPU."
+    return TablePart(caption, HEAD, [cells(row) for row in comparison.rows])
 
 
 def percent_range(spread: Spread) -> str:
@@ -105,20 +117,13 @@ def to_json(comparison: VariantComparison) -> dict[str, Any]:
 def markdown(comparison: VariantComparison, picture: Callable[[str, str], str]) -> str:
     """Return the table, and for each variant its classes and figures; `picture(name, alt)` links a figure."""
     lines = ["# Comparison of ways to train", "", setting(comparison), "", finding(comparison), ""]
-    lines += _table(HEAD, [cells(row) for row in comparison.rows], range(1, len(HEAD)))
+    lines += table(comparison).markdown()
     lines += ["", f"Threads for the times per image: {comparison.rows[0].first.measured.latency.threads}. "
               f"All trainings together: {duration(comparison.seconds)}. Made by `{comparison.command}`."]  # fmt: skip
     for row in comparison.rows:
-        measured = row.first.measured
-        classes = zip(
-            measured.classes, measured.precision, measured.recall, measured.f1, measured.confusion.sum(1), strict=True
-        )
-        rows = [
-            (name, *(f"{100 * float(value):.1f} %" for value in (p, r, f)), f"{int(n):,}")
-            for name, p, r, f, n in classes
-        ]
+        classes = TablePart("", CLASS_HEAD, _class_rows(row)[:-1])  # without their mean
         lines += ["", f"## {row.variant.title}", "", row.variant.about, "", f"Run: `{row.first.run}`", ""]
-        lines += _table(("class", "precision", "recall", "F1", "n"), rows, range(1, 5))
+        lines += classes.markdown()
         lines += [
             "",
             *(line for name, alt in VARIANT_FIGURES for line in [picture(f"{row.variant.name}-{name}", alt)] if line),
@@ -160,63 +165,28 @@ def _trial(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], right: range) -> list[str]:
-    def line(values: tuple[str, ...]) -> str:
-        escaped = (value.replace("|", "\\|").replace("\n", " ") for value in values)
-        return f"| {' | '.join(escaped)} |"
-
-    rule = tuple("---:" if k in right else "---" for k in range(len(head)))
-    return [line(head), line(rule), *map(line, rows)]
-
-
-Figures = dict[str, Figure | None]
-# The ranked metrics: key, heading, and whether the value is a fraction.
+# The ranked metrics: key, column of the table, heading, and whether the value is a fraction.
 RANKED = (
-    ("accuracy", "Accuracy, higher is better", True),
-    ("macro_f1", "Macro F1, higher is better", True),
-    ("ece", "Calibration error (ECE), lower is better", True),
-    ("seconds", "Training time, in seconds", False),
+    ("accuracy", 1, "Accuracy, higher is better", True),
+    ("macro_f1", 2, "Macro F1, higher is better", True),
+    ("ece", 3, "Calibration error (ECE), lower is better", True),
+    ("seconds", 5, "Training time, in seconds", False),
 )
 
 
-def draw(comparison: VariantComparison) -> Figures:
-    """Return all figures by name, None where there is nothing to draw."""
-    figures: Figures = {key: _ranked(comparison, key, title, is_fraction) for key, title, is_fraction in RANKED}
-    rows = comparison.rows
-    figures["time"] = accuracy_by_time(
-        [row.variant.title for row in rows], [row.first.history for row in rows], rows[0].first.held
-    )
-    for row in rows:
-        figures |= {f"{row.variant.name}-{name}": figure for name, figure in _variant_figures(row).items()}
+def _ranked(comparison: VariantComparison) -> list[FigurePart]:
+    lines, figures = [cells(row) for row in comparison.rows], []
+    for key, column, title, is_fraction in RANKED:
+        scale = 100 if is_fraction else 1
+        dots: list[Dot] = []
+        for row in comparison.rows:
+            spread = row.spread(METRICS[key])
+            text = percent_range(spread).split("(")[0].strip() if is_fraction else duration(spread.mean)
+            dots.append(Dot(row.variant.title, scale * spread.mean, scale * spread.low, scale * spread.high, text))
+        drawn = ranking(title, dots, COLOURS, logarithmic=not is_fraction)
+        if drawn is not None:
+            figures.append(FigurePart(key, drawn, f"{title}: {', '.join(f'{one[0]} {one[column]}' for one in lines)}"))
     return figures
-
-
-def _ranked(comparison: VariantComparison, key: str, title: str, is_fraction: bool) -> Figure | None:
-    scale = 100 if is_fraction else 1
-    dots: list[Dot] = []
-    for row in comparison.rows:
-        spread = row.spread(METRICS[key])
-        text = percent_range(spread).split("(")[0].strip() if is_fraction else duration(spread.mean)
-        dots.append(Dot(row.variant.title, scale * spread.mean, scale * spread.low, scale * spread.high, text))
-    return ranking(title, dots, COLOURS, logarithmic=not is_fraction)
-
-
-def _variant_figures(row: VariantRow) -> Figures:
-    first = row.first
-    measured, bins, mistakes = first.measured, first.measured.reliability, first.measured.mistakes
-    return {
-        "loss": loss_curves(first.history, first.held),
-        "accuracy": metric_curves(first.history, first.held),
-        "confusion": confusion_matrix(measured.confusion, measured.classes),
-        "normalised": confusion_matrix(measured.confusion, measured.classes, normalised=True),
-        "classes": precision_and_recall(measured.classes, measured.precision, measured.recall),
-        "reliability": reliability_diagram(bins.count, bins.confidence, bins.accuracy, measured.ece),
-        "mistakes": (
-            None
-            if mistakes is None
-            else worst_mistakes(mistakes.images, mistakes.true, mistakes.predicted, mistakes.probability)
-        ),
-    }
 
 
 GLOSSARY = (
@@ -231,60 +201,125 @@ GLOSSARY = (
 )  # fmt: skip
 
 
-def page(comparison: VariantComparison, figures: Mapping[str, Figure]) -> str:
-    """Return the whole HTML document."""
+def page(comparison: VariantComparison) -> Page:
+    """Return the page of a comparison."""
     rows, best = comparison.rows, best_row(comparison.rows)
-    lines = [cells(row) for row in rows]
-    return render(
-        "gestures",
-        comparison=comparison,
-        figures=figures,
-        setting=setting(comparison),
-        results=[
-            (f"best accuracy, {best.variant.title}", f"{100 * best.spread(METRICS['accuracy']).mean:.2f} %"),
-            ("its macro F1", f"{100 * best.spread(METRICS['macro_f1']).mean:.2f} %"),
-            ("held-out pictures", f"{comparison.n_test:,}"),
-            ("training in all", duration(comparison.seconds)),
-        ],
-        finding=finding(comparison),
-        ranked=[
-            (key, f"{title}: {', '.join(f'{line[0]} {line[column]}' for line in lines)}")
-            for (key, title, _), column in zip(RANKED, (1, 2, 3, 5), strict=True)
-        ],
-        head=HEAD,
-        lines=lines,
-        words=GLOSSARY,
-        ends=", ".join(f"{row.variant.title} after {duration(row.first.seconds)}" for row in rows),
-        variants=[_variant_section(row, COLOURS[k % len(COLOURS)]) for k, row in enumerate(rows)],
-        pictures=dict(VARIANT_FIGURES),
-        differences=differences(comparison),
+    title, missed = f"Ways to train, compared: {comparison.data}", comparison.planned - len(rows)
+    missing = f"{missed} of {comparison.planned} variants are not trained yet; the command at the end continues."
+    results = [
+        (f"best accuracy, {best.variant.title}", percent(best.spread(METRICS["accuracy"]).mean)),
+        ("its macro F1", percent(best.spread(METRICS["macro_f1"]).mean)),
+        ("held-out pictures", f"{comparison.n_test:,}"),
+        ("training in all", duration(comparison.seconds)),
+    ]
+    result = [
+        finding(comparison),
+        FigureRow(_ranked(comparison)),
+        table(comparison),
+        Facts(GLOSSARY, "What the columns mean"),
+    ]
+    keys = ("key", *(row.variant.title for row in rows))
+    different = differences(comparison)
+    sections = [
+        Section("result", "Result", result, wide=True),
+        Section("time", "Accuracy by time", _by_time(comparison), wide=True),
+        *(_variant_section(row, COLOURS[k % len(COLOURS)]) for k, row in enumerate(rows)),
+        Section("differences", "What differs", [
+            "All keys in which the recipes differ; a dash where a recipe does not have a key.",
+            TablePart("Settings of each variant", keys, different, (), wrap=True),
+        ] if different else [Missing("The recipes do not differ.")], wide=True),
+        Section("again", "Reproduce", [REPEATED, CodeBlock(comparison.command)], wide=True),
+    ]  # fmt: skip
+    return Page(title, sections, setting(comparison), results, [Missing(missing)] if missed else ())
+
+
+REPEATED = (
+    "The same command on the same kind of machine gives the same weights, bit by bit; only times vary. What is "
+    "finished is not trained again."
+)
+
+
+def _by_time(comparison: VariantComparison) -> list[SectionPart]:
+    rows, held = comparison.rows, comparison.rows[0].first.held
+    drawn = accuracy_by_time([row.variant.title for row in rows], [row.first.history for row in rows], held)
+    ends = ", ".join(f"{row.variant.title} after {duration(row.first.seconds)}" for row in rows)
+    alt = f"Accuracy by seconds of training, on a logarithmic axis: {ends}"
+    figure = FigurePart("time", drawn, alt, otherwise="No accuracy was recorded during training.")
+    text = (
+        f"The accuracy of each variant on the {held} pictures by seconds of training; each point is an epoch. Further "
+        "left is faster, higher is better. The time axis is logarithmic."
     )
+    return [figure] if drawn is None else [text, figure]
 
 
-def _variant_section(row: VariantRow, colour: str) -> dict[str, Any]:
-    """Return the texts of a variant's section."""
-    first, measured, mistakes = row.first, row.first.measured, row.first.measured.mistakes
-    confusion = measured.confusion.numpy()
+def _variant_section(row: VariantRow, colour: str) -> Section:
+    first, measured, bins = row.first, row.first.measured, row.first.measured.reliability
     start = first.recipe.start.weights or ("whitened filters" if first.recipe.start.whiten else "random weights")
-    pairs = () if mistakes is None else zip(mistakes.true, mistakes.predicted, strict=True)
-    return {
-        "row": row,
-        "colour": colour,
-        "facts": [
-            *((name, percent_range(row.spread(METRICS[key]))) for name, key in
-              (("accuracy", "accuracy"), ("macro F1", "macro_f1"), ("ECE", "ece"))),
-            ("loss", f"{row.spread(METRICS['loss']).mean:.4f}"),
-            ("trainable", f"{first.learned:,} of {first.parameters:,} parameters"),
-            (f"training, {first.epochs:,} epochs", duration(row.spread(METRICS["seconds"]).mean)),
-            ("starts from", start),
-            ("run", str(first.run)),
-        ],
-        "loss": _last(row, "loss"),
-        "accuracy": _last(row, "accuracy"),
-        "confused": confusions_text(confusion, measured.classes),
-        "classes": class_rows(confusion, measured.classes),
-        "mistaken": ", ".join(f"{true} classified as {predicted}" for true, predicted in pairs),
-    }  # fmt: skip
+    facts = Facts([
+        *((name, percent_range(row.spread(METRICS[key]))) for name, key in
+          (("accuracy", "accuracy"), ("macro F1", "macro_f1"), ("ECE", "ece"))),
+        ("loss", f"{row.spread(METRICS['loss']).mean:.4f}"),
+        ("trainable", f"{first.learned:,} of {first.parameters:,} parameters"),
+        (f"training, {first.epochs:,} epochs", duration(row.spread(METRICS["seconds"]).mean)),
+        ("starts from", start),
+        ("run", str(first.run)),
+    ])  # fmt: skip
+    n = len(row.trials)
+    seed = f" Pictures and classes are those of seed {first.seed}, one of {n}." if n > 1 else ""
+    confused = confusions_text(measured.confusion.numpy(), measured.classes)
+    names = dict(VARIANT_FIGURES)
+
+    def figure(name: str, drawn: Figure | None, alt: str, caption: str = "") -> FigurePart:
+        otherwise = f"There is no picture “{names[name]}”: nothing was recorded for it."
+        return FigurePart(f"{row.variant.name}-{name}", drawn, alt, caption, otherwise)
+
+    counts = confusion_matrix(measured.confusion, measured.classes)
+    normalised = confusion_matrix(measured.confusion, measured.classes, normalised=True)
+    diagram = reliability_diagram(bins.count, bins.confidence, bins.accuracy, measured.ece)
+    by_class = precision_and_recall(measured.classes, measured.precision, measured.recall)
+    calibration = f"Reliability diagram: the expected calibration error is {100 * measured.ece:.1f} per cent"
+    ratios = "Confusion matrix in per cent of each true class"
+    return Section(row.variant.name, row.variant.title, [
+        FigureRow([f"{row.variant.about}{seed}", facts]),
+        Heading("Learning"),
+        FigureRow([
+            figure("loss", loss_curves(first.history, first.held), f"Loss by epoch, in the end {_last(row, 'loss')}"),
+            figure(
+                "accuracy", metric_curves(first.history, first.held),
+                f"Accuracy by epoch, in the end {_last(row, 'accuracy')}",
+            ),
+        ]),
+        Heading("Confusion matrix"),
+        confused,
+        FigureRow([
+            figure("confusion", counts, f"Confusion matrix in counts. {confused}", "Counts."),
+            figure("normalised", normalised, ratios, "Per cent of each true class: every row adds up to 100."),
+        ]),
+        Heading("Class by class"),
+        FigureRow([
+            figure("classes", by_class, "Precision and recall of each class, as in the table"),
+            TablePart(RATIOS, CLASS_HEAD, _class_rows(row), foot=True),
+        ]),
+        FigureRow([
+            [Heading("Calibration"), figure("reliability", diagram, calibration, CALIBRATION)],
+            [Heading("Misclassified pictures"), mistakes_part(measured.mistakes, f"{row.variant.name}-mistakes")],
+        ]),
+    ], wide=True, colour=colour)  # fmt: skip
+
+
+CLASS_HEAD = ("class", "precision", "recall", "F1", "n")
+RATIOS = (
+    "Precision: of the pictures predicted as a class, the fraction that belongs to it. Recall: of the pictures of a "
+    "class, the fraction predicted as it."
+)
+CALIBRATION = (
+    "The marks across the bars are the accuracy at each confidence; of a calibrated network they lie on the dashed "
+    "line. Orange: overconfident. Green: underconfident. Below: the fraction of pictures at each confidence."
+)
+
+
+def _class_rows(row: VariantRow) -> list[tuple[str, ...]]:
+    return class_rows(row.first.measured.confusion.numpy(), row.first.measured.classes)
 
 
 def _last(row: VariantRow, what: str) -> str:
@@ -307,11 +342,12 @@ def write_comparison(out: str | os.PathLike[str], comparison: VariantComparison)
     """
     folder = Path(out)
     make_folder(folder)
-    figures = {name: figure for name, figure in draw(comparison).items() if figure is not None}
+    built = page(comparison)
+    figures = built.figures
 
     def link(name: str, alt: str) -> str:
-        return f"![{alt}](figures/{name}.png)" if name in figures else ""
+        return f"![{alt}](figures/{name}.png)" if figures.get(name) else ""
 
     write_atomically(folder / VALUES, (json.dumps(to_json(comparison), indent=2) + "\n").encode())
     write_atomically(folder / TABLE, markdown(comparison, link).encode("utf-8"))
-    return write_page(folder / PAGE, page(comparison, figures), figures)
+    return built.write(folder / PAGE)

@@ -18,7 +18,7 @@ from pellucid.losses.keypoints import KeypointLoss
 from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.settings.checks import check
-from pellucid.text import plural
+from pellucid.tasks.annotated import check_image, mode_of
 
 Axis = Literal["x", "y"]
 
@@ -63,7 +63,7 @@ class KeypointFinder:
         self.kind: str = described["of"]
         if len(self.names) != count:
             raise PellucidError(f"the model outputs {count} key-points, but names {len(self.names)}; train it again")
-        self.mode: ColourMode = "L" if model.nominal_shape[0] == 1 else "RGB"
+        self.mode: ColourMode = mode_of(model)
         self._predict = model.predictor()
 
     def __call__(self, images: Sequence[Tensor]) -> Tensor:
@@ -72,16 +72,11 @@ class KeypointFinder:
         images: uint8, (3, H, W) each, or (1, H, W) for a network with one input channel. Each is padded with the pixels
         of its border to the proportions of the network's input, and resized. Raises PellucidError for other images.
         """
-        channels, height, width = self.model.nominal_shape
+        _, height, width = self.model.nominal_shape
         inputs: list[Tensor] = []
         frames: list[InputFrame] = []
         for image in images:
-            if image.shape[0] != channels or image.dtype != torch.uint8:
-                raise PellucidError(
-                    f"the model takes uint8 images with {plural(channels, 'channel')}, not "
-                    f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}; read them with "
-                    f"load_image(file, mode={self.mode!r})"
-                )
+            check_image(self.model, image)
             x, frame = pad_and_resize(image, (height, width))
             inputs.append(x)
             frames.append(frame)

@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.data import DetectionFolder
 from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
-from pellucid.metrics.objects import EYES, normalised_errors, unit_points
+from pellucid.metrics.objects import normalised_errors, unit_points
 from pellucid.model import Model
 from pellucid.tasks.annotated import held_out
 from pellucid.tasks.keypoints.finder import KeypointFinder
@@ -27,7 +27,7 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     nme_interval, its 95 % interval by the bootstrap over pictures; n, and the name of the data.
     """
     finder, source = KeypointFinder(model), keypoint_source(model, data)
-    unit = unit_points(model.metrics) or EYES
+    unit = unit_points(model.metrics)
     errors = [normalised_errors(finder(images), truth, unit) for images, truth in examples(source)]
     all_errors = torch.cat(errors)
     return {

@@ -20,14 +20,10 @@ class Segmentation(Task):
     verb: ClassVar[str] = "segment"
     merits: ClassVar[tuple[Merit, ...]] = (Merit("miou", "mean IoU"), Merit("pixel_accuracy", "pixel accuracy"))
     commands: ClassVar[tuple[Command, ...]] = (
-        Command(
-            "segment",
-            "classify each pixel of images and videos",
-            "pellucid.tasks.segment.command",
-        ),
+        Command("segment", "classify each pixel of images and videos", "pellucid.tasks.segment.command"),
     )
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {
-        "evaluate": (Option("crf", "refine the masks along image edges with a CRF first"),),
+        "evaluate": (Option("crf", "refine the masks along image edges with a CRF first"),)
     }
     unclassified: ClassVar[str] = (
         "the model outputs {outputs}, a class for each pixel; use `pellucid segment`, or Model.explain with a target "

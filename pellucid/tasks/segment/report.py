@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.data import Source, float_images
+from pellucid.data.files import padded
 from pellucid.data.seeds import generator
 from pellucid.metrics import MeanIoU
 from pellucid.model import Model
@@ -16,6 +17,7 @@ from pellucid.report.figures.pictures import worst_masks
 from pellucid.report.sections import FigurePart, Section
 from pellucid.run_report.classes import CONFUSION, class_sections
 from pellucid.task import Reported
+from pellucid.tasks.segment.segmenter import classes_of
 
 MAX_MASKS = 6  # images
 
@@ -37,7 +39,7 @@ class Masks:
 
 def report(model: Model, test: Source) -> Reported:
     """Return the sections of a segmentation."""
-    classes = tuple(test.classes or ())
+    classes = classes_of(model)
     counts, masks = compare_masks(model, test)
     drawn = worst_masks(masks.images, masks.true, masks.predicted, masks.scores, classes)
     names = ", ".join(masks.names) or "in the order of that number"
@@ -69,7 +71,7 @@ def compare_masks(model: Model, test: Source, most: int = MAX_MASKS) -> tuple[ND
     drawn = Masks(
         images.expand(-1, -1, -1, 3).numpy(),
         expected.numpy(),
-        torch.stack([masks[k] for k in order]).numpy(),
+        padded([masks[k] for k in order], 0 if ignored is None else ignored).numpy(),
         [scores[k] for k in order],
         [files[k] for k in order] if files else (),
     )

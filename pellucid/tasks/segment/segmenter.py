@@ -21,11 +21,10 @@ from pellucid.fuse.inference import inference
 from pellucid.metrics import BoundaryF1, MeanIoU
 from pellucid.model import Model
 from pellucid.objective import Supervised
-from pellucid.tasks.annotated import data_path
+from pellucid.tasks.annotated import check_image, data_path, mode_of
 from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.tasks.outputs import check_outputs, png
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
-from pellucid.text import plural
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,16 +79,11 @@ class Segmenter:
         image: uint8, (3, H, W), or (1, H, W) for a network with one input channel. Raises PellucidError for another
         image, and for one that is too small or too large for the network.
         """
-        model, channels = self.model, self.model.nominal_shape[0]
-        if image.shape[0] != channels or image.dtype != torch.uint8:
-            raise PellucidError(
-                f"the model takes uint8 images with {plural(channels, 'channel')}, not "
-                f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}; read them with "
-                f"load_image(file, mode={self.mode!r})"
-            )
+        model = self.model
+        check_image(model, image)
         size = (image.shape[1], image.shape[2])
         read_size = self._read_size(size)
-        out = model.outputs_for_picture((channels, *read_size))
+        out = model.outputs_for_picture((image.shape[0], *read_size))
         if tuple(out[1:]) != read_size:
             raise PellucidError(
                 f"the model outputs maps of {out[1]}x{out[2]} for a picture of {read_size[0]}x{read_size[1]}; give a "
@@ -109,11 +103,6 @@ class Segmenter:
         """Return the size (H, W) to which a picture is resized for a model that was trained on resized pictures."""
         longest = self.model.preprocess.get("size")
         return fitted(size, longest) if isinstance(longest, int) else size
-
-
-def mode_of(model: Model) -> ColourMode:
-    """Return the mode in which pictures are read for a model: "L" for a network with one input channel."""
-    return "L" if model.input_shape[0] == 1 else "RGB"
 
 
 def files_of(stem: str) -> dict[str, str]:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
+from pellucid.nested import flatten
 from pellucid.trace.passes import LayerCall
-from pellucid.tree import flatten
 from pellucid.verify.probe import tensors
 
 

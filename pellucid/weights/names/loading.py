@@ -13,7 +13,7 @@ from pellucid.combine.base import Combinator, walk
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params
 from pellucid.models import MODELS, features
-from pellucid.tree import flatten, nest
+from pellucid.nested import flatten, nest
 from pellucid.weights.fault import quoted
 from pellucid.weights.match import require_match
 from pellucid.weights.names.families import NAMINGS

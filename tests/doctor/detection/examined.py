@@ -3,8 +3,8 @@
 import torch
 
 from pellucid.data import Batch
+from pellucid.image_objects import Objects
 from pellucid.model import Model
-from pellucid.objects import Objects
 from pellucid.tasks.detect.doctor import DetectionCase
 from tests.detectors.drawn import Rectangles, small_single_stage
 

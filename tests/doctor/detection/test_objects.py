@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid.data import DetectionFolder
-from pellucid.objects import Objects
+from pellucid.image_objects import Objects
 from pellucid.tasks.detect.doctor import absent_class, box_format, flipped_points, shifted_masks
 from tests.detectors.drawn import Rectangles, small_single_stage
 from tests.doctor.detection.examined import Given, case, changed

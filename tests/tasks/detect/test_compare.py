@@ -9,8 +9,8 @@ import torch
 from pellucid.data import DetectionFolder
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.tasks.detect import compare as compared
-from pellucid.tasks.detect.compare import ComparedDetector, DetectorComparison, compare_detectors, comparison_page
+from pellucid.recipe import job
+from pellucid.tasks.detect.compare import ComparedDetector, DetectorComparison, compare_detectors
 from pellucid.tasks.detect.doctor import CHECKS, diagnose_detector
 from pellucid.tasks.detect.doctor.cases import case_of_detector
 from pellucid.tasks.detect.stages import Stages, clocked, mean
@@ -41,16 +41,16 @@ def row(name, title, run, masks=None):
 
 def test_the_table_and_the_page_hold_all_rows():
     found = DetectorComparison("cells", 205, 87, 0, 2, "a file", (row("rcnn", "R-CNN", ""), row("ssd", "SSD", "ssd-1")))
-    assert found.table()[1][:7] == ("R-CNN", "70.0", "60.0 to 80.0", "40.0", "10.0", "50.0", "-")
-    assert found.table()[1][-5:] == ("30.0", "0.0", "10.0", "2.0", "42.0")
+    assert found.table().rows[0][:7] == ("R-CNN", "70.0", "60.0 to 80.0", "40.0", "10.0", "50.0", "-")
+    assert found.table().rows[0][-5:] == ("30.0", "0.0", "10.0", "2.0", "42.0")
     assert "R-CNN learned from 60 of the 205 training images" in found.notes()[1]
     assert len(replace(found, rows=found.rows[1:]).notes()) == 1
-    html, figures = comparison_page(found, "pellucid compare cells")
-    assert html.count("SSD") >= 3
-    assert set(figures) == {"sizes", "times"}
+    page = found.shown("pellucid compare cells")
+    assert page.html().count("SSD") >= 3
+    assert set(page.figures) == {"sizes", "times"}
     assert json.loads(json.dumps(found.to_json()))["rows"][0]["stages"]["features"] == 0.03
     with_masks = replace(found, rows=(row("mask", "Mask R-CNN", "m-1", {"ap": 0.3, "ap50": 0.6}),))
-    assert ("mask AP50", "60.0") in zip(*with_masks.table(), strict=True)
+    assert ("mask AP50", "60.0") in zip(with_masks.table().head, with_masks.table().rows[0], strict=True)
 
 
 @pytest.mark.real
@@ -61,7 +61,7 @@ def test_a_finished_training_by_the_same_recipe_is_used_again(tmp_path, monkeypa
     }  # fmt: skip
     place, runs = str(voc(tmp_path / "set", lambda *box: box)), tmp_path / "runs"
     first = compare_detectors(place, only=["ssd"], overrides=tiny, runs=runs)
-    monkeypatch.setattr(compared, "train_in", None)
+    monkeypatch.setattr(job, "train_in", None)
     again = compare_detectors(place, only=["ssd"], overrides=tiny, runs=runs)
     assert dict(again.rows[0].figures) == pytest.approx(dict(first.rows[0].figures), nan_ok=True)
     assert first.rows[0].run == again.rows[0].run == str(runs / "bccd-ssd-1")

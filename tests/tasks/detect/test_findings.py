@@ -2,7 +2,7 @@
 
 import torch
 
-from pellucid.objects import Detections, Objects
+from pellucid.image_objects import Detections, Objects
 from pellucid.tasks.detect.findings import below, findings
 from tests.metrics.scene import CLASSES, DETECTIONS, OBJECTS
 

@@ -15,8 +15,8 @@ from pellucid.cli.main import main
 from pellucid.data import DetectionFolder
 from pellucid.data.annotations.convert import convert
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections
 from pellucid.model import Model
-from pellucid.objects import Detections
 from pellucid.tasks.detect.finder import ObjectFinder, is_detector
 from pellucid.tasks.detect.measure import evaluate
 from pellucid.tasks.outputs import CocoResults

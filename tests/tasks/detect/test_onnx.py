@@ -11,9 +11,9 @@ from pellucid.detectors import SSD, OneStage, SingleStage
 from pellucid.errors import PellucidError
 from pellucid.export import ParityError, to_onnx
 from pellucid.model import Model
+from pellucid.nested import leaves
 from pellucid.tasks.detect import onnx
 from pellucid.tasks.detect.onnx_nodes import DECODERS
-from pellucid.tree import leaves
 from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.two_stages import small_faster
 

@@ -13,13 +13,13 @@ from pellucid.combine import Sequential
 from pellucid.detectors import YOLO1, Detector, SingleStage
 from pellucid.errors import PellucidError
 from pellucid.explain import lrp
+from pellucid.image_objects import Detections
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
-from pellucid.objects import Detections
+from pellucid.nested import leaves
 from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.detect.pipeline import WITHOUT_BIAS, Pipeline, pipeline
 from pellucid.tasks.detect.pipeline_page import BoxPage
-from pellucid.tree import leaves
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1
 from tests.detectors.two_stages import small_faster
 from tests.pages import without_script
@@ -103,14 +103,14 @@ def test_relevance_begins_with_the_score() -> None:
 def test_the_page_tells_the_steps_with_their_numbers(name: str) -> None:
     it = run(name)
     page = BoxPage(it, 2, methods=("lrp",))
-    html = without_script(page.html("Box 2", "pellucid explain"))
+    html = without_script(page.page("Box 2", "pellucid explain").html())
     told = page.to_json()
     two, fast = name in ("small_faster", "small_fast"), name == "small_fast"
     steps = ["input", "scores", "anchor", *["proposals"] * two, "candidates", "suppression", "detections", "depends"]
     assert list(told["steps"]) == [step for step in steps if not (fast and step in ("scores", "anchor"))]
     for sentences in told["steps"].values():
         assert all(text.endswith(".") for text in sentences)
-    assert set(page.figures) >= {"suppression", "detections", "lrp"}
+    assert set(page.page("").figures) >= {"suppression", "detections", "lrp"}
     assert "is resized to 40 x 30" in told["steps"]["input"][0]
     if name == "small_single_stage":
         cell = it.walk.cell(int(it.walk.candidates.anchors[it.decision.chosen[1]]))

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from pellucid.objects import Objects
+from pellucid.image_objects import Objects
 from pellucid.ops.boxes import box_iou
 from pellucid.tasks.detect.findings import findings
 from pellucid.tasks.detect.reasons import assignment, place, with_reasons

@@ -11,8 +11,8 @@ from matplotlib.patches import Rectangle
 from conformance.detection import draw, expected
 from pellucid.command.out import plain
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import FIGURES
-from pellucid.objects import Detections, Objects
 from pellucid.tasks.detect.findings import findings
 from pellucid.tasks.detect.page import FIGURES as ABOUT
 from pellucid.tasks.detect.page import detection_page, picture, worst
@@ -74,32 +74,28 @@ def test_other_numbers_of_images_are_refused() -> None:
 
 def test_the_page_has_every_sentence_and_every_figure() -> None:
     results = measure([DETECTIONS], [OBJECTS], CLASSES)
-    html, figures = detection_page(
-        results, ["a<b.png"], lambda k: IMAGE, [DETECTIONS], [OBJECTS], "Detections of scene"
-    )
-    text = without_script(html)
+    page = detection_page(results, ["a<b.png"], lambda k: IMAGE, [DETECTIONS], [OBJECTS], "Detections of scene")
+    text = without_script(page.html())
     for finding in findings(DETECTIONS, OBJECTS, CLASSES):
         assert finding.text in text
     assert "a&lt;b.png" in text
-    assert set(figures) == {"curves", "errors", "confusion", "image-0"}
-    assert all(figure is not None for figure in figures.values())
+    assert set(page.figures) == {"curves", "errors", "confusion", "image-0"}
+    assert all(figure is not None for figure in page.figures.values())
     assert set(ABOUT) == set(FIGURES)
 
 
 def test_without_errors_the_page_says_so() -> None:
     right = DETECTIONS.take(torch.tensor([0]))
     truth = OBJECTS.take(torch.tensor([0]))
-    html, figures = detection_page(
-        measure([right], [truth], CLASSES), ["a.png"], lambda k: IMAGE, [right], [truth], "Right"
-    )
-    assert "There are no errors among the detections" in html
-    assert "image-0" not in figures
+    page = detection_page(measure([right], [truth], CLASSES), ["a.png"], lambda k: IMAGE, [right], [truth], "Right")
+    assert "There are no errors among the detections" in page.html()
+    assert "image-0" not in page.figures
     empty = replace(truth, boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), crowd=None)
     nothing = right.take(torch.tensor([False]))
-    html, _ = detection_page(
+    page = detection_page(
         measure([nothing], [empty], CLASSES), ["a.png"], lambda k: IMAGE, [nothing], [empty], "Nothing"
     )
-    assert "There is no object to find." in html
+    assert "There is no object to find." in page.html()
 
 
 def test_images_with_the_most_errors_come_first() -> None:

@@ -10,9 +10,9 @@ from pellucid.data import data_root
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.models import MODELS, airbench, features, match
+from pellucid.nested import flatten
 from pellucid.recipe.recipe import load_recipe
 from pellucid.tasks.gestures.backbone import adapted, backbone_settings
-from pellucid.tree import flatten
 from tests.models.zoo import DENSE, IMAGES
 
 

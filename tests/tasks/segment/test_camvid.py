@@ -10,13 +10,13 @@ from pellucid.combine.base import map_layers
 from pellucid.data import data_root
 from pellucid.data.loader import Loader
 from pellucid.layers import Dropout, Identity, Mode
+from pellucid.nested import flatten, map_tree
 from pellucid.objective import Supervised
 from pellucid.optim import Progress
 from pellucid.recipe.job import build_model
 from pellucid.recipe.material import load_material
 from pellucid.recipe.recipe import load_recipe
 from pellucid.training.step import TrainingStep
-from pellucid.tree import flatten, map_tree
 from tests.references import reference_forward
 
 STEPS = 50

@@ -15,7 +15,7 @@ from pellucid.data.seeds import generator
 from pellucid.detectors import Detector, FasterRCNN, OneStage
 from pellucid.detectors.base import Anchors, Candidates
 from pellucid.detectors.regions import unlabelled
-from pellucid.objects import Detections
+from pellucid.image_objects import Detections
 from pellucid.ops.assign import Assignment
 from pellucid.training.model import BaseModel
 

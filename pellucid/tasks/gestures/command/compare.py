@@ -50,7 +50,7 @@ def handle(args: argparse.Namespace) -> int:
     """Train, and print the table and the page's path."""
     from pellucid.recipe.recipe import parse_overrides
     from pellucid.tasks.gestures.compare import compare
-    from pellucid.tasks.gestures.report import PAGE, table_text, to_json
+    from pellucid.tasks.gestures.report import PAGE, table, to_json
 
     out = Path(args.out or Path("runs") / f"compare-{_name(Path(args.backbone))}")
     options = {
@@ -78,7 +78,7 @@ def handle(args: argparse.Namespace) -> int:
         reading=reading,
     )
     page = str(out / PAGE)
-    answer(args, {"page": page, **to_json(result)}, "", *table_text(result).split("\n"), "", f"page  {page}")
+    answer(args, {"page": page, **to_json(result)}, "", *str(table(result)).split("\n"), "", f"page  {page}")
     return 0
 
 

@@ -24,10 +24,7 @@ def parser() -> Parser:
     parser.add_argument("--video", metavar="FILE", help="a video file, an animated GIF, or a folder of frames")
     parser.add_argument("--camera", metavar="N", type=int, help="a camera by its number, from 0; Ctrl-C ends it")
     parser.add_argument(
-        "--smoothing",
-        metavar="X",
-        type=float,
-        help="weight of earlier frames, from 0 (off) to below 1 (default: 0.8)",
+        "--smoothing", metavar="X", type=float, help="weight of earlier frames, from 0 (off) to below 1 (default: 0.8)"
     )
     parser.add_argument("--every", metavar="N", type=int, help="use only every N-th frame (default: 1)")
     parser.add_argument("--out", metavar="FILE", help="write a row for each frame, to FILE.csv or FILE.jsonl")

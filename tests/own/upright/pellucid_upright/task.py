@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pellucid.predictor import Predicted, Predictor
-from pellucid.task import Evaluation, Explained, Option, Reported, Task
+from pellucid.task import Evaluation, Explained, Merit, Option, OwnRecipe, Reported, Task
 
 
 class Uprightness(Task):
@@ -12,6 +12,8 @@ class Uprightness(Task):
 
     name = "uprightness"
     model = "model of angles"
+    verb = "turned"
+    merits: ClassVar = (Merit("angle_error", "mean error", "degrees", is_error=True),)
     options: ClassVar = {"evaluate": (Option("worst", "also list the N worst pictures", int, "N"),)}
 
     def trains(self, objective):
@@ -34,6 +36,9 @@ class Uprightness(Task):
 
         folder = Path(data.name)
         return read(folder, data.size, data.mode) if (folder / TABLE).is_file() else None
+
+    def recipe_for(self, data, root):
+        return OwnRecipe("upright", {"data.size": 24})
 
     def evaluate(self, model, name, data, **options):
         from .data import read

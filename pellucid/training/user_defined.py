@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from pellucid import config
-from pellucid.contract import attempt, changed, copied, form
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Mode, Params
+from pellucid.nested import flatten
 from pellucid.objective import Objective
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, MaxNorm, Optimizer, Progress, Regularizer, Schedule
 from pellucid.optim.base import State
@@ -25,7 +25,7 @@ from pellucid.text import shown
 from pellucid.training.callbacks import Callback
 from pellucid.training.learner import Learner
 from pellucid.training.step import TrainingStep
-from pellucid.tree import flatten
+from pellucid.user_defined import attempt, changed, copied, form
 from pellucid.weights.match import match
 
 # Classes of parts that are passed to each training again, so that weights files do not name them.
@@ -160,11 +160,6 @@ def check_optimizer(optimizer: Optimizer, weights: Sequence[Tensor]) -> None:
         raise PellucidError(f"{name}: update adds or removes {key!r} in its state; let init return the whole state")
 
 
-def check_schedule_state(schedule: Schedule, memory: Mapping[str, Any]) -> None:
-    """Raise PellucidError unless a schedule's state consists of values that JSON can represent exactly."""
-    _check_json(f"{type(schedule).__name__}: its memory", memory)
-
-
 def callback_state(callback: Callback) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the JSON values of a callback's state; PellucidError, naming it, for anything else."""
     name, state = type(callback).__name__, callback.state_dict()
@@ -173,7 +168,7 @@ def callback_state(callback: Callback) -> tuple[dict[str, Tensor], dict[str, Any
     tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     values = {key: value for key, value in state.items() if key not in tensors}
     for key, value in values.items():
-        _check_json(f"{name}: state_dict()[{key!r}]", value)
+        check_json(f"{name}: state_dict()[{key!r}]", value)
     return tensors, values
 
 
@@ -189,7 +184,8 @@ def _check_state(name: str, state: State, count: int) -> None:
             )
 
 
-def _check_json(what: str, value: Any) -> None:
+def check_json(what: str, value: Any) -> None:
+    """Raise PellucidError for a part of a training's state that JSON cannot represent exactly."""
     try:
         same = json.loads(json.dumps(value, allow_nan=False)) == value
     except (TypeError, ValueError, RecursionError):

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from pellucid import assets
+from pellucid import shipped_files
 from pellucid.errors import PellucidError
 
 PROMISED = {
@@ -13,26 +13,26 @@ PROMISED = {
 
 
 def test_every_promised_recipe_is_there_and_says_what_it_is():
-    abouts = assets.recipe_abouts()
+    abouts = shipped_files.recipe_abouts()
     assert set(abouts) >= PROMISED
     assert all(abouts.values())
 
 
 def test_a_recipe_file_is_toml():
-    assert "network" in tomllib.loads(assets.recipe_file("digits").read_text())
+    assert "network" in tomllib.loads(shipped_files.recipe_file("digits").read_text())
 
 
 def test_an_unknown_recipe_names_the_nearest():
     with pytest.raises(PellucidError, match="did you mean 'mnist-lenet'"):
-        assets.recipe_file("mnist-lent")
+        shipped_files.recipe_file("mnist-lent")
 
 
 def test_an_unknown_model_is_refused():
     with pytest.raises(PellucidError, match="no model 'nothing-like-it'"):
-        assets.pretrained_file("nothing-like-it")
+        shipped_files.pretrained_file("nothing-like-it")
 
 
 @pytest.mark.parametrize("name", ["../recipes/digits", "", "digits.toml", "digits/"])
 def test_a_name_is_no_path(name: str):
     with pytest.raises(PellucidError):
-        assets.recipe_file(name)
+        shipped_files.recipe_file(name)

@@ -3,7 +3,7 @@
 import torch
 
 from pellucid.layers.base import Params
-from pellucid.tree import flatten, leaves, map_tree, nest
+from pellucid.nested import flatten, leaves, map_tree, nest
 
 
 def tree() -> Params:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.calls import Checked
 from pellucid.errors import PellucidError
+from pellucid.settings.arguments import Checked
 
 
 @dataclass(frozen=True, eq=False)

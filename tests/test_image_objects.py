@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid.errors import PellucidError
-from pellucid.objects import Detections, Objects, concatenate
+from pellucid.image_objects import Detections, Objects, concatenate
 
 
 def two(**parts: torch.Tensor | None) -> Objects:

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-from pellucid.synonyms import SYNONYMS
+from pellucid.errors.synonyms import SYNONYMS
 from pellucid.text import printable
 
 

@@ -15,10 +15,10 @@ from pellucid.combine.base import Combinator, join, walk
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
+from pellucid.nested import flatten, map_tree
 from pellucid.registry import is_ours
 from pellucid.sweep import backward, run
 from pellucid.text import shown
-from pellucid.tree import flatten, map_tree
 
 T = TypeVar("T")
 
@@ -206,11 +206,8 @@ def _check_combinators(net: Layer, params: Params, dparams: Params, reached: set
             f"{unknown[0]}: a combinator's sweep returns a gradient for it, but init returns no such parameter"
         )
     for path, layer in walk(net):
-        names = {} if path not in reached or isinstance(layer, Combinator) else _within(known, path)
-        for name in names:
-            if name not in found and name.removeprefix(f"{path}.") not in layer.buffers:
+        if path not in reached or isinstance(layer, Combinator):
+            continue
+        for name in sorted(known.keys() - found.keys() - {join(path, buffer) for buffer in layer.buffers}):
+            if name.startswith(join(path, "")):
                 raise PellucidError(f"{name}: a combinator's sweep calls its layer's backward but drops its gradient")
-
-
-def _within(paths: dict[str, Tensor], path: str) -> list[str]:
-    return [name for name in paths if name.startswith(join(path, ""))]

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pellucid.errors import ArgumentError, closest, nearest
-from pellucid.synonyms import SYNONYMS
+from pellucid.errors.synonyms import SYNONYMS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -8,7 +8,6 @@ from typing import get_type_hints
 import pytest
 
 from pellucid import layers
-from pellucid.calls import checked
 from pellucid.data import Augment, load_folder, load_image
 from pellucid.errors import ArgumentError, PellucidError, closest, nearest
 from pellucid.losses import LOSSES, SoftmaxCrossEntropy
@@ -18,6 +17,7 @@ from pellucid.models import mlp
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, SGD, Adam, MaxNorm
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Step
+from pellucid.settings.arguments import checked
 from pellucid.training.callbacks import EarlyStopping
 
 CLASSES = [

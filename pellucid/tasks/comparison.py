@@ -1,0 +1,90 @@
+"""Candidates trained and measured on the same data: their choice, their rows, and the files of the results."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from matplotlib.figure import Figure
+
+from pellucid.command.out import plain
+from pellucid.errors import PellucidError, nearest
+from pellucid.files import make_folder, write_atomically
+from pellucid.report.figures.style import png
+from pellucid.report.sections import Page, TablePart
+
+ComparisonProgress = Callable[[str, int, int], None]
+
+
+class Titled(Protocol):
+    """A candidate of a comparison."""
+
+    @property
+    def title(self) -> str:
+        """The name in tables."""
+        ...
+
+
+Candidate = TypeVar("Candidate", bound=Titled)
+Row = TypeVar("Row")
+
+
+def select(candidates: Mapping[str, Candidate], only: Collection[str], what: str) -> dict[str, Candidate]:
+    """Return the candidates that are named in `only`, by default all; PellucidError for a name that none has."""
+    for key in only:
+        if key not in candidates:
+            hint = nearest(key, candidates) or f"; there are {', '.join(candidates)}"
+            raise PellucidError(f"{what.format(key)}{hint}")
+    return {key: one for key, one in candidates.items() if not only or key in only}
+
+
+def measured(
+    candidates: Mapping[str, Candidate],
+    measure: Callable[[str, Candidate], Iterable[Row]],
+    progress: ComparisonProgress,
+) -> tuple[Row, ...]:
+    """Return the rows of all candidates.
+
+    measure: trains a candidate, by its name, and returns its rows. progress: called with each title, its number and
+    their total.
+    """
+    rows: list[Row] = []
+    for number, (key, candidate) in enumerate(candidates.items(), 1):
+        progress(candidate.title, number, len(candidates))
+        rows += measure(key, candidate)
+    return tuple(rows)
+
+
+class Comparison(ABC):
+    """The rows of a comparison as a table, as JSON values, and as a page or a figure."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+
+    @abstractmethod
+    def table(self) -> TablePart:
+        """Return a row for each candidate."""
+
+    @abstractmethod
+    def lines(self) -> list[str]:
+        """Return the lines above the table in a terminal."""
+
+    @abstractmethod
+    def shown(self, command: str) -> Page | Figure:
+        """Return a page or a figure of the rows. command: the command that repeats the comparison."""
+
+    def __str__(self) -> str:
+        """Return the table in plain text."""
+        return str(self.table())
+
+    def write(self, folder: Path, command: str) -> list[Path]:
+        """Write comparison.json, and comparison.html with its figures or comparison.png; return both paths."""
+        make_folder(folder)
+        values, shown = folder / "comparison.json", self.shown(command)
+        write_atomically(values, json.dumps(plain(self.to_json()), indent=1).encode(), durable=False)
+        if isinstance(shown, Page):
+            return [shown.write(folder / "comparison.html"), values]
+        write_atomically(folder / "comparison.png", png(shown), durable=False)
+        return [values, folder / "comparison.png"]

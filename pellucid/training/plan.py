@@ -1,0 +1,98 @@
+"""The arguments of a training, and the plan made of them and the data."""
+
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.data.source import Source
+from pellucid.errors import PellucidError
+from pellucid.optim import Schedule
+from pellucid.run.folder import RunFolder
+from pellucid.settings.checks import boolean, instances, integer
+from pellucid.text import shown
+from pellucid.training.callbacks import Callback, Checkpoint, CSVLog
+from pellucid.training.checkpoint import settings
+from pellucid.training.device import device_name, usable_precision
+from pellucid.training.examples import Augmentation, note_resume
+from pellucid.training.learner import Learner
+from pellucid.training.progress import ProgressLine
+from pellucid.training.user_defined import check_hooks, check_saves
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """A training of a model: its data, and how long and with what to train."""
+
+    data: Source
+    validation: Source | None
+    epochs: int
+    batch_size: int
+    augment: Augmentation | None
+    callbacks: Sequence[Callback]
+    folder: RunFolder | None
+    settings: Mapping[str, str]  # must be the same in a resumed training
+    checkpoint_seconds: float
+
+
+@dataclass
+class FitArguments:
+    """The arguments of `fit` besides the data, see `Model.fit`; raises PellucidError for invalid ones."""
+
+    epochs: int
+    batch_size: int
+    augment: Augmentation | None
+    callbacks: Sequence[Callback]
+    run: str | os.PathLike[str] | None
+    resume: bool
+    monitor: str
+    checkpoint_seconds: float
+    manifest: Mapping[str, Any] | None
+    verbose: bool
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for an invalid argument."""
+        self.epochs = integer(self.epochs, "fit: epochs", 1)
+        self.batch_size = integer(self.batch_size, "fit: batch_size", 1)
+        self.callbacks = instances(self.callbacks, Callback, "fit: callbacks")
+        if self.augment is not None and (isinstance(self.augment, type) or not callable(self.augment)):
+            raise PellucidError(f"fit: augment must be a function (batch, rng) -> batch, not {shown(self.augment)}")
+
+    def check(self, schedule: Schedule, validated: bool) -> None:
+        """Raise PellucidError for callbacks and a schedule that need validation data, unless `validated`."""
+        for callback in self.callbacks:
+            check_hooks(callback)
+            callback.check(validated)
+        if schedule.watches and not validated:
+            name = type(schedule).__name__
+            raise PellucidError(f"fit: {name} needs the validation loss; give validation, or another schedule")
+
+    @contextmanager
+    def planned(
+        self, model: Learner, preprocess: Mapping[str, Any], data: Source, held_out: Source | None
+    ) -> Generator[FitPlan, None, None]:
+        """Yield the plan; within the context, the run folder is locked, if there is one."""
+        epochs, batch_size, callbacks = self.epochs, self.batch_size, [*self.callbacks]
+        hashes = settings(model, preprocess, data, held_out, epochs, batch_size, self.augment)
+        folder = None if self.run is None else RunFolder(self.run)
+        if folder is not None or any(callback.saves for callback in callbacks):
+            check_saves(model, type(model))
+        progress = [ProgressLine()] if boolean(self.verbose, "fit: verbose") else []
+        with ExitStack() as stack:
+            if folder is not None:
+                self._begin(stack.enter_context(folder), model, data, held_out)
+                best = Checkpoint(folder.best, "" if self.monitor == "auto" and held_out is None else self.monitor)
+                callbacks += [best, CSVLog(folder.metrics, folder.layers)]
+            callbacks += progress
+            seconds = self.checkpoint_seconds
+            yield FitPlan(data, held_out, epochs, batch_size, self.augment, callbacks, folder, hashes, seconds)
+
+    def _begin(self, folder: RunFolder, model: Learner, data: Source, held_out: Source | None) -> None:
+        """Write the manifest of a run folder; PellucidError for one with a training that is not to be resumed."""
+        if folder.has_checkpoint and not self.resume:
+            raise PellucidError(f"{folder.path} has a training already; resume it, or choose another run folder")
+        note_resume(data)
+        checksums = {"train": data.checksum} | ({} if held_out is None else {"validation": held_out.checksum})
+        used = {"precision": usable_precision(model.precision, model.device)[0], "device": device_name(model.device)}
+        folder.write_manifest(model.seed, checksums, {**used, **(self.manifest or {})})

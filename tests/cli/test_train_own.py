@@ -1,0 +1,237 @@
+"""`pellucid train TASK DATA`: a user's own data in every format, from a shipped model, without a recipe."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from pellucid import shipped_files
+from pellucid.model import Model
+from pellucid.recipe.job import build_model, load_data
+from pellucid.recipe.own import epochs_for
+from pellucid.recipe.recipe import load_recipe
+from tests.cli.conftest import Say
+from tests.recipe.pictures import folder
+
+SIZE = (72, 96)  # pixels
+COLOURS = {"ball": (210, 40, 40), "box": (40, 60, 210)}
+
+
+def drawn(seed: int) -> tuple[Image.Image, list[tuple[str, tuple[int, int, int, int]]]]:
+    """Return a picture with a ball and a box, and their places."""
+    rng = np.random.default_rng(seed)
+    image = Image.fromarray(rng.integers(90, 130, (*SIZE, 3)).astype(np.uint8))
+    draw, objects = ImageDraw.Draw(image), []
+    for left, (name, colour) in zip((4, 52), COLOURS.items(), strict=True):
+        x, y = left + int(rng.integers(0, 10)), int(rng.integers(4, 36))
+        place = (x, y, x + 24, y + 24)
+        (draw.ellipse if name == "ball" else draw.rectangle)(place, fill=colour)
+        objects.append((name, place))
+    return image, objects
+
+
+def png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def labelme(root: Path, count: int = 8) -> Path:
+    for k in range(count):
+        image, objects = drawn(k)
+        shapes = [
+            {"label": name, "points": [place[:2], place[2:]], "shape_type": "rectangle"} for name, place in objects
+        ]
+        (root / f"{k}.png").write_bytes(png(image))
+        (root / f"{k}.json").write_text(json.dumps({
+            "version": "5.0", "flags": {}, "shapes": shapes, "imagePath": f"{k}.png",
+            "imageData": base64.b64encode(png(image)).decode(), "imageHeight": SIZE[0], "imageWidth": SIZE[1],
+        }))  # fmt: skip
+    return root
+
+
+def yolo(root: Path, count: int = 8) -> Path:
+    (root / "images").mkdir()
+    (root / "labels").mkdir()
+    (root / "classes.txt").write_text("ball\nbox\n")
+    for k in range(count):
+        image, objects = drawn(k)
+        image.save(root / "images" / f"{k}.png")
+        lines = [
+            f"{[*COLOURS].index(name)} {(x0 + x1) / 2 / SIZE[1]} {(y0 + y1) / 2 / SIZE[0]} "
+            f"{(x1 - x0) / SIZE[1]} {(y1 - y0) / SIZE[0]}"
+            for name, (x0, y0, x1, y1) in objects
+        ]
+        (root / "labels" / f"{k}.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def coco(root: Path, points: bool, count: int = 8) -> Path:
+    """COCO with polygons, or with three key-points of the ball of each picture."""
+    images: list[Any] = []
+    annotations: list[Any] = []
+    names = ["left_edge", "right_edge", "middle"]
+    for k in range(count):
+        image, objects = drawn(k)
+        image.save(root / f"{k}.png")
+        images.append({"id": k, "file_name": f"{k}.png", "height": SIZE[0], "width": SIZE[1]})
+        for name, (x0, y0, x1, y1) in objects[:1] if points else objects:
+            middle = (y0 + y1) / 2
+            shape: dict[str, Any] = {"segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]]}
+            if points:
+                shape = {"keypoints": [x0, middle, 2, x1, middle, 2, (x0 + x1) / 2, middle, 2], "num_keypoints": 3}
+            annotations.append({
+                "id": len(annotations), "image_id": k, "category_id": [*COLOURS].index(name), "iscrowd": 0,
+                "bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0), **shape,
+            })  # fmt: skip
+    categories: list[Any] = [{"id": k, "name": name} for k, name in enumerate(COLOURS)]
+    if points:
+        categories = [{"id": 0, "name": "ball", "keypoints": names, "skeleton": []}]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "annotations.json").write_text(json.dumps(document))
+    return root
+
+
+def masks(root: Path, count: int = 8, void: int | None = None, names: str = "ground\nball\nbox\n") -> Path:
+    """Index masks of pictures of two sizes; the first row has no class if `void` is given."""
+    for part in ("train", "trainannot"):
+        (root / part).mkdir()
+    if names:
+        (root / "classes.txt").write_text(names)
+    for k in range(count):
+        image, objects = drawn(k)
+        mask = Image.new("L", image.size)
+        draw = ImageDraw.Draw(mask)
+        for value, (_, place) in enumerate(objects, 1):
+            draw.rectangle(place, fill=value)
+        if void is not None:
+            draw.line((0, 0, SIZE[1], 0), fill=void)
+        if k % 2:
+            image, mask = image.crop((0, 0, 90, 72)), mask.crop((0, 0, 90, 72))
+        image.save(root / "train" / f"{k}.png")
+        mask.save(root / "trainannot" / f"{k}.png")
+    return root
+
+
+def trained(say: Say, verb: str, data: Path, *settings: str) -> tuple[dict[str, Any], Path]:
+    """Return the tables of the recipe and the run folder of a short training."""
+    said = say("train", verb, str(data), "train.epochs=1", "recipe.threads=1", "--json", *settings)
+    assert said.code == 0, said.err
+    run = Path(said.json["run"])
+    assert said.json["n"] > 0
+    return load_recipe(run).tables(), run
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("write", [labelme, yolo])
+def test_own_boxes(write: Any, say: Say, tmp_path: Path) -> None:
+    (tmp_path / "things").mkdir()
+    data = write(tmp_path / "things")
+    tables, run = trained(say, "detect", data, "data.size=96")
+    assert tables["recipe"]["name"] == "things-detect"
+    assert (tables["objective"]["model"], tables["objective"]["classes"]) == ("single_stage", 2)
+    assert (tables["start"]["weights"], tables["augment"]["vertical_flip"]) == ("bccd", False)
+    assert Model.load(run / "weights" / "best.safetensors").classes == ("ball", "box")
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_detector_starts_from_the_shipped_one_but_for_its_classes(tmp_path: Path) -> None:
+    settings = {"data.name": str(labelme(tmp_path)), "objective.classes": 2, "data.size": 96}
+    recipe = load_recipe("bccd-single", {**settings, "start.weights": "bccd"})
+    model, shipped = build_model(recipe, load_data(recipe).train), Model.load(shipped_files.pretrained_file("bccd"))
+    differ = {path for path, tensor in model.weights.items() if tensor.shape != shipped.weights[path].shape}
+    assert differ == {"head.layer.out.weight", "head.layer.out.bias"}
+    assert all(torch.equal(model.weights[path], shipped.weights[path]) for path in model.weights.keys() - differ)
+    assert model.preprocess["mean"] == shipped.preprocess["mean"]
+
+
+@pytest.mark.usefixtures("no_report")
+def test_own_outlines_train_a_detector_of_masks(say: Say, tmp_path: Path) -> None:
+    tables, run = trained(say, "detect", coco(tmp_path, points=False), "data.size=96")
+    assert (tables["objective"]["model"], tables["start"]["weights"]) == ("mask_rcnn", "pennfudan")
+    assert "mask_ap" in json.loads((run / "results.json").read_text())
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize(
+    ("void", "names", "ignored", "classes"),
+    [
+        (None, "ground\nball\nbox\n", 255, ("ground", "ball", "box")),
+        (3, "ground\nball\nbox\n", 3, ("ground", "ball", "box")),
+        (255, "", 255, None),
+    ],
+)
+def test_own_masks_of_two_sizes(
+    void: int | None, names: str, ignored: int, classes: Any, say: Say, tmp_path: Path
+) -> None:
+    tables, run = trained(say, "segment", masks(tmp_path, void=void, names=names))
+    assert (tables["network"]["classes"], tables["loss"]["ignore"]) == (3, ignored)
+    assert len(tables["loss"]["class_weights"]) == 3
+    assert tables["start"]["weights"] == "camvid"
+    assert Model.load(run / "weights" / "best.safetensors").classes == classes
+    said = say("segment", str(run), str(tmp_path / "train" / "0.png"), "--out", "found", "--json")
+    assert said.code == 0, said.err
+    with Image.open("found/0.png") as mask:
+        assert mask.size == (SIZE[1], SIZE[0])
+
+
+@pytest.mark.usefixtures("no_report")
+def test_own_key_points(say: Say, tmp_path: Path) -> None:
+    tables, _ = trained(say, "keypoints", coco(tmp_path, points=True), "data.size=64")
+    assert (tables["network"]["points"], tables["augment"]["flip"]) == (3, True)  # left_edge and right_edge have sides
+    assert tables["start"]["weights"] == "faces"
+
+
+@pytest.mark.usefixtures("no_report")
+def test_own_classes(say: Say, tmp_path: Path) -> None:
+    tables, run = trained(say, "classify", folder(tmp_path), "data.size=32", "train.precision=float32")
+    assert (tables["network"]["classes"], tables["start"]["weights"]) == (3, "cifar")
+    assert Model.load(run / "weights" / "best.safetensors").classes == ("blue", "green", "red")
+
+
+@pytest.mark.usefixtures("no_report")
+def test_own_photos(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for k in range(10):
+        drawn(k)[0].save(tmp_path / "photos" / f"{k}.png")
+    tables, run = trained(say, "colorize", tmp_path / "photos")
+    assert (tables["objective"]["model"], tables["start"]["weights"]) == ("l1", "colorize")
+    assert json.loads((run / "results.json").read_text())["n"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["detect"], "pellucid train detect needs the DATA to train on"),
+        (["detect", "train.epochs=1"], "pellucid train detect needs the DATA to train on"),
+        (["detect", "nowhere"], "no folder, file or data set 'nowhere'"),
+        (["detect", "pictures"], "has no annotated objects; give images with annotations of Pascal VOC, COCO, YOLO"),
+        (["keypoints", "pictures"], "has no key-points"),
+        (["segment", "pictures"], "has no masks: put the images into train/"),
+        (["classify", "mnist"], "mnist has no image files in class folders"),
+        (["classify", "one"], "has one class folder, 'only'; give at least two classes"),
+        (["colorize", "empty"], "contains no images; give a folder of photos"),
+        (["detect", "pictures", "objective.clases=2"], "annotated objects"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_said_in_one_line(
+    words: list[str], complaint: str, say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("pictures", "one/only", "empty"):
+        (tmp_path / name).mkdir(parents=True)
+    folder(tmp_path / "pictures")
+    drawn(0)[0].save(tmp_path / "one/only/0.png")
+    said = say("train", *words)
+    assert complaint in said.complaint
+    assert not (tmp_path / "runs").exists()
+
+
+def test_small_data_get_more_epochs() -> None:
+    assert [epochs_for(600, images, 8) for images in (8, 100, 1_000, 100_000)] == [100, 46, 5, 5]

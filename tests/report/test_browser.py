@@ -1,0 +1,102 @@
+"""Pages in a browser, on a phone and on screens: nothing cut off, no page that scrolls sideways, no empty section.
+
+The browser is the system's Chromium (CONTRIBUTING says how to install it); without it these tests are skipped.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pellucid.cli.main import main
+from tests.cli.test_train_own import labelme, masks
+
+pytestmark = pytest.mark.real
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+WIDTHS = (390, 1280, 1920)  # pixels
+FAULTS = """() => {
+  const faults = new Set(), width = document.documentElement.clientWidth;
+  const words = element => (element.textContent || '').trim().slice(0, 40);
+  if (document.documentElement.scrollWidth > width + 1) faults.add('the page scrolls sideways');
+  const scrolls = element => {
+    for (let one = element.parentElement; one; one = one.parentElement)
+      if (['auto', 'scroll'].includes(getComputedStyle(one).overflowX)) return true;
+    return false;
+  };
+  for (const element of document.querySelectorAll('body *')) {
+    if (element.closest('svg') && element.tagName !== 'svg') continue;
+    const style = getComputedStyle(element), box = element.getBoundingClientRect();
+    if (style.display === 'none' || !box.width || !box.height || style.position === 'absolute') continue;
+    if ((box.right > width + 1 || box.left < -1) && !scrolls(element)) faults.add('outside: ' + words(element));
+    if (['hidden', 'clip'].includes(style.overflowX) && element.scrollWidth > element.clientWidth + 1)
+      faults.add('clipped: ' + words(element));
+  }
+  for (const figure of document.querySelectorAll('figure'))
+    if (figure.scrollWidth > figure.clientWidth + 1) faults.add('a figure is cut off: ' + words(figure));
+  for (const drawing of document.querySelectorAll('svg')) {
+    const frame = drawing.getBoundingClientRect();
+    for (const text of drawing.querySelectorAll('text')) {
+      const box = text.getBoundingClientRect();
+      if (text.textContent.trim() && (box.right > frame.right + 2 || box.left < frame.left - 2))
+        faults.add('text outside its figure: ' + words(text));
+    }
+  }
+  for (const section of document.querySelectorAll('section'))
+    if (!section.querySelector('svg, img, table, pre, p, dl, ol')) faults.add('empty section: ' + section.id);
+  return [...faults];
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A page of each kind, by name."""
+    root = tmp_path_factory.mktemp("pages")
+    boxes, streets, digit = root / "boxes", root / "streets", root / "digit.png"
+    for folder, write in ((boxes, labelme), (streets, masks)):
+        folder.mkdir()
+        write(folder)
+    Image.fromarray(np.pad(np.full((16, 4), 255, np.uint8), 6)).save(digit)
+    short = ["train.epochs=2", "recipe.threads=1", "--out", str(root / "runs")]
+    commands = [
+        ["train", "digits", *short],
+        ["train", "detect", str(boxes), *short],
+        ["train", "segment", str(streets), *short],
+        ["train", "mnist-dcgan", "data.name=digits", "objective.size=8", *short],
+        ["explain", "mnist-lenet", str(digit), "--method", "all", "--out", str(root / "maps")],
+        ["explain", "bccd", str(boxes / "0.png"), "--box", "1", "--out", str(root / "box")],
+        ["trace", "mnist-lenet", str(digit), "--html", str(root / "trace.html")],
+        ["doctor", str(root / "runs" / "digits-1"), "--html", str(root / "doctor.html")],
+    ]
+    said = {words[1] if words[0] == "train" else words[0]: main(words) for words in commands}
+    assert all(code == 0 for code in said.values()), said
+    found = {page.relative_to(root).as_posix(): page for page in root.rglob("*.html")}
+    assert len(found) >= len(commands)
+    return found
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_every_page_fits_its_screen(width: int, colours: str, browser: Any, pages: dict[str, Path]) -> None:
+    faults: dict[str, list[str]] = {}
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=colours)
+    for name, path in pages.items():
+        page.goto(path.as_uri())
+        if found := page.evaluate(FAULTS):
+            faults[name] = found
+    page.close()
+    assert not faults

@@ -1,0 +1,84 @@
+"""A training is read straight on: from the command to the first convolution, few and short functions follow."""
+
+import ast
+import hashlib
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+import torch
+
+import pellucid
+from pellucid.cli.main import main
+from pellucid.data import CATALOGUE, catalogue, write_idx
+
+MAX_FRAMES, MAX_LINES = 16, 40
+ROOT = Path(pellucid.__file__).parent
+
+
+def write_mnist(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write 64 blank images of MNIST's shape, and let the catalogue hold the checksums of these files."""
+    entry, sources = CATALOGUE["mnist"], list[Any]()
+    folder = root / entry.place
+    folder.mkdir(parents=True)
+    for index, source in enumerate(entry.sources):  # images and labels in turn
+        write_idx(folder / source.file, torch.zeros((64,) if index % 2 else (64, 28, 28), dtype=torch.uint8))
+        md5 = hashlib.md5((folder / source.file).read_bytes()).hexdigest()
+        sources.append(replace(source, md5=md5, sha256=""))
+    monkeypatch.setitem(catalogue.CATALOGUE, entry.name, replace(entry, sources=tuple(sources)))
+
+
+def frames(innermost: FrameType | None) -> Iterator[FrameType]:
+    """Yield the frames of Pellucid's functions on the stack, the innermost first."""
+    while innermost is not None:
+        if Path(innermost.f_code.co_filename).is_relative_to(ROOT):
+            yield innermost
+        innermost = innermost.f_back
+
+
+def name(frame: FrameType) -> str:
+    return f"{Path(frame.f_code.co_filename).relative_to(ROOT)} {frame.f_code.co_qualname}"
+
+
+def lines(frame: FrameType) -> int:
+    """The number of lines of a frame's function, by its syntax tree."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(frame.f_code))).body
+    assert tree.end_lineno is not None
+    return tree.end_lineno - tree.lineno + 1
+
+
+@pytest.mark.usefixtures("no_report")
+def test_few_short_functions_lead_from_the_command_to_the_first_convolutions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks: list[tuple[str, ...]] = []
+    lengths: dict[str, int] = {}
+    convolve = torch.conv2d
+
+    def recorded(x: Any, *rest: Any, **named: Any) -> Any:
+        if not x.is_meta:
+            stack = [*frames(sys._getframe(1))]
+            stacks.append(tuple(map(name, reversed(stack))))
+            if any("Loop.run" in one for one in stacks[-1]):
+                lengths.update((name(frame), lines(frame)) for frame in stack)
+        return convolve(x, *rest, **named)
+
+    write_mnist(tmp_path / "data", monkeypatch)
+    monkeypatch.setattr(torch, "conv2d", recorded)
+    monkeypatch.setattr(torch.nn.functional, "conv2d", recorded)
+    words = ("mnist-lenet", "train.epochs=1", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "runs"))
+    assert main(["train", *words, "--json"]) == 0
+    first = stacks[0]
+    training = [stack for stack in stacks if any("Loop.run" in one for one in stack)]
+    step = next(stack for stack in training if any("TrainingStep" in one for one in stack))
+    assert first in training
+    assert len(first) <= MAX_FRAMES, first
+    assert len(step) <= MAX_FRAMES, step
+    assert max(map(len, training)) <= MAX_FRAMES, max(training, key=len)
+    assert {function: count for function, count in lengths.items() if count > MAX_LINES} == {}

@@ -3,17 +3,17 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from conformance import committed
-from conformance.card import score
-from conformance.page import summary
 from conformance.parts import COVERAGE, PARTS, check_names
-from conformance.tally import Row, decade
 from pellucid.cli.main import main
 from pellucid.command.args import Parser
 from pellucid.command.out import emit, say, say_text
 from pellucid.errors import PellucidError
 from pellucid.text import note
+
+if TYPE_CHECKING:
+    from conformance.tally import Row
 
 ABOUT = (
     "Run other people's test suites against our layers, losses, optimizers and metrics. Without PART all of them run "
@@ -33,6 +33,10 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the table; the exit code is 1 where a case failed, a part is unchecked or the page is not of this run."""
+    from conformance import committed
+    from conformance.card import score
+    from conformance.page import summary
+
     if args.every < 1:
         raise PellucidError(f"--every is {args.every}; give 1 for all cases, or more for a sample")
     whole, root = not args.parts and args.every == 1, Path()
@@ -62,7 +66,9 @@ def handle(args: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
-def _tell(row: Row, as_json: bool) -> None:
+def _tell(row: "Row", as_json: bool) -> None:
+    from conformance.tally import decade
+
     for failure in row.failures:
         note(f"{row.suite}: {failure}")
     if not as_json:

@@ -162,7 +162,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name on its first use."""
     if name in __all__:
         for module in _MODULES:
-            found = vars(import_module(module)).get(name)
+            found = getattr(import_module(module), name, None)
             if found is not None:
                 globals()[name] = found
                 return found

@@ -64,6 +64,11 @@ def pretrained_file(name: str) -> Path:
     return _named("pretrained", name, ".safetensors", "model", "give one of these, a run folder or a weights file")
 
 
+def is_shipped(file: Path) -> bool:
+    """Return whether a file is the weights of a pretrained model of this installation."""
+    return file.resolve().parent == folder("pretrained").resolve()
+
+
 def _stems(kind: str, suffix: str) -> tuple[str, ...]:
     load_plugins()
     return tuple(sorted(_files(kind, suffix)))

@@ -118,12 +118,16 @@ class OwnRecipe(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One image x (C, H, W) with a target (1, ...) of the loss of `model`; label: the target in words."""
+    """One image x (C, H, W) with a target (1, ...) of the loss of `model`.
+
+    label: the target in words. chosen: how it was chosen where the user gives none.
+    """
 
     model: Any
     x: "Tensor"
     target: "Tensor"
     label: str
+    chosen: str = "predicted"
 
 
 class Traced(NamedTuple):

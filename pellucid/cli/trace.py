@@ -22,7 +22,8 @@ def parser() -> Parser:
     parser.add_argument(
         "--target",
         metavar="CLASS",
-        help="the class in the loss (default: the predicted class); for segmentation, the loss of the pixels "
+        help="the class in the loss (default: the class that the image's folder names, else the predicted class, or "
+        "the second if the loss of the predicted class is below 0.001); for segmentation, the loss of the pixels "
         "predicted as CLASS, of the pixel 'CLASS[ROW, COLUMN]', or of the region 'CLASS[90:100, 120:200]'",
     )
     parser.add_argument(
@@ -62,14 +63,15 @@ def handle(args: argparse.Namespace) -> int:
             f"{args.model}: this command traces classifiers and segmentation models; trace a single-stage detector or "
             "a colorizer (pix2pix, l1 or mse) in Python by Model.load(FILE).trace(images, targets)"
         )
-    model, x, target, label = task_of(model).example(model, args.image, args.target)
+    model, x, target, label, chosen = task_of(model).example(model, args.image, args.target)
     dtype = torch.float32 if model.device.type == "mps" else torch.float64
     traced = trace(model, x[None], target, dtype=dtype)
     explained = None if args.weight is None else traced.explain(args.weight, args.top)
     nudged = None if args.nudge is None or args.weight is None else traced.nudge(args.weight, args.nudge)
     shown = [part for part in (explained or traced, nudged) if part is not None]
+    about = f"{args.model} on {args.image}, class {label}{'' if args.target else f' ({chosen})'}"
     if place is not None:
-        write_html(place, "\n".join(part._repr_html_() for part in shown), f"{args.model}, {args.image}")
+        write_html(place, "\n".join(part._repr_html_() for part in shown), about)
     hint = "explain a derivative with --weight 'NAME[i, j]', change the value with --nudge H; --json lists the names"
     answer(
         args,
@@ -77,11 +79,12 @@ def handle(args: argparse.Namespace) -> int:
             "model": args.model,
             "image": args.image,
             "target": label,
+            "chosen": None if args.target else chosen,
             "trace": traced.to_json(),
             "explanation": None if explained is None else explained.to_json(),
             "nudge": None if nudged is None else nudged.to_json(),
         },
-        f"{args.model} on {args.image}, class {label}{'' if args.target else ' (predicted)'}",
+        about,
         "",
         *"\n\n".join(map(str, shown)).split("\n"),
         *(["", hint] if explained is None else []),

@@ -1,17 +1,22 @@
 """Data sets, files, downloads, augmentation and the loader."""
 
-from pellucid.data.augment import Augment, FeatureStats
-from pellucid.data.catalogue import CATALOGUE, Entry, check, data_root, get, load
-from pellucid.data.dataset import Dataset, Splits, float_images
-from pellucid.data.detection import DetectionFolder, load_objects
+from typing import TYPE_CHECKING
+
 from pellucid.data.fetch import fetch
-from pellucid.data.files import ImageFiles, ImageFolder, MaskFolder, collate
-from pellucid.data.folder import MaskDataset, load_folder, load_masks, load_splits
-from pellucid.data.idx import read_idx, write_idx
-from pellucid.data.images import load_image
-from pellucid.data.loader import Loader
-from pellucid.data.source import Arrays, Batch, Source, Subset
-from pellucid.image_objects import Detections, Objects
+from pellucid.lazy import importer
+
+if TYPE_CHECKING:
+    from pellucid.data.augment import Augment, FeatureStats
+    from pellucid.data.catalogue import CATALOGUE, Entry, check, data_root, get, load
+    from pellucid.data.dataset import Dataset, Splits, float_images
+    from pellucid.data.detection import DetectionFolder, load_objects
+    from pellucid.data.files import ImageFiles, ImageFolder, MaskFolder, collate
+    from pellucid.data.folder import MaskDataset, load_folder, load_masks, load_splits
+    from pellucid.data.idx import read_idx, write_idx
+    from pellucid.data.images import load_image
+    from pellucid.data.loader import Loader
+    from pellucid.data.source import Arrays, Batch, Source, Subset
+    from pellucid.image_objects import Detections, Objects
 
 __all__ = [
     "CATALOGUE",
@@ -47,3 +52,22 @@ __all__ = [
     "read_idx",
     "write_idx",
 ]
+
+# Each module is imported on the first use of one of its names, so that commands that list data start without PyTorch.
+__getattr__ = importer(
+    __name__,
+    __all__,
+    (
+        "pellucid.data.augment",
+        "pellucid.data.catalogue",
+        "pellucid.data.dataset",
+        "pellucid.data.detection",
+        "pellucid.data.files",
+        "pellucid.data.folder",
+        "pellucid.data.idx",
+        "pellucid.data.images",
+        "pellucid.data.loader",
+        "pellucid.data.source",
+        "pellucid.image_objects",
+    ),
+)

@@ -5,19 +5,17 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor
-
-from pellucid.data.dataset import Dataset, Splits, make_dataset
-from pellucid.data.detection import Pairs, has_objects, load_objects
 from pellucid.data.fetch import fetch
-from pellucid.data.folder import load_masks, load_splits
-from pellucid.data.idx import read_idx
-from pellucid.data.images import ColourMode, OnError
-from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError, nearest
+
+if TYPE_CHECKING:  # functions import what they need, so that `pellucid data list` starts without PyTorch
+    from torch import Tensor
+
+    from pellucid.data.dataset import Dataset, Splits
+    from pellucid.data.detection import Pairs
+    from pellucid.data.images import ColourMode, OnError
 
 FileProgress = Callable[[str, int, int | None], None]  # (file name, bytes so far, total bytes or None)
 
@@ -48,7 +46,7 @@ class Entry:
     place: str = ""
     classes: tuple[str, ...] = ()
     sources: tuple[PublishedFile, ...] = ()
-    swaps: Pairs | None = None
+    swaps: "Pairs | None" = None
 
 
 MASK_PARTS = ("train", "val")  # folders of images with masks: training data, test data
@@ -213,9 +211,9 @@ def load(
     root: str | os.PathLike[str] | None = None,
     *,
     size: int | tuple[int, int] | None = None,
-    mode: ColourMode = "RGB",
-    on_error: OnError = "raise",
-) -> Splits[Any]:
+    mode: "ColourMode" = "RGB",
+    on_error: "OnError" = "raise",
+) -> "Splits[Any]":
     """Load a data set of the catalogue, or the image folder or zip at that path.
 
     Images are loaded into memory, except annotated ones, which are decoded on demand, see `load_objects`. root: see
@@ -223,6 +221,10 @@ def load(
     on_error: for image folders only. Raises PellucidError for an unknown name, for missing, damaged or altered files,
     and for `size` if the images of the data set have a fixed size.
     """
+    from pellucid.data.dataset import Splits
+    from pellucid.data.detection import has_objects, load_objects
+    from pellucid.data.folder import load_splits
+
     if name not in CATALOGUE and (os.sep in name or Path(name).exists()):
         if Path(name).exists() and has_objects(name):
             _check_raises(name, on_error)
@@ -245,7 +247,7 @@ def load(
     return _digits(entry) if entry.kind == "bundled" else _idx(entry, path)
 
 
-def _check_raises(name: str, on_error: OnError) -> None:
+def _check_raises(name: str, on_error: "OnError") -> None:
     if on_error != "raise":
         raise PellucidError(f"{name}: on_error={on_error!r} would drop annotated images; leave it out")
 
@@ -298,6 +300,8 @@ def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[s
 
 def annotated_path(name: str, root: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder or .zip of annotated objects, from a name or path; PellucidError for other data."""
+    from pellucid.data.detection import has_objects
+
     if name not in CATALOGUE and (os.sep in name or Path(name).exists()):
         path = Path(name)
     else:
@@ -319,8 +323,10 @@ def by_hand(entry: Entry, path: Path) -> str:
     return f"run `pellucid data get {entry.name}`, or put it at {path} by hand"
 
 
-def _verified(entry: Entry, source: PublishedFile, path: Path) -> Tensor:
+def _verified(entry: Entry, source: PublishedFile, path: Path) -> "Tensor":
     """Read one idx file of the catalogue; raise PellucidError unless it has the published checksum."""
+    from pellucid.data.idx import read_idx
+
     if not path.exists():
         raise PellucidError(f"{entry.name} is missing {path}; {by_hand(entry, path)} (from {source.url})")
     if not source.sha256 and path.is_file():
@@ -330,27 +336,39 @@ def _verified(entry: Entry, source: PublishedFile, path: Path) -> Tensor:
     return read_idx(path, sha256=source.sha256)
 
 
-def _masks(entry: Entry, folder: Path, mode: ColourMode) -> Splits[Dataset]:
+def _masks(entry: Entry, folder: Path, mode: "ColourMode") -> "Splits[Dataset]":
     """Return the parts train and val; a mask value equal to the number of classes marks a pixel without a class."""
+    from pellucid.data.dataset import Splits
+    from pellucid.data.folder import load_masks
+
     if not folder.exists():
         raise PellucidError(f"{entry.name} is missing; {by_hand(entry, folder)}")
     train, test = (load_masks(folder, part, entry.classes, len(entry.classes), mode) for part in MASK_PARTS)
     return Splits(replace(train, name=entry.name), replace(test, name=entry.name))
 
 
-def _idx(entry: Entry, folder: Path) -> Splits[Dataset]:
+def _idx(entry: Entry, folder: Path) -> "Splits[Dataset]":
+    from pellucid.data.dataset import Splits
+
     x, y, x_test, y_test = (_verified(entry, source, folder / source.file) for source in entry.sources)
     return Splits(train=_images(entry, folder, x, y), test=_images(entry, folder, x_test, y_test))
 
 
-def _images(entry: Entry, folder: Path, x: Tensor, y: Tensor) -> Dataset:
+def _images(entry: Entry, folder: Path, x: "Tensor", y: "Tensor") -> "Dataset":
+    import torch
+
+    from pellucid.data.dataset import make_dataset
+
     if x.ndim != 3 or x.dtype != torch.uint8 or y.ndim != 1:
         raise PellucidError(f"{folder} does not contain images of {entry.name}; download them again")
     return make_dataset(entry.name, x[:, None], y.to(torch.int64), entry.classes)  # (N, 1, H, W)
 
 
-def _digits(entry: Entry) -> Splits[Dataset]:
+def _digits(entry: Entry) -> "Splits[Dataset]":
+    import torch
     from sklearn.datasets import load_digits
+
+    from pellucid.data.dataset import make_dataset
 
     pixels, labels = load_digits(return_X_y=True)
     x = torch.tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16  # integers 0..16 in the file
@@ -369,6 +387,8 @@ def _file_status(entry: Entry, source: PublishedFile, path: Path) -> str:
 
 
 def _tree_status(path: Path) -> str:
+    from pellucid.data.tree import open_tree
+
     if not path.exists():
         return "missing"
     try:

@@ -112,5 +112,7 @@ def check_initializer(where: str, name: str) -> None:
 
 
 def draw(name: str, shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
-    """Draw a float32 tensor of `shape` with the initializer called `name`."""
+    """Draw a float32 tensor of `shape` with the initializer called `name`; on the device "meta", nothing is drawn."""
+    if torch.empty(0).device.type == "meta":
+        return torch.empty(shape)  # a draw there would import torch._dynamo, which takes seconds
     return INITIALIZERS[name](shape, fan_in, fan_out, rng)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NamedTuple
-
-import torch
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.errors import PellucidError, nearest
 from pellucid.text import aligned
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LESSONS = {
     "perceptron": "logic gates from perceptrons, and why XOR needs a hidden layer",
@@ -61,7 +61,7 @@ class Result(NamedTuple):
     """
 
     numbers: Mapping[str, Any]
-    figure: Figure | None = None
+    figure: "Figure | None" = None
 
     def __str__(self) -> str:
         """Return the numbers as a table, with one line for each row of a matrix."""
@@ -85,6 +85,8 @@ def lesson(name: str, seed: int = 0, small: bool = False, data: str | os.PathLik
 
     Raises PellucidError for an unknown name.
     """
+    import torch
+
     module, setting = find_lesson(name), Setting(seed, small, data)
     with torch.random.fork_rng(devices=[]):
         return Lesson(name, title(module), {step.__name__: step(setting) for step in module.STEPS})

@@ -31,30 +31,36 @@ def within_bounds(
     shapes: dict[str, tuple[Any, Any]] | None = None,
     inputs: Inputs = ONE_INPUT,
     picture: bool = False,
+    trusted: bool = False,
 ) -> tuple[Params, Any]:
     """Return the network's parameters for inputs of `shape`, on the device "meta", and the shape of its output.
 
     Every layer is run on such a tensor, which has a shape and no values. The children of combinators that run by `flow`
     are run, in user-defined combinators too; for other user-defined layers, only the output is counted. shapes: a dict
     that receives (input shape, output shape) of each layer that is run, by path. inputs: how many there are for one
-    image. picture: check only the memory, against MAX_PICTURE_MEMORY. Raises LayerError, with the layer's path, for the
-    first layer with which the network exceeds a limit.
+    image. picture: check only the memory, against MAX_PICTURE_MEMORY. trusted: run no layer, count only outputs; this
+    saves seconds, since PyTorch imports its compiler to run on "meta". Raises LayerError, with the layer's path, for
+    the first layer with which the network exceeds a limit.
     """
     with torch.device("meta"), torch.no_grad():
-        tally = _Tally({} if shapes is None else shapes, inputs.total / inputs.at_once, picture)
+        tally = _Tally({} if shapes is None else shapes, inputs.total / inputs.at_once, picture, trusted)
         with tally:
             x = _empty(shape, inputs.at_once)
         _run(tally, "")("", net, {}, x, Mode(keep=False))
         return net.init(shape, torch.Generator())
 
 
-def objective_within_bounds(objective: Objective, shape: Any, picture: bool = False) -> tuple[Params, Any]:
+def objective_within_bounds(
+    objective: Objective, shape: Any, picture: bool = False, trusted: bool = False
+) -> tuple[Params, Any]:
     """Return the parameters of an objective's networks on "meta", and the shape of its predictions for one image.
 
     Each network must be within the bounds for the inputs that the objective's `init` and `inputs_of` state; raises
-    LayerError otherwise, with the path of the layer. picture: see `within_bounds`.
+    LayerError otherwise, with the path of the layer. picture, trusted: see `within_bounds`.
     """
-    nets = {name: _Bounded(net, objective.inputs_of(name, shape), picture) for name, net in objective.nets.items()}
+    nets = {
+        name: _Bounded(net, objective.inputs_of(name, shape), picture, trusted) for name, net in objective.nets.items()
+    }
     with torch.device("meta"), torch.no_grad():
         return objective.with_nets(nets).init(shape, torch.Generator())
 
@@ -77,10 +83,11 @@ class _Bounded(StandIn):
 
     inputs: Inputs
     picture: bool
+    trusted: bool
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Return the parameters, on "meta", and the output shape."""
-        return within_bounds(self.layer, shape, inputs=self.inputs, picture=self.picture)
+        return within_bounds(self.layer, shape, None, self.inputs, self.picture, self.trusted)
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the network."""
@@ -103,7 +110,7 @@ def _run(tally: "_Tally", above: str) -> LayerRun:
                 return layer.flow(_Params(layer, _shape(x)), x, mode, _run(tally, path))[0], None
             drawn, out = layer.init(_shape(x), torch.Generator())
             with tally:
-                y = layer.forward(drawn, x, mode)[0] if _runs(layer) else _empty(out, _count(x))
+                y = layer.forward(drawn, x, mode)[0] if _runs(layer) and not tally.trusted else _empty(out, _count(x))
             tally.check()
             tally.shapes[path] = _shape(x), out
         except LayerError:
@@ -132,11 +139,16 @@ class _Params(dict[str, Any]):
 class _Tally(TorchDispatchMode):
     """Counts the memory in use, the values in the outputs of operations, and multiply-adds."""
 
-    def __init__(self, shapes: dict[str, tuple[Any, Any]], n_passes: float, picture: bool) -> None:
+    def __init__(self, shapes: dict[str, tuple[Any, Any]], n_passes: float, picture: bool, trusted: bool) -> None:
         super().__init__()
-        self.shapes, self.n_passes, self.picture = shapes, n_passes, picture
+        self.shapes, self.n_passes, self.picture, self.trusted = shapes, n_passes, picture, trusted
         self.runs = self.memory = self.peak = self.values = self.work = 0
         self._users: dict[int, int] = {}  # number of tensors that use a storage, by the storage's address
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False, since nothing is compiled here: True would import torch._dynamo, which takes seconds."""
+        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

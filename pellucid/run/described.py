@@ -43,11 +43,16 @@ PREPROCESS = ("data", "mean", "std", "held_out", "keypoints", "size")
 
 
 def rebuilt(
-    kind: Callable[..., T], about: Mapping[str, Any], tensors: Mapping[str, Tensor], custom: Sequence[Any]
+    kind: Callable[..., T],
+    about: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    custom: Sequence[Any],
+    trusted: bool = False,
 ) -> tuple[T, Params, FreeShape, Any]:
     """Return the model that a weights file describes, its parameters on "meta", and its input and output shapes.
 
-    kind: the class Model. about: the description. custom: user-defined classes that the file may name. Raises
+    kind: the class Model. about: the description. custom: user-defined classes that the file may name. trusted: see
+    `within_bounds`, for the files of this package. Raises
     PellucidError for an invalid description, and for a network beyond the bounds of `pellucid.network.bounds`.
     """
     load_plugins()
@@ -73,13 +78,13 @@ def rebuilt(
         shape = image_shape(about.get("input_shape"))
         shapes: dict[str, tuple[Any, Any]] = {}
         if has_objective:  # only the objective can compute the inputs of its networks
-            params, out = objective_within_bounds(model.objective, nominal(shape))
+            params, out = objective_within_bounds(model.objective, nominal(shape), trusted=trusted)
             out = free_outputs(shape, model.objective.init, params, out)
-            check_size_within_bounds(model.objective, shape, model.preprocess)
+            check_size_within_bounds(model.objective, shape, model.preprocess, trusted)
             return model, map_tree(partial(in_precision, precision=precision), params), shape, out
-        params, out = within_bounds(model.net, nominal(shape), shapes)
+        params, out = within_bounds(model.net, nominal(shape), shapes, trusted=trusted)
         out = free_outputs(shape, model.net.init, params, out)
-        check_size_within_bounds(model.objective, shape, model.preprocess)
+        check_size_within_bounds(model.objective, shape, model.preprocess, trusted)
         check_classes(out, model.classes)
         model.familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net, shapes)
     except (RuntimeError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:
@@ -89,7 +94,9 @@ def rebuilt(
     return model, map_tree(partial(in_precision, precision=precision), params), shape, out
 
 
-def check_size_within_bounds(objective: Objective, shape: FreeShape, preprocess: Mapping[str, Any]) -> None:
+def check_size_within_bounds(
+    objective: Objective, shape: FreeShape, preprocess: Mapping[str, Any], trusted: bool = False
+) -> None:
     """Raise PellucidError unless images of `preprocess.size` are within the bounds of the objective's networks."""
     size = preprocess.get("size")
     if size is None or len(shape) != 3 or not (objective.any_size or None in shape):
@@ -100,7 +107,7 @@ def check_size_within_bounds(objective: Objective, shape: FreeShape, preprocess:
             f"preprocess: size {size!r:.40} is {height * width:,} pixels, above {raised(MAX_SIZE):,}; {LIMITS_HINT}"
         )
     try:
-        objective_within_bounds(objective, (shape[0], height, width))
+        objective_within_bounds(objective, (shape[0], height, width), trusted=trusted)
     except PellucidError as error:
         raise PellucidError(f"preprocess: size {size!r:.40}: {error}") from error
 

@@ -33,6 +33,7 @@ from pellucid.run.history import History
 from pellucid.run.weights import fill, read_weights, write_weights
 from pellucid.settings.arguments import checked
 from pellucid.settings.checks import instance, integer
+from pellucid.shipped_files import is_shipped
 from pellucid.training.arguments import (
     DEFAULT_LOSS,
     class_names,
@@ -307,7 +308,7 @@ class BaseModel(Trainable, Viewed):
         custom, path = in_files(custom), weights_file(path)
         tensors, about = read_weights(path)
         try:
-            model, params, shape, out = rebuilt(cls, about, tensors, custom)
+            model, params, shape, out = rebuilt(cls, about, tensors, custom, is_shipped(path))
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
         model.device = usable_device(device)

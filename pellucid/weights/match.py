@@ -3,11 +3,13 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from pellucid.errors import PellucidError
 from pellucid.weights.fault import quoted
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MAX_LISTED = 5  # differences in the message
 
@@ -46,7 +48,7 @@ class MismatchError(PellucidError):
             self.add_note(str(each))  # shown in tracebacks, and therefore by --debug
 
 
-def match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[Mismatch]:
+def match(expected: "Mapping[str, Tensor]", found: "Mapping[str, Tensor]") -> list[Mismatch]:
     """Return all missing tensors, surplus tensors, and tensors of another shape or dtype, in this order.
 
     expected: only paths, shapes and dtypes are used, so its tensors may be on the device "meta".
@@ -59,13 +61,15 @@ def match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[M
     return missing + surplus + shapes + dtypes
 
 
-def require_match(source: str | os.PathLike[str], expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+def require_match(
+    source: str | os.PathLike[str], expected: "Mapping[str, Tensor]", found: "Mapping[str, Tensor]"
+) -> None:
     """Raise MismatchError unless `found`, the tensors of the file `source`, match `expected`."""
     mismatches = match(expected, found)
     if mismatches:
         raise MismatchError(source, tuple(mismatches))
 
 
-def kind(tensor: Tensor) -> str:
+def kind(tensor: "Tensor") -> str:
     """Return a tensor's dtype and shape, such as "float32 64x3x7x7", or "int64 number" for a scalar."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {'x'.join(map(str, tensor.shape)) or 'number'}"

@@ -1,16 +1,19 @@
 """`pellucid trace` on the shipped models."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from pellucid import Dense, Flatten, Model, Sequential
 from tests.cli.conftest import Say
 
 
 def test_it_shows_the_layers(say: Say, seven: Path) -> None:
     said = say("trace", "mnist-lenet", str(seven))
     assert said.code == 0
-    assert "class 7 (predicted)" in said.out
+    assert "class 9 (the second, since the loss of the predicted class, 7, is only " in said.out
     assert "Conv2d(16, 5)" in said.out
 
 
@@ -67,3 +70,28 @@ def test_where_the_page_cannot_be_is_told_before_any_work(say: Say, tmp_path: Pa
         assert "cannot be written" in say(*command, "--html", "x" * 300).complaint
         assert "does not exist" in say(*command, "--html", "nowhere/page.html").complaint
     assert [path.name for path in tmp_path.iterdir()] == ["page"]
+
+
+def test_the_class_is_that_of_the_folder_or_the_one_that_teaches(say: Say, seven: Path, tmp_path: Path) -> None:
+    labelled = tmp_path / "2" / "a.png"
+    labelled.parent.mkdir()
+    shutil.copy(seven, labelled)
+    page = tmp_path / "page.html"
+    said = say("trace", "mnist-lenet", str(labelled), "--html", str(page))
+    assert "class 2 (the name of its folder)" in said.out.splitlines()[0]
+    assert "class 2 (the name of its folder)" in page.read_text(encoding="utf-8")
+    given = say("trace", "mnist-lenet", str(labelled), "--target", "7", "--json").json
+    assert (given["target"], given["chosen"]) == ("7", None)
+    certain = say("trace", "mnist-lenet", str(seven), "--json").json
+    scores = say("predict", "mnist-lenet", str(seven), "--json").json["probabilities"]
+    assert certain["target"] == sorted(scores, key=scores.get)[-2]
+
+
+def test_a_class_is_predicted_unless_its_loss_is_tiny(say: Say, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (200, 10, 10)).save(tmp_path / "red.png")
+    for loss, outputs in (("binary_cross_entropy", 1), ("softmax_cross_entropy", 3)):
+        model = Model(Sequential(Flatten(), Dense(outputs)), loss=loss, input_shape=(3, 8, 8))
+        model.save(tmp_path / "model.safetensors")
+        found = say("trace", str(tmp_path / "model.safetensors"), str(tmp_path / "red.png"), "--json").json
+        predicted = say("predict", str(tmp_path / "model.safetensors"), str(tmp_path / "red.png"), "--json").json
+        assert (found["target"], found["chosen"]) == (predicted["label"], "predicted")

@@ -92,18 +92,16 @@ class Classification(Task):
         return explain_scores(model, request, x, target, classes)
 
     def example(self, model: "Model", image: str, target: str | None) -> Example:
-        """Return an image file with a class, by default the predicted one."""
+        """Return an image file with a class; see `default_class` for the default."""
         import torch
 
-        from pellucid.metrics import class_scores
-        from pellucid.tasks.classify.explained import class_number
+        from pellucid.tasks.classify.explained import class_number, default_class
         from pellucid.tasks.pictures import read_picture
 
         classes = self.class_names(model)
         x = read_picture(model, image)
-        scores = class_scores(model.predict(x[None]))[0]
-        number = int(scores.argmax()) if target is None else class_number(target, classes)
-        return Example(model, x, torch.tensor([number]), classes[number])
+        number, chosen = (class_number(target, classes), "") if target else default_class(model, x, image, classes)
+        return Example(model, x, torch.tensor([number]), classes[number], chosen)
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
         """Return the confusion matrix, the classes, and the worst mistakes."""

@@ -1,8 +1,10 @@
 """Explanations of the scores of classes, and of units inside a network, by several methods."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError, nearest
@@ -10,10 +12,12 @@ from pellucid.explain.examine import Examination, examine, folder_for, title, wr
 from pellucid.explain.methods import METHODS
 from pellucid.explain.target import Region
 from pellucid.explain.verdicts import RULES
+from pellucid.metrics import class_scores
 from pellucid.model import Model
 from pellucid.task import Explained, Request
 from pellucid.text import table
 
+CERTAIN = 1e-3  # loss below which the derivatives of a prediction's own loss say little
 UNIT_HINT = ", and a unit is written 'layer[3]'"
 
 
@@ -25,6 +29,22 @@ def class_number(target: str, classes: Sequence[str], besides: str = "") -> int:
         return int(target)
     hint = ("" if target.isdecimal() else nearest(target, classes)) or f"; its classes are {', '.join(classes):.80}"
     raise PellucidError(f"--target: the model has no class {target!r}{hint}{besides}")
+
+
+def default_class(model: Model, x: Tensor, image: str, classes: Sequence[str]) -> tuple[int, str]:
+    """Return the class in the loss of an image x (C, H, W) by default, and how it was chosen.
+
+    It is the class that the file's folder names, else the predicted class; but if that has a loss below CERTAIN, it is
+    the class with the second highest score, since all derivatives of such a loss are almost 0.
+    """
+    folder = Path(image).resolve().parent.name
+    if folder in classes:
+        return classes.index(folder), "the name of its folder"
+    best, second = class_scores(model.predict(x[None]))[0].topk(2).indices.tolist()
+    loss = float(model.evaluate(x[None], torch.tensor([best]))["loss"])
+    if not 0 <= loss < CERTAIN:
+        return best, "predicted"
+    return second, f"the second, since the loss of the predicted class, {classes[best]}, is only {loss:.1e}"
 
 
 def explain_scores(

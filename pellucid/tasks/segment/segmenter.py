@@ -21,7 +21,6 @@ from pellucid.fuse.inference import inference
 from pellucid.metrics import BoundaryF1, MeanIoU
 from pellucid.model import Model
 from pellucid.objective import Supervised
-from pellucid.report.figures.pictures import mask_overlay, palette
 from pellucid.tasks.annotated import check_image, data_path, mode_of
 from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.tasks.outputs import check_outputs, png
@@ -127,6 +126,8 @@ def write_segmentation(folder: Path, stem: str, image: Tensor, found: PixelClass
     The index PNG has the classes as values and their colours as its palette. Each file is written completely or not at
     all. Raises PellucidError as `check_files` does.
     """
+    from pellucid.report.figures.pictures import mask_overlay, palette
+
     check_files(folder, [stem])
     indexed = Image.fromarray(found.mask.numpy())
     indexed.putpalette(palette(len(found.classes)).flatten().tolist())

@@ -1,0 +1,76 @@
+"""Commands that only list or explain start without PyTorch, NumPy and what else is large."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pellucid.cli.main import commands
+
+LARGE = ("torch", "numpy", "PIL", "sklearn", "matplotlib", "scipy")
+SHOWS = """
+import sys
+from pellucid.cli.main import main
+for words in {lines!r}:
+    code = main(words)
+    found = [name for name in {large!r} if name in sys.modules]
+    assert (code, found) == (0, []), (words, code, found)
+"""
+ACTIONS = {
+    "data": ("list", "get", "check", "show", "lint", "convert"),
+    "gestures": ("train", "predict", "compare"),
+    "weights": ("list", "get", "show"),
+}
+HELPS = [
+    *([name, "--help"] for name in commands()),
+    *([name, action, "--help"] for name, actions in ACTIONS.items() for action in actions),
+]
+
+
+def without_large(*lines: list[str]) -> None:
+    """Run command lines in one process of their own, which must not import a large module."""
+    code = SHOWS.format(lines=[*lines], large=LARGE)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_no_help_imports_a_large_module():
+    without_large(*HELPS, ["--help"], ["--version"])
+
+
+@pytest.mark.parametrize(
+    "line", ["data list", "data list --json", "recipes", "recipes digits", "weights list", "lesson"]
+)
+def test_no_list_imports_a_large_module(line: str):
+    without_large(line.split())
+
+
+def test_the_package_imports_no_large_module():
+    code = f"import pellucid, sys; assert not [name for name in {LARGE!r} if name in sys.modules]"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("package", ["pellucid", "pellucid.data", "pellucid.weights"])
+def test_every_public_name_is_imported_on_first_use(package: str):
+    code = f"""
+import importlib, sys
+package = importlib.import_module({package!r})
+for name in package.__all__:
+    value = getattr(package, name)
+    assert not isinstance(value, type(sys)), name + " is a module"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_shipped_model_is_loaded_without_what_pytorch_compiles_with(tmp_path: Path):
+    digit = np.zeros((28, 28), np.uint8)
+    digit[6:22, 12:16] = 255
+    Image.fromarray(digit).save(tmp_path / "one.png")
+    code = (
+        "import sys; from pellucid import Model; Model.load('mnist-lenet').predict(sys.argv[1])\n"
+        "assert not {'torch._dynamo', 'matplotlib'} & {*sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "one.png")], check=True)

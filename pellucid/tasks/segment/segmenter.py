@@ -47,7 +47,12 @@ def is_segmenter(model: Model) -> bool:
     if not pixelwise or len(model.input_shape) != 3 or len(model.output_shape) != 3:
         return False
     count = model.output_shape[0]
-    return isinstance(count, int) and count > 1  # neither one map, such as a density, nor three outputs
+    if not isinstance(count, int) or count < 2:  # one map, such as a density, or three outputs
+        return False
+    # Maps smaller than the image are features, such as those of a backbone for images of any size.
+    return None not in model.input_shape or tuple(model.outputs_for_picture(model.nominal_shape)[1:]) == tuple(
+        model.nominal_shape[1:]
+    )
 
 
 def classes_of(model: Model) -> tuple[str, ...]:

@@ -336,3 +336,11 @@ def test_relevance_of_a_class_and_of_a_region_is_the_gradient_of_their_scores(mo
         model.explain(x, "saliency", target="head.scores[2, 1:2:3, :]")
     with pytest.raises(PellucidError, match="from 0 to 2"):
         model.explain(x, "saliency", target=3)
+
+
+def test_a_backbones_maps_are_features_and_no_classes_of_pixels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    assert main(["explain", "backbone", str(tmp_path / "a.png")]) == 2
+    assert "the model outputs (1280, None, None) for an image, no classes" in capsys.readouterr().err

@@ -20,7 +20,8 @@ from pellucid.text import note
 # unless it has actions.
 GENERAL = {
     "demo": "train on the bundled digits, and write a report",
-    "train": "train with a recipe: pellucid train RECIPE [key=value ...]",
+    "train": "train with a recipe, or on your own data: pellucid train RECIPE|TASK DATA [key=value ...]",
+    "find-lr": "find a good learning rate for a recipe by a short training",
     "compare-runs": "compare two or more runs on one page",
     "evaluate": "evaluate a trained model on a data set",
     "predict": "classify images, or predict what else a model predicts",

@@ -34,9 +34,8 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the test results and the paths of the run folder and the report."""
-    from pellucid.recipe import own
     from pellucid.recipe.job import Job, new_jobs
-    from pellucid.recipe.recipe import load_recipe, parse_overrides
+    from pellucid.recipe.own import recipe_of_words
     from pellucid.recipe.resume import resume_runs
 
     if args.resume is not None:
@@ -49,18 +48,7 @@ def handle(args: argparse.Namespace) -> int:
         return 0
     if args.recipe is None:
         raise PellucidError("pellucid train needs a RECIPE; `pellucid recipes` lists them")
-    if "=" in args.recipe:
-        raise PellucidError(f"the recipe comes first: pellucid train RECIPE {args.recipe}")
-    verb = args.recipe if args.recipe in own.tasks_by_verb() else ""
-    if verb and (not args.settings or "=" in args.settings[0]):
-        raise PellucidError(f"pellucid train {verb} needs the DATA to train on: a folder, a file or a data set")
-    overrides = parse_overrides(args.settings[1:] if verb else args.settings)
-    if args.device is not None:
-        overrides["recipe.device"] = args.device
-    if verb:
-        recipe, overrides = own.recipe_for(verb, args.settings[0], overrides, args.data)
-    else:
-        recipe = load_recipe(args.recipe, overrides)
+    recipe, overrides = recipe_of_words(args.recipe, args.settings, args.device, args.data)
     jobs = new_jobs(recipe, overrides, data=args.data, out=args.out)
     show(list(map(Job.train, jobs)), args.json)
     return 0

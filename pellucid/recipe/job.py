@@ -61,9 +61,7 @@ class Job:
     def train(self) -> Run:
         """Train in the run folder, or resume its training."""
         recipe, material, settings = self.recipe, self.material, self.recipe.train
-        augment = None if recipe.augment == Augment() else recipe.augment
-        if augment is not None and augment.swaps is None:
-            augment = replace(augment, swaps=swaps_of(material.train))
+        augment = augmentation(recipe, material)
         callbacks: list[Callback] = []
         if settings.early_stopping:
             callbacks.append(EarlyStopping(settings.early_stopping, settings.monitor))
@@ -115,6 +113,14 @@ class Job:
         data = gather(path, model, material.test, command, results, held, material.train)
         report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": results["sha256"]}))
         return Run(path, report, results, model, recipe)
+
+
+def augmentation(recipe: Recipe, material: Material[Any]) -> Augment | None:
+    """Return the augmentation of a recipe, which mirrors key-points as its data say; None without any."""
+    augment = recipe.augment
+    if augment == Augment():
+        return None
+    return replace(augment, swaps=swaps_of(material.train)) if augment.swaps is None else augment
 
 
 def train(

@@ -2,13 +2,13 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pellucid.data import CATALOGUE
 from pellucid.errors import PellucidError, nearest
-from pellucid.recipe.recipe import Recipe, folder_name, load_recipe
+from pellucid.recipe.recipe import Recipe, folder_name, load_recipe, parse_overrides
 from pellucid.task import Task, tasks
 
 MAX_EPOCHS = 100
@@ -40,6 +40,25 @@ def recipe_for(
     }
     complete = {**about, **settings, "data.name": path, **overrides}
     return load_recipe(name, complete), complete
+
+
+def recipe_of_words(
+    first: str, words: Sequence[str], device: str | None = None, root: str | os.PathLike[str] | None = None
+) -> tuple[Recipe, dict[str, Any]]:
+    """Return the recipe of a command line, and the settings in which it differs from the file.
+
+    first: a recipe, or the verb of a task; words: for a task its data, then settings key=value. device: recipe.device,
+    None for that of the recipe. root: the folder of the data sets.
+    """
+    if "=" in first:
+        raise PellucidError(f"the recipe or the task comes first, then {first}")
+    is_task = first in tasks_by_verb()
+    if is_task and (not words or "=" in words[0]):
+        raise PellucidError(f"{first} needs the DATA to train on: a folder, a file or a data set")
+    overrides = parse_overrides([*words[1:]] if is_task else [*words])
+    if device is not None:
+        overrides["recipe.device"] = device
+    return recipe_for(first, words[0], overrides, root) if is_task else (load_recipe(first, overrides), overrides)
 
 
 def epochs_for(steps: int, images: int, batch_size: int, least: int = 5) -> int:

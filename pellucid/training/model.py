@@ -60,6 +60,7 @@ from pellucid.training.examples import (
 from pellucid.training.fit import Loop
 from pellucid.training.parameter_groups import Trainable
 from pellucid.training.plan import FitArguments
+from pellucid.training.range_test import HIGHEST, LOWEST, STEPS, LearningRateRange, range_test
 from pellucid.training.step import channels_last
 from pellucid.training.user_defined import in_files
 from pellucid.training.viewed import Viewed
@@ -206,6 +207,28 @@ class BaseModel(Trainable, Viewed):
         self._forget_measured()
         with given.planned(self, self.preprocess, data, held_out) as plan:
             return Loop(self, plan).run().history
+
+    @checked
+    def find_lr(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int = 32,
+        augment: Callable[[Any, torch.Generator], Any] | None = None,
+        lowest: float = LOWEST,
+        highest: float = HIGHEST,
+        steps: int = STEPS,
+    ) -> LearningRateRange:
+        """Return the losses of a short training whose learning rate rises; the weights are restored.
+
+        x, y, augment: as for `fit`. lowest, highest: the rates of the first and the last step. See `range_test`.
+        """
+        data, _ = self._data(x, y, None, None)
+        self.check_learns()
+        return range_test(
+            self, data, batch_size=batch_size, augment=augment, lowest=lowest, highest=highest, steps=steps
+        )
 
     @checked
     def evaluate(self, x: Any, y: Any = None, batch_size: int | None = None) -> dict[str, Any]:

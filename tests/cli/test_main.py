@@ -87,7 +87,7 @@ def test_every_command_explains_itself(command: str, say: Say):
         (["train", "digits", "train.epoch=1"], "did you mean 'train.epochs'?"),
         (["train", "digits", "train.epochs=x"], "train.epochs takes a whole number, not 'x'"),
         (["train", "digits", "train.epochs"], "'train.epochs' is not a setting"),
-        (["train", "optimizer.lr=1"], "the recipe comes first"),
+        (["train", "optimizer.lr=1"], "the recipe or the task comes first"),
         (
             ["train", "digits", "network.sizes=[64, 5]"],
             "digits: the network outputs 5 values, but the data have 10 classes",

@@ -208,8 +208,8 @@ def test_own_photos(say: Say, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["detect"], "pellucid train detect needs the DATA to train on"),
-        (["detect", "train.epochs=1"], "pellucid train detect needs the DATA to train on"),
+        (["detect"], "detect needs the DATA to train on"),
+        (["detect", "train.epochs=1"], "detect needs the DATA to train on"),
         (["detect", "nowhere"], "no folder, file or data set 'nowhere'"),
         (["detect", "pictures"], "has no annotated objects; give images with annotations of Pascal VOC, COCO, YOLO"),
         (["keypoints", "pictures"], "has no key-points"),

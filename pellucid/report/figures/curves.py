@@ -113,6 +113,24 @@ def history_curves(history: Rows) -> Figure:
     return figure
 
 
+def range_curve(rates: Sequence[float], losses: Sequence[float], suggestion: float, lowest: float) -> Figure:
+    """Draw the loss of a range test by learning rate, with the suggested rate and that of the lowest loss marked."""
+    figure, plot = curve_axes("learning rate", "loss")
+    plot.set_xscale("log")
+    plot.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
+    plot.plot(rates, losses, color=BLUE, linewidth=1.7)
+    ends: list[End] = []
+    for rate, text, colour in ((suggestion, "falls fastest", GREEN), (lowest, "lowest", ORANGE)):
+        loss = losses[list(rates).index(rate)]
+        plot.plot([rate], [loss], marker="o", markersize=6, color=colour)
+        ends.append(End(rate, loss, f"{text}: {rate:.2g}", colour))
+    room = max(losses) - min(losses) or 1.0
+    top = min(max(losses), losses[0] + room / 2)  # a diverging loss would flatten the part that matters
+    plot.set_ylim(min(losses) - 0.05 * (top - min(losses) or 1.0), top + 0.1 * (top - min(losses) or 1.0))
+    label_ends(plot, ends)
+    return figure
+
+
 def draw(
     figure: Plot, rows: Rows, key: str, name: str, colour: str, best: Any = None, unit: str = "", dashed: bool = False
 ) -> list[End]:

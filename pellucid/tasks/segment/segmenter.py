@@ -49,10 +49,10 @@ def is_segmenter(model: Model) -> bool:
     count = model.output_shape[0]
     if not isinstance(count, int) or count < 2:  # one map, such as a density, or three outputs
         return False
+    if None not in model.input_shape:
+        return True
     # Maps smaller than the image are features, such as those of a backbone for images of any size.
-    return None not in model.input_shape or tuple(model.outputs_for_picture(model.nominal_shape)[1:]) == tuple(
-        model.nominal_shape[1:]
-    )
+    return tuple(model.outputs_for(model.nominal_shape)[1:]) == tuple(model.nominal_shape[1:])
 
 
 def classes_of(model: Model) -> tuple[str, ...]:

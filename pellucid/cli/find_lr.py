@@ -1,0 +1,55 @@
+"""`pellucid find-lr`: find a good learning rate by a short training whose learning rate rises."""
+
+import argparse
+
+from pellucid.command.args import Parser
+from pellucid.command.files import check_place
+from pellucid.command.out import answer
+from pellucid.files import write_atomically
+
+SUFFIXES = (".png", ".svg")
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    parser = Parser(
+        "find-lr",
+        "Train for some steps with a learning rate that rises from step to step, and say at which rate the loss falls "
+        "fastest. Nothing is kept but the plot.",
+    )
+    parser.add_argument("recipe", metavar="RECIPE|TASK", help="as for `pellucid train`")
+    parser.add_argument("settings", nargs="*", metavar="DATA|key=value", help="as for `pellucid train`")
+    parser.add_argument("--steps", type=int, metavar="N", help="number of steps (default: 100)")
+    parser.add_argument("--out", metavar="FILE", help="draw the loss by learning rate into a .png or .svg file")
+    return parser.data_option().device_option().json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Print the rates, and write the plot."""
+    from pellucid.recipe.job import augmentation, build_model, kernel_threads, load_data
+    from pellucid.recipe.own import recipe_of_words
+    from pellucid.training.range_test import STEPS
+
+    place = None if args.out is None else check_place(args.out, "--out", SUFFIXES)
+    recipe, _ = recipe_of_words(args.recipe, args.settings, args.device, args.data)
+    material = load_data(recipe, args.data)
+    model = build_model(recipe, material.train, args.data)
+    with kernel_threads(recipe.recipe.threads):
+        found = model.find_lr(
+            material.train,
+            batch_size=min(recipe.train.batch_size, len(material.train)),
+            augment=augmentation(recipe, material),
+            steps=STEPS if args.steps is None else args.steps,
+        )
+    if place is not None:
+        from pellucid.report.figures.style import file_of
+
+        write_atomically(place, file_of(found.plot(), place.suffix), durable=False)
+    answer(
+        args,
+        {"recipe": recipe.name, "lr": model.optimizer.lr, **found.to_json(), "plot": args.out},
+        f"{recipe.name}: {found}",
+        f"the recipe has {model.optimizer.lr:g}; try optimizer.lr={found.suggestion:.2g}",
+        *([] if place is None else [f"wrote {place}"]),
+    )
+    return 0

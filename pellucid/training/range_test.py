@@ -1,0 +1,130 @@
+"""The learning-rate range test: the losses of a short training whose learning rate rises from step to step."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pellucid.data.source import Batch, Source
+from pellucid.errors import PellucidError
+from pellucid.nested import flatten
+from pellucid.objective import seeded
+from pellucid.settings.checks import check, integer
+from pellucid.training.device import on_device
+from pellucid.training.examples import Augmentation, batches
+from pellucid.training.layers import draws
+from pellucid.training.learner import Learner
+from pellucid.training.step import NotFiniteError, TrainingStep
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 100
+MIN_STEPS = 20
+SMOOTHING = 0.9  # decay of the moving average of the losses
+DIVERGED = 4.0  # the test ends at a smoothed loss of this multiple of the lowest one
+
+
+@dataclass(frozen=True)
+class LearningRateRange:
+    """The result of a range test. rates: of each step; losses: a moving average of the losses before each step.
+
+    suggestion: the rate at which the loss falls fastest with the logarithm of the rate. lowest: the rate at the lowest
+    loss, above which training becomes unstable.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggestion: float
+    lowest: float
+
+    def __str__(self) -> str:
+        """Return the two rates in words."""
+        return (
+            f"the loss falls fastest at {self.suggestion:.2g}, which is a good learning rate to begin with; it is "
+            f"lowest at {self.lowest:.2g}, above which it rises"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        values = {"suggestion": self.suggestion, "lowest": self.lowest}
+        return {**values, "rates": [*self.rates], "losses": [*self.losses]}
+
+    def plot(self) -> "Figure":
+        """Return the plot of the loss against the learning rate, with the two rates marked."""
+        from pellucid.report.figures.curves import range_curve
+
+        return range_curve(self.rates, self.losses, self.suggestion, self.lowest)
+
+
+def range_test(
+    model: Learner,
+    data: Source,
+    *,
+    batch_size: int = 32,
+    augment: Augmentation | None = None,
+    lowest: float = LOWEST,
+    highest: float = HIGHEST,
+    steps: int = STEPS,
+) -> LearningRateRange:
+    """Train for some steps with learning rates from `lowest` to `highest`, and restore the weights.
+
+    The rate grows by the same factor from step to step; the optimizer is the model's, without its schedule. The test
+    ends early when the loss diverges. Raises PellucidError for invalid arguments, and if the loss is not finite before
+    MIN_STEPS steps.
+    Source: Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3.
+    """
+    steps = integer(steps, "find_lr: steps", MIN_STEPS)
+    check(0 < lowest < highest < math.inf, "find_lr: lowest and highest", "0 < lowest < highest", (lowest, highest))
+    before = {path: tensor.clone() for path, tensor in flatten(model.params).items()}
+    try:
+        rates, losses = _losses(model, data, batch_size, augment, np.geomspace(lowest, highest, steps).tolist())
+    finally:
+        with torch.inference_mode():
+            for path, tensor in flatten(model.params).items():
+                tensor.copy_(before[path])
+    if len(losses) < MIN_STEPS:
+        raise PellucidError(
+            f"find_lr: the loss is not finite after {len(losses)} steps, at a learning rate of {rates[-1]:.2g}; give a "
+            "lower `lowest`, or look for very large values in the data"
+        )
+    best = int(np.argmin(losses))
+    slopes = np.gradient(np.array(losses[: best + 1])) if best else np.zeros(1)  # per step: equal factors of the rate
+    return LearningRateRange(tuple(rates), tuple(losses), rates[int(np.argmin(slopes))], rates[best])
+
+
+def _losses(
+    model: Learner, data: Source, batch_size: int, augment: Augmentation | None, rates: list[float]
+) -> tuple[list[float], list[float]]:
+    """Return the rates that were used, and the smoothed loss before each step."""
+    step, rng = TrainingStep.of(model, len(data)), seeded(model.device)
+    used: list[float] = []
+    losses: list[float] = []
+    average = 0.0
+    with torch.inference_mode():
+        for number, (rate, batch) in enumerate(zip(rates, _endless(model, data, batch_size, augment), strict=False), 1):
+            draws(rng, model.seed, number)
+            used.append(rate)
+            try:
+                values = step(on_device(batch, model.device), rate, rng)
+            except NotFiniteError:
+                break
+            loss = model.objective.total({name: float(value) for name, value in values.items()})
+            if not math.isfinite(loss):
+                break
+            average = SMOOTHING * average + (1 - SMOOTHING) * loss
+            losses.append(average / (1 - SMOOTHING**number))
+            if number > MIN_STEPS and losses[-1] > DIVERGED * min(losses):
+                break
+    return used[: len(losses)] or used, losses
+
+
+def _endless(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Iterator[Batch]:
+    """Yield training batches, epoch after epoch."""
+    loader = batches(model, data, integer(batch_size, "find_lr: batch_size", 1), augment)
+    for epoch in islice(count(), 10**6):
+        yield from loader.epoch(epoch, 0)

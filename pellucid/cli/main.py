@@ -25,6 +25,7 @@ GENERAL = {
     "compare-runs": "compare two or more runs on one page",
     "evaluate": "evaluate a trained model on a data set",
     "predict": "classify images, or predict what else a model predicts",
+    "serve": "serve a model on this machine: a page, and predictions as JSON",
     "trace": "show one forward and backward pass, and explain a derivative by the chain rule",
     "explain": "show which parts of an image determine a prediction or a unit",
     "doctor": "diagnose a model, its data and its training",

@@ -1,0 +1,91 @@
+"""The application of `pellucid serve`: a page, and predictions as JSON."""
+
+import base64
+import threading
+from collections.abc import Collection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from pellucid.command.out import plain
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.predictor import Picture, Predicted
+from pellucid.report.figures.pictures import mask_overlay
+from pellucid.serve.limits import OnlyFrom, RefusedError, picture_of, refusal
+from pellucid.task import task_of
+from pellucid.tasks.outputs import png
+
+PAGE = Path(__file__).parent / "page"
+FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
+
+
+def application(name: str, model: Model, hosts: Collection[str] | None) -> Starlette:
+    """Return the application of a model; name: as the user gave it; hosts: see `OnlyFrom`.
+
+    Raises PellucidError for a model that predicts nothing for a picture.
+    """
+    task = task_of(model)
+    predictor, one_at_a_time = task.predictor(model), threading.Lock()
+
+    def predicted(body: bytes, file: str) -> dict[str, Any]:
+        with TemporaryDirectory(prefix="pellucid-") as folder, one_at_a_time, torch.inference_mode():
+            path = Path(folder) / "picture"
+            path.write_bytes(body)
+            image = predictor.read(path)
+            (found,) = predictor.predict([(Picture("picture", file, lambda: image), image)])
+        if isinstance(found, PellucidError):
+            raise found
+        return described(found, image)
+
+    async def predict(request: Request) -> Response:
+        """Answer POST /predict: the body is a picture."""
+        try:
+            body = await picture_of(request)
+            return JSONResponse(plain(await run_in_threadpool(predicted, body, "picture")))
+        except RefusedError as error:
+            return refusal(error)
+        except PellucidError as error:
+            return JSONResponse({"error": str(error)}, 400)
+
+    async def about(request: Request) -> Response:
+        """Answer GET /about: what the model is."""
+        return JSONResponse({"model": name, "task": task.name, "classes": list(model.classes or ())})
+
+    def page(file: str) -> Any:
+        async def get(request: Request) -> Response:
+            return FileResponse(PAGE / file)
+
+        return get
+
+    routes = [Route(path, page(file), methods=["GET"]) for path, file in FILES.items()]
+    routes += [Route("/predict", predict, methods=["POST"]), Route("/about", about, methods=["GET"])]
+    return Starlette(routes=routes, middleware=[Middleware(OnlyFrom, hosts=hosts)])
+
+
+def described(found: Predicted, image: torch.Tensor) -> dict[str, Any]:
+    """Return a prediction as JSON values: those of its task, its line, and what can be drawn over the picture.
+
+    picture: a mask over the picture, or the colorized picture, as a data address of a PNG.
+    """
+    shapes = {"boxes": found.boxes, "scores": found.scores, "points": found.points}
+    drawn = {key: value.tolist() for key, value in shapes.items() if value is not None}
+    picture = None
+    if found.mask is not None:
+        pixels = image.expand(3, -1, -1).permute(1, 2, 0).numpy()
+        picture = Image.fromarray(mask_overlay(pixels, found.mask, len(found.labels or ())))
+    elif found.image is not None:
+        picture = Image.fromarray(found.image[:3].permute(1, 2, 0).numpy())
+    address = {} if picture is None else {"picture": f"data:image/png;base64,{base64.b64encode(png(picture)).decode()}"}
+    labels = {} if found.labels is None else {"labels": list(found.labels)}
+    values = {key: value for key, value in found.values.items() if key not in ("image", "files")}
+    return {**values, "line": found.line, **drawn, **labels, **address}

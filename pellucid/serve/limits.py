@@ -1,0 +1,91 @@
+"""What a request may be: its host and origin, the size and the kind of an upload; and the headers of every response."""
+
+from collections.abc import Collection
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pellucid.data.images import image_size
+from pellucid.errors import PellucidError
+
+MAX_UPLOAD = 10_000_000  # bytes
+MAX_PIXELS = 12_500_000  # of a picture, checked before it is decoded
+# The first bytes of the formats that are accepted, and where they begin.
+FORMATS = {"PNG": (0, b"\x89PNG\r\n\x1a\n"), "JPEG": (0, b"\xff\xd8\xff"), "WebP": (8, b"WEBP")}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class RefusedError(Exception):
+    """A request that is refused, with the status of the response."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class OnlyFrom:
+    """Middleware that refuses other hosts and origins, and adds HEADERS to each response.
+
+    A page of another site can send requests to this machine, also under a name of its own that resolves to it. Such a
+    request names another host or origin. hosts: the values of Host that are accepted, with the port; None for any, if
+    the server listens to other machines. An Origin must be that host.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str] | None) -> None:
+        self.app, self.hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":  # no WebSocket is served
+            await self.app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+        allowed = self.hosts is None or host in self.hosts
+        if not allowed or (origin is not None and origin != f"http://{host}"):
+            refused = JSONResponse({"error": "this host or origin is not accepted"}, 403)
+            await refused(scope, receive, with_headers)
+            return
+        await self.app(scope, receive, with_headers)
+
+
+async def picture_of(request: Request) -> bytes:
+    """Return the body of a request, a picture that may be decoded; raises RefusedError for any other."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > MAX_UPLOAD:
+        raise RefusedError(413, f"the picture has more than {MAX_UPLOAD:,} bytes; send a smaller one")
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > MAX_UPLOAD:
+            raise RefusedError(413, f"the picture has more than {MAX_UPLOAD:,} bytes; send a smaller one")
+    body = bytes(data)
+    if not any(body[start : start + len(magic)] == magic for start, magic in FORMATS.values()):
+        raise RefusedError(415, f"this is no {', '.join(FORMATS)} file; send the bytes of one as the body")
+    try:
+        height, width = image_size(body, "the picture")
+    except PellucidError as error:
+        raise RefusedError(400, str(error)) from error
+    if height * width > MAX_PIXELS:
+        raise RefusedError(413, f"the picture has {width} x {height} pixels, above {MAX_PIXELS:,}; send a smaller one")
+    return body
+
+
+def refusal(error: Any) -> JSONResponse:
+    """Return the response for a RefusedError."""
+    return JSONResponse({"error": str(error)}, error.status)

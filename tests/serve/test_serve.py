@@ -1,0 +1,172 @@
+"""`pellucid serve`: predictions over HTTP, from this machine only, within limits."""
+
+import contextlib
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+
+from pellucid.data.samples.cells import smear
+from pellucid.data.samples.scenes import street
+from pellucid.model import Model
+from pellucid.serve.app import application
+from pellucid.serve.limits import HEADERS, MAX_UPLOAD
+
+ROUTES = (("GET", "/"), ("GET", "/about"), ("GET", "/page.js"), ("GET", "/page.css"), ("POST", "/predict"))
+
+
+def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+def digit() -> Image.Image:
+    return Image.fromarray(np.pad(np.full((20, 3), 255, np.uint8), ((4, 4), (12, 13))))
+
+
+def declaring(width: int, height: int) -> bytes:
+    """Return a PNG file whose header declares a size that it does not have."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IEND"
+    )
+
+
+class Served:
+    """A server in a thread, and a client of it."""
+
+    def __init__(self, name: str) -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.port = listening.getsockname()[1]
+        self.host = f"127.0.0.1:{self.port}"
+        app = application(name, Model.load(name), (self.host, f"localhost:{self.port}"))
+        self.server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]}, daemon=True)
+        self.thread.start()
+
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.putrequest(method, path, skip_host=True)
+        for name, value in {"Host": self.host, "Content-Length": str(len(body)), **headers}.items():
+            connection.putheader(name, value)
+        # The server may answer before it has read a body that is too long.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.endheaders(body)
+        response = connection.getresponse()
+        answer = response.status, dict(response.getheaders()), response.read()
+        connection.close()
+        return answer
+
+    def predict(self, body: bytes) -> tuple[int, Any]:
+        status, _, data = self.ask("POST", "/predict", body)
+        return status, json.loads(data)
+
+    def close(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    server = Served("mnist-lenet")
+    yield server
+    server.close()
+
+
+def test_a_picture_is_answered_with_its_class(served: Served) -> None:
+    for kind in ("PNG", "JPEG", "WebP"):
+        status, found = served.predict(encoded(digit(), kind))
+        assert (status, found["label"]) == (200, "1"), found
+    assert json.loads(served.ask("GET", "/about")[2])["task"] == "classification"
+    status, _, page = served.ask("GET", "/")
+    assert status == 200
+    assert b'<script type="module" src="/page.js">' in page
+    assert b"<script>" not in page  # the policy allows no inline script
+
+
+@pytest.mark.parametrize(("name", "picture", "key"), [("bccd", smear, "boxes"), ("camvid", street, "picture")])
+def test_boxes_and_masks_are_answered_too(name: str, picture: Any, key: str) -> None:
+    server = Served(name)
+    try:
+        status, found = server.predict(encoded(picture(0)[0], "JPEG"))
+    finally:
+        server.close()
+    assert status == 200
+    assert len(found[key]) > 3
+    assert len(found["labels"]) > 3
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_other_hosts_and_origins_are_refused_on_every_route(method: str, path: str, served: Served) -> None:
+    own = served.host
+    for host in ("evil.example", f"evil.example:{served.port}", "127.0.0.1", f"127.0.0.1:{served.port + 1}", ""):
+        assert served.ask(method, path, Host=host)[0] == 403
+    for origin in ("http://evil.example", "https://" + own, "null", f"http://{own}.evil.example", f"http://{own}@evil"):
+        assert served.ask(method, path, Origin=origin)[0] == 403
+    status, headers, _ = served.ask(method, path, Origin=f"http://{own}")
+    assert status in {200, 415}
+    assert {name.lower(): value for name, value in HEADERS.items()}.items() <= {
+        name.lower(): value for name, value in headers.items()
+    }.items()
+
+
+def test_what_is_no_picture_is_refused_and_nothing_breaks(served: Served) -> None:
+    assert served.predict(b"")[0] == 415
+    assert served.predict(b"GIF89a" + bytes(100))[0] == 415
+    assert served.predict(encoded(digit(), "BMP"))[0] == 415
+    assert served.predict(declaring(30_000, 30_000))[0] in {400, 413}
+    status, found = served.predict(bytes(MAX_UPLOAD + 1))
+    assert (status, "more than 10,000,000 bytes" in found["error"]) == (413, True)
+    good, rng = encoded(digit()), np.random.default_rng(0)
+    for _ in range(60):
+        broken = bytearray(good)
+        for place in rng.integers(8, len(good), 5):
+            broken[place] = rng.integers(0, 256)
+        assert served.predict(bytes(broken[: rng.integers(8, len(good))]))[0] in {200, 400, 413, 415}
+    for path in ("/../etc/passwd", "/page/../../app.py", "/%2e%2e/app.py", "//etc/passwd", "/predict/", "/app.py"):
+        assert served.ask("GET", path)[0] in {307, 404, 405}
+    assert served.ask("GET", "/predict")[0] == 405
+    assert served.predict(good)[0] == 200
+
+
+def test_the_command_prints_its_address_and_ends_with_ctrl_c() -> None:
+    command = [sys.executable, "-m", "pellucid", "serve", "mnist-lenet", "--port", "0"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+) ", line)
+        assert found, line
+        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=60)
+        for _ in range(100):
+            try:
+                connection.request("POST", "/predict", encoded(digit()))
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.1)
+        assert json.loads(connection.getresponse().read())["label"] == "1"
+        connection.close()
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode in {0, 130}
+    assert "Traceback" not in errors

@@ -29,7 +29,7 @@ def test_a_failing_case_is_told_and_is_the_exit_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = Row("torch OpInfo x", "0", "x.py", None, 1, failures=["sample 0: Mismatch: error 1e+00 is more than 1e-11"])
-    monkeypatch.setattr("conformance.__main__.score", lambda parts, every, tell: (tell(row), card.Card((row,), ()))[1])
+    monkeypatch.setattr("conformance.card.score", lambda parts, every, tell: (tell(row), card.Card((row,), ()))[1])
     assert main(["scorecard", "opinfo"]) == 1
     first, second = capsys.readouterr().err.splitlines()
     assert first == "pellucid: torch OpInfo x: sample 0: Mismatch: error 1e+00 is more than 1e-11"

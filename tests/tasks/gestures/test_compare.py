@@ -257,7 +257,7 @@ def test_few_pictures_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pellucid.recipe.job as module
+    import pellucid.recipe.resume as module
 
     started: list[str] = []
     begin_run = module.begin_run

@@ -1,0 +1,56 @@
+"""Two whole paths of a user, by the documentation alone: own boxes to a video, own classes to other programs."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.model import Model
+from tests.cli.conftest import Say
+from tests.cli.test_train_own import drawn, labelme
+from tests.recipe.pictures import folder
+from tests.serve.test_serve import Served
+
+pytestmark = pytest.mark.slow
+
+
+def test_forty_pictures_with_boxes_become_a_detector_for_a_video(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "things").mkdir()
+    labelme(tmp_path / "things", 40)
+    said = say("train", "detect", str(tmp_path / "things"), "data.size=160", "train.epochs=25", "--json")
+    assert said.json["ap50"] > 0.9  # of 8 held-out pictures
+    pictures = [drawn(seed) for seed in range(100, 106)]  # not among those of the training
+    frames = [picture for picture, _ in pictures]
+    frames[0].save(tmp_path / "video.gif", save_all=True, append_images=frames[1:])
+    found = say("detect", said.json["run"], str(tmp_path / "video.gif"), "--out", str(tmp_path / "found"), "--json")
+    frames_found = found.json["pictures"]
+    assert len(frames_found) == 6
+    for frame, (_, objects) in zip(frames_found, pictures, strict=True):
+        best = {one["class"]: one["box"] for one in reversed(frame["detections"])}
+        for name, place in objects:
+            assert np.abs(np.array(best[name]) - np.array(place)).max() < 8, (frame, objects)
+
+
+def test_three_classes_are_served_and_run_in_onnxruntime(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "colours").mkdir()
+    folder(tmp_path / "colours")
+    said = say("train", "classify", str(tmp_path / "colours"), "data.size=32", "train.precision=float32", "--json")
+    assert said.json["accuracy"] > 0.9
+    run, picture = said.json["run"], tmp_path / "colours" / "red" / "0.png"
+    server = Served(run)
+    try:
+        status, answer = server.predict(picture.read_bytes())
+    finally:
+        server.close()
+    assert (status, answer["label"]) == (200, "red")
+    assert say("export", run, "--to", "onnx", "--out", str(tmp_path / "colours.onnx")).code == 0
+    session = onnxruntime.InferenceSession(tmp_path / "colours.onnx")
+    model = Model.load(run)
+    image = Image.open(io.BytesIO(picture.read_bytes())).convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
+    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    (scores,) = session.run(None, {session.get_inputs()[0].name: model.scaled(x).numpy()})
+    assert (model.classes or ())[int(scores[0].argmax())] == "red"

@@ -29,8 +29,12 @@ def embedded(image: Tensor, side: int) -> Embedded:
     if factor < 1:
         height, width = max(1, round(height * factor)), max(1, round(width * factor))
         picture = picture.resize((width, height), Image.Resampling.BOX)
+    enlarged = max(1, min(int(factor), MAX_ENLARGED))
+    return Embedded(data_uri(picture), width * enlarged, height * enlarged)
+
+
+def data_uri(picture: Image.Image) -> str:
+    """Return a picture as the data URI of a PNG."""
     file = io.BytesIO()
     picture.save(file, "PNG")
-    enlarged = max(1, min(int(factor), MAX_ENLARGED))
-    uri = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-    return Embedded(uri, width * enlarged, height * enlarged)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,6 +1,5 @@
 """The application of `pellucid serve`: a page, and predictions as JSON."""
 
-import base64
 import threading
 from collections.abc import Collection
 from pathlib import Path
@@ -20,10 +19,10 @@ from pellucid.command.out import plain
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted
+from pellucid.report.embedded import data_uri
 from pellucid.report.figures.pictures import mask_overlay
 from pellucid.serve.limits import OnlyFrom, RefusedError, picture_of, refusal
 from pellucid.task import task_of
-from pellucid.tasks.outputs import png
 
 PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
@@ -85,7 +84,7 @@ def described(found: Predicted, image: torch.Tensor) -> dict[str, Any]:
         picture = Image.fromarray(mask_overlay(pixels, found.mask, len(found.labels or ())))
     elif found.image is not None:
         picture = Image.fromarray(found.image[:3].permute(1, 2, 0).numpy())
-    address = {} if picture is None else {"picture": f"data:image/png;base64,{base64.b64encode(png(picture)).decode()}"}
+    address = {} if picture is None else {"picture": data_uri(picture)}
     labels = {} if found.labels is None else {"labels": list(found.labels)}
     values = {key: value for key, value in found.values.items() if key not in ("image", "files")}
     return {**values, "line": found.line, **drawn, **labels, **address}

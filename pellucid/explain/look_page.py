@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from pellucid.explain.ablation import AblationRow
 from pellucid.explain.look import Hidden, LayerLook, Look
 from pellucid.explain.retrained import Retrained
 from pellucid.explain.top_patches import Evolution, TopPatches
@@ -140,7 +141,7 @@ def _occlusion(found: Look, k: int, one: Hidden) -> FigureRow:
 
 def _ablation(found: Look) -> FigureRow:
     rows = [
-        (zero.name, f"{zero.parameters:,}", percent(zero.accuracy), percent(mean.accuracy))
+        (_removals(zero), f"{zero.parameters:,}", percent(zero.accuracy), percent(mean.accuracy))
         for zero, mean in zip(found.ablations, found.by_mean, strict=True)
     ]
     head = ("removed", "parameters", "accuracy with 0", "accuracy with the mean")
@@ -155,6 +156,11 @@ def _ablation(found: Look) -> FigureRow:
             TablePart("Accuracy of networks trained from scratch", head, rows),
         ])  # fmt: skip
     return FigureRow(columns)
+
+
+def _removals(row: AblationRow) -> str:
+    """Return what a row removes, in words that fit a column of a phone."""
+    return row.name if len(row.removed) <= 3 else f"{row.removed[0]} and {len(row.removed) - 1} more"
 
 
 def _evolution(found: Look) -> list[SectionPart]:

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from pellucid.cli.main import main
-from tests.cli.test_train_own import labelme, masks
+from pellucid.data.samples import write_samples
+from tests.cli.test_train_own import coco
 
 pytestmark = pytest.mark.real
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -66,24 +65,41 @@ def browser() -> Iterator[Any]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page of each kind, by name."""
     root = tmp_path_factory.mktemp("pages")
-    boxes, streets, digit = root / "boxes", root / "streets", root / "digit.png"
-    for folder, write in ((boxes, labelme), (streets, masks)):
-        folder.mkdir()
-        write(folder)
-    Image.fromarray(np.pad(np.full((16, 4), 255, np.uint8), 6)).save(digit)
-    short = ["train.epochs=2", "recipe.threads=1", "--out", str(root / "runs")]
+    write_samples(root / "try")
+    runs, out = str(root / "runs"), iter(range(100))
+    short = ["train.epochs=2", "recipe.threads=1", "--out", runs]
+
+    def sample(name: str) -> str:
+        return str(root / "try" / name)
+
+    def place() -> str:
+        return str(root / f"page{next(out)}")
+
+    (root / "outlines").mkdir()
     commands = [
         ["train", "digits", *short],
-        ["train", "detect", str(boxes), *short],
-        ["train", "segment", str(streets), *short],
+        ["train", "digits", "optimizer.lr=0.001", *short],
+        ["train", "classify", sample("shapes"), *short],
+        ["train", "detect", sample("cells"), "data.size=160", *short],
+        ["train", "detect", str(coco(root / "outlines", points=False)), "data.size=96", *short],
+        ["train", "segment", sample("street"), "data.size=160", *short],
+        ["train", "keypoints", sample("faces"), "data.size=64", *short],
+        ["train", "colorize", sample("shapes"), "data.size=32", *short],
         ["train", "mnist-dcgan", "data.name=digits", "objective.size=8", *short],
-        ["explain", "mnist-lenet", str(digit), "--method", "all", "--out", str(root / "maps")],
-        ["explain", "bccd", str(boxes / "0.png"), "--box", "1", "--out", str(root / "box")],
-        ["trace", "mnist-lenet", str(digit), "--html", str(root / "trace.html")],
-        ["doctor", str(root / "runs" / "digits-1"), "--html", str(root / "doctor.html")],
+        ["gestures", "train", sample("shapes"), "--epochs", "1", "--out", runs],
+        ["compare-runs", f"{runs}/digits-1", f"{runs}/digits-2", "--out", place() + ".html"],
+        ["colorize", "colorize", sample("flower.jpg"), "--out", place()],
+        ["evaluate", "bccd", "--data", sample("cells"), "--html", place() + ".html"],
+        ["explain", "mnist-lenet", sample("digit.png"), "--method", "all", "--out", place()],
+        ["explain", f"{runs}/shapes-classify-1", "--page", place(), "--data", sample("shapes")],
+        ["explain", "bccd", sample("cells.jpg"), "--box", "1", "--out", place()],
+        ["explain", "pennfudan", sample("people.jpg"), "--box", "1", "--out", place()],
+        ["trace", "mnist-lenet", sample("digit.png"), "--html", place() + ".html"],
+        ["doctor", f"{runs}/digits-1", "--html", place() + ".html"],
+        ["doctor", f"{runs}/cells-detect-1", "--data", sample("cells"), "--html", place() + ".html"],
     ]
-    said = {words[1] if words[0] == "train" else words[0]: main(words) for words in commands}
-    assert all(code == 0 for code in said.values()), said
+    said = {" ".join(words): main(words) for words in commands}
+    assert not any(said.values()), [words for words, code in said.items() if code]
     found = {page.relative_to(root).as_posix(): page for page in root.rglob("*.html")}
     assert len(found) >= len(commands)
     return found

@@ -163,7 +163,7 @@ def light_grid(plot: Axes) -> None:
 
 def curve_axes(xlabel: str, ylabel: str) -> tuple[Plot, Axes]:
     """Return a wide plot with a light grid and room on the right for labels."""
-    figure, plot = axes(WIDE, 3.1, (0.75, 0.55, 1.95, 0.2))
+    figure, plot = axes(WIDE, 3.1, (0.85, 0.55, 1.95, 0.2))
     light_grid(plot)
     plot.set_xlabel(xlabel, color=INK, fontsize=TEXT)
     plot.set_ylabel(ylabel, color=INK, fontsize=TEXT)

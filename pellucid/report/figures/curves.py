@@ -103,7 +103,7 @@ def history_curves(history: Rows) -> Figure:
         plot = figure.add_subplot(len(metrics), 1, k + 1)
         plot.set_xlabel("epoch")
         plot.set_ylabel(metric, parse_math=False)
-        plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
         for part, name, colour in (("train", "training", BLUE), ("val", "validation", ORANGE)):
             if f"{part}_{metric}" in history[-1]:
                 values = [finite(row.get(f"{part}_{metric}")) for row in history]
@@ -146,7 +146,7 @@ def draw(
     if dashed:
         line.set(linestyle=(0, (4, 2)), linewidth=1.1)
     figure.lines_by_name.append((name, line))
-    plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     if len(epochs) == 1:
         plot.set_xlim(epochs[0] - 1, epochs[0] + 1)
     x, y = points[-1]
@@ -187,7 +187,7 @@ def _by_path(layers: Rows, key: str, ylabel: str, guide: float | None = None) ->
     if not series:
         return None
     figure, plot = curve_axes("epoch", ylabel)
-    plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     count, labels = len(series), min(len(series), MAX_LABELS)
     labelled = {round(k * (count - 1) / max(labels - 1, 1)) for k in range(labels)}  # evenly spaced
     ends = []

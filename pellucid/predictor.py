@@ -142,6 +142,10 @@ class Predictor(ABC):
 
         return luma(picture) if self.mode == "L" else picture
 
+    def prepared(self, image: "Tensor") -> "Tensor":
+        """Return an image (3, H, W) uint8 of the data, resized as in training, as `read` returns a file."""
+        return self.frame(image)
+
     @abstractmethod
     def predict(self, batch: Sequence[tuple[Picture, "Tensor"]]) -> Iterable[Predicted | PellucidError]:
         """Yield the prediction for each picture of a batch, in order, or the error because of which there is none."""

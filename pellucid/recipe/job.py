@@ -20,6 +20,7 @@ from pellucid.model import Model
 from pellucid.objective import Objective, Supervised
 from pellucid.recipe.checks import check_network, check_objective
 from pellucid.recipe.material import Material, divided, load_material
+from pellucid.recipe.previews import Previews
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import source_checksum, trained_features, trained_objective, whiten
 from pellucid.run.described import as_begun, scaling
@@ -62,7 +63,7 @@ class Job:
         """Train in the run folder, or resume its training."""
         recipe, material, settings = self.recipe, self.material, self.recipe.train
         augment = augmentation(recipe, material)
-        callbacks: list[Callback] = []
+        callbacks: list[Callback] = [Previews(RunFolder(self.path), self.model, material.validation or material.test)]
         if settings.early_stopping:
             callbacks.append(EarlyStopping(settings.early_stopping, settings.monitor))
         if settings.keep:

@@ -42,7 +42,17 @@ class RunFolder:
         self.best = self.weights / "best.safetensors"
         self.last = self.weights / "last.safetensors"
         self.previous = self.weights / "previous.safetensors"  # the checkpoint before the last
+        self.pictures = self.path / "pictures"
         self._handle: int | None = None
+
+    def preview(self, epoch: int) -> Path:
+        """Return the file of held-out pictures with what was predicted for them after an epoch."""
+        return self.pictures / f"epoch-{epoch:04d}.png"
+
+    def previews(self) -> dict[int, Path]:
+        """Return the files of `preview` that exist, by epoch in ascending order."""
+        numbers = {file: file.stem.removeprefix("epoch-") for file in sorted(self.pictures.glob("epoch-*.png"))}
+        return {int(number): file for file, number in numbers.items() if number.isdecimal()}
 
     def __enter__(self) -> "RunFolder":
         """Make and lock the folder, and remove the temporary files of killed processes."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pellucid.combine.base import join, walk
 from pellucid.data import Arrays, Source
+from pellucid.data.images import load_image
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.layers.conv2d import Conv2d
@@ -21,11 +22,14 @@ from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.network.summary import Summary, summary
 from pellucid.objective import Supervised, params_of, sizes
-from pellucid.report.sections import Section
+from pellucid.report.embedded import embedded
+from pellucid.report.sections import ImageRow, Section
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.task import Merit, task_of
 from pellucid.training.examples import first_batch
+
+PREVIEW = 560  # pixels, the width of held-out pictures on the page
 
 
 @dataclass(frozen=True)
@@ -101,11 +105,22 @@ def gather(
         summary=summary(net, model.params, shape) if isinstance(model.objective, Supervised) else None,
         recipe_text=text,
         manifest=folder.read_manifest(),
-        sections=reported.sections,
+        sections=[*reported.sections, *_previews(folder)],
         files=reported.files,
         merits=task_of(model).merits,
         networks={name: str(sizes({"": net}, params_of(model.params, name))) for name, net in nets.items() if name},
     )
+
+
+def _previews(folder: RunFolder) -> list[Section]:
+    """Return the section of the held-out pictures with the predictions of the first, a middle and the last epoch."""
+    files = [*folder.previews().items()]
+    chosen = dict(files[place] for place in sorted({0, len(files) // 2, len(files) - 1})) if files else {}
+    if not chosen:
+        return []
+    images = {epoch: embedded(load_image(file.read_bytes(), str(file)), PREVIEW) for epoch, file in chosen.items()}
+    row = ImageRow("Predictions for the same held-out images", [(f"epoch {n}", image) for n, image in images.items()])
+    return [Section("previews", "While it learned", [row], wide=True)]
 
 
 def first_weights(net: Layer, params: Params, image: Shape) -> tuple[str, Tensor | None]:

@@ -173,6 +173,18 @@ def worst_masks(
     return figure
 
 
+def titled_pictures(images: Sequence[Any], titles: Sequence[str]) -> Figure:
+    """Draw images (H, W, 3) uint8, of any sizes, in two columns with a title above each."""
+    side = WIDE / 2 - 0.06
+    tallest = max(image.shape[0] / image.shape[1] for image in images)
+    figure, plots = panels(len(images), 2, side, side * tallest, 0.06, name=0.22, left=0.03)
+    for plot, image, title in zip(plots, images, titles, strict=True):
+        _show(plot, np.moveaxis(image, -1, 0))
+        plot.set_axis_off()
+        plot.set_title(cut(title, 24), fontsize=SMALL, color=INK, pad=3)
+    return figure
+
+
 def worst_keypoints(images: Any, true: Any, found: Any, errors: Sequence[float]) -> Figure | None:
     """Draw images with the true and the predicted key-points of their object, connected by lines; None without images.
 

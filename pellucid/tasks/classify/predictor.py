@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.calibration.familiarity import score_suffix, score_to_json
+from pellucid.data import float_images
 from pellucid.data.video import as_file
 from pellucid.errors import PellucidError
 from pellucid.model import Model
@@ -32,6 +33,10 @@ class ClassPredictor(Predictor):
     def frame(self, picture: Tensor) -> Tensor:
         """Return the inputs for a frame, which is preprocessed like a file."""
         return read_views(self.model, as_file(picture), "frame")
+
+    def prepared(self, image: Tensor) -> Tensor:
+        """Return the inputs for an image of the data, which is not laid out again."""
+        return float_images(image[None, : self.model.nominal_shape[0]])
 
     def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
         """Yield the class of each picture, and the probabilities or scores of all classes."""

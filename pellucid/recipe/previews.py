@@ -1,0 +1,82 @@
+"""Held-out pictures with what the model predicts for them, written into the run folder during training."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pellucid.data import Source, float_images
+from pellucid.data.seeds import generator
+from pellucid.errors import PellucidError
+from pellucid.files import make_folder, write_atomically
+from pellucid.model import Model
+from pellucid.predictor import Picture, Predicted
+from pellucid.report.figures.overlay import keypoint_overlay, object_overlay
+from pellucid.report.figures.pictures import mask_overlay, titled_pictures
+from pellucid.report.figures.style import png
+from pellucid.run.folder import RunFolder
+from pellucid.run.history import Row
+from pellucid.task import task_of
+from pellucid.text import percent
+from pellucid.training.callbacks import Callback, Training
+
+MOST = 4  # pictures
+
+
+class Previews(Callback):
+    """Write pictures/epoch-N.png after the epochs 1, 2, 4, 8, ... and the last: four held-out images with predictions.
+
+    held_out: the source of the images, from which they are taken evenly. A model whose task predicts nothing for
+    pictures gets no files.
+    """
+
+    def __init__(self, run: RunFolder, model: Model, held_out: Source) -> None:
+        self.run, self.model, self.held_out = run, model, held_out
+
+    def on_epoch_end(self, training: Training, row: Row) -> None:
+        """Predict with the weights that were measured, and write the file."""
+        epoch = training.epoch
+        if epoch & (epoch - 1) and epoch < training.epochs:
+            return
+        try:
+            predictor = task_of(self.model).predictor(self.model)
+        except PellucidError:  # such as a generator's: it makes pictures from noise, and its report shows samples
+            return
+        shown: list[tuple[NDArray[Any], str]] = []
+        with torch.inference_mode():
+            count = len(self.held_out)
+            for k in sorted({count * part // MOST for part in range(MOST)}):
+                image = picture_of(self.held_out, k)
+                picture = Picture(str(k), str(k), partial(predictor.prepared, image))
+                (found,) = predictor.predict([(picture, picture.read())])
+                if isinstance(found, Predicted):
+                    shown.append(drawn(image, found, self.model.classes or ()))
+        if shown:
+            make_folder(self.run.pictures)
+            write_atomically(self.run.preview(epoch), png(titled_pictures(*zip(*shown, strict=True))), durable=False)
+
+
+def picture_of(source: Source, index: int) -> Tensor:
+    """Return an image of a source, (3, H, W) uint8."""
+    image = float_images(source.batch([index], generator(0)).images)[0]
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8).expand(3, -1, -1)
+
+
+def drawn(image: Tensor, found: Predicted, classes: Sequence[str]) -> tuple[NDArray[Any], str]:
+    """Return an image (3, H, W) uint8 with its prediction drawn over it, (H, W, 3) uint8, and a title."""
+    rgb = image.permute(1, 2, 0).contiguous().numpy()
+    title = "" if found.confidence is None else percent(found.confidence)
+    if found.boxes is not None:
+        names = found.labels or ()
+        indices = [classes.index(name) for name in names]
+        return object_overlay(rgb, found.boxes, indices, names, len(classes), found.masks, found.points), ""
+    if found.points is not None:
+        return keypoint_overlay(rgb, found.points[:, :2]), title
+    if found.mask is not None:
+        return mask_overlay(rgb, found.mask, len(found.labels or ())), title
+    if found.image is not None:
+        return found.image.expand(3, -1, -1).permute(1, 2, 0).numpy(), title
+    return rgb, f"{found.label or ''} {title}".strip()

@@ -44,7 +44,7 @@ class Predicted:
     label, confidence: the class of a classifier, and its probability or score. boxes: (n, 4), x0, y0, x1, y1 in pixels;
     scores: (n,); labels: the class of each box; masks: (n, H, W) bool. mask: (H, W), the class of each pixel as an
     index of `labels`. points: (K, 3), x, y and score of each key-point, or (n, K, 3), those of each box. image:
-    (C, H, W) uint8, the colorized picture.
+    (C, H, W) uint8, the colorized picture. file: the picture that was written, with the prediction drawn over it.
     """
 
     values: Mapping[str, Any]
@@ -59,6 +59,7 @@ class Predicted:
     mask: "Tensor | None" = None
     points: "Tensor | None" = None
     image: "Tensor | None" = None
+    file: Path | None = None
 
     def __repr__(self) -> str:
         """Return the line of text."""

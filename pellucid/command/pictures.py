@@ -1,8 +1,9 @@
 """Predict on the images of the arguments IMAGE|FOLDER|VIDEO and --camera: one loop for all commands."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,24 @@ def predict_pictures(args: argparse.Namespace, predictor: Predictor, table: Path
     check_source(args)
     rows: list[Mapping[str, Any]] = []
     lines: list[Mapping[str, Any]] = []  # of the CSV file
+    written: list[Path] = []
     faults: dict[str, str] = {}
     camera = args.camera is not None
     found = camera_pictures(args.camera, predictor) if camera else pictures(args.source, predictor)
     with until_interrupted(args):
         for one in predicted(predictor, found, faults, f"camera {args.camera}" if camera else str(args.source), camera):
             rows.append(one.values)
+            written += [] if one.file is None else [one.file]
             lines += [] if table is None else one.table()
             if not args.json:
                 say(one.line)
     skipped = note_skipped(faults)
     if rows:
         values, file = predictor.finish(rows)
+        if video := _video(args.source, written):
+            values = {**values, "video": str(video)}
+            if not args.json:
+                say(f"wrote {video}")
         if table is not None:
             write_csv(table, lines)
             values, file = {**values, "table": str(table)}, table
@@ -54,6 +61,15 @@ def predict_pictures(args: argparse.Namespace, predictor: Predictor, table: Path
         elif file is not None:
             say(f"wrote {file}")
     return 2 if faults else 0
+
+
+def _video(source: str | None, frames: Sequence[Path]) -> Path | None:
+    """Return a video of the pictures written for a video's frames; None for other sources, and without OpenCV."""
+    if len(frames) < 2 or source is None or find_spec("cv2") is None:
+        return None
+    from pellucid.data.video_output import is_video, write_video
+
+    return write_video(Path(source), frames) if is_video(Path(source)) else None
 
 
 def until_interrupted(args: argparse.Namespace) -> AbstractContextManager[None]:

@@ -1,6 +1,7 @@
 """Two whole paths of a user, by the documentation alone: own boxes to a video, own classes to other programs."""
 
 import io
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.data.video import video_frames
 from pellucid.model import Model
 from tests.cli.conftest import Say
 from tests.cli.test_train_own import drawn, labelme
@@ -25,10 +27,14 @@ def test_forty_pictures_with_boxes_become_a_detector_for_a_video(say: Say, tmp_p
     assert said.json["ap50"] > 0.9  # of 8 held-out pictures
     pictures = [drawn(seed) for seed in range(100, 106)]  # not among those of the training
     frames = [picture for picture, _ in pictures]
-    frames[0].save(tmp_path / "video.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "video.gif", save_all=True, append_images=frames[1:], duration=200)
     found = say("detect", said.json["run"], str(tmp_path / "video.gif"), "--out", str(tmp_path / "found"), "--json")
     frames_found = found.json["pictures"]
     assert len(frames_found) == 6
+    with closing(video_frames(found.json["video"])) as shown:
+        written = [*shown]
+    assert [frame.number for frame in written] == [*range(6)]
+    assert written[1].seconds == pytest.approx(0.2)
     for frame, (_, objects) in zip(frames_found, pictures, strict=True):
         best = {one["class"]: one["box"] for one in reversed(frame["detections"])}
         for name, place in objects:

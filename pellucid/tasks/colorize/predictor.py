@@ -73,4 +73,6 @@ class ColorPredictor(Predictor):
         if self.out is not None and not self.pairs.full and (picture.frame or 0) % PAGE_INTERVAL == 0:
             grey = self.colorizer.painted(image, lightness, torch.zeros_like(ab))
             self.pairs.add(picture.file, image, grey, colorized)
-        return Predicted(row, f"{file}: {width}x{height}, colourfulness {colourful:.1f}", image=colorized)
+        written = None if self.out is None else Path(file)
+        line = f"{file}: {width}x{height}, colourfulness {colourful:.1f}"
+        return Predicted(row, line, image=colorized, file=written)

@@ -51,6 +51,7 @@ class DetectionPredictor(Predictor):
                 scores=found.scores,
                 masks=found.masks,
                 points=found.keypoints,
+                file=Path(row["overlay"]) if "overlay" in row else None,
             )
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:

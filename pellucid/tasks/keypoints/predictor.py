@@ -40,7 +40,8 @@ class KeypointPredictor(Predictor):
             columns = {"image": picture.file, "confidence": score}
             for name, place in zip(self.finder.names, points.tolist(), strict=True):
                 columns |= {f"{name}_{axis}": value for axis, value in zip(("x", "y", "score"), place, strict=True)}
-            yield Predicted(row, line, [columns], confidence=score, points=points)
+            file = Path(row["overlay"]) if "overlay" in row else None
+            yield Predicted(row, line, [columns], confidence=score, points=points, file=file)
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
         """Write the key-points of all pictures in COCO's format."""

@@ -46,4 +46,5 @@ class SegmentationPredictor(Predictor):
                 [{"image": picture.file, **{f"area_{name}": area for name, area in areas.items()}}],
                 labels=found.classes,
                 mask=found.mask,
+                file=Path(files["overlay"]) if files else None,
             )

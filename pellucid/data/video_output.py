@@ -1,0 +1,41 @@
+"""A video file of pictures that were written for the frames of another video."""
+
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pellucid.data.video import DEFAULT_DURATION, import_opencv, video_frames
+from pellucid.errors import PellucidError
+from pellucid.files import PICTURE_SUFFIXES
+
+
+def is_video(path: Path) -> bool:
+    """Return whether a path is a file of frames: a GIF or a video, not a picture or a folder."""
+    return path.is_file() and path.suffix.lower() not in PICTURE_SUFFIXES
+
+
+def write_video(source: Path, frames: Sequence[Path]) -> Path:
+    """Write the pictures of a video's frames as SOURCE-predicted.mp4 beside them, at its rate; return the file.
+
+    The rate is that of the first two frames. Needs OpenCV; raises PellucidError without it, and if writing fails.
+    """
+    cv2 = import_opencv()
+    file = frames[0].with_name(f"{source.stem}-predicted.mp4")
+    with closing(video_frames(source)) as first:
+        times = [frame.seconds or 0.0 for frame in islice(first, 2)]
+    duration = times[-1] - times[0]
+    height, width = cv2.imread(str(frames[0])).shape[:2]
+    with TemporaryDirectory(prefix=".pellucid-", dir=file.parent) as folder:
+        temporary = Path(folder) / file.name
+        codec = cv2.VideoWriter_fourcc(*"mp4v")
+        writer = cv2.VideoWriter(str(temporary), codec, 1 / (duration or DEFAULT_DURATION), (width, height))
+        if not writer.isOpened():
+            raise PellucidError(f"{file} cannot be written as a video of {width} x {height} pixels")
+        for frame in frames:
+            writer.write(cv2.imread(str(frame)))
+        writer.release()
+        os.replace(temporary, file)
+    return file

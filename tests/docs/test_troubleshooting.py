@@ -6,9 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/how-to/troubleshooting.md").read_text(encoding="utf-8")
-MESSAGES = [
-    found for found in re.findall(r"^\| `([^`]+)`", PAGE, re.MULTILINE) if not found.startswith(("pellucid", "--"))
-]
+MESSAGES = re.findall(r"^- `([^`]+)`", PAGE, re.MULTILINE)
 
 
 def texts(tree: ast.AST) -> list[str]:

@@ -21,6 +21,7 @@ check: $(VENV)/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
+# `make docs QUICK=1` executes no tutorials and lessons: seconds, for work on the other pages.
 docs: $(VENV)/.docs
 	PYTHONPATH=. $(BIN)/mkdocs build --strict
 

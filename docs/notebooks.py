@@ -3,9 +3,11 @@
 A tutorial is a page of docs/tutorials, a lesson a module of pellucid.lessons; see pellucid.lessons.page.
 `mkdocs build` takes this file as its hook: it executes each of them, shows what a block prints and draws below it, and
 puts the notebook beside the page. tests/docs executes them too. Nothing executed is committed, so nothing goes stale.
+With QUICK=1 in the environment (`make docs QUICK=1`) nothing is executed: pages and notebooks have no outputs.
 """
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,14 @@ TUTORIALS = Path(__file__).parent / "tutorials"
 SECONDS = 300  # for one block
 
 
+def read(text: str) -> NotebookNode:
+    """Return a page as a notebook without outputs."""
+    return nbformat.reads(json.dumps(notebook(text)), as_version=4)
+
+
 def execute(text: str) -> NotebookNode:
     """Return a page as a notebook with its outputs; what it writes is removed. Raises CellExecutionError."""
-    made = nbformat.reads(json.dumps(notebook(text)), as_version=4)
+    made = read(text)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(made, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}})
         return client.execute()
@@ -57,24 +64,25 @@ def page_of(made: NotebookNode) -> str:
     return "\n\n".join(shown)
 
 
-EXECUTED: dict[str, NotebookNode] = {}  # by the address of the page
+NOTEBOOKS: dict[str, NotebookNode] = {}  # by the address of the page
 
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     """Execute all tutorials and the small form of all lessons, and add their notebooks and the lessons' pages."""
+    made_by = read if os.environ.get("QUICK") else execute
     pages = {f"tutorials/{page.name}": page.read_text(encoding="utf-8") for page in sorted(TUTORIALS.glob("*.md"))}
     for name in LESSONS:
         text = pages[f"lessons/{name}.md"] = markdown(name, small=True)
         files.append(File.generated(config, f"lessons/{name}.md", content=text))
     for name, text in pages.items():
-        made = EXECUTED[name] = execute(text)
+        made = NOTEBOOKS[name] = made_by(text)
         files.append(File.generated(config, f"{name.removesuffix('.md')}.ipynb", content=nbformat.writes(made)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Show the outputs in a tutorial, and link its notebook."""
-    made = EXECUTED.get(page.file.src_uri)
+    made = NOTEBOOKS.get(page.file.src_uri)
     if made is None:
         return markdown
     name = Path(page.file.src_uri).stem

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from mkdocs.config import load_config
+from mkdocs.structure.files import Files
 
 from pellucid.lessons import LESSONS
 from pellucid.lessons.lesson import find_lesson
@@ -80,3 +82,16 @@ def test_a_page_becomes_cells_and_their_outputs_its_text():
         nbformat.v4.new_output("display_data", data={"image/png": "aGk=\n", "text/plain": "<Figure>"}),
     ]
     assert HOOK.outputs(code) == "```text\n1\n```\n\n![what the code above draws](data:image/png;base64,aGk=)"
+
+
+def test_the_quick_site_has_every_notebook_and_executes_none(monkeypatch: pytest.MonkeyPatch):
+    def refuse(text: str) -> None:
+        raise AssertionError("a page was executed")
+
+    monkeypatch.setenv("QUICK", "1")
+    monkeypatch.setattr(HOOK, "execute", refuse)
+    config = load_config(str(ROOT / "mkdocs.yml"), hooks=[], plugins=["search"])
+    monkeypatch.setattr(config.plugins, "_current_plugin", "hook", raising=False)  # as in a build
+    files = HOOK.on_files(Files([]), config)
+    expected = [f"tutorials/{page.stem}.ipynb" for page in PAGES] + [f"lessons/{name}.ipynb" for name in LESSONS]
+    assert sorted(file.src_uri for file in files if file.src_uri.endswith(".ipynb")) == sorted(expected)

@@ -1,0 +1,30 @@
+"""The messages on the page about troubleshooting are those of the code."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/how-to/troubleshooting.md").read_text(encoding="utf-8")
+MESSAGES = re.findall(r"^- `([^`]+)`", PAGE, re.MULTILINE)
+
+
+def texts(tree: ast.AST) -> list[str]:
+    """The strings of a module, with ... for each value in an f-string."""
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "..." for part in node.values)
+            found.append("".join(map(str, parts)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(node.value)
+    return found
+
+
+def test_every_message_is_in_the_code():
+    """Piece by piece, since some messages are put together from several strings."""
+    files = (ROOT / "pellucid").rglob("*.py")
+    known = "\n".join(text for file in files for text in texts(ast.parse(file.read_text(encoding="utf-8"))))
+    pieces = {(message, piece.strip()) for message in MESSAGES for piece in message.split("...")}
+    assert len(MESSAGES) >= 30
+    assert [(message, piece) for message, piece in sorted(pieces) if piece not in known] == []

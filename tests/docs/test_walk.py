@@ -1,0 +1,50 @@
+"""The documentation as a newcomer follows it: its commands and its code, from a wheel, without data sets."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.real
+
+
+def tool() -> Any:
+    spec = importlib.util.spec_from_file_location("walk_docs", ROOT / "tools/walk_docs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["walk_docs"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+WALK = tool()
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with the package from a wheel."""
+    return WALK.environment(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.mark.parametrize("page", WALK.PAGES)
+def test_a_page_runs_as_it_stands(page: str, python: Path, tmp_path: Path) -> None:
+    assert WALK.walk(page, python, tmp_path) == 0
+
+
+def test_few_commands_need_data_that_cannot_ship() -> None:
+    commands = {step.text for page in WALK.PAGES for step in WALK.steps_of(page) if step.kind == "sh"}
+    assert len(WALK.NEED_DATA) <= 5
+    assert set(WALK.NEED_DATA) <= commands
+
+
+@pytest.mark.parametrize("command", WALK.NEED_DATA)
+def test_a_command_that_needs_data_runs(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = ["train.epochs=1", "data.limit=64", "recipe.threads=1"] if " train " in command else []
+    assert main([*command.split()[1:], *settings]) == 0

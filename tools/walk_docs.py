@@ -1,0 +1,196 @@
+"""Run the commands and the code of the documentation as a newcomer would: `python tools/walk_docs.py [PAGE ...]`.
+
+Every line of every `sh` block and every `python` block of README.md, docs/index.md, docs/start.md and docs/how-to/*.md
+runs, in order, in an empty folder for each page, with the package from a wheel and without the data sets: trainings are
+shortened. Another block after "Save this as `NAME`" is written. `--install` also installs what the package depends on
+into the environment, instead of using the packages of this one.
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import venv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = (
+    "README.md",
+    "docs/index.md",
+    "docs/start.md",
+    *sorted(f"docs/how-to/{page.name}" for page in ROOT.glob("docs/how-to/*.md")),
+)
+# Commands that need data sets which cannot be part of the package; tests/docs/test_walk.py runs them.
+NEED_DATA = (
+    "pellucid train mnist-lenet",
+    "pellucid evaluate mnist-lenet --json",
+    "pellucid train bccd-single",
+    "pellucid train camvid-fcn8",
+    "pellucid train faces-heatmap",
+)
+SET_UP = ("make demo", "make test", ". .venv/bin/activate", "pip install")  # what is done before a page can be read
+# What shortens a training, by the beginning of the command; the first that fits is appended.
+SHORTER = (
+    ("pellucid train --resume", ""),
+    ("pellucid train digits", ""),
+    ("pellucid train", "train.epochs=1"),
+    ("pellucid gestures train", "--epochs 1"),
+    ("pellucid gestures compare", "train.epochs=1"),
+    ("pellucid find-lr", ""),
+    ("pellucid serve mnist-lenet ", "--port 0"),
+)
+EXTRAS = "camera,export,serve,weights"
+BLOCK = re.compile(
+    r"^(?P<indent> *)```(?P<kind>sh|python|toml|csv)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
+)
+SAVED = re.compile(r"Save this as `([\w.]+)`")
+SECONDS = 300  # for one command
+
+
+class Step(NamedTuple):
+    """A command, a block of code or a file of a page. where: the page and the line. kind: sh, python or the name."""
+
+    where: str
+    kind: str
+    text: str
+
+
+def steps_of(page: str) -> Iterator[Step]:
+    """Yield what a page asks its reader to do, in order."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for block in BLOCK.finditer(text):
+        line = text.count("\n", 0, block.start()) + 2
+        if block["kind"] == "python":
+            yield Step(f"{page}:{line}", "python", "\n" * (line - 1) + block["text"])
+        elif block["kind"] != "sh":
+            if names := SAVED.findall(text[: block.start()].rpartition("\n\n")[0].rpartition("\n\n")[2]):
+                yield Step(f"{page}:{line}", names[-1], block["text"])
+        else:
+            for command in block["text"].replace("\\\n", " ").splitlines():
+                if words := shlex.split(command, comments=True):
+                    yield Step(f"{page}:{line}", "sh", shlex.join(words))
+
+
+def shortened(command: str) -> str:
+    """Return a command with what shortens its training."""
+    words = next((words for start, words in SHORTER if f"{command} ".startswith(start)), "")
+    has = any(part.startswith(words.partition("=")[0] + "=") for part in command.split()) if "=" in words else False
+    return command if has else f"{command} {words}".rstrip()
+
+
+def environment(folder: Path, install: bool = False) -> Path:
+    """Make an environment with the package from a new wheel in a folder; return its interpreter."""
+    run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)])
+    (wheel,) = folder.glob("pellucid-*.whl")
+    venv.create(folder / "env", symlinks=True)
+    python = folder / "env" / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    if install:
+        run([*pip, "--constraint", str(ROOT / "constraints.txt"), f"{wheel}[{EXTRAS}]"])
+    else:
+        run([*pip, "--no-deps", "--no-index", str(wheel)])
+        # A path in a .pth file adds the other packages, but not the checkout that this environment installs.
+        (site,) = (folder / "env" / "lib").glob("python*/site-packages")
+        (site / "others.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    return python
+
+
+def run(command: Sequence[str]) -> None:
+    """Run a command, which must exit with 0."""
+    subprocess.run(command, check=True)
+
+
+def walk(page: str, python: Path, folder: Path, omit: Sequence[str] = (*NEED_DATA, *SET_UP)) -> int:
+    """Run a page with an interpreter in an empty folder, but for what begins with `omit`; return the exit code."""
+    steps = [step for step in steps_of(page) if not step.text.startswith(tuple(omit))]
+    (folder / "home").mkdir()
+    (folder / "work").mkdir()
+    variables = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("PELLUCID", "PYTHON"))},
+        **{"HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"},
+        **{"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "MPLBACKEND": "agg"},
+        **dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9"),  # a network that answers nothing
+        "no_proxy": "127.0.0.1,localhost",
+    }
+    (folder / "steps.json").write_text(json.dumps(steps), encoding="utf-8")
+    command = [str(python), str(Path(__file__)), "--steps", str(folder / "steps.json")]
+    return subprocess.run(command, cwd=folder / "work", env=variables, check=False).returncode
+
+
+def follow(steps: Sequence[Step]) -> int:
+    """Run steps in this process and folder: commands in a shell, code in one namespace; return the exit code."""
+    import pellucid  # noqa: PLC0415 (only the environment's interpreter has it)
+
+    assert pellucid.__file__ is not None
+    assert not Path(pellucid.__file__).is_relative_to(ROOT / "pellucid"), "the package is that of the checkout"
+    run(["pellucid", "--version"])  # the installed command; the others run in this process
+    names: dict[str, object] = {"__name__": "__main__"}
+    servers: list[subprocess.Popen[bytes]] = []
+    begun = perf_counter()
+    try:
+        for step in steps:
+            print(f"{perf_counter() - begun:6.1f} s  {step.where}: {step.text.strip()[:100]!r}", flush=True)
+            if step.kind == "python":
+                exec(compile(step.text, step.where, "exec"), names)
+            elif step.kind != "sh":
+                Path(step.kind).write_text(step.text, encoding="utf-8")
+            elif step.text.startswith("pellucid serve"):
+                servers.append(serve(shortened(step.text)))
+            elif code := command(shlex.split(shortened(step.text))):
+                print(f"{step.where}: exit code {code}: {step.text}", file=sys.stderr)
+                return 1
+    finally:
+        for server in servers:
+            server.send_signal(signal.SIGINT)
+            server.wait(timeout=30)
+    return 0
+
+
+def command(words: Sequence[str]) -> int:
+    """Run a command and return its exit code; one of the package in this process, which spares a start of seconds."""
+    if words[0] != "pellucid":
+        return subprocess.run(words, timeout=SECONDS, check=False).returncode
+    from pellucid.cli.main import main as pellucid  # noqa: PLC0415
+
+    return pellucid(words[1:])
+
+
+def serve(command: str) -> "subprocess.Popen[bytes]":
+    """Start a server, and wait until it says its address."""
+    server = subprocess.Popen(shlex.split(command), stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    said = server.stdout.readline()
+    assert b"http://" in said, said
+    return server
+
+
+def main() -> int:
+    """Run pages, by default all; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pages", nargs="*", default=PAGES)
+    parser.add_argument("--install", action="store_true")
+    parser.add_argument("--steps")
+    args = parser.parse_args()
+    if args.steps:
+        return follow([Step(*step) for step in json.loads(Path(args.steps).read_text(encoding="utf-8"))])
+    failed: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        python = environment(Path(folder), args.install)
+        for page in args.pages:
+            with tempfile.TemporaryDirectory() as place:
+                failed += [page] if walk(page, python, Path(place)) else []
+    print(f"failed: {', '.join(failed) or 'none'}")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""The parts of `pellucid demo`: a trained network, an answer, a derivative, objects and colours, for one page."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from pellucid.data import load_image
+from pellucid.data.samples.cells import smear
+from pellucid.data.samples.written import SAMPLES, command_for, pictures
+from pellucid.explain.examine import examine, map_row, tests_table
+from pellucid.files import make_folder, write_atomically
+from pellucid.image_objects import Objects
+from pellucid.metrics import colourfulness_rgb
+from pellucid.metrics.verdicts import HIT
+from pellucid.model import Model
+from pellucid.recipe.job import Run
+from pellucid.report.figures.curves import metric_curves
+from pellucid.report.sections import Bullets, CodeBlock, FigurePart, FigureRow, Fragment, Section
+from pellucid.run.history import History
+from pellucid.task import task_of
+from pellucid.tasks.colorize.colorizer import Colorizer
+from pellucid.tasks.colorize.written import BeforeAndAfter
+from pellucid.tasks.detect import SCORE
+from pellucid.tasks.detect.finder import ObjectFinder
+from pellucid.tasks.detect.findings import findings
+from pellucid.tasks.detect.page import picture
+from pellucid.text import percent, plural
+from pellucid.trace.text import PRODUCT_SIGN, brief
+
+DIGIT = "3"  # what the sample digit.png shows; it is not among the training pictures of `digits`
+METHODS = ("saliency", "integrated_gradients", "lrp", "occlusion")
+WEIGHT = "head.scores.weight"  # the value with the largest gradient is explained
+TOP = 3  # products of a sum to list
+NUDGE = 0.01
+
+
+class Stop(NamedTuple):
+    """One part of the demo: a line of text, and a section of the page."""
+
+    line: str
+    section: Section
+
+
+def tour(run: Run) -> Iterator[Stop]:
+    """Yield the parts for a run of `digits`, one after another; sample pictures are written into the run's folder."""
+    folder = make_folder(run.path / "samples")
+    for name, data in pictures():
+        write_atomically(folder / name, data, durable=False)
+    for part in (_trained, _answer, _derivative, _objects, _colours):
+        yield part(run, folder)
+
+
+def _trained(run: Run, _: Path) -> Stop:
+    found = run.metrics
+    result = f"{percent(found['accuracy'])} of {found['n']:,} digits right that were not used for training"
+    curves = metric_curves(History.read(run.path).rows, "test")
+    parts = [
+        f"A small network learned to read handwritten digits from pictures of 8x8 pixels: after "
+        f"{plural(found['epochs'], 'pass', 'passes')} over the training pictures, {result}.",
+        FigurePart("trained", curves, "Accuracy by epoch", f"All figures of the training are in {run.report}."),
+        CodeBlock('pellucid train digits\n\n# or in Python\nrun = pellucid.train("digits")'),
+    ]
+    return Stop(f"trained: {result}", Section("trained", "A network is trained", parts))
+
+
+def _answer(run: Run, folder: Path) -> Stop:
+    file, task = folder / "digit.png", task_of(run.model)
+    (answer,), x = run.model.predict(file), task.example(run.model, str(file), DIGIT).x
+    found = examine(run.model, x, METHODS)
+    passed = [one.method for one in found.found if all(verdict.passed for verdict in one.verdicts.values())]
+    names = ", ".join(passed) or "none"
+    parts = [
+        f"The network reads this {DIGIT} as {answer.label}, with {percent(answer.confidence or 0.0)}. Each method "
+        "marks the pixels from which that answer comes, and each map is tested before it is believed.",
+        map_row(x, found),
+        tests_table(found),
+        CodeBlock(f"pellucid explain {shlex.quote(str(run.path))} {shlex.quote(str(file))}"),
+    ]
+    line = f"explained: why it reads {answer.label}, by {plural(len(found.found), 'method')}; passed all tests: {names}"
+    return Stop(line, Section("answer", "An answer is explained", parts, wide=True))
+
+
+def _derivative(run: Run, folder: Path) -> Stop:
+    file = folder / "digit.png"
+    example = task_of(run.model).example(run.model, str(file), DIGIT)
+    traced = run.model.trace(example.x[None], example.target)
+    explained = traced.explain(WEIGHT, TOP)
+    nudged = traced.nudge(explained.name, NUDGE)
+    (term,) = explained.links[0].terms  # of a dense layer, for one picture
+    product = PRODUCT_SIGN.join(brief(factor.value) for factor in term.factors)
+    name = shlex.quote(explained.name)
+    parts = [
+        f"How much does one of the weights matter for the loss C of this {DIGIT}? The chain rule gives its derivative "
+        f"as a product of numbers that were all computed in the two passes. As a check, {NUDGE:g} added to the weight "
+        f"changes the loss by {brief(nudged.actual)}; the derivative predicts {brief(nudged.predicted)}.",
+        Fragment(explained._repr_html_()),
+        CodeBlock(
+            f"pellucid trace {shlex.quote(str(run.path))} {shlex.quote(str(file))} --target {DIGIT} --weight {name}\n\n"
+            f'# or in Python\nmodel.trace(x, target).explain("{explained.name}")'
+        ),
+    ]
+    line = f"derived: \u2202C/\u2202{explained.name} = {product} = {brief(explained.gradient)}"
+    return Stop(line, Section("derivative", "One derivative, as its factors", parts, wide=True))
+
+
+def _objects(_: Run, folder: Path) -> Stop:
+    file = folder / "cells.jpg"
+    finder, image = ObjectFinder(Model.load("bccd")), load_image(file)
+    (found,) = finder.find([image], SCORE)
+    drawn = smear(0)[1]
+    boxes = torch.tensor([corners for _, *corners in drawn])
+    truth = Objects(boxes, torch.tensor([finder.classes.index(name) for name, *_ in drawn]))
+    judged = findings(found, truth, finder.classes, SCORE)
+    hits = [one.text for one in judged if one.kind == HIT]
+    counts = ", ".join(f"{name} {int((found.labels == k).sum())}" for k, name in enumerate(finder.classes))
+    result = f"{plural(len(found), 'object')} ({counts})"
+    parts = [
+        f"A shipped detector finds {result} in a drawing of {len(drawn)} blood cells; {len(hits)} of the boxes are "
+        "right. It says for each error what it is.",
+        FigureRow([
+            FigurePart("objects", picture(image / 255, judged, found, truth), "Found and missed cells"),
+            Bullets([one.text for one in judged if one.kind != HIT], hits, f"{len(hits)} right"),
+        ]),
+        _sample_code(file, f'Model.load("bccd").predict("{file}")'),
+    ]  # fmt: skip
+    line = f"found: {result} of {len(drawn)} drawn cells, {len(hits)} boxes right"
+    return Stop(line, Section("objects", "Objects are found", parts, wide=True))
+
+
+def _colours(_: Run, folder: Path) -> Stop:
+    file, model = folder / "flower.jpg", Model.load("colorize")
+    image = load_image(file)
+    grey, colorized = Colorizer(model, 0)(image), Colorizer(model)(image)
+    pictures = BeforeAndAfter()
+    pictures.add(file.name, image, grey, colorized)
+    found, true = (float(colourfulness_rgb(one[None] / 255)) for one in (colorized, image))
+    parts = [
+        "A shipped colorizer sees only the grey photo, and keeps its lightness. The colourfulness of its result is "
+        f"{found:.1f}, that of the original {true:.1f}: it is careful where several colours are likely.",
+        *pictures.rows,
+        _sample_code(file, f'Model.load("colorize").predict("{file}")'),
+    ]
+    line = f"coloured: {file.name}, colourfulness {found:.1f} (original {true:.1f})"
+    return Stop(line, Section("colours", "A photo is coloured", parts, wide=True))
+
+
+def _sample_code(file: Path, python: str) -> CodeBlock:
+    command = next(command_for(one, file.parent) for one in SAMPLES if one.name == file.name)
+    return CodeBlock(f"{command}\n\n# or in Python\n{python}")

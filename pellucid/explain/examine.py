@@ -181,8 +181,8 @@ def write_examination(
     named = title(examined.target, classes)
     written: list[Path] = []
     for result in examined.found:
-        drawn = _drawn(x, result, examined, notes(result, examined))
-        written += write_picture(folder, result.method, drawn, _numbers(result, x, examined))
+        figure = drawn(x, result, examined, notes(result, examined))
+        written += write_picture(folder, result.method, figure, _numbers(result, x, examined))
         if result.method == "occlusion" and isinstance(examined.target, int):
             written += _write_by_class(folder, model, x, examined.target, classes)
     if len(examined.found) > 1:
@@ -192,34 +192,12 @@ def write_examination(
         numbers = {"distance": distances, **{result.method: result.map.cpu() for result in examined.found}}
         written += write_picture(folder, OVERVIEW, overview(x, planes, words, MAGNITUDES), numbers)
     index = folder / "index.html"
-    sections = [
-        Section("tests", "What the tests say", [tests_table(examined)], wide=True),
-        Section("maps", "Maps", [map_row(x, examined)], wide=True),
-    ]
-    page = Page(f"What {named} comes from", sections, f"Score {examined.score:.4g}. {RULES}")
-    write_atomically(index, page.html().encode("utf-8"), durable=False)
+    write_atomically(index, _page(named, x, examined).html().encode("utf-8"), durable=False)
     return [*written, index]
 
 
-def map_row(x: Tensor, examined: Examination) -> FigureRow:
-    """Return the maps of an image (C, H, W) for a page, each with its tests."""
-    return FigureRow([
-        FigurePart(one.method, _drawn(x, one, examined), one.method, "; ".join(notes(one, examined)))
-        for one in examined.found
-    ])  # fmt: skip
-
-
-def tests_table(examined: Examination) -> TablePart:
-    """Return the verdict of each test on each method for a page."""
-    tests = list(dict.fromkeys(test for result in examined.found for test in result.verdicts))
-    rows = [
-        (result.method, *(result.verdicts[test].text if test in result.verdicts else "" for test in tests))
-        for result in examined.found
-    ]
-    return TablePart("", ("method", *tests), rows, ())
-
-
-def _drawn(x: Tensor, result: Examined, examined: Examination, lines: tuple[str, ...] = ()) -> Figure:
+def drawn(x: Tensor, result: Examined, examined: Examination, lines: tuple[str, ...] = ()) -> Figure:
+    """Draw an image (C, H, W) and the map of one method; lines: of text below."""
     outline = examined.target.weights[0] > 0 if isinstance(examined.target, Region) else None
     return heat(x, result.plane, result.method, lines, result.method not in MAGNITUDES, outline)
 
@@ -229,6 +207,24 @@ def title(target: SingleTarget, classes: Sequence[str]) -> str:
     if isinstance(target, Region):
         return f"{classes[int(target.classes[0])]} {target.where}".rstrip()
     return classes[target] if isinstance(target, int) else target
+
+
+def _page(named: str, x: Tensor, examined: Examination) -> Page:
+    """Return the page of one image: the verdict of each test on each method, and the maps with their tests."""
+    tests = list(dict.fromkeys(test for result in examined.found for test in result.verdicts))
+    rows = [
+        (result.method, *(result.verdicts[test].text if test in result.verdicts else "" for test in tests))
+        for result in examined.found
+    ]
+    maps = [
+        FigurePart(one.method, drawn(x, one, examined), one.method, "; ".join(notes(one, examined)))
+        for one in examined.found
+    ]
+    sections = [
+        Section("tests", "What the tests say", [TablePart("", ("method", *tests), rows, ())], wide=True),
+        Section("maps", "Maps", [FigureRow(maps)], wide=True),
+    ]
+    return Page(f"What {named} comes from", sections, f"Score {examined.score:.4g}. {RULES}")
 
 
 def folder_for(folder: Path, x: Tensor, examined: Examination) -> Path:

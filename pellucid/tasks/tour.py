@@ -10,7 +10,7 @@ import torch
 from pellucid.data import load_image
 from pellucid.data.samples.cells import smear
 from pellucid.data.samples.written import SAMPLES, command_for, pictures
-from pellucid.explain.examine import examine, map_row, tests_table
+from pellucid.explain.examine import Examined, drawn, examine
 from pellucid.files import make_folder, write_atomically
 from pellucid.image_objects import Objects
 from pellucid.metrics import colourfulness_rgb
@@ -70,17 +70,24 @@ def _answer(run: Run, folder: Path) -> Stop:
     file, task = folder / "digit.png", task_of(run.model)
     (answer,), x = run.model.predict(file), task.example(run.model, str(file), DIGIT).x
     found = examine(run.model, x, METHODS)
+    maps = [
+        FigurePart(one.method, drawn(x, one, found), f"{one.method} of the {DIGIT}", _verdicts(one))
+        for one in found.found
+    ]
     passed = [one.method for one in found.found if all(verdict.passed for verdict in one.verdicts.values())]
     names = ", ".join(passed) or "none"
     parts = [
         f"The network reads this {DIGIT} as {answer.label}, with {percent(answer.confidence or 0.0)}. Each method "
         "marks the pixels from which that answer comes, and each map is tested before it is believed.",
-        map_row(x, found),
-        tests_table(found),
+        FigureRow(maps),
         CodeBlock(f"pellucid explain {shlex.quote(str(run.path))} {shlex.quote(str(file))}"),
     ]
     line = f"explained: why it reads {answer.label}, by {plural(len(found.found), 'method')}; passed all tests: {names}"
     return Stop(line, Section("answer", "An answer is explained", parts, wide=True))
+
+
+def _verdicts(found: Examined) -> str:
+    return "; ".join(f"{test}: {verdict.text}" for test, verdict in found.verdicts.items())
 
 
 def _derivative(run: Run, folder: Path) -> Stop:
@@ -110,15 +117,15 @@ def _objects(_: Run, folder: Path) -> Stop:
     file = folder / "cells.jpg"
     finder, image = ObjectFinder(Model.load("bccd")), load_image(file)
     (found,) = finder.find([image], SCORE)
-    drawn = smear(0)[1]
-    boxes = torch.tensor([corners for _, *corners in drawn])
-    truth = Objects(boxes, torch.tensor([finder.classes.index(name) for name, *_ in drawn]))
+    cells = smear(0)[1]
+    boxes = torch.tensor([corners for _, *corners in cells])
+    truth = Objects(boxes, torch.tensor([finder.classes.index(name) for name, *_ in cells]))
     judged = findings(found, truth, finder.classes, SCORE)
     hits = [one.text for one in judged if one.kind == HIT]
     counts = ", ".join(f"{name} {int((found.labels == k).sum())}" for k, name in enumerate(finder.classes))
     result = f"{plural(len(found), 'object')} ({counts})"
     parts = [
-        f"A shipped detector finds {result} in a drawing of {len(drawn)} blood cells; {len(hits)} of the boxes are "
+        f"A shipped detector finds {result} in a drawing of {len(cells)} blood cells; {len(hits)} of the boxes are "
         "right. It says for each error what it is.",
         FigureRow([
             FigurePart("objects", picture(image / 255, judged, found, truth), "Found and missed cells"),
@@ -126,7 +133,7 @@ def _objects(_: Run, folder: Path) -> Stop:
         ]),
         _sample_code(file, f'Model.load("bccd").predict("{file}")'),
     ]  # fmt: skip
-    line = f"found: {result} of {len(drawn)} drawn cells, {len(hits)} boxes right"
+    line = f"found: {result} of {len(cells)} drawn cells, {len(hits)} boxes right"
     return Stop(line, Section("objects", "Objects are found", parts, wide=True))
 
 
@@ -138,8 +145,8 @@ def _colours(_: Run, folder: Path) -> Stop:
     pictures.add(file.name, image, grey, colorized)
     found, true = (float(colourfulness_rgb(one[None] / 255)) for one in (colorized, image))
     parts = [
-        "A shipped colorizer sees only the grey photo, and keeps its lightness. The colourfulness of its result is "
-        f"{found:.1f}, that of the original {true:.1f}: it is careful where several colours are likely.",
+        "A small colorizer that is shipped with the package sees only the grey photo, and keeps its lightness. It is "
+        f"careful where several colours are likely: the colourfulness is {found:.1f}, that of the original {true:.1f}.",
         *pictures.rows,
         _sample_code(file, f'Model.load("colorize").predict("{file}")'),
     ]

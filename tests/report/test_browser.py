@@ -76,6 +76,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ["train", "digits", *short],
         ["train", "detect", str(boxes), *short],
         ["train", "segment", str(streets), *short],
+        ["demo", "--out", str(root / "demo")],
         ["train", "mnist-dcgan", "data.name=digits", "objective.size=8", *short],
         ["explain", "mnist-lenet", str(digit), "--method", "all", "--out", str(root / "maps")],
         ["explain", "bccd", str(boxes / "0.png"), "--box", "1", "--out", str(root / "box")],

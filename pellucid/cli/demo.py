@@ -20,10 +20,10 @@ def handle(args: argparse.Namespace) -> int:
     """Print a line for each part as it is done, the paths of the report and of the page, and the next command."""
     from pellucid.command.out import command, emit, say
     from pellucid.command.results import as_object
+    from pellucid.command.tour import tour
     from pellucid.files import write_atomically
     from pellucid.recipe.job import train
     from pellucid.report.sections import Page
-    from pellucid.tasks.tour import tour
 
     run, sections = train("digits", out=args.out), []
     for part in tour(run):

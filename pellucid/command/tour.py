@@ -8,25 +8,22 @@ from typing import NamedTuple
 import torch
 
 from pellucid.data import load_image
+from pellucid.data.images import luma
 from pellucid.data.samples.cells import smear
 from pellucid.data.samples.written import SAMPLES, command_for, pictures
 from pellucid.explain.examine import Examined, drawn, examine
 from pellucid.files import make_folder, write_atomically
-from pellucid.image_objects import Objects
+from pellucid.image_objects import Detections, Objects
 from pellucid.metrics import colourfulness_rgb
-from pellucid.metrics.verdicts import HIT
+from pellucid.metrics.verdicts import HIT, MISSED, classify_detections
 from pellucid.model import Model
 from pellucid.recipe.job import Run
+from pellucid.report.embedded import embedded
 from pellucid.report.figures.curves import metric_curves
-from pellucid.report.sections import Bullets, CodeBlock, FigurePart, FigureRow, Fragment, Section
+from pellucid.report.figures.detections import draw_detections
+from pellucid.report.sections import CodeBlock, FigurePart, FigureRow, Fragment, ImageRow, Section, TablePart
 from pellucid.run.history import History
 from pellucid.task import task_of
-from pellucid.tasks.colorize.colorizer import Colorizer
-from pellucid.tasks.colorize.written import BeforeAndAfter
-from pellucid.tasks.detect import SCORE
-from pellucid.tasks.detect.finder import ObjectFinder
-from pellucid.tasks.detect.findings import findings
-from pellucid.tasks.detect.page import picture
 from pellucid.text import percent, plural
 from pellucid.trace.text import PRODUCT_SIGN, brief
 
@@ -35,6 +32,7 @@ METHODS = ("saliency", "integrated_gradients", "lrp", "occlusion")
 WEIGHT = "head.scores.weight"  # the value with the largest gradient is explained
 TOP = 3  # products of a sum to list
 NUDGE = 0.01
+SIDE = 320  # pixels, the longest side of a photo on the page
 
 
 class Stop(NamedTuple):
@@ -114,46 +112,49 @@ def _derivative(run: Run, folder: Path) -> Stop:
 
 
 def _objects(_: Run, folder: Path) -> Stop:
-    file = folder / "cells.jpg"
-    finder, image = ObjectFinder(Model.load("bccd")), load_image(file)
-    (found,) = finder.find([image], SCORE)
-    cells = smear(0)[1]
-    boxes = torch.tensor([corners for _, *corners in cells])
-    truth = Objects(boxes, torch.tensor([finder.classes.index(name) for name, *_ in cells]))
-    judged = findings(found, truth, finder.classes, SCORE)
-    hits = [one.text for one in judged if one.kind == HIT]
-    counts = ", ".join(f"{name} {int((found.labels == k).sum())}" for k, name in enumerate(finder.classes))
-    result = f"{plural(len(found), 'object')} ({counts})"
+    file, model = folder / "cells.jpg", Model.load("bccd")
+    (found,), classes, cells = model.predict(file), list(model.classes or ()), smear(0)[1]
+    labels = [classes.index(name) for name in found.labels]
+    truth = Objects(torch.tensor([box for _, *box in cells]), torch.tensor([classes.index(name) for name, *_ in cells]))
+    matched = classify_detections(Detections(found.boxes, found.scores, torch.tensor(labels)), truth)
+    missed = matched.not_found(truth)
+    kinds = [*(one.kind for one in matched.verdicts), *([MISSED] * len(missed))]
+    names = [*found.labels, *(cells[k][0] for k in missed)]
+    boxes = torch.cat([found.boxes, truth.boxes[missed]])
+    figure = draw_detections(load_image(file) / 255, boxes, kinds, names)
+    hits = [name for name, kind in zip(names, kinds, strict=True) if kind == HIT]
+    drawn_names = [name for name, *_ in cells]
+    rows = [(name, *(str(list(each).count(name)) for each in (found.labels, hits, drawn_names))) for name in classes]
     parts = [
-        f"A shipped detector finds {result} in a drawing of {len(cells)} blood cells; {len(hits)} of the boxes are "
-        "right. It says for each error what it is.",
+        f"A shipped detector finds {plural(len(labels), 'object')} in a drawing of {len(cells)} blood cells. As the "
+        f"drawing is known, each box is judged: {len(hits)} are right.",
         FigureRow([
-            FigurePart("objects", picture(image / 255, judged, found, truth), "Found and missed cells"),
-            Bullets([one.text for one in judged if one.kind != HIT], hits, f"{len(hits)} right"),
+            FigurePart("objects", figure, "Boxes that are right, false alarms and missed cells"),
+            TablePart("", ("class", "found", "of these right", "drawn"), rows),
         ]),
-        _sample_code(file, f'Model.load("bccd").predict("{file}")'),
+        _sample_code(file),
     ]  # fmt: skip
-    line = f"found: {result} of {len(cells)} drawn cells, {len(hits)} boxes right"
+    counts = ", ".join(f"{name} {n}" for name, n, *_ in rows)
+    line = f"found: {plural(len(labels), 'object')} ({counts}) in a drawing of {len(cells)} cells, {len(hits)} right"
     return Stop(line, Section("objects", "Objects are found", parts, wide=True))
 
 
 def _colours(_: Run, folder: Path) -> Stop:
-    file, model = folder / "flower.jpg", Model.load("colorize")
-    image = load_image(file)
-    grey, colorized = Colorizer(model, 0)(image), Colorizer(model)(image)
-    pictures = BeforeAndAfter()
-    pictures.add(file.name, image, grey, colorized)
-    found, true = (float(colourfulness_rgb(one[None] / 255)) for one in (colorized, image))
+    file, image = folder / "flower.jpg", load_image(folder / "flower.jpg")
+    (painted,) = Model.load("colorize").predict(file)
+    shown = {"grey": luma(image).expand(3, -1, -1), "colorized": painted.image, "original": image}
+    found, true = (float(colourfulness_rgb(shown[name][None] / 255)) for name in ("colorized", "original"))
     parts = [
         "A small colorizer that is shipped with the package sees only the grey photo, and keeps its lightness. It is "
         f"careful where several colours are likely: the colourfulness is {found:.1f}, that of the original {true:.1f}.",
-        *pictures.rows,
-        _sample_code(file, f'Model.load("colorize").predict("{file}")'),
+        ImageRow(file.name, [(name, embedded(one, SIDE)) for name, one in shown.items()]),
+        _sample_code(file),
     ]
     line = f"coloured: {file.name}, colourfulness {found:.1f} (original {true:.1f})"
     return Stop(line, Section("colours", "A photo is coloured", parts, wide=True))
 
 
-def _sample_code(file: Path, python: str) -> CodeBlock:
+def _sample_code(file: Path) -> CodeBlock:
+    """Return the command for a sample, pellucid COMMAND MODEL FILE, and the same in Python."""
     command = next(command_for(one, file.parent) for one in SAMPLES if one.name == file.name)
-    return CodeBlock(f"{command}\n\n# or in Python\n{python}")
+    return CodeBlock(f'{command}\n\n# or in Python\nModel.load("{command.split()[2]}").predict("{file}")')

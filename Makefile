@@ -2,7 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt
+SHELL := /bin/bash
+# $(call install,WHAT,ARGUMENTS): of pip's output, the name of each package as it comes, the sizes of downloads, and errors.
+NAMES := awk '/^ *Collecting/ {printf " %s", $$2} /^ *Downloading.*[0-9] MB/ {printf " %s MB", substr($$(NF - 1), 2)} \
+	/^ *Installing collected/ {printf "\n  installing them"} {fflush()} END {print ""}'
+install = @echo "Installing $(1) into $(VENV), which can take some minutes:"; set -o pipefail; $(PIP) $(2) | $(NAMES)
 
 .PHONY: demo test coverage check docs real lessons scorecard mutants bench release clean
 
@@ -51,22 +56,22 @@ clean:
 
 $(VENV)/.library: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(PIP) --editable .
+	$(call install,Pellucid,--editable .)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.library
-	$(PIP) --editable ".[dev]"
-	$(PIP) --no-deps zennit
+	$(call install,the packages of [dev],--editable ".[dev]")
+	$(call install,zennit,--no-deps zennit)
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.library
-	$(PIP) --editable ".[docs]"
+	$(call install,the packages of [docs],--editable ".[docs]")
 	touch $@
 
 $(VENV)/.release: $(VENV)/.library
-	$(PIP) --editable ".[release]"
+	$(call install,the packages of [release],--editable ".[release]")
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.library
-	$(PIP) --editable ".[bench]"
+	$(call install,the packages of [bench],--editable ".[bench]")
 	touch $@

@@ -83,8 +83,8 @@ class Model(BaseModel):
         data = fitted(source_of(x, y, classes=self.classes, dtype=self.dtype), "x", self.fitting)
         return verify_model(self, next(read(data, None, len(data), self.stats, self.device, self.dtype)), samples)
 
-    def trace(self, x: Any, target: Any, **options: Any) -> Trace:
-        """Return all tensors of one forward and backward pass by name; see pellucid.trace."""
+    def trace(self, x: Any, target: Any = None, **options: Any) -> Trace:
+        """Return all tensors of one forward and backward pass by name; see pellucid.trace, also for the target."""
         return trace(self, x, target, **options)
 
     def explain(self, x: Any, method: str = "saliency", target: Any = None, **options: Any) -> Tensor:

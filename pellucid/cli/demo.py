@@ -1,4 +1,4 @@
-"""`pellucid demo`: train on the bundled digits and write a report."""
+"""`pellucid demo`: train on the bundled digits, and show on one page what the library does."""
 
 import argparse
 
@@ -7,19 +7,35 @@ from pellucid.command.args import Parser
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    parser = Parser("demo", "Train the recipe `digits` on bundled data (no download) and write its report.")
+    parser = Parser(
+        "demo",
+        "Train the recipe `digits`, explain an answer and a derivative, find objects and colour a photo with shipped "
+        "models, and write one page with all of it. Nothing is downloaded.",
+    )
     parser.add_argument("--out", metavar="DIR", default="runs", help="folder for run folders (default: runs)")
     return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Train, print the test accuracy and the report's path, and the next command."""
-    from pellucid.command.out import command, say
-    from pellucid.command.results import show
+    """Print a line for each part as it is done, the paths of the report and of the page, and the next command."""
+    from pellucid.command.out import command, emit, say
+    from pellucid.command.results import as_object
+    from pellucid.command.tour import tour
+    from pellucid.files import write_atomically
     from pellucid.recipe.job import train
+    from pellucid.report.sections import Page
 
-    run = train("digits", out=args.out)
-    show([run], args.json)
-    if not args.json:
-        say(f"Open the report in a browser. Next: {command()} evaluate {run.path}")
+    run, sections = train("digits", out=args.out), []
+    for part in tour(run):
+        sections.append(part.section)
+        if not args.json:
+            say(part.line)
+    place = run.path / "demo.html"
+    page = Page("What Pellucid is for", sections, "Written by `pellucid demo`; below each part is the command for it.")
+    write_atomically(place, page.html().encode())
+    if args.json:
+        emit({**as_object(run), "page": str(place)})
+    else:
+        say(f"  report  {run.report}", f"  page    {place}")
+        say(f"Open the page in a browser. Next: {command()} evaluate {run.path}")
     return 0

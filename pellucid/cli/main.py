@@ -19,7 +19,7 @@ from pellucid.text import note
 # The commands of no particular task. Each is the module pellucid.cli.NAME with parser(), and handle(args) -> exit code
 # unless it has actions.
 GENERAL = {
-    "demo": "train on the bundled digits, and write a report",
+    "demo": "train, explain, detect and colour with what is bundled, on one page",
     "train": "train with a recipe, or on your own data: pellucid train RECIPE|TASK DATA [key=value ...]",
     "find-lr": "find a good learning rate for a recipe by a short training",
     "compare-runs": "compare two or more runs on one page",

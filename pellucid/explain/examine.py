@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from pellucid.errors import PellucidError
@@ -178,15 +179,10 @@ def write_examination(
     """
     make_folder(folder)
     named = title(examined.target, classes)
-    outline = examined.target.weights[0] > 0 if isinstance(examined.target, Region) else None
     written: list[Path] = []
-    maps: list[FigurePart] = []
     for result in examined.found:
-        lines, signed = notes(result, examined), result.method not in MAGNITUDES
-        plain = heat(x, result.plane, result.method, (), signed, outline)
-        maps.append(FigurePart(result.method, plain, result.method, "; ".join(lines)))
-        drawn = heat(x, result.plane, result.method, lines, signed, outline)
-        written += write_picture(folder, result.method, drawn, _numbers(result, x, examined))
+        figure = drawn(x, result, examined, notes(result, examined))
+        written += write_picture(folder, result.method, figure, _numbers(result, x, examined))
         if result.method == "occlusion" and isinstance(examined.target, int):
             written += _write_by_class(folder, model, x, examined.target, classes)
     if len(examined.found) > 1:
@@ -196,8 +192,14 @@ def write_examination(
         numbers = {"distance": distances, **{result.method: result.map.cpu() for result in examined.found}}
         written += write_picture(folder, OVERVIEW, overview(x, planes, words, MAGNITUDES), numbers)
     index = folder / "index.html"
-    write_atomically(index, _page(named, examined, maps).html().encode("utf-8"), durable=False)
+    write_atomically(index, _page(named, x, examined).html().encode("utf-8"), durable=False)
     return [*written, index]
+
+
+def drawn(x: Tensor, result: Examined, examined: Examination, lines: tuple[str, ...] = ()) -> Figure:
+    """Draw an image (C, H, W) and the map of one method; lines: of text below."""
+    outline = examined.target.weights[0] > 0 if isinstance(examined.target, Region) else None
+    return heat(x, result.plane, result.method, lines, result.method not in MAGNITUDES, outline)
 
 
 def title(target: SingleTarget, classes: Sequence[str]) -> str:
@@ -207,12 +209,16 @@ def title(target: SingleTarget, classes: Sequence[str]) -> str:
     return classes[target] if isinstance(target, int) else target
 
 
-def _page(named: str, examined: Examination, maps: Sequence[FigurePart]) -> Page:
+def _page(named: str, x: Tensor, examined: Examination) -> Page:
     """Return the page of one image: the verdict of each test on each method, and the maps with their tests."""
     tests = list(dict.fromkeys(test for result in examined.found for test in result.verdicts))
     rows = [
         (result.method, *(result.verdicts[test].text if test in result.verdicts else "" for test in tests))
         for result in examined.found
+    ]
+    maps = [
+        FigurePart(one.method, drawn(x, one, examined), one.method, "; ".join(notes(one, examined)))
+        for one in examined.found
     ]
     sections = [
         Section("tests", "What the tests say", [TablePart("", ("method", *tests), rows, ())], wide=True),

@@ -42,7 +42,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"svg": _svg, "pointer": _pointer}
+    environment.filters |= {"svg": _svg, "pointer": _pointer, "fragment": Markup}
     return environment
 
 

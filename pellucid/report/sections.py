@@ -88,6 +88,12 @@ class CodeBlock(TextPart):
     kind = "code"
 
 
+class Fragment(TextPart):
+    """HTML that `render` returned for a notebook, such as an explanation's `_repr_html_`; it is not escaped."""
+
+    kind = "html"
+
+
 class Heading(TextPart):
     """A heading inside of a section."""
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from pellucid.errors import PellucidError
+from pellucid.objective import Supervised
 from pellucid.optim import Optimizer
 from pellucid.settings.checks import check_known, integer
 from pellucid.trace.explain import explain
@@ -14,7 +15,7 @@ from pellucid.trace.overview import overview, trace_html, trace_text
 from pellucid.trace.passes import PassSettings, prepared
 from pellucid.trace.record import Named, TraceRecord
 from pellucid.trace.step import Stepped, step
-from pellucid.trace.traced import as_network
+from pellucid.trace.traced import as_network, default_target
 from pellucid.training.model import BaseModel
 
 OPTIONS = ("train", "seed", "dtype", "n")
@@ -70,7 +71,7 @@ class Trace(TraceRecord):
 def trace(
     model: BaseModel,
     x: Any,
-    target: Any,
+    target: Any = None,
     *,
     train: bool = False,
     seed: int | None = None,
@@ -81,10 +82,11 @@ def trace(
     """Run one batch forward and backward through a model, on its device, and keep all tensors by name.
 
     x, target: inputs (N, ...) as for `predict`, and the targets of the loss; for a single-stage detector a list with
-    the `Objects` of each image; ignored for a colorizer. train: use training mode, with dropout drawn from `seed` (by
-    default the model's); the model is not modified. dtype: float64 makes explanations exact to the last bits;
-    torch.float32 gives the same values as training. n: number of examples by which the regularization term is divided,
-    by default the size of the batch.
+    the `Objects` of each image; ignored for a colorizer. For a classifier, the default target is the predicted class,
+    or the second if the loss of the predicted class is below 0.001; the text of the trace says which. train: use
+    training mode, with dropout drawn from `seed` (by default the model's); the model is not modified. dtype: float64
+    makes explanations exact to the last bits; torch.float32 gives the same values as training. n: number of examples by
+    which the regularization term is divided, by default the size of the batch.
     Raises PellucidError for a model without weights, for data that do not fit it, for a dtype that the device does not
     support, and for unknown options (`others`).
     """
@@ -96,6 +98,9 @@ def trace(
         raise PellucidError("trace: mps has no float64; give dtype=torch.float32")
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
+    chosen = ""
+    if target is None and isinstance(model.objective, Supervised):
+        target, chosen = default_target(model, x)
     traced = as_network(model, x, target)
     return Trace(
         PassSettings(
@@ -114,6 +119,7 @@ def trace(
             rates=model.rates,
             classes=tuple(model.classes or ()),
             device=model.device,
+            chosen=chosen,
         )
     )
 

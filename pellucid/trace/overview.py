@@ -15,7 +15,7 @@ from pellucid.text import aligned
 from pellucid.trace.record import TraceRecord
 from pellucid.trace.text import bar, brief
 
-MAX_OUTPUTS = 10  # of an example
+MAX_OUTPUTS = 10  # of an example; and examples whose targets the heading names
 COLUMNS = ("class", "output", "y", "probability", "target", "dy")  # of the table of an example's outputs
 MAX_MAPS, MAX_MAPS_DEEP = 16, 8  # channels shown per layer in HTML; the second for networks with more layers
 MAX_LAYERS = 40  # with MAX_MAPS channels each
@@ -152,7 +152,19 @@ def heading(trace: TraceRecord) -> tuple[str, str, str]:
     what = f"{examples} examples" if examples > 1 else "one example"
     regularized = f" + {brief(trace.regularizer)} from regularizers" if trace.penalties else ""
     mode = "training" if trace.settings.train else "evaluation"
-    return f"{what} in {mode}", f"loss {brief(trace.loss)}{regularized}", f"{len(trace.tensors)} tensors by name"
+    chosen = f", target {_targets(trace)} ({trace.settings.chosen})" if trace.settings.chosen else ""
+    return (
+        f"{what} in {mode}{chosen}",
+        f"loss {brief(trace.loss)}{regularized}",
+        f"{len(trace.tensors)} tensors by name",
+    )
+
+
+def _targets(trace: TraceRecord) -> str:
+    """Return the classes of the first examples."""
+    classes, numbers = trace.settings.classes, trace.settings.target.flatten().tolist()
+    names = [classes[int(k)] if classes else f"{k:g}" for k in numbers[:MAX_OUTPUTS]]
+    return ", ".join(names) + (", ..." if len(numbers) > MAX_OUTPUTS else "")
 
 
 def picture(tensor: Tensor, most: int) -> PagePicture | None:

@@ -214,7 +214,7 @@ class PassSettings:
     params, x and target have the pass's dtype and are on the CPU; the pass runs on `device`. train: use training mode.
     seed: of the random generator. examples: number of training examples n in the regularization term. optimizer, clip:
     defaults of a step. frozen: paths of parameters that a step does not change. rates: learning rate factors by path.
-    classes: names of the network's outputs.
+    classes: names of the network's outputs. chosen: how the target was chosen, if it was not given.
     """
 
     net: Layer
@@ -232,6 +232,7 @@ class PassSettings:
     rates: Mapping[str, float] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     device: torch.device = CPU
+    chosen: str = ""
 
     def run(self, params: Params | None = None, x: Any = None, change: ValueChange | None = None) -> Passes:
         """Run the forward pass, optionally with other parameters, another input, or changes during the pass.

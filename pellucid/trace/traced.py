@@ -1,12 +1,20 @@
-"""A model of any objective as one network with one loss, for tracing."""
+"""A model of any objective as one network with one loss, for tracing, and targets to trace where none are given."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from pellucid.data.augment.standardise import scaled
+from pellucid.errors import PellucidError
+from pellucid.metrics import class_scores
 from pellucid.objective import Supervised
 from pellucid.task import Traced, task_of
-from pellucid.training.examples import examples
+from pellucid.training.examples import as_inputs, examples
 from pellucid.training.model import BaseModel
+
+CERTAIN = 1e-3  # loss below which the derivatives of a prediction's own loss say little
 
 
 def as_network(model: BaseModel, x: Any, target: Any) -> Traced:
@@ -17,3 +25,30 @@ def as_network(model: BaseModel, x: Any, target: Any) -> Traced:
         model.fitting(data, "trace: x")
         traced = Traced(model.net, model.params, model.loss, scaled(data.x, model.stats), data.y)
     return traced
+
+
+def default_target(model: BaseModel, x: Any) -> tuple[Tensor, str]:
+    """Return a class (N,) for each input, and how they were chosen; PellucidError for a model that is no classifier."""
+    inputs = as_inputs(x)
+    scores = model.predict(inputs) if model.classes or "accuracy" in model.loss.metrics else inputs[:0]
+    if scores.dim() != 2 or not len(scores):
+        raise PellucidError("trace: give the targets of the loss; only a classifier has default ones")
+    return default_classes(model, inputs, model.classes or tuple(map(str, range(max(2, scores.shape[1])))))
+
+
+def default_classes(model: BaseModel, x: Tensor, classes: Sequence[str]) -> tuple[Tensor, str]:
+    """Return a class (N,) for each input of a classifier, and in words how it was chosen.
+
+    It is the predicted class; but if that has a loss below CERTAIN, it is the class with the second highest score,
+    since all derivatives of such a loss are almost 0.
+    """
+    best, second = class_scores(model.predict(x)).topk(2).indices.unbind(1)
+    losses = torch.tensor([float(model.evaluate(x[k : k + 1], best[k : k + 1])["loss"]) for k in range(len(x))])
+    certain = (losses >= 0) & (losses < CERTAIN)
+    chosen = torch.where(certain, second, best)
+    if not certain.any():
+        return chosen, "predicted"
+    if len(x) > 1:
+        return chosen, f"predicted, or the second where the loss is below {CERTAIN:g}"
+    name, loss = classes[int(best)], float(losses)
+    return chosen, f"the second, since the loss of the predicted class, {name}, is only {loss:.1e}"

@@ -155,3 +155,17 @@ def test_zero_epochs_of_retraining_are_refused(
     said = say("explain", "mnist-lenet", *words)
     assert said.code == 2
     assert message in said.err
+
+
+@pytest.mark.usefixtures("few_orders")
+def test_it_says_how_the_class_was_chosen(say: Say, seven: Path, tmp_path: Path) -> None:
+    """The predicted class is explained; where a folder names a class, it says whether that is the same."""
+    for name, words in (("7", "predicted, as its folder says"), ("1", "predicted; its folder says 1")):
+        file = tmp_path / name / "a.png"
+        file.parent.mkdir()
+        file.write_bytes(seven.read_bytes())
+        asked = ("explain", "mnist-lenet", str(file), "--method", "saliency")
+        assert f": 7 ({words}), score" in say(*asked).out
+        assert say(*asked, "--json").json["chosen"] == words
+    given = say(*asked, "--target", "1", "--json").json
+    assert (given["target"], given["chosen"]) == ("1", None)

@@ -59,6 +59,7 @@ def test_demo_reaches_its_accuracy_on_bundled_data(say: Say, tmp_path: Path):
     found = say("demo", "--json").json
     assert found["accuracy"] >= 0.96
     assert (tmp_path / found["report"]).is_file()
+    assert (tmp_path / found["page"]).is_file()
 
 
 def test_evaluate_measures_the_data_the_model_was_trained_on(say: Say, run_folder: Path):

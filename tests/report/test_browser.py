@@ -85,6 +85,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ["train", "segment", sample("street"), "data.size=160", *short],
         ["train", "keypoints", sample("faces"), "data.size=64", *short],
         ["train", "colorize", sample("shapes"), "data.size=32", *short],
+        ["demo", "--out", str(root / "demo")],
         ["train", "mnist-dcgan", "data.name=digits", "objective.size=8", *short],
         ["gestures", "train", sample("shapes"), "--epochs", "1", "--out", runs],
         ["compare-runs", f"{runs}/digits-1", f"{runs}/digits-2", "--out", place() + ".html"],

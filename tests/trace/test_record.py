@@ -206,3 +206,25 @@ def test_explain_takes_whole_numbers(options: dict[str, Any], words: str) -> Non
     it = traced(Sample(Sequential(a=Dense(2)), (3,)))
     with pytest.raises(PellucidError, match=re.escape(words)):
         it.explain("a.weight", **options)
+
+
+def test_the_target_of_a_classifier_is_by_default_the_class_that_teaches() -> None:
+    """The predicted class, or the second where the loss of the first, and so each derivative, is almost 0."""
+    model = Model(Sequential(scores=Dense(3)), loss="softmax_cross_entropy", input_shape=(3,), classes=["a", "b", "c"])
+    model.params["scores"]["weight"].copy_(torch.eye(3))
+    model.params["scores"]["bias"].zero_()
+    unsure, certain = torch.tensor([1.0, 2.0, 0.0]), torch.tensor([0.0, 5.0, 20.0])
+    one = model.trace(unsure[None])
+    assert "one example in evaluation, target b (predicted): loss" in str(one)
+    assert one.loss == model.trace(unsure[None], [1]).loss
+    second = model.trace(certain[None])
+    assert "target b (the second, since the loss of the predicted class, c, is only 3.6e-07): loss" in str(second)
+    assert "target b (the second" in second._repr_html_()
+    assert second.loss == pytest.approx(15, rel=1e-4)
+    both = model.trace(torch.stack([unsure, certain]))
+    assert "target b, b (predicted, or the second where the loss is below 0.001)" in str(both)
+    assert both.tensors["target"].tensor.tolist() == [1, 1]
+    assert "target" not in str(model.trace(unsure[None], [1])).splitlines()[0]
+    regression = Model(Sequential(Dense(2)), loss="quadratic", input_shape=(3,))
+    with pytest.raises(PellucidError, match="only a classifier has default ones"):
+        regression.trace(unsure[None])

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError, nearest
@@ -12,12 +11,11 @@ from pellucid.explain.examine import Examination, examine, folder_for, title, wr
 from pellucid.explain.methods import METHODS
 from pellucid.explain.target import Region
 from pellucid.explain.verdicts import RULES
-from pellucid.metrics import class_scores
 from pellucid.model import Model
 from pellucid.task import Explained, Request
 from pellucid.text import table
+from pellucid.trace.traced import default_classes
 
-CERTAIN = 1e-3  # loss below which the derivatives of a prediction's own loss say little
 UNIT_HINT = ", and a unit is written 'layer[3]'"
 
 
@@ -34,17 +32,18 @@ def class_number(target: str, classes: Sequence[str], besides: str = "") -> int:
 def default_class(model: Model, x: Tensor, image: str, classes: Sequence[str]) -> tuple[int, str]:
     """Return the class in the loss of an image x (C, H, W) by default, and how it was chosen.
 
-    It is the class that the file's folder names, else the predicted class; but if that has a loss below CERTAIN, it is
-    the class with the second highest score, since all derivatives of such a loss are almost 0.
+    It is the class that the file's folder names, else that of `default_classes`.
     """
+    if (label := folder_class(image, classes)) is not None:
+        return classes.index(label), "the name of its folder"
+    number, chosen = default_classes(model, x[None], classes)
+    return int(number), chosen
+
+
+def folder_class(image: str, classes: Sequence[str]) -> str | None:
+    """Return the class that an image file's folder names, None if it names none."""
     folder = Path(image).resolve().parent.name
-    if folder in classes:
-        return classes.index(folder), "the name of its folder"
-    best, second = class_scores(model.predict(x[None]))[0].topk(2).indices.tolist()
-    loss = float(model.evaluate(x[None], torch.tensor([best]))["loss"])
-    if not 0 <= loss < CERTAIN:
-        return best, "predicted"
-    return second, f"the second, since the loss of the predicted class, {classes[best]}, is only {loss:.1e}"
+    return folder if folder in classes else None
 
 
 def explain_scores(
@@ -56,11 +55,14 @@ def explain_scores(
     folder = folder_for(request.default, x, found) if request.out is None else request.folder()
     written = write_examination(folder, model, x, found, classes)
     label = title(found.target, classes)
-    predicted = " (predicted)" if isinstance(found.target, int) else " (the class with the most pixels)"
-    suffix = "" if request.target else predicted
+    chosen = "predicted" if isinstance(found.target, int) else "the class with the most pixels"
+    named = folder_class(request.image, classes) if isinstance(found.target, int) else None
+    if named is not None:
+        chosen += ", as its folder says" if named == label else f"; its folder says {named}"
+    suffix = "" if request.target else f" ({chosen})"
     lines = [f"{request.model} on {request.image}: {label}{suffix}, score {found.score:.4g}", "", *_lines(found)]
     lines += [f"skipped {method}: {reason}" for method, reason in found.skipped.items()]
-    return Explained(_json(label, found), lines, folder, written)
+    return Explained({**_json(label, found), "chosen": None if request.target else chosen}, lines, folder, written)
 
 
 def _lines(found: Examination) -> list[str]:

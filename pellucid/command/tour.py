@@ -1,0 +1,160 @@
+"""The parts of `pellucid demo`: a trained network, an answer, a derivative, objects and colours, for one page."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from pellucid.data import load_image
+from pellucid.data.images import luma
+from pellucid.data.samples.cells import smear
+from pellucid.data.samples.written import SAMPLES, command_for, pictures
+from pellucid.explain.examine import Examined, drawn, examine
+from pellucid.files import make_folder, write_atomically
+from pellucid.image_objects import Detections, Objects
+from pellucid.metrics import colourfulness_rgb
+from pellucid.metrics.verdicts import HIT, MISSED, classify_detections
+from pellucid.model import Model
+from pellucid.recipe.job import Run
+from pellucid.report.embedded import embedded
+from pellucid.report.figures.curves import metric_curves
+from pellucid.report.figures.detections import draw_detections
+from pellucid.report.sections import CodeBlock, FigurePart, FigureRow, Fragment, ImageRow, Section, TablePart
+from pellucid.run.history import History
+from pellucid.task import task_of
+from pellucid.text import percent, plural
+from pellucid.trace.text import PRODUCT_SIGN, brief
+
+DIGIT = "3"  # what the sample digit.png shows; it is not among the training pictures of `digits`
+METHODS = ("saliency", "integrated_gradients", "lrp", "occlusion")
+WEIGHT = "head.scores.weight"  # the value with the largest gradient is explained
+TOP = 3  # products of a sum to list
+NUDGE = 0.01
+SIDE = 320  # pixels, the longest side of a photo on the page
+
+
+class Stop(NamedTuple):
+    """One part of the demo: a line of text, and a section of the page."""
+
+    line: str
+    section: Section
+
+
+def tour(run: Run) -> Iterator[Stop]:
+    """Yield the parts for a run of `digits`, one after another; sample pictures are written into the run's folder."""
+    folder = make_folder(run.path / "samples")
+    for name, data in pictures():
+        write_atomically(folder / name, data, durable=False)
+    for part in (_trained, _answer, _derivative, _objects, _colours):
+        yield part(run, folder)
+
+
+def _trained(run: Run, _: Path) -> Stop:
+    found = run.metrics
+    result = f"{percent(found['accuracy'])} of {found['n']:,} digits right that were not used for training"
+    curves = metric_curves(History.read(run.path).rows, "test")
+    parts = [
+        f"A small network learned to read handwritten digits from pictures of 8x8 pixels: after "
+        f"{plural(found['epochs'], 'pass', 'passes')} over the training pictures, {result}.",
+        FigurePart("trained", curves, "Accuracy by epoch", f"All figures of the training are in {run.report}."),
+        CodeBlock('pellucid train digits\n\n# or in Python\nrun = pellucid.train("digits")'),
+    ]
+    return Stop(f"trained: {result}", Section("trained", "A network is trained", parts))
+
+
+def _answer(run: Run, folder: Path) -> Stop:
+    file, task = folder / "digit.png", task_of(run.model)
+    (answer,), x = run.model.predict(file), task.example(run.model, str(file), DIGIT).x
+    found = examine(run.model, x, METHODS)
+    maps = [
+        FigurePart(one.method, drawn(x, one, found), f"{one.method} of the {DIGIT}", _verdicts(one))
+        for one in found.found
+    ]
+    passed = [one.method for one in found.found if all(verdict.passed for verdict in one.verdicts.values())]
+    names = ", ".join(passed) or "none"
+    parts = [
+        f"The network reads this {DIGIT} as {answer.label}, with {percent(answer.confidence or 0.0)}. Each method "
+        "marks the pixels from which that answer comes, and each map is tested before it is believed.",
+        FigureRow(maps),
+        CodeBlock(f"pellucid explain {shlex.quote(str(run.path))} {shlex.quote(str(file))}"),
+    ]
+    line = f"explained: why it reads {answer.label}, by {plural(len(found.found), 'method')}; passed all tests: {names}"
+    return Stop(line, Section("answer", "An answer is explained", parts, wide=True))
+
+
+def _verdicts(found: Examined) -> str:
+    return "; ".join(f"{test}: {verdict.text}" for test, verdict in found.verdicts.items())
+
+
+def _derivative(run: Run, folder: Path) -> Stop:
+    file = folder / "digit.png"
+    example = task_of(run.model).example(run.model, str(file), DIGIT)
+    traced = run.model.trace(example.x[None], example.target)
+    explained = traced.explain(WEIGHT, TOP)
+    nudged = traced.nudge(explained.name, NUDGE)
+    (term,) = explained.links[0].terms  # of a dense layer, for one picture
+    product = PRODUCT_SIGN.join(brief(factor.value) for factor in term.factors)
+    name = shlex.quote(explained.name)
+    parts = [
+        f"How much does one of the weights matter for the loss C of this {DIGIT}? The chain rule gives its derivative "
+        f"as a product of numbers that were all computed in the two passes. As a check, {NUDGE:g} added to the weight "
+        f"changes the loss by {brief(nudged.actual)}; the derivative predicts {brief(nudged.predicted)}.",
+        Fragment(explained._repr_html_()),
+        CodeBlock(
+            f"pellucid trace {shlex.quote(str(run.path))} {shlex.quote(str(file))} --target {DIGIT} --weight {name}\n\n"
+            f'# or in Python\nmodel.trace(x, target).explain("{explained.name}")'
+        ),
+    ]
+    line = f"derived: \u2202C/\u2202{explained.name} = {product} = {brief(explained.gradient)}"
+    return Stop(line, Section("derivative", "One derivative, as its factors", parts, wide=True))
+
+
+def _objects(_: Run, folder: Path) -> Stop:
+    file, model = folder / "cells.jpg", Model.load("bccd")
+    (found,), classes, cells = model.predict(file), list(model.classes or ()), smear(0)[1]
+    labels = [classes.index(name) for name in found.labels]
+    truth = Objects(torch.tensor([box for _, *box in cells]), torch.tensor([classes.index(name) for name, *_ in cells]))
+    matched = classify_detections(Detections(found.boxes, found.scores, torch.tensor(labels)), truth)
+    missed = matched.not_found(truth)
+    kinds = [*(one.kind for one in matched.verdicts), *([MISSED] * len(missed))]
+    names = [*found.labels, *(cells[k][0] for k in missed)]
+    boxes = torch.cat([found.boxes, truth.boxes[missed]])
+    figure = draw_detections(load_image(file) / 255, boxes, kinds, names)
+    hits = [name for name, kind in zip(names, kinds, strict=True) if kind == HIT]
+    drawn_names = [name for name, *_ in cells]
+    rows = [(name, *(str(list(each).count(name)) for each in (found.labels, hits, drawn_names))) for name in classes]
+    parts = [
+        f"A shipped detector finds {plural(len(labels), 'object')} in a drawing of {len(cells)} blood cells. As the "
+        f"drawing is known, each box is judged: {len(hits)} are right.",
+        FigureRow([
+            FigurePart("objects", figure, "Boxes that are right, false alarms and missed cells"),
+            TablePart("", ("class", "found", "of these right", "drawn"), rows),
+        ]),
+        _sample_code(file),
+    ]  # fmt: skip
+    counts = ", ".join(f"{name} {n}" for name, n, *_ in rows)
+    line = f"found: {plural(len(labels), 'object')} ({counts}) in a drawing of {len(cells)} cells, {len(hits)} right"
+    return Stop(line, Section("objects", "Objects are found", parts, wide=True))
+
+
+def _colours(_: Run, folder: Path) -> Stop:
+    file, image = folder / "flower.jpg", load_image(folder / "flower.jpg")
+    (painted,) = Model.load("colorize").predict(file)
+    shown = {"grey": luma(image).expand(3, -1, -1), "colorized": painted.image, "original": image}
+    found, true = (float(colourfulness_rgb(shown[name][None] / 255)) for name in ("colorized", "original"))
+    parts = [
+        "A small colorizer that is shipped with the package sees only the grey photo, and keeps its lightness. It is "
+        f"careful where several colours are likely: the colourfulness is {found:.1f}, that of the original {true:.1f}.",
+        ImageRow(file.name, [(name, embedded(one, SIDE)) for name, one in shown.items()]),
+        _sample_code(file),
+    ]
+    line = f"coloured: {file.name}, colourfulness {found:.1f} (original {true:.1f})"
+    return Stop(line, Section("colours", "A photo is coloured", parts, wide=True))
+
+
+def _sample_code(file: Path) -> CodeBlock:
+    """Return the command for a sample, pellucid COMMAND MODEL FILE, and the same in Python."""
+    command = next(command_for(one, file.parent) for one in SAMPLES if one.name == file.name)
+    return CodeBlock(f'{command}\n\n# or in Python\nModel.load("{command.split()[2]}").predict("{file}")')

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pellucid.data import Arrays, Augment, FeatureStats, Source
+from pellucid.data import CATALOGUE, Arrays, Augment, FeatureStats, Source
 from pellucid.data.source import preprocess_of, sizes_vary, swaps_of
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
@@ -208,12 +208,15 @@ def train_in(
 def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:
     """Return the data of a recipe in the form that the task of its objective needs.
 
-    For masks of the user, loss.ignore is the class index that is ignored.
+    For masks of the user, loss.ignore is the class index that is ignored. Images of the user that are decoded on demand
+    are all decoded once, so that files that cannot be read are refused before the training.
     """
     objective, table = recipe.training_objective(), recipe.data
     material = own_data(recipe, root)
     if material is None:
         material = load_material(table, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
+    if table.name not in CATALOGUE:
+        material.refuse_unreadable()
     return material.map(lambda part: task_for(objective).examples(objective, part, table.name))
 
 

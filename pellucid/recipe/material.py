@@ -26,7 +26,7 @@ from pellucid.data import (
 from pellucid.data.catalogue import MASK_PARTS, by_hand
 from pellucid.data.dataset import split_by_class
 from pellucid.data.detection import has_objects
-from pellucid.data.files import ANNOTATIONS, mask_parts
+from pellucid.data.files import ANNOTATIONS, ImageFiles, mask_parts
 from pellucid.data.folder import TEST_FRACTION, MaskDataset, split_images
 from pellucid.data.tree import HELD_OUT, TRAIN, open_tree, parts_of, root_of
 from pellucid.errors import PellucidError, nearest
@@ -56,6 +56,13 @@ class Material(Generic[S_co]):
         """The SHA-256 of each existing part, by its name."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {role: part.checksum for role, part in parts.items() if part is not None}
+
+    def refuse_unreadable(self) -> None:
+        """Raise PellucidError for image files that cannot be read, see `ImageFiles.refuse_unreadable`."""
+        for part in filter(None, (self.train, self.validation, self.test)):
+            files, indices = (part.source, part.indices.tolist()) if isinstance(part, Subset) else (part, None)
+            if isinstance(files, ImageFiles):
+                files.refuse_unreadable(indices)
 
     def map(self, make: Callable[[Source], Source]) -> "Material[Source]":
         """Return the data with `make` applied to each part."""

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Example, Explained, Merit, OwnRecipe, Reported, Request, Task
-from pellucid.text import percent, plural, table
+from pellucid.text import percent, table
 
 if TYPE_CHECKING:
     from pellucid.model import Model
 
 COLUMNS = ("recall", "precision", "f1")
-MAX_FILES = 10  # skipped files that the text names
 
 
 class Classification(Task):
@@ -141,9 +140,4 @@ class Classification(Task):
             for row in found["classes"]
         ]
         lines += table([("class", *COLUMNS, "images"), *rows], right=range(1, 5))
-        if skipped := found["skipped"]:
-            more = ", ..." if len(skipped) > MAX_FILES else ""
-            lines.append(
-                f"skipped {plural(len(skipped), 'file')} that cannot be read: {', '.join(skipped[:MAX_FILES])}{more}"
-            )
         return Evaluation(found, lines)

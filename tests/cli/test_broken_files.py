@@ -52,7 +52,7 @@ def masks(root: Path, broken: bool) -> None:
     names = pictures(root / "train", broken)
     pictures(root / "trainannot", False)
     for name in names:
-        mask = Image.new("L", SIZE[::-1])
+        mask = Image.new("L", (SIZE[1], SIZE[0]))
         mask.paste(1, BOXES[0])
         mask.save(root / "trainannot" / name, "PNG")
 

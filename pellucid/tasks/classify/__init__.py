@@ -38,6 +38,15 @@ class Classification(Task):
         """Return True: models that match no other task are evaluated as classifiers, or refused with a reason."""
         return True
 
+    def examples(self, objective: Any, source: Any, name: str) -> Any:
+        """Return annotated objects as masks, which a network that classifies each pixel needs; others unchanged."""
+        from pellucid.data import DetectionFolder
+        from pellucid.data.object_masks import ObjectMasks
+
+        if not isinstance(source, DetectionFolder):
+            return source
+        return ObjectMasks(source, getattr(getattr(objective, "loss", None), "ignore", None))
+
     def recipe_for(self, data: str, root: Any) -> OwnRecipe:
         """Return a recipe for images in class folders."""
         from pellucid.tasks.classify.own import recipe_for

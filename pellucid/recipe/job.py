@@ -19,7 +19,7 @@ from pellucid.metrics import OF_MASKS, MetricLike
 from pellucid.model import Model
 from pellucid.objective import Objective, Supervised
 from pellucid.recipe.checks import check_network, check_objective
-from pellucid.recipe.material import Material, divided, load_material
+from pellucid.recipe.material import Material, divided, fetch_missing, load_material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import source_checksum, trained_features, trained_objective, whiten
 from pellucid.run.described import as_begun, scaling
@@ -209,9 +209,11 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Mat
     """Return the data of a recipe in the form that the task of its objective needs.
 
     For masks of the user, loss.ignore is the class index that is ignored. Images of the user that are decoded on demand
-    are all decoded once, so that files that cannot be read are refused before the training.
+    are all decoded once, so that files that cannot be read are refused before the training. Missing files of a data set
+    with a download site are downloaded.
     """
     objective, table = recipe.training_objective(), recipe.data
+    fetch_missing(table.name, root)
     material = own_data(recipe, root)
     if material is None:
         material = load_material(table, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))

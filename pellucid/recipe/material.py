@@ -20,6 +20,7 @@ from pellucid.data import (
     Splits,
     Subset,
     data_root,
+    get,
     load,
     load_masks,
 )
@@ -33,6 +34,7 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
 from pellucid.model import Model
 from pellucid.recipe.tables import Data
+from pellucid.text import note
 from pellucid.training.examples import first_batch
 
 S_co = TypeVar("S_co", bound=Source, covariant=True)
@@ -68,6 +70,26 @@ class Material(Generic[S_co]):
         """Return the data with `make` applied to each part."""
         validation = None if self.validation is None else make(self.validation)
         return Material(make(self.train), validation, make(self.test))
+
+
+def fetch_missing(name: str, root: str | os.PathLike[str] | None = None) -> None:
+    """Download the missing files of a data set that has a download site, after one line on stderr.
+
+    Data sets that are published only after a user agrees to terms have no site in the catalogue. Raises PellucidError,
+    which names the files and their folder, without a network.
+    """
+    entry = CATALOGUE.get(name)
+    sources = () if entry is None else entry.sources
+    folder = data_root(root) / (entry.place if entry else "")
+    missing = [source for source in sources if not (folder / source.file).exists()]
+    if missing:
+        size, (site, _, _) = sum(source.size for source in missing), missing[0].url.rpartition("/")
+        note(f"{name} is missing: downloading {size / 1e6:.1f} MB from {site} to {folder}")
+        try:
+            get(name, root)
+        except PellucidError as error:
+            files = ", ".join(source.file for source in missing)
+            raise PellucidError(f"{error}; {name} needs {files} in {folder}") from error
 
 
 def load_material(

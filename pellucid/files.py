@@ -3,17 +3,32 @@
 import errno
 import os
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from pellucid.errors import PellucidError
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
+# Pictures; those of a format that cannot be read, such as HEIC, are named as unreadable, not ignored.
+PICTURE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".heic", ".heif", ".avif",
+)  # fmt: skip
+STILL_SUFFIXES = (*PICTURE_SUFFIXES, ".gif")  # a GIF in a folder, or among several files, counts as its first image
+DESKTOP_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
 MAX_BYTES = 1 << 28  # of a text file in a run folder
 # Errors of os.link if the file system, or the file, does not support hard links.
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 _SUFFIX = ".tmp"
+
+
+def is_listed(name: str) -> bool:
+    """Return whether a path below a folder is read: no part of it is hidden or created by a desktop system."""
+    return not any(part.startswith(".") or part in DESKTOP_FILES for part in PurePosixPath(name).parts)
+
+
+def is_picture(name: str) -> bool:
+    """Return whether a path below a folder is read as an image: `is_listed`, with the suffix of an image."""
+    return is_listed(name) and PurePosixPath(name).suffix.lower() in STILL_SUFFIXES
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = True) -> None:

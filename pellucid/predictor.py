@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pellucid.errors import PellucidError
-from pellucid.files import PICTURE_SUFFIXES
+from pellucid.files import PICTURE_SUFFIXES, STILL_SUFFIXES, is_picture
 from pellucid.text import note
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SOURCE_HELP = "an image, a folder of images, a GIF or a video"
-STILL_SUFFIXES = (*PICTURE_SUFFIXES, ".gif")  # a GIF in a folder, or among several files, counts as its first image
 BATCH_SIZE = 16  # images in a batch
 BATCH_PIXELS = 4_000_000  # a batch ends at this number of pixels, so that large images are read one by one
 
@@ -247,7 +246,7 @@ def pictures(source: str | Path | Sequence[str | Path], predictor: Predictor) ->
     if not source.exists():
         raise PellucidError(f"{source} is missing; give {SOURCE_HELP}")
     if source.is_dir():
-        files = sorted(file for file in source.iterdir() if file.suffix.lower() in STILL_SUFFIXES)
+        files = sorted(file for file in source.iterdir() if is_picture(file.name))
         if not files:
             raise PellucidError(
                 f"{source} contains no images; give a folder with {', '.join(PICTURE_SUFFIXES[:3])} files in it"

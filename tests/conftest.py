@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import torch
 from hypothesis import settings
 
+from pellucid.data import catalogue, fetch
+from pellucid.errors import PellucidError
 from tests.reports import without_report
 
 torch.set_num_threads(1)
@@ -21,6 +25,18 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def global_seed() -> None:
     """Make tests that draw from the global generator independent of the tests before them."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse the downloads of data sets that a test begins, except from this machine."""
+
+    def fetch_here(url: str, *args: Any, **options: Any) -> None:
+        if urlsplit(url).hostname != "127.0.0.1":
+            raise PellucidError(f"{url}: tests have no network")
+        fetch(url, *args, **options)
+
+    monkeypatch.setattr(catalogue, "fetch", fetch_here)
 
 
 @pytest.fixture

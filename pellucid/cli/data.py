@@ -129,19 +129,22 @@ def lint_parser() -> Parser:
         "data lint",
         "List the faults of annotated images by file and line: files and images that cannot be read, boxes without "
         "area or outside their image, unknown classes, objects and images annotated twice, images without objects, and "
-        "images with a near duplicate in another part. The exit code is 2 if training would refuse a file.",
+        "images with a near duplicate in another part; of other images, those that cannot be read. The exit code is 2 "
+        "if training would refuse a file.",
     )
-    parser.add_argument("source", metavar="NAME|FOLDER", help="a data set, or a folder or .zip of annotated images")
+    parser.add_argument("source", metavar="NAME|FOLDER", help="a data set, or a folder or .zip of images")
     return parser.data_option().json_flag()
 
 
 def lint_data(args: argparse.Namespace) -> int:
     """Print a line for each fault, and the counts."""
     from pellucid.data.annotations.lint import lint
-    from pellucid.data.catalogue import annotated_path
+    from pellucid.data.catalogue import CATALOGUE, annotated_path
 
+    given = args.source not in CATALOGUE and Path(args.source).exists()
+    path = Path(args.source) if given else annotated_path(args.source, args.data)
     reading = FilesRead(not args.json)
-    found = lint(annotated_path(args.source, args.data), lambda done, total: reading("image", done, total))
+    found = lint(path, lambda done, total: reading("image", done, total))
     reading.end()
     counts: Counter[str] = Counter()
     for fault in found.faults:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -25,6 +25,7 @@ from pellucid.data.images import (
 from pellucid.data.source import Batch
 from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError
+from pellucid.files import is_picture
 from pellucid.image_objects import Objects
 from pellucid.settings.arguments import Checked
 from pellucid.text import plural, printable
@@ -127,6 +128,12 @@ class ImageFiles(metaclass=Checked):
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
         """Return the examples at `indices`; nothing is drawn from `rng`."""
         return collate([self.example(k) for k in indices], self.ignored)
+
+    def refuse_unreadable(self, indices: Sequence[int] | None = None) -> None:
+        """Decode the images at `indices`, by default all, and their masks; PellucidError if any cannot be read."""
+        chosen = range(len(self)) if indices is None else indices
+        masks = [self.others[k] for k in chosen] if self.others else []
+        check_images(self.tree, [self.names[k] for k in chosen], masks)
 
     @property
     def checksum(self) -> str:
@@ -258,6 +265,34 @@ class MaskFolder(ImageFiles):
         return content if self.longest is None else hashlib.sha256(f"{content}{self.longest}".encode()).hexdigest()
 
 
+def refuse_unreadable(errors: Mapping[str, PellucidError]) -> None:
+    """Raise PellucidError if there are errors, by file: training and measuring leave out no file unasked.
+
+    The message is the first error, with the number of the other files and the names of two of them.
+    """
+    if errors:
+        (_, first), *others = errors.items()
+        names = ", ".join([PurePosixPath(file).name for file, _ in others[:2]] + ["..."] * (len(others) > 2))
+        more = f" (and {len(others):,} more: {names})" if others else ""
+        raise PellucidError(f"{first}{more}; `pellucid data lint` lists the faults of the files") from first
+
+
+def check_images(tree: Tree, names: Sequence[str], masks: Sequence[str] = ()) -> None:
+    """Decode images and masks of a tree; PellucidError for those that cannot be read, see `refuse_unreadable`."""
+
+    def check(name: str) -> None:  # without returning the image, since results are computed ahead
+        decode(tree.read(name), tree.where(name), None, "RGB")
+
+    def check_mask(name: str) -> None:
+        decode_mask(tree.read(name), tree.where(name))
+
+    errors: dict[str, PellucidError] = {}
+    for work, files in ((check, names), (check_mask, masks)):
+        with attempts(work, files) as found:
+            errors |= {name: error for name, error in found if error is not None}
+    refuse_unreadable(errors)
+
+
 def mask_parts(path: str | os.PathLike[str]) -> list[str]:
     """Return the sorted names of folders with masks, NAME beside NAMEannot, in a folder or a .zip."""
     with closing(tree_at(path)) as tree:
@@ -294,7 +329,7 @@ def _by_stem(tree: Tree, root: str) -> dict[str, str]:
     """Return the files below a folder by path without suffix; PellucidError for two with the same such path."""
     found: dict[str, str] = {}
     for name in tree.names:
-        if name.startswith(root):
+        if name.startswith(root) and is_picture(name):
             stem = str(PurePosixPath(name.removeprefix(root)).with_suffix(""))
             if stem in found:
                 raise PellucidError(

@@ -8,8 +8,16 @@ import torch
 from torch import Tensor
 
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
-from pellucid.data.files import ANNOTATIONS, MaskFolder
-from pellucid.data.images import ColourMode, OnError, attempts, check_format, check_on_error, decode, strict_warnings
+from pellucid.data.files import ANNOTATIONS, MaskFolder, refuse_unreadable
+from pellucid.data.images import (
+    ColourMode,
+    OnError,
+    attempts,
+    check_format,
+    check_on_error,
+    decode,
+    strict_warnings,
+)
 from pellucid.data.seeds import mix
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, files_of, open_tree, part_classes, parts_of, root_of
 from pellucid.errors import PellucidError
@@ -29,10 +37,11 @@ def load_folder(
 ) -> Dataset:
     """Load images from class folders, CLASS/IMAGE, in a folder or a .zip, as one data set in sorted order.
 
-    Every file in a class folder, at any depth, is read as an image; files outside the class folders, hidden files and
-    system files such as Thumbs.db are ignored. size: (H, W) to resize to, or one number for a square; by default all
-    images must have the same size. on_error="skip" omits unreadable images and lists them in `skipped`.
-    Raises PellucidError, which names the file, for an unreadable image, and for a folder without classes.
+    Every image file in a class folder, at any depth, is read; files with other suffixes than those of images, files
+    outside the class folders, hidden files and system files such as Thumbs.db are ignored. size: (H, W) to resize to,
+    or one number for a square; by default all images must have the same size. on_error="skip" omits unreadable
+    images and lists them in `skipped`.
+    Raises PellucidError, which names the files, for unreadable images, and for a folder without classes.
     """
     check_on_error(on_error)
     size = check_format(size, mode)
@@ -141,7 +150,11 @@ def load_masks(
     masks: list[Tensor] = []
     with strict_warnings():
         for k, name in enumerate(source.names):
-            image, mask = source.example(k)
+            try:
+                image, mask = source.example(k)
+            except PellucidError:
+                source.refuse_unreadable()
+                raise
             if images and image.shape != images[0].shape:
                 raise PellucidError(
                     f"{source.tree.where(name)} is {image.shape[1]}x{image.shape[2]} but {source.names[0]} is "
@@ -175,13 +188,11 @@ def _decoded(
 
     x = torch.empty(0)
     kept: list[str] = []
-    skipped: list[str] = []
+    errors: dict[str, PellucidError] = {}
     with attempts(lambda name: decode(tree.read(name), tree.where(name), size, mode), names) as found:
         for name, image in found:
             if isinstance(image, PellucidError):
-                if on_error == "raise":
-                    raise image
-                skipped.append(tree.where(name))
+                errors[tree.where(name)] = image
                 continue
             if not kept:
                 x = _allocated(tree, len(names), image)
@@ -191,12 +202,14 @@ def _decoded(
                 )
             x[len(kept)] = image
             kept.append(name)
+    if on_error == "raise":
+        refuse_unreadable(errors)
     if not kept:
         raise PellucidError(
-            f"{tree.path}: none of its {len(names)} images can be read; replace {skipped[0]}"
-            + (" and the others" if len(skipped) > 1 else "")
+            f"{tree.path}: none of its {len(names)} images can be read; replace {next(iter(errors))}"
+            + (" and the others" if len(errors) > 1 else "")
         )
-    return x[: len(kept)].contiguous(), kept, tuple(skipped)
+    return x[: len(kept)].contiguous(), kept, tuple(errors)
 
 
 def _allocated(tree: Tree, n: int, image: Tensor) -> Tensor:

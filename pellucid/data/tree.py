@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 
 from pellucid.data.images import MAX_FILE_BYTES, read_file
 from pellucid.errors import PellucidError
+from pellucid.files import is_listed, is_picture
 
 TRAIN = "train"
 HELD_OUT = ("test", "val", "valid", "validation")
-_DESKTOP_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
 SAMPLE = 4096  # bytes at each of three positions of a file, for its fingerprint
 _MAX_DEFLATE_RATIO = 1032  # compression ratio of deflate; a member above it cannot be valid
 DOCUMENT_SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names")  # of annotations and lists
@@ -154,7 +154,7 @@ class FolderTree(Tree):
 
 def _walk(folder: Path, files: list[Path], folders: list[Path]) -> None:
     """Add a folder and everything below it; OSError for a folder that cannot be listed, which glob would skip."""
-    if not _is_listed(folder.name):
+    if not is_listed(folder.name):
         return
 
     def fail(error: OSError) -> None:
@@ -176,7 +176,7 @@ class ZipTree(Tree):
                 members = self._zip.infolist()
                 for info in members:
                     _check_inside(path, info)
-                self._members = {i.filename: i for i in members if not i.is_dir() and _is_listed(i.filename)}
+                self._members = {i.filename: i for i in members if not i.is_dir() and is_listed(i.filename)}
                 if len({i.filename for i in members}) != len(members):
                     raise PellucidError(f"{path} contains two files of the same name; make the zip again")
                 stack.pop_all()
@@ -243,11 +243,7 @@ def _check_inside(path: Path, info: zipfile.ZipInfo) -> None:
 
 def _listed(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names that are not hidden, sorted."""
-    return tuple(sorted(name for name in names if _is_listed(name)))
-
-
-def _is_listed(name: str) -> bool:
-    return not any(part.startswith(".") or part in _DESKTOP_FILES for part in PurePosixPath(name).parts)
+    return tuple(sorted(name for name in names if is_listed(name)))
 
 
 def root_of(tree: Tree) -> str:
@@ -268,9 +264,10 @@ def parts_of(tree: Tree, root: str) -> set[str]:
 def classes_of(tree: Tree, root: str) -> tuple[str, ...]:
     """Return the class folders below `root`, sorted; PellucidError if there are none, or one is empty."""
     classes = sorted({class_of(name, root) for name in files_of(tree, root)})
-    empty = [name for name in tree.empty if name.startswith(root) and "/" not in name.removeprefix(root)]
+    empty = {name for name in tree.empty if name.startswith(root) and "/" not in name.removeprefix(root)}
+    empty |= {root + class_of(name, root) for name in _nested(tree, root)} - {root + name for name in classes}
     if empty:
-        raise PellucidError(f"{tree.where(empty[0])} is a class folder without images; add some, or remove it")
+        raise PellucidError(f"{tree.where(min(empty))} is a class folder without images; add some, or remove it")
     if not classes:
         raise PellucidError(f"{tree.where(root)} has no class folders; arrange the images as CLASS/IMAGE")
     return tuple(classes)
@@ -294,7 +291,11 @@ def part_classes(tree: Tree, root: str, part: str) -> tuple[str, tuple[str, ...]
 
 
 def files_of(tree: Tree, root: str) -> list[str]:
-    """Return the files of the class folders below `root`, sorted."""
+    """Return the images of the class folders below `root`, sorted."""
+    return [name for name in _nested(tree, root) if is_picture(name)]
+
+
+def _nested(tree: Tree, root: str) -> list[str]:
     return [name for name in tree.names if name.startswith(root) and "/" in name.removeprefix(root)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pellucid.data import Arrays, Augment, FeatureStats, Source
+from pellucid.data import CATALOGUE, Arrays, Augment, FeatureStats, Source
 from pellucid.data.source import preprocess_of, sizes_vary, swaps_of
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
@@ -19,7 +19,7 @@ from pellucid.metrics import OF_MASKS, MetricLike
 from pellucid.model import Model
 from pellucid.objective import Objective, Supervised
 from pellucid.recipe.checks import check_network, check_objective
-from pellucid.recipe.material import Material, divided, load_material
+from pellucid.recipe.material import Material, divided, fetch_missing, load_material
 from pellucid.recipe.previews import Previews
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import source_checksum, trained_features, trained_objective, whiten
@@ -209,12 +209,17 @@ def train_in(
 def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:
     """Return the data of a recipe in the form that the task of its objective needs.
 
-    For masks of the user, loss.ignore is the class index that is ignored.
+    For masks of the user, loss.ignore is the class index that is ignored. Images of the user that are decoded on demand
+    are all decoded once, so that files that cannot be read are refused before the training. Missing files of a data set
+    with a download site are downloaded.
     """
     objective, table = recipe.training_objective(), recipe.data
+    fetch_missing(table.name, root)
     material = own_data(recipe, root)
     if material is None:
         material = load_material(table, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
+    if table.name not in CATALOGUE:
+        material.refuse_unreadable()
     return material.map(lambda part: task_for(objective).examples(objective, part, table.name))
 
 

@@ -20,19 +20,21 @@ from pellucid.data import (
     Splits,
     Subset,
     data_root,
+    get,
     load,
     load_masks,
 )
 from pellucid.data.catalogue import MASK_PARTS, by_hand
 from pellucid.data.dataset import split_by_class
 from pellucid.data.detection import has_objects
-from pellucid.data.files import ANNOTATIONS, mask_parts
+from pellucid.data.files import ANNOTATIONS, ImageFiles, mask_parts
 from pellucid.data.folder import TEST_FRACTION, MaskDataset, split_images
 from pellucid.data.tree import HELD_OUT, TRAIN, open_tree, parts_of, root_of
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
 from pellucid.model import Model
 from pellucid.recipe.tables import Data
+from pellucid.text import note
 from pellucid.training.examples import first_batch
 
 S_co = TypeVar("S_co", bound=Source, covariant=True)
@@ -57,10 +59,37 @@ class Material(Generic[S_co]):
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {role: part.checksum for role, part in parts.items() if part is not None}
 
+    def refuse_unreadable(self) -> None:
+        """Raise PellucidError for image files that cannot be read, see `ImageFiles.refuse_unreadable`."""
+        for part in filter(None, (self.train, self.validation, self.test)):
+            files, indices = (part.source, part.indices.tolist()) if isinstance(part, Subset) else (part, None)
+            if isinstance(files, ImageFiles):
+                files.refuse_unreadable(indices)
+
     def map(self, make: Callable[[Source], Source]) -> "Material[Source]":
         """Return the data with `make` applied to each part."""
         validation = None if self.validation is None else make(self.validation)
         return Material(make(self.train), validation, make(self.test))
+
+
+def fetch_missing(name: str, root: str | os.PathLike[str] | None = None) -> None:
+    """Download the missing files of a data set that has a download site, after one line on stderr.
+
+    Data sets that are published only after a user agrees to terms have no site in the catalogue. Raises PellucidError,
+    which names the files and their folder, without a network.
+    """
+    entry = CATALOGUE.get(name)
+    sources = () if entry is None else entry.sources
+    folder = data_root(root) / (entry.place if entry else "")
+    missing = [source for source in sources if not (folder / source.file).exists()]
+    if missing:
+        size, (site, _, _) = sum(source.size for source in missing), missing[0].url.rpartition("/")
+        note(f"{name} is missing: downloading {size / 1e6:.1f} MB from {site} to {folder}")
+        try:
+            get(name, root)
+        except PellucidError as error:
+            files = ", ".join(source.file for source in missing)
+            raise PellucidError(f"{error}; {name} needs {files} in {folder}") from error
 
 
 def load_material(

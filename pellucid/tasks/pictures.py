@@ -10,10 +10,12 @@ from torch import Tensor
 
 from pellucid.data import CATALOGUE, Dataset, load_image
 from pellucid.data.dataset import float_images, make_dataset
+from pellucid.data.files import refuse_unreadable
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import full_size
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, open_tree, root_of
 from pellucid.errors import PellucidError, nearest
+from pellucid.files import is_picture
 from pellucid.metrics import class_scores
 from pellucid.model import Model
 from pellucid.objective import Supervised
@@ -110,7 +112,7 @@ def _read(model: Model, source: str | Path | bytes, name: str) -> Tensor:
 
 
 def held_out(model: Model, data: str | None) -> Dataset:
-    """Return the images to evaluate a model on; files that cannot be read are left out and listed in `skipped`.
+    """Return the images to evaluate a model on; PellucidError for files that cannot be read.
 
     data: a known data set, an image folder or zip, or the root of the data sets; None for the model's own data. From a
     folder in parts this is the test part, otherwise the validation part, otherwise the fifth of train/ that
@@ -144,7 +146,7 @@ def _folder(model: Model, data: str, whole: bool) -> Dataset:
     x, ys = torch.empty(0), list[int]()
     faults: dict[str, PellucidError] = {}
     with open_tree(data) as tree:
-        files, part = _part([label for label in tree.names if "/" in label], classes)
+        files, part = _part([label for label in tree.names if "/" in label and is_picture(label)], classes)
         listed = not whole and part not in HELD_OUT and HELD_OUT_KEY in model.preprocess
         if listed:
             files = _listed(model, tree, files)
@@ -165,10 +167,10 @@ def _folder(model: Model, data: str, whole: bool) -> Dataset:
                 x = picture.new_empty(len(files), *picture.shape)
             x[len(ys)] = picture
             ys.append(classes.index(label))
+    refuse_unreadable(faults)
     if not ys:
-        why = f", the first: {next(iter(faults.values()))}" if faults else "; lay it out as CLASS/IMAGE"
-        raise PellucidError(f"{data} has no readable images in folders named by class{why}")
-    images = make_dataset(data, x[: len(ys)].contiguous(), torch.tensor(ys), classes, tuple(faults))
+        raise PellucidError(f"{data} has no images in folders named by class; lay it out as CLASS/IMAGE")
+    images = make_dataset(data, x, torch.tensor(ys), classes)
     return images if listed or part in HELD_OUT or (whole and not part) else images.split(TEST_FRACTION).test
 
 

@@ -99,7 +99,6 @@ def test_every_command_explains_itself(command: str, say: Say):
         (["train", "digits", "network.sizes=[64, 100000000000, 10]"], "make [network] smaller"),
         (["train", "digits", "schedule.name=reduce_on_plateau"], "data.validation"),
         (["train", "digits", "train.early_stopping=3"], "data.validation"),
-        (["train", "mnist-mlp"], "pellucid data get mnist"),
         (["train", "--resume", "nowhere"], "nowhere does not exist"),
         (["train", "digits", "--resume", "x"], "leave out 'digits'"),
         (["train", "digits", "--out"], "expected one argument"),

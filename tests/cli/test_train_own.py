@@ -235,3 +235,30 @@ def test_what_cannot_be_trained_on_is_said_in_one_line(
 
 def test_small_data_get_more_epochs() -> None:
     assert [epochs_for(600, images, 8) for images in (8, 100, 1_000, 100_000)] == [100, 46, 5, 5]
+
+
+def outlined(root: Path, count: int = 8) -> Path:
+    """The labelme data with a polygon for each rectangle."""
+    for file in labelme(root, count).glob("*.json"):
+        content = json.loads(file.read_text())
+        for shape in content["shapes"]:
+            (x0, y0), (x1, y1) = shape["points"]
+            shape |= {"shape_type": "polygon", "points": [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]}
+        file.write_text(json.dumps(content))
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("write", [outlined, lambda root: coco(root, points=False)], ids=["labelme", "coco"])
+def test_own_polygons_train_a_segmentation_model(write: Any, say: Say, tmp_path: Path) -> None:
+    (tmp_path / "things").mkdir()
+    data = write(tmp_path / "things")
+    tables, run = trained(say, "segment", data)
+    assert (tables["network"]["classes"], tables["loss"]["ignore"]) == (3, 255)
+    assert Model.load(run / "weights" / "best.safetensors").classes == ("background", "ball", "box")
+    found = say("evaluate", str(run), "--data", str(data), "--json").json
+    assert [row["class"] for row in found["classes"]] == ["background", "ball", "box"]
+    assert found["n"] == 8
+    assert say("doctor", str(run), "--data", str(data), "--json").code == 0
+    assert "has no class 'background'" in say("evaluate", "camvid", "--data", str(data)).complaint

@@ -105,7 +105,7 @@ def test_litter_and_files_beside_the_classes_are_left_out(tree):
     assert len(load_folder(tree("plain.zip", CLASSES | litter))) == 3
 
 
-BROKEN = CLASSES | {"dog/broken.png": CLASSES["cat/a.png"][:40], "dog/notes.txt": b"hello"}
+BROKEN = CLASSES | {"dog/broken.png": CLASSES["cat/a.png"][:40], "dog/text.png": b"hello"}
 
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
@@ -115,7 +115,7 @@ def test_an_unreadable_image_stops_the_load_or_is_listed(tree, name):
         load_folder(path)
     data = load_folder(path, on_error="skip")
     assert data.y.tolist() == [0, 0, 1]
-    assert [where.rsplit("/", 1)[1] for where in data.skipped] == ["broken.png", "notes.txt"]
+    assert [where.rsplit("/", 1)[1] for where in data.skipped] == ["broken.png", "text.png"]
 
 
 def test_nothing_readable_is_an_error_even_when_skipping(tree):

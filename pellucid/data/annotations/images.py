@@ -7,15 +7,10 @@ from pathlib import PurePosixPath
 from pellucid.data.images import image_size
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree
 from pellucid.errors import PellucidError
+from pellucid.files import is_picture
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 PARTS = (TRAIN, "trainval", *HELD_OUT)
 _WORD = re.compile("[a-z]+")
-
-
-def is_image(name: str) -> bool:
-    """Return whether a file name has the suffix of an image."""
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 def part_of(name: str) -> str:
@@ -37,7 +32,7 @@ class ImageIndex:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self.images = [name for name in tree.names if is_image(name)]
+        self.images = [name for name in tree.names if is_picture(name)]
         self._by_name: dict[str, list[str]] = {}
         self._by_stem: dict[str, list[str]] = {}
         for name in self.images:

@@ -18,6 +18,7 @@ from pellucid.data.annotations.base import (
 )
 from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.layout import find_format, read_annotations
+from pellucid.data.images import attempts, decode
 from pellucid.data.quality.duplicates import exact_duplicates, near_duplicates
 from pellucid.data.quality.survey import survey
 from pellucid.data.tree import TRAIN, Tree, open_tree
@@ -53,11 +54,13 @@ class Linted:
 def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None) -> Linted:
     """Read all annotations and images of a folder or .zip, and list what is wrong with them.
 
-    progress: called with the number of images read so far and the total. Raises PellucidError only for a folder without
-    annotations.
+    Without annotations, the images that cannot be read are listed. progress: called with the number of images read so
+    far and the total. Raises PellucidError only for a folder with neither annotations nor images.
     """
     with open_tree(path) as tree:
         form, parts = find_format(tree)
+        if not form:
+            return _lint_images(tree, progress)
         found: dict[str, Annotations] = {}
         faults = Faults()
         for part in sorted(parts, key=lambda part: part != TRAIN) or [""]:
@@ -82,6 +85,26 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
         for part, annotations in found.items()
     }
     return Linted(form, counts, faults.found)
+
+
+def _lint_images(tree: Tree, progress: Callable[[int, int], None] | None) -> Linted:
+    """List the images of a tree without annotations that cannot be read."""
+    names = ImageIndex(tree).images
+    if not names:
+        raise PellucidError(f"{tree.path} contains neither annotations nor images; give a folder of images")
+
+    def check(name: str) -> None:
+        decode(tree.read(name), tree.where(name), None, "RGB")
+
+    faults = Faults()
+    with attempts(check, names) as found:
+        for done, (name, error) in enumerate(found, start=1):
+            if error is not None:
+                where = tree.where(name)
+                faults.add(where, None, str(error).removeprefix(f"{where} "), "refused")
+            if progress is not None:
+                progress(done, len(names))
+    return Linted("images", {"": LintedPart(len(names), 0, 0)}, faults.found)
 
 
 def _record_faults(record: ImageRecord) -> Iterator[AnnotationFault]:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Example, Explained, Merit, OwnRecipe, Reported, Request, Task
-from pellucid.text import percent, plural, table
+from pellucid.text import percent, table
 
 if TYPE_CHECKING:
     from pellucid.model import Model
 
 COLUMNS = ("recall", "precision", "f1")
-MAX_FILES = 10  # skipped files that the text names
 
 
 class Classification(Task):
@@ -38,6 +37,15 @@ class Classification(Task):
     def trains(self, objective: Any) -> bool:
         """Return True: models that match no other task are evaluated as classifiers, or refused with a reason."""
         return True
+
+    def examples(self, objective: Any, source: Any, name: str) -> Any:
+        """Return annotated objects as masks, which a network that classifies each pixel needs; others unchanged."""
+        from pellucid.data import DetectionFolder
+        from pellucid.data.object_masks import ObjectMasks
+
+        if not isinstance(source, DetectionFolder):
+            return source
+        return ObjectMasks(source, getattr(getattr(objective, "loss", None), "ignore", None))
 
     def recipe_for(self, data: str, root: Any) -> OwnRecipe:
         """Return a recipe for images in class folders."""
@@ -141,9 +149,4 @@ class Classification(Task):
             for row in found["classes"]
         ]
         lines += table([("class", *COLUMNS, "images"), *rows], right=range(1, 5))
-        if skipped := found["skipped"]:
-            more = ", ..." if len(skipped) > MAX_FILES else ""
-            lines.append(
-                f"skipped {plural(len(skipped), 'file')} that cannot be read: {', '.join(skipped[:MAX_FILES])}{more}"
-            )
         return Evaluation(found, lines)

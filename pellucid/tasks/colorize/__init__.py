@@ -8,7 +8,7 @@ from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Explained, Merit, Option, OwnRecipe, Request, Task, Traced
 from pellucid.tasks.baseline import beside_baseline
-from pellucid.text import note, plural
+from pellucid.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,12 +90,10 @@ class Colorization(Task):
         return of_translator(model, x, target)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
-        """Return PSNR and other measures of colours, beside grey images; a note on stderr names skipped files."""
+        """Return PSNR and other measures of colours, beside grey images."""
         from pellucid.tasks.colorize.measure import FIGURES, GREY, evaluate
 
         found = evaluate(model, data)
-        for message in found["skipped"].values():
-            note(message)
         return Evaluation(found, [
             f"on {plural(found['n'], 'image')} of {found['data']}; answers and frechet are over "
             f"{found['n_judged']:,} of them",

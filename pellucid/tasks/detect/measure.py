@@ -64,6 +64,7 @@ def evaluate(model: Model, data: str | None = None) -> MeasuredDetections:
     finder = ObjectFinder(model)
     path, part = held_out(model, data)
     source = DetectionFolder(path, part, classes=finder.classes)
+    source.refuse_unreadable()
     detections: list[Detections] = []
     objects: list[Objects] = []
     areas: list[Tensor] = []

@@ -45,7 +45,9 @@ def keypoint_source(model: Model, data: str | None) -> KeypointSource:
     model's own data. Raises PellucidError if there is none.
     """
     path, part = held_out(model, data)
-    return KeypointSource(DetectionFolder(path, part, mode=KeypointFinder(model).mode))
+    source = DetectionFolder(path, part, mode=KeypointFinder(model).mode)
+    source.refuse_unreadable()
+    return KeypointSource(source)
 
 
 def bootstrap(values: Tensor) -> tuple[float, float]:

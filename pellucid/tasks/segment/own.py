@@ -1,15 +1,19 @@
 """The recipe for a user's own images with masks of classes: `pellucid train segment DATA`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from pellucid.data import CATALOGUE, MaskFolder, data_root
+from pellucid.data import CATALOGUE, MaskFolder, data_root, load
 from pellucid.data.files import fitted, mask_parts
 from pellucid.data.images import decode_mask, strict_warnings
+from pellucid.data.object_masks import ObjectMasks
 from pellucid.data.tree import TRAIN
 from pellucid.errors import PellucidError
+from pellucid.recipe.material import is_annotated
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
 
@@ -26,20 +30,15 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     """Return FCN-8s with the features of the shipped segmentation model, and weights of classes by their frequency.
 
     The classes are those of classes.txt, and any other value means no class; without this file the classes are the
-    values of the masks, 255 for no class. Raises PellucidError for data without masks.
+    values of the masks, 255 for no class. Of annotated objects they are the background and the classes of the objects.
+    Raises PellucidError for data without masks.
     """
     path = data_root(root) / CATALOGUE[data].place if data in CATALOGUE else Path(data)
-    if TRAIN not in mask_parts(path):
-        raise PellucidError(
-            f"{path} has no masks: put the images into {TRAIN}/ and their masks, PNG files of the same names whose "
-            f"values are class indices, into {TRAIN}annot/"
-        )
-    source = MaskFolder(path, TRAIN)
-    classes = CATALOGUE[data].classes if data in CATALOGUE else source.classes
+    source = _source(data, path, root)
+    classes = CATALOGUE[data].classes if isinstance(source, MaskFolder) and data in CATALOGUE else source.classes
     counts, sizes = torch.zeros(VALUES, dtype=torch.int64), []
     with strict_warnings():
-        for name in source.others:
-            mask = decode_mask(source.tree.read(name), source.tree.where(name))
+        for mask in _masks(source):
             counts += torch.bincount(mask.flatten().long(), minlength=VALUES)
             sizes.append((mask.shape[0], mask.shape[1]))
     present = counts.nonzero()[:, 0].tolist()
@@ -69,6 +68,27 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
         "train.batch_size": batch_size,
         "train.epochs": epochs_for(STEPS, len(source), batch_size),
     })  # fmt: skip
+
+
+def _source(data: str, path: Path, root: Any) -> MaskFolder | ObjectMasks:
+    """Return the training images with masks of classes in their own size."""
+    if is_annotated(data):
+        source = load(data, root).train
+        source.refuse_unreadable()
+        return ObjectMasks(source)
+    if TRAIN not in mask_parts(path):
+        raise PellucidError(
+            f"{path} has no masks: put the images into {TRAIN}/ and their masks, PNG files of the same names whose "
+            f"values are class indices, into {TRAIN}annot/; or give polygons in the format of labelme or COCO"
+        )
+    return MaskFolder(path, TRAIN)
+
+
+def _masks(source: MaskFolder | ObjectMasks) -> Iterator[Tensor]:
+    if isinstance(source, ObjectMasks):
+        yield from (source.example(k)[1] for k in range(len(source)))
+    else:
+        yield from (decode_mask(source.tree.read(name), source.tree.where(name)) for name in source.others)
 
 
 def frequency_weights(counts: list[int]) -> list[float]:

@@ -11,9 +11,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pellucid.data import MaskFolder
+from pellucid.data import DetectionFolder, MaskFolder
+from pellucid.data.detection import has_objects
 from pellucid.data.files import ANNOTATIONS, fitted, mask_parts
 from pellucid.data.images import ColourMode, resized, strict_warnings
+from pellucid.data.object_masks import BACKGROUND, ObjectMasks
 from pellucid.data.tree import HELD_OUT, TRAIN
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
@@ -21,7 +23,7 @@ from pellucid.fuse.inference import inference
 from pellucid.metrics import BoundaryF1, MeanIoU
 from pellucid.model import Model
 from pellucid.objective import Supervised
-from pellucid.tasks.annotated import check_image, data_path, mode_of
+from pellucid.tasks.annotated import check_image, data_path, held_out, mode_of
 from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.tasks.outputs import check_outputs, png
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
@@ -155,7 +157,7 @@ def evaluate(model: Model, data: str | None = None, crf: bool = False) -> dict[s
     """
     segmenter = Segmenter(model, crf)
     ignored = getattr(model.loss, "ignore", None)
-    source = mask_folder(model, data, ignored)
+    source = _mask_source(model, data, ignored)
     overlap, outlines = MeanIoU(ignored), BoundaryF1(ignored)
     with strict_warnings():
         for k in range(len(source)):
@@ -166,7 +168,20 @@ def evaluate(model: Model, data: str | None = None, crf: bool = False) -> dict[s
     measured = {**overlap.compute(), **outlines.compute()}
     by_class = measured.pop("class_iou")
     rows = [{"class": name, "iou": value} for name, value in zip(segmenter.classes, by_class, strict=True)]
-    return {**measured, "n": len(source), "data": source.tree.where("").rstrip("/:"), "classes": rows}
+    return {**measured, "n": len(source), "data": str(data_path(model, data)), "classes": rows}
+
+
+def _mask_source(model: Model, data: str | None, ignored: int | None) -> MaskFolder | ObjectMasks:
+    """Return the pictures of `mask_folder`, or the held-out ones with annotated objects."""
+    if not has_objects(data_path(model, data)):
+        return mask_folder(model, data, ignored)
+    if classes_of(model)[0] != BACKGROUND:
+        raise PellucidError(
+            f"the model has no class {BACKGROUND!r} for pixels without an object; give masks of classes"
+        )
+    source = DetectionFolder(*held_out(model, data), mode=mode_of(model), classes=model.classes)
+    source.refuse_unreadable()
+    return ObjectMasks(source, ignored)
 
 
 def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFolder:
@@ -180,4 +195,6 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
     if not parts:
         raise PellucidError(f"{path} has no folders NAME and NAME{ANNOTATIONS}, such as val and val{ANNOTATIONS}")
     part = next(iter([*(one for one in HELD_OUT if one in parts), *(one for one in parts if one != TRAIN), TRAIN]))
-    return MaskFolder(path, part, mode=mode_of(model), classes=model.classes, ignored=ignored)
+    source = MaskFolder(path, part, mode=mode_of(model), classes=model.classes, ignored=ignored)
+    source.refuse_unreadable()
+    return source

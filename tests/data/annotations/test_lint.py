@@ -95,8 +95,8 @@ def test_an_image_of_another_size_is_refused(tree):
 
 
 def test_a_folder_without_annotations_is_a_mistake(tree):
-    with pytest.raises(PellucidError, match="contains no annotations"):
-        lint(tree("set", {"a/a.png": picture_bytes((0, 0, 0))}))
+    with pytest.raises(PellucidError, match="neither annotations nor images"):
+        lint(tree("set", {"a/a.md": b"nothing"}))
 
 
 @pytest.mark.real

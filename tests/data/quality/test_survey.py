@@ -20,7 +20,7 @@ FILES = {
     "dog/c.png": file_of(photo(2).convert("L")),
     "dog/tiny.png": file_of(Image.new("RGB", (2, 1), (9, 9, 9))),
 }
-BAD = {"cat/broken.png": FILES["cat/a.png"][:200], "dog/empty.jpg": b"", "dog/notes.txt": b"hello"}
+BAD = {"cat/broken.png": FILES["cat/a.png"][:200], "dog/empty.jpg": b"", "dog/text.png": b"hello"}
 
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
@@ -60,7 +60,7 @@ def test_reasons_do_not_repeat_the_file(tree):
         reasons = {one.file: one.reason for one in survey(files, files.names, (8, 8)).corrupt}
     assert reasons["dog/empty.jpg"] == "is empty; replace it by an image"
     assert reasons["cat/broken.png"].startswith("is damaged or cannot be decoded (")
-    assert "is not an image" in reasons["dog/notes.txt"]
+    assert "is not an image" in reasons["dog/text.png"]
 
 
 def test_progress_ends_at_all(tree):

@@ -88,15 +88,13 @@ def test_of_several_parts_the_held_out_one_is_measured(tmp_path):
 
 
 def test_the_command_prints_the_figures(folder, save, run, capsys):
-    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     model = save()
     code, said, err = run("evaluate", model, "--data", folder)
     assert code == 0
     assert said["n"] == 5
     assert isinstance(said["psnr"], float)
     assert isinstance(said["psnr_grey"], float)
-    assert [*said["skipped"]] == [str(folder / "broken.png")]
-    assert "broken.png" in err
+    assert (said["skipped"], err) == ({}, "")
     assert main(["evaluate", model, "--data", str(folder)]) == 0
     text = capsys.readouterr().out
     assert f"{said['psnr']:.2f}" in text
@@ -104,7 +102,7 @@ def test_the_command_prints_the_figures(folder, save, run, capsys):
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
-    with pytest.raises(PellucidError, match="none of its images can be measured"):
+    with pytest.raises(PellucidError, match="contains no images"):
         evaluate(colorizer(), str(tmp_path))
     with pytest.raises(PellucidError, match="does not name its training data"):
         evaluate(colorizer())

@@ -58,7 +58,7 @@ def test_json_holds_every_file(found):
 
 def test_long_lists_are_cut_with_their_number(tree):
     files = {f"{name}/{k}.png": file_of(photo(2 * c + k)) for c, name in enumerate("ab") for k in range(2)}
-    found = read_collection(tree("mine", files | {f"a/bad{k}": b"" for k in range(8)}), 16)
+    found = read_collection(tree("mine", files | {f"a/bad{k}.png": b"" for k in range(8)}), 16)
     text = lines(found)
     assert text.count("  and 3 more files") == 1
     assert sum("is empty" in line for line in text) == 5

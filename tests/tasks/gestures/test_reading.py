@@ -162,12 +162,12 @@ def test_blurry_pictures_are_told(tmp_path, shots):
 
 
 def test_corrupt_files_are_left_out_with_their_reasons(tmp_path, shots):
-    files = {**plain(shots), "a/03.png": shots[3][:500], "b/notes.txt": b"hello", "b/none.jpg": b""}
+    files = {**plain(shots), "a/03.png": shots[3][:500], "b/text.png": b"hello", "b/none.jpg": b""}
     found = read_collection(write(tmp_path, files), SIZE)
-    assert [one.file for one in found.corrupt] == ["a/03.png", "b/none.jpg", "b/notes.txt"]
+    assert [one.file for one in found.corrupt] == ["a/03.png", "b/none.jpg", "b/text.png"]
     assert "damaged" in found.corrupt[0].reason
     assert sum(map(sum, (part.counts() for part in found.parts().values()))) == 19
-    assert found.train.images.skipped == ("a/03.png", "b/none.jpg", "b/notes.txt")
+    assert found.train.images.skipped == ("a/03.png", "b/none.jpg", "b/text.png")
 
 
 def test_warnings_of_few_and_uneven_pictures(tmp_path, shots):
@@ -197,11 +197,11 @@ MISTAKES = {
     "one class": ({"a/0.png": 0, "a/1.png": 1}, "one class only, 'a'"),
     "no classes": ({"0.png": 0, "1.png": 1}, "no class folders"),
     "one picture": ({"a/0.png": 0, "a/1.png": 1, "b/2.png": 2}, "class 'b' has one readable image"),
-    "a class damaged": ({"a/0.png": 0, "a/1.png": 1, "b/2": BROKEN}, r"'b' has no readable image \(b/2 is not"),
+    "a class damaged": ({"a/0.png": 0, "a/1.png": 1, "b/2.png": BROKEN}, r"'b' has no readable image \(b/2.png is not"),
     "all damaged": ({"a/0.png": BROKEN, "b/1.png": BROKEN}, "none of its 2 files can be read"),
-    "a part damaged": ({"train/a/0.png": 0, "train/b/1.png": 1, "val/a/2": BROKEN}, "of its test part can be read"),
-    "an unknown class": ({"train/a/0.png": 0, "train/b/1.png": 1, "val/c/2": 2}, "val/c is a class that train/ lacks"),
-    "only a test class": ({"train/a/0.png": 0, "train/b/x": BROKEN, "val/b/2.png": 2}, "'b' has no readable image"),
+    "a part damaged": ({"train/a/0.png": 0, "train/b/1.png": 1, "val/a/2.png": BROKEN}, "of its test part can be read"),
+    "an unknown class": ({"train/a/0.png": 0, "train/b/1.png": 1, "val/c/2.png": 2}, "val/c is a class that train/"),
+    "only a test class": ({"train/a/0.png": 0, "train/b/x.png": BROKEN, "val/b/2.png": 2}, "'b' has no readable image"),
 }  # fmt: skip
 
 

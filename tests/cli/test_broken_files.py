@@ -1,0 +1,213 @@
+"""One reading of a folder by every command: broken pictures are named or refused, other files are ignored."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pellucid.data import DetectionFolder, ImageFolder, MaskFolder, load_folder
+from pellucid.errors import PellucidError
+from pellucid.recipe.job import load_data
+from pellucid.recipe.own import recipe_of_words
+from tests.cli.conftest import Say
+
+SIZE = (72, 96)  # (H, W)
+BOXES = ((10, 10, 34, 34), (52, 30, 80, 60))  # x0, y0, x1, y1
+LITTER = (".hidden.png", "._1.png", ".DS_Store", "Thumbs.db", "desktop.ini", "notes.md")
+GOOD = [f"{k}.png" for k in range(6)]
+BROKEN = ["empty.png", "text.png", "truncated.jpg"]
+
+
+def picture(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (*SIZE, 3)).astype(np.uint8))
+
+
+def pictures(folder: Path, broken: bool) -> list[str]:
+    """Write pictures, files that are no pictures, and broken pictures; return the names of all pictures."""
+    folder.mkdir(parents=True)
+    for k, name in enumerate(GOOD):
+        picture(k).save(folder / name)
+    for name in LITTER:
+        (folder / name).write_bytes(b"no picture")
+    if broken:
+        file = io.BytesIO()
+        picture(99).save(file, "JPEG")
+        data = file.getvalue()
+        for name, content in zip(BROKEN, (b"", b"hello\n", data[: len(data) // 2]), strict=True):
+            (folder / name).write_bytes(content)
+    return GOOD + (BROKEN if broken else [])
+
+
+def classes(root: Path, broken: bool) -> None:
+    pictures(root / "cat", broken)
+    pictures(root / "dog", False)
+
+
+def masks(root: Path, broken: bool) -> None:
+    names = pictures(root / "train", broken)
+    pictures(root / "trainannot", False)
+    for name in names:
+        mask = Image.new("L", (SIZE[1], SIZE[0]))
+        mask.paste(1, BOXES[0])
+        mask.save(root / "trainannot" / name, "PNG")
+
+
+def objects(root: Path, broken: bool, points: bool = False) -> None:
+    """COCO with two boxes in each picture, or with the three key-points of one object."""
+    names = pictures(root, broken)
+    images = [{"id": k, "file_name": name, "height": SIZE[0], "width": SIZE[1]} for k, name in enumerate(names)]
+    categories: list[Any] = [{"id": k, "name": name} for k, name in enumerate(("RBC", "WBC"))]
+    if points:
+        categories = [{"id": 0, "name": "RBC", "keypoints": ["left", "right", "middle"], "skeleton": []}]
+    annotations: list[Any] = []
+    for image in images:
+        for k, (x0, y0, x1, y1) in enumerate(BOXES[: len(categories)]):
+            shape = {"keypoints": [x0, y0, 2, x1, y0, 2, x0, y1, 2], "num_keypoints": 3} if points else {}
+            annotations.append({
+                "id": len(annotations), "image_id": image["id"], "category_id": k, "iscrowd": 0,
+                "bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0), **shape,
+            })  # fmt: skip
+    (root / "annotations.json").write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
+
+
+WRITERS: dict[str, Callable[[Path, bool], Any]] = {
+    "flat": pictures,
+    "classes": classes,
+    "masks": masks,
+    "objects": objects,
+    "points": lambda root, broken: objects(root, broken, points=True),
+}
+PREDICT = [
+    ["predict", "cifar", "flat"],
+    ["detect", "bccd", "flat", "--out", "found"],
+    ["segment", "camvid", "flat", "--out", "found"],
+    ["keypoints", "faces", "flat", "--out", "found"],
+    ["colorize", "colorize", "flat", "--out", "found"],
+]
+TRAIN = [
+    ["classify", "classes", "data.size=32"],
+    ["detect", "objects", "data.size=96"],
+    ["segment", "masks"],
+    ["keypoints", "points", "data.size=64"],
+    ["colorize", "flat"],
+]
+MEASURE = [
+    ["evaluate", "cifar", "--data", "classes"],
+    ["evaluate", "bccd", "--data", "objects"],
+    ["evaluate", "camvid", "--data", "masks"],
+    ["evaluate", "faces", "--data", "points"],
+    ["evaluate", "colorize", "--data", "flat"],
+    ["colorize", "compare", "colorize", "--data", "flat"],
+    ["doctor", "cifar", "--data", "classes"],
+    ["doctor", "camvid", "--data", "masks"],
+]
+SHOW = [["data", "show", "objects", "--out", "sheet.png"], ["data", "convert", "objects", "other", "--to", "voc"]]
+LINT = ["flat", "classes", "masks", "objects", "points"]
+
+
+@pytest.fixture(params=[False, True], ids=["whole", "broken"])
+def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[bool]:
+    """Write the folders below the working folder, without and with broken pictures."""
+    for name, write in WRITERS.items():
+        write(tmp_path / name, request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("words", PREDICT, ids=" ".join)
+def test_inference_names_broken_pictures_and_does_the_others(words: list[str], broken: bool, say: Say) -> None:
+    said = say(*words, "--json")
+    assert said.code == (2 if broken else 0)
+    found = json.loads(said.out)
+    rows = found.get("predictions") or found["pictures"]
+    assert len(rows) == len(GOOD)
+    assert [one["image"] for one in found["skipped"]] == (BROKEN if broken else [])
+    assert said.err.count("\n") == len(found["skipped"])
+
+
+def is_refusal(text: str) -> bool:
+    """Return whether one line names the broken files, their number, and the command that lists them."""
+    assert text.count("\n") <= 1
+    named = all(name in text for name in BROKEN)
+    return named and "(and 2 more: " in text and "`pellucid data lint` lists the faults of the files" in text
+
+
+@pytest.mark.parametrize("words", TRAIN, ids=" ".join)
+def test_training_refuses_broken_pictures_before_it_begins(words: list[str], broken: bool, say: Say) -> None:
+    if broken:
+        for command in (["train", *words], ["find-lr", *words]):
+            assert is_refusal(say(*command).complaint)
+        assert not Path("runs").exists()
+    else:
+        material = load_data(recipe_of_words(words[0], words[1:])[0])
+        assert len(material.train) + len(material.test) == (2 if words[0] == "classify" else 1) * len(GOOD)
+
+
+@pytest.mark.parametrize("words", MEASURE, ids=" ".join)
+def test_measuring_refuses_broken_pictures(words: list[str], say: Say, tmp_path: Path) -> None:
+    name = words[-1]
+    WRITERS[name](tmp_path / name, True)
+    assert is_refusal(say(*words).complaint)
+
+
+@pytest.mark.parametrize("words", MEASURE[:1] + MEASURE[2:3] + MEASURE[4:5], ids=" ".join)
+def test_measuring_ignores_files_that_are_no_pictures(words: list[str], say: Say, tmp_path: Path) -> None:
+    name = words[-1]
+    WRITERS[name](tmp_path / name, False)
+    found = say(*words, "--json").json
+    assert found["n"] == (2 if name == "classes" else 1) * len(GOOD)
+
+
+@pytest.mark.parametrize("words", SHOW, ids=" ".join)
+def test_data_that_are_shown_or_converted_are_refused_by_name(words: list[str], broken: bool, say: Say) -> None:
+    said = say(*words)
+    assert any(name in said.complaint for name in BROKEN) if broken else said.code == 0
+
+
+@pytest.mark.parametrize("name", LINT)
+def test_lint_lists_all_broken_pictures(name: str, broken: bool, say: Say) -> None:
+    said = say("data", "lint", name, "--json")
+    assert said.code == (2 if broken else 0)
+    faults = [one for one in json.loads(said.out)["faults"] if one["effect"] == "refused"]
+    assert sorted(Path(one["file"]).name for one in faults) == (BROKEN if broken else [])
+
+
+def test_lint_of_a_folder_without_pictures_is_a_mistake(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("nothing")
+    assert "neither annotations nor images" in say("data", "lint", str(tmp_path)).complaint
+
+
+def test_sources_have_the_pictures_only(broken: bool) -> None:
+    if broken:
+        with pytest.raises(PellucidError) as refused:
+            load_folder("classes", 16)
+        assert is_refusal(str(refused.value))
+        assert len(load_folder("classes", 16, on_error="skip").skipped) == len(BROKEN)
+    else:
+        assert len(load_folder("classes", 16)) == 2 * len(GOOD)
+    count = len(GOOD) + (len(BROKEN) if broken else 0)
+    assert len(ImageFolder("classes")) == count + len(GOOD)
+    assert len(MaskFolder("masks")) == len(DetectionFolder("objects")) == count
+
+
+def test_a_class_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    classes(tmp_path / "set", False)
+    (tmp_path / "set" / "bird").mkdir()
+    for content in (None, "notes.md"):
+        if content:
+            (tmp_path / "set" / "bird" / content).write_text("no picture")
+        with pytest.raises(PellucidError, match=r"set/bird is a class folder without images"):
+            load_folder(tmp_path / "set", 16)
+
+
+def test_pictures_of_a_format_that_cannot_be_read_are_not_ignored(tmp_path: Path) -> None:
+    classes(tmp_path / "set", False)
+    (tmp_path / "set" / "cat" / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(PellucidError, match=r"phone\.HEIC is not an image that can be read"):
+        load_folder(tmp_path / "set", 16)

@@ -12,7 +12,7 @@ from pellucid.doctor.rehearsal import copied, reinitialized
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.nested import flatten
-from pellucid.recipe.job import build_model, load_data, own_data
+from pellucid.recipe.job import build_model, own_data
 from pellucid.recipe.material import (
     SHAPES,
     Material,
@@ -20,7 +20,6 @@ from pellucid.recipe.material import (
     check_exists,
     data_for,
     data_for_model,
-    is_annotated,
     is_root,
     load_arrays,
     load_splits,
@@ -159,9 +158,8 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
 
 def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material[Dataset]:
     """Load the recipe's data, or another data set with the network's input shape and class indices."""
-    rooted = data is not None and is_root(recipe.data.name, data)
     named = recipe if data is None else replace(recipe, data=replace(recipe.data, name=data))
-    own: Any = load_data(named) if is_annotated(named.data.name) and not rooted else own_data(named)
+    own: Any = own_data(named)
     if own is not None:
         return own
     ignored = recipe.loss.arguments.get("ignore")

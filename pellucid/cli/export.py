@@ -31,12 +31,17 @@ def parser() -> Parser:
         metavar="HxW",
         help="image size of an ONNX file's input, for networks that take images of any size (default: the model's)",
     )
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="an ONNX file that takes 8-bit pictures and returns what predict does, and a page about it beside it",
+    )
     return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
     """Write the files and print their names; return 1 and leave no file if the outputs differ."""
-    from pellucid.export import TARGETS, TOLERANCE, ParityError
+    from pellucid.export import TARGETS, TOLERANCE, ParityError, to_onnx
     from pellucid.model import Model
     from pellucid.run.folder import weights_file
 
@@ -48,7 +53,9 @@ def handle(args: argparse.Namespace) -> int:
         path = Path(target.stem(Path(args.model).resolve().name.removesuffix(".safetensors")) + target.suffix)
     else:
         path = check_place(args.out, "--out", (target.suffix,))
-    files = target.files(path)
+    if args.whole and target.name != "onnx":
+        raise PellucidError("--whole is for ONNX files; leave it out")
+    files = (path, path.with_suffix(".html")) if args.whole else target.files(path)
     for file in files:
         if file.exists() and file.samefile(source):
             raise PellucidError(f"{file} is the model itself; give another --out")
@@ -59,7 +66,8 @@ def handle(args: argparse.Namespace) -> int:
         height, width = sizes(args.size, "--size", "height", "width")
         size = height, width
     try:
-        parity = target.write(Model.load(source), path, size)
+        model = Model.load(source)
+        parity = to_onnx(model, path, size, whole=True) if args.whole else target.write(model, path, size)
     except ParityError as error:
         note(str(error))
         return 1

@@ -1,6 +1,7 @@
 """`pellucid recipes`: list the built-in recipes, print one, or explain all keys of recipes."""
 
 import argparse
+import json
 import tomllib
 
 from pellucid import shipped_files
@@ -15,12 +16,20 @@ def parser() -> Parser:
     parser = Parser("recipes", "List the built-in recipes, print one, or explain every key that a recipe may set.")
     parser.add_argument("name", nargs="?", metavar="NAME", help="print the TOML of this recipe")
     parser.add_argument("--keys", action="store_true", help="print every key with its type, default and meaning")
+    parser.add_argument("--schema", action="store_true", help="print a JSON Schema of recipes, for editors")
     return parser.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
     """Print the list, one recipe, or the keys."""
-    if args.keys:
+    if args.schema:
+        from pellucid.recipe.keys import recipe_schema
+
+        if args.name is not None or args.keys:
+            raise PellucidError("--schema describes every recipe; leave out its name and --keys")
+        schema = recipe_schema()
+        answer(args, schema, *json.dumps(schema, indent=2).split("\n"))
+    elif args.keys:
         from pellucid.recipe.keys import recipe_keys
 
         if args.name is not None:

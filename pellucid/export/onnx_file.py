@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +28,9 @@ from pellucid.task import task_of
 BATCH_AXIS = "N"
 
 
-def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> Parity:
+def to_onnx(
+    model: Model, path: str | os.PathLike[str], size: tuple[int, int] | None = None, whole: bool = False
+) -> Parity:
     """Write a model as an ONNX file, and return the difference of onnxruntime's outputs from the model's.
 
     The file takes "input", float32 images from 0 to 1 (N, *input_shape) for any N, and returns "output", the network's
@@ -35,7 +38,8 @@ def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | 
     size: (H, W) of the images that the file takes, by default the model's; for fully convolutional networks. Tensors
     are named by the paths of the parameters; the metadata contains the classes, the preprocessing, and how `predict`
     follows from the outputs ("outputs", see `meaning`). A model of several networks is written by its task, see
-    `Task.onnx`.
+    `Task.onnx`. whole: whether the file takes "images", uint8 pictures (N, H, W, C), and returns "predictions", the
+    values of `predict`, or detections; a page beside it, NAME.html, then says what is inside.
     Raises PellucidError for a model without weights, for layers and models that ONNX cannot express, and ParityError,
     without writing the file, if the outputs differ from the model's.
     """
@@ -50,35 +54,72 @@ def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | 
         metadata["outputs"] = json.dumps(meaning(model, shape))
         written = onnx_bytes(model.net, model.params, shape, model.stats, metadata)
     data, parity = written
+    if whole:
+        from pellucid.export.onnx_whole import page, with_pictures  # the page's templates take time to import
+
+        operator = None
+        if isinstance(model.objective, Supervised):
+            operator = _operator(model, model.nominal_shape if size is None else _resized(model, size))
+        data, parity = with_pictures(data, model, operator)
+        write_atomically(Path(path).with_suffix(".html"), page(path, data, model, parity).html().encode("utf-8"))
     write_atomically(path, data)
     return parity
 
 
 TARGET = ExportTarget("onnx", ".onnx", to_onnx)
 
-CONVERSIONS: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
-    ("the values of predict", lambda y: y),
-    ("logits; softmax over axis 1 gives the probabilities of predict", lambda y: y.softmax(1)),
-    ("logits; sigmoid gives the probabilities of predict", lambda y: y.sigmoid()),
-    ("log-probabilities; exp gives the probabilities of predict", lambda y: y.exp()),
+Operator = tuple[str, dict[str, int]]  # an ONNX operator and its attributes
+
+CONVERSIONS: tuple[tuple[str, Callable[[Tensor], Tensor], Operator], ...] = (
+    ("the values of predict", lambda y: y, ("Identity", {})),
+    (
+        "logits; softmax over axis 1 gives the probabilities of predict",
+        lambda y: y.softmax(1),
+        ("Softmax", {"axis": 1}),
+    ),
+    ("logits; sigmoid gives the probabilities of predict", lambda y: y.sigmoid(), ("Sigmoid", {})),
+    ("log-probabilities; exp gives the probabilities of predict", lambda y: y.exp(), ("Exp", {})),
 )
 
 
 def meaning(model: Model, shape: tuple[int, ...]) -> str:
     """Return how the values of `predict` follow from the network's outputs, as a text for users of a file.
 
-    shape: of an input, without the batch axis. The conversion is found by applying the loss's `predict` to random
-    outputs. For a network with several outputs, the text names the one that `predict` uses.
+    shape: of an input, without the batch axis. For a network with several outputs, the text names the one that
+    `predict` uses.
+    """
+    found = _conversion(model, shape)
+    if found is None:
+        return f"the network's values; {type(model.loss).__name__}.predict converts them to the values of predict"
+    number, text, _, has_several_outputs = found
+    return f"output{number}: {text}, which uses no other output" if has_several_outputs else text
+
+
+def _conversion(model: Model, shape: tuple[int, ...]) -> tuple[int, str, Operator, bool] | None:
+    """Return the output that `predict` uses, counted from 1, how it is converted, and whether there are others.
+
+    The conversion is found by applying the loss's `predict` to random outputs; None if no known one is found.
     """
     rng, shapes = torch.Generator().manual_seed(0), model.outputs_for(shape)
     has_several_outputs = bool(shapes) and isinstance(shapes[0], tuple)
     ys = tuple(torch.randn(2, *one, generator=rng) for one in (shapes if has_several_outputs else (shapes,)))
     predicted = model.loss.predict(ys if has_several_outputs else ys[0])
     for number, y in enumerate(ys, start=1):
-        for text, convert in CONVERSIONS:
+        for text, convert, operator in CONVERSIONS:
             if predicted.shape == y.shape and torch.allclose(predicted, convert(y)):
-                return f"output{number}: {text}, which uses no other output" if has_several_outputs else text
-    return f"the network's values; {type(model.loss).__name__}.predict converts them to the values of predict"
+                return number, text, operator, has_several_outputs
+    return None
+
+
+def _operator(model: Model, shape: tuple[int, ...]) -> tuple[int, str, dict[str, int]]:
+    """Return the index of the output that `predict` uses, and its ONNX operator; raises PellucidError for none."""
+    found = _conversion(model, shape)
+    if found is None:
+        raise PellucidError(
+            f"{type(model.loss).__name__}.predict cannot be written as ONNX; leave out whole for the network's outputs"
+        )
+    number, _, operator, _ = found
+    return number - 1, *operator
 
 
 def _resized(model: Model, size: tuple[int, int]) -> tuple[int, ...]:

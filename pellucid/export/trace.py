@@ -12,7 +12,7 @@ from pellucid.layers import MaxUnpool2d
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.sweep import run
 
-RESERVED = re.compile(r"(input|output)\d*|preprocess")  # names of other values in the file
+RESERVED = re.compile(r"(input|output)\d*|preprocess|images|predictions|class_map")  # names of other values in the file
 
 
 @dataclass(frozen=True)

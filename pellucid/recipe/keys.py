@@ -58,6 +58,32 @@ def recipe_keys() -> tuple[Keys, ...]:
     return tuple(_plain(table) if table in PLAIN else _by_name(table) for table in TABLES)
 
 
+def recipe_schema() -> dict[str, Any]:
+    """Return a JSON Schema of recipes for editors: tables, keys, and names of parts; types are in the descriptions.
+
+    A table of a part, such as [optimizer], accepts the keys of every part that it may name.
+    """
+    tables = {}
+    for table in recipe_keys():
+        keys = [*table.keys, *(key for choice in table.choices for key in choice.keys)]
+        properties: dict[str, Any] = {key.name: {"description": key.type} for key in keys}
+        if table.choices:
+            properties[table.keys[0].name]["enum"] = [choice.name for choice in table.choices]
+        tables[table.name] = {
+            "type": "object",
+            "description": table.about,
+            "properties": properties,
+            "additionalProperties": False,
+        }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "a recipe of pellucid",
+        "type": "object",
+        "properties": tables,
+        "additionalProperties": False,
+    }
+
+
 def _plain(table: str) -> Keys:
     about = _about(PLAIN[table]).removeprefix(f"[{table}]: ")
     return Keys(table, about[:1].upper() + about[1:], _keys(PLAIN[table]))

@@ -22,6 +22,7 @@ from pellucid.run.history import Row
 from pellucid.task import task_of
 from pellucid.text import percent
 from pellucid.training.callbacks import Callback, Training
+from pellucid.training.examples import first_batch
 
 MOST = 4  # pictures
 
@@ -40,6 +41,8 @@ class Previews(Callback):
         """Predict with the weights that were measured, and write the file."""
         epoch = training.epoch
         if epoch & (epoch - 1) and epoch < training.epochs:
+            return
+        if first_batch(self.held_out).images.shape[1] not in (1, 3):  # such as points of the plane
             return
         try:
             predictor = task_of(self.model).predictor(self.model)

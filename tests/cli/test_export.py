@@ -15,6 +15,13 @@ def test_onnx_is_named_after_the_run_and_tells_the_difference(say: Say, run_fold
     assert (tmp_path / "digits-1.onnx").stat().st_size > 1000
 
 
+def test_a_whole_onnx_file_has_a_page_beside_it(say: Say, tmp_path: Path) -> None:
+    found = say("export", "mnist-lenet", "--to", "onnx", "--whole", "--json").json
+    assert found["files"] == ["mnist-lenet.onnx", "mnist-lenet.html"]
+    assert {file.name for file in tmp_path.iterdir()} == set(found["files"])
+    assert "--whole is for ONNX files" in say("export", "mnist-lenet", "--to", "torch", "--whole").complaint
+
+
 def test_torch_is_a_module_with_its_weights_beside_it(say: Say, run_folder: Path, tmp_path: Path):
     lines = say("export", str(run_folder), "--to", "torch", "--out", "net.py").out.splitlines()
     assert [line.split(" (")[0] for line in lines[:2]] == ["wrote net.py", "wrote net_weights.safetensors"]

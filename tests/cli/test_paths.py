@@ -1,13 +1,12 @@
 """Two whole paths of a user, by the documentation alone: own boxes to a video, own classes to other programs."""
 
-import io
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
-import torch
 from PIL import Image
 
 from pellucid.data.video import video_frames
@@ -53,10 +52,9 @@ def test_three_classes_are_served_and_run_in_onnxruntime(say: Say, tmp_path: Pat
     finally:
         server.close()
     assert (status, answer["label"]) == (200, "red")
-    assert say("export", run, "--to", "onnx", "--out", str(tmp_path / "colours.onnx")).code == 0
+    assert say("export", run, "--to", "onnx", "--whole", "--out", str(tmp_path / "colours.onnx")).code == 0
     session = onnxruntime.InferenceSession(tmp_path / "colours.onnx")
-    model = Model.load(run)
-    image = Image.open(io.BytesIO(picture.read_bytes())).convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
-    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
-    (scores,) = session.run(None, {session.get_inputs()[0].name: model.scaled(x).numpy()})
-    assert (model.classes or ())[int(scores[0].argmax())] == "red"
+    image = Image.open(picture).convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
+    probabilities: Any
+    (probabilities,) = session.run(None, {"images": np.array(image)[None]})
+    assert (Model.load(run).classes or ())[int(probabilities[0].argmax())] == "red"

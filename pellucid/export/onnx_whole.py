@@ -1,0 +1,143 @@
+"""ONNX files for other programs: from the 8-bit values of pictures to what `predict` returns, and a page about them."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data import float_images
+from pellucid.errors import PellucidError
+from pellucid.export.onnx_proto import OPSET, optional
+from pellucid.export.parity import BATCH, SEED, Parity, compare, outputs
+from pellucid.layers.base import Params
+from pellucid.model import Model
+from pellucid.nested import map_tree
+from pellucid.objective import Supervised
+from pellucid.report.sections import CodeBlock, Facts, Page, Section, TablePart
+
+IMAGES, PREDICTIONS, CLASS_MAP = "images", "predictions", "class_map"
+
+
+def with_pictures(data: bytes, model: Model, operator: tuple[int, str, dict[str, int]] | None) -> tuple[bytes, Parity]:
+    """Return the bytes of an ONNX file that takes pictures and returns predictions, and their largest difference.
+
+    data: the bytes of a file that takes "input". The new file takes "images", uint8 (N, H, W, C). operator: the index
+    of the output that `predict` uses, and the operator that makes predictions of it, with its attributes; the file then
+    returns "predictions", and of pixels also "class_map" (N, H, W); None keeps the outputs of a detector.
+    Raises PellucidError for inputs that are not images, and ParityError.
+    """
+    from pellucid.export.onnx_file import run_file
+
+    onnx = optional("onnx")
+    helper, types = onnx.helper, onnx.TensorProto
+    proto = onnx.load_from_string(data)
+    graph = proto.graph
+    if len(graph.input) != 1 or len(shape := _shape(graph.input[0])) != 4 or shape[1] not in (1, 3):
+        raise PellucidError("a whole file takes pictures in grey or colour, and the model's inputs are none")
+    channels, height, width = map(int, shape[1:])
+    first = [
+        helper.make_node("Transpose", [IMAGES], ["images/channels"], "images/channels", perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["images/channels"], ["images/float"], "images/float", to=types.FLOAT),
+        helper.make_node("Div", ["images/float", "images/255"], ["input"], "images/scaled"),
+    ]
+    graph.initializer.append(helper.make_tensor("images/255", types.FLOAT, [], [255.0]))
+    _replace(graph.input, [helper.make_tensor_value_info(IMAGES, types.UINT8, ("N", height, width, channels))])
+    last, params = [], map_tree(lambda leaf: leaf.detach().cpu().float(), model.params)
+    if operator is not None:
+        index, kind, attributes = operator
+        used = graph.output[index]
+        values = [helper.make_tensor_value_info(PREDICTIONS, types.FLOAT, sizes := _shape(used))]
+        last = [helper.make_node(kind, [used.name], [PREDICTIONS], PREDICTIONS, **attributes)]
+        if kind != "Identity" and len(sizes) == 4 and int(sizes[1]) > 1:
+            last.append(helper.make_node("ArgMax", [PREDICTIONS], [CLASS_MAP], CLASS_MAP, axis=1, keepdims=0))
+            values.append(helper.make_tensor_value_info(CLASS_MAP, types.INT64, (sizes[0], *sizes[2:])))
+        _replace(graph.output, values)
+    _replace(graph.node, [*first, *graph.node, *last])
+    whole = proto.SerializeToString(deterministic=True)
+    onnx.checker.check_model(whole, full_check=True)
+    rng = torch.Generator().manual_seed(SEED)
+    images = torch.randint(256, (BATCH, channels, height, width), dtype=torch.uint8, generator=rng)
+    theirs = run_file(whole, {IMAGES: images.permute(0, 2, 3, 1).contiguous()})
+    if operator is None:
+        ours = run_file(data, {"input": float_images(images)})  # compared with the model before
+    else:
+        ours, theirs = [_predicted(model, params, images)], theirs[:1]
+    return whole, compare([one.float() for one in ours], [one.float() for one in theirs]).require("the ONNX file")
+
+
+def _predicted(model: Model, params: Params, images: Tensor) -> Tensor:
+    assert isinstance(model.objective, Supervised)
+    ys = outputs(model.net, params, [float_images(images)], model.stats)
+    return model.loss.predict(tuple(ys) if len(ys) > 1 else ys[0])
+
+
+def _shape(value: Any) -> tuple[int | str, ...]:
+    return tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
+
+
+def _replace(field: Any, values: Sequence[Any]) -> None:
+    kept = list(values)
+    del field[:]
+    field.extend(kept)
+
+
+MEANINGS = {
+    PREDICTIONS: "what predict returns, such as the probability of each class",
+    CLASS_MAP: "the index of the most probable class of each pixel",
+    "boxes": "x0, y0, x1, y1 in pixels of the resized picture",
+    "scores": "probabilities, in descending order",
+    "labels": "indices of classes, -1 after the last detection",
+    "count": "the number of detections of each picture",
+}
+
+
+def program(path: str | os.PathLike[str], shape: Sequence[int | str]) -> str:
+    """Return Python lines that run a whole file of images of `shape` (N, H, W, C) on picture.png with onnxruntime."""
+    _, height, width, channels = shape
+    return f"""\
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+picture = Image.open("picture.png").convert("{"RGB" if channels == 3 else "L"}")
+picture = picture.resize(({width}, {height}), Image.Resampling.BILINEAR)
+session = onnxruntime.InferenceSession({Path(path).name!r})
+results = session.run(None, {{"{IMAGES}": np.array(picture).reshape(1, {height}, {width}, {channels})}})
+"""
+
+
+def page(path: str | os.PathLike[str], data: bytes, model: Model, parity: Parity) -> Page:
+    """Return the page that says what a whole file takes, does and returns, and how to run it."""
+    onnx = optional("onnx")
+    graph = onnx.load_from_string(data).graph
+    shape = _shape(graph.input[0])
+    _, height, width, channels = shape
+    order = "red, green, blue" if channels == 3 else "grey"
+    statistics = "" if model.stats is None else "; subtracts the training's mean and divides by its standard deviation"
+    facts = [
+        ("Input", f"{IMAGES}, uint8 {_text(shape)}: 0 to 255, channels {order}, any number N of pictures"),
+        ("Before the file", f"resize each picture to {width} x {height} pixels (width x height); the file does not"),
+        ("In the file", f"divides by 255{statistics}; runs the network; computes the results below"),
+        ("Training's preprocessing", json.dumps(model.preprocess)),
+        ("Operator set", str(OPSET)),
+        ("Size", f"{len(data):,} bytes"),
+        ("Largest difference", f"{parity.difference:.1e} of the largest value, on {parity.images} random pictures"),
+    ]
+    rows = [(one.name, _text(_shape(one)), MEANINGS.get(one.name, "")) for one in graph.output]
+    sections = [
+        Section("inside", "What is inside", [Facts(facts)]),
+        Section("results", "Results", [TablePart("Outputs of the file", ("name", "shape", "meaning"), rows, right=())]),
+        Section("run", "Run it", [CodeBlock(program(path, shape))]),
+    ]
+    if model.classes is not None:
+        names = [(str(index), name) for index, name in enumerate(model.classes)]
+        sections.append(Section("classes", "Classes", [TablePart("By index", ("index", "name"), names, right=())]))
+    return Page(f"{Path(path).name}: what is inside", sections)
+
+
+def _text(shape: Sequence[int | str]) -> str:
+    return f"({', '.join(map(str, shape))})"

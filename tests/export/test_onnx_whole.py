@@ -1,0 +1,69 @@
+"""Whole ONNX files: pictures of 8-bit values in, what `predict` returns out, by the lines of the page beside them."""
+
+import html
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.export import TOLERANCE, to_onnx
+from pellucid.layers import Conv2d
+from pellucid.losses import HeatMaps
+from pellucid.model import Model
+
+CHECK = "import sys; assert not [name for name in sys.modules if name.startswith(('pellucid', 'torch'))]\n"
+
+
+def run_page(path: Path, picture: np.ndarray) -> list[np.ndarray]:
+    """Return the results of the page's lines, run in a process of their own beside the file."""
+    Image.fromarray(picture).save(path.parent / "picture.png")
+    page = path.with_suffix(".html").read_text(encoding="utf-8")
+    (code,) = re.findall(r"(import numpy as np.*?)</", page, flags=re.DOTALL)
+    lines = f"{html.unescape(code)}\n{CHECK}np.savez('results.npz', *results)\n"
+    subprocess.run([sys.executable, "-I", "-c", lines], cwd=path.parent, check=True, timeout=60)
+    with np.load(path.parent / "results.npz") as results:
+        return [results[name] for name in results.files]
+
+
+@pytest.mark.parametrize("name", ["mnist-lenet", "cifar", "camvid"])
+def test_the_lines_of_the_page_return_what_predict_does(name: str, tmp_path: Path) -> None:
+    model, path = Model.load(name), tmp_path / "net.onnx"
+    assert to_onnx(model, path, whole=True).difference <= TOLERANCE
+    channels, height, width = model.nominal_shape
+    rng = np.random.default_rng(0)
+    picture = rng.integers(256, size=(height, width, channels), dtype=np.uint8)
+    found = run_page(path, picture if channels == 3 else picture[:, :, 0])
+    expected = model.predict(torch.from_numpy(picture).permute(2, 0, 1)[None]).numpy()
+    assert np.abs(found[0] - expected).max() < 1e-5
+    if expected.ndim == 4:
+        assert np.array_equal(found[1], found[0].argmax(1))
+
+
+def test_a_detector_returns_its_detections(tmp_path: Path) -> None:
+    model = Model.load("bccd")
+    to_onnx(model, tmp_path / "bare.onnx")
+    to_onnx(model, tmp_path / "whole.onnx", whole=True)
+    bare, whole = (onnxruntime.InferenceSession(tmp_path / f"{name}.onnx") for name in ("bare", "whole"))
+    _, height, width, _ = whole.get_inputs()[0].shape
+    picture = np.random.default_rng(0).integers(256, size=(height, width, 3), dtype=np.uint8)
+    scaled = picture.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    expected: Any = bare.run(None, {"input": scaled})
+    for found, one in zip(run_page(tmp_path / "whole.onnx", picture), expected, strict=True):
+        assert np.array_equal(found, one)
+    assert [one.name for one in whole.get_outputs()] == ["boxes", "scores", "labels", "count"]
+
+
+def test_predictions_that_onnx_cannot_express_are_refused(tmp_path: Path) -> None:
+    model = Model(Sequential(conv=Conv2d(2, 3)), loss=HeatMaps(), input_shape=(1, 8, 8))
+    with pytest.raises(PellucidError, match=r"HeatMaps\.predict cannot be written as ONNX"):
+        to_onnx(model, tmp_path / "net.onnx", whole=True)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,30 @@
+"""The JSON Schema of recipes accepts every built-in recipe, and refuses misspelt keys."""
+
+import tomllib
+
+import jsonschema
+import pytest
+
+from pellucid import shipped_files
+from pellucid.recipe.keys import recipe_schema
+
+SCHEMA = jsonschema.Draft202012Validator(recipe_schema())
+
+
+def test_every_built_in_recipe_is_valid() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA.schema)
+    for name in shipped_files.recipe_abouts():
+        SCHEMA.validate(tomllib.loads(shipped_files.recipe_file(name).read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "why"),
+    [
+        ("[train]\nepoch = 3", "'epoch' was unexpected"),
+        ("[trian]\nepochs = 3", "'trian' was unexpected"),
+        ("[optimizer]\nname = 'adm'", "'adm' is not one of"),
+    ],
+)
+def test_mistakes_are_refused(recipe: str, why: str) -> None:
+    (error,) = SCHEMA.iter_errors(tomllib.loads(recipe))
+    assert why in error.message

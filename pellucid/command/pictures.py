@@ -63,13 +63,14 @@ def predict_pictures(args: argparse.Namespace, predictor: Predictor, table: Path
     return 2 if faults else 0
 
 
-def _video(source: str | None, frames: Sequence[Path]) -> Path | None:
+def _video(source: str | Sequence[str] | None, frames: Sequence[Path]) -> Path | None:
     """Return a video of the pictures written for a video's frames; None for other sources, and without OpenCV."""
-    if len(frames) < 2 or source is None or find_spec("cv2") is None:
+    files = [source] if isinstance(source, str) else [*(source or ())]
+    if len(frames) < 2 or len(files) != 1 or find_spec("cv2") is None:
         return None
     from pellucid.data.video_output import is_video, write_video
 
-    return write_video(Path(source), frames) if is_video(Path(source)) else None
+    return write_video(Path(files[0]), frames) if is_video(Path(files[0])) else None
 
 
 def until_interrupted(args: argparse.Namespace) -> AbstractContextManager[None]:

@@ -46,7 +46,6 @@ SHORTER = (
     ("pellucid gestures train", "--epochs 1"),
     ("pellucid gestures compare", "train.epochs=1"),
     ("pellucid find-lr", ""),
-    ("pellucid serve mnist-lenet ", "--port 0"),
 )
 EXTRAS = "camera,export,serve,weights"
 BLOCK = re.compile(

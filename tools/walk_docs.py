@@ -74,9 +74,9 @@ def steps_of(page: str) -> Iterator[Step]:
             if names := SAVED.findall(text[: block.start()].rpartition("\n\n")[0].rpartition("\n\n")[2]):
                 yield Step(f"{page}:{line}", names[-1], block["text"])
         else:
-            for command in block["text"].replace("\\\n", " ").splitlines():
+            for number, command in enumerate(block["text"].splitlines(), line):
                 if words := shlex.split(command, comments=True):
-                    yield Step(f"{page}:{line}", "sh", shlex.join(words))
+                    yield Step(f"{page}:{number}", "sh", shlex.join(words))
 
 
 def shortened(command: str) -> str:
@@ -108,9 +108,12 @@ def run(command: Sequence[str]) -> None:
     subprocess.run(command, check=True)
 
 
-def walk(page: str, python: Path, folder: Path, omit: Sequence[str] = (*NEED_DATA, *SET_UP)) -> int:
-    """Run a page with an interpreter in an empty folder, but for what begins with `omit`; return the exit code."""
-    steps = [step for step in steps_of(page) if not step.text.startswith(tuple(omit))]
+def walk(page: str, python: Path, folder: Path) -> int:
+    """Run a page with an interpreter in an empty folder, but for what is omitted; return the exit code."""
+    every = [*steps_of(page)]
+    steps = [step for step in every if step.text not in NEED_DATA and not step.text.startswith(SET_UP)]
+    omitted = [step.text for step in every if step not in steps]
+    print(f"{page}: {len(steps)} steps; not run: {'; '.join(omitted) or 'none'}", flush=True)
     (folder / "home").mkdir()
     (folder / "work").mkdir()
     variables = {

@@ -71,7 +71,7 @@ class Loss(metaclass=Checked):
         """Return predictions for the network's output: values, probabilities or scores; y unchanged by default."""
         return y
 
-    def counted(self, target: Tensor) -> float | Tensor:
+    def total_weight(self, target: Tensor) -> float | Tensor:
         """Return the weight of a batch in a mean over batches: its number of examples, or the sum of their weights.
 
         A float, or on an accelerator possibly a 0-d tensor on it, since reading a value waits for the device.

@@ -194,7 +194,7 @@ def measure(
     for batch in read(data, indices, batch_size, model.stats, device_of(params), dtype_of(params)):
         with _naming(model, batch.images):
             predictions, kept, losses = evaluate(batch)
-        weight = float(objective.counted(batch))
+        weight = float(objective.total_weight(batch))
         for name, value in losses.items():
             number = float(value)
             if number - number != 0.0:  # NaN or infinity

@@ -235,7 +235,7 @@ class Supervised(Objective):
         def evaluate(batch: Batch) -> Evaluated:
             y = self.loss.judged(run(batch.images))
             losses, outputs = {"loss": self.loss(y, batch.targets)[0]}, self.loss.predict(y)
-            kept = self.loss.kept(batch.targets)
+            kept = self.loss.valid_mask(batch.targets)
             if kept is not None:
                 outputs, batch = outputs[kept], Batch(batch.images[kept], batch.targets[kept])
             return Evaluated(outputs, batch, losses)

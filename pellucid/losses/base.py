@@ -78,7 +78,7 @@ class Loss(metaclass=Checked):
         """
         return float(len(target))
 
-    def kept(self, target: Tensor) -> Tensor | None:
+    def valid_mask(self, target: Tensor) -> Tensor | None:
         """Return a mask (n,) of the examples that the loss includes, or None for all. Metrics use only these."""
         return None
 

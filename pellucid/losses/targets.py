@@ -221,6 +221,6 @@ class ClassLoss(Loss):
             return super().total_weight(target)
         return total_weight(target, self.class_weights, self.ignore)
 
-    def kept(self, target: Tensor) -> Tensor | None:
+    def valid_mask(self, target: Tensor) -> Tensor | None:
         """Return a mask (n,) of the examples whose class is not `ignore`; None for all, and for targets (n, ...)."""
         return not_ignored(target, self.ignore)

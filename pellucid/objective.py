@@ -233,7 +233,7 @@ class Supervised(Objective):
         run = inference(self.net, params) if count >= MIN_INPUTS else AsWritten(self.net, params)
 
         def evaluate(batch: Batch) -> Evaluated:
-            y = self.loss.judged(run(batch.images))
+            y = self.loss.main_output(run(batch.images))
             losses, outputs = {"loss": self.loss(y, batch.targets)[0]}, self.loss.predict(y)
             kept = self.loss.valid_mask(batch.targets)
             if kept is not None:

@@ -69,10 +69,10 @@ class AuxiliaryCrossEntropy(Loss):
         """Return the weight of a batch in a mean over batches, the same as for each output's loss."""
         return self.each().total_weight(target)
 
-    def judged(self, y: Tensor | tuple[Tensor, ...]) -> Tensor:
+    def main_output(self, y: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Return the main output."""
         return y[0] if isinstance(y, tuple) else y
 
     def predict(self, y: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Return the probability of each class from the main output."""
-        return self.each().predict(self.judged(y))
+        return self.each().predict(self.main_output(y))

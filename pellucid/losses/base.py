@@ -82,7 +82,7 @@ class Loss(metaclass=Checked):
         """Return a mask (n,) of the examples that the loss includes, or None for all. Metrics use only these."""
         return None
 
-    def judged(self, y: Any) -> Any:
+    def main_output(self, y: Any) -> Any:
         """Return the part of the network's output used in evaluation: all of it, unless a part is for training only."""
         return y
 

@@ -291,7 +291,7 @@ def default_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike,
     outputs: the shape of the network's output without the batch axis, or a tuple of shapes.
     """
     if outputs and isinstance(outputs[0], tuple):
-        outputs = loss.judged(outputs)  # without the shapes of outputs for training only
+        outputs = loss.main_output(outputs)  # without the shapes of outputs for training only
     if len(outputs) == 3 and "accuracy" in loss.metrics:  # accuracy does not accept maps
         masks = isinstance(targets, Tensor) and targets.dim() == 3
         return (MeanIoU(getattr(loss, "ignore", None)),) if masks else ()

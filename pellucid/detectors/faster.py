@@ -90,7 +90,7 @@ class FasterRCNN(TwoStage):
 
         y, caches["rpn"] = self.rpn.forward(params["rpn"], maps, mode)
         first, anchors, outputs = self.first_stage(y, images)
-        losses, doutputs = first.compare(outputs, anchors, unlabelled(targets))
+        losses, doutputs = first.losses(outputs, anchors, unlabelled(targets))
         losses = {f"rpn_{name}": value for name, value in losses.items()}
         proposals = constant([boxes for boxes, _ in self.propose(outputs, first, anchors)])
 

@@ -100,7 +100,7 @@ def draw_regions(
     return Regions(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def compare(y: Tensor, drawn: Regions, weights: tuple[float, float]) -> tuple[tuple[Tensor, Tensor], Tensor]:
+def head_losses(y: Tensor, drawn: Regions, weights: tuple[float, float]) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """Return both losses of the head's outputs y (M, C + 1 + 4), and the gradient of their sum weighted by `weights`.
 
     The first is the softmax cross-entropy of the C classes and background, the mean over the regions. The second is the

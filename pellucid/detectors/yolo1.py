@@ -75,7 +75,7 @@ class YOLO1(OneStage):
         """Assign each object to the cell that contains its centre."""
         return assign_grid(anchors.sizes[0], self.stride, truth.boxes.to(anchors.boxes), truth.crowd)
 
-    def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
+    def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the four losses, and the gradient of their weighted sum with respect to y."""
         count = len(y)
         assigned = [self.assign(anchors, one) for one in targets]

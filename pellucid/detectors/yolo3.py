@@ -91,7 +91,7 @@ class YOLO3(OneStage):
         """Assign each object to the anchor of the most similar shape in the cell that contains its centre."""
         return self._assign(anchors, truth, None)
 
-    def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
+    def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the three losses, and the gradient of their weighted sum with respect to y."""
         all_boxes = constant(self._boxes(y, anchors))  # (N, A, 4)
         assigned = [self._assign(anchors, one, boxes) for one, boxes in zip(targets, all_boxes, strict=True)]

@@ -55,11 +55,11 @@ def accused(objective: Objective, culprit: str) -> None:
 def changed_dy(change: Callable[[Any, Tensor], Tensor]) -> Gradients:
     """A method `compare` of a detector whose gradient is changed, but not its losses."""
 
-    def compare(self: Any, y: Tensor, anchors: Any, targets: Sequence[Any]) -> Any:
-        losses, dy = super(type(self), self).compare(y, anchors, targets)
+    def losses_of(self: Any, y: Tensor, anchors: Any, targets: Sequence[Any]) -> Any:
+        losses, dy = super(type(self), self).losses(y, anchors, targets)
         return losses, change(self, dy)
 
-    return compare
+    return losses_of
 
 
 def wrong(kind: type[Objective], **methods: Any) -> Callable[[Objective], Objective]:

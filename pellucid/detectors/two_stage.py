@@ -99,7 +99,7 @@ class TwoStage(Detector):
         (dmap, _), _ = align.backward({}, cache_align, dpooled)
         return Learned(losses, dmap, {f"{prefix}head": dparams})
 
-    def learned_boxes(self, params: Params, finest: Tensor, drawn: Regions, mode: Mode) -> Learned:
+    def box_gradients(self, params: Params, finest: Tensor, drawn: Regions, mode: Mode) -> Learned:
         """Return the losses "class" and "box" and the gradients of the head for drawn regions."""
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:

@@ -150,12 +150,12 @@ def test_spectral_normalization_left_out_of_the_gradient(monkeypatch: pytest.Mon
 
 
 def test_gradient_of_the_regions_left_out_of_the_finest_map() -> None:
-    def learned_boxes(self: FasterRCNN, *args: Any) -> Any:
-        found = FasterRCNN.learned_boxes(self, *args)
+    def box_gradients(self: FasterRCNN, *args: Any) -> Any:
+        found = FasterRCNN.box_gradients(self, *args)
         assert found.dmap is not None
         return found._replace(dmap=torch.zeros_like(found.dmap))
 
-    accused(wrong(FasterRCNN, learned_boxes=learned_boxes)(small_faster()), "neck (WrongFasterRCNN, dy)")
+    accused(wrong(FasterRCNN, box_gradients=box_gradients)(small_faster()), "neck (WrongFasterRCNN, dy)")
 
 
 def test_gradient_of_the_discriminator_with_the_wrong_sign() -> None:

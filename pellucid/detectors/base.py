@@ -301,14 +301,14 @@ class OneStage(Detector):
 class Positives(NamedTuple):
     """The targets of the positive anchors of a batch.
 
-    image, anchor: (P,) each, their indices in (N, A). truth: (P, 4), the boxes of their objects. label: (P,), the
-    classes of these. negative: (N, A) bool, the anchors whose target is background. All other anchors are left out of
-    the losses.
+    image, anchor: (P,) each, their indices in (N, A). target_boxes: (P, 4), the boxes of their objects. label: (P,),
+    the classes of these. negative: (N, A) bool, the anchors whose target is background. All other anchors are left out
+    of the losses.
     """
 
     image: Tensor
     anchor: Tensor
-    truth: Tensor
+    target_boxes: Tensor
     label: Tensor
     negative: Tensor
 

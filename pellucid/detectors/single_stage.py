@@ -87,9 +87,9 @@ class SingleStage(OneStage):
 
         predicted, matched = offsets[index], anchors.boxes[matches.anchor]  # (P, 4)
         boxes = decode(predicted, matched)
-        distance, dboxes = GIoU(reduction="sum").compute(boxes, matches.truth)
+        distance, dboxes = GIoU(reduction="sum").compute(boxes, matches.target_boxes)
         quality = torch.zeros_like(logits)
-        quality[(*index, matches.label)] = constant(paired_iou(boxes, matches.truth))
+        quality[(*index, matches.label)] = constant(paired_iou(boxes, matches.target_boxes))
         counted = matches.negative.clone()
         counted[index] = True
         value, dlogits = QualityFocal(reduction="sum").compute(logits[counted], quality[counted])

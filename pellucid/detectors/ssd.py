@@ -90,7 +90,7 @@ class SSD(OneStage):
         chosen[index] = True
         value, dlogits = SoftmaxCrossEntropy(reduction="sum").compute(logits[chosen], classes[chosen])
 
-        expected = encode(matches.truth, anchors.boxes[matches.anchor], DEVIATIONS)
+        expected = encode(matches.target_boxes, anchors.boxes[matches.anchor], DEVIATIONS)
         distance, doffsets = Huber(reduction="sum").compute(offsets[index], expected)
 
         dy = torch.zeros_like(y)

@@ -99,7 +99,7 @@ class YOLO3(OneStage):
         index, count = (matches.image, matches.anchor), max(len(matches.image), 1)
         outputs = y[index]  # (P, D)
         corner, size = self.cells(anchors)
-        low, high = matches.truth.split(2, 1)
+        low, high = matches.target_boxes.split(2, 1)
         position = (((low + high) / 2 - corner[matches.anchor]) / size[matches.anchor]).clamp(0, 1)  # (P, 2)
         shape = anchors.boxes[matches.anchor, 2:] - anchors.boxes[matches.anchor, :2]
         log_size = ((high - low) / shape).clamp_min(1e-3).log()

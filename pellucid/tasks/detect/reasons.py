@@ -82,9 +82,9 @@ def _of_error(one: DetectionFinding, it: Pipeline, objects: Objects, assigned: A
 
 
 def _of_miss(one: DetectionFinding, it: Pipeline, objects: Objects, assigned: Assignment, score: float) -> str:
-    label, scores = int(objects.labels[one.truth]), it.walk.candidates.scores
-    overlap = box_iou(it.walk.candidates.boxes, objects.boxes[one.truth, None])[:, 0]
-    count = int((assigned.matched == one.truth).sum())
+    label, scores = int(objects.labels[one.object_index]), it.walk.candidates.scores
+    overlap = box_iou(it.walk.candidates.boxes, objects.boxes[one.object_index, None])[:, 0]
+    count = int((assigned.matched == one.object_index).sum())
     kind = "anchor" if it.walk.proposals is None else "proposal"
     learned = f"In training {plural(count, kind) if count else f'no {kind}'} would be assigned to it."
     overlapping = (overlap >= THRESHOLD).nonzero()[:, 0]

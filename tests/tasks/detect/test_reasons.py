@@ -39,10 +39,10 @@ def test_every_error_and_every_miss_has_its_numbers(name: str) -> None:
             assert f"It comes from {place(it, candidate)}. In training this {what}, whose highest IoU" in more
             assert re.search(r"would be (background|positive|ignored)", more)
             continue
-        count = int((matched == one.truth).sum())
+        count = int((matched == one.object_index).sum())
         assert f"In training {count or 'no'} {what}{'s' * (count > 1)} would be assigned to it." in more
-        overlap = box_iou(boxes, objects[one.truth, None])[:, 0]
-        label = int(TRUTH.labels[one.truth])
+        overlap = box_iou(boxes, objects[one.object_index, None])[:, 0]
+        label = int(TRUTH.labels[one.object_index])
         if float(overlap.max()) < 0.5:
             assert (
                 f"No candidate has an IoU of 0.5 with it: the nearest, from {place(it, int(overlap.argmax()))}" in more

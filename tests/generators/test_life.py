@@ -6,7 +6,7 @@ import torch
 from pellucid import Adam, Model
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
-from pellucid.generators import GENERATORS, OWN, TRANSLATORS
+from pellucid.generators import GENERATOR_CLASSES, GENERATORS, TRANSLATORS
 from pellucid.layers import Mode
 from pellucid.nested import flatten, map_tree
 from pellucid.objective import merged, seeded
@@ -19,7 +19,7 @@ each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 def test_every_family_is_known_to_recipes_and_files() -> None:
-    assert {type(make()) for make in FAMILIES.values()} <= set(OWN)
+    assert {type(make()) for make in FAMILIES.values()} <= set(GENERATOR_CLASSES)
     assert {type(make()) for make in FAMILIES.values()} <= {
         type(make()) for make in {**GENERATORS, **TRANSLATORS}.values()
     }

@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.curves import gradient_norms, learning_rate, loss_curves, metric_curves, update_ratios
 from pellucid.report.figures.pictures import first_weights, worst_mistakes
-from pellucid.report.figures.style import BLUE, End, curve_axes, label_ends, panels, png, spread, svg
+from pellucid.report.figures.style import BLUE, End, curve_axes, label_ends, panels, png, separated, svg
 
 HISTORY = [
     {"epoch": 1, "lr": 0.5, "train_loss": 2.0, "val_loss": 1.9, "train_accuracy": 0.5, "val_accuracy": 0.6},
@@ -123,11 +123,11 @@ def test_layers_without_a_finite_gradient_make_no_picture() -> None:
 
 
 def test_labels_never_overlap_and_stay_inside() -> None:
-    places = spread([5.0, 5.0, 6.0, 90.0], [12.0, 24.0, 12.0, 12.0], 0.0, 100.0)
+    places = separated([5.0, 5.0, 6.0, 90.0], [12.0, 24.0, 12.0, 12.0], 0.0, 100.0)
     assert all(b - a >= gap for a, b, gap in zip(places, places[1:], (18, 18, 12), strict=False))
     assert places[0] >= 6
     assert places[-1] <= 94
-    crowded = spread([99.0] * 3, [12.0] * 3, 0.0, 100.0)
+    crowded = separated([99.0] * 3, [12.0] * 3, 0.0, 100.0)
     assert crowded == [70.0, 82.0, 94.0]
 
 

@@ -53,8 +53,8 @@ def test_accuracy_is_in_per_cent_and_its_best_is_the_highest() -> None:
 
 
 def test_nothing_is_the_best_on_test_images() -> None:
-    assert set(texts(loss_curves(HISTORY, held="test"))) == {"training 0.5", "test 0.9"}
-    assert set(texts(metric_curves(HISTORY, held="test"))) == {"training 90 %", "test 70 %"}
+    assert set(texts(loss_curves(HISTORY, val_data="test"))) == {"training 0.5", "test 0.9"}
+    assert set(texts(metric_curves(HISTORY, val_data="test"))) == {"training 90 %", "test 70 %"}
 
 
 def test_gaps_stay_gaps_and_missing_columns_are_left_out() -> None:

@@ -28,7 +28,7 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     The classes are those of classes.txt, and any other value means no class; without this file the classes are the
     values of the masks, 255 for no class. Raises PellucidError for data without masks.
     """
-    path = data_root(root) / CATALOGUE[data].place if data in CATALOGUE else Path(data)
+    path = data_root(root) / CATALOGUE[data].path if data in CATALOGUE else Path(data)
     if TRAIN not in mask_parts(path):
         raise PellucidError(
             f"{path} has no masks: put the images into {TRAIN}/ and their masks, PNG files of the same names whose "

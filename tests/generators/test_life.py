@@ -11,7 +11,7 @@ from pellucid.layers import Mode
 from pellucid.nested import flatten, map_tree
 from pellucid.objective import merged, seeded
 from tests.generators import killed
-from tests.generators.small import FAMILIES, SHAPE, begun, gan
+from tests.generators.small import FAMILIES, SHAPE, gan, initialized
 from tests.training.killed import killed_and_resumed
 from tests.training.small import StopAt, Stopped, digits
 
@@ -52,7 +52,7 @@ def test_verify_compares_the_gradients_within_each_network(family: str) -> None:
 @each_family
 def test_watched_networks_give_the_same_gradients(family: str) -> None:
     objective = FAMILIES[family]()
-    params, batch = begun(objective)
+    params, batch = initialized(objective)
     again = map_tree(torch.clone, params)
     seen: list[str] = []
     watched = objective.watched(lambda path, *_: seen.append(path))
@@ -66,7 +66,7 @@ def test_watched_networks_give_the_same_gradients(family: str) -> None:
 
 def test_the_fused_form_of_a_gan_gives_the_same_gradients() -> None:
     objective = gan()
-    params, batch = begun(objective)
+    params, batch = initialized(objective)
     again = map_tree(torch.clone, params)
     assert objective.fused().generator == fuse(objective.generator)
     _, expected = merged(objective.gradients(params, batch, Mode(True, seeded(torch.device("cpu")))))

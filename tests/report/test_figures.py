@@ -52,7 +52,7 @@ def test_accuracy_is_in_per_cent_and_its_best_is_the_highest() -> None:
     assert figure.axes[0].get_ylabel() == "accuracy (%)"
 
 
-def test_nothing_is_the_best_on_test_images() -> None:
+def test_curves_of_test_images_have_no_ring_at_the_best_value() -> None:
     assert set(texts(loss_curves(HISTORY, val_data="test"))) == {"training 0.5", "test 0.9"}
     assert set(texts(metric_curves(HISTORY, val_data="test"))) == {"training 90 %", "test 70 %"}
 

@@ -34,7 +34,7 @@ def mean_field(p: Tensor, image: Tensor, kernels: CrfKernels) -> Tensor:
     colours = image.flatten(1).T.float()
     unlike = torch.cdist(colours, colours, compute_mode="donot_use_mm_for_euclid_dist").square_()
     near = (apart / (-2 * kernels.smoothness**2)).exp_()
-    alike = (unlike.div_(-2 * kernels.colour**2) - apart.div_(2 * kernels.place**2)).exp_()
+    alike = (unlike.div_(-2 * kernels.colour**2) - apart.div_(2 * kernels.position**2)).exp_()
     for kernel in (near, alike):
         scale = kernel.sum(1).rsqrt()
         kernel.mul_(scale).mul_(scale[:, None])

@@ -200,7 +200,7 @@ class Pictures:
         digest = hashlib.sha256()
         for name, (train, held, _) in SETS.items():
             part = held if held_out else train
-            with open_tree(data_root() / CATALOGUE[name].place) as tree:
+            with open_tree(data_root() / CATALOGUE[name].path) as tree:
                 files = [file for file in tree.names if file.startswith(part) and file.endswith(".jpg")]
                 data = [tree.read(file) for file in files]
             for file, content in zip(files, data, strict=True):

@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     folder: Path = parser.parse_args().folder
-    source = (data_root() / CATALOGUE["camvid"].place).resolve()
+    source = (data_root() / CATALOGUE["camvid"].path).resolve()
     for kind in ("", "annot"):
         found = [path for part in ("train", "val") for path in sorted((source / f"{part}{kind}").iterdir())]
         for part in ("train", "val"):

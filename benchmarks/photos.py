@@ -43,7 +43,7 @@ def names(tree: Tree, part: str) -> list[str]:
 
 def small(folder: Path, part: str, root: Path, draw: random.Random) -> int:
     """Copy as many images of each class of CIFAR-10."""
-    with open_tree(root / CATALOGUE["cifar10"].place) as tree:
+    with open_tree(root / CATALOGUE["cifar10"].path) as tree:
         by_class: dict[str, list[str]] = {}
         for name in names(tree, f"{part}/"):
             by_class.setdefault(name.split("/")[-2], []).append(name)
@@ -66,7 +66,7 @@ def main() -> None:
             made = options.folder / part / name
             made.mkdir(parents=True)
             number = 0
-            with open_tree(root / CATALOGUE[name].place) as tree:
+            with open_tree(root / CATALOGUE[name].path) as tree:
                 for place in names(tree, begin):
                     image = Image.open(io.BytesIO(tree.read(place))).convert("RGB")
                     for crop in crops(image, count, least, draw):

@@ -17,7 +17,7 @@ HEAD = """# Where the time goes
 
 Written by `python -m benchmarks.profile {jobs}`: PyTorch's profiler over {steps}, {threads} threads,
 channels-last. Microseconds of a step that each kernel takes itself, with the profiler's own cost in them. Both sides
-spend about the same in the same convolution and pooling kernels, which bounds their ratio; the last line says how.
+spend about the same in the same convolution and pooling kernels, which bounds their ratio; the last line gives it.
 """
 
 
@@ -42,7 +42,7 @@ def section(name: str, job: Job) -> str:
         f"| convolutions and pooling | {mine:,.0f} | {yours:,.0f} |",
         f"| all | {sum(ours.values()):,.0f} | {sum(theirs.values()):,.0f} |",
         "",
-        f"With nothing beside convolutions and pooling, the ratio would be {sum(theirs.values()) / mine:.2f}.",
+        f"If Pellucid computed only convolutions and pooling, the ratio would be {sum(theirs.values()) / mine:.2f}.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -134,8 +134,8 @@ class Objective(Part):
         """
         return self
 
-    def counted(self, batch: Batch) -> float | Tensor:
-        """Return the weight of a batch in a mean over batches: its number of examples; see `Loss.counted`."""
+    def total_weight(self, batch: Batch) -> float | Tensor:
+        """Return the weight of a batch in a mean over batches: its number of examples; see `Loss.total_weight`."""
         return float(len(batch.images))
 
     def check(self, outputs: Any, targets: Any) -> None:
@@ -233,18 +233,18 @@ class Supervised(Objective):
         run = inference(self.net, params) if count >= MIN_INPUTS else AsWritten(self.net, params)
 
         def evaluate(batch: Batch) -> Evaluated:
-            y = self.loss.judged(run(batch.images))
+            y = self.loss.main_output(run(batch.images))
             losses, outputs = {"loss": self.loss(y, batch.targets)[0]}, self.loss.predict(y)
-            kept = self.loss.kept(batch.targets)
+            kept = self.loss.valid_mask(batch.targets)
             if kept is not None:
                 outputs, batch = outputs[kept], Batch(batch.images[kept], batch.targets[kept])
             return Evaluated(outputs, batch, losses)
 
         return evaluate
 
-    def counted(self, batch: Batch) -> float | Tensor:
-        """Return the weight of the batch by `Loss.counted`: its number of examples, or the sum of their weights."""
-        return self.loss.counted(batch.targets)
+    def total_weight(self, batch: Batch) -> float | Tensor:
+        """Return the batch's weight by `Loss.total_weight`: its number of examples, or the sum of their weights."""
+        return self.loss.total_weight(batch.targets)
 
     def check(self, outputs: Any, targets: Any) -> None:
         """Raise PellucidError unless the targets are valid for the loss."""

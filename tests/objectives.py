@@ -63,7 +63,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
 
 
 def random_batch(objective: Objective, seed: int) -> Batch:
-    """Draw a batch that the objective takes: images with rectangles, smooth photos, or noise with classes."""
+    """Return a random batch for the objective: images with rectangles, smooth photos, or noise with classes."""
     rng = torch.Generator().manual_seed(seed)
     if isinstance(objective, Detector):
         batch = Rectangles(4).batch(range(4 * seed, 4 * seed + 4), None)

@@ -154,12 +154,12 @@ def test_the_weight_of_a_batch_stays_on_the_device_unless_its_shape_says_it(kind
     target = torch.tensor([[0, 1, 2], [2, 1, 1]])
     images = torch.ones(2, 4)
     expected = {"ignore": 4.0, "class_weights": 1 + 3 * 2.0 + 2 * 0.5}.get(next(iter(options), ""), 2.0)
-    assert objective.counted(Batch(images, target)) == expected
+    assert objective.total_weight(Batch(images, target)) == expected
     moved = Batch(*on_device((images, target), device))
     with monkeypatch.context() as patch:
         for name in ("item", "__float__", "__int__", "__bool__", "tolist", "nonzero"):
             patch.setattr(torch.Tensor, name, waited)
-        found = objective.counted(moved)
+        found = objective.total_weight(moved)
     assert isinstance(found, torch.Tensor) == bool(options)
     if options:
         assert (found.device.type, found.shape) == (device.type, ())

@@ -25,7 +25,7 @@ ROOT = Path(pellucid.__file__).parent
 def write_mnist(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write 64 blank images of MNIST's shape, and let the catalogue hold the checksums of these files."""
     entry, sources = CATALOGUE["mnist"], list[Any]()
-    folder = root / entry.place
+    folder = root / entry.path
     folder.mkdir(parents=True)
     for index, source in enumerate(entry.sources):  # images and labels in turn
         write_idx(folder / source.file, torch.zeros((64,) if index % 2 else (64, 28, 28), dtype=torch.uint8))

@@ -8,15 +8,18 @@ import pellucid
 from pellucid.task import tasks
 
 ROOT = Path(pellucid.__file__).parent
-OWN = ("tasks", "detectors", "generators")  # where tasks and objectives live
+TASK_PACKAGES = ("tasks", "detectors", "generators")  # where tasks and objectives live
 KEYS = {"keypoints", "l1"}  # also a key of annotations and of a model's preprocessing, and a norm
 TEACHES = "lessons"  # each shows one named network or objective on purpose
-CATALOGUES = {"OWN"}  # the classes that a weights file may name, which pellucid.run.described reads
+CATALOGUES = {
+    "DETECTOR_CLASSES",
+    "GENERATOR_CLASSES",
+}  # the classes that a weights file may name, which pellucid.run.described reads
 
 
 def files() -> Iterator[tuple[Path, ast.Module]]:
     for path in sorted(ROOT.rglob("*.py")):
-        if path.relative_to(ROOT).parts[0] not in (*OWN, TEACHES):
+        if path.relative_to(ROOT).parts[0] not in (*TASK_PACKAGES, TEACHES):
             yield path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))
 
 
@@ -24,7 +27,7 @@ def own_names() -> set[str]:
     """The names of tasks, of their objectives in recipes, and of the classes in their rooms."""
     classes = {
         node.name
-        for room in OWN
+        for room in TASK_PACKAGES
         for path in (ROOT / room).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef)
@@ -43,7 +46,7 @@ def test_no_file_outside_imports_a_task_or_a_concrete_objective() -> None:
                 modules = names = {alias.name for alias in node.names}
             else:
                 continue
-            concrete = any(module.startswith(tuple(f"pellucid.{room}" for room in OWN)) for module in modules)
+            concrete = any(module.startswith(tuple(f"pellucid.{room}" for room in TASK_PACKAGES)) for module in modules)
             found += [f"{path}, line {node.lineno}: {ast.unparse(node)}"] if concrete and names else []
     assert found == []
 

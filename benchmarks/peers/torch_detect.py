@@ -56,7 +56,7 @@ def overlap(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 def single_stage(it: SingleStage, y: Tensor, anchors: Anchors, targets: Targets) -> Tensor:
     found, count = _found(it, y, anchors, targets)
     at = (found.image, found.anchor)
-    iou, giou = overlap(decoded(y[at][:, it.classes :], anchors.boxes[found.anchor]), found.truth)
+    iou, giou = overlap(decoded(y[at][:, it.classes :], anchors.boxes[found.anchor]), found.target_boxes)
     quality = torch.zeros_like(y[..., : it.classes])
     quality[(*at, found.label)] = iou.detach()
     logits = y[..., : it.classes]
@@ -73,7 +73,7 @@ def ssd(it: SSD, y: Tensor, anchors: Anchors, targets: Targets) -> Tensor:
     chosen = it._hard(logits.detach(), found.negative, (classes > 0).sum(1))
     chosen[at] = True
     value = F.cross_entropy(logits[chosen], classes[chosen], reduction="sum")
-    wanted = encode(found.truth, anchors.boxes[found.anchor], DEVIATIONS)
+    wanted = encode(found.target_boxes, anchors.boxes[found.anchor], DEVIATIONS)
     return (value + F.smooth_l1_loss(y[at][:, it.classes + 1 :], wanted, reduction="sum")) / count
 
 
@@ -87,7 +87,7 @@ def yolo3(it: YOLO3, y: Tensor, anchors: Anchors, targets: Targets) -> Tensor:
         found = positives(assigned, targets, y)
         corner, size = it.cells(anchors)
     at, count = (found.image, found.anchor), max(len(found.image), 1)
-    mine, (low, high) = y[at], found.truth.split(2, 1)
+    mine, (low, high) = y[at], found.target_boxes.split(2, 1)
     inside = (((low + high) / 2 - corner[found.anchor]) / size[found.anchor]).clamp(0, 1)
     shape = anchors.boxes[found.anchor, 2:] - anchors.boxes[found.anchor, :2]
     weight = 2 - (high - low).prod(1, keepdim=True) / (anchors.image[0] * anchors.image[1])
@@ -107,8 +107,8 @@ def yolo1(it: YOLO1, y: Tensor, anchors: Anchors, targets: Targets) -> Tensor:
     at = (found.image, found.anchor)
     numbers, cell = y[..., : 5 * it.boxes].unflatten(2, (it.boxes, 5)), anchors.boxes[found.anchor]
     boxes = it._boxes(numbers[at].detach(), cell, anchors.image)
-    iou, best = torch.stack([overlap(boxes[:, k], found.truth)[0] for k in range(it.boxes)], 1).max(1)
-    mine, (low, high) = numbers[at][torch.arange(len(best)), best], found.truth.split(2, 1)
+    iou, best = torch.stack([overlap(boxes[:, k], found.target_boxes)[0] for k in range(it.boxes)], 1).max(1)
+    mine, (low, high) = numbers[at][torch.arange(len(best)), best], found.target_boxes.split(2, 1)
     whole = torch.tensor(anchors.image).flip(0)
     wanted = torch.cat([((low + high) / 2 - cell[:, :2]) / it.stride, ((high - low) / whole).sqrt()], 1)
     others = found.negative[..., None].expand(-1, -1, it.boxes).clone()
@@ -124,7 +124,7 @@ def yolo1(it: YOLO1, y: Tensor, anchors: Anchors, targets: Targets) -> Tensor:
 
 def regions(drawn: Regions, scores: Tensor) -> Tensor:
     value = F.cross_entropy(scores[:, :-4], drawn.labels, reduction="sum")
-    wanted = encode(drawn.truth[drawn.positive], drawn.regions[drawn.positive, 1:], DEVIATIONS)
+    wanted = encode(drawn.target_boxes[drawn.positive], drawn.regions[drawn.positive, 1:], DEVIATIONS)
     return (value + F.smooth_l1_loss(scores[drawn.positive, -4:], wanted, reduction="sum")) / max(len(scores), 1)
 
 

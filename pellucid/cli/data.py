@@ -33,7 +33,7 @@ def list_data(args: argparse.Namespace) -> int:
             "name": entry.name,
             "title": entry.title,
             "about": entry.about,
-            "present": entry.kind == "bundled" or (root / entry.place).exists(),
+            "present": entry.kind == "bundled" or (root / entry.path).exists(),
             "download": bool(entry.sources),
         }
         for entry in CATALOGUE.values()

@@ -35,7 +35,7 @@ class PublishedFile:
 class Entry:
     """One data set.
 
-    kind: how its files are stored. place: the path of its file or folder below the data root. swaps: the pairs of
+    kind: how its files are stored. path: the path of its file or folder below the data root. swaps: the pairs of
     key-points that mirroring exchanges.
     """
 
@@ -43,7 +43,7 @@ class Entry:
     title: str
     kind: Literal["bundled", "idx", "images", "masks", "objects"]
     about: str  # sizes, source and licence
-    place: str = ""
+    path: str = ""
     classes: tuple[str, ...] = ()
     sources: tuple[PublishedFile, ...] = ()
     swaps: "Pairs | None" = None
@@ -93,7 +93,7 @@ CATALOGUE: dict[str, Entry] = {
             "MNIST handwritten digits, 28x28",
             "idx",
             "60,000 + 10,000 images; LeCun, Cortes, Burges 1998; CC BY-SA 3.0",
-            place="mnist",
+            path="mnist",
             classes=_DIGITS,
             sources=_sources(
                 _MNIST,
@@ -112,7 +112,7 @@ CATALOGUE: dict[str, Entry] = {
             "Fashion-MNIST, photos of clothes, 28x28",
             "idx",
             "60,000 + 10,000 images; Xiao, Rasul, Vollgraf 2017; MIT",
-            place="fashion-mnist",
+            path="fashion-mnist",
             classes=(
                 "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
             ),
@@ -129,21 +129,21 @@ CATALOGUE: dict[str, Entry] = {
             "CIFAR-10 photos of ten kinds of things, 32x32 colour, as JPEG",
             "images",
             "50,000 + 10,000 images in train/CLASS/*.jpg and test/CLASS/*.jpg; Krizhevsky 2009; free for research",
-            place="cifar10/cifar10.zip",
+            path="cifar10/cifar10.zip",
         ),
         Entry(
             "signs",
             "Sign-language digits, 100x100 colour",
             "images",
             "1,428 + 309 images in train/CLASS/*.jpg and val/CLASS/*.jpg; Mavi 2020; Apache-2.0",
-            place="signs",
+            path="signs",
         ),
         Entry(
             "camvid",
             "CamVid road scenes with the class of each pixel, 240x180 colour",
             "masks",
             "367 + 101 photos in train and val, index PNGs in trainannot and valannot; Brostow 2009; for research",
-            place="camvid",
+            path="camvid",
             classes=(
                 "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian",
                 "bicyclist",
@@ -154,7 +154,7 @@ CATALOGUE: dict[str, Entry] = {
             "Blood cells in boxes, 640x480 colour",
             "objects",
             "205 + 87 images, Pascal VOC with lists train and val; BCCD 2018; MIT",
-            place="bccd",
+            path="bccd",
             classes=("RBC", "WBC", "Platelets"),
         ),
         Entry(
@@ -162,7 +162,7 @@ CATALOGUE: dict[str, Entry] = {
             "Penn-Fudan pedestrians with masks, colour photos of many sizes",
             "objects",
             "120 + 25 images, train.json and val.json of COCO; Wang, Shi, Song, Shen 2007; for research",
-            place="pennfudan",
+            path="pennfudan",
             classes=("person",),
         ),
         Entry(
@@ -170,7 +170,7 @@ CATALOGUE: dict[str, Entry] = {
             "Faces with 68 key-points, 112x112 colour",
             "objects",
             "2,600 + 300 frames of videos, train.json and val.json of COCO; YouTube Faces 2011; for research",
-            place="faces",
+            path="faces",
             classes=("face",),
             swaps=_FACE_SWAPS,
         ),
@@ -231,7 +231,7 @@ def load(
             return load_objects(name, size, mode)
         return load_splits(name, size, mode, on_error)
     entry = find(name)
-    path = data_root(root) / entry.place
+    path = data_root(root) / entry.path
     if entry.kind in ("images", "objects"):
         if not path.exists():
             raise PellucidError(f"{entry.name} is missing; {by_hand(entry, path)}")
@@ -263,7 +263,7 @@ def get(
     entry = find(name)
     if entry.kind == "bundled":
         return [(entry.name, "bundled")]
-    folder = data_root(root) / entry.place
+    folder = data_root(root) / entry.path
     if not entry.sources:
         raise PellucidError(f"{entry.name} cannot be downloaded: {by_hand(entry, folder)}")
     done: list[tuple[str, str]] = []
@@ -292,7 +292,7 @@ def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[s
     entry = find(name)
     if entry.kind == "bundled":
         return [(entry.name, "ok")]
-    path = data_root(root) / entry.place
+    path = data_root(root) / entry.path
     if entry.kind in ("images", "masks", "objects"):
         return [(str(path), _tree_status(path))]
     return [(str(path / source.file), _file_status(entry, source, path / source.file)) for source in entry.sources]
@@ -308,7 +308,7 @@ def annotated_path(name: str, root: str | os.PathLike[str] | None = None) -> Pat
         entry = find(name)
         if entry.kind != "objects":
             raise PellucidError(f"{name} has no annotated objects; give a data set that has, or a folder")
-        path = data_root(root) / entry.place
+        path = data_root(root) / entry.path
         if not path.exists():
             raise PellucidError(f"{entry.name} is missing; {by_hand(entry, path)}")
     if not has_objects(path):

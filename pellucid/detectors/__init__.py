@@ -15,7 +15,7 @@ from pellucid.detectors.yolo3 import YOLO3, yolo3
 DETECTORS: dict[str, Callable[..., Detector]] = {
     make.__name__: make for make in (single_stage, ssd, yolo3, yolo1, fast_rcnn, faster_rcnn, mask_rcnn, keypoint_rcnn)
 }
-OWN: tuple[type[Detector], ...] = (  # the classes that a weights file may name
+DETECTOR_CLASSES: tuple[type[Detector], ...] = (  # the classes that a weights file may name
     SingleStage,
     SSD,
     YOLO3,
@@ -28,8 +28,8 @@ OWN: tuple[type[Detector], ...] = (  # the classes that a weights file may name
 
 __all__ = [
     "DETECTORS",
+    "DETECTOR_CLASSES",
     "FATES",
-    "OWN",
     "SSD",
     "YOLO1",
     "YOLO3",

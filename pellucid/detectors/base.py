@@ -194,7 +194,7 @@ class OneStage(Detector):
         return self.anchors_at(self.forward(params, images, Mode(keep=False))[0], images)
 
     @abstractmethod
-    def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
+    def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the losses by name, and the gradient of their weighted sum with respect to y (N, A, D)."""
 
     @abstractmethod
@@ -233,7 +233,7 @@ class OneStage(Detector):
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
         """Return the losses by name, and the gradients of the parameters."""
         maps, caches = self.forward(params, batch.images, mode)
-        losses, dy = self.compare(
+        losses, dy = self.losses(
             join_maps(maps, self.outputs_per_anchor), self.anchors_at(maps, batch.images), batch.targets
         )
         return losses, self._backward(params, caches, split_maps(dy, maps))
@@ -252,7 +252,7 @@ class OneStage(Detector):
                 maps = run(maps)
             maps = _as_tuple(maps)
             y = join_maps(maps, self.outputs_per_anchor)
-            losses, _ = self.compare(y, self.anchors_at(maps, batch.images), batch.targets)
+            losses, _ = self.losses(y, self.anchors_at(maps, batch.images), batch.targets)
             detections = [self.decide(one).detections.to("cpu") for one in self.candidates_of(maps, batch.images)]
             return Evaluated(detections, batch, losses)
 
@@ -301,14 +301,14 @@ class OneStage(Detector):
 class Positives(NamedTuple):
     """The targets of the positive anchors of a batch.
 
-    image, anchor: (P,) each, their indices in (N, A). truth: (P, 4), the boxes of their objects. label: (P,), the
-    classes of these. negative: (N, A) bool, the anchors whose target is background. All other anchors are left out of
-    the losses.
+    image, anchor: (P,) each, their indices in (N, A). target_boxes: (P, 4), the boxes of their objects. label: (P,),
+    the classes of these. negative: (N, A) bool, the anchors whose target is background. All other anchors are left out
+    of the losses.
     """
 
     image: Tensor
     anchor: Tensor
-    truth: Tensor
+    target_boxes: Tensor
     label: Tensor
     negative: Tensor
 

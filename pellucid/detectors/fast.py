@@ -72,7 +72,7 @@ class FastRCNN(TwoStage):
         proposals = [search(image, self.by, self.stride) for image in images]
         floor = MIN_BACKGROUND_IOU if self.by == "selective_search" else 0.0
         drawn = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, floor)
-        losses, dmap, dparams = self.learned_boxes(params, maps[0], drawn, mode)
+        losses, dmap, dparams = self.box_gradients(params, maps[0], drawn, mode)
         if not mode.keep:
             return losses, {}
 

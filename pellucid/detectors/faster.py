@@ -90,19 +90,19 @@ class FasterRCNN(TwoStage):
 
         y, caches["rpn"] = self.rpn.forward(params["rpn"], maps, mode)
         first, anchors, outputs = self.first_stage(y, images)
-        losses, doutputs = first.compare(outputs, anchors, unlabelled(targets))
+        losses, doutputs = first.losses(outputs, anchors, unlabelled(targets))
         losses = {f"rpn_{name}": value for name, value in losses.items()}
         proposals = constant([boxes for boxes, _ in self.propose(outputs, first, anchors)])
 
         drawn = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng)
-        boxes = self.learned_boxes(params, maps[0], drawn, mode)
-        more = self.more(params, maps[0], drawn, targets, mode)
-        losses |= boxes.losses | more.losses
+        boxes = self.box_gradients(params, maps[0], drawn, mode)
+        branches = self.branch_gradients(params, maps[0], drawn, targets, mode)
+        losses |= boxes.losses | branches.losses
         if boxes.dmap is None:  # not mode.keep
             return losses, {}
 
-        dmap = boxes.dmap if more.dmap is None else boxes.dmap + more.dmap
-        dparams: Params = boxes.dparams | more.dparams
+        dmap = boxes.dmap if branches.dmap is None else boxes.dmap + branches.dmap
+        dparams: Params = boxes.dparams | branches.dparams
         dmaps, dparams["rpn"] = backward(
             self.rpn, params["rpn"], caches.pop("rpn"), split_maps(doutputs, y), consume=True
         )
@@ -129,7 +129,9 @@ class FasterRCNN(TwoStage):
         height, width = images.shape[2:]
         return [one.to("cpu") for one in self.complete(params, maps[0], detections, (height, width))]
 
-    def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> Learned:
+    def branch_gradients(
+        self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode
+    ) -> Learned:
         """Return the losses and gradients of the further heads of a subclass; here there are none."""
         return Learned({}, None, {})
 

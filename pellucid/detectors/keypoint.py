@@ -47,7 +47,9 @@ class KeypointRCNN(FasterRCNN):
             )
         return params, out
 
-    def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> Learned:
+    def branch_gradients(
+        self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode
+    ) -> Learned:
         """Return the loss of the key-points, and its gradients; without gradients if not `mode.keep`."""
         positive = drawn.positive
         objects, regions = drawn.objects[positive], drawn.regions[positive]

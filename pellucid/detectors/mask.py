@@ -49,7 +49,9 @@ class MaskRCNN(FasterRCNN):
             )
         return params, out
 
-    def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> Learned:
+    def branch_gradients(
+        self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode
+    ) -> Learned:
         """Return the loss of the masks, and its gradients; without gradients if not `mode.keep`."""
         positive = drawn.positive
         labels, objects, regions = drawn.labels[positive], drawn.objects[positive], drawn.regions[positive]

@@ -43,14 +43,14 @@ class Regions(NamedTuple):
     """M regions of a batch. In each image, those with an object come first.
 
     regions: (M, 5), image index, x0, y0, x1, y1. labels: (M,), the classes, C for background. objects: (M,), indices
-    into the objects of all images, one image after the other, -1 for background. truth: (M, 4), the box of that object,
-    for background the region itself.
+    into the objects of all images, one image after the other, -1 for background. target_boxes: (M, 4), the box of that
+    object, for background the region itself.
     """
 
     regions: Tensor
     labels: Tensor
     objects: Tensor
-    truth: Tensor
+    target_boxes: Tensor
 
     @property
     def positive(self) -> Tensor:
@@ -100,7 +100,7 @@ def draw_regions(
     return Regions(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def compare(y: Tensor, drawn: Regions, weights: tuple[float, float]) -> tuple[tuple[Tensor, Tensor], Tensor]:
+def head_losses(y: Tensor, drawn: Regions, weights: tuple[float, float]) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """Return both losses of the head's outputs y (M, C + 1 + 4), and the gradient of their sum weighted by `weights`.
 
     The first is the softmax cross-entropy of the C classes and background, the mean over the regions. The second is the
@@ -111,7 +111,7 @@ def compare(y: Tensor, drawn: Regions, weights: tuple[float, float]) -> tuple[tu
     positive = drawn.positive
     logits, offsets = y[:, :-4], y[positive, -4:]
     cost, dlogits = SoftmaxCrossEntropy(reduction="sum").compute(logits, drawn.labels)
-    expected = encode(drawn.truth[positive], drawn.regions[positive, 1:], DEVIATIONS)
+    expected = encode(drawn.target_boxes[positive], drawn.regions[positive, 1:], DEVIATIONS)
     distance, doffsets = Huber(reduction="sum").compute(offsets, expected)
     dy = torch.zeros_like(y)
     dy[:, :-4] = dlogits * (weights[0] / count)

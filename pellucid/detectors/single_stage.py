@@ -78,7 +78,7 @@ class SingleStage(OneStage):
         counts = [height * width for height, width in anchors.sizes]
         return assign_atss(anchors.boxes, counts, truth.boxes.to(anchors.boxes), crowd=truth.crowd)
 
-    def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
+    def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return both losses, and the gradient of their weighted sum with respect to y."""
         logits, offsets = y.split([self.classes, 4], 2)  # (N, A, C), (N, A, 4)
         assigned = [self.assign(anchors, one) for one in targets]
@@ -87,9 +87,9 @@ class SingleStage(OneStage):
 
         predicted, matched = offsets[index], anchors.boxes[matches.anchor]  # (P, 4)
         boxes = decode(predicted, matched)
-        distance, dboxes = GIoU(reduction="sum").compute(boxes, matches.truth)
+        distance, dboxes = GIoU(reduction="sum").compute(boxes, matches.target_boxes)
         quality = torch.zeros_like(logits)
-        quality[(*index, matches.label)] = constant(paired_iou(boxes, matches.truth))
+        quality[(*index, matches.label)] = constant(paired_iou(boxes, matches.target_boxes))
         counted = matches.negative.clone()
         counted[index] = True
         value, dlogits = QualityFocal(reduction="sum").compute(logits[counted], quality[counted])

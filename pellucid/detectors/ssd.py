@@ -77,7 +77,7 @@ class SSD(OneStage):
         """Assign each object to a prior of its own, and to the priors with an IoU of at least 0.5 with it."""
         return assign_bipartite(anchors.boxes, truth.boxes.to(anchors.boxes), crowd=truth.crowd)
 
-    def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
+    def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return both losses, and the gradient of their weighted sum with respect to y."""
         logits, offsets = y.split([self.classes + 1, 4], 2)  # (N, A, C + 1), (N, A, 4)
         assigned = [self.assign(anchors, one) for one in targets]
@@ -90,7 +90,7 @@ class SSD(OneStage):
         chosen[index] = True
         value, dlogits = SoftmaxCrossEntropy(reduction="sum").compute(logits[chosen], classes[chosen])
 
-        expected = encode(matches.truth, anchors.boxes[matches.anchor], DEVIATIONS)
+        expected = encode(matches.target_boxes, anchors.boxes[matches.anchor], DEVIATIONS)
         distance, doffsets = Huber(reduction="sum").compute(offsets[index], expected)
 
         dy = torch.zeros_like(y)

@@ -12,7 +12,7 @@ from pellucid.combine import Sequential
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
 from pellucid.detectors.base import MAX_DETECTIONS, Candidates, Detector, Size
-from pellucid.detectors.regions import Regions, compare, read
+from pellucid.detectors.regions import Regions, head_losses, read
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
@@ -99,11 +99,11 @@ class TwoStage(Detector):
         (dmap, _), _ = align.backward({}, cache_align, dpooled)
         return Learned(losses, dmap, {f"{prefix}head": dparams})
 
-    def learned_boxes(self, params: Params, finest: Tensor, drawn: Regions, mode: Mode) -> Learned:
+    def box_gradients(self, params: Params, finest: Tensor, drawn: Regions, mode: Mode) -> Learned:
         """Return the losses "class" and "box" and the gradients of the head for drawn regions."""
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:
-            (label, box), dy = compare(precise(y), drawn, (self.weight("class"), self.weight("box")))
+            (label, box), dy = head_losses(precise(y), drawn, (self.weight("class"), self.weight("box")))
             return {"class": label, "box": box}, dy.to(y.dtype)
 
         return self.learned(params, "", finest, drawn.regions, cost, mode)

@@ -75,7 +75,7 @@ class YOLO1(OneStage):
         """Assign each object to the cell that contains its centre."""
         return assign_grid(anchors.sizes[0], self.stride, truth.boxes.to(anchors.boxes), truth.crowd)
 
-    def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
+    def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the four losses, and the gradient of their weighted sum with respect to y."""
         count = len(y)
         assigned = [self.assign(anchors, one) for one in targets]
@@ -83,12 +83,12 @@ class YOLO1(OneStage):
         index = (matches.image, matches.anchor)
         box_outputs = y[..., : 5 * self.boxes].unflatten(2, (self.boxes, 5))  # (N, A, B, 5)
         boxes = self._boxes(box_outputs[index], anchors.boxes[matches.anchor], anchors.image)  # (P, B, 4)
-        iou = paired_iou(boxes.flatten(0, 1), matches.truth.repeat_interleave(self.boxes, 0))  # (P B,)
+        iou = paired_iou(boxes.flatten(0, 1), matches.target_boxes.repeat_interleave(self.boxes, 0))  # (P B,)
         iou, best = constant(tuple(iou.view(-1, self.boxes).max(1)))  # (P,) each
         predicted = box_outputs[index][torch.arange(len(best), device=y.device), best]  # (P, 5)
 
-        cell, (low, high) = anchors.boxes[matches.anchor], matches.truth.split(2, 1)
-        image_size = matches.truth.new_tensor(anchors.image).flip(0)  # (width, height)
+        cell, (low, high) = anchors.boxes[matches.anchor], matches.target_boxes.split(2, 1)
+        image_size = matches.target_boxes.new_tensor(anchors.image).flip(0)  # (width, height)
         expected = torch.cat([((low + high) / 2 - cell[:, :2]) / self.stride, ((high - low) / image_size).sqrt()], 1)
         box_error = predicted[:, :4] - expected
         object_error = predicted[:, 4] - iou

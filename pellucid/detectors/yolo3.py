@@ -91,7 +91,7 @@ class YOLO3(OneStage):
         """Assign each object to the anchor of the most similar shape in the cell that contains its centre."""
         return self._assign(anchors, truth, None)
 
-    def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
+    def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the three losses, and the gradient of their weighted sum with respect to y."""
         all_boxes = constant(self._boxes(y, anchors))  # (N, A, 4)
         assigned = [self._assign(anchors, one, boxes) for one, boxes in zip(targets, all_boxes, strict=True)]
@@ -99,7 +99,7 @@ class YOLO3(OneStage):
         index, count = (matches.image, matches.anchor), max(len(matches.image), 1)
         outputs = y[index]  # (P, D)
         corner, size = self.cells(anchors)
-        low, high = matches.truth.split(2, 1)
+        low, high = matches.target_boxes.split(2, 1)
         position = (((low + high) / 2 - corner[matches.anchor]) / size[matches.anchor]).clamp(0, 1)  # (P, 2)
         shape = anchors.boxes[matches.anchor, 2:] - anchors.boxes[matches.anchor, :2]
         log_size = ((high - low) / shape).clamp_min(1e-3).log()

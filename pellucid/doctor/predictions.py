@@ -55,7 +55,7 @@ def predictions(model: BaseModel, part: Arrays) -> Predictions:
         raise UnansweredError(f"the model has no predictions: {error}") from error
     if not isinstance(model.objective, Supervised):
         return Predictions(y, loss, part)
-    kept = model.objective.loss.kept(part.y)
+    kept = model.objective.loss.valid_mask(part.y)
     if kept is not None:
         part = replace(part, x=part.x[kept], y=part.y[kept])
     return Predictions(y, loss, part, boundary(model.objective.net, model.objective.loss))

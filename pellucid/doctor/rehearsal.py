@@ -94,13 +94,13 @@ class RehearsalSettings:
     """Settings of a rehearsal.
 
     steps: the number of steps; only as many are made, at least one, as `work` multiply-adds suffice for. factor:
-    multiplies the learning rate. whole: whether the whole schedule is compressed into `steps` steps.
+    multiplies the learning rate. compressed: whether the whole schedule is compressed into `steps` steps.
     """
 
     steps: int
     factor: float = 1.0
     work: float = inf
-    whole: bool = False
+    compressed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +167,7 @@ def rehearse(
     step = TrainingStep.of(model, len(data))
     loader = batches(model, data, min(batch_size, len(data)), augment)
     planned = planned or DEFAULT_EPOCHS * len(loader)
-    stride = max(planned / settings.steps, 1.0) if settings.whole and settings.steps else 1.0
+    stride = max(planned / settings.steps, 1.0) if settings.compressed and settings.steps else 1.0
     rng = seeded(model.device)
     losses: list[float] = []
     ratios: dict[str, list[float]] = {path: [] for path in step.paths}

@@ -85,7 +85,7 @@ class Attempts:
 
     @cached_property
     def _before(self) -> Rehearsal:
-        return self._rehearse(self.case, RehearsalSettings(self.steps, work=MAX_BASELINE_WORK, whole=True))
+        return self._rehearse(self.case, RehearsalSettings(self.steps, work=MAX_BASELINE_WORK, compressed=True))
 
     def _rehearse(self, case: Case, settings: RehearsalSettings) -> Rehearsal:
         """Rehearse a case, and add the multiply-adds of its steps and of the two predictions that score it."""
@@ -109,23 +109,23 @@ class Attempts:
         return 0.0 if self._before.broke else case_score(self.as_set)
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the trial makes all steps of the training."""
-        return self.made == self.case.steps_planned
+        return self.steps_made == self.case.steps_planned
 
     @property
-    def made(self) -> int:
+    def steps_made(self) -> int:
         """The number of steps that are made without a remedy."""
         return len(self._before.losses) if self._before.shortened else self.steps
 
     def __call__(self, remedy: Remedy, longer: float = 1.0) -> Attempt:
         """Try a remedy, with `longer` times the steps."""
-        case, made = self.case, self.made
+        case, made = self.case, self.steps_made
         mended = remedy.apply(case)
         if longer > 1 and mended.epochs and mended.steps_planned < longer * case.steps_planned:
             mended = replace(mended, epochs=round(longer * case.epochs))  # the length of the schedule
         work = max(longer, 2.0) * MAX_BASELINE_WORK
-        done = self._rehearse(mended, RehearsalSettings(max(round(made * longer), 1), work=work, whole=True))
+        done = self._rehearse(mended, RehearsalSettings(max(round(made * longer), 1), work=work, compressed=True))
         after = replace(mended, model=done.model)
         (loss, accuracy), (new_loss, new_accuracy) = self._measured, _outcome(mended, done)
         scores = self.score, 0.0 if done.broke else case_score(after)
@@ -278,7 +278,7 @@ def _reference(case: Case) -> float | None:
     """Return the score of the small reference network; None if its training raises an error or diverges."""
     try:
         small = small_network(case)
-        done = small.rehearse(RehearsalSettings(MAX_SMALL_STEPS, work=MAX_SMALL_WORK, whole=True))
+        done = small.rehearse(RehearsalSettings(MAX_SMALL_STEPS, work=MAX_SMALL_WORK, compressed=True))
     except PellucidError:
         return None
     return None if done.broke else case_score(replace(small, model=done.model))
@@ -349,7 +349,7 @@ def _other_weights(case: Case, attempts: Attempts, now: float) -> Finding | None
             "train on all examples in one call of fit, which shuffles them, not on one class or file after the other",
             direct=True,
         )  # fmt: skip
-    if not attempts.whole:
+    if not attempts.is_complete:
         return None  # the rest of the training may have done the damage
     return Finding(
         "weights-of-another-training", "training", evidence,

@@ -24,20 +24,20 @@ Read = Callable[[Tensor], Tensor]  # maps the network's output (N, K) to the mea
 class Occluded(NamedTuple):
     """The network's outputs with the square at each of h x w positions.
 
-    score: (N, h, w), the target's score with the square at each position; whole: (N,), the score without a square.
+    score: (N, h, w), the target's score with the square at each position; baseline: (N,), the score without a square.
     predicted: (N, h, w) int64, the class with the largest output with the square at each position; None for targets
     inside the network and regions. corners: (h, w, 4), the square's top, left, bottom and right in pixels, clipped at
     the edges; bottom and right are exclusive.
     """
 
     score: Tensor
-    whole: Tensor
+    baseline: Tensor
     predicted: Tensor | None
     corners: Tensor
 
     def effect(self, height: int, width: int) -> Tensor:
         """Return (N, 1, H, W): the decrease of the score, averaged over all squares that hide a pixel."""
-        decreases = (self.whole[:, None, None] - self.score).flatten(1)  # (N, h w)
+        decreases = (self.baseline[:, None, None] - self.score).flatten(1)  # (N, h w)
         total = decreases.new_zeros(len(decreases), height, width)
         count = decreases.new_zeros(height, width)
         for k, (top, left, bottom, right) in enumerate(self.corners.flatten(0, 1).tolist()):

@@ -40,7 +40,7 @@ class DenseLayer:
         """Return the params of the body from the params of the Sequential."""
         return params[self.name][self.body]
 
-    def spread(self, dbody: Params) -> Params:
+    def parallel_gradients(self, dbody: Params) -> Params:
         """Return the gradients of the Parallel from the gradients of its body."""
         return {self.before: {}, self.body: {self.inner[1]: {}, **dbody}, "merge": {}}
 
@@ -64,9 +64,9 @@ class DenseLayer:
     ) -> Params:
         """Propagate back through the norm: add its dx to `dmaps`, and return the gradients of its parameters.
 
-        dx = w / σ (dy - db / m - x̂ dw / m). The terms after dy are linear in the maps for all norms that read a map, so
-        they are only summed in `later` (2, channels), as slope and constant of each channel, and added to dmaps once,
-        by `arrived`.
+        dx = w / σ (dy - db / m - x̂ dw / m). The terms after dy are linear in the maps for all norms that read a map,
+        so they are only summed in `later` (2, channels), as slope and constant of each channel, and added to dmaps
+        once, by `arrived`.
         """
         if later is None or not isinstance(kept, BatchCache):
             dx, dparams = self.norm.backward(params, kept, dy)
@@ -178,7 +178,7 @@ class DenseBlock(Combinator):
             dy = KERNELS[row.act].back_over(dy, y)
             del y
             dnorm = row.send(own[norm], kept, dy, dmaps[:, :read], later)
-            dparams[row.name] = row.spread({norm: dnorm, conv: dconv, **drest})
+            dparams[row.name] = row.parallel_gradients({norm: dnorm, conv: dconv, **drest})
             channels = read
         return arrived(dmaps[:, :channels], maps[:, :channels], later, slice(channels), form), dparams
 

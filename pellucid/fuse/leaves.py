@@ -79,7 +79,7 @@ class FusedConv2d(Form):
     def _forward_arguments(self) -> tuple[Any, ...]:
         layer = self.layer
         left, _, top, _ = layer.edges()
-        return pair(layer.stride), (top, left), spread(layer), layer.groups
+        return pair(layer.stride), (top, left), fast_dilation(layer), layer.groups
 
     @cached_property
     def _backward_arguments(self) -> tuple[Any, ...]:
@@ -125,7 +125,7 @@ class FusedConv2d(Form):
         return self.layer.pull(params, cache, dy)
 
 
-def spread(layer: Conv2d) -> tuple[int, int]:
+def fast_dilation(layer: Conv2d) -> tuple[int, int]:
     """Return the dilation to compute with: (2, 2) instead of (1, 1) for 1 x 1 convolutions of stride 1.
 
     For a 1 x 1 kernel, dilation does not change the result. But without dilation and stride, PyTorch chooses a kernel

@@ -19,13 +19,13 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
 }
 TRANSLATORS: dict[str, Callable[..., Translator]] = {make.__name__: make for make in (l1, mse, zhang, pix2pix)}
 # The classes of generators that a weights file may name.
-OWN: tuple[type[Objective], ...] = (GAN, WGANGP, R1GAN, GMMN, CodeGMMN, VAE, Regression, Zhang, Pix2Pix)
+GENERATOR_CLASSES: tuple[type[Objective], ...] = (GAN, WGANGP, R1GAN, GMMN, CodeGMMN, VAE, Regression, Zhang, Pix2Pix)
 
 __all__ = [
     "GAN",
     "GENERATORS",
+    "GENERATOR_CLASSES",
     "GMMN",
-    "OWN",
     "R1GAN",
     "TRANSLATORS",
     "VAE",

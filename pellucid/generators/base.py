@@ -78,7 +78,7 @@ class Generator(Objective):
         return {"objective": to_config(self, [type(self), *custom])}
 
 
-def drawn(name: str, net: Layer, shape: Any, images: Any, rng: torch.Generator) -> Params:
+def initial_parameters(name: str, net: Layer, shape: Any, images: Any, rng: torch.Generator) -> Params:
     """Draw the parameters of a network; raise PellucidError unless its outputs have the shape `images`."""
     params, out = init_child(name, net, shape, rng)
     if tuple(out) != tuple(images):

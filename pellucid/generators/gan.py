@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.combine.base import add_up_tree, init_child
 from pellucid.data.source import Batch
 from pellucid.fuse import fuse
-from pellucid.generators.base import Generator, drawn, to_input
+from pellucid.generators.base import Generator, initial_parameters, to_input
 from pellucid.generators.spectral import Singular, normalized, restored
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
@@ -31,7 +31,7 @@ class AdversarialGenerator(Generator):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw the parameters of both networks."""
-        generator = drawn("generator", self.generator, (self.latent,), shape, rng)
+        generator = initial_parameters("generator", self.generator, (self.latent,), shape, rng)
         discriminator, _ = init_child("discriminator", self.discriminator, shape, rng)
         return {"generator": generator, "discriminator": discriminator}, shape
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.combine.base import init_child
 from pellucid.constant import with_gradient_of
 from pellucid.data.source import Batch
-from pellucid.generators.base import Generator, Prior, drawn
+from pellucid.generators.base import Generator, Prior, initial_parameters
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.losses.mmd import BANDWIDTHS, mmd
@@ -45,7 +45,7 @@ class GMMN(Generator):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw the generator's parameters."""
-        return {"generator": drawn("generator", self.generator, (self.latent,), shape, rng)}, shape
+        return {"generator": initial_parameters("generator", self.generator, (self.latent,), shape, rng)}, shape
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
         """Return the MMD of the images and the same number of samples, and its gradients."""
@@ -89,7 +89,7 @@ class CodeGMMN(Generator):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw all parameters."""
         encoder, codes = init_child("encoder", self.encoder, shape, rng)
-        decoder = drawn("decoder", self.decoder, codes, shape, rng)
+        decoder = initial_parameters("decoder", self.decoder, codes, shape, rng)
         generator, _ = init_child("generator", self.generator, (self.latent,), rng)
         return {"generator": generator, "encoder": encoder, "decoder": decoder}, shape
 

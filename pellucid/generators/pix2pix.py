@@ -126,7 +126,7 @@ class Pix2Pix(Translator):
         copies = map_tree(Tensor.clone, params["generator"])  # training mode updates running statistics
         return self.generator.forward(copies, x, Mode(True, seeded(x.device), keep=False))[0]
 
-    def compare(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
+    def losses(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
         """Return the losses of the discriminator and the generator."""
         x, real = pair
         mode = Mode(keep=False)

@@ -34,7 +34,7 @@ class Regression(Translator):
         _, dparams = backward(self.generator, params["generator"], cache, dy, consume=True)
         return {"loss": value}, {"generator": dparams}
 
-    def compare(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
+    def losses(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
         """Return the loss of the outputs."""
         return {"loss": self.loss(y, pair.target)[0]}
 

@@ -158,7 +158,7 @@ class Translator(Objective):
         def evaluate(batch: Batch) -> Evaluated:
             pair = self.pair(batch, mode)
             y = run(pair.x)
-            return Evaluated(self.result(y, batch.images), batch, self.compare(params, pair, y))
+            return Evaluated(self.result(y, batch.images), batch, self.losses(params, pair, y))
 
         return evaluate
 
@@ -167,7 +167,7 @@ class Translator(Objective):
         return inference(self.generator, params["generator"])
 
     @abstractmethod
-    def compare(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
+    def losses(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
         """Return the losses of the generator's outputs y for a pair in evaluation."""
 
     def check(self, outputs: Any, targets: Any) -> None:

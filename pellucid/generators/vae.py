@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
-from pellucid.generators.base import Generator, drawn
+from pellucid.generators.base import Generator, initial_parameters
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import BinaryCrossEntropy
 from pellucid.models.gmmn import dense_decoder, dense_encoder
@@ -32,7 +32,7 @@ class VAE(Generator):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw the parameters of both networks."""
-        generator = drawn("generator", self.generator, (self.latent,), shape, rng)
+        generator = initial_parameters("generator", self.generator, (self.latent,), shape, rng)
         encoder, out = init_child("encoder", self.encoder, shape, rng)
         if out != (2 * self.latent,):
             raise PellucidError(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.combine.base import add_up_tree, init_child
 from pellucid.data.source import Batch
-from pellucid.generators.base import Generator, drawn, to_input
+from pellucid.generators.base import Generator, initial_parameters, to_input
 from pellucid.generators.penalty import gradient_penalty, one_centred
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
@@ -45,7 +45,7 @@ class WGANGP(Generator):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw the parameters of both networks."""
-        generator = drawn("generator", self.generator, (self.latent,), shape, rng)
+        generator = initial_parameters("generator", self.generator, (self.latent,), shape, rng)
         critic, _ = init_child("critic", self.critic, shape, rng)
         return {"generator": generator, "critic": critic}, shape
 

@@ -178,7 +178,7 @@ class Zhang(Translator):
         size = [CELL * side for side in ab.shape[2:]]
         return super().result(F.interpolate(ab / CHROMA, size, mode="bilinear"), images)
 
-    def compare(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
+    def losses(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
         """Return the cross-entropy."""
         encoded = self.cells(pair.target)
         log_p = y.log_softmax(1)

@@ -65,7 +65,7 @@ class AvgPool2d(Layer):
         """Compute dx[i] = the sum of dy / (number of values in the window) over the windows that contain pixel i."""
         if pair(self.dilation) != (1, 1):
             windows = self._windows(*cache.x.shape[2:])
-            return windows.spread(dy / self._counts(windows, cache.x)).to(dy.dtype), {}
+            return windows.scatter(dy / self._counts(windows, cache.x)).to(dy.dtype), {}
         dx = torch.ops.aten.avg_pool2d_backward(
             dy,
             cache.x,

@@ -68,12 +68,12 @@ class LpPool2d(Layer):
         x, y = (tensor.to(wide_type(tensor.dtype)) for tensor in cache)
         weighted = torch.where(y > 0, dy * y ** (1 - self.p), 0)  # (N, C, H', W')
         if pair(self.dilation) == (1, 1):
-            spread = torch.ops.aten.avg_pool2d_backward(
+            scattered = torch.ops.aten.avg_pool2d_backward(
                 weighted, x, pair(self.kernel), pair(self.step), (0, 0), self.ceil_mode, True, 1
             )  # (N, C, H, W)
         else:
-            spread = self._windows(*x.shape[2:]).spread(weighted)
-        return (x.sign() * x.abs() ** (self.p - 1) * spread).to(dy.dtype), {}
+            scattered = self._windows(*x.shape[2:]).scatter(weighted)
+        return (x.sign() * x.abs() ** (self.p - 1) * scattered).to(dy.dtype), {}
 
     def _windows(self, height: int, width: int) -> Windows:
         size, kernel, stride, dilation = (height, width), pair(self.kernel), pair(self.step), pair(self.dilation)

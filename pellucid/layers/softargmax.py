@@ -53,6 +53,6 @@ class SoftArgmax(Layer):
         channels, height, width = nodes.shape
         i, j = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
         centres = torch.stack((j / width - 0.5, i / height - 0.5), 2).flatten(0, 1)  # (H W, 2)
-        flat = nodes.inner("Reshape", nodes.x, nodes.whole("shape", 0, channels, height * width))
+        flat = nodes.inner("Reshape", nodes.x, nodes.integers("shape", 0, channels, height * width))
         p = nodes.inner("Softmax", flat, axis=2)
         nodes.last("Flatten", nodes.inner("MatMul", p, nodes.constant("centres", centres)), axis=1)

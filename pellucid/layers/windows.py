@@ -33,7 +33,7 @@ class Windows:
             total += pixel
         return total
 
-    def spread(self, dy: Tensor) -> Tensor:
+    def scatter(self, dy: Tensor) -> Tensor:
         """Return for each pixel the sum of dy over the windows that contain it: (N, C, H', W') to (N, C, H, W)."""
         left, right, top, bottom = edges = self._edges()
         shape = (*dy.shape[:2], self.size[0] + top + bottom, self.size[1] + left + right)

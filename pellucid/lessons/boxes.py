@@ -33,7 +33,7 @@ def white(height: int, width: int) -> Tensor:
     return torch.ones(3, height, width)
 
 
-def drawn(boxes: Tensor, colours: list[str], texts: list[str] | None = None) -> Marks:
+def box_marks(boxes: Tensor, colours: list[str], texts: list[str] | None = None) -> Marks:
     """Return boxes (n, 4) for a figure, with a colour and optionally a text for each."""
     return Marks(boxes, torch.zeros(len(boxes)), texts=texts or [], colours=colours)
 
@@ -64,7 +64,7 @@ def overlap(setting: Setting) -> Result:
             "IoU": box_iou(first, second).item(),
             "GIoU": paired_giou(first, second).item(),
         }
-        marks.append(drawn(torch.cat([first, second]), [BLUE, ORANGE]))
+        marks.append(box_marks(torch.cat([first, second]), [BLUE, ORANGE]))
     names = [f"{name}: IoU {values['IoU']:.2f}" for name, values in numbers.items()]
     return Result(numbers, sheet_of_objects([white(70, 70)] * 4, marks, names, ()))
 
@@ -88,7 +88,7 @@ def anchors(setting: Setting) -> Result:
     }
     shapes = (nine + 372).split(3)  # around the middle of an image of 760 x 760
     names = ["twice as wide as tall", "square", "twice as tall as wide"]
-    marks = [drawn(three, [BLUE, GREEN, ORANGE]) for three in shapes]
+    marks = [box_marks(three, [BLUE, GREEN, ORANGE]) for three in shapes]
     return Result(numbers, sheet_of_objects([white(760, 760)] * 3, marks, names, ()))
 
 
@@ -111,7 +111,9 @@ def fields(setting: Setting) -> Result:
         "share of the anchor that is seen": [min(1.0, (field / side) ** 2) for side in (128, 256, 512)],
     }
     around = torch.tensor([-0.5, -0.5, 0.5, 0.5])
-    marks = [drawn(280 + around * torch.tensor([[side], [field]]), [BLUE, ORANGE]) for side in (128.0, 256.0, 512.0)]
+    marks = [
+        box_marks(280 + around * torch.tensor([[side], [field]]), [BLUE, ORANGE]) for side in (128.0, 256.0, 512.0)
+    ]
     names = [f"anchor of {side}, receptive field {field}" for side in (128, 256, 512)]
     return Result(numbers, sheet_of_objects([white(560, 560)] * 3, marks, names, ()))
 
@@ -144,7 +146,7 @@ def assignment(setting: Setting) -> Result:
             "ignored": int((~assigned.positive & ~assigned.negative).sum()),
         }
         colours = [ORANGE] * len(objects) + [BLUE] * len(learned)
-        marks.append(drawn(torch.cat([objects, grid[assigned.positive]]), colours))
+        marks.append(box_marks(torch.cat([objects, grid[assigned.positive]]), colours))
     return Result(numbers, sheet_of_objects([white(128, 160)] * 3, marks, list(rules), ()))
 
 
@@ -164,10 +166,10 @@ def suppression(setting: Setting) -> Result:
         "kept": (kept + 1).tolist(),
     }
     texts = [f"{score:.1f}" for score in scores.tolist()]
-    after = drawn(boxes[kept], [GREEN] * len(kept), [texts[k] for k in kept.tolist()])
+    after = box_marks(boxes[kept], [GREEN] * len(kept), [texts[k] for k in kept.tolist()])
     return Result(
         numbers,
-        sheet_of_objects([white(80, 110)] * 2, [drawn(boxes, [PALE] * 5, texts), after], ["before", "after"], ()),
+        sheet_of_objects([white(80, 110)] * 2, [box_marks(boxes, [PALE] * 5, texts), after], ["before", "after"], ()),
     )
 
 

@@ -13,6 +13,6 @@ def handwritten(setting: Setting, images: int = 50_000) -> Splits:
     The small form, and the full form without MNIST in the data root, return scikit-learn's 8x8 digits; `name`
     identifies the data. Raises PellucidError for damaged files.
     """
-    has_mnist = (data_root(setting.data) / CATALOGUE["mnist"].place).is_dir()
+    has_mnist = (data_root(setting.data) / CATALOGUE["mnist"].path).is_dir()
     splits = load("digits" if setting.small or not has_mnist else "mnist", setting.data)
     return replace(splits, train=splits.train.subset(range(min(images, len(splits.train)))))

@@ -155,7 +155,7 @@ class PellucidNetwork:
         self.gaps.append(float(max(gaps)))
 
 
-def drawn(losses: Sequence[float], across: str, up: str, gaps: Sequence[float]) -> Plot:
+def loss_plot(losses: Sequence[float], across: str, up: str, gaps: Sequence[float]) -> Plot:
     """Draw the losses of the library in NumPy, and its largest difference from Pellucid after each step.
 
     across, up: the labels of the axes of the losses.
@@ -201,7 +201,7 @@ def sixty_lines(setting: Setting) -> Result:
             errors[-1] += network.fit(x[k : k + 1], y[k : k + 1], 1, 0.1)[0] / 4
             twin.step(x[k : k + 1], y[k : k + 1], 0.2, [(layer.weight.T, layer.bias) for layer in dense])
     numbers = {"steps": len(twin.gaps), "largest gap": max(twin.gaps), "mean squared error": errors[-1]}
-    return Result(numbers, drawn(errors, "epoch", "mean squared error", twin.gaps))
+    return Result(numbers, loss_plot(errors, "epoch", "mean squared error", twin.gaps))
 
 
 def book(setting: Setting) -> Result:
@@ -225,7 +225,7 @@ def book(setting: Setting) -> Result:
     network.SGD(x, np.eye(10)[y], 1 if setting.small else 10, 10, 3.0, after)
     right = [network.activations(image)[-1].argmax() == label for image, label in zip(test, labels, strict=True)]
     numbers = {"steps": len(twin.gaps), "largest gap": max(twin.gaps), "test accuracy": float(np.mean(right))}
-    return Result(numbers, drawn(costs, "step", "cost of the mini-batch", twin.gaps))
+    return Result(numbers, loss_plot(costs, "step", "cost of the mini-batch", twin.gaps))
 
 
 def what_is_missing(setting: Setting) -> Result:

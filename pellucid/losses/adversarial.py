@@ -39,7 +39,7 @@ class Adversarial(ABC):
 
     def generator(self, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Return the generator's loss and its gradient with respect to the scores of its images."""
-        return _mean(fake, *self.made(_precise(fake)))
+        return _mean(fake, *self.generator_loss(_precise(fake)))
 
     @abstractmethod
     def real(self, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,7 +50,7 @@ class Adversarial(ABC):
         """Return the discriminator's loss for each score of a generated image, and its derivative."""
 
     @abstractmethod
-    def made(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def generator_loss(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the generator's loss for each score of a generated image, and its derivative."""
 
 
@@ -68,7 +68,7 @@ class NonSaturating(Adversarial):
         """Return -ln(1 - D) and D."""
         return F.softplus(y), y.sigmoid()
 
-    def made(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def generator_loss(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return -ln D and D - 1."""
         return self.real(y)
 
@@ -87,7 +87,7 @@ class LeastSquares(Adversarial):
         """Return y^2 / 2 and y."""
         return y.square() / 2, y
 
-    def made(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def generator_loss(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return (y - 1)^2 / 2 and y - 1."""
         return self.real(y)
 
@@ -106,7 +106,7 @@ class HingeGAN(Adversarial):
         """Return max(0, 1 + y) and its derivative: 1 where y > -1, else 0."""
         return (1 + y).clamp_min(0), (y > -1).to(y.dtype)
 
-    def made(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def generator_loss(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return -y and -1."""
         return -y, y.new_full(y.shape, -1.0)
 

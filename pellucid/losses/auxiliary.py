@@ -65,14 +65,14 @@ class AuxiliaryCrossEntropy(Loss):
         self.check(outputs, torch.zeros(1, dtype=torch.int64))
         return super().draw(count, outputs[0], inputs, rng)
 
-    def counted(self, target: Tensor) -> float | Tensor:
+    def total_weight(self, target: Tensor) -> float | Tensor:
         """Return the weight of a batch in a mean over batches, the same as for each output's loss."""
-        return self.each().counted(target)
+        return self.each().total_weight(target)
 
-    def judged(self, y: Tensor | tuple[Tensor, ...]) -> Tensor:
+    def main_output(self, y: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Return the main output."""
         return y[0] if isinstance(y, tuple) else y
 
     def predict(self, y: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Return the probability of each class from the main output."""
-        return self.each().predict(self.judged(y))
+        return self.each().predict(self.main_output(y))

@@ -71,18 +71,18 @@ class Loss(metaclass=Checked):
         """Return predictions for the network's output: values, probabilities or scores; y unchanged by default."""
         return y
 
-    def counted(self, target: Tensor) -> float | Tensor:
+    def total_weight(self, target: Tensor) -> float | Tensor:
         """Return the weight of a batch in a mean over batches: its number of examples, or the sum of their weights.
 
         A float, or on an accelerator possibly a 0-d tensor on it, since reading a value waits for the device.
         """
         return float(len(target))
 
-    def kept(self, target: Tensor) -> Tensor | None:
+    def valid_mask(self, target: Tensor) -> Tensor | None:
         """Return a mask (n,) of the examples that the loss includes, or None for all. Metrics use only these."""
         return None
 
-    def judged(self, y: Any) -> Any:
+    def main_output(self, y: Any) -> Any:
         """Return the part of the network's output used in evaluation: all of it, unless a part is for training only."""
         return y
 

@@ -73,7 +73,7 @@ class Dice(Loss):
         """Raise PellucidError for class indices out of range."""
         check_classes(self, outputs, targets, self.class_weights, self.ignore)
 
-    def kept(self, target: Tensor) -> Tensor | None:
+    def valid_mask(self, target: Tensor) -> Tensor | None:
         """Return a mask (n,) of the examples whose class is not `ignore`; None for all, and for targets (n, ...)."""
         return not_ignored(target, self.ignore)
 

@@ -35,7 +35,7 @@ class KeypointLoss(Loss):
         points = torch.rand(count, self.points(outputs), 3, generator=rng)
         return 1 + points * torch.tensor([width - 2, height - 2, 1])
 
-    def counted(self, target: Tensor) -> float | Tensor:
+    def total_weight(self, target: Tensor) -> float | Tensor:
         """Return the number of labelled points, never 0."""
         count = (target[..., 2] > 0).sum().clamp_min(1)
         return float(count) if target.device.type == "cpu" else count  # reading the count would wait for the device

@@ -76,9 +76,9 @@ class SoftmaxCrossEntropy(ClassLoss):
                 "normalize them, or give integer classes"
             )
 
-    def counted(self, target: Tensor) -> float | Tensor:
+    def total_weight(self, target: Tensor) -> float | Tensor:
         """Return the weight of a batch in a mean over batches: for probabilities, its number of examples."""
-        return float(len(target)) if target.is_floating_point() else super().counted(target)
+        return float(len(target)) if target.is_floating_point() else super().total_weight(target)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of each class."""

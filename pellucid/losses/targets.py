@@ -113,7 +113,7 @@ def pick(
     return Picks(target.unsqueeze(1), keep.unsqueeze(1), weight.unsqueeze(1))
 
 
-def counted(target: Tensor, weights: tuple[float, ...] | None, ignore: int | None) -> float | Tensor:
+def total_weight(target: Tensor, weights: tuple[float, ...] | None, ignore: int | None) -> float | Tensor:
     """Return the number of examples, or with class weights or `ignore` the sum of the weights of all positions.
 
     target: classes (N, ...).
@@ -215,12 +215,12 @@ class ClassLoss(Loss):
         """Raise PellucidError for class indices out of range."""
         check_classes(self, outputs, targets, self.class_weights, self.ignore)
 
-    def counted(self, target: Tensor) -> float | Tensor:
+    def total_weight(self, target: Tensor) -> float | Tensor:
         """Return the number of examples, or for a mean the sum of their weights."""
         if self.reduction != "mean":
-            return super().counted(target)
-        return counted(target, self.class_weights, self.ignore)
+            return super().total_weight(target)
+        return total_weight(target, self.class_weights, self.ignore)
 
-    def kept(self, target: Tensor) -> Tensor | None:
+    def valid_mask(self, target: Tensor) -> Tensor | None:
         """Return a mask (n,) of the examples whose class is not `ignore`; None for all, and for targets (n, ...)."""
         return not_ignored(target, self.ignore)

@@ -83,9 +83,9 @@ class Confusion(Metric):
 
     def compute(self) -> dict[str, Any]:
         """Return {"confusion": rows of counts}."""
-        return {"confusion": self.counted().tolist()}
+        return {"confusion": self.confusion_counts().tolist()}
 
-    def counted(self) -> Tensor:
+    def confusion_counts(self) -> Tensor:
         """Return the counts (classes, classes)."""
         if self.matrix is None:
             raise PellucidError(f"{type(self).__name__}: no examples were measured; call update first")
@@ -93,7 +93,7 @@ class Confusion(Metric):
 
     def mean(self, by_class: Tensor) -> float:
         """Return the mean over the classes that have examples or were predicted, as scikit-learn's "macro"."""
-        counts = self.counted()
+        counts = self.confusion_counts()
         return macro(by_class[counts.sum(0) + counts.sum(1) > 0])
 
 
@@ -103,7 +103,7 @@ class Precision(Confusion):
 
     def compute(self) -> dict[str, Any]:
         """Return {"precision": from 0 to 1}."""
-        return {"precision": self.mean(precision(self.counted()))}
+        return {"precision": self.mean(precision(self.confusion_counts()))}
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Recall(Confusion):
 
     def compute(self) -> dict[str, Any]:
         """Return {"recall": from 0 to 1}."""
-        return {"recall": self.mean(recall(self.counted()))}
+        return {"recall": self.mean(recall(self.confusion_counts()))}
 
 
 @dataclass
@@ -121,7 +121,7 @@ class MacroF1(Confusion):
 
     def compute(self) -> dict[str, Any]:
         """Return {"macro_f1": from 0 to 1}."""
-        return {"macro_f1": self.mean(f1(self.counted()))}
+        return {"macro_f1": self.mean(f1(self.confusion_counts()))}
 
 
 @dataclass

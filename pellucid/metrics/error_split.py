@@ -79,8 +79,8 @@ def _precision(
             zip(image.verdicts, found.scores.tolist(), found.labels.tolist(), strict=True)
         ):
             if verdict.kind == repaired:
-                if verdict.truth >= 0 and image.repairs[verdict.truth] == index:
-                    scored.setdefault(int(truth.labels[verdict.truth]), []).append((score, True))
+                if verdict.object_index >= 0 and image.repairs[verdict.object_index] == index:
+                    scored.setdefault(int(truth.labels[verdict.object_index]), []).append((score, True))
             elif verdict.kind != IGNORED:
                 scored.setdefault(label, []).append((score, verdict.kind == HIT))
     values = [_area(scored.get(label, []), count) for label, count in truths.items()]

@@ -19,12 +19,12 @@ THRESHOLD, BACKGROUND = 0.5, 0.1  # IoU from which a detection is correct, and I
 class DetectionVerdict(NamedTuple):
     """The kind of one detection: "hit", "ignored" (matched with a crowd), or one of ERRORS.
 
-    truth: the index of the object concerned, for "background" the one with the largest IoU; -1 without objects. iou:
-    the IoU with this object.
+    object_index: the index of the object concerned, for "background" the one with the largest IoU; -1 without objects.
+    iou: the IoU with this object.
     """
 
     kind: str
-    truth: int
+    object_index: int
     iou: float
 
 
@@ -88,7 +88,7 @@ def classify_detections(
     finders, repairs = [-1] * len(truth), [-1] * len(truth)
     for index, verdict in enumerate(verdicts):
         if verdict.kind == HIT:
-            finders[verdict.truth] = index
+            finders[verdict.object_index] = index
     for index in found.scores.argsort(descending=True, stable=True).tolist():
         error, concerned, _ = verdicts[index]
         if error in ("class", "place") and finders[concerned] < 0 and repairs[concerned] < 0:

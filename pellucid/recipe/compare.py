@@ -58,7 +58,7 @@ class ComparedRun:
     stopped: StoppedError | None = None
 
     @property
-    def held(self) -> str:
+    def val_data(self) -> str:
         """The data that val_* in the history are measured on, "validation" or "test"."""
         return "test" if self.results.get("weights") == "last" else "validation"
 
@@ -238,8 +238,8 @@ def _curves(found: RunComparison) -> FigureRow:
         )
         for name in metrics
     ]  # fmt: skip
-    held = {run.held for run in found.runs}
-    drawn = accuracy_by_time(found.names, histories, held.pop() if len(held) == 1 else "held-out", RUN_COLOURS)
+    val_data = {run.val_data for run in found.runs}
+    drawn = accuracy_by_time(found.names, histories, val_data.pop() if len(val_data) == 1 else "held-out", RUN_COLOURS)
     caption = "The same by seconds of training, on a logarithmic axis."
     alt, otherwise = "Held-out accuracy of each run by seconds of training", "No accuracy over time was recorded."
     return FigureRow([*figures, FigurePart("time", drawn, alt, caption, otherwise)])

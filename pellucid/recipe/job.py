@@ -280,7 +280,7 @@ def build_model(
     )
     model.objective.check(model.outputs_for(shape), train.y if isinstance(train, Arrays) else first.targets)
     with kernel_threads(recipe.recipe.threads):  # the number of threads affects rounding
-        if trained is not None and trained.whole:
+        if trained is not None and trained.is_model:
             for path, tensor in trained.params.items():
                 model.weights[path].copy_(tensor)
         elif trained is not None:

@@ -80,7 +80,7 @@ def fetch_missing(name: str, root: str | os.PathLike[str] | None = None) -> None
     """
     entry = CATALOGUE.get(name)
     sources = () if entry is None else entry.sources
-    folder = data_root(root) / (entry.place if entry else "")
+    folder = data_root(root) / (entry.path if entry else "")
     missing = [source for source in sources if not (folder / source.file).exists()]
     if missing:
         size, (site, _, _) = sum(source.size for source in missing), missing[0].url.rpartition("/")
@@ -140,7 +140,7 @@ def _streamed(table: Data, root: str | os.PathLike[str] | None, ignored: int | N
     entry = CATALOGUE.get(table.name)
     if table.name == XOR or (entry is not None and entry.kind not in ("images", "masks")):
         raise PellucidError(f"data.stream: {table.name} has no image files to decode on demand; leave it out")
-    path = Path(table.name) if entry is None else data_root(root) / entry.place
+    path = Path(table.name) if entry is None else data_root(root) / entry.path
     if not path.exists():
         raise PellucidError(f"{table.name} is missing; " + (by_hand(entry, path) if entry else "give a folder or .zip"))
     if parts := _mask_parts(table.name, root):
@@ -300,7 +300,7 @@ def check_exists(name: str) -> None:
 
 def is_root(name: str, folder: str) -> bool:
     """Return whether `folder` is the root that contains the data set `name` of the catalogue."""
-    place = CATALOGUE[name].place if name in CATALOGUE else ""
+    place = CATALOGUE[name].path if name in CATALOGUE else ""
     return bool(place) and Path(folder).is_dir() and (data_root(folder) / place).exists()
 
 

@@ -56,7 +56,7 @@ class Previews(Callback):
                 picture = Picture(str(k), str(k), partial(predictor.prepared, image))
                 (found,) = predictor.predict([(picture, picture.read())])
                 if isinstance(found, Predicted):
-                    shown.append(drawn(image, found, self.model.classes or ()))
+                    shown.append(with_prediction(image, found, self.model.classes or ()))
         if shown:
             make_folder(self.run.pictures)
             write_atomically(self.run.preview(epoch), png(titled_pictures(*zip(*shown, strict=True))), durable=False)
@@ -68,7 +68,7 @@ def picture_of(source: Source, index: int) -> Tensor:
     return (image.clamp(0, 1) * 255).round().to(torch.uint8).expand(3, -1, -1)
 
 
-def drawn(image: Tensor, found: Predicted, classes: Sequence[str]) -> tuple[NDArray[Any], str]:
+def with_prediction(image: Tensor, found: Predicted, classes: Sequence[str]) -> tuple[NDArray[Any], str]:
     """Return an image (3, H, W) uint8 with its prediction drawn over it, (H, W, 3) uint8, and a title."""
     rgb = image.permute(1, 2, 0).contiguous().numpy()
     title = "" if found.confidence is None else percent(found.confidence)

@@ -39,14 +39,14 @@ STRIDE = 32  # pixels: the stride of MobileNetV2's last feature maps
 class Trained:
     """The parameters of `features`, and the mean and standard deviation by which their inputs were standardized.
 
-    mean, std: one value per channel; empty if the inputs were not standardized. whole: whether `params` are those of a
-    model with the same networks, not of its features.
+    mean, std: one value per channel; empty if the inputs were not standardized. is_model: whether `params` are those of
+    a model with the same networks, not of its features.
     """
 
     params: Params
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    whole: bool = False
+    is_model: bool = False
 
 
 def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLike[str] | None = None) -> Trained:
@@ -82,7 +82,7 @@ def trained_objective(
         with torch.device("meta"):  # shapes only
             own, _ = objective.init(shape, torch.Generator())
         mean, std = _scaling(other)
-        return Trained(_common(name, own, other.params), mean, std, whole=True)
+        return Trained(_common(name, own, other.params), mean, std, is_model=True)
     net = objective.start_net
     if net is None:
         raise PellucidError(f"start.weights: {type(objective).__name__} has no backbone to start from; leave it out")

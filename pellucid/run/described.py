@@ -19,9 +19,9 @@ from pellucid.config import (
     raised,
 )
 from pellucid.data import FeatureStats
-from pellucid.detectors import OWN as DETECTORS
+from pellucid.detectors import DETECTOR_CLASSES
 from pellucid.errors import DamagedFileError, PellucidError
-from pellucid.generators import OWN as GENERATORS
+from pellucid.generators import GENERATOR_CLASSES
 from pellucid.layers.base import Layer, Params
 from pellucid.nested import map_tree
 from pellucid.network.bounds import objective_within_bounds, within_bounds
@@ -33,7 +33,7 @@ from pellucid.run.folder import RunFolder
 from pellucid.run.weights import read_weights
 
 T = TypeVar("T")
-OBJECTIVES = (*DETECTORS, *GENERATORS)  # the built-in objectives that a file may name
+OBJECTIVES = (*DETECTOR_CLASSES, *GENERATOR_CLASSES)  # the built-in objectives that a file may name
 MAX_AXIS = 1 << 20  # the largest size of an input's axis
 MAX_UNIT_STD = 0.5  # the largest standard deviation of values from 0 to 1
 MAX_SIZE = 1 << 22  # pixels to which images are resized

@@ -38,11 +38,11 @@ class ReportData:
 
     recipe: its name. command: the command that repeats the run. about: the recipe's description. metrics: accuracy,
     loss and n of the test images; optionally seconds, images_per_second, epochs. history: rows with epoch, lr,
-    train_loss, train_accuracy, val_loss, val_accuracy. held: the data behind val_loss and val_accuracy, "validation" or
-    "test". layers: rows with epoch, path, grad_norm, update_ratio. sections, files: see `pellucid.task.Reported`.
-    first_weights: (filters, C, H, W), of the layer at first_path. recipe_text: the complete TOML. manifest: versions,
-    seed, checksums and the hash of the weights, which may be nested. merits: the figures of the task. networks: the
-    number of parameters of each network, where there are several.
+    train_loss, train_accuracy, val_loss, val_accuracy. val_data: the data behind val_loss and val_accuracy,
+    "validation" or "test". layers: rows with epoch, path, grad_norm, update_ratio. sections, files: see
+    `pellucid.task.Reported`. first_weights: (filters, C, H, W), of the layer at first_path. recipe_text: the complete
+    TOML. manifest: versions, seed, checksums and the hash of the weights, which may be nested. merits: the figures of
+    the task. networks: the number of parameters of each network, where there are several.
     """
 
     recipe: str
@@ -50,7 +50,7 @@ class ReportData:
     about: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
-    held: str = "validation"
+    val_data: str = "validation"
     layers: Sequence[Mapping[str, Any]] = ()
     sections: Sequence[Section] = ()
     files: Mapping[str, Any] = field(default_factory=dict)
@@ -69,13 +69,13 @@ def gather(
     test: Source,
     command: str = "",
     metrics: Mapping[str, Any] | None = None,
-    held: str = "test",
+    val_data: str = "test",
     train: Source | None = None,
 ) -> ReportData:
     """Read the run folder's recipe.toml, manifest.json, metrics.csv and layers.csv, and evaluate the model on `test`.
 
     command: the command that reproduces the run (by default `pellucid train recipe.toml`). metrics: results on `test`,
-    if already computed. held: the data behind the curves of held-out images, "test" or "validation". train: the
+    if already computed. val_data: the data behind the curves of held-out images, "test" or "validation". train: the
     training data, needed only for some tasks, such as the samples of a generator.
     Raises PellucidError if a file is missing or damaged.
     """
@@ -98,7 +98,7 @@ def gather(
         about=str(about.get("about", "")),
         metrics=dict(metrics),
         history=history.rows,
-        held=held,
+        val_data=val_data,
         layers=history.layers,
         first_path=join(name, path) if path else "",
         first_weights=None if weights is None else weights.numpy(),

@@ -78,18 +78,18 @@ def _curves(data: ReportData) -> Section:
     notes: list[SectionPart] = []
     if not validated:
         notes = [Missing("No images were held out during training, so there is no second curve.")]
-    elif data.held == "test":
+    elif data.val_data == "test":
         notes = [Missing(
             "The recipe has no validation images: the second curve is for the test images, which are not used for "
             "choices."
         )]  # fmt: skip
-    ring = "The ring marks the best validation value." if validated and data.held != "test" else ""
-    loss = loss_curves(data.history, data.held)
+    ring = "The ring marks the best validation value." if validated and data.val_data != "test" else ""
+    loss = loss_curves(data.history, data.val_data)
     figures = [FigurePart("loss", loss, _ends(data, "loss", "Loss"), ring, "No finite loss was recorded.")]
     merit = next((one for one in data.merits if any(_known(row, f"val_{one.name}") for row in data.history)), None)
     if merit is None:
         return Section("curves", "Loss", [*notes, FigureRow(figures)], wide=True)
-    curves = metric_curves(data.history, data.held, *merit)
+    curves = metric_curves(data.history, data.val_data, *merit)
     figures.append(FigurePart(merit.name, curves, _ends(data, merit.name, merit.label)))
     return Section("curves", f"Loss and {merit.label}", [*notes, FigureRow(figures)], wide=True)
 
@@ -171,7 +171,7 @@ def _known(values: Mapping[str, Any], key: str) -> bool:
 def _ends(data: ReportData, what: str, label: str) -> str:
     """Return the first and last values of a metric on training and held-out data, as text."""
     words: list[str] = []
-    for key, name in ((f"train_{what}", "training"), (f"val_{what}", data.held)):
+    for key, name in ((f"train_{what}", "training"), (f"val_{what}", data.val_data)):
         values = [row[key] for row in data.history if _known(row, key)]
         if values:
             words.append(f"{name} from {values[0]:.4g} to {values[-1]:.4g}")

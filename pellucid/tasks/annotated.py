@@ -38,7 +38,7 @@ def data_path(model: Model, data: str | None) -> Path:
     data: the name of a data set, a folder, or the root of the model's own data set; None: the model's own.
     """
     name, root = data_for(model, data)
-    path = data_root(root) / CATALOGUE[name].place if name in CATALOGUE else Path(name)
+    path = data_root(root) / CATALOGUE[name].path if name in CATALOGUE else Path(name)
     if not path.exists():
         raise PellucidError(f"{path} does not exist; name a folder of images with --data")
     return path

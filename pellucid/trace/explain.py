@@ -156,7 +156,7 @@ class Chain:
         for call, part in value.readers:
             dx = None if call.dxs is None else call.dxs[part]
             if dx is not None:
-                dx_name = join(call.name, f"dx.{part}" if call.several else "dx")
+                dx_name = join(call.name, f"dx.{part}" if call.has_tuple_input else "dx")
                 factor = Factor(dx_name, float(dx.flatten()[key.place]), "delta")
                 sources.append((factor, DerivativeKey("call", call.place, f"x.{part}", key.place)))
         for output in value.outputs:

@@ -51,7 +51,7 @@ class LayerCall:
     layer: Layer
     tree: Params  # nested, as the layer receives them
     inputs: list[PassValue]
-    several: bool  # whether the layer's input is a tuple
+    has_tuple_input: bool  # whether the layer's input is a tuple
     outputs: list[PassValue] = field(default_factory=list)
     cache: Cache = None
     name: str = ""

@@ -216,9 +216,9 @@ class TraceRecord:
 
     def _collect_call(self, call: LayerCall) -> None:
         name_of, path_of = partial(join, call.name), partial(join, call.path)
-        self._put(name_of("x"), "x", call.path, _several([v.tensor for v in call.inputs], call.several))
+        self._put(name_of("x"), "x", call.path, _several([v.tensor for v in call.inputs], call.has_tuple_input))
         for part, value in enumerate(call.inputs):
-            suffix = f".{part}" if call.several else ""
+            suffix = f".{part}" if call.has_tuple_input else ""
             gradient = None if call.dxs is None else call.dxs[part]
             target = GradientTarget(name_of(f"x{suffix}"), value.tensor, gradient, call=call, what=f"x.{part}")
             self._put_target(target, name_of(f"dx{suffix}"))
@@ -242,7 +242,7 @@ class TraceRecord:
             self._put_value(value, name_of(f"dy.{part}" if len(call.outputs) > 1 else "dy"))
         if call.dys is not None and call.dxs is not None:
             self._put(name_of("dy"), "dy", call.path, _several(call.dys))
-            self._put(name_of("dx"), "dx", call.path, _several(call.dxs, call.several))
+            self._put(name_of("dx"), "dx", call.path, _several(call.dxs, call.has_tuple_input))
 
 
 def _several(parts: Sequence[Tensor | None], several: bool = False) -> Any:

@@ -27,8 +27,8 @@ class Training:
 
     epoch: the number of finished epochs. batch: the number of finished batches of the current epoch; step: the
     number in all epochs. losses: the sums of the current epoch's losses by name, each times the weight of its batch
-    (`Objective.counted`); loss_count: the sum of these weights; seen: the number of examples; seconds: the duration.
-    lower: the columns of the history that are better when lower.
+    (`Objective.total_weight`); loss_count: the sum of these weights; seen: the number of examples; seconds: the
+    duration. lower: the columns of the history that are better when lower.
     """
 
     model: Learner

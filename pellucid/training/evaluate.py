@@ -194,7 +194,7 @@ def measure(
     for batch in read(data, indices, batch_size, model.stats, device_of(params), dtype_of(params)):
         with _naming(model, batch.images):
             predictions, kept, losses = evaluate(batch)
-        weight = float(objective.counted(batch))
+        weight = float(objective.total_weight(batch))
         for name, value in losses.items():
             number = float(value)
             if number - number != 0.0:  # NaN or infinity
@@ -291,7 +291,7 @@ def default_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike,
     outputs: the shape of the network's output without the batch axis, or a tuple of shapes.
     """
     if outputs and isinstance(outputs[0], tuple):
-        outputs = loss.judged(outputs)  # without the shapes of outputs for training only
+        outputs = loss.main_output(outputs)  # without the shapes of outputs for training only
     if len(outputs) == 3 and "accuracy" in loss.metrics:  # accuracy does not accept maps
         masks = isinstance(targets, Tensor) and targets.dim() == 3
         return (MeanIoU(getattr(loss, "ignore", None)),) if masks else ()

@@ -169,7 +169,7 @@ class Loop:
         training, model = self.training, self.model
         schedule, training.lr = model.schedule, model.optimizer.lr
         scheduled, steps = type(schedule) is not Constant, training.batches * training.epochs
-        sums, weight_of = training.losses, model.objective.counted
+        sums, weight_of = training.losses, model.objective.total_weight
         batch: Batch | None = None
         layers: Callable[[], list[Row]] = list
         self.checked, self.checked_at = training.step, time.perf_counter()

@@ -72,7 +72,7 @@ def trained(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
     xs = tuple(channels_last(x.clone()) for x in probe.xs)
     in_sweep = training.in_sweep and not training.frozen
     form = fuse(freeze(net, params, training.frozen), RATE if in_sweep else None)
-    y, cache = form.forward(params, xs if probe.several else xs[0], Mode(True, probe.generator()))
+    y, cache = form.forward(params, xs if probe.has_tuple_input else xs[0], Mode(True, probe.generator()))
     found = {join(OUTPUT, str(index)): output.clone() for index, output in enumerate(tensors(y))}
     _, dy = probe.loss(y, probe.target)
     del y
@@ -187,13 +187,13 @@ def predicting_rows(probe: Probe, params: Params, x: Any) -> list[GradientRow]:
     with torch.no_grad():
         expected = flat(probe.run(probe.xs, probe.params, _own_forward)[0])
         inputs = tuple(x.clone() for x in probe.xs)
-        found = flat(inference(probe.net, probe.params)(inputs if probe.several else inputs[0]))
+        found = flat(inference(probe.net, probe.params)(inputs if probe.has_tuple_input else inputs[0]))
         largest = float(expected.abs().max()) if expected.numel() else 0.0
         rows = [_row(PREDICTS, OUTPUT, "", "y", found, expected, FLOOR)]
         if all(tensor.dtype is torch.float32 for tensor in [*flatten(params).values(), *tensors(x)]):
             rounding = float((flat(probe.net.forward(params, x, Mode())[0]).double() - expected).abs().max())
             copies = tuple(part.clone() for part in tensors(x))
-            found = flat(inference(probe.net, params)(copies if probe.several else copies[0])).double()
+            found = flat(inference(probe.net, params)(copies if probe.has_tuple_input else copies[0])).double()
             fraction, multiple = FLOAT32_TOLERANCE
             bound = fraction * largest + multiple * rounding
             rows.append(_row(PREDICTS, OUTPUT, "", "y (float32)", found, expected, bound, tolerance=0.0))

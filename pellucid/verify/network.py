@@ -17,7 +17,7 @@ from pellucid.verify.differences import GradientComparison, compare
 from pellucid.verify.forms import Reference, TrainingForm
 from pellucid.verify.probe import Gradient, Probe, double, like, sweep, tensors
 from pellucid.verify.table import FLOOR, FORM_TOLERANCE, TOLERANCE, GradientRow, GradientTable
-from pellucid.verify.ties import Alone, layer_alone
+from pellucid.verify.ties import DifferentiableFunction, layer_function
 
 NUDGES = (1e-3, 1e-2, 1e-4)  # relative sizes of the changes to the layers' inputs, tried one after the other
 
@@ -78,7 +78,9 @@ def verify(
         raise PellucidError("verify: gradients are compared in float64, which mps lacks; give device='cpu'")
     with torch.inference_mode(False), torch.enable_grad():
         mode = mode or Mode()
-        table = _Work(lambda nudge: Probe(net, params, x, target, loss, mode, seed, nudge), samples, seed).table()
+        table = _Verification(
+            lambda nudge: Probe(net, params, x, target, loss, mode, seed, nudge), samples, seed
+        ).table()
         if training is None:
             return table
         frozen = forms.frozen_layers(net, params, training.frozen)
@@ -96,7 +98,7 @@ def _reference(probe: Probe, samples: int, seed: int) -> Reference:
 
     If the two differ, autograd is computed again with the explicit gradients of layers at kinks.
     """
-    work = _Work(lambda nudge: probe.moved(nudge) if nudge else probe, samples, seed)
+    work = _Verification(lambda nudge: probe.moved(nudge) if nudge else probe, samples, seed)
     gradients, theirs = flatten(work.dparams), work.autograd()
     pairs = [(gradients[path], other) for path, other in theirs.items() if path in gradients]
     if any(
@@ -108,7 +110,7 @@ def _reference(probe: Probe, samples: int, seed: int) -> Reference:
     return Reference(tuple(tensors(work.y)), gradients, flatten(work.swept.used), theirs)
 
 
-class _Work:
+class _Verification:
     """One verification: a probe, and one explicit forward and backward pass of it.
 
     probe_at: a function that returns the probe nudged by a size; 0 for without a nudge.
@@ -321,26 +323,28 @@ class _Work:
         assert mine is not None
         return compare(gradient.tensors, mine, theirs, gradient.loss, self.samples, self.draw, TOLERANCE, floor)
 
-    def alone(self, gradient: Gradient) -> Alone | None:
+    def alone(self, gradient: Gradient) -> DifferentiableFunction | None:
         """Return the layer, or the loss, whose dx (dy for the loss) a gradient is; None for other gradients."""
         if gradient.what not in ("dx", "dy") or gradient.order > len(self.visits):
             return None
         for index, visit in enumerate(self.visits):
             if visit.order == gradient.order and visit.dx is not None:
-                return layer_alone(self.probe, index, visit.x, self.draw)
+                return layer_function(self.probe, index, visit.x, self.draw)
         loss, target, dy = self.probe.loss, self.probe.target, tensors(self.swept.dy)
 
         def value(ys: list[Tensor]) -> list[Tensor]:
             return [torch.as_tensor(loss(like(self.y, ys), target)[0]).double()]
 
-        return Alone(value, lambda dvalue: [dvalue[0] * part for part in dy], tensors(self.y), self.draw)
+        return DifferentiableFunction(
+            value, lambda dvalue: [dvalue[0] * part for part in dy], tensors(self.y), self.draw
+        )
 
     def recheck_nudged(self, index: int, found: GradientComparison) -> bool:
         """Return whether an inconclusive gradient counts as right, because its whole tensor is at a nudged input."""
         tried = []
         for size in NUDGES:
             if size not in self.nudged:
-                self.nudged[size] = _Work(self.probe_at, self.samples, self.seed, size).with_floors()
+                self.nudged[size] = _Verification(self.probe_at, self.samples, self.seed, size).with_floors()
             tried.append(self.compare(*self.nudged[size][index]))
             if tried[-1].confirmed:
                 return True

@@ -49,7 +49,7 @@ class Probe:
         self.params = map_tree(double, params)
         self.xs = [double(part) for part in tensors(x)]
         self.target = double(target)
-        self.several = isinstance(x, tuple)
+        self.has_tuple_input = isinstance(x, tuple)
         self.device = self.xs[0].device if mode.rng is None else mode.rng.device
         rng = mode.rng if mode.rng is not None else torch.Generator(self.device).manual_seed(seed)
         self.random = rng.get_state()
@@ -71,7 +71,7 @@ class Probe:
     def run(self, xs: list[Tensor], params: Params, leaf: IndexedLeaf) -> tuple[Any, Cache]:
         """Run the network forward, calling `leaf` for each layer that is not a combinator; return (y, cache)."""
         rng, indices = self.generator(), count()
-        x = tuple(xs) if self.several else xs[0]
+        x = tuple(xs) if self.has_tuple_input else xs[0]
 
         def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
             index = next(indices)

@@ -12,7 +12,7 @@ from pellucid.verify.differences import KINK_RATIO, ROUNDING, STEPS, difference
 from pellucid.verify.probe import Probe, like, tensors
 
 
-class Alone:
+class DifferentiableFunction:
     """A function from the tensors `at` to other tensors, with its explicit gradient.
 
     outputs: computes the function. pull_back: returns the gradients with respect to the tensors `at`, given those with
@@ -95,7 +95,7 @@ class Alone:
         return True
 
 
-def layer_alone(probe: Probe, index: int, x: Any, draw: torch.Generator) -> Alone:
+def layer_function(probe: Probe, index: int, x: Any, draw: torch.Generator) -> DifferentiableFunction:
     """Return the leaf with this index in forward order, which receives x, as a function of its input alone."""
 
     def visit(xs: list[Tensor]) -> tuple[Layer, Params, Any, Cache]:
@@ -119,4 +119,4 @@ def layer_alone(probe: Probe, index: int, x: Any, draw: torch.Generator) -> Alon
         with torch.no_grad():
             return list(tensors(layer.backward(map_tree(torch.detach, params), cache, like(y, dys))[0]))
 
-    return Alone(lambda xs: tensors(visit(xs)[2]), pull_back, at, draw)
+    return DifferentiableFunction(lambda xs: tensors(visit(xs)[2]), pull_back, at, draw)

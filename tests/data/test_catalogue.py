@@ -96,7 +96,7 @@ def test_missing_files_say_where_they_belong(tmp_path, name):
 def test_sets_without_a_site_say_where_they_belong(tmp_path, name):
     with pytest.raises(PellucidError) as info:
         load(name, root=tmp_path)
-    assert str(tmp_path / CATALOGUE[name].place) in str(info.value)
+    assert str(tmp_path / CATALOGUE[name].path) in str(info.value)
     assert "CLASS/*.jpg" in str(info.value)
 
 

@@ -1,4 +1,4 @@
-"""Arrays become data sets; what is no data set is refused in one line."""
+"""Data sets from arrays, and the errors for arrays that cannot be one."""
 
 import hashlib
 
@@ -20,7 +20,7 @@ def small(n: int = 20, classes: int = 4) -> Dataset:
     return Dataset.from_arrays(x, np.arange(n) % classes)
 
 
-def test_uint8_images_are_kept_and_float_batches_are_a_255th():
+def test_uint8_images_are_stored_unchanged_and_batches_are_divided_by_255():
     x = RNG.integers(0, 256, (6, 3, 4, 5), dtype=np.uint8)
     data = Dataset.from_arrays(x, [0, 1, 2, 0, 1, 2], classes=["a", "b", "c"])
     assert data.x.dtype == torch.uint8
@@ -69,7 +69,7 @@ def test_labels_may_be_names(y):
         (np.array([b"cat", b"dog", b"cat"]), "y contains b'cat'; give one class name"),
     ],
 )
-def test_names_that_do_not_fit(y, words):
+def test_class_names_that_do_not_match_the_labels_are_refused(y, words):
     with pytest.raises(PellucidError) as caught:
         Dataset.from_arrays(np.zeros((3, 1, 2, 2), np.float32), y, classes=["cat", "dog"])
     assert words in str(caught.value)
@@ -79,7 +79,7 @@ def test_names_that_do_not_fit(y, words):
     "shape",
     [(4, 28, 28, 1), (4, 32, 32, 3), (4, 48, 64, 4), (4, 8, 8, 1), (4, 8, 8, 3), (4, 10, 12, 3), (4, 16, 16, 4)],
 )
-def test_channels_last_is_refused_and_says_what_to_do(shape):
+def test_channels_last_is_refused_with_a_remedy(shape):
     with pytest.raises(
         PellucidError, match=r"channels last \(H, W, C\); give channels first.*x.transpose\(0, 3, 1, 2\) of an array"
     ):
@@ -102,7 +102,7 @@ def test_feature_maps_and_sequences_are_not_taken_for_channels_last(shape):
     assert model.predict(x).shape == (4, 2)
 
 
-def test_numbers_of_one_channel_last_are_a_sequence_to_windows_one_wide_alone():
+def test_single_trailing_channel_is_a_sequence_only_for_windows_of_width_1():
     x = np.zeros((4, 64, 64, 1), np.float32)
     sequence = Sequential(conv=Conv2d(3, (5, 1)), flat=Flatten(), dense=Dense(2))
     Model(sequence).fit(x, [0, 1, 0, 1], epochs=1, batch_size=4, verbose=False)
@@ -110,7 +110,7 @@ def test_numbers_of_one_channel_last_are_a_sequence_to_windows_one_wide_alone():
         Model(Sequential(conv=Conv2d(3, 5, padding=2), flat=Flatten(), dense=Dense(2))).fit(x, [0, 1, 0, 1], epochs=1)
 
 
-def test_a_data_set_is_one_line_a_table_and_html():
+def test_data_set_has_a_repr_a_table_and_html():
     data = Dataset.from_arrays(np.zeros((3, 1, 6, 5), np.float32), ["<b>", "\x1b[31mred", "<b>"], name="mine")
     assert repr(data) == "<Dataset 'mine': 3 images of 1 x 6 x 5, 2 classes>"
     assert str(data).splitlines()[1:] == ["class        images", "\\x1b[31mred       1", "<b>               2"]
@@ -149,7 +149,7 @@ X = np.zeros((3, 1, 2, 2), np.float32)
         ([[1.0], [2.0, 3.0]], [0, 1], "x is not an array of numbers"),
     ],
 )
-def test_bad_arrays_are_refused_in_one_line(x, y, words):
+def test_invalid_arrays_are_refused_in_one_line(x, y, words):
     with pytest.raises(PellucidError) as info:
         Dataset.from_arrays(x, y)
     assert words in str(info.value)
@@ -183,7 +183,7 @@ def test_subset_out_of_range_is_refused(indices):
         small().subset(indices)
 
 
-def test_evenly_takes_of_all_places_alike():
+def test_evenly_takes_equally_spaced_examples():
     data = small()
     assert torch.equal(data.evenly(4).x, data.subset([0, 5, 10, 15]).x)
     assert torch.equal(data.evenly(30).x, data.x)
@@ -198,12 +198,12 @@ def test_split_is_stratified_complete_and_seeded():
     assert sorted(both) == list(range(100))
     assert torch.equal(parts.test.x, data.split(0.2, seed=3).test.x)
     assert not torch.equal(parts.test.x, data.split(0.2, seed=4).test.x)
-    held = parts.test.x.flatten().tolist()
-    assert held == sorted(held)
-    assert held != list(range(held[0], held[0] + len(held)))
+    held_out = parts.test.x.flatten().tolist()
+    assert held_out == sorted(held_out)
+    assert held_out != list(range(held_out[0], held_out[0] + len(held_out)))
 
 
-def test_split_leaves_an_example_on_each_side():
+def test_split_leaves_an_example_of_each_class_in_both_parts():
     parts = Dataset.from_arrays(np.zeros((4, 1, 1, 1), np.uint8), [0, 0, 1, 1]).split(0.01)
     assert parts.test.y.tolist() == [0, 1]
     assert parts.train.y.tolist() == [0, 1]
@@ -215,12 +215,12 @@ def test_split_fraction_is_checked(fraction):
         small().split(fraction)
 
 
-def test_split_needs_two_examples_of_something():
+def test_split_needs_a_class_with_two_examples():
     with pytest.raises(PellucidError, match="no class has two"):
         Dataset.from_arrays(np.zeros((2, 1, 1, 1), np.uint8), [0, 1]).split(0.5)
 
 
-def test_float_images_leave_floats_alone():
+def test_float_images_returns_floats_unchanged():
     x = torch.tensor([[-3.0, 2.0]])
     assert torch.equal(float_images(x), x)
     assert float_images(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [0.0, 1.0]

@@ -37,7 +37,7 @@ def test_losses_and_gradients_are_those_of_automatic_differentiation(align):
     y = reference_forward(detector.head, params["head"], pooled, Mode(True))
     label, distance = F.cross_entropy(y[:, :-4], regions.labels), y.new_zeros(())
     for index in regions.positive.tolist():
-        region, truth = regions.regions[index, 1:], regions.truth[index]
+        region, truth = regions.regions[index, 1:], regions.target_boxes[index]
         size, wanted = region[2:] - region[:2], truth[2:] - truth[:2]
         offsets = torch.cat([(truth[:2] + truth[2:] - region[:2] - region[2:]) / 2 / size, (wanted / size).log()])
         scaled = offsets / torch.tensor(DEVIATIONS, dtype=torch.float64)

@@ -71,7 +71,7 @@ def test_a_quarter_of_the_regions_may_have_an_object():
         mine = found.regions[:, 0] == image
         assert int((found.objects[mine] >= 0).sum()) == (3 if image < 3 else 0)
         assert int(mine.sum()) == 12
-    assert torch.equal(found.truth[found.positive], truth[found.objects[found.positive]].double())
+    assert torch.equal(found.target_boxes[found.positive], truth[found.objects[found.positive]].double())
     assert torch.equal(found.labels[found.positive], labels[found.objects[found.positive]])
     assert found.labels[found.objects < 0].unique().tolist() == [2]
 

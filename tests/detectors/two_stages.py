@@ -82,7 +82,9 @@ def reference(detector, params, batch, first_losses, further=None):
     scores = reference_forward(detector.head, params["head"], pooled, Mode(True))
     losses["class"] = F.cross_entropy(scores[:, :-4], drawn_.labels)
     distance = scores.new_zeros(())
-    for row, label, truth, region in zip(scores, drawn_.labels, drawn_.truth, drawn_.regions[:, 1:], strict=True):
+    for row, label, truth, region in zip(
+        scores, drawn_.labels, drawn_.target_boxes, drawn_.regions[:, 1:], strict=True
+    ):
         if label < detector.classes:
             size, wanted = region[2:] - region[:2], truth[2:] - truth[:2]
             middle = (truth[:2] + truth[2:] - region[:2] - region[2:]) / 2

@@ -49,7 +49,7 @@ def test_each_square_is_one_forward_pass(name: str) -> None:
         assert_close(found.score[at], y[[1, 2][n]], 1e-11)
         assert int(found.predicted[at]) == int(y.argmax())
     assert found.corners[2, 1].tolist() == [4, 2, 6, 5]
-    assert_close(found.whole, reference_forward(net, params, x, Mode())[[0, 1], [1, 2]], 1e-11)
+    assert_close(found.baseline, reference_forward(net, params, x, Mode())[[0, 1], [1, 2]], 1e-11)
 
 
 def test_a_pixel_has_the_mean_fall_of_the_squares_that_hide_it() -> None:
@@ -93,7 +93,7 @@ def test_what_is_read_of_the_outputs_may_be_probabilities() -> None:
     found = occlude(net, params, x, 1, 2, 2, read=lambda y: y.softmax(1))
     for (n, top, left), y in slow(net, params, x, 2, 2, 0.0).items():
         assert_close(found.score[n, top // 2, left // 2], y.softmax(0)[1], 1e-11)
-    assert float(found.whole.max()) < 1
+    assert float(found.baseline.max()) < 1
 
 
 def test_the_best_class_is_that_of_the_whole_image() -> None:

@@ -56,7 +56,7 @@ FAMILIES: dict[str, Callable[[], Generator]] = {
 }
 
 
-def begun(objective: Generator, count: int = 6) -> tuple[Params, Batch]:
+def initialized(objective: Generator, count: int = 6) -> tuple[Params, Batch]:
     """Float64 parameters, some larger than they are drawn, and a batch."""
     rng = torch.Generator().manual_seed(3)
     params = map_tree(Tensor.double, objective.init(SHAPE, rng)[0])

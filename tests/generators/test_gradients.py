@@ -11,11 +11,11 @@ from pellucid.layers.base import Params
 from tests.generators.small import (
     LATENT,
     assert_equal,
-    begun,
     code_gmmn,
     gan,
     gmmn,
     gradients_of,
+    initialized,
     r1_gan,
     run,
     vae,
@@ -57,7 +57,7 @@ def generator_loss(kind: str, fake: Tensor) -> Tensor:
 @pytest.mark.parametrize("kind", ["non_saturating", "least_squares", "hinge"])
 def test_gan(kind: str) -> None:
     made = gan(kind, {"discriminator": 2.0, "generator": 0.5})
-    params, batch = begun(made)
+    params, batch = initialized(made)
     (z,) = noise((6, LATENT))
     start = {name: {**net} for name, net in params.items()}
 
@@ -92,7 +92,7 @@ def penalty(net: object, p: Params, x: Tensor) -> Tensor:
 
 def test_wgan_gp() -> None:
     made = wgan_gp(2, {"critic": 2.0, "penalty": 0.3, "generator": 0.5})
-    params, batch = begun(made)
+    params, batch = initialized(made)
     rng = torch.Generator().manual_seed(5)
     turns = iter(made.gradients(params, batch, mode()))
     for images in (2 * batch.images - 1).chunk(2):
@@ -126,7 +126,7 @@ def test_wgan_gp() -> None:
 
 def test_r1() -> None:
     made = r1_gan({"penalty": 0.3})
-    params, batch = begun(made)
+    params, batch = initialized(made)
     (z,) = noise((6, LATENT))
     images = 2 * batch.images - 1
 
@@ -153,7 +153,7 @@ def discrepancy(x: Tensor, y: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
 
 def test_gmmn() -> None:
     made = gmmn()
-    params, batch = begun(made)
+    params, batch = initialized(made)
     (u,) = noise((6, LATENT), prior="uniform")
 
     def loss(p: Params) -> Tensor:
@@ -169,7 +169,7 @@ def test_gmmn() -> None:
 
 def test_gmmn_of_codes() -> None:
     made = code_gmmn(noise=0.3)
-    params, batch = begun(made)
+    params, batch = initialized(made)
     rng = torch.Generator().manual_seed(5)
     kept = torch.rand(6, 1, 8, 8, generator=rng) >= 0.3
     z = 2 * torch.rand(6, LATENT, generator=rng, dtype=torch.float64) - 1
@@ -197,7 +197,7 @@ def test_gmmn_of_codes() -> None:
 
 def test_vae() -> None:
     made = vae({"kl": 0.7})
-    params, batch = begun(made)
+    params, batch = initialized(made)
     (noises,) = noise((6, LATENT))
 
     def bound(p: Params) -> Tensor:

@@ -6,12 +6,12 @@ import torch
 from pellucid import Adam, Model
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
-from pellucid.generators import GENERATORS, OWN, TRANSLATORS
+from pellucid.generators import GENERATOR_CLASSES, GENERATORS, TRANSLATORS
 from pellucid.layers import Mode
 from pellucid.nested import flatten, map_tree
 from pellucid.objective import merged, seeded
 from tests.generators import killed
-from tests.generators.small import FAMILIES, SHAPE, begun, gan
+from tests.generators.small import FAMILIES, SHAPE, gan, initialized
 from tests.training.killed import killed_and_resumed
 from tests.training.small import StopAt, Stopped, digits
 
@@ -19,7 +19,7 @@ each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 def test_every_family_is_known_to_recipes_and_files() -> None:
-    assert {type(make()) for make in FAMILIES.values()} <= set(OWN)
+    assert {type(make()) for make in FAMILIES.values()} <= set(GENERATOR_CLASSES)
     assert {type(make()) for make in FAMILIES.values()} <= {
         type(make()) for make in {**GENERATORS, **TRANSLATORS}.values()
     }
@@ -52,7 +52,7 @@ def test_verify_compares_the_gradients_within_each_network(family: str) -> None:
 @each_family
 def test_watched_networks_give_the_same_gradients(family: str) -> None:
     objective = FAMILIES[family]()
-    params, batch = begun(objective)
+    params, batch = initialized(objective)
     again = map_tree(torch.clone, params)
     seen: list[str] = []
     watched = objective.watched(lambda path, *_: seen.append(path))
@@ -66,7 +66,7 @@ def test_watched_networks_give_the_same_gradients(family: str) -> None:
 
 def test_the_fused_form_of_a_gan_gives_the_same_gradients() -> None:
     objective = gan()
-    params, batch = begun(objective)
+    params, batch = initialized(objective)
     again = map_tree(torch.clone, params)
     assert objective.fused().generator == fuse(objective.generator)
     _, expected = merged(objective.gradients(params, batch, Mode(True, seeded(torch.device("cpu")))))

@@ -13,7 +13,7 @@ from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.nested import flatten, map_tree
 from pellucid.objective import named_layers
 from pellucid.recipe.recipe import load_recipe
-from tests.generators.small import LATENT, assert_equal, begun, gradients_of, run
+from tests.generators.small import LATENT, assert_equal, gradients_of, initialized, run
 
 
 @pytest.mark.parametrize("shape", [(3, 7), (7, 3), (1, 5), (4, 4)])
@@ -62,7 +62,7 @@ def test_weights_of_zero_stay_zero() -> None:
 def test_both_turns_of_a_gan_have_autograds_gradients() -> None:
     discriminator = dcgan_discriminator(8, 4, norm=False)
     made = GAN(dcgan_generator(8, 1, 4), LATENT, discriminator, loss="hinge", spectral=True)
-    params, batch = begun(made)
+    params, batch = initialized(made)
     z = torch.randn(6, LATENT, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     images = 2 * batch.images - 1
 

@@ -66,11 +66,13 @@ def test_bfloat16_outputs_are_compared_in_float32() -> None:
 
 def test_evaluation_and_prediction_go_by_the_main_output() -> None:
     loss, y = AuxiliaryCrossEntropy(), (logits(0), logits(1))
-    assert loss.judged(y) is y[0]
-    torch.testing.assert_close(loss(loss.judged(y), classes())[0], F.cross_entropy(y[0], classes()), rtol=1e-12, atol=0)
+    assert loss.main_output(y) is y[0]
+    torch.testing.assert_close(
+        loss(loss.main_output(y), classes())[0], F.cross_entropy(y[0], classes()), rtol=1e-12, atol=0
+    )
     torch.testing.assert_close(loss.predict(y), F.softmax(y[0], 1), rtol=1e-12, atol=0)
     torch.testing.assert_close(loss.predict(y[0]), F.softmax(y[0], 1), rtol=1e-12, atol=0)
-    assert SoftmaxCrossEntropy().judged(y[0]) is y[0]
+    assert SoftmaxCrossEntropy().main_output(y[0]) is y[0]
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_a_batch_without_labelled_points_costs_nothing() -> None:
         value, dy = loss(y, torch.zeros(2, 3, 3))
         assert value.item() == 0
         assert not dy.any()
-        assert loss.counted(torch.zeros(2, 3, 3)) == 1
+        assert loss.total_weight(torch.zeros(2, 3, 3)) == 1
 
 
 def test_a_batch_counts_by_its_labelled_points() -> None:
@@ -191,8 +191,8 @@ def test_a_batch_counts_by_its_labelled_points() -> None:
     target[0, :2] = 0
     y = outputs(2, 3, 4, 5)
     for loss in (HeatMaps(), HeatMaps(sigma=0, l1=0)):
-        parts = [loss(y[n : n + 1], target[n : n + 1])[0] * loss.counted(target[n : n + 1]) for n in (0, 1)]
-        torch.testing.assert_close(sum(parts) / loss.counted(target), loss(y, target)[0])
+        parts = [loss(y[n : n + 1], target[n : n + 1])[0] * loss.total_weight(target[n : n + 1]) for n in (0, 1)]
+        torch.testing.assert_close(sum(parts) / loss.total_weight(target), loss(y, target)[0])
 
 
 def test_images_without_pixels_are_refused_as_well() -> None:

@@ -18,7 +18,7 @@ def test_every_kind_of_error() -> None:
     assert [verdict.kind for verdict in image.verdicts] == [kind for kind, _, _ in expected]
     for verdict, (kind, truth, iou) in zip(image.verdicts, expected, strict=True):
         assert verdict.iou == pytest.approx(iou)
-        assert verdict.truth == truth or kind == "background"
+        assert verdict.object_index == truth or kind == "background"
     assert image.finders == [0, 2, -1, -1, -1, -1, -1, 8]
     assert image.repairs == [-1, -1, 3, 4, -1, -1, -1, -1]
     assert image.not_found(OBJECTS) == [2, 3, 4, 6]  # the crowd is not among them

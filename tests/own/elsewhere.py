@@ -1,11 +1,11 @@
-"""What another process does with files of a user's own parts, where nothing is registered."""
+"""Functions for another process, in which the user-defined parts are not registered."""
 
 from pathlib import Path
 from typing import Any
 
 
 def saved_again(path: Path, copy: Path) -> tuple[str, dict[str, Any]]:
-    """Load a model of tests.own.parts, save it, and return its hash and its measures."""
+    """Load a model of tests.own.parts, save it, and return its hash and its metrics."""
     from pellucid import Model
     from tests.own import parts
     from tests.training.small import digits
@@ -15,8 +15,8 @@ def saved_again(path: Path, copy: Path) -> tuple[str, dict[str, Any]]:
     return model.sha256(), model.evaluate(digits(300, 350))
 
 
-def counted(path: Path) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
-    """Return the refusal of a model of tests.own.counting, and its hash and measures once its parts are known."""
+def refused_then_loaded(path: Path) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
+    """Return the error for a model of tests.own.counting, and its hash and metrics after its parts are given."""
     from pellucid import Model, PellucidError
 
     refusal = ""

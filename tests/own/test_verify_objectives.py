@@ -26,14 +26,14 @@ def test_verify_compares_the_gradients_within_each_network():
 
 def test_verify_says_which_network_no_gradient_reaches():
     @dataclass(frozen=True)
-    class Alone(Distill):
+    class StudentOnly(Distill):
         def gradients(self, params, batch, mode):
             y, cache = self.student.forward(params["student"], batch.images, mode)
             value, dy = SoftmaxCrossEntropy()(y, batch.targets)
             return {"hard": value}, {"student": self.student.backward(params["student"], cache, dy)[1]}
 
     test, given = digits(0, 4), distill()
-    table = Model(Alone(given.student, given.teacher), input_shape=(1, 8, 8)).verify(test.x, test.y)
+    table = Model(StudentOnly(given.student, given.teacher), input_shape=(1, 8, 8)).verify(test.x, test.y)
     assert table.ok
     assert "not compared: teacher, which receives no gradient" in str(table)
 

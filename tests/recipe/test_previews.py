@@ -11,7 +11,7 @@ from PIL import Image
 
 import pellucid
 from pellucid.predictor import Predicted
-from pellucid.recipe.previews import Previews, drawn
+from pellucid.recipe.previews import Previews, with_prediction
 from pellucid.report.figures.regions import class_colour
 from pellucid.run.folder import RunFolder
 
@@ -41,7 +41,7 @@ GREY = torch.full((3, 40, 60), 90, dtype=torch.uint8)
 
 def test_boxes_are_drawn_in_the_colour_of_their_class() -> None:
     found = Predicted({}, "", boxes=torch.tensor([[10.0, 8, 50, 32]]), scores=torch.tensor([0.9]), labels=("dog",))
-    image, title = drawn(GREY, found, ("cat", "dog"))
+    image, title = with_prediction(GREY, found, ("cat", "dog"))
     scale = image.shape[1] // 60
     colour = [round(255 * part) for part in to_rgb(class_colour(1, 2))]
     assert title == ""
@@ -52,14 +52,14 @@ def test_boxes_are_drawn_in_the_colour_of_their_class() -> None:
 def test_a_mask_a_class_points_and_colours_are_drawn() -> None:
     mask = torch.zeros(40, 60, dtype=torch.int64)
     mask[:, 30:] = 1
-    image, _ = drawn(GREY, Predicted({}, "", mask=mask, labels=("road", "sky")), ())
+    image, _ = with_prediction(GREY, Predicted({}, "", mask=mask, labels=("road", "sky")), ())
     assert not np.array_equal(image[20, 10], image[20, 50])
     assert len(np.unique(image.reshape(-1, 3), axis=0)) == 2
-    image, title = drawn(GREY, Predicted({}, "", label="dog", confidence=0.875), ("cat", "dog"))
+    image, title = with_prediction(GREY, Predicted({}, "", label="dog", confidence=0.875), ("cat", "dog"))
     assert (image == 90).all()
     assert title == "dog 87.50 %"
-    image, title = drawn(GREY, Predicted({}, "", points=torch.tensor([[30.0, 20, 0.9]]), confidence=0.9), ())
+    image, title = with_prediction(GREY, Predicted({}, "", points=torch.tensor([[30.0, 20, 0.9]]), confidence=0.9), ())
     assert (image[0, 0] == 90).all()
     assert (image[image.shape[0] // 2, image.shape[1] // 2] != 90).any()
     coloured = torch.zeros(3, 40, 60, dtype=torch.uint8)
-    assert (drawn(GREY, Predicted({}, "", image=coloured), ())[0] == 0).all()
+    assert (with_prediction(GREY, Predicted({}, "", image=coloured), ())[0] == 0).all()

@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.curves import gradient_norms, learning_rate, loss_curves, metric_curves, update_ratios
 from pellucid.report.figures.pictures import first_weights, worst_mistakes
-from pellucid.report.figures.style import BLUE, End, curve_axes, label_ends, panels, png, spread, svg
+from pellucid.report.figures.style import BLUE, End, curve_axes, label_ends, panels, png, separated, svg
 
 HISTORY = [
     {"epoch": 1, "lr": 0.5, "train_loss": 2.0, "val_loss": 1.9, "train_accuracy": 0.5, "val_accuracy": 0.6},
@@ -52,9 +52,9 @@ def test_accuracy_is_in_per_cent_and_its_best_is_the_highest() -> None:
     assert figure.axes[0].get_ylabel() == "accuracy (%)"
 
 
-def test_nothing_is_the_best_on_test_images() -> None:
-    assert set(texts(loss_curves(HISTORY, held="test"))) == {"training 0.5", "test 0.9"}
-    assert set(texts(metric_curves(HISTORY, held="test"))) == {"training 90 %", "test 70 %"}
+def test_curves_of_test_images_have_no_ring_at_the_best_value() -> None:
+    assert set(texts(loss_curves(HISTORY, val_data="test"))) == {"training 0.5", "test 0.9"}
+    assert set(texts(metric_curves(HISTORY, val_data="test"))) == {"training 90 %", "test 70 %"}
 
 
 def test_gaps_stay_gaps_and_missing_columns_are_left_out() -> None:
@@ -123,11 +123,11 @@ def test_layers_without_a_finite_gradient_make_no_picture() -> None:
 
 
 def test_labels_never_overlap_and_stay_inside() -> None:
-    places = spread([5.0, 5.0, 6.0, 90.0], [12.0, 24.0, 12.0, 12.0], 0.0, 100.0)
+    places = separated([5.0, 5.0, 6.0, 90.0], [12.0, 24.0, 12.0, 12.0], 0.0, 100.0)
     assert all(b - a >= gap for a, b, gap in zip(places, places[1:], (18, 18, 12), strict=False))
     assert places[0] >= 6
     assert places[-1] <= 94
-    crowded = spread([99.0] * 3, [12.0] * 3, 0.0, 100.0)
+    crowded = separated([99.0] * 3, [12.0] * 3, 0.0, 100.0)
     assert crowded == [70.0, 82.0, 94.0]
 
 

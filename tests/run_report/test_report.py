@@ -318,7 +318,7 @@ def test_gather_reads_a_run_folder_and_tries_the_model(tmp_path: Path) -> None:
     assert data.summary.parameters == 34
     assert data.manifest["seed"] == 7
     assert [row["epoch"] for row in data.history] == [1, 2, 3]
-    assert data.held == "test"  # this recipe holds no validation images out
+    assert data.val_data == "test"  # this recipe holds no validation images out
     _, page = written(tmp_path, data)
     assert "66.67 %" in page.text
     assert "the second curve is for the test images" in page.text

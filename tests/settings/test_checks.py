@@ -23,7 +23,7 @@ from pellucid.settings import checks
         (None, False),
     ],
 )
-def test_numbers_are_finite_and_no_bools(value: object, result: bool):
+def test_only_finite_numbers_other_than_bools_pass(value: object, result: bool):
     assert checks.is_number(value) == result
 
 

@@ -19,7 +19,7 @@ def model(objective):
     return Model(objective, input_shape=(3, None, None), precision="float64")
 
 
-def test_the_generators_turn_goes_through_both_networks():
+def test_trace_of_the_generator_update_contains_both_networks():
     it = model(pix2pix(width=2, levels=2, field=16, discriminator_width=2, l1=0.0))
     found = it.trace(IMAGES, torch.zeros(2), train=False)
     losses, dparams = merged(it.objective.gradients(it.params, Batch(IMAGES.double(), None), Mode()))
@@ -31,13 +31,13 @@ def test_the_generators_turn_goes_through_both_networks():
     assert found["discriminator.conv1.x"].shape[1] == 3  # L, a and b
 
 
-def test_a_regression_is_traced_with_its_loss():
+def test_trace_of_a_regression_contains_its_loss():
     it = model(l1(width=2, levels=2))
     found = it.trace(IMAGES, torch.zeros(2), train=False)
     losses, _ = merged(it.objective.gradients(it.params, Batch(IMAGES.double(), None), Mode()))
     torch.testing.assert_close(found["loss"], losses["loss"])
 
 
-def test_a_loss_of_encoded_colours_is_not_traced():
+def test_trace_of_a_loss_on_encoded_colours_is_refused():
     with pytest.raises(PellucidError, match="Zhang has a loss on encoded colours; use l1, mse or pix2pix"):
         model(zhang(width=2, levels=2)).trace(IMAGES, torch.zeros(2))

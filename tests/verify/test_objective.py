@@ -53,13 +53,13 @@ def accused(objective: Objective, culprit: str) -> None:
 
 
 def changed_dy(change: Callable[[Any, Tensor], Tensor]) -> Gradients:
-    """A method `compare` of a detector whose gradient is changed, but not its losses."""
+    """A method `losses` of a detector whose gradient is changed, but not its losses."""
 
-    def compare(self: Any, y: Tensor, anchors: Any, targets: Sequence[Any]) -> Any:
-        losses, dy = super(type(self), self).compare(y, anchors, targets)
+    def losses_of(self: Any, y: Tensor, anchors: Any, targets: Sequence[Any]) -> Any:
+        losses, dy = super(type(self), self).losses(y, anchors, targets)
         return losses, change(self, dy)
 
-    return compare
+    return losses_of
 
 
 def wrong(kind: type[Objective], **methods: Any) -> Callable[[Objective], Objective]:
@@ -73,14 +73,14 @@ def test_negated_gradient_of_one_loss_of_yolo() -> None:
         dy[..., 4] *= -1
         return dy
 
-    accused(wrong(YOLO3, compare=changed_dy(negate))(small_yolo3()), "head (WrongYOLO3, dy)")
+    accused(wrong(YOLO3, losses=changed_dy(negate))(small_yolo3()), "head (WrongYOLO3, dy)")
 
 
 def test_gradient_of_ssd_written_to_the_next_prior() -> None:
     def shift(self: SSD, dy: Tensor) -> Tensor:
         return torch.cat([dy[..., : self.classes + 1], dy[..., self.classes + 1 :].roll(1, 1)], 2)
 
-    accused(wrong(SSD, compare=changed_dy(shift))(small_ssd()), "head (WrongSSD, dy)")
+    accused(wrong(SSD, losses=changed_dy(shift))(small_ssd()), "head (WrongSSD, dy)")
 
 
 def test_negated_gradient_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_weight_of_a_loss_left_out_of_its_gradient() -> None:
         dy[..., 5:] /= self.weight("class")
         return dy
 
-    accused(wrong(YOLO3, compare=changed_dy(unweighted))(small_yolo3()), "head (WrongYOLO3, dy)")
+    accused(wrong(YOLO3, losses=changed_dy(unweighted))(small_yolo3()), "head (WrongYOLO3, dy)")
 
 
 @pytest.mark.parametrize(("module", "make", "kind"), [
@@ -150,12 +150,12 @@ def test_spectral_normalization_left_out_of_the_gradient(monkeypatch: pytest.Mon
 
 
 def test_gradient_of_the_regions_left_out_of_the_finest_map() -> None:
-    def learned_boxes(self: FasterRCNN, *args: Any) -> Any:
-        found = FasterRCNN.learned_boxes(self, *args)
+    def box_gradients(self: FasterRCNN, *args: Any) -> Any:
+        found = FasterRCNN.box_gradients(self, *args)
         assert found.dmap is not None
         return found._replace(dmap=torch.zeros_like(found.dmap))
 
-    accused(wrong(FasterRCNN, learned_boxes=learned_boxes)(small_faster()), "neck (WrongFasterRCNN, dy)")
+    accused(wrong(FasterRCNN, box_gradients=box_gradients)(small_faster()), "neck (WrongFasterRCNN, dy)")
 
 
 def test_gradient_of_the_discriminator_with_the_wrong_sign() -> None:

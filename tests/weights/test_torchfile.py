@@ -1,4 +1,4 @@
-"""PyTorch's own files against torch.load, and archives that PyTorch would not write."""
+"""Files of torch.save against torch.load, and archives that torch.save would not write."""
 
 import copy
 import io
@@ -30,7 +30,7 @@ def new(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_a_state_dict_of_modules(new, protocol, tmp_path):
+def test_state_dict_of_modules_is_read(new, protocol, tmp_path):
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)).to(memory_format=torch.channels_last)
     path = tmp_path / "net.pth"
     torch.save(net.state_dict(), path, _use_new_zipfile_serialization=new, pickle_protocol=protocol)
@@ -43,13 +43,13 @@ def test_a_state_dict_of_modules(new, protocol, tmp_path):
     [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
      torch.uint8, torch.bool],
 )  # fmt: skip
-def test_every_number_type(new, dtype, tmp_path):
+def test_every_dtype_is_read(new, dtype, tmp_path):
     tensors = {"a": torch.arange(-3, 9).reshape(3, 4).to(dtype), "empty": torch.empty(0, 5, dtype=dtype)}
     torch.save(tensors, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
     assert same(tmp_path / "a.pth", tensors)
 
 
-def test_views_of_one_storage_become_tensors_of_their_own(new, tmp_path):
+def test_views_of_one_storage_become_separate_tensors(new, tmp_path):
     base = torch.arange(24.0)
     views = {
         "part": base[5:9],
@@ -85,7 +85,7 @@ def test_parameters_are_tensors_and_plain_values_are_left_out(new, tmp_path):
     assert same(tmp_path / "a.pth", {"w": weight})
 
 
-def test_an_ordered_dict_as_python_2_wrote_it(tmp_path):
+def test_ordered_dict_written_by_python_2_is_read(tmp_path):
     """Python 2 gives the pairs as an argument, and texts as bytes: OrderedDict([["w", tensor]])."""
     streams = [_stream(b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"), _stream(b"M\xe9\x03"), _stream(b"}U\rlittle_endian\x88s")]
     storage = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x03NtQ"
@@ -119,13 +119,13 @@ def _stream(body: bytes) -> bytes:
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_what_is_no_dict_of_tensors_is_refused(value, why, new, tmp_path, refused: Refused):
+def test_contents_other_than_a_dict_of_tensors_are_refused(value, why, new, tmp_path, refused: Refused):
     torch.save(value, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
     assert why in refused(tmp_path / "a.pth")
 
 
 def rewritten(path: Path, change, compression: int = zipfile.ZIP_STORED) -> None:
-    """Write an archive anew, each member as `change(info, data)` gives it; None leaves it out."""
+    """Rewrite an archive with each member replaced by `change(info, data)`; None removes it."""
     out = io.BytesIO()
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w", compression) as fresh:
         for info in old.infolist():
@@ -147,12 +147,12 @@ def test_a_rewritten_archive_is_still_read(archive):
     assert same(archive, ORDINARY)
 
 
-def test_a_compressed_archive_is_a_bomb_or_no_work_of_pytorch(archive, refused: Refused):
+def test_compressed_archive_is_refused(archive, refused: Refused):
     rewritten(archive, lambda info, data: data, zipfile.ZIP_DEFLATED)
     assert "has the compressed member" in refused(archive)
 
 
-def test_a_bomb_is_not_unpacked(tmp_path, refused: Refused):
+def test_decompression_bomb_is_not_unpacked(tmp_path, refused: Refused):
     with zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as bomb, bomb.open("a/data.pkl", "w") as file:
         for _ in range(300):
             file.write(bytes(1 << 20))
@@ -160,14 +160,14 @@ def test_a_bomb_is_not_unpacked(tmp_path, refused: Refused):
     assert "together larger than the file" in refused(tmp_path / "a.pth")
 
 
-def test_wrong_crc(archive, refused: Refused):
+def test_wrong_crc_is_refused(archive, refused: Refused):
     data = archive.read_bytes()
     at = data.index(ORDINARY["conv.bias"].numpy().tobytes())
     archive.write_bytes(data[:at] + b"\x01" + data[at + 1 :])
     assert "CRC" in refused(archive)
 
 
-def test_a_symbolic_link(archive, refused: Refused):
+def test_symbolic_link_is_refused(archive, refused: Refused):
     def link(info: zipfile.ZipInfo, data: bytes) -> bytes:
         if info.filename.endswith("data/1"):
             info.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -178,7 +178,7 @@ def test_a_symbolic_link(archive, refused: Refused):
     assert "has the symbolic link a/data/1" in refused(archive)
 
 
-def test_an_encrypted_member(archive, refused: Refused):
+def test_encrypted_member_is_refused(archive, refused: Refused):
     data = bytearray(archive.read_bytes())
     at = -1
     while (at := data.find(b"PK\1\2", at + 1)) >= 0:
@@ -187,30 +187,30 @@ def test_an_encrypted_member(archive, refused: Refused):
     assert "has the encrypted member" in refused(archive)
 
 
-def test_two_members_of_one_name(archive, refused: Refused):
+def test_two_members_of_one_name_are_refused(archive, refused: Refused):
     with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(archive, "a") as file:
         file.writestr("a/data/0", b"other")
     assert "has two members with the same name" in refused(archive)
 
 
 @pytest.mark.parametrize(("end", "why"), [("data/0", "is missing"), ("data.pkl", "that PyTorch did not write")])
-def test_a_missing_member(end, why, archive, refused: Refused):
+def test_missing_member_is_refused(end, why, archive, refused: Refused):
     rewritten(archive, lambda info, data: None if info.filename.endswith(end) else data)
     assert why in refused(archive)
 
 
-def test_a_storage_shorter_than_its_tensor(archive, refused: Refused):
+def test_storage_shorter_than_its_tensor_is_refused(archive, refused: Refused):
     rewritten(archive, lambda info, data: data[:-4] if info.filename.endswith("data/0") else data)
     assert "needs storage 0 of 432 bytes, which is 428 bytes long" in refused(archive)
 
 
-def test_the_other_byte_order(archive, refused: Refused):
+def test_other_byte_order_is_refused(archive, refused: Refused):
     rewritten(archive, lambda info, data: b"big" if info.filename.endswith("byteorder") else data)
     assert "other byte order" in refused(archive)
 
 
 @pytest.mark.parametrize("megabytes", [9, 38])
-def test_an_absurd_directory_is_not_read(archive, megabytes, refused: Refused):
+def test_oversized_zip_directory_is_not_read(archive, megabytes, refused: Refused):
     data = bytearray(archive.read_bytes()) + bytes(40 << 20)
     end = data.rindex(b"PK\5\6")
     data[end + 12 : end + 16] = (megabytes << 20).to_bytes(4, "little")
@@ -218,7 +218,7 @@ def test_an_absurd_directory_is_not_read(archive, megabytes, refused: Refused):
     assert f"has a directory of {megabytes << 20} bytes" in refused(archive)
 
 
-def test_a_torchscript_program(tmp_path, refused: Refused):
+def test_torchscript_program_is_refused(tmp_path, refused: Refused):
     with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
         archive.writestr("a/constants.pkl", b"")
         archive.writestr("a/data.pkl", b"")
@@ -226,7 +226,7 @@ def test_a_torchscript_program(tmp_path, refused: Refused):
 
 
 @pytest.mark.parametrize("cut", [1, 8, 40, 500])
-def test_an_old_file_that_is_cut_off_or_goes_on(cut, tmp_path, refused: Refused):
+def test_legacy_file_that_is_truncated_or_has_further_bytes_is_refused(cut, tmp_path, refused: Refused):
     path = write("old", tmp_path / "a.pth")
     whole = path.read_bytes()
     path.write_bytes(whole[:-cut])
@@ -235,7 +235,7 @@ def test_an_old_file_that_is_cut_off_or_goes_on(cut, tmp_path, refused: Refused)
     assert "does not contain each of its storages exactly once" in refused(path)
 
 
-def test_tensors_larger_than_the_file(tmp_path, refused: Refused):
+def test_tensors_larger_than_the_file_are_refused(tmp_path, refused: Refused):
     wide = {f"t{k}": torch.zeros(1).expand(1000, 1000) for k in range(3)}
     torch.save(wide, tmp_path / "a.pth")
     assert "describes tensors of 12000000 bytes in a file of" in refused(tmp_path / "a.pth")

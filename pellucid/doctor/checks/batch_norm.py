@@ -112,7 +112,7 @@ def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[st
 def _harmful(case: Case, path: str, layer: BatchNorm, evidence: Evidence) -> list[Finding]:
     """Return the finding with the reason for wrong running statistics, if the loss or the predictions show the harm."""
     part, loss = case.watched, case.model.loss
-    by_batch, _ = loss(loss.judged(with_batch_statistics(case.model, case.inputs(part))), part.y)
+    by_batch, _ = loss(loss.main_output(with_batch_statistics(case.model, case.inputs(part))), part.y)
     running, batch = loss_on(case.model, part), by_batch.item()
     last_batch_only = layer.momentum >= HIGH_MOMENTUM and _better_by_batch(case)
     if not last_batch_only and (running <= MIN_LOSS_RATIO * batch or running - batch <= MIN_LOSS_DIFFERENCE):
@@ -160,7 +160,7 @@ def _better_by_batch(case: Case) -> bool:
     part, loss = case.validation_sample or case.sample, case.model.loss
     if not case.classifies:
         return False
-    by_batch = loss.predict(loss.judged(with_batch_statistics(case.model, case.inputs(part))))
+    by_batch = loss.predict(loss.main_output(with_batch_statistics(case.model, case.inputs(part))))
     return significantly_better(predictions(case.model, part).classes == part.y, classes_of(by_batch) == part.y)
 
 

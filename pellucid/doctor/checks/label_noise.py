@@ -105,7 +105,7 @@ def _by_network(case: Case) -> _Judged:
     for fitted, other in (halves, halves[::-1]):
         half = replace(case, train=select(part, fitted), validation=None)
         try:
-            done = small_network(half).rehearse(RehearsalSettings(MAX_STEPS, work=MAX_WORK, whole=True))
+            done = small_network(half).rehearse(RehearsalSettings(MAX_STEPS, work=MAX_WORK, compressed=True))
         except PellucidError:
             return _Judged(1, order[:0])
         scores.append(torch.zeros(len(other), 1) if done.broke else predictions(done.model, select(part, other)).y)

@@ -114,9 +114,9 @@ class PerExample(Loss):
         """Return the predictions of the wrapped loss."""
         return self.loss.predict(y)
 
-    def judged(self, y: Any) -> Any:
+    def main_output(self, y: Any) -> Any:
         """Return the outputs that the wrapped loss judges."""
-        return self.loss.judged(y)
+        return self.loss.main_output(y)
 
 
 @dataclass(frozen=True)

@@ -63,11 +63,11 @@ def conv_transpose2d(layer: layers.ConvTranspose2d, n: Nodes) -> None:
         n.last("ConvTranspose", n.x, n.param("weight"), *bias, pads=edges, output_padding=extra, **window)
         return
     uncropped = n.inner("ConvTranspose", n.x, n.param("weight"), **window)
-    pads = n.whole("pads", 0, 0, -down, -across, 0, 0, rows - down, columns - across)
+    pads = n.integers("pads", 0, 0, -down, -across, 0, 0, rows - down, columns - across)
     if not bias:
         n.last("Pad", uncropped, pads)
         return
-    n.last("Add", n.inner("Pad", uncropped, pads), n.inner("Reshape", *bias, n.whole("bias_shape", -1, 1, 1)))
+    n.last("Add", n.inner("Pad", uncropped, pads), n.inner("Reshape", *bias, n.integers("bias_shape", -1, 1, 1)))
 
 
 def batch_norm(layer: layers.BatchNorm, n: Nodes) -> None:
@@ -125,7 +125,7 @@ def local_contrast_norm(layer: layers.LocalContrastNorm, n: Nodes) -> None:
     rows = F.conv2d(torch.ones(1, 1, height, width), down, padding=(half, 0))
     mass = n.constant("mass", channels * F.conv2d(rows, across, padding=(0, half)))  # sums of the weights
     tall, wide = n.constant("down", down), n.constant("across", across)
-    channel_axis, image_axes = n.whole("channels", 1), n.whole("image", 2, 3)
+    channel_axis, image_axes = n.integers("channels", 1), n.integers("image", 2, 3)
 
     def mean(value: str) -> str:
         plane = n.inner("ReduceSum", value, channel_axis, keepdims=1)  # (N, 1, H, W)
@@ -145,7 +145,7 @@ def flatten(layer: layers.Flatten, n: Nodes) -> None:
 
 def reshape(layer: layers.Reshape, n: Nodes) -> None:
     """Write Reshape; 0 represents the batch axis."""
-    n.last("Reshape", n.x, n.whole("shape", 0, *n.step.output.shape))
+    n.last("Reshape", n.x, n.integers("shape", 0, *n.step.output.shape))
 
 
 def pad2d(layer: layers.Pad2d, n: Nodes) -> None:
@@ -169,25 +169,27 @@ def pad2d(layer: layers.Pad2d, n: Nodes) -> None:
 
 def pad_channels(layer: layers.PadChannels, n: Nodes) -> None:
     """Write Pad."""
-    n.last("Pad", n.x, n.whole("pads", 0, layer.before, 0, 0, 0, layer.after, 0, 0), mode="constant")
+    n.last("Pad", n.x, n.integers("pads", 0, layer.before, 0, 0, 0, layer.after, 0, 0), mode="constant")
 
 
 def crop(layer: layers.Crop, n: Nodes) -> None:
     """Write Slice to the height and width of the second input, which are fixed in the file."""
     n.strange = True
-    n.last("Slice", n.x, n.whole("starts", 0, 0), n.whole("ends", *n.step.output.shape[1:]), n.whole("axes", 2, 3))
+    n.last(
+        "Slice", n.x, n.integers("starts", 0, 0), n.integers("ends", *n.step.output.shape[1:]), n.integers("axes", 2, 3)
+    )
 
 
 def _pads(layer: layers.Pad2d, n: Nodes, edges: tuple[int, ...]) -> tuple[str, ...]:
     left, right, top, bottom = edges
     value = (n.number("value", layer.value),) if layer.value else ()
-    return (n.whole("pads", 0, 0, top, left, 0, 0, bottom, right), *value)
+    return (n.integers("pads", 0, 0, top, left, 0, 0, bottom, right), *value)
 
 
 def _kept(n: Nodes, size: tuple[int, ...], cut: tuple[int, ...]) -> tuple[str, ...]:
     left, right, top, bottom = cut
-    starts, ends = n.whole("starts", top, left), n.whole("ends", size[0] - bottom, size[1] - right)
-    return starts, ends, n.whole("axes", 2, 3)
+    starts, ends = n.integers("starts", top, left), n.integers("ends", size[0] - bottom, size[1] - right)
+    return starts, ends, n.integers("axes", 2, 3)
 
 
 def add(layer: layers.Add, n: Nodes) -> None:

@@ -66,7 +66,7 @@ class Nodes:
         self.constants[full_name] = value
         return full_name
 
-    def whole(self, name: str, *values: int) -> str:
+    def integers(self, name: str, *values: int) -> str:
         """Add a 1-d int64 constant, and return its name."""
         return self.constant(name, torch.tensor(values, dtype=torch.int64))
 

@@ -25,7 +25,7 @@ def avg_pool2d(layer: AvgPool2d, n: Nodes) -> None:
     (*before, down, across), ceil_mode = _pads(layer, pair(layer.padding), n)
     extra = [down - before[0], across - before[1]]
     if any(extra) and layer.count_include_pad:
-        padded = n.inner("Pad", n.x, n.whole("pads", 0, 0, *before, 0, 0, *before))
+        padded = n.inner("Pad", n.x, n.integers("pads", 0, 0, *before, 0, 0, *before))
         n.last("AveragePool", padded, **_window(layer), pads=[0, 0, *extra], ceil_mode=0, count_include_pad=0)
         return
     n.strange = any(extra)
@@ -96,9 +96,11 @@ def max_unpool2d(layer: MaxUnpool2d, n: Nodes) -> None:
     """Write ScatterElements into zeros; the indices of ONNX's MaxUnpool count over all images and channels."""
     values, switches = (value.name for value in n.step.inputs)
     size = n.step.output.shape[1:]
-    planes = n.whole("planes", 0, 0, -1)  # (N, C, positions)
+    planes = n.integers("planes", 0, 0, -1)  # (N, C, positions)
     images = n.inner("Shape", values, start=0, end=2)
-    zeros = n.inner("Expand", n.number("zero", 0.0), n.inner("Concat", images, n.whole("places", prod(size)), axis=0))
+    zeros = n.inner(
+        "Expand", n.number("zero", 0.0), n.inner("Concat", images, n.integers("places", prod(size)), axis=0)
+    )
     rows = (n.inner("Reshape", each, planes) for each in (switches, values))
     filled = n.inner("ScatterElements", zeros, *rows, axis=2)
     n.last("Reshape", filled, n.constant("shape", torch.tensor([0, 0, *size])))

@@ -85,4 +85,4 @@ def _resize(n: Nodes, before: tuple[int, ...], after: tuple[int, ...], whole: bo
         factors = torch.tensor([new / old for old, new in zip(before, after, strict=True)], dtype=torch.float32)
         n.last("Resize", n.x, "", n.constant("scales", factors), axes=[2, 3], **attributes, **rounding)
     else:
-        n.last("Resize", n.x, "", "", n.whole("sizes", *after), axes=[2, 3], **attributes, **rounding)
+        n.last("Resize", n.x, "", "", n.integers("sizes", *after), axes=[2, 3], **attributes, **rounding)

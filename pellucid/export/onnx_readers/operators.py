@@ -232,7 +232,7 @@ def flatten(reading: NodeReading) -> Found:
 def reshape(reading: NodeReading) -> Found:
     """Read Reshape as Reshape, if the batch axis is unchanged."""
     reading.only(allowzero=0)
-    sizes, shape = reading.whole(1), reading.shape
+    sizes, shape = reading.integers(1), reading.shape
     if not sizes or sizes[0] not in (0, -1) or any(size == 0 and i > len(shape) for i, size in enumerate(sizes)):
         raise Unreadable(f"reshapes to {sizes}, which changes the batch axis")
     rest = [shape[i] if size == 0 else size for i, size in enumerate(sizes[1:])]
@@ -244,7 +244,7 @@ def reshape(reading: NodeReading) -> Found:
 def pad(reading: NodeReading) -> Found:
     """Read Pad of images as Pad2d, or as PadChannels if it adds channels of zeros."""
     mode = reading.take("mode", "constant")
-    pads = reading.whole(1)
+    pads = reading.integers(1)
     if reading.has_input(3) or len(pads) != 8 or pads[0] or pads[4] or mode not in KINDS:
         raise Unreadable("pads other axes than channels, height and width, or has an unknown mode")
     value = reading.number(2, 0.0) if mode == "constant" else 0.0
@@ -259,10 +259,10 @@ def pad(reading: NodeReading) -> Found:
 
 def cut(reading: NodeReading) -> Found:
     """Read Slice of images as Pad2d with negative padding."""
-    starts, ends, axes = reading.whole(1), reading.whole(2), reading.whole(3) if reading.has_input(3) else []
+    starts, ends, axes = reading.integers(1), reading.integers(2), reading.integers(3) if reading.has_input(3) else []
     if axes != [2, 3] or len(starts) != 2 or len(ends) != 2 or len(reading.shape) != 3:
         raise Unreadable("slices other axes than height and width")
-    if reading.has_input(4) and reading.whole(4) != [1, 1]:
+    if reading.has_input(4) and reading.integers(4) != [1, 1]:
         raise Unreadable("has steps other than 1")
     (top, left), (height, width) = starts, reading.shape[1:]
     bottom, right = (
@@ -309,7 +309,7 @@ def _size(reading: NodeReading, axes: list[int] | None) -> tuple[int, int]:
         raise Unreadable("resizes other axes than height and width")
     skipped = 2 if axes is None else 0
     if reading.has_input(3):
-        sizes = reading.whole(3)
+        sizes = reading.integers(3)
         if len(sizes) != skipped + 2 or skipped:
             raise Unreadable("resizes other axes than height and width")
         return sizes[0], sizes[1]

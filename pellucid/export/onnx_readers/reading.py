@@ -87,7 +87,7 @@ class NodeReading:
         self.names.append(self.node.inputs[place])
         return found
 
-    def whole(self, place: int) -> list[int]:
+    def integers(self, place: int) -> list[int]:
         """Return the constant list of integers at this index."""
         found = self.constant(place, torch.int64)
         if found.dim() != 1:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.combine.base import Combinator
 from pellucid.fuse.activations import KERNELS
-from pellucid.fuse.leaves import spread
+from pellucid.fuse.leaves import fast_dilation
 from pellucid.layers import ELU, GELU, LeakyReLU, ReLU, ReLU6
 from pellucid.layers.base import Layer, Mode, Params, memory_format, pair
 from pellucid.layers.batchnorm import BatchNorm
@@ -145,7 +145,7 @@ class Convolution:
         left, right, top, bottom = self.layer.edges()
         if (left, top) != (right, bottom):
             x = F.pad(x, (0, right - left, 0, bottom - top))
-        stride, dilation = pair(self.layer.stride), spread(self.layer)
+        stride, dilation = pair(self.layer.stride), fast_dilation(self.layer)
         if self.packable:
             name, scalars = ("none", []) if self.act is None else INSIDE[type(self.act)]
             geometry = (top, left), stride, dilation, self.layer.groups

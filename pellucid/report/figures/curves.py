@@ -27,16 +27,16 @@ GUIDE = 1e-3  # a rule of thumb: an update of a thousandth of the weight per ste
 MAX_LABELS = 12
 
 
-def loss_curves(history: Rows, held: str = "validation") -> Figure | None:
+def loss_curves(history: Rows, val_data: str = "validation") -> Figure | None:
     """Draw train_loss and val_loss by epoch, on a logarithmic axis if they span more than two decades.
 
-    held: name of the data of val_loss. Its best value gets a ring for "validation" only, as test data must not be used
-    for choices.
+    val_data: name of the data of val_loss. Its best value gets a ring for "validation" only, as test data must not be
+    used for choices.
     """
     figure, plot = curve_axes("epoch", "loss")
     ends = [
         *draw(figure, history, "train_loss", "training", BLUE),
-        *draw(figure, history, "val_loss", held, ORANGE, best=min if held == "validation" else None),
+        *draw(figure, history, "val_loss", val_data, ORANGE, best=min if val_data == "validation" else None),
     ]
     if not ends:
         return None
@@ -51,13 +51,13 @@ def loss_curves(history: Rows, held: str = "validation") -> Figure | None:
 
 def metric_curves(
     history: Rows,
-    held: str = "validation",
+    val_data: str = "validation",
     metric: str = "accuracy",
     label: str = "accuracy",
     unit: str = "%",
     is_error: bool = False,
 ) -> Figure | None:
-    """Draw train_accuracy and val_accuracy, or another metric, by epoch; held: see `loss_curves`.
+    """Draw train_accuracy and val_accuracy, or another metric, by epoch; val_data: see `loss_curves`.
 
     unit: "%" for a fraction, which is drawn in per cent. is_error: whether smaller is better.
     """
@@ -65,10 +65,10 @@ def metric_curves(
     factor = 100 if unit == "%" else 1
     scaled = [{**row, **{key: factor * finite(row.get(key)) for key in (train, val)}} for row in history]
     figure, plot = curve_axes("epoch", f"{label} ({unit})")
-    best = (min if is_error else max) if held == "validation" else None
+    best = (min if is_error else max) if val_data == "validation" else None
     ends = [
         *draw(figure, scaled, train, "training", BLUE, unit=f" {unit}"),
-        *draw(figure, scaled, val, held, ORANGE, best=best, unit=f" {unit}"),
+        *draw(figure, scaled, val, val_data, ORANGE, best=best, unit=f" {unit}"),
     ]
     if not ends:
         return None

@@ -185,7 +185,7 @@ def label_ends(plot: Axes, ends: Sequence[End]) -> None:
     heights = [float(plot.transData.transform((end.x, end.y))[1]) / pixels_per_point for end in ends]
     order = sorted(range(len(ends)), key=lambda k: heights[k])
     tall = [12.0 * (1 + ends[k].text.count("\n")) for k in order]
-    centres = spread([heights[k] for k in order], tall, box.y0 / pixels_per_point, box.y1 / pixels_per_point)
+    centres = separated([heights[k] for k in order], tall, box.y0 / pixels_per_point, box.y1 / pixels_per_point)
     right = box.x1 / pixels_per_point
     for k, centre in zip(order, centres, strict=True):
         end, moved = ends[k], abs(centre - heights[k]) > 3
@@ -205,7 +205,7 @@ def label_ends(plot: Axes, ends: Sequence[End]) -> None:
         )  # fmt: skip
 
 
-def spread(expected: Sequence[float], tall: Sequence[float], low: float, high: float) -> list[float]:
+def separated(expected: Sequence[float], tall: Sequence[float], low: float, high: float) -> list[float]:
     """Return the centres of labels with heights `tall`, near `expected`, without overlap.
 
     expected: centres in ascending order. The result is ascending too, and within low..high if the labels fit there.

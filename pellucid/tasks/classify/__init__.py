@@ -75,7 +75,7 @@ class Classification(Task):
         """Return the names of the model's classes, or their numbers; PellucidError for outputs that are not classes."""
         outputs = model.output_shape
         if outputs and isinstance(outputs[0], tuple):
-            outputs = model.loss.judged(outputs)  # the other outputs are for training only
+            outputs = model.loss.main_output(outputs)  # the other outputs are for training only
         if len(outputs) != 1 or not isinstance(outputs[0], int):
             raise self.refusal(model)
         count = max(2, outputs[0])  # one output separates two classes

@@ -27,7 +27,7 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     entry = CATALOGUE.get(data)
     if entry is not None and entry.kind != "images":
         raise PellucidError(f"{data} has no image files in class folders; train with a recipe: `pellucid recipes`")
-    path = data_root(root) / entry.place if entry else Path(data)
+    path = data_root(root) / entry.path if entry else Path(data)
     with open_tree(path) as tree:
         part = TRAIN if TRAIN in parts_of(tree, root_of(tree)) else ""
     images = ImageFolder(path, part)

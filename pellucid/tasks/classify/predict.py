@@ -87,7 +87,7 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     pairs = model.fitting(examples(images), images.name)
     with torch.inference_mode():
         loss, scores = loss_and_predictions(model, pairs)
-    kept = model.loss.kept(images.y)
+    kept = model.loss.valid_mask(images.y)
     y = images.y if kept is None else images.y[kept]
     if not len(y):
         raise PellucidError(f"the model's loss ignores all {len(images):,} images of {images.name}; give others")

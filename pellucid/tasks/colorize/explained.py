@@ -55,7 +55,7 @@ def explain_file(model: Model, request: Request, pixel: str) -> Explained:
         top, left, bottom, right = judged.patch
         mark[:] = False
         mark[top:bottom, left:right] = True
-        score = float(judged.scores[judged.place])
+        score = float(judged.scores[judged.lowest])
         lines.append(f"the discriminator's lowest score is {score:.2f}, of rows {top} to {bottom - 1} and columns "
                      f"{left} to {right - 1}; the mean is {float(judged.scores.mean()):.2f}")  # fmt: skip
         drawn = heat(colours, judged.map, f"gradient of the lowest score, {score:.2f}", outline=mark)

@@ -55,7 +55,7 @@ def read(data: Any, root: Any) -> tuple[Source, Source] | None:
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     """Return the regression of colours, with the network of the shipped colorizer, which it starts from."""
-    path = data_root(root) / CATALOGUE[data].place if data in CATALOGUE else Path(data)
+    path = data_root(root) / CATALOGUE[data].path if data in CATALOGUE else Path(data)
     if not path.exists():
         raise PellucidError(f"{path} does not exist; give a folder of photos")
     with open_tree(path) as tree:

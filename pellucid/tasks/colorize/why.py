@@ -42,13 +42,13 @@ class PixelColour:
 class JudgedPatches:
     """The scores of a discriminator for the patches of an image in predicted colours.
 
-    scores: (H', W') logits, high for patches that it classifies as real. place: row and column of the lowest score.
+    scores: (H', W') logits, high for patches that it classifies as real. lowest: row and column of the lowest score.
     patch: the pixels that this score depends on: top, left, bottom and right, the last two excluded. map: (H, W), the
     magnitude of its gradient with respect to the L, a and b of each pixel.
     """
 
     scores: Tensor
-    place: tuple[int, int]
+    lowest: tuple[int, int]
     patch: tuple[int, int, int, int]
     map: Tensor
 

@@ -11,14 +11,14 @@ from pellucid.metrics.verdicts import BACKGROUND, HIT, IGNORED, MISSED, THRESHOL
 class DetectionFinding(NamedTuple):
     """A detection or a missed object of an image, and the reason for its kind.
 
-    kind: "hit", "ignored", "missed", or one of `pellucid.metrics.verdicts.ERRORS`. detection, truth: indices in
+    kind: "hit", "ignored", "missed", or one of `pellucid.metrics.verdicts.ERRORS`. detection, object_index: indices in
     `Detections` and `Objects`, -1 for none. iou: of the two. text: the sentence, in which detections and objects are
     numbered from 1.
     """
 
     kind: str
     detection: int
-    truth: int
+    object_index: int
     iou: float
     text: str
 

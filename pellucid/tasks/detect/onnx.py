@@ -94,7 +94,7 @@ def _size(model: Model, size: tuple[int, int] | None) -> tuple[int, int]:
 def _candidates(n: Nodes, traced: GraphTrace, detector: OneStage, anchors: Anchors) -> tuple[str, str]:
     """Write the boxes (N, A, 4), clipped to the image, and the scores (N, A, C); return their names."""
     rows: list[str] = []
-    joined = n.whole("joined", 0, -1, detector.outputs_per_anchor)
+    joined = n.integers("joined", 0, -1, detector.outputs_per_anchor)
     for value in traced.outputs:
         last = n.inner("Transpose", value.name, perm=[0, 2, 3, 1])  # (N, H', W', K D)
         rows.append(n.inner("Reshape", last, joined))
@@ -108,41 +108,41 @@ def _candidates(n: Nodes, traced: GraphTrace, detector: OneStage, anchors: Ancho
 def _decide(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
     """Write `Detector.decide` for each image of a batch; boxes that are not selected or have no area get score -1."""
     boxes, scores = candidates
-    classes = n.whole("classes", detector.classes)
-    ends = n.inner("Slice", boxes, n.whole("from2", 2), n.whole("to4", 4), n.whole("last", 2))  # (N, A, 2)
-    begins = n.inner("Slice", boxes, n.whole("first", 0), n.whole("to2", 2), n.whole("last", 2))
-    sides = n.inner("ReduceMin", n.inner("Sub", ends, begins), n.whole("last", 2), keepdims=1)
+    classes = n.integers("classes", detector.classes)
+    ends = n.inner("Slice", boxes, n.integers("from2", 2), n.integers("to4", 4), n.integers("last", 2))  # (N, A, 2)
+    begins = n.inner("Slice", boxes, n.integers("first", 0), n.integers("to2", 2), n.integers("last", 2))
+    sides = n.inner("ReduceMin", n.inner("Sub", ends, begins), n.integers("last", 2), keepdims=1)
     scores = n.inner("Where", n.inner("Greater", sides, n.number("zero", 0.0)), scores, n.number("nothing", -1.0))
-    flat = n.inner("Reshape", scores, n.whole("pairs", 0, -1))  # (N, A C), pairs of candidate and class
+    flat = n.inner("Reshape", scores, n.integers("pairs", 0, -1))  # (N, A C), pairs of candidate and class
     nothing = n.inner("Expand", n.number("nothing", -1.0), n.inner("Shape", flat))
-    by_class = n.whole("by_class", 0, -1, detector.classes)
+    by_class = n.integers("by_class", 0, -1, detector.classes)
 
     values, indices = _best(n, flat, MAX_CANDIDATES)
     best = n.inner("Reshape", n.inner("ScatterElements", nothing, indices, values, axis=1), by_class)
     transposed = n.inner("Transpose", best, perm=[0, 2, 1])  # (N, C, A)
     # ONNX selects scores above its threshold; `decide` also selects scores equal to it.
     below = float(np.nextafter(np.float32(detector.score_threshold), np.float32(-1)))
-    limit, iou = n.whole("most", MAX_CANDIDATES), n.number("iou", detector.nms_threshold)
+    limit, iou = n.integers("most", MAX_CANDIDATES), n.number("iou", detector.nms_threshold)
     chosen = n.inner("NonMaxSuppression", boxes, transposed, limit, iou, n.number("score", below))  # (M, 3)
 
     empty = n.inner("Expand", n.number("empty", -1.0), n.inner("Shape", transposed))
     kept = n.inner("ScatterND", empty, chosen, n.inner("GatherND", transposed, chosen))
-    kept = n.inner("Reshape", n.inner("Transpose", kept, perm=[0, 2, 1]), n.whole("pairs", 0, -1))
+    kept = n.inner("Reshape", n.inner("Transpose", kept, perm=[0, 2, 1]), n.integers("pairs", 0, -1))
     values, indices = _best(n, kept, MAX_DETECTIONS)  # (N, k)
     is_detection = n.inner("GreaterOrEqual", values, n.number("zero", 0.0))
-    counts = n.inner("ReduceSum", n.inner("Cast", is_detection, to=7), n.whole("row", 1), keepdims=0)  # 7: INT64
-    end = n.inner("Reshape", n.inner("ReduceMax", counts, keepdims=0), n.whole("one", 1))
-    bounds = n.whole("first", 0), end, n.whole("axis", 1)
+    counts = n.inner("ReduceSum", n.inner("Cast", is_detection, to=7), n.integers("row", 1), keepdims=0)  # 7: INT64
+    end = n.inner("Reshape", n.inner("ReduceMax", counts, keepdims=0), n.integers("one", 1))
+    bounds = n.integers("first", 0), end, n.integers("axis", 1)
     # (N, d) each
     values, indices, is_detection = (n.inner("Slice", name, *bounds) for name in (values, indices, is_detection))
 
-    anchor = n.inner("Unsqueeze", n.inner("Div", indices, classes), n.whole("last", 2))  # (N, d, 1)
+    anchor = n.inner("Unsqueeze", n.inner("Div", indices, classes), n.integers("last", 2))  # (N, d, 1)
     selected = n.inner("GatherND", boxes, anchor, batch_dims=1)
-    mask = n.inner("Unsqueeze", is_detection, n.whole("last", 2))
+    mask = n.inner("Unsqueeze", is_detection, n.integers("last", 2))
     for name, (condition, value, padding) in {
         "boxes": (mask, selected, n.number("zero", 0.0)),
         "scores": (is_detection, values, n.number("zero", 0.0)),
-        "labels": (is_detection, n.inner("Mod", indices, classes), n.whole("none", -1)),
+        "labels": (is_detection, n.inner("Mod", indices, classes), n.integers("none", -1)),
     }.items():
         n.output("Where", name, condition, value, padding)
     n.output("Identity", "count", counts)
@@ -151,7 +151,7 @@ def _decide(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
 def _best(n: Nodes, values: str, most: int) -> tuple[str, str]:
     """Write TopK: the largest values of each row, at most `most`, in descending order; return values and indices."""
     length = n.inner("Shape", values, start=1, end=2)
-    values, indices = n.inners("TopK", 2, values, n.inner("Min", length, n.whole(f"most{most}", most)), axis=1)
+    values, indices = n.inners("TopK", 2, values, n.inner("Min", length, n.integers(f"most{most}", most)), axis=1)
     return values, indices
 
 

@@ -31,7 +31,7 @@ def ssd(detector: SSD, n: Nodes, y: str, anchors: Anchors) -> tuple[str, str]:
 def yolo1(detector: YOLO1, n: Nodes, y: str, anchors: Anchors) -> tuple[str, str]:
     """Write the boxes of each cell, and the product of confidence and class scores."""
     low, high = n.number("low", 0.0), n.number("high", 1.0)
-    shape = n.whole("boxes", 0, len(anchors.boxes), detector.boxes, 5)
+    shape = n.integers("boxes", 0, len(anchors.boxes), detector.boxes, 5)
     box_outputs = n.inner("Reshape", part(n, y, 0, 5 * detector.boxes), shape)  # (N, A, B, 5)
     shift = n.inner("Mul", part(n, box_outputs, 0, 2), n.number("stride", float(detector.stride)))
     centre = n.inner("Add", n.constant("corner", anchors.boxes[:, None, :2]), shift)
@@ -40,8 +40,8 @@ def yolo1(detector: YOLO1, n: Nodes, y: str, anchors: Anchors) -> tuple[str, str
     half = n.inner("Mul", n.inner("Mul", root, root), n.constant("half_image", image_size / 2))
     confidence = n.inner("Clip", part(n, box_outputs, 4, 5), low, high)  # (N, A, B, 1)
     classes = n.inner("Clip", part(n, y, 5 * detector.boxes, detector.outputs_per_anchor), low, high)  # (N, A, C)
-    scores = n.inner("Mul", confidence, n.inner("Unsqueeze", classes, n.whole("box_axis", 2)))
-    flat = [n.whole(f"flat{count}", 0, -1, count) for count in (4, detector.classes)]
+    scores = n.inner("Mul", confidence, n.inner("Unsqueeze", classes, n.integers("box_axis", 2)))
+    flat = [n.integers(f"flat{count}", 0, -1, count) for count in (4, detector.classes)]
     return n.inner("Reshape", around(n, centre, half), flat[0]), n.inner("Reshape", scores, flat[1])
 
 
@@ -77,7 +77,7 @@ def write_candidates(detector: OneStage, n: Nodes, y: str, anchors: Anchors) -> 
 def part(n: Nodes, y: str, begin: int, end: int) -> str:
     """Return the slice from `begin` to `end`, excluded, along the last axis of y."""
     name = f"{begin}:{end}:{len(n.written)}"
-    bounds = [n.whole(f"{name}/{bound}", value) for bound, value in (("begin", begin), ("end", end), ("axis", -1))]
+    bounds = [n.integers(f"{name}/{bound}", value) for bound, value in (("begin", begin), ("end", end), ("axis", -1))]
     return n.inner("Slice", y, *bounds)
 
 

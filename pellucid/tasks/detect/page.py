@@ -160,8 +160,8 @@ def picture(image: Tensor, found: Sequence[DetectionFinding], detections: Detect
     for finding in found:
         missed = finding.kind == MISSED
         n_detections += not missed
-        boxes.append(objects.boxes[finding.truth] if missed else detections.boxes[finding.detection])
-        texts.append(f"{finding.truth + 1 if missed else n_detections}")
+        boxes.append(objects.boxes[finding.object_index] if missed else detections.boxes[finding.detection])
+        texts.append(f"{finding.object_index + 1 if missed else n_detections}")
     drawn = torch.stack(boxes) if boxes else torch.zeros(0, 4)
     return draw_detections(image, drawn, [finding.kind for finding in found], texts)
 

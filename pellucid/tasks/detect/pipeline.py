@@ -75,7 +75,7 @@ class Pipeline:
         """The detections in pixels of the original picture."""
         return scaled(self.decision.detections, self.input_size, self.size)
 
-    def place(self, box: int) -> int:
+    def index_of(self, box: int) -> int:
         """Return the index of detection number `box`; PellucidError where there is none."""
         count = len(self.decision.chosen)
         if not 1 <= box <= count:
@@ -116,13 +116,13 @@ class Pipeline:
     def scorer(self, box: int, of: str | None = None) -> Scorer:
         """Return the network for one output of detection `box`: the logit of a class, by default its own, or a side."""
         label, side = self.aimed(box, of)
-        candidate = int(self.decision.chosen[self.place(box)])
+        candidate = int(self.decision.chosen[self.index_of(box)])
         found = scorer(self.detector, self.model.params, self.walk, candidate, label, side)
         return found._replace(params=on_device(found.params, self.model.device))
 
     def aimed(self, box: int, of: str | None = None) -> tuple[int, int | None]:
         """Return the class, and the index of the side or None, that `of` names; PellucidError for any other name."""
-        own_class = int(self.decision.detections.labels[self.place(box)])
+        own_class = int(self.decision.detections.labels[self.index_of(box)])
         if of is None:
             return own_class, None
         if of in self.classes:
@@ -150,7 +150,7 @@ class Pipeline:
             options = {"composite": WITHOUT_BIAS, **options}
         attributions = explain(it.net, it.params, self.x, method, 0, **options)[0]  # (C, h, w)
         if method == "lrp" and side is None:  # a logit may be negative, or 0 for a score of 1/2
-            score = self.walk.candidates.scores[self.decision.chosen[self.place(box)], label]
+            score = self.walk.candidates.scores[self.decision.chosen[self.index_of(box)], label]
             attributions = attributions * (float(score) / self.output(box, of))
         return (attributions.amax(0) if method == "saliency" else attributions.sum(0)).cpu()
 

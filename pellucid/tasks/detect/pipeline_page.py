@@ -34,7 +34,7 @@ class BoxPage:
         self, pipeline: Pipeline, box: int, explained_output: str | None = None, methods: Sequence[str] = METHODS
     ) -> None:
         self.pipeline, self.box, self.explained_output, self.methods = pipeline, box, explained_output, methods
-        self.detection_index = pipeline.place(box)
+        self.detection_index = pipeline.index_of(box)
         self.label, self.side = pipeline.aimed(box, explained_output)
         self.class_index = int(pipeline.decision.detections.labels[self.detection_index])
         self.candidate = int(pipeline.decision.chosen[self.detection_index])

@@ -47,7 +47,7 @@ def assignment(it: Pipeline, objects: Objects) -> Assignment:
     return assign_by_iou(it.walk.proposals, objects.boxes, MIN_POSITIVE_IOU, MIN_POSITIVE_IOU, crowd=objects.crowd)
 
 
-def place(it: Pipeline, candidate: int) -> str:
+def origin(it: Pipeline, candidate: int) -> str:
     """Return where a candidate comes from, in words."""
     x0, y0, x1, y1 = _source(it, candidate).tolist()
     size = f"{x1 - x0:.0f} x {y1 - y0:.0f} pixels"
@@ -76,15 +76,15 @@ def _of_error(one: DetectionFinding, it: Pipeline, objects: Objects, assigned: A
     overlap = float(box_iou(source[None], objects.boxes).max()) if len(objects) else 0.0
     source_kind = "anchor" if it.walk.proposals is None else "proposal"
     return (
-        f"It comes from {place(it, candidate)}. In training this {source_kind}, whose highest IoU with an object is "
+        f"It comes from {origin(it, candidate)}. In training this {source_kind}, whose highest IoU with an object is "
         f"{overlap:.2f}, would be {reason}."
     )
 
 
 def _of_miss(one: DetectionFinding, it: Pipeline, objects: Objects, assigned: Assignment, score: float) -> str:
-    label, scores = int(objects.labels[one.truth]), it.walk.candidates.scores
-    overlap = box_iou(it.walk.candidates.boxes, objects.boxes[one.truth, None])[:, 0]
-    count = int((assigned.matched == one.truth).sum())
+    label, scores = int(objects.labels[one.object_index]), it.walk.candidates.scores
+    overlap = box_iou(it.walk.candidates.boxes, objects.boxes[one.object_index, None])[:, 0]
+    count = int((assigned.matched == one.object_index).sum())
     kind = "anchor" if it.walk.proposals is None else "proposal"
     learned = f"In training {plural(count, kind) if count else f'no {kind}'} would be assigned to it."
     overlapping = (overlap >= THRESHOLD).nonzero()[:, 0]
@@ -94,17 +94,17 @@ def _of_miss(one: DetectionFinding, it: Pipeline, objects: Objects, assigned: As
         best = int(overlap.argmax())
         values = f"IoU {below(float(overlap[best]), THRESHOLD)} and score {float(scores[best, label]):.2f}"
         return (
-            f"No candidate has an IoU of {THRESHOLD:g} with it: the nearest, from {place(it, best)}, has {values} for "
+            f"No candidate has an IoU of {THRESHOLD:g} with it: the nearest, from {origin(it, best)}, has {values} for "
             f"its class. {learned}"
         )
     best = int(overlapping[scores[overlapping, label].argmax()])
     detected = it.found(best, label)
     if detected >= 0 and detected == one.detection:
-        return f"That detection comes from {place(it, best)}. {learned}"
+        return f"That detection comes from {origin(it, best)}. {learned}"
     values = f"score {float(scores[best, label]):.2f}, IoU {float(overlap[best]):.2f}"
     return (
         f"Of the candidates with an IoU of at least {THRESHOLD:g}, the one with the highest score for its class comes "
-        f"from {place(it, best)}, with {values}; it {_fate(it, best, label, score)}. {learned}"
+        f"from {origin(it, best)}, with {values}; it {_fate(it, best, label, score)}. {learned}"
     )
 
 

@@ -47,7 +47,7 @@ class DetectionLoss(Loss):
         detector, size = self.of.detector, self.of.size
         sizes = [(each.shape[2], each.shape[3]) for each in maps]
         anchors = Anchors(detector.anchors(sizes, size).to(maps[0]), sizes, size)
-        losses, dy = detector.compare(
+        losses, dy = detector.losses(
             join_maps(maps, detector.outputs_per_anchor), anchors, _objects(target, self.of.images)
         )
         value = torch.stack([detector.weight(name) * loss for name, loss in losses.items()]).sum()

@@ -141,7 +141,7 @@ def _data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, An
         return None, {"data.name": text}
     if not Path(text).exists():
         raise PellucidError(f"no data set or folder {text!r}; give an image folder or a name of `pellucid data list`")
-    if Path(text).is_dir() and any(_is_present(data_root(text) / one.place) for one in CATALOGUE.values() if one.place):
+    if Path(text).is_dir() and any(_is_present(data_root(text) / one.path) for one in CATALOGUE.values() if one.path):
         return text, {}
     return None, {"data.name": str(Path(text).absolute())}
 

@@ -110,7 +110,7 @@ class VariantRow:
         """The training that figures show."""
         return self.trials[0]
 
-    def spread(self, number: Callable[[Trial], float]) -> Spread:
+    def seed_range(self, number: Callable[[Trial], float]) -> Spread:
         """Return a metric of the trainings as its mean and range."""
         values = [number(trial) for trial in self.trials]
         return Spread(sum(values) / len(values), min(values), max(values))
@@ -166,4 +166,6 @@ def count_learned(model: Model, frozen: Sequence[str]) -> tuple[int, int]:
 
 def best_row(rows: Sequence[VariantRow]) -> VariantRow:
     """Return the variant with the highest mean accuracy, then the highest macro F1."""
-    return max(rows, key=lambda row: (row.spread(METRICS["accuracy"]).mean, row.spread(METRICS["macro_f1"]).mean))
+    return max(
+        rows, key=lambda row: (row.seed_range(METRICS["accuracy"]).mean, row.seed_range(METRICS["macro_f1"]).mean)
+    )

@@ -39,9 +39,9 @@ def cells(row: VariantRow) -> tuple[str, ...]:
     """Return a variant's row of the table: the mean over its seeds, and the range where they differ."""
     return (
         row.variant.title,
-        *(percent_range(row.spread(METRICS[key])) for key in ("accuracy", "macro_f1", "ece")),
-        f"{row.spread(METRICS['latency_ms']).mean:.2f} ms",
-        duration(row.spread(METRICS["seconds"]).mean),
+        *(percent_range(row.seed_range(METRICS[key])) for key in ("accuracy", "macro_f1", "ece")),
+        f"{row.seed_range(METRICS['latency_ms']).mean:.2f} ms",
+        duration(row.seed_range(METRICS["seconds"]).mean),
         f"{row.first.learned:,}",
     )
 
@@ -68,14 +68,16 @@ def finding(comparison: VariantComparison) -> str:
     """Return a sentence on the best variant and its advantage over the worst."""
     best, accuracy = best_row(comparison.rows), METRICS["accuracy"]
     pictures = f"{comparison.n_test:,} held-out pictures"
-    text = f"“{best.variant.title}” is right on {percent_range(best.spread(accuracy))} of the {pictures}"
-    worst = min(comparison.rows, key=lambda row: row.spread(accuracy).mean)
+    text = f"“{best.variant.title}” is right on {percent_range(best.seed_range(accuracy))} of the {pictures}"
+    worst = min(comparison.rows, key=lambda row: row.seed_range(accuracy).mean)
     if worst is best:
         return f"{text}."
-    wrong = [row.spread(lambda trial: trial.measured.n * (1 - trial.measured.accuracy)).mean for row in (best, worst)]
+    wrong = [
+        row.seed_range(lambda trial: trial.measured.n * (1 - trial.measured.accuracy)).mean for row in (best, worst)
+    ]
     counts = [f"{n:.0f}" if len(best.trials) == 1 else f"{n:.1f}" for n in wrong]
     return (
-        f"{text}, “{worst.variant.title}” on {percent_range(worst.spread(accuracy))}: "
+        f"{text}, “{worst.variant.title}” on {percent_range(worst.seed_range(accuracy))}: "
         f"{counts[0]} misclassified in place of {counts[1]}."
     )
 
@@ -149,8 +151,8 @@ def _variant_json(row: VariantRow) -> dict[str, Any]:
         "title": row.variant.title,
         "learned": row.first.learned,
         "parameters": row.first.parameters,
-        **{key: row.spread(number).mean for key, number in METRICS.items()},
-        "range": {key: list(row.spread(number)[1:]) for key, number in METRICS.items()},
+        **{key: row.seed_range(number).mean for key, number in METRICS.items()},
+        "range": {key: list(row.seed_range(number)[1:]) for key, number in METRICS.items()},
         "trials": [_trial(trial) for trial in row.trials],
     }
 
@@ -180,7 +182,7 @@ def _ranked(comparison: VariantComparison) -> list[FigurePart]:
         scale = 100 if is_fraction else 1
         dots: list[Dot] = []
         for row in comparison.rows:
-            spread = row.spread(METRICS[key])
+            spread = row.seed_range(METRICS[key])
             text = percent_range(spread).split("(")[0].strip() if is_fraction else duration(spread.mean)
             dots.append(Dot(row.variant.title, scale * spread.mean, scale * spread.low, scale * spread.high, text))
         drawn = ranking(title, dots, COLOURS, logarithmic=not is_fraction)
@@ -207,8 +209,8 @@ def page(comparison: VariantComparison) -> Page:
     title, missed = f"Ways to train, compared: {comparison.data}", comparison.planned - len(rows)
     missing = f"{missed} of {comparison.planned} variants are not trained yet; the command at the end continues."
     results = [
-        (f"best accuracy, {best.variant.title}", percent(best.spread(METRICS["accuracy"]).mean)),
-        ("its macro F1", percent(best.spread(METRICS["macro_f1"]).mean)),
+        (f"best accuracy, {best.variant.title}", percent(best.seed_range(METRICS["accuracy"]).mean)),
+        ("its macro F1", percent(best.seed_range(METRICS["macro_f1"]).mean)),
         ("held-out pictures", f"{comparison.n_test:,}"),
         ("training in all", duration(comparison.seconds)),
     ]
@@ -256,11 +258,11 @@ def _variant_section(row: VariantRow, colour: str) -> Section:
     first, measured, bins = row.first, row.first.measured, row.first.measured.reliability
     start = first.recipe.start.weights or ("whitened filters" if first.recipe.start.whiten else "random weights")
     facts = Facts([
-        *((name, percent_range(row.spread(METRICS[key]))) for name, key in
+        *((name, percent_range(row.seed_range(METRICS[key]))) for name, key in
           (("accuracy", "accuracy"), ("macro F1", "macro_f1"), ("ECE", "ece"))),
-        ("loss", f"{row.spread(METRICS['loss']).mean:.4f}"),
+        ("loss", f"{row.seed_range(METRICS['loss']).mean:.4f}"),
         ("trainable", f"{first.learned:,} of {first.parameters:,} parameters"),
-        (f"training, {first.epochs:,} epochs", duration(row.spread(METRICS["seconds"]).mean)),
+        (f"training, {first.epochs:,} epochs", duration(row.seed_range(METRICS["seconds"]).mean)),
         ("starts from", start),
         ("run", str(first.run)),
     ])  # fmt: skip

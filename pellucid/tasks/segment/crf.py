@@ -21,11 +21,11 @@ CHUNK = 1 << 18  # pixels filtered at a time; limits the memory for their 32 cor
 
 
 class CrfKernels(NamedTuple):
-    """Standard deviations of places in pixels and of colours in 0 to 255, and weights; by default the authors'."""
+    """Standard deviations of positions in pixels and of colours in 0 to 255, and weights; by default the authors'."""
 
     smoothness: float = 3.0
     smoothness_weight: float = 3.0
-    place: float = 80.0
+    position: float = 80.0
     colour: float = 13.0
     bilateral_weight: float = 10.0
 
@@ -149,7 +149,7 @@ def _grid(image: Tensor, kernels: CrfKernels) -> Grid:
     rows = torch.arange(height, device=image.device)[:, None].expand(height, width)
     columns = torch.arange(width, device=image.device).expand(height, width)
     positions = torch.stack([rows.flatten(), columns.flatten(), *image.flatten(1)]).float()  # (5, H W)
-    positions /= positions.new_tensor([kernels.place] * 2 + [kernels.colour] * 3)[:, None] * CELL
+    positions /= positions.new_tensor([kernels.position] * 2 + [kernels.colour] * 3)[:, None] * CELL
     positions += 1 - positions.min(1, keepdim=True).values
     cells = positions.floor()
     shape = tuple((cells.max(1).values.long() + 3).tolist())

@@ -33,7 +33,7 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     values of the masks, 255 for no class. Of annotated objects they are the background and the classes of the objects.
     Raises PellucidError for data without masks.
     """
-    path = data_root(root) / CATALOGUE[data].place if data in CATALOGUE else Path(data)
+    path = data_root(root) / CATALOGUE[data].path if data in CATALOGUE else Path(data)
     source = _source(data, path, root)
     classes = CATALOGUE[data].classes if isinstance(source, MaskFolder) and data in CATALOGUE else source.classes
     counts, sizes = torch.zeros(VALUES, dtype=torch.int64), []

@@ -53,12 +53,14 @@ def test_every_detection_and_every_miss_has_its_sentence() -> None:
     assert [one.text for one in found] == [text for *_, text in EXPECTED]
     assert [one.kind for one in found] == [kind for kind, *_ in EXPECTED]
     assert [one.detection for one in found] == [detection for _, detection, _, _ in EXPECTED]
-    assert all(truth is None or one.truth == truth for one, (_, _, truth, _) in zip(found, EXPECTED, strict=True))
+    assert all(
+        truth is None or one.object_index == truth for one, (_, _, truth, _) in zip(found, EXPECTED, strict=True)
+    )
 
 
 def test_a_detection_below_the_score_explains_a_miss() -> None:
     missed = findings(DETECTIONS, OBJECTS, CLASSES, score=0.9)[2:]
-    assert [one.truth for one in missed] == [1, 2, 3, 4, 6, 7]
+    assert [one.object_index for one in missed] == [1, 2, 3, 4, 6, 7]
     assert missed[0].text == (
         "cell 2 (40 x 40 pixels) was missed. Its detection (cell, score 0.85, IoU 0.60) is below the score 0.9."
     )

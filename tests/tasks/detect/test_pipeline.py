@@ -128,13 +128,13 @@ def test_boxes_and_targets_that_do_not_exist_are_refused() -> None:
     count = len(it.decision.chosen)
     for box in (0, count + 1):
         with pytest.raises(PellucidError, match=f"the picture has boxes 1 to {count}, as"):
-            it.place(box)
+            it.index_of(box)
     with pytest.raises(PellucidError, match="no class 'gren'; did you mean 'green'"):
         it.aimed(1, "gren")
     nothing = model(replace(small_single_stage(), score_threshold=0.2))
     nothing.objective = replace(nothing.objective, score_threshold=1.0)
     with pytest.raises(PellucidError, match="the picture has no detections"):
-        pipeline(nothing, IMAGE).place(1)
+        pipeline(nothing, IMAGE).index_of(1)
     assert isinstance(pipeline(nothing, IMAGE).detections, Detections)
 
 

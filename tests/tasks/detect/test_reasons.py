@@ -8,7 +8,7 @@ import torch
 from pellucid.image_objects import Objects
 from pellucid.ops.boxes import box_iou
 from pellucid.tasks.detect.findings import findings
-from pellucid.tasks.detect.reasons import assignment, place, with_reasons
+from pellucid.tasks.detect.reasons import assignment, origin, with_reasons
 from tests.detectors.drawn import Rectangles
 from tests.tasks.detect.test_pipeline import FAMILIES, run
 
@@ -36,21 +36,21 @@ def test_every_error_and_every_miss_has_its_numbers(name: str) -> None:
         more = one.text.removeprefix(old.text)
         if one.kind != "missed":
             candidate = int(it.decision.chosen[one.detection])
-            assert f"It comes from {place(it, candidate)}. In training this {what}, whose highest IoU" in more
+            assert f"It comes from {origin(it, candidate)}. In training this {what}, whose highest IoU" in more
             assert re.search(r"would be (background|positive|ignored)", more)
             continue
-        count = int((matched == one.truth).sum())
+        count = int((matched == one.object_index).sum())
         assert f"In training {count or 'no'} {what}{'s' * (count > 1)} would be assigned to it." in more
-        overlap = box_iou(boxes, objects[one.truth, None])[:, 0]
-        label = int(TRUTH.labels[one.truth])
+        overlap = box_iou(boxes, objects[one.object_index, None])[:, 0]
+        label = int(TRUTH.labels[one.object_index])
         if float(overlap.max()) < 0.5:
             assert (
-                f"No candidate has an IoU of 0.5 with it: the nearest, from {place(it, int(overlap.argmax()))}" in more
+                f"No candidate has an IoU of 0.5 with it: the nearest, from {origin(it, int(overlap.argmax()))}" in more
             )
         elif "That detection comes from" not in more:
             best = max((k for k in range(len(boxes)) if overlap[k] >= 0.5), key=lambda k: float(scores[k, label]))
             numbers = f"with score {float(scores[best, label]):.2f}, IoU {float(overlap[best]):.2f}; it "
-            assert f"comes from {place(it, best)}, {numbers}" in more
+            assert f"comes from {origin(it, best)}, {numbers}" in more
 
 
 def test_an_image_without_objects_has_false_alarms_alone() -> None:

@@ -1,4 +1,4 @@
-"""The comparison from end to end: tiny pictures, a tiny network, two ways to train."""
+"""The comparison from end to end, with tiny pictures, a tiny network and two recipes."""
 
 import json
 import math
@@ -63,7 +63,7 @@ class Bench:
 
 
 def draw(folder: Path, count: int, rng: np.random.Generator) -> None:
-    """Draw noisy pictures, each class with a bright square of its own; one in six shows the wrong one."""
+    """Draw noisy pictures, a bright square at the position of the class, for one in six at that of another class."""
     for k, name in enumerate(CLASSES):
         (folder / name).mkdir(parents=True)
         for number in range(count):
@@ -111,9 +111,7 @@ def read(out: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_every_number_is_what_scikit_learn_says_of_the_saved_weights(
-    bench: Bench, done: tuple[Path, VariantComparison]
-) -> None:
+def test_metrics_of_the_saved_weights_equal_scikit_learns(bench: Bench, done: tuple[Path, VariantComparison]) -> None:
     images = load_splits(bench.data, size=(16, 16)).test
     values = read(done[0])
     assert (values["n_train"], values["n_test"], values["classes"]) == (36, 18, list(CLASSES))
@@ -140,7 +138,9 @@ def test_every_number_is_what_scikit_learn_says_of_the_saved_weights(
     assert values["complete"] is True
 
 
-def test_the_variants_differ_in_what_begins_and_what_learns(bench: Bench, done: tuple[Path, VariantComparison]) -> None:
+def test_variants_differ_in_initial_weights_and_trained_parameters(
+    bench: Bench, done: tuple[Path, VariantComparison]
+) -> None:
     begun = {
         path: tensor for path, tensor in Model.load(bench.backbone).weights.items() if path.startswith("features.")
     }
@@ -180,7 +180,7 @@ class Page(HTMLParser):
         self.words.append(" ".join(data.split()))
 
 
-def test_the_page_shows_all_of_it_and_needs_nothing_from_outside(done: tuple[Path, VariantComparison]) -> None:
+def test_page_shows_all_variants_and_loads_no_external_files(done: tuple[Path, VariantComparison]) -> None:
     text = (done[0] / "comparison.html").read_text(encoding="utf-8")
     page = Page(without_script(text))
     sections = [values["id"] for tag, values in page.elements if tag == "section"]
@@ -205,7 +205,7 @@ def test_the_page_shows_all_of_it_and_needs_nothing_from_outside(done: tuple[Pat
     assert "@import" not in text
 
 
-def test_the_table_is_markdown_too_with_links_to_pictures_that_exist(done: tuple[Path, VariantComparison]) -> None:
+def test_markdown_table_links_to_existing_pictures(done: tuple[Path, VariantComparison]) -> None:
     text = (done[0] / "comparison.md").read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert rows[0][0] == "| variant"
@@ -216,7 +216,7 @@ def test_the_table_is_markdown_too_with_links_to_pictures_that_exist(done: tuple
 
 
 @pytest.mark.usefixtures("no_page")
-def test_what_is_finished_is_not_trained_again(bench: Bench, done: tuple[Path, VariantComparison]) -> None:
+def test_finished_runs_are_not_trained_again(bench: Bench, done: tuple[Path, VariantComparison]) -> None:
     out, first = done
     runs = [path for path in out.iterdir() if (path / "recipe.toml").is_file()]
     stamps = {path: os.stat(path / "weights" / "best.safetensors").st_mtime_ns for path in runs}
@@ -229,7 +229,7 @@ def test_what_is_finished_is_not_trained_again(bench: Bench, done: tuple[Path, V
 
 
 @pytest.mark.usefixtures("no_page")
-def test_a_cut_off_run_is_taken_up_and_other_pictures_in_the_same_place_are_not(bench: Bench, tmp_path: Path) -> None:
+def test_interrupted_run_is_resumed_unless_its_data_have_changed(bench: Bench, tmp_path: Path) -> None:
     moved = tmp_path / "hands"
     shutil.copytree(bench.data, moved)
     alone = Bench(moved, bench.backbone, bench.variants[:1])
@@ -245,7 +245,7 @@ def test_a_cut_off_run_is_taken_up_and_other_pictures_in_the_same_place_are_not(
 
 
 @pytest.mark.usefixtures("no_page")
-def test_few_pictures_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
+def test_small_data_sets_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
     options: dict[str, Any] = {"out": tmp_path / "out", "progress": False, "repeats": 1}
     found = compare(bench.variants[1:], backbone=str(bench.backbone), data=bench.data, **options)
     steps_an_epoch = math.ceil(36 / 16)
@@ -254,7 +254,7 @@ def test_few_pictures_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
+def test_ctrl_c_keeps_finished_runs_and_the_same_command_resumes(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import pellucid.recipe.resume as module
@@ -283,7 +283,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     assert len(list(tmp_path.glob("scratch-*"))) == 1
 
 
-def test_networks_that_differ_are_no_comparison(bench: Bench, tmp_path: Path) -> None:
+def test_different_networks_are_refused(bench: Bench, tmp_path: Path) -> None:
     wide = tmp_path / "wide.toml"
     wide.write_text(RECIPE.replace("width = 2", "width = 3"))
     unlike = Bench(bench.data, bench.backbone, (bench.variants[0], TrainingVariant(str(wide), "Wide", "Wider.", False)))
@@ -301,13 +301,15 @@ def test_networks_that_differ_are_no_comparison(bench: Bench, tmp_path: Path) ->
         ({"overrides": {"train.epoch": 3}}, "unknown key 'epoch'; did you mean 'epochs'|train.epoch"),
     ],
 )
-def test_mistakes_come_before_any_training(bench: Bench, tmp_path: Path, options: dict[str, Any], why: str) -> None:
+def test_invalid_arguments_are_refused_before_any_training(
+    bench: Bench, tmp_path: Path, options: dict[str, Any], why: str
+) -> None:
     with pytest.raises(PellucidError, match=why):
         bench.compare(tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 
-def test_the_five_variants_are_told_apart() -> None:
+def test_the_five_variants_have_different_names() -> None:
     assert [one.recipe for one in VARIANTS] == [
         "signs-scratch", "signs-frozen", "signs-frozen-augmented", "signs-finetune", "signs-best",
     ]  # fmt: skip
@@ -317,7 +319,7 @@ def test_the_five_variants_are_told_apart() -> None:
 
 @pytest.fixture(scope="module")
 def plain(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, VariantComparison]:
-    """A comparison on class folders: uneven ones, one photo many times in far places, and a damaged file."""
+    """A comparison on class folders: of different sizes, with many copies of one photo and a damaged file."""
     root = tmp_path_factory.mktemp("plain") / "hands"
     for c, (name, count) in enumerate((("fist", 30), ("palm", 8))):
         (root / name).mkdir(parents=True)
@@ -337,7 +339,7 @@ def plain(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 
 @pytest.mark.slow
-def test_near_duplicates_of_a_folder_of_ones_own_lie_on_one_side(plain: tuple[Path, Path, VariantComparison]) -> None:
+def test_near_duplicates_are_not_split_between_training_and_test(plain: tuple[Path, Path, VariantComparison]) -> None:
     root, _, found = plain
     collection = read_collection(root, 16)
     assert found.n_train == len(collection.train.files)
@@ -358,19 +360,19 @@ def test_damaged_files_of_a_folder_are_listed(plain: tuple[Path, Path, VariantCo
     assert "1 file cannot be read and is left out." in (out / "comparison.html").read_text(encoding="utf-8")
 
 
-def test_uneven_classes_of_a_folder_are_weighed(plain: tuple[Path, Path, VariantComparison]) -> None:
+def test_uneven_classes_of_a_folder_are_weighted(plain: tuple[Path, Path, VariantComparison]) -> None:
     counts = read_collection(plain[0], 16).train.counts()
     assert counts[0] > 3 * counts[1]
     recipe = plain[2].rows[0].first.recipe
     assert recipe.loss.arguments["class_weights"] == pytest.approx(class_weights(counts), abs=1e-6)
 
 
-def test_a_run_on_a_folder_is_evaluated_on_what_it_held_out(plain: tuple[Path, Path, VariantComparison]) -> None:
+def test_a_run_on_a_folder_is_evaluated_on_its_held_out_images(plain: tuple[Path, Path, VariantComparison]) -> None:
     model = Model.load(plain[2].rows[0].first.run / "weights" / "best.safetensors")
     assert held_out(model, str(plain[0])).checksum == read_collection(plain[0], 16).test.images.checksum
 
 
-def test_a_class_folder_called_as_a_data_set_is_no_root(tmp_path: Path):
+def test_a_class_folder_named_like_a_data_set_is_not_a_data_root(tmp_path: Path):
     for place in ("own/signs", "own/mnist", "sets/signs/train"):
         (tmp_path / place).mkdir(parents=True)
     assert _data(tmp_path / "sets") == (str(tmp_path / "sets"), {})

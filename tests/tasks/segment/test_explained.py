@@ -97,7 +97,7 @@ def test_occlusion_measures_the_same_pixels_under_every_square(model: Model) -> 
     found = occlude(model.net, model.params, X[None], 1, square=4, stride=4)
     mask = predicted(model) == 1
     assert found.predicted is None
-    assert found.whole[0] == pytest.approx(float(logits(model, X[None])[0, 1][mask].sum()), rel=1e-5)
+    assert found.baseline[0] == pytest.approx(float(logits(model, X[None])[0, 1][mask].sum()), rel=1e-5)
     for row in range(3):
         for column in range(4):
             hidden = X.clone()

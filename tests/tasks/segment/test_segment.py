@@ -279,7 +279,7 @@ def test_fcn_trains_by_a_recipe_with_features_of_cifar(folder: Path, tmp_path: P
     import pellucid
     from pellucid.data import catalogue
 
-    entry = replace(catalogue.CATALOGUE["camvid"], classes=CLASSES, place=str(folder))
+    entry = replace(catalogue.CATALOGUE["camvid"], classes=CLASSES, path=str(folder))
     monkeypatch.setitem(catalogue.CATALOGUE, "camvid", entry)
     overrides = {
         "network.backbone": "airbench96", "network.classes": 3, "start.weights": "cifar", "loss.ignore": 3,

@@ -28,7 +28,7 @@ MAX_VALUES = 200_000  # of one layer's output; the page does not show larger one
 MAX_PRODUCTS = 1000  # of a sum that an explanation lists
 SIDES = (8, 1000)  # of a drawing, in pixels
 SAMPLE_SIDE = 112  # of a sample on the canvas, in pixels
-MARGIN = 16  # of a sample on the canvas, in pixels
+MARGIN = 2  # around the 8 x 8 pixels of a sample
 
 
 @dataclass(frozen=True)
@@ -236,10 +236,9 @@ class DrawSession:
         places = torch.nonzero(y == request.digit).flatten()
         check(len(places) > 0, "digit", "from 0 to 9", request.digit)
         check(request.n >= 0, "n", "at least 0", request.n)
-        inner = SAMPLE_SIDE - 2 * MARGIN
-        small = x[places[request.n % len(places)]][None]
-        large = torch.nn.functional.interpolate(small, (inner, inner), mode="bicubic").clamp(0, 1)
-        picture = torch.nn.functional.pad((large[0, 0] * 255).round().to(torch.uint8), (MARGIN,) * 4)
+        small = torch.nn.functional.pad(x[places[request.n % len(places)]][None], (MARGIN,) * 4)
+        large = torch.nn.functional.interpolate(small, (SAMPLE_SIDE, SAMPLE_SIDE), mode="bicubic").clamp(0, 1)
+        picture = (large[0, 0] * 255).round().to(torch.uint8)
         tensors = {"picture": picture, "x": self._laid_out(picture)[0]}
         return Reply({"digit": request.digit, "n": request.n % len(places), "count": len(places)}, tensors)
 

@@ -71,6 +71,7 @@ def handle(args: argparse.Namespace) -> int:
             log_level="warning",
             access_log=False,
             server_header=False,
+            lifespan="off",
             ws_max_size=MAX_MESSAGE,
             timeout_graceful_shutdown=1,
         )

@@ -136,7 +136,14 @@ export function start(root, server) {
   /** Choose what is looked at, unless a person has: the strongest weight into the class that is read. */
   async function choose() {
     const { model } = S;
-    if (S.subject) return load();
+    if (S.subject) {
+      try {
+        return await load();
+      } catch (error) {
+        if (error instanceof LostError) throw error;
+        problem(error); // an address of another model
+      }
+    }
     if (model.columns) {
       const [first, second] = model.weighted;
       S.out = S.run.read;
@@ -180,12 +187,7 @@ export function start(root, server) {
     let explained, checked;
     asked.push(server.ask("draw.explain", { what: subject }).then((found) => (explained = found)));
     asked.push(server.ask("draw.check", { what: subject, eps: EPS }).then((found) => (checked = found)));
-    try {
-      await Promise.all(asked);
-    } catch (error) {
-      if (!(error instanceof LostError)) S.subject = null; // such as an address of another model
-      throw error;
-    }
+    await Promise.all(asked);
     if (S.subject !== subject) return;
     Object.assign(S, { weights, explained, checked });
     const factors = chain(explained);

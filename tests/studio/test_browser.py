@@ -16,6 +16,7 @@ from tests.studio.test_command import Started, studio
 
 pytestmark = pytest.mark.real
 THREE = [(0.3, 0.22), (0.5, 0.15), (0.68, 0.28), (0.5, 0.47), (0.7, 0.65), (0.52, 0.85), (0.28, 0.76)]
+MINUS = "\u2212"  # as the page writes it
 WAIT = 20_000  # milliseconds
 
 
@@ -55,10 +56,13 @@ class Page:
         self.tab.on("console", lambda one: self.faults.append(one.text) if one.type in ("error", "warning") else None)
         self.tab.on("pageerror", lambda error: self.faults.append(str(error)))
         self.frames: list[bytes] = []
-        self.tab.on("websocket", lambda socket: socket.on("framereceived", lambda frame: self.frames.append(frame)))
+        self.tab.on("websocket", lambda socket: socket.on("framereceived", self.take))
         self.tab.goto(f"http://{served.host}/#{state}")
         self.tab.wait_for_selector("#read", timeout=WAIT)
         self.settle()
+
+    def take(self, frame: bytes) -> None:
+        self.frames.append(frame)
 
     def settle(self) -> None:
         """Wait until the derivative and its finite difference are those of the subject."""
@@ -142,7 +146,7 @@ def test_each_factor_can_be_chosen_and_they_multiply_to_the_derivative(opened: A
     values, details = [], set()
     for k in range(3):
         factors.nth(k).click()
-        values.append(float(factors.nth(k).locator("b").inner_text().replace("−", "-")))
+        values.append(float(factors.nth(k).locator("b").inner_text().replace(MINUS, "-")))
         details.add(page.text("[data-detail]"))
         assert page.tab.locator(".fac[aria-pressed=true]").count() == 1
     assert len(details) == 3
@@ -192,7 +196,7 @@ def test_a_step_lowers_the_cost_and_undo_returns(scope: str, opened: Any) -> Non
     page.settle()
     costs = page.text(".costs")
     assert all(word in costs for word in ("Cost before", "after", "the slope said", "it got"))
-    assert float(page.cost.replace("−", "-")) < float(before)
+    assert float(page.cost.replace(MINUS, "-")) < float(before)
     page.tab.click("#undo")
     until(page.tab, f"document.querySelector('#cost-value').textContent === '{before}'")
     assert page.tab.is_disabled("#undo")

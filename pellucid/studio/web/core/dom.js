@@ -43,6 +43,8 @@ export function num(x, digits = 3) {
   return minus(String(+x.toPrecision(digits)));
 }
 export const signed = (x, digits = 3) => (x > 0 ? `+${num(x, digits)}` : num(x, digits));
+/** A signed number with three decimals, for columns of numbers. */
+export const fixed = (x) => (Math.abs(x) < 0.0005 ? "0.000" : `${x > 0 ? "+" : ""}${minus(x.toFixed(3))}`);
 export const percent = (p) => `${(100 * p).toFixed(p > 0.9995 || p < 0.0005 ? 0 : 1)} %`;
 export const count = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 export const tone = (x) => (x > 0 ? "pos" : x < 0 ? "neg" : "");

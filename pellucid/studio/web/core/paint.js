@@ -21,7 +21,7 @@ export const forgetColours = () => {
   tables = {};
 };
 
-/** The colours of a map as RGBA bytes, for the page's theme. */
+/** The colours of a map, for the page's theme: RGBA in 32 bits, as a canvas stores them. */
 function table(map) {
   if (tables[map]) return tables[map];
   const stops = MAPS[map][isDark() ? "dark" : "light"];
@@ -35,15 +35,14 @@ function table(map) {
     context.fillStyle = `oklch(${l} ${c} ${map === "div" ? arm[2] : h})`;
     context.fillRect(k, 0, 1, 1);
   }
-  return (tables[map] = context.getImageData(0, 0, STEPS, 1).data);
+  return (tables[map] = new Uint32Array(context.getImageData(0, 0, STEPS, 1).data.buffer));
 }
 
 const place = (map, value) => Math.round(Math.min(1, Math.max(0, map === "div" ? (value + 1) / 2 : value)) * (STEPS - 1));
 
 /** The colour of a value, as text. */
 export function colour(map, value) {
-  const k = 4 * place(map, Number.isFinite(value) ? value : 0);
-  const [r, g, b] = table(map).slice(k, k + 3);
+  const [r, g, b] = new Uint8Array(table(map).slice(place(map, Number.isFinite(value) ? value : 0)).buffer);
   return `rgb(${r} ${g} ${b})`;
 }
 
@@ -51,14 +50,12 @@ export function colour(map, value) {
 export function heat(canvas, values, width, map, scale) {
   const height = Math.ceil(values.length / width);
   const colours = table(map);
-  canvas.width = width;
-  canvas.height = height;
+  if (canvas.width !== width) canvas.width = width;
+  if (canvas.height !== height) canvas.height = height;
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
-  for (let k = 0; k < values.length; k++) {
-    const from = 4 * place(map, scale ? values[k] / scale : 0);
-    for (let c = 0; c < 4; c++) image.data[4 * k + c] = colours[from + c];
-  }
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let k = 0; k < values.length; k++) pixels[k] = colours[place(map, scale ? values[k] / scale : 0)];
   context.putImageData(image, 0, 0);
   return canvas;
 }

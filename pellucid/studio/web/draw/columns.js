@@ -1,5 +1,5 @@
 // A network of two dense layers as columns: every neuron drawn, and only the strongest edges of the two selected ones.
-import { argmax, html, isNarrow, largest, maxAbs, num, percent, signed, tone } from "../core/dom.js";
+import { argmax, fixed, html, isNarrow, largest, maxAbs, num, percent, signed, tone } from "../core/dom.js";
 import { colour, heat, isDark, scaleBar } from "../core/paint.js";
 import { element } from "./model.js";
 
@@ -72,7 +72,7 @@ export function columns(S, lit) {
   const bar = (i) => {
     const [cx, cy] = g.out(i, n), best = i === argmax(p), want = i === run.label;
     if (narrow) return html`<rect class="track" x="${cx - 5}" y="${cy + 22}" width="10" height="56"/><rect class="fill ${best ? "best" : ""}" x="${cx - 5}" y="${cy + 22 + 56 * (1 - p[i])}" width="10" height="${56 * p[i]}"/>${want && html`<path class="want" d="M${cx - 8},${cy + 22}h16"/>`}`;
-    return html`<rect class="track" x="${cx + 24}" y="${cy - 5}" width="84" height="10"/><rect class="fill ${best ? "best" : ""}" x="${cx + 24}" y="${cy - 5}" width="${84 * p[i]}" height="10"/>${want && html`<path class="want" d="M${cx + 108},${cy - 8}v16"/>`}<text class="val ${back ? tone(dz2[i]) : ""}" x="${g.W - 1}" y="${cy + 4}" text-anchor="end">${back ? signed(dz2[i], 2) : percent(p[i])}</text>`;
+    return html`<rect class="track" x="${cx + 24}" y="${cy - 5}" width="84" height="10"/><rect class="fill ${best ? "best" : ""}" x="${cx + 24}" y="${cy - 5}" width="${84 * p[i]}" height="10"/>${want && html`<path class="want" d="M${cx + 108},${cy - 8}v16"/>`}<text class="val ${back ? tone(dz2[i]) : ""}" x="${g.W - 1}" y="${cy + 4}" text-anchor="end">${back ? fixed(dz2[i]) : percent(p[i])}</text>`;
   };
   const pixel = S.selected?.layer === 0 ? px(S.selected.col) : null;
   const caps = narrow ? [[179, 12, `${x.length} pixels`, "middle"], [0, 186, `${a.length} hidden`, "start"], [0, g.below + 34, `${n} outputs`, "start"]]

@@ -38,7 +38,7 @@ function shown(S, k) {
 
 function strip(S, k, paints) {
   const { layer, activation } = S.model.stages[k], values = shown(S, k), [units, height, width] = layer.shape;
-  const head = html`<p><b>${short(layer.path)}</b>${layer.title}${activation && html` · ${activation.type}`}<br>${layer.shape.join("×")} · ${count(layer.parameters)}</p>`;
+  const head = html`<p><b>${short(layer.path)}</b>${layer.title}${activation && html` · ${activation.type}`}<span class="size">${layer.shape.join("×")} · ${count(layer.parameters)}</span></p>`;
   if (!values?.data) return html`<div class="strip off">${head}<div></div></div>`;
   const scale = maxAbs(values.data) || 1, chosen = S.at?.path === layer.path;
   if (layer.shape.length === 3) {
@@ -60,10 +60,10 @@ function strip(S, k, paints) {
 }
 
 /** The probabilities as vertical bars, one for each class. */
-function bars(S) {
+export function bars(S) {
   const p = S.run.probabilities, best = argmax(p), w = 34;
-  return html`<div class="strip"><p><b>Probabilities</b>of ${p.length} classes</p><div><svg class="bars" viewBox="0 0 ${p.length * w} 74" role="img" aria-label="${p.map((v, i) => `${S.model.classes[i]}: ${percent(v)}`).join(", ")}">
-    ${p.map((v, i) => html`<g data-tip="${S.model.classes[i]}: ${percent(v)}"><rect class="track" x="${i * w + 4}" y="2" width="${w - 8}" height="54"/><rect class="fill ${i === best ? "best" : ""}" x="${i * w + 4}" y="${2 + 54 * (1 - v)}" width="${w - 8}" height="${54 * v}"/>${i === S.run.label && html`<path class="want" d="M${i * w + 1},2h${w - 2}"/>`}<text x="${i * w + w / 2}" y="70" text-anchor="middle">${S.model.classes[i].slice(0, 6)}</text></g>`)}</svg></div></div>`;
+  return html`<svg class="bars" viewBox="0 0 ${p.length * w} 74" role="img" aria-label="${p.map((v, i) => `${S.model.classes[i]}: ${percent(v)}`).join(", ")}">
+    ${p.map((v, i) => html`<g data-tip="${S.model.classes[i]}: ${percent(v)}"><rect class="track" x="${i * w + 4}" y="2" width="${w - 8}" height="54"/><rect class="fill ${i === best ? "best" : ""}" x="${i * w + 4}" y="${2 + 54 * (1 - v)}" width="${w - 8}" height="${54 * v}"/>${i === S.run.label && html`<path class="want" d="M${i * w + 1},2h${w - 2}"/>`}<text x="${i * w + w / 2}" y="70" text-anchor="middle">${S.model.classes[i].slice(0, 6)}</text></g>`)}</svg>`;
 }
 
 const brief = (v) => (Math.abs(v) < 0.005 ? "·" : v.toFixed(Math.abs(v) < 0.095 ? 2 : 1).replace("-", "−").replace("0.", "."));
@@ -131,7 +131,7 @@ export function strips(S) {
   const input = S.run.tensors.x, [channels, height, width] = input.shape;
   for (let k = 0; k < channels; k++) paints.push([`in${k}`, (canvas) => heat(canvas, input.data.slice(k * height * width, (k + 1) * height * width), width, "ink", maxAbs(input.data) || 1)]);
   const markup = html`<div class="strips"><div class="strip"><p><b>Input</b>${input.shape.join("×")}</p><div>${Array.from({ length: channels }, (_, k) => html`<canvas class="px input" data-h="in${k}" role="img" aria-label="Input"></canvas>`)}</div></div>
-    ${S.model.stages.map((_, k) => strip(S, k, paints))}${bars(S)}</div>
+    ${S.model.stages.map((_, k) => strip(S, k, paints))}<div class="strip"><p><b>Probabilities</b>of ${S.run.probabilities.length} classes</p><div id="bars">${bars(S)}</div></div></div>
     <div class="unit">${stage && (stage.layer.shape.length === 3 ? convolution(S, stage, paints) : neuron(S, stage, paints))}</div>`;
   return {
     markup,

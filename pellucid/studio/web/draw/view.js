@@ -10,6 +10,7 @@ import { chain, lit, why } from "./why.js";
 
 const DIGITS = [...Array(10).keys()];
 const EPS = 1e-4; // of the finite difference
+const MAPS_EVERY = 150; // milliseconds between two paintings of all feature maps while a person draws
 
 const FRAME = html`<div class="panes draw-panes">
   <section class="pane ink" aria-labelledby="ink-h"><h2 id="ink-h">Ink</h2>
@@ -29,9 +30,9 @@ export function start(root, server) {
   const S = {
     model: null, run: null, label: address.has("label") ? Number(address.get("label")) : null, pass: Number(address.get("pass")) || 0,
     subject: address.get("what"), selected: null, factor: 0, trail: [], explained: null, checked: null, stepped: null,
-    hid: 0, out: 0, at: null, channel: 0, weights: {}, rate: 1, scope: "one", sample: address.get("sample") ?? "3.0", wanted: address.get("model"),
+    hid: 0, out: 0, at: null, channel: 0, weights: {}, rate: 1, scope: "one", sample: address.get("sample") ?? "3.1", wanted: address.get("model"),
   };
-  let busy = false, again = false, drawn = false, began = 0;
+  let busy = false, again = false, drawn = false, began = 0, painted = 0;
   const pad = new Pad($("#pad"), (ended) => {
     S.sample = "";
     drawn = true;
@@ -258,9 +259,14 @@ export function start(root, server) {
       fill($("#stage"), columnView.columns(S, lit(S)));
       if (!live) field();
     } else {
-      const { markup, paint } = stripView.strips(S);
-      fill($("#stage"), markup);
-      paint($("#stage"));
+      const bars = live && $("#bars", root);
+      if (bars) fill(bars, stripView.bars(S));
+      if (!bars || performance.now() - painted > MAPS_EVERY) {
+        const { markup, paint } = stripView.strips(S);
+        if (!bars) fill($("#stage"), markup);
+        paint($("#stage"));
+        painted = performance.now();
+      }
       fill($("#field"), html``);
     }
     if (!live) {
@@ -268,7 +274,7 @@ export function start(root, server) {
       why(S, $("#why"));
       remember();
     }
-    paintScales(root);
+    if (!live || model.columns) paintScales(root);
   }
 
   /** What the selected hidden neuron looks for: its incoming weights as a picture, and the strongest. */

@@ -51,8 +51,8 @@ def handle(args: argparse.Namespace) -> int:
 
     torch.set_num_threads(1)  # one drawing is too small to share, and several tabs use the processors
     port = PORT if args.port is None else args.port
-    names = tuple(dict.fromkeys([*([args.model] if args.model else []), *MODELS]))
-    library = Library(names, open_model)
+    given: list[str] = [args.model] if args.model else []
+    library = Library((*given, *(name for name in MODELS if name not in given)), open_model)
     DrawSession(library)  # raises for a model that the page cannot show
     try:
         server = socket.create_server((LOCAL, port))
@@ -73,6 +73,7 @@ def handle(args: argparse.Namespace) -> int:
             server_header=False,
             lifespan="off",
             ws_max_size=MAX_MESSAGE,
+            ws_per_message_deflate=False,  # it takes longer than the answers, and nothing leaves the machine
             timeout_graceful_shutdown=1,
         )
         uvicorn.Server(config).run(sockets=[server])

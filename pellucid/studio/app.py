@@ -1,14 +1,16 @@
 """The application of `pellucid studio`: the files of the page, and a WebSocket with one session for each tab."""
 
 import mimetypes
+import os
 import sys
 import traceback
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.routing import Mount, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -28,14 +30,16 @@ mimetypes.add_type("text/javascript", ".js")  # some machines map it to text/pla
 def application(library: Library, hosts: Collection[str], token: str, cookie: str) -> Starlette:
     """Return the application; hosts: see `OnlyFrom`; token, cookie: see `OnlyWithCookie`."""
 
+    threads = CapacityLimiter(os.cpu_count() or 1)  # more of them would only wait for each other
+
     async def session(socket: WebSocket) -> None:
         """Reply each message of one tab by one message, in order, until the tab closes."""
         await socket.accept()
-        drawing = await run_in_threadpool(DrawSession, library)
+        drawing = await run_sync(DrawSession, library, limiter=threads)
         with suppress(WebSocketDisconnect):
             while (message := await socket.receive())["type"] != "websocket.disconnect":
                 given = message.get("bytes") or (message.get("text") or "").encode()
-                await socket.send_bytes(await run_in_threadpool(answer, drawing, given))
+                await socket.send_bytes(await run_sync(answer, drawing, given, limiter=threads))
                 if len(given) > MAX_MESSAGE:
                     await socket.close(TOO_BIG)
                     return

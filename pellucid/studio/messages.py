@@ -111,13 +111,13 @@ def _tensors(table: Any, body: bytes) -> dict[str, Tensor]:
         dtype, shape = (entry.get("dtype"), entry.get("shape")) if isinstance(entry, dict) else (None, None)
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise MessageError(f"the dtype of the tensor {name[:40]!r} must be one of {', '.join(DTYPES)}")
-        good = isinstance(shape, list) and all(type(length) is int and 0 < length <= MAX_MESSAGE for length in shape)
-        if not good or len(shape) > 4:
+        lengths: list[Any] = shape if isinstance(shape, list) and len(shape) <= 4 else [None]
+        if not all(type(length) is int and 0 < length <= MAX_MESSAGE for length in lengths):
             raise MessageError(f"the shape of the tensor {name[:40]!r} must be at most 4 whole numbers above 0")
-        end = start + math.prod(shape) * DTYPES[dtype].itemsize
+        end = start + math.prod(lengths) * DTYPES[dtype].itemsize
         if end > len(body):
             raise MessageError(f"the tensor {name[:40]!r} has more bytes than the message")
-        array = np.frombuffer(body[start:end], DTYPES[dtype]).reshape(shape)
+        array = np.frombuffer(body[start:end], DTYPES[dtype]).reshape(lengths)
         if dtype != "uint8" and not np.isfinite(array).all():
             raise MessageError(f"the tensor {name[:40]!r} contains NaN or infinity")
         found[name], start = torch.from_numpy(array.copy()), end

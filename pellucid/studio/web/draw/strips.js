@@ -1,11 +1,26 @@
 // Any network as one strip per layer: feature maps as tiles, neurons as cells; and one unit taken apart.
-import { $$, argmax, count, html, isNarrow, largest, maxAbs, num, percent, signed, tone } from "../core/dom.js";
+import { $, $$, argmax, count, html, isNarrow, largest, maxAbs, num, percent, signed, tone } from "../core/dom.js";
 import { colour, heat, isDark, scaleBar } from "../core/paint.js";
 import { element } from "./model.js";
 
 const MAX_TILES = 64; // of a layer
 const STRONGEST = 8;
 const CELLS = 7; // of a kernel's side that is shown as numbers
+
+const GAP = 4; // pixels between tiles
+const scratch = new OffscreenCanvas(1, 1);
+
+/** The width for the tiles of a layer, in pixels. */
+const room = () => ($("#stage").clientWidth || innerWidth - 32) - (isNarrow() ? 0 : 120);
+
+/** The context of a canvas of this size, on which pictures are enlarged without smoothing. */
+function fitted(canvas, width, height) {
+  canvas.width = width;
+  canvas.height = height;
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  return context;
+}
 
 const short = (path) => path.split(".").at(-1);
 
@@ -42,17 +57,22 @@ function strip(S, k, paints) {
   if (!values?.data) return html`<div class="strip off">${head}<div></div></div>`;
   const scale = maxAbs(values.data) || 1, chosen = S.at?.path === layer.path;
   if (layer.shape.length === 3) {
-    const size = Math.min(72, Math.max(24, width * 2.4));
-    const tiles = Array.from({ length: Math.min(units, MAX_TILES) }, (_, m) => {
-      const id = `${k}:${m}`, on = chosen && S.at.row === m;
-      paints.push([id, (canvas) => {
-        heat(canvas, values.data.slice(m * height * width, (m + 1) * height * width), width, values.map, scale);
-        canvas.style.width = canvas.style.height = `${isNarrow() ? Math.min(size, 44) : size}px`;
-      }]);
-      const drawn = html`<canvas class="px" data-h="${id}" ${layer.weight ? html`` : html`role="img" aria-label="${layer.path} map ${m}"`}></canvas>`;
-      return layer.weight ? html`<button class="tile" data-unit="${layer.path}:${m}" data-k="u${id}" aria-pressed="${on}" aria-label="${layer.path} map ${m}" data-tip="${layer.path} map ${m}">${drawn}</button>` : html`<span class="tile">${drawn}</span>`;
+    const size = Math.round(Math.min(isNarrow() ? 44 : 72, Math.max(24, width * 2.4))), n = Math.min(units, MAX_TILES);
+    const per = Math.max(1, Math.min(n, Math.floor((room() + GAP) / (size + GAP))));
+    paints.push([`${k}`, (canvas) => {
+      const place = (m) => [(m % per) * (size + GAP), Math.floor(m / per) * (size + GAP)];
+      const context = fitted(canvas, per * (size + GAP) - GAP, Math.ceil(n / per) * (size + GAP) - GAP);
+      for (let m = 0; m < n; m++)
+        context.drawImage(heat(scratch, values.data.subarray(m * height * width, (m + 1) * height * width), width, values.map, scale), ...place(m), size, size);
+      const { style } = canvas.nextElementSibling;
+      style.gridTemplateColumns = `repeat(${per}, ${size}px)`;
+      style.gridAutoRows = `${size}px`;
+    }]);
+    const tiles = Array.from({ length: n }, (_, m) => {
+      const name = `${layer.path} map ${m}`;
+      return layer.weight ? html`<button class="tile" data-unit="${layer.path}:${m}" data-k="u${k}:${m}" aria-pressed="${chosen && S.at.row === m}" aria-label="${name}" data-tip="${name}"></button>` : html`<span class="tile" data-tip="${name}"></span>`;
     });
-    return html`<div class="strip">${head}<div>${tiles}</div></div>`;
+    return html`<div class="strip">${head}<div class="sheet"><canvas class="px" data-h="${k}" role="img" aria-label="The maps of ${layer.path}"></canvas><div class="tiles">${tiles}</div></div></div>`;
   }
   paints.push([`${k}`, (canvas) => heat(canvas, values.data, units, values.map, scale)]);
   const row = chosen ? S.at.row : 0;

@@ -22,7 +22,7 @@ export function chain(explained) {
 function mergedSlope(factors) {
   const slopes = factors.filter((one) => one.role === "slope");
   if (slopes.length < 2) return factors;
-  const merged = { name: slopes.map((one) => one.name).join(" · "), role: "slope", value: slopes.reduce((v, one) => v * one.value, 1), of: slopes };
+  const merged = { name: slopes.map((one) => (one.sum_of ? `(${one.name})` : one.name)).join(" · "), role: "slope", value: slopes.reduce((v, one) => v * one.value, 1), of: slopes };
   return factors.flatMap((one) => (one === slopes[0] ? [merged] : one.role === "slope" ? [] : [one]));
 }
 

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from pellucid.model import Model
-from tests.studio.talk import Tab
+from pellucid.studio.app import answer
+from pellucid.studio.draw import DrawSession, Library
+from pellucid.studio.messages import pack
+from tests.studio.talk import Tab, parsed
 
 WEIGHTS = {"mnist-mlp-100": "features.dense1.weight[32, 400]", "mnist-lenet": "features.conv2.weight[3, 2, 1, 4]"}
 
@@ -84,3 +87,25 @@ def test_a_huge_step_is_reported_and_can_be_undone() -> None:
     for _ in range(50):
         assert tab.ask("draw.undo")["kind"] == "draw.undo"
     assert cost > 0
+
+
+def test_a_residual_network_for_colours_runs_and_explains_too() -> None:
+    session = DrawSession(Library(("cifar",), Model.load))
+    picture = torch.zeros(64, 64, dtype=torch.uint8)
+    picture[20:40, 30:36] = 255
+
+    def ask(kind: str, **fields: str | float) -> dict[str, object]:
+        tensors = {"picture": picture} if kind == "draw.run" else {}
+        return parsed(answer(session, pack(kind, 1, fields, tensors)))[0]
+
+    described = ask("draw.open")
+    assert ask("draw.run")["kind"] == "draw.run"
+    layers = described["layers"]
+    assert isinstance(layers, list)
+    what = next(f"{layer['path']}.weight[1, 2, 1, 0]" for layer in layers if layer["weight"] and layer["weight"][1] > 3)
+    explained, checked = ask("draw.explain", what=what), ask("draw.check", what=what, eps=1e-5)
+    assert explained["exact"]
+    assert checked["numeric"] == pytest.approx(explained["gradient"], rel=1e-2, abs=1e-7)
+    stepped = ask("draw.step", rate=1e-4)
+    assert isinstance(stepped["after"], float)
+    assert stepped["after"] < float(str(stepped["before"]))

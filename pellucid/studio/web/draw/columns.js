@@ -41,7 +41,7 @@ export function columns(S, lit) {
   const g = layout(first.layer.weight[0]);
   const width = first.layer.grid.at(-1);
   g.q = (28 / width) * g.q;
-  const a = run.tensors[first.y].data, dz1 = run.tensors[`∂${first.layer.y}`].data;
+  const a = run.tensors[first.y].data, dz1 = run.tensors[`∂${first.layer.y}`].data, z1 = run.tensors[first.layer.y].data;
   const dz2 = run.tensors[`∂${second.layer.y}`].data, x = run.tensors.x.data, p = run.probabilities;
   const back = pass >= 5, n = p.length, amax = Math.max(1, maxAbs(a));
   const into = weights.hid?.weight.data ?? [], outOf = weights.out?.weight.data ?? [], column = weights.col?.weight.data ?? [];
@@ -83,7 +83,7 @@ export function columns(S, lit) {
     <rect class="frame" x="${g.ix - 0.5}" y="${g.iy - 0.5}" width="${width * g.q + 1}" height="${width * g.q + 1}"/>
     ${edges.map((e) => html`<g class="edge ${e.on ? "on" : ""}" data-e="${e.name}" data-tip="${model.where(e.name)}: ${meaning} ${signed(e.value)}"><path class="hit" d="${e.d}"/>${e.on && html`<path class="halo" d="${e.d}" stroke-width="${e.width + 4}"/>`}<path d="${e.d}" stroke="${colour("div", e.value < 0 ? -0.85 : 0.85)}" stroke-width="${e.width}"/></g>`)}
     ${pixel && html`<rect class="pick ${lit.has(`p${S.selected.col}`) ? "lit" : ""}" x="${pixel[0] - g.q / 2 - 2}" y="${pixel[1] - g.q / 2 - 2}" width="${g.q + 4}" height="${g.q + 4}"/>`}
-    ${Array.from(a, (v, j) => neuron(`h${j}`, g.hid(j), g.r, back && pass > 5 ? colour("div", dz1[j] / dmax) : pass < 2 ? blank : colour("seq", v / amax), j === hid, back && pass > 5 ? `Hidden ${j}, error ${signed(dz1[j])}` : `Hidden ${j}, activation ${num(v)}`))}
+    ${Array.from(a, (v, j) => neuron(`h${j}`, g.hid(j), g.r, back && pass > 5 ? colour("div", dz1[j] / dmax) : pass < 2 ? blank : colour("seq", v / amax), j === hid, back && pass > 5 ? `Hidden ${j}, error ${signed(dz1[j])}` : `Hidden ${j}: ${first.activation?.type ?? "z"}(${num(z1[j])}) = ${num(v)}`))}
     ${Array.from(p, (v, i) => neuron(`o${i}`, g.out(i, n), g.R, back ? colour("div", dz2[i]) : pass < 3 ? blank : colour("seq", v), i === out, `Output ${model.classes[i]}, probability ${percent(v)}, error ${signed(dz2[i])}`, html`<text class="dig ${(back ? Math.abs(dz2[i]) : pass < 3 ? 0 : v) > 0.55 !== isDark() ? "paper" : "on-paper"}" x="${g.out(i, n)[0]}" y="${g.out(i, n)[1] + 5}" text-anchor="middle">${model.classes[i]}</text>`))}
     ${pass >= 3 && Array.from(p, (_, i) => bar(i))}</svg>
     <p class="legend"><span>${scaleBar(pass > 4 ? "div" : "seq", pass > 4 ? "−" : "0", pass > 4 ? "+" : num(amax, 2))} ${pass > 4 ? "error" : "activation"}</span><span>${scaleBar("div", "−", "+")} ${meaning} on edges</span></p>`;

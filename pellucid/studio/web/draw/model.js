@@ -12,6 +12,16 @@ export function parse(name) {
 
 export const element = (path, index) => `${path}.weight[${index.join(", ")}]`;
 
+/** The last parts of a path that no other path ends with. */
+function shortest(path, paths) {
+  const parts = path.split(".");
+  for (let n = 1; n < parts.length; n++) {
+    const end = parts.slice(-n).join(".");
+    if (paths.filter((one) => one === end || one.endsWith(`.${end}`)).length === 1) return end;
+  }
+  return path;
+}
+
 export class Described {
   constructor(answer) {
     Object.assign(this, answer);
@@ -21,6 +31,8 @@ export class Described {
       .filter((one) => !one.reshape && !one.activation)
       .map((layer) => ({ layer, activation: followed.get(layer.y) ?? null, y: followed.get(layer.y)?.y ?? layer.y }));
     this.weighted = this.stages.filter((one) => one.layer.weight);
+    const paths = this.layers.map((one) => one.name);
+    this.names = new Map(this.layers.map((one) => [one.name, shortest(one.name, paths)]));
     const [first, second] = this.weighted;
     const dense = this.stages.length === 2 && this.weighted.length === 2 && this.weighted.every((one) => one.layer.weight.length === 2);
     this.columns =

@@ -3,7 +3,8 @@ import { $, $$, argmax, count, html, isNarrow, largest, maxAbs, num, percent, si
 import { colour, heat, isDark, scaleBar } from "../core/paint.js";
 import { element } from "./model.js";
 
-const MAX_TILES = 64; // of a layer
+const MAX_TILES = 32; // of a layer
+const MANY = 10; // layers; with more of them, the tiles are small
 const STRONGEST = 8;
 const CELLS = 7; // of a kernel's side that is shown as numbers
 
@@ -22,10 +23,8 @@ function fitted(canvas, width, height) {
   return context;
 }
 
-const short = (path) => path.split(".").at(-1);
-
 export const passes = (model) => {
-  const names = model.stages.map((one) => short(one.layer.path));
+  const names = model.stages.map((one) => model.names.get(one.layer.name));
   return [...names, "Cost", ...names.toReversed()];
 };
 
@@ -53,11 +52,11 @@ function shown(S, k) {
 
 function strip(S, k, paints) {
   const { layer, activation } = S.model.stages[k], values = shown(S, k), [units, height, width] = layer.shape;
-  const head = html`<p><b>${short(layer.path)}</b>${layer.title}${activation && html` · ${activation.type}`}<span class="size">${layer.shape.join("×")} · ${count(layer.parameters)}</span></p>`;
+  const head = html`<p><b>${S.model.names.get(layer.name)}</b>${layer.title}${activation && html` · ${activation.type}`}<span class="size">${layer.shape.join("×")} · ${count(layer.parameters)}${layer.shape.length === 3 && units > MAX_TILES && html`<br>the first ${MAX_TILES}`}</span></p>`;
   if (!values?.data) return html`<div class="strip off">${head}<div></div></div>`;
   const scale = maxAbs(values.data) || 1, chosen = S.at?.path === layer.path;
   if (layer.shape.length === 3) {
-    const size = Math.round(Math.min(isNarrow() ? 44 : 72, Math.max(24, width * 2.4))), n = Math.min(units, MAX_TILES);
+    const size = Math.round(Math.min(S.model.stages.length > MANY ? 32 : isNarrow() ? 44 : 72, Math.max(24, width * 2.4))), n = Math.min(units, MAX_TILES);
     const per = Math.max(1, Math.min(n, Math.floor((room() + GAP) / (size + GAP))));
     paints.push([`${k}`, (canvas) => {
       const place = (m) => [(m % per) * (size + GAP), Math.floor(m / per) * (size + GAP)];

@@ -53,6 +53,7 @@ def studio(*options: str) -> Iterator[Started]:
     assert "Traceback" not in errors, errors
 
 
+@pytest.mark.slow
 def test_it_answers_over_a_socket_and_ends_with_ctrl_c() -> None:
     with studio() as started:
         with urllib.request.urlopen(started.address, timeout=30) as opened:

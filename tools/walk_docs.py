@@ -47,7 +47,7 @@ SHORTER = (
     ("pellucid gestures compare", "train.epochs=1"),
     ("pellucid find-lr", ""),
 )
-EXTRAS = "camera,export,serve,weights"
+EXTRAS = "camera,export,serve,studio,weights"
 BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<kind>sh|python|toml|csv)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
 )
@@ -121,7 +121,7 @@ def walk(page: str, python: Path, folder: Path) -> int:
         **{"HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"},
         **{"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "MPLBACKEND": "agg"},
         **dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9"),  # a network that answers nothing
-        "no_proxy": "127.0.0.1,localhost",
+        **{"no_proxy": "127.0.0.1,localhost", "BROWSER": "true"},  # a browser that shows nothing
     }
     (folder / "steps.json").write_text(json.dumps(steps), encoding="utf-8")
     command = [str(python), str(Path(__file__)), "--steps", str(folder / "steps.json")]
@@ -145,7 +145,7 @@ def follow(steps: Sequence[Step]) -> int:
                 exec(compile(step.text, step.where, "exec"), names)
             elif step.kind != "sh":
                 Path(step.kind).write_text(step.text, encoding="utf-8")
-            elif step.text.startswith("pellucid serve"):
+            elif step.text.startswith(("pellucid serve", "pellucid studio")):
                 servers.append(serve(shortened(step.text)))
             elif code := command(shlex.split(shortened(step.text))):
                 print(f"{step.where}: exit code {code}: {step.text}", file=sys.stderr)

@@ -26,6 +26,7 @@ GENERAL = {
     "evaluate": "evaluate a trained model on a data set",
     "predict": "classify images, or predict what else a model predicts",
     "serve": "serve a model on this machine: a page, and predictions as JSON",
+    "studio": "draw a digit in the browser, and see a network compute, explain itself and learn",
     "trace": "show one forward and backward pass, and explain a derivative by the chain rule",
     "explain": "show which parts of an image determine a prediction or a unit",
     "doctor": "diagnose a model, its data and its training",

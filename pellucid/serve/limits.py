@@ -1,12 +1,14 @@
-"""What a request may be: its host and origin, the size and the kind of an upload; and the headers of every response."""
+"""What a request may be: its host, origin and cookie, the size and the kind of an upload; the headers of responses."""
 
+import secrets
 from collections.abc import Collection
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from pellucid.data.images import image_size
 from pellucid.errors import PellucidError
@@ -37,7 +39,7 @@ class OnlyFrom:
 
     A page of another site can send requests to this machine, also under a name of its own that resolves to it. Such a
     request names another host or origin. hosts: the values of Host that are accepted, with the port; None for any, if
-    the server listens to other machines. An Origin must be that host.
+    the server listens to other machines. An Origin must be that host; a WebSocket must have one.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] | None) -> None:
@@ -45,7 +47,7 @@ class OnlyFrom:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] != "http":  # no WebSocket is served
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
 
@@ -57,11 +59,52 @@ class OnlyFrom:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         allowed = self.hosts is None or host in self.hosts
-        if not allowed or (origin is not None and origin != f"http://{host}"):
-            refused = JSONResponse({"error": "this host or origin is not accepted"}, 403)
-            await refused(scope, receive, with_headers)
+        none_needed = origin is None and scope["type"] == "http"
+        if not allowed or not (none_needed or origin == f"http://{host}"):
+            await _refused(scope, "this host or origin is not accepted")(scope, receive, with_headers)
             return
         await self.app(scope, receive, with_headers)
+
+
+class OnlyWithCookie:
+    """Middleware that refuses requests without a cookie, which the address with the one-time `token` sets.
+
+    cookie: its name, different for each port, because a browser keeps one set of cookies for all ports of a host.
+    """
+
+    def __init__(self, app: ASGIApp, token: str, cookie: str) -> None:
+        self.app, self.token, self.cookie, self.key = app, token, cookie, secrets.token_urlsafe(32)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, set the cookie, or refuse the request."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        request = HTTPConnection(scope)
+        if _same(request.cookies.get(self.cookie, ""), self.key):
+            await self.app(scope, receive, send)
+            return
+        first = scope["type"] == "http" and (scope["method"], scope["path"]) == ("GET", "/")
+        if first and self.token and _same(request.query_params.get("token", ""), self.token):
+            self.token = ""
+            # No redirect: if another site had linked to the address, a browser would not send the strict cookie then.
+            opened = Response(headers={"Refresh": "0;url=/"})
+            opened.set_cookie(self.cookie, self.key, httponly=True, samesite="strict")
+            await opened(scope, receive, send)
+            return
+        why = (
+            "open the address that the command printed; it works once, in one browser: start the command again for more"
+        )
+        await _refused(scope, why)(scope, receive, send)
+
+
+def _same(given: str, expected: str) -> bool:
+    return secrets.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
+
+
+def _refused(scope: Scope, why: str) -> ASGIApp:
+    """Return the response for a request that is refused; for a WebSocket, before it is accepted."""
+    return WebSocketClose(1008, why) if scope["type"] == "websocket" else JSONResponse({"error": why}, 403)
 
 
 async def picture_of(request: Request) -> bytes:

@@ -1,0 +1,80 @@
+"""`pellucid studio`: a page on which a network computes, explains itself and learns."""
+
+import argparse
+
+from pellucid.command.args import Parser
+from pellucid.command.models import open_model
+from pellucid.command.out import say
+from pellucid.errors import PellucidError
+
+LOCAL = "127.0.0.1"
+PORT = 8010
+MODELS = ("mnist-mlp-100", "mnist-lenet")  # offered beside the model that is given
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    parser = Parser(
+        "studio",
+        "Serve a page on this machine, and open it in the browser: draw a digit, see the network compute it, ask a "
+        "weight for its derivative, and take a step of gradient descent. Ctrl-C ends it.",
+    )
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="a classifier: a run folder, a weights file, or the name of a pretrained model "
+        f"(default: {' and '.join(MODELS)})",
+    )
+    parser.add_argument("--port", type=int, metavar="N", help=f"port, 0 for any free one (default: {PORT})")
+    parser.add_argument("--no-open", action="store_true", help="only print the address")
+    return parser
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C; print the address, and open it."""
+    import secrets
+    import socket
+    import threading
+    import webbrowser
+
+    try:
+        import uvicorn
+        import websockets  # noqa: F401  (uvicorn needs it for WebSockets)
+
+        from pellucid.studio.app import MAX_MESSAGE, application
+    except ImportError as error:
+        raise PellucidError(f"the studio needs an extra: pip install 'pellucid[studio]' ({error})") from error
+    import torch
+
+    from pellucid.studio.draw import DrawSession, Library, digits
+
+    torch.set_num_threads(1)  # one drawing is too small to share, and several tabs use the processors
+    port = PORT if args.port is None else args.port
+    given: list[str] = [args.model] if args.model else []
+    library = Library((*given, *(name for name in MODELS if name not in given)), open_model)
+    DrawSession(library)  # raises for a model that the page cannot show
+    try:
+        server = socket.create_server((LOCAL, port))
+    except (OSError, OverflowError) as error:
+        raise PellucidError(f"{LOCAL}:{port} cannot be used ({error}); give another --port") from error
+    with server:
+        port, token = server.getsockname()[1], secrets.token_urlsafe(24)
+        app = application(library, (f"{LOCAL}:{port}", f"localhost:{port}"), token, f"pellucid-{port}")
+        address = f"http://{LOCAL}:{port}/?token={token}"
+        say(f"the studio is at {address} (works once, in one browser; Ctrl-C ends it)")
+        threading.Thread(target=digits, daemon=True).start()  # scikit-learn takes a second to import
+        if not args.no_open:
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws_max_size=MAX_MESSAGE,
+            ws_per_message_deflate=False,  # it takes longer than the answers, and nothing leaves the machine
+            timeout_graceful_shutdown=1,
+        )
+        uvicorn.Server(config).run(sockets=[server])
+    return 0

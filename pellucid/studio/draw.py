@@ -1,0 +1,307 @@
+"""The view Draw: a drawing through a network, its derivatives as factors, and single steps of gradient descent."""
+
+import copy
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Params, Trait
+from pellucid.model import Model
+from pellucid.nested import flatten, nest
+from pellucid.optim import SGD
+from pellucid.predictor import Predictor
+from pellucid.settings.checks import check, check_known
+from pellucid.studio.messages import Reply
+from pellucid.task import task_of
+from pellucid.trace import Trace, prepared
+from pellucid.trace.passes import LayerCall
+from pellucid.trace.record import resolve
+
+MAX_STEPS = 50  # that can be undone
+MAX_VALUES = 200_000  # of one layer's output; the page does not show larger ones
+MAX_PRODUCTS = 1000  # of a sum that an explanation lists
+SIDES = (8, 1000)  # of a drawing, in pixels
+SAMPLE_SIDE = 112  # of a sample on the canvas, in pixels
+MARGIN = 2  # around the 8 x 8 pixels of a sample
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """draw.open: model: one of the names that the server offers; None for the first."""
+
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class RunDrawing:
+    """draw.run: picture: (H, W) uint8, ink 255, None for the last; label: a class, None for the one that is read."""
+
+    picture: Tensor | None = None
+    label: int | None = None
+
+
+@dataclass(frozen=True)
+class ReadWeights:
+    """draw.weights: the weights of one unit, or all that one input reaches; path: of a layer."""
+
+    path: str
+    row: int | None = None
+    col: int | None = None
+
+
+@dataclass(frozen=True)
+class ExplainNumber:
+    """draw.explain: what: an element, such as "head.scores.weight[3, 5]"; top: products of a sum to list."""
+
+    what: str
+    top: int = 10
+
+
+@dataclass(frozen=True)
+class CheckNumber:
+    """draw.check: the central difference of the cost for an element and a distance."""
+
+    what: str
+    eps: float = 1e-4
+
+
+@dataclass(frozen=True)
+class ApplyStep:
+    """draw.step: one step of gradient descent; what: an element of a parameter; None for all parameters."""
+
+    rate: float
+    what: str | None = None
+
+
+@dataclass(frozen=True)
+class UndoStep:
+    """draw.undo: return to the weights before the last step."""
+
+
+@dataclass(frozen=True)
+class ReadSample:
+    """draw.sample: a picture of the bundled digits; n: which one of the class, modulo their number."""
+
+    digit: int
+    n: int = 0
+
+
+class Library:
+    """The models that a page can open, by name; each is loaded once. load: function of a name that returns a model."""
+
+    def __init__(self, names: tuple[str, ...], load: Callable[[str], Model]) -> None:
+        self.names, self.load = names, cache(load)
+
+    def copy(self, name: str) -> Model:
+        """Return a copy of a model with weights of its own in float64, whose cost is the loss alone."""
+        model = copy.copy(self.load(name))
+        model.params, model.regularizers, model.clip = prepared(model.params, torch.float64), (), None
+        return model
+
+
+class DrawSession:
+    """One page's copy of a model, its last drawing and its steps. Raises PellucidError for a model of another task."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self._open(library.names[0])
+
+    def _open(self, name: str) -> None:
+        model = self.library.copy(name)
+        self.classes: tuple[str, ...] = task_of(model).class_names(model)
+        self.model, self.name = model, name
+        self.predictor: Predictor = task_of(model).predictor(model)
+        self.x: Tensor | None = None
+        self.trace: Trace | None = None
+        self.label = 0
+        self.undone: deque[Params] = deque(maxlen=MAX_STEPS)
+
+    @property
+    def traced(self) -> Trace:
+        """The passes of the last drawing; raises PellucidError before the first."""
+        if self.trace is None:
+            raise PellucidError("there is no drawing yet; send draw.run with a picture first")
+        return self.trace
+
+    def open(self, request: OpenModel) -> Reply:
+        """Open a model, and describe it: classes, layers in forward order, and the number of its parameters."""
+        name = self.library.names[0] if request.model is None else request.model
+        check_known("no model", name, self.library.names)
+        self._open(name)
+        shape = self.model.nominal_shape
+        empty = self.model.trace(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64))
+        described = [layer_to_json(empty, call) for call in empty.calls]
+        total = sum(weight.numel() for path, weight in empty.params.items() if path not in empty.buffers)
+        found = {"model": name, "models": self.library.names, "classes": self.classes, "input": list(shape)}
+        return Reply({**found, "layers": described, "parameters": total, "loss": repr(self.model.loss)}, {})
+
+    def run(self, request: RunDrawing) -> Reply:
+        """Run a drawing forward and backward; return the probabilities, the cost, and each layer's y and dy."""
+        count = len(self.classes)
+        if request.label is not None and not 0 <= request.label < count:
+            raise PellucidError(f"label must be from 0 to {count - 1}, not {request.label}")
+        if request.picture is not None:
+            self.x = self._laid_out(request.picture)
+        if self.x is None:
+            raise PellucidError("there is no drawing yet; send draw.run with a picture first")
+        trace = self._run(self.label if request.label is None else request.label)
+        best = int(probabilities(trace).argmax())
+        if request.label is None and best != self.label:
+            trace = self._run(best)
+        tensors = {"x": trace["x"][0].float()}
+        for call in trace.calls:
+            for value, dy in zip(call.outputs, call.dys or [None] * len(call.outputs), strict=True):
+                if value.tensor.numel() <= MAX_VALUES:
+                    name = trace.name_of(value)
+                    tensors[name] = value.tensor[0]
+                    tensors[f"∂{name}"] = torch.zeros_like(value.tensor[0]) if dy is None else dy[0]
+        found = {"read": best, "label": self.label, "cost": trace.cost, "steps": len(self.undone)}
+        return Reply({**found, "probabilities": probabilities(trace).tolist()}, tensors)
+
+    def _laid_out(self, picture: Tensor) -> Tensor:
+        """Return a drawing as an input of the model (1, C, H, W)."""
+        low, high = SIDES
+        good = picture.ndim == 2 and picture.dtype == torch.uint8 and all(low <= side <= high for side in picture.shape)
+        check(good, "picture", f"uint8 of the shape (H, W), sides from {low} to {high}", tuple(picture.shape))
+        return self.predictor.frame(picture.expand(3, -1, -1))[:1]
+
+    def _run(self, label: int) -> Trace:
+        assert self.x is not None
+        self.label, self.trace = label, self.model.trace(self.x, torch.tensor([label]))
+        return self.trace
+
+    def weights(self, request: ReadWeights) -> Reply:
+        """Return a row or a column of a layer's weights, and the gradient of the last drawing."""
+        trace = self.traced
+        layers = [call.path for call in trace.calls if Trait.WEIGHTED in call.layer.traits]
+        check_known("no layer with weights", request.path, layers)
+        if (request.row is None) == (request.col is None):
+            raise PellucidError("draw.weights takes either row or col")
+        axis, index = (1, request.col) if request.row is None else (0, request.row)
+        weight = trace.params[f"{request.path}.weight"]
+        assert index is not None
+        if not 0 <= index < weight.shape[axis]:
+            raise PellucidError(f"{request.path} has weights 0 to {weight.shape[axis] - 1} there, not {index}")
+        gradient = trace.gradients.get(f"{request.path}.weight", torch.zeros_like(weight))
+        bias = trace.params.get(f"{request.path}.bias")
+        found = {"path": request.path, "row": request.row, "col": request.col}
+        if bias is not None and axis == 0:
+            found["bias"] = float(bias[index])
+        return Reply(found, {"weight": weight.select(axis, index), "gradient": gradient.select(axis, index)})
+
+    def explain(self, request: ExplainNumber) -> Reply:
+        """Return the derivative of the cost by one number, as sums of products up to the loss."""
+        check(0 < request.top <= MAX_PRODUCTS, "top", f"a number from 1 to {MAX_PRODUCTS}", request.top)
+        return Reply(self.traced.explain(request.what, request.top).to_json(), {})
+
+    def check(self, request: CheckNumber) -> Reply:
+        """Return the cost's central difference for one number, beside the gradient."""
+        check(1e-9 <= request.eps <= 1, "eps", "a number from 1e-9 to 1", request.eps)
+        up, down = (self.traced.nudge(request.what, sign * request.eps) for sign in (1, -1))
+        numeric = (up.after - down.after) / (2 * request.eps)
+        return Reply({"name": up.name, "eps": request.eps, "gradient": up.gradient, "numeric": numeric}, {})
+
+    def step(self, request: ApplyStep) -> Reply:
+        """Take one step against the gradient of the last drawing; return the cost before and after it."""
+        check(0 < request.rate <= 1000, "rate", "a number above 0, at most 1000", request.rate)
+        trace, before = self.traced, self.model.params
+        if request.what is None:
+            stepped = trace.step(SGD(request.rate))
+            changed, predicted = stepped.weights, stepped.predicted
+        else:
+            path, changed, predicted = _stepped(trace, request.what, request.rate)
+            changed = {path: changed}
+        self.undone.append(before)
+        self.model.params = nest(before, {**flatten(before), **changed})
+        after = self._run(self.label).cost
+        found = {"before": trace.cost, "after": after, "predicted": predicted, "steps": len(self.undone)}
+        return Reply(found, {})
+
+    def undo(self, request: UndoStep) -> Reply:
+        """Return to the weights before the last step."""
+        if not self.undone:
+            raise PellucidError("there is no step to undo")
+        self.model.params = self.undone.pop()
+        return Reply({"cost": self._run(self.label).cost, "steps": len(self.undone)}, {})
+
+    def sample(self, request: ReadSample) -> Reply:
+        """Return a picture of the bundled digits for the canvas, and the model's input for it."""
+        x, y = digits()
+        places = torch.nonzero(y == request.digit).flatten()
+        check(len(places) > 0, "digit", "from 0 to 9", request.digit)
+        check(request.n >= 0, "n", "at least 0", request.n)
+        small = torch.nn.functional.pad(x[places[request.n % len(places)]][None], (MARGIN,) * 4)
+        large = torch.nn.functional.interpolate(small, (SAMPLE_SIDE, SAMPLE_SIDE), mode="bicubic").clamp(0, 1)
+        picture = (large[0, 0] * 255).round().to(torch.uint8)
+        tensors = {"picture": picture, "x": self._laid_out(picture)[0]}
+        return Reply({"digit": request.digit, "n": request.n % len(places), "count": len(places)}, tensors)
+
+
+KINDS: dict[str, tuple[type, Callable[[DrawSession, Any], Reply]]] = {
+    "draw.open": (OpenModel, DrawSession.open),
+    "draw.run": (RunDrawing, DrawSession.run),
+    "draw.weights": (ReadWeights, DrawSession.weights),
+    "draw.explain": (ExplainNumber, DrawSession.explain),
+    "draw.check": (CheckNumber, DrawSession.check),
+    "draw.step": (ApplyStep, DrawSession.step),
+    "draw.undo": (UndoStep, DrawSession.undo),
+    "draw.sample": (ReadSample, DrawSession.sample),
+}
+
+
+@cache
+def digits() -> tuple[Tensor, Tensor]:
+    """Return the test pictures of the bundled digits (N, 1, 8, 8), 0..1, and their classes (N,)."""
+    from pellucid.data import load
+
+    test = load("digits").test
+    return test.x, test.y
+
+
+def probabilities(trace: Trace) -> Tensor:
+    """Return the probabilities of the classes (C,); the outputs, if the loss has none."""
+    return (trace["loss.probabilities"] if "loss.probabilities" in trace else trace["y"])[0]
+
+
+def layer_to_json(trace: Trace, call: LayerCall) -> dict[str, Any]:
+    """Return what the page draws a layer by.
+
+    grid: the shape of its input before it was flattened, so that a unit's weights can be shown as a picture.
+    """
+    source = call.inputs[0]
+    maker, grid = source.maker, source.tensor.shape[1:]
+    if maker is not None and Trait.RESHAPE in maker.layer.traits:
+        grid = maker.x.shape[1:]
+    traits, params = call.layer.traits, call.params
+    return {
+        "name": call.name,
+        "path": call.path,
+        "title": call.title,
+        "type": type(call.layer).__name__,
+        "x": trace.name_of(source),
+        "y": trace.name_of(call.outputs[0]),
+        "shape": list(call.y.shape[1:]),
+        "grid": list(grid),
+        "weight": list(params["weight"].shape) if Trait.WEIGHTED in traits else None,
+        "parameters": sum(one.numel() for one in params.values()),
+        "activation": Trait.ACTIVATION in traits,
+        "reshape": Trait.RESHAPE in traits,
+        "window": [getattr(call.layer, name, None) for name in ("kernel", "stride", "padding")],
+    }
+
+
+def _stepped(trace: Trace, what: str, rate: float) -> tuple[str, Tensor, float]:
+    """Return the path of a parameter, its value with one element changed, and the predicted change of the cost."""
+    number = resolve(trace, what)
+    path = number.target.what
+    if path not in trace.gradients or number.target.call is not None:
+        raise PellucidError(f"{what} is no learned parameter; a step changes a weight or a bias")
+    weight = trace.params[path].clone()
+    weight.view(-1)[number.place] -= rate * number.gradient
+    return path, weight, -rate * number.gradient**2

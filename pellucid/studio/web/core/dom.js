@@ -1,0 +1,56 @@
+// Elements, text that is escaped, and numbers as a person reads them.
+
+export const $ = (selector, root = document) => root.querySelector(selector);
+export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+export const isNarrow = () => innerWidth < 720;
+
+class Markup {
+  constructor(text) {
+    this.text = text;
+  }
+}
+
+const ESCAPES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
+
+function asText(value) {
+  if (value instanceof Markup) return value.text;
+  if (Array.isArray(value)) return value.map(asText).join("");
+  return value === null || value === undefined || value === false ? "" : String(value).replace(/[&<>"']/g, (c) => ESCAPES[c]);
+}
+
+/** A template of markup: what is filled in is escaped, unless it is markup itself. */
+export const html = (parts, ...values) => new Markup(parts.reduce((text, part, k) => text + asText(values[k - 1]) + part));
+
+/** Replace what an element contains; the focus stays on the element with the same data-k. */
+export function fill(element, markup) {
+  const had = element.contains(document.activeElement) ? document.activeElement.dataset.k : "";
+  element.innerHTML = markup.text;
+  if (had) $(`[data-k="${CSS.escape(had)}"]`, element)?.focus({ preventScroll: true });
+}
+
+export function say(text) {
+  $("#live").textContent = text;
+}
+
+const minus = (text) => text.replace("-", "−");
+
+/** A number with `digits` significant digits: 0.0123, 1.2e−7. */
+export function num(x, digits = 3) {
+  if (x === null || x === undefined || !Number.isFinite(x)) return "not a number";
+  if (x === 0) return "0";
+  const size = Math.abs(x);
+  if (size < 1e-4 || size >= 1e6) return minus(x.toExponential(digits - 1)).replace("e-", "e−").replace("e+", "e");
+  return minus(String(+x.toPrecision(digits)));
+}
+export const signed = (x, digits = 3) => (x > 0 ? `+${num(x, digits)}` : num(x, digits));
+/** A signed number with three decimals, for columns of numbers. */
+export const fixed = (x) => (Math.abs(x) < 0.0005 ? "0.000" : `${x > 0 ? "+" : ""}${minus(x.toFixed(3))}`);
+export const percent = (p) => `${(100 * p).toFixed(p > 0.9995 || p < 0.0005 ? 0 : 1)} %`;
+export const count = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+export const tone = (x) => (x > 0 ? "pos" : x < 0 ? "neg" : "");
+
+export const maxAbs = (values) => values.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+export const argmax = (values) => values.reduce((best, x, k) => (x > values[best] ? k : best), 0);
+/** The indices of the `n` largest absolute values, largest first, without zeros. */
+export const largest = (values, n) =>
+  [...values.keys()].filter((k) => values[k] !== 0).sort((a, b) => Math.abs(values[b]) - Math.abs(values[a])).slice(0, n);

@@ -1,0 +1,72 @@
+// Values as colours: `ink` for pixels, `seq` for activations (0 to 1), `div` for signed values (−1 to 1, 0 is paper).
+import { html } from "./dom.js";
+
+const STEPS = 256;
+// OKLCH stops [lightness, chroma, hue], of a light and of a dark page; both arms of `div` have the same lightness.
+const MAPS = {
+  ink: { light: [[0.988, 0.002, 205], [0.25, 0.014, 215]], dark: [[0.205, 0.008, 215], [0.94, 0.006, 205]] },
+  seq: { light: [[0.97, 0.006, 140], [0.72, 0.06, 180], [0.38, 0.07, 205]], dark: [[0.235, 0.012, 215], [0.52, 0.07, 190], [0.9, 0.07, 170]] },
+  div: {
+    light: [[0.5, 0.115, 58], [0.78, 0.06, 62], [0.97, 0.003, 205], [0.78, 0.06, 252], [0.5, 0.13, 252]],
+    dark: [[0.78, 0.11, 62], [0.5, 0.07, 60], [0.235, 0.01, 215], [0.5, 0.08, 252], [0.78, 0.1, 252]],
+  },
+};
+let tables = {};
+
+export const isDark = () => {
+  const theme = document.documentElement.dataset.theme;
+  return theme === "dark" || (theme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+};
+export const forgetColours = () => {
+  tables = {};
+};
+
+/** The colours of a map, for the page's theme: RGBA in 32 bits, as a canvas stores them. */
+function table(map) {
+  if (tables[map]) return tables[map];
+  const stops = MAPS[map][isDark() ? "dark" : "light"];
+  const canvas = new OffscreenCanvas(STEPS, 1);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  for (let k = 0; k < STEPS; k++) {
+    const at = (k / (STEPS - 1)) * (stops.length - 1);
+    const low = Math.min(Math.floor(at), stops.length - 2);
+    const [l, c, h] = stops[low].map((v, i) => v + (at - low) * (stops[low + 1][i] - v));
+    const arm = stops[at < 2 ? 1 : 3]; // of `div`: paper has no hue of its own
+    context.fillStyle = `oklch(${l} ${c} ${map === "div" ? arm[2] : h})`;
+    context.fillRect(k, 0, 1, 1);
+  }
+  return (tables[map] = new Uint32Array(context.getImageData(0, 0, STEPS, 1).data.buffer));
+}
+
+const place = (map, value) => Math.round(Math.min(1, Math.max(0, map === "div" ? (value + 1) / 2 : value)) * (STEPS - 1));
+
+/** The colour of a value, as text. */
+export function colour(map, value) {
+  const [r, g, b] = new Uint8Array(table(map).slice(place(map, Number.isFinite(value) ? value : 0)).buffer);
+  return `rgb(${r} ${g} ${b})`;
+}
+
+/** Draw values (row by row) on a canvas, divided by `scale`. */
+export function heat(canvas, values, width, map, scale) {
+  const height = Math.ceil(values.length / width);
+  const colours = table(map);
+  if (canvas.width !== width) canvas.width = width;
+  if (canvas.height !== height) canvas.height = height;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let k = 0; k < values.length; k++) pixels[k] = colours[place(map, scale ? values[k] / scale : 0)];
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+/** A small legend of a map with its two ends. */
+export const scaleBar = (map, low, high) =>
+  html`<span class="scale"><i>${low}</i><canvas class="bar" data-scale="${map}" aria-hidden="true"></canvas><i>${high}</i></span>`;
+
+export function paintScales(root) {
+  for (const canvas of root.querySelectorAll("[data-scale]")) {
+    const map = canvas.dataset.scale;
+    heat(canvas, Array.from({ length: 56 }, (_, k) => (map === "div" ? k / 27.5 - 1 : k / 55)), 56, map, 1);
+  }
+}

@@ -1,0 +1,163 @@
+// Any network as one strip per layer: feature maps as tiles, neurons as cells; and one unit taken apart.
+import { $, $$, argmax, count, html, isNarrow, largest, maxAbs, num, percent, signed, tone } from "../core/dom.js";
+import { colour, heat, isDark, scaleBar } from "../core/paint.js";
+import { element } from "./model.js";
+
+const MAX_TILES = 32; // of a layer
+const MANY = 10; // layers; with more of them, the tiles are small
+const STRONGEST = 8;
+const CELLS = 7; // of a kernel's side that is shown as numbers
+
+const GAP = 4; // pixels between tiles
+const scratch = new OffscreenCanvas(1, 1);
+
+/** The width for the tiles of a layer, in pixels. */
+const room = () => ($("#stage").clientWidth || innerWidth - 32) - (isNarrow() ? 0 : 120);
+
+/** The context of a canvas of this size, on which pictures are enlarged without smoothing. */
+function fitted(canvas, width, height) {
+  canvas.width = width;
+  canvas.height = height;
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  return context;
+}
+
+export const passes = (model) => {
+  const names = model.stages.map((one) => model.names.get(one.layer.name));
+  return [...names, "Cost", ...names.toReversed()];
+};
+
+/** The stage and the direction of a step. */
+export function passOf(S) {
+  const n = S.model.stages.length;
+  return S.pass <= n ? { stage: S.pass - 1 } : S.pass === n + 1 ? { stage: n } : { stage: 2 * n + 1 - S.pass, back: true };
+}
+
+export function explainPass(S) {
+  const { stage, back } = passOf(S);
+  const at = S.model.stages[stage];
+  if (!at) return `The label is ${S.model.classes[S.run.label]}, read at ${percent(S.run.probabilities[S.run.label])}; that makes the cost C = ${num(S.run.cost)}.`;
+  const name = `${at.layer.path}, ${at.layer.title}${at.activation ? `, then ${at.activation.type}` : ""}`;
+  return back ? `Backward, at ${name}: how C answers to each value, from this layer to the cost. Blue raises it, ochre lowers it.` : `Forward: ${name} gives ${at.layer.shape.join("×")} values.`;
+}
+
+/** What the page shows of a stage's output: its activations, its gradients, or nothing yet. */
+function shown(S, k) {
+  const { stage, back } = passOf(S);
+  const at = S.model.stages[k];
+  if (back && k >= stage) return { ...S.run.tensors[`∂${at.y}`], map: "div", what: "gradient" };
+  return back || k <= stage ? { ...S.run.tensors[at.y], map: "seq", what: "activation" } : null;
+}
+
+function strip(S, k, paints) {
+  const { layer, activation } = S.model.stages[k], values = shown(S, k), [units, height, width] = layer.shape;
+  const head = html`<p><b>${S.model.names.get(layer.name)}</b>${layer.title}${activation && html` · ${activation.type}`}<span class="size">${layer.shape.join("×")} · ${count(layer.parameters)}${layer.shape.length === 3 && units > MAX_TILES && html`<br>the first ${MAX_TILES}`}</span></p>`;
+  if (!values?.data) return html`<div class="strip off">${head}<div></div></div>`;
+  const scale = maxAbs(values.data) || 1, chosen = S.at?.path === layer.path;
+  if (layer.shape.length === 3) {
+    const size = Math.round(Math.min(S.model.stages.length > MANY ? 32 : isNarrow() ? 44 : 72, Math.max(24, width * 2.4))), n = Math.min(units, MAX_TILES);
+    const per = Math.max(1, Math.min(n, Math.floor((room() + GAP) / (size + GAP))));
+    paints.push([`${k}`, (canvas) => {
+      const place = (m) => [(m % per) * (size + GAP), Math.floor(m / per) * (size + GAP)];
+      const context = fitted(canvas, per * (size + GAP) - GAP, Math.ceil(n / per) * (size + GAP) - GAP);
+      for (let m = 0; m < n; m++)
+        context.drawImage(heat(scratch, values.data.subarray(m * height * width, (m + 1) * height * width), width, values.map, scale), ...place(m), size, size);
+      const { style } = canvas.nextElementSibling;
+      style.gridTemplateColumns = `repeat(${per}, ${size}px)`;
+      style.gridAutoRows = `${size}px`;
+    }]);
+    const tiles = Array.from({ length: n }, (_, m) => {
+      const name = `${layer.path} map ${m}`;
+      return layer.weight ? html`<button class="tile" data-unit="${layer.path}:${m}" data-k="u${k}:${m}" aria-pressed="${chosen && S.at.row === m}" aria-label="${name}" data-tip="${name}"></button>` : html`<span class="tile" data-tip="${name}"></span>`;
+    });
+    return html`<div class="strip">${head}<div class="sheet"><canvas class="px" data-h="${k}" role="img" aria-label="The maps of ${layer.path}"></canvas><div class="tiles">${tiles}</div></div></div>`;
+  }
+  paints.push([`${k}`, (canvas) => heat(canvas, values.data, units, values.map, scale)]);
+  const row = chosen ? S.at.row : 0;
+  return html`<div class="strip">${head}<div><span class="cells" role="slider" tabindex="0" data-cells="${layer.path}" data-units="${units}" data-k="v${k}" aria-label="Neurons of ${layer.path}" aria-valuemin="0" aria-valuemax="${units - 1}" aria-valuenow="${row}" aria-valuetext="neuron ${row}: ${values.what} ${num(values.data[row])}"><canvas class="px vec" data-h="${k}"></canvas>${chosen && html`<svg viewBox="0 0 ${units} 1" preserveAspectRatio="none" aria-hidden="true"><rect class="chosen" x="${row}" width="1" height="1"/></svg>`}</span></div></div>`;
+}
+
+/** The probabilities as vertical bars, one for each class. */
+export function bars(S) {
+  const p = S.run.probabilities, best = argmax(p), w = 34;
+  return html`<svg class="bars" viewBox="0 0 ${p.length * w} 74" role="img" aria-label="${p.map((v, i) => `${S.model.classes[i]}: ${percent(v)}`).join(", ")}">
+    ${p.map((v, i) => html`<g data-tip="${S.model.classes[i]}: ${percent(v)}"><rect class="track" x="${i * w + 4}" y="2" width="${w - 8}" height="54"/><rect class="fill ${i === best ? "best" : ""}" x="${i * w + 4}" y="${2 + 54 * (1 - v)}" width="${w - 8}" height="${54 * v}"/>${i === S.run.label && html`<path class="want" d="M${i * w + 1},2h${w - 2}"/>`}<text x="${i * w + w / 2}" y="70" text-anchor="middle">${S.model.classes[i].slice(0, 6)}</text></g>`)}</svg>`;
+}
+
+const brief = (v) => (Math.abs(v) < 0.005 ? "·" : v.toFixed(Math.abs(v) < 0.095 ? 2 : 1).replace("-", "−").replace("0.", "."));
+
+function grid(values, side, map, scale, cell) {
+  const dark = (v) => Math.abs(v / scale) > 0.55;
+  return html`<span class="numbers side${side}">${Array.from(values, (v, q) => {
+    const look = `${dark(v) !== isDark() ? "paper" : "on-paper"}`;
+    return cell ? html`<button class="${look}" data-fill="${colour(map, v / scale)}" data-e="${cell(q)}" data-k="n${q}" aria-label="kernel cell ${Math.floor(q / side)}, ${q % side}: ${num(v)}">${brief(v)}</button>` : html`<i class="${look}" data-fill="${colour(map, v / scale)}">${brief(v)}</i>`;
+  })}</span>`;
+}
+
+/** One output of a convolution: patch times kernel, summed. */
+function convolution(S, stage, paints) {
+  const { layer } = stage, row = S.at.row, own = S.weights.unit?.weight;
+  const [kernel, stride, padding] = layer.window.map((one, k) => one ?? [1, 1, 0][k]);
+  if (!own || ![kernel, stride, padding].every(Number.isInteger)) return html``;
+  const [, height, width] = layer.shape, y = S.run.tensors[layer.y].data.slice(row * height * width, (row + 1) * height * width);
+  const x = S.run.tensors[layer.x], [channels, inHeight, inWidth] = x.shape, at = argmax(y), r = Math.floor(at / width), c = at % width, k2 = kernel * kernel;
+  const patch = (channel) => Array.from({ length: k2 }, (_, q) => {
+    const u = r * stride + Math.floor(q / kernel) - padding, v = c * stride + (q % kernel) - padding;
+    return u < 0 || v < 0 || u >= inHeight || v >= inWidth ? 0 : x.data[(channel * inHeight + u) * inWidth + v];
+  });
+  const weights = (channel) => own.data.slice(channel * k2, (channel + 1) * k2);
+  const dot = (channel) => patch(channel).reduce((sum, v, q) => sum + v * weights(channel)[q], 0);
+  const channel = Math.min(S.channel, own.shape[0] - 1), most = maxAbs(own.data) || 1, seen = patch(channel);
+  const tiles = own.shape[0] > 1 && html`<div class="row tight" role="group" aria-label="Kernels, one for each input channel">${Array.from({ length: own.shape[0] }, (_, j) => {
+    paints.push([`kernel${j}`, (canvas) => heat(canvas, weights(j), kernel, "div", most)]);
+    return html`<button class="tile" data-channel="${j}" data-k="j${j}" aria-pressed="${j === channel}" aria-label="Kernel for input channel ${j}"><canvas class="px kernel" data-h="kernel${j}"></canvas></button>`;
+  })}</div>`;
+  const sums = Array.from({ length: own.shape[0] }, (_, j) => dot(j)), bias = S.weights.unit.bias ?? 0;
+  return html`<h3>${layer.path} map ${row} <small>where it answers most: (${r}, ${c})</small></h3>${tiles}
+    ${kernel <= CELLS ? html`<div class="arith scroll">${grid(seen, kernel, "seq", maxAbs(x.data) || 1)}<b>⊙</b>${grid(weights(channel), kernel, "div", most, (q) => element(layer.path, [row, channel, Math.floor(q / kernel), q % kernel]))}<b>=</b>${grid(seen.map((v, q) => v * weights(channel)[q]), kernel, "div", most)}
+    <p class="math">Σ = <b>${num(sums[channel])}</b>${channels > 1 && html`<br>all ${channels} channels: <b>${num(sums.reduce((a, b) => a + b, 0))}</b>`}<br>+ bias ${num(bias)} = <b>${num(y[at])}</b></p></div>` : ""}
+    <p class="cap">Click a number of the kernel in the middle: why does the cost depend on it?</p>`;
+}
+
+/** The strongest products of a neuron's weights with its inputs, as buttons. */
+export function strongest(S, stage, row) {
+  const own = S.weights[S.model.columns ? (stage === S.model.weighted[0] ? "hid" : "out") : "unit"];
+  const x = S.run.tensors[stage.layer.x]?.data;
+  if (!own || !x || own.weight.data.length !== x.length) return html``;
+  const products = Array.from(own.weight.data, (w, j) => w * x[j]);
+  return html`<ul class="strongest">${largest(products, STRONGEST).map((j) => {
+    const name = element(stage.layer.path, [row, j]);
+    return html`<li><button class="btn small" data-e="${name}" data-k="s${j}" aria-pressed="${name === S.subject}">${S.model.symbol(name)} = ${signed(own.weight.data[j], 2)} <span class="${tone(products[j])}">×${num(x[j], 2)} = ${signed(products[j], 2)}</span></button></li>`;
+  })}</ul>`;
+}
+
+function neuron(S, stage, paints) {
+  const { layer } = stage, own = S.weights.unit?.weight, row = S.at.row;
+  if (!own) return html``;
+  const [tiles, width] = layer.grid.length === 3 ? [layer.grid[0], layer.grid[2]] : [1, own.data.length];
+  const each = own.data.length / tiles, most = maxAbs(own.data) || 1;
+  const pictures = Array.from({ length: Math.min(tiles, MAX_TILES) }, (_, k) => {
+    paints.push([`w${k}`, (canvas) => heat(canvas, own.data.slice(k * each, (k + 1) * each), width, "div", most)]);
+    return html`<canvas class="px ${tiles > 1 || layer.grid.length === 3 ? "patch" : "vec"}" data-h="w${k}" data-weights="${layer.path}" data-row="${row}" data-from="${k * each}" data-width="${width}" role="img" aria-label="Weights from input map ${k}"></canvas>`;
+  });
+  return html`<h3>${layer.path} neuron ${row} <small>its ${count(own.data.length)} incoming weights ${scaleBar("div", num(-most, 2), num(most, 2))}</small></h3><div class="row tight">${pictures}</div><p class="cap">The strongest here, weight × input:</p>${strongest(S, stage, row)}`;
+}
+
+/** The drawing of the network, and the function that paints its canvases. */
+export function strips(S) {
+  const paints = [], stage = S.at && S.model.stage(S.at.path);
+  const input = S.run.tensors.x, [channels, height, width] = input.shape;
+  for (let k = 0; k < channels; k++) paints.push([`in${k}`, (canvas) => heat(canvas, input.data.slice(k * height * width, (k + 1) * height * width), width, "ink", maxAbs(input.data) || 1)]);
+  const markup = html`<div class="strips"><div class="strip"><p><b>Input</b>${input.shape.join("×")}</p><div>${Array.from({ length: channels }, (_, k) => html`<canvas class="px input" data-h="in${k}" role="img" aria-label="Input"></canvas>`)}</div></div>
+    ${S.model.stages.map((_, k) => strip(S, k, paints))}<div class="strip"><p><b>Probabilities</b>of ${S.run.probabilities.length} classes</p><div id="bars">${bars(S)}</div></div></div>
+    <div class="unit">${stage && (stage.layer.shape.length === 3 ? convolution(S, stage, paints) : neuron(S, stage, paints))}</div>`;
+  return {
+    markup,
+    paint(root) {
+      const found = new Map($$("[data-h]", root).map((one) => [one.dataset.h, one]));
+      for (const [id, paint] of paints) if (found.has(id)) paint(found.get(id));
+      for (const one of $$("[data-fill]", root)) one.style.background = one.dataset.fill;
+    },
+  };
+}

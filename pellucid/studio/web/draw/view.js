@@ -1,0 +1,312 @@
+// The view Draw: what is chosen, what the server says of it, and what follows when a person draws, clicks or types.
+import { $, $$, argmax, count, fill, html, maxAbs, num, percent, say } from "../core/dom.js";
+import { heat, paintScales, scaleBar } from "../core/paint.js";
+import { LostError } from "../core/server.js";
+import * as columnView from "./columns.js";
+import { listen } from "./events.js";
+import { Described, element, parse } from "./model.js";
+import { Pad } from "./pad.js";
+import * as stripView from "./strips.js";
+import { chain, lit, why } from "./why.js";
+
+const DIGITS = [...Array(10).keys()];
+const EPS = 1e-4; // of the finite difference
+const MAPS_EVERY = 150; // milliseconds between two paintings of all feature maps while a person draws
+
+const FRAME = html`<div class="panes draw-panes">
+  <section class="pane ink" aria-labelledby="ink-h"><h2 id="ink-h">Ink</h2>
+    <canvas id="pad" width="448" height="448" tabindex="0" role="img" aria-label="Drawing area. Draw a digit with mouse, pen or finger. Keys 0 to 9 show a sample; with Shift, the arrow keys draw."></canvas>
+    <div class="row"><button class="btn" id="clear" type="button">Clear</button><label class="field inline">Label <select id="label"></select></label></div>
+    <div class="samples" role="group" aria-label="Samples of the bundled digits, as the network sees them">${DIGITS.map((d) => html`<button class="tile" data-digit="${d}" aria-label="Sample ${d}" data-tip="Sample ${d}; click again for the next"><canvas class="px" data-sample="${d}"></canvas></button>`)}</div>
+    <div class="pre"><canvas id="seen" class="px" role="img" aria-label="What the network sees"></canvas><p class="cap" id="seen-cap">Draw a digit, or take a sample.</p></div>
+    <div id="field"></div></section>
+  <section class="pane net" aria-labelledby="net-h"><div class="head"><h2 id="net-h">Network</h2><div class="seg" role="radiogroup" aria-label="Network" id="models"></div><p class="read" id="cost" aria-live="off"></p></div>
+    <p class="notice" id="problem" role="alert" hidden></p><div id="stage"></div><div class="stepper" id="stepper"></div></section>
+  <aside class="pane why" aria-labelledby="why-h" id="why"></aside></div>`;
+
+/** Start the view in an element; returns what the frame of the page calls. */
+export function start(root, server) {
+  fill(root, FRAME);
+  const address = new URLSearchParams(location.hash.slice(1));
+  const S = {
+    model: null, run: null, label: address.has("label") ? Number(address.get("label")) : null, pass: Number(address.get("pass")) || 0,
+    subject: address.get("what"), selected: null, factor: 0, trail: [], explained: null, checked: null, stepped: null,
+    hid: 0, out: 0, at: null, channel: 0, weights: {}, rate: 1, scope: "one", sample: address.get("sample") ?? "3.1", wanted: address.get("model"),
+  };
+  let busy = false, again = false, drawn = false, began = 0, painted = 0;
+  const pad = new Pad($("#pad"), (ended) => {
+    S.sample = "";
+    drawn = true;
+    began ||= performance.now();
+    run(ended);
+  });
+
+  function remember() {
+    const state = { model: S.model?.model, sample: S.sample, what: S.subject, label: S.label, pass: S.pass };
+    const kept = Object.entries(state).filter(([, value]) => value !== null && value !== undefined && value !== "");
+    history.replaceState(null, "", `#${new URLSearchParams(kept)}`);
+  }
+
+  /** Show an error of the server; a lost connection is shown elsewhere. */
+  function problem(error) {
+    if (error instanceof LostError) return;
+    $("#problem").hidden = !error;
+    $("#problem").textContent = error?.message ?? "";
+    if (error) say(error.message);
+  }
+  const attempt = (action) => async (...given) => {
+    try {
+      problem(null);
+      return await action(...given);
+    } catch (error) {
+      problem(error);
+    }
+  };
+
+  const open = attempt(async (name) => {
+    const answer = await server.ask("draw.open", name ? { model: name } : {});
+    const isNew = S.model?.model !== answer.model;
+    S.model = new Described(answer);
+    Object.assign(S, { explained: null, checked: null, stepped: null, weights: {}, at: null, factor: 0, trail: [], run: null });
+    if (isNew && S.model.model !== S.wanted) S.subject = null;
+    S.wanted = null;
+    const known = S.model.columns ? columnView.PASSES.length : stripView.passes(S.model).length;
+    if (!S.pass || S.pass > known || isNew) S.pass = S.pass && S.pass <= known && address.has("pass") ? S.pass : S.model.columns ? 4 : S.model.stages.length + 1;
+    address.delete("pass");
+    fill($("#models"), html`${answer.models.map((one) => html`<button type="button" role="radio" data-model="${one}" data-k="${one}" aria-checked="${one === answer.model}" tabindex="${one === answer.model ? 0 : -1}">${one}</button>`)}`);
+    fill($("#label"), html`<option value="">as read</option>${answer.classes.map((one, k) => html`<option value="${k}">${one}</option>`)}`);
+    if (S.label !== null && S.label >= answer.classes.length) S.label = null;
+    drawn = !pad.empty;
+    if (pad.empty && S.sample) await sample(...S.sample.split(".").map(Number));
+    else await run(true);
+    await thumbnails();
+  });
+
+  async function thumbnails() {
+    for (const digit of DIGITS) {
+      const { tensors: { x } } = await server.ask("draw.sample", { digit, n: nextOf(digit) });
+      heat($(`[data-sample="${digit}"]`), x.data.slice(0, x.shape[1] * x.shape[2]), x.shape[2], "ink", maxAbs(x.data) || 1);
+    }
+  }
+  const seen = new Map();
+  const nextOf = (digit) => seen.get(digit) ?? 0;
+
+  const sample = attempt(async (digit, n) => {
+    const answer = await server.ask("draw.sample", { digit, n });
+    const { picture, x } = answer.tensors;
+    pad.show(picture.data, picture.shape[1]);
+    heat($(`[data-sample="${digit}"]`), x.data.slice(0, x.shape[1] * x.shape[2]), x.shape[2], "ink", maxAbs(x.data) || 1);
+    seen.set(digit, (answer.n + 1) % answer.count);
+    S.sample = `${digit}.${answer.n}`;
+    drawn = true;
+    await run(true);
+  });
+
+  /** Run the drawing; `fresh`: also ask for weights and the derivative, otherwise only what changes while drawing. */
+  const run = attempt(async (fresh) => {
+    if (pad.empty || !S.model) return render();
+    if (busy) {
+      again = again || fresh ? "fresh" : "live";
+      return;
+    }
+    busy = true;
+    try {
+      const tensors = drawn ? { picture: pad.picture() } : {};
+      drawn = false;
+      S.run = await server.ask("draw.run", { label: S.label }, tensors);
+      if (fresh) {
+        S.stepped = null;
+        await choose();
+        say(`Reads ${S.model.classes[S.run.read]}, ${percent(S.run.probabilities[S.run.read])}`);
+      }
+    } finally {
+      busy = false;
+    }
+    render(!fresh);
+    if (began) {
+      const took = performance.now() - began;
+      began = 0;
+      $("#seen-cap").dataset.latency = took.toFixed(1);
+    }
+    if (again) {
+      const next = again === "fresh";
+      again = false;
+      await run(next);
+    }
+  });
+
+  /** Choose what is looked at, unless a person has: the strongest weight into the class that is read. */
+  async function choose() {
+    const { model } = S;
+    if (S.subject) {
+      try {
+        return await load();
+      } catch (error) {
+        if (error instanceof LostError) throw error;
+        problem(error); // an address of another model
+      }
+    }
+    if (model.columns) {
+      const [first, second] = model.weighted;
+      S.out = S.run.read;
+      const { tensors: { weight } } = await server.ask("draw.weights", { path: second.layer.path, row: S.out });
+      const a = S.run.tensors[first.y].data;
+      S.hid = argmax(Array.from(weight.data, (w, j) => Math.abs(w * a[j])));
+      return look(element(second.layer.path, [S.out, S.hid]));
+    }
+    const conv = model.weighted.find((one) => one.layer.weight.length === 4);
+    if (!conv) return look(element(model.weighted.at(-1).layer.path, [S.run.read, 0]));
+    const [maps, , height, width] = conv.layer.weight, y = S.run.tensors[conv.y];
+    const size = y.data.length / maps;
+    const best = argmax(Array.from({ length: maps }, (_, m) => maxAbs(y.data.slice(m * size, (m + 1) * size))));
+    return look(element(conv.layer.path, [best, 0, height >> 1, width >> 1]));
+  }
+
+  /** Make a number the subject of Why, and select the units it belongs to. */
+  function look(name) {
+    S.subject = name;
+    S.factor = 0;
+    return load();
+  }
+
+  /** Ask the server for what is shown of the selection. */
+  async function load() {
+    const { model, subject } = S, { tensor, index } = parse(subject), asked = [];
+    const stage = model.stage(tensor.replace(/\.(weight|bias)$/, ""));
+    S.selected = stage && tensor.endsWith(".weight") ? { layer: model.weighted.indexOf(stage), row: index[0], col: index[1] } : null;
+    if (stage) S.at = { path: stage.layer.path, row: index[0] };
+    if (S.selected && index.length === 4) S.channel = index[1];
+    const weights = {};
+    const need = (key, path, where) => asked.push(server.ask("draw.weights", { path, ...where }).then((found) => (weights[key] = { ...found.tensors, bias: found.bias })));
+    if (model.columns) {
+      const [first, second] = model.weighted;
+      if (S.selected?.layer === 0) S.hid = index[0];
+      if (S.selected?.layer === 1) [S.out, S.hid] = index;
+      need("hid", first.layer.path, { row: S.hid });
+      need("out", second.layer.path, { row: S.out });
+      need("col", second.layer.path, { col: S.hid });
+    } else if (S.at) need("unit", S.at.path, { row: S.at.row });
+    let explained, checked;
+    asked.push(server.ask("draw.explain", { what: subject }).then((found) => (explained = found)));
+    asked.push(server.ask("draw.check", { what: subject, eps: EPS }).then((found) => (checked = found)));
+    await Promise.all(asked);
+    if (S.subject !== subject) return;
+    Object.assign(S, { weights, explained, checked });
+    const factors = chain(explained);
+    if (factors && S.factor >= factors.length) S.factor = 0;
+  }
+
+  const pick = attempt(async (name, keepTrail = false) => {
+    if (!keepTrail) S.trail = [];
+    await look(name);
+    render();
+  });
+
+  /** Choose a neuron or a map: its strongest incoming weight becomes the subject. */
+  const pickUnit = attempt(async (path, row) => {
+    const stage = S.model.stage(path), { tensors: { weight } } = await server.ask("draw.weights", { path, row });
+    const x = S.run.tensors[stage.layer.x].data, shape = weight.shape;
+    const strength = shape.length === 1 ? Array.from(weight.data, (w, j) => Math.abs(w * x[j])) : Array.from(weight.data, Math.abs);
+    let k = argmax(strength);
+    const index = [row];
+    for (const length of shape.slice(1).toReversed()) {
+      index.splice(1, 0, k % length);
+      k = Math.floor(k / length);
+    }
+    index.splice(1, 0, k);
+    await pick(element(path, index));
+    say(`${path} unit ${row}`);
+  });
+
+  const stepOnce = attempt(async () => {
+    const what = S.scope === "one" ? { what: S.subject } : {};
+    const label = S.run.label;
+    const found = await server.ask("draw.step", { rate: S.rate, ...what });
+    S.run = await server.ask("draw.run", { label });
+    S.label = label; // as read would follow the step
+    await load();
+    S.stepped = found;
+    render();
+    say(`Cost ${num(found.before)} to ${num(found.after)}`);
+  });
+
+  const undo = attempt(async () => {
+    await server.ask("draw.undo");
+    S.run = await server.ask("draw.run", { label: S.run.label });
+    await load();
+    S.stepped = null;
+    render();
+    say(`Step undone. Cost ${num(S.run.cost)}`);
+  });
+
+  function render(live = false) {
+    if (!S.model) return;
+    if (!live) pad.recolour();
+    $("#label").value = S.label ?? "";
+    for (const one of $$("[data-digit]", root)) one.setAttribute("aria-pressed", S.sample.split(".")[0] === one.dataset.digit);
+    if (!S.run) {
+      fill($("#stage"), html`<p class="cap">${count(S.model.parameters)} parameters wait for a drawing.</p>`);
+      fill($("#cost"), html``);
+      fill($("#field"), html``);
+      fill($("#stepper"), html``);
+      why(S, $("#why"));
+      return;
+    }
+    const { run, model } = S, x = run.tensors.x, size = x.shape.slice(1);
+    heat($("#seen"), x.data.slice(0, size[0] * size[1]), size[1], "ink", maxAbs(x.data) || 1);
+    $("#seen-cap").textContent = `Seen as ${size.join("×")}: the ink is cropped, scaled and centred like the training data.`;
+    fill($("#cost"), html`Reads <b id="read">${model.classes[run.read]}</b> at ${percent(run.probabilities[run.read])} <span>C</span> <b id="cost-value">${num(run.cost)}</b>`);
+    if (model.columns) {
+      fill($("#stage"), columnView.columns(S, lit(S)));
+      if (!live) field();
+    } else {
+      const bars = live && $("#bars", root);
+      if (bars) fill(bars, stripView.bars(S));
+      if (!bars || performance.now() - painted > MAPS_EVERY) {
+        const { markup, paint } = stripView.strips(S);
+        if (!bars) fill($("#stage"), markup);
+        paint($("#stage"));
+        painted = performance.now();
+      }
+      fill($("#field"), html``);
+    }
+    if (!live) {
+      stepper();
+      why(S, $("#why"));
+      remember();
+    }
+    if (!live || model.columns) paintScales(root);
+  }
+
+  /** What the selected hidden neuron looks for: its incoming weights as a picture, and the strongest. */
+  function field() {
+    const [first] = S.model.weighted, own = S.weights.hid?.weight;
+    if (!own) return fill($("#field"), html``);
+    const most = maxAbs(own.data), width = first.layer.grid[2];
+    fill($("#field"), html`<div class="pre"><canvas class="px" id="looks" data-weights="${first.layer.path}" data-row="${S.hid}" data-from="0" data-width="${width}" role="img" aria-label="Incoming weights of hidden ${S.hid}"></canvas><p class="cap">What hidden ${S.hid} looks for: its ${own.data.length} weights. It answers ${num(S.run.tensors[first.y].data[S.hid])} here.<br>${scaleBar("div", num(-most, 2), num(most, 2))}</p></div><details><summary class="cap">Its strongest weights here</summary>${stripView.strongest(S, first, S.hid)}</details>`);
+    heat($("#looks"), own.data, width, "div", most || 1);
+  }
+
+  function stepper() {
+    const names = S.model.columns ? columnView.PASSES : stripView.passes(S.model);
+    const middle = S.model.columns ? 4 : S.model.stages.length + 1;
+    const text = (S.model.columns ? columnView : stripView).explainPass(S);
+    fill($("#stepper"), html`<div class="steps" role="radiogroup" aria-label="Forward and backward, step by step">${names.map((name, k) => html`${k === 0 ? html`<i>Forward</i>` : k === middle ? html`<i>Backward</i>` : ""}<button type="button" role="radio" data-pass="${k + 1}" data-k="p${k}" aria-checked="${S.pass === k + 1}" tabindex="${S.pass === k + 1 ? 0 : -1}">${name}</button>`)}</div><p>${text}</p>`);
+  }
+
+  function clear() {
+    pad.clear();
+    Object.assign(S, { run: null, sample: "", explained: null, checked: null, stepped: null, trail: [] });
+    remember();
+    render();
+  }
+
+  listen(root, S, { clear, open, pick, pickUnit, render, run, sample: (digit) => sample(digit, nextOf(digit)), stepOnce, undo });
+  server.onopen = async (reconnected) => {
+    Object.assign(S, { again: false });
+    busy = false;
+    await open(S.model?.model ?? S.wanted);
+    if (reconnected) say("Connected again. The steps were undone.");
+  };
+  return { render };
+}

@@ -1,0 +1,52 @@
+"""One tab's session of the studio, without a browser: requests and answers by name."""
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.model import Model
+from pellucid.studio.app import answer
+from pellucid.studio.draw import DrawSession, Library
+from pellucid.studio.messages import pack
+
+LIBRARY = Library(("mnist-mlp-100", "mnist-lenet"), Model.load)
+
+
+def parsed(message: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the header and the tensors of a message, read as docs/reference/studio.md says."""
+    length = int.from_bytes(message[:4], "little")
+    header, start = json.loads(message[4 : 4 + length]), 4 + length
+    tensors = dict[str, Tensor]()
+    for name, entry in header["tensors"].items():
+        count, dtype = int(np.prod(entry["shape"])), np.dtype({"float32": "<f4", "uint8": "u1"}[entry["dtype"]])
+        end = start + count * dtype.itemsize
+        tensors[name] = torch.tensor(np.frombuffer(message[start:end], dtype).reshape(entry["shape"]))
+        start = end
+    assert start == len(message)
+    return header, tensors
+
+
+class Tab:
+    """A session, and what it answers."""
+
+    def __init__(self) -> None:
+        self.session, self.asked = DrawSession(LIBRARY), 0
+
+    def send(self, message: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        return parsed(answer(self.session, message))
+
+    def ask(self, kind: str, tensors: dict[str, Tensor] | None = None, **fields: Any) -> Any:
+        """Return the fields of an answer, with the tensors; an error has the kind "error"."""
+        self.asked += 1
+        header, found = self.send(pack(kind, self.asked, fields, tensors or {}))
+        assert header["v"] == 1
+        assert header["id"] == self.asked
+        assert header["kind"] in {kind, "error"}
+        return {**header, "tensors": found}
+
+    def draw(self, digit: int = 3, n: int = 0, **fields: Any) -> Any:
+        picture = self.ask("draw.sample", digit=digit, n=n)["tensors"]["picture"]
+        return self.ask("draw.run", {"picture": picture}, **fields)

@@ -1,0 +1,318 @@
+"""The view Draw in a browser: what a person does with mouse, finger and keys, and what the page shows then."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.model import Model
+from tests.report.test_browser import FAULTS, browser  # noqa: F401  (a fixture)
+from tests.studio.talk import parsed
+from tests.studio.test_command import Started, studio
+
+pytestmark = pytest.mark.real
+THREE = [(0.3, 0.22), (0.5, 0.15), (0.68, 0.28), (0.5, 0.47), (0.7, 0.65), (0.52, 0.85), (0.28, 0.76)]
+MINUS = "\u2212"  # as the page writes it
+WAIT = 20_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Started]:
+    with studio() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def cookies(served: Started, browser: Any) -> list[Any]:  # noqa: F811
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(served.address)
+    page.wait_for_selector("#read", timeout=WAIT)
+    assert "token" not in page.url
+    found = context.cookies()
+    context.close()
+    return found
+
+
+def until(tab: Any, condition: str) -> None:
+    """Wait for a condition; the page's policy forbids Playwright's own, which evaluates text in the page."""
+    end = time.monotonic() + WAIT / 1000
+    while not tab.evaluate(condition):
+        assert time.monotonic() < end, f"{condition}: {tab.evaluate('document.body.innerText')[:2000]}"
+        time.sleep(0.02)
+
+
+class Page:
+    """A tab of the studio, and what was wrong in it."""
+
+    def __init__(self, browser: Any, served: Started, cookies: list[Any], state: str = "", **options: Any) -> None:  # noqa: F811
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        self.context.add_cookies(cookies)
+        self.tab, self.faults, self.served = self.context.new_page(), list[str](), served
+        self.tab.on("console", lambda one: self.faults.append(one.text) if one.type in ("error", "warning") else None)
+        self.tab.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.frames: list[bytes] = []
+        self.tab.on("websocket", lambda socket: socket.on("framereceived", self.take))
+        self.tab.goto(f"http://{served.host}/#{state}")
+        self.tab.wait_for_selector("#read", timeout=WAIT)
+        self.settle()
+
+    def take(self, frame: bytes) -> None:
+        self.frames.append(frame)
+
+    def settle(self) -> None:
+        """Wait until the derivative and its finite difference are those of the subject."""
+        until(self.tab, "document.querySelector('.check')?.dataset.numeric")
+        self.tab.wait_for_timeout(250)
+
+    def text(self, selector: str) -> str:
+        return self.tab.inner_text(selector)
+
+    def draw(self, points: list[tuple[float, float]]) -> None:
+        box = self.tab.locator("#pad").bounding_box()
+        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+        self.tab.mouse.move(*places[0])
+        self.tab.mouse.down()
+        for place in places[1:]:
+            self.tab.mouse.move(*place, steps=6)
+        self.tab.mouse.up()
+        self.tab.wait_for_timeout(600)
+        self.settle()
+
+    @property
+    def gradient(self) -> float:
+        return float(self.tab.get_attribute("[data-gradient]", "data-gradient"))
+
+    @property
+    def cost(self) -> str:
+        return self.text("#cost-value")
+
+
+@pytest.fixture
+def opened(browser: Any, served: Started, cookies: list[Any]) -> Iterator[Any]:  # noqa: F811
+    pages: list[Page] = []
+
+    def new(state: str = "", **options: Any) -> Page:
+        pages.append(Page(browser, served, cookies, state, **options))
+        return pages[-1]
+
+    yield new
+    for page in pages:
+        page.context.close()
+        assert page.faults == []
+
+
+@pytest.mark.parametrize("model", ["mnist-mlp-100", "mnist-lenet"])
+def test_a_three_drawn_by_mouse_is_read_as_three(model: str, opened: Any) -> None:
+    page = opened(f"model={model}")
+    page.tab.click("#clear")
+    assert page.tab.locator("#read").count() == 0
+    page.draw(THREE)
+    assert page.text("#read") == "3"
+    latency = float(page.tab.get_attribute("#seen-cap", "data-latency"))
+    assert latency < 1000, latency
+
+
+@pytest.mark.parametrize(
+    ("model", "what"),
+    [("mnist-mlp-100", "features.dense1.weight[32, 400]"), ("mnist-lenet", "features.conv2.weight[3, 2, 1, 4]")],
+)
+def test_a_clicked_weight_shows_the_derivative_of_python(model: str, what: str, opened: Any) -> None:
+    page = opened(f"model={model}&sample=3.1&what={what}&label=5")
+    subjects = [what]
+    page.tab.click(".edge .hit >> nth=0" if model == "mnist-mlp-100" else ".numbers button >> nth=7", force=True)
+    page.settle()
+    subjects.append(page.tab.evaluate("new URLSearchParams(location.hash.slice(1)).get('what')"))
+    shown = [parsed(frame) for frame in page.frames]
+    x = [tensors["x"] for header, tensors in shown if header["kind"] == "draw.run"][-1]
+    trace = Model.load(model).trace(x[None], torch.tensor([5]))
+    answers = {header["name"]: header["gradient"] for header, _ in shown if header["kind"] == "draw.explain"}
+    expected = [trace.explain(one).gradient for one in subjects]
+    assert [answers[one] for one in subjects] == expected
+    assert len(set(subjects)) == 2
+    assert page.gradient == expected[1]
+    numeric = float(page.tab.get_attribute(".check", "data-numeric"))
+    assert page.gradient == pytest.approx(numeric, rel=1e-3, abs=1e-7)
+
+
+def test_each_factor_can_be_chosen_and_they_multiply_to_the_derivative(opened: Any) -> None:
+    page = opened("model=mnist-mlp-100&sample=3.1&label=5&what=features.dense1.weight[32, 350]")
+    factors = page.tab.locator(".fac")
+    assert factors.count() == 3  # the gradient that arrives, the slope, the pixel
+    values, details = [], set()
+    for k in range(3):
+        factors.nth(k).click()
+        values.append(float(factors.nth(k).locator("b").inner_text().replace(MINUS, "-")))
+        details.add(page.text("[data-detail]"))
+        assert page.tab.locator(".fac[aria-pressed=true]").count() == 1
+    assert len(details) == 3
+    assert values[0] * values[1] * values[2] == pytest.approx(page.gradient, rel=0.02)
+    factors.nth(0).click()
+    assert page.tab.locator(".terms tbody tr").count() == 10  # one for each output
+    assert page.tab.locator(".neuron.lit").count() == 11
+    page.tab.click(".terms [data-what] >> nth=0")
+    page.settle()
+    assert "head.scores.y" in page.text("#subject")
+    page.tab.click("#back")
+    page.settle()
+    assert "hidden 32" in page.text("#subject")
+
+
+def test_a_neuron_shows_its_weights_and_the_passes_step(opened: Any) -> None:
+    page = opened("model=mnist-mlp-100&sample=3.1")
+    page.tab.click('[data-k="h7"]')
+    page.settle()
+    assert "hidden 7" in page.text("#field")
+    assert "→ hidden 7" in page.text("#subject")
+    told = set()
+    for number in range(1, 8):
+        page.tab.click(f'[data-pass="{number}"]')
+        told.add(page.text("#stepper p"))
+    assert len(told) == 7
+    page.tab.click('[data-model="mnist-lenet"]')
+    page.tab.wait_for_selector("[data-unit]", timeout=WAIT)
+    page.settle()
+    page.tab.click('[data-unit="features.conv2:5"]')
+    page.settle()
+    assert page.tab.locator("[data-channel]").count() == 6
+    page.tab.focus('[data-cells="head.dense1"]')
+    page.tab.keyboard.press("ArrowRight")
+    page.settle()
+    assert "head.dense1 neuron 0" in page.text(".unit h3")
+    assert page.tab.locator(".strongest button").count() > 0
+
+
+@pytest.mark.parametrize("scope", ["one", "all"])
+def test_a_step_lowers_the_cost_and_undo_returns(scope: str, opened: Any) -> None:
+    page = opened("model=mnist-mlp-100&sample=3.1&label=5")
+    before = page.cost
+    page.tab.click(f'[data-scope="{scope}"]')
+    page.tab.click('[data-k="go"]')
+    until(page.tab, f"document.querySelector('#cost-value').textContent !== '{before}'")
+    page.settle()
+    costs = page.text(".costs")
+    assert all(word in costs for word in ("Cost before", "after", "the slope said", "it got"))
+    assert float(page.cost.replace(MINUS, "-")) < float(before)
+    page.tab.click("#undo")
+    until(page.tab, f"document.querySelector('#cost-value').textContent === '{before}'")
+    assert page.tab.is_disabled("#undo")
+
+
+def test_all_of_it_works_by_keys_alone(opened: Any) -> None:
+    page = opened("model=mnist-mlp-100&sample=0.0")
+    keys = page.tab.keyboard
+
+    def press_until(condition: str) -> None:
+        for _ in range(120):
+            keys.press("Tab")
+            if page.tab.evaluate(f"document.activeElement?.matches('{condition}')"):
+                return
+        raise AssertionError(f"no Tab leads to {condition}")
+
+    press_until("#pad")
+    keys.press("3")
+    until(page.tab, "document.querySelector('#read').textContent === '3'")
+    page.settle()
+    press_until(".neuron")
+    keys.press("ArrowDown")
+    page.settle()
+    assert page.tab.evaluate("document.activeElement.classList.contains('neuron')")
+    keys.press("]")
+    page.settle()
+    press_until("[data-pass]")
+    keys.press("ArrowRight")
+    assert page.tab.get_attribute("[data-pass='5']", "aria-checked") == "true"
+    press_until(".fac")
+    keys.press("Enter")
+    press_until("[data-k=go]")
+    keys.press("Enter")
+    page.tab.wait_for_selector("#undo:not([disabled])", timeout=WAIT)
+    page.settle()
+    press_until("#undo")
+    keys.press("Enter")
+    page.tab.wait_for_selector("#undo[disabled]", timeout=WAIT)
+
+
+def test_drawing_by_touch_and_by_arrow_keys(opened: Any) -> None:
+    page = opened("model=mnist-mlp-100", has_touch=True, viewport={"width": 390, "height": 844})
+    page.tab.click("#clear")
+    page.tab.focus("#pad")
+    for _ in range(15):
+        page.tab.keyboard.press("Shift+ArrowDown")
+    page.tab.wait_for_selector("#read", timeout=WAIT)
+    page.settle()
+    assert page.text("#read") == "1"
+    box = page.tab.locator("#pad").bounding_box()
+    page.tab.touchscreen.tap(box["x"] + 30, box["y"] + 30)
+    page.settle()
+
+
+def test_two_tabs_have_weights_of_their_own(opened: Any) -> None:
+    one, two = (opened("model=mnist-mlp-100&sample=3.1&label=5") for _ in range(2))
+    before = two.cost
+    assert one.cost == before
+    one.tab.click('[data-scope="all"]')
+    one.tab.click('[data-k="go"]')
+    one.tab.wait_for_selector("#undo:not([disabled])", timeout=WAIT)
+    two.tab.click('[data-pass="5"]')
+    two.tab.select_option("#label", "4")
+    two.settle()
+    two.tab.select_option("#label", "5")
+    two.settle()
+    assert two.cost == before
+    assert one.cost != before
+
+
+def test_the_address_keeps_the_view(opened: Any) -> None:
+    one = opened("model=mnist-lenet&sample=3.1&label=5&pass=10&what=features.conv1.weight[3, 0, 1, 2]")
+    assert one.tab.get_attribute("[data-pass='10']", "aria-checked") == "true"
+    two = opened(one.tab.url.split("#")[1])
+    assert two.gradient == one.gradient
+    assert two.text("#subject") == one.text("#subject")
+    three = opened("model=mnist-mlp-100&what=features.conv1.weight[3, 0, 1, 2]")
+    three.tab.click('[data-digit="3"]')
+    three.settle()
+    assert three.text("#read") == "3"
+
+
+def test_a_dropped_connection_recovers(browser: Any) -> None:  # noqa: F811
+    with studio() as first:
+        context = browser.new_context()
+        tab = context.new_page()
+        faults: list[str] = []
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.add_init_script("""const Socket = WebSocket; window.sockets = [];
+            window.WebSocket = class extends Socket { constructor(...a) { super(...a); sockets.push(this); } };""")
+        tab.goto(first.address)
+        tab.wait_for_selector("#read", timeout=WAIT)
+        until(tab, "document.querySelector('.check')?.dataset.numeric")
+        before = tab.inner_text("#cost-value")
+        tab.evaluate("sockets.at(-1).close()")
+        until(tab, "sockets.length > 1 && sockets.at(-1).readyState === 1")
+        until(tab, "document.querySelector('#live').textContent.includes('Connected again')")
+        assert tab.inner_text("#cost-value") == before
+        assert tab.is_hidden("#link")
+        tab.click('[data-digit="6"]')
+        until(tab, "document.querySelector('#read').textContent === '6'")
+        assert faults == []
+        os.kill(first.process.pid, signal.SIGINT)
+        assert first.process.wait(20) in {0, 130}
+        tab.wait_for_selector("#link:not([hidden])", timeout=WAIT)
+        context.close()
+
+
+@pytest.mark.parametrize("width", [390, 800, 1280, 1920])
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("model", ["mnist-mlp-100", "mnist-lenet"])
+def test_the_page_fits_its_screen(width: int, colours: str, model: str, opened: Any) -> None:
+    viewport = {"width": width, "height": 900}
+    page = opened(f"model={model}&sample=3.1&label=5", viewport=viewport, color_scheme=colours)
+    assert page.tab.evaluate(FAULTS) == []
+    small = page.tab.evaluate("""() => [...document.querySelectorAll('button, select, input')]
+        .filter(one => one.checkVisibility()).map(one => [one.getBoundingClientRect(), one.outerHTML.slice(0, 80)])
+        .filter(([box]) => box.height < 22 || box.width < 22).map(([, text]) => text)""")
+    assert small == []

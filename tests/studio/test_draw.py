@@ -1,0 +1,111 @@
+"""The session of the view Draw: its numbers are those of Python's Model.trace."""
+
+import pytest
+import torch
+
+from pellucid.model import Model
+from pellucid.studio.app import answer
+from pellucid.studio.draw import DrawSession, Library
+from pellucid.studio.messages import pack
+from tests.studio.talk import Tab, parsed
+
+WEIGHTS = {"mnist-mlp-100": "features.dense1.weight[32, 400]", "mnist-lenet": "features.conv2.weight[3, 2, 1, 4]"}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_a_derivative_is_that_of_python(name: str) -> None:
+    tab, what = Tab(), WEIGHTS[name]
+    described = tab.ask("draw.open", model=name)
+    assert described["parameters"] == sum(layer["parameters"] for layer in described["layers"])
+    found = tab.draw(label=5)
+    assert (found["read"], found["label"]) == (3, 5)
+    trace = Model.load(name).trace(found["tensors"]["x"][None], torch.tensor([5]))
+    assert found["cost"] == trace.loss
+    assert found["probabilities"] == trace["loss.probabilities"][0].tolist()
+    for layer in described["layers"]:
+        torch.testing.assert_close(found["tensors"][layer["y"]], trace[layer["y"]][0].float(), rtol=0, atol=0)
+    explained = tab.ask("draw.explain", what=what)
+    assert explained["gradient"] == trace.explain(what).gradient
+    assert explained["exact"]
+    checked = tab.ask("draw.check", what=what, eps=1e-4)
+    assert checked["gradient"] == explained["gradient"]
+    assert checked["numeric"] == pytest.approx(explained["gradient"], rel=1e-4, abs=1e-9)
+
+
+def test_a_row_and_a_column_of_weights() -> None:
+    tab = Tab()
+    tab.draw()
+    weight = Model.load("mnist-mlp-100").trace(torch.zeros(1, 1, 28, 28), torch.zeros(1).long())["head.scores.weight"]
+    row = tab.ask("draw.weights", path="head.scores", row=3)
+    column = tab.ask("draw.weights", path="head.scores", col=7)
+    torch.testing.assert_close(row["tensors"]["weight"], weight[3].float())
+    torch.testing.assert_close(column["tensors"]["weight"], weight[:, 7].float())
+    assert "bias" in row
+    assert "bias" not in column
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_a_step_lowers_the_cost_as_the_slope_says_and_undo_returns(name: str) -> None:
+    tab = Tab()
+    tab.ask("draw.open", model=name)
+    before = tab.draw(label=5)
+    gradient = tab.ask("draw.explain", what=WEIGHTS[name])["gradient"]
+    one = tab.ask("draw.step", what=WEIGHTS[name], rate=0.01)
+    assert one["before"] == before["cost"]
+    assert one["predicted"] == pytest.approx(-0.01 * gradient**2, rel=1e-9)
+    assert one["after"] - one["before"] == pytest.approx(one["predicted"], rel=0.05, abs=1e-12)
+    every = tab.ask("draw.step", rate=0.001)
+    assert (every["steps"], every["before"]) == (2, one["after"])
+    assert every["after"] < every["before"] - 0.01
+    assert tab.ask("draw.undo")["cost"] == one["after"]
+    assert tab.ask("draw.undo")["cost"] == before["cost"]
+    assert tab.ask("draw.run", label=5)["cost"] == before["cost"]
+    assert tab.ask("draw.undo")["message"] == "there is no step to undo"
+
+
+def test_tabs_do_not_share_weights() -> None:
+    one, two = Tab(), Tab()
+    cost = one.draw(label=5)["cost"]
+    two.draw(label=5)
+    two.ask("draw.step", rate=0.1)
+    assert two.ask("draw.run", label=5)["cost"] < cost
+    assert one.ask("draw.run", label=5)["cost"] == cost
+    assert Tab().draw(label=5)["cost"] == cost
+
+
+def test_without_a_label_the_class_that_is_read_is_the_label() -> None:
+    found = Tab().draw(0)
+    assert found["label"] == found["read"] == 0
+
+
+def test_a_huge_step_is_reported_and_can_be_undone() -> None:
+    tab = Tab()
+    cost = tab.draw(label=5)["cost"]
+    for _ in range(60):
+        tab.ask("draw.step", rate=1000)
+    assert tab.ask("draw.run", label=5)["steps"] == 50
+    for _ in range(50):
+        assert tab.ask("draw.undo")["kind"] == "draw.undo"
+    assert cost > 0
+
+
+def test_a_residual_network_for_colours_runs_and_explains_too() -> None:
+    session = DrawSession(Library(("cifar",), Model.load))
+    picture = torch.zeros(64, 64, dtype=torch.uint8)
+    picture[20:40, 30:36] = 255
+
+    def ask(kind: str, **fields: str | float) -> dict[str, object]:
+        tensors = {"picture": picture} if kind == "draw.run" else {}
+        return parsed(answer(session, pack(kind, 1, fields, tensors)))[0]
+
+    described = ask("draw.open")
+    assert ask("draw.run")["kind"] == "draw.run"
+    layers = described["layers"]
+    assert isinstance(layers, list)
+    what = next(f"{layer['path']}.weight[1, 2, 1, 0]" for layer in layers if layer["weight"] and layer["weight"][1] > 3)
+    explained, checked = ask("draw.explain", what=what), ask("draw.check", what=what, eps=1e-5)
+    assert explained["exact"]
+    assert checked["numeric"] == pytest.approx(explained["gradient"], rel=1e-2, abs=1e-7)
+    stepped = ask("draw.step", rate=1e-4)
+    assert isinstance(stepped["after"], float)
+    assert stepped["after"] < float(str(stepped["before"]))

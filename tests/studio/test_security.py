@@ -1,0 +1,132 @@
+"""The studio's address, cookie, hosts, origins and files: what is refused, on each route and on the WebSocket."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from pellucid.model import Model
+from pellucid.serve.limits import HEADERS
+from pellucid.studio.app import PAGE, application
+from pellucid.studio.draw import Library
+
+HOST, TOKEN, COOKIE = "127.0.0.1:8010", "the-token", "pellucid-8010"
+ORIGINS = [
+    *("null", "http://evil.example", f"https://{HOST}", f"http://{HOST}.evil.example", f"http://{HOST}@evil.example"),
+    *("http://127.0.0.1", "http://127.0.0.1:80", "http://127.0.0.1:8011", "http://localhost", "http://localhost:8010"),
+    *(
+        "http://0.0.0.0:8010",
+        "http://[::1]:8010",
+        "http://127.0.0.2:8010",
+        "http://127.1:8010",
+        "http://2130706433:8010",
+    ),
+    *("file://", "ws://127.0.0.1:8010", "wss://127.0.0.1:8010", f"HTTP://{HOST}", f"http://{HOST}/", f"http://{HOST} "),
+    *(f"http://user@{HOST}", f"http://{HOST}#x", f"http://{HOST}?x", f"ftp://{HOST}", f"//{HOST}", HOST, "", "*"),
+    *("chrome-extension://abc", "http://127.0.0.1:8010:8010", f"http://{HOST},http://{HOST}"),
+]
+FOREIGN_HOSTS = (
+    "evil.example",
+    "evil.example:8010",
+    "127.0.0.1",
+    "127.0.0.1:8011",
+    "localhost",
+    "0.0.0.0:8010",
+    "[::1]:8010",
+    "",
+)
+FILES = ["/", *(f"/{path.relative_to(PAGE).as_posix()}" for path in sorted(PAGE.rglob("*")) if path.is_file())]
+
+
+@pytest.fixture(scope="module")
+def library() -> Library:
+    return Library(("mnist-mlp-100", "mnist-lenet"), Model.load)
+
+
+def client_of(library: Library) -> TestClient:
+    return TestClient(application(library, (HOST, "localhost:8010"), TOKEN, COOKIE), base_url=f"http://{HOST}")
+
+
+@pytest.fixture
+def fresh(library: Library) -> Iterator[TestClient]:
+    """A browser that has not opened the address yet."""
+    with client_of(library) as client:
+        yield client
+
+
+@pytest.fixture
+def opened(fresh: TestClient) -> TestClient:
+    assert fresh.get(f"/?token={TOKEN}").status_code == 200
+    return fresh
+
+
+def connects(client: TestClient, **headers: str) -> bool:
+    cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+    try:
+        with client.websocket_connect(f"ws://{HOST}/session", headers={"Host": HOST, "Cookie": cookies, **headers}):
+            return True
+    except WebSocketDisconnect:
+        return False
+
+
+def test_the_token_gives_a_strict_cookie_once(fresh: TestClient) -> None:
+    found = fresh.get(f"/?token={TOKEN}")
+    cookie = found.headers["set-cookie"]
+    assert {"httponly", "samesite=strict"} <= {part.strip().lower() for part in cookie.split(";")}
+    assert TOKEN not in cookie
+    assert fresh.get("/").status_code == 200
+    key = fresh.cookies[COOKIE]
+    fresh.cookies.clear()
+    assert fresh.get(f"/?token={TOKEN}").status_code == 403
+    fresh.cookies.set(COOKIE, key)
+    assert fresh.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("token", ["", "x", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "%00", "%F0%9F%98%80", "a" * 9000])
+def test_no_other_token_opens_the_page(token: str, fresh: TestClient) -> None:
+    assert fresh.get(f"/?token={token}").status_code == 403
+    assert fresh.get("/", headers={"Cookie": f"{COOKIE}={token[:4000]}"}).status_code == 403
+    assert "set-cookie" not in fresh.get(f"/index.html?token={TOKEN}").headers
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_each_file_needs_the_cookie_and_the_own_host(path: str, library: Library) -> None:
+    with client_of(library) as client:
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
+            assert client.request(method, path).status_code == 403
+        client.get(f"/?token={TOKEN}")
+        for host in FOREIGN_HOSTS:
+            for method in ("GET", "POST", "OPTIONS"):
+                assert client.request(method, path, headers={"Host": host}).status_code == 403
+        for origin in ORIGINS:
+            assert client.get(path, headers={"Origin": origin}).status_code == 403, origin
+        found = client.get(path, headers={"Origin": f"http://{HOST}"})
+        assert found.status_code == 200
+        assert {name.lower(): value for name, value in HEADERS.items()}.items() <= dict(found.headers).items()
+
+
+def test_the_socket_needs_the_cookie_the_host_and_the_origin(opened: TestClient) -> None:
+    own = f"http://{HOST}"
+    assert connects(opened, Origin=own)
+    assert not connects(opened)
+    assert [origin for origin in ORIGINS if connects(opened, Origin=origin)] == []
+    assert [host for host in FOREIGN_HOSTS if connects(opened, Origin=f"http://{host}", Host=host)] == []
+    opened.cookies.clear()
+    assert not connects(opened, Origin=own)
+    assert not connects(opened, Origin=own, Cookie=f"{COOKIE}=x")
+    opened.get(f"/session?token={TOKEN}")
+    assert not connects(opened, Origin=own)
+
+
+def test_no_path_leads_out_of_the_page(opened: TestClient) -> None:
+    steps = ("..", "%2e%2e", "%2E.", "..%2f", "..\\", "%5c..", "....", ".%00.", "%c0%ae%c0%ae", "..;")
+    ends = ("etc/passwd", "app.py", "../app.py", "draw.py", "web/../app.py", "__init__.py", "%2fetc%2fpasswd")
+    paths = [f"{'/'.join(['', *[step] * times, end])}" for step in steps for end in ends for times in (1, 3, 9)]
+    paths += ["//etc/passwd", "/...", "/%", "/%zz", "/" + "a" * 5000, "/C:/windows/win.ini", "/~root/.ssh/id"]
+    assert len(paths) > 200
+    for path in paths:
+        found = opened.get(path)
+        assert found.status_code in {400, 404, 405}, path
+        assert not re.search("root:|import ", found.text), path

@@ -40,6 +40,7 @@ GENERAL = {
     "lesson": "run a lesson: numbers, figures, and a notebook",
     "calc": "calculate output sizes, counts, receptive fields, IoU and average precision",
     "recipes": "list the recipes, print one, or explain their keys",
+    "completion": "complete commands, options, recipes and models in bash, zsh or fish",
 }
 
 SUCCESS, INTERNAL_ERROR, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # exit codes

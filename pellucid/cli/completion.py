@@ -1,0 +1,76 @@
+"""`pellucid completion`: complete commands, options, recipes and models in a shell."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from pellucid import shipped_files
+from pellucid.command.args import Actions, Parser
+from pellucid.command.out import answer
+
+BASH = """\
+_pellucid() {
+  local IFS=$'\\n'
+  COMPREPLY=($(pellucid completion words --line="${COMP_WORDS[*]:0:COMP_CWORD+1}" 2>/dev/null))
+}
+complete -o default -o bashdefault -F _pellucid pellucid"""
+FISH = """\
+function _pellucid
+  set -l words (commandline -opc) (commandline -ct)
+  pellucid completion words --line=(string join \\n -- $words | string collect -N) 2>/dev/null
+end
+complete -c pellucid -a '(_pellucid)'"""
+SCRIPTS = {"bash": BASH, "zsh": f"autoload -Uz bashcompinit && bashcompinit\n{BASH}", "fish": FISH}
+RUNS = "runs"  # where trainings write run folders by default
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    parser = Parser(
+        "completion",
+        "Print what a shell runs to complete commands, options, recipes, models and run folders. In ~/.bashrc: "
+        'eval "$(pellucid completion bash)".',
+    )
+    parser.add_argument("shell", choices=[*SCRIPTS, "words"], help="a shell; words: what its script asks for")
+    parser.add_argument("--line", metavar="TEXT", default="pellucid\n", help="the command line, one word on each line")
+    return parser.json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Print the script, or what the last word may become."""
+    if args.shell == "words":
+        found = candidates(args.line.split("\n")[1:] or [""])
+        answer(args, {"words": found}, *found)
+    else:
+        answer(args, {"script": SCRIPTS[args.shell]}, *SCRIPTS[args.shell].split("\n"))
+    return 0
+
+
+def candidates(words: Sequence[str]) -> list[str]:
+    """Return what the last of the words after `pellucid` may be; [] where files are meant."""
+    *before, last = words
+    return sorted({name for name in _possible(before, last) if name.startswith(last)})
+
+
+def _possible(before: Sequence[str], last: str) -> Iterable[str]:
+    """Return the words that may follow others; last: what is typed of the next one."""
+    from pellucid.cli.main import commands
+
+    known = commands()
+    if not before or before[0] not in known:
+        return () if before else (*known, "--help", "--version")
+    parser: Parser | Actions = import_module(known[before[0]].module).parser()
+    if isinstance(parser, Actions):
+        if len(before) == 1 or before[1] not in parser.actions:
+            return parser.actions if len(before) == 1 else ()
+        parser = parser.actions[before[1]].parser()
+    options = {name: action for action in parser._actions for name in action.option_strings}
+    if before[-1] in options and options[before[-1]].nargs != 0:
+        return ()
+    if last.startswith("-"):
+        return options
+    found: list[str] = []
+    if any(action.metavar == "MODEL" for action in parser._actions):
+        found += [*shipped_files.pretrained_names(), *(str(run) for run in sorted(Path(RUNS).glob("*")))]
+    return [*found, *shipped_files.recipe_names()] if before[0] in ("train", "recipes", "find-lr") else found

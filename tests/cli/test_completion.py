@@ -1,0 +1,62 @@
+"""Completion in shells: what the words of a command line may become, and the script of bash, run by bash."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pellucid.cli.completion import candidates
+from tests.cli.conftest import Say
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["tra"], ["trace", "train"]),
+        (["--h"], ["--help"]),
+        (["train", "mnist-le"], ["mnist-lenet"]),
+        (["predict", "mnist-l"], ["mnist-lenet"]),
+        (["export", "mnist-lenet", "--wh"], ["--whole"]),
+        (["completion", "--line"], ["--line"]),
+        (["gestures", "tr"], ["train"]),
+        (["gestures", "train", "--ba"], ["--backbone"]),
+        (["nothing", ""], []),
+        (["predict", "mnist-lenet", "picture"], []),
+    ],
+)
+def test_words_are_completed(words: list[str], expected: list[str]) -> None:
+    assert candidates(words) == expected
+
+
+def test_run_folders_are_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs" / "mine-1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert candidates(["evaluate", "runs/"]) == ["runs/mine-1"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_is_printed(shell: str, say: Say) -> None:
+    said = say("completion", shell)
+    assert said.code == 0
+    assert "complete " in said.out
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+@pytest.mark.parametrize(("line", "expected"), [("pellucid recip", "recipes"), ("pellucid predict cifa", "cifar")])
+def test_bash_completes(line: str, expected: str, tmp_path: Path) -> None:
+    command = tmp_path / "pellucid"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pellucid "$@"\n')
+    command.chmod(0o755)
+    words = " ".join(f"'{word}'" for word in line.split())
+    script = (
+        f'eval "$(pellucid completion bash)"; COMP_WORDS=({words}); COMP_CWORD={len(line.split()) - 1}; '
+        '_pellucid; echo "${COMPREPLY[@]}"'
+    )
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [expected]

@@ -25,7 +25,6 @@ from pellucid.errors import PellucidError
 
 GIF = (b"GIF87a", b"GIF89a")
 DEFAULT_DURATION = 0.1  # seconds: for a frame of a GIF without a duration, as in browsers
-QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # Pellucid's own errors report what is wrong
 MIN_FRACTION = 0.9  # of the frames that a file declares; with fewer, it is cut off
 TIMEOUT = 10.0  # seconds for a frame of a camera; some take that long for the first
 
@@ -282,15 +281,21 @@ class Newest:
 
 
 def import_opencv() -> ModuleType:
-    """Return OpenCV, silent on stderr unless set otherwise; PellucidError where it is not installed."""
-    for name, level in QUIET.items():
-        os.environ.setdefault(name, level)  # read when OpenCV is loaded
+    """Return OpenCV, silent on stderr unless set otherwise; PellucidError where it is not installed.
+
+    Pellucid's own errors report what is wrong with a file.
+    """
     try:
-        return import_module("cv2")
+        cv2 = import_module("cv2")
     except ImportError as error:
         raise PellucidError(
             'video files and cameras need OpenCV: pip install "pellucid[camera]"; GIF files and folders do not'
         ) from error
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when the first video is opened
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        # not by this variable: it is read when OpenCV is loaded, which the user's own code may have done
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2
 
 
 def _picture(array: "np.ndarray[Any, np.dtype[Any]]", name: str) -> Tensor:

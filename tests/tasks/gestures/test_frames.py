@@ -322,7 +322,7 @@ class Fake:
 
 
 def use(fake: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "import_module", lambda name: fake)
+    monkeypatch.setattr(frames, "import_opencv", lambda: fake)
 
 
 def look_at(frames: Frames, seen: list[VideoFrame], pause: float) -> None:

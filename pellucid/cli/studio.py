@@ -47,7 +47,8 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError(f"the studio needs an extra: pip install 'pellucid[studio]' ({error})") from error
     import torch
 
-    from pellucid.studio.draw import DrawSession, Library, digits
+    from pellucid.studio.draw.session import DrawSession, digits
+    from pellucid.studio.view import Library
 
     torch.set_num_threads(1)  # one drawing is too small to share, and several tabs use the processors
     port = PORT if args.port is None else args.port

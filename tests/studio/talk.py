@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from pellucid.model import Model
-from pellucid.studio.app import answer
-from pellucid.studio.draw import DrawSession, Library
+from pellucid.studio.app import Session
 from pellucid.studio.messages import pack
+from pellucid.studio.view import Library
 
 LIBRARY = Library(("mnist-mlp-100", "mnist-lenet"), Model.load)
 
@@ -33,10 +33,10 @@ class Tab:
     """A session, and what it answers."""
 
     def __init__(self) -> None:
-        self.session, self.asked = DrawSession(LIBRARY), 0
+        self.session, self.asked = Session(LIBRARY), 0
 
     def send(self, message: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        return parsed(answer(self.session, message))
+        return parsed(self.session.answer(message))
 
     def ask(self, kind: str, tensors: dict[str, Tensor] | None = None, **fields: Any) -> Any:
         """Return the fields of an answer, with the tensors; an error has the kind "error"."""

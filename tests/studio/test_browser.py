@@ -57,7 +57,7 @@ class Page:
         self.tab.on("pageerror", lambda error: self.faults.append(str(error)))
         self.frames: list[bytes] = []
         self.tab.on("websocket", lambda socket: socket.on("framereceived", self.take))
-        self.tab.goto(f"http://{served.host}/#{state}")
+        self.tab.goto(f"http://{served.host}/#draw?{state}")
         self.tab.wait_for_selector("#read", timeout=WAIT)
         self.settle()
 
@@ -126,7 +126,7 @@ def test_a_clicked_weight_shows_the_derivative_of_python(model: str, what: str, 
     subjects = [what]
     page.tab.click(".edge .hit >> nth=0" if model == "mnist-mlp-100" else ".numbers button >> nth=7", force=True)
     page.settle()
-    subjects.append(page.tab.evaluate("new URLSearchParams(location.hash.slice(1)).get('what')"))
+    subjects.append(page.tab.evaluate("new URLSearchParams(location.hash.split('?')[1]).get('what')"))
     shown = [parsed(frame) for frame in page.frames]
     x = [tensors["x"] for header, tensors in shown if header["kind"] == "draw.run"][-1]
     trace = Model.load(model).trace(x[None], torch.tensor([5]))

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from pellucid.model import Model
-from pellucid.studio.app import answer
-from pellucid.studio.draw import DrawSession, Library
+from pellucid.studio.app import Session
 from pellucid.studio.messages import pack
+from pellucid.studio.view import Library
 from tests.studio.talk import Tab, parsed
 
 WEIGHTS = {"mnist-mlp-100": "features.dense1.weight[32, 400]", "mnist-lenet": "features.conv2.weight[3, 2, 1, 4]"}
@@ -90,13 +90,13 @@ def test_a_huge_step_is_reported_and_can_be_undone() -> None:
 
 
 def test_a_residual_network_for_colours_runs_and_explains_too() -> None:
-    session = DrawSession(Library(("cifar",), Model.load))
+    session = Session(Library(("cifar",), Model.load))
     picture = torch.zeros(64, 64, dtype=torch.uint8)
     picture[20:40, 30:36] = 255
 
     def ask(kind: str, **fields: str | float) -> dict[str, object]:
         tensors = {"picture": picture} if kind == "draw.run" else {}
-        return parsed(answer(session, pack(kind, 1, fields, tensors)))[0]
+        return parsed(session.answer(pack(kind, 1, fields, tensors)))[0]
 
     described = ask("draw.open")
     assert ask("draw.run")["kind"] == "draw.run"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pellucid.settings.annotations import slots
-from pellucid.studio.draw import KINDS
+from pellucid.studio.app import REQUESTS
 from pellucid.studio.messages import MAX_MESSAGE, pack
 from tests.studio.talk import Tab
 
@@ -80,7 +80,7 @@ def test_bytes_that_are_no_message(tab: Tab) -> None:
 
 def test_fields_of_every_kind_with_wrong_values(tab: Tab) -> None:
     cases = 0
-    for kind, (target, _) in KINDS.items():
+    for kind, target in REQUESTS.items():
         known = slots(target)
         for name in [*known, "v", "kind", "id", "tensors", "surplus"]:
             for value in VALUES:

@@ -9,8 +9,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from pellucid.model import Model
 from pellucid.serve.limits import HEADERS
-from pellucid.studio.app import PAGE, application
-from pellucid.studio.draw import Library
+from pellucid.studio.app import PAGE, VIEWS, application
+from pellucid.studio.view import Library
 
 HOST, TOKEN, COOKIE = "127.0.0.1:8010", "the-token", "pellucid-8010"
 ORIGINS = [
@@ -37,7 +37,16 @@ FOREIGN_HOSTS = (
     "[::1]:8010",
     "",
 )
-FILES = ["/", *(f"/{path.relative_to(PAGE).as_posix()}" for path in sorted(PAGE.rglob("*")) if path.is_file())]
+FOLDERS = {"": PAGE, **{f"/{view.name}": view.page for view in VIEWS.values()}}
+FILES = [
+    "/",
+    *(
+        f"{start}/{path.relative_to(folder).as_posix()}"
+        for start, folder in FOLDERS.items()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ),
+]
 
 
 @pytest.fixture(scope="module")

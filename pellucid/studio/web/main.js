@@ -1,8 +1,7 @@
-// The frame of the page: the connection, the theme, the tooltip; and the one view that there is.
-import { $, isNarrow } from "./core/dom.js";
+// The frame of the page: the connection, the views, the theme and the tooltip.
+import { $, $$, fill, html, isNarrow } from "./core/dom.js";
 import { forgetColours } from "./core/paint.js";
 import { Server } from "./core/server.js";
-import { start } from "./draw/view.js";
 
 const root = document.documentElement;
 const THEMES = ["auto", "light", "dark"];
@@ -15,12 +14,73 @@ function showLink(text) {
 
 if (new URLSearchParams(location.search).has("token")) history.replaceState(null, "", `/${location.hash}`);
 const server = new Server(showLink);
-const view = start($("#draw"), server);
+
+// The views: the address is #NAME?STATE, where the state belongs to the view.
+let views = []; // {name, title}
+const started = new Map(); // name of a view: {root, hash, actions}
+let shown = null;
+
+/** Load a view's style and its module. */
+async function load(name) {
+  const style = Object.assign(document.createElement("link"), { rel: "stylesheet", href: `/${name}/view.css` });
+  const styled = new Promise((resolve) => (style.onload = style.onerror = resolve));
+  document.head.append(style);
+  const [module] = await Promise.all([import(`/${name}/view.js`), styled]);
+  return module;
+}
+const modules = new Map(); // promises, by name
+const moduleOf = (name) => modules.get(name) ?? modules.set(name, load(name)).get(name);
+
+/** Start a view with a state of its own, in place of one that has been started. */
+async function begin({ name, title }, state) {
+  const { start } = await moduleOf(name);
+  started.get(name)?.root.remove();
+  const root = Object.assign(document.createElement("section"), { className: "view", hidden: true });
+  root.setAttribute("aria-label", title);
+  $("#main").append(root);
+  const view = { root, hash: `#${name}?${state}`, actions: null };
+  started.set(name, view);
+  view.actions = start(root, server, {
+    state,
+    /** Put what is shown into the address; null, undefined and "" are left out. */
+    remember(values) {
+      const kept = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
+      view.hash = `#${name}?${new URLSearchParams(kept)}`;
+      $(`#views a[data-view="${name}"]`).href = view.hash;
+      if (shown === view) history.replaceState(null, "", view.hash);
+    },
+  });
+  return view;
+}
+
+/** Show the view that the address names. */
+async function show() {
+  const [name, state = ""] = location.hash.slice(1).split("?");
+  const named = views.find((one) => one.name === name) ?? views[0];
+  let view = started.get(named.name);
+  const isNew = !view || (state && location.hash !== view.hash);
+  if (isNew) view = await begin(named, new URLSearchParams(state));
+  for (const one of started.values()) one.root.hidden = one !== view;
+  shown = view;
+  for (const link of $$("#views a")) link.ariaCurrent = link.dataset.view === named.name ? "page" : null;
+  document.title = `${named.title} · Pellucid Studio`;
+  if (isNew) await view.actions.opened(false);
+  else view.actions.render();
+}
+addEventListener("hashchange", show);
+
+server.onopen = async (reconnected) => {
+  if (!reconnected || !views.length) {
+    ({ views } = await server.ask("studio.open"));
+    fill($("#views"), html`${views.map((one) => html`<a href="#${one.name}" data-view="${one.name}">${one.title}</a>`)}`);
+    await show();
+  } else for (const { actions } of started.values()) await actions.opened(true);
+};
 
 function nameTheme() {
   $("#theme").textContent = `Theme: ${root.dataset.theme}`;
   forgetColours();
-  view.render();
+  shown?.actions.render();
 }
 $("#theme").onclick = () => {
   root.dataset.theme = THEMES[(THEMES.indexOf(root.dataset.theme) + 1) % THEMES.length];
@@ -38,7 +98,7 @@ let narrow = isNarrow();
 addEventListener("resize", () => {
   if (narrow !== isNarrow()) {
     narrow = isNarrow();
-    view.render();
+    shown?.actions.render();
   }
 });
 

@@ -1,7 +1,7 @@
 // The view Draw: what is chosen, what the server says of it, and what follows when a person draws, clicks or types.
-import { $, $$, argmax, count, fill, html, maxAbs, num, percent, say } from "../core/dom.js";
-import { heat, paintScales, scaleBar } from "../core/paint.js";
-import { LostError } from "../core/server.js";
+import { $, $$, argmax, count, fill, html, maxAbs, num, percent, say } from "/core/dom.js";
+import { heat, paintScales, scaleBar } from "/core/paint.js";
+import { LostError } from "/core/server.js";
 import * as columnView from "./columns.js";
 import { listen } from "./events.js";
 import { Described, element, parse } from "./model.js";
@@ -25,9 +25,8 @@ const FRAME = html`<div class="panes draw-panes">
   <aside class="pane why" aria-labelledby="why-h" id="why"></aside></div>`;
 
 /** Start the view in an element; returns what the frame of the page calls. */
-export function start(root, server) {
+export function start(root, server, { state: address, remember: put }) {
   fill(root, FRAME);
-  const address = new URLSearchParams(location.hash.slice(1));
   const S = {
     model: null, run: null, label: address.has("label") ? Number(address.get("label")) : null, pass: Number(address.get("pass")) || 0,
     subject: address.get("what"), selected: null, factor: 0, trail: [], explained: null, checked: null, stepped: null,
@@ -41,11 +40,7 @@ export function start(root, server) {
     run(ended);
   });
 
-  function remember() {
-    const state = { model: S.model?.model, sample: S.sample, what: S.subject, label: S.label, pass: S.pass };
-    const kept = Object.entries(state).filter(([, value]) => value !== null && value !== undefined && value !== "");
-    history.replaceState(null, "", `#${new URLSearchParams(kept)}`);
-  }
+  const remember = () => put({ model: S.model?.model, sample: S.sample, what: S.subject, label: S.label, pass: S.pass });
 
   /** Show an error of the server; a lost connection is shown elsewhere. */
   function problem(error) {
@@ -302,11 +297,12 @@ export function start(root, server) {
   }
 
   listen(root, S, { clear, open, pick, pickUnit, render, run, sample: (digit) => sample(digit, nextOf(digit)), stepOnce, undo });
-  server.onopen = async (reconnected) => {
+  /** The connection is there, for the first time or again. */
+  async function opened(reconnected) {
     Object.assign(S, { again: false });
     busy = false;
     await open(S.model?.model ?? S.wanted);
     if (reconnected) say("Connected again. The steps were undone.");
-  };
-  return { render };
+  }
+  return { render, opened };
 }

@@ -1,5 +1,5 @@
 // What the server said of a model, arranged for drawing: its stages, and the short symbols of its numbers.
-import { html } from "../core/dom.js";
+import { html } from "/core/dom.js";
 
 const MAX_NEURONS = 160; // of a hidden layer that is drawn as circles
 const MAX_OUTPUTS = 12;

@@ -1,6 +1,6 @@
 // A network of two dense layers as columns: every neuron drawn, and only the strongest edges of the two selected ones.
-import { argmax, fixed, html, isNarrow, largest, maxAbs, num, percent, signed, tone } from "../core/dom.js";
-import { colour, heat, isDark, scaleBar } from "../core/paint.js";
+import { argmax, fixed, html, isNarrow, largest, maxAbs, num, percent, signed, tone } from "/core/dom.js";
+import { colour, heat, isDark, scaleBar } from "/core/paint.js";
 import { element } from "./model.js";
 
 const EDGES = [14, 12]; // drawn from pixels, from hidden neurons

@@ -1,6 +1,5 @@
-"""The view Draw: a drawing through a network, its derivatives as factors, and single steps of gradient descent."""
+"""The messages of the view Draw, and what it holds for one tab: a copy of a model, the last drawing, the steps."""
 
-import copy
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params, Trait
-from pellucid.model import Model
 from pellucid.nested import flatten, nest
 from pellucid.optim import SGD
 from pellucid.predictor import Predictor
 from pellucid.settings.checks import check, check_known
 from pellucid.studio.messages import Reply
+from pellucid.studio.view import Library
 from pellucid.task import task_of
-from pellucid.trace import Trace, prepared
+from pellucid.trace import Trace
 from pellucid.trace.passes import LayerCall
 from pellucid.trace.record import resolve
 
@@ -90,19 +89,6 @@ class ReadSample:
 
     digit: int
     n: int = 0
-
-
-class Library:
-    """The models that a page can open, by name; each is loaded once. load: function of a name that returns a model."""
-
-    def __init__(self, names: tuple[str, ...], load: Callable[[str], Model]) -> None:
-        self.names, self.load = names, cache(load)
-
-    def copy(self, name: str) -> Model:
-        """Return a copy of a model with weights of its own in float64, whose cost is the loss alone."""
-        model = copy.copy(self.load(name))
-        model.params, model.regularizers, model.clip = prepared(model.params, torch.float64), (), None
-        return model
 
 
 class DrawSession:

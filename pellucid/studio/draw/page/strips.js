@@ -1,6 +1,6 @@
 // Any network as one strip per layer: feature maps as tiles, neurons as cells; and one unit taken apart.
-import { $, $$, argmax, count, html, isNarrow, largest, maxAbs, num, percent, signed, tone } from "../core/dom.js";
-import { colour, heat, isDark, scaleBar } from "../core/paint.js";
+import { $, $$, argmax, count, html, isNarrow, largest, maxAbs, num, percent, signed, tone } from "/core/dom.js";
+import { colour, heat, isDark, scaleBar } from "/core/paint.js";
 import { element } from "./model.js";
 
 const MAX_TILES = 32; // of a layer

@@ -1,6 +1,6 @@
 // Why: one derivative as a chain of factors, each a button; the finite difference beside it; and one step.
-import { $, count, fill, html, maxAbs, num, signed, tone } from "../core/dom.js";
-import { heat } from "../core/paint.js";
+import { $, count, fill, html, maxAbs, num, signed, tone } from "/core/dom.js";
+import { heat } from "/core/paint.js";
 import { frac, parse } from "./model.js";
 
 const CAPTIONS = { delta: "gradient", activation: "activation", slope: "slope", weight: "weight", error: "error" };

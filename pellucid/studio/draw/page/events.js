@@ -1,5 +1,5 @@
 // What follows when a person clicks, types or chooses in the view Draw.
-import { $, $$, num } from "../core/dom.js";
+import { $, $$, num } from "/core/dom.js";
 import { element } from "./model.js";
 import { why } from "./why.js";
 

@@ -1,0 +1,8 @@
+"""The view Draw: a drawing through a network, its derivatives as factors, and single steps of gradient descent."""
+
+from pathlib import Path
+
+from pellucid.studio.draw.session import KINDS, DrawSession
+from pellucid.studio.view import View
+
+DRAW = View("draw", "Draw", Path(__file__).parent / "page", DrawSession, KINDS)

@@ -1,0 +1,44 @@
+"""What a view of the studio is, and the models that all views share."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pellucid.model import Model
+from pellucid.studio.messages import Reply
+from pellucid.trace import prepared
+
+
+class Library:
+    """The models that a page can open, by name; each is loaded once. load: function of a name that returns a model."""
+
+    def __init__(self, names: tuple[str, ...], load: Callable[[str], Model]) -> None:
+        self.names, self.load = names, cache(load)
+
+    def copy(self, name: str) -> Model:
+        """Return a copy of a model with weights of its own in float64, whose cost is the loss alone."""
+        model = copy.copy(self.load(name))
+        model.params, model.regularizers, model.clip = prepared(model.params, torch.float64), (), None
+        return model
+
+
+@dataclass(frozen=True)
+class View:
+    """A view of the studio, such as Draw.
+
+    name: its name in addresses, and what the kinds of its messages begin with. title: of its tab. page: the folder of
+    its JavaScript, where `view.js` exports `start(root, server, address)` and view.css is its style. session: function
+    of a Library that returns what holds its state for one tab of the browser. kinds: for each kind of message the class
+    of its fields, and the function of the session and these fields that replies.
+    """
+
+    name: str
+    title: str
+    page: Path
+    session: Callable[[Library], Any]
+    kinds: Mapping[str, tuple[type, Callable[[Any, Any], Reply]]]

@@ -23,8 +23,7 @@ def parser() -> Parser:
         "model",
         nargs="?",
         metavar="MODEL",
-        help="a classifier: a run folder, a weights file, or the name of a pretrained model "
-        f"(default: {' and '.join(MODELS)})",
+        help=f"a run folder, a weights file, or the name of a pretrained model (default: {' and '.join(MODELS)})",
     )
     parser.add_argument("--port", type=int, metavar="N", help=f"port, 0 for any free one (default: {PORT})")
     parser.add_argument("--no-open", action="store_true", help="only print the address")
@@ -47,14 +46,14 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError(f"the studio needs an extra: pip install 'pellucid[studio]' ({error})") from error
     import torch
 
-    from pellucid.studio.draw.session import DrawSession, digits
+    from pellucid.studio.draw.session import digits
     from pellucid.studio.view import Library
 
     torch.set_num_threads(1)  # one drawing is too small to share, and several tabs use the processors
     port = PORT if args.port is None else args.port
     given: list[str] = [args.model] if args.model else []
     library = Library((*given, *(name for name in MODELS if name not in given)), open_model)
-    DrawSession(library)  # raises for a model that the page cannot show
+    library.load(library.names[0])  # raises for a model that cannot be read
     try:
         server = socket.create_server((LOCAL, port))
     except (OSError, OverflowError) as error:

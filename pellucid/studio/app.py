@@ -14,13 +14,17 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Mount, WebSocketRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pellucid.errors import PellucidError
-from pellucid.serve.limits import OnlyFrom, OnlyWithCookie
+from pellucid.serve.limits import OnlyFrom, OnlyWithCookie, RefusedError, picture_of, refusal
 from pellucid.studio.draw import DRAW
+from pellucid.studio.draw.session import can_draw
+from pellucid.studio.explain import EXPLAIN
 from pellucid.studio.messages import MAX_MESSAGE, MessageError, Reply, pack, read
 from pellucid.studio.view import Library
 
@@ -30,7 +34,7 @@ class OpenStudio:
     """studio.open: what the page can show."""
 
 
-VIEWS = {view.name: view for view in (DRAW,)}
+VIEWS = {view.name: view for view in (DRAW, EXPLAIN)}
 REQUESTS = {"studio.open": OpenStudio} | {
     kind: fields for view in VIEWS.values() for kind, (fields, _) in view.kinds.items()
 }
@@ -56,9 +60,24 @@ def application(library: Library, hosts: Collection[str], token: str, cookie: st
                     await socket.close(TOO_BIG)
                     return
 
+    async def upload(request: Request) -> Response:
+        """Answer POST /upload, whose body is a picture, by the id that messages name it by."""
+        try:
+            name, line = await run_sync(library.uploads.add, await picture_of(request), limiter=threads)
+        except RefusedError as error:
+            return refusal(error)
+        except PellucidError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse({"upload": name, "line": line})
+
     pages = [Mount(f"/{view.name}", StaticFiles(directory=view.page)) for view in VIEWS.values()]
     return Starlette(
-        routes=[WebSocketRoute("/session", talk), *pages, Mount("/", StaticFiles(directory=PAGE, html=True))],
+        routes=[
+            WebSocketRoute("/session", talk),
+            Route("/upload", upload, methods=["POST"]),
+            *pages,
+            Mount("/", StaticFiles(directory=PAGE, html=True)),
+        ],
         middleware=[Middleware(OnlyFrom, hosts=hosts), Middleware(OnlyWithCookie, token=token, cookie=cookie)],
     )
 
@@ -88,7 +107,8 @@ class Session:
         """Return what a request asks for."""
         if isinstance(request, OpenStudio):
             views = [{"name": view.name, "title": view.title} for view in VIEWS.values()]
-            return Reply({"views": views, "models": self.library.names}, {})
+            first = DRAW if can_draw(self.library.load(self.library.names[0])) else EXPLAIN
+            return Reply({"views": views, "view": first.name, "models": self.library.names}, {})
         name = kind.partition(".")[0]
         if name not in self.sessions:
             self.sessions[name] = VIEWS[name].session(self.library)

@@ -11,14 +11,18 @@ import torch
 
 from pellucid.model import Model
 from pellucid.studio.messages import Reply
+from pellucid.studio.pictures import Uploads
 from pellucid.trace import prepared
 
 
 class Library:
-    """The models that a page can open, by name; each is loaded once. load: function of a name that returns a model."""
+    """The models that a page can open, by name, and the uploads; each model is loaded once.
+
+    load: function of a name that returns a model.
+    """
 
     def __init__(self, names: tuple[str, ...], load: Callable[[str], Model]) -> None:
-        self.names, self.load = names, cache(load)
+        self.names, self.load, self.uploads = names, cache(load), Uploads()
 
     def copy(self, name: str) -> Model:
         """Return a copy of a model with weights of its own in float64, whose cost is the loss alone."""

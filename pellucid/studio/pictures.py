@@ -110,6 +110,6 @@ def family_for(model: str, channels: Any) -> str:
     return known[0] if known else "digit" if channels == 1 and "flower" not in shown else "photo"
 
 
-def shown(picture: Tensor) -> Tensor:
+def as_bytes(picture: Tensor) -> Tensor:
     """Return a picture (C, H, W), 0 to 1, as uint8 (3, H, W)."""
     return (picture * 255).round().clamp(0, 255).to(torch.uint8)[:3].expand(3, -1, -1).contiguous()

@@ -23,7 +23,7 @@ from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.predictor import Picture, Predicted
 from pellucid.settings.checks import check, check_known
 from pellucid.studio.messages import Reply
-from pellucid.studio.pictures import family_for, sample, sample_names, shown
+from pellucid.studio.pictures import as_bytes, family_for, sample, sample_names
 from pellucid.studio.view import Library
 from pellucid.sweep import forward
 from pellucid.task import task_of
@@ -33,6 +33,7 @@ AVERAGED = {"smoothgrad": "samples", "integrated_gradients": "steps"}  # methods
 PASSES = (8, 50)  # of these methods, at least and at most
 MAX_MAPS, MAP_SIDE, PATCH_SIDE = 64, 48, 96  # maps of a layer that are sent, and sides in pixels
 TOP = 9
+MIN_ROWS = 4  # of the relevance
 RANDOM = "random"  # in place of a method: random orders of the pixels
 
 
@@ -73,7 +74,7 @@ class ReadRelevance:
 
 @dataclass(frozen=True)
 class OccludeFrom:
-    """explain.occlude: the next squares; start: the number of those that have been answered."""
+    """explain.occlude: the squares from number `start` on, as many as there is time for."""
 
     start: int
 
@@ -140,7 +141,7 @@ class ExplainSession:
             self.family = request.sample.partition(" ")[0]
         self.asked = None
         self.x = self.task.seen(self.model, self.predictor.frame(self._raw(str(name))))
-        picture = shown(self.x)
+        picture = as_bytes(self.x)
         try:
             prepared = self.predictor.prepared(picture)
             (found,) = self.predictor.predict([(Picture("picture", str(name), lambda: prepared), prepared)])
@@ -179,9 +180,9 @@ class ExplainSession:
         if isinstance(asked.target, (int, str)) and asked.read is not None and asked.scores.dim() == 1:
             read = asked.read(asked.scores[None])[0]
             probable = read if read.shape == asked.scores.shape and bool(((read >= 0) & (read <= 1)).all()) else None
-        choices = {"choices": asked.choices, "logits": asked.scores if asked.are_logits else None}
+        choices = {"choices": asked.choices, "logits": asked.scores.tolist() if asked.are_logits else None}
         found = {"label": asked.label, "score": score, "chosen": asked.chosen, "place": asked.place, **choices}
-        return Reply({**found, "probabilities": probable, "layers": layers}, {})
+        return Reply({**found, "probabilities": None if probable is None else probable.tolist(), "layers": layers}, {})
 
     def run(self, request: RunMethod) -> Reply:
         """Return the map of one method, summed over channels, and whether it adds up to what it should."""
@@ -222,32 +223,41 @@ class ExplainSession:
         found = deletion(
             asked.net, asked.params, x, asked.target, maps.to(x.device), steps=steps, read=asked.read
         )  # fmt: skip
-        values = {"parts": found.parts, "scores": found.scores.mean(0), "area": float(found.area.mean())}
+        values = {
+            "parts": found.parts.tolist(),
+            "scores": found.scores.mean(0).tolist(),
+            "area": float(found.area.mean()),
+        }
         return Reply({"method": request.method, "orders": len(maps), **values}, {})
 
     def relevance(self, request: ReadRelevance) -> Reply:
-        """Return the relevance at the input of each layer with weights, from the last to the first."""
+        """Return the relevance at the input of each layer with weights, from the last to the first.
+
+        Of a network with branches, blocks are single rows, unless that leaves fewer than MIN_ROWS.
+        """
         asked, rows = self.question, list[dict[str, Any]]()
-        containers = {path: layer for path, layer in walk(asked.net) if isinstance(layer, Combinator)}
+        inner = {path: type(one) is not Sequential for path, one in walk(asked.net) if isinstance(one, Combinator)}
 
         def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Any) -> None:
-            if Trait.WEIGHTED not in layer.traits or not isinstance(dx, Tensor):
-                return
             parts = path.split(".")
-            above = [containers.get(".".join(parts[:k])) for k in range(len(parts))]
-            rows.append({
-                "path": path,
-                "type": type(layer).__name__,
-                "n": dx[0].numel(),
-                "positive": float(dx.clamp_min(0).sum()),
-                "negative": float(dx.clamp_max(0).sum()),
-                "whole": all(one is None or type(one) is Sequential for one in above),
-            })  # fmt: skip
+            depth = sum(inner.get(".".join(parts[:k]), False) for k in range(len(parts)))  # inside how many branches
+            if path and isinstance(dx, Tensor) and (inner.get(path) or Trait.WEIGHTED in layer.traits):
+                sums = {"positive": float(dx.clamp_min(0).sum()), "negative": float(dx.clamp_max(0).sum())}
+                rows.append({"path": path, "type": type(layer).__name__, "n": dx[0].numel(), **sums, "depth": depth})
 
-        options: dict[str, Any] = dict(asked.options.get("lrp", {}))
-        total = float(lrp(asked.net, asked.params, asked.x, asked.target, watch=watch, **options).sum())
+        total = float(
+            lrp(asked.net, asked.params, asked.x, asked.target, watch=watch, **asked.options.get("lrp", {})).sum()
+        )
+        rows = [row for row in rows if row["positive"] or row["negative"]]
+        shown: list[dict[str, Any]] = []
+        for level in range(max((row["depth"] for row in rows), default=0) + 1):
+            shown = [
+                row for row in rows if (row["depth"] == level if inner.get(row["path"]) else row["depth"] <= level)
+            ]
+            if len(shown) >= MIN_ROWS:
+                break
         score = float(scores(asked.net, asked.params, asked.x, asked.target))
-        return Reply({"score": score, "input": total, "layers": rows}, {})
+        return Reply({"score": score, "input": total, "layers": shown}, {})
 
     def occlude(self, request: OccludeFrom) -> Reply:
         """Return the score with a grey square at each of the next positions, and at the end the map of its effect."""
@@ -256,9 +266,7 @@ class ExplainSession:
         side = max(1, min(height, width) // 4)
         corners = squares(height, width, side, max(1, side // 4))
         places = corners.flatten(0, 1)
-        if request.start == 0:
-            self.hidden.clear()
-        check(request.start == len(self.hidden), "start", f"0 or {len(self.hidden)}", request.start)
+        check(0 <= request.start <= len(self.hidden), "start", f"from 0 to {len(self.hidden)}", request.start)
         fill = asked.options.get("occlusion", {}).get("fill", grey(self.model))
         filled = torch.as_tensor(fill, dtype=asked.x.dtype, device=asked.x.device).expand(asked.x.shape)
         began, batch = time.perf_counter(), max(1, min(32, round(BUDGET / (4 * self.pace))))
@@ -318,10 +326,10 @@ class ExplainSession:
         for k, (index, place) in enumerate(zip(found.images.tolist(), found.corners.tolist(), strict=True)):
             top, left, bottom, right = place
             picture = self.inputs[known[index]][0][:, top:bottom, left:right]
-            tensors[f"patch{k}"] = shown(_small(picture))
+            tensors[f"patch{k}"] = as_bytes(_small(picture))
             tensors[f"deconvolution{k}"] = _small(found.deconvolution[k].sum(0)[None, top:bottom, left:right])[0]
         named = [known[index] for index in found.images.tolist()]
-        values = {"path": request.path, "map": request.map, "names": named, "values": found.value}
+        values = {"path": request.path, "map": request.map, "names": named, "values": found.value.tolist()}
         places = {"places": found.corners.tolist(), "looked": len(ready), "pictures": len(names)}
         return Reply({**values, **places}, tensors)
 

@@ -125,7 +125,7 @@ class DrawSession:
     def open(self, request: OpenModel) -> Reply:
         """Open a model, and describe it: classes, layers in forward order, and the number of its parameters."""
         name = self.names[0] if request.model is None else request.model
-        check_known("no model that can be drawn for", name, self.names)
+        check_known("no model", name, self.names)
         self._open(name)
         shape = self.model.nominal_shape
         empty = self.model.trace(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64))

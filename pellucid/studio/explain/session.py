@@ -135,16 +135,15 @@ class ExplainSession:
             raise PellucidError("no model is open; send explain.open first")
         if (request.sample is None) == (request.upload is None):
             raise PellucidError("explain.picture takes either a sample or an upload")
-        name = request.sample if request.upload is None else request.upload
+        name = request.sample or request.upload or ""
+        raw = self.library.uploads[name] if request.sample is None else sample(name)
+        self.x, self.asked = self.task.seen(self.model, self.predictor.frame(raw)), None
         if request.sample is not None:
-            sample(request.sample)  # raises for an unknown name
-            self.family = request.sample.partition(" ")[0]
-        self.asked = None
-        self.x = self.task.seen(self.model, self.predictor.frame(self._raw(str(name))))
+            self.family = name.partition(" ")[0]
         picture = as_bytes(self.x)
         try:
             prepared = self.predictor.prepared(picture)
-            (found,) = self.predictor.predict([(Picture("picture", str(name), lambda: prepared), prepared)])
+            (found,) = self.predictor.predict([(Picture("picture", name, lambda: prepared), prepared)])
         except PellucidError as error:
             found = error
         if not isinstance(found, Predicted):
@@ -155,10 +154,6 @@ class ExplainSession:
         line = found.line.partition(": ")[2] or found.line
         values = {"line": line, "label": found.label, "labels": found.labels, "confidence": found.confidence}
         return Reply(values, {"picture": picture, **tensors})
-
-    def _raw(self, name: str) -> Tensor:
-        """Return a sample, or an upload, (3, H, W) uint8."""
-        return sample(name) if " " in name else self.library.uploads[name]
 
     def aim(self, request: AimAt) -> Reply:
         """Ask about a score of the picture; return it with those that could be asked about instead."""
@@ -336,7 +331,8 @@ class ExplainSession:
     def _input(self, name: str) -> tuple[Tensor, Tensor]:
         """Return a picture as the model sees it, and its network's input, empty if nothing can be asked there."""
         try:
-            x = self.task.seen(self.model, self.predictor.frame(self._raw(name)))
+            raw = sample(name) if " " in name else self.library.uploads[name]
+            x = self.task.seen(self.model, self.predictor.frame(raw))
             with torch.no_grad():
                 return x, self.task.ask(self.model, x).x
         except PellucidError:

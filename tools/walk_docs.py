@@ -45,7 +45,7 @@ SHORTER = (
     ("pellucid train", "train.epochs=1"),
     ("pellucid gestures train", "--epochs 1"),
     ("pellucid gestures compare", "train.epochs=1"),
-    ("pellucid find-lr", ""),
+    ("pellucid find-lr", "--steps 20"),
 )
 EXTRAS = "camera,export,serve,studio,weights"
 BLOCK = re.compile(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.studio.app import VIEWS
+from pellucid.studio.session import VIEWS
 from tests.report.test_browser import browser  # noqa: F401  (a fixture)
 from tests.studio.test_browser import WAIT, cookies, served  # noqa: F401  (fixtures)
 from tests.studio.test_command import Started

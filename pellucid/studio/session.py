@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +26,10 @@ REQUESTS = {"studio.open": OpenStudio} | {
 
 
 class Session:
-    """One tab of the browser: the session of each view, begun with its first message."""
+    """One tab of the browser: the session of each view, begun with its first message unless it is one of `sessions`."""
 
-    def __init__(self, library: Library) -> None:
-        self.library, self.sessions = library, dict[str, Any]()
+    def __init__(self, library: Library, sessions: Mapping[str, Any] | None = None) -> None:
+        self.library, self.sessions = library, dict(sessions or {})
 
     def answer(self, message: bytes) -> bytes:
         """Return the answer to a message: what it asks for, or one error."""

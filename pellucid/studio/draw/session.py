@@ -95,12 +95,13 @@ class ReadSample:
 class DrawSession:
     """One page's copy of a model, its last drawing and its steps; only models that can be drawn for are offered.
 
-    Raises PellucidError if there is none.
+    x: an input (1, C, H, W) that takes the place of a drawing, for a page that shows a given picture. Raises
+    PellucidError if there is no such model.
     """
 
-    def __init__(self, library: Library) -> None:
-        self.library = library
-        self.names = tuple(name for name in library.names if can_draw(library.load(name)))
+    def __init__(self, library: Library, x: Tensor | None = None) -> None:
+        self.library, self.given = library, x
+        self.names = tuple(name for name in library.names if x is not None or can_draw(library.load(name)))
         if not self.names:
             raise PellucidError("none of the models is a classifier of pictures, which a drawing needs")
         self._open(self.names[0])
@@ -110,7 +111,7 @@ class DrawSession:
         self.classes: tuple[str, ...] = task_of(model).class_names(model)
         self.model, self.name = model, name
         self.predictor: Predictor = task_of(model).predictor(model)
-        self.x: Tensor | None = None
+        self.x = self.given
         self.trace: Trace | None = None
         self.label = 0
         self.undone: deque[Params] = deque(maxlen=MAX_STEPS)

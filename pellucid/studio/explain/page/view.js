@@ -1,7 +1,7 @@
 // The view Explain: the question, what the server answers to it, and what follows when a person clicks, drops or types.
 import { $, $$, fill, html, percent, say } from "/core/dom.js";
 import { LostError } from "/core/server.js";
-import { Pad } from "/draw/pad.js";
+import { Pad } from "/core/pad.js";
 import * as drawing from "./drawing.js";
 
 const METHODS = ["saliency", "input_x_gradient", "integrated_gradients", "lrp", "gradcam", "occlusion"]; // shown at first

@@ -68,8 +68,9 @@ def resized_to(size: Sequence[int | None], image: "Tensor") -> "Tensor":
 
     x = image if image.dim() == 3 else image[0]
     height, width = size
-    fixed = x.dtype == torch.uint8 and height is not None and width is not None
-    return float_images(resized(x, (height, width)) if fixed else x)
+    if x.dtype == torch.uint8 and height is not None and width is not None:
+        x = resized(x, (height, width))
+    return float_images(x)
 
 
 def index_of(name: str, names: Sequence[str]) -> int:

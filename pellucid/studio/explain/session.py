@@ -289,10 +289,7 @@ class ExplainSession:
         y, _ = forward(upto(asked.net, request.path), asked.params, asked.x, Mode(keep=False))
         maps = y[0, :MAX_MAPS].detach().cpu()
         largest = maps.flatten(1).amax(1).tolist()
-        factor = min(1.0, MAP_SIDE / max(maps.shape[1:]))
-        size = [max(1, round(length * factor)) for length in maps.shape[1:]]
-        small = F.adaptive_avg_pool2d(maps, size)
-        return Reply({"path": request.path, "count": y.shape[1], "largest": largest}, {"maps": small})
+        return Reply({"path": request.path, "count": y.shape[1], "largest": largest}, {"maps": _small(maps, MAP_SIDE)})
 
     def _check_layer(self, path: str) -> None:
         check_known("no layer with maps", path, [one["path"] for one in maps_of(self.question)])
@@ -353,10 +350,10 @@ def maps_of(asked: Asked) -> list[dict[str, Any]]:
     return [one for one in found if paths.count(one["path"]) == 1]
 
 
-def _small(picture: Tensor) -> Tensor:
-    """Return a picture (C, H, W) with sides of at most PATCH_SIDE pixels."""
-    factor = min(1.0, PATCH_SIDE / max(picture.shape[1:]))
-    return F.adaptive_avg_pool2d(picture, [max(1, round(length * factor)) for length in picture.shape[1:]])
+def _small(picture: Tensor, side: int = PATCH_SIDE) -> Tensor:
+    """Return a picture (C, H, W) with sides of at most `side` pixels."""
+    height, width = (max(1, round(length * min(1.0, side / max(picture.shape[1:])))) for length in picture.shape[1:])
+    return F.adaptive_avg_pool2d(picture, (height, width))
 
 
 KINDS: dict[str, tuple[type, Callable[[ExplainSession, Any], Reply]]] = {

@@ -62,11 +62,11 @@ def explain_pixel(
     For a model that classifies colours, the logit of the bin nearest to the predicted colour is explained, in the cell
     of the pixel. Raises PellucidError for other models, and for a pixel outside the image.
     """
-    found, target, of = _aimed(model, image, row, column, channel)
+    (a, b), target, of = _aimed(model, image, row, column, channel)
     objective, (height, width) = _translator(model), image.shape[1:]
     x = objective.pad(objective.read(model.scaled(image[None])))
     attributions = explain(objective.generator, model.params["generator"], x, method, target)[0, :1, :height, :width]
-    return PixelColour(row, column, *found, target, of, attributions[0].cpu())
+    return PixelColour(row, column, a, b, target, of, attributions[0].cpu())
 
 
 def ask_pixel(model: Model, x: Tensor, of: str | None, place: Place | None) -> Asked:

@@ -1,6 +1,7 @@
 """The page and the maps of one box of a detector, as files."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ def ask_box(model: Model, x: Tensor, of: str | None, place: Place | None, score:
     x0, y0, x1, y1 = boxes[index].round().long().tolist()
     name = found.classes[label] if side is None else f"{SIDES[side]} of {found.classes[label]}"
     known = found.walk.candidates.scores[found.decision.chosen[index]]
-    options = {method: {"layer": it.path} for method in LAYER_METHODS}
+    options: dict[str, dict[str, Any]] = {method: {"layer": it.path} for method in LAYER_METHODS}
     options["gradcam"]["local"], options["lrp"] = True, {"composite": WITHOUT_BIAS}
     return Asked(
         f"{name} of box {index + 1}", it.net, it.params, found.x, 0, (*found.classes, *SIDES),

@@ -149,7 +149,7 @@ export function relevance(element, { layers, score, input }) {
 /** The feature maps of a layer, as buttons. */
 export function sheet(element, { path, count: total, largest, tensors: { maps } }, chosen) {
   const [, height, width] = maps.shape, size = height * width;
-  fill(element, html`<div class="sheet-maps" role="group" aria-label="Feature maps of ${path}">${largest.map((value, k) => html`<button class="tile" type="button" data-map="${k}" data-k="map${k}" aria-pressed="${k === chosen}" aria-label="Map ${k}, largest value ${num(value)}" data-tip="Map ${k}: at most ${num(value)}"><canvas class="px"></canvas></button>`)}</div>${largest.length < total && html`<p class="cap">The first ${largest.length} of ${total} maps.</p>`}`);
+  fill(element, html`<div class="sheet-maps" role="group" aria-label="Feature maps of ${path}">${largest.map((value, k) => html`<button class="tile" type="button" data-map="${k}" data-k="map${k}" aria-pressed="${k === chosen}" aria-label="Map ${k}, largest value ${num(value)}" data-tip="Map ${k}: at most ${num(value)}"><canvas class="px"></canvas></button>`)}</div><p class="cap">${largest.length < total && `The first ${largest.length} of ${total} maps. `}Click a map for the patches that activate it most.</p>`);
   element.querySelectorAll("canvas").forEach((canvas, k) => {
     const values = maps.data.subarray(k * size, (k + 1) * size);
     heat(canvas, values, width, largest[k] > 0 && values.every((v) => v >= 0) ? "seq" : "div", maxAbs(values) || 1);

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from pellucid.layers.base import Layer, Params
 
-Place = tuple[int, int, int, int]  # top, left, bottom and right in pixels; bottom and right are excluded
+Area = tuple[int, int, int, int]  # top, left, bottom and right in pixels; bottom and right are excluded
 
 
 class Asked(NamedTuple):
@@ -30,7 +30,7 @@ class Asked(NamedTuple):
     choices: Sequence[str]
     scores: "Tensor"
     chosen: int | None = None
-    place: Place | None = None
+    place: Area | None = None
     options: Mapping[str, Mapping[str, Any]] = {}
     read: "Callable[[Tensor], Tensor] | None" = None
     are_logits: bool = True

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from pellucid.asked import Asked, Place, ask_scores, resized_to
+from pellucid.asked import Area, Asked, ask_scores, resized_to
 from pellucid.errors import PellucidError
 from pellucid.plugins import load_plugins
 from pellucid.predictor import Predictor
@@ -264,7 +264,7 @@ class Task(ABC):
         """
         return resized_to(model.input_shape[1:], image)
 
-    def ask(self, model: Any, x: "Tensor", of: str | None = None, place: Place | None = None) -> Asked:
+    def ask(self, model: Any, x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
         """Return the score of an image x, as `seen` returns it, that a person asks about; see `Asked`.
 
         of: one of its choices, or a unit such as "features.conv2[3]"; by default the largest score. place: where the

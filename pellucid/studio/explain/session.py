@@ -38,7 +38,7 @@ RANDOM = "random"  # in place of a method: random orders of the pixels
 
 
 @dataclass(frozen=True)
-class OpenModel:
+class OpenExplain:
     """explain.open: model: one of the names that the server offers; None for the first."""
 
     model: str | None = None
@@ -111,7 +111,7 @@ class ExplainSession:
             raise PellucidError("nothing is asked yet; send explain.picture and explain.aim first")
         return self.asked
 
-    def open(self, request: OpenModel) -> Reply:
+    def open(self, request: OpenExplain) -> Reply:
         """Open a model; return the methods and the pictures that are offered."""
         name = self.library.names[0] if request.model is None else request.model
         check_known("no model", name, self.library.names)
@@ -357,7 +357,7 @@ def _small(picture: Tensor, side: int = PATCH_SIDE) -> Tensor:
 
 
 KINDS: dict[str, tuple[type, Callable[[ExplainSession, Any], Reply]]] = {
-    "explain.open": (OpenModel, ExplainSession.open),
+    "explain.open": (OpenExplain, ExplainSession.open),
     "explain.picture": (ShowPicture, ExplainSession.picture),
     "explain.aim": (AimAt, ExplainSession.aim),
     "explain.run": (RunMethod, ExplainSession.run),

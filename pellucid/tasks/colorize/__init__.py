@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.asked import Asked, Place
+from pellucid.asked import Area, Asked
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Explained, Merit, Option, OwnRecipe, Request, Task, Traced
@@ -92,7 +92,7 @@ class Colorization(Task):
 
         return Colorizer(model).as_input(image[:3])
 
-    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Place | None = None) -> Asked:
+    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
         """Return the colour channel a, or b, of the pixel in the middle of a place, by default of the picture."""
         from pellucid.tasks.colorize.why import ask_pixel
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from pellucid.asked import Asked, Place, index_of
+from pellucid.asked import Area, Asked, index_of
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.explain import explain
@@ -69,7 +69,7 @@ def explain_pixel(
     return PixelColour(row, column, a, b, target, of, attributions[0].cpu())
 
 
-def ask_pixel(model: Model, x: Tensor, of: str | None, place: Place | None) -> Asked:
+def ask_pixel(model: Model, x: Tensor, of: str | None, place: Area | None) -> Asked:
     """Return what `explain_pixel` explains, for the pixel in the middle of a place; see `Task.ask`."""
     top, left, bottom, right = place or (0, 0, *x.shape[1:])
     row, column, channels = (top + bottom) // 2, (left + right) // 2, get_args(Channel)

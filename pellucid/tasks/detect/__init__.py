@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.asked import Asked, Place, resized_to
+from pellucid.asked import Area, Asked, resized_to
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Explained, Merit, Option, OwnRecipe, Reported, Request, Task, Traced
@@ -93,7 +93,7 @@ class Detection(Task):
 
         return resized_to(ObjectFinder(model).fitted(image), image)
 
-    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Place | None = None) -> Asked:
+    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
         """Return the logit of a class, or a side, of the box at a place, by default of the one with the best score."""
         from pellucid.tasks.detect.explained import ask_box
 

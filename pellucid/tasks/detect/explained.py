@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.asked import Asked, Place
+from pellucid.asked import Area, Asked
 from pellucid.command.out import again
 from pellucid.data import load_image
 from pellucid.data.images import full_size
@@ -39,7 +39,7 @@ def explain_box(model: Model, request: Request, box: int) -> Explained:
     return Explained(box_page.to_json(), lines, out, written)
 
 
-def ask_box(model: Model, x: Tensor, of: str | None, place: Place | None, score: float) -> Asked:
+def ask_box(model: Model, x: Tensor, of: str | None, place: Area | None, score: float) -> Asked:
     """Return the logit of a class of one box, by default its own, or a side of it; see `Task.ask`.
 
     x: the resized picture (C, h, w), 0 to 1. place: the box that overlaps most with it is taken, by default the one

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.asked import Asked, Place, resized_to
+from pellucid.asked import Area, Asked, resized_to
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Merit, OwnRecipe, Reported, Task
@@ -68,7 +68,7 @@ class Keypoints(Task):
         _, height, width = model.nominal_shape
         return resized_to((height, width), pad_and_resize(image, (height, width))[0])
 
-    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Place | None = None) -> Asked:
+    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
         """Return the x, or the y, of the key-point that is nearest to a place, by default of the first."""
         from pellucid.tasks.keypoints.finder import ask_point
 

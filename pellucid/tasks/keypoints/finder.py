@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.asked import Asked, Place, index_of
+from pellucid.asked import Area, Asked, index_of
 from pellucid.combine import Sequential
 from pellucid.data.images import ColourMode, resized
 from pellucid.errors import PellucidError
@@ -118,7 +118,7 @@ def explain_point(
     return (maps.amax(0) if method == "saliency" else maps.sum(0)).cpu()
 
 
-def ask_point(model: Model, x: Tensor, of: str | None, place: Place | None) -> Asked:
+def ask_point(model: Model, x: Tensor, of: str | None, place: Area | None) -> Asked:
     """Return a coordinate of the key-point that is nearest to the middle of a place; see `Task.ask`."""
     (net, params), inputs, axes = _coordinates(model), model.scaled(x[None]), get_args(Axis)
     with torch.no_grad():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pellucid.asked import Asked, Place, resized_to
+from pellucid.asked import Area, Asked, resized_to
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Example, Explained, Merit, Option, OwnRecipe, Reported, Request, Task
 from pellucid.text import percent, table
@@ -70,7 +70,7 @@ class Segmentation(Task):
         size = Segmenter(model).read_size((image.shape[1], image.shape[2])) if free else model.input_shape[1:]
         return resized_to(size, image)
 
-    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Place | None = None) -> Asked:
+    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
         """Return the mean score of a class over pixels, by default of the most frequent class where it is predicted."""
         from pellucid.tasks.segment.explained import ask_pixels
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.asked import Asked, Place, index_of
+from pellucid.asked import Area, Asked, index_of
 from pellucid.errors import PellucidError
 from pellucid.explain.examine import title
 from pellucid.explain.target import Region
@@ -90,7 +90,7 @@ def restricted(model: Model, x: Tensor, target: Region | None) -> tuple[Model, T
     return new_model, torch.where(target.weights > 0, target.classes[:, None, None], ignored)
 
 
-def ask_pixels(model: Model, x: Tensor, of: str | None, place: Place | None) -> Asked:
+def ask_pixels(model: Model, x: Tensor, of: str | None, place: Area | None) -> Asked:
     """Return the mean score of a class over the pixels of a place; see `Task.ask`.
 
     of: by default the class that is predicted at most of these pixels. Without a place: where the class is predicted.

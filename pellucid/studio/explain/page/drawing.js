@@ -67,7 +67,7 @@ export function predicted(picture, aim) {
     ${rects.map((r, k) => html`<rect class="box ${on(r) ? "on" : ""}" x="${r[0]}" y="${r[1]}" width="${Math.max(0, r[2] - r[0])}" height="${Math.max(0, r[3] - r[1])}"/>`)}
     ${dots.map(([x, y]) => html`<circle class="dot" cx="${x}" cy="${y}" r="${width / 130}"/>`)}
     ${place && !rects.some(on) && html`<rect class="box on" x="${place[1]}" y="${place[0]}" width="${place[3] - place[1]}" height="${place[2] - place[0]}"/>`}</svg>`;
-  const buttons = rects.length > 0 && html`<div class="chips boxes" role="group" aria-label="Boxes">${rects.slice(0, BOXES).map((r, k) => html`<button class="chip" type="button" data-place="${places[k]}" data-k="box${k}" aria-pressed="${Boolean(on(r))}"><b>${k + 1} ${picture.labels?.[k] ?? ""}</b><small>${scores ? percent(scores.data[k]) : ""}</small></button>`)}</div>`;
+  const buttons = rects.length > 0 && html`<div class="chips boxes" role="group" aria-label="Boxes">${rects.slice(0, BOXES).map((r, k) => html`<button class="chip" type="button" data-place="${places[k].join()}" data-k="box${k}" aria-pressed="${Boolean(on(r))}"><b>${k + 1} ${picture.labels?.[k] ?? ""}</b><small>${scores ? percent(scores.data[k]) : ""}</small></button>`)}</div>`;
   return { svg, buttons };
 }
 

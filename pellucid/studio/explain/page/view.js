@@ -16,7 +16,7 @@ const FRAME = html`<div class="panes explain-panes">
     <div class="row question" id="explain-chips"></div><div id="explain-boxes"></div>
     <div class="row controls"><label class="field blend">Blend picture ↔ map<input type="range" id="explain-blend" min="0" max="1" step="0.05"></label><label class="check-l"><input type="checkbox" id="explain-shared"> One scale for all maps</label><div class="row tight" id="explain-methods" role="group" aria-label="Methods"></div></div></section>
   <section class="pane" aria-label="Maps"><div class="figures" id="explain-figures"></div><div id="explain-legend"></div><p class="cap">${drawing.areaNote}</p><p class="legend" id="explain-readout"></p></section>
-  <section class="pane" aria-labelledby="explain-rel-h"><h2 id="explain-rel-h">Relevance, layer by layer</h2><div id="explain-relevance" class="scroll"></div></section>
+  <section class="pane" aria-labelledby="explain-rel-h"><h2 id="explain-rel-h">Relevance, layer by layer</h2><div id="explain-relevance" tabindex="0" role="region" aria-labelledby="explain-rel-h"></div></section>
   <section class="pane" aria-labelledby="explain-maps-h"><div class="head"><h2 id="explain-maps-h">Feature maps</h2><label class="field inline">Layer <select id="explain-layer"></select></label></div><div id="explain-sheet"></div><div id="explain-top"></div></section></div>`;
 
 /** Start the view in an element; returns what the frame of the page calls. */
@@ -97,7 +97,14 @@ export function start(root, server, { state: address, remember: put }) {
   /** Ask about a score at a place, and compute what explains it, one part after another. */
   const aim = attempt(async (of, place) => {
     const turn = ++S.turn;
-    const found = await server.ask("explain.aim", { of, place });
+    let found;
+    try {
+      found = await server.ask("explain.aim", { of, place });
+    } catch (error) {
+      problem(error);
+      if (S.aim && turn === S.turn) await compute(turn); // of what was asked before
+      return;
+    }
     if (turn !== S.turn) return;
     Object.assign(S, { aim: found, of, place, maps: {}, curves: {}, faults: {}, hidden: null, relevance: null });
     const known = found.layers.map((one) => one.path);

@@ -19,7 +19,8 @@ DOCUMENT = """<!doctype html>
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>{style}</style>
 <script type="importmap">{modules}</script></head>
-<body class="embedded"><main id="main" class="view"></main><div id="live" class="sr" role="status" aria-live="polite"></div>
+<body><main id="main" class="view"></main>
+<div id="live" class="sr" role="status" aria-live="polite"></div>
 <script id="given" type="application/json">{given}</script>
 <script type="module">import "embed.js";</script></body>
 </html>
@@ -29,8 +30,8 @@ DOCUMENT = """<!doctype html>
 def document(view: View, state: Mapping[str, str], answers: Mapping[str, bytes] | None = None) -> str:
     """Return a document that shows a view.
 
-    state: what the address of the studio would hold. answers: what `recorded` returned, for a document that asks nobody;
-    None for one in a frame whose parent answers, see `embed.js`.
+    state: what the address of the studio would hold. answers: what `recorded` returned; None for a document in a frame
+    whose parent answers, see `embed.js`.
     """
     given: dict[str, Any] = {"view": view.name, "state": dict(state), "answers": None}
     if answers is not None:

@@ -1,12 +1,10 @@
 """Views of the studio in a notebook, whose kernel answers what they ask (extra `notebook`)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import anywidget
 import traitlets
 
-from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.studio.draw import DRAW, DrawSession
 from pellucid.studio.embedded import document
@@ -27,8 +25,10 @@ function render({ model, el }) {
     if (data.pellucid === "ask") model.send({}, undefined, [data.bytes]);
     if (data.pellucid === "height") frame.style.height = `${data.height}px`;
   };
-  const answer = (_, [{ buffer, byteOffset, byteLength }]) =>
-    frame.contentWindow?.postMessage({ pellucid: "answer", bytes: buffer.slice(byteOffset, byteOffset + byteLength) }, "*");
+  const answer = (_, [{ buffer, byteOffset, byteLength }]) => {
+    const bytes = buffer.slice(byteOffset, byteOffset + byteLength);
+    frame.contentWindow?.postMessage({ pellucid: "answer", bytes }, "*");
+  };
   addEventListener("message", take);
   model.on("msg:custom", answer);
   el.append(frame);
@@ -54,22 +54,10 @@ class StudioWidget(anywidget.AnyWidget):
 
 
 def of_trace(trace: Trace) -> StudioWidget:
-    """Return the view Draw of the first picture of a trace; PellucidError if the network is no classifier of pictures."""
+    """Return the view Draw of the first picture of a trace; PellucidError for a network that is no classifier."""
     settings = trace.settings
     model = Model(settings.net, loss=settings.loss, input_shape=tuple(settings.x.shape[1:]))
     model.params, model.classes = settings.params, settings.classes or None
     library = Library(("model",), lambda _: model)
     session = Session(library, {DRAW.name: DrawSession(library, settings.x[:1])})
     return StudioWidget(DRAW, session, {"fixed": "1", "label": str(int(settings.target[0]))})
-
-
-def register(shell: Any) -> None:
-    """Let a notebook's objects show themselves as views; where a view cannot show one, its own HTML remains."""
-
-    def bundle(trace: Trace, **_: Any) -> Any:
-        try:
-            return of_trace(trace)._repr_mimebundle_()
-        except PellucidError:
-            return None
-
-    shell.display_formatter.mimebundle_formatter.for_type_by_name("pellucid.trace", "Trace", bundle)

@@ -27,7 +27,10 @@ const FRAME = html`<div class="panes draw-panes">
 /** Start the view in an element; returns what the frame of the page calls. With `fixed` in the state, it shows the picture that the server holds, and nothing can be drawn. */
 export function start(root, server, { state: address, remember: put }) {
   fill(root, FRAME);
-  if (address.has("fixed")) for (const one of $$("#pad, #clear, .samples", root)) one.hidden = true;
+  if (address.has("fixed")) {
+    for (const one of $$("#pad, #clear, .samples", root)) one.hidden = true;
+    $("#ink-h").textContent = "Picture";
+  }
   const S = {
     model: null, run: null, label: address.has("label") ? Number(address.get("label")) : null, pass: Number(address.get("pass")) || 0,
     subject: address.get("what"), selected: null, factor: 0, trail: [], explained: null, checked: null, stepped: null,
@@ -251,7 +254,7 @@ export function start(root, server, { state: address, remember: put }) {
     }
     const { run, model } = S, x = run.tensors.x, size = x.shape.slice(1);
     heat($("#seen"), x.data.slice(0, size[0] * size[1]), size[1], "ink", maxAbs(x.data) || 1);
-    $("#seen-cap").textContent = `Seen as ${size.join("×")}: the ink is cropped, scaled and centred like the training data.`;
+    $("#seen-cap").textContent = S.fixed ? `The input, ${size.join("×")}.` : `Seen as ${size.join("×")}: the ink is cropped, scaled and centred like the training data.`;
     fill($("#cost"), html`Reads <b id="read">${model.classes[run.read]}</b> at ${percent(run.probabilities[run.read])} <span>C</span> <b id="cost-value">${num(run.cost)}</b>`);
     if (model.columns) {
       fill($("#stage"), columnView.columns(S, lit(S)));

@@ -10,6 +10,7 @@ from pellucid.errors import PellucidError
 from pellucid.studio.draw import DRAW
 from pellucid.studio.draw.session import can_draw
 from pellucid.studio.explain import EXPLAIN
+from pellucid.studio.inspect import INSPECT
 from pellucid.studio.messages import MessageError, Reply, pack, read
 from pellucid.studio.view import Library
 
@@ -19,7 +20,7 @@ class OpenStudio:
     """studio.open: what the page can show."""
 
 
-VIEWS = {view.name: view for view in (DRAW, EXPLAIN)}
+VIEWS = {view.name: view for view in (DRAW, EXPLAIN, INSPECT)}
 REQUESTS = {"studio.open": OpenStudio} | {
     kind: fields for view in VIEWS.values() for kind, (fields, _) in view.kinds.items()
 }

@@ -297,8 +297,8 @@ class ExplainSession:
     def top(self, request: ReadTop) -> Reply:
         """Return the patches of pictures that activate a map most, with their deconvolutions.
 
-        The pictures are the samples of the same kind, or of all if those are few, and the uploads. If there is no time for all of them, `looked` is
-        below `pictures`; the same request then goes on.
+        The pictures are the samples of the same kind, or of all kinds if those are few, and the uploads. If there is no
+        time for all of them, `looked` is below `pictures`; the same request then goes on.
         """
         asked, began = self.question, time.perf_counter()
         self._check_layer(request.path)

@@ -176,9 +176,9 @@ def test_a_drawing_is_explained_by_keys_alone(opened: Any) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("colours", ["light", "dark"])
-def test_the_page_fits_its_screen(width: int, colours: str, opened: Any) -> None:
-    state = "model=mnist-lenet&sample=digit 3"
+@pytest.mark.parametrize(("model", "colours"), [("mnist-lenet", "light"), ("mnist-mlp-100", "dark")])
+def test_the_page_fits_its_screen(width: int, model: str, colours: str, opened: Any) -> None:
+    state = f"model={model}&sample=digit 3"
     page = opened(state, viewport={"width": width, "height": 900}, color_scheme=colours)
     assert page.tab.evaluate(FAULTS) == []
     assert page.tab.evaluate("document.documentElement.scrollWidth") <= width

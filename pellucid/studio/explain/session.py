@@ -297,12 +297,15 @@ class ExplainSession:
     def top(self, request: ReadTop) -> Reply:
         """Return the patches of pictures that activate a map most, with their deconvolutions.
 
-        The pictures are the samples of the same kind and the uploads. If there is no time for all of them, `looked` is
-        below `pictures`; the same request then goes on.
+        The pictures are the samples of the same kind, or of all kinds if those are few, and the uploads. If there is no
+        time for all of them, `looked` is below `pictures`; the same request then goes on.
         """
         asked, began = self.question, time.perf_counter()
         self._check_layer(request.path)
-        names = [*sample_names()[self.family], *self.library.uploads.names()]
+        kinds = sample_names()
+        few = len(kinds[self.family]) < TOP
+        samples = [one for names in kinds.values() for one in names] if few else kinds[self.family]
+        names = [*samples, *self.library.uploads.names()]
         for name in names:
             if name not in self.inputs and time.perf_counter() - began < BUDGET:
                 self.inputs[name] = self._input(name)

@@ -159,7 +159,7 @@ export function start(root, server, { state: address, remember: put }) {
     } catch (error) {
       if (error instanceof LostError) throw error;
       S.sheet = null;
-      fill(element("sheet"), html`<p class="cap">${error.message}</p>`);
+      problem(error);
     }
     featureMaps();
   }
@@ -189,7 +189,9 @@ export function start(root, server, { state: address, remember: put }) {
 
   function featureMaps() {
     fill(element("layer"), html`${(S.aim?.layers ?? []).map(({ path, shape }) => html`<option value="${path}" ${path === S.layer && html`selected`}>${path}, ${shape.join(" × ")}</option>`)}`);
+    element("layer").disabled = !S.layer;
     if (S.sheet) drawing.sheet(element("sheet"), S.sheet, S.map);
+    else fill(element("sheet"), html`<p class="cap">${S.aim && !S.layer && "This network has no feature maps."}</p>`);
     if (!S.top) fill(element("top"), html``);
     else drawing.topPatches(element("top"), S.top);
   }

@@ -22,6 +22,7 @@ from pellucid.errors import PellucidError
 from pellucid.serve.limits import OnlyFrom, OnlyWithCookie
 from pellucid.studio.draw import DRAW
 from pellucid.studio.messages import MAX_MESSAGE, MessageError, Reply, pack, read
+from pellucid.studio.train import TRAIN
 from pellucid.studio.view import Library
 
 
@@ -30,7 +31,7 @@ class OpenStudio:
     """studio.open: what the page can show."""
 
 
-VIEWS = {view.name: view for view in (DRAW,)}
+VIEWS = {view.name: view for view in (DRAW, TRAIN)}
 REQUESTS = {"studio.open": OpenStudio} | {
     kind: fields for view in VIEWS.values() for kind, (fields, _) in view.kinds.items()
 }

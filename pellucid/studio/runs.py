@@ -114,8 +114,9 @@ class Runs:
         message = ""
         if process is not None:
             _touch(path)
-            begun = "finishing" if done >= epochs else "running" if live or done else "starting"
-            status = "paused" if live.get("paused") else "running" if live else begun
+            status = "finishing" if done >= epochs else "starting"
+            if live:
+                status = "paused" if live.get("paused") else "running"
         elif done and read_object(path / "results.json").get("epochs") == done and (path / "report.html").is_file():
             status = "finished"
         else:

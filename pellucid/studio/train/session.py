@@ -22,7 +22,7 @@ from pellucid.studio.view import Library
 
 MAX_SETTINGS, MAX_SETTING = 100, 1000  # overrides of a recipe, and the characters of one
 MAX_IMAGES = 24  # of a cell
-MAX_KEPT = 16  # epochs whose weights a training keeps, if its recipe names none
+EVENLY = 8  # parts of a training between which weights are kept, if its recipe names no epochs
 MAX_COMPARED = 8
 FIXED = ("recipe.name", "recipe.then", "data.name", "start.weights")  # they name files
 
@@ -270,5 +270,6 @@ KINDS: dict[str, tuple[type, Callable[[TrainSession, Any], Reply]]] = {
 
 
 def kept(epochs: int) -> list[int]:
-    """Return at most MAX_KEPT epochs whose weights are kept: 0, the last, and others evenly between them."""
-    return sorted({round(part * epochs / (MAX_KEPT - 1)) for part in range(MAX_KEPT)})
+    """Return the epochs whose weights are kept: 0, those of the pictures (1, 2, 4, ... and the last), and even ones."""
+    doubled = {2**power for power in range(epochs.bit_length())}
+    return sorted(doubled | {round(part * epochs / EVENLY) for part in range(EVENLY + 1)})

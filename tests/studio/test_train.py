@@ -70,7 +70,7 @@ def test_recipes_and_runs_are_listed(tmp_path: Path) -> None:
         ("digits", ["optimizer.rate=1"], "optimizer.rate"),
         ("digits", ["train.epochs"], "key=value"),
         ("digits", ["recipe.name=../../x"], "recipe.name"),
-        ("digits", ["data.name=/etc"], "data.name"),
+        ("digits", ["data.name=/etc"], "no data set"),
         ("digits", ["start.weights=secret"], "start.weights"),
         ("digits", ["network.model=../x"], "network.model"),
         ("digits", ["train.epochs=1"] * 101, "settings"),

@@ -1,6 +1,7 @@
 """What the weights of an epoch do: the confusion matrix on held-out images, the first filters, and feature maps."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,12 +55,16 @@ def held_out(model: Model) -> Any:
     return data.x[chosen], data.y[chosen]
 
 
-def tested(model: Model, x: Tensor, y: Tensor) -> Tested:
-    """Return what a classifier predicts for images; PellucidError for another model."""
-    classes = task_of(model).class_names(model)
+def tested(model: Model, held_out: Callable[[], tuple[Tensor, Tensor]]) -> Tested:
+    """Return what a classifier predicts for `held_out()`; PellucidError for a model of another kind."""
+    try:
+        classes = task_of(model).class_names(model)
+    except PellucidError as error:
+        raise PellucidError("there is no confusion matrix without classes of whole pictures") from error
+    x, y = held_out()
     scores = torch.cat([class_scores(model.predict(part).cpu()) for part in x.split(BATCH)])
     if scores.ndim != 2 or scores.shape[1] != len(classes) or y.ndim != 1:
-        raise PellucidError("there is a confusion matrix only for classes of whole pictures")
+        raise PellucidError("there is no confusion matrix without classes of whole pictures")
     return Tested(x, y, classes_of(scores), classes)
 
 

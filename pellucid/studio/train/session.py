@@ -1,6 +1,7 @@
 """The messages of the view Train, and what it keeps for one tab: what was computed from the weights shown last."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -8,10 +9,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from pellucid.data import CATALOGUE
 from pellucid.errors import PellucidError
 from pellucid.files import read_regular
 from pellucid.model import Model
 from pellucid.recipe.compare import compare_runs
+from pellucid.recipe.material import SHAPES
 from pellucid.recipe.recipe import load_recipe, parse_overrides
 from pellucid.run.folder import RunFolder
 from pellucid.settings.checks import check, check_known
@@ -19,12 +22,14 @@ from pellucid.shipped_files import recipe_abouts, recipe_names
 from pellucid.studio.messages import Reply
 from pellucid.studio.train.analysis import Tested, as_pictures, filters, held_out, maps, tested, weights_by_epoch
 from pellucid.studio.view import Library
+from pellucid.task import task_of
 
 MAX_SETTINGS, MAX_SETTING = 100, 1000  # overrides of a recipe, and the characters of one
 MAX_IMAGES = 24  # of a cell
 EVENLY = 8  # parts of a training between which weights are kept, if its recipe names no epochs
 MAX_COMPARED = 8
-FIXED = ("recipe.name", "recipe.then", "data.name", "start.weights")  # they name files
+SAMPLES = 48  # images of a generator
+FIXED = ("recipe.name", "recipe.then", "start.weights")  # they name files
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,9 @@ class TrainSession:
         )
         overrides = parse_overrides([*settings])
         for key, value in overrides.items():
-            if key in FIXED or (isinstance(value, str) and any(mark in value for mark in "/\\~")):
+            if key == "data.name":
+                check_known("no data set", str(value), [*CATALOGUE, *SHAPES])
+            elif key in FIXED or (isinstance(value, str) and any(mark in value for mark in "/\\~")):
                 raise PellucidError(f"{key} names a file or a run; set it on the command line: pellucid train")
         recipe = load_recipe(request.recipe, overrides)
         if not recipe.train.keep:
@@ -199,22 +206,23 @@ class TrainSession:
         return Reply({"true": request.true, "predicted": request.predicted, "count": len(places)}, tensors)
 
     def maps(self, request: ReadMaps) -> Reply:
-        """Return the first filters with an epoch's weights, and their outputs for a held-out image."""
+        """Return the first filters of an epoch, what they make of a held-out image, and a generator's samples."""
         check(request.n >= 0, "n", "at least 0", request.n)
         model = self._model(request.run, request.epoch)
-        path, weights = filters(model)
-        found: dict[str, Any] = {"run": request.run, "epoch": request.epoch, "path": path}
-        tensors = {"filters": weights}
-        try:
+        found: dict[str, Any] = {"run": request.run, "epoch": request.epoch, "path": None}
+        tensors = dict[str, Tensor]()
+        samples = task_of(model).samples(model, SAMPLES)
+        if samples is not None and (images := as_pictures(samples)) is not None:
+            tensors["samples"] = images
+        with suppress(PellucidError):  # no weights that are pictures, a task without such images, or no trace
+            path, tensors["filters"] = filters(model)
+            found["path"] = path
             x, y = self._held_out(request.run, model)
             n = request.n % len(x)
+            if (images := as_pictures(x[n : n + 1])) is not None:
+                tensors["image"] = images[0]
             tensors["maps"] = maps(model, path, x[n : n + 1], y[n : n + 1])
-            image = as_pictures(x[n : n + 1])
-        except PellucidError:  # a task without such images, or a network that cannot be traced: the filters remain
-            return Reply(found, tensors)
-        if image is not None:
-            tensors["image"] = image[0]
-        return Reply({**found, "n": n}, tensors)
+        return Reply(found, tensors)
 
     def findings(self, request: ReadFindings) -> Reply:
         """Return what the doctor finds in a run, None while it is at work; the first request starts it."""
@@ -249,7 +257,7 @@ class TrainSession:
         """Return what the weights after an epoch predict for held-out images."""
         model = self._model(run, epoch)
         if self._tested[0] != self._weights[0] or self._tested[1] is None:
-            self._tested = (self._weights[0], tested(model, *self._held_out(run, model)))
+            self._tested = (self._weights[0], tested(model, lambda: self._held_out(run, model)))
         assert self._tested[1] is not None
         return self._tested[1]
 

@@ -100,15 +100,24 @@ export function image(canvas, tensor, k = 0) {
   context.putImageData(pixels, 0, 0);
 }
 
-/** Filters, and the feature maps that they make of one picture, as canvases. */
+const sheet = (samples) => samples && html`<div class="images">${[...Array(samples.shape[0]).keys()].map((k) => html`<canvas class="px" data-sample="${k}" role="img" aria-label="Sample ${k}"></canvas>`)}</div>`;
+const paintSheet = (root, samples) => $$("[data-sample]", root).forEach((canvas) => image(canvas, samples, +canvas.dataset.sample));
+
+/** Filters, and the feature maps that they make of one picture; for a generator, also a sheet of samples. */
 export function film(root, found) {
-  const { filters, maps, image: probe } = found.tensors;
+  const { filters, maps, image: probe, samples } = found.tensors;
+  if (!filters) {
+    fill(root, html`${sheet(samples)}<p class="cap">This network has no weights that can be seen as pictures.</p>`);
+    paintSheet(root, samples);
+    return;
+  }
   const sizes = (one) => one.shape.slice(1);
   const [h, w] = sizes(filters), withMaps = maps && maps.shape[1] * maps.shape[2] > 1;
   const most = (one) => one.data.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
-  fill(root, html`<div class="film">${probe && html`<figure><canvas class="px" data-film="probe" role="img" aria-label="The held-out picture"></canvas><figcaption class="cap">picture</figcaption></figure>`}
+  fill(root, html`${sheet(samples)}<div class="film">${probe && html`<figure><canvas class="px" data-film="probe" role="img" aria-label="The held-out picture"></canvas><figcaption class="cap">picture</figcaption></figure>`}
     ${[...Array(filters.shape[0]).keys()].map((k) => html`<figure><span><canvas class="px" data-film="f${k}" role="img" aria-label="Filter ${k}"></canvas>${withMaps && html`<canvas class="px" data-film="m${k}" role="img" aria-label="Feature map ${k}"></canvas>`}</span><figcaption class="cap">${k}</figcaption></figure>`)}</div>
     <p class="legend"><span>${scaleBar("div", `−${num(most(filters), 2)}`, num(most(filters), 2))} filters of ${found.path}</span>${withMaps && html`<span>${scaleBar("div", `−${num(most(maps), 2)}`, num(most(maps), 2))} what they make of the picture</span>`}</p>`);
+  paintSheet(root, samples);
   for (const canvas of $$("[data-film]", root)) {
     const what = canvas.dataset.film, k = +what.slice(1);
     if (what === "probe") image(canvas, probe);

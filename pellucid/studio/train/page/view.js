@@ -225,11 +225,11 @@ export function start(root, server, { state: address, remember: put }) {
     const name = S.run;
     let asks = again;
     do {
-      const { diagnosis } = await server.ask("train.findings", { run: name, again: asks }).catch((error) => ({ diagnosis: undefined, error }));
+      const { diagnosis, message } = await server.ask("train.findings", { run: name, again: asks }).catch((error) => error);
       asks = false;
       if (S.run !== name) return;
       S.diagnosis = diagnosis;
-      panels.findings($("#train-findings"), diagnosis, diagnosis === undefined && "The doctor could not examine this run.");
+      panels.findings($("#train-findings"), diagnosis, message);
       $("#train-examine").disabled = diagnosis === null;
       if (diagnosis === null) await new Promise((done) => setTimeout(done, 500));
     } while (S.diagnosis === null);

@@ -56,7 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tab, st
 def test_recipes_and_runs_are_listed(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
     opened = tab.ask("train.open")
-    assert [one["name"] for one in opened["recipes"]] == [path.stem for path in sorted(Path("recipes").glob("*.toml"))]
+    assert {path.stem for path in Path("recipes").glob("*.toml")} <= {one["name"] for one in opened["recipes"]}
     assert opened["runs"] == []
     assert tab.ask("train.recipe", recipe="digits")["values"]["optimizer.lr"] == 0.003
 

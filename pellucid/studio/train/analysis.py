@@ -60,11 +60,11 @@ def tested(model: Model, held_out: Callable[[], tuple[Tensor, Tensor]]) -> Teste
     try:
         classes = task_of(model).class_names(model)
     except PellucidError as error:
-        raise PellucidError("there is no confusion matrix without classes of whole pictures") from error
+        raise PellucidError("this task has no classes of whole pictures, so there is no confusion matrix") from error
     x, y = held_out()
     scores = torch.cat([class_scores(model.predict(part).cpu()) for part in x.split(BATCH)])
     if scores.ndim != 2 or scores.shape[1] != len(classes) or y.ndim != 1:
-        raise PellucidError("there is no confusion matrix without classes of whole pictures")
+        raise PellucidError("this task has no classes of whole pictures, so there is no confusion matrix")
     return Tested(x, y, classes_of(scores), classes)
 
 

@@ -4,22 +4,24 @@ import { colour, heat, paintScales, scaleBar } from "/core/paint.js";
 import { chart, spark } from "/core/chart.js";
 
 const MANY = 20; // classes, beyond which the frequent mistakes are listed
-const FRACTIONS = /accuracy|precision|recall|f1|iou|_ap|pck/; // metrics that are shown in per cent
+const FRACTIONS = /accuracy|precision|recall|f1|iou|^ap|pck/; // metrics that are shown in per cent
 const KINDS = { cause: "✕ Cause", "likely cause": "✕ Likely cause", symptom: "▲ Symptom", consequence: "↳ Consequence" };
 
 const words = (key) => key.replace(/^(train|val)_/, "").replaceAll("_", " ");
 const column = (rows, key) => rows.map((row) => [row.epoch, row[key] ?? NaN]);
 
-/** The metrics that rows have, losses first; each was measured on training data, held-out data or both. */
+/** The first metrics that rows have: the loss, others, parts of the loss; of training data, held-out data or both. */
 export function metrics(rows) {
   const names = Object.keys(rows[0] ?? {}).filter((key) => /^(train|val)_/.test(key)).map((key) => key.replace(/^(train|val)_/, ""));
-  return [...new Set(names)].sort((a, b) => b.endsWith("loss") - a.endsWith("loss")).slice(0, 4);
+  const rank = (name) => (name === "loss" ? 0 : name.endsWith("loss") ? 2 : 1);
+  return [...new Set(names)].sort((a, b) => rank(a) - rank(b)).slice(0, 4);
 }
 
 /** The curves of one run, or of several: then one line for each run. runs: [{name, rows, epochs, live}] */
 export function curves(root, runs, at) {
   const [first, ...others] = runs;
-  const xmax = Math.max(...runs.map((one) => Math.max(one.rows.length, Math.min(one.epochs, Math.ceil(one.rows.length * 1.5) + 4))));
+  const ahead = (one) => (["starting", "running", "paused"].includes(one.status) ? Math.min(one.epochs, Math.ceil(one.rows.length * 1.5) + 4) : 0);
+  const xmax = Math.max(...runs.map((one) => Math.max(one.rows.length, ahead(one))));
   const names = metrics(first.rows);
   const batches = first.live ? first.live.losses.map(([step, loss]) => [step / first.live.batches, loss]) : [];
   if (!names.length && !batches.length) {
@@ -31,7 +33,7 @@ export function curves(root, runs, at) {
     const both = [{ name: "training", style: "thin", points: column(first.rows, `train_${name}`) }, { name: "held out", style: "bold", points: column(first.rows, `val_${name}`) }];
     return name === "loss" ? [{ name: "", style: "faint", points: batches }, ...both] : both;
   };
-  fill(root, html`${(names.length ? names : ["loss"]).map((name) => html`<h3>${words(name)} <small>${name.endsWith("loss") ? "log scale" : ""}${others.length ? " on held-out data" : ""}</small></h3>
+  fill(root, html`${(names.length ? names : ["loss"]).map((name) => html`<h3>${words(name)} <small>${[others.length && "on held-out data", name.endsWith("loss") && "log scale"].filter(Boolean).join(", ")}</small></h3>
     ${chart({ lines: lines(name), xmax, log: name.endsWith("loss"), percent: FRACTIONS.test(name), cursor: at, label: `${words(name)} by epoch, to epoch ${first.rows.length}` })}`)}
     ${!others.length && batches.length > 0 && html`<p class="cap">Grey: single batches while this page watches.</p>`}`);
 }
@@ -100,24 +102,22 @@ export function image(canvas, tensor, k = 0) {
   context.putImageData(pixels, 0, 0);
 }
 
-const sheet = (samples) => samples && html`<div class="images">${[...Array(samples.shape[0]).keys()].map((k) => html`<canvas class="px" data-sample="${k}" role="img" aria-label="Sample ${k}"></canvas>`)}</div>`;
-const paintSheet = (root, samples) => $$("[data-sample]", root).forEach((canvas) => image(canvas, samples, +canvas.dataset.sample));
+/** A sheet of a generator's samples (n, C, H, W). */
+export function sheet(root, samples) {
+  fill(root, html`<div class="images">${[...Array(samples.shape[0]).keys()].map((k) => html`<canvas class="px" data-sample="${k}" role="img" aria-label="Sample ${k}"></canvas>`)}</div><p class="cap">Made from the same random numbers in every epoch.</p>`);
+  for (const canvas of $$("[data-sample]", root)) image(canvas, samples, +canvas.dataset.sample);
+}
 
-/** Filters, and the feature maps that they make of one picture; for a generator, also a sheet of samples. */
+/** Filters, and the feature maps that they make of one picture. */
 export function film(root, found) {
-  const { filters, maps, image: probe, samples } = found.tensors;
-  if (!filters) {
-    fill(root, html`${sheet(samples)}<p class="cap">This network has no weights that can be seen as pictures.</p>`);
-    paintSheet(root, samples);
-    return;
-  }
+  const { filters, maps, image: probe } = found.tensors;
+  if (!filters) return fill(root, html`<p class="cap">This network has no weights that can be seen as pictures.</p>`);
   const sizes = (one) => one.shape.slice(1);
   const [h, w] = sizes(filters), withMaps = maps && maps.shape[1] * maps.shape[2] > 1;
   const most = (one) => one.data.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
-  fill(root, html`${sheet(samples)}<div class="film">${probe && html`<figure><canvas class="px" data-film="probe" role="img" aria-label="The held-out picture"></canvas><figcaption class="cap">picture</figcaption></figure>`}
+  fill(root, html`<div class="film">${probe && html`<figure><canvas class="px" data-film="probe" role="img" aria-label="The held-out picture"></canvas><figcaption class="cap">picture</figcaption></figure>`}
     ${[...Array(filters.shape[0]).keys()].map((k) => html`<figure><span><canvas class="px" data-film="f${k}" role="img" aria-label="Filter ${k}"></canvas>${withMaps && html`<canvas class="px" data-film="m${k}" role="img" aria-label="Feature map ${k}"></canvas>`}</span><figcaption class="cap">${k}</figcaption></figure>`)}</div>
     <p class="legend"><span>${scaleBar("div", `−${num(most(filters), 2)}`, num(most(filters), 2))} filters of ${found.path}</span>${withMaps && html`<span>${scaleBar("div", `−${num(most(maps), 2)}`, num(most(maps), 2))} what they make of the picture</span>`}</p>`);
-  paintSheet(root, samples);
   for (const canvas of $$("[data-film]", root)) {
     const what = canvas.dataset.film, k = +what.slice(1);
     if (what === "probe") image(canvas, probe);

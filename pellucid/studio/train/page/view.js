@@ -20,7 +20,7 @@ const FRAME = html`<div class="panes train-panes">
     <p class="notice" id="train-problem" role="alert" hidden></p>
     <details id="train-with"><summary class="cap">Compare with other runs</summary><div id="train-others" role="group" aria-label="Runs to compare with"></div></details></section>
   <section class="pane" aria-labelledby="train-curves-h"><h2 id="train-curves-h">Curves</h2><div id="train-curves"></div><div id="train-compared"></div><h3>Layers <small>log scale</small></h3><div id="train-layers"></div></section>
-  <section class="pane" aria-labelledby="train-conf-h"><h2 id="train-conf-h">Confusion</h2><div id="train-conf"></div><div id="train-cell" aria-live="polite"></div></section>
+  <section class="pane" aria-labelledby="train-conf-h"><h2 id="train-conf-h">Confusion</h2><div id="train-conf"><p class="cap">It begins with the first weights that a run keeps.</p></div><div id="train-cell" aria-live="polite"></div></section>
   <section class="pane" aria-labelledby="train-doctor-h"><div class="head"><h2 id="train-doctor-h">Doctor</h2><button class="btn" id="train-examine">Examine</button></div><div id="train-findings"></div></section>
   <section class="pane through" aria-labelledby="train-through-h"><div class="head"><h2 id="train-through-h">Through time</h2><label class="field grow"><span class="sr">Epoch</span><input type="range" id="train-epoch" min="0" max="0" value="0"></label><button class="btn" id="train-newest">Newest</button><p class="read">epoch <b id="train-at">0</b></p></div>
     <div class="times"><div id="train-film"></div><figure id="train-picture" hidden><img alt=""><figcaption class="cap"></figcaption></figure></div></section></div>`;
@@ -109,8 +109,10 @@ export function start(root, server, { state: address, remember: put }) {
     Object.assign(S, { run: name, at: null, others: S.others.filter((one) => one !== name), confusion: null, diagnosis: undefined, stopping: false, told: "" });
     shown = { weights: "", picture: "", compared: shown.compared };
     $("#train-run").value = name;
-    for (const id of ["film", "conf", "cell"]) fill($(`#train-${id}`), html``);
+    $(".times", root).append($("#train-picture"));
     $("#train-picture").hidden = true;
+    for (const id of ["film", "cell"]) fill($(`#train-${id}`), html``);
+    fill($("#train-conf"), html`<p class="cap">It begins with the first weights that the run keeps.</p>`);
     panels.findings($("#train-findings"), undefined);
     listOthers();
     remember();
@@ -194,13 +196,23 @@ export function start(root, server, { state: address, remember: put }) {
         if (!isAlive(one)) fill($("#train-conf"), html`<p class="cap">This run kept no weights of its epochs. Set train.keep, as trainings that are started here do.</p>`);
       } else if (shown.weights !== `${one.name} ${epoch}`) {
         shown.weights = `${one.name} ${epoch}`;
-        await attempted("train-film", async () => panels.film($("#train-film"), await server.ask("train.maps", { run: one.name, epoch })));
+        let samples = null;
+        await attempted("train-film", async () => {
+          const found = await server.ask("train.maps", { run: one.name, epoch });
+          samples = found.tensors.samples;
+          panels.film($("#train-film"), found);
+        });
         S.confusion = null;
         await attempted("train-conf", async () => {
           S.confusion = await server.ask("train.confusion", { run: one.name, epoch });
           panels.confusion($("#train-conf"), S.confusion, S.cell);
           await readCell();
         });
+        // Without classes, the pictures of the task take the place of the confusion matrix.
+        if (samples) panels.sheet($("#train-conf"), samples);
+        else if (!S.confusion && picture !== undefined) fill($("#train-conf"), html``);
+        (S.confusion ? $(".times", root) : $("#train-cell")).append($("#train-picture"));
+        $("#train-conf-h").textContent = S.confusion ? "Confusion" : "Pictures";
       }
     } finally {
       looking = false;

@@ -20,7 +20,7 @@ export function ticks(low, high, most = 4) {
   return found;
 }
 
-/** Powers of ten (with 3 between them where they are few) around low to high. */
+/** Powers of ten from low to high, with 3 between them where they are few, or round numbers. */
 function decades(low, high) {
   const found = [];
   for (let k = Math.floor(Math.log10(low)); k <= Math.ceil(Math.log10(high)); k++) {
@@ -28,6 +28,7 @@ function decades(low, high) {
     if (Math.log10(high / low) < 2) found.push(3 * 10 ** k);
   }
   const inside = found.filter((one) => one >= low * 0.999 && one <= high * 1.001);
+  if (inside.length < 2) return ticks(low, high, 3).filter((one) => one > 0);
   const every = Math.ceil(inside.length / 5);
   return inside.filter((_, k) => k % every === 0);
 }

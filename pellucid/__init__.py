@@ -179,3 +179,7 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     """List the public names."""
     return sorted([*globals(), *__all__])
+
+
+if "ipykernel" in sys.modules:  # in a notebook, results show themselves as views of the studio
+    import_module("pellucid.studio.display").register()

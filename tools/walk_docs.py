@@ -16,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import traceback
 import venv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ SHORTER = (
     ("pellucid train", "train.epochs=1"),
     ("pellucid gestures train", "--epochs 1"),
     ("pellucid gestures compare", "train.epochs=1"),
-    ("pellucid find-lr", ""),
+    ("pellucid find-lr", "--steps 20"),
 )
 EXTRAS = "camera,export,serve,studio,weights"
 BLOCK = re.compile(
@@ -108,33 +109,68 @@ def run(command: Sequence[str]) -> None:
     subprocess.run(command, check=True)
 
 
-def walk(page: str, python: Path, folder: Path) -> int:
-    """Run a page with an interpreter in an empty folder, but for what is omitted; return the exit code."""
-    every = [*steps_of(page)]
-    steps = [step for step in every if step.text not in NEED_DATA and not step.text.startswith(SET_UP)]
-    omitted = [step.text for step in every if step not in steps]
-    print(f"{page}: {len(steps)} steps; not run: {'; '.join(omitted) or 'none'}", flush=True)
-    (folder / "home").mkdir()
-    (folder / "work").mkdir()
+def walk(pages: Sequence[str], python: Path, folder: Path) -> list[str]:
+    """Run pages with an interpreter, each in an empty folder, but for what is omitted; return those that failed."""
+    plan: list[dict[str, object]] = []
+    for page in pages:
+        every = [*steps_of(page)]
+        steps = [step for step in every if step.text not in NEED_DATA and not step.text.startswith(SET_UP)]
+        omitted = [step.text for step in every if step not in steps]
+        print(f"{page}: {len(steps)} steps; not run: {'; '.join(omitted) or 'none'}", flush=True)
+        place = folder / page.replace("/", "-")
+        for name in ("home", "work"):
+            (place / name).mkdir(parents=True)
+        plan.append({"page": page, "steps": steps, "place": str(place)})
     variables = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PELLUCID", "PYTHON"))},
-        **{"HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"},
+        **{"HOME": str(folder), "XDG_CACHE_HOME": str(folder), "OMP_NUM_THREADS": "1"},
         **{"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "MPLBACKEND": "agg"},
         **dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9"),  # a network that answers nothing
         **{"no_proxy": "127.0.0.1,localhost", "BROWSER": "true"},  # a browser that shows nothing
     }
-    (folder / "steps.json").write_text(json.dumps(steps), encoding="utf-8")
-    command = [str(python), str(Path(__file__)), "--steps", str(folder / "steps.json")]
-    return subprocess.run(command, cwd=folder / "work", env=variables, check=False).returncode
+    (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    command = [str(python), str(Path(__file__)), "--plan", str(folder / "plan.json")]
+    done = subprocess.run(command, cwd=folder, env=variables, check=False).returncode == 0
+    failed = folder / "failed.json"
+    return [*pages] if not failed.exists() else json.loads(failed.read_text()) if not done else []
 
 
-def follow(steps: Sequence[Step]) -> int:
-    """Run steps in this process and folder: commands in a shell, code in one namespace; return the exit code."""
+def follow_all(plan: Path) -> int:
+    """Run the pages of a plan, each in a child process with folders of its own; return the exit code.
+
+    The children share what is imported here: PyTorch, SciPy and Matplotlib take three seconds for each process.
+    """
+    import matplotlib.figure  # noqa: PLC0415, F401
+    import sklearn.datasets  # noqa: PLC0415, F401
+    import torch  # noqa: PLC0415, F401
+
     import pellucid  # noqa: PLC0415 (only the environment's interpreter has it)
 
     assert pellucid.__file__ is not None
     assert not Path(pellucid.__file__).is_relative_to(ROOT / "pellucid"), "the package is that of the checkout"
-    run(["pellucid", "--version"])  # the installed command; the others run in this process
+    run(["pellucid", "--version"])  # the installed command; the others run in the children
+    failed: list[str] = []
+    for entry in json.loads(plan.read_text(encoding="utf-8")):
+        sys.stdout.flush()
+        child = os.fork()
+        if not child:
+            os.environ |= {"HOME": f"{entry['place']}/home", "XDG_CACHE_HOME": f"{entry['place']}/home"}
+            os.chdir(f"{entry['place']}/work")
+            code = 1
+            try:
+                code = follow([Step(*step) for step in entry["steps"]])
+            except BaseException:  # of the code of a page
+                traceback.print_exc()
+            sys.stdout.flush()
+            os._exit(code)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+            failed.append(entry["page"])
+    (plan.parent / "failed.json").write_text(json.dumps(failed))
+    return int(bool(failed))
+
+
+def follow(steps: Sequence[Step]) -> int:
+    """Run steps in this process and folder: commands in a shell, code in one namespace; return the exit code."""
     names: dict[str, object] = {"__name__": "__main__"}
     servers: list[subprocess.Popen[bytes]] = []
     begun = perf_counter()
@@ -180,16 +216,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pages", nargs="*", default=PAGES)
     parser.add_argument("--install", action="store_true")
-    parser.add_argument("--steps")
+    parser.add_argument("--plan", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.steps:
-        return follow([Step(*step) for step in json.loads(Path(args.steps).read_text(encoding="utf-8"))])
-    failed: list[str] = []
-    with tempfile.TemporaryDirectory() as folder:
-        python = environment(Path(folder), args.install)
-        for page in args.pages:
-            with tempfile.TemporaryDirectory() as place:
-                failed += [page] if walk(page, python, Path(place)) else []
+    if args.plan:
+        return follow_all(args.plan)
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as place:
+        failed = walk(args.pages, environment(Path(folder), args.install), Path(place))
     print(f"failed: {', '.join(failed) or 'none'}")
     return int(bool(failed))
 

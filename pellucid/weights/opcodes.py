@@ -33,7 +33,7 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class View:
+class StorageView:
     """A tensor in a storage: the offset of its first element, its shape, and its strides; counted in elements."""
 
     storage: Storage
@@ -66,7 +66,7 @@ def _ordered_dict(args: tuple[Any, ...]) -> dict[Any, Any]:
     return result
 
 
-def _view(args: tuple[Any, ...]) -> View:
+def _view(args: tuple[Any, ...]) -> StorageView:
     """Build a tensor from (storage, offset, shape, strides, ...); further arguments only matter for training."""
     if not 4 <= len(args) <= 7 or type(args[0]) is not Storage or type(args[1]) is not int:
         raise FileFault("describes a tensor by other arguments than storage, offset, shape and strides")
@@ -76,15 +76,15 @@ def _view(args: tuple[Any, ...]) -> View:
     for number in (offset, *shape, *strides):
         if type(number) is not int or not 0 <= number < _MAX_SIZE:
             raise FileFault("describes a tensor with a negative or excessive offset, size or stride")
-    view = View(storage, offset, shape, strides)
+    view = StorageView(storage, offset, shape, strides)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if view.numel and last >= storage.numel:
         raise FileFault(f"describes a tensor that reaches element {last} of a storage of {storage.numel} elements")
     return view
 
 
-def _parameter(args: tuple[Any, ...]) -> View:
-    if not args or type(args[0]) is not View:
+def _parameter(args: tuple[Any, ...]) -> StorageView:
+    if not args or type(args[0]) is not StorageView:
         raise FileFault("describes a parameter that is not a tensor")
     return args[0]
 

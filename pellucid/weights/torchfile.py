@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pellucid.weights.fault import FileFault, file_errors, quoted
-from pellucid.weights.opcodes import Storage, View, interpret
+from pellucid.weights.opcodes import Storage, StorageView, interpret
 from pellucid.weights.safetensorsfile import has_valid_booleans
 
 # The old format begins with a pickle of this number: an opcode, a length, ten bytes, STOP.
@@ -107,23 +107,23 @@ def read_old(path: Path) -> dict[str, Tensor]:
         return _assemble(views, data)
 
 
-def views_of(root: Any, size: int) -> dict[str, View]:
+def views_of(root: Any, size: int) -> dict[str, StorageView]:
     """Return the named tensors of a checkpoint: the items of `root`, or of a dict in it, such as "state_dict".
 
     Plain values among the tensors, such as the number of the epoch, are left out. size: of the file, in bytes.
     Raises Fault if there are no named tensors, if there are other objects among them, or if the tensors are much larger
     than the file.
     """
-    if type(root) is View:
+    if type(root) is StorageView:
         raise FileFault("contains one tensor without a name", _ALONE)
     table = _unwrapped(root)
-    found: dict[str, View] = {}
+    found: dict[str, StorageView] = {}
     for name, value in table.items():
-        if type(value) is View and type(name) is str:
+        if type(value) is StorageView and type(name) is str:
             found[name] = value
         elif value is not None and type(value) not in (bool, int, float, str):
             kind = f"a {type(value).__name__}, not a tensor"
-            what = "a tensor whose name is not a string" if type(value) is View else kind
+            what = "a tensor whose name is not a string" if type(value) is StorageView else kind
             raise FileFault(f"has, at {quoted(str(name))}, {what}", _ALONE)
     total = sum(view.numel * view.storage.dtype.itemsize for view in found.values())
     if total > _MAX_SIZE_RATIO * size:
@@ -131,7 +131,7 @@ def views_of(root: Any, size: int) -> dict[str, View]:
     return found
 
 
-def _assemble(views: Mapping[str, View], data: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _assemble(views: Mapping[str, StorageView], data: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return contiguous tensors that share no memory; data: the bytes of each storage, by its key."""
     used: set[str] = set()
     result: dict[str, Tensor] = {}
@@ -154,7 +154,7 @@ def _unwrapped(root: Any) -> dict[Any, Any]:
     for _ in range(_MAX_DEPTH):
         if type(table) is not dict:
             break
-        if any(type(value) is View for value in table.values()):
+        if any(type(value) is StorageView for value in table.values()):
             return table
         inner = next((name for name in _WRAPPERS if type(table.get(name)) is dict), None)
         if inner is None:

@@ -80,7 +80,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     commands = [
         ["train", "digits", *short],
         ["train", "digits", "optimizer.lr=0.001", *short],
-        ["train", "classify", sample("shapes"), *short],
+        ["train", "classify", sample("shapes"), "data.size=32", *short],
         ["train", "detect", sample("cells"), "data.size=160", *short],
         ["train", "detect", str(coco(root / "outlines", points=False)), "data.size=96", *short],
         ["train", "segment", sample("street"), "data.size=160", *short],

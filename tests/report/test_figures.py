@@ -173,12 +173,12 @@ def test_first_weights_are_pictures(shape: tuple[int, ...]) -> None:
     weights = np.random.default_rng(0).normal(size=shape)
     figure = first_weights(weights)
     assert figure is not None
-    tiles = [plot for plot in figure.axes if plot.images]
+    tiles = [image for plot in figure.axes for image in plot.get_images()]
     assert len(tiles) == min(shape[0], 64)
     if shape[1] != 3:
-        low, high = tiles[0].images[0].get_clim()
+        low, high = tiles[0].get_clim()
         assert low == -high < 0  # zero is the middle colour
-        np.testing.assert_allclose(tiles[0].images[0].get_array(), weights[0, 0])
+        np.testing.assert_allclose(tiles[0].get_array(), weights[0, 0])
     assert drawn(figure) > 0.2
 
 

@@ -73,12 +73,11 @@ def test_an_overlay_is_the_image_where_the_map_is_weak() -> None:
 def test_a_sheet_shows_each_map_on_one_scale() -> None:
     maps = np.arange(12.0).reshape(3, 2, 2)
     figure = sheet(maps, "maps", ["a", "b", "c"])
-    for plot, one in zip(figure.axes[:3], maps, strict=True):
-        (shown,) = plot.get_images()
+    for shown, one in zip(figure.axes[0].get_images(), maps, strict=True):
         assert np.array_equal(np.asarray(shown.get_array()), one)
         assert shown.get_clim() == (0, 11)
     assert sheet(maps, "maps", most=2).texts[-1].get_text() == "maps, 2 of 3"
-    assert len(filters(np.ones((4, 3, 2, 2))).axes) == 12 + 1
+    assert len(filters(np.ones((4, 3, 2, 2))).axes[0].get_images()) == 12
 
 
 def test_places_name_the_classes_that_are_seen() -> None:

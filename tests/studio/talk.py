@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pellucid.model import Model
-from pellucid.studio.app import Session
 from pellucid.studio.messages import pack
+from pellucid.studio.session import Session
 from pellucid.studio.view import Library
 
 LIBRARY = Library(("mnist-mlp-100", "mnist-lenet"), Model.load)

@@ -270,7 +270,7 @@ def test_two_tabs_have_weights_of_their_own(opened: Any) -> None:
 def test_the_address_keeps_the_view(opened: Any) -> None:
     one = opened("model=mnist-lenet&sample=3.1&label=5&pass=10&what=features.conv1.weight[3, 0, 1, 2]")
     assert one.tab.get_attribute("[data-pass='10']", "aria-checked") == "true"
-    two = opened(one.tab.url.split("#")[1])
+    two = opened(one.tab.url.split("?")[1])
     assert two.gradient == one.gradient
     assert two.text("#subject") == one.text("#subject")
     three = opened("model=mnist-mlp-100&what=features.conv1.weight[3, 0, 1, 2]")

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pellucid.model import Model
-from pellucid.studio.app import Session
 from pellucid.studio.messages import pack
+from pellucid.studio.session import Session
 from pellucid.studio.view import Library
 from tests.studio.talk import Tab, parsed
 

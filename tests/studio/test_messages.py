@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pellucid.settings.annotations import slots
-from pellucid.studio.app import REQUESTS
 from pellucid.studio.messages import MAX_MESSAGE, pack
+from pellucid.studio.session import REQUESTS
 from tests.studio.talk import Tab
 
 VALUES: list[Any] = [

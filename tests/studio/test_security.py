@@ -9,7 +9,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from pellucid.model import Model
 from pellucid.serve.limits import HEADERS
-from pellucid.studio.app import PAGE, VIEWS, application
+from pellucid.studio.app import PAGE, application
+from pellucid.studio.session import VIEWS
 from pellucid.studio.view import Library
 
 HOST, TOKEN, COOKIE = "127.0.0.1:8010", "the-token", "pellucid-8010"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pellucid.weights.fault import FileFault
-from pellucid.weights.opcodes import Storage, View, interpret
+from pellucid.weights.opcodes import Storage, StorageView, interpret
 from tests.pace import paces
 from tests.weights.conftest import Refused
 
@@ -29,7 +29,7 @@ def tensor(offset: bytes, shape: bytes, strides: bytes, storage: bytes = STORAGE
 def test_a_tensor_is_described():
     found = interpret(stream(tensor(b"K\x01", b"K\x02K\x02\x86", b"K\x02K\x01\x86")))
     storage = Storage("0", torch.float32, 6)
-    assert found.value == View(storage, 1, (2, 2), (2, 1))
+    assert found.value == StorageView(storage, 1, (2, 2), (2, 1))
     assert found.storages == {"0": storage}
     assert found.value.numel == 4
 

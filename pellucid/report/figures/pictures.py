@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
 from pellucid.report.figures.heat import bar, scale
-from pellucid.report.figures.style import BLUE, INK, ORANGE, SMALL, TEXT, WIDE, cut, panels
+from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL, TEXT, WIDE, Plot, cut, panels
 
 # Inches: space between images, width of the colour bar, height of the heading and of a name.
 GAP, BAR, TOP, NAME = 0.06, 0.8, 0.32, 0.16
@@ -46,17 +48,26 @@ def sheet(
     height = side * shown.shape[1] / shown.shape[2]
     heading = f"{title}, {most} of {len(numbers)}" if len(numbers) > most else title
     used = across * (side + GAP) + GAP
-    right = max(BAR, 0.085 * len(heading) + 2 * GAP - used) + (across - min(len(shown), across)) * (side + GAP)
-    figure, plots = panels(len(shown), across, side, height, GAP, NAME if names else 0.0, top=TOP, right=right)
+    right = max(BAR, 0.085 * len(heading) + 2 * GAP - used)
+    cell = (NAME if names else 0.0) + height + GAP
+    wide, high = used + right, TOP + math.ceil(len(shown) / across) * cell
+    figure = Plot((wide, high))
+    figure.suppressComposite = True  # each map keeps its own pixels
+    # One plot in inches for all of them: a plot for each takes most of the time of a page with hundreds.
+    plot = figure.add_axes((0, 0, 1, 1))
+    plot.set_axis_off()
     signed = bool((shown < 0).any()) if signed is None else signed
     norm, colours = scale(shown, signed)
-    drawn = [
-        plot.imshow(map_, norm=norm, cmap=colours, interpolation="none")
-        for plot, map_ in zip(plots, shown, strict=True)
-    ]
-    for plot, name in zip(plots, names, strict=False):
-        plot.set_title(name, fontsize=SMALL - 1.5, color=INK, pad=2)
-    wide, high = figure.get_size_inches()
+    drawn: list[AxesImage] = []
+    for k, map_ in enumerate(shown):
+        left, bottom = GAP + k % across * (side + GAP), high - TOP - (k // across + 1) * cell + GAP
+        where = (left, left + side, bottom, bottom + height)
+        drawn.append(plot.imshow(map_, norm=norm, cmap=colours, interpolation="none", extent=where, aspect="auto"))
+        plot.add_patch(Rectangle((left, bottom), side, height, fill=False, edgecolor=PALE, linewidth=0.5))
+    for name, one in zip(names, drawn, strict=False):
+        left, across_to, _, top = one.get_extent()
+        plot.text((left + across_to) / 2, top + 2 / 72, name, fontsize=SMALL - 1.5, color=INK, ha="center", va="bottom")
+    plot.set(xlim=(0, wide), ylim=(0, high))
     bar(figure, drawn[0], (used + 0.04, GAP, 0.1, high - TOP - GAP))
     figure.text(GAP / wide, 1 - 0.06 / high, heading, fontsize=TEXT, color=INK, va="top")
     return figure

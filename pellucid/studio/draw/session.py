@@ -92,10 +92,13 @@ class ReadSample:
 
 
 class DrawSession:
-    """One page's copy of a model, its last drawing and its steps. Raises PellucidError for a model of another task."""
+    """One page's copy of a model, its last drawing and its steps. Raises PellucidError for a model of another task.
 
-    def __init__(self, library: Library) -> None:
-        self.library = library
+    x: an input (1, C, H, W) that takes the place of a drawing, for a page that shows a given picture.
+    """
+
+    def __init__(self, library: Library, x: Tensor | None = None) -> None:
+        self.library, self.given = library, x
         self._open(library.names[0])
 
     def _open(self, name: str) -> None:
@@ -103,7 +106,7 @@ class DrawSession:
         self.classes: tuple[str, ...] = task_of(model).class_names(model)
         self.model, self.name = model, name
         self.predictor: Predictor = task_of(model).predictor(model)
-        self.x: Tensor | None = None
+        self.x = self.given
         self.trace: Trace | None = None
         self.label = 0
         self.undone: deque[Params] = deque(maxlen=MAX_STEPS)

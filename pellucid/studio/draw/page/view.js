@@ -24,13 +24,17 @@ const FRAME = html`<div class="panes draw-panes">
     <p class="notice" id="problem" role="alert" hidden></p><div id="stage"></div><div class="stepper" id="stepper"></div></section>
   <aside class="pane why" aria-labelledby="why-h" id="why"></aside></div>`;
 
-/** Start the view in an element; returns what the frame of the page calls. */
+/** Start the view in an element; returns what the frame of the page calls. With `fixed` in the state, it shows the picture that the server holds, and nothing can be drawn. */
 export function start(root, server, { state: address, remember: put }) {
   fill(root, FRAME);
+  if (address.has("fixed")) {
+    for (const one of $$("#pad, #clear, .samples", root)) one.hidden = true;
+    $("#ink-h").textContent = "Picture";
+  }
   const S = {
     model: null, run: null, label: address.has("label") ? Number(address.get("label")) : null, pass: Number(address.get("pass")) || 0,
     subject: address.get("what"), selected: null, factor: 0, trail: [], explained: null, checked: null, stepped: null,
-    hid: 0, out: 0, at: null, channel: 0, weights: {}, rate: 1, scope: "one", sample: address.get("sample") ?? "3.1", wanted: address.get("model"),
+    fixed: address.has("fixed"), hid: 0, out: 0, at: null, channel: 0, weights: {}, rate: 1, scope: "one", sample: address.get("sample") ?? "3.1", wanted: address.get("model"),
   };
   let busy = false, again = false, drawn = false, began = 0, painted = 0;
   const pad = new Pad($("#pad"), (ended) => {
@@ -71,6 +75,7 @@ export function start(root, server, { state: address, remember: put }) {
     fill($("#models"), html`${answer.models.map((one) => html`<button type="button" role="radio" data-model="${one}" data-k="${one}" aria-checked="${one === answer.model}" tabindex="${one === answer.model ? 0 : -1}">${one}</button>`)}`);
     fill($("#label"), html`<option value="">as read</option>${answer.classes.map((one, k) => html`<option value="${k}">${one}</option>`)}`);
     if (S.label !== null && S.label >= answer.classes.length) S.label = null;
+    if (S.fixed) return run(true);
     drawn = !pad.empty;
     if (pad.empty && S.sample) await sample(...S.sample.split(".").map(Number));
     else await run(true);
@@ -99,7 +104,7 @@ export function start(root, server, { state: address, remember: put }) {
 
   /** Run the drawing; `fresh`: also ask for weights and the derivative, otherwise only what changes while drawing. */
   const run = attempt(async (fresh) => {
-    if (pad.empty || !S.model) return render();
+    if ((pad.empty && !S.fixed) || !S.model) return render();
     if (busy) {
       again = again || fresh ? "fresh" : "live";
       return;
@@ -249,7 +254,7 @@ export function start(root, server, { state: address, remember: put }) {
     }
     const { run, model } = S, x = run.tensors.x, size = x.shape.slice(1);
     heat($("#seen"), x.data.slice(0, size[0] * size[1]), size[1], "ink", maxAbs(x.data) || 1);
-    $("#seen-cap").textContent = `Seen as ${size.join("×")}: the ink is cropped, scaled and centred like the training data.`;
+    $("#seen-cap").textContent = S.fixed ? `The input, ${size.join("×")}.` : `Seen as ${size.join("×")}: the ink is cropped, scaled and centred like the training data.`;
     fill($("#cost"), html`Reads <b id="read">${model.classes[run.read]}</b> at ${percent(run.probabilities[run.read])} <span>C</span> <b id="cost-value">${num(run.cost)}</b>`);
     if (model.columns) {
       fill($("#stage"), columnView.columns(S, lit(S)));

@@ -18,8 +18,11 @@ function asText(value) {
   return value === null || value === undefined || value === false ? "" : String(value).replace(/[&<>"']/g, (c) => ESCAPES[c]);
 }
 
+/** What is filled into a template; false is nothing, but in an attribute it is "false", as ARIA has it. */
+const filled = (value, before) => (value === false && before.endsWith('="') ? "false" : asText(value));
+
 /** A template of markup: what is filled in is escaped, unless it is markup itself. */
-export const html = (parts, ...values) => new Markup(parts.reduce((text, part, k) => text + asText(values[k - 1]) + part));
+export const html = (parts, ...values) => new Markup(parts.reduce((text, part, k) => text + filled(values[k - 1], parts[k - 1]) + part));
 
 /** Replace what an element contains; the focus stays on the element with the same data-k. */
 export function fill(element, markup) {

@@ -1,0 +1,34 @@
+"""Lets results show themselves in a notebook as views of the studio, where anywidget is installed."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+# The functions of `studio.notebook` that return a widget, by the module and the name of a type.
+WIDGETS = {("pellucid.trace", "Trace"): "of_trace"}
+
+
+def register() -> None:
+    """Register the views with the running shell of IPython, if there is one."""
+    from IPython.core.getipython import get_ipython
+
+    shell: Any = get_ipython()
+    if shell is None or find_spec("anywidget") is None:
+        return
+    for (module, name), function in WIDGETS.items():
+        shell.display_formatter.mimebundle_formatter.for_type_by_name(module, name, _bundle(function))
+
+
+def _bundle(function: str) -> Callable[..., Any]:
+    """Return a formatter of a widget; it returns None where no view shows the result, whose own HTML is shown then."""
+
+    def bundle(result: Any, **_: Any) -> Any:
+        from pellucid.errors import PellucidError
+        from pellucid.studio import notebook
+
+        try:
+            return getattr(notebook, function)(result)._repr_mimebundle_()
+        except PellucidError:
+            return None
+
+    return bundle

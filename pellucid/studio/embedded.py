@@ -1,0 +1,73 @@
+"""A view of the studio as one HTML document, which needs no other file."""
+
+import base64
+import json
+import posixpath
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pellucid.studio.messages import pack
+from pellucid.studio.session import Session
+from pellucid.studio.view import View
+
+WEB = Path(__file__).parent / "web"
+IMPORT = re.compile(r'(\bfrom |\bimport )"(/?\.?[\w./]+)"')
+DOCUMENT = """<!doctype html>
+<html lang="en" data-theme="auto">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<style>{style}</style>
+<script type="importmap">{modules}</script></head>
+<body><main id="main" class="view"></main>
+<div id="live" class="sr" role="status" aria-live="polite"></div>
+<script id="given" type="application/json">{given}</script>
+<script type="module">import "embed.js";</script></body>
+</html>
+"""
+
+
+def document(view: View, state: Mapping[str, str], answers: Mapping[str, bytes] | None = None) -> str:
+    """Return a document that shows a view.
+
+    state: what the address of the studio would hold. answers: what `recorded` returned; None for a document in a frame
+    whose parent answers, see `embed.js`.
+    """
+    given: dict[str, Any] = {"view": view.name, "state": dict(state), "answers": None}
+    if answers is not None:
+        given["answers"] = {key: base64.b64encode(answer).decode() for key, answer in answers.items()}
+    style = (WEB / "style.css").read_text(encoding="utf-8") + (view.page / "view.css").read_text(encoding="utf-8")
+    return DOCUMENT.format(
+        title=view.title,
+        style=style,
+        modules=json.dumps({"imports": modules(view)}),
+        given=json.dumps(given).replace("<", "\\u003c"),  # no text may end the script
+    )
+
+
+def modules(view: View) -> dict[str, str]:
+    """Return the JavaScript modules of a view as data addresses, by name; they import each other by these names."""
+    files = {"embed.js": WEB / "embed.js"}
+    files |= {f"core/{path.name}": path for path in (WEB / "core").glob("*.js")}
+    files |= {f"{view.name}/{path.name}": path for path in view.page.glob("*.js")}
+    return {name: _address(name, path.read_text(encoding="utf-8")) for name, path in files.items()}
+
+
+def _address(name: str, text: str) -> str:
+    def named(found: re.Match[str]) -> str:
+        start, given = found.groups()
+        absolute = posixpath.normpath(posixpath.join("/", posixpath.dirname(name), given))
+        return f'{start}"{absolute[1:]}"'
+
+    return f"data:text/javascript;base64,{base64.b64encode(IMPORT.sub(named, text).encode()).decode()}"
+
+
+def recorded(session: Session, requests: list[tuple[str, dict[str, Any]]]) -> dict[str, bytes]:
+    """Return the answers of a session to requests (kind and fields), in order, by what `embed.js` looks them up by."""
+    found = dict[str, bytes]()
+    for number, (kind, fields) in enumerate(requests):
+        key = json.dumps(
+            sorted([key, value] for key, value in fields.items() if value is not None), separators=(",", ":")
+        )
+        found[f"{kind} {key}"] = session.answer(pack(kind, number, fields, {}))
+    return found

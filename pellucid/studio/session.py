@@ -1,0 +1,56 @@
+"""What one page of the studio asks, and the answers of its views."""
+
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.studio.draw import DRAW
+from pellucid.studio.messages import MessageError, Reply, pack, read
+from pellucid.studio.train import TRAIN
+from pellucid.studio.view import Library
+
+
+@dataclass(frozen=True)
+class OpenStudio:
+    """studio.open: what the page can show."""
+
+
+VIEWS = {view.name: view for view in (DRAW, TRAIN)}
+REQUESTS = {"studio.open": OpenStudio} | {
+    kind: fields for view in VIEWS.values() for kind, (fields, _) in view.kinds.items()
+}
+
+
+class Session:
+    """One tab of the browser: the session of each view, begun with its first message unless it is one of `sessions`."""
+
+    def __init__(self, library: Library, sessions: Mapping[str, Any] | None = None) -> None:
+        self.library, self.sessions = library, dict(sessions or {})
+
+    def answer(self, message: bytes) -> bytes:
+        """Return the answer to a message: what it asks for, or one error."""
+        number = None
+        try:
+            kind, number, request = read(message, REQUESTS)
+            found = self.reply(kind, request)
+            return pack(kind, number, found.fields, found.tensors)
+        except MessageError as error:
+            return pack("error", error.number, {"message": str(error)}, {})
+        except PellucidError as error:
+            return pack("error", number, {"message": str(error)}, {})
+        except Exception as error:  # a fault of ours: the session goes on
+            traceback.print_exc(file=sys.stderr)
+            return pack("error", number, {"message": f"fault in the studio: {type(error).__name__}"}, {})
+
+    def reply(self, kind: str, request: Any) -> Reply:
+        """Return what a request asks for."""
+        if isinstance(request, OpenStudio):
+            views = [{"name": view.name, "title": view.title} for view in VIEWS.values()]
+            return Reply({"views": views, "models": self.library.names}, {})
+        name = kind.partition(".")[0]
+        if name not in self.sessions:
+            self.sessions[name] = VIEWS[name].session(self.library)
+        return VIEWS[name].kinds[kind][1](self.sessions[name], request)

@@ -216,6 +216,10 @@ class Task(ABC):
         """
         raise PellucidError(f"a {self.model} predicts nothing for a picture; use Model.predict in Python")
 
+    def samples(self, model: Any, count: int) -> "Tensor | None":
+        """Return images (count, C, H, W), 0..1, that a model makes from random numbers alone; None, as by default."""
+        return None
+
     def report(self, model: Any, train: Any, test: Any, folder: Any) -> Reported:
         """Return the sections about results on the test images; by default none.
 

@@ -1,6 +1,7 @@
 """`pellucid studio`: a page on which a network computes, explains itself and learns."""
 
 import argparse
+from pathlib import Path
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
@@ -17,13 +18,15 @@ def parser() -> Parser:
     parser = Parser(
         "studio",
         "Serve a page on this machine, and open it in the browser: draw a digit, see the network compute it, ask a "
-        "weight for its derivative, and take a step of gradient descent. Ctrl-C ends it.",
+        "weight for its derivative, and take a step of gradient descent; train with a recipe, and watch. Ctrl-C ends "
+        "it, after the trainings that it started have saved.",
     )
     parser.add_argument(
         "model",
         nargs="?",
-        metavar="MODEL",
-        help=f"a run folder, a weights file, or the name of a pretrained model (default: {' and '.join(MODELS)})",
+        metavar="MODEL|RUN|FOLDER",
+        help=f"a run folder, a weights file, or the name of a pretrained model (default: {' and '.join(MODELS)}); or a "
+        "folder of runs to list and train in (default: that of RUN, or runs)",
     )
     parser.add_argument("--port", type=int, metavar="N", help=f"port, 0 for any free one (default: {PORT})")
     parser.add_argument("--no-open", action="store_true", help="only print the address")
@@ -33,6 +36,7 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; print the address, and open it."""
     import secrets
+    import signal
     import socket
     import threading
     import webbrowser
@@ -47,12 +51,17 @@ def handle(args: argparse.Namespace) -> int:
     import torch
 
     from pellucid.studio.draw.session import digits
+    from pellucid.studio.runs import Runs
     from pellucid.studio.view import Library
 
     torch.set_num_threads(1)  # one drawing is too small to share, and several tabs use the processors
     port = PORT if args.port is None else args.port
-    given: list[str] = [args.model] if args.model else []
-    library = Library((*given, *(name for name in MODELS if name not in given)), open_model)
+    place = Path(args.model or "runs")
+    is_run = any((place / name).exists() for name in ("recipe.toml", "metrics.csv", "weights"))
+    is_folder = place.is_dir() and not is_run
+    given: list[str] = [args.model] if args.model and not is_folder else []
+    runs = Runs(place if is_folder else place.parent if is_run else "runs")
+    library = Library((*given, *(name for name in MODELS if name not in given)), open_model, runs)
     library.load(library.names[0])  # raises for a model that cannot be read
     try:
         server = socket.create_server((LOCAL, port))
@@ -76,5 +85,9 @@ def handle(args: argparse.Namespace) -> int:
             ws_per_message_deflate=False,  # it takes longer than the answers, and nothing leaves the machine
             timeout_graceful_shutdown=1,
         )
-        uvicorn.Server(config).run(sockets=[server])
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that the trainings save
+        try:
+            uvicorn.Server(config).run(sockets=[server])
+        finally:
+            runs.close()
     return 0

@@ -23,6 +23,7 @@ from pellucid.recipe.material import Material, divided, fetch_missing, load_mate
 from pellucid.recipe.previews import Previews
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import source_checksum, trained_features, trained_objective, whiten
+from pellucid.recipe.watched import Watched
 from pellucid.run.described import as_begun, scaling
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
@@ -63,7 +64,8 @@ class Job:
         """Train in the run folder, or resume its training."""
         recipe, material, settings = self.recipe, self.material, self.recipe.train
         augment = augmentation(recipe, material)
-        callbacks: list[Callback] = [Previews(RunFolder(self.path), self.model, material.validation or material.test)]
+        previews = Previews(RunFolder(self.path), self.model, material.validation or material.test)
+        callbacks: list[Callback] = [previews, Watched(self.path)]
         if settings.early_stopping:
             callbacks.append(EarlyStopping(settings.early_stopping, settings.monitor))
         if settings.keep:

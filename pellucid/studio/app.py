@@ -6,7 +6,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, get_cancelled_exc_class
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -36,7 +36,8 @@ def application(library: Library, hosts: Collection[str], token: str, cookie: st
         """Reply each message of one tab by one message, in order, until the tab closes."""
         await socket.accept()
         session = Session(library)
-        with suppress(WebSocketDisconnect):
+        # Cancelled: the server ends, and does not wait for an answer that takes long.
+        with suppress(WebSocketDisconnect, get_cancelled_exc_class()):
             while (message := await socket.receive())["type"] != "websocket.disconnect":
                 given = message.get("bytes") or (message.get("text") or "").encode()
                 await socket.send_bytes(await run_sync(session.answer, given, limiter=threads))

@@ -1,5 +1,6 @@
 """Callbacks: code that runs around the epochs of a training."""
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,9 @@ class Training:
     epoch: the number of finished epochs. batch: the number of finished batches of the current epoch; step: the
     number in all epochs. losses: the sums of the current epoch's losses by name, each times the weight of its batch
     (`Objective.total_weight`); loss_count: the sum of these weights; seen: the number of examples; seconds: the
-    duration. lower: the columns of the history that are better when lower.
+    duration. lower: the columns of the history that are better when lower. Callbacks may also set pause_at, the number
+    of the step after which the training waits while `on_tick` goes on, and measure_at, the number of steps before the
+    one that sets `layers` to rows like those of `History.layers`.
     """
 
     model: Learner
@@ -46,6 +49,9 @@ class Training:
     seconds: float = 0.0
     stop: str = ""
     lower: frozenset[str] = frozenset()
+    pause_at: float = math.inf
+    measure_at: float = math.inf
+    layers: list[Row] = field(default_factory=list[Row])
 
     @property
     def means(self) -> dict[str, float]:

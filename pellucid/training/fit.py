@@ -52,6 +52,7 @@ from pellucid.user_defined import try_network
 
 TICK = 0.25  # seconds between calls of `on_tick`, and between checks of the time since the last checkpoint
 CHECK_FRACTION = 0.02  # of the time for checks of the parameters; in fact 0.03, with the cache misses that they cause
+PAUSED_TICK = 0.05  # seconds between calls of `on_tick` while a training is paused
 COLUMNS = ("epoch", "step", "lr", "seconds", "images_per_second")  # of the history, besides losses and metrics
 SAVE_INTERVAL = 20  # minimum time between checkpoints at ends of epochs, as a multiple of the time to write one
 
@@ -179,7 +180,8 @@ class Loop:
                 if scheduled:
                     place = Place(training.step, steps, training.batches)
                     training.lr = model.optimizer.lr * schedule.factor(place, self.memory)
-                if training.batch == training.batches - 1:
+                measures = training.step >= training.measure_at
+                if measures or training.batch == training.batches - 1:
                     layers = self._measured(batch)
                 if self.draws:
                     draws(self.rng, model.seed, training.step)
@@ -194,7 +196,9 @@ class Loop:
                 training.loss_count += weight
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0.0) + value * weight
-                if training.step >= self.checked + self.check_every or self.signals.asked:
+                if measures:
+                    training.layers, training.measure_at = layers(), math.inf
+                if training.step >= min(self.checked + self.check_every, training.pause_at) or self.signals.asked:
                     self._check(batch)
         training.seconds += time.perf_counter() - self.checked_at
         self._check_learned()
@@ -213,7 +217,7 @@ class Loop:
         self.check_cost = min(self.check_cost, time.perf_counter() - now)
         for callback in self.eager:
             callback.on_step(training)
-        if now >= self.tick_at or self.signals.asked:
+        if now >= self.tick_at or self.signals.asked or training.step >= training.pause_at:
             self._tick()
             self.tick_at = now + TICK
 
@@ -222,6 +226,11 @@ class Loop:
         training = self.training
         for callback in self.plan.callbacks:
             callback.on_tick(training)
+        while training.step >= training.pause_at and not self.signals.asked:
+            time.sleep(PAUSED_TICK)
+            for callback in self.plan.callbacks:
+                callback.on_tick(training)
+            self.checked_at = time.perf_counter()  # the pause is no time of the training
         if training.batch < training.batches:
             if self.signals.asked:
                 self._stop()

@@ -80,7 +80,7 @@ class OccludeFrom:
 
 
 @dataclass(frozen=True)
-class ReadMaps:
+class ReadFeatureMaps:
     """explain.maps: the feature maps of a layer."""
 
     path: str
@@ -282,7 +282,7 @@ class ExplainSession:
         sent = {name: one for name, one in tensors.items() if one is not None}
         return Reply({**values, "total": len(places), "score": float(base)}, sent)
 
-    def feature_maps(self, request: ReadMaps) -> Reply:
+    def feature_maps(self, request: ReadFeatureMaps) -> Reply:
         """Return the feature maps of a layer for the picture, made smaller if they are large."""
         asked = self.question
         self._check_layer(request.path)
@@ -367,6 +367,6 @@ KINDS: dict[str, tuple[type, Callable[[ExplainSession, Any], Reply]]] = {
     "explain.curve": (RunMethod, ExplainSession.curve),
     "explain.relevance": (ReadRelevance, ExplainSession.relevance),
     "explain.occlude": (OccludeFrom, ExplainSession.occlude),
-    "explain.maps": (ReadMaps, ExplainSession.feature_maps),
+    "explain.maps": (ReadFeatureMaps, ExplainSession.feature_maps),
     "explain.top": (ReadTop, ExplainSession.top),
 }

@@ -1,7 +1,7 @@
 """The messages of the view Inspect, and what it holds for one tab: a model, run once on a bundled picture."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -198,10 +198,9 @@ class InspectSession:
             raise PellucidError(f"{request.path} has several outputs; use pellucid verify")
         goal = torch.linspace(-1, 1, row.out.numel(), dtype=torch.float64).view_as(row.out)
         table = verify(row.layer, row.params, row.x, goal, Quadratic(), samples=SAMPLES)
-        keys = ("what", "entries", "largest", "autograd", "differences", "checked", "kinks", "ok", "note")
         # The network is the layer alone, so its dx stands twice; its dy is that of the loss.
         by_name = {one.what: one for one in table.rows if one.what != "dy"}
-        rows = [{key: getattr(one, key) for key in keys} for one in by_name.values()]
+        rows = [asdict(one) for one in by_name.values()]
         return Reply({"path": request.path, "tolerance": TOLERANCE, "rows": rows}, {})
 
 

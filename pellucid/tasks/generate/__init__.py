@@ -49,6 +49,12 @@ class Generation(Task):
         """Raise PellucidError: generators draw images from nothing but random numbers."""
         raise PellucidError("the model generates images and predicts no classes; use `pellucid generate`")
 
+    def samples(self, model: "Model", count: int) -> Any:
+        """Return new images, the same at each call."""
+        from pellucid.tasks.generate.report import sample
+
+        return sample(model, count)
+
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
         """Return samples."""
         from pellucid.tasks.generate.report import report

@@ -1,0 +1,136 @@
+"""A training that another process, such as the studio, watches and controls by two small files in its run folder."""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pellucid.errors import PellucidError
+from pellucid.files import read_regular, write_atomically
+from pellucid.training.callbacks import Callback, Training
+
+WATCHED = 10.0  # seconds after which an untouched control file has no reader any more
+LAYERS_SECONDS = 1.0  # between two measurements of the layers
+LAYERS_STEPS = 60  # at least between two measurements, each of which takes about two steps
+MAX_LOSSES = 400
+
+
+class Control(NamedTuple):
+    """What the watching process asks for: to pause, and the number of single steps since it did so first."""
+
+    pause: bool = False
+    steps: int = 0
+
+
+def control_file(run: Path) -> Path:
+    """Return the file by which another process controls a training; while it is touched, `live_file` is written."""
+    return run / "control.json"
+
+
+def live_file(run: Path) -> Path:
+    """Return the file in which a watched training tells where it is."""
+    return run / "live.json"
+
+
+def read_control(run: Path) -> Control:
+    """Return what control.json asks for; nothing if it is missing or damaged."""
+    found = read_object(control_file(run))
+    pause, steps = found.get("pause"), found.get("steps")
+    return Control(pause is True, steps if type(steps) is int and steps >= 0 else 0)
+
+
+def write_control(run: Path, control: Control) -> None:
+    """Write control.json."""
+    write_atomically(control_file(run), json.dumps(control._asdict()).encode(), durable=False)
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """Return the JSON object of a file; {} if it is missing or damaged."""
+    try:
+        found = json.loads(read_regular(file))
+    except (OSError, ValueError, RecursionError, PellucidError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+class Watched(Callback):
+    """Obey control.json, and write live.json a few times a second while it is touched; otherwise only look for it.
+
+    live.json has the process, epoch, batch and step, whether the training is paused, the mean loss of the batches
+    between two moments by step, and rows like those of layers.csv for a recent step.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+
+    def on_start(self, training: Training) -> None:
+        """Forget what an earlier training was asked for."""
+        self.on_close()
+        self.changed, self.control, self.steps = 0, Control(), 0
+        self.losses: list[tuple[int, float]] = []
+        self.sums: tuple[int, dict[str, float], float] = (-1, {}, 0.0)  # epoch, losses and weight of the last moment
+        self.last = (time.perf_counter(), training.step)
+
+    def on_tick(self, training: Training) -> None:
+        """Read control.json if it has changed, and write live.json if somebody reads it."""
+        try:
+            about = os.stat(control_file(self.run))
+        except OSError:
+            training.pause_at = training.measure_at = math.inf
+            return
+        if about.st_mtime_ns != self.changed:
+            self.changed, self.control = about.st_mtime_ns, read_control(self.run)
+        is_watched = time.time() - about.st_mtime < WATCHED
+        was_paused, (then, step) = training.step >= training.pause_at, self.last
+        if self.control.pause and (not was_paused or self.steps < self.control.steps):
+            single = was_paused and self.steps < self.control.steps
+            training.pause_at = training.step + single
+            self.steps = self.steps + 1 if single else self.control.steps
+        elif not self.control.pause:
+            training.pause_at = math.inf
+        if training.step == step and was_paused == (training.step >= training.pause_at) and self.losses:
+            return
+        now = time.perf_counter()
+        per_step, self.last = (now - then) / max(training.step - step, 1), (now, training.step)
+        if training.pause_at < math.inf:
+            training.measure_at = training.step
+        elif training.measure_at == math.inf and is_watched:
+            gap = 0 if not training.layers else max(LAYERS_STEPS, LAYERS_SECONDS / max(per_step, 1e-9))
+            training.measure_at = training.step + math.ceil(gap)
+        self._append(training)
+        if is_watched:
+            self._write(training)
+
+    def on_close(self) -> None:
+        """Remove both files."""
+        for file in (control_file(self.run), live_file(self.run)):
+            file.unlink(missing_ok=True)
+
+    def _append(self, training: Training) -> None:
+        """Append the mean loss of the batches since the last moment; of many moments, every second one is kept."""
+        epoch, sums, weight = self.sums
+        if epoch != training.epoch or weight > training.loss_count:
+            sums, weight = {}, 0.0
+        passed = training.loss_count - weight
+        if passed > 0:
+            means = {name: (total - sums.get(name, 0.0)) / passed for name, total in training.losses.items()}
+            self.losses.append((training.step, training.model.objective.total(means)))
+        self.sums = (training.epoch, dict(training.losses), training.loss_count)
+        if len(self.losses) > MAX_LOSSES:
+            del self.losses[-2::-2]
+
+    def _write(self, training: Training) -> None:
+        live = {
+            "pid": os.getpid(),
+            "epoch": training.epoch,
+            "epochs": training.epochs,
+            "batch": training.batch,
+            "batches": training.batches,
+            "step": training.step,
+            "paused": training.step >= training.pause_at,
+            "losses": self.losses,
+            "layers": training.layers,
+        }
+        write_atomically(live_file(self.run), json.dumps(live).encode(), durable=False)

@@ -1,0 +1,250 @@
+"""The folder of runs that the studio shows, and the processes of their trainings, which outlive the server.
+
+A training is `pellucid train --resume RUN` in a session of its own. Its output is RUN/train.log, which the studio locks
+before the process begins and the process keeps locked by inheritance until it ends, however it ends. So another server
+finds a training by the lock, and no process id of the past is taken for it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pellucid.errors import PellucidError
+from pellucid.files import write_atomically
+from pellucid.recipe.recipe import Recipe
+from pellucid.recipe.watched import Control, control_file, live_file, read_control, read_object, write_control
+from pellucid.run.folder import RunFolder, next_run
+from pellucid.run.history import History
+from pellucid.settings.checks import check_known
+from pellucid.training.diagnose import StoppedError
+
+LOG, PROCESS = "train.log", "studio.pid"
+MAX_RUNS = 200  # that the page lists, the newest first
+TOUCH = 2.0  # seconds between two signs that somebody watches
+WAIT = 60.0  # seconds until a training that is asked to stop has saved
+MAX_LOG = 4096  # bytes of the end of a log
+
+
+class Process(NamedTuple):
+    """The process of a training; ours: whether a studio started it."""
+
+    pid: int
+    ours: bool
+
+
+class Runs:
+    """The run folders below a folder. Raises PellucidError for names that are not among them."""
+
+    def __init__(self, folder: str | os.PathLike[str] = "runs") -> None:
+        self.folder = Path(folder).resolve()
+        self._read = dict[Path, tuple[tuple[int, ...], History]]()  # histories by folder, with sizes and times of files
+        self._doctors = dict[Path, tuple[subprocess.Popen[str], list[str]]]()
+        self._guard = threading.Lock()
+
+    def names(self) -> list[str]:
+        """Return the names of the runs, the newest first."""
+        found = [path for path in self.folder.glob("*") if (path / "recipe.toml").is_file()]
+        return [path.name for path in sorted(found, key=lambda path: -path.stat().st_mtime_ns)[:MAX_RUNS]]
+
+    def path(self, name: str) -> Path:
+        """Return the folder of a run."""
+        check_known("no run", name, [path.name for path in self.folder.glob("*") if (path / "recipe.toml").is_file()])
+        return self.folder / name
+
+    def begin(self, recipe: Recipe) -> str:
+        """Start a training in a new run folder, and return its name."""
+        path = next_run(self.folder, recipe.name)
+        write_atomically(path / "recipe.toml", recipe.to_toml().encode())
+        self.launch(path)
+        return path.name
+
+    def launch(self, path: Path) -> None:
+        """Start or resume the training of a run folder; raises PellucidError if it runs already."""
+        command = [sys.executable, "-m", "pellucid", "train", "--resume", str(path)]
+        if process_of(path) is not None:
+            raise PellucidError(f"{path.name} is being trained already")
+        with open(os.open(path / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644), "wb") as log:
+            if not _lock(log.fileno(), exclusive=True):
+                raise PellucidError(f"{path.name} is being trained already")
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )  # fmt: skip
+            write_atomically(path / PROCESS, f"{process.pid}\n".encode(), durable=False)
+        threading.Thread(target=process.wait, daemon=True).start()  # so that no zombie stays
+
+    def control(self, path: Path, pause: bool, step: bool = False) -> None:
+        """Ask a running training to pause, to make one step and pause, or to go on."""
+        if process_of(path) is None:
+            raise PellucidError(f"{path.name} is not being trained")
+        with self._guard:
+            write_control(path, Control(pause, read_control(path).steps + step))
+
+    def stop(self, path: Path) -> None:
+        """Ask a training to save and end."""
+        process = process_of(path)
+        if process is None:
+            raise PellucidError(f"{path.name} is not being trained")
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGINT)
+
+    def close(self) -> None:
+        """Let the trainings that a studio started save and end, and wait for them."""
+        for doctor, _ in self._doctors.values():
+            doctor.kill()
+        paths = [path for name in self.names() if (process := process_of(path := self.folder / name)) and process.ours]
+        for path in paths:
+            with suppress(PellucidError):
+                self.stop(path)
+        end = time.monotonic() + WAIT
+        while any(map(process_of, paths)) and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def state(self, path: Path) -> dict[str, Any]:
+        """Return where a training is: its status, what it says of itself, and a message about its end."""
+        folder, process, epochs, done = RunFolder(path), process_of(path), epochs_of(path), len(self.history(path))
+        live = read_object(live_file(path)) if process else {}
+        message = ""
+        if process is not None:
+            _touch(path)
+            status = "finishing" if done >= epochs else "starting"
+            if live:
+                status = "paused" if live.get("paused") else "running"
+        elif done and read_object(path / "results.json").get("epochs") == done and (path / "report.html").is_file():
+            status = "finished"
+        else:
+            stopped = StoppedError.read(folder.error)
+            message = str(stopped) if stopped else last_line(path / LOG)
+            status = "stopped" if folder.has_checkpoint and stopped is None else "failed" if message else "stopped"
+        return {"status": status, "message": message, "epochs": epochs, "live": live or None}
+
+    def history(self, path: Path) -> History:
+        """Return the finished epochs of a run; as of the last call while a line is being written."""
+        files = [file for file in (path / "metrics.csv", path / "layers.csv") if file.is_file()]
+        stamp = tuple(number for file in files for number in (file.stat().st_mtime_ns, file.stat().st_size))
+        known, found = self._read.get(path, ((), History()))
+        if known != stamp:
+            with suppress(PellucidError):
+                found = History.read(path) if (path / "metrics.csv").is_file() else History()
+                self._read[path] = (stamp, found)
+        return found
+
+    def examine(self, path: Path, again: bool) -> dict[str, Any] | None:
+        """Return the diagnosis of `pellucid doctor RUN --json`, None while it is made; again: make a new one."""
+        with self._guard:
+            if path not in self._doctors or (again and self._doctors[path][0].poll() is not None):
+                self._doctors[path] = _doctor(path)
+            process, answers = self._doctors[path]
+        if process.poll() is None or not answers:
+            return None
+        out, errors = answers
+        if process.returncode:
+            raise PellucidError(errors.strip().splitlines()[-1] if errors.strip() else "the doctor was interrupted")
+        return json.loads(out)
+
+
+def process_of(path: Path) -> Process | None:
+    """Return the process that trains in a run folder now, if any."""
+    if _is_locked(path / LOG) and (pid := _number(path / PROCESS)) is not None:
+        return Process(pid, ours=True)
+    pid = _number(path / "lock")
+    # A lock is only tried if there is such a process, so that no beginning training finds it taken.
+    return Process(pid, ours=False) if pid is not None and _exists(pid) and _is_locked(path / "lock") else None
+
+
+def epochs_of(path: Path) -> int:
+    """Return the number of epochs that a run's recipe plans; 0 if it cannot be read."""
+    import tomllib
+
+    try:
+        found: Any = tomllib.loads((path / "recipe.toml").read_text("utf-8"))["train"]["epochs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+    return found if type(found) is int else 0
+
+
+def last_line(file: Path) -> str:
+    """Return the last line of a log, "" without one."""
+    try:
+        with open(file, "rb") as opened:
+            opened.seek(max(0, file.stat().st_size - MAX_LOG))
+            lines: Sequence[str] = opened.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _doctor(path: Path) -> tuple[subprocess.Popen[str], list[str]]:
+    """Start the examination of a run as a process of low priority; its output is appended to the list."""
+    command = [sys.executable, "-m", "pellucid", "doctor", str(path), "--json"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip  # noqa: E501
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, process.pid, 15)
+    answers = list[str]()
+    threading.Thread(target=lambda: answers.extend(process.communicate()), daemon=True).start()
+    return process, answers
+
+
+def _touch(path: Path) -> None:
+    """Let a training know that it is watched."""
+    file = control_file(path)
+    try:
+        if time.time() - file.stat().st_mtime > TOUCH:
+            os.utime(file)
+    except FileNotFoundError:
+        with suppress(PellucidError):
+            write_control(path, Control())
+
+
+def _is_locked(file: Path) -> bool:
+    """Return whether a process holds the lock of a file."""
+    with _opened(file) as handle:
+        return handle is not None and not _lock(handle, exclusive=False)
+
+
+def _lock(handle: int, exclusive: bool) -> bool:
+    """Lock an open file until it is closed, without waiting; return whether that was possible."""
+    try:
+        import fcntl
+    except ImportError as error:
+        raise PellucidError("trainings need file locks (fcntl), which this system lacks") from error
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[int | None]:
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        yield None
+        return
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _number(file: Path) -> int | None:
+    """Return the process id in a file."""
+    with _opened(file) as handle:
+        text = b"" if handle is None else os.read(handle, 20).strip()
+    return int(text) if text.isdigit() and int(text) > 1 else None
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True

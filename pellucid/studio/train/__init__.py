@@ -1,0 +1,8 @@
+"""The view Train: start a training from a recipe, watch and steer it, and look through its epochs."""
+
+from pathlib import Path
+
+from pellucid.studio.train.session import KINDS, TrainSession
+from pellucid.studio.view import View
+
+TRAIN = View("train", "Train", Path(__file__).parent / "page", TrainSession, KINDS)

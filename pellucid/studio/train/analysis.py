@@ -1,0 +1,100 @@
+"""What the weights of an epoch do: the confusion matrix on held-out images, the first filters, and feature maps."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data import float_images
+from pellucid.errors import PellucidError
+from pellucid.metrics import class_scores, classes_of, confusion_matrix
+from pellucid.model import Model
+from pellucid.nested import flatten
+from pellucid.run.folder import RunFolder
+from pellucid.task import task_of
+from pellucid.training.callbacks import kept_epochs
+
+MAX_TESTED = 2000  # held-out images of a confusion matrix, taken evenly
+BATCH = 256
+MAX_FILTERS = 16
+MAX_SIDE = 256  # of filters and feature maps
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """Held-out images (N, C, H, W) with their classes (N,), and the classes (N,) that a model predicts for them."""
+
+    images: Tensor
+    true: Tensor
+    predicted: Tensor
+    classes: tuple[str, ...]
+
+    @property
+    def counts(self) -> Tensor:
+        """The confusion matrix (K, K), true by predicted."""
+        return confusion_matrix(self.true, self.predicted, len(self.classes))
+
+    def cell(self, true: int, predicted: int) -> Tensor:
+        """Return the indices of the images of a class that are predicted as a class."""
+        return torch.nonzero((self.true == true) & (self.predicted == predicted)).flatten()
+
+
+def weights_by_epoch(path: Path) -> dict[int, Path]:
+    """Return the weights files of a run by epoch, in ascending order: the kept ones."""
+    return kept_epochs(RunFolder(path).weights)
+
+
+def held_out(model: Model) -> Any:
+    """Return images that training held out, at most MAX_TESTED; PellucidError for a task that has no such images."""
+    data = task_of(model).held_out(model, None)
+    chosen = torch.linspace(0, len(data) - 1, min(len(data), MAX_TESTED)).round().long()
+    return data.x[chosen], data.y[chosen]
+
+
+def tested(model: Model, held_out: Callable[[], tuple[Tensor, Tensor]]) -> Tested:
+    """Return what a classifier predicts for `held_out()`; PellucidError for a model of another kind."""
+    try:
+        classes = task_of(model).class_names(model)
+    except PellucidError as error:
+        raise PellucidError("this task has no classes of whole pictures, so there is no confusion matrix") from error
+    x, y = held_out()
+    scores = torch.cat([class_scores(model.predict(part).cpu()) for part in x.split(BATCH)])
+    if scores.ndim != 2 or scores.shape[1] != len(classes) or y.ndim != 1:
+        raise PellucidError("this task has no classes of whole pictures, so there is no confusion matrix")
+    return Tested(x, y, classes_of(scores), classes)
+
+
+def filters(model: Model) -> tuple[str, Tensor]:
+    """Return the path of the first weight that can be seen as pictures, and the pictures (n, h, w).
+
+    These are the kernels of a convolution, or the rows of a dense layer laid out like the input; channels are averaged.
+    PellucidError if there is none.
+    """
+    shape = model.nominal_shape
+    for path, weight in flatten(model.params).items():
+        if weight.ndim == 4 and min(weight.shape[2:]) > 1:
+            return path, weight.mean(1)[:MAX_FILTERS]
+        if weight.ndim == 2 and len(shape) == 3 and weight.shape[1] == math.prod(shape) and min(shape[1:]) > 1:
+            return path, weight.view(-1, *shape).mean(1)[:MAX_FILTERS]
+    raise PellucidError("this network has no weights that can be seen as pictures")
+
+
+def maps(model: Model, path: str, x: Tensor, y: Tensor) -> Tensor:
+    """Return the outputs (n, h, w) of the layer whose weight has this path, for one image x (1, C, H, W)."""
+    trace = model.trace(x, y)
+    call = next((call for call in trace.calls if f"{call.path}.weight" == path), None)
+    if call is None:
+        raise PellucidError(f"the output of {path.removesuffix('.weight')} is not computed on its own")
+    found = call.y[0, :MAX_FILTERS].detach()
+    return (found[:, None, None] if found.ndim == 1 else found)[:, :MAX_SIDE, :MAX_SIDE]
+
+
+def as_pictures(x: Tensor) -> Tensor | None:
+    """Return images (N, C, H, W) as uint8; None for data that are no pictures."""
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or min(x.shape[2:]) < 2:
+        return None
+    return (float_images(x).clamp(0, 1) * 255).round().to(torch.uint8)

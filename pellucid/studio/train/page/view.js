@@ -1,0 +1,354 @@
+// The view Train: which recipe and which run are chosen, what the server says of the run, and how a person steers it.
+import { $, $$, fill, html, num, say } from "/core/dom.js";
+import { LostError } from "/core/server.js";
+import * as panels from "./panels.js";
+
+const LIVE = 300, CALM = 2000; // milliseconds between two questions while a training runs, and otherwise
+const HEAVY = 1500; // milliseconds between two looks at the weights while a training runs
+const ALIVE = ["starting", "running", "paused", "finishing"];
+const STATUS = { starting: "Starting", running: "Training", paused: "Paused", finishing: "Writing the report", finished: "Finished", stopped: "Stopped", failed: "Failed", stopping: "Saving" };
+const MAIN = /^(train\.(epochs|batch_size)|optimizer\.(lr|momentum)|regularizer\.lam|network\.dropout|recipe\.seed)$/;
+
+const FRAME = html`<div class="panes train-panes">
+  <section class="pane" aria-labelledby="train-recipe-h"><h2 id="train-recipe-h">Recipe</h2>
+    <label class="field">Recipe <select id="train-recipe"></select></label><p class="cap" id="train-about"></p>
+    <form id="train-form"><div id="train-main"></div><details><summary class="cap">All numbers of the recipe</summary><div id="train-rest"></div></details>
+    <div class="row"><button class="btn primary" id="train-start">Start</button></div></form>
+    <h2>Run</h2><label class="field">Run <select id="train-run"></select></label>
+    <div class="row" role="group" aria-label="Steer the training" id="train-steer"></div>
+    <p id="train-status"></p><progress id="train-done" max="1" value="0" aria-label="Epochs done"></progress><p class="cap" id="train-message"></p>
+    <p class="notice" id="train-problem" role="alert" hidden></p>
+    <details id="train-with"><summary class="cap">Compare with other runs</summary><div id="train-others" role="group" aria-label="Runs to compare with"></div></details></section>
+  <section class="pane" aria-labelledby="train-curves-h"><h2 id="train-curves-h">Curves</h2><div id="train-curves"></div><div id="train-compared"></div><h3>Layers <small>log scale</small></h3><div id="train-layers"></div></section>
+  <section class="pane" aria-labelledby="train-conf-h"><h2 id="train-conf-h">Confusion</h2><div id="train-conf"><p class="cap">It begins with the first weights that a run keeps.</p></div><div id="train-cell" aria-live="polite"></div></section>
+  <section class="pane" aria-labelledby="train-doctor-h"><div class="head"><h2 id="train-doctor-h">Doctor</h2><button class="btn" id="train-examine">Examine</button></div><div id="train-findings"></div></section>
+  <section class="pane through" aria-labelledby="train-through-h"><div class="head"><h2 id="train-through-h">Through time</h2><label class="field grow"><span class="sr">Epoch</span><input type="range" id="train-epoch" min="0" max="0" value="0"></label><button class="btn" id="train-newest">Newest</button><p class="read">epoch <b id="train-at">0</b></p></div>
+    <div class="times"><div id="train-film"></div><figure id="train-picture" hidden><img alt=""><figcaption class="cap"></figcaption></figure></div></section></div>`;
+
+const number = (text) => (text !== null && text !== "" && Number.isInteger(Number(text)) ? Number(text) : null);
+
+/** Start the view in an element; returns what the frame of the page calls. */
+export function start(root, server, { state: address, remember: put }) {
+  fill(root, FRAME);
+  const S = {
+    recipes: [], runs: [], recipe: address.get("recipe") ?? "digits", run: address.get("run"), at: number(address.get("at")),
+    others: (address.get("with") ?? "").split(",").filter(Boolean), cell: address.get("cell")?.split(",").map(Number) ?? null,
+    known: new Map(), // runs by name: {name, rows, layers, status, epochs, live, message, pictures, kept}
+    values: null, confusion: null, diagnosis: undefined, stopping: false, told: "", compared: null,
+  };
+  let timer = 0, round = 0, asked = 0, shown = { weights: "", picture: "", compared: "" }, looking = false;
+  const remember = () => put({ recipe: S.recipe, run: S.run, at: S.at, with: S.others.join(","), cell: S.cell?.join(",") });
+  const now = () => S.known.get(S.run);
+  const isAlive = (one) => ALIVE.includes(one?.status);
+  const newest = () => now()?.rows.length ?? 0;
+  const at = () => Math.min(S.at ?? newest(), newest());
+  /** The last of some epochs that is not after the one that is shown. */
+  const before = (epochs) => epochs.filter((one) => one <= at()).at(-1) ?? epochs[0];
+
+  function problem(error) {
+    if (error instanceof LostError) return;
+    $("#train-problem").hidden = !error;
+    $("#train-problem").textContent = error?.message ?? "";
+    if (error) say(error.message);
+  }
+  const attempt = (action) => async (...given) => {
+    try {
+      problem(null);
+      return await action(...given);
+    } catch (error) {
+      problem(error);
+    }
+  };
+
+  // ---- the recipe
+  async function readRecipe() {
+    const found = await server.ask("train.recipe", { recipe: S.recipe });
+    S.values = found.values;
+    $("#train-recipe").value = S.recipe;
+    const parts = Object.entries(found.parts).filter(([table, name]) => name && name !== "none" && !["recipe", "train"].includes(table));
+    fill($("#train-about"), html`${found.about} <br>${parts.map(([table, name]) => `${table} ${name}`).join(", ")}`);
+    const field = ([key, value]) => typeof value === "boolean"
+      ? html`<label class="field inline"><span>${key.replace(".", " ")}</span><input type="checkbox" name="${key}" ${value ? "checked" : ""}></label>`
+      : html`<label class="field inline"><span>${key.replace(".", " ")}</span><input type="number" step="any" name="${key}" value="${value}"></label>`;
+    const all = Object.entries(found.values), order = ([key]) => (key.startsWith("train.") ? 0 : key.startsWith("optimizer.") ? 1 : 2);
+    fill($("#train-main"), html`${all.filter(([key]) => MAIN.test(key)).sort((a, b) => order(a) - order(b)).map(field)}`);
+    fill($("#train-rest"), html`${all.filter(([key]) => !MAIN.test(key)).map(field)}`);
+    for (const box of $$("[type=checkbox]", $("#train-form"))) box.checked = found.values[box.name];
+    remember();
+  }
+
+  /** The settings in which the form differs from the recipe. */
+  const settings = () => $$("input", $("#train-form")).filter((one) => one.type === "checkbox" ? one.checked !== S.values[one.name] : one.value !== String(S.values[one.name])).map((one) => `${one.name}=${one.type === "checkbox" ? one.checked : one.value}`);
+
+  const begin = attempt(async () => {
+    const { run } = await server.ask("train.start", { recipe: S.recipe, settings: settings() });
+    await readRuns();
+    choose(run);
+    say(`${run} is starting`);
+  });
+
+  // ---- the runs
+  async function readRuns() {
+    const found = await server.ask("train.open");
+    Object.assign(S, { recipes: found.recipes, runs: found.runs });
+    if (!S.recipes.some((one) => one.name === S.recipe)) S.recipe = S.recipes[0].name;
+    if (!S.runs.includes(S.run)) S.run = S.runs[0] ?? null;
+    S.others = S.others.filter((name) => S.runs.includes(name) && name !== S.run);
+    fill($("#train-recipe"), html`${S.recipes.map((one) => html`<option>${one.name}</option>`)}`);
+    fill($("#train-run"), html`${S.runs.length ? S.runs.map((name) => html`<option>${name}</option>`) : html`<option value="">none yet in ${found.folder}</option>`}`);
+    $("#train-recipe").value = S.recipe;
+    $("#train-run").value = S.run ?? "";
+    listOthers();
+  }
+  function listOthers() {
+    fill($("#train-others"), html`${S.runs.filter((name) => name !== S.run).slice(0, 40).map((name) => html`<label class="field inline check"><input type="checkbox" data-other="${name}" data-k="o${name}"> ${name}</label>`)}`);
+    for (const box of $$("[data-other]", root)) box.checked = S.others.includes(box.dataset.other);
+    if (S.others.length) $("#train-with").open = true;
+  }
+  function choose(name) {
+    Object.assign(S, { run: name, at: null, others: S.others.filter((one) => one !== name), confusion: null, diagnosis: undefined, stopping: false, told: "" });
+    shown = { weights: "", picture: "", compared: shown.compared };
+    $("#train-run").value = name;
+    $(".times", root).append($("#train-picture"));
+    $("#train-picture").hidden = true;
+    for (const id of ["film", "cell"]) fill($(`#train-${id}`), html``);
+    fill($("#train-conf"), html`<p class="cap">It begins with the first weights that the run keeps.</p>`);
+    panels.findings($("#train-findings"), undefined);
+    listOthers();
+    remember();
+    poll();
+  }
+
+  /** Ask for the state of a run, and append its new epochs to what is known. */
+  async function readState(name) {
+    const had = S.known.get(name), found = await server.ask("train.state", { run: name, since: had?.rows.length ?? 0 });
+    const kept = had && found.since ? had : { rows: [], layers: [] };
+    const one = { ...found, name, rows: [...kept.rows, ...found.rows], layers: [...kept.layers, ...found.layers] };
+    const changed = !had || JSON.stringify([had.status, had.message, had.live, had.kept, had.pictures, had.rows.length]) !== JSON.stringify([one.status, one.message, one.live, one.kept, one.pictures, one.rows.length]);
+    S.known.set(name, one);
+    return changed;
+  }
+
+  /** Ask again and again while the view is seen. */
+  async function poll() {
+    clearTimeout(timer);
+    const mine = ++round;
+    if (root.isConnected === false) return;
+    let wait = CALM;
+    if (S.run && !root.hidden && !document.hidden) {
+      try {
+        const name = S.run, was = now()?.status;
+        let changed = await readState(name);
+        for (const other of S.others) if (!S.known.has(other) || isAlive(S.known.get(other))) changed = (await readState(other)) || changed;
+        if (mine !== round) return;
+        if (!isAlive(now())) S.stopping = false;
+        if (changed) render();
+        tell(was);
+        await look();
+      } catch (error) {
+        problem(error);
+      }
+      if (mine !== round) return;
+      if (isAlive(now())) wait = LIVE;
+    }
+    timer = setTimeout(poll, wait);
+  }
+
+  /** Say what has become of a training, and let the doctor look at one that has ended in sight. */
+  function tell(was) {
+    const { status, rows, name } = now();
+    if (S.told !== `${name} ${status}`) {
+      if (S.told) say(`${name}: ${STATUS[status]}${rows.length ? ` after epoch ${rows.length}` : ""}`);
+      S.told = `${name} ${status}`;
+      if (ALIVE.includes(was) && status === "finished") examine(false);
+    }
+  }
+
+  const steer = attempt(async (action) => {
+    const name = S.run;
+    if (action === "stop") S.stopping = true;
+    if (action === "resume") S.stopping = false;
+    render();
+    await server.ask("train.control", { run: name, action });
+    poll();
+  });
+
+  // ---- what the weights of the epoch do
+  /** Read the pictures, the filters and the confusion matrix of the epoch that is shown, if they are not shown yet. */
+  async function look() {
+    const one = now();
+    if (!one || looking || (one.status === "running" && performance.now() - asked < HEAVY)) return;
+    looking = true;
+    asked = performance.now();
+    try {
+      const picture = before(one.pictures), epoch = before(one.kept);
+      if (picture !== undefined && shown.picture !== `${one.name} ${picture}`) {
+        shown.picture = `${one.name} ${picture}`;
+        const { tensors } = await server.ask("train.picture", { run: one.name, epoch: picture });
+        const image = $("#train-picture img");
+        URL.revokeObjectURL(image.src);
+        image.src = URL.createObjectURL(new Blob([tensors.png.data], { type: "image/png" }));
+        image.alt = `Held-out examples with what the model makes of them after epoch ${picture}`;
+        $("#train-picture figcaption").textContent = `By the task, after epoch ${picture}`;
+        $("#train-picture").hidden = false;
+      }
+      if (epoch === undefined) {
+        if (!isAlive(one)) fill($("#train-conf"), html`<p class="cap">This run kept no weights of its epochs. Set train.keep, as trainings that are started here do.</p>`);
+      } else if (shown.weights !== `${one.name} ${epoch}`) {
+        shown.weights = `${one.name} ${epoch}`;
+        let samples = null;
+        await attempted("train-film", async () => {
+          const found = await server.ask("train.maps", { run: one.name, epoch });
+          samples = found.tensors.samples;
+          panels.film($("#train-film"), found);
+        });
+        S.confusion = null;
+        await attempted("train-conf", async () => {
+          S.confusion = await server.ask("train.confusion", { run: one.name, epoch });
+          panels.confusion($("#train-conf"), S.confusion, S.cell);
+          await readCell();
+        });
+        // Without classes, the pictures of the task take the place of the confusion matrix.
+        if (samples) panels.sheet($("#train-conf"), samples);
+        else if (!S.confusion && picture !== undefined) fill($("#train-conf"), html``);
+        (S.confusion ? $(".times", root) : $("#train-cell")).append($("#train-picture"));
+        $("#train-conf-h").textContent = S.confusion ? "Confusion" : "Pictures";
+      }
+    } finally {
+      looking = false;
+    }
+  }
+  /** Fill a pane; what the task does not have is said there. */
+  async function attempted(id, action) {
+    try {
+      await action();
+    } catch (error) {
+      if (error instanceof LostError) throw error;
+      fill($(`#${id}`), html`<p class="cap">${error.message}</p>`);
+    }
+  }
+  async function readCell() {
+    if (!S.cell || !S.confusion || Math.max(...S.cell) >= S.confusion.classes.length) return fill($("#train-cell"), html`<p class="cap">Choose a cell to see its pictures.</p>`);
+    const { run, epoch, classes } = S.confusion, [t, p] = S.cell;
+    panels.cellImages($("#train-cell"), await server.ask("train.cell", { run, epoch, true: t, predicted: p }), classes);
+  }
+
+  const examine = attempt(async (again) => {
+    const name = S.run;
+    let asks = again;
+    do {
+      const { diagnosis, message } = await server.ask("train.findings", { run: name, again: asks }).catch((error) => error);
+      asks = false;
+      if (S.run !== name) return;
+      S.diagnosis = diagnosis;
+      panels.findings($("#train-findings"), diagnosis, message);
+      $("#train-examine").disabled = diagnosis === null;
+      if (diagnosis === null) await new Promise((done) => setTimeout(done, 500));
+    } while (S.diagnosis === null);
+    if (S.diagnosis) say(`The doctor found ${S.diagnosis.findings.length || "nothing wrong"}`);
+  });
+
+  const compare = attempt(async () => {
+    const names = [S.run, ...S.others].filter((name) => S.known.get(name)?.rows.length), key = names.join();
+    if (names.length < 2) fill($("#train-compared"), html``);
+    else if (shown.compared !== key) panels.comparison($("#train-compared"), await server.ask("train.compare", { runs: names }));
+    shown.compared = names.length < 2 ? "" : key;
+  });
+
+  // ---- what is shown
+  function render() {
+    const one = now();
+    steering(one);
+    if (!one) return panels.findings($("#train-findings"), S.diagnosis);
+    const runs = [one, ...S.others.map((name) => S.known.get(name)).filter(Boolean)];
+    panels.curves($("#train-curves"), runs, at() || null);
+    const isLive = S.at === null && isAlive(one);
+    panels.layers($("#train-layers"), one.layers, at(), isLive ? one.live?.layers : null);
+    const slider = $("#train-epoch");
+    slider.max = newest();
+    slider.value = at();
+    slider.setAttribute("aria-valuetext", `epoch ${at()}`);
+    $("#train-at").textContent = at();
+    $("#train-newest").disabled = S.at === null;
+    if (S.confusion) panels.confusion($("#train-conf"), S.confusion, S.cell);
+    if (S.diagnosis === undefined) panels.findings($("#train-findings"), undefined);
+    compare();
+  }
+  function steering(one) {
+    const status = S.stopping && isAlive(one) ? "stopping" : one?.status;
+    const buttons = !one ? [] : isAlive(one) ? [status === "paused" ? ["go", "Go on"] : ["pause", "Pause"], ["step", "Step"], ["stop", "Stop"]] : one.status === "finished" ? [] : [["resume", "Resume"]];
+    const usable = { paused: ["go", "step", "stop"], running: ["pause", "step", "stop"], starting: ["stop"] }[status] ?? ["resume"];
+    fill($("#train-steer"), html`${buttons.map(([action, text]) => html`<button class="btn" data-action="${action}" data-k="${action}" ${usable.includes(action) ? "" : "disabled"}>${text}</button>`)}`);
+    const live = one?.live;
+    fill($("#train-status"), one ? html`<b data-status="${status}">${STATUS[status]}</b>${live ? html` in epoch ${Math.min(live.epoch + 1, live.epochs)} of ${live.epochs}, batch ${live.batch} of ${live.batches}, step <b id="train-step">${live.step}</b>${live.losses.length > 0 && html`, loss <b>${num(live.losses.at(-1)[1])}</b>`}` : html`, ${one.rows.length} of ${one.epochs} epochs`}` : html`No run yet. Choose a recipe and start it; digits takes seconds.`);
+    $("#train-done").value = one ? (one.rows.length + (live ? live.batch / live.batches : 0)) / Math.max(1, one.epochs) : 0;
+    $("#train-message").textContent = one?.message ?? "";
+  }
+
+  root.addEventListener("submit", (event) => {
+    event.preventDefault();
+    begin();
+  });
+  root.addEventListener("click", (event) => {
+    const action = event.target.closest("[data-action]")?.dataset.action, cell = event.target.closest("[data-cell]")?.dataset.cell;
+    if (action) steer(action);
+    if (cell) pick(cell.split(",").map(Number));
+    if (event.target.id === "train-examine") examine(S.diagnosis !== undefined);
+    if (event.target.id === "train-newest") scrub(null);
+  });
+  const pick = attempt(async (cell) => {
+    S.cell = cell;
+    remember();
+    panels.confusion($("#train-conf"), S.confusion, cell);
+    await readCell();
+  });
+  function scrub(epoch) {
+    S.at = epoch === newest() && isAlive(now()) ? null : epoch;
+    asked = 0;
+    remember();
+    render();
+    attempt(look)();
+  }
+  root.addEventListener("input", (event) => {
+    if (event.target.id === "train-epoch") scrub(+event.target.value);
+  });
+  root.addEventListener("change", (event) => {
+    if (event.target.id === "train-recipe") {
+      S.recipe = event.target.value;
+      attempt(readRecipe)();
+    } else if (event.target.id === "train-run" && event.target.value) choose(event.target.value);
+    else if (event.target.dataset.other) {
+      const name = event.target.dataset.other;
+      S.others = event.target.checked ? [...S.others, name].slice(0, 7) : S.others.filter((one) => one !== name);
+      remember();
+      attempt(poll)().then(render);
+    }
+  });
+  root.addEventListener("keydown", (event) => {
+    const [t, p] = event.target.dataset?.cell?.split(",").map(Number) ?? [], step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    const next = step && t !== undefined && $(`.conf [data-cell="${t + step[0]},${p + step[1]}"]`, root);
+    if (!next) return;
+    event.preventDefault();
+    event.target.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+
+  /** The connection is there, for the first time or again. */
+  const opened = attempt(async () => {
+    looking = false;
+    await readRuns();
+    await readRecipe();
+    shown = { weights: "", picture: "", compared: "" };
+    render();
+    await poll();
+  });
+  return {
+    opened,
+    render() {
+      shown.weights = ""; // the theme may have changed
+      render();
+      poll();
+    },
+  };
+}

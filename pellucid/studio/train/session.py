@@ -1,0 +1,283 @@
+"""The messages of the view Train, and what it keeps for one tab: what was computed from the weights shown last."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pellucid.data import CATALOGUE
+from pellucid.errors import PellucidError
+from pellucid.files import read_regular
+from pellucid.model import Model
+from pellucid.recipe.compare import compare_runs
+from pellucid.recipe.material import SHAPES
+from pellucid.recipe.recipe import load_recipe, parse_overrides
+from pellucid.run.folder import RunFolder
+from pellucid.settings.checks import check, check_known
+from pellucid.shipped_files import recipe_abouts, recipe_names
+from pellucid.studio.messages import Reply
+from pellucid.studio.train.analysis import Tested, as_pictures, filters, held_out, maps, tested, weights_by_epoch
+from pellucid.studio.view import Library
+from pellucid.task import task_of
+
+MAX_SETTINGS, MAX_SETTING = 100, 1000  # overrides of a recipe, and the characters of one
+MAX_IMAGES = 24  # of a cell
+EVENLY = 8  # parts of a training between which weights are kept, if its recipe names no epochs
+MAX_COMPARED = 8
+SAMPLES = 48  # images of a generator
+FIXED = ("recipe.name", "recipe.then", "start.weights")  # they name files
+
+
+@dataclass(frozen=True)
+class OpenTrain:
+    """train.open: what there is to train and to look at."""
+
+
+@dataclass(frozen=True)
+class ReadRecipe:
+    """train.recipe: recipe: a name."""
+
+    recipe: str
+
+
+@dataclass(frozen=True)
+class StartTraining:
+    """train.start: settings: overrides such as "optimizer.lr=0.5"."""
+
+    recipe: str
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReadState:
+    """train.state: since: the number of finished epochs that the page has."""
+
+    run: str
+    since: int = 0
+
+
+@dataclass(frozen=True)
+class ControlTraining:
+    """train.control: what to do with a training."""
+
+    run: str
+    action: Literal["pause", "go", "step", "stop", "resume"]
+
+
+@dataclass(frozen=True)
+class ReadPicture:
+    """train.picture: epoch: one of the epochs of `pictures` of train.state."""
+
+    run: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class ReadConfusion:
+    """train.confusion: epoch: one of the epochs of `kept` of train.state."""
+
+    run: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class ReadCell:
+    """train.cell: the pictures of a class that are predicted as a class."""
+
+    run: str
+    epoch: int
+    true: int
+    predicted: int
+
+
+@dataclass(frozen=True)
+class ReadMaps:
+    """train.maps: n: which held-out image, modulo their number."""
+
+    run: str
+    epoch: int
+    n: int = 0
+
+
+@dataclass(frozen=True)
+class ReadFindings:
+    """train.findings: again: examine anew."""
+
+    run: str
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class CompareTrainings:
+    """train.compare: two or more runs."""
+
+    runs: tuple[str, ...]
+
+
+class TrainSession:
+    """One page of Train. All that it shows is read from run folders, so a page that is opened again shows the same."""
+
+    def __init__(self, library: Library) -> None:
+        self.runs = library.runs
+        self._weights: tuple[Any, Model | None] = (None, None)
+        self._data: tuple[Path | None, Any] = (None, None)
+        self._tested: tuple[Any, Tested | None] = (None, None)
+
+    def open(self, request: OpenTrain) -> Reply:
+        """Return the recipes with their descriptions, and the runs, the newest first."""
+        recipes = [{"name": name, "about": about} for name, about in recipe_abouts().items()]
+        return Reply({"recipes": recipes, "runs": self.runs.names(), "folder": str(self.runs.folder)}, {})
+
+    def recipe(self, request: ReadRecipe) -> Reply:
+        """Return the numbers and switches of a recipe by key, and what it is about."""
+        check_known("no recipe", request.recipe, recipe_names())
+        recipe = load_recipe(request.recipe)
+        pairs = ((f"{table}.{key}", value) for table, keys in recipe.tables().items() for key, value in keys.items())
+        numbers = {key: value for key, value in pairs if isinstance(value, bool | int | float)}
+        parts = {table: keys[next(iter(keys))] for table, keys in recipe.tables().items() if keys}
+        parts = {table: name for table, name in parts.items() if isinstance(name, str)}
+        return Reply({"recipe": request.recipe, "about": recipe.recipe.about, "values": numbers, "parts": parts}, {})
+
+    def start(self, request: StartTraining) -> Reply:
+        """Start a training with a recipe in a new run folder, and return the run's name."""
+        check_known("no recipe", request.recipe, recipe_names())
+        settings = request.settings
+        check(len(settings) <= MAX_SETTINGS, "settings", f"at most {MAX_SETTINGS}", len(settings))
+        check(
+            all(len(one) <= MAX_SETTING for one in settings), "settings", f"of at most {MAX_SETTING} characters", "more"
+        )
+        overrides = parse_overrides([*settings])
+        for key, value in overrides.items():
+            if key == "data.name":
+                check_known("no data set", str(value), [*CATALOGUE, *SHAPES])
+            elif key in FIXED or (isinstance(value, str) and any(mark in value for mark in "/\\~")):
+                raise PellucidError(f"{key} names a file or a run; set it on the command line: pellucid train")
+        recipe = load_recipe(request.recipe, overrides)
+        if not recipe.train.keep:
+            recipe = load_recipe(request.recipe, {**overrides, "train.keep": kept(recipe.train.epochs)})
+        return Reply({"run": self.runs.begin(recipe)}, {})
+
+    def state(self, request: ReadState) -> Reply:
+        """Return where a training is, and its finished epochs from number `since` on."""
+        path = self.runs.path(request.run)
+        state, history = self.runs.state(path), self.runs.history(path)
+        since = request.since if 0 <= request.since <= len(history) else 0
+        layers = [row for row in history.layers if row["epoch"] > since]
+        found = {"run": request.run, "since": since, "rows": history.rows[since:], "layers": layers}
+        shown = {"pictures": [*RunFolder(path).previews()], "kept": [*weights_by_epoch(path)]}
+        return Reply({**found, **shown, **state}, {})
+
+    def control(self, request: ControlTraining) -> Reply:
+        """Pause a training, let it go on, make one step, stop it after it has saved, or resume it."""
+        path, action = self.runs.path(request.run), request.action
+        if action == "resume":
+            self.runs.launch(path)
+        elif action == "stop":
+            self.runs.stop(path)
+        else:
+            self.runs.control(path, pause=action != "go", step=action == "step")
+        return Reply({"run": request.run, "action": action}, {})
+
+    def picture(self, request: ReadPicture) -> Reply:
+        """Return the file of held-out pictures with what the model predicted for them after an epoch, as PNG."""
+        found = RunFolder(self.runs.path(request.run)).previews()
+        check_known("no pictures of epoch", str(request.epoch), [*map(str, found)])
+        data = torch.frombuffer(bytearray(read_regular(found[request.epoch])), dtype=torch.uint8)
+        return Reply({"run": request.run, "epoch": request.epoch}, {"png": data})
+
+    def confusion(self, request: ReadConfusion) -> Reply:
+        """Return how often held-out images of each class (row) are predicted as each class, with an epoch's weights."""
+        found = self._tests(request.run, request.epoch)
+        counts = found.counts.tolist()
+        return Reply({"run": request.run, "epoch": request.epoch, "classes": found.classes, "counts": counts}, {})
+
+    def cell(self, request: ReadCell) -> Reply:
+        """Return the first images of a cell of the confusion matrix, and how many there are."""
+        found, last = self._tests(request.run, request.epoch), 0
+        last = len(found.classes) - 1
+        check(0 <= request.true <= last and 0 <= request.predicted <= last, "a class", f"from 0 to {last}", "beyond it")
+        places = found.cell(request.true, request.predicted)
+        images = as_pictures(found.images[places[:MAX_IMAGES]]) if len(places) else None
+        tensors: Mapping[str, Tensor] = {} if images is None else {"images": images}
+        return Reply({"true": request.true, "predicted": request.predicted, "count": len(places)}, tensors)
+
+    def maps(self, request: ReadMaps) -> Reply:
+        """Return the first filters of an epoch, what they make of a held-out image, and a generator's samples."""
+        check(request.n >= 0, "n", "at least 0", request.n)
+        model = self._model(request.run, request.epoch)
+        found: dict[str, Any] = {"run": request.run, "epoch": request.epoch, "path": None}
+        tensors = dict[str, Tensor]()
+        samples = task_of(model).samples(model, SAMPLES)
+        if samples is not None and (images := as_pictures(samples)) is not None:
+            tensors["samples"] = images
+        with suppress(PellucidError):  # no weights that are pictures, a task without such images, or no trace
+            path, tensors["filters"] = filters(model)
+            found["path"] = path
+            x, y = self._held_out(request.run, model)
+            n = request.n % len(x)
+            if (images := as_pictures(x[n : n + 1])) is not None:
+                tensors["image"] = images[0]
+            tensors["maps"] = maps(model, path, x[n : n + 1], y[n : n + 1])
+        return Reply(found, tensors)
+
+    def findings(self, request: ReadFindings) -> Reply:
+        """Return what the doctor finds in a run, None while it is at work; the first request starts it."""
+        return Reply(
+            {"run": request.run, "diagnosis": self.runs.examine(self.runs.path(request.run), request.again)}, {}
+        )
+
+    def compare(self, request: CompareTrainings) -> Reply:
+        """Return the keys in which the recipes of runs differ, and their main results."""
+        check(2 <= len(request.runs) <= MAX_COMPARED, "runs", f"from 2 to {MAX_COMPARED}", len(request.runs))
+        found = compare_runs([self.runs.path(name) for name in request.runs])
+        return Reply({"runs": list(request.runs), "recipes": found.recipes, "results": found.results}, {})
+
+    def _model(self, run: str, epoch: int) -> Model:
+        """Return the model with the weights after an epoch."""
+        files = weights_by_epoch(self.runs.path(run))
+        check_known("no weights of epoch", str(epoch), [*map(str, files)])
+        key = (files[epoch], files[epoch].stat().st_mtime_ns)
+        if self._weights[0] != key or self._weights[1] is None:
+            self._weights = (key, Model.load(files[epoch]))
+        assert self._weights[1] is not None
+        return self._weights[1]
+
+    def _held_out(self, run: str, model: Model) -> tuple[Tensor, Tensor]:
+        """Return held-out images of a run with their targets."""
+        path = self.runs.path(run)
+        if self._data[0] != path:
+            self._data = (path, held_out(model))
+        return self._data[1]
+
+    def _tests(self, run: str, epoch: int) -> Tested:
+        """Return what the weights after an epoch predict for held-out images."""
+        model = self._model(run, epoch)
+        if self._tested[0] != self._weights[0] or self._tested[1] is None:
+            self._tested = (self._weights[0], tested(model, lambda: self._held_out(run, model)))
+        assert self._tested[1] is not None
+        return self._tested[1]
+
+
+KINDS: dict[str, tuple[type, Callable[[TrainSession, Any], Reply]]] = {
+    "train.open": (OpenTrain, TrainSession.open),
+    "train.recipe": (ReadRecipe, TrainSession.recipe),
+    "train.start": (StartTraining, TrainSession.start),
+    "train.state": (ReadState, TrainSession.state),
+    "train.control": (ControlTraining, TrainSession.control),
+    "train.picture": (ReadPicture, TrainSession.picture),
+    "train.confusion": (ReadConfusion, TrainSession.confusion),
+    "train.cell": (ReadCell, TrainSession.cell),
+    "train.maps": (ReadMaps, TrainSession.maps),
+    "train.findings": (ReadFindings, TrainSession.findings),
+    "train.compare": (CompareTrainings, TrainSession.compare),
+}
+
+
+def kept(epochs: int) -> list[int]:
+    """Return the epochs whose weights are kept: 0, those of the pictures (1, 2, 4, ... and the last), and even ones."""
+    doubled = {2**power for power in range(epochs.bit_length())}
+    return sorted(doubled | {round(part * epochs / EVENLY) for part in range(EVENLY + 1)})

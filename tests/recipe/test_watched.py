@@ -1,0 +1,87 @@
+"""A training that is watched, paused and stepped makes the same weights as one that is left alone."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.recipe.job import train
+from pellucid.recipe.watched import Control, control_file, live_file, read_object, write_control
+
+SETTINGS: dict[str, Any] = {"train.epochs": 40, "optimizer.name": "sgd", "optimizer.lr": 0.1, "recipe.seed": 3}
+
+
+def when(found: Callable[[], Any]) -> Any:
+    """Return the first value that is not false."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.01)
+    raise AssertionError("it did not come")
+
+
+class Watcher(threading.Thread):
+    """Pause a training as soon as it has begun, make three single steps, and let it go on."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(daemon=True)
+        self.run_folder, self.seen = run, list[dict[str, Any]]()
+
+    def live(self, after: int) -> dict[str, Any] | None:
+        found = read_object(live_file(self.run_folder))
+        return found if found.get("paused") and found["step"] > after else None
+
+    def run(self) -> None:
+        when((self.run_folder / "lock").exists)
+        while not live_file(self.run_folder).exists():  # on_start removes what was asked for before it
+            write_control(self.run_folder, Control(pause=True))
+            time.sleep(0.02)
+        self.seen.append(when(lambda: self.live(0)))
+        for steps in (1, 2, 3):
+            write_control(self.run_folder, Control(pause=True, steps=steps))
+            self.seen.append(when(lambda: self.live(self.seen[-1]["step"])))
+        time.sleep(0.3)
+        self.seen.append(read_object(live_file(self.run_folder)))
+        write_control(self.run_folder, Control())
+
+
+@pytest.mark.slow
+def test_pause_and_single_steps(tmp_path: Path) -> None:
+    plain = train("digits", out=tmp_path / "plain", progress=False, **SETTINGS)
+    watcher = Watcher(tmp_path / "watched" / "digits-1")
+    watcher.start()
+    began = time.perf_counter()
+    watched = train("digits", out=tmp_path / "watched", progress=False, **SETTINGS)
+    watcher.join()
+    assert watched.metrics["sha256"] == plain.metrics["sha256"]
+    assert watched.metrics["seconds"] < time.perf_counter() - began - 0.3  # the pause is not counted
+    first, *steps, last = watcher.seen
+    assert [one["step"] - first["step"] for one in steps] == [1, 2, 3]
+    assert last == steps[-1]
+    assert first["pid"] == os.getpid()
+    assert {row["path"] for row in last["layers"]} == {row["path"] for row in layers(watched.path)}
+    assert not control_file(watched.path).exists()
+    assert not live_file(watched.path).exists()
+
+
+def layers(run: Path) -> list[dict[str, Any]]:
+    from pellucid.run.history import History
+
+    return History.read(run).layers
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"pause": 1, "steps": -3}', '{"pause": null, "steps": "x"}', "\0"])
+def test_a_damaged_control_file_asks_for_nothing(text: str, tmp_path: Path) -> None:
+    from pellucid.recipe.watched import read_control
+
+    assert read_control(tmp_path) == Control()
+    control_file(tmp_path).write_text(text)
+    assert read_control(tmp_path) == Control()
+    control_file(tmp_path).write_text(json.dumps({"pause": True, "steps": 2}))
+    assert read_control(tmp_path) == Control(True, 2)

@@ -1,0 +1,214 @@
+"""The view Train by its messages: a training is started, steered, found again, and looked through."""
+
+import csv
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid import Model
+from pellucid.data import load
+from pellucid.studio.runs import Runs, process_of
+from pellucid.studio.view import Library
+from tests.studio import talk
+from tests.studio.talk import Tab
+
+LONG = ("train.epochs=20000", "optimizer.lr=0.001")  # it lasts longer than the test
+SHORT = ("train.epochs=6", "optimizer.lr=0.01", "recipe.seed=2")
+
+
+def tab_of(folder: Path) -> Tab:
+    tab = Tab()
+    tab.session.library = Library(talk.LIBRARY.names, talk.LIBRARY.load, Runs(folder))
+    return tab
+
+
+def wait(tab: Tab, run: str, found: Callable[[Any], Any], seconds: float = 60) -> Any:
+    """Ask for a run's state until a function of it is true, and return the state."""
+    end = time.monotonic() + seconds
+    while not found(state := tab.ask("train.state", run=run)):
+        assert time.monotonic() < end, state
+        time.sleep(0.05)
+    return state
+
+
+def status(*names: str) -> Callable[[Any], bool]:
+    return lambda state: state["status"] in names
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tab, str, Path]]:
+    folder = tmp_path_factory.mktemp("runs")
+    tab = tab_of(folder)
+    run = tab.ask("train.start", recipe="digits", settings=SHORT)["run"]
+    wait(tab, run, status("finished", "failed"))
+    yield tab, run, folder / run
+    tab.session.library.runs.close()
+
+
+def test_recipes_and_runs_are_listed(tmp_path: Path) -> None:
+    tab = tab_of(tmp_path)
+    opened = tab.ask("train.open")
+    assert {path.stem for path in Path("recipes").glob("*.toml")} <= {one["name"] for one in opened["recipes"]}
+    assert opened["runs"] == []
+    assert tab.ask("train.recipe", recipe="digits")["values"]["optimizer.lr"] == 0.003
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        ("digts", [], "digits"),
+        ("../recipes/digits", [], "no recipe"),
+        ("digits", ["optimizer.lr=fast"], "optimizer.lr"),
+        ("digits", ["optimizer.rate=1"], "optimizer.rate"),
+        ("digits", ["train.epochs"], "key=value"),
+        ("digits", ["recipe.name=../../x"], "recipe.name"),
+        ("digits", ["data.name=/etc"], "no data set"),
+        ("digits", ["start.weights=secret"], "start.weights"),
+        ("digits", ["network.model=../x"], "network.model"),
+        ("digits", ["train.epochs=1"] * 101, "settings"),
+    ],
+)
+def test_what_cannot_be_started_is_one_line(
+    recipe: str, settings: list[str], message: str, tmp_path: Path
+) -> None:  # fmt: skip
+    answer = tab_of(tmp_path).ask("train.start", recipe=recipe, settings=settings)
+    assert answer["kind"] == "error"
+    assert message in answer["message"]
+    assert "\n" not in answer["message"]
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("run", ["", ".", "..", "../runs", "/etc", "digits-1/weights", "\0"])
+def test_only_runs_of_the_folder_are_opened(run: str, tmp_path: Path) -> None:
+    answer = tab_of(tmp_path).ask("train.state", run=run)
+    assert answer["kind"] == "error"
+    assert "no run" in answer["message"]
+
+
+@pytest.mark.slow
+def test_the_curves_are_those_of_the_run_folder(finished: tuple[Tab, str, Path]) -> None:
+    tab, run, path = finished
+    state = tab.ask("train.state", run=run)
+    assert state["status"] == "finished"
+    with (path / "metrics.csv").open() as file:
+        rows = [*csv.DictReader(file)]
+    assert [row["val_loss"] for row in state["rows"]] == [float(row["val_loss"]) for row in rows]
+    with (path / "layers.csv").open() as file:
+        layers = [*csv.DictReader(file)]
+    assert [row["update_ratio"] for row in state["layers"]] == [float(row["update_ratio"]) for row in layers]
+    later = tab.ask("train.state", run=run, since=4)
+    assert [row["epoch"] for row in later["rows"]] == [5, 6]
+    assert {row["epoch"] for row in later["layers"]} == {5, 6}
+    assert state["kept"] == [0, 1, 2, 3, 4, 5, 6]
+    assert state["pictures"] == [1, 2, 4, 6]
+
+
+@pytest.mark.slow
+def test_the_confusion_of_an_epoch_and_its_pictures(finished: tuple[Tab, str, Path]) -> None:
+    tab, run, path = finished
+    test = load("digits").test
+    for epoch in (0, 6):
+        params = Model.load(path / "weights" / f"epoch-{epoch}.safetensors").weights
+        hidden = torch.relu(test.x.flatten(1) @ params["features.dense1.weight"].T + params["features.dense1.bias"])
+        read = (hidden @ params["head.scores.weight"].T + params["head.scores.bias"]).argmax(1)
+        counts = np.zeros((10, 10), int)
+        np.add.at(counts, (test.y.numpy(), read.numpy()), 1)
+        answer = tab.ask("train.confusion", run=run, epoch=epoch)
+        assert answer["counts"] == counts.tolist()
+        t, p = divmod(int(counts.argmax()), 10)
+        cell = tab.ask("train.cell", run=run, epoch=epoch, true=t, predicted=p)
+        assert cell["count"] == counts[t, p]
+        expected = (test.x[(test.y == t) & (read == p)][:24] * 255).round().to(torch.uint8)
+        assert torch.equal(cell["tensors"]["images"], expected)
+    assert json.loads((path / "confusion.json").read_text())["counts"] == counts.tolist()
+
+
+@pytest.mark.slow
+def test_the_filters_and_pictures_of_an_epoch(finished: tuple[Tab, str, Path]) -> None:
+    tab, run, path = finished
+    answer = tab.ask("train.maps", run=run, epoch=2, n=1)
+    weight = Model.load(path / "weights" / "epoch-2.safetensors").weights["features.dense1.weight"]
+    assert torch.equal(answer["tensors"]["filters"], weight.view(-1, 8, 8)[:16])
+    png = bytes(tab.ask("train.picture", run=run, epoch=4)["tensors"]["png"].tolist())
+    assert png == (path / "pictures" / "epoch-0004.png").read_bytes()
+    for kind in ("train.maps", "train.confusion", "train.picture"):
+        assert tab.ask(kind, run=run, epoch=3 if kind == "train.picture" else 99)["kind"] == "error"
+
+
+@pytest.mark.slow
+def test_the_doctor_and_a_comparison(finished: tuple[Tab, str, Path]) -> None:
+    tab, run, _ = finished
+    other = tab.ask("train.start", recipe="digits", settings=[*SHORT, "train.batch_size=64"])["run"]
+    end = time.monotonic() + 60
+    while (found := tab.ask("train.findings", run=run)["diagnosis"]) is None:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert len(found["checks"]) > 30
+    wait(tab, other, status("finished"))
+    compared = tab.ask("train.compare", runs=[run, other])
+    assert compared["recipes"] == [["train.batch_size", "32", "64"]]
+
+
+@pytest.mark.slow
+def test_start_pause_step_resume_and_another_server(tmp_path: Path) -> None:
+    tab = tab_of(tmp_path)
+    run = tab.ask("train.start", recipe="digits", settings=LONG)["run"]
+    wait(tab, run, lambda state: state["status"] == "running" and state["rows"])
+    assert tab.ask("train.control", run=run, action="resume")["kind"] == "error"
+    tab.ask("train.control", run=run, action="pause")
+    step = wait(tab, run, status("paused"))["live"]["step"]
+    time.sleep(0.5)
+    assert wait(tab, run, status("paused"))["live"]["step"] == step
+    for k in (1, 2):
+        tab.ask("train.control", run=run, action="step")
+        live = wait(tab, run, lambda state, k=k: state["live"]["step"] == step + k)["live"]
+    assert {row["path"] for row in live["layers"]} > {"features.dense1.weight"}
+    process = process_of(tmp_path / run)
+    assert process is not None
+
+    second = tab_of(tmp_path)
+    assert second.ask("train.open")["runs"] == [run]
+    assert wait(second, run, status("paused"))["live"]["pid"] == process.pid
+    second.ask("train.control", run=run, action="go")
+    wait(second, run, lambda state: state["live"] and state["live"]["step"] > step + 100)
+    second.ask("train.control", run=run, action="stop")
+    stopped = wait(second, run, status("stopped"))
+    assert "resume" in stopped["message"]
+    done = len(stopped["rows"])
+    second.ask("train.control", run=run, action="resume")
+    going = wait(second, run, lambda state: state["status"] == "running" and len(state["rows"]) > done)
+    assert [row["epoch"] for row in going["rows"]] == [*range(1, len(going["rows"]) + 1)]
+    second.session.library.runs.close()  # as Ctrl-C of the server does
+    assert wait(second, run, status("stopped"), 1)["rows"]
+    assert process_of(tmp_path / run) is None
+
+
+@pytest.mark.slow
+def test_a_killed_training_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
+    tab = tab_of(tmp_path)
+    run = tab.ask("train.start", recipe="digits", settings=LONG)["run"]
+    wait(tab, run, lambda state: state["rows"])
+    process = process_of(tmp_path / run)
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    wait(tab, run, status("stopped", "failed"), 10)
+    for name in ("lock", "studio.pid"):
+        (tmp_path / run / name).write_text(f"{os.getpid()}\n")  # the number was given to another process
+    assert process_of(tmp_path / run) is None
+    assert tab.ask("train.control", run=run, action="stop")["kind"] == "error"
+
+
+@pytest.mark.slow
+def test_a_training_that_cannot_begin_says_why(tmp_path: Path) -> None:
+    tab = tab_of(tmp_path)
+    run = tab.ask("train.start", recipe="digits", settings=["start.whiten=features.nothing"])["run"]
+    failed = wait(tab, run, status("failed"))
+    assert "start.whiten" in failed["message"]

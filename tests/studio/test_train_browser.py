@@ -1,0 +1,134 @@
+"""The view Train in a browser, and its trainings when the server ends in one way or another."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.studio.runs import Runs, process_of
+from tests.report.test_browser import FAULTS, browser  # noqa: F401  (a fixture)
+from tests.studio.test_browser import WAIT, until
+from tests.studio.test_command import Started, studio
+
+pytestmark = pytest.mark.real
+
+
+class TrainPage:
+    """A tab of the studio with the view Train, and what was wrong in it."""
+
+    def __init__(self, browser: Any, served: Started, state: str = "", cookies: Any = None, **options: Any) -> None:  # noqa: F811
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        self.tab, self.faults = self.context.new_page(), list[str]()
+        if cookies is None:
+            self.tab.goto(served.address)
+            self.tab.wait_for_selector("#views a", timeout=WAIT)
+        else:
+            self.context.add_cookies(cookies)
+        self.tab.on("console", lambda one: self.faults.append(one.text) if one.type in ("error", "warning") else None)
+        self.tab.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.tab.goto(f"http://{served.host}/#train?{state}")
+        self.tab.wait_for_selector("#train-main input", timeout=WAIT)
+
+    def status(self, *names: str) -> None:
+        listed = ",".join(f"'{name}'" for name in names)
+        until(self.tab, f"[{listed}].includes(document.querySelector('[data-status]')?.dataset.status)")
+
+    def start(self, **settings: str) -> str:
+        for name, value in settings.items():
+            self.tab.fill(f"[name='{name.replace('__', '.')}']", value)
+        self.tab.click("#train-start")
+        self.status("starting", "running")
+        return self.tab.input_value("#train-run")
+
+    @property
+    def step(self) -> int:
+        return int(self.tab.inner_text("#train-step"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    Runs(tmp_path).close()
+
+
+def test_start_pause_step_resume_and_scrub(folder: Path, browser: Any) -> None:  # noqa: F811
+    with studio(str(folder)) as served:
+        page = TrainPage(browser, served)
+        run = page.start(train__epochs="4000", optimizer__lr="0.001")
+        page.status("running")
+        until(page.tab, "document.querySelectorAll('#train-curves .chart .bold').length > 0")
+        page.tab.click("[data-action=pause]")
+        page.status("paused")
+        step = page.step
+        page.tab.click("[data-action=step]")
+        until(page.tab, f"document.querySelector('#train-step').textContent === '{step + 1}'")
+        page.tab.click("[data-action=stop]")
+        page.status("stopped")
+        page.tab.click("[data-action=resume]")
+        page.status("running")
+        page.tab.click("[data-action=stop]")
+        page.status("stopped")
+        page.tab.locator("#train-epoch").fill("2")
+        assert page.tab.inner_text("#train-at") == "2"
+        until(page.tab, "document.querySelector('#train-picture figcaption').textContent.endsWith('epoch 2')")
+        until(page.tab, "document.querySelectorAll('.film [data-film]').length > 16")
+        until(page.tab, "document.querySelectorAll('.conf [data-cell]').length === 100")
+        page.tab.locator("[data-cell='3,3']").focus()
+        page.tab.keyboard.press("ArrowRight")
+        assert page.tab.evaluate("document.activeElement.dataset.cell") == "3,4"
+        page.tab.click("[data-cell='3,3']")
+        until(page.tab, "document.querySelectorAll('.images canvas').length === 24")
+        page.tab.reload()
+        page.tab.wait_for_selector(".images canvas", timeout=WAIT)
+        assert page.tab.inner_text("#train-at") == "2"
+        assert page.tab.input_value("#train-run") == run
+        assert page.faults == []
+
+
+def test_a_training_outlives_a_killed_server_and_ends_with_the_next(folder: Path, browser: Any) -> None:  # noqa: F811
+    with studio(str(folder)) as served:
+        run = TrainPage(browser, served).start(train__epochs="20000")
+        while not (folder / run / "metrics.csv").exists():
+            time.sleep(0.05)
+        served.process.send_signal(signal.SIGKILL)
+    process = process_of(folder / run)
+    assert process is not None
+    with studio(str(folder)) as served:
+        page = TrainPage(browser, served)
+        assert page.tab.input_value("#train-run") == run
+        page.status("running")
+        assert process_of(folder / run) == process
+    assert process_of(folder / run) is None
+    assert (folder / run / "weights" / "last.safetensors").exists()
+    assert "resume" in (folder / run / "train.log").read_text()
+
+
+def test_a_wrong_setting_is_one_line_and_runs_are_compared(folder: Path, browser: Any) -> None:  # noqa: F811
+    with studio(str(folder)) as served:
+        page = TrainPage(browser, served)
+        page.tab.fill("[name='optimizer.lr']", "-1")
+        page.tab.click("#train-start")
+        page.tab.wait_for_selector("#train-problem:not([hidden])", timeout=WAIT)
+        assert "lr" in page.tab.inner_text("#train-problem")
+        first = page.start(train__epochs="5", optimizer__lr="0.01")
+        page.status("finished")
+        second = page.start(optimizer__lr="0.001")
+        page.status("finished")
+        assert first != second
+        page.tab.locator("#train-with summary").click()
+        page.tab.check(f"[data-other='{first}']")
+        until(page.tab, "document.querySelectorAll('.compared').length === 2")
+        assert page.tab.locator("#train-curves path.run1").count() == 2
+        assert "optimizer.lr" in page.tab.inner_text("#train-compared")
+        until(page.tab, "document.querySelector('#train-findings').textContent.includes('learning rate too low')")
+        for width, colours in ((1280, "dark"), (390, "light")):
+            state = page.tab.url.partition("?")[2]
+            options: dict[str, Any] = {"viewport": {"width": width, "height": 900}, "color_scheme": colours}
+            other = TrainPage(browser, served, state, page.context.cookies(), **options)
+            other.tab.wait_for_selector(".conf [data-cell]", timeout=WAIT)
+            until(other.tab, "document.querySelectorAll('.compared').length === 2")
+            assert other.tab.evaluate(FAULTS) == []
+            assert other.faults == []

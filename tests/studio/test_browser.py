@@ -316,3 +316,32 @@ def test_the_page_fits_its_screen(width: int, colours: str, model: str, opened: 
         .filter(one => one.checkVisibility()).map(one => [one.getBoundingClientRect(), one.outerHTML.slice(0, 80)])
         .filter(([box]) => box.height < 22 || box.width < 22).map(([, text]) => text)""")
     assert small == []
+
+
+@pytest.mark.parametrize("model", ["mnist-mlp-100", "mnist-lenet"])
+def test_nonsense_shows_its_confidence_and_fools_the_network(model: str, opened: Any) -> None:
+    page = opened(f"model={model}")
+    tab = page.tab
+    until(tab, "document.querySelector('[data-nonsense=scribble] b')")
+    seen = []
+    for what in ("noise", "noise", "stripes", "scribble"):
+        tab.click(f'[data-nonsense="{what}"]')
+        page.settle()
+        read, confidence = page.text(f'[data-nonsense="{what}"] span').split(maxsplit=1)
+        until(tab, f"document.querySelector('#read').textContent === '{read}'")
+        assert f"Reads {read} at {confidence}" in page.text("#cost")
+        assert tab.get_attribute(f'[data-nonsense="{what}"]', "aria-pressed") == "true"
+        seen.append(tab.url.split("sample=")[1].split("&")[0])
+    assert seen == ["noise.0", "noise.1", "stripes.0", "scribble.0"]
+    again = opened(tab.url.split("?")[1])
+    assert again.text("#cost") == page.text("#cost")
+
+
+def test_a_sample_of_the_class_stands_beside_the_own_drawing(opened: Any) -> None:
+    page = opened()
+    page.tab.click("#clear")
+    page.draw(THREE)
+    same = "(a, b) => document.querySelector(a).toDataURL() === document.querySelector(b).toDataURL()"
+    assert page.tab.get_attribute("#beside", "aria-label") == "A sample of 3"
+    assert page.tab.evaluate(f"({same})('#beside', '[data-sample=\"3\"]')")
+    assert not page.tab.evaluate(f"({same})('#beside', '#seen')")

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pellucid.model import Model
+from pellucid.nested import flatten
 from pellucid.studio.messages import pack
 from pellucid.studio.session import Session
 from pellucid.studio.view import Library
@@ -109,3 +111,41 @@ def test_a_residual_network_for_colours_runs_and_explains_too() -> None:
     stepped = ask("draw.step", rate=1e-4)
     assert isinstance(stepped["after"], float)
     assert stepped["after"] < float(str(stepped["before"]))
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("what", ["noise", "stripes", "scribble"])
+def test_nonsense_is_read_with_the_confidence_of_the_network_in_pytorch(name: str, what: str) -> None:
+    tab = Tab()
+    tab.ask("draw.open", model=name)
+    one, same, other = (tab.ask("draw.nonsense", what=what, n=n) for n in (0, 0, 1))
+    assert torch.equal(one["tensors"]["picture"], same["tensors"]["picture"])
+    assert not torch.equal(one["tensors"]["picture"], other["tensors"]["picture"])
+    w = {path: one.double() for path, one in flatten(Model.load(name).params).items()}
+    x = one["tensors"]["x"][None].double()
+
+    def linear(x: torch.Tensor, path: str) -> torch.Tensor:
+        return F.linear(x, w[f"{path}.weight"], w[f"{path}.bias"])
+
+    def conv(x: torch.Tensor, path: str, padding: int) -> torch.Tensor:
+        return F.max_pool2d(F.conv2d(x, w[f"{path}.weight"], w[f"{path}.bias"], padding=padding).relu(), 2)
+
+    if name == "mnist-lenet":  # its loss is the cross-entropy of a softmax
+        h = conv(conv(x, "features.conv1", 2), "features.conv2", 0).flatten(1)
+        h = linear(linear(h, "head.dense1").relu(), "head.dense2").relu()
+        p = linear(h, "head.scores").softmax(1)[0]
+    else:  # that of a sigmoid for each class
+        p = linear(linear(x.flatten(1), "features.dense1").sigmoid(), "head.scores").sigmoid()[0]
+    assert one["read"] == int(p.argmax())
+    assert one["confidence"] == pytest.approx(float(p.max()), rel=1e-6)
+    drawn = tab.ask("draw.run", {"picture": one["tensors"]["picture"]})
+    assert drawn["probabilities"][drawn["read"]] == pytest.approx(one["confidence"], rel=1e-9)
+
+
+def test_nonsense_leaves_the_drawing() -> None:
+    tab = Tab()
+    drawn = tab.draw(label=5)
+    tab.ask("draw.nonsense", what="noise")
+    assert tab.ask("draw.run", label=5)["cost"] == drawn["cost"]
+    assert "no kind of nonsense 'music'" in tab.ask("draw.nonsense", what="music")["message"]
+    assert "n must be from 0" in tab.ask("draw.nonsense", what="noise", n=-1)["message"]

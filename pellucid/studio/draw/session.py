@@ -16,6 +16,7 @@ from pellucid.nested import flatten, nest
 from pellucid.optim import SGD
 from pellucid.predictor import Predictor
 from pellucid.settings.checks import check, check_known
+from pellucid.studio.draw.nonsense import nonsense
 from pellucid.studio.messages import Reply
 from pellucid.studio.view import Library
 from pellucid.task import task_of
@@ -89,6 +90,14 @@ class ReadSample:
     """draw.sample: a picture of the bundled digits; n: which one of the class, modulo their number."""
 
     digit: int
+    n: int = 0
+
+
+@dataclass(frozen=True)
+class ReadNonsense:
+    """draw.nonsense: a picture without a digit, and what is read in it; what: noise, stripes or scribble; n: which."""
+
+    what: str
     n: int = 0
 
 
@@ -236,6 +245,15 @@ class DrawSession:
         tensors = {"picture": picture, "x": self._laid_out(picture)[0]}
         return Reply({"digit": request.digit, "n": request.n % len(places), "count": len(places)}, tensors)
 
+    def nonsense(self, request: ReadNonsense) -> Reply:
+        """Return a picture without a digit for the canvas, and the class that the model reads in it, however sure."""
+        picture = nonsense(request.what, request.n, SAMPLE_SIDE)
+        x = self._laid_out(picture)
+        found = probabilities(self.model.trace(x, torch.tensor([0])))
+        best = int(found.argmax())
+        about = {"what": request.what, "n": request.n, "read": best, "confidence": float(found[best])}
+        return Reply(about, {"picture": picture, "x": x[0]})
+
 
 KINDS: dict[str, tuple[type, Callable[[DrawSession, Any], Reply]]] = {
     "draw.open": (OpenModel, DrawSession.open),
@@ -246,6 +264,7 @@ KINDS: dict[str, tuple[type, Callable[[DrawSession, Any], Reply]]] = {
     "draw.step": (ApplyStep, DrawSession.step),
     "draw.undo": (UndoStep, DrawSession.undo),
     "draw.sample": (ReadSample, DrawSession.sample),
+    "draw.nonsense": (ReadNonsense, DrawSession.nonsense),
 }
 
 

@@ -5,13 +5,14 @@ import { why } from "./why.js";
 
 /** Listen to the events of the view; S: its state, actions: what the view does. */
 export function listen(root, S, actions) {
-  const { clear, open, pick, pickUnit, render, run, sample, stepOnce, undo } = actions;
+  const { clear, fool, open, pick, pickUnit, render, run, sample, stepOnce, undo } = actions;
 
   root.addEventListener("click", (event) => {
     const of = (selector) => event.target.closest?.(selector)?.dataset;
     const at = event.target.closest?.("[data-weights]");
     let found;
     if ((found = of("[data-digit]"))) return sample(Number(found.digit));
+    if ((found = of("[data-nonsense]"))) return fool(found.nonsense);
     if (event.target.id === "clear") return clear();
     if ((found = of("[data-model]"))) {
       if (found.model !== S.model?.model) open(found.model);

@@ -11,6 +11,8 @@ import { chain, lit, why } from "./why.js";
 
 const DIGITS = [...Array(10).keys()];
 const EPS = 1e-4; // of the finite difference
+const MANY = 1000; // pictures of each kind of nonsense
+const NONSENSE = ["noise", "stripes", "scribble"];
 const MAPS_EVERY = 150; // milliseconds between two paintings of all feature maps while a person draws
 
 const FRAME = html`<div class="panes draw-panes">
@@ -18,17 +20,21 @@ const FRAME = html`<div class="panes draw-panes">
     <canvas id="pad" width="448" height="448" tabindex="0" role="img" aria-label="Drawing area. Draw a digit with mouse, pen or finger. Keys 0 to 9 show a sample; with Shift, the arrow keys draw."></canvas>
     <div class="row"><button class="btn" id="clear" type="button">Clear</button><label class="field inline">Label <select id="label"></select></label></div>
     <div class="samples" role="group" aria-label="Samples of the bundled digits, as the network sees them">${DIGITS.map((d) => html`<button class="tile" data-digit="${d}" aria-label="Sample ${d}" data-tip="Sample ${d}; click again for the next"><canvas class="px" data-sample="${d}"></canvas></button>`)}</div>
-    <div class="pre"><canvas id="seen" class="px" role="img" aria-label="What the network sees"></canvas><p class="cap" id="seen-cap">Draw a digit, or take a sample.</p></div>
+    <div class="nonsense"><h3 id="fool-h">Fool it</h3><div role="group" aria-labelledby="fool-h">${NONSENSE.map((what) => html`<button class="tile" data-nonsense="${what}" data-tip="No digit; click again for other ${what}"><canvas class="px" data-fool="${what}"></canvas><span></span></button>`)}</div></div>
+    <div class="pre"><div><canvas id="seen" class="px" role="img" aria-label="What the network sees"></canvas><canvas id="beside" class="px" role="img" hidden></canvas></div><p class="cap" id="seen-cap">Draw a digit, or take a sample.</p></div>
     <div id="field"></div></section>
   <section class="pane net" aria-labelledby="net-h"><div class="head"><h2 id="net-h">Network</h2><div class="seg" role="radiogroup" aria-label="Network" id="models"></div><p class="read" id="cost" aria-live="off"></p></div>
     <p class="notice" id="problem" role="alert" hidden></p><div id="stage"></div><div class="stepper" id="stepper"></div></section>
   <aside class="pane why" aria-labelledby="why-h" id="why"></aside></div>`;
 
+/** Paint the first channel of a picture (C, H, W). */
+const mono = (canvas, { data, shape: [, height, width] }) => heat(canvas, data.slice(0, height * width), width, "ink", maxAbs(data) || 1);
+
 /** Start the view in an element; returns what the frame of the page calls. With `fixed` in the state, it shows the picture that the server holds, and nothing can be drawn. */
 export function start(root, server, { state: address, remember: put }) {
   fill(root, FRAME);
   if (address.has("fixed")) {
-    for (const one of $$("#pad, #clear, .samples", root)) one.hidden = true;
+    for (const one of $$("#pad, #clear, .samples, .nonsense", root)) one.hidden = true;
     $("#ink-h").textContent = "Picture";
   }
   const S = {
@@ -36,7 +42,7 @@ export function start(root, server, { state: address, remember: put }) {
     subject: address.get("what"), selected: null, factor: 0, trail: [], explained: null, checked: null, stepped: null,
     fixed: address.has("fixed"), hid: 0, out: 0, at: null, channel: 0, weights: {}, rate: 1, scope: "one", sample: address.get("sample") ?? "3.1", wanted: address.get("model"),
   };
-  let busy = false, again = false, drawn = false, began = 0, painted = 0;
+  let busy = false, again = false, drawn = false /* what to send: true for what is on the pad, or a picture */, began = 0, painted = 0;
   const pad = new Pad($("#pad"), (ended) => {
     S.sample = "";
     drawn = true;
@@ -77,30 +83,69 @@ export function start(root, server, { state: address, remember: put }) {
     if (S.label !== null && S.label >= answer.classes.length) S.label = null;
     if (S.fixed) return run(true);
     drawn = !pad.empty;
-    if (pad.empty && S.sample) await sample(...S.sample.split(".").map(Number));
+    if (S.sample) await take(S.sample);
     else await run(true);
     await thumbnails();
   });
 
   async function thumbnails() {
-    for (const digit of DIGITS) {
-      const { tensors: { x } } = await server.ask("draw.sample", { digit, n: nextOf(digit) });
-      heat($(`[data-sample="${digit}"]`), x.data.slice(0, x.shape[1] * x.shape[2]), x.shape[2], "ink", maxAbs(x.data) || 1);
-    }
+    for (const digit of DIGITS) tile(digit, await server.ask("draw.sample", { digit, n: nextOf(digit) }));
+    await nonsenseTiles();
+    render();
   }
-  const seen = new Map();
-  const nextOf = (digit) => seen.get(digit) ?? 0;
+  async function nonsenseTiles() {
+    for (const what of NONSENSE) nonsenseTile(await server.ask("draw.nonsense", { what, n: fooling.get(what) ?? 0 }));
+  }
+  const seen = new Map(); // which sample of a digit comes next
+  const fooling = new Map(); // which nonsense of a kind is in its tile
+  const tiles = new Map(); // the picture in the tile of a digit
+  const nextOf = (name) => seen.get(name) ?? 0;
+
+  function tile(digit, { tensors: { x } }) {
+    tiles.set(String(digit), x);
+    mono($(`[data-sample="${digit}"]`), x);
+  }
+
+  /** Show nonsense with what is read in it. */
+  function nonsenseTile({ what, n, read, confidence, tensors: { x } }) {
+    fooling.set(what, n);
+    const button = $(`[data-nonsense="${what}"]`), name = S.model.classes[read];
+    mono($("canvas", button), x);
+    fill($("span", button), html`<b>${name}</b> ${percent(confidence)}`);
+    button.setAttribute("aria-label", `${what}, read as ${name} at ${percent(confidence)}`);
+  }
 
   const sample = attempt(async (digit, n) => {
     const answer = await server.ask("draw.sample", { digit, n });
-    const { picture, x } = answer.tensors;
-    pad.show(picture.data, picture.shape[1]);
-    heat($(`[data-sample="${digit}"]`), x.data.slice(0, x.shape[1] * x.shape[2]), x.shape[2], "ink", maxAbs(x.data) || 1);
+    tile(digit, answer);
     seen.set(digit, (answer.n + 1) % answer.count);
-    S.sample = `${digit}.${answer.n}`;
-    drawn = true;
-    await run(true);
+    await ink(`${digit}.${answer.n}`, answer);
   });
+
+  const fool = attempt(async (what, n) => {
+    const answer = await server.ask("draw.nonsense", { what, n });
+    nonsenseTile(answer);
+    await ink(`${what}.${n}`, answer);
+  });
+
+  /** The nonsense that a click takes: that of the tile, or the one after it if the pad has that. */
+  function next(what) {
+    const n = fooling.get(what) ?? 0;
+    return S.sample === `${what}.${n}` ? (n + 1) % MANY : n;
+  }
+
+  /** Take a sample or nonsense by its name in the address, such as 3.1 or noise.0. */
+  function take(name) {
+    const [what, n] = name.split(".");
+    return NONSENSE.includes(what) ? fool(what, Number(n)) : sample(Number(what), Number(n));
+  }
+
+  function ink(name, { tensors: { picture } }) {
+    pad.show(picture.data, picture.shape[1]);
+    S.sample = name;
+    drawn = picture; // the pad would smooth it
+    return run(true);
+  }
 
   /** Run the drawing; `fresh`: also ask for weights and the derivative, otherwise only what changes while drawing. */
   const run = attempt(async (fresh) => {
@@ -111,7 +156,7 @@ export function start(root, server, { state: address, remember: put }) {
     }
     busy = true;
     try {
-      const tensors = drawn ? { picture: pad.picture() } : {};
+      const tensors = drawn ? { picture: drawn === true ? pad.picture() : drawn } : {};
       drawn = false;
       S.run = await server.ask("draw.run", { label: S.label }, tensors);
       if (fresh) {
@@ -227,6 +272,7 @@ export function start(root, server, { state: address, remember: put }) {
     await load();
     S.stepped = found;
     render();
+    await nonsenseTiles();
     say(`Cost ${num(found.before)} to ${num(found.after)}`);
   });
 
@@ -236,6 +282,7 @@ export function start(root, server, { state: address, remember: put }) {
     await load();
     S.stepped = null;
     render();
+    await nonsenseTiles();
     say(`Step undone. Cost ${num(S.run.cost)}`);
   });
 
@@ -243,7 +290,7 @@ export function start(root, server, { state: address, remember: put }) {
     if (!S.model) return;
     if (!live) pad.recolour();
     $("#label").value = S.label ?? "";
-    for (const one of $$("[data-digit]", root)) one.setAttribute("aria-pressed", S.sample.split(".")[0] === one.dataset.digit);
+    for (const one of $$("[data-digit], [data-nonsense]", root)) one.setAttribute("aria-pressed", S.sample.split(".")[0] === (one.dataset.digit ?? one.dataset.nonsense));
     if (!S.run) {
       fill($("#stage"), html`<p class="cap">${count(S.model.parameters)} parameters wait for a drawing.</p>`);
       fill($("#cost"), html``);
@@ -252,9 +299,14 @@ export function start(root, server, { state: address, remember: put }) {
       why(S, $("#why"));
       return;
     }
-    const { run, model } = S, x = run.tensors.x, size = x.shape.slice(1);
-    heat($("#seen"), x.data.slice(0, size[0] * size[1]), size[1], "ink", maxAbs(x.data) || 1);
-    $("#seen-cap").textContent = S.fixed ? `The input, ${size.join("×")}.` : `Seen as ${size.join("×")}: the ink is cropped, scaled and centred like the training data.`;
+    const { run, model } = S, x = run.tensors.x, size = x.shape.slice(1), name = model.classes[run.read], like = S.fixed ? null : tiles.get(name);
+    mono($("#seen"), x);
+    $("#beside").hidden = !like;
+    if (like) {
+      mono($("#beside"), like);
+      $("#beside").setAttribute("aria-label", `A sample of ${name}`);
+    }
+    $("#seen-cap").textContent = S.fixed ? `The input, ${size.join("×")}.` : `Seen as ${size.join("×")}: the ink is cropped, scaled and centred like the training data. ${like ? `Below it, a sample of ${name}, as it is read.` : ""}`;
     fill($("#cost"), html`Reads <b id="read">${model.classes[run.read]}</b> at ${percent(run.probabilities[run.read])} <span>C</span> <b id="cost-value">${num(run.cost)}</b>`);
     if (model.columns) {
       fill($("#stage"), columnView.columns(S, lit(S)));
@@ -301,7 +353,7 @@ export function start(root, server, { state: address, remember: put }) {
     render();
   }
 
-  listen(root, S, { clear, open, pick, pickUnit, render, run, sample: (digit) => sample(digit, nextOf(digit)), stepOnce, undo });
+  listen(root, S, { clear, open, pick, pickUnit, render, run, sample: (digit) => sample(digit, nextOf(digit)), fool: (what) => fool(what, next(what)), stepOnce, undo });
   /** The connection is there, for the first time or again. */
   async function opened(reconnected) {
     Object.assign(S, { again: false });

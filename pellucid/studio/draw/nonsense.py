@@ -1,0 +1,42 @@
+"""Pictures for the canvas without a digit in them, to see how sure a network is of what it reads there."""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from pellucid.settings.checks import check, check_known
+
+KINDS = ("noise", "stripes", "scribble")
+MAX_SEED = 1000
+STROKES = 4
+PEN = 5.0  # pixels from the middle of a stroke to its edge
+GRID = (0.15, 0.5, 0.85)  # where strokes of a scribble end, as of a letter, in parts of a side
+
+
+def nonsense(kind: str, seed: int, side: int) -> Tensor:
+    """Return a picture (side, side) uint8, ink 255; kind: one of `KINDS`; the same seed gives the same picture."""
+    check_known("no kind of nonsense", kind, KINDS)
+    check(0 <= seed <= MAX_SEED, "n", f"from 0 to {MAX_SEED}", seed)
+    rng = torch.Generator().manual_seed(seed)
+    if kind == "noise":
+        return torch.randint(0, 256, (side, side), generator=rng, dtype=torch.uint8)
+    at = torch.cartesian_prod(torch.arange(side), torch.arange(side)).float()  # (row, column) of each pixel
+    if kind == "stripes":
+        angle, period = (torch.rand(2, generator=rng) * torch.tensor([math.pi, side / 4])).tolist()
+        wave = at @ torch.tensor([math.sin(angle), math.cos(angle)]) * (2 * math.pi / (period + side / 8))
+        ink = (wave.sin() + 1) / 2
+    else:
+        places = torch.cartesian_prod(torch.tensor(GRID), torch.tensor(GRID)) * side
+        joints = places[torch.randperm(len(places), generator=rng)[: STROKES + 1]]
+        away = torch.stack([_distance(at, *ends) for ends in pairwise(joints)]).amin(0)
+        ink = (PEN + 0.5 - away).clamp(0, 1)
+    return (ink * 255).round().to(torch.uint8).view(side, side)
+
+
+def _distance(at: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Return the distance of each point (n, 2) to the stroke between two others."""
+    way = end - start
+    along = ((at - start) @ way / (way @ way)).clamp(0, 1)
+    return (at - start - along[:, None] * way).norm(dim=1)

@@ -21,7 +21,7 @@ const FRAME = html`<div class="panes draw-panes">
     <div class="row"><button class="btn" id="clear" type="button">Clear</button><label class="field inline">Label <select id="label"></select></label></div>
     <div class="samples" role="group" aria-label="Samples of the bundled digits, as the network sees them">${DIGITS.map((d) => html`<button class="tile" data-digit="${d}" aria-label="Sample ${d}" data-tip="Sample ${d}; click again for the next"><canvas class="px" data-sample="${d}"></canvas></button>`)}</div>
     <div class="nonsense"><h3 id="fool-h">Fool it</h3><div role="group" aria-labelledby="fool-h">${NONSENSE.map((what) => html`<button class="tile" data-nonsense="${what}" data-tip="No digit; click again for other ${what}"><canvas class="px" data-fool="${what}"></canvas><span></span></button>`)}</div></div>
-    <div class="pre"><div><canvas id="seen" class="px" role="img" aria-label="What the network sees"></canvas><canvas id="beside" class="px" role="img" hidden></canvas></div><p class="cap" id="seen-cap">Draw a digit, or take a sample.</p></div>
+    <div class="pre"><canvas id="seen" class="px" role="img" aria-label="What the network sees"></canvas><canvas id="beside" class="px" role="img" hidden></canvas><p class="cap" id="seen-cap">Draw a digit, or take a sample.</p></div>
     <div id="field"></div></section>
   <section class="pane net" aria-labelledby="net-h"><div class="head"><h2 id="net-h">Network</h2><div class="seg" role="radiogroup" aria-label="Network" id="models"></div><p class="read" id="cost" aria-live="off"></p></div>
     <p class="notice" id="problem" role="alert" hidden></p><div id="stage"></div><div class="stepper" id="stepper"></div></section>
@@ -306,7 +306,7 @@ export function start(root, server, { state: address, remember: put }) {
       mono($("#beside"), like);
       $("#beside").setAttribute("aria-label", `A sample of ${name}`);
     }
-    $("#seen-cap").textContent = S.fixed ? `The input, ${size.join("×")}.` : `Seen as ${size.join("×")}: the ink is cropped, scaled and centred like the training data. ${like ? `Below it, a sample of ${name}, as it is read.` : ""}`;
+    $("#seen-cap").textContent = S.fixed ? `The input, ${size.join("×")}.` : `Seen as ${size.join("×")}: the ink is cropped, scaled and centred like the training data. ${like ? `Beside it a sample of ${name}, as which it is read.` : ""}`;
     fill($("#cost"), html`Reads <b id="read">${model.classes[run.read]}</b> at ${percent(run.probabilities[run.read])} <span>C</span> <b id="cost-value">${num(run.cost)}</b>`);
     if (model.columns) {
       fill($("#stage"), columnView.columns(S, lit(S)));

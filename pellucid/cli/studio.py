@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from pellucid.command.args import Parser
-from pellucid.command.models import open_model
+from pellucid.command.models import open_network
 from pellucid.command.out import say
 from pellucid.errors import PellucidError
 
@@ -25,8 +25,8 @@ def parser() -> Parser:
         "model",
         nargs="?",
         metavar="MODEL|RUN|FOLDER",
-        help=f"a run folder, a weights file, or the name of a pretrained model (default: {' and '.join(MODELS)}); or a "
-        "folder of runs to list and train in (default: that of RUN, or runs)",
+        help=f"a run folder, a weights file, an ONNX file, or the name of a pretrained model (default: "
+        f"{' and '.join(MODELS)}); or a folder of runs to list and train in (default: that of RUN, or runs)",
     )
     parser.add_argument("--port", type=int, metavar="N", help=f"port, 0 for any free one (default: {PORT})")
     parser.add_argument("--no-open", action="store_true", help="only print the address")
@@ -61,7 +61,7 @@ def handle(args: argparse.Namespace) -> int:
     is_folder = place.is_dir() and not is_run
     given: list[str] = [args.model] if args.model and not is_folder else []
     runs = Runs(place if is_folder else place.parent if is_run else "runs")
-    library = Library((*given, *(name for name in MODELS if name not in given)), open_model, runs)
+    library = Library((*given, *(name for name in MODELS if name not in given)), open_network, runs)
     library.load(library.names[0])  # raises for a model that cannot be read
     try:
         server = socket.create_server((LOCAL, port))

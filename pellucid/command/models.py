@@ -11,3 +11,19 @@ def open_model(model: str, device: str | None = None) -> "Model":
     from pellucid.model import Model
 
     return Model.load(model, device=device or "cpu")
+
+
+def open_network(model: str) -> "Model":
+    """Load a model as `open_model` does, or an ONNX file; one whose output is a vector counts as a classifier."""
+    if not model.endswith(".onnx"):
+        return open_model(model)
+    from pellucid.export.onnx_import import imported
+    from pellucid.model import Model
+    from pellucid.network.summary import summary
+
+    net, params, shape = imported(model)
+    last = summary(net, params, shape).rows[-1]
+    has_scores = len(last.shape) == 1 and not last.layer.startswith("Softmax")
+    found = Model(net, loss="softmax_cross_entropy" if has_scores else "quadratic", input_shape=shape)
+    found.params = params
+    return found

@@ -36,6 +36,12 @@ def from_onnx(path: str | os.PathLike[str]) -> tuple[Graph, Params]:
     Raises PellucidError, which names the file, if it is damaged, stores weights in other files, or has nodes that no
     layer implements; the error lists all unsupported operators.
     """
+    net, params, _ = imported(path)
+    return net, params
+
+
+def imported(path: str | os.PathLike[str]) -> tuple[Graph, Params, Any]:
+    """Return what `from_onnx` does, and the shape of the input without the batch axis, a tuple of them for several."""
     path = Path(path)
     onnx = optional("onnx")
     if not path.is_file():
@@ -48,7 +54,7 @@ def from_onnx(path: str | os.PathLike[str]) -> tuple[Graph, Params]:
         network.read(onnx, model.graph.node)
         net = network.graph([each.name for each in model.graph.output])
         params, _ = within_bounds(net, network.input_shape)
-    return net, fill(path, params, network.tensors)
+    return net, fill(path, params, network.tensors), network.input_shape
 
 
 class _Network:

@@ -26,6 +26,13 @@ class Library:
         self.names, self.load, self.runs = names, cache(load), Runs() if runs is None else runs
         self.uploads = Uploads()
 
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The names of the runs that have weights, except for one that is among the models."""
+        given = {Path(name).resolve() for name in self.names}
+        paths = [self.runs.path(name) for name in self.runs.names() if name not in self.names]
+        return tuple(path.name for path in paths if path not in given and any(path.glob("weights/*.safetensors")))
+
     def copy(self, name: str) -> Model:
         """Return a copy of a model with weights of its own in float64, whose cost is the loss alone."""
         model = copy.copy(self.load(name))

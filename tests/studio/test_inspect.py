@@ -1,12 +1,20 @@
 """The messages of the view Inspect, compared with plain PyTorch and NumPy."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid.command.models import open_network
+from pellucid.errors import PellucidError
+from pellucid.export import to_onnx
 from pellucid.model import Model
+from pellucid.models import mlp
+from pellucid.nested import flatten
 from pellucid.studio.inspect.session import BINS
+from pellucid.studio.runs import Runs
 from pellucid.studio.view import Library
 from tests.studio.talk import Tab
 
@@ -98,3 +106,58 @@ def test_before_a_model_is_open_one_line_says_so(tab: Tab) -> None:
     tab.ask("inspect.open", model="mnist-lenet")
     assert "no layer" in tab.ask("inspect.tiles", path="features.conv9")["message"]
     assert "has no filters" in tab.ask("inspect.tiles", path="features.relu1")["message"]
+
+
+def test_the_runs_of_the_folder_open_with_their_weights_of_the_moment(tmp_path: Path) -> None:
+    for name in ("own-1", "own-2"):
+        (tmp_path / name / "weights").mkdir(parents=True)
+        (tmp_path / name / "recipe.toml").touch()
+    file = tmp_path / "own-1/weights/last.safetensors"
+    tab = Tab(Library(("mnist-lenet",), Model.load, Runs(tmp_path)))
+    assert tab.ask("inspect.open")["models"] == ["mnist-lenet"]  # none has weights yet
+    for seed in (1, 2):
+        model = Model(mlp((784, 30, 10), "relu"), input_shape=(1, 28, 28), seed=seed)
+        model.save(file)
+        opened = tab.ask("inspect.open", model="own-1")
+        assert opened["models"] == ["mnist-lenet", "own-1"]
+        assert sum(row["parameters"] for row in opened["layers"]) == 784 * 30 + 30 + 30 * 10 + 10
+        assert sum(row["multiply_adds"] for row in opened["layers"]) == 784 * 30 + 30 * 10
+        path = next(row["path"] for row in opened["layers"] if row["weight"])
+        tiles = tab.ask("inspect.tiles", path=path)["tensors"]["tiles"]
+        assert torch.equal(tiles.flatten(1), flatten(model.params)[f"{path}.weight"])
+    for name in ("own-2", "..", "", "own-1/weights", str(file), "/etc/passwd"):
+        answer = tab.ask("inspect.open", model=name)
+        assert answer["kind"] == "error"
+        assert "no model" in answer["message"]
+        assert "\n" not in answer["message"]
+
+
+def test_a_run_that_is_the_model_of_the_command_stands_once(tmp_path: Path) -> None:
+    run = tmp_path / "own-1"
+    (run / "weights").mkdir(parents=True)
+    (run / "recipe.toml").touch()
+    Model(mlp((784, 10)), input_shape=(1, 28, 28)).save(run / "weights/best.safetensors")
+    tab = Tab(Library((str(run),), Model.load, Runs(tmp_path)))
+    assert tab.ask("inspect.open")["models"] == [str(run)]
+
+
+def test_an_onnx_file_opens_in_each_view(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    path, model = tmp_path / "own.onnx", Model.load("mnist-lenet")
+    to_onnx(model, path)
+    tab = Tab(Library((str(path),), open_network))
+    layers = tab.ask("inspect.open")["layers"]
+    assert sum(row["parameters"] for row in layers) == 61_706
+    first = next(row for row in layers if row["weight"])
+    assert torch.equal(tab.ask("inspect.tiles", path=first["path"])["tensors"]["tiles"], weight_of(model)[:, 0])
+    drawn = tab.draw()
+    p = model.predict(drawn["tensors"]["x"][None].numpy())[0]
+    assert drawn["read"] == 3
+    assert drawn["probabilities"] == pytest.approx(p.tolist(), abs=1e-6)
+    (tmp_path / "no.onnx").write_bytes(b"no graph")
+    with pytest.raises(PellucidError, match=r"no\.onnx"):
+        open_network(str(tmp_path / "no.onnx"))
+
+
+def weight_of(model: Model) -> torch.Tensor:
+    return flatten(model.params)["features.conv1.weight"].detach()

@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Trait
 from pellucid.losses import Quadratic
+from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.network.summary import describe, multiply_adds
 from pellucid.settings.checks import check, check_known
@@ -32,7 +33,7 @@ NO_MODEL = "no model is open; send inspect.open first"
 
 @dataclass(frozen=True)
 class OpenGraph:
-    """inspect.open: model: one of the names that the server offers; None for the first."""
+    """inspect.open: model: one of the names that the server offers, which include runs; None for the first."""
 
     model: str | None = None
 
@@ -105,15 +106,15 @@ class InspectSession:
 
     def open(self, request: OpenGraph) -> Reply:
         """Run a model on a bundled picture; return a row for each layer, in forward order."""
-        name = self.library.names[0] if request.model is None else request.model
-        check_known("no model", name, self.library.names)
-        model = self.library.load(name)
+        names = (*self.library.names, *self.library.trained)
+        name = names[0] if request.model is None else request.model
+        check_known("no model", name, names)
+        # A run is read each time, as its weights change while it trains.
+        model = self.library.load(name) if name in self.library.names else Model.load(self.library.runs.path(name))
         picture, x = self._input(name, model)
         self.rows = {}
-        makers, kept = (
-            dict[int, int](),
-            list[Any](),
-        )  # by id of the tensor, which is kept so that ids are not used again
+        makers = dict[int, int]()  # rows by the ids of their outputs
+        kept = list[Any]()  # keeps all tensors alive, because ids of freed ones would be used again
         flat = flatten(model.params)
 
         def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
@@ -129,7 +130,7 @@ class InspectSession:
 
         with torch.no_grad():
             model.objective.watched(watch).predict(model.params, x)
-        found = {"model": name, "models": self.library.names, "task": task_of(model).name, "picture": picture}
+        found = {"model": name, "models": names, "task": task_of(model).name, "picture": picture}
         found |= {"input": list(x.shape[1:]), "layers": [row.to_json() for row in self.rows.values()]}
         seen = x[0] if x.dim() == 4 else x.flatten()[None, None]
         return Reply(found, {"x": seen})

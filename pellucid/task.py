@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from pellucid.asked import Area, Asked, ask_scores, resized_to
 from pellucid.errors import PellucidError
 from pellucid.plugins import load_plugins
 from pellucid.predictor import Predictor
@@ -259,6 +260,24 @@ class Task(ABC):
     def example(self, model: Any, image: str, target: str | None) -> Example:
         """Return an image file with a target, by default of the prediction, to trace; by default, raises `refusal`."""
         raise self.refusal(model)
+
+    def seen(self, model: Any, image: "Tensor") -> "Tensor":
+        """Return an image, as `Predictor.read` returns it, in the size of the network's input: (C, H, W), 0 to 1.
+
+        By default, it is resized to the input shape, if that is fixed.
+        """
+        return resized_to(model.input_shape[1:], image)
+
+    def ask(self, model: Any, x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
+        """Return the score of an image x, as `seen` returns it, that a person asks about; see `Asked`.
+
+        of: one of its choices, or a unit such as "features.conv2[3]"; by default the largest score. place: where the
+        person pointed. By default, for one network with scores (N, K), which have no place. Raises PellucidError for
+        other models and names, and for a place without a score.
+        """
+        if (found := ask_scores(model, x, of)) is None:
+            raise self.refusal(model)
+        return found
 
     def case(self, model: Any, x: Any, y: Any, options: Mapping[str, Any]) -> Any:
         """Return the case of a model with data, for the doctor; None, as by default, for a pellucid.doctor.Case.

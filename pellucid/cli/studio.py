@@ -25,8 +25,8 @@ def parser() -> Parser:
         "model",
         nargs="?",
         metavar="MODEL|RUN|FOLDER",
-        help="a classifier: a run folder, a weights file, or the name of a pretrained model "
-        f"(default: {' and '.join(MODELS)}); or a folder of runs to list and train in (default: that of RUN, or runs)",
+        help=f"a run folder, a weights file, or the name of a pretrained model (default: {' and '.join(MODELS)}); or a "
+        "folder of runs to list and train in (default: that of RUN, or runs)",
     )
     parser.add_argument("--port", type=int, metavar="N", help=f"port, 0 for any free one (default: {PORT})")
     parser.add_argument("--no-open", action="store_true", help="only print the address")
@@ -50,7 +50,7 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError(f"the studio needs an extra: pip install 'pellucid[studio]' ({error})") from error
     import torch
 
-    from pellucid.studio.draw.session import DrawSession, digits
+    from pellucid.studio.draw.session import digits
     from pellucid.studio.runs import Runs
     from pellucid.studio.view import Library
 
@@ -62,7 +62,7 @@ def handle(args: argparse.Namespace) -> int:
     given: list[str] = [args.model] if args.model and not is_folder else []
     runs = Runs(place if is_folder else place.parent if is_run else "runs")
     library = Library((*given, *(name for name in MODELS if name not in given)), open_model, runs)
-    DrawSession(library)  # raises for a model that the page cannot show
+    library.load(library.names[0])  # raises for a model that cannot be read
     try:
         server = socket.create_server((LOCAL, port))
     except (OSError, OverflowError) as error:

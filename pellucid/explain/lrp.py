@@ -10,6 +10,7 @@ from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 from pellucid.rules import COMPOSITES, Composite, Table, fold
 from pellucid.settings.checks import check_known
+from pellucid.sweep import BackwardWatch
 
 GRADIENT_RULES = ("guided_backprop", "deconvnet")  # composites that compute gradients, not relevance
 
@@ -21,6 +22,7 @@ def lrp(
     target: Target = None,
     composite: str | Table | Composite = "epsilon_plus",
     folded: bool = True,
+    watch: BackwardWatch | None = None,
     **options: Any,
 ) -> Tensor:
     """Return the relevance of each input value for the target's score, in x's shape.
@@ -28,7 +30,8 @@ def lrp(
     It adds up to the score, except for the relevance that biases and stabilizers absorb. composite: a name in
     COMPOSITES, with its `options` (`epsilon`, `gamma`, `low`, `high` ...); a table of rules made by `composite`; or a
     function of an Entrance that returns rules. folded: fold batch normalization into the layers before it. target: see
-    `aim`.
+    `aim`. watch: a function called with the path and the layer, the relevance of its output and of its input, and its
+    empty gradients, from the last layer to the first.
     Raises PellucidError for unknown composites and options.
     Source: Bach et al. 2015, section 2.3; composites: Montavon et al. 2019, section 10.3.
     """
@@ -56,4 +59,4 @@ def lrp(
         raise PellucidError(f"lrp: composite must be a name, a table of rules or a function, not {composite!r}")
     if folded:
         net, params = fold(net, params)
-    return backward_by_composite(net, params, x, target, chosen, values)
+    return backward_by_composite(net, params, x, target, chosen, values, watch)

@@ -105,7 +105,7 @@ def occlude(
     y = y if read is None else read(y)
     mask = aimed.mask(y)
     is_class = aimed.index is None and aimed.region is None
-    corners = _corners(x.shape[2], x.shape[3], side, step)
+    corners = squares(x.shape[2], x.shape[3], side, step)
     filled = torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand(x.shape)
     variants = [Near(aimed.net, params, image, hidden) for image, hidden in zip(x, filled, strict=True)]
     scores: list[list[Tensor]] = [[] for _ in x]
@@ -130,7 +130,7 @@ def occlude(
     )
 
 
-def _corners(height: int, width: int, side: int, step: int) -> Tensor:
+def squares(height: int, width: int, side: int, step: int) -> Tensor:
     """Return (h, w, 4): top, left, bottom, right of each square."""
     tops, lefts = (torch.arange(math.ceil((length - side) / step) + 1) * step for length in (height, width))
     top, left = torch.meshgrid(tops, lefts, indexing="ij")

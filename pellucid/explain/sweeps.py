@@ -86,12 +86,14 @@ def fixed(net: Layer, params: Params, x: Any, target: Target) -> Target:
 
 
 def backward_by_composite(
-    net: Layer, params: Params, x: Any, target: Target, composite: Composite, initial_gradient: InitialGradient = ones
-) -> Tensor:
+    net: Layer, params: Params, x: Any, target: Target, composite: Composite, initial_gradient: InitialGradient = ones,
+    back: BackwardWatch | None = None,
+) -> Tensor:  # fmt: skip
     """Return the gradient or relevance of x, propagated back by the rules of a composite.
 
     The forward pass records which layers read the input, because composites may have another rule for them (Entrance),
     and the outputs of layers with weights, so that rules that divide by them need not compute them again (Outputs).
+    back: see `pellucid.sweep.backward`.
     """
     entrance, outputs = Entrance(x), Outputs()
 
@@ -99,7 +101,7 @@ def backward_by_composite(
         entrance(path, layer, x, y, cache)
         outputs(path, layer, x, y, cache)
 
-    return forward_to(net, params, x, target, watch).back(outputs.inform(composite(entrance)), initial_gradient)
+    return forward_to(net, params, x, target, watch).back(outputs.inform(composite(entrance)), initial_gradient, back)
 
 
 def examples(x: Any) -> int:

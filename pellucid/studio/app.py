@@ -10,11 +10,14 @@ from anyio import CapacityLimiter, get_cancelled_exc_class
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Mount, WebSocketRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from pellucid.serve.limits import OnlyFrom, OnlyWithCookie
+from pellucid.errors import PellucidError
+from pellucid.serve.limits import OnlyFrom, OnlyWithCookie, RefusedError, picture_of, refusal
 from pellucid.studio.messages import MAX_MESSAGE
 from pellucid.studio.session import VIEWS, Session
 from pellucid.studio.view import Library
@@ -42,8 +45,23 @@ def application(library: Library, hosts: Collection[str], token: str, cookie: st
                     await socket.close(TOO_BIG)
                     return
 
+    async def upload(request: Request) -> Response:
+        """Answer POST /upload, whose body is a picture, by the id that messages name it by."""
+        try:
+            name, line = await run_sync(library.uploads.add, await picture_of(request), limiter=threads)
+        except RefusedError as error:
+            return refusal(error)
+        except PellucidError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse({"upload": name, "line": line})
+
     pages = [Mount(f"/{view.name}", StaticFiles(directory=view.page)) for view in VIEWS.values()]
     return Starlette(
-        routes=[WebSocketRoute("/session", talk), *pages, Mount("/", StaticFiles(directory=PAGE, html=True))],
+        routes=[
+            WebSocketRoute("/session", talk),
+            Route("/upload", upload, methods=["POST"]),
+            *pages,
+            Mount("/", StaticFiles(directory=PAGE, html=True)),
+        ],
         middleware=[Middleware(OnlyFrom, hosts=hosts), Middleware(OnlyWithCookie, token=token, cookie=cookie)],
     )

@@ -8,6 +8,9 @@ from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.studio.draw import DRAW
+from pellucid.studio.draw.session import can_draw
+from pellucid.studio.explain import EXPLAIN
+from pellucid.studio.inspect import INSPECT
 from pellucid.studio.messages import MessageError, Reply, pack, read
 from pellucid.studio.train import TRAIN
 from pellucid.studio.view import Library
@@ -18,7 +21,7 @@ class OpenStudio:
     """studio.open: what the page can show."""
 
 
-VIEWS = {view.name: view for view in (DRAW, TRAIN)}
+VIEWS = {view.name: view for view in (DRAW, TRAIN, EXPLAIN, INSPECT)}
 REQUESTS = {"studio.open": OpenStudio} | {
     kind: fields for view in VIEWS.values() for kind, (fields, _) in view.kinds.items()
 }
@@ -49,7 +52,8 @@ class Session:
         """Return what a request asks for."""
         if isinstance(request, OpenStudio):
             views = [{"name": view.name, "title": view.title} for view in VIEWS.values()]
-            return Reply({"views": views, "models": self.library.names}, {})
+            first = DRAW if can_draw(self.library.load(self.library.names[0])) else EXPLAIN
+            return Reply({"views": views, "view": first.name, "models": self.library.names}, {})
         name = kind.partition(".")[0]
         if name not in self.sessions:
             self.sessions[name] = VIEWS[name].session(self.library)

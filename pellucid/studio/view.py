@@ -11,18 +11,20 @@ import torch
 
 from pellucid.model import Model
 from pellucid.studio.messages import Reply
+from pellucid.studio.pictures import Uploads
 from pellucid.studio.runs import Runs
 from pellucid.trace import prepared
 
 
 class Library:
-    """The models that a page can open, by name, and the runs that it can train and show.
+    """The models that a page can open, by name, the runs that it can train and show, and the uploads.
 
     load: function of a name that returns a model; each is loaded once.
     """
 
     def __init__(self, names: tuple[str, ...], load: Callable[[str], Model], runs: Runs | None = None) -> None:
-        self.names, self.load, self.runs = names, cache(load), Runs() if runs is None else runs
+        self.names, self.load, self.uploads = names, cache(load), Uploads()
+        self.runs = Runs() if runs is None else runs
 
     def copy(self, name: str) -> Model:
         """Return a copy of a model with weights of its own in float64, whose cost is the loss alone."""

@@ -16,7 +16,9 @@ from PIL import Image
 
 import pellucid
 from pellucid import Model, PellucidError, plugins, registry, shipped_files, task
+from pellucid.studio.view import Library
 from tests.cli.conftest import Said, Say
+from tests.studio.talk import Tab
 
 FOLDER = Path(__file__).parent / "upright"
 
@@ -139,6 +141,21 @@ def test_it_explains(run: Path, installed: Path, say: Say) -> None:
     bar(45).save("diagonal.png")
     found = say("explain", str(run), "diagonal.png", "--out", "maps", "--json").json
     assert {Path(file).name for file in found["files"]} == {"saliency.png", "saliency.npz"}
+
+
+def test_the_studio_explains_it(run: Path, installed: Path) -> None:
+    tab = Tab(Library((str(run),), Model.load))
+    assert tab.ask("explain.open")["task"] == "uprightness"
+    told = tab.ask("explain.picture", sample="hand 0")
+    assert told["line"].startswith("turned by")
+    picture = told["tensors"]["picture"][:1, None] / 255
+    aimed = tab.ask("explain.aim", of="1")
+    model = Model.load(run / "weights/best.safetensors")
+    (cosine, sine), degrees = aimed["logits"], float(model.predict(picture)[0, 0])
+    assert np.rad2deg(np.arctan2(sine, cosine)) % 360 == pytest.approx(degrees, abs=3)  # the picture has 8 bits
+    found = tab.ask("explain.run", method="lrp")
+    assert found["expected"] == pytest.approx(sine, rel=1e-5)
+    assert found["tensors"]["map"].shape == picture.shape[2:]
 
 
 def test_the_doctor_examines_it(run: Path, installed: Path, say: Say) -> None:

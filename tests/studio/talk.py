@@ -32,8 +32,8 @@ def parsed(message: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
 class Tab:
     """A session, and what it answers."""
 
-    def __init__(self) -> None:
-        self.session, self.asked = Session(LIBRARY), 0
+    def __init__(self, library: Library = LIBRARY) -> None:
+        self.session, self.asked = Session(library), 0
 
     def send(self, message: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return parsed(self.session.answer(message))

@@ -50,6 +50,10 @@ VALUES: list[Any] = [
 def tab() -> Tab:
     tab = Tab()
     tab.draw()
+    tab.ask("explain.open")
+    tab.ask("explain.picture", sample="digit 3")
+    tab.ask("explain.aim")
+    tab.ask("explain.run", method="lrp")
     return tab
 
 
@@ -85,7 +89,7 @@ def test_fields_of_every_kind_with_wrong_values(tab: Tab) -> None:
         for name in [*known, "v", "kind", "id", "tensors", "surplus"]:
             for value in VALUES:
                 header = {"v": 1, "kind": kind, "id": 7, "path": "head.scores", "row": 0, "what": "x[0, 0, 14, 14]"}
-                header |= {"digit": 3, "rate": 0.1, "label": None}
+                header |= {"digit": 3, "rate": 0.1, "label": None, "method": "lrp", "start": 0, "map": 0}
                 header = {key: one for key, one in header.items() if key in {*known, "v", "kind", "id"}} | {name: value}
                 answered, _ = tab.send(raw(header))
                 assert answered["kind"] in {kind, "error"}, header

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params, Trait
+from pellucid.model import Model
 from pellucid.nested import flatten, nest
 from pellucid.optim import SGD
 from pellucid.predictor import Predictor
@@ -92,14 +93,18 @@ class ReadSample:
 
 
 class DrawSession:
-    """One page's copy of a model, its last drawing and its steps. Raises PellucidError for a model of another task.
+    """One page's copy of a model, its last drawing and its steps; only models that can be drawn for are offered.
 
-    x: an input (1, C, H, W) that takes the place of a drawing, for a page that shows a given picture.
+    x: an input (1, C, H, W) that takes the place of a drawing, for a page that shows a given picture. Raises
+    PellucidError if there is no such model.
     """
 
     def __init__(self, library: Library, x: Tensor | None = None) -> None:
         self.library, self.given = library, x
-        self._open(library.names[0])
+        self.names = tuple(name for name in library.names if x is not None or can_draw(library.load(name)))
+        if not self.names:
+            raise PellucidError("none of the models is a classifier of pictures, which a drawing needs")
+        self._open(self.names[0])
 
     def _open(self, name: str) -> None:
         model = self.library.copy(name)
@@ -120,14 +125,14 @@ class DrawSession:
 
     def open(self, request: OpenModel) -> Reply:
         """Open a model, and describe it: classes, layers in forward order, and the number of its parameters."""
-        name = self.library.names[0] if request.model is None else request.model
-        check_known("no model", name, self.library.names)
+        name = self.names[0] if request.model is None else request.model
+        check_known("no model", name, self.names)
         self._open(name)
         shape = self.model.nominal_shape
         empty = self.model.trace(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64))
         described = [layer_to_json(empty, call) for call in empty.calls]
         total = sum(weight.numel() for path, weight in empty.params.items() if path not in empty.buffers)
-        found = {"model": name, "models": self.library.names, "classes": self.classes, "input": list(shape)}
+        found = {"model": name, "models": self.names, "classes": self.classes, "input": list(shape)}
         return Reply({**found, "layers": described, "parameters": total, "loss": repr(self.model.loss)}, {})
 
     def run(self, request: RunDrawing) -> Reply:
@@ -251,6 +256,16 @@ def digits() -> tuple[Tensor, Tensor]:
 
     test = load("digits").test
     return test.x, test.y
+
+
+def can_draw(model: Model) -> bool:
+    """Return whether a model classifies pictures, so that a drawing can be run through it."""
+    try:
+        task_of(model).class_names(model)
+        task_of(model).predictor(model)
+    except PellucidError:
+        return False
+    return len(model.nominal_shape) == 3
 
 
 def probabilities(trace: Trace) -> Tensor:

@@ -17,6 +17,7 @@ const server = new Server(showLink);
 
 // The views: the address is #NAME?STATE, where the state belongs to the view.
 let views = []; // {name, title}
+let first = ""; // name of the view for an address without one
 const started = new Map(); // name of a view: {root, hash, actions}
 let shown = null;
 
@@ -56,7 +57,7 @@ async function begin({ name, title }, state) {
 /** Show the view that the address names. */
 async function show() {
   const [name, state = ""] = location.hash.slice(1).split("?");
-  const named = views.find((one) => one.name === name) ?? views[0];
+  const named = views.find((one) => one.name === name) ?? views.find((one) => one.name === first) ?? views[0];
   let view = started.get(named.name);
   const isNew = !view || (state && location.hash !== view.hash);
   if (isNew) view = await begin(named, new URLSearchParams(state));
@@ -71,7 +72,7 @@ addEventListener("hashchange", show);
 
 server.onopen = async (reconnected) => {
   if (!reconnected || !views.length) {
-    ({ views } = await server.ask("studio.open"));
+    ({ views, view: first } = await server.ask("studio.open"));
     fill($("#views"), html`${views.map((one) => html`<a href="#${one.name}" data-view="${one.name}">${one.title}</a>`)}`);
     await show();
   } else for (const { actions } of started.values()) await actions.opened(true);

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pellucid.asked import Area, Asked
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Explained, Merit, Option, OwnRecipe, Request, Task, Traced
@@ -12,6 +13,8 @@ from pellucid.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from torch import Tensor
 
     from pellucid.data import Source
     from pellucid.model import Model
@@ -82,6 +85,18 @@ class Colorization(Task):
         if request.target is not None:
             raise PellucidError("--target does not apply to --pixel; leave it out")
         return explain_file(model, request, options["pixel"])
+
+    def seen(self, model: "Model", image: "Tensor") -> "Tensor":
+        """Return a picture resized to the network's input."""
+        from pellucid.tasks.colorize.colorizer import Colorizer
+
+        return Colorizer(model).as_input(image[:3])
+
+    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
+        """Return the colour channel a, or b, of the pixel in the middle of a place, by default of the picture."""
+        from pellucid.tasks.colorize.why import ask_pixel
+
+        return ask_pixel(model, x, of, place)
 
     def traced(self, model: "Model", x: Any, target: Any) -> Traced:
         """Return the network of a regression with its loss; for pix2pix, both networks with the adversarial loss."""

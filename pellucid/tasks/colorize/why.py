@@ -1,11 +1,12 @@
 """Explanations of the predicted colour of a pixel, and of a discriminator's score for a patch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from pellucid.asked import Area, Asked, index_of
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.explain import explain
@@ -61,6 +62,29 @@ def explain_pixel(
     For a model that classifies colours, the logit of the bin nearest to the predicted colour is explained, in the cell
     of the pixel. Raises PellucidError for other models, and for a pixel outside the image.
     """
+    (a, b), target, of = _aimed(model, image, row, column, channel)
+    objective, (height, width) = _translator(model), image.shape[1:]
+    x = objective.pad(objective.read(model.scaled(image[None])))
+    attributions = explain(objective.generator, model.params["generator"], x, method, target)[0, :1, :height, :width]
+    return PixelColour(row, column, a, b, target, of, attributions[0].cpu())
+
+
+def ask_pixel(model: Model, x: Tensor, of: str | None, place: Area | None) -> Asked:
+    """Return what `explain_pixel` explains, for the pixel in the middle of a place; see `Task.ask`."""
+    top, left, bottom, right = place or (0, 0, *x.shape[1:])
+    row, column, channels = (top + bottom) // 2, (left + right) // 2, get_args(Channel)
+    axis = 0 if of is None else index_of(of, channels)
+    found, target, what = _aimed(model, x, row, column, channels[axis])
+    objective = _translator(model)
+    return Asked(
+        f"{channels[axis]} = {found[axis]:.1f} of pixel {row}, {column} ({what})", objective.generator,
+        model.params["generator"], objective.pad(objective.read(model.scaled(x[None]))), target, channels,
+        torch.tensor(found), axis, (row, column, row + 1, column + 1), {"occlusion": {"fill": 0.0}},
+    )  # fmt: skip
+
+
+def _aimed(model: Model, image: Tensor, row: int, column: int, channel: Channel) -> tuple[list[float], str, str]:
+    """Return a and b of a pixel, the output of the generator to explain as a path, and its description."""
     objective = _translator(model)
     height, width = image.shape[1:]
     if not (0 <= row < height and 0 <= column < width):
@@ -69,14 +93,10 @@ def explain_pixel(
     with torch.inference_mode():
         a, b = objective.predict(model.params, images)[0, :, row, column].tolist()
     last = list(_layers(objective).children)[-1]
-    if isinstance(objective, Zhang):
-        nearest = int((colour_table().centres - torch.tensor([a, b])).norm(dim=1).argmin())
-        target, of = f"{last}[{nearest}, {row // 2}, {column // 2}]", "the logit of its bin"
-    else:
-        target, of = f"{last}[{'ab'.index(channel)}, {row}, {column}]", f"{channel} / {CHROMA:g}"
-    x = objective.pad(objective.read(images))
-    attributions = explain(objective.generator, model.params["generator"], x, method, target)[0, :1, :height, :width]
-    return PixelColour(row, column, a, b, target, of, attributions[0].cpu())
+    if not isinstance(objective, Zhang):
+        return [a, b], f"{last}[{get_args(Channel).index(channel)}, {row}, {column}]", f"{channel} / {CHROMA:g}"
+    nearest = int((colour_table().centres - torch.tensor([a, b])).norm(dim=1).argmin())
+    return [a, b], f"{last}[{nearest}, {row // 2}, {column // 2}]", "the logit of its bin"
 
 
 def judge_patches(model: Model, image: Tensor) -> JudgedPatches:

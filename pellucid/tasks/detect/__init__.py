@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pellucid.asked import Area, Asked, resized_to
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Explained, Merit, Option, OwnRecipe, Reported, Request, Task, Traced
@@ -11,6 +12,8 @@ from pellucid.text import percent, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from torch import Tensor
 
     from pellucid.export import Parity
     from pellucid.model import Model
@@ -83,6 +86,18 @@ class Detection(Task):
                 "the model is a detector; give the number of a box in the output of `pellucid detect` with --box N"
             )
         return explain_box(model, request, options["box"])
+
+    def seen(self, model: "Model", image: "Tensor") -> "Tensor":
+        """Return a picture resized as in training."""
+        from pellucid.tasks.detect.finder import ObjectFinder
+
+        return resized_to(ObjectFinder(model).fitted(image), image)
+
+    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
+        """Return the logit of a class, or a side, of the box at a place, by default of the one with the best score."""
+        from pellucid.tasks.detect.explained import ask_box
+
+        return ask_box(model, x, of, place, SCORE)
 
     def traced(self, model: "Model", x: Any, target: Any) -> Traced:
         """Return the networks of a single-stage detector with the weighted sum of its losses."""

@@ -1,15 +1,22 @@
 """The page and the maps of one box of a detector, as files."""
 
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from pellucid.asked import Area, Asked
 from pellucid.command.out import again
 from pellucid.data import load_image
 from pellucid.data.images import full_size
+from pellucid.errors import PellucidError
 from pellucid.model import Model
+from pellucid.ops.boxes import box_iou
 from pellucid.report.write import write_picture
 from pellucid.task import Explained, Request
 from pellucid.tasks.detect.finder import ObjectFinder
-from pellucid.tasks.detect.pipeline import METHODS, pipeline
+from pellucid.tasks.detect.pipeline import LAYER_METHODS, METHODS, SIDES, WITHOUT_BIAS, pipeline
 from pellucid.tasks.detect.pipeline_page import BoxPage, sentences
 
 
@@ -30,3 +37,33 @@ def explain_box(model: Model, request: Request, box: int) -> Explained:
         written += write_picture(out, method, figure, {"map": map_, **numbers})
     lines = [line for step in page.sections for line in (f"{step.heading}:", *(f"  {one}" for one in sentences(step)))]
     return Explained(box_page.to_json(), lines, out, written)
+
+
+def ask_box(model: Model, x: Tensor, of: str | None, place: Area | None, score: float) -> Asked:
+    """Return the logit of a class of one box, by default its own, or a side of it; see `Task.ask`.
+
+    x: the resized picture (C, h, w), 0 to 1. place: the box that overlaps most with it is taken, by default the one
+    with the best score. score: of the boxes that are meant.
+    """
+    found = pipeline(model, (x * 255).round().to(torch.uint8))
+    boxes = found.decision.detections.boxes[found.decision.detections.scores >= score]  # by descending score
+    if not len(boxes):
+        raise PellucidError(f"no object with a score of at least {score:g} is found in the picture")
+    index = 0
+    if place is not None:
+        top, left, bottom, right = place
+        overlaps = box_iou(torch.tensor([[left, top, right, bottom]], dtype=boxes.dtype), boxes)[0]
+        index = int(overlaps.argmax())  # of several around a click, the smallest
+        if not overlaps[index]:
+            raise PellucidError("there is no box at that place; point at one of the boxes")
+    it, (label, side) = found.scorer(index + 1, of), found.aimed(index + 1, of)
+    x0, y0, x1, y1 = boxes[index].round().long().tolist()
+    name = found.classes[label] if side is None else f"{SIDES[side]} of {found.classes[label]}"
+    known = found.walk.candidates.scores[found.decision.chosen[index]]
+    options: dict[str, dict[str, Any]] = {method: {"layer": it.path} for method in LAYER_METHODS}
+    options["gradcam"]["local"], options["lrp"] = True, {"composite": WITHOUT_BIAS}
+    return Asked(
+        f"{name} of box {index + 1}", it.net, it.params, found.x, 0, (*found.classes, *SIDES),
+        torch.cat([known, known.new_full((len(SIDES),), torch.nan)]), label if side is None else len(known) + side,
+        (y0, x0, y1, x1), options, are_logits=False,
+    )  # fmt: skip

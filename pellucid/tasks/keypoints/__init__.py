@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pellucid.asked import Area, Asked, resized_to
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Merit, OwnRecipe, Reported, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pellucid.model import Model
 
 
@@ -57,6 +60,19 @@ class Keypoints(Task):
         from pellucid.tasks.keypoints.predictor import KeypointPredictor
 
         return KeypointPredictor(model, out)
+
+    def seen(self, model: "Model", image: "Tensor") -> "Tensor":
+        """Return a picture padded to the proportions of the network's input, and resized to it."""
+        from pellucid.tasks.keypoints.finder import pad_and_resize
+
+        _, height, width = model.nominal_shape
+        return resized_to((height, width), pad_and_resize(image, (height, width))[0])
+
+    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
+        """Return the x, or the y, of the key-point that is nearest to a place, by default of the first."""
+        from pellucid.tasks.keypoints.finder import ask_point
+
+        return ask_point(model, x, of, place)
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
         """Return the images with the largest errors."""

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.asked import Area, Asked, index_of
 from pellucid.combine import Sequential
 from pellucid.data.images import ColourMode, resized
 from pellucid.errors import PellucidError
 from pellucid.explain import explain
 from pellucid.layers import SoftArgmax
+from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import HeatMaps
 from pellucid.losses.keypoints import KeypointLoss
 from pellucid.model import Model
@@ -110,9 +112,33 @@ def explain_point(
     if not 0 <= point < len(finder.names):
         raise PellucidError(f"point {point}: the model has {len(finder.names)} points, counted from 0")
     check(axis in get_args(Axis), "axis", "'x' or 'y'", axis)
-    net, params = model.net, model.params
-    if isinstance(model.loss, HeatMaps):
-        net, params = Sequential(maps=net, points=SoftArgmax()), {"maps": params, "points": {}}
+    net, params = _coordinates(model)
     x, _ = pad_and_resize(image, (model.nominal_shape[1], model.nominal_shape[2]))
     maps = explain(net, params, model.scaled(x[None]), method, 2 * point + (axis == "y"), **options)[0]  # (C, h, w)
     return (maps.amax(0) if method == "saliency" else maps.sum(0)).cpu()
+
+
+def ask_point(model: Model, x: Tensor, of: str | None, place: Area | None) -> Asked:
+    """Return a coordinate of the key-point that is nearest to the middle of a place; see `Task.ask`."""
+    (net, params), inputs, axes = _coordinates(model), model.scaled(x[None]), get_args(Axis)
+    with torch.no_grad():
+        y = net.forward(params, inputs, Mode(keep=False))[0][0].cpu()
+    points = y.view(-1, 2) * torch.tensor([x.shape[2], x.shape[1]])
+    point = 0
+    if place is not None:
+        middle = torch.tensor([place[1] + place[3], place[0] + place[2]]) / 2
+        point = int((points - middle).norm(dim=1).argmin())
+    axis = 0 if of is None else index_of(of, axes)
+    left, top = (int(value) for value in points[point])
+    label = f"{axes[axis]} of {KeypointFinder(model).names[point]}"
+    scores = y[2 * point : 2 * point + 2]
+    return Asked(
+        label, net, params, inputs, 2 * point + axis, axes, scores, axis, (top - 1, left - 1, top + 2, left + 2)
+    )
+
+
+def _coordinates(model: Model) -> tuple[Layer, Params]:
+    """Return the network (N, C, H, W) -> (N, 2K) of the coordinates, in units of the image's side."""
+    if isinstance(model.loss, HeatMaps):
+        return Sequential(maps=model.net, points=SoftArgmax()), {"maps": model.params, "points": {}}
+    return model.net, model.params

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pellucid.asked import Area, Asked, resized_to
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Example, Explained, Merit, Option, OwnRecipe, Reported, Request, Task
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pellucid.model import Model
 
 
@@ -58,6 +61,20 @@ class Segmentation(Task):
         x = read_picture(model, request.image)
         target = named_region(model, x, request.target) or request.target
         return explain_scores(model, request, x, target, classes_of(model))
+
+    def seen(self, model: "Model", image: "Tensor") -> "Tensor":
+        """Return a picture in the size of the network's input, or in that in which it is segmented if that is free."""
+        from pellucid.tasks.segment.segmenter import Segmenter
+
+        free = None in model.input_shape
+        size = Segmenter(model).read_size((image.shape[1], image.shape[2])) if free else model.input_shape[1:]
+        return resized_to(size, image)
+
+    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
+        """Return the mean score of a class over pixels, by default of the most frequent class where it is predicted."""
+        from pellucid.tasks.segment.explained import ask_pixels
+
+        return ask_pixels(model, x, of, place)
 
     def example(self, model: "Model", image: str, target: str | None) -> Example:
         """Return an image file with the predicted classes of all pixels, or of those that `target` selects."""

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.asked import Area, Asked, index_of
 from pellucid.errors import PellucidError
 from pellucid.explain.examine import title
 from pellucid.explain.target import Region
+from pellucid.layers.base import Mode
 from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.task import Example
@@ -86,6 +88,29 @@ def restricted(model: Model, x: Tensor, target: Region | None) -> tuple[Model, T
     new_model = copy(model)
     new_model.objective = Supervised(model.net, replace(loss, ignore=ignored))
     return new_model, torch.where(target.weights > 0, target.classes[:, None, None], ignored)
+
+
+def ask_pixels(model: Model, x: Tensor, of: str | None, place: Area | None) -> Asked:
+    """Return the mean score of a class over the pixels of a place; see `Task.ask`.
+
+    of: by default the class that is predicted at most of these pixels. Without a place: where the class is predicted.
+    """
+    classes, inputs = classes_of(model), model.scaled(x[None])
+    with torch.no_grad():
+        y = model.net.forward(model.params, inputs, Mode(keep=False))[0][0].cpu()  # (C, H, W)
+    index, where = None if of is None else index_of(of, classes), ""
+    if place is not None:
+        top, left, bottom, right = place
+        where = f"{top}:{bottom}, {left}:{right}"
+        if index is None:
+            index = int(y.argmax(0)[top:bottom, left:right].flatten().bincount(minlength=1).argmax())
+    target = region(model, x, index, where)
+    scores = (y * target.weights.cpu()).sum((1, 2))
+    chosen = int(target.classes[0])
+    return Asked(
+        title(target, classes), model.net, model.params, inputs, target, classes, scores, chosen, place,
+        read=model.loss.predict,
+    )  # fmt: skip
 
 
 def _slices(place: str, size: tuple[int, int]) -> tuple[slice, ...]:

@@ -89,7 +89,7 @@ class Segmenter:
         model = self.model
         check_image(model, image)
         size = (image.shape[1], image.shape[2])
-        read_size = self._read_size(size)
+        read_size = self.read_size(size)
         out = model.outputs_for_picture((image.shape[0], *read_size))
         if tuple(out[1:]) != read_size:
             raise PellucidError(
@@ -106,7 +106,7 @@ class Segmenter:
                 probabilities = dense_crf(probabilities, image.expand(3, -1, -1), kernels_for(image))
             return PixelClasses(probabilities.argmax(0).to(torch.uint8), probabilities, self.classes)
 
-    def _read_size(self, size: tuple[int, int]) -> tuple[int, int]:
+    def read_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size (H, W) to which a picture is resized for a model that was trained on resized pictures."""
         longest = self.model.preprocess.get("size")
         return fitted(size, longest) if isinstance(longest, int) else size

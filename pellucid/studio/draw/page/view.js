@@ -5,7 +5,7 @@ import { LostError } from "/core/server.js";
 import * as columnView from "./columns.js";
 import { listen } from "./events.js";
 import { Described, element, parse } from "./model.js";
-import { Pad } from "./pad.js";
+import { Pad } from "/core/pad.js";
 import * as stripView from "./strips.js";
 import { chain, lit, why } from "./why.js";
 

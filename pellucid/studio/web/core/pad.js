@@ -1,5 +1,5 @@
 // The canvas that a digit is drawn on, by mouse, pen, finger or keys; its ink is the alpha channel.
-import { colour } from "/core/paint.js";
+import { colour } from "./paint.js";
 
 const SIDE = 448; // pixels of the canvas
 const SENT = 112; // pixels of the side that is sent

@@ -1,0 +1,8 @@
+"""The view Explain: why a model says what it says about a picture, by several methods side by side."""
+
+from pathlib import Path
+
+from pellucid.studio.explain.session import KINDS, ExplainSession
+from pellucid.studio.view import View
+
+EXPLAIN = View("explain", "Explain", Path(__file__).parent / "page", ExplainSession, KINDS)

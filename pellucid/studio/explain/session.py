@@ -1,0 +1,372 @@
+"""The messages of the view Explain, and what it holds for one tab: a model, a picture, what is asked, its maps."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.asked import Asked
+from pellucid.combine import Sequential
+from pellucid.combine.base import Combinator, walk
+from pellucid.errors import PellucidError
+from pellucid.explain import METHODS, Occluded, explain, lrp, scores, top_patches, upto
+from pellucid.explain.checks import deletion
+from pellucid.explain.examine import SUMS, grey
+from pellucid.explain.methods import MAGNITUDES
+from pellucid.explain.occlusion import squares
+from pellucid.explain.verdicts import ORDERS, adds_up
+from pellucid.layers.base import Layer, Mode, Trait
+from pellucid.predictor import Picture, Predicted
+from pellucid.settings.checks import check, check_known
+from pellucid.studio.messages import Reply
+from pellucid.studio.pictures import as_bytes, family_for, sample, sample_names
+from pellucid.studio.view import Library
+from pellucid.sweep import forward
+from pellucid.task import task_of
+
+BUDGET = 0.7  # seconds of work for one answer, roughly
+AVERAGED = {"smoothgrad": "samples", "integrated_gradients": "steps"}  # methods with an option for the number of passes
+PASSES = (8, 50)  # of these methods, at least and at most
+MAX_MAPS, MAP_SIDE, PATCH_SIDE = 64, 48, 96  # maps of a layer that are sent, and sides in pixels
+TOP = 9
+MIN_ROWS = 4  # of the relevance
+RANDOM = "random"  # in place of a method: random orders of the pixels
+
+
+@dataclass(frozen=True)
+class OpenExplain:
+    """explain.open: model: one of the names that the server offers; None for the first."""
+
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class ShowPicture:
+    """explain.picture: either a sample or an upload, by its name."""
+
+    sample: str | None = None
+    upload: str | None = None
+
+
+@dataclass(frozen=True)
+class AimAt:
+    """explain.aim: of: a class or another choice, or a unit; place: top, left, bottom, right in pixels."""
+
+    of: str | None = None
+    place: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class RunMethod:
+    """explain.run, explain.curve: one method; for a curve also "random"."""
+
+    method: str
+
+
+@dataclass(frozen=True)
+class ReadRelevance:
+    """explain.relevance: the relevance at each layer."""
+
+
+@dataclass(frozen=True)
+class OccludeFrom:
+    """explain.occlude: the squares from number `start` on, as many as there is time for."""
+
+    start: int
+
+
+@dataclass(frozen=True)
+class ReadMaps:
+    """explain.maps: the feature maps of a layer."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class ReadTop:
+    """explain.top: the pictures that activate a feature map most."""
+
+    path: str
+    map: int
+
+
+class ExplainSession:
+    """One page's model, picture, question and maps."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self.model: Any = None
+        self.x: Tensor | None = None
+        self.asked: Asked | None = None
+        self.family = ""
+
+    @property
+    def question(self) -> Asked:
+        """What is asked about the picture; raises PellucidError before explain.aim."""
+        if self.asked is None:
+            raise PellucidError("nothing is asked yet; send explain.picture and explain.aim first")
+        return self.asked
+
+    def open(self, request: OpenExplain) -> Reply:
+        """Open a model; return the methods and the pictures that are offered."""
+        name = self.library.names[0] if request.model is None else request.model
+        check_known("no model", name, self.library.names)
+        model = self.library.load(name)
+        self.task = task_of(model)
+        self.predictor = self.task.predictor(model)
+        self.model, self.x, self.asked = model, None, None
+        self.inputs: dict[str, tuple[Tensor, Tensor]] = {}  # pictures, and the network's inputs for them, by name
+        self.family = family_for(name, model.nominal_shape[0])
+        methods = [
+            {"name": one, "magnitudes": one in MAGNITUDES, "sum": one in SUMS} for one in METHODS if one != "occlusion"
+        ]
+        found = {"model": name, "models": self.library.names, "task": self.task.name, "methods": methods}
+        kinds = [{"name": kind, "samples": names} for kind, names in sample_names().items()]
+        uploads = self.library.uploads.names()
+        return Reply({**found, "kinds": kinds, "sample": f"{self.family} 0", "uploads": uploads}, {})
+
+    def picture(self, request: ShowPicture) -> Reply:
+        """Return a picture as the model sees it, and what is predicted for it."""
+        if self.model is None:
+            raise PellucidError("no model is open; send explain.open first")
+        if (request.sample is None) == (request.upload is None):
+            raise PellucidError("explain.picture takes either a sample or an upload")
+        name = request.sample or request.upload or ""
+        raw = self.library.uploads[name] if request.sample is None else sample(name)
+        self.x, self.asked = self.task.seen(self.model, self.predictor.frame(raw)), None
+        if request.sample is not None:
+            self.family = name.partition(" ")[0]
+        picture = as_bytes(self.x)
+        try:
+            prepared = self.predictor.prepared(picture)
+            (found,) = self.predictor.predict([(Picture("picture", name, lambda: prepared), prepared)])
+        except PellucidError as error:
+            found = error
+        if not isinstance(found, Predicted):
+            return Reply({"line": str(found)}, {"picture": picture})
+        drawn = {"boxes": found.boxes, "scores": found.scores, "mask": found.mask, "image": found.image}
+        drawn["points"] = None if found.points is None else found.points.reshape(-1, 3)
+        tensors = {name: one.cpu() for name, one in drawn.items() if one is not None}
+        line = found.line.partition(": ")[2] or found.line
+        values = {"line": line, "label": found.label, "labels": found.labels, "confidence": found.confidence}
+        return Reply(values, {"picture": picture, **tensors})
+
+    def aim(self, request: AimAt) -> Reply:
+        """Ask about a score of the picture; return it with those that could be asked about instead."""
+        if self.x is None:
+            raise PellucidError("there is no picture yet; send explain.picture first")
+        place, (height, width) = request.place, self.x.shape[1:]
+        if place is not None:
+            if len(place) != 4 or not (0 <= place[0] < place[2] <= height and 0 <= place[1] < place[3] <= width):
+                raise PellucidError(f"place must be top, left, bottom and right in a picture of {height}x{width}")
+            place = (place[0], place[1], place[2], place[3])
+        with torch.no_grad():
+            asked = self.task.ask(self.model, self.x, request.of, place)
+            layers = maps_of(asked)
+            began = time.perf_counter()
+            score = float(scores(asked.net, asked.params, asked.x, asked.target))
+            self.pace = time.perf_counter() - began  # seconds of a forward pass
+        self.asked, self.maps, self.hidden = asked, dict[str, Tensor](), list[Tensor]()
+        probable: Tensor | None = None if asked.are_logits else asked.scores
+        if isinstance(asked.target, (int, str)) and asked.read is not None and asked.scores.dim() == 1:
+            read = asked.read(asked.scores[None])[0]
+            probable = read if read.shape == asked.scores.shape and bool(((read >= 0) & (read <= 1)).all()) else None
+        choices = {"choices": asked.choices, "logits": asked.scores.tolist() if asked.are_logits else None}
+        found = {"label": asked.label, "score": score, "chosen": asked.chosen, "place": asked.place, **choices}
+        return Reply({**found, "probabilities": None if probable is None else probable.tolist(), "layers": layers}, {})
+
+    def run(self, request: RunMethod) -> Reply:
+        """Return the map of one method, summed over channels, and whether it adds up to what it should."""
+        asked, method = self.question, request.method
+        check_known("no method", method, METHODS)
+        options = dict(asked.options.get(method, {}))
+        if method in AVERAGED:
+            options[AVERAGED[method]] = max(PASSES[0], min(PASSES[1], round(BUDGET / (3 * self.pace))))
+        map_ = explain(asked.net, asked.params, asked.x, method, asked.target, **options).cpu()
+        if not bool(map_.isfinite().all()):
+            raise PellucidError(f"{method} returns NaN or infinity; look for NaN in the model's weights")
+        self.maps[method] = map_
+        total, expected, verdict = float(map_.sum()), None, None
+        if method in SUMS:
+            sums = SUMS[method](asked.net, asked.params, asked.x, asked.target, map_)
+            expected = float(sums.expected)
+            verdict = adds_up(total, expected, float(sums.gap)).to_json()
+        passes = options.get(AVERAGED.get(method, ""))
+        found = {"method": method, "sum": total, "expected": expected, "verdict": verdict, "passes": passes}
+        return Reply(found, {"map": self._cut(map_[0].amax(0) if method == "saliency" else map_[0].sum(0))})
+
+    def _cut(self, plane: Tensor) -> Tensor:
+        """Return a plane without the rows and columns by which the network's input was padded."""
+        assert self.x is not None
+        return plane[: self.x.shape[1], : self.x.shape[2]]
+
+    def curve(self, request: RunMethod) -> Reply:
+        """Return the score while pixels are deleted, in the order of a method or, as a mean, in random orders."""
+        asked, steps = self.question, 20 if self.pace < BUDGET / 30 else 10
+        if request.method == RANDOM:
+            count = max(1, min(ORDERS, round(BUDGET / (self.pace * (steps + 1)))))
+            generator = torch.Generator().manual_seed(0)
+            maps = torch.rand((count, 1, *asked.x.shape[2:]), generator=generator)
+        else:
+            check_known("no map by", request.method, self.maps)
+            maps = self.maps[request.method]
+        x = asked.x.expand(len(maps), *asked.x.shape[1:])
+        found = deletion(
+            asked.net, asked.params, x, asked.target, maps.to(x.device), steps=steps, read=asked.read
+        )  # fmt: skip
+        values = {
+            "parts": found.parts.tolist(),
+            "scores": found.scores.mean(0).tolist(),
+            "area": float(found.area.mean()),
+        }
+        return Reply({"method": request.method, "orders": len(maps), **values}, {})
+
+    def relevance(self, request: ReadRelevance) -> Reply:
+        """Return the relevance at the input of each layer with weights, from the last to the first.
+
+        Of a network with branches, blocks are single rows, unless that leaves fewer than MIN_ROWS.
+        """
+        asked, rows = self.question, list[dict[str, Any]]()
+        inner = {path: type(one) is not Sequential for path, one in walk(asked.net) if isinstance(one, Combinator)}
+
+        def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Any) -> None:
+            parts = path.split(".")
+            depth = sum(inner.get(".".join(parts[:k]), False) for k in range(len(parts)))  # inside how many branches
+            if path and isinstance(dx, Tensor) and (inner.get(path) or Trait.WEIGHTED in layer.traits):
+                sums = {"positive": float(dx.clamp_min(0).sum()), "negative": float(dx.clamp_max(0).sum())}
+                rows.append({"path": path, "type": type(layer).__name__, "n": dx[0].numel(), **sums, "depth": depth})
+
+        total = float(
+            lrp(asked.net, asked.params, asked.x, asked.target, watch=watch, **asked.options.get("lrp", {})).sum()
+        )
+        rows = [row for row in rows if row["positive"] or row["negative"]]
+        shown: list[dict[str, Any]] = []
+        for level in range(max((row["depth"] for row in rows), default=0) + 1):
+            shown = [
+                row for row in rows if (row["depth"] == level if inner.get(row["path"]) else row["depth"] <= level)
+            ]
+            if len(shown) >= MIN_ROWS:
+                break
+        score = float(scores(asked.net, asked.params, asked.x, asked.target))
+        return Reply({"score": score, "input": total, "layers": shown}, {})
+
+    def occlude(self, request: OccludeFrom) -> Reply:
+        """Return the score with a grey square at each of the next positions, and at the end the map of its effect."""
+        asked = self.question
+        height, width = asked.x.shape[2:]
+        side = max(1, min(height, width) // 4)
+        corners = squares(height, width, side, max(1, side // 4))
+        places = corners.flatten(0, 1)
+        check(0 <= request.start <= len(self.hidden), "start", f"from 0 to {len(self.hidden)}", request.start)
+        fill = asked.options.get("occlusion", {}).get("fill", grey(self.model))
+        filled = torch.as_tensor(fill, dtype=asked.x.dtype, device=asked.x.device).expand(asked.x.shape)
+        began, batch = time.perf_counter(), max(1, min(32, round(BUDGET / (4 * self.pace))))
+        while len(self.hidden) < len(places) and time.perf_counter() - began < BUDGET:
+            variants = []
+            for top, left, bottom, right in places[len(self.hidden) : len(self.hidden) + batch].tolist():
+                variants.append(asked.x[0].clone())
+                variants[-1][:, top:bottom, left:right] = filled[0, :, top:bottom, left:right]
+            found = scores(asked.net, asked.params, torch.stack(variants), asked.target)
+            self.hidden += found.cpu().unbind()
+        tensors = {"scores": torch.stack(self.hidden[request.start :]) if request.start < len(self.hidden) else None}
+        base = scores(asked.net, asked.params, asked.x, asked.target).cpu()
+        if len(self.hidden) == len(places):
+            grid = torch.stack(self.hidden).view(1, *corners.shape[:2])
+            self.maps["occlusion"] = Occluded(grid, base, None, corners).effect(height, width)
+            tensors["map"] = self._cut(self.maps["occlusion"][0, 0])
+        values = {"done": len(self.hidden), "squares": places.tolist() if request.start == 0 else None}
+        sent = {name: one for name, one in tensors.items() if one is not None}
+        return Reply({**values, "total": len(places), "score": float(base)}, sent)
+
+    def feature_maps(self, request: ReadMaps) -> Reply:
+        """Return the feature maps of a layer for the picture, made smaller if they are large."""
+        asked = self.question
+        self._check_layer(request.path)
+        y, _ = forward(upto(asked.net, request.path), asked.params, asked.x, Mode(keep=False))
+        maps = y[0, :MAX_MAPS].detach().cpu()
+        largest = maps.flatten(1).amax(1).tolist()
+        return Reply({"path": request.path, "count": y.shape[1], "largest": largest}, {"maps": _small(maps, MAP_SIDE)})
+
+    def _check_layer(self, path: str) -> None:
+        check_known("no layer with maps", path, [one["path"] for one in maps_of(self.question)])
+
+    def top(self, request: ReadTop) -> Reply:
+        """Return the patches of pictures that activate a map most, with their deconvolutions.
+
+        The pictures are the samples of the same kind, or of all kinds if those are few, and the uploads. If there is no
+        time for all of them, `looked` is below `pictures`; the same request then goes on.
+        """
+        asked, began = self.question, time.perf_counter()
+        self._check_layer(request.path)
+        kinds = sample_names()
+        few = len(kinds[self.family]) < TOP
+        samples = [one for names in kinds.values() for one in names] if few else kinds[self.family]
+        names = [*samples, *self.library.uploads.names()]
+        for name in names:
+            if name not in self.inputs and time.perf_counter() - began < BUDGET:
+                self.inputs[name] = self._input(name)
+        ready = [name for name in names if name in self.inputs]
+        known = [name for name in ready if self.inputs[name][1].shape == asked.x.shape]
+        if not known:
+            raise PellucidError("none of the samples and uploads has the size of this picture")
+        images = torch.cat([self.inputs[name][1] for name in known])
+        (found,) = top_patches(
+            asked.net, asked.params, images, request.path, [request.map], TOP, lambda chosen: chosen, 8
+        )  # fmt: skip
+        tensors = dict[str, Tensor]()
+        for k, (index, place) in enumerate(zip(found.images.tolist(), found.corners.tolist(), strict=True)):
+            top, left, bottom, right = place
+            picture = self.inputs[known[index]][0][:, top:bottom, left:right]
+            tensors[f"patch{k}"] = as_bytes(_small(picture))
+            tensors[f"deconvolution{k}"] = _small(found.deconvolution[k].sum(0)[None, top:bottom, left:right])[0]
+        named = [known[index] for index in found.images.tolist()]
+        values = {"path": request.path, "map": request.map, "names": named, "values": found.value.tolist()}
+        places = {"places": found.corners.tolist(), "looked": len(ready), "pictures": len(names)}
+        return Reply({**values, **places}, tensors)
+
+    def _input(self, name: str) -> tuple[Tensor, Tensor]:
+        """Return a picture as the model sees it, and its network's input, empty if nothing can be asked there."""
+        try:
+            raw = sample(name) if " " in name else self.library.uploads[name]
+            x = self.task.seen(self.model, self.predictor.frame(raw))
+            with torch.no_grad():
+                return x, self.task.ask(self.model, x).x
+        except PellucidError:
+            return torch.zeros(3, 1, 1), torch.zeros(0)
+
+
+def maps_of(asked: Asked) -> list[dict[str, Any]]:
+    """Return the layers whose outputs are maps (K, h, w), in forward order, without those that run more than once."""
+    found: list[dict[str, Any]] = []
+
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
+        if isinstance(y, Tensor) and y.dim() == 4 and not isinstance(layer, Combinator):
+            shape = list(y.shape[1:])
+            found.append({"path": path, "shape": shape, "activation": Trait.ACTIVATION in layer.traits})
+
+    forward(asked.net, asked.params, asked.x, Mode(keep=False), watch)
+    paths = [one["path"] for one in found]
+    return [one for one in found if paths.count(one["path"]) == 1]
+
+
+def _small(picture: Tensor, side: int = PATCH_SIDE) -> Tensor:
+    """Return a picture (C, H, W) with sides of at most `side` pixels."""
+    height, width = (max(1, round(length * min(1.0, side / max(picture.shape[1:])))) for length in picture.shape[1:])
+    return F.adaptive_avg_pool2d(picture, (height, width))
+
+
+KINDS: dict[str, tuple[type, Callable[[ExplainSession, Any], Reply]]] = {
+    "explain.open": (OpenExplain, ExplainSession.open),
+    "explain.picture": (ShowPicture, ExplainSession.picture),
+    "explain.aim": (AimAt, ExplainSession.aim),
+    "explain.run": (RunMethod, ExplainSession.run),
+    "explain.curve": (RunMethod, ExplainSession.curve),
+    "explain.relevance": (ReadRelevance, ExplainSession.relevance),
+    "explain.occlude": (OccludeFrom, ExplainSession.occlude),
+    "explain.maps": (ReadMaps, ExplainSession.feature_maps),
+    "explain.top": (ReadTop, ExplainSession.top),
+}

@@ -1,0 +1,8 @@
+"""The view Inspect: a model as a ledger of its layers; filters, feature maps, histograms, checked gradients."""
+
+from pathlib import Path
+
+from pellucid.studio.inspect.session import KINDS, InspectSession
+from pellucid.studio.view import View
+
+INSPECT = View("inspect", "Inspect", Path(__file__).parent / "page", InspectSession, KINDS)

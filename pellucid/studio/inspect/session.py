@@ -1,0 +1,213 @@
+"""The messages of the view Inspect, and what it holds for one tab: a model, run once on a bundled picture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Trait
+from pellucid.losses import Quadratic
+from pellucid.nested import flatten
+from pellucid.network.summary import describe, multiply_adds
+from pellucid.settings.checks import check, check_known
+from pellucid.studio.messages import Reply
+from pellucid.studio.pictures import family_for, sample
+from pellucid.studio.view import Library
+from pellucid.task import task_of
+from pellucid.verify import verify
+from pellucid.verify.probe import tensors
+from pellucid.verify.table import TOLERANCE
+
+MAX_TILES = 256  # of a contact sheet
+MAX_VALUES = 250_000  # of all its tiles
+SILENT = 0.01  # a filter whose norm is below this part of the median is named
+BINS = 41
+MAX_VERIFIED = 2_000_000  # entries of a layer's input, output and parameters
+SAMPLES = 6  # entries of each gradient that are compared with central differences
+NO_MODEL = "no model is open; send inspect.open first"
+
+
+@dataclass(frozen=True)
+class OpenGraph:
+    """inspect.open: model: one of the names that the server offers; None for the first."""
+
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class ReadTiles:
+    """inspect.tiles: show: "filters" or "maps" of the layer at `path`; channel: input channel of the filters."""
+
+    path: str
+    show: str = "filters"
+    channel: int = 0
+
+
+@dataclass(frozen=True)
+class ReadHistograms:
+    """inspect.histograms: of the parameters of the layer at `path`."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class VerifyLayer:
+    """inspect.verify: compare the gradients of the layer at `path` with automatic and with central differences."""
+
+    path: str
+
+
+@dataclass
+class LedgerRow:
+    """A layer of a model as it ran: its first input and output, and the rows whose outputs it received."""
+
+    path: str
+    layer: Layer
+    x: Any
+    y: Any
+    params: dict[str, Tensor]
+    multiply_adds: int = 0
+    uses: int = 0
+    sources: set[int] = field(default_factory=set)
+
+    @property
+    def out(self) -> Tensor:
+        """The first output."""
+        return tensors(self.y)[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the ledger shows of the layer."""
+        buffers = self.layer.buffers
+        weight = self.params.get("weight") if Trait.WEIGHTED in self.layer.traits else None
+        return {
+            "path": self.path,
+            "layer": describe(self.layer),
+            "shape": list(self.out.shape[1:]),
+            "parameters": sum(one.numel() for name, one in self.params.items() if name not in buffers),
+            "buffers": sum(one.numel() for name, one in self.params.items() if name in buffers),
+            "multiply_adds": self.multiply_adds,
+            "uses": self.uses,
+            "sources": sorted(self.sources),
+            "weight": None if weight is None else list(weight.shape),
+            "maps": self.out.dim() == 4,
+        }
+
+
+class InspectSession:
+    """One page's model, as it ran on a picture."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self.rows: dict[str, LedgerRow] = {}
+
+    def open(self, request: OpenGraph) -> Reply:
+        """Run a model on a bundled picture; return a row for each layer, in forward order."""
+        name = self.library.names[0] if request.model is None else request.model
+        check_known("no model", name, self.library.names)
+        model = self.library.load(name)
+        picture, x = self._input(name, model)
+        self.rows = {}
+        makers, kept = (
+            dict[int, int](),
+            list[Any](),
+        )  # by id of the tensor, which is kept so that ids are not used again
+        flat = flatten(model.params)
+
+        def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
+            kept.append((x, y))
+            start = f"{path}." if path else ""
+            own = {key[len(start) :]: one for key, one in flat.items() if key.startswith(start)}
+            row = self.rows.setdefault(path, LedgerRow(path, layer, x, y, own))
+            number = [*self.rows].index(path) if row.uses else len(self.rows) - 1
+            row.sources |= {makers[id(one)] for one in tensors(x) if id(one) in makers} - {number}
+            row.multiply_adds += multiply_adds(layer, own, x, y)
+            row.uses += 1
+            makers.update({id(one): number for one in tensors(y)})
+
+        with torch.no_grad():
+            model.objective.watched(watch).predict(model.params, x)
+        found = {"model": name, "models": self.library.names, "task": task_of(model).name, "picture": picture}
+        found |= {"input": list(x.shape[1:]), "layers": [row.to_json() for row in self.rows.values()]}
+        seen = x[0] if x.dim() == 4 else x.flatten()[None, None]
+        return Reply(found, {"x": seen})
+
+    def _input(self, name: str, model: Any) -> tuple[str | None, Tensor]:
+        """Return a bundled picture's name and the model's input for it; None and zeros for a task without pictures."""
+        task = task_of(model)
+        try:
+            predictor = task.predictor(model)
+        except PellucidError:
+            return None, torch.zeros(1, *model.nominal_shape)
+        picture = f"{family_for(name, model.nominal_shape[0])} 0"
+        return picture, model.scaled(task.seen(model, predictor.frame(sample(picture)))[None])
+
+    def _row(self, path: str) -> LedgerRow:
+        if not self.rows:
+            raise PellucidError(NO_MODEL)
+        check_known("no layer", path, [*self.rows])
+        return self.rows[path]
+
+    def tiles(self, request: ReadTiles) -> Reply:
+        """Return the filters or the feature maps of a layer as tiles (n, h, w), and those without an effect."""
+        row = self._row(request.path)
+        check_known("no kind of tiles", request.show, ["filters", "maps"])
+        channels = 1
+        if request.show == "maps":
+            planes = row.out[0] if row.out.dim() == 4 else row.out.flatten()[None, None]
+            silent = (planes.flatten(1).amax(1) <= 0).nonzero().flatten()
+        else:
+            weight = row.params.get("weight")
+            if weight is None or weight.dim() < 2:
+                raise PellucidError(f"{request.path} has no filters")
+            weight = weight.detach()
+            norms = weight.flatten(1).norm(dim=1)
+            silent = (norms <= SILENT * norms.median()).nonzero().flatten()
+            weight = weight if weight.dim() == 4 else weight[:, None, None]
+            channels = weight.shape[1]
+            check(0 <= request.channel < channels, "channel", f"from 0 to {channels - 1}", request.channel)
+            planes = weight[:, request.channel]
+        count = max(1, min(len(planes), MAX_TILES, MAX_VALUES // planes[0].numel()))
+        found = {"path": request.path, "show": request.show, "count": len(planes), "channels": channels}
+        return Reply({**found, "silent": silent.tolist()}, {"tiles": planes[:count]})
+
+    def histograms(self, request: ReadHistograms) -> Reply:
+        """Return the counts of each parameter's values in equal bins from its minimum to its maximum."""
+        row, ranges, counts = self._row(request.path), dict[str, Any](), dict[str, Tensor]()
+        for name, one in row.params.items():
+            values = one.detach().float()
+            low, high = float(values.min()), float(values.max())
+            ranges[name] = {
+                "low": low,
+                "high": high,
+                "mean": float(values.mean()),
+                "std": float(values.std(correction=0)),
+            }
+            counts[name] = torch.histc(values, BINS, low, high)
+        return Reply({"path": request.path, "ranges": ranges}, counts)
+
+    def verify(self, request: VerifyLayer) -> Reply:
+        """Return the largest errors of each gradient of a layer, at its input for the picture, in float64."""
+        row = self._row(request.path)
+        size = sum(one.numel() for one in (*tensors(row.x), *tensors(row.y), *row.params.values()))
+        if size > MAX_VERIFIED:
+            raise PellucidError(f"{request.path} has {size:,} numbers, above {MAX_VERIFIED:,}; use pellucid verify")
+        if isinstance(row.y, tuple):
+            raise PellucidError(f"{request.path} has several outputs; use pellucid verify")
+        goal = torch.linspace(-1, 1, row.out.numel(), dtype=torch.float64).view_as(row.out)
+        table = verify(row.layer, row.params, row.x, goal, Quadratic(), samples=SAMPLES)
+        keys = ("what", "entries", "largest", "autograd", "differences", "checked", "kinks", "ok", "note")
+        # The network is the layer alone, so its dx stands twice; its dy is that of the loss.
+        by_name = {one.what: one for one in table.rows if one.what != "dy"}
+        rows = [{key: getattr(one, key) for key in keys} for one in by_name.values()]
+        return Reply({"path": request.path, "tolerance": TOLERANCE, "rows": rows}, {})
+
+
+KINDS: dict[str, tuple[type, Callable[[InspectSession, Any], Reply]]] = {
+    "inspect.open": (OpenGraph, InspectSession.open),
+    "inspect.tiles": (ReadTiles, InspectSession.tiles),
+    "inspect.histograms": (ReadHistograms, InspectSession.histograms),
+    "inspect.verify": (VerifyLayer, InspectSession.verify),
+}

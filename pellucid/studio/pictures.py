@@ -1,0 +1,115 @@
+"""Pictures that a page can name: bundled ones, drawn or of scikit-learn, and uploads, which are only kept in memory."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cache
+from itertools import count
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.data.images import channels_first, full_size, load_image, resized
+from pellucid.data.samples.cells import smear
+from pellucid.data.samples.portraits import face, hand
+from pellucid.data.samples.scenes import people, street
+from pellucid.data.samples.written import SAMPLES
+from pellucid.errors import PellucidError
+from pellucid.settings.checks import check_known
+
+MAX_UPLOADS = 24  # kept at once
+MAX_SIDE = 640  # of an upload; larger ones are shrunk
+PER_FAMILY = 9  # pictures of each kind
+
+
+class Uploads:
+    """The latest pictures that were sent to the server, by id: u1, u2 ..."""
+
+    def __init__(self) -> None:
+        self._kept, self._lock, self._numbers = OrderedDict[str, Tensor](), Lock(), count(1)
+
+    def add(self, data: bytes) -> tuple[str, str]:
+        """Keep a picture; return its id, and a line about the picture that it replaces, "" if none.
+
+        Raises PellucidError for bytes that are no picture.
+        """
+        image = load_image(full_size(data, "the picture"), "the picture")
+        height, width = image.shape[1:]
+        if (longest := max(height, width)) > MAX_SIDE:
+            image = resized(image, (max(1, height * MAX_SIDE // longest), max(1, width * MAX_SIDE // longest)))
+        with self._lock:
+            name, line = f"u{next(self._numbers)}", ""
+            self._kept[name] = image
+            if len(self._kept) > MAX_UPLOADS:
+                line = f"{self._kept.popitem(last=False)[0]} was dropped: the studio keeps {MAX_UPLOADS} uploads"
+        return name, line
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return a picture (3, H, W) uint8; PellucidError for an unknown id."""
+        with self._lock:
+            if name not in self._kept:
+                raise PellucidError(f"no upload {name[:20]!r}: it was dropped, or the studio was started again")
+            return self._kept[name]
+
+    def names(self) -> tuple[str, ...]:
+        """Return the ids of all pictures, the oldest first."""
+        with self._lock:
+            return tuple(self._kept)
+
+
+@cache
+def _digits() -> tuple[Any, Any]:
+    from sklearn.datasets import load_digits
+
+    found: Any = load_digits()
+    return (found["images"] * 255 / 16).round().astype(np.uint8), found["target"]
+
+
+def _digit(number: int) -> Any:
+    images, targets = _digits()
+    return np.repeat(images[targets == number % 10][40 + number // 10][..., None], 3, 2)
+
+
+def _photo(number: int) -> Any:
+    from sklearn.datasets import load_sample_images
+
+    return load_sample_images()["images"][number]
+
+
+# The kinds of pictures: how many there are, and what makes the one with a number from 0.
+FAMILIES: dict[str, tuple[int, Callable[[int], Any]]] = {
+    "digit": (30, _digit),
+    "photo": (2, _photo),
+    "cells": (PER_FAMILY, lambda number: smear(number)[0]),
+    "people": (PER_FAMILY, lambda number: people(number + 1)[0]),
+    "street": (PER_FAMILY, lambda number: street(number)[0]),
+    "face": (PER_FAMILY, lambda number: face(number)[0]),
+    "hand": (PER_FAMILY, hand),
+}
+
+
+def sample_names() -> dict[str, tuple[str, ...]]:
+    """Return the names of the bundled pictures, such as "cells 1", by kind."""
+    return {family: tuple(f"{family} {k}" for k in range(number)) for family, (number, _) in FAMILIES.items()}
+
+
+@cache
+def sample(name: str) -> Tensor:
+    """Return a bundled picture (3, H, W) uint8 by its name."""
+    check_known("no sample", name, [one for names in sample_names().values() for one in names])
+    family, _, number = name.partition(" ")
+    return channels_first(np.array(FAMILIES[family][1](int(number))))
+
+
+def family_for(model: str, channels: Any) -> str:
+    """Return the kind of samples that suits a model: of a shipped one, that on which its command is shown."""
+    shown = [one.name.partition(".")[0] for one in SAMPLES if f" {model} " in f"{one.command} "]
+    known = [one for one in shown if one in FAMILIES]
+    return known[0] if known else "digit" if channels == 1 and "flower" not in shown else "photo"
+
+
+def as_bytes(picture: Tensor) -> Tensor:
+    """Return a picture (C, H, W), 0 to 1, as uint8 (3, H, W)."""
+    return (picture * 255).round().clamp(0, 255).to(torch.uint8)[:3].expand(3, -1, -1).contiguous()

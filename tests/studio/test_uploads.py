@@ -1,0 +1,93 @@
+"""Uploads of the studio: who may send one, which are refused, how many are kept; an upload is explained."""
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from starlette.testclient import TestClient
+
+from pellucid.model import Model
+from pellucid.studio.app import application
+from pellucid.studio.pictures import MAX_SIDE, MAX_UPLOADS
+from pellucid.studio.view import Library
+from tests.studio.talk import Tab
+from tests.studio.test_security import COOKIE, FOREIGN_HOSTS, HOST, ORIGINS, TOKEN
+
+LIBRARY = Library(("mnist-lenet",), Model.load)
+
+
+def encoded(width: int = 120, height: int = 90, form: str = "PNG") -> bytes:
+    """Return a dark stroke on white, as the bytes of a file."""
+    pixels = np.full((height, width, 3), 255, np.uint8)
+    pixels[height // 6 : -height // 6, 5 * width // 12 : 7 * width // 12] = 20
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, form)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def opened() -> Iterator[TestClient]:
+    with TestClient(application(LIBRARY, (HOST,), TOKEN, COOKIE), base_url=f"http://{HOST}") as client:
+        client.get(f"/?token={TOKEN}")
+        yield client
+
+
+def test_an_upload_is_explained_and_its_sum_is_told(opened: TestClient) -> None:
+    sent = opened.post("/upload", content=encoded(), headers={"Origin": f"http://{HOST}"}).json()
+    assert sent["line"] == ""
+    tab = Tab(LIBRARY)
+    assert sent["upload"] in tab.ask("explain.open")["uploads"]
+    answer = tab.ask("explain.picture", upload=sent["upload"])
+    assert answer["label"] == "1"
+    aimed = tab.ask("explain.aim")
+    found = tab.ask("explain.run", method="lrp")
+    assert aimed["label"] == "1"
+    assert found["expected"] == pytest.approx(aimed["score"], rel=1e-5)
+    assert found["sum"] == pytest.approx(float(found["tensors"]["map"].sum()), rel=1e-4)
+    assert found["verdict"]["passed"] is (abs(found["sum"] / aimed["score"] - 1) <= 0.05)
+
+
+def test_who_may_send_one(opened: TestClient) -> None:
+    before, body = LIBRARY.uploads.names(), encoded()
+    for origin in ORIGINS:
+        assert opened.post("/upload", content=body, headers={"Origin": origin}).status_code == 403, origin
+    for host in FOREIGN_HOSTS:
+        assert opened.post("/upload", content=body, headers={"Host": host}).status_code == 403
+    for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS"):
+        assert opened.request(method, "/upload").status_code in {404, 405}
+    opened.cookies.clear()
+    assert opened.post("/upload", content=body).status_code == 403
+    assert LIBRARY.uploads.names() == before
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 415),
+        (b"GIF89a" + bytes(100), 415),
+        (encoded()[:200], 400),
+        (b"\x89PNG\r\n\x1a\n" + bytes(500), 400),
+        (bytes(10_000_001), 413),
+    ],
+)
+def test_what_is_no_picture_is_refused(body: bytes, status: int, opened: TestClient) -> None:
+    before = LIBRARY.uploads.names()
+    found = opened.post("/upload", content=body)
+    assert (found.status_code, bool(found.json()["error"])) == (status, True)
+    assert LIBRARY.uploads.names() == before
+
+
+def test_the_oldest_is_dropped_and_large_ones_shrink() -> None:
+    uploads = Library((), Model.load).uploads
+    first, line = uploads.add(encoded(1500, 300, "JPEG"))
+    assert (line, tuple(uploads[first].shape)) == ("", (3, MAX_SIDE * 300 // 1500, MAX_SIDE))
+    lines = [uploads.add(encoded(8, 8))[1] for _ in range(MAX_UPLOADS)]
+    assert lines[:-1] == [""] * (MAX_UPLOADS - 1)
+    assert lines[-1] == f"u1 was dropped: the studio keeps {MAX_UPLOADS} uploads"
+    assert len(uploads.names()) == MAX_UPLOADS
+    assert uploads["u2"].dtype == torch.uint8
+    with pytest.raises(Exception, match="no upload 'u1'"):
+        _ = uploads["u1"]

@@ -95,7 +95,7 @@ class ReadCell:
 
 
 @dataclass(frozen=True)
-class ReadMaps:
+class ReadFilters:
     """train.maps: n: which held-out image, modulo their number."""
 
     run: str
@@ -205,7 +205,7 @@ class TrainSession:
         tensors: Mapping[str, Tensor] = {} if images is None else {"images": images}
         return Reply({"true": request.true, "predicted": request.predicted, "count": len(places)}, tensors)
 
-    def maps(self, request: ReadMaps) -> Reply:
+    def maps(self, request: ReadFilters) -> Reply:
         """Return the first filters of an epoch, what they make of a held-out image, and a generator's samples."""
         check(request.n >= 0, "n", "at least 0", request.n)
         model = self._model(request.run, request.epoch)
@@ -271,7 +271,7 @@ KINDS: dict[str, tuple[type, Callable[[TrainSession, Any], Reply]]] = {
     "train.picture": (ReadPicture, TrainSession.picture),
     "train.confusion": (ReadConfusion, TrainSession.confusion),
     "train.cell": (ReadCell, TrainSession.cell),
-    "train.maps": (ReadMaps, TrainSession.maps),
+    "train.maps": (ReadFilters, TrainSession.maps),
     "train.findings": (ReadFindings, TrainSession.findings),
     "train.compare": (CompareTrainings, TrainSession.compare),
 }

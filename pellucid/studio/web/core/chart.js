@@ -69,9 +69,9 @@ export function chart({ lines, xmax, log = false, cursor = null, height = 132, l
 /** A small line on a log scale without axes, with a dot at the index `at`. */
 export function spark(values, at) {
   const points = values.map((y, x) => [x, y]).filter(([, y]) => Number.isFinite(y) && y > 0);
-  if (!points.length) return html`<svg class="spark" viewBox="0 0 72 20" aria-hidden="true"></svg>`;
+  if (!points.length) return html`<svg class="sparkline" viewBox="0 0 72 20" aria-hidden="true"></svg>`;
   const logs = points.map(([, y]) => Math.log10(y)), low = Math.min(...logs), high = Math.max(...logs, low + 0.3);
   const X = (x) => 3 + (x / Math.max(1, values.length - 1)) * 66, Y = (y) => 17 - ((Math.log10(y) - low) / (high - low)) * 14;
   const spot = values[at] > 0 && html`<circle r="2.5" cx="${X(at)}" cy="${Y(values[at])}"/>`;
-  return html`<svg class="spark" viewBox="0 0 72 20" aria-hidden="true"><path d="M${thin(points).map(([x, y]) => `${X(x).toFixed(1)} ${Y(y).toFixed(1)}`).join("L")}"/>${spot}</svg>`;
+  return html`<svg class="sparkline" viewBox="0 0 72 20" aria-hidden="true"><path d="M${thin(points).map(([x, y]) => `${X(x).toFixed(1)} ${Y(y).toFixed(1)}`).join("L")}"/>${spot}</svg>`;
 }

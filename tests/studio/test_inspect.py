@@ -159,5 +159,15 @@ def test_an_onnx_file_opens_in_each_view(tmp_path: Path) -> None:
         open_network(str(tmp_path / "no.onnx"))
 
 
+@pytest.mark.slow
+def test_large_feature_maps_are_verified_in_a_corner() -> None:
+    tab = Tab(Library(("bccd",), Model.load))
+    layers = tab.ask("inspect.open")["layers"]
+    large = [row["path"] for row in layers[:12]]
+    answers = [tab.ask("inspect.verify", path=path) for path in large]
+    assert {answer["corner"] for answer in answers} == {None, 32}
+    assert all(row["ok"] for answer in answers for row in answer["rows"])
+
+
 def weight_of(model: Model) -> torch.Tensor:
     return flatten(model.params)["features.conv1.weight"].detach()

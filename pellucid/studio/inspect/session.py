@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Trait
+from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.losses import Quadratic
 from pellucid.model import Model
 from pellucid.nested import flatten
@@ -17,8 +17,9 @@ from pellucid.settings.checks import check, check_known
 from pellucid.studio.messages import Reply
 from pellucid.studio.pictures import family_for, sample
 from pellucid.studio.view import Library
+from pellucid.sweep import forward
 from pellucid.task import task_of
-from pellucid.verify import verify
+from pellucid.verify import differences, verify
 from pellucid.verify.probe import tensors
 from pellucid.verify.table import TOLERANCE
 
@@ -27,6 +28,7 @@ MAX_VALUES = 250_000  # of all its tiles
 SILENT = 0.01  # a filter whose norm is below this part of the median is named
 BINS = 41
 MAX_VERIFIED = 2_000_000  # entries of a layer's input, output and parameters
+CORNER = 32  # pixels of the side of larger feature maps that are verified
 SAMPLES = 6  # entries of each gradient that are compared with central differences
 NO_MODEL = "no model is open; send inspect.open first"
 
@@ -190,19 +192,34 @@ class InspectSession:
         return Reply({"path": request.path, "ranges": ranges}, counts)
 
     def verify(self, request: VerifyLayer) -> Reply:
-        """Return the largest errors of each gradient of a layer, at its input for the picture, in float64."""
+        """Return the largest errors of each gradient of a layer, at its input for the picture, in float64.
+
+        Of large feature maps, a corner is the input.
+        """
         row = self._row(request.path)
-        size = sum(one.numel() for one in (*tensors(row.x), *tensors(row.y), *row.params.values()))
-        if size > MAX_VERIFIED:
-            raise PellucidError(f"{request.path} has {size:,} numbers, above {MAX_VERIFIED:,}; use pellucid verify")
         if isinstance(row.y, tuple):
             raise PellucidError(f"{request.path} has several outputs; use pellucid verify")
-        goal = torch.linspace(-1, 1, row.out.numel(), dtype=torch.float64).view_as(row.out)
-        table = verify(row.layer, row.params, row.x, goal, Quadratic(), samples=SAMPLES)
+        x, y, corner = row.x, row.out, None
+        if _size(row, x, y) > MAX_VERIFIED and all(one.dim() == 4 for one in tensors(x)):
+            corner = CORNER
+            parts = [one[..., :corner, :corner] for one in tensors(x)]
+            x = tuple(parts) if isinstance(x, tuple) else parts[0]
+            with torch.no_grad():
+                y = tensors(forward(row.layer, row.params, x, Mode())[0])[0]
+        if (size := _size(row, x, y)) > MAX_VERIFIED:
+            raise PellucidError(f"{request.path} has {size:,} numbers, above {MAX_VERIFIED:,}; use pellucid verify")
+        goal = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y)
+        table = verify(row.layer, row.params, x, goal, Quadratic(), samples=SAMPLES)
         # The network is the layer alone, so its dx stands twice; its dy is that of the loss.
         by_name = {one.what: one for one in table.rows if one.what != "dy"}
         rows = [asdict(one) for one in by_name.values()]
-        return Reply({"path": request.path, "tolerance": TOLERANCE, "rows": rows}, {})
+        bounds = {"tolerance": TOLERANCE, "differences": differences.TOLERANCE}
+        return Reply({"path": request.path, **bounds, "corner": corner, "rows": rows}, {})
+
+
+def _size(row: LedgerRow, x: Any, y: Tensor) -> int:
+    """Return the number of values that a check of a layer changes."""
+    return sum(one.numel() for one in (*tensors(x), y, *row.params.values()))
 
 
 KINDS: dict[str, tuple[type, Callable[[InspectSession, Any], Reply]]] = {

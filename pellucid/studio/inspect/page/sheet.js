@@ -48,6 +48,6 @@ export function histograms(found) {
 export function checked(found) {
   const cell = (value) => (value === null || value === undefined ? "none" : num(value, 2));
   const good = found.rows.every((row) => row.ok);
-  return html`<p id="inspect-verdict" data-ok="${good}">${good ? "✓ Every gradient is that of automatic differentiation and of central differences." : "✕ A gradient is wrong."} <span class="cap">Errors relative to the largest entry; at most ${num(found.tolerance, 1)} beside automatic differentiation.</span></p>
+  return html`<p id="inspect-verdict" data-ok="${good}">${good ? "✓ Every gradient is that of automatic differentiation and of central differences." : "✕ A gradient is wrong."} <span class="cap">Errors relative to the largest entry; at most ${num(found.tolerance, 1)} beside automatic differentiation, ${num(found.differences, 1)} beside central differences.${found.corner && ` The input is a corner of the feature maps, ${found.corner}×${found.corner}.`}</span></p>
     <div class="scroll"><table><thead><tr><th scope="col">Gradient</th><th scope="col">Entries</th><th scope="col">Automatic</th><th scope="col">Differences</th><th scope="col">Verdict</th></tr></thead><tbody>${found.rows.map((row) => html`<tr><th scope="row">${row.what}</th><td>${count(row.entries)}</td><td>${cell(row.autograd)}</td><td>${cell(row.differences)} <span class="cap">of ${row.checked}</span></td><td>${row.ok ? "right" : "wrong"}${row.kinks ? ` (${row.kinks} at a kink)` : ""}</td></tr>`)}</tbody></table></div>`;
 }

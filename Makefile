@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt
 SHELL := /bin/bash
+TSC := $(VENV)/node/node_modules/.bin/tsc
 # $(call install,WHAT,ARGUMENTS): of pip's output, the name of each package as it comes, the sizes of downloads, and errors.
 NAMES := awk '/^ *Collecting/ {printf " %s", $$2} /^ *Downloading.*[0-9] MB/ {printf " %s MB", substr($$(NF - 1), 2)} \
 	/^ *Installing collected/ {printf "\n  installing them"} {fflush()} END {print ""}'
@@ -25,6 +26,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	@test -x $(TSC) || npm install --silent --no-audit --no-fund --prefix $(VENV)/node typescript@7.0.2 \
+		|| echo "TypeScript cannot be installed by npm: the studio's JavaScript is not checked"
+	test ! -x $(TSC) || $(TSC) --project .
 
 # `make docs QUICK=1` executes no tutorials and lessons: seconds, for work on the other pages.
 docs: $(VENV)/.docs

@@ -121,7 +121,7 @@ addEventListener("keydown", (event) => {
 });
 
 // In a group of radio buttons, arrows choose the neighbour.
-addEventListener("keydown", (event) => {
+addEventListener("keydown", (/** @type {any} */ event) => {
   const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
   const group = event.target.closest?.("[role=radiogroup]");
   if (!step || event.target.getAttribute("role") !== "radio") return;

@@ -67,6 +67,7 @@ export function columns(S, lit) {
     for (const j of kept(v2, EDGES[1], second.layer.path, out)) push(element(second.layer.path, [out, j]), curve(g.hid(j), g.out(out, n)), v2[j], m2);
   edges.sort((s, t) => s.on - t.on);
   const meaning = pass === 7 ? "∂C/∂w" : pass === 6 ? "w·∂C/∂z" : "w·a";
+  /** @type {(key: string, at: number[], ...rest: any[]) => any} */
   const neuron = (key, [cx, cy], r, fill, on, tip, inside = "") => html`<g class="neuron ${on ? "on" : ""} ${lit.has(key) ? "lit" : ""}" role="button" tabindex="${on ? 0 : -1}" data-k="${key}" aria-pressed="${on}" aria-label="${tip}" data-tip="${tip}"><circle class="ring" cx="${cx}" cy="${cy}" r="${r + 3.5}"/><circle class="body" cx="${cx}" cy="${cy}" r="${r}" fill="${fill}"/>${inside}</g>`;
   const blank = colour("seq", 0), dmax = maxAbs(dz1) || 1, image = heat(document.createElement("canvas"), pass === 7 ? picture : x, width, pass === 7 ? "div" : "ink", pass === 7 ? m1 || 1 : 1).toDataURL();
   const bar = (i) => {

@@ -23,7 +23,10 @@ function shortest(path, paths) {
 }
 
 export class Described {
+  /** answer: of `draw.open`. */
   constructor(answer) {
+    this.layers = answer.layers;
+    this.classes = answer.classes;
     Object.assign(this, answer);
     const followed = new Map(this.layers.filter((one) => one.activation).map((one) => [one.x, one]));
     // A layer with its activation, if one follows, is one stage.
@@ -39,6 +42,7 @@ export class Described {
       dense && first.layer.grid.length === 3 && first.layer.grid[0] === 1 && second.layer.x === first.y &&
       first.layer.weight[0] <= MAX_NEURONS && second.layer.weight[0] <= MAX_OUTPUTS;
     const flats = this.layers.filter((one) => one.reshape).map((one) => one.y);
+    /** @type {Map<string, any>} The symbol of a tensor: a letter, or a letter and what is written above it. */
     this.letters = new Map([["x", "x"]]);
     if (!this.columns) return;
     for (const name of flats) this.letters.set(name, "x");

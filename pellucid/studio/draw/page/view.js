@@ -42,7 +42,9 @@ export function start(root, server, { state: address, remember: put }) {
     subject: address.get("what"), selected: null, factor: 0, trail: [], explained: null, checked: null, stepped: null,
     fixed: address.has("fixed"), hid: 0, out: 0, at: null, channel: 0, weights: {}, rate: 1, scope: "one", sample: address.get("sample") ?? "3.1", wanted: address.get("model"),
   };
-  let busy = false, again = false, drawn = false /* what to send: true for what is on the pad, or a picture */, began = 0, painted = 0;
+  /** @type {"" | "fresh" | "live"} Whether to run again, and how. */
+  let again = "";
+  let busy = false, drawn = false /* what to send: true for what is on the pad, or a picture */, began = 0, painted = 0;
   const pad = new Pad($("#pad"), (ended) => {
     S.sample = "";
     drawn = true;
@@ -175,7 +177,7 @@ export function start(root, server, { state: address, remember: put }) {
     }
     if (again) {
       const next = again === "fresh";
-      again = false;
+      again = "";
       await run(next);
     }
   });
@@ -356,7 +358,7 @@ export function start(root, server, { state: address, remember: put }) {
   listen(root, S, { clear, open, pick, pickUnit, render, run, sample: (digit) => sample(digit, nextOf(digit)), fool: (what) => fool(what, next(what)), stepOnce, undo });
   /** The connection is there, for the first time or again. */
   async function opened(reconnected) {
-    Object.assign(S, { again: false });
+    again = "";
     busy = false;
     await open(S.model?.model ?? S.wanted);
     if (reconnected) say("Connected again. The steps were undone.");

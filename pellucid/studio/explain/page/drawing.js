@@ -23,6 +23,7 @@ const CLASS_COLOURS = (k) => `oklch(0.65 0.14 ${(k * 137.5) % 360})`;
 function paintMask(canvas, { shape: [height, width], data }) {
   Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
+  /** @type {[number, number[]][]} */
   const colours = [...new Set(data)].map((k) => {
     context.fillStyle = CLASS_COLOURS(k);
     context.fillRect(0, 0, 1, 1);
@@ -129,7 +130,8 @@ function curve({ scores, parts, area }, text, random) {
 }
 
 /** The values of all maps at the crosshair. */
-export function readout(element, { picture, maps, px: [row, column], hidden }, square) {
+export function readout(element, { picture, maps, px, hidden }, square) {
+  const [row, column] = px;
   const width = picture.tensors.picture.shape[2];
   const values = Object.entries(maps).map(([name, one]) => [title(name), one.tensors.map.data[row * width + column]]);
   fill(element, html`<span>Row ${row}, column ${column}</span>${values.map(([name, v]) => html`<span>${name} <b class="${tone(v)}">${signed(v)}</b></span>`)}${square !== null && hidden && html`<span>Square there: score <b>${num(hidden.scores[square])}</b></span>`}`);
@@ -167,7 +169,8 @@ export function topPatches(element, { path, map, names, values, tensors, looked,
 }
 
 /** The square that hides what the crosshair points at; its index, or null. */
-export function square(root, { hidden, px: [row, column], picture }) {
+export function square(root, { hidden, px, picture }) {
+  const [row, column] = px;
   const svg = $(".square", root);
   if (!svg || !hidden?.scores.length) return null;
   const [, height, width] = picture.tensors.picture.shape;

@@ -256,6 +256,7 @@ export function start(root, server, { state: address, remember: put }) {
     const at = (value, length) => Math.min(length - 1, Math.max(0, Math.floor(value * length)));
     return [at((event.clientY - box.top) / box.height, height), at((event.clientX - box.left) / box.width, width)];
   }
+  /** @type {(from: number[], to: number[]) => number[]} */
   const between = ([a, b], [c, d]) => [Math.min(a, c), Math.min(b, d), Math.max(a, c) + 1, Math.max(b, d) + 1];
 
   let began = null; // where the pointer went down: the pixel and the position on the screen

@@ -70,7 +70,7 @@ export function start(root, server, { state: address, remember: put }) {
     const field = ([key, value]) => typeof value === "boolean"
       ? html`<label class="field inline"><span>${key.replace(".", " ")}</span><input type="checkbox" name="${key}" ${value ? "checked" : ""}></label>`
       : html`<label class="field inline"><span>${key.replace(".", " ")}</span><input type="number" step="any" name="${key}" value="${value}"></label>`;
-    const all = Object.entries(found.values), order = ([key]) => (key.startsWith("train.") ? 0 : key.startsWith("optimizer.") ? 1 : 2);
+    const all = Object.entries(found.values), order = ([key, _]) => (key.startsWith("train.") ? 0 : key.startsWith("optimizer.") ? 1 : 2);
     fill($("#train-main"), html`${all.filter(([key]) => MAIN.test(key)).sort((a, b) => order(a) - order(b)).map(field)}`);
     fill($("#train-rest"), html`${all.filter(([key]) => !MAIN.test(key)).map(field)}`);
     for (const box of $$("[type=checkbox]", $("#train-form"))) box.checked = found.values[box.name];

@@ -1,6 +1,8 @@
 // Elements, text that is escaped, and numbers as a person reads them.
 
+/** @type {(selector: string, root?: ParentNode) => any} The first element below `root`. */
 export const $ = (selector, root = document) => root.querySelector(selector);
+/** @type {(selector: string, root?: ParentNode) => any[]} */
 export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 export const isNarrow = () => innerWidth < 720;
 
@@ -26,7 +28,8 @@ export const html = (parts, ...values) => new Markup(parts.reduce((text, part, k
 
 /** Replace what an element contains; the focus stays on the element with the same data-k. */
 export function fill(element, markup) {
-  const had = element.contains(document.activeElement) ? document.activeElement.dataset.k : "";
+  const focused = /** @type {HTMLElement} */ (document.activeElement);
+  const had = element.contains(focused) ? focused.dataset.k : "";
   element.innerHTML = markup.text;
   if (had) $(`[data-k="${CSS.escape(had)}"]`, element)?.focus({ preventScroll: true });
 }

@@ -11,6 +11,7 @@ export class Server {
     this.showLink = showLink;
     this.waiting = new Waiting();
     this.tries = 0;
+    /** @type {(reconnected: boolean) => any} */
     this.onopen = () => {};
     this.connect();
   }

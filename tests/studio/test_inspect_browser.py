@@ -7,9 +7,10 @@ import pytest
 
 from pellucid.cli.main import main
 from pellucid.model import Model
+from pellucid.models import mlp
 from pellucid.nested import leaves
 from tests.report.test_browser import browser  # noqa: F401  (a fixture)
-from tests.studio.test_browser import WAIT
+from tests.studio.test_browser import WAIT, until
 from tests.studio.test_command import studio
 
 pytestmark = pytest.mark.real
@@ -45,3 +46,34 @@ def test_a_run_folder_is_opened_and_read(browser: Any, tmp_path: Path) -> None: 
         assert tab.inner_text("#inspect-name") == second  # the address keeps the view
         tab.close()
     assert not faults
+
+
+def test_a_run_of_the_folder_is_chosen(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    run = tmp_path / "own-1"
+    (run / "weights").mkdir(parents=True)
+    (run / "recipe.toml").touch()
+    Model(mlp((784, 30, 10), "relu"), input_shape=(1, 28, 28)).save(run / "weights/last.safetensors")
+    with studio(str(tmp_path)) as started:
+        tab = browser.new_page()
+        tab.goto(started.address)
+        tab.wait_for_selector("#views a[aria-current]", timeout=WAIT)
+        tab.click("#views a[data-view=inspect]")
+        tab.wait_for_selector("#inspect-inside canvas[data-values]", timeout=WAIT)
+        tab.select_option("#inspect-model", "own-1")
+        until(tab, "document.querySelector('#inspect-parameters').textContent.replace(/\\D/g, '') === '23860'")
+        tab.reload()
+        tab.wait_for_selector("#inspect-kinds button", timeout=WAIT)
+        assert tab.input_value("#inspect-model") == "own-1"
+        tab.close()
+
+
+def test_a_detector_and_its_large_picture_are_shown(browser: Any) -> None:  # noqa: F811
+    with studio("bccd") as started:
+        tab = browser.new_page()
+        tab.goto(started.address)
+        tab.wait_for_selector("#views a[aria-current]", timeout=WAIT)
+        tab.click("#views a[data-view=inspect]")
+        tab.wait_for_selector("#inspect-inside canvas[data-values]", timeout=WAIT)
+        assert tab.is_hidden("#inspect-problem")
+        assert tab.evaluate("document.querySelector('#inspect-x').width") == 320
+        tab.close()

@@ -1,5 +1,5 @@
 // The view Inspect: the ledger of a model, and what is inside of the layer that is chosen.
-import { $, $$, count, fill, html, isNarrow, say } from "/core/dom.js";
+import { $, $$, count, fill, html, isNarrow, maxAbs, say } from "/core/dom.js";
 import { heat, paintScales } from "/core/paint.js";
 import { LostError } from "/core/server.js";
 import { isSmall, groups, ledger } from "./ledger.js";
@@ -77,7 +77,7 @@ export function start(root, server, { state: address, remember: put }) {
     fill(element("about"), html`${layer.layer} · output <b>${layer.shape.join("×")}</b>${layer.weight && html` · weight <b>${layer.weight.join("×")}</b>`}`);
     fill(element("kinds"), html`${KINDS.filter(([kind]) => kind !== "filters" || layer.weight).map(([kind, title]) => html`<button type="button" role="radio" data-kind="${kind}" data-k="${kind}" aria-checked="${S.kind === kind}" tabindex="${S.kind === kind ? 0 : -1}">${title}</button>`)}`);
     const { x } = S.model.tensors;
-    heat(element("x"), x.data.slice(0, x.shape.at(-2) * x.shape.at(-1)), x.shape.at(-1), "div", Math.max(...x.data.map(Math.abs)) || 1);
+    heat(element("x"), x.data.slice(0, x.shape.at(-2) * x.shape.at(-1)), x.shape.at(-1), "div", maxAbs(x.data) || 1);
     element("x-cap").textContent = `${S.model.picture ? `It ran on the bundled picture “${S.model.picture}”` : "It ran on zeros"}, as ${S.model.input.join("×")}${S.model.input[0] > 1 ? " (the first channel is shown)" : ""}.`;
     inside();
     put({ model: S.model.model, layer: S.path, kind: S.kind === "filters" ? "" : S.kind, channel: S.channel || "", order: S.order === "index" ? "" : S.order });

@@ -105,6 +105,13 @@ def test_rows_become_a_table(classifier: Model, folder: Path, monkeypatch: pytes
     assert [float(row["confidence"]) for row in rows] == [one.confidence for one in found]
 
 
+def test_a_classifier_writes_tables_only(classifier: Model, folder: Path, say: Say):  # noqa: F811
+    classifier.save(folder / "model.safetensors")
+    for out in ("folder", "table.xlsx", "a.png"):
+        said = say("predict", str(folder / "model.safetensors"), str(folder / "a.png"), "--out", out)
+        assert "only a table; give --out FILE.csv" in said.complaint
+
+
 def test_a_prediction_of_another_task_has_a_row_of_its_numbers_and_texts():
     values = {"image": "a.png", "degrees": 3.0, "files": {"mask": "x"}, "box": [1, 2]}
     assert Predicted(values, "a.png: 3").table() == ({"image": "a.png", "degrees": 3.0},)
@@ -119,7 +126,9 @@ def test_a_detector_gives_boxes_and_a_row_for_each_object(tmp_path: Path, say: S
     assert cells.boxes.shape == (len(cells.labels or ()), 4)
     assert set(cells.labels or ()) == {"RBC", "WBC", "Platelets"}
     assert len(found.rows) == len(cells.boxes) + 1
-    assert (empty.labels, found.rows[-1]) == ((), {"image": "empty.png", "number": 0})
+    columns = ("image", "number", "class", "confidence", "x0", "y0", "x1", "y1")  # as docs/how-to/predict.md names them
+    nothing = {**dict.fromkeys(columns), "image": "empty.png", "number": 0}
+    assert (empty.labels, found.rows[-1]) == ((), nothing)
     assert [found.rows[0][name] for name in ("x0", "y0", "x1", "y1")] == cells.boxes[0].tolist()
     said = say("predict", "bccd", str(tmp_path), "--out", str(tmp_path / "found.csv"))
     assert said.out.endswith(f"wrote {tmp_path / 'found.csv'}\n")

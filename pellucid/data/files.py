@@ -190,10 +190,11 @@ class MaskFolder(ImageFiles):
     A mask is a grey or palette image of the same size as its image, whose values are class indices; in batches masks
     are int64 (N, H, W). size: (H, W), or the length of the longest side, which keeps the proportions; images are
     resized bilinearly, masks by nearest neighbour. classes: class names, by default the lines of the file classes.txt
-    if there is one. ignored: the class that pads masks in a batch of different sizes; pass it to the loss as `ignore`
-    too.
-    Raises PellucidError, naming the file, for an image without a mask and a mask without an image; and, when `example`
-    or `batch` is called, for an unreadable file, a mask of another size, or a class that is not in `classes`.
+    if there is one; with both, the masks have the indices of the file, which become those of `classes` by name.
+    ignored: the class that pads masks in a batch of different sizes; pass it to the loss as `ignore` too.
+    Raises PellucidError, naming the file, for an image without a mask, a mask without an image, and a class of
+    classes.txt that `classes` lacks; and, when `example` or `batch` is called, for an unreadable file, a mask of
+    another size, or a class that is not in `classes`.
     """
 
     def __init__(
@@ -218,7 +219,14 @@ class MaskFolder(ImageFiles):
                     f"{tree.where(unpaired)} has no {what} {where}; add one with the same name, or remove the file"
                 )
         paired = [masks[stem] for stem in images]
-        names = classes if classes is not None else _listed_classes(tree, top)
+        listed = _listed_classes(tree, top)
+        names = listed if classes is None else classes
+        self.listed = names if listed is None else listed  # the classes whose indices the masks hold
+        if unknown := [name for name in self.listed or () if name not in (names or ())]:
+            raise PellucidError(
+                f"{tree.where(top + CLASSES)} names the class {unknown[0]!r}, which is not among "
+                f"{', '.join(names or ())}; give data with these classes"
+            )
         super().__init__(
             tree,
             [*images.values()],
@@ -240,13 +248,17 @@ class MaskFolder(ImageFiles):
                 f"{self.tree.where(mask_name)} is {mask.shape[0]}x{mask.shape[1]} but its image is "
                 f"{image.shape[1]}x{image.shape[2]}; make them the same size"
             )
-        if self.classes is not None:
-            unknown = mask[(mask >= len(self.classes)) & (mask != (-1 if self.ignored is None else self.ignored))]
+        if self.classes is not None and self.listed is not None:
+            known = mask < len(self.listed)
+            unknown = mask[~known & (mask != (-1 if self.ignored is None else self.ignored))]
             if unknown.numel():
                 raise PellucidError(
                     f"{self.tree.where(mask_name)} contains the class {int(unknown[0])}, but there are "
-                    f"{len(self.classes)} classes, counted from 0; name them all, or give ignored={int(unknown[0])}"
+                    f"{len(self.listed)} classes, counted from 0; name them all, or give ignored={int(unknown[0])}"
                 )
+            if self.listed != self.classes:
+                indices = torch.tensor([self.classes.index(name) for name in self.listed], dtype=mask.dtype)
+                mask = torch.where(known, indices[mask.long().clamp(max=len(indices) - 1)], mask)
         size = fitted((mask.shape[0], mask.shape[1]), self.size if self.longest is None else self.longest)
         return resized(image, size), resized(mask[None], size, smooth=False)[0].to(torch.int64)
 

@@ -51,7 +51,7 @@ def to_onnx(
     written = None if isinstance(model.objective, Supervised) else task_of(model).onnx(model, size, metadata)
     if written is None:
         shape = model.nominal_shape if size is None else _resized(model, size)
-        metadata["outputs"] = json.dumps(meaning(model, shape))
+        metadata["outputs"] = json.dumps(CONVERSIONS[0][0] if whole else meaning(model, shape))
         written = onnx_bytes(model.net, model.params, shape, model.stats, metadata)
     data, parity = written
     if whole:

@@ -14,17 +14,7 @@ from pellucid.studio.view import View
 
 WEB = Path(__file__).parent / "web"
 IMPORT = re.compile(r'(\bfrom |\bimport )"(/?\.?[\w./]+)"')
-DOCUMENT = """<!doctype html>
-<html lang="en" data-theme="auto">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
-<style>{style}</style>
-<script type="importmap">{modules}</script></head>
-<body><main id="main" class="view"></main>
-<div id="live" class="sr" role="status" aria-live="polite"></div>
-<script id="given" type="application/json">{given}</script>
-<script type="module">import "embed.js";</script></body>
-</html>
-"""
+DOCUMENT = Path(__file__).with_suffix(".html")
 
 
 def document(view: View, state: Mapping[str, str], answers: Mapping[str, bytes] | None = None) -> str:
@@ -37,7 +27,7 @@ def document(view: View, state: Mapping[str, str], answers: Mapping[str, bytes] 
     if answers is not None:
         given["answers"] = {key: base64.b64encode(answer).decode() for key, answer in answers.items()}
     style = (WEB / "style.css").read_text(encoding="utf-8") + (view.page / "view.css").read_text(encoding="utf-8")
-    return DOCUMENT.format(
+    return DOCUMENT.read_text(encoding="utf-8").format(
         title=view.title,
         style=style,
         modules=json.dumps({"imports": modules(view)}),

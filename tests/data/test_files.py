@@ -148,6 +148,15 @@ def test_masks_are_the_values_of_their_files(tree, name):
         np.testing.assert_array_equal(batch.images[k].numpy(), expected)
 
 
+def test_masks_of_another_order_of_the_classes_are_read_by_name(tree):
+    path = tree("named", {**PAIRS, "classes.txt": b"d\nc\nb\na\n"})
+    source = MaskFolder(path, classes=["a", "b", "c", "d", "e"])
+    (batch,) = Loader(source, 3, seed=0, shuffle=False).epoch(0)
+    np.testing.assert_array_equal(batch.targets.numpy(), 3 - MASKS)  # d is 0 in the file and 3 here
+    with pytest.raises(PellucidError, match=r"classes\.txt names the class 'd', which is not among a, b, c;"):
+        MaskFolder(path, classes=["a", "b", "c"])
+
+
 def test_palette_masks_hold_numbers_not_colours(tree):
     mask = Image.fromarray(MASKS[0], "P")
     mask.putpalette([200, 0, 0, 0, 200, 0, 0, 0, 200, 9, 9, 9])

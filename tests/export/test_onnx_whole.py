@@ -1,6 +1,7 @@
 """Whole ONNX files: pictures of 8-bit values in, what `predict` returns out, by the lines of the page beside them."""
 
 import html
+import json
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -38,6 +40,8 @@ def run_page(path: Path, picture: np.ndarray) -> list[np.ndarray]:
 def test_the_lines_of_the_page_return_what_predict_does(name: str, tmp_path: Path) -> None:
     model, path = Model.load(name), tmp_path / "net.onnx"
     assert to_onnx(model, path, whole=True).difference <= TOLERANCE
+    about = {one.key: json.loads(one.value) for one in onnx.load(path).metadata_props}
+    assert about["outputs"] == "the values of predict"
     channels, height, width = model.nominal_shape
     rng = np.random.default_rng(0)
     picture = rng.integers(256, size=(height, width, channels), dtype=np.uint8)

@@ -27,6 +27,7 @@ def test_what_differs_is_an_error(wrong: float) -> None:
 def test_zeros_agree_with_zeros_only() -> None:
     assert compare([torch.zeros(1, 2)], [torch.zeros(1, 2)]).difference == 0
     assert compare([torch.zeros(1, 2)], [torch.full((1, 2), 1e-3)]).difference > 1e-5
+    assert compare([torch.zeros(0, 4)], [torch.zeros(0, 4)]).difference == 0  # boxes of a detector that finds nothing
 
 
 def test_nan_agrees_with_nothing() -> None:

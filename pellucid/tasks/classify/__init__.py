@@ -60,9 +60,11 @@ class Classification(Task):
         return finish(model, train, validation, test)
 
     def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
-        """Return a predictor of the class."""
+        """Return a predictor of the class; it writes no files, so PellucidError for a folder."""
         from pellucid.tasks.classify.predictor import ClassPredictor
 
+        if out is not None:
+            raise PellucidError(f"classification writes no files into {out}, only a table; give --out FILE.csv")
         return ClassPredictor(model)
 
     def held_out(self, model: "Model", data: str | None) -> Any:

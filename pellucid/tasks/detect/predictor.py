@@ -45,7 +45,7 @@ class DetectionPredictor(Predictor):
             yield Predicted(
                 row,
                 f"{row.get('overlay', picture.file)}: {self._counted(found)}",
-                [_row(picture.file, one) for one in listed] or [{"image": picture.file, "number": 0}],
+                [_row(picture.file, one) for one in listed or [NONE]],
                 labels=tuple(one["class"] for one in listed),
                 boxes=found.boxes,
                 scores=found.scores,
@@ -77,8 +77,12 @@ class DetectionPredictor(Predictor):
         return f"{plural(len(found), 'object')} ({names})" if names else "no objects"
 
 
+# What a picture without detections has in a table: a row with all columns, so that an empty table has them too.
+NONE: Mapping[str, Any] = {"number": 0, "class": None, "score": None, "box": [None] * 4}
+
+
 def _row(file: str, detection: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a table for a detection; a picture without one has a row with the number 0."""
+    """Return the row of a table for a detection."""
     corners = zip(("x0", "y0", "x1", "y1"), detection["box"], strict=True)
     named = {"number": detection["number"], "class": detection["class"], "confidence": detection["score"]}
     return {"image": file, **named, **dict(corners)}

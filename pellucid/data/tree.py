@@ -84,6 +84,8 @@ def tree_at(path: str | os.PathLike[str]) -> Tree:
     path = Path(path)
     if path.is_dir():
         return FolderTree(path)
+    if path.suffix.lower() != ".zip" and path.is_file() and not zipfile.is_zipfile(path):
+        raise PellucidError(f"{path} is neither a folder nor a .zip; give the folder that it is in, or a .zip of it")
     if path.is_file():
         return ZipTree(path)
     if path.exists():

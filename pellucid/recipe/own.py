@@ -8,7 +8,8 @@ from typing import Any
 
 from pellucid.data import CATALOGUE
 from pellucid.errors import PellucidError, nearest
-from pellucid.recipe.recipe import Recipe, folder_name, load_recipe, parse_overrides
+from pellucid.recipe.recipe import Recipe, find_recipe, folder_name, load_recipe, parse_overrides
+from pellucid.shipped_files import recipe_names
 from pellucid.task import Task, tasks
 
 MAX_EPOCHS = 100
@@ -52,7 +53,13 @@ def recipe_of_words(
     """
     if "=" in first:
         raise PellucidError(f"the recipe or the task comes first, then {first}")
-    is_task = first in tasks_by_verb()
+    verbs = tasks_by_verb()
+    is_task = first in verbs
+    if not is_task and words and "=" not in words[0] and ("/" in words[0] or Path(words[0]).exists()):  # data
+        if first not in recipe_names() and (hint := nearest(first, [*verbs])):
+            raise PellucidError(f"no task {first!r}{hint}")
+        find_recipe(first)  # raises PellucidError for an unknown one
+        raise PellucidError(f"{first} is a recipe with data of its own; leave out {words[0]!r}, or give data.name=DIR")
     if is_task and (not words or "=" in words[0]):
         raise PellucidError(f"{first} needs the DATA to train on: a folder, a file or a data set")
     overrides = parse_overrides([*words[1:]] if is_task else [*words])

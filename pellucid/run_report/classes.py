@@ -18,8 +18,10 @@ MAX_COUNT = 100_000  # a confusion matrix with larger counts, of pixels, is draw
 def class_sections(confusion: NDArray[np.int64], classes: Sequence[str], what: str = "images") -> list[Section]:
     """Return the sections of a confusion matrix, (K, K) counts of `what`, true by predicted."""
     text = confusions_text(confusion, classes)
-    drawn = confusion_matrix(confusion, classes, bool(confusion.max() >= MAX_COUNT))
-    caption = "Counts; the deeper the colour (by square root), the larger the fraction of the true class."
+    has_fractions = bool(confusion.max() >= MAX_COUNT)
+    drawn = confusion_matrix(confusion, classes, has_fractions)
+    shown = "Per cent of the true class" if has_fractions else "Counts"
+    caption = f"{shown}; the deeper the colour (by square root), the larger the fraction of the true class."
     explanation = (
         f"Precision: of the {what} predicted as a class, the fraction that belongs to it. Recall: of the {what} of a "
         f"class, the fraction predicted as it. F1: the harmonic mean of both. n: the number of {what}."

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -40,7 +41,10 @@ def application(name: str, model: Model, hosts: Collection[str] | None) -> Starl
         with TemporaryDirectory(prefix="pellucid-") as folder, one_at_a_time, torch.inference_mode():
             path = Path(folder) / "picture"
             path.write_bytes(body)
-            image = predictor.read(path)
+            try:
+                image = predictor.read(path)
+            except PellucidError as error:  # the place of the copy is no business of the client
+                raise PellucidError(str(error).replace(str(path), "the picture")) from error
             (found,) = predictor.predict([(Picture("picture", file, lambda: image), image)])
         if isinstance(found, PellucidError):
             raise found
@@ -68,7 +72,15 @@ def application(name: str, model: Model, hosts: Collection[str] | None) -> Starl
 
     routes = [Route(path, page(file), methods=["GET"]) for path, file in FILES.items()]
     routes += [Route("/predict", predict, methods=["POST"]), Route("/about", about, methods=["GET"])]
-    return Starlette(routes=routes, middleware=[Middleware(OnlyFrom, hosts=hosts)])
+    return Starlette(
+        routes=routes, middleware=[Middleware(OnlyFrom, hosts=hosts)], exception_handlers={HTTPException: _no_route}
+    )
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """Answer another path or method as every error."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": f"{request.method} {request.url.path}: {error.detail}"}, error.status_code)
 
 
 def described(found: Predicted, image: torch.Tensor) -> dict[str, Any]:

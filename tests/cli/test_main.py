@@ -87,6 +87,8 @@ def test_every_command_explains_itself(command: str, say: Say):
         (["train", "digits", "train.epoch=1"], "did you mean 'train.epochs'?"),
         (["train", "digits", "train.epochs=x"], "train.epochs takes a whole number, not 'x'"),
         (["train", "digits", "train.epochs"], "'train.epochs' is not a setting"),
+        (["train", "detetc", "own/cells"], "no task 'detetc'; did you mean 'detect'?"),
+        (["train", "digits", "own/cells"], "digits is a recipe with data of its own; leave out 'own/cells'"),
         (["train", "optimizer.lr=1"], "the recipe or the task comes first"),
         (
             ["train", "digits", "network.sizes=[64, 5]"],

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pellucid.errors import PellucidError
 from pellucid.report.figures.classes import confusion_matrix
+from pellucid.report.figures.compared import overlaid
 from pellucid.report.figures.curves import gradient_norms, learning_rate, loss_curves, metric_curves, update_ratios
 from pellucid.report.figures.pictures import first_weights, worst_mistakes
 from pellucid.report.figures.style import BLUE, End, curve_axes, label_ends, panels, png, separated, svg
@@ -166,6 +167,15 @@ def test_mistakes_say_what_they_are_and_were_taken_for() -> None:
     assert worst_mistakes(np.zeros((0, 1, 8, 8)), [], [], []) is None
     with pytest.raises(PellucidError, match="give \\(n, 1 or 3, H, W\\)"):
         worst_mistakes(np.zeros((1, 2, 8, 8)), ["a"], ["b"], [0.5])
+
+
+def test_a_run_of_one_epoch_does_not_cut_off_the_others() -> None:
+    long = [{"epoch": epoch, "val_loss": 1 / epoch} for epoch in range(1, 9)]
+    for histories in ((long, long[:1]), (long[:1], long)):
+        figure = overlaid(["a", "b"], histories, "loss")
+        assert figure is not None
+        low, high = figure.axes[0].get_xlim()
+        assert (low <= 1, high >= 8) == (True, True)
 
 
 @pytest.mark.parametrize("shape", [(30, 1, 28, 28), (96, 3, 11, 11), (16, 6, 5, 5), (2, 1, 3, 3)], ids=str)

@@ -142,7 +142,11 @@ def test_what_is_no_picture_is_refused_and_nothing_breaks(served: Served) -> Non
         assert served.predict(bytes(broken[: rng.integers(8, len(good))]))[0] in {200, 400, 413, 415}
     for path in ("/../etc/passwd", "/page/../../app.py", "/%2e%2e/app.py", "//etc/passwd", "/predict/", "/app.py"):
         assert served.ask("GET", path)[0] in {307, 404, 405}
-    assert served.ask("GET", "/predict")[0] == 405
+    for path, expected in (("/predict", 405), ("/nothing", 404)):
+        status, _, answer = served.ask("GET", path)
+        assert (status, list(json.loads(answer))) == (expected, ["error"])
+    status, found = served.predict(encoded(digit(), "JPEG")[:200])
+    assert (status, "the picture" in found["error"], "/" in found["error"]) == (400, True, False)
     assert served.predict(good)[0] == 200
 
 

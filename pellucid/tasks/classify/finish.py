@@ -35,7 +35,7 @@ def _why_not(train: Batch, held_out: Batch) -> str:
     if min(len(train.images), len(held_out.images)) < MIN_HELD_OUT:
         return (
             f"it needs {MIN_HELD_OUT} training and {MIN_HELD_OUT} held-out images, not {len(train.images)} "
-            f"and {len(held_out.images)}; add images, or hold out more of them with data.validation=0.2"
+            f"and {len(held_out.images)}; add images"
         )
     return "no layer of the network has suitable features"
 

@@ -35,7 +35,7 @@ docs: $(VENV)/.docs
 	PYTHONPATH=. $(BIN)/mkdocs build --strict
 
 real: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "real or slow" -rs --numprocesses auto
+	$(BIN)/python -m pytest -m "real or slow" -rs --numprocesses auto --dist worksteal
 
 lessons: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "" -rs tests/lessons tests/docs/test_tutorials.py

@@ -147,7 +147,7 @@ def draw(
         line.set(linestyle=(0, (4, 2)), linewidth=1.1)
     figure.lines_by_name.append((name, line))
     plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-    longest = max(len(one.get_xdata()) for _, one in figure.lines_by_name)
+    longest = max(np.size(one.get_xdata()) for _, one in figure.lines_by_name)
     if longest == 1:
         plot.set_xlim(epochs[0] - 1, epochs[0] + 1)
     plot.set_autoscalex_on(longest > 1)

@@ -19,7 +19,7 @@ from pellucid.recipe.recipe import load_recipe
 from pellucid.training.step import TrainingStep
 from tests.references import reference_forward
 
-STEPS = 50
+STEPS = 20
 
 pytestmark = [
     pytest.mark.real,
@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 
-def test_50_steps_have_the_losses_of_plain_pytorch() -> None:
+def test_20_steps_have_the_losses_of_plain_pytorch() -> None:
     recipe = load_recipe("camvid-fcn8")
     material = load_material(recipe.data, 0)
     model = build_model(recipe, material.train)
@@ -70,7 +70,7 @@ def test_50_steps_have_the_losses_of_plain_pytorch() -> None:
             theirs.step()
             losses[-1] += (value.item(),)
     assert len(losses) == STEPS
-    assert losses[0][0] > 2 * losses[-1][0]  # and something was learned
+    assert losses[0][0] > 1.5 * losses[-1][0]  # and something was learned
     for ours, expected in losses:
         assert ours == pytest.approx(expected, rel=1e-6)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.doctor import Diagnosis, case_with, examined
 from pellucid.errors import PellucidError
 from pellucid.explain import explain
-from pellucid.predictor import paths, predict_pictures
+from pellucid.predictor import held, held_pictures, paths, pictures, predict_pictures
 from pellucid.run.described import feature_stats
 from pellucid.run.folder import weights_file
 from pellucid.run.loaded import loaded
@@ -43,16 +43,20 @@ class Model(BaseModel):
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Return the predictions for inputs (N, ...), or data as for `fit`, on the CPU, such as probabilities.
 
-        For an Objective, these are the results of its `predict`: a tensor, or a list with one entry per input. Of image
-        files, given as a path, a list of paths, a folder or a video, the results are a list of
-        pellucid.predictor.Predicted, one for each picture, with the model's own preprocessing; why others were skipped
-        is printed on stderr. Raises PellucidError for data that do not fit, and if no file can be read.
+        For an Objective, these are the results of its `predict`: a tensor, or a list with one entry per input. Of
+        pictures, given as a path, a list of paths, a folder or a video, or in memory as Pillow images or arrays
+        (H, W, 3) of uint8, the results are a list of pellucid.predictor.Predicted, one for each picture, with the
+        model's own preprocessing; why others were skipped is printed on stderr. Raises PellucidError for data that do
+        not fit, and if no file can be read.
         """
-        if (source := paths(x)) is None:
+        source, several = paths(x), held(x)
+        if source is None and not several:
             return super().predict(x, batch_size)
         if batch_size is not None:
-            raise PellucidError("predict: batch_size applies to arrays; leave it out for files")
-        return predict_pictures(task_of(self).predictor(self), source)
+            raise PellucidError("predict: batch_size applies to arrays; leave it out for pictures")
+        predictor = task_of(self).predictor(self)
+        given = held_pictures(several, predictor) if source is None else pictures(source, predictor)
+        return predict_pictures(predictor, given, str(source))
 
     def load_weights(self, source: str | PathLike[str], part: str | None = None) -> None:
         """Replace the weights by those of a file, after all of its tensors have been checked.

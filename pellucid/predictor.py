@@ -167,13 +167,39 @@ def paths(x: Any) -> str | Path | list[str | Path] | None:
     return None
 
 
-def predict_pictures(predictor: Predictor, source: str | Path | Sequence[str | Path]) -> PredictionList:
-    """Return the predictions for the images of a source; see `pictures`.
+def held(x: Any) -> list[Any]:
+    """Return pictures in memory: a Pillow image, an array (H, W, 3) uint8, or a list of these; [] for other objects."""
+    several = list(x) if isinstance(x, (list, tuple)) else [x]
+    return several if all(_is_pillow(one) or _is_array(one) for one in several) else []
+
+
+def held_pictures(several: Sequence[Any], predictor: Predictor) -> Generator[Picture, None, None]:
+    """Yield the pictures that `held` returns."""
+    import numpy as np
+    from PIL import ImageOps
+
+    from pellucid.data.images import channels_first
+
+    for k, one in enumerate(several):
+        array = np.array(ImageOps.exif_transpose(one).convert("RGB") if _is_pillow(one) else one)
+        yield Picture(str(k), f"picture {k}", partial(predictor.frame, channels_first(array)))
+
+
+def _is_pillow(one: Any) -> bool:
+    return type(one).__module__.partition(".")[0] == "PIL"
+
+
+def _is_array(one: Any) -> bool:
+    return str(getattr(one, "dtype", "")) == "uint8" and one.ndim == 3 and one.shape[2] == 3
+
+
+def predict_pictures(predictor: Predictor, given: Generator[Picture, None, None], source: str) -> PredictionList:
+    """Return the predictions for pictures of a source, which is named where it ends early.
 
     Why pictures were skipped is printed on stderr; the error of the first one is raised if there is no prediction.
     """
     faults: dict[str, str] = {}
-    found = PredictionList(predicted(predictor, pictures(source, predictor), faults, str(source)))
+    found = PredictionList(predicted(predictor, given, faults, source))
     if faults and not found:
         raise PellucidError(next(iter(faults.values())))
     for message in dict.fromkeys(faults.values()):

@@ -92,6 +92,21 @@ def test_files_that_cannot_be_read_are_skipped(classifier: Model, folder: Path, 
         classifier.predict(folder, batch_size=2)
 
 
+def test_pictures_in_memory_are_predicted_as_their_files(classifier: Model, folder: Path):
+    files = sorted(folder.iterdir())
+    expected = [one.confidence for one in classifier.predict(files)]
+    opened = [Image.open(file) for file in files]
+    assert [one.confidence for one in classifier.predict(opened)] == expected
+    arrays = [np.array(one) for one in opened]
+    assert [one.confidence for one in classifier.predict(arrays)] == expected
+    (alone,) = classifier.predict(arrays[0])
+    assert (alone.confidence, alone.table()[0]["image"]) == (expected[0], "picture 0")
+    grey = opened[0].convert("L")
+    assert classifier.predict(grey)[0].label == "dark"
+    with pytest.raises(PellucidError):
+        classifier.predict([])
+
+
 def test_rows_become_a_table(classifier: Model, folder: Path, monkeypatch: pytest.MonkeyPatch):
     found = classifier.predict(folder)
     monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda rows: ("frame", rows)))

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid.cli.main import main
 from pellucid.command.models import open_network
 from pellucid.errors import PellucidError
 from pellucid.export import to_onnx
 from pellucid.model import Model
 from pellucid.models import mlp
-from pellucid.nested import flatten
+from pellucid.nested import flatten, leaves
 from pellucid.studio.inspect.session import BINS
 from pellucid.studio.runs import Runs
 from pellucid.studio.view import Library
@@ -99,6 +100,22 @@ def test_models_of_every_task_open(name: str) -> None:
     assert learned == size(params)
     weighted = next(row for row in opened["layers"] if row["weight"])
     assert tab.ask("inspect.tiles", path=weighted["path"], show="maps")["kind"] == "inspect.tiles"
+
+
+@pytest.mark.slow
+def test_filters_belong_to_outputs_and_what_only_training_runs_is_named(tmp_path: Path) -> None:
+    settings = ["data.name=digits", "objective.size=8", "train.epochs=1", "data.limit=64", "recipe.threads=1"]
+    assert main(["train", "mnist-dcgan", *settings, "--out", str(tmp_path)]) == 0
+    run = str(tmp_path / "mnist-dcgan-1")
+    model = Model.load(run)
+    tab = Tab(Library((run,), Model.load))
+    opened = tab.ask("inspect.open")
+    assert opened["idle"] == {"discriminator": sum(one.numel() for one in leaves(model.params["discriminator"]))}
+    last = [row for row in opened["layers"] if row["layer"].startswith("ConvTranspose2d")][-1]
+    weight = flatten(model.params)[f"{last['path']}.weight"]
+    found = tab.ask("inspect.tiles", path=last["path"])
+    assert (found["count"], found["channels"]) == (last["shape"][0], weight.shape[0])
+    assert torch.equal(found["tensors"]["tiles"][0], weight[0, 0])
 
 
 def test_before_a_model_is_open_one_line_says_so(tab: Tab) -> None:

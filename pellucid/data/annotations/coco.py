@@ -116,6 +116,7 @@ class _File:
         self.expected_classes = classes
         self.names: dict[int, str] = {}  # names of categories by id
         self.points: tuple[str, ...] = ()
+        self.refused_images: set[int] = set()  # ids; of their annotations, nothing is said
 
     def annotations(self) -> Annotations:
         """Return the annotations in the file."""
@@ -127,7 +128,9 @@ class _File:
         by_image: dict[int, list[Instance]] = {key: [] for key in images}
         seen_ids: set[int] = set()
         for item in self._dicts(self.items, "annotation"):
-            key = item.get("id")
+            key, image = item.get("id"), item.get("image_id")
+            if type(image) is int and image in self.refused_images:
+                continue
             try:
                 if type(key) is int and key in seen_ids:
                     raise PellucidError("has the same id as another annotation")
@@ -184,6 +187,7 @@ class _File:
                 found[key] = file, stated_size(entry.get("height"), entry.get("width")) or index.size(file)
             except PellucidError as error:
                 self._refuse("image", entry, str(error))
+                self.refused_images.add(key)
         return found
 
     def _instance(self, item: dict[str, Any], images: dict[int, tuple[str, tuple[int, int]]]) -> Instance | None:

@@ -18,6 +18,7 @@ from pellucid.data.annotations.base import (
 )
 from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.layout import find_format, read_annotations
+from pellucid.data.files import MaskFolder, mask_parts
 from pellucid.data.images import attempts, decode
 from pellucid.data.quality.duplicates import exact_duplicates, near_duplicates
 from pellucid.data.quality.survey import survey
@@ -60,7 +61,8 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
     with open_tree(path) as tree:
         form, parts = find_format(tree)
         if not form:
-            return _lint_images(tree, progress)
+            folders = mask_parts(path)
+            return _lint_masks(path, folders, progress) if folders else _lint_images(tree, progress)
         found: dict[str, Annotations] = {}
         faults = Faults()
         for part in sorted(parts, key=lambda part: part != TRAIN) or [""]:
@@ -85,6 +87,27 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
         for part, annotations in found.items()
     }
     return Linted(form, counts, faults.found)
+
+
+def _lint_masks(
+    path: str | os.PathLike[str], parts: Sequence[str], progress: Callable[[int, int], None] | None
+) -> Linted:
+    """List the images and masks of classes that training would refuse; of those without a partner, the first."""
+    faults, counts = Faults(), dict[str, LintedPart]()
+    for part in parts:
+        try:
+            source = MaskFolder(path, part)
+        except PellucidError as error:
+            faults.add(str(path), None, f"part {part!r}: {error}", "refused")
+            continue
+        counts[part] = LintedPart(len(source), 0, 0)
+        with attempts(source.example, range(len(source))) as found:
+            for done, (k, read) in enumerate(found, start=1):
+                if isinstance(read, PellucidError):
+                    faults.add(source.tree.where(source.names[k]), None, str(read), "refused")
+                if progress is not None:
+                    progress(done, len(source))
+    return Linted("masks", counts, faults.found)
 
 
 def _lint_images(tree: Tree, progress: Callable[[int, int], None] | None) -> Linted:
@@ -177,6 +200,8 @@ def _image_faults(
     for image in index.images:
         if image not in records:
             yield AnnotationFault(tree.where(image), None, "no annotations name this image", "listed")
+    if not records:  # each was refused with its annotations
+        return
     try:
         surveyed = survey(tree, sorted(records), THUMBNAIL, "RGB", progress)
     except PellucidError as error:  # no image can be read

@@ -182,13 +182,15 @@ def label_ends(plot: Axes, ends: Sequence[End]) -> None:
     assert figure is not None
     pixels_per_point = figure.dpi / 72
     box = plot.get_window_extent()
-    heights = [float(plot.transData.transform((end.x, end.y))[1]) / pixels_per_point for end in ends]
+    places = [plot.transData.transform((end.x, end.y)) for end in ends]
+    heights = [float(y) / pixels_per_point for _, y in places]
     order = sorted(range(len(ends)), key=lambda k: heights[k])
     tall = [12.0 * (1 + ends[k].text.count("\n")) for k in order]
     centres = separated([heights[k] for k in order], tall, box.y0 / pixels_per_point, box.y1 / pixels_per_point)
     right = box.x1 / pixels_per_point
     for k, centre in zip(order, centres, strict=True):
         end, moved = ends[k], abs(centre - heights[k]) > 3
+        is_long = box.x1 - places[k][0] > box.width / 2  # dotted, so that it is not read as a part of the curve
         plot.annotate(
             end.text,
             xy=(end.x, end.y),
@@ -200,6 +202,7 @@ def label_ends(plot: Axes, ends: Sequence[End]) -> None:
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-", "color": end.colour, "linewidth": 0.6, "alpha": 0.7 if moved else 0.35,
+                "linestyle": (0, (1, 4)) if is_long else "solid",
                 "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5),
             },
         )  # fmt: skip

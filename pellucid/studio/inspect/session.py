@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.layers import ConvTranspose2d
 from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.losses import Quadratic
 from pellucid.model import Model
@@ -134,6 +135,13 @@ class InspectSession:
             model.objective.watched(watch).predict(model.params, x)
         found = {"model": name, "models": names, "task": task_of(model).name, "picture": picture}
         found |= {"input": list(x.shape[1:]), "layers": [row.to_json() for row in self.rows.values()]}
+        ran = {path.partition(".")[0] for path in self.rows}
+        # Networks that only training runs, such as the discriminator of a GAN, and the numbers of their values.
+        found["idle"] = {
+            name: sum(one.numel() for path, one in flat.items() if path.startswith(f"{name}."))
+            for name in model.objective.nets
+            if name and name not in ran
+        }
         seen = x[0] if x.dim() == 4 else x.flatten()[None, None]
         return Reply(found, {"x": seen})
 
@@ -163,6 +171,8 @@ class InspectSession:
             silent = (planes.flatten(1).amax(1) <= 0).nonzero().flatten()
         else:
             weight = row.params.get("weight")
+            if weight is not None and isinstance(row.layer, ConvTranspose2d):  # (inputs, outputs, h, w)
+                weight = weight.transpose(0, 1)
             if weight is None or weight.dim() < 2:
                 raise PellucidError(f"{request.path} has no filters")
             weight = weight.detach()

@@ -1,5 +1,6 @@
 """What lint lists: every kind of fault, put into a set on purpose, by file and line."""
 
+import io
 import json
 
 import numpy as np
@@ -20,10 +21,15 @@ def faults(path) -> list[tuple[str, int | None, str, str]]:
     ]
 
 
+def grey(width: int, height: int) -> bytes:
+    """Return a picture with one value per pixel, 1."""
+    out = io.BytesIO()
+    Image.new("L", (width, height), 1).save(out, "PNG")
+    return out.getvalue()
+
+
 def photo(seed: int, shift: int = 0) -> bytes:
     """Return a picture with large structures, which a shift by some pixels leaves alike."""
-    import io
-
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
     large = small.resize((160 + 8, 120), Image.Resampling.BICUBIC).crop((shift, 0, shift + 160, 120))
@@ -92,6 +98,31 @@ def test_an_image_of_another_size_is_refused(tree):
     ((_, _, effect, reason),) = faults(tree("set", coco_set() | {"train.json": json.dumps(whole).encode()}))
     assert effect == "refused"
     assert reason.startswith("the image is 30 pixels wide and 20 high, but its annotations in")
+
+
+def test_annotations_of_a_missing_image_are_no_faults_of_their_own(tree):
+    whole = json.loads(coco_set(annotation(id=1), annotation(id=2))["train.json"])
+    whole["images"][0] |= {"file_name": "missing.png"}
+    listed = faults(tree("set", coco_set() | {"train.json": json.dumps(whole).encode()}))
+    assert [(effect, reason.partition("' ")[0]) for *_, effect, reason in listed] == [
+        ("refused", "image 'missing.png"),
+        ("listed", "no annotations name this image"),
+    ]
+
+
+def test_masks_are_read_as_training_reads_them(tree):
+    image, mask = picture_bytes((9, 9, 9), (6, 4)), grey(6, 4)
+    masks = {f"train/{name}.png": image for name in "ab"} | {f"trainannot/{name}.png": mask for name in "ab"}
+    assert [part.images for part in lint(tree("good", masks)).parts.values()] == [2]
+    del masks["trainannot/b.png"]
+    ((_, _, effect, reason),) = faults(tree("bad", masks))
+    assert (effect, "has no mask in trainannot/" in reason) == ("refused", True)
+    masks["trainannot/b.png"] = grey(5, 4)
+    ((name, _, effect, reason),) = faults(tree("worse", masks))
+    assert (name, effect, "make them the same size" in reason) == ("b.png", "refused", True)
+    masks["trainannot/b.png"] = image  # in colour, so no mask
+    ((name, _, effect, reason),) = faults(tree("colour", masks))
+    assert (name, effect, "a mask of mode RGB" in reason) == ("b.png", "refused", True)
 
 
 def test_a_folder_without_annotations_is_a_mistake(tree):

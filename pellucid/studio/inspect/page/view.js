@@ -71,14 +71,15 @@ export function start(root, server, { state: address, remember: put }) {
 
   function draw() {
     const { layers } = S.model, layer = layerOf(), parameters = layers.reduce((sum, one) => sum + one.parameters, 0), work = layers.reduce((sum, one) => sum + one.multiply_adds, 0);
-    fill(element("read"), html`${S.model.task} · <b>${count(layers.length)}</b> layers · <b id="inspect-parameters">${count(parameters)}</b> parameters · <b>${count(work)}</b> multiply-adds`);
+    fill(element("read"), html`${S.model.task} · <b>${count(layers.length)}</b> layers · <b id="inspect-parameters">${count(parameters)}</b> parameters · <b>${count(work)}</b> multiply-adds${Object.entries(S.model.idle).map(([name, n]) => html`; only training runs ${name}, of <b>${count(n)}</b> values`)}`);
     fill(element("ledger"), ledger(layers, S.path, S.open, ROW[Number(isNarrow())]));
     element("name").textContent = S.path;
     fill(element("about"), html`${layer.layer} · output <b>${layer.shape.join("×")}</b>${layer.weight && html` · weight <b>${layer.weight.join("×")}</b>`}`);
     fill(element("kinds"), html`${KINDS.filter(([kind]) => kind !== "filters" || layer.weight).map(([kind, title]) => html`<button type="button" role="radio" data-kind="${kind}" data-k="${kind}" aria-checked="${S.kind === kind}" tabindex="${S.kind === kind ? 0 : -1}">${title}</button>`)}`);
     const { x } = S.model.tensors;
     heat(element("x"), x.data.slice(0, x.shape.at(-2) * x.shape.at(-1)), x.shape.at(-1), "div", maxAbs(x.data) || 1);
-    element("x-cap").textContent = `${S.model.picture ? `It ran on the bundled picture “${S.model.picture}”` : "It ran on zeros"}, as ${S.model.input.join("×")}${S.model.input[0] > 1 ? " (the first channel is shown)" : ""}.`;
+    element("picture").hidden = !S.model.picture;
+    element("x-cap").textContent = `It ran on the bundled picture “${S.model.picture}”, as ${S.model.input.join("×")}${S.model.input[0] > 1 ? " (the first channel is shown)" : ""}.`;
     inside();
     put({ model: S.model.model, layer: S.path, kind: S.kind === "filters" ? "" : S.kind, channel: S.channel || "", order: S.order === "index" ? "" : S.order });
   }

@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.doctor import Diagnosis, case_with, examined
 from pellucid.errors import PellucidError
 from pellucid.explain import explain
-from pellucid.predictor import held, held_pictures, paths, pictures, predict_pictures
+from pellucid.predictor import are_pictures, predict_pictures
 from pellucid.run.described import feature_stats
 from pellucid.run.folder import weights_file
 from pellucid.run.loaded import loaded
@@ -49,14 +49,13 @@ class Model(BaseModel):
         model's own preprocessing; why others were skipped is printed on stderr. Raises PellucidError for data that do
         not fit, and if no file can be read.
         """
-        source, several = paths(x), held(x)
-        if source is None and not several:
+        if not are_pictures(x):
             return super().predict(x, batch_size)
         if batch_size is not None:
             raise PellucidError("predict: batch_size applies to arrays; leave it out for pictures")
-        predictor = task_of(self).predictor(self)
-        given = held_pictures(several, predictor) if source is None else pictures(source, predictor)
-        return predict_pictures(predictor, given, str(source))
+        found = predict_pictures(task_of(self).predictor(self), x)
+        found.model, found.given = self, x
+        return found
 
     def load_weights(self, source: str | PathLike[str], part: str | None = None) -> None:
         """Replace the weights by those of a file, after all of its tensors have been checked.

@@ -71,11 +71,16 @@ class Predicted:
 
 
 class PredictionList(list[Predicted]):
-    """The predictions for pictures, in order; a list. skipped: why a file was left out, by its name."""
+    """The predictions for pictures, in order; a list. skipped: why a file was left out, by its name.
+
+    model, given: with which model, and for what, `Model.predict` made them; a notebook then shows why. Else None.
+    """
 
     def __init__(self, found: Iterable[Predicted] = (), skipped: Mapping[str, str] | None = None) -> None:
         super().__init__(found)
         self.skipped = dict(skipped or {})
+        self.model: Any = None
+        self.given: Any = None
 
     def __repr__(self) -> str:
         """Return the predictions as text, one on each line."""
@@ -167,22 +172,28 @@ def paths(x: Any) -> str | Path | list[str | Path] | None:
     return None
 
 
-def held(x: Any) -> list[Any]:
-    """Return pictures in memory: a Pillow image, an array (H, W, 3) uint8, or a list of these; [] for other objects."""
-    several = list(x) if isinstance(x, (list, tuple)) else [x]
-    return several if all(_is_pillow(one) or _is_array(one) for one in several) else []
+def are_pictures(x: Any) -> bool:
+    """Return whether x is what `given_pictures` takes: files, or Pillow images and arrays (H, W, 3) of uint8."""
+    return paths(x) is not None or all(_is_pillow(one) or _is_array(one) for one in _several(x))
 
 
-def held_pictures(several: Sequence[Any], predictor: Predictor) -> Generator[Picture, None, None]:
-    """Yield the pictures that `held` returns."""
+def given_pictures(x: Any, predictor: Predictor) -> Generator[Picture, None, None]:
+    """Yield the pictures that `Model.predict` was given, read as the predictor reads them."""
     import numpy as np
     from PIL import ImageOps
 
     from pellucid.data.images import channels_first
 
-    for k, one in enumerate(several):
+    if (source := paths(x)) is not None:
+        yield from pictures(source, predictor)
+        return
+    for k, one in enumerate(_several(x)):
         array = np.array(ImageOps.exif_transpose(one).convert("RGB") if _is_pillow(one) else one)
         yield Picture(str(k), f"picture {k}", partial(predictor.frame, channels_first(array)))
+
+
+def _several(x: Any) -> list[Any]:
+    return list(x) if isinstance(x, (list, tuple)) and x else [x]
 
 
 def _is_pillow(one: Any) -> bool:
@@ -193,13 +204,13 @@ def _is_array(one: Any) -> bool:
     return str(getattr(one, "dtype", "")) == "uint8" and one.ndim == 3 and one.shape[2] == 3
 
 
-def predict_pictures(predictor: Predictor, given: Generator[Picture, None, None], source: str) -> PredictionList:
-    """Return the predictions for pictures of a source, which is named where it ends early.
+def predict_pictures(predictor: Predictor, x: Any) -> PredictionList:
+    """Return the predictions for what `are_pictures` accepts.
 
     Why pictures were skipped is printed on stderr; the error of the first one is raised if there is no prediction.
     """
     faults: dict[str, str] = {}
-    found = PredictionList(predicted(predictor, given, faults, source))
+    found = PredictionList(predicted(predictor, given_pictures(x, predictor), faults, str(paths(x))))
     if faults and not found:
         raise PellucidError(next(iter(faults.values())))
     for message in dict.fromkeys(faults.values()):

@@ -1,15 +1,17 @@
 """`pellucid explain`: show which parts of an image a prediction, or a unit inside the network, depends on."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pellucid.command.args import Parser
+from pellucid.command.files import check_place
 from pellucid.command.models import open_model
 from pellucid.command.options import add_options, given_options, options_of
 from pellucid.command.out import answer, answer_files
 from pellucid.errors import PellucidError
-from pellucid.files import make_folder
+from pellucid.files import make_folder, write_atomically
 from pellucid.text import percent
 
 if TYPE_CHECKING:
@@ -66,6 +68,12 @@ def parser() -> Parser:
         help="with --page, also train the network, and variants of it with layers removed or resized, from scratch for "
         f"EPOCHS epochs on at most {MAX_IMAGES:,} images",
     )
+    parser.add_argument(
+        "--html",
+        metavar="FILE",
+        help="instead of a folder of maps, write the studio's view Explain of IMAGE as one interactive page: all "
+        "methods for the predicted class, box or colour, or for --target",
+    )
     parser.data_option("with --page, a data set, an image folder, or the folder that contains the data sets")
     return parser.device_option().json_flag()
 
@@ -83,12 +91,27 @@ def handle(args: argparse.Namespace) -> int:
     model = open_model(args.model, args.device)
     task = task_of(model)
     options = given_options(args, "explain", task)
+    if args.html is not None:
+        return _html(args, model, options)
     method = None if args.method == ALL else args.method
     image = Path(args.image)
     parent = image.parent.name and image.parent.resolve().name  # the resolved name for "../0.png"; empty for "0.png"
     default = Path(FOLDER, "-".join(filter(None, (Path(args.model).stem, parent, image.stem))))
     request = Request(args.model, args.image, args.target, method, args.out, default)
     answer_files(args, *task.explain(model, request, **options))
+    return 0
+
+
+def _html(args: argparse.Namespace, model: "Model", options: Mapping[str, Any]) -> int:
+    """Write the view of the studio."""
+    from pellucid.studio.explain.file import explained_file
+
+    given = [*options, *(["method"] if args.method != ALL else []), *(["out"] if args.out is not None else [])]
+    if given:
+        raise PellucidError(f"--html shows all methods for what is predicted; give it without --{given[0]}")
+    place = check_place(args.html, "--html")
+    write_atomically(place, explained_file(model, args.model, args.image, args.target).encode())
+    answer(args, {"model": args.model, "image": args.image, "page": str(place)}, f"wrote {place}")
     return 0
 
 
@@ -100,9 +123,9 @@ def _page(args: argparse.Namespace) -> int:
     from pellucid.task import task_of
 
     names = [option.name for _, option in options_of("explain")]
-    excluded = ("image", *names, "target", "out")
+    excluded = ("image", *names, "target", "out", "html")
     if any(getattr(args, name) is not None for name in excluded) or args.method != ALL:
-        left_out = ", ".join(["IMAGE", *(f"--{name}" for name in names), "--method", "--target"])
+        left_out = ", ".join(["IMAGE", *(f"--{name}" for name in names), "--method", "--target", "--html"])
         raise PellucidError(f"--page is for the whole network; give it without {left_out} and --out")
     if args.retrain is not None and args.retrain < 1:
         raise PellucidError(f"--retrain: train for at least one epoch, not {args.retrain}")

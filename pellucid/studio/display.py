@@ -5,7 +5,12 @@ from importlib.util import find_spec
 from typing import Any
 
 # The functions of `studio.notebook` that return a widget, by the module and the name of a type.
-WIDGETS = {("pellucid.trace", "Trace"): "of_trace"}
+WIDGETS = {
+    ("pellucid.trace", "Trace"): "of_trace",
+    ("pellucid.predictor", "PredictionList"): "of_predictions",
+    ("pellucid.run.history", "History"): "of_history",
+    ("pellucid.doctor.diagnosis", "Diagnosis"): "of_diagnosis",
+}
 
 
 def register() -> None:

@@ -4,7 +4,7 @@ import base64
 import json
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ IMPORT = re.compile(r'(\bfrom |\bimport )"(/?\.?[\w./]+)"')
 DOCUMENT = Path(__file__).with_suffix(".html")
 
 
-def document(view: View, state: Mapping[str, str], answers: Mapping[str, bytes] | None = None) -> str:
+def document(
+    view: View, state: Mapping[str, str], answers: Mapping[str, bytes] | None = None, module: str = "view"
+) -> str:
     """Return a document that shows a view.
 
     state: what the address of the studio would hold. answers: what `recorded` returned; None for a document in a frame
-    whose parent answers, see `embed.js`.
+    whose parent answers, see `embed.js`. module: of the view's folder, which is started.
     """
-    given: dict[str, Any] = {"view": view.name, "state": dict(state), "answers": None}
+    given: dict[str, Any] = {"module": f"{view.name}/{module}.js", "state": dict(state), "answers": None}
     if answers is not None:
         given["answers"] = {key: base64.b64encode(answer).decode() for key, answer in answers.items()}
     style = (WEB / "style.css").read_text(encoding="utf-8") + (view.page / "view.css").read_text(encoding="utf-8")
@@ -52,12 +54,15 @@ def _address(name: str, text: str) -> str:
     return f"data:text/javascript;base64,{base64.b64encode(IMPORT.sub(named, text).encode()).decode()}"
 
 
-def recorded(session: Session, requests: list[tuple[str, dict[str, Any]]]) -> dict[str, bytes]:
+def recorded(session: Session, requests: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, bytes]:
     """Return the answers of a session to requests (kind and fields), in order, by what `embed.js` looks them up by."""
-    found = dict[str, bytes]()
-    for number, (kind, fields) in enumerate(requests):
-        key = json.dumps(
-            sorted([key, value] for key, value in fields.items() if value is not None), separators=(",", ":")
-        )
-        found[f"{kind} {key}"] = session.answer(pack(kind, number, fields, {}))
-    return found
+    return {
+        key_of(kind, fields): session.answer(pack(kind, number, fields, {}))
+        for number, (kind, fields) in enumerate(requests)
+    }
+
+
+def key_of(kind: str, fields: Mapping[str, Any]) -> str:
+    """Return what `embed.js` looks up the answer to a request by."""
+    given = sorted([key, value] for key, value in fields.items() if value is not None)
+    return f"{kind} {json.dumps(given, separators=(',', ':'), ensure_ascii=False)}"

@@ -1,16 +1,32 @@
 """Views of the studio in a notebook, whose kernel answers what they ask (extra `notebook`)."""
 
 from collections.abc import Mapping
+from contextlib import closing
+from itertools import islice
+from typing import Any
 
 import anywidget
 import traitlets
+from torch import Tensor
 
+from pellucid.data.dataset import float_images
+from pellucid.doctor import Diagnosis
+from pellucid.errors import PellucidError
 from pellucid.model import Model
+from pellucid.predictor import PredictionList, given_pictures
+from pellucid.run.history import History
 from pellucid.studio.draw import DRAW, DrawSession
-from pellucid.studio.embedded import document
+from pellucid.studio.embedded import document, key_of
+from pellucid.studio.explain import EXPLAIN, ExplainSession
+from pellucid.studio.messages import pack
 from pellucid.studio.session import Session
-from pellucid.studio.view import Library, View
+from pellucid.studio.train import TRAIN
+from pellucid.studio.view import Library
+from pellucid.task import task_of
 from pellucid.trace import Trace
+from pellucid.training.examples import as_inputs
+
+MAX_PICTURES = 9  # that a view offers
 
 # The view runs in a frame of its own, which shares no style, no storage and no address with the notebook.
 FRAME = """
@@ -42,15 +58,19 @@ export default { render };
 
 
 class StudioWidget(anywidget.AnyWidget):
-    """A view of the studio as a widget; session: answers what the view asks. state: as for `embedded.document`."""
+    """A view of the studio as a widget.
+
+    document: that of `embedded.document`. session: answers what the view asks; None if the document holds the answers.
+    """
 
     _esm = FRAME
     title = traitlets.Unicode().tag(sync=True)
     document = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, view: View, session: Session, state: Mapping[str, str]) -> None:
-        super().__init__(title=view.title, document=document(view, state))
-        self.on_msg(lambda _, content, buffers: self.send({}, [session.answer(bytes(buffers[0]))]))
+    def __init__(self, title: str, document: str, session: Session | None = None) -> None:
+        super().__init__(title=title, document=document)
+        if session is not None:
+            self.on_msg(lambda _, content, buffers: self.send({}, [session.answer(bytes(buffers[0]))]))
 
 
 def of_trace(trace: Trace) -> StudioWidget:
@@ -60,4 +80,47 @@ def of_trace(trace: Trace) -> StudioWidget:
     model.params, model.classes = settings.params, settings.classes or None
     library = Library(("model",), lambda _: model)
     session = Session(library, {DRAW.name: DrawSession(library, settings.x[:1])})
-    return StudioWidget(DRAW, session, {"fixed": "1", "label": str(int(settings.target[0]))})
+    state = {"fixed": "1", "label": str(int(settings.target[0]))}
+    return StudioWidget(DRAW.title, document(DRAW, state), session)
+
+
+def of_predictions(found: PredictionList) -> StudioWidget:
+    """Return the view Explain of the first pictures that `Model.predict` was given; PellucidError for other lists."""
+    if found.model is None:
+        raise PellucidError("these predictions do not know their model")
+    task = task_of(found.model)
+    with closing(given_pictures(found.given, task.predictor(found.model))) as given:
+        pictures = {
+            picture.file: task.seen(found.model, picture.read())
+            for picture in islice(given, MAX_PICTURES)
+            if picture.file not in found.skipped
+        }
+    return _explained(found.model, pictures)
+
+
+def explain(model: Model, x: Any) -> StudioWidget:
+    """Return the view Explain of inputs (N, C, H, W), as `Model.explain` takes them; of many, the first."""
+    return _explained(model, {f"input {k}": one for k, one in enumerate(float_images(as_inputs(x)[:MAX_PICTURES]))})
+
+
+def _explained(model: Model, pictures: Mapping[str, Tensor]) -> StudioWidget:
+    library = Library(("model",), lambda _: model)
+    session = Session(library, {EXPLAIN.name: ExplainSession(library, pictures)})
+    return StudioWidget(EXPLAIN.title, document(EXPLAIN, {"fixed": "1"}), session)
+
+
+def of_history(found: History) -> StudioWidget:
+    """Return the curves of a training; PellucidError before the end of its first epoch."""
+    if not found.rows:
+        raise PellucidError("history: there is no finished epoch to show yet; fit first")
+    return _record("History", {"rows": found.rows, "layers": found.layers})
+
+
+def of_diagnosis(found: Diagnosis) -> StudioWidget:
+    """Return what the doctor found."""
+    return _record("Doctor", {"rows": [], "layers": [], "diagnosis": found.to_json()})
+
+
+def _record(title: str, fields: Mapping[str, Any]) -> StudioWidget:
+    answers = {key_of(kind := "record.open", {}): pack(kind, 0, fields, {})}
+    return StudioWidget(title, document(TRAIN, {}, answers, module="record"))

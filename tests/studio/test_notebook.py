@@ -30,10 +30,17 @@ LAB = os.environ.get("JUPYTER_LAB") or shutil.which("jupyter-lab")
 CODE = """
 import torch
 from pellucid import Model
+from pellucid.models import mlp
+from pellucid.studio.pictures import sample
 x = torch.zeros(1, 1, 28, 28)
 x[0, 0, 4:24, 13:16] = 1
-trace = Model.load("mnist-mlp-100").trace(x, [1])
-trace
+display(Model.load("mnist-mlp-100").trace(x, [1]))
+display(Model.load("bccd").predict(sample("cells 0").permute(1, 2, 0).numpy()))
+x = torch.rand(64, 4)
+y = (x[:, 0] > x[:, 1]).long()
+model = Model(mlp([4, 8, 2]), input_shape=(4,))
+display(model.fit(x, y, epochs=3))
+model.doctor(x * 1e4, y)
 """
 
 
@@ -136,7 +143,7 @@ def started(runtime: Path) -> str:
 
 
 @pytest.mark.real
-def test_a_notebook_in_jupyterlab_shows_the_widget(lab: str, browser: Any) -> None:  # noqa: F811
+def test_a_notebook_in_jupyterlab_shows_the_widgets(lab: str, browser: Any) -> None:  # noqa: F811
     pytest.importorskip("anywidget", reason="anywidget is not installed")
     context = browser.new_context(viewport={"width": 1400, "height": 1600})
     page = context.new_page()
@@ -148,6 +155,11 @@ def test_a_notebook_in_jupyterlab_shows_the_widget(lab: str, browser: Any) -> No
     assert view.locator("#read").inner_text() == "1"
     cost = Model.load("mnist-mlp-100").trace(stroke(), [1]).cost
     assert float(view.locator("#cost-value").inner_text()) == pytest.approx(cost, rel=5e-3)  # three digits
+    why = page.frame_locator("iframe[title=Explain]")
+    why.locator("[data-place] >> nth=3").click(timeout=WAIT)
+    why.locator("#explain-h", has_text="of box 4?").wait_for(timeout=WAIT)
+    page.frame_locator("iframe[title=History]").locator("#record-curves svg >> nth=0").wait_for(timeout=WAIT)
+    page.frame_locator("iframe[title=Doctor]").locator(".findings li >> nth=0").wait_for(timeout=WAIT)
     context.close()
 
 

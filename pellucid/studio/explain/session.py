@@ -1,7 +1,7 @@
 """The messages of the view Explain, and what it holds for one tab: a model, a picture, what is asked, its maps."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ MAX_MAPS, MAP_SIDE, PATCH_SIDE = 64, 48, 96  # maps of a layer that are sent, an
 TOP = 9
 MIN_ROWS = 4  # of the relevance
 RANDOM = "random"  # in place of a method: random orders of the pixels
+GIVEN = "given"  # the kind of pictures that were given
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,14 @@ class ReadTop:
 
 
 class ExplainSession:
-    """One page's model, picture, question and maps."""
+    """One page's model, picture, question and maps.
 
-    def __init__(self, library: Library) -> None:
-        self.library = library
+    pictures: (C, H, W), 0 to 1, as the model's task sees them, by name; they take the place of the bundled ones.
+    """
+
+    def __init__(self, library: Library, pictures: Mapping[str, Tensor] | None = None) -> None:
+        self.library, self.pictures = library, pictures
+        self.kinds = sample_names() if pictures is None else {GIVEN: tuple(pictures)}
         self.model: Any = None
         self.x: Tensor | None = None
         self.asked: Asked | None = None
@@ -120,14 +125,14 @@ class ExplainSession:
         self.predictor = self.task.predictor(model)
         self.model, self.x, self.asked = model, None, None
         self.inputs: dict[str, tuple[Tensor, Tensor]] = {}  # pictures, and the network's inputs for them, by name
-        self.family = family_for(name, model.nominal_shape[0])
+        self.family = family_for(name, model.nominal_shape[0]) if self.pictures is None else GIVEN
         methods = [
             {"name": one, "magnitudes": one in MAGNITUDES, "sum": one in SUMS} for one in METHODS if one != "occlusion"
         ]
         found = {"model": name, "models": self.library.names, "task": self.task.name, "methods": methods}
-        kinds = [{"name": kind, "samples": names} for kind, names in sample_names().items()]
-        uploads = self.library.uploads.names()
-        return Reply({**found, "kinds": kinds, "sample": f"{self.family} 0", "uploads": uploads}, {})
+        kinds = [{"name": kind, "samples": names} for kind, names in self.kinds.items()]
+        first, uploads = self.kinds[self.family][0], self.library.uploads.names()
+        return Reply({**found, "kinds": kinds, "sample": first, "uploads": uploads}, {})
 
     def picture(self, request: ShowPicture) -> Reply:
         """Return a picture as the model sees it, and what is predicted for it."""
@@ -136,10 +141,9 @@ class ExplainSession:
         if (request.sample is None) == (request.upload is None):
             raise PellucidError("explain.picture takes either a sample or an upload")
         name = request.sample or request.upload or ""
-        raw = self.library.uploads[name] if request.sample is None else sample(name)
-        self.x, self.asked = self.task.seen(self.model, self.predictor.frame(raw)), None
+        self.x, self.asked = self._seen(name, request.sample is not None), None
         if request.sample is not None:
-            self.family = name.partition(" ")[0]
+            self.family = next(kind for kind, names in self.kinds.items() if name in names)
         picture = as_bytes(self.x)
         try:
             prepared = self.predictor.prepared(picture)
@@ -154,6 +158,14 @@ class ExplainSession:
         line = found.line.partition(": ")[2] or found.line
         values = {"line": line, "label": found.label, "labels": found.labels, "confidence": found.confidence}
         return Reply(values, {"picture": picture, **tensors})
+
+    def _seen(self, name: str, is_sample: bool) -> Tensor:
+        """Return a picture (C, H, W), 0 to 1, as the model sees it."""
+        if is_sample and self.pictures is not None:
+            check_known("no picture", name, self.pictures)
+            return self.pictures[name]
+        raw = sample(name) if is_sample else self.library.uploads[name]
+        return self.task.seen(self.model, self.predictor.frame(raw))
 
     def aim(self, request: AimAt) -> Reply:
         """Ask about a score of the picture; return it with those that could be asked about instead."""
@@ -302,13 +314,12 @@ class ExplainSession:
         """
         asked, began = self.question, time.perf_counter()
         self._check_layer(request.path)
-        kinds = sample_names()
-        few = len(kinds[self.family]) < TOP
-        samples = [one for names in kinds.values() for one in names] if few else kinds[self.family]
+        few = len(self.kinds[self.family]) < TOP
+        samples = [one for names in self.kinds.values() for one in names] if few else self.kinds[self.family]
         names = [*samples, *self.library.uploads.names()]
-        for name in names:
+        for k, name in enumerate(names):
             if name not in self.inputs and time.perf_counter() - began < BUDGET:
-                self.inputs[name] = self._input(name)
+                self.inputs[name] = self._input(name, k < len(samples))
         ready = [name for name in names if name in self.inputs]
         known = [name for name in ready if self.inputs[name][1].shape == asked.x.shape]
         if not known:
@@ -328,11 +339,10 @@ class ExplainSession:
         places = {"places": found.corners.tolist(), "looked": len(ready), "pictures": len(names)}
         return Reply({**values, **places}, tensors)
 
-    def _input(self, name: str) -> tuple[Tensor, Tensor]:
+    def _input(self, name: str, is_sample: bool) -> tuple[Tensor, Tensor]:
         """Return a picture as the model sees it, and its network's input, empty if nothing can be asked there."""
         try:
-            raw = sample(name) if " " in name else self.library.uploads[name]
-            x = self.task.seen(self.model, self.predictor.frame(raw))
+            x = self._seen(name, is_sample)
             with torch.no_grad():
                 return x, self.task.ask(self.model, x).x
         except PellucidError:

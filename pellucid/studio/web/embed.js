@@ -28,13 +28,15 @@ class Record {
     const named = Object.entries(fields).filter(([, value]) => value !== null && value !== undefined);
     const key = `${kind} ${JSON.stringify(named.sort(([a], [b]) => (a < b ? -1 : 1)))}`;
     if (!(key in this.answers)) throw new Error("This file only holds what was recorded: open the model in the studio for more.");
-    return unpacked(Uint8Array.from(atob(this.answers[key]), (one) => one.charCodeAt(0)).buffer);
+    const answer = unpacked(Uint8Array.from(atob(this.answers[key]), (one) => one.charCodeAt(0)).buffer);
+    if (answer.kind === "error") throw new Error(answer.message);
+    return answer;
   }
 }
 
-const { view, state, answers } = JSON.parse($("#given").textContent);
-const { start } = await import(`${view}/view.js`);
+const { module, state, answers } = JSON.parse($("#given").textContent);
+const { start } = await import(module);
 const actions = start($("#main"), answers ? new Record(answers) : new Notebook(), { state: new URLSearchParams(state), remember() {} });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => actions.render());
 await actions.opened(false);
-if (!answers) new ResizeObserver(() => parent.postMessage({ pellucid: "height", height: document.body.scrollHeight }, "*")).observe($("#main"));
+if (parent !== window) new ResizeObserver(() => parent.postMessage({ pellucid: "height", height: document.body.scrollHeight }, "*")).observe($("#main"));

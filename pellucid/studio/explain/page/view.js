@@ -9,8 +9,8 @@ const DRAG = 4; // screen pixels from which a click is a region
 
 const FRAME = html`<div class="panes explain-panes">
   <section class="pane ask" aria-labelledby="explain-h"><div class="head"><h2 id="explain-h">Why?</h2><p class="read" id="explain-read" aria-live="off"></p></div>
-    <div class="row source"><label class="field inline">Model <select id="explain-model"></select></label><label class="field inline">Picture <select id="explain-sample"></select></label><button class="btn" id="explain-next" type="button">Next</button>
-      <label class="btn file">Upload…<input type="file" id="explain-file" accept="image/png,image/jpeg,image/webp"></label><button class="btn" id="explain-draw" type="button" aria-expanded="false" aria-controls="explain-drawing">Draw…</button><span class="cap hint">or drop or paste one</span></div>
+    <div class="row source"><label class="field inline open">Model <select id="explain-model"></select></label><label class="field inline">Picture <select id="explain-sample"></select></label><button class="btn" id="explain-next" type="button">Next</button>
+      <label class="btn file open">Upload…<input type="file" id="explain-file" accept="image/png,image/jpeg,image/webp"></label><button class="btn open" id="explain-draw" type="button" aria-expanded="false" aria-controls="explain-drawing">Draw…</button><span class="cap hint open">or drop or paste one</span></div>
     <div id="explain-drawing" class="drawing" hidden><canvas id="explain-pad" width="448" height="448" tabindex="0" role="img" aria-label="Drawing area. With Shift, the arrow keys draw."></canvas><div class="row"><button class="btn" id="explain-clear" type="button">Clear</button><button class="btn primary" id="explain-use" type="button">Explain the drawing</button></div></div>
     <p class="notice" id="explain-problem" role="alert" hidden></p>
     <div class="row question" id="explain-chips"></div><div id="explain-boxes"></div>
@@ -19,9 +19,11 @@ const FRAME = html`<div class="panes explain-panes">
   <section class="pane" aria-labelledby="explain-rel-h"><h2 id="explain-rel-h">Relevance, layer by layer</h2><div id="explain-relevance" tabindex="0" role="region" aria-labelledby="explain-rel-h"></div></section>
   <section class="pane" aria-labelledby="explain-maps-h"><div class="head"><h2 id="explain-maps-h">Feature maps</h2><label class="field inline">Layer <select id="explain-layer"></select></label></div><div id="explain-sheet"></div><div id="explain-top"></div></section></div>`;
 
-/** Start the view in an element; returns what the frame of the page calls. */
+/** Start the view in an element; returns what the frame of the page calls. With `fixed` in the state, it shows the model and the pictures that the server holds. */
 export function start(root, server, { state: address, remember: put }) {
   fill(root, FRAME);
+  const isFixed = address.has("fixed");
+  for (const one of $$(".open", root)) one.hidden = isFixed;
   const S = {
     open: null, wanted: address.get("model"), source: address.get("upload") ? { upload: address.get("upload") } : address.get("sample") ? { sample: address.get("sample") } : null,
     picture: null, aim: null, of: address.get("of"), place: address.get("place")?.split(".").map(Number) ?? null,
@@ -71,6 +73,7 @@ export function start(root, server, { state: address, remember: put }) {
 
   function fillSources() {
     fill(element("sample"), html`${S.open.uploads.length > 0 && html`<optgroup label="Uploads">${S.open.uploads.map((one) => html`<option value="${one}">upload ${one.slice(1)}</option>`)}</optgroup>`}${S.open.kinds.map((kind) => html`<optgroup label="${kind.name}">${kind.samples.map((one) => html`<option>${one}</option>`)}</optgroup>`)}`);
+    element("next").hidden = isFixed && S.open.kinds[0].samples.length === 1;
   }
 
   /** Show a picture, and explain it; `kept`: about the same score and place as before. */
@@ -315,8 +318,9 @@ export function start(root, server, { state: address, remember: put }) {
   function next() {
     const all = [...element("sample").options].map((one) => one.value), samples = S.open.kinds.find((kind) => kind.samples.includes(S.source.sample))?.samples ?? all;
     const at = samples.indexOf(S.source.sample ?? S.source.upload), name = samples[(at + 1) % samples.length];
-    show(name.includes(" ") ? { sample: name } : { upload: name });
+    show(sourceOf(name));
   }
+  const sourceOf = (name) => (S.open.uploads.includes(name) ? { upload: name } : { sample: name });
 
   /** Send the drawing as dark ink on white. */
   const useDrawing = attempt(async () => {
@@ -345,7 +349,7 @@ export function start(root, server, { state: address, remember: put }) {
   });
   root.addEventListener("change", ({ target }) => {
     if (target === element("model")) open(target.value);
-    if (target === element("sample")) show(target.value.includes(" ") ? { sample: target.value } : { upload: target.value });
+    if (target === element("sample")) show(sourceOf(target.value));
     if (target === element("file") && target.files[0]) send(target.files[0]).then(() => (target.value = ""));
     if (target.id === "explain-other" && target.value) aim(target.value, S.place);
     if (target === element("layer")) {
@@ -357,7 +361,7 @@ export function start(root, server, { state: address, remember: put }) {
   });
 
   const isShown = () => !root.hidden;
-  const pictureOf = (transfer) => [...(transfer?.files ?? [])].find((one) => one.type.startsWith("image/"));
+  const pictureOf = (transfer) => [...(transfer?.files ?? [])].find((one) => !isFixed && one.type.startsWith("image/"));
   root.addEventListener("dragover", (event) => event.preventDefault());
   root.addEventListener("drop", (event) => {
     event.preventDefault();

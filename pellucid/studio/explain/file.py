@@ -1,0 +1,50 @@
+"""The view Explain as one HTML file: all that it asks about one score of one picture, with the answers."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from pellucid.explain import METHODS
+from pellucid.model import Model
+from pellucid.predictor import pictures
+from pellucid.studio.embedded import document, recorded
+from pellucid.studio.explain import EXPLAIN
+from pellucid.studio.explain.session import RANDOM, AimAt, ExplainSession, OpenExplain, ShowPicture, maps_of
+from pellucid.studio.session import Session
+from pellucid.studio.view import Library
+from pellucid.task import task_of
+
+
+def explained_file(model: Model, name: str, image: str | os.PathLike[str], of: str | None = None) -> str:
+    """Return an HTML document that explains one score for an image file by all methods, and needs no other file.
+
+    name: of the model. of: as for `pellucid.asked.Asked`; None for the score that the model is most sure of. Raises
+    PellucidError for an image that cannot be read, and for a score that the model does not have.
+    """
+    task = task_of(model)
+    (picture,) = pictures(image, task.predictor(model))
+    library = Library((name,), lambda _: model)
+    session = ExplainSession(library, {picture.file: task.seen(model, picture.read())})
+    session.open(OpenExplain())
+    session.picture(ShowPicture(picture.file))
+    session.aim(AimAt(of))  # raises for what cannot be asked, before all else is computed
+    answers = recorded(Session(library, {EXPLAIN.name: session}), _requests(session, picture.file, of))
+    return document(EXPLAIN, {"fixed": "1", **({"of": of} if of else {})}, answers)
+
+
+def _requests(session: ExplainSession, picture: str, of: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the requests of the page, each after the answer to the one before."""
+    yield "explain.open", {}
+    yield "explain.picture", {"sample": picture}
+    yield "explain.aim", {"of": of}
+    for method in METHODS:
+        if method != "occlusion":
+            yield "explain.run", {"method": method}
+    for method in (RANDOM, *session.maps):
+        yield "explain.curve", {"method": method}
+    yield "explain.relevance", {}
+    for layer in maps_of(session.question):
+        if layer["activation"]:
+            yield "explain.maps", {"path": layer["path"]}
+    while "occlusion" not in session.maps:
+        yield "explain.occlude", {"start": len(session.hidden)}

@@ -1,0 +1,122 @@
+"""Many clients of `pellucid studio`, rude and slow ones among them: nothing of them stays in the server."""
+
+import asyncio
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.studio.messages import pack
+from tests.studio.talk import parsed
+from tests.studio.test_command import Started, studio
+
+websockets = pytest.importorskip("websockets.asyncio.client", reason="websockets is not installed")
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="files and memory are read from /proc"),
+]
+DROPPED, AT_ONCE, SLOW = 1000, 25, 10
+PICTURE = torch.randint(256, (28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+OPEN = pack("draw.open", 1, {}, {})
+DRAWN = pack("draw.run", 2, {"label": 1}, {"picture": PICTURE})
+
+
+class Server:
+    """A started server as its clients and the system see it."""
+
+    def __init__(self, started: Started) -> None:
+        self.process, self.where = Path(f"/proc/{started.process.pid}"), f"ws://{started.host}/session"
+        with urllib.request.urlopen(started.address, timeout=30) as opened:
+            cookie = opened.headers["Set-Cookie"].split(";")[0]
+        self.options: dict[str, Any] = {
+            "origin": f"http://{started.host}", "additional_headers": {"Cookie": cookie}, "compression": None,
+            "max_size": None,
+        }  # fmt: skip
+
+    def connect(self) -> Any:
+        return websockets.connect(self.where, **self.options)
+
+    @property
+    def memory(self) -> float:
+        """Resident memory in MB."""
+        return int((self.process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    @property
+    def files(self) -> int:
+        return len(list((self.process / "fd").iterdir()))
+
+    @property
+    def threads(self) -> int:
+        return len(list((self.process / "task").iterdir()))
+
+    def settled(self, is_settled: Callable[[], bool]) -> bool:
+        """Wait until a condition holds; False if it does not within a minute."""
+        end = time.monotonic() + 60
+        while not is_settled() and time.monotonic() < end:
+            time.sleep(0.1)
+        return is_settled()
+
+
+async def drop(server: Server, number: int) -> None:
+    """Begin a session and vanish: before a request, before its answer, after it, or in the middle of a message."""
+    tab = await server.connect()
+    if number % 4:
+        await tab.send(OPEN)
+    if number % 4 == 2:
+        await tab.recv()
+    if number % 4 == 3:
+        tab.transport.write(b"\x82\xfe\xff\xff")  # the head of a message that never comes
+    tab.transport.abort()
+
+
+async def drop_all(server: Server, count: int) -> None:
+    for start in range(0, count, AT_ONCE):
+        await asyncio.gather(*(drop(server, start + k) for k in range(AT_ONCE)))
+
+
+async def draw(server: Server, times: int) -> list[list[float]]:
+    """Draw, and return the probabilities of each answer."""
+    async with server.connect() as tab:
+        await tab.send(OPEN)
+        await tab.recv()
+        for _ in range(times):
+            await tab.send(DRAWN)
+        return [parsed(await tab.recv())[0]["probabilities"] for _ in range(times)]
+
+
+async def stall(server: Server, seconds: float) -> None:
+    """Ask for much and read nothing."""
+    tab = await server.connect()
+    tab.transport.pause_reading()
+    for _ in range(200):
+        await tab.send(OPEN)
+    await asyncio.sleep(seconds)
+    tab.transport.abort()
+
+
+def test_1000_dropped_and_10_slow_clients_leave_nothing() -> None:
+    with studio() as started:
+        server = Server(started)
+
+        async def mixed(dropped: int) -> list[Any]:
+            slow = [asyncio.create_task(stall(server, 5)) for _ in range(SLOW)]
+            _, *drawings = await asyncio.gather(drop_all(server, dropped), *(draw(server, 5) for _ in range(50)), *slow)
+            return drawings[:50]
+
+        files = server.files
+        asyncio.run(mixed(100))
+        assert server.settled(lambda: server.files <= files + 1)
+        before, threads = server.memory, server.threads
+        drawings = asyncio.run(mixed(DROPPED))
+        assert all(one == drawings[0][:1] * 5 for one in drawings)
+        assert server.settled(lambda: server.files <= files + 1)
+        assert server.threads <= threads
+        assert server.memory - before < 20
+        started.process.send_signal(signal.SIGINT)
+        assert started.process.wait(20) in {0, 130}

@@ -2,11 +2,15 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_network
 from pellucid.command.out import say
 from pellucid.errors import PellucidError
+
+if TYPE_CHECKING:
+    from pellucid.studio.view import Library
 
 LOCAL = "127.0.0.1"
 PORT = 8010
@@ -50,7 +54,6 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError(f"the studio needs an extra: pip install 'pellucid[studio]' ({error})") from error
     import torch
 
-    from pellucid.studio.draw.session import digits
     from pellucid.studio.runs import Runs
     from pellucid.studio.view import Library
 
@@ -72,7 +75,7 @@ def handle(args: argparse.Namespace) -> int:
         app = application(library, (f"{LOCAL}:{port}", f"localhost:{port}"), token, f"pellucid-{port}")
         address = f"http://{LOCAL}:{port}/?token={token}"
         say(f"the studio is at {address} (works once, in one browser; Ctrl-C ends it)")
-        threading.Thread(target=digits, daemon=True).start()  # scikit-learn takes a second to import
+        threading.Thread(target=_prepare, args=[library]).start()  # Python crashes if it ends during an import
         if not args.no_open:
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
         config = uvicorn.Config(
@@ -91,3 +94,20 @@ def handle(args: argparse.Namespace) -> int:
         finally:
             runs.close()
     return 0
+
+
+def _prepare(library: "Library") -> None:
+    """Load what the page asks for first, and keep the garbage collector from pauses of 0.3 s.
+
+    What is loaded here stays, so collections need not look at it; and traces are cycles, of which many short
+    collections disturb less than a few long ones (`python -m benchmarks.studio_clients`).
+    """
+    import gc
+
+    from pellucid.studio.draw.session import digits
+
+    digits()  # scikit-learn takes a second to import
+    for name in library.names:
+        library.load(name)
+    gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], 1)

@@ -1,7 +1,7 @@
 """The view Explain as one HTML file: all that it asks about one score of one picture, with the answers."""
 
-import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pellucid.explain import METHODS
@@ -15,7 +15,7 @@ from pellucid.studio.view import Library
 from pellucid.task import task_of
 
 
-def explained_file(model: Model, name: str, image: str | os.PathLike[str], of: str | None = None) -> str:
+def explained_file(model: Model, name: str, image: str | Path, of: str | None = None) -> str:
     """Return an HTML document that explains one score for an image file by all methods, and needs no other file.
 
     name: of the model. of: as for `pellucid.asked.Asked`; None for the score that the model is most sure of. Raises

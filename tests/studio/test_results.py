@@ -150,6 +150,8 @@ def test_an_explanation_is_one_file(tmp_path: Path, shown: Any, capsys: pytest.C
         capsys.readouterr()
         assert main(["explain", "mnist-lenet", str(image), "--html", str(file), *words]) == 2
         assert message in capsys.readouterr().err
+    assert main(["explain", "mnist-lenet", str(tmp_path), "--html", str(file)]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
 
 
 @pytest.mark.real

@@ -6,7 +6,6 @@ from typing import Any
 
 from pellucid.explain import METHODS
 from pellucid.model import Model
-from pellucid.predictor import pictures
 from pellucid.studio.embedded import document, recorded
 from pellucid.studio.explain import EXPLAIN
 from pellucid.studio.explain.session import RANDOM, AimAt, ExplainSession, OpenExplain, ShowPicture, maps_of
@@ -21,14 +20,13 @@ def explained_file(model: Model, name: str, image: str | Path, of: str | None = 
     name: of the model. of: as for `pellucid.asked.Asked`; None for the score that the model is most sure of. Raises
     PellucidError for an image that cannot be read, and for a score that the model does not have.
     """
-    task = task_of(model)
-    (picture,) = pictures(image, task.predictor(model))
+    task, file = task_of(model), Path(image)
     library = Library((name,), lambda _: model)
-    session = ExplainSession(library, {picture.file: task.seen(model, picture.read())})
+    session = ExplainSession(library, {file.name: task.seen(model, task.predictor(model).read(file))})
     session.open(OpenExplain())
-    session.picture(ShowPicture(picture.file))
+    session.picture(ShowPicture(file.name))
     session.aim(AimAt(of))  # raises for what cannot be asked, before all else is computed
-    answers = recorded(Session(library, {EXPLAIN.name: session}), _requests(session, picture.file, of))
+    answers = recorded(Session(library, {EXPLAIN.name: session}), _requests(session, file.name, of))
     return document(EXPLAIN, {"fixed": "1", **({"of": of} if of else {})}, answers)
 
 

@@ -82,6 +82,10 @@ class PredictionList(list[Predicted]):
         self.model: Any = None
         self.given: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled and copied: not the model."""
+        return {**self.__dict__, "model": None, "given": None}
+
     def __repr__(self) -> str:
         """Return the predictions as text, one on each line."""
         return "\n".join(map(str, self))

@@ -23,7 +23,7 @@ def parser() -> Parser:
         "studio",
         "Serve a page on this machine, and open it in the browser: draw a digit, see the network compute it, ask a "
         "weight for its derivative, and take a step of gradient descent; train with a recipe, and watch. Ctrl-C ends "
-        "it, after the trainings that it started have saved.",
+        "it, after the trainings that were started on the page have saved.",
     )
     parser.add_argument(
         "model",

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pellucid.errors import PellucidError
 from pellucid.studio.messages import pack
-from pellucid.studio.session import Session
+from pellucid.studio.session import REQUESTS, Session
 from pellucid.studio.view import View
 
 WEB = Path(__file__).parent / "web"
@@ -56,10 +57,15 @@ def _address(name: str, text: str) -> str:
 
 def recorded(session: Session, requests: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, bytes]:
     """Return the answers of a session to requests (kind and fields), in order, by what `embed.js` looks them up by."""
-    return {
-        key_of(kind, fields): session.answer(pack(kind, number, fields, {}))
-        for number, (kind, fields) in enumerate(requests)
-    }
+    found = dict[str, bytes]()
+    for number, (kind, fields) in enumerate(requests):
+        try:
+            reply = session.reply(kind, REQUESTS[kind](**fields))
+            answer = pack(kind, number, reply.fields, reply.tensors)
+        except PellucidError as error:
+            answer = pack("error", number, {"message": str(error)}, {})
+        found[key_of(kind, fields)] = answer
+    return found
 
 
 def key_of(kind: str, fields: Mapping[str, Any]) -> str:

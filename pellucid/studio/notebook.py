@@ -90,11 +90,8 @@ def of_predictions(found: PredictionList) -> StudioWidget:
         raise PellucidError("these predictions do not know their model")
     task = task_of(found.model)
     with closing(given_pictures(found.given, task.predictor(found.model))) as given:
-        pictures = {
-            picture.file: task.seen(found.model, picture.read())
-            for picture in islice(given, MAX_PICTURES)
-            if picture.file not in found.skipped
-        }
+        known = (picture for picture in given if picture.file not in found.skipped)
+        pictures = {one.file: task.seen(found.model, one.read()) for one in islice(known, MAX_PICTURES)}
     return _explained(found.model, pictures)
 
 

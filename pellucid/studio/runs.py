@@ -71,9 +71,11 @@ class Runs:
         command = [sys.executable, "-m", "pellucid", "train", "--resume", str(path)]
         if process_of(path) is not None:
             raise PellucidError(f"{path.name} is being trained already")
-        with open(os.open(path / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644), "wb") as log:
+        with open(os.open(path / LOG, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644), "wb") as log:
             if not _lock(log.fileno(), exclusive=True):
                 raise PellucidError(f"{path.name} is being trained already")
+            (path / PROCESS).unlink(missing_ok=True)  # of the training before
+            log.truncate(0)
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )  # fmt: skip

@@ -188,3 +188,15 @@ def test_large_feature_maps_are_verified_in_a_corner() -> None:
 
 def weight_of(model: Model) -> torch.Tensor:
     return flatten(model.params)["features.conv1.weight"].detach()
+
+
+def test_weights_that_are_not_finite_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> Model:
+        model = Model.load(name)
+        flatten(model.params)["head.scores.weight"][0, :3] = torch.nan
+        return model
+
+    tab = Tab(Library(("mnist-lenet",), broken))
+    tab.ask("inspect.open")
+    message = tab.ask("inspect.histograms", path="head.scores")["message"]
+    assert message.startswith("head.scores.weight: 3 of 840 values are NaN or infinite")

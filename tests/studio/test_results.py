@@ -1,5 +1,6 @@
 """What Python returns, as views: predictions and inputs explained, histories, diagnoses, and `explain --html`."""
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,9 @@ def test_an_explanation_is_one_file(tmp_path: Path, shown: Any, capsys: pytest.C
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("model", "what"), [("bccd", "box 1"), ("camvid", ""), ("faces", ""), ("colorize", "pixel")])
+@pytest.mark.parametrize(
+    ("model", "what"), [("bccd", "of box 1?"), ("camvid", "?"), ("faces", " of "), ("colorize", " of pixel ")]
+)
 def test_models_of_every_task_are_explained_in_a_file(model: str, what: str, tmp_path: Path, shown: Any) -> None:
     names = {"bccd": "cells 0", "camvid": "street 0", "faces": "face 0", "colorize": "photo 1"}
     image, file = tmp_path / "x.png", tmp_path / "why.html"
@@ -164,4 +167,17 @@ def test_models_of_every_task_are_explained_in_a_file(model: str, what: str, tmp
     assert file.stat().st_size < 20e6
     tab = shown(file.read_text("utf-8"))
     tab.wait_for_selector("[data-figure=occlusion] canvas.over")
-    assert what in tab.inner_text("#explain-h")
+    tab.wait_for_selector("#explain-sheet canvas")
+    title = tab.inner_text("#explain-h")
+    assert (title.startswith("Why "), what in title, title) == (True, True, title)
+    assert not tab.locator("#explain-problem").is_visible()
+
+
+def test_skipped_files_take_no_place_and_a_pickle_holds_no_model(tmp_path: Path, ask: Any) -> None:
+    for k in range(notebook.MAX_PICTURES):
+        (tmp_path / f"a{k}.png").write_bytes(b"no picture")
+    Image.fromarray(cells(0)).save(tmp_path / "b.png")
+    found = Model.load("bccd").predict(tmp_path)
+    assert ask(notebook.of_predictions(found), "explain.open")["kinds"][0]["samples"] == ["b.png"]
+    again = pickle.loads(pickle.dumps(found))
+    assert (again.model, again.given, len(again), again.skipped.keys()) == (None, None, 1, found.skipped.keys())

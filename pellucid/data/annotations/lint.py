@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -93,21 +94,25 @@ def _lint_masks(
     path: str | os.PathLike[str], parts: Sequence[str], progress: Callable[[int, int], None] | None
 ) -> Linted:
     """List the images and masks of classes that training would refuse; of those without a partner, the first."""
-    faults, counts = Faults(), dict[str, LintedPart]()
-    for part in parts:
-        try:
-            source = MaskFolder(path, part)
-        except PellucidError as error:
-            faults.add(str(path), None, f"part {part!r}: {error}", "refused")
-            continue
-        counts[part] = LintedPart(len(source), 0, 0)
-        with attempts(source.example, range(len(source))) as found:
-            for done, (k, read) in enumerate(found, start=1):
-                if isinstance(read, PellucidError):
-                    faults.add(source.tree.where(source.names[k]), None, str(read), "refused")
-                if progress is not None:
-                    progress(done, len(source))
-    return Linted("masks", counts, faults.found)
+    faults, sources = Faults(), dict[str, MaskFolder]()
+    with ExitStack() as opened:
+        for part in parts:
+            try:
+                sources[part] = MaskFolder(path, part)
+                opened.enter_context(closing(sources[part].tree))
+            except PellucidError as error:
+                faults.add(str(path), None, f"part {part!r}: {error}", "refused")
+        done, count = 0, sum(map(len, sources.values()))
+        for source in sources.values():
+            with attempts(source.example, range(len(source))) as found:
+                for k, read in found:
+                    if isinstance(read, PellucidError):
+                        where = source.tree.where(source.names[k])
+                        faults.add(where, None, str(read).removeprefix(f"{where} "), "refused")
+                    done += 1
+                    if progress is not None:
+                        progress(done, count)
+    return Linted("masks", {part: LintedPart(len(source), 0, 0) for part, source in sources.items()}, faults.found)
 
 
 def _lint_images(tree: Tree, progress: Callable[[int, int], None] | None) -> Linted:

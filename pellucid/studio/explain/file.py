@@ -8,7 +8,7 @@ from pellucid.explain import METHODS
 from pellucid.model import Model
 from pellucid.studio.embedded import document, recorded
 from pellucid.studio.explain import EXPLAIN
-from pellucid.studio.explain.session import RANDOM, AimAt, ExplainSession, OpenExplain, ShowPicture, maps_of
+from pellucid.studio.explain.session import RANDOM, AimAt, ExplainSession, OpenExplain, ShowPicture
 from pellucid.studio.session import Session
 from pellucid.studio.view import Library
 from pellucid.task import task_of
@@ -22,7 +22,8 @@ def explained_file(model: Model, name: str, image: str | Path, of: str | None = 
     """
     task, file = task_of(model), Path(image)
     library = Library((name,), lambda _: model)
-    session = ExplainSession(library, {file.name: task.seen(model, task.predictor(model).read(file))})
+    seen = task.seen(model, task.predictor(model).read(file))
+    session = ExplainSession(library, {file.name: seen}, is_recorded=True)
     session.open(OpenExplain())
     session.picture(ShowPicture(file.name))
     session.aim(AimAt(of))  # raises for what cannot be asked, before all else is computed
@@ -41,8 +42,9 @@ def _requests(session: ExplainSession, picture: str, of: str | None) -> Iterator
     for method in (RANDOM, *session.maps):
         yield "explain.curve", {"method": method}
     yield "explain.relevance", {}
-    for layer in maps_of(session.question):
-        if layer["activation"]:
-            yield "explain.maps", {"path": layer["path"]}
-    while "occlusion" not in session.maps:
-        yield "explain.occlude", {"start": len(session.hidden)}
+    for layer in session.layers:
+        yield "explain.maps", {"path": layer["path"]}
+    done = -1
+    while len(session.hidden) > done and "occlusion" not in session.maps:  # else the last answer says why
+        done = len(session.hidden)
+        yield "explain.occlude", {"start": done}

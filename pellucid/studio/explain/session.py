@@ -29,6 +29,7 @@ from pellucid.sweep import forward
 from pellucid.task import task_of
 
 BUDGET = 0.7  # seconds of work for one answer, roughly
+RECORDED_PACE = 1e-7  # seconds of a forward pass for each number of its input, roughly
 AVERAGED = {"smoothgrad": "samples", "integrated_gradients": "steps"}  # methods with an option for the number of passes
 PASSES = (8, 50)  # of these methods, at least and at most
 MAX_MAPS, MAP_SIDE, PATCH_SIDE = 64, 48, 96  # maps of a layer that are sent, and sides in pixels
@@ -99,10 +100,13 @@ class ExplainSession:
     """One page's model, picture, question and maps.
 
     pictures: (C, H, W), 0 to 1, as the model's task sees them, by name; they take the place of the bundled ones.
+    is_recorded: for a file: the numbers of passes do not depend on the machine, and the layers are activations.
     """
 
-    def __init__(self, library: Library, pictures: Mapping[str, Tensor] | None = None) -> None:
-        self.library, self.pictures = library, pictures
+    def __init__(
+        self, library: Library, pictures: Mapping[str, Tensor] | None = None, is_recorded: bool = False
+    ) -> None:
+        self.library, self.pictures, self.is_recorded = library, pictures, is_recorded
         self.kinds = sample_names() if pictures is None else {GIVEN: tuple(pictures)}
         self.model: Any = None
         self.x: Tensor | None = None
@@ -179,10 +183,13 @@ class ExplainSession:
         with torch.no_grad():
             asked = self.task.ask(self.model, self.x, request.of, place)
             layers = maps_of(asked)
+            if self.is_recorded:
+                layers = [one for one in layers if one["activation"]] or layers[-1:]
             began = time.perf_counter()
             score = float(scores(asked.net, asked.params, asked.x, asked.target))
-            self.pace = time.perf_counter() - began  # seconds of a forward pass
-        self.asked, self.maps, self.hidden = asked, dict[str, Tensor](), list[Tensor]()
+            pace = time.perf_counter() - began
+        self.pace = asked.x.numel() * RECORDED_PACE if self.is_recorded else pace  # seconds of a forward pass
+        self.layers, self.asked, self.maps, self.hidden = layers, asked, dict[str, Tensor](), list[Tensor]()
         probable: Tensor | None = None if asked.are_logits else asked.scores
         if isinstance(asked.target, (int, str)) and asked.read is not None and asked.scores.dim() == 1:
             read = asked.read(asked.scores[None])[0]
@@ -312,18 +319,29 @@ class ExplainSession:
         The pictures are the samples of the same kind, or of all kinds if those are few, and the uploads. If there is no
         time for all of them, `looked` is below `pictures`; the same request then goes on.
         """
-        asked, began = self.question, time.perf_counter()
+        asked = self.question
         self._check_layer(request.path)
         few = len(self.kinds[self.family]) < TOP
         samples = [one for names in self.kinds.values() for one in names] if few else self.kinds[self.family]
         names = [*samples, *self.library.uploads.names()]
+        end = time.perf_counter() + BUDGET
         for k, name in enumerate(names):
-            if name not in self.inputs and time.perf_counter() - began < BUDGET:
+            if name not in self.inputs:
                 self.inputs[name] = self._input(name, k < len(samples))
+                if time.perf_counter() > end:
+                    break
         ready = [name for name in names if name in self.inputs]
         known = [name for name in ready if self.inputs[name][1].shape == asked.x.shape]
-        if not known:
+        values: dict[str, Any] = {
+            "path": request.path,
+            "map": request.map,
+            "looked": len(ready),
+            "pictures": len(names),
+        }
+        if not known and len(ready) == len(names):
             raise PellucidError("none of the samples and uploads has the size of this picture")
+        if not known:
+            return Reply({**values, "names": [], "values": [], "places": []}, {})
         images = torch.cat([self.inputs[name][1] for name in known])
         (found,) = top_patches(
             asked.net, asked.params, images, request.path, [request.map], TOP, lambda chosen: chosen, 8
@@ -335,9 +353,8 @@ class ExplainSession:
             tensors[f"patch{k}"] = as_bytes(_small(picture))
             tensors[f"deconvolution{k}"] = _small(found.deconvolution[k].sum(0)[None, top:bottom, left:right])[0]
         named = [known[index] for index in found.images.tolist()]
-        values = {"path": request.path, "map": request.map, "names": named, "values": found.value.tolist()}
-        places = {"places": found.corners.tolist(), "looked": len(ready), "pictures": len(names)}
-        return Reply({**values, **places}, tensors)
+        found_at = {"names": named, "values": found.value.tolist(), "places": found.corners.tolist()}
+        return Reply({**values, **found_at}, tensors)
 
     def _input(self, name: str, is_sample: bool) -> tuple[Tensor, Tensor]:
         """Return a picture as the model sees it, and its network's input, empty if nothing can be asked there."""

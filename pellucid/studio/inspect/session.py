@@ -191,6 +191,11 @@ class InspectSession:
         row, ranges, counts = self._row(request.path), dict[str, Any](), dict[str, Tensor]()
         for name, one in row.params.items():
             values = one.detach().float()
+            if count := int((~values.isfinite()).sum()):
+                raise PellucidError(
+                    f"{request.path}.{name}: {count:,} of {values.numel():,} values are NaN or infinite; look for the "
+                    "cause with `pellucid doctor`"
+                )
             low, high = float(values.min()), float(values.max())
             ranges[name] = {
                 "low": low,

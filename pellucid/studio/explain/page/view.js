@@ -28,7 +28,7 @@ export function start(root, server, { state: address, remember: put }) {
     open: null, wanted: address.get("model"), source: address.get("upload") ? { upload: address.get("upload") } : address.get("sample") ? { sample: address.get("sample") } : null,
     picture: null, aim: null, of: address.get("of"), place: address.get("place")?.split(".").map(Number) ?? null,
     chosen: address.get("methods")?.split(".") ?? METHODS, blend: Number(address.get("blend") ?? 0.75), shared: address.get("shared") === "1",
-    magnitudes: new Set(), maps: {}, curves: {}, faults: {}, hidden: null, relevance: null, sheet: null, top: null, layer: address.get("layer"), map: null, px: [0, 0], turn: 0,
+    magnitudes: new Set(), maps: {}, curves: {}, faults: {}, hidden: null, relevance: null, sheet: null, top: null, layer: address.get("layer"), map: null, px: [0, 0], turn: 0, pending: 0,
   };
   const pad = new Pad($("#explain-pad", root), () => {});
   const element = (id) => $(`#explain-${id}`, root);
@@ -76,13 +76,23 @@ export function start(root, server, { state: address, remember: put }) {
     element("next").hidden = isFixed && S.open.kinds[0].samples.length === 1;
   }
 
+  /** Ask for another picture or score. Until the answer is there, nothing else is computed: it would belong to the new one. */
+  async function pend(turn, kind, fields) {
+    S.pending = turn;
+    try {
+      return await server.ask(kind, fields);
+    } finally {
+      if (S.pending === turn) S.pending = 0;
+    }
+  }
+
   /** Show a picture, and explain it; `kept`: about the same score and place as before. */
   const show = attempt(async (source, kept = false) => {
     const turn = ++S.turn;
     if (!kept) Object.assign(S, { of: null, place: null });
     let answer;
     try {
-      answer = await server.ask("explain.picture", source);
+      answer = await pend(turn, "explain.picture", source);
     } catch (error) {
       if (!source.upload || error instanceof LostError || !kept) throw error;
       return show({ sample: S.open.sample });
@@ -102,7 +112,7 @@ export function start(root, server, { state: address, remember: put }) {
     const turn = ++S.turn;
     let found;
     try {
-      found = await server.ask("explain.aim", { of, place });
+      found = await pend(turn, "explain.aim", { of, place });
     } catch (error) {
       problem(error);
       if (S.aim && turn === S.turn) await compute(turn); // of what was asked before
@@ -312,7 +322,7 @@ export function start(root, server, { state: address, remember: put }) {
     S.chosen = S.chosen.includes(name) ? S.chosen.filter((one) => one !== name) : [...S.chosen, name];
     remember();
     render();
-    if (S.aim) attempt(compute)(++S.turn);
+    if (S.aim && !S.pending) attempt(compute)(++S.turn);
   }
 
   function next() {

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from typing import Any, cast
 
 import numpy as np
@@ -204,6 +205,8 @@ def _tensor(values: Any, what: str) -> Tensor:
     if isinstance(values, Tensor):
         check_dense(values, what)
         return values.detach()
+    if isinstance(values, str | PathLike):
+        raise PellucidError(f"{what} is the path {str(values)!r}, not a batch; read a picture with pellucid.load_image")
     parts = cast(Sequence[Any], values) if isinstance(values, list | tuple) else ()
     if len({tuple(part.shape) for part in parts if isinstance(part, Tensor)}) > 1:
         raise PellucidError(f"{what} contains tensors of different shapes; give each shape as a separate batch")

@@ -50,10 +50,10 @@ export function layers(root, rows, at, now) {
   const live = new Map((now ?? []).map((row) => [row.path, row]));
   fill(root, html`<div class="scroll" tabindex="0" role="region" aria-label="Gradients and updates of each layer"><table class="layers"><thead><tr><th scope="col">weight</th><th scope="col" colspan="2">gradient norm</th><th scope="col" colspan="2" data-tip="Size of the last update divided by the size of the weight; 0.001 is a good order.">update ratio</th></tr></thead>
     <tbody>${[...by].map(([path, all]) => {
-      const index = Math.max(0, all.findIndex((row) => row.epoch === at)), shown = live.get(path) ?? all[index] ?? {};
+      const index = all.findIndex((row) => row.epoch === at), shown = live.get(path) ?? all[index];
       const ratios = all.map((row) => row.update_ratio).filter(Number.isFinite).sort((a, b) => a - b), middle = ratios[ratios.length >> 1];
       const odd = middle > 0.1 || middle < 1e-5;
-      return html`<tr><th scope="row">${path.replace(/\.weight$/, "")}</th><td>${spark(all.map((row) => row.grad_norm), index)}</td><td>${num(shown.grad_norm, 2)}</td><td>${spark(all.map((row) => row.update_ratio), index)}</td><td>${odd && html`<span class="neg" role="img" aria-label="unusual" data-tip="The median over the epochs is above 0.1 or below 0.00001.">▲</span> `}${num(shown.update_ratio, 2)}</td></tr>`;
+      return html`<tr><th scope="row">${path.replace(/\.weight$/, "")}</th><td>${spark(all.map((row) => row.grad_norm), index)}</td><td>${shown ? num(shown.grad_norm, 2) : "–"}</td><td>${spark(all.map((row) => row.update_ratio), index)}</td><td>${odd && html`<span class="neg" role="img" aria-label="unusual" data-tip="The median over the epochs is above 0.1 or below 0.00001.">▲</span> `}${shown ? num(shown.update_ratio, 2) : "–"}</td></tr>`;
     })}</tbody></table></div>`);
 }
 

@@ -1,0 +1,59 @@
+"""How soon the studio's page is usable, and the longest tasks of its main thread: `python -m benchmarks.studio_page`.
+
+The seconds are those from the server's printed address until headless Chromium, which runs already, shows a network's
+answer. Tasks are counted while a mouse draws, hovers neurons and steps back; the browser reports those above 50 ms.
+"""
+
+import sys
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.report.test_browser import CHROMIUM
+from tests.studio.test_browser import THREE
+from tests.studio.test_command import studio
+
+ROUNDS = 5
+OBSERVE = """window.tasks = [];
+new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((one) => one.duration)))
+  .observe({ type: "longtask", buffered: true });"""
+
+
+def draw(page: Page) -> None:
+    """Draw a 3 with the mouse, then move over the network's drawing."""
+    box = page.locator("#pad").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + THREE[0][0] * box["width"], box["y"] + THREE[0][1] * box["height"])
+    page.mouse.down()
+    for x, y in THREE[1:]:
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=12)
+    page.mouse.up()
+    page.mouse.move(1100, 300, steps=40)
+    page.mouse.move(600, 500, steps=40)
+    page.wait_for_timeout(500)
+
+
+def main(*models: str) -> None:
+    """Print the seconds until the page answers, and the long tasks of loading and of drawing."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for model in models:
+            with studio(model) as started:
+                page = browser.new_page(viewport={"width": 1280, "height": 900})
+                page.add_init_script(OBSERVE)
+                page.goto(started.address)
+                page.wait_for_selector("#read")
+                usable = page.evaluate("performance.now()")
+                page.wait_for_timeout(1000)
+                loading = page.evaluate("window.tasks.splice(0)")
+                for _ in range(ROUNDS):
+                    draw(page)
+                drawing = page.evaluate("window.tasks")
+            print(
+                f"{model}: address after {started.seconds:.2f} s, page usable {usable / 1000:.2f} s later; tasks above "
+                f"50 ms: {list(map(round, loading))} while loading, {list(map(round, drawing))} while drawing"
+            )
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(*(sys.argv[1:] or ["mnist-mlp-100", "mnist-lenet"]))

@@ -178,7 +178,7 @@ def paths(x: Any) -> str | Path | list[str | Path] | None:
 
 def are_pictures(x: Any) -> bool:
     """Return whether x is what `given_pictures` takes: files, or Pillow images and arrays (H, W, 3) of uint8."""
-    return paths(x) is not None or all(_is_pillow(one) or _is_array(one) for one in _several(x))
+    return paths(x) is not None or all(_is_pillow(one) or _is_array(one) for one in _as_list(x))
 
 
 def given_pictures(x: Any, predictor: Predictor) -> Generator[Picture, None, None]:
@@ -191,12 +191,12 @@ def given_pictures(x: Any, predictor: Predictor) -> Generator[Picture, None, Non
     if (source := paths(x)) is not None:
         yield from pictures(source, predictor)
         return
-    for k, one in enumerate(_several(x)):
+    for k, one in enumerate(_as_list(x)):
         array = np.array(ImageOps.exif_transpose(one).convert("RGB") if _is_pillow(one) else one)
         yield Picture(str(k), f"picture {k}", partial(predictor.frame, channels_first(array)))
 
 
-def _several(x: Any) -> list[Any]:
+def _as_list(x: Any) -> list[Any]:
     return list(x) if isinstance(x, (list, tuple)) and x else [x]
 
 

@@ -11,7 +11,7 @@ from pellucid.data import load_image
 from pellucid.data.images import luma
 from pellucid.data.samples.cells import smear
 from pellucid.data.samples.written import SAMPLES, command_for, pictures
-from pellucid.explain.examine import Examined, drawn, examine
+from pellucid.explain.examine import Examined, examine, heat_map
 from pellucid.files import make_folder, write_atomically
 from pellucid.image_objects import Detections, Objects
 from pellucid.metrics import colourfulness_rgb
@@ -69,7 +69,7 @@ def _answer(run: Run, folder: Path) -> Stop:
     (answer,), x = run.model.predict(file), task.example(run.model, str(file), DIGIT).x
     found = examine(run.model, x, METHODS)
     maps = [
-        FigurePart(one.method, drawn(x, one, found), f"{one.method} of the {DIGIT}", _verdicts(one))
+        FigurePart(one.method, heat_map(x, one, found), f"{one.method} of the {DIGIT}", _verdicts(one))
         for one in found.found
     ]
     passed = [one.method for one in found.found if all(verdict.passed for verdict in one.verdicts.values())]

@@ -361,10 +361,10 @@ def _flatten(image: Image.Image, mode: ColourMode) -> Image.Image:
         return image if image.mode == mode else image.convert(mode)
     image = image.convert("RGBA")
     on_white = _composited(255, image).convert(mode)
-    if _spread(on_white) > MIN_RANGE:
+    if _value_range(on_white) > MIN_RANGE:
         return on_white
     on_black = _composited(0, image).convert(mode)
-    return on_black if _spread(on_black) > MIN_RANGE else on_white
+    return on_black if _value_range(on_black) > MIN_RANGE else on_white
 
 
 def _check_integers(image: Image.Image) -> None:
@@ -385,7 +385,7 @@ def _composited(grey: int, image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, (grey, grey, grey, 255)), image)
 
 
-def _spread(image: Image.Image) -> int:
+def _value_range(image: Image.Image) -> int:
     """Return the range of values of an image, the largest over its channels."""
     values = np.asarray(image)  # (H, W) or (H, W, 3)
     return int(np.max(values.max(axis=(0, 1)) - values.min(axis=(0, 1))))

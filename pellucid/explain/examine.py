@@ -181,7 +181,7 @@ def write_examination(
     named = title(examined.target, classes)
     written: list[Path] = []
     for result in examined.found:
-        figure = drawn(x, result, examined, notes(result, examined))
+        figure = heat_map(x, result, examined, notes(result, examined))
         written += write_picture(folder, result.method, figure, _numbers(result, x, examined))
         if result.method == "occlusion" and isinstance(examined.target, int):
             written += _write_by_class(folder, model, x, examined.target, classes)
@@ -196,7 +196,7 @@ def write_examination(
     return [*written, index]
 
 
-def drawn(x: Tensor, result: Examined, examined: Examination, lines: tuple[str, ...] = ()) -> Figure:
+def heat_map(x: Tensor, result: Examined, examined: Examination, lines: tuple[str, ...] = ()) -> Figure:
     """Draw an image (C, H, W) and the map of one method; lines: of text below."""
     outline = examined.target.weights[0] > 0 if isinstance(examined.target, Region) else None
     return heat(x, result.plane, result.method, lines, result.method not in MAGNITUDES, outline)
@@ -217,7 +217,7 @@ def _page(named: str, x: Tensor, examined: Examination) -> Page:
         for result in examined.found
     ]
     maps = [
-        FigurePart(one.method, drawn(x, one, examined), one.method, "; ".join(notes(one, examined)))
+        FigurePart(one.method, heat_map(x, one, examined), one.method, "; ".join(notes(one, examined)))
         for one in examined.found
     ]
     sections = [

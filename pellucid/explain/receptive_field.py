@@ -103,7 +103,7 @@ def _contrast(layer: LocalContrastNorm, params: Params, cache: Any, dy: Tensor) 
     return mean.pull({}, AvgPool2dCache(cache.centred), _pass(layer, params, cache, dy))
 
 
-def _whole(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
+def _all_values(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
     """Mark all values of an example with a marked output."""
     return dy.sum(tuple(range(1, dy.dim())), keepdim=True).expand(dy.shape)
 
@@ -118,7 +118,7 @@ REACHES: tuple[tuple[tuple[type[Layer] | Trait, ...], ReachRule], ...] = (
     ((Trait.WEIGHTED,), _by_ones),
     ((MaxPool2d, LpPool2d), _windows),
     ((LocalContrastNorm,), _contrast),
-    ((GroupNorm, InstanceNorm2d, LayerNorm), _whole),
+    ((GroupNorm, InstanceNorm2d, LayerNorm), _all_values),
     ((Multiply,), _product),
     ((Softmax, LogSoftmax), _along),
     ((Trait.LINEAR, MaxUnpool2d), _own),

@@ -124,7 +124,7 @@ class Aim:
             return _at(y, self.index)
         if self.region is not None or (y.dim() == 4 and self.classes is not None):
             region = self.region or predicted_region(y, self.classes)
-            return _spread(y, region)
+            return _region_weights(y, region)
         if y.dim() != 2:
             raise PellucidError(
                 f"outputs of shape {tuple(y.shape[1:])} are not scores of classes; give the target as a path, such as "
@@ -151,7 +151,7 @@ def predicted_region(y: Tensor, classes: Any) -> Region:
     return Region(chosen, pixels.to(y.dtype), "where it is predicted")
 
 
-def _spread(y: Tensor, region: Region) -> Tensor:
+def _region_weights(y: Tensor, region: Region) -> Tensor:
     """Return the weights of a region in the shape of scores y (N, C, H, W); raises PellucidError if it does not fit."""
     if y.dim() != 4 or y.shape[2:] != region.weights.shape[1:]:
         raise PellucidError(

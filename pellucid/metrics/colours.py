@@ -21,7 +21,7 @@ def colourfulness_rgb(rgb: Tensor) -> Tensor:
     their two standard deviations and mu the norm of their two means. Source: Hasler and Suesstrunk 2003, section 6.
     """
     r, g, b = (rgb * 255).unbind(1)
-    return _spread(torch.stack((r - g, (r + g) / 2 - b), 1), 0.3)
+    return _deviation_and_mean(torch.stack((r - g, (r + g) / 2 - b), 1), 0.3)
 
 
 def colourfulness_lab(lab: Tensor) -> Tensor:
@@ -29,10 +29,10 @@ def colourfulness_lab(lab: Tensor) -> Tensor:
 
     sigma, mu: as in `colourfulness_rgb`. Source: Hasler and Suesstrunk 2003, section 5.
     """
-    return _spread(lab[:, 1:], 0.37)
+    return _deviation_and_mean(lab[:, 1:], 0.37)
 
 
-def _spread(pair: Tensor, mean_weight: float) -> Tensor:
+def _deviation_and_mean(pair: Tensor, mean_weight: float) -> Tensor:
     """Return the norm of the standard deviations of two channels plus `mean_weight` times the norm of their means."""
     flat = pair.flatten(2)  # (N, 2, H W)
     return flat.std(2, correction=0).norm(dim=1) + mean_weight * flat.mean(2).norm(dim=1)

@@ -83,8 +83,8 @@ class BoundaryF1(Metric):
             occurring = n_edges + n_true > 0
             if not bool(occurring.any()):
                 continue
-            precision = (edges & _spread(true_edges, reach)).sum((1, 2)) / n_edges.clamp_min(1)
-            recall = (true_edges & _spread(edges, reach)).sum((1, 2)) / n_true.clamp_min(1)
+            precision = (edges & _dilated(true_edges, reach)).sum((1, 2)) / n_edges.clamp_min(1)
+            recall = (true_edges & _dilated(edges, reach)).sum((1, 2)) / n_true.clamp_min(1)
             f1 = 2 * precision * recall / (precision + recall).clamp_min(1e-12)
             self.total += float(f1[occurring].mean())
             self.images += 1
@@ -138,7 +138,7 @@ def _boundaries(mask: Tensor, kept: Tensor, classes: int) -> Tensor:
     return (mask == torch.arange(classes, device=mask.device)[:, None, None]) & edge
 
 
-def _spread(marks: Tensor, reach: float) -> Tensor:
+def _dilated(marks: Tensor, reach: float) -> Tensor:
     """Return a mask of the pixels of `marks` (C, H, W) that are at most `reach` from a True pixel."""
     margin = int(reach)
     padded = torch.nn.functional.pad(marks, (margin, margin, margin, margin))

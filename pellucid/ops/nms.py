@@ -73,7 +73,7 @@ def _keep(boxes: Tensor, scores: Tensor, threshold: float, labels: Tensor | None
     """
     order = scores.argsort(descending=True, stable=True)
     boxes, labels = boxes[order], None if labels is None else labels[order]
-    first = _kept(boxes[:_N_FIRST], threshold, None if labels is None else labels[:_N_FIRST])
+    first = _unsuppressed(boxes[:_N_FIRST], threshold, None if labels is None else labels[:_N_FIRST])
     remaining = torch.arange(len(boxes), device=boxes.device)[_N_FIRST:]
     if len(remaining):
         suppressed = _pairs(boxes[first], boxes[remaining], threshold)
@@ -82,11 +82,11 @@ def _keep(boxes: Tensor, scores: Tensor, threshold: float, labels: Tensor | None
         remains = torch.ones_like(remaining, dtype=torch.bool)
         remains[suppressed[1]] = False
         remaining = remaining[remains]
-        remaining = remaining[_kept(boxes[remaining], threshold, None if labels is None else labels[remaining])]
+        remaining = remaining[_unsuppressed(boxes[remaining], threshold, None if labels is None else labels[remaining])]
     return order[torch.cat([first, remaining])]
 
 
-def _kept(boxes: Tensor, threshold: float, labels: Tensor | None) -> Tensor:
+def _unsuppressed(boxes: Tensor, threshold: float, labels: Tensor | None) -> Tensor:
     """Return the indices of the kept boxes among boxes (n, 4) in the order of descending scores.
 
     In each round, boxes that no remaining box suppresses are kept, and the boxes that they suppress are removed with

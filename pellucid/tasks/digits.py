@@ -59,7 +59,7 @@ def lay_out_both(picture: Tensor, form: DigitLayout, name: str = "picture") -> t
         resized = _resize(ink, size)
         strongest = resized.max()
         ink = resized / strongest  # thin strokes of a large picture fade when they shrink
-    corner = _place(ink, form)
+    corner = _top_left(ink, form)
     target = tuple(slice(edge, edge + length) for edge, length in zip(corner, size, strict=True))
     square = torch.zeros(form.side, form.side)
     square[target] = ink
@@ -103,7 +103,7 @@ def _resize(ink: Tensor, size: tuple[int, ...]) -> Tensor:
     return torch.nn.functional.interpolate(ink[None, None], size, mode="bilinear", antialias=True)[0, 0]
 
 
-def _place(ink: Tensor, form: DigitLayout) -> tuple[int, int]:
+def _top_left(ink: Tensor, form: DigitLayout) -> tuple[int, int]:
     """Return the top and left edge of the ink in the square; the ink does not extend beyond it."""
     edges: list[int] = []
     for axis, length in enumerate(ink.shape):

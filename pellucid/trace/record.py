@@ -216,7 +216,7 @@ class TraceRecord:
 
     def _collect_call(self, call: LayerCall) -> None:
         name_of, path_of = partial(join, call.name), partial(join, call.path)
-        self._put(name_of("x"), "x", call.path, _several([v.tensor for v in call.inputs], call.has_tuple_input))
+        self._put(name_of("x"), "x", call.path, _alone_or_tuple([v.tensor for v in call.inputs], call.has_tuple_input))
         for part, value in enumerate(call.inputs):
             suffix = f".{part}" if call.has_tuple_input else ""
             gradient = None if call.dxs is None else call.dxs[part]
@@ -237,15 +237,15 @@ class TraceRecord:
             self._put(name_of(f"d{name}"), "dparams", call.path, gradient)
         for name in getattr(call.cache, "_fields", ()):
             self._put(name_of(f"cache.{name}"), f"cache.{name}", call.path, getattr(call.cache, name))
-        self._put(name_of("y"), "y", call.path, _several([v.tensor for v in call.outputs]))
+        self._put(name_of("y"), "y", call.path, _alone_or_tuple([v.tensor for v in call.outputs]))
         for part, value in enumerate(call.outputs):
             self._put_value(value, name_of(f"dy.{part}" if len(call.outputs) > 1 else "dy"))
         if call.dys is not None and call.dxs is not None:
-            self._put(name_of("dy"), "dy", call.path, _several(call.dys))
-            self._put(name_of("dx"), "dx", call.path, _several(call.dxs, call.has_tuple_input))
+            self._put(name_of("dy"), "dy", call.path, _alone_or_tuple(call.dys))
+            self._put(name_of("dx"), "dx", call.path, _alone_or_tuple(call.dxs, call.has_tuple_input))
 
 
-def _several(parts: Sequence[Tensor | None], several: bool = False) -> Any:
+def _alone_or_tuple(parts: Sequence[Tensor | None], several: bool = False) -> Any:
     """Return a tuple of the parts, or the only part itself unless `several`."""
     return tuple(parts) if several or len(parts) > 1 else parts[0]
 

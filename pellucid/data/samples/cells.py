@@ -27,7 +27,7 @@ def smear(seed: int, width: int = 640, height: int = 480, red: int = 14) -> tupl
     ):
         for _ in range(count):
             radius = rng.uniform(low, high) * unit
-            place = _place(rng, taken, radius, inset * unit, width, height)
+            place = _free_position(rng, taken, radius, inset * unit, width, height)
             if place is None:
                 continue
             x, y = place
@@ -38,7 +38,7 @@ def smear(seed: int, width: int = 640, height: int = 480, red: int = 14) -> tupl
     return canvas.image(1.0 * unit, 2.5), boxes
 
 
-def _place(
+def _free_position(
     rng: np.random.Generator, taken: list[tuple[float, float, float]], radius: float, inset: float, *size: int
 ) -> tuple[float, float] | None:
     """Return where a cell hardly touches the others, and add it to `taken`; None if no place was found."""

@@ -43,7 +43,7 @@ def look(case: Case) -> list[Finding]:
     simple = case.simple
     if simple is None or len(simple.y) < MIN_EXAMPLES:
         return []
-    judged = [_judged(simple.indices, simple.leave_one_out_scores, simple.y)]
+    judged = [_disagreements(simple.indices, simple.leave_one_out_scores, simple.y)]
     if judged[0].clear:
         judged.append(_by_network(case))
     found = min(judged, key=lambda judgement: judgement.wrong_fraction)
@@ -61,7 +61,7 @@ def look(case: Case) -> list[Finding]:
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 
-class _Judged:
+class _Disagreements:
     """The labels that a classifier's n most confident predictions contradict.
 
     indices: the indices of these examples, the most confident predictions first. clear: whether they are significantly
@@ -75,7 +75,7 @@ class _Judged:
         self.clear = self.wrong_fraction - MIN_DEVIATIONS * (MAX_NOISE * (1 - MAX_NOISE) / n) ** 0.5 > MAX_NOISE
 
 
-def _judged(indices: Tensor, scores: Tensor, y: Tensor) -> _Judged:
+def _disagreements(indices: Tensor, scores: Tensor, y: Tensor) -> _Disagreements:
     """Compare the most confident predictions with the labels.
 
     indices: of the examples in the training data, (n,). scores: of the classes, (n, K). y: the labels, (n,).
@@ -93,10 +93,10 @@ def _judged(indices: Tensor, scores: Tensor, y: Tensor) -> _Judged:
     no_overlap = scores.shape[1] >= MIN_CLASSES and not_second > MAX_NOT_SECOND
     is_noise = no_overlap or overall - share < MAX_ERROR_RISE
     is_flat = top_share >= MIN_TOP_RATIO * share and overall - top_share <= MAX_TOP_DIFFERENCE
-    return _Judged(n, indices[found] if is_noise and is_flat else indices[:0])
+    return _Disagreements(n, indices[found] if is_noise and is_flat else indices[:0])
 
 
-def _by_network(case: Case) -> _Judged:
+def _by_network(case: Case) -> _Disagreements:
     """Compare the labels of each half of the examples with a small network trained on the other half."""
     part = case.train
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(case.model.seed))[:MAX_EXAMPLES]
@@ -107,10 +107,10 @@ def _by_network(case: Case) -> _Judged:
         try:
             done = small_network(half).rehearse(RehearsalSettings(MAX_STEPS, work=MAX_WORK, compressed=True))
         except PellucidError:
-            return _Judged(1, order[:0])
+            return _Disagreements(1, order[:0])
         scores.append(torch.zeros(len(other), 1) if done.broke else predictions(done.model, select(part, other)).y)
     indices = torch.cat(halves[::-1])
-    return _judged(indices, torch.cat(scores), part.y[indices])
+    return _disagreements(indices, torch.cat(scores), part.y[indices])
 
 
 NAME = "label-noise"

@@ -31,7 +31,7 @@ def look(case: Case) -> list[Finding]:
             other is not None and other.leave_one_out.deviations_above_chance > MIN_CLEAR
         )
         if sufficient and not _learned(case):
-            found.append(_whole("train", train))
+            found.append(_unrelated_labels("train", train))
     elif not found and part is not None and other is not None:
         found += _partly("train", train.leave_one_out, hits(train.predict(part.x[other.indices]), other.y))
     if part is None or other is None:
@@ -40,7 +40,7 @@ def look(case: Case) -> list[Finding]:
         return found + rolled
     if other.leave_one_out.deviations_above_chance < MAX_CHANCE:
         if train.of_size(len(other.y)).deviations_above_chance > MIN_CLEAR and not _learned(case):
-            found.append(_whole("validation", other))
+            found.append(_unrelated_labels("validation", other))
     else:
         found += _partly("validation", other.leave_one_out, hits(other.predict(case.train.x[train.indices]), train.y))
     return found
@@ -77,7 +77,7 @@ def _random_fraction(within: Hits, across: Hits) -> float:
     return 1 - max(within.accuracy - within.chance, 0.0) / above_chance
 
 
-def _whole(path: str, fitted: Simple) -> Finding:
+def _unrelated_labels(path: str, fitted: Simple) -> Finding:
     cause = "inputs and labels were sorted, shuffled or filtered separately, so they no longer belong together"
     fix = "read each input and its label from one list, shuffle both in the same order, and look at some of them"
     return Finding(NAME, path, _accuracy(fitted.leave_one_out), cause, fix)

@@ -159,12 +159,16 @@ def pad2d(layer: layers.Pad2d, n: Nodes) -> None:
     if not any(cut):
         n.last("Pad", n.x, *_pads(layer, n, added), mode=PAD_MODES[layer.kind])
     elif not any(added):
-        n.last("Slice", n.x, *_kept(n, n.shape[1:], cut))
+        n.last("Slice", n.x, *_slice_inputs(n, n.shape[1:], cut))
     elif layer.kind == "circular":
-        n.last("Pad", n.inner("Slice", n.x, *_kept(n, n.shape[1:], cut)), *_pads(layer, n, added), mode="wrap")
+        n.last("Pad", n.inner("Slice", n.x, *_slice_inputs(n, n.shape[1:], cut)), *_pads(layer, n, added), mode="wrap")
     else:
         size = n.shape[1] + added[2] + added[3], n.shape[2] + added[0] + added[1]
-        n.last("Slice", n.inner("Pad", n.x, *_pads(layer, n, added), mode=PAD_MODES[layer.kind]), *_kept(n, size, cut))
+        n.last(
+            "Slice",
+            n.inner("Pad", n.x, *_pads(layer, n, added), mode=PAD_MODES[layer.kind]),
+            *_slice_inputs(n, size, cut),
+        )
 
 
 def pad_channels(layer: layers.PadChannels, n: Nodes) -> None:
@@ -186,7 +190,7 @@ def _pads(layer: layers.Pad2d, n: Nodes, edges: tuple[int, ...]) -> tuple[str, .
     return (n.integers("pads", 0, 0, top, left, 0, 0, bottom, right), *value)
 
 
-def _kept(n: Nodes, size: tuple[int, ...], cut: tuple[int, ...]) -> tuple[str, ...]:
+def _slice_inputs(n: Nodes, size: tuple[int, ...], cut: tuple[int, ...]) -> tuple[str, ...]:
     left, right, top, bottom = cut
     starts, ends = n.integers("starts", top, left), n.integers("ends", size[0] - bottom, size[1] - right)
     return starts, ends, n.integers("axes", 2, 3)

@@ -65,7 +65,9 @@ class Plot(Figure):
             return None
         plot = self.axes[0]
         (low, high), (bottom, top) = plot.get_xlim(), plot.get_ylim()
-        values: dict[str, Any] = {"box": [*self._place(plot, low, top), *self._place(plot, high, bottom)]}
+        values: dict[str, Any] = {
+            "box": [*self._figure_fractions(plot, low, top), *self._figure_fractions(plot, high, bottom)]
+        }
         if self.cells is not None:
             names, counts = self.cells
             return {**values, "names": [printable(name) for name in names], "counts": counts.tolist()}
@@ -73,14 +75,14 @@ class Plot(Figure):
         for name, line in self.lines_by_name:
             pairs = np.asarray(line.get_xydata(), dtype=np.float64).tolist()
             points = [
-                [*self._place(plot, x, y), float(f"{x:.6g}"), float(f"{y:.6g}")]
+                [*self._figure_fractions(plot, x, y), float(f"{x:.6g}"), float(f"{y:.6g}")]
                 for x, y in pairs
                 if math.isfinite(x) and math.isfinite(y)
             ]
             values["lines"].append({"name": printable(name), "colour": to_hex(line.get_color()), "points": points})
         return values
 
-    def _place(self, plot: Axes, x: float, y: float) -> tuple[float, float]:
+    def _figure_fractions(self, plot: Axes, x: float, y: float) -> tuple[float, float]:
         """Convert data coordinates to fractions of the figure, from its left and its top."""
         across, up = self.transFigure.inverted().transform(plot.transData.transform((x, y)))
         return round(float(across), 4), round(1 - float(up), 4)

@@ -26,7 +26,7 @@ from pellucid.task import task_of
 
 MAX_SETTINGS, MAX_SETTING = 100, 1000  # overrides of a recipe, and the characters of one
 MAX_IMAGES = 24  # of a cell
-EVENLY = 8  # parts of a training between which weights are kept, if its recipe names no epochs
+INTERVALS = 8  # parts of a training between which weights are kept, if its recipe names no epochs
 MAX_COMPARED = 8
 SAMPLES = 48  # images of a generator
 FIXED = ("recipe.name", "recipe.then", "start.weights")  # they name files
@@ -158,7 +158,7 @@ class TrainSession:
                 raise PellucidError(f"{key} names a file or a run; set it on the command line: pellucid train")
         recipe = load_recipe(request.recipe, overrides)
         if not recipe.train.keep:
-            recipe = load_recipe(request.recipe, {**overrides, "train.keep": kept(recipe.train.epochs)})
+            recipe = load_recipe(request.recipe, {**overrides, "train.keep": epochs_to_keep(recipe.train.epochs)})
         return Reply({"run": self.runs.begin(recipe)}, {})
 
     def state(self, request: ReadState) -> Reply:
@@ -277,7 +277,7 @@ KINDS: dict[str, tuple[type, Callable[[TrainSession, Any], Reply]]] = {
 }
 
 
-def kept(epochs: int) -> list[int]:
+def epochs_to_keep(epochs: int) -> list[int]:
     """Return the epochs whose weights are kept: 0, those of the pictures (1, 2, 4, ... and the last), and even ones."""
     doubled = {2**power for power in range(epochs.bit_length())}
-    return sorted(doubled | {round(part * epochs / EVENLY) for part in range(EVENLY + 1)})
+    return sorted(doubled | {round(part * epochs / INTERVALS) for part in range(INTERVALS + 1)})

@@ -239,14 +239,14 @@ def _measured(
     parameters: int,
     run: str,
 ) -> ComparedDetector:
-    truth = [_truth(held, k) for k in range(len(held))]
+    truth = [_objects_in_file(held, k) for k in range(len(held))]
     results = measure(found, truth, held.classes or ())
     masks = None if results.masks is None else {name: results.masks[name] for name in ("ap", "ap50")}
     figures = {name: results.figures[name] for name in FIGURES}
     return ComparedDetector(key, title, figures, results.intervals["ap50"], masks, mean(stages), parameters, run)
 
 
-def _truth(held: DetectionFolder, k: int) -> Objects:
+def _objects_in_file(held: DetectionFolder, k: int) -> Objects:
     """Return the objects of image k in the pixels of its file."""
     return held.records[k].objects(len(held.keypoints), held.has_masks)
 

@@ -44,7 +44,7 @@ class DetectionPredictor(Predictor):
                 self.coco.add(picture.file, (height, width), found)
             yield Predicted(
                 row,
-                f"{row.get('overlay', picture.file)}: {self._counted(found)}",
+                f"{row.get('overlay', picture.file)}: {self._class_counts(found)}",
                 [_row(picture.file, one) for one in listed or [NONE]],
                 labels=tuple(one["class"] for one in listed),
                 boxes=found.boxes,
@@ -71,7 +71,7 @@ class DetectionPredictor(Predictor):
             listed = [{**row, "keypoints": each} for row, each in zip(listed, points, strict=True)]
         return listed
 
-    def _counted(self, found: Detections) -> str:
+    def _class_counts(self, found: Detections) -> str:
         counts = Counter(self.classes[label] for label in found.labels.tolist())
         names = ", ".join(f"{name} {count}" for name, count in counts.most_common())
         return f"{plural(len(found), 'object')} ({names})" if names else "no objects"

@@ -56,7 +56,7 @@ def lines(collection: Collection) -> list[str]:
         zip(collection.classes, *(map(str, part.counts()) for part in collection.parts().values()), strict=True)
     )
     table = aligned([("class", *collection.parts()), *rows[:MAX_ROWS]], right=range(1, len(collection.parts()) + 1))
-    result += [f"  {row}" for row in table.split("\n")] + _more(len(rows), MAX_ROWS, "class", "classes")
+    result += [f"  {row}" for row in table.split("\n")] + _how_many_more(len(rows), MAX_ROWS, "class", "classes")
     corrupt = [f"{one.file} {one.reason}" for one in collection.corrupt]
     result += _section(f"{left_out(len(corrupt))}:", corrupt, "file")
     exact = sum(one.exact for one in collection.copies)
@@ -78,7 +78,7 @@ def lines(collection: Collection) -> list[str]:
 def _section(heading: str, rows: Sequence[str], what: str) -> list[str]:
     """Return a heading with the first rows below it; an empty list without rows."""
     return (
-        [heading, *(f"  {row}" for row in rows[:MAX_SHOWN]), *_more(len(rows), MAX_SHOWN, what, f"{what}s")]
+        [heading, *(f"  {row}" for row in rows[:MAX_SHOWN]), *_how_many_more(len(rows), MAX_SHOWN, what, f"{what}s")]
         if rows
         else []
     )
@@ -126,7 +126,7 @@ def _listed(names: list[str], one: str, several: str) -> str:
     return f"{one if len(names) == 1 else several} {', '.join(names[:MAX_SHOWN])}{more}"
 
 
-def _more(n: int, shown: int, one: str, several: str) -> list[str]:
+def _how_many_more(n: int, shown: int, one: str, several: str) -> list[str]:
     left = n - shown
     return [f"  and {left:,} more {one if left == 1 else several}"] if left > 0 else []
 

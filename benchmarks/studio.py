@@ -1,8 +1,8 @@
 """How much a training at full speed slows down while a page of the studio watches it: `python -m benchmarks.studio`.
 
 Within one training, moments with and without a page take turns, so that other work on the machine disturbs both alike.
-Compared are the processor's seconds that the training takes for an epoch, and shown what the server and Chromium, which
-draws the page, take beside it; on a machine with two idle processors, these do not slow the training.
+Compared are the processor's seconds and those of the clock that the training takes for an epoch; the server and
+Chromium, which draws the page, need a second processor that is idle.
 """
 
 import os
@@ -40,7 +40,7 @@ def processor_seconds(pid: int) -> float:
 
 def main(recipe: str, *settings: str) -> None:
     """Print the seconds of an epoch in each turn, and the ratio of the medians."""
-    times: dict[bool, list[float]] = {False: [], True: []}
+    times: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         command = [sys.executable, "-m", "pellucid", "studio", name, "--no-open", "--port", "0"]
         studio = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -60,16 +60,22 @@ def main(recipe: str, *settings: str) -> None:
             first, began = next_epoch(runs[0], SETTLE), processor_seconds(training.pid)
             server, then = processor_seconds(studio.pid), time.perf_counter()
             last, ended = next_epoch(runs[0], TURN), processor_seconds(training.pid)
-            load = (processor_seconds(studio.pid) - server) / (time.perf_counter() - then)
-            times[watched].append((ended - began) / (last - first))
+            seconds = time.perf_counter() - then
+            load = 100 * (processor_seconds(studio.pid) - server) / seconds
+            epoch = (ended - began) / (last - first), seconds / (last - first)
+            times[watched].append(epoch)
             what = "watched" if watched else "alone"
-            print(f"{what:8}{times[watched][-1]:8.4f} s an epoch; the server: {100 * load:.1f} % of a core", flush=True)
+            of_both = f"{epoch[0]:8.4f} s of processor and {epoch[1]:.4f} s"
+            print(f"{what:8}{of_both} an epoch; the server: {load:.1f} % of a core", flush=True)
         browser.close()
         for process in (training, studio):
             process.terminate()
             process.wait()
-    ratio = statistics.median(times[True]) / statistics.median(times[False])
-    print(f"{recipe} {' '.join(settings)}: {ratio:.3f} times the processor time while it is watched")
+    busy, wall = (
+        statistics.median(one[k] for one in times[True]) / statistics.median(one[k] for one in times[False])
+        for k in range(2)
+    )
+    print(f"{recipe} {' '.join(settings)}: {busy:.3f} times the processor time and {wall:.3f} times the time watched")
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ class Objective(Part):
     """
 
     any_size: ClassVar[bool] = False  # whether images of any height and width are valid, not only those of training
+    indivisible: ClassVar[str] = ""  # why a batch cannot be divided into shards; "" if it can
     untrained: ClassVar[tuple[str, ...]] = ()  # names of networks for which `gradients` returns no gradients on purpose
     weights: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 

@@ -1,10 +1,14 @@
 """`pellucid train`: train a network with a recipe, or for a task on a user's own data."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from pellucid.command.args import Parser
 from pellucid.command.results import show
 from pellucid.errors import PellucidError
+
+if TYPE_CHECKING:
+    from pellucid.recipe.job import Run
 
 
 def parser() -> Parser:
@@ -36,7 +40,7 @@ def handle(args: argparse.Namespace) -> int:
     """Train, and print the test results and the paths of the run folder and the report."""
     from pellucid.recipe.job import Job, new_jobs
     from pellucid.recipe.own import recipe_of_words
-    from pellucid.recipe.resume import resume_runs
+    from pellucid.recipe.resume import interrupted, resume_runs
 
     if args.resume is not None:
         if args.recipe is not None and "=" not in args.recipe:
@@ -44,14 +48,26 @@ def handle(args: argparse.Namespace) -> int:
         if args.device is not None:
             raise PellucidError("--resume uses the run's device; leave out --device, or start a new training")
         epochs = _epochs([args.recipe, *args.settings] if args.recipe else [])
-        show(resume_runs(args.resume, data=args.data, epochs=epochs), args.json)
+        _show(resume_runs(args.resume, data=args.data, epochs=epochs), args.json)
         return 0
     if args.recipe is None:
         raise PellucidError("pellucid train needs a RECIPE; `pellucid recipes` lists them")
+    begun = interrupted(args.out)
+    if begun is not None:
+        _show(resume_runs(begun, data=args.data), args.json)
+        return 0
     recipe, overrides = recipe_of_words(args.recipe, args.settings, args.device, args.data)
     jobs = new_jobs(recipe, overrides, data=args.data, out=args.out)
-    show(list(map(Job.train, jobs)), args.json)
+    _show(list(map(Job.train, jobs)), args.json)
     return 0
+
+
+def _show(runs: "list[Run]", as_json: bool) -> None:
+    """Print finished runs, in the first of many processes."""
+    from pellucid.training.distributed import processes
+
+    if processes().is_first:
+        show(runs, as_json)
 
 
 def _epochs(settings: list[str]) -> int | None:

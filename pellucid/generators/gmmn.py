@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from pellucid.sweep import backward
 
 # Smaller than for images: on digits the mean squared distance of two examples was 2.5 for codes, 100 for images.
 CODE_BANDWIDTHS = (0.05, 0.1, 0.2, 0.4)
+INDIVISIBLE = "the MMD compares every image of a batch with every other"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class GMMN(Generator):
     Source: Li, Swersky and Zemel 2015, algorithm 1, with the scale 1000 of the authors' code.
     """
 
+    indivisible: ClassVar[str] = INDIVISIBLE
     _: KW_ONLY
     prior: Prior = "uniform"
     bandwidths: tuple[float, ...] = BANDWIDTHS
@@ -72,6 +74,7 @@ class CodeGMMN(Generator):
     Source: Li, Swersky and Zemel 2015, section 3.2, where the auto-encoder is trained first.
     """
 
+    indivisible: ClassVar[str] = INDIVISIBLE
     encoder: Layer
     decoder: Layer
     _: KW_ONLY

@@ -30,6 +30,7 @@ from pellucid.run.history import History
 from pellucid.run_report import gather, write_report
 from pellucid.task import task_for, task_of
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
+from pellucid.training.distributed import processes
 from pellucid.training.examples import first_batch
 
 
@@ -90,8 +91,12 @@ class Job:
                 checkpoint_seconds=settings.checkpoint_seconds,
                 manifest=manifest,
                 verbose=self.progress,
+                accumulate=settings.accumulate,
+                shards=recipe.distributed.shards or None,
             )
-            return self._finish(history)
+            run = self._finish(history) if processes().is_first else None
+            results = processes().from_first(lambda: None if run is None else run.metrics)
+            return run or Run(self.path, self.path / "report.html", results or {}, self.model, recipe)
 
     def _finish(self, history: History) -> Run:
         """Evaluate the model on the test images, and write results.json and the report."""
@@ -166,13 +171,19 @@ def new_jobs(
     loaded = [load_data(one, data) for one in recipes]
     # All models are built before any folder is made, so that an error leaves no folder behind.
     models = [build_model(one, material.train, data) for one, material in zip(recipes, loaded, strict=True)]
+    paths = processes().from_first(lambda: _new_folders(recipes, out))
+    parts = zip(recipes, models, loaded, paths, strict=True)
+    return [Job(*part, data, progress) for part in parts]
+
+
+def _new_folders(recipes: Sequence[Recipe], out: str | os.PathLike[str]) -> list[Path]:
+    """Make the run folders of a recipe, and of that for comparison, if there is one."""
     paths = [next_run(out, one.name) for one in recipes]
     if len(paths) > 1:
         name_following(paths[0], paths[1])
     for one, path in reversed(list(zip(recipes, paths, strict=True))):
         write_atomically(path / "recipe.toml", one.to_toml().encode())
-    parts = zip(recipes, models, loaded, paths, strict=True)
-    return [Job(*part, data, progress) for part in parts]
+    return paths
 
 
 def begin_run(
@@ -184,9 +195,7 @@ def begin_run(
 ) -> tuple[Path, Model]:
     """Make the run folder and the model of a training on `material`; an error in the recipe leaves no folder behind."""
     model = build_model(recipe, material.train, data, preprocess)
-    path = next_run(out, recipe.name)
-    write_atomically(path / "recipe.toml", recipe.to_toml().encode())
-    return path, model
+    return processes().from_first(lambda: _new_folders([recipe], out))[0], model
 
 
 def train_in(
@@ -216,7 +225,7 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Mat
     with a download site are downloaded.
     """
     objective, table = recipe.training_objective(), recipe.data
-    fetch_missing(table.name, root)
+    processes().from_first(lambda: fetch_missing(table.name, root))
     material = own_data(recipe, root)
     if material is None:
         material = load_material(table, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))

@@ -14,7 +14,7 @@ from pellucid.losses import LOSSES
 from pellucid.models import MODELS
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, Schedule
-from pellucid.recipe.tables import About, Data, NamedPart, Start, Train, as_table
+from pellucid.recipe.tables import About, Data, Distributed, NamedPart, Start, Train, as_table
 from pellucid.recipe.toml import check_table, coerce, parse_value, write_toml
 from pellucid.settings.annotations import slots
 from pellucid.task import tasks
@@ -105,11 +105,13 @@ def build_part(part: NamedPart, table: str, where: str) -> Any:
 
 MAX_FILE_SIZE = 1 << 20  # bytes
 # Tables with fixed keys; each of the other tables names a part, whose arguments are its keys.
-PLAIN: dict[str, type] = {"recipe": About, "data": Data, "augment": Augment, "start": Start, "train": Train}
+PLAIN: dict[str, type] = {
+    "recipe": About, "data": Data, "augment": Augment, "start": Start, "train": Train, "distributed": Distributed
+}  # fmt: skip
 REPLACED = ("network", "loss")  # tables that [objective] replaces
 TABLES = (
     "recipe", "data", "augment", "network", "objective", "start", "loss", "optimizer", "schedule", "regularizer",
-    "train",
+    "train", "distributed",
 )  # fmt: skip
 
 
@@ -131,6 +133,7 @@ class Recipe:
     schedule: NamedPart
     regularizer: NamedPart
     train: Train
+    distributed: Distributed
 
     @property
     def name(self) -> str:

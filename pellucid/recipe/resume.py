@@ -16,6 +16,7 @@ from pellucid.recipe.start import source_checksum
 from pellucid.run.folder import RunFolder
 from pellucid.text import plural
 from pellucid.training.checkpoint import SavedState
+from pellucid.training.distributed import launch, processes
 
 
 def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
@@ -43,12 +44,32 @@ def resume_runs(
             f"{path} contains no recipe.toml; give a run folder that `pellucid train` began, or resume it in Python by "
             "model.fit(..., run=..., resume=True)"
         )
+    paths = processes().from_first(lambda: _prepared(path, data, epochs))
+    return [_resume(one, data, progress) for one in paths]
+
+
+def interrupted(out: str | os.PathLike[str]) -> Path | None:
+    """Return the run folder below `out` that the same command began, if torchrun has restarted it; otherwise None."""
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
+        return None
+    return processes().from_first(lambda: _begun_by(launch(), Path(out)))
+
+
+def _begun_by(name: str, out: Path) -> Path | None:
+    """Return the last run folder below `out` whose manifest names this launch by torchrun."""
+    folders = [RunFolder(file.parent) for file in out.glob("*/manifest.json")]
+    begun = [folder for folder in folders if folder.read_manifest().get("launch") == name]
+    return max(begun, key=lambda folder: folder.manifest.stat().st_mtime).path if begun else None
+
+
+def _prepared(path: Path, data: str | os.PathLike[str] | None, epochs: int | None) -> list[Path]:
+    """Return a run folder and the one that follows it, both extended to `epochs`, if that is given."""
     recipe = load_recipe(path / "recipe.toml")
     paths = [path, _find_then(path, recipe.recipe.then, data)] if recipe.recipe.then else [path]
     if epochs is not None:
         for one in paths:
             _extend(RunFolder(one), epochs)
-    return [_resume(one, data, progress) for one in paths]
+    return paths
 
 
 def _resume(path: Path, data: str | os.PathLike[str] | None, progress: bool) -> Run:

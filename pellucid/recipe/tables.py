@@ -94,7 +94,8 @@ class Train:
     loss; "none" for the default of the loss: the accuracy for classes, the mean absolute error for regression. frozen:
     patterns of parameter paths that are not updated, such as "features.*". rates: "pattern=factor", a factor of the
     learning rate for the paths that match; the last match counts. keep: epochs after which the weights are kept in
-    separate files; 0 for the initial weights.
+    separate files; 0 for the initial weights. accumulate: the number of parts of a batch that a process computes one
+    after another, which takes less memory; batch norm takes the statistics of each part.
     """
 
     epochs: int = 10
@@ -109,6 +110,7 @@ class Train:
     frozen: tuple[str, ...] = ()
     rates: tuple[str, ...] = ()
     keep: tuple[int, ...] = ()
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""
@@ -117,6 +119,7 @@ class Train:
         check(self.clip >= 0, "train.clip", "0 (off) or more", self.clip)
         check(0 <= self.average < 1, "train.average", "from 0 (off) to less than 1", self.average)
         check(self.early_stopping >= 0, "train.early_stopping", "0 (off) or more epochs", self.early_stopping)
+        check(self.accumulate >= 1, "train.accumulate", "1 (off) or more", self.accumulate)
         seconds = self.checkpoint_seconds
         check(seconds > 0 and math.isfinite(seconds), "train.checkpoint_seconds", "more than 0", seconds)
         for epoch in self.keep:
@@ -129,6 +132,21 @@ class Train:
     def factors(self) -> dict[str, float]:
         """Return the factors of `rates` by pattern."""
         return {pattern: float(factor) for pattern, _, factor in (rate.rpartition("=") for rate in self.rates)}
+
+
+@dataclass(frozen=True)
+class Distributed:
+    """[distributed]: the training on many processes, which torchrun starts.
+
+    shards: the number of parts of each batch, which are dealt to the processes: with the same number, one process and
+    many compute the same bits. 0 for train.accumulate times the number of processes at the run's beginning.
+    """
+
+    shards: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for invalid values."""
+        check(self.shards >= 0, "distributed.shards", "0 (the number of processes) or more", self.shards)
 
 
 @dataclass(frozen=True)

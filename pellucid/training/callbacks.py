@@ -13,6 +13,8 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.nested import flatten
+from pellucid.objective import Supervised
+from pellucid.optim import Progress
 from pellucid.run.history import History, Row, csv_lines, write_csv
 from pellucid.settings.arguments import Checked
 from pellucid.settings.checks import check_known, integer
@@ -52,6 +54,11 @@ class Training:
     pause_at: float = math.inf
     measure_at: float = math.inf
     layers: list[Row] = field(default_factory=list[Row])
+
+    @property
+    def place(self) -> Progress:
+        """The next step among all, for a schedule."""
+        return Progress(self.step, self.batches * self.epochs, self.batches)
 
     @property
     def means(self) -> dict[str, float]:
@@ -116,6 +123,16 @@ def monitored(name: str, row: Row) -> str:
     if row[name] is None:
         raise PellucidError(f"monitor: {name} is not finite after epoch {row['epoch']}; monitor another column")
     return name
+
+
+def check_monitors(callbacks: Sequence[Callback], model: Learner, measured: Sequence[str]) -> None:
+    """Raise PellucidError for a monitor that is not among the `measured` columns of the history, if any are known."""
+    row: Row = dict.fromkeys(measured, 0.0)
+    for callback in (callback for callback in callbacks if isinstance(callback, Best)):
+        # A user-defined objective may have losses of other names in training than in evaluation.
+        unknown = not isinstance(model.objective, Supervised) and callback.monitor.endswith("loss")
+        if measured and not unknown:
+            monitored(callback.monitor or "auto", row)
 
 
 def better(training: Training, name: str, value: float, best: float | None, least: float = 0.0) -> bool:

@@ -159,13 +159,17 @@ class SavedState:
         for path, tensor in flatten(params).items():
             tensor.copy_(flat[path])
 
-    def restore(self, training: Training, step: TrainingStep, callbacks: Sequence[Callback]) -> dict[str, float]:
-        """Restore the state of training, optimizer and callbacks in place, and return the schedule's state."""
+    def restore(self, training: Training, step: TrainingStep) -> dict[str, float]:
+        """Restore the state of training and optimizer in place, and return the schedule's state."""
         for name in _FIELDS:
             setattr(training, name, self.progress[name])
         training.losses = dict(self.progress["losses"])
         training.history = History(self.progress["rows"], self.progress["layers"])
         step.load_state_dict(tensors_of(self.tensors, OPTIMIZER))
+        return self.progress["schedule"]
+
+    def restore_callbacks(self, callbacks: Sequence[Callback]) -> None:
+        """Restore the states of callbacks in place; PellucidError for other ones than those of the beginning."""
         named, states = _with_state(callbacks), self.progress["callbacks"]
         if list(states) != list(named):
             raise PellucidError(
@@ -174,7 +178,6 @@ class SavedState:
             )
         for name, callback in named.items():
             callback.load_state_dict({**states[name], **tensors_of(self.tensors, f"{CALLBACKS}{name}.")})
-        return self.progress["schedule"]
 
 
 def save_checkpoint(
@@ -250,6 +253,7 @@ def settings(
     epochs: int,
     batch_size: int,
     augment: object,
+    shards: int,
 ) -> dict[str, str]:
     """Return a hash of each setting that affects the result of a training, by name, to be equal in a resumed one."""
     values = {
@@ -263,6 +267,7 @@ def settings(
         "preprocessing": preprocess,
         EPOCHS: epochs,
         "batch size": batch_size,
+        **({} if shards == 1 else {"shards": shards}),
         "clipping": model.clip,
         **({} if model.average is None else {"average of the weights": model.average}),
         "precision": usable_precision(model.precision, model.device)[0],

@@ -235,3 +235,8 @@ def learned_is_finite(step: TrainingStep) -> bool:
 def _raise(fault: NotFinite | None) -> None:
     if fault:
         raise _FoundError(fault)
+
+
+def slower(lr: float) -> str:
+    """Return the advice to lower the learning rate, for messages about NaN and infinity."""
+    return f"lower the learning rate ({lr:g}) or look for very large values in the data"

@@ -33,6 +33,7 @@ from pellucid.nested import dtype_of, flatten
 from pellucid.network.ending import ends
 from pellucid.objective import MIN_INPUTS, Objective, Supervised
 from pellucid.registry import is_ours
+from pellucid.run.history import Row
 from pellucid.text import shown
 from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.diagnose import diagnose
@@ -253,6 +254,28 @@ def loss_columns(objective: Objective, means: Mapping[str, float], prefix: str =
     if set(means) <= {"loss"}:
         return total
     return {**total, **{f"{prefix}{name}_loss": mean for name, mean in means.items()}}
+
+
+def epoch_columns(
+    model: Learner, parts: Mapping[str, tuple[Source | None, Sequence[int] | None]], batch_size: int
+) -> tuple[Row, set[str]]:
+    """Return the columns of losses and metrics at the end of an epoch, and those that are better when lower.
+
+    parts: data, and the indices of its examples or None for all, by "train" and "val". The training loss is that of the
+    steps, so of the training data only metrics are measured.
+    """
+    row: Row = {}
+    lower: set[str] = set()
+    for role, (data, indices) in parts.items():
+        if data is not None and (model.metrics or role == "val"):
+            measures = Measures(model.metrics)
+            losses, results = measure(model, measures, data, batch_size, indices)
+            if role == "val":
+                row.update(loss_columns(model.objective, losses, "val_"))
+                lower |= set(row)
+            row.update(columns(results, role))
+            lower |= {f"{role}_{name}" for name in measures.lower}
+    return row, lower
 
 
 def columns(results: Mapping[str, Any], role: str) -> dict[str, float | None]:

@@ -206,7 +206,9 @@ def _tensor(values: Any, what: str) -> Tensor:
         check_dense(values, what)
         return values.detach()
     if isinstance(values, str | PathLike):
-        raise PellucidError(f"{what} is the path {str(values)!r}, not a batch; read a picture with pellucid.load_image")
+        raise PellucidError(
+            f"{what} is the path {str(cast(object, values))!r}, not a batch; read a picture with pellucid.load_image"
+        )
     parts = cast(Sequence[Any], values) if isinstance(values, list | tuple) else ()
     if len({tuple(part.shape) for part in parts if isinstance(part, Tensor)}) > 1:
         raise PellucidError(f"{what} contains tensors of different shapes; give each shape as a separate batch")

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from typing import Any, cast
@@ -10,19 +10,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import walk
 from pellucid.data.source import Batch
+from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode
-from pellucid.nested import dtype_of, flatten, map_tree
+from pellucid.nested import flatten, map_tree
 from pellucid.objective import Objective, Supervised, named_layers, seeded
-from pellucid.optim import Progress as Place
 from pellucid.optim.schedules import Constant
-from pellucid.registry import is_ours
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import Row
 from pellucid.text import note
 from pellucid.training.cached import without_frozen_front
-from pellucid.training.callbacks import Best, Callback, Training, monitored
+from pellucid.training.callbacks import Callback, Training, check_monitors
 from pellucid.training.checkpoint import SavedState, repair_best, save_checkpoint
 from pellucid.training.device import on_device
 from pellucid.training.diagnose import (
@@ -32,23 +30,24 @@ from pellucid.training.diagnose import (
     learned_fault,
     learned_is_finite,
     loss_fault,
+    slower,
     weights_fault,
 )
-from pellucid.training.evaluate import Measures, batch_within_memory, columns, loss_columns, measure, try_metrics
-from pellucid.training.examples import batches, read, sample
+from pellucid.training.distributed import processes, versions
+from pellucid.training.evaluate import batch_within_memory, epoch_columns, loss_columns, try_metrics
+from pellucid.training.examples import batches, sample
 from pellucid.training.layers import draws, layer_rows, may_draw
 from pellucid.training.learner import Learner
 from pellucid.training.plan import FitPlan
 from pellucid.training.process import StopSignals, memory_kept, naming_batch_size
-from pellucid.training.step import NotFiniteError, TrainingStep, training_form
+from pellucid.training.shards import ShardedStep, ShardLoader, shards_of
+from pellucid.training.step import NotFiniteError, StepLosses, TrainingStep, training_form
 from pellucid.training.user_defined import (
     callback_state,
     check_json,
     check_optimizer,
-    try_objective,
-    try_rules,
+    try_parts,
 )
-from pellucid.user_defined import try_network
 
 TICK = 0.25  # seconds between calls of `on_tick`, and between checks of the time since the last checkpoint
 CHECK_FRACTION = 0.02  # of the time for checks of the parameters; in fact 0.03, with the cache misses that they cause
@@ -68,7 +67,8 @@ class Loop:
 
     def __init__(self, whole: Learner, plan: FitPlan) -> None:
         folder = plan.folder
-        self.checkpoint = None if folder is None else SavedState.find(folder)
+        self.processes = processes()
+        self.checkpoint = self.processes.from_first(lambda: None if folder is None else SavedState.find(folder))
         if self.checkpoint is not None:
             self.checkpoint.check(plan.settings, plan.epochs)
             self.checkpoint.restore_params(whole.params)
@@ -79,6 +79,8 @@ class Loop:
             self.model, self.data, self.validation = without_frozen_front(whole, plan.data, plan.validation)
         model, data = self.model, self.data
         self.loader = batches(model, data, plan.batch_size, plan.augment)
+        if plan.shards > 1:
+            self.loader = ShardLoader(self.loader, shards_of(self.processes, plan.shards), plan.shards)
         self.training = Training(whole, plan.epochs, len(self.loader), plan.batch_size)
         if self.model is not whole:
             self.training.seconds = time.perf_counter() - started  # computing the features is part of the first epoch
@@ -97,113 +99,117 @@ class Loop:
     def run(self) -> Training:
         """Train, and return the state of the training at its end."""
         plan, training = self.plan, self.training
-        self.step = TrainingStep.of(self.model, len(self.data))
+        self.step = TrainingStep.of(self.model, len(self.data), in_sweep=plan.shards == 1)
+        self.sharded = None
+        if plan.shards > 1:
+            self.sharded = ShardedStep(self.model, self.step, self.processes, plan.shards)
+        self.processes.check_equal({**plan.settings, **versions()})
         if self.step.note:
             note(self.step.note)
-        if plan.folder is not None:
-            self._restore(plan.folder)
+        self._restore(plan.folder)
         if self.checkpoint is not None and self.checkpoint.done:
             self._repair_best()
             return training
         with torch.inference_mode(), memory_kept(), naming_batch_size(plan.batch_size), ExitStack() as stack:
             for callback in plan.callbacks:
                 stack.callback(callback.on_close)
-            if plan.folder is not None:
+            if plan.folder is not None or self.processes.count > 1:
                 stack.enter_context(self.signals.caught())
+            if plan.folder is not None:
                 plan.folder.error.unlink(missing_ok=True)  # the error that stopped an earlier attempt
             self.saved_at = time.perf_counter()
             for callback in plan.callbacks:
                 callback.on_start(training)
             self.clean = training.step
             self._check_learned()
-            self._try_parts()
+            try_parts(self.model, self.step, self.data, training.place, self.rng)
             # The batch size for evaluation: at least that of training, which takes more memory.
             self.evaluation_batch = size = max(plan.batch_size, batch_within_memory(self.model, self.data))
-            self._check_monitors(try_metrics(self.model, self.data, self.sample, size, self.validation is not None))
+            measured = try_metrics(self.model, self.data, self.sample, size, self.validation is not None)
+            check_monitors(plan.callbacks, self.model, [*COLUMNS, *measured] if measured else [])
             while training.epoch < training.epochs and not training.stop:
                 self._epoch()
             if self.step.average is not None:
                 self.step.average.take()
             for callback in plan.callbacks:
                 callback.on_end(training)
+            self.processes.take([*flatten(self.whole.params).values()])  # a callback may have changed them
             self._save(done=True)
             self._repair_best()
             if self.signals.asked:  # during the last steps; the caller may have more to do, such as another training
                 raise self._stopped(f"after the last step, {training.step}")
         return training
 
-    def _restore(self, folder: RunFolder) -> None:
+    def _restore(self, folder: RunFolder | None) -> None:
         """Continue from the last checkpoint, if any; PellucidError for a state that a checkpoint cannot contain."""
-        for optimizer in self.step.optimizers.values():
-            check_optimizer(optimizer, self.step.weights)
-        check_json(f"{type(self.model.schedule).__name__}: its memory", self.memory)
-        for callback in self.plan.callbacks:
-            callback_state(callback)
+        if folder is not None:
+            for optimizer in self.step.optimizers.values():
+                check_optimizer(optimizer, self.step.weights)
+            check_json(f"{type(self.model.schedule).__name__}: its memory", self.memory)
+            for callback in self.plan.callbacks:
+                callback_state(callback)
         if self.checkpoint is not None:
-            self.memory = self.checkpoint.restore(self.training, self.step, self.plan.callbacks)
-            self.saved_step = self.training.step
-            self.checkpoint.adopt(folder)
-
-    def _try_parts(self) -> None:
-        """Run user-defined classes once, so that errors in them appear before the first step."""
-        model, objective = self.model, self.model.objective
-        per_epoch = self.training.batches
-        try_rules(model, self.step.weights, Place(self.training.step, per_epoch * self.training.epochs, per_epoch))
-        dtype = dtype_of(model.params)
-        batch = next(read(self.data, range(min(2, len(self.data))), 2, model.stats, model.device, dtype))
-        if not isinstance(objective, Supervised):
-            try_objective(objective, model.params, self.step, batch, self.rng)
-        elif not all(map(is_ours, (objective.loss, *(layer for _, layer in walk(objective.net))))):
-            try_network(objective.net, model.params, objective.loss, batch.images, batch.targets)
-
-    def _check_monitors(self, measured: Sequence[str]) -> None:
-        """Raise PellucidError for a monitor of a callback that is not among the `measured` columns of the history."""
-        row: Row = dict.fromkeys([*COLUMNS, *measured], 0.0)
-        for callback in (callback for callback in self.plan.callbacks if isinstance(callback, Best)):
-            # A user-defined objective may have losses of other names in training than in evaluation.
-            unknown = not isinstance(self.model.objective, Supervised) and callback.monitor.endswith("loss")
-            if measured and not unknown:
-                monitored(callback.monitor or "auto", row)
+            self.memory = self.checkpoint.restore(self.training, self.step)
+            if folder is not None:
+                self.checkpoint.restore_callbacks(self.plan.callbacks)
+                self.saved_step = self.training.step
+                self.checkpoint.adopt(folder)
 
     def _epoch(self) -> None:
         """Train from the next batch to the end of the epoch, then finish the epoch."""
         training, model = self.training, self.model
         schedule, training.lr = model.schedule, model.optimizer.lr
-        scheduled, steps = type(schedule) is not Constant, training.batches * training.epochs
-        sums, weight_of = training.losses, model.objective.total_weight
+        scheduled, sums = type(schedule) is not Constant, training.losses
         batch: Batch | None = None
         layers: Callable[[], list[Row]] = list
         self.checked, self.checked_at = training.step, time.perf_counter()
         batches = self.loader.epoch(training.epoch, training.batch)
         with closing(cast(Any, batches)):
-            for batch in self._moved(batches):
+            for given in self._moved(batches):
+                batch = cast(Batch, given if self.sharded is None else given[0])
                 if scheduled:
-                    place = Place(training.step, steps, training.batches)
-                    training.lr = model.optimizer.lr * schedule.factor(place, self.memory)
+                    training.lr = model.optimizer.lr * schedule.factor(training.place, self.memory)
                 measures = training.step >= training.measure_at
-                if measures or training.batch == training.batches - 1:
+                if (measures or training.batch == training.batches - 1) and self.processes.is_first:
                     layers = self._measured(batch)
-                if self.draws:
-                    draws(self.rng, model.seed, training.step)
                 try:
-                    losses = self.step(batch, training.lr, self.rng)
+                    losses, weight, examples = self._step(given)
                 except NotFiniteError as error:
-                    raise self._explained(batch, training.step, error) from None
+                    raise self._explained(given, training.step, error) from None
                 training.step += 1
                 training.batch += 1
-                training.seen += len(batch.images)
-                weight = weight_of(batch)
+                training.seen += examples
                 training.loss_count += weight
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0.0) + value * weight
                 if measures:
                     training.layers, training.measure_at = layers(), math.inf
-                if training.step >= min(self.checked + self.check_every, training.pause_at) or self.signals.asked:
+                if self._is_due(training.step) if self.sharded is None else self.sharded.due or self.asked:
                     self._check(batch)
         training.seconds += time.perf_counter() - self.checked_at
         self._check_learned()
         self._read_losses(batch)
         self._finish_epoch(layers())
+
+    def _step(self, given: Any) -> tuple[StepLosses, Any, int]:
+        """Train on a batch or its shards; return the losses, their weight in a mean, and the number of examples."""
+        model, training, sharded = self.model, self.training, self.sharded
+        if sharded is not None:
+            due = self._is_due(training.step + 1)
+            return sharded(given, training.lr, training.step, self.signals.asked, due), sharded.weight, sharded.examples
+        if self.draws:
+            draws(self.rng, model.seed, training.step)
+        losses = self.step(given, training.lr, self.rng)
+        return losses, model.objective.total_weight(given), len(given.images)
+
+    def _is_due(self, step: int) -> bool:
+        """Return whether the parameters are to be checked after this step."""
+        return step >= min(self.checked + self.check_every, self.training.pause_at) or self.signals.asked
+
+    @property
+    def asked(self) -> bool:
+        """Whether the training is to stop; with many processes, as they agreed in the last step."""
+        return self.signals.asked if self.sharded is None else self.sharded.asked
 
     def _check(self, batch: Batch) -> None:
         """Check the parameters and losses after some steps, the last on `batch`; call `on_step` and `on_tick`."""
@@ -217,7 +223,7 @@ class Loop:
         self.check_cost = min(self.check_cost, time.perf_counter() - now)
         for callback in self.eager:
             callback.on_step(training)
-        if now >= self.tick_at or self.signals.asked or training.step >= training.pause_at:
+        if now >= self.tick_at or self.asked or training.step >= training.pause_at:
             self._tick()
             self.tick_at = now + TICK
 
@@ -232,13 +238,13 @@ class Loop:
                 callback.on_tick(training)
             self.checked_at = time.perf_counter()  # the pause is no time of the training
         if training.batch < training.batches:
-            if self.signals.asked:
+            if self.asked:
                 self._stop()
             if time.perf_counter() - self.saved_at >= self.plan.checkpoint_seconds:
                 self._save()
 
-    def _moved(self, batches: Iterable[Batch]) -> Iterable[Batch]:
-        """Return the batches on the model's device."""
+    def _moved(self, batches: Iterable[Any]) -> Iterable[Any]:
+        """Return the batches, or lists of their shards, on the model's device."""
         device = self.model.device
         return batches if device.type == "cpu" else (on_device(batch, device) for batch in batches)
 
@@ -257,22 +263,7 @@ class Loop:
         """Measure losses and metrics, call the callbacks, and save a checkpoint if it is time."""
         training, model, plan = self.training, self.model, self.plan
         with nullcontext() if self.step.average is None else self.step.average.used():
-            row: Row = {"epoch": training.epoch + 1, "step": training.step, "lr": training.lr}
-            row.update(loss_columns(model.objective, training.means, "train_"))
-            lower = set(row) - {"epoch", "step", "lr"}
-            for data, indices, role in ((self.data, self.sample, "train"), (self.validation, None, "val")):
-                if data is not None and (model.metrics or role == "val"):
-                    measures = Measures(model.metrics)
-                    losses, results = measure(model, measures, data, self.evaluation_batch, indices)
-                    if role == "val":
-                        loss_row = loss_columns(model.objective, losses, "val_")
-                        lower |= set(loss_row)
-                        row.update(loss_row)
-                    row.update(columns(results, role))
-                    lower |= {f"{role}_{name}" for name in measures.lower}
-            training.lower = frozenset(lower)
-            row["seconds"] = round(training.seconds, 6)
-            row["images_per_second"] = round(training.seen / max(training.seconds, 1e-9), 1)
+            row = self.processes.from_first(self._row)
             training.history.rows.append(row)
             training.history.layers.extend({"epoch": row["epoch"], **layer} for layer in layers)
             training.epoch, training.batch, training.seen, training.seconds = training.epoch + 1, 0, 0, 0.0
@@ -281,11 +272,25 @@ class Loop:
                 self.memory = model.schedule.observe(self.memory, row["val_loss"])
             for callback in plan.callbacks:
                 callback.on_epoch_end(training, row)
+        training.stop = self.processes.from_first(lambda: training.stop)
         if training.epoch < training.epochs and not training.stop:
-            if self.signals.asked:
+            if self.asked:
                 self._stop()
             if time.perf_counter() - self.saved_at >= SAVE_INTERVAL * self.save_cost:
                 self._save()
+
+    def _row(self) -> Row:
+        """Return the row of the finished epoch for the history."""
+        training, model = self.training, self.model
+        losses = loss_columns(model.objective, training.means, "train_")
+        parts = {"train": (self.data, self.sample), "val": (self.validation, None)}
+        measured, lower = epoch_columns(model, parts, self.evaluation_batch)
+        training.lower = frozenset({*losses, *lower})
+        return {
+            **{"epoch": training.epoch + 1, "step": training.step, "lr": training.lr, **losses, **measured},
+            "seconds": round(training.seconds, 6),
+            "images_per_second": round(training.seen / max(training.seconds, 1e-9), 1),
+        }
 
     def _measured(self, batch: Batch) -> Callable[[], list[Row]]:
         """Measure the gradients of the epoch's last batch; return the function of `layer_rows` for the updates."""
@@ -304,7 +309,7 @@ class Loop:
         if not learned_is_finite(self.step):
             fault = learned_fault(self.step)
             assert fault is not None
-            raise self._error(replace(fault, note=self._origin(number)), max(number, 1), _slower(self.training.lr))
+            raise self._error(replace(fault, note=self._origin(number)), max(number, 1), slower(self.training.lr))
         self.clean = number
 
     def _next_check(self, per_step: float) -> int:
@@ -322,8 +327,13 @@ class Loop:
         updates = f"the update of one of the steps {first} to {number}"
         return f"from {updates if first < number else f'the update of step {number}'}"
 
-    def _explained(self, batch: Batch, number: int, error: NotFiniteError) -> StoppedError:
+    def _explained(self, given: Any, number: int, error: NotFiniteError) -> PellucidError:
         """Return the error for a loss that is not finite; it names the first tensor that is not finite in the step."""
+        batch: Batch = given
+        if self.sharded is not None:
+            if error.shard not in self.sharded.own:
+                return PellucidError(f"training stopped in step {number + 1}: {self.sharded.whose(error)}")
+            batch = given[error.shard - self.sharded.own.start]
         weights = dict(zip(self.step.paths, self.step.weights, strict=True))
         fault = diagnose(self.model.objective, self.model.params, weights, batch, self._mode(number))
         if fault and fault.kind == "input":
@@ -333,7 +343,7 @@ class Loop:
             fault = replace(fault, note=self._origin(number))
         fault = fault or loss_fault(error.name, torch.tensor(error.value))
         assert fault is not None  # the loss ended the step because it is not finite
-        return self._error(fault, number + 1, _slower(self.training.lr))
+        return self._error(fault, number + 1, slower(self.training.lr))
 
     def _error(self, fault: NotFinite, number: int, remedy: str) -> StoppedError:
         """Return the error that ends the training, after writing it to the run folder, if there is one."""
@@ -355,7 +365,8 @@ class Loop:
     def _stopped(self, where: str) -> KeyboardInterrupt:
         """Return the exception that ends a training on Ctrl-C, after everything is saved."""
         folder = self.plan.folder
-        assert folder is not None  # without one, signals are not caught
+        if folder is None:  # with many processes only
+            return KeyboardInterrupt(f"stopped {where}")
         how = f"pellucid train --resume {folder.path}" if folder.recipe.exists() else "the same fit with resume=True"
         return KeyboardInterrupt(f"stopped {where}; saved in {folder.path}; resume with {how}")
 
@@ -371,7 +382,7 @@ class Loop:
         started = time.perf_counter()
         fault = weights_fault(flatten(self.whole.params))
         if fault:
-            raise self._error(fault, self.training.step, _slower(self.training.lr))
+            raise self._error(fault, self.training.step, slower(self.training.lr))
         save_checkpoint(
             self.plan.folder,
             self.whole.about(),
@@ -384,8 +395,3 @@ class Loop:
         )
         self.saved_at = time.perf_counter()
         self.saved_step, self.save_cost = self.training.step, self.saved_at - started
-
-
-def _slower(lr: float) -> str:
-    """Return the advice to lower the learning rate, for messages about NaN and infinity."""
-    return f"lower the learning rate ({lr:g}) or look for very large values in the data"

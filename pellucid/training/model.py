@@ -185,6 +185,8 @@ class BaseModel(Trainable, Viewed):
         checkpoint_seconds: float = 60.0,
         manifest: Mapping[str, Any] | None = None,
         verbose: bool = True,
+        accumulate: int = 1,
+        shards: int | None = None,
     ) -> History:
         """Train on x and y, a Source such as a Dataset, or batches, and return the history of the epochs.
 
@@ -195,11 +197,14 @@ class BaseModel(Trainable, Viewed):
         resume: whether to continue the training in the run folder exactly from its last checkpoint; checkpoints are
         written every `checkpoint_seconds`, at ends of epochs, and on Ctrl-C. monitor: the column of the history that
         selects the run's best weights; "" selects the last ones. verbose: whether to show progress on stderr.
+        accumulate: the number of parts of a batch that are computed one after another, which takes less memory; with
+        torchrun, in each process. shards: their number in all processes, see the guide "Train on many processes".
         Raises PellucidError for data that do not fit, for a run folder that is in use, contains a training (without
         `resume`) or was begun with other settings, and for NaN or infinity, naming step, layer and tensor.
         """
         given = FitArguments(
-            epochs, batch_size, augment, callbacks, run, resume, monitor, checkpoint_seconds, manifest, verbose
+            *(epochs, batch_size, augment, callbacks, run, resume, monitor, checkpoint_seconds, manifest, verbose),
+            *(accumulate, shards),
         )
         given.check(self.schedule, validation is not None)
         data, held_out = self._data(x, y, validation, steps_per_epoch)

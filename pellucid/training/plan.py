@@ -15,6 +15,7 @@ from pellucid.text import shown
 from pellucid.training.callbacks import Callback, Checkpoint, CSVLog
 from pellucid.training.checkpoint import settings
 from pellucid.training.device import device_name, usable_precision
+from pellucid.training.distributed import launch, processes
 from pellucid.training.examples import Augmentation, note_resume
 from pellucid.training.learner import Learner
 from pellucid.training.progress import ProgressLine
@@ -23,7 +24,11 @@ from pellucid.training.user_defined import check_hooks, check_saves
 
 @dataclass(frozen=True)
 class FitPlan:
-    """A training of a model: its data, and how long and with what to train."""
+    """A training of a model: its data, and how long and with what to train.
+
+    callbacks, folder: of the first process of a training; others have none. shards: the number of parts of each batch,
+    in all processes.
+    """
 
     data: Source
     validation: Source | None
@@ -34,6 +39,7 @@ class FitPlan:
     folder: RunFolder | None
     settings: Mapping[str, str]  # must be the same in a resumed training
     checkpoint_seconds: float
+    shards: int = 1
 
 
 @dataclass
@@ -50,11 +56,20 @@ class FitArguments:
     checkpoint_seconds: float
     manifest: Mapping[str, Any] | None
     verbose: bool
+    accumulate: int
+    shards: int | None
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid argument."""
         self.epochs = integer(self.epochs, "fit: epochs", 1)
         self.batch_size = integer(self.batch_size, "fit: batch_size", 1)
+        self.accumulate = integer(self.accumulate, "fit: accumulate", 1)
+        if self.shards is not None:
+            self.shards = integer(self.shards, "fit: shards", 1)
+            if self.accumulate > 1:
+                raise PellucidError(
+                    "fit: accumulate is the number of shards in one process, shards that in all; give one"
+                )
         self.callbacks = instances(self.callbacks, Callback, "fit: callbacks")
         if self.augment is not None and (isinstance(self.augment, type) or not callable(self.augment)):
             raise PellucidError(f"fit: augment must be a function (batch, rng) -> batch, not {shown(self.augment)}")
@@ -74,25 +89,39 @@ class FitArguments:
     ) -> Generator[FitPlan, None, None]:
         """Yield the plan; within the context, the run folder is locked, if there is one."""
         epochs, batch_size, callbacks = self.epochs, self.batch_size, [*self.callbacks]
-        hashes = settings(model, preprocess, data, held_out, epochs, batch_size, self.augment)
-        folder = None if self.run is None else RunFolder(self.run)
+        group = processes()
+        if group.count > 1 and model.device.type != "cpu":
+            raise PellucidError(f"fit: many processes train on CPUs; this model is on {model.device}, see device")
+        run = None if self.run is None else RunFolder(self.run)
+        shards = self.shards or group.from_first(lambda: begun_shards(run)) or self.accumulate * group.count
+        hashes = settings(model, preprocess, data, held_out, epochs, batch_size, self.augment, shards)
+        folder, callbacks = (run, callbacks) if group.is_first else (None, [])
         if folder is not None or any(callback.saves for callback in callbacks):
             check_saves(model, type(model))
-        progress = [ProgressLine()] if boolean(self.verbose, "fit: verbose") else []
+        progress = [ProgressLine()] if boolean(self.verbose, "fit: verbose") and group.is_first else []
         with ExitStack() as stack:
             if folder is not None:
-                self._begin(stack.enter_context(folder), model, data, held_out)
+                self._begin(stack.enter_context(folder), model, data, held_out, shards)
                 best = Checkpoint(folder.best, "" if self.monitor == "auto" and held_out is None else self.monitor)
                 callbacks += [best, CSVLog(folder.metrics, folder.layers)]
             callbacks += progress
             seconds = self.checkpoint_seconds
-            yield FitPlan(data, held_out, epochs, batch_size, self.augment, callbacks, folder, hashes, seconds)
+            yield FitPlan(data, held_out, epochs, batch_size, self.augment, callbacks, folder, hashes, seconds, shards)
 
-    def _begin(self, folder: RunFolder, model: Learner, data: Source, held_out: Source | None) -> None:
+    def _begin(self, folder: RunFolder, model: Learner, data: Source, held_out: Source | None, shards: int) -> None:
         """Write the manifest of a run folder; PellucidError for one with a training that is not to be resumed."""
         if folder.has_checkpoint and not self.resume:
             raise PellucidError(f"{folder.path} has a training already; resume it, or choose another run folder")
         note_resume(data)
         checksums = {"train": data.checksum} | ({} if held_out is None else {"validation": held_out.checksum})
         used = {"precision": usable_precision(model.precision, model.device)[0], "device": device_name(model.device)}
+        used |= {"shards": shards} if shards > 1 else {}
+        used |= {"launch": launch()} if processes().count > 1 else {}
         folder.write_manifest(model.seed, checksums, {**used, **(self.manifest or {})})
+
+
+def begun_shards(run: RunFolder | None) -> int:
+    """Return the number of shards with which a training was begun that has a checkpoint; 0 for none."""
+    if run is None or not run.has_checkpoint or not run.manifest.is_file():
+        return 0
+    return integer(run.read_manifest().get("shards", 1), f"{run.manifest}: shards", 1)

@@ -38,11 +38,14 @@ Optimizers = Optimizer | Mapping[str, Optimizer]
 
 
 class NotFiniteError(Exception):
-    """A loss that is NaN or infinite; the step ends before the parameters are updated."""
+    """A loss that is NaN or infinite; the step ends before the parameters are updated.
 
-    def __init__(self, name: str, value: float) -> None:
+    shard: the number of the shard, 0 for a batch that is not divided.
+    """
+
+    def __init__(self, name: str, value: float, shard: int = 0) -> None:
         super().__init__(name)
-        self.name, self.value = name, value
+        self.name, self.value, self.shard = name, value, shard
 
 
 class TrainingStep:
@@ -62,7 +65,7 @@ class TrainingStep:
     params: the arguments in the form in which the step computes. note: a message to show before the first step, or "".
 
     A Supervised objective runs in its fused form. With plain SGD, its Dense layers and convolutions are updated during
-    the backward pass, unless something needs all gradients before the update, such as clipping.
+    the backward pass, unless something needs all gradients before the update, such as clipping, or `in_sweep` is False.
     """
 
     def __init__(
@@ -78,12 +81,14 @@ class TrainingStep:
         frozen: Collection[str] = (),
         rates: Mapping[str, float] | None = None,
         average: float | None = None,
+        in_sweep: bool = True,
     ) -> None:
         channels_last(params)
         flat, nets, factors = flatten(params), objective.nets, dict(rates or {})
         device = next((leaf.device for leaf in flat.values()), CPU)
         self.precision, self.note = usable_precision(precision, device)
-        self.kept = all_buffers(nets) | set(frozen)  # paths of tensors that the optimizers do not update
+        self.frozen = frozenset(frozen)
+        self.kept = all_buffers(nets) | self.frozen  # paths of tensors that the optimizers do not update
         self.paths = [path for path in flat if path not in self.kept]
         self.weights = [flat[path] for path in self.paths]
         self.average = None if average is None else Average(self.paths, self.weights, average)
@@ -101,7 +106,7 @@ class TrainingStep:
         self.states = {name: updater.state for name, updater in self._updaters.items()}
         single = isinstance(objective, Supervised) and isinstance(optimizer, Optimizer)
         training = training_of(optimizer, regularizers, clip, precision, frozen, factors, device)
-        self._rate = Rate() if single and training.in_sweep else None
+        self._rate = Rate() if in_sweep and single and training.in_sweep else None
         self.objective = training_form(objective, params, frozen, self._rate)
         self._reads = device.type == "cpu"  # on other devices, reading a loss would wait for the computation
         if isinstance(self.objective, Supervised) and self._reads:
@@ -114,7 +119,7 @@ class TrainingStep:
         self._limits = [limit for limit in regularizers if isinstance(limit, MaxNorm)]
 
     @classmethod
-    def of(cls, model: Learner, examples: int) -> "TrainingStep":
+    def of(cls, model: Learner, examples: int, in_sweep: bool = True) -> "TrainingStep":
         """Return the step of a model for this number of training examples."""
         return cls(
             model.objective,
@@ -127,15 +132,16 @@ class TrainingStep:
             frozen=model.frozen,
             rates=model.rates,
             average=model.average,
+            in_sweep=in_sweep,
         )
 
     def __call__(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> StepLosses:
         """Update the parameters from one batch, and return the losses by name, computed before their updates."""
         result = self.gradients(batch, lr, rng)
         if isinstance(result, tuple):  # with an empty order, all were updated during the backward pass
-            losses = result[0] if self._order == [] else self._learn(*result, lr)
+            losses = result[0] if self._order == [] else self.learn(*result, lr)
         else:  # each turn updates parameters before the next one begins
-            losses = mean_losses([self._learn(*turn, lr) for turn in result])
+            losses = mean_losses([self.learn(*turn, lr) for turn in result])
         if self.average is not None:
             self.average.update()
         return losses
@@ -159,7 +165,7 @@ class TrainingStep:
             images = images.bfloat16()
         return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
 
-    def _learn(self, losses: StepLosses, dparams: Params, lr: float) -> StepLosses:
+    def learn(self, losses: StepLosses, dparams: Params, lr: float) -> StepLosses:
         """Update the parameters from the gradients of one turn, and return its losses."""
         if self._reads:
             losses = _read(losses)

@@ -11,21 +11,23 @@ import torch
 from torch import Tensor
 
 from pellucid import config
-from pellucid.data.source import Batch
+from pellucid.combine.base import walk
+from pellucid.data.source import Batch, Source
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Mode, Params
-from pellucid.nested import flatten
-from pellucid.objective import Objective
+from pellucid.nested import dtype_of, flatten
+from pellucid.objective import Objective, Supervised
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, MaxNorm, Optimizer, Progress, Regularizer, Schedule
 from pellucid.optim.base import State
-from pellucid.registry import check_fields, check_list
+from pellucid.registry import check_fields, check_list, is_ours
 from pellucid.run.described import rebuilt
 from pellucid.run.weights import check_size
 from pellucid.text import shown
 from pellucid.training.callbacks import Callback
+from pellucid.training.examples import read
 from pellucid.training.learner import Learner
 from pellucid.training.step import TrainingStep
-from pellucid.user_defined import attempt, changed, copied, form
+from pellucid.user_defined import attempt, changed, copied, form, try_network
 from pellucid.weights.match import match
 
 # Classes of parts that are passed to each training again, so that weights files do not name them.
@@ -90,6 +92,17 @@ def check_hooks(callback: Callback) -> None:
                 f"{type(callback).__name__}: {name} is not a hook, so fit would never call it; hooks: "
                 f"{', '.join(hooks)}{nearest(name, hooks)}"
             )
+
+
+def try_parts(model: Learner, step: TrainingStep, data: Source, now: Progress, rng: torch.Generator) -> None:
+    """Run user-defined classes once, so that errors in them appear before the first step."""
+    objective = model.objective
+    try_rules(model, step.weights, now)
+    batch = next(read(data, range(min(2, len(data))), 2, model.stats, model.device, dtype_of(model.params)))
+    if not isinstance(objective, Supervised):
+        try_objective(objective, model.params, step, batch, rng)
+    elif not all(map(is_ours, (objective.loss, *(layer for _, layer in walk(objective.net))))):
+        try_network(objective.net, model.params, objective.loss, batch.images, batch.targets)
 
 
 def try_rules(model: Learner, weights: Sequence[Tensor], now: Progress) -> None:

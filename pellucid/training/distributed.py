@@ -1,0 +1,164 @@
+"""The processes of one training, which torchrun starts, and what they tell each other."""
+
+import atexit
+import functools
+import os
+import socket
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+
+# PyTorch gives some of these functions no type annotations.
+_group = cast(Any, dist)
+T = TypeVar("T")
+WAIT = 2.0  # seconds in which the processes that still run say so, after one of them failed
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of one training: the number of this one, and of all; without torchrun, there is one.
+
+    Every process calls the same methods in the same order. Each method raises PellucidError that names the processes
+    that ended or do not answer.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that decides and writes."""
+        return self.rank == 0
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Return what `make` returns, or raise its PellucidError, in the first process; the others do not call it."""
+        if self.count == 1:
+            return make()
+        told: list[Any] = [None]
+        if self.is_first:
+            try:
+                told = [make()]
+            except PellucidError as error:
+                told = [error]
+        with self._answered():
+            dist.broadcast_object_list(told)
+        if isinstance(told[0], PellucidError):
+            raise told[0]
+        return cast(T, told[0])
+
+    def take(self, tensors: Sequence[Tensor]) -> None:
+        """Copy the tensors of the first process into those of all others, in place."""
+        if self.count > 1:
+            with self._answered():
+                for tensor in tensors:
+                    same = tensor.contiguous()
+                    dist.broadcast(same, 0)
+                    tensor.copy_(same)
+
+    def gathered(self, row: Tensor) -> Tensor:
+        """Return the rows (...) of all processes as (count, ...)."""
+        rows = row.new_empty(self.count, *row.shape)
+        if self.count == 1:
+            return rows.copy_(row)
+        with self._answered():
+            _group.all_gather([*rows.unbind()], row)
+        return rows
+
+    def dealt(self, chunks: Tensor, counts: Sequence[int]) -> Tensor:
+        """Send chunks[:, p] to process p, and return what all sent to this one: (sum of `counts`, ...).
+
+        chunks: (n, count, ...), where process p has n = counts[p].
+        """
+        got = chunks.new_empty(sum(counts), *chunks.shape[2:])
+        sent = chunks.transpose(0, 1).reshape(-1, *chunks.shape[2:])
+        with self._answered():
+            _group.all_to_all_single(got, sent, [*counts], [len(chunks)] * self.count)
+        return got
+
+    def check_equal(self, values: Mapping[str, str]) -> None:
+        """Raise PellucidError unless `values` are the same in all processes; it names the first that differs."""
+        if self.count == 1:
+            return
+        told: list[Any] = [None] * self.count
+        with self._answered():
+            _group.all_gather_object(told, {"host": socket.gethostname(), **values})
+        for rank, other in enumerate(told):
+            wrong = [name for name in values if other.get(name) != told[0].get(name)]
+            if wrong:
+                raise PellucidError(
+                    f"process {rank} on {other['host']} differs from process 0 in: {', '.join(wrong)}; give all "
+                    "processes the same recipe, data, versions and number of threads"
+                )
+
+    @contextmanager
+    def _answered(self) -> Generator[None, None, None]:
+        """Within the context, a lost process becomes a PellucidError that names it."""
+        try:
+            yield
+        except RuntimeError as error:
+            store = _group.distributed_c10d._get_default_store()
+            try:
+                store.set(f"pellucid/running/{self.rank}", socket.gethostname())
+                time.sleep(WAIT)
+                lost = [rank for rank in range(self.count) if not store.check([f"pellucid/running/{rank}"])]
+                names = [f"{rank} on {store.get(f'pellucid/host/{rank}').decode()}" for rank in lost]
+            except RuntimeError:  # the store is gone with its process, which is the first one or torchrun
+                names = []
+            who = f"process {', '.join(names)}" if names else "another process"
+            reason = str(error).partition("\n")[0]
+            raise PellucidError(
+                f"{who} ended or does not answer ({reason}); its own message says why, and the run folder resumes from "
+                "its last checkpoint"
+            ) from error
+
+
+def processes() -> Processes:
+    """Return the processes that torchrun started with this one, connected; one process without torchrun.
+
+    A process group that a script has made is used as it is.
+    """
+    started = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= {*os.environ} and os.environ["WORLD_SIZE"] != "1"
+    if not dist.is_available() or not (started or dist.is_initialized()):
+        return Processes()
+    if not dist.is_initialized():
+        _connect()
+    _tell_host()
+    return Processes(dist.get_rank(), dist.get_world_size())
+
+
+def _connect() -> None:
+    """Connect the processes; those of an earlier attempt, whose addresses torchrun's store still has, are not asked."""
+    try:
+        store, rank, count = next(_group.rendezvous("env://"))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        atexit.register(dist.destroy_process_group)  # otherwise threads of gloo abort the process at its end
+        dist.init_process_group("gloo", store=_group.PrefixStore(attempt, store), rank=rank, world_size=count)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise PellucidError(f"the processes cannot be connected ({reason}); look for the message of another") from error
+
+
+@functools.cache
+def _tell_host() -> None:
+    """Tell the other processes once on which machine this one runs, for messages about it."""
+    store = _group.distributed_c10d._get_default_store()
+    store.set(f"pellucid/host/{dist.get_rank()}", socket.gethostname())
+
+
+def launch() -> str:
+    """Return a name of the command by which torchrun started this process, the same when it starts it again."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return f"{socket.gethostname()} {os.getppid()}" if name == "none" else name
+
+
+def versions() -> dict[str, str]:
+    """Return what changes the bits of a training, beside its settings."""
+    return {"version of PyTorch": str(torch.__version__), "number of threads": str(torch.get_num_threads())}

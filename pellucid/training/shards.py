@@ -1,0 +1,285 @@
+"""Training steps whose batch is divided into shards, in one process or in many, with the same bits.
+
+Each shard's gradients are computed as if it were a batch of its own: its batch norm takes its own statistics, and its
+random numbers depend on its number alone. They are added in a fixed binary tree, so that the sum does not depend on
+which process computed which shard.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from itertools import repeat
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from pellucid.data.loader import Loader
+from pellucid.data.seeds import mix
+from pellucid.data.source import Batch
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Params
+from pellucid.nested import flatten, map_tree
+from pellucid.objective import Gradients, all_buffers, mean_losses, seeded
+from pellucid.optim import foreach
+from pellucid.text import plural
+from pellucid.training.device import device_of
+from pellucid.training.distributed import Processes
+from pellucid.training.examples import StreamLoader
+from pellucid.training.layers import DROPOUT
+from pellucid.training.learner import Learner
+from pellucid.training.step import NotFiniteError, StepLosses, TrainingStep
+
+FLAGS = 2  # numbers that a process sends beside those of its shards: whether to stop, and whether to check
+COUNTS = 2  # numbers of a shard beside its losses: its examples, and its weight in a mean
+
+
+class PartialSum(NamedTuple):
+    """The sum of the shards from position · 2^level, 2^level of them or as many as there are."""
+
+    level: int
+    position: int
+    value: Tensor
+
+
+def append(nodes: list[PartialSum], node: PartialSum) -> None:
+    """Append a node to those of the shards before it; the sum of two siblings takes their place."""
+    while nodes and node.position % 2 and nodes[-1][:2] == (node.level, node.position - 1):
+        node = PartialSum(node.level + 1, node.position // 2, nodes.pop().value.add_(node.value))
+    nodes.append(node)
+
+
+def total(nodes: list[PartialSum]) -> Tensor:
+    """Return the sum of all shards, from the nodes of all of them."""
+    while len(nodes) > 1:
+        right = nodes.pop()
+        nodes[-1].value.add_(right.value)
+    return nodes[0].value
+
+
+def dealt(rank: int, count: int, shards: int) -> range:
+    """Return the numbers of the shards that one of `count` processes computes."""
+    return range(rank * shards // count, (rank + 1) * shards // count)
+
+
+def shards_of(processes: Processes, shards: int) -> range:
+    """Return the numbers of the shards that this process computes; PellucidError for more processes than shards."""
+    if processes.count > shards:
+        raise PellucidError(
+            f"fit: {processes.count} processes share {plural(shards, 'shard')}; start at most as many processes as "
+            "shards, which a run keeps from its beginning"
+        )
+    return dealt(processes.rank, processes.count, shards)
+
+
+class ShardLoader:
+    """The shards of each batch that one process computes: lists of batches, epoch by epoch.
+
+    whole: the loader of whole batches. own: the numbers of this process's shards, of `shards`. Raises PellucidError for
+    a stream, and for more shards than examples of a batch.
+    """
+
+    def __init__(self, whole: Loader | StreamLoader, own: range, shards: int) -> None:
+        if not isinstance(whole, Loader):
+            raise PellucidError("fit: a stream cannot be divided into shards; give arrays or a source")
+        if whole.batch_size < shards:
+            raise PellucidError(f"fit: a batch of {whole.batch_size} has no {shards} shards; make it larger")
+        self.loaders = [replace(whole, rank=shard, world=shards) for shard in own]
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return len(self.loaders[0])
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Sequence[Batch]]:
+        """Yield the shards of each batch of an epoch, from batch `start`."""
+        with ExitStack() as stack:
+            parts = [cast(Any, loader.epoch(epoch, start)) for loader in self.loaders]
+            for part in parts:
+                if hasattr(part, "close"):
+                    stack.enter_context(closing(part))
+            yield from zip(*parts, strict=True)
+
+
+class ShardedStep:
+    """One training step from the shards of a batch: `sharded(parts, lr, number, ...)`.
+
+    step: of the model, without updates during the backward pass. shards: their number in all processes,
+    at least that of the processes. After a step, `weight` and `examples` are those of the whole batch, and `asked` and
+    `due` what the processes agreed on.
+    """
+
+    def __init__(self, model: Learner, step: TrainingStep, processes: Processes, shards: int) -> None:
+        self.model, self.step, self.processes, self.shards = model, step, processes, shards
+        if model.objective.indivisible:
+            raise PellucidError(f"fit: shards: {model.objective.indivisible}; leave out shards and accumulate")
+        self.own = shards_of(processes, shards)
+        device = device_of(step.params)
+        self.rngs = [seeded(device) for _ in self.own]
+        changing = all_buffers(model.objective.nets) - step.frozen
+        self.buffers = [tensor for path, tensor in flatten(step.params).items() if path in changing]
+        self.flags = 0.0, 0.0
+        self.weight, self.examples = 0.0, 0
+        self.asked = self.due = False
+        self._layouts: dict[tuple[str, ...], Layout] = {}
+
+    def __call__(
+        self, parts: Sequence[Batch], lr: float, number: int, asked: bool = False, due: bool = False
+    ) -> StepLosses:
+        """Update the parameters from the shards of step `number`, and return the losses of the whole batch by name.
+
+        asked: whether this process was asked to stop; it is agreed if one was. due: whether to check the parameters
+        after this step, which the first process decides.
+        Raises NotFiniteError for a loss of any shard that is NaN or infinite.
+        """
+        for rng, shard in zip(self.rngs, self.own, strict=True):
+            rng.manual_seed(mix(self.model.seed, DROPOUT, number, shard))
+        self.flags = float(asked), float(due)
+        turns = [_turns(self.step, part, lr, rng) for part, rng in zip(parts, self.rngs, strict=True)]
+        weights = [float(self.model.objective.total_weight(part)) for part in parts]
+        done: list[StepLosses] = []
+        while (turn := self._turn(turns, parts, weights)) is not None:
+            done.append(self.step.learn(*turn, lr))
+        if self.step.average is not None:
+            self.step.average.update()
+        return mean_losses(done)
+
+    def whose(self, error: NotFiniteError) -> str:
+        """Return a text on a loss that is not finite in another process."""
+        count = self.processes.count
+        rank = next(rank for rank in range(count) if error.shard in dealt(rank, count, self.shards))
+        return f"{error.name} is {error.value} in process {rank}; see its message"
+
+    def _turn(
+        self, turns: Sequence[Iterator[Gradients]], parts: Sequence[Batch], weights: Sequence[float]
+    ) -> Gradients | None:
+        """Return losses and gradients of the next turn of the whole batch; None after the last one."""
+        before = [tensor.clone() for tensor in self.buffers]
+        nodes: list[PartialSum] = []
+        rows: list[list[float]] = []
+        layout, names, like = Layout([], 1), (), cast(Params, {})
+        for k, shard in enumerate(self.own):
+            for buffer, old in zip(self.buffers, before, strict=True):
+                buffer.copy_(old)
+            try:
+                found = next(turns[k], None)
+            except NotFiniteError as error:
+                rows.append([len(parts[k].images), weights[k], *repeat(error.value, max(1, len(names)))])
+                continue
+            if found is None:
+                return None
+            losses, dparams = found
+            rows.append([len(parts[k].images), weights[k], *map(float, losses.values())])
+            names, like = tuple(losses), dparams
+            layout = self._layout(dparams)
+            append(nodes, PartialSum(0, shard, layout.joined(dparams, weights[k], self.buffers, before)))
+            del found, dparams
+        losses = self._agree(rows, names)
+        flat = self._summed(nodes)
+        views = layout.taken(flat, self.weight, self.shards, self.buffers, before)
+        return losses, map_tree(lambda _: next(views), like)
+
+    def _agree(self, rows: list[list[float]], names: Sequence[str]) -> StepLosses:
+        """Return the means of the losses over all shards, and set what the processes agree on."""
+        most = -(-self.shards // self.processes.count)
+        table = torch.zeros(1 + most, COUNTS + max(1, len(names)), dtype=torch.float64)
+        table[0, :FLAGS] = torch.tensor(self.flags)
+        for row, values in zip(table[1:], rows, strict=False):
+            row.copy_(torch.tensor(values, dtype=torch.float64))
+        tables = self.processes.gathered(table)
+        self.asked, self.due = bool(tables[:, 0, 0].any()), bool(tables[0, 0, 1])
+        counts = [len(dealt(rank, self.processes.count, self.shards)) for rank in range(self.processes.count)]
+        every = torch.cat([found[1 : 1 + count] for found, count in zip(tables, counts, strict=True)])
+        all_rows: list[list[float]] = cast(Any, every).tolist()
+        for shard, (_, _, *values) in enumerate(all_rows):
+            for name, value in zip(names or ("loss",), values, strict=False):
+                if not math.isfinite(value):
+                    raise NotFiniteError(name, value, shard)
+        self.examples = int(sum(row[0] for row in all_rows))
+        self.weight = math.fsum(row[1] for row in all_rows) or 1.0  # 0 where the loss ignores all examples
+        return {
+            name: math.fsum(row[1] * row[COUNTS + k] for row in all_rows) / self.weight for k, name in enumerate(names)
+        }
+
+    def _layout(self, dparams: Params) -> "Layout":
+        """Return the places of these gradients, which are the same in every step."""
+        flat = flatten(dparams)
+        paths = tuple(flat)
+        if paths not in self._layouts:
+            self._layouts[paths] = Layout([*flat.values(), *self.buffers], self.processes.count)
+        return self._layouts[paths]
+
+    def _summed(self, nodes: list[PartialSum]) -> Tensor:
+        """Return the sum of the nodes of all processes; each adds one part of the values, in the order of the tree."""
+        count = self.processes.count
+        if count == 1:
+            return total(nodes)
+        numbers = [_nodes(dealt(rank, count, self.shards)) for rank in range(count)]
+        chunks = torch.stack([node.value for node in nodes]).view(len(nodes), count, -1)
+        got = self.processes.dealt(chunks, [len(found) for found in numbers])
+        every: list[PartialSum] = []
+        for (level, position), value in zip((node for found in numbers for node in found), got, strict=True):
+            append(every, PartialSum(level, position, value))
+        return self.processes.gathered(total(every)).view(-1)
+
+
+class Layout:
+    """Where each of several tensors stands in one flat tensor, whose length is a multiple of `count`."""
+
+    def __init__(self, tensors: Sequence[Tensor], count: int) -> None:
+        self.forms = [torch.empty_like(tensor, device="meta") for tensor in tensors]
+        self.dtype = torch.float64 if any(tensor.dtype is torch.float64 for tensor in tensors) else torch.float32
+        self.size = -(-sum(tensor.numel() for tensor in tensors) // count) * count
+
+    def views(self, flat: Tensor) -> list[Tensor]:
+        """Return views of a flat tensor with the shapes and the memory formats of the tensors."""
+        found: list[Tensor] = []
+        start = 0
+        for form in self.forms:
+            found.append(flat.as_strided(form.shape, form.stride(), start))
+            start += form.numel()
+        return found
+
+    def joined(self, dparams: Params, weight: float, buffers: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
+        """Return one flat tensor of a shard's gradients times its weight, and the changes of its buffers."""
+        grads = [*flatten(dparams).values()]
+        if len(grads) + len(buffers) != len(self.forms):
+            raise PellucidError("shards: the objective returned gradients of other parameters for another shard")
+        flat = torch.zeros(self.size, dtype=self.dtype, device=grads[0].device if grads else None)
+        views = self.views(flat)
+        if grads:
+            foreach.copy_(views[: len(grads)], grads)
+        flat.mul_(weight)
+        for view, buffer, old in zip(views[len(grads) :], buffers, before, strict=True):
+            torch.sub(buffer, old, out=view)
+        return flat
+
+    def taken(
+        self, flat: Tensor, weight: float, shards: int, buffers: Sequence[Tensor], before: Sequence[Tensor]
+    ) -> Iterator[Tensor]:
+        """Return the means of the gradients, and set the buffers to their means; of sums as `joined` returns them."""
+        views = self.views(flat)
+        n = len(views) - len(buffers)
+        for view, buffer, old in zip(views[n:], buffers, before, strict=True):
+            torch.add(old, view, alpha=1 / shards, out=buffer)
+        flat.div_(weight)
+        return iter(views[:n])
+
+
+def _nodes(shards: range) -> list[tuple[int, int]]:
+    """Return level and position of the nodes to which these shards are added in one process."""
+    nodes: list[PartialSum] = []
+    for shard in shards:
+        append(nodes, PartialSum(0, shard, torch.zeros(0)))
+    return [(level, position) for level, position, _ in nodes]
+
+
+def _turns(step: TrainingStep, part: Batch, lr: float, rng: torch.Generator) -> Iterator[Gradients]:
+    """Yield the turns of one shard; nothing is computed before the first is asked for."""
+    result = step.gradients(part, lr, rng)
+    if isinstance(result, tuple):
+        alone = [result]
+        del result
+        yield alone.pop()  # not held here, so that the gradients are freed once they are added
+    else:
+        yield from result

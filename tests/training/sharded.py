@@ -1,0 +1,93 @@
+"""Train small networks and objectives from shards, and print the hashes of their weights: run by tests, and torchrun.
+
+`torchrun --nproc-per-node N -m tests.training.sharded SHARDS [NAME ...]`
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from pellucid.data import Batch
+from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.model import Model
+from pellucid.models import fcn8, lenet, mlp, mobilenet_v2, resnet20
+from pellucid.optim import OPTIMIZERS
+from pellucid.training.distributed import processes
+from tests.objectives import OBJECTIVES, random_batch
+from tests.training.small import digits, small_conv
+
+BATCHES = 2  # random batches of an objective, which make one batch of the training
+EPOCHS = 3
+
+
+class Examples:
+    """The examples of random batches, as a source."""
+
+    classes = None
+    checksum = "random"
+
+    def __init__(self, objective: Any) -> None:
+        batches = [random_batch(objective, seed) for seed in range(BATCHES)]
+        self.images = torch.cat([batch.images for batch in batches])
+        self.targets = [target for batch in batches for target in batch.targets]
+        self.is_tensor = isinstance(batches[0].targets, torch.Tensor)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
+        targets = [self.targets[k] for k in indices]
+        return Batch(self.images[indices], torch.stack(targets) if self.is_tensor else targets)
+
+
+def classifier(net: Any, size: int, channels: int, optimizer: str = "adam") -> tuple[Model, Any, Any]:
+    rng = torch.Generator().manual_seed(1)
+    x, y = torch.rand(20, channels, size, size, generator=rng), torch.randint(0, 10, (20,), generator=rng)
+    return Model(net, optimizer=OPTIMIZERS[optimizer](0.01), input_shape=(channels, size, size), seed=1), x, y
+
+
+def of_objective(name: str) -> tuple[Model, Any, Any]:
+    objective = OBJECTIVES[name]()
+    data = Examples(objective)
+    return Model(objective, optimizer=OPTIMIZERS["adam"](0.001), input_shape=data.images.shape[1:], seed=1), data, None
+
+
+def segmenter() -> tuple[Model, Any, Any]:
+    rng = torch.Generator().manual_seed(1)
+    x, y = torch.rand(8, 3, 64, 64, generator=rng), torch.randint(0, 3, (8, 64, 64), generator=rng)
+    y[:, :9], y[5] = 255, 255  # one example has no weight at all
+    loss = SoftmaxCrossEntropy(ignore=255)
+    return Model(fcn8(3), loss=loss, optimizer=OPTIMIZERS["adam"](0.01), input_shape=(3, 64, 64), seed=1), x, y
+
+
+def small_digits() -> tuple[Model, Any, Any]:
+    return small_conv(input_shape=(1, 8, 8), clip=1.0, average=0.9), digits(0, 50), None
+
+
+CASES: dict[str, Callable[[], tuple[Model, Any, Any]]] = {
+    "mlp": lambda: classifier(mlp((64, 20, 10)), 8, 1),
+    "lenet": lambda: classifier(lenet(), 28, 1),
+    "resnet20": lambda: classifier(resnet20(), 32, 3),
+    "mobilenet_v2": lambda: classifier(mobilenet_v2(10), 32, 3),
+    "fcn8": segmenter,
+    "dropout, schedule, clipping, average": small_digits,
+    **{f"optimizer {name}": partial(classifier, mlp((64, 20, 10)), 8, 1, name) for name in OPTIMIZERS},
+    **{name: partial(of_objective, name) for name in OBJECTIVES if not OBJECTIVES[name]().indivisible},
+}
+
+
+def trained(name: str, **options: Any) -> Model:
+    """Return the model of a case, trained for a few epochs with an uneven last batch where there is one."""
+    model, x, y = CASES[name]()
+    model.fit(x, y, epochs=EPOCHS, batch_size=min(len(x), 12), verbose=False, **options)
+    return model
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for case in sys.argv[2:] or CASES:
+        digest = trained(case, shards=int(sys.argv[1])).sha256()
+        print(f"{processes().rank}\t{case}\t{digest}\n", end="", flush=True)

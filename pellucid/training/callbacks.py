@@ -55,6 +55,15 @@ class Training:
     measure_at: float = math.inf
     layers: list[Row] = field(default_factory=list[Row])
 
+    def add(self, losses: Mapping[str, Any], weight: Any, examples: int) -> None:
+        """Count a finished batch, with its losses and their weight in a mean."""
+        self.step += 1
+        self.batch += 1
+        self.seen += examples
+        self.loss_count += weight
+        for name, value in losses.items():
+            self.losses[name] = self.losses.get(name, 0.0) + value * weight
+
     @property
     def place(self) -> Progress:
         """The next step among all, for a schedule."""

@@ -41,7 +41,7 @@ from pellucid.training.learner import Learner
 from pellucid.training.plan import FitPlan
 from pellucid.training.process import StopSignals, memory_kept, naming_batch_size
 from pellucid.training.shards import ShardedStep, ShardLoader, shards_of
-from pellucid.training.step import NotFiniteError, StepLosses, TrainingStep, training_form
+from pellucid.training.step import NotFiniteError, TrainingStep, training_form
 from pellucid.training.user_defined import (
     callback_state,
     check_json,
@@ -99,13 +99,7 @@ class Loop:
     def run(self) -> Training:
         """Train, and return the state of the training at its end."""
         plan, training = self.plan, self.training
-        self.step = TrainingStep.of(self.model, len(self.data), in_sweep=plan.shards == 1)
-        self.sharded = None
-        if plan.shards > 1:
-            self.sharded = ShardedStep(self.model, self.step, self.processes, plan.shards)
-        self.processes.check_equal({**plan.settings, **versions()})
-        if self.step.note:
-            note(self.step.note)
+        self._make_step()
         self._restore(plan.folder)
         if self.checkpoint is not None and self.checkpoint.done:
             self._repair_best()
@@ -140,6 +134,15 @@ class Loop:
                 raise self._stopped(f"after the last step, {training.step}")
         return training
 
+    def _make_step(self) -> None:
+        """Make the step, and that from shards if batches are divided; PellucidError for processes that differ."""
+        shards = self.plan.shards
+        self.step = TrainingStep.of(self.model, len(self.data), in_sweep=shards == 1)
+        self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, self.processes, shards)
+        self.processes.check_equal({**self.plan.settings, **versions()})
+        if self.step.note:
+            note(self.step.note)
+
     def _restore(self, folder: RunFolder | None) -> None:
         """Continue from the last checkpoint, if any; PellucidError for a state that a checkpoint cannot contain."""
         if folder is not None:
@@ -159,48 +162,41 @@ class Loop:
         """Train from the next batch to the end of the epoch, then finish the epoch."""
         training, model = self.training, self.model
         schedule, training.lr = model.schedule, model.optimizer.lr
-        scheduled, sums = type(schedule) is not Constant, training.losses
+        scheduled, sharded = type(schedule) is not Constant, self.sharded
         batch: Batch | None = None
         layers: Callable[[], list[Row]] = list
         self.checked, self.checked_at = training.step, time.perf_counter()
         batches = self.loader.epoch(training.epoch, training.batch)
         with closing(cast(Any, batches)):
             for given in self._moved(batches):
-                batch = cast(Batch, given if self.sharded is None else given[0])
+                batch = cast(Batch, given if sharded is None else given[0])
                 if scheduled:
                     training.lr = model.optimizer.lr * schedule.factor(training.place, self.memory)
                 measures = training.step >= training.measure_at
                 if (measures or training.batch == training.batches - 1) and self.processes.is_first:
                     layers = self._measured(batch)
+                if self.draws:
+                    draws(self.rng, model.seed, training.step)
                 try:
-                    losses, weight, examples = self._step(given)
+                    if sharded is None:
+                        losses = self.step(batch, training.lr, self.rng)
+                    else:
+                        due = self._is_due(training.step + 1)
+                        losses = sharded(given, training.lr, training.step, self.signals.asked, due)
                 except NotFiniteError as error:
                     raise self._explained(given, training.step, error) from None
-                training.step += 1
-                training.batch += 1
-                training.seen += examples
-                training.loss_count += weight
-                for name, value in losses.items():
-                    sums[name] = sums.get(name, 0.0) + value * weight
+                if sharded is None:
+                    training.add(losses, model.objective.total_weight(batch), len(batch.images))
+                else:
+                    training.add(losses, sharded.weight, sharded.examples)
                 if measures:
                     training.layers, training.measure_at = layers(), math.inf
-                if self._is_due(training.step) if self.sharded is None else self.sharded.due or self.asked:
+                if self._is_due(training.step) if sharded is None else sharded.due or self.asked:
                     self._check(batch)
         training.seconds += time.perf_counter() - self.checked_at
         self._check_learned()
         self._read_losses(batch)
         self._finish_epoch(layers())
-
-    def _step(self, given: Any) -> tuple[StepLosses, Any, int]:
-        """Train on a batch or its shards; return the losses, their weight in a mean, and the number of examples."""
-        model, training, sharded = self.model, self.training, self.sharded
-        if sharded is not None:
-            due = self._is_due(training.step + 1)
-            return sharded(given, training.lr, training.step, self.signals.asked, due), sharded.weight, sharded.examples
-        if self.draws:
-            draws(self.rng, model.seed, training.step)
-        losses = self.step(given, training.lr, self.rng)
-        return losses, model.objective.total_weight(given), len(given.images)
 
     def _is_due(self, step: int) -> bool:
         """Return whether the parameters are to be checked after this step."""

@@ -194,18 +194,14 @@ class BaseModel(Trainable, Viewed):
         generator; steps_per_epoch is their number, see `Stream`. validation: data of the same kinds, or the fraction of
         x to hold out. augment: a function (images, rng) -> images, or with the attribute `joint = True` (batch, rng) ->
         batch, see pellucid.data.Augment. run: the run folder to write; manifest: values to set in its manifest.json.
-        resume: whether to continue the training in the run folder exactly from its last checkpoint; checkpoints are
-        written every `checkpoint_seconds`, at ends of epochs, and on Ctrl-C. monitor: the column of the history that
-        selects the run's best weights; "" selects the last ones. verbose: whether to show progress on stderr.
-        accumulate: the number of parts of a batch that are computed one after another, which takes less memory; with
-        torchrun, in each process. shards: their number in all processes, see the guide "Train on many processes".
+        resume: whether to continue exactly from its last checkpoint, written every `checkpoint_seconds`, at ends of
+        epochs, and on Ctrl-C. monitor: the column of the history that selects the run's best weights, "" for the last.
+        verbose: whether to show progress on stderr. accumulate, shards: parts of a batch in a process, and in all.
         Raises PellucidError for data that do not fit, for a run folder that is in use, contains a training (without
         `resume`) or was begun with other settings, and for NaN or infinity, naming step, layer and tensor.
         """
-        given = FitArguments(
-            *(epochs, batch_size, augment, callbacks, run, resume, monitor, checkpoint_seconds, manifest, verbose),
-            *(accumulate, shards),
-        )
+        options = epochs, batch_size, augment, callbacks, run, resume, monitor, checkpoint_seconds, manifest, verbose
+        given = FitArguments(*options, accumulate, shards)
         given.check(self.schedule, validation is not None)
         data, held_out = self._data(x, y, validation, steps_per_epoch)
         self.check_learns()

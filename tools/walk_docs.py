@@ -101,6 +101,9 @@ def environment(folder: Path, install: bool = False) -> Path:
         # A path in a .pth file adds the other packages, but not the checkout that this environment installs.
         (site,) = (folder / "env" / "lib").glob("python*/site-packages")
         (site / "others.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+        torchrun = python.with_name("torchrun")  # PyTorch's own has the other environment's interpreter
+        torchrun.write_text(f"#!{python}\nfrom torch.distributed.run import main\n\nmain()\n", encoding="utf-8")
+        torchrun.chmod(0o755)
     return python
 
 

@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import gc
 import os
 import socket
 import time
@@ -139,11 +140,18 @@ def _connect() -> None:
     try:
         store, rank, count = next(_group.rendezvous("env://"))
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        atexit.register(dist.destroy_process_group)  # otherwise threads of gloo abort the process at its end
+        atexit.register(_disconnect)
         dist.init_process_group("gloo", store=_group.PrefixStore(attempt, store), rank=rank, world_size=count)
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise PellucidError(f"the processes cannot be connected ({reason}); look for the message of another") from error
+
+
+def _disconnect() -> None:
+    """End the connections; the threads of a group that lives until Python has ended abort the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    gc.collect()
 
 
 @functools.cache

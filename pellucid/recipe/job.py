@@ -30,7 +30,7 @@ from pellucid.run.history import History
 from pellucid.run_report import gather, write_report
 from pellucid.task import task_for, task_of
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
-from pellucid.training.distributed import processes
+from pellucid.training.distributed import launch, processes
 from pellucid.training.examples import first_batch
 
 
@@ -183,6 +183,8 @@ def _new_folders(recipes: Sequence[Recipe], out: str | os.PathLike[str]) -> list
         name_following(paths[0], paths[1])
     for one, path in reversed(list(zip(recipes, paths, strict=True))):
         write_atomically(path / "recipe.toml", one.to_toml().encode())
+    if processes().count > 1:
+        write_atomically(RunFolder(paths[0]).launch, launch().encode())
     return paths
 
 

@@ -56,10 +56,9 @@ def interrupted(out: str | os.PathLike[str]) -> Path | None:
 
 
 def _begun_by(name: str, out: Path) -> Path | None:
-    """Return the last run folder below `out` whose manifest names this launch by torchrun."""
-    folders = [RunFolder(file.parent) for file in out.glob("*/manifest.json")]
-    begun = [folder for folder in folders if folder.read_manifest().get("launch") == name]
-    return max(begun, key=lambda folder: folder.manifest.stat().st_mtime).path if begun else None
+    """Return the last run folder below `out` that this launch by torchrun began, even if its training has not begun."""
+    begun = [file for file in out.glob("*/launch") if file.read_text(encoding="utf-8", errors="replace") == name]
+    return max(begun, key=lambda file: file.stat().st_mtime).parent if begun else None
 
 
 def _prepared(path: Path, data: str | os.PathLike[str] | None, epochs: int | None) -> list[Path]:

@@ -15,7 +15,7 @@ from pellucid.text import shown
 from pellucid.training.callbacks import Callback, Checkpoint, CSVLog
 from pellucid.training.checkpoint import settings
 from pellucid.training.device import device_name, usable_precision
-from pellucid.training.distributed import launch, processes
+from pellucid.training.distributed import processes
 from pellucid.training.examples import Augmentation, note_resume
 from pellucid.training.learner import Learner
 from pellucid.training.progress import ProgressLine
@@ -116,7 +116,6 @@ class FitArguments:
         checksums = {"train": data.checksum} | ({} if held_out is None else {"validation": held_out.checksum})
         used = {"precision": usable_precision(model.precision, model.device)[0], "device": device_name(model.device)}
         used |= {"shards": shards} if shards > 1 else {}
-        used |= {"launch": launch()} if processes().count > 1 else {}
         folder.write_manifest(model.seed, checksums, {**used, **(self.manifest or {})})
 
 

@@ -176,22 +176,41 @@ def test_a_fault_of_one_process_is_named_by_the_others(fault, texts):
         assert text in stderr
 
 
+def until(value, started):
+    """Wait until a function returns something true while torchrun runs, and return it."""
+    for _ in range(1200):
+        if found := value():
+            return found
+        assert started.poll() is None, started.communicate()
+        time.sleep(0.1)
+    raise AssertionError("two minutes have passed")
+
+
+def ranks(started):
+    found = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=False)
+    return set(map(int, found.stdout.split()))
+
+
+def kill_one(started, file, generator, ended):
+    """Kill one of two new processes of torchrun when they have written a file; add both to those that have ended."""
+    until(lambda: len(ranks(started) - ended) == 2, started)
+    before = time.time()
+    until(lambda: file.exists() and file.stat().st_mtime > before, started)
+    running = sorted(ranks(started) - ended)
+    os.kill(running[int(torch.randint(0, 2, (), generator=generator))], signal.SIGKILL)
+    ended.update(running)
+
+
 @pytest.mark.slow
 def test_kills_and_restarts_end_in_the_same_weights(tmp_path):
     train = ["pellucid", "train", "digits", "train.epochs=150", "distributed.shards=4"]
-    started = torchrun(2, *train, "train.checkpoint_seconds=0.1", "--out", str(tmp_path / "killed"), restarts=9)
-    rng = torch.Generator().manual_seed(0)
-    kills = []
-    for _ in range(3):
-        time.sleep(7)
-        found = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=False)
-        ranks = found.stdout.split()
-        if started.poll() is None and ranks:
-            kills.append(int(ranks[int(torch.randint(0, len(ranks), (), generator=rng))]))
-            os.kill(kills[-1], signal.SIGKILL)
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    started = torchrun(2, *train, "train.checkpoint_seconds=0.1", "--out", str(killed), restarts=9)
+    generator, ended = torch.Generator().manual_seed(0), set()
+    for file in ["launch", "weights/last.safetensors", "weights/last.safetensors"]:
+        kill_one(started, killed / "digits-1" / file, generator, ended)
     _, stderr = started.communicate(timeout=300)
     assert started.returncode == 0, stderr
-    assert len(kills) == 3
-    _, stderr = output(1, *train, "--out", str(tmp_path / "whole"))
-    killed, undisturbed = (Model.load(next((tmp_path / name).glob("*"))) for name in ("killed", "whole"))
-    assert killed.sha256() == undisturbed.sha256()
+    assert [path.name for path in killed.iterdir()] == ["digits-1"]
+    output(1, *train, "--out", str(whole))
+    assert Model.load(killed / "digits-1").sha256() == Model.load(whole / "digits-1").sha256()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.combine.base import buffer_paths, init_child, join, uses_flow, walk
 from pellucid.config import to_config
+from pellucid.data.seeds import BatchDraws
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
 from pellucid.fuse.context import Form
@@ -114,15 +115,17 @@ class Objective(Part):
     def predict(self, params: Params, images: Any) -> Any:
         """Return predictions for images (N, ...) in evaluation mode, as used by metrics."""
 
-    def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
-        """Return a function that evaluates one batch of `count` examples in total; `params` must not change meanwhile.
+    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], Evaluated]:
+        """Return a function that evaluates batches of `count` examples in total; `params` must not change meanwhile.
 
-        The losses are those of `gradients` in evaluation mode, with the same random numbers in each evaluation.
+        The losses are those of `gradients` in evaluation mode. first: the number of the first batch; random numbers
+        depend on a batch's number alone, so that several processes can share an evaluation.
         """
         leaf = next(iter(leaves(params)), torch.empty(0))
-        mode = Mode(rng=seeded(leaf.device))
+        draws = BatchDraws(seeded(leaf.device), first)
 
         def evaluate(batch: Batch) -> Evaluated:
+            mode = Mode(rng=draws.next())
             return Evaluated(self.predict(params, batch.images), batch, merged(self.gradients(params, batch, mode))[0])
 
         return evaluate
@@ -226,7 +229,7 @@ class Supervised(Objective):
         """Return the network's outputs converted by `loss.predict`, for example to probabilities."""
         return self.loss.predict(self.net.forward(params, images, Mode(keep=False))[0])
 
-    def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
+    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], Evaluated]:
         """Return a function that evaluates a batch by one forward pass.
 
         Its outputs and its batch contain only the examples that the loss does not ignore.

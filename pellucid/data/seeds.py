@@ -23,3 +23,15 @@ def mix(*parts: int) -> int:
 def generator(*parts: int) -> torch.Generator:
     """Return a CPU generator that is seeded with `mix(*parts)`."""
     return torch.Generator().manual_seed(mix(*parts))
+
+
+class BatchDraws:
+    """A random generator for the batches of an evaluation, seeded by each batch's number, from `first` on."""
+
+    def __init__(self, rng: torch.Generator, first: int = 0) -> None:
+        self.rng, self.number = rng, first
+
+    def next(self) -> torch.Generator:
+        """Return the generator for the next batch."""
+        self.number += 1
+        return self.rng.manual_seed(self.number - 1)

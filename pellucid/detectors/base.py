@@ -242,7 +242,7 @@ class OneStage(Detector):
         """Return the boxes decoded for each anchor, clipped to the image."""
         return self.candidates_of(self.forward(params, images, Mode(keep=False))[0], images)
 
-    def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
+    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], Evaluated]:
         """Return a function that evaluates a batch in one forward pass; `params` must not change in the meantime."""
         runs = [inference(net, params[name]) for name, net in self.nets.items()]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.combine import Sequential
 from pellucid.combine.base import init_child
+from pellucid.data.seeds import BatchDraws
 from pellucid.data.source import Batch
 from pellucid.detectors.base import MAX_DETECTIONS, Candidates, Detector, Size
 from pellucid.detectors.regions import Regions, head_losses, read
@@ -113,20 +114,20 @@ class TwoStage(Detector):
         pooled, _ = self.nets[f"{prefix}align"].forward({}, (finest, regions), Mode(keep=False))
         return precise(self.nets[f"{prefix}head"].forward(params[f"{prefix}head"], pooled, Mode(keep=False))[0])
 
-    def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
+    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], Evaluated]:
         """Return a function that evaluates a batch; detections and losses share the features.
 
-        Regions are drawn by a generator that has the same seed for each evaluator. `params` must not change meanwhile.
-        count: the number of examples, which makes no difference here.
+        Regions are drawn by a generator that each batch's number seeds. `params` must not change meanwhile.
+        count: the number of examples, which makes no difference here. first: the number of the first batch.
         """
         feature_nets = {name: net for name, net in self.nets.items() if name in ("backbone", "neck", "rpn")}
         runs = {name: _Memoized(net, inference(net, params[name])) for name, net in feature_nets.items()}
         prepared = self.with_nets(runs)
-        mode = Mode(rng=seeded(leaves(params)[0].device), keep=False)
+        draws = BatchDraws(seeded(leaves(params)[0].device), first)
 
         def evaluate(batch: Batch) -> Evaluated:
             detections = prepared.predict(params, batch.images)
-            losses, _ = merged(prepared.gradients(params, batch, mode))
+            losses, _ = merged(prepared.gradients(params, batch, Mode(rng=draws.next(), keep=False)))
             for run in runs.values():
                 run.last.clear()  # the next batch may be written into the same tensor, and must be computed again
             return Evaluated(detections, batch, losses)

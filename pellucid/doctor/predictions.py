@@ -10,7 +10,8 @@ from pellucid.data.source import Arrays
 from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 from pellucid.objective import Supervised
-from pellucid.training.evaluate import boundary, loss_and_predictions
+from pellucid.training.evaluate import loss_and_predictions
+from pellucid.training.measures import boundary
 from pellucid.training.model import BaseModel
 
 MIN_DEVIATIONS = 4.0  # standard deviations, in McNemar's test

@@ -28,7 +28,7 @@ from pellucid.losses import LOSSES, BinaryCrossEntropy, Loss
 from pellucid.model import Model
 from pellucid.optim import MaxNorm, Optimizer, Regularizer
 from pellucid.training.callbacks import EarlyStopping
-from pellucid.training.evaluate import boundary, ends_in_probabilities, gives_probabilities
+from pellucid.training.measures import boundary, ends_in_probabilities, gives_probabilities
 
 Builder = Callable[[int, int], Layer]
 FLOATS = (np.float64, np.float32)  # X of another dtype is converted to float64

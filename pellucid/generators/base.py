@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pellucid.combine.base import init_child
 from pellucid.config import to_config
+from pellucid.data.seeds import BatchDraws
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
@@ -63,11 +64,12 @@ class Generator(Objective):
         """Return as many samples as images, drawn with a fixed seed."""
         return self.sample(params, len(images), seeded(leaves(params)[0].device))
 
-    def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
+    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], Evaluated]:
         """Return a function that evaluates batches; its outputs are new samples for each batch."""
-        rng = seeded(leaves(params)[0].device)
+        draws = BatchDraws(seeded(leaves(params)[0].device), first)
 
         def evaluate(batch: Batch) -> Evaluated:
+            rng = draws.next()
             drawn = self.sample(params, len(batch.images), rng)
             return Evaluated(drawn, batch, merged(self.gradients(params, batch, Mode(rng=rng)))[0])
 

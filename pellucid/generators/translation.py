@@ -151,7 +151,7 @@ class Translator(Objective):
         same = (new_height, new_width) == (height, width)
         return x if same else F.pad(x, (0, new_width - width, 0, new_height - height), "replicate")
 
-    def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
+    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], Evaluated]:
         """Return a function that evaluates batches by one forward pass; do not change `params` while it is in use."""
         run, mode = self.runner(params), Mode(keep=False)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
@@ -20,10 +21,13 @@ class Metric(metaclass=Checked):
 
     Each evaluation updates a new copy (`copy.deepcopy`) of the model's metric, so a metric needs no reset method. A
     metric with arguments is a dataclass: the fields of its constructor are saved with the model, its state is in
-    fields with `init=False`. `lower_is_better`: whether smaller results are better.
+    fields with `init=False`. `lower_is_better`: whether smaller results are better. `sums`: the names of the fields
+    that are sums over the batches (numbers, tensors or lists), if these are the whole state; several processes can then
+    compute the metric together.
     """
 
     lower_is_better: ClassVar[bool] = False
+    sums: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def update(self, outputs: Any, targets: Any) -> None:
@@ -39,6 +43,15 @@ class Metric(metaclass=Checked):
         """
         self.update(outputs, batch.targets)
 
+    def merge(self, other: Any) -> None:
+        """Add the state of a copy of this metric that was updated with later batches; by default, add its `sums`.
+
+        A metric with another state overrides this method, if several processes are to compute it together.
+        """
+        for name in self.sums:
+            own, added = getattr(self, name), getattr(other, name)
+            setattr(self, name, added if own is None else own if added is None else own + added)
+
     @abstractmethod
     def compute(self) -> dict[str, Any]:
         """Return the results by name: numbers, or lists of numbers, which are not part of the training history."""
@@ -50,6 +63,8 @@ class Function(Metric):
 
     Both are tensors, or lists with one entry per example if the examples differ in shape.
     """
+
+    sums: ClassVar[tuple[str, ...]] = ("outputs", "targets")
 
     function: Callable[[Any, Any], Any]
     outputs: list[Any] = field(default_factory=list, init=False, repr=False)
@@ -77,6 +92,9 @@ class MissingMetric(Metric):
 
     def update(self, outputs: Any, targets: Any) -> None:
         """Store nothing."""
+
+    def merge(self, other: Any) -> None:
+        """Add nothing."""
 
     def compute(self) -> dict[str, Any]:
         """Return no results, and print a note once."""
@@ -115,6 +133,18 @@ def fresh(metric: Metric | Callable[[Any, Any], Any]) -> Metric:
 def improves_downward(metric: Metric | Callable[[Any, Any], Any]) -> bool:
     """Return the attribute `lower_is_better` of a metric or a function, False by default."""
     return bool(getattr(metric, "lower_is_better", False))
+
+
+def mergeable(metric: Metric | Callable[[Any, Any], Any]) -> bool:
+    """Return whether several processes can compute a metric together: by `sums`, its own `merge`, or as a function."""
+    return not isinstance(metric, Metric) or bool(metric.sums) or type(metric).merge is not Metric.merge
+
+
+def to_merge(metric: Metric) -> Any:
+    """Return what `merge` takes of a metric: its `sums`, which can be sent to other processes, or the metric itself."""
+    if type(metric).merge is not Metric.merge:
+        return metric
+    return SimpleNamespace(**{name: getattr(metric, name) for name in metric.sums})
 
 
 def share(part: float, whole: float, metric: Metric) -> float:

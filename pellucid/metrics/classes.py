@@ -21,17 +21,19 @@ class Accuracy(Metric):
     scikit-learn's hamming_loss. `boundary`: the threshold of outputs, 1/2 for probabilities and 0 for logits.
     """
 
+    sums: ClassVar[tuple[str, ...]] = ("hits", "seen", "multilabel", "outputs_right", "outputs_seen")
+
     boundary: float = field(default=0.5, init=False)
     hits: int = field(default=0, init=False)
     seen: int = field(default=0, init=False)
-    multilabel: bool = field(default=False, init=False)
+    multilabel: int = field(default=0, init=False)  # batches whose targets are multi-label
     outputs_right: int = field(default=0, init=False)
     outputs_seen: int = field(default=0, init=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Count the batch: outputs (n, classes), or (n, 1) for two classes."""
         if is_multilabel(targets, outputs):
-            self.multilabel = True
+            self.multilabel += 1
         else:
             self.hits += int((classes_of(outputs, self.boundary) == target_classes(targets, outputs)).sum())
             self.seen += len(outputs)
@@ -48,6 +50,8 @@ class Accuracy(Metric):
 @dataclass
 class TopK(Metric):
     """The fraction of examples whose class is among the `k` with the highest outputs."""
+
+    sums: ClassVar[tuple[str, ...]] = ("hits", "seen")
 
     k: int = 5
     hits: float = field(default=0.0, init=False)
@@ -71,6 +75,8 @@ class TopK(Metric):
 @dataclass
 class Confusion(Metric):
     """Counts of each class (row) predicted as each class (column); not part of the training history."""
+
+    sums: ClassVar[tuple[str, ...]] = ("matrix",)
 
     boundary: float = field(default=0.5, init=False)
     matrix: Tensor | None = field(default=None, init=False)
@@ -129,6 +135,7 @@ class ECE(Metric):
     """The expected calibration error of probabilities, in `bins` of equal width: Guo et al. 2017, section 2."""
 
     lower_is_better: ClassVar[bool] = True
+    sums: ClassVar[tuple[str, ...]] = ("totals",)
 
     bins: int = 15
     totals: Bins | None = field(default=None, init=False)

@@ -62,6 +62,8 @@ class Colours(Metric):
     over the images; colourfulness_true, of the true images. psnr_grey and ab_overlap_grey: with a = b = 0.
     """
 
+    sums: ClassVar[tuple[str, ...]] = ("squares", "colourful", "histograms", "values", "images")
+
     squares: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64), init=False, compare=False)
     colourful: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64), init=False, compare=False)
     histograms: Tensor | None = field(default=None, init=False, compare=False)
@@ -107,6 +109,7 @@ class DeltaE(Metric):
     """
 
     lower_is_better: ClassVar[bool] = True
+    sums: ClassVar[tuple[str, ...]] = ("total", "count")
 
     total: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64), init=False, compare=False)
     count: int = field(default=0, init=False)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -54,6 +54,8 @@ def _windowed(x: Tensor) -> Tensor:
 class PSNR(Metric):
     """The peak signal-to-noise ratio in dB, from the squared error pooled over all values of all images."""
 
+    sums: ClassVar[tuple[str, ...]] = ("total", "count")
+
     peak: float = 1.0
     total: float = field(default=0.0, init=False)
     count: int = field(default=0, init=False)
@@ -72,6 +74,8 @@ class PSNR(Metric):
 @dataclass
 class SSIM(Metric):
     """The mean structural similarity of images, see `ssim`; images smaller than its window are skipped."""
+
+    sums: ClassVar[tuple[str, ...]] = ("total", "count", "images")
 
     peak: float = 1.0
     total: float = field(default=0.0, init=False)

@@ -39,6 +39,10 @@ class AveragePrecision(Metric):
         for found, truth in _pairs(self, outputs, targets):
             self.coco.add(found, truth)
 
+    def merge(self, other: Any) -> None:
+        """Append the images of other batches."""
+        self.coco.images += other.coco.images
+
     def compute(self) -> dict[str, Any]:
         """Return "ap" and "ap50", from 0 to 1 or NaN without objects, and "class_ap", a list of values by class.
 
@@ -82,6 +86,8 @@ class NME(Metric):
     """
 
     lower_is_better: ClassVar[bool] = True
+    sums: ClassVar[tuple[str, ...]] = ("images", "total", "count", "missed")
+
     normalise: tuple[int, int] | None = None
     images: int = field(default=0, init=False)
     total: float = field(default=0.0, init=False)
@@ -92,8 +98,9 @@ class NME(Metric):
         """Add the objects of a batch."""
         self.images += len(targets)
         if isinstance(targets, Tensor) and isinstance(outputs, Tensor) and outputs.dim() == targets.dim() == 3:
-            self._add(normalised_errors(outputs, targets, self.normalise))
+            self._add([normalised_errors(outputs, targets, self.normalise)])
             return
+        errors: list[Tensor] = []
         for found, objects in _pairs(self, outputs, targets):
             truth = objects if objects.crowd is None else objects.take(~objects.crowd)
             if not len(truth):
@@ -104,11 +111,13 @@ class NME(Metric):
             self.missed += int((~covered).sum())
             if not bool(covered.any()):
                 continue
-            self._add(normalised_errors(points[covered], truth.keypoints[covered], self.normalise))
+            errors.append(normalised_errors(points[covered], truth.keypoints[covered], self.normalise))
+        self._add(errors)
 
-    def _add(self, errors: Tensor) -> None:
-        self.total += float(errors.sum())
-        self.count += len(errors)
+    def _add(self, errors: Sequence[Tensor]) -> None:
+        """Add the errors of a batch; the sum over the batch is added at once, as `merge` adds it."""
+        self.total += sum(float(one.sum()) for one in errors)
+        self.count += sum(map(len, errors))
 
     def compute(self) -> dict[str, Any]:
         """Return "nme", NaN without objects, and "nme_missed", the fraction of objects without a detection."""

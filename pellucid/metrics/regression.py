@@ -16,6 +16,7 @@ class MAE(Metric):
     """The mean absolute error, over all outputs of all examples."""
 
     lower_is_better: ClassVar[bool] = True
+    sums: ClassVar[tuple[str, ...]] = ("total", "count")
 
     total: float = field(default=0.0, init=False)
     count: int = field(default=0, init=False)
@@ -36,6 +37,7 @@ class RMSE(Metric):
     """The root of the mean squared error, over all outputs of all examples."""
 
     lower_is_better: ClassVar[bool] = True
+    sums: ClassVar[tuple[str, ...]] = ("total", "count")
 
     total: float = field(default=0.0, init=False)
     count: int = field(default=0, init=False)
@@ -71,13 +73,22 @@ class R2(Metric):
         if not n:
             return
         target = target_values(targets, outputs).reshape(n, -1)  # (n, outputs)
-        mean = target.mean(0)
-        mean_change, total = mean - self.mean, self.count + n
-        self.around_mean = (
-            self.around_mean + (target - mean).square().sum(0) + mean_change.square() * (self.count * n / total)
-        )
-        self.apart = self.apart + (outputs.double().reshape(n, -1) - target).square().sum(0)
-        self.mean, self.count = self.mean + mean_change * (n / total), total
+        batch = R2()
+        batch.count, batch.mean = n, target.mean(0)
+        batch.around_mean = (target - batch.mean).square().sum(0)
+        batch.apart = (outputs.double().reshape(n, -1) - target).square().sum(0)
+        self.merge(batch)
+
+    def merge(self, other: Any) -> None:
+        """Add the counts, means and sums of squares of other examples."""
+        total = self.count + other.count
+        if not other.count:
+            return
+        mean_change = other.mean - self.mean
+        between = mean_change.square() * (self.count * other.count / total)
+        self.around_mean = self.around_mean + other.around_mean + between
+        self.apart = self.apart + other.apart
+        self.mean, self.count = self.mean + mean_change * (other.count / total), total
 
     def compute(self) -> dict[str, Any]:
         """Return {"r2": at most 1}."""

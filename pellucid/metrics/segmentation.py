@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ class MeanIoU(Metric):
     classes that occur or were predicted, as scikit-learn's jaccard_score with average="macro".
     Source: Long, Shelhamer and Darrell 2015, section 5.
     """
+
+    sums: ClassVar[tuple[str, ...]] = ("matrix",)
 
     ignore: int | None = None
     matrix: Tensor | None = field(default=None, init=False)
@@ -63,6 +65,8 @@ class BoundaryF1(Metric):
     Source: Csurka, Larlus and Perronnin 2013, "What is a good evaluation measure for semantic segmentation?".
     """
 
+    sums: ClassVar[tuple[str, ...]] = ("total", "images")
+
     ignore: int | None = None
     tolerance: float = TOLERANCE
     total: float = field(default=0.0, init=False)
@@ -76,7 +80,7 @@ class BoundaryF1(Metric):
         """Compare the outlines of a batch."""
         predicted, kept = read_masks(self, outputs, targets, self.ignore)
         reach = self.tolerance * (targets.shape[1] ** 2 + targets.shape[2] ** 2) ** 0.5
-        classes = outputs.shape[1]
+        classes, by_image = outputs.shape[1], list[float]()
         for mask, truth, inside in zip(predicted, targets.long(), kept, strict=True):
             edges, true_edges = _boundaries(mask, inside, classes), _boundaries(truth, inside, classes)
             n_edges, n_true = edges.sum((1, 2)), true_edges.sum((1, 2))  # (C,)
@@ -86,8 +90,9 @@ class BoundaryF1(Metric):
             precision = (edges & _dilated(true_edges, reach)).sum((1, 2)) / n_edges.clamp_min(1)
             recall = (true_edges & _dilated(edges, reach)).sum((1, 2)) / n_true.clamp_min(1)
             f1 = 2 * precision * recall / (precision + recall).clamp_min(1e-12)
-            self.total += float(f1[occurring].mean())
-            self.images += 1
+            by_image.append(float(f1[occurring].mean()))
+        self.total += sum(by_image)
+        self.images += len(by_image)
 
     def compute(self) -> dict[str, Any]:
         """Return {"boundary_f1": from 0 to 1}; 1 where no image has a boundary."""

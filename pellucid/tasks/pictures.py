@@ -32,7 +32,7 @@ from pellucid.recipe.material import (
 from pellucid.task import task_of
 from pellucid.tasks.digits import FORMS, lay_out_both
 from pellucid.text import note
-from pellucid.training.evaluate import boundary, gives_probabilities
+from pellucid.training.measures import boundary, gives_probabilities
 
 
 def class_names(model: Model) -> tuple[str, ...]:

@@ -64,6 +64,15 @@ class Processes:
                     dist.broadcast(same, 0)
                     tensor.copy_(same)
 
+    def from_all(self, value: T) -> list[T]:
+        """Return the values of all processes, in the order of their numbers."""
+        if self.count == 1:
+            return [value]
+        told: list[Any] = [None] * self.count
+        with self._answered():
+            _group.all_gather_object(told, value)
+        return cast(list[T], told)
+
     def gathered(self, row: Tensor) -> Tensor:
         """Return the rows (...) of all processes as (count, ...)."""
         rows = row.new_empty(self.count, *row.shape)
@@ -86,11 +95,7 @@ class Processes:
 
     def check_equal(self, values: Mapping[str, str]) -> None:
         """Raise PellucidError unless `values` are the same in all processes; it names the first that differs."""
-        if self.count == 1:
-            return
-        told: list[Any] = [None] * self.count
-        with self._answered():
-            _group.all_gather_object(told, {"host": socket.gethostname(), **values})
+        told = self.from_all({"host": socket.gethostname(), **values})
         for rank, other in enumerate(told):
             wrong = [name for name in values if other.get(name) != told[0].get(name)]
             if wrong:
@@ -119,6 +124,14 @@ class Processes:
                 f"{who} ended or does not answer ({reason}); its own message says why, and the run folder resumes from "
                 "its last checkpoint"
             ) from error
+
+
+ALONE = Processes()
+
+
+def dealt(rank: int, count: int, parts: int) -> range:
+    """Return the numbers of the parts of a work that one of `count` processes does: contiguous, in order."""
+    return range(rank * parts // count, (rank + 1) * parts // count)
 
 
 def processes() -> Processes:

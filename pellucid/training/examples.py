@@ -364,6 +364,8 @@ def read(
     Images are converted to `dtype`, and standardized with `stats`. Sources that are not in memory are read in
     background threads. A stream yields its own batches of epoch 0 where `indices` is None.
     """
+    if indices is not None and not len(indices):
+        return
     if isinstance(data, Arrays):
         parts = (data.x, data.y) if indices is None else data.batch(indices, generator(0))
         batches = map(Batch, *(torch.split(part, batch_size) for part in parts))

@@ -259,7 +259,7 @@ class Loop:
         """Measure losses and metrics, call the callbacks, and save a checkpoint if it is time."""
         training, model, plan = self.training, self.model, self.plan
         with nullcontext() if self.step.average is None else self.step.average.used():
-            row = self.processes.from_first(self._row)
+            row = self._row()
             training.history.rows.append(row)
             training.history.layers.extend({"epoch": row["epoch"], **layer} for layer in layers)
             training.epoch, training.batch, training.seen, training.seconds = training.epoch + 1, 0, 0, 0.0
@@ -280,13 +280,14 @@ class Loop:
         training, model = self.training, self.model
         losses = loss_columns(model.objective, training.means, "train_")
         parts = {"train": (self.data, self.sample), "val": (self.validation, None)}
-        measured, lower = epoch_columns(model, parts, self.evaluation_batch)
+        measured, lower = epoch_columns(model, parts, self.evaluation_batch, self.processes)
         training.lower = frozenset({*losses, *lower})
-        return {
+        row = {
             **{"epoch": training.epoch + 1, "step": training.step, "lr": training.lr, **losses, **measured},
             "seconds": round(training.seconds, 6),
             "images_per_second": round(training.seen / max(training.seconds, 1e-9), 1),
         }
+        return self.processes.from_first(lambda: row)  # the first process's times
 
     def _measured(self, batch: Batch) -> Callable[[], list[Row]]:
         """Measure the gradients of the epoch's last batch; return the function of `layer_rows` for the updates."""

@@ -47,7 +47,7 @@ from pellucid.training.arguments import (
 from pellucid.training.callbacks import Callback
 from pellucid.training.device import CPU, on_device, usable_device, usable_precision
 from pellucid.training.diagnose import diagnose_output
-from pellucid.training.evaluate import batch_within_memory, check_metrics, default_metrics, evaluate, outputs
+from pellucid.training.evaluate import batch_within_memory, evaluate, outputs
 from pellucid.training.examples import (
     as_inputs,
     first_batch,
@@ -58,6 +58,7 @@ from pellucid.training.examples import (
     train_and_held,
 )
 from pellucid.training.fit import Loop
+from pellucid.training.measures import check_metrics, default_metrics
 from pellucid.training.parameter_groups import Trainable
 from pellucid.training.plan import FitArguments
 from pellucid.training.range_test import HIGHEST, LOWEST, STEPS, LearningRateRange, range_test

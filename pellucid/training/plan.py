@@ -18,6 +18,7 @@ from pellucid.training.device import device_name, usable_precision
 from pellucid.training.distributed import processes
 from pellucid.training.examples import Augmentation, note_resume
 from pellucid.training.learner import Learner
+from pellucid.training.measures import check_mergeable
 from pellucid.training.progress import ProgressLine
 from pellucid.training.user_defined import check_hooks, check_saves
 
@@ -92,6 +93,8 @@ class FitArguments:
         group = processes()
         if group.count > 1 and model.device.type != "cpu":
             raise PellucidError(f"fit: many processes train on CPUs; this model is on {model.device}, see device")
+        if group.count > 1:
+            check_mergeable(model.metrics)
         run = None if self.run is None else RunFolder(self.run)
         shards = self.shards or group.from_first(lambda: begun_shards(run)) or self.accumulate * group.count
         hashes = settings(model, preprocess, data, held_out, epochs, batch_size, self.augment, shards)

@@ -22,10 +22,9 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.nested import flatten, map_tree
 from pellucid.objective import Gradients, all_buffers, mean_losses, seeded
-from pellucid.optim import foreach
 from pellucid.text import plural
 from pellucid.training.device import device_of
-from pellucid.training.distributed import Processes
+from pellucid.training.distributed import Processes, dealt
 from pellucid.training.examples import StreamLoader
 from pellucid.training.layers import DROPOUT
 from pellucid.training.learner import Learner
@@ -56,11 +55,6 @@ def total(nodes: list[PartialSum]) -> Tensor:
         right = nodes.pop()
         nodes[-1].value.add_(right.value)
     return nodes[0].value
-
-
-def dealt(rank: int, count: int, shards: int) -> range:
-    """Return the numbers of the shards that one of `count` processes computes."""
-    return range(rank * shards // count, (rank + 1) * shards // count)
 
 
 def shards_of(processes: Processes, shards: int) -> range:
@@ -215,8 +209,9 @@ class ShardedStep:
         if count == 1:
             return total(nodes)
         numbers = [_nodes(dealt(rank, count, self.shards)) for rank in range(count)]
-        chunks = torch.stack([node.value for node in nodes]).view(len(nodes), count, -1)
-        got = self.processes.dealt(chunks, [len(found) for found in numbers])
+        values = [node.value for node in nodes]
+        sent = values[0] if len(values) == 1 else torch.stack(values)  # the values of a single node are not copied
+        got = self.processes.dealt(sent.view(len(nodes), count, -1), [len(found) for found in numbers])
         every: list[PartialSum] = []
         for (level, position), value in zip((node for found in numbers for node in found), got, strict=True):
             append(every, PartialSum(level, position, value))
@@ -245,11 +240,11 @@ class Layout:
         grads = [*flatten(dparams).values()]
         if len(grads) + len(buffers) != len(self.forms):
             raise PellucidError("shards: the objective returned gradients of other parameters for another shard")
-        flat = torch.zeros(self.size, dtype=self.dtype, device=grads[0].device if grads else None)
+        flat = torch.empty(self.size, dtype=self.dtype, device=grads[0].device if grads else None)
+        flat[sum(form.numel() for form in self.forms) :] = 0.0
         views = self.views(flat)
-        if grads:
-            foreach.copy_(views[: len(grads)], grads)
-        flat.mul_(weight)
+        for view, grad in zip(views, grads, strict=False):
+            torch.mul(grad, weight, out=view)
         for view, buffer, old in zip(views[len(grads) :], buffers, before, strict=True):
             torch.sub(buffer, old, out=view)
         return flat

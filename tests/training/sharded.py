@@ -1,6 +1,6 @@
-"""Train small networks and objectives from shards, and print the hashes of their weights: run by tests, and torchrun.
+"""Train small networks and objectives from shards, and print hashes or histories: run by tests, and torchrun.
 
-`torchrun --nproc-per-node N -m tests.training.sharded SHARDS [NAME ...]`
+`torchrun --nproc-per-node N -m tests.training.sharded weights|history SHARDS [NAME ...]`
 """
 
 import sys
@@ -15,6 +15,7 @@ from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.models import fcn8, lenet, mlp, mobilenet_v2, resnet20
 from pellucid.optim import OPTIMIZERS
+from pellucid.training import evaluate
 from pellucid.training.distributed import processes
 from tests.objectives import OBJECTIVES, random_batch
 from tests.training.small import digits, small_conv
@@ -86,8 +87,19 @@ def trained(name: str, **options: Any) -> Model:
     return model
 
 
+def history(name: str, **options: Any) -> str:
+    """Return losses and metrics of all epochs of a case, in several batches of held-out examples, with all digits."""
+    evaluate.MAX_BATCH = 3
+    model, x, y = CASES[name]()
+    held = x if y is None else (x, y)
+    size = 4 if isinstance(x, Examples) else 12  # shards of one example have no variance
+    found = model.fit(x, y, validation=held, epochs=2, batch_size=size, verbose=False, **options)
+    columns = [name for name in found.rows[0] if name.startswith(("train_", "val_"))]
+    return repr([{name: row[name] for name in columns} for row in found.rows])
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for case in sys.argv[2:] or CASES:
-        digest = trained(case, shards=int(sys.argv[1])).sha256()
-        print(f"{processes().rank}\t{case}\t{digest}\n", end="", flush=True)
+    what = history if sys.argv[1] == "history" else lambda case, shards: trained(case, shards=shards).sha256()
+    for case in sys.argv[3:] or CASES:
+        print(f"{processes().rank}\t{case}\t{what(case, shards=int(sys.argv[2]))}\n", end="", flush=True)

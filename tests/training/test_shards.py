@@ -16,9 +16,9 @@ from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.optim import Adam
 from pellucid.training.callbacks import Callback
-from pellucid.training.distributed import Processes
-from pellucid.training.shards import PartialSum, append, dealt, shards_of, total
-from tests.training.sharded import CASES, of_objective, trained
+from pellucid.training.distributed import Processes, dealt
+from pellucid.training.shards import PartialSum, append, shards_of, total
+from tests.training.sharded import CASES, history, of_objective, trained
 from tests.training.small import digits, small_conv, small_mlp
 
 ROOT = Path(__file__).parents[2]
@@ -92,7 +92,7 @@ def test_the_gradients_are_those_of_the_whole_batch(loss, shards):
 
 
 def test_two_processes_compute_the_bits_of_one(one_thread):
-    stdout, stderr = output(2, "tests.training.sharded", "4")
+    stdout, stderr = output(2, "tests.training.sharded", "weights", "4")
     rows = [line.split("\t") for line in stdout.splitlines() if line]
     found = {rank: {case: digest for one, case, digest in rows if one == rank} for rank in ("0", "1")}
     assert found["0"] == found["1"], stderr
@@ -103,10 +103,19 @@ def test_two_processes_compute_the_bits_of_one(one_thread):
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 4])
 def test_more_processes_compute_the_bits_of_one(one_thread, count):
-    stdout, stderr = output(count, "tests.training.sharded", "4")
+    stdout, stderr = output(count, "tests.training.sharded", "weights", "4")
     rows = [line.split("\t")[1:] for line in stdout.splitlines() if line]
     assert len(rows) == count * len(CASES), stderr
     assert {tuple(row) for row in rows} == {(name, trained(name, shards=4).sha256()) for name in CASES}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3])
+def test_more_processes_measure_what_one_measures(one_thread, count):
+    stdout, stderr = output(count, "tests.training.sharded", "history", "4")
+    rows = [line.split("\t")[1:] for line in stdout.splitlines() if line]
+    assert len(rows) == count * len(CASES), stderr
+    assert {tuple(row) for row in rows} == {(name, history(name, shards=4)) for name in CASES}
 
 
 def test_accumulated_parts_are_shards(one_thread):

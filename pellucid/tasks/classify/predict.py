@@ -30,8 +30,9 @@ from pellucid.tasks.pictures import (
     raw_scores,
     read_views,
 )
-from pellucid.training.evaluate import boundary, loss_and_predictions
+from pellucid.training.evaluate import loss_and_predictions
 from pellucid.training.examples import examples
+from pellucid.training.measures import boundary
 
 # Relative tolerance for equal temperatures and thresholds: weights saved in half precision change them less than this,
 # other images change them more.

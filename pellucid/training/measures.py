@@ -1,0 +1,187 @@
+"""The metrics of a model: which are valid, the default ones, and their results in one evaluation."""
+# Return values of user-defined classes are checked at run time, whatever their annotations promise.
+# pyright: reportUnnecessaryIsInstance=false
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, cast
+
+from torch import Tensor
+
+from pellucid.data.source import Batch
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers import Sigmoid, Softmax
+from pellucid.layers.base import Layer
+from pellucid.losses.base import Loss
+from pellucid.metrics import (
+    METRICS,
+    Accuracy,
+    Confusion,
+    MeanIoU,
+    Metric,
+    MetricLike,
+    fresh,
+    function_name,
+    improves_downward,
+)
+from pellucid.metrics.base import Function, mergeable
+from pellucid.network.ending import ends
+from pellucid.objective import Objective, Supervised
+from pellucid.registry import is_ours
+from pellucid.text import shown
+from pellucid.user_defined import attempt, form
+
+REGRESSION_METRICS = ("mae",)  # the metrics of losses for regression
+RESERVED = ("loss", "n")  # names of results that are not metrics
+
+
+def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLike, ...]:
+    """Return one or several metrics (names, Metric objects or functions) as a tuple; PellucidError for others."""
+    given: Any = metrics
+    several: Sequence[MetricLike] = (
+        given if isinstance(metrics, Sequence) and not isinstance(metrics, str) else (metrics,)
+    )
+    for metric in several:
+        if isinstance(metric, str) and metric not in METRICS:
+            k = metric.lower().removeprefix("top").lstrip("_-")
+            top = metric.lower().startswith("top") and k.isdecimal()
+            hint = f"; give TopK({k}) of pellucid.metrics" if top else nearest(metric, METRICS)
+            raise PellucidError(f"no metric {shown(metric)}; known: {', '.join(METRICS)}{hint}")
+        if isinstance(metric, type):
+            raise PellucidError(f"metrics: {metric.__name__} is a class; give an object of it, {metric.__name__}(...)")
+        if not isinstance(metric, str | Metric) and not callable(metric):
+            raise PellucidError(
+                "metrics must be names, Metric objects or functions (outputs, targets) -> number, not "
+                f"{shown(metric)}; known names: {', '.join(METRICS)}"
+            )
+    return tuple(several)
+
+
+def check_mergeable(metrics: Sequence[MetricLike]) -> None:
+    """Raise PellucidError for a metric that several processes cannot compute together."""
+    for metric in metrics:
+        if not isinstance(metric, str) and not mergeable(metric):
+            name = type(metric).__name__
+            raise PellucidError(
+                f"metric {name}: many processes compute it in parts; name the fields that are sums over batches in its "
+                "`sums`, or define merge(other)"
+            )
+
+
+class Measures:
+    """The metrics of one evaluation.
+
+    lower: the names of the results that are better when lower, filled by `compute`.
+    """
+
+    def __init__(self, metrics: Sequence[MetricLike]) -> None:
+        self.given = [METRICS[metric]() if isinstance(metric, str) else metric for metric in metrics]
+        self.names = [
+            type(metric).__name__ if isinstance(metric, Metric) else function_name(metric) for metric in self.given
+        ]
+        self.running = [fresh(metric) for metric in self.given]
+        self.lower: set[str] = set()
+
+    def set_boundary(self, objective: Objective) -> None:
+        """Set the threshold of metrics for two classes to the one of the objective's outputs."""
+        for metric in self.running:
+            if isinstance(objective, Supervised) and isinstance(metric, Accuracy | Confusion):
+                metric.boundary = boundary(objective.net, objective.loss)
+
+    def copy(self) -> "Measures":
+        """Return the same metrics before their first batch."""
+        other = Measures(self.given)
+        other.running = [
+            replace(metric) if isinstance(metric, Function) else deepcopy(metric) for metric in self.running
+        ]
+        return other
+
+    def update(self, outputs: Any, batch: Batch) -> None:
+        """Update all metrics with one batch."""
+        for name, metric in zip(self.names, self.running, strict=True):
+            what = f"metric {name}: update, given outputs {form(outputs)} and targets {form(batch.targets)},"
+            attempt(what, metric.update_batch, outputs, batch)
+
+    def merge(self, batches: Iterable[Sequence[Any]]) -> None:
+        """Add what batches in other processes add to each metric, see `to_merge`."""
+        for batch in batches:
+            for metric, other in zip(self.running, batch, strict=False):
+                metric.merge(other)
+
+    def compute(self) -> dict[str, Any]:
+        """Return the results of all metrics by name.
+
+        Raises PellucidError for a result that is neither a number nor a list, and for a name used twice or reserved.
+        """
+        all_results: dict[str, Any] = {}
+        for name, given, metric in zip(self.names, self.given, self.running, strict=True):
+            results = attempt(f"metric {name}", metric.compute)
+            if not isinstance(results, Mapping):
+                raise PellucidError(f"metric {name}: compute returned {shown(results)}; return {{name: number}}")
+            for key, value in results.items():
+                if key in all_results or key in RESERVED:
+                    raise PellucidError(f"metric {name}: another result is called {shown(key)}; choose another name")
+                all_results[key] = _plain(name, key, value)
+            if improves_downward(given):
+                self.lower.update(results)
+        return all_results
+
+
+def _plain(metric: str, key: Any, value: Any) -> Any:
+    """Return a result as a float, or a list unchanged."""
+    if isinstance(value, list):
+        return cast(list[Any], value)
+    try:
+        number = value.item() if hasattr(value, "item") else value
+        if isinstance(key, str) and isinstance(number, int | float):
+            return float(number)
+    except (RuntimeError, ValueError):  # `item` of an array of several numbers
+        pass
+    raise PellucidError(f"metric {metric}: {shown(key)} is {shown(value)}; return one number")
+
+
+def columns(results: Mapping[str, Any], role: str) -> dict[str, float | None]:
+    """Return the results of metrics that are numbers as columns of the history; None for one that is not finite.
+
+    role: "train" or "val", the beginning of the columns' names.
+    """
+    numbers = {name: value for name, value in results.items() if not isinstance(value, list)}
+    return {f"{role}_{name}": value if math.isfinite(value) else None for name, value in numbers.items()}
+
+
+def boundary(net: Layer, loss: Loss) -> float:
+    """Return the threshold from which a single output predicts the second of two classes: 1/2, or 0 for logits.
+
+    Outputs are logits if a user-defined loss does not override `predict` and no sigmoid or softmax ends the network.
+    """
+    converted = is_ours(loss) or type(loss).predict is not Loss.predict
+    return 0.5 if converted or ends_in_probabilities(net) else 0.0
+
+
+def gives_probabilities(net: Layer, loss: Loss) -> bool:
+    """Return whether `loss.predict` returns probabilities: it is overridden, or the network ends in them."""
+    return type(loss).predict is not Loss.predict or ends_in_probabilities(net)
+
+
+def ends_in_probabilities(net: Layer) -> bool:
+    """Return whether a sigmoid or a softmax ends the network."""
+    return any(isinstance(end, Sigmoid | Softmax) for end in ends(net).values())
+
+
+def default_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike, ...]:
+    """Return the default metrics for a loss.
+
+    They are the loss's own, with two exceptions: a loss for regression with class targets also gets the accuracy, and a
+    loss for classification whose outputs are maps gets the mean IoU if the targets are masks, otherwise no metric.
+    outputs: the shape of the network's output without the batch axis, or a tuple of shapes.
+    """
+    if outputs and isinstance(outputs[0], tuple):
+        outputs = loss.main_output(outputs)  # without the shapes of outputs for training only
+    if len(outputs) == 3 and "accuracy" in loss.metrics:  # accuracy does not accept maps
+        masks = isinstance(targets, Tensor) and targets.dim() == 3
+        return (MeanIoU(getattr(loss, "ignore", None)),) if masks else ()
+    integers = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dim() == 1
+    classes = integers and len(outputs) == 1 and outputs[0] != 1
+    return (*loss.metrics, "accuracy") if classes and loss.metrics == REGRESSION_METRICS else loss.metrics

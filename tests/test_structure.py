@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pellucid
@@ -91,3 +92,29 @@ def test_a_public_class_or_alias_is_defined_once() -> None:
                     places.setdefault(name, []).append(where)
     assert {name: found for name, found in places.items() if len(found) > 1 and name not in TWICE} == {}
     assert all(len(places[name]) == 2 for name in TWICE)
+
+
+def imports() -> dict[str, set[str]]:
+    """The modules that each module of the library imports, also inside functions and for types alone."""
+    names = {".".join(("pellucid", *path.relative_to(ROOT).with_suffix("").parts)): path for path in ROOT.rglob("*.py")}
+    modules = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        direct = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        members = [
+            (node.module or "", alias.name)
+            for node in nodes
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        ]
+        submodules = [f"{module}.{member}" if f"{module}.{member}" in modules else module for module, member in members]
+        graph[name] = ({*direct, *submodules} & modules.keys()) - {name}
+    return graph
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """TopologicalSorter raises CycleError, which names the modules of a circle."""
+    graph = imports()
+    order = list(TopologicalSorter(graph).static_order())
+    assert len(order) == len(graph) > 600

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.data import float_images
 from pellucid.errors import PellucidError
-from pellucid.export.onnx_proto import OPSET, optional
+from pellucid.export.onnx_proto import OPSET, optional, run_file
 from pellucid.export.parity import BATCH, SEED, Parity, compare, outputs
 from pellucid.layers.base import Params
 from pellucid.model import Model
@@ -30,8 +30,6 @@ def with_pictures(data: bytes, model: Model, operator: tuple[int, str, dict[str,
     returns "predictions", and of pixels also "class_map" (N, H, W); None keeps the outputs of a detector.
     Raises PellucidError for inputs that are not images, and ParityError.
     """
-    from pellucid.export.onnx_file import run_file
-
     onnx = optional("onnx")
     helper, types = onnx.helper, onnx.TensorProto
     proto = onnx.load_from_string(data)

@@ -13,9 +13,9 @@ from pellucid.combine import Sequential
 from pellucid.detectors import Anchors, Candidates, OneStage
 from pellucid.detectors.base import MAX_CANDIDATES, MAX_DETECTIONS
 from pellucid.errors import PellucidError
-from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes, run_file
+from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes
 from pellucid.export.onnx_nodes import Nodes
-from pellucid.export.onnx_proto import optional
+from pellucid.export.onnx_proto import optional, run_file
 from pellucid.export.parity import Parity, ParityError, batch, compare
 from pellucid.export.trace import GraphTrace, GraphValue, TracedLayer, trace
 from pellucid.image_objects import Detections

@@ -14,10 +14,9 @@ from pellucid.command.models import open_model
 from pellucid.command.out import emit, plain, say
 from pellucid.data.video import camera_frames, video_frames
 from pellucid.errors import PellucidError
-from pellucid.tasks.gestures.command.predict import warn_uncalibrated
-from pellucid.tasks.gestures.predict import UNSURE, threshold_of
+from pellucid.tasks.gestures.predict import UNCALIBRATED, UNSURE, threshold_of
 from pellucid.tasks.gestures.watch import AnswerSmoothing, Seen, Tally, watch
-from pellucid.text import percent, plural, printable
+from pellucid.text import note, percent, plural, printable
 from pellucid.training.arguments import new_file
 
 COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty if unsure
@@ -54,7 +53,8 @@ def over_frames(args: argparse.Namespace) -> int:
         emit({**about, **tally.to_json(), "stopped": stopped, "out": args.out})
     else:
         _print(tally, camera)
-        warn_uncalibrated(model.confidence is None)
+        if model.confidence is None:
+            note(UNCALIBRATED)
     if fault is not None:
         raise fault
     return 0

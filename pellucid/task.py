@@ -268,12 +268,12 @@ class Task(ABC):
         """
         return resized_to(model.input_shape[1:], image)
 
-    def ask(self, model: Any, x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
+    def ask(self, model: Any, x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
         """Return the score of an image x, as `seen` returns it, that a person asks about; see `Asked`.
 
-        of: one of its choices, or a unit such as "features.conv2[3]"; by default the largest score. place: where the
-        person pointed. By default, for one network with scores (N, K), which have no place. Raises PellucidError for
-        other models and names, and for a place without a score.
+        of: one of its choices, or a unit such as "features.conv2[3]"; by default the largest score. area: where the
+        person pointed. By default, for one network with scores (N, K), which have no area. Raises PellucidError for
+        other models and names, and for an area without a score.
         """
         if (found := ask_scores(model, x, of)) is None:
             raise self.refusal(model)

@@ -40,9 +40,9 @@ def html_place(args: argparse.Namespace) -> Path | None:
     return None if args.html is None else check_place(args.html, "--html")
 
 
-def write_html(place: Path, body: str, title: str) -> None:
+def write_html(path: Path, body: str, title: str) -> None:
     """Write the page; raises PellucidError if the file cannot be written."""
     from pellucid.files import write_atomically
     from pellucid.report.page import document
 
-    write_atomically(place, document(body, title).encode())
+    write_atomically(path, document(body, title).encode())

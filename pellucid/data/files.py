@@ -314,11 +314,11 @@ def mask_parts(path: str | os.PathLike[str]) -> list[str]:
     return [name for name in sorted(folders) if name + ANNOTATIONS in folders]
 
 
-def fitted(size: tuple[int, int], wanted: int | tuple[int, int] | None) -> tuple[int, int]:
-    """Return the size (H, W) of a resized image; wanted: this size, its longest side, or None for no change."""
-    if not isinstance(wanted, int):
-        return wanted or size
-    factor = wanted / max(size)
+def fitted(size: tuple[int, int], target: int | tuple[int, int] | None) -> tuple[int, int]:
+    """Return the size (H, W) of a resized image; target: this size, its longest side, or None for no change."""
+    if not isinstance(target, int):
+        return target or size
+    factor = target / max(size)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 

@@ -186,7 +186,7 @@ class OneStage(Detector):
         """Return the anchors (A, 4) for maps of these sizes (H', W') and images of the size (H, W)."""
 
     @abstractmethod
-    def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
+    def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
         """Assign the objects of an image to the anchors, without using predictions."""
 
     def anchors_of(self, params: Params, images: Tensor) -> Anchors:

@@ -130,14 +130,14 @@ class FasterRCNN(TwoStage):
         return [one.to("cpu") for one in self.complete(params, maps[0], detections, (height, width))]
 
     def branch_gradients(
-        self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode
+        self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
     ) -> Learned:
         """Return the losses and gradients of the further heads of a subclass; here there are none."""
         return Learned({}, None, {})
 
-    def complete(self, params: Params, finest: Tensor, found: list[Detections], size: Size) -> list[Detections]:
+    def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
         """Return the detections of each image with the outputs of further heads; here they are unchanged."""
-        return found
+        return detections
 
     def features(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
         """Return the maps of the neck, and the caches by network."""

@@ -48,11 +48,11 @@ class KeypointRCNN(FasterRCNN):
         return params, out
 
     def branch_gradients(
-        self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode
+        self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
     ) -> Learned:
         """Return the loss of the key-points, and its gradients; without gradients if not `mode.keep`."""
-        positive = drawn.positive
-        objects, regions = drawn.objects[positive], drawn.regions[positive]
+        positive = sampled.positive
+        objects, regions = sampled.objects[positive], sampled.regions[positive]
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:  # (P, K, M, M)
             cells, counted = point_cells(targets, objects, regions, y.shape[1:])
@@ -65,15 +65,15 @@ class KeypointRCNN(FasterRCNN):
 
         return self.learned(params, "point_", finest, regions, cost, mode)
 
-    def complete(self, params: Params, finest: Tensor, found: list[Detections], size: Size) -> list[Detections]:
+    def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
         """Return the detections with their key-points."""
-        regions = numbered([one.boxes for one in found])
+        regions = numbered([one.boxes for one in detections])
         y = self.outputs(params, "point_", finest, regions)  # (n, K, M, M)
         score = y.flatten(2).softmax(2).amax(2)  # (n, K)
         low, extent = regions[:, None, 1:3], (regions[:, 3:] - regions[:, 1:3])[:, None]
         position = low + quarter(y) / y.shape[3] * extent
-        points = torch.cat([position, score[..., None]], 2).split([len(one) for one in found])
-        return [replace(one, keypoints=keypoints) for one, keypoints in zip(found, points, strict=True)]
+        points = torch.cat([position, score[..., None]], 2).split([len(one) for one in detections])
+        return [replace(one, keypoints=keypoints) for one, keypoints in zip(detections, points, strict=True)]
 
 
 def point_cells(

@@ -100,7 +100,7 @@ def draw_regions(
     return Regions(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def head_losses(y: Tensor, drawn: Regions, weights: tuple[float, float]) -> tuple[tuple[Tensor, Tensor], Tensor]:
+def head_losses(y: Tensor, regions: Regions, weights: tuple[float, float]) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """Return both losses of the head's outputs y (M, C + 1 + 4), and the gradient of their sum weighted by `weights`.
 
     The first is the softmax cross-entropy of the C classes and background, the mean over the regions. The second is the
@@ -108,10 +108,10 @@ def head_losses(y: Tensor, drawn: Regions, weights: tuple[float, float]) -> tupl
     Girshick 2015, equations 1-3.
     """
     count = max(len(y), 1)
-    positive = drawn.positive
+    positive = regions.positive
     logits, offsets = y[:, :-4], y[positive, -4:]
-    cost, dlogits = SoftmaxCrossEntropy(reduction="sum").compute(logits, drawn.labels)
-    expected = encode(drawn.target_boxes[positive], drawn.regions[positive, 1:], DEVIATIONS)
+    cost, dlogits = SoftmaxCrossEntropy(reduction="sum").compute(logits, regions.labels)
+    expected = encode(regions.target_boxes[positive], regions.regions[positive, 1:], DEVIATIONS)
     distance, doffsets = Huber(reduction="sum").compute(offsets, expected)
     dy = torch.zeros_like(y)
     dy[:, :-4] = dlogits * (weights[0] / count)

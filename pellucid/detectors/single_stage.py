@@ -73,10 +73,10 @@ class SingleStage(OneStage):
         bases = [torch.tensor([[1 - self.scale, 1 - self.scale, 1 + self.scale, 1 + self.scale]]) for _ in sizes]
         return grid_anchors([base * s / 2 for base, s in zip(bases, self.strides, strict=True)], sizes, self.strides)
 
-    def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
+    def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
         """Return the assignment of ATSS."""
         counts = [height * width for height, width in anchors.sizes]
-        return assign_atss(anchors.boxes, counts, truth.boxes.to(anchors.boxes), crowd=truth.crowd)
+        return assign_atss(anchors.boxes, counts, objects.boxes.to(anchors.boxes), crowd=objects.crowd)
 
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return both losses, and the gradient of their weighted sum with respect to y."""

@@ -99,14 +99,14 @@ class TwoStage(Detector):
         (dmap, _), _ = align.backward({}, cache_align, dpooled)
         return Learned(losses, dmap, {f"{prefix}head": dparams})
 
-    def box_gradients(self, params: Params, finest: Tensor, drawn: Regions, mode: Mode) -> Learned:
+    def box_gradients(self, params: Params, finest: Tensor, regions: Regions, mode: Mode) -> Learned:
         """Return the losses "class" and "box" and the gradients of the head for drawn regions."""
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:
-            (label, box), dy = head_losses(precise(y), drawn, (self.weight("class"), self.weight("box")))
+            (label, box), dy = head_losses(precise(y), regions, (self.weight("class"), self.weight("box")))
             return {"class": label, "box": box}, dy.to(y.dtype)
 
-        return self.learned(params, "", finest, drawn.regions, cost, mode)
+        return self.learned(params, "", finest, regions.regions, cost, mode)
 
     def outputs(self, params: Params, prefix: str, finest: Tensor, regions: Tensor) -> Tensor:
         """Return the outputs of a head for regions (M, 5) in evaluation mode."""

@@ -71,9 +71,9 @@ class YOLO1(OneStage):
         side = float(self.stride)
         return grid_anchors([torch.tensor([[0.0, 0.0, side, side]])], sizes, [side])
 
-    def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
+    def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
         """Assign each object to the cell that contains its centre."""
-        return assign_grid(anchors.sizes[0], self.stride, truth.boxes.to(anchors.boxes), truth.crowd)
+        return assign_grid(anchors.sizes[0], self.stride, objects.boxes.to(anchors.boxes), objects.crowd)
 
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the four losses, and the gradient of their weighted sum with respect to y."""

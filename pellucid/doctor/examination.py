@@ -57,13 +57,13 @@ def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
 
 
 def _in_order(
-    found: Sequence[Finding], because: Mapping[str, str]
+    findings: Sequence[Finding], because: Mapping[str, str]
 ) -> tuple[list[Finding], dict[int, str], frozenset[int]]:
     """Return the findings (causes first), the cause of each consequence, and the indices of the symptoms.
 
     because: the name of the check that explains a check, by name.
     """
-    ordered = sorted(found, key=lambda finding: (finding.check in because, not finding.is_cause))  # stable
+    ordered = sorted(findings, key=lambda finding: (finding.check in because, not finding.is_cause))  # stable
     follows = {index: because[finding.check] for index, finding in enumerate(ordered) if finding.check in because}
     symptoms = frozenset(
         index for index, finding in enumerate(ordered) if index not in follows and not finding.is_cause
@@ -89,22 +89,22 @@ def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], lis
     return found, made, left_out
 
 
-def _established(found: Sequence[Finding], made: Sequence[Check], verdict: TrialsVerdict) -> list[Finding]:
+def _established(findings: Sequence[Finding], checks: Sequence[Check], verdict: TrialsVerdict) -> list[Finding]:
     """Return the causes that trials established, followed by the other findings.
 
     A cause replaces the findings of the same name. If the training does not fail, no such trials are made; the findings
     of checks that make their own trial then count as causes.
     """
-    own = set() if verdict.failed else {check.name for check in made if check.own_trial}
+    own = set() if verdict.failed else {check.name for check in checks if check.own_trial}
     causes = [cause.finding for cause in verdict.causes]
     names = {cause.check for cause in causes}
-    others = [finding for finding in found if finding.check not in names]
+    others = [finding for finding in findings if finding.check not in names]
     rest = [replace(finding, proven=finding.proven or finding.check in own) for finding in others]
     return [*causes, *([] if verdict.other is None else [verdict.other]), *rest]
 
 
 def _consequences(
-    found: Sequence[Finding], made: Sequence[Check], verdict: TrialsVerdict
+    findings: Sequence[Finding], checks: Sequence[Check], verdict: TrialsVerdict
 ) -> dict[str, tuple[str, bool]]:  # fmt: skip
     """Return the cause of each symptom that goes away with it, and whether trials measured that, by the symptom's name.
 
@@ -116,7 +116,7 @@ def _consequences(
     other = verdict.other if verdict.other is not None and verdict.other.direct else None
     if verdict.as_set is None or not (other or verdict.causes):
         return {}
-    symptoms = _symptoms(found, made)
+    symptoms = _symptoms(findings, checks)
     as_set = {check.name: _finds(check, verdict.as_set) for check in symptoms if not check.own_trial}
     if other is not None:
         return {
@@ -139,10 +139,10 @@ def _consequences(
     return consequences
 
 
-def _symptoms(found: Sequence[Finding], made: Sequence[Check]) -> list[Check]:
+def _symptoms(findings: Sequence[Finding], checks: Sequence[Check]) -> list[Check]:
     """Return the checks with findings that are not causes."""
-    names = {finding.check for finding in found if not finding.is_cause}
-    return [check for check in made if check.name in names]
+    names = {finding.check for finding in findings if not finding.is_cause}
+    return [check for check in checks if check.name in names]
 
 
 def _finds(check: Check, case: Case) -> bool | None:
@@ -153,15 +153,15 @@ def _finds(check: Check, case: Case) -> bool | None:
         return None
 
 
-def _explained(made: Sequence[Check], found: Sequence[Finding]) -> dict[str, str]:
+def _explained(checks: Sequence[Check], findings: Sequence[Finding]) -> dict[str, str]:
     """Return the first check with causes that may explain each other check with findings, by name, without cycles.
 
     Causes may follow from other ones too: shuffled labels give copies with different labels.
     """
-    names = {finding.check for finding in found}
+    names = {finding.check for finding in findings}
     because: dict[str, str] = {}
-    for check in made:
-        if not any(finding.is_cause for finding in found if finding.check == check.name):
+    for check in checks:
+        if not any(finding.is_cause for finding in findings if finding.check == check.name):
             continue
         above = [check.name]
         while above[-1] in because:

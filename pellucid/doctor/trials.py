@@ -144,11 +144,11 @@ def case_score(case: Case) -> float:
         return 0.0
 
 
-def _outcome(case: Case, done: Rehearsal) -> tuple[float | None, float | None]:
-    if done.broke:
+def _outcome(case: Case, rehearsal: Rehearsal) -> tuple[float | None, float | None]:
+    if rehearsal.broke:
         return None, None
     try:
-        found = predictions(done.model, case.validation_sample or case.sample)
+        found = predictions(rehearsal.model, case.validation_sample or case.sample)
     except UnansweredError:  # finite weights, infinite outputs
         return None, None
     return found.loss, found.accuracy if case.classifies else None

@@ -60,7 +60,7 @@ class DenseLayer:
         return KERNELS[self.act].over(normalized(self.norm, own[self.inner[0]], kept)), kept
 
     def send(
-        self, params: Params, kept: BatchCache | RunningCache, dy: Tensor, dmaps: Tensor, later: Tensor | None
+        self, params: Params, cache: BatchCache | RunningCache, dy: Tensor, dmaps: Tensor, later: Tensor | None
     ) -> Params:
         """Propagate back through the norm: add its dx to `dmaps`, and return the gradients of its parameters.
 
@@ -68,11 +68,11 @@ class DenseLayer:
         so they are only summed in `later` (2, channels), as slope and constant of each channel, and added to dmaps
         once, by `arrived`.
         """
-        if later is None or not isinstance(kept, BatchCache):
-            dx, dparams = self.norm.backward(params, kept, dy)
+        if later is None or not isinstance(cache, BatchCache):
+            dx, dparams = self.norm.backward(params, cache, dy)
             dmaps.add_(dx)
             return dparams
-        x, mean, invstd = kept
+        x, mean, invstd = cache
         weight, running = params["weight"], (params["running_mean"], params["running_var"])
         needed = False, True, True  # dx, dweight, dbias
         _, dweight, dbias = norm_backward(dy, x, weight, *running, mean, invstd, True, self.norm.epsilon, needed)

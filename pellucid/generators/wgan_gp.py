@@ -70,10 +70,10 @@ class WGANGP(Generator):
         _, dparams = backward(self.generator, params["generator"], generator_cache, dmade, consume=True)
         yield {"generator": -scores.mean()}, {"generator": dparams}
 
-    def _distance(self, params: Params, images: Tensor, made: Tensor, mode: Mode) -> tuple[Tensor, Params]:
+    def _distance(self, params: Params, images: Tensor, generated: Tensor, mode: Mode) -> tuple[Tensor, Params]:
         """Return the mean score of generated images minus that of real ones, and the critic's gradients."""
         count = len(images)
-        scores, cache = self.critic.forward(params["critic"], torch.cat([images, made]), mode)  # (2 count, 1)
+        scores, cache = self.critic.forward(params["critic"], torch.cat([images, generated]), mode)  # (2 count, 1)
         dscores = torch.full_like(scores, self.weight("critic") / count)
         dscores[:count] *= -1
         _, dparams = backward(self.critic, params["critic"], cache, dscores, consume=True)

@@ -110,20 +110,20 @@ def first_not_finite(x: Tensor) -> int | None:
     return int(wrong[0]) if len(wrong) else None
 
 
-def split(whole: Source, fraction: float, seed: int) -> tuple[Source, Source]:
+def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
     """Hold out a fraction of the examples, drawn with `seed`; return (the rest, the held-out part).
 
     Both are in their original order. Raises PellucidError for a stream, and for a fraction that leaves a part empty.
     """
-    if isinstance(whole, Stream):
+    if isinstance(source, Stream):
         raise PellucidError("validation: a stream of batches cannot be split; give separate validation data")
-    count = round(len(whole) * fraction)
-    if not 0 < fraction < 1 or not 0 < count < len(whole):
+    count = round(len(source) * fraction)
+    if not 0 < fraction < 1 or not 0 < count < len(source):
         raise PellucidError(
-            f"validation={fraction} of {len(whole)} examples leaves a part empty; give a fraction such as 0.1"
+            f"validation={fraction} of {len(source)} examples leaves a part empty; give a fraction such as 0.1"
         )
-    order = torch.randperm(len(whole), generator=generator(seed))
-    return subset(whole, order[count:].sort().values), subset(whole, order[:count].sort().values)
+    order = torch.randperm(len(source), generator=generator(seed))
+    return subset(source, order[count:].sort().values), subset(source, order[:count].sort().values)
 
 
 def subset(source: Source, indices: Tensor, checksum: bool = True) -> Source:

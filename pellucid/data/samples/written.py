@@ -33,7 +33,7 @@ class Sample:
 
     name: str
     about: str
-    drawn: bool
+    is_drawn: bool
     command: str
 
 

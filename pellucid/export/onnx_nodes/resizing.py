@@ -79,9 +79,9 @@ def _read(layer: Upsample, before: tuple[int, ...], after: tuple[int, ...]) -> t
     return rows.flatten().long(), columns.flatten().long()
 
 
-def _resize(n: Nodes, before: tuple[int, ...], after: tuple[int, ...], whole: bool, **attributes: str) -> None:
+def _resize(n: Nodes, before: tuple[int, ...], after: tuple[int, ...], integer_ratio: bool, **attributes: str) -> None:
     rounding = {"nearest_mode": "floor"} if attributes["mode"] == "nearest" else {}
-    if whole:
+    if integer_ratio:
         factors = torch.tensor([new / old for old, new in zip(before, after, strict=True)], dtype=torch.float32)
         n.last("Resize", n.x, "", n.constant("scales", factors), axes=[2, 3], **attributes, **rounding)
     else:

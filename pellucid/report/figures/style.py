@@ -278,8 +278,8 @@ def draw(figure: Figure, canvas: type[FigureCanvasBase], settings: dict[Any, Any
     return buffer.getvalue()
 
 
-def _tick_label(label: Callable[..., str], *place: Any) -> str:
-    return printable(label(*place))
+def _tick_label(label: Callable[..., str], *position: Any) -> str:
+    return printable(label(*position))
 
 
 def png(figure: Figure) -> bytes:

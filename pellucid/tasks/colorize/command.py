@@ -125,11 +125,11 @@ def compare(args: argparse.Namespace) -> int:
     options = {"--data": args.data, "--out": None if args.out == COMPARISON else args.out}
     command = again(["colorize", "compare", *args.models], options, [])
     write_atomically(place, comparison_page(found, models, f"Colours on {found.data}", command).html().encode())
-    about = {"n": found.n, "n_judged": found.judged, "data": found.data, "skipped": {}}
+    about = {"n": found.n, "n_judged": found.judged_images, "data": found.data, "skipped": {}}
     answer(
         args,
         {"page": args.out, "rows": found.rows, "true": found.true, **about},
-        f"{found.n:,} images of {found.data}; answers and frechet are over {found.judged:,} of them",
+        f"{found.n:,} images of {found.data}; answers and frechet are over {found.judged_images:,} of them",
         *str(table(found)).split("\n"),
         "",
         f"page  {place}",

@@ -50,7 +50,7 @@ def _text(value: float | None) -> str:
 
 def comparison_page(found: MeasuredColorizers, models: Mapping[str, Model], title: str, command: str) -> Page:
     """Return the page: the table, descriptions of its metrics, and examples spread evenly over the data."""
-    about = f"{found.n:,} images of {found.data}; answers and frechet are measured on {found.judged:,} of them."
+    about = f"{found.n:,} images of {found.data}; answers and frechet are measured on {found.judged_images:,} of them."
     examples = [part for images in _examples(models, found) for part in (Heading(images.name), images)]
     sections = [
         Section("figures", "Figures", [table(found), Facts([*FIGURES.items()]), ADVICE], wide=True),
@@ -118,8 +118,8 @@ def questions(model: Model, data: str | None, n: int | None = None, seed: int = 
     return result
 
 
-def real_page(asked: list[Question], title: str) -> str:
+def real_page(questions: list[Question], title: str) -> str:
     """Return the page, which counts the answers as they are given and shows the interval for each count."""
-    n = len(asked)
+    n = len(questions)
     shares = [(f"{k}", *(f"{100 * value:.0f} %" for value in (k / n, *wilson(k, n)))) for k in range(n + 1)]
-    return render("real", title=title, questions=asked, shares=shares)
+    return render("real", title=title, questions=questions, shares=shares)

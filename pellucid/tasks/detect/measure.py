@@ -77,9 +77,9 @@ def evaluate(model: Model, data: str | None = None) -> MeasuredDetections:
     return MeasuredDetections(model, results, str(path), part, source, detections, objects)
 
 
-def _areas(stated: Sequence[float | None], truth: Objects) -> Tensor:
+def _areas(stated: Sequence[float | None], objects: Objects) -> Tensor:
     """Return the areas of objects (n,): the stated ones, otherwise those of the masks or boxes."""
-    computed = truth_areas(truth)
+    computed = truth_areas(objects)
     return torch.tensor(
         [float(computed[k]) if area is None else area for k, area in enumerate(stated)], dtype=torch.float64
     )

@@ -71,12 +71,12 @@ def compare_objects(model: Model, test: Source, most: int = MAX_IMAGES) -> Worst
     )
 
 
-def _marks(found: Detections, truth: Objects) -> Marks:
+def _marks(found: Detections, objects: Objects) -> Marks:
     shown = found.take(found.scores >= MIN_SCORE)
-    dashed = torch.arange(len(truth) + len(shown)) < len(truth)
+    dashed = torch.arange(len(objects) + len(shown)) < len(objects)
     return Marks(
-        torch.cat([truth.boxes, shown.boxes]).numpy(),
-        torch.cat([truth.labels, shown.labels]).numpy(),
+        torch.cat([objects.boxes, shown.boxes]).numpy(),
+        torch.cat([objects.labels, shown.labels]).numpy(),
         dashed=dashed.numpy(),
-        texts=[*[""] * len(truth), *(f"{score:.2f}" for score in shown.scores.tolist())],
+        texts=[*[""] * len(objects), *(f"{score:.2f}" for score in shown.scores.tolist())],
     )

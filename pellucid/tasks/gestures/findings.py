@@ -120,15 +120,15 @@ def findings_to_json(collection: Collection) -> dict[str, Any]:
     }
 
 
-def _listed(names: list[str], one: str, several: str) -> str:
-    """Return the first names as text, after the noun `one` or `several`."""
+def _listed(names: list[str], one: str, plural_noun: str) -> str:
+    """Return the first names as text, after the noun `one` or `plural_noun`."""
     more = "" if len(names) <= MAX_SHOWN else f" and {len(names) - MAX_SHOWN} more"
-    return f"{one if len(names) == 1 else several} {', '.join(names[:MAX_SHOWN])}{more}"
+    return f"{one if len(names) == 1 else plural_noun} {', '.join(names[:MAX_SHOWN])}{more}"
 
 
-def _how_many_more(n: int, shown: int, one: str, several: str) -> list[str]:
+def _how_many_more(n: int, shown: int, one: str, plural_noun: str) -> list[str]:
     left = n - shown
-    return [f"  and {left:,} more {one if left == 1 else several}"] if left > 0 else []
+    return [f"  and {left:,} more {one if left == 1 else plural_noun}"] if left > 0 else []
 
 
 def _count(n: int, what: str) -> str:

@@ -53,10 +53,12 @@ def table(comparison: VariantComparison) -> TablePart:
     return TablePart(caption, HEAD, [cells(row) for row in comparison.rows])
 
 
-def percent_range(spread: Spread) -> str:
+def percent_range(fractions: Spread) -> str:
     """Return fractions as per cent: "98.71 %", or with their range "98.71 % (98.10 to 99.40)"."""
-    text = f"{100 * spread.mean:.2f} %"
-    return text if spread.low == spread.high else f"{text} ({100 * spread.low:.2f} to {100 * spread.high:.2f})"
+    text = f"{100 * fractions.mean:.2f} %"
+    return (
+        text if fractions.low == fractions.high else f"{text} ({100 * fractions.low:.2f} to {100 * fractions.high:.2f})"
+    )
 
 
 def differences(comparison: VariantComparison) -> list[tuple[str, ...]]:
@@ -271,9 +273,9 @@ def _variant_section(row: VariantRow, colour: str) -> Section:
     confused = confusions_text(measured.confusion.numpy(), measured.classes)
     names = dict(VARIANT_FIGURES)
 
-    def figure(name: str, drawn: Figure | None, alt: str, caption: str = "") -> FigurePart:
+    def figure(name: str, drawing: Figure | None, alt: str, caption: str = "") -> FigurePart:
         otherwise = f"There is no picture “{names[name]}”: nothing was recorded for it."
-        return FigurePart(f"{row.variant.name}-{name}", drawn, alt, caption, otherwise)
+        return FigurePart(f"{row.variant.name}-{name}", drawing, alt, caption, otherwise)
 
     counts = confusion_matrix(measured.confusion, measured.classes)
     normalised = confusion_matrix(measured.confusion, measured.classes, normalised=True)

@@ -86,4 +86,4 @@ def _named(kind: str, name: str, suffix: str, what: str, advice: str) -> Path:
 
 def _files(kind: str, suffix: str) -> dict[str, Path]:
     folders = [folder(kind), *(_OF_PLUGINS if kind == "recipes" else [])]
-    return {file.stem: file for place in folders for file in place.glob(f"*{suffix}")}
+    return {file.stem: file for parent in folders for file in parent.glob(f"*{suffix}")}

@@ -106,7 +106,7 @@ def show_data(args: argparse.Namespace) -> int:
     from pellucid.files import write_atomically
     from pellucid.report.figures.style import png
 
-    place = check_place(args.out, "--out", (".png",))
+    out_path = check_place(args.out, "--out", (".png",))
     path = annotated_path(args.source, args.data)
     with open_tree(path) as tree:
         names = parts_in_order(find_format(tree)[1]) or ("",)
@@ -114,11 +114,11 @@ def show_data(args: argparse.Namespace) -> int:
     parts += [DetectionFolder(path, name, classes=first.classes) for name in names[1:]]
     figure, shown = contact_sheet(parts)
     count = sum(map(len, parts))
-    write_atomically(place, png(figure))
+    write_atomically(out_path, png(figure))
     answer(
         args,
-        {"file": str(place), "images": shown, "of": count, "classes": first.classes},
-        f"{place}: {len(shown)} of {plural(count, 'image')}",
+        {"file": str(out_path), "images": shown, "of": count, "classes": first.classes},
+        f"{out_path}: {len(shown)} of {plural(count, 'image')}",
     )
     return 0
 

@@ -70,9 +70,9 @@ def _answer(run: Run, folder: Path) -> Stop:
     found = examine(run.model, x, METHODS)
     maps = [
         FigurePart(one.method, heat_map(x, one, found), f"{one.method} of the {DIGIT}", _verdicts(one))
-        for one in found.found
+        for one in found.results
     ]
-    passed = [one.method for one in found.found if all(verdict.passed for verdict in one.verdicts.values())]
+    passed = [one.method for one in found.results if all(verdict.passed for verdict in one.verdicts.values())]
     names = ", ".join(passed) or "none"
     parts = [
         f"The network reads this {DIGIT} as {answer.label}, with {percent(answer.confidence or 0.0)}. Each method "
@@ -80,12 +80,14 @@ def _answer(run: Run, folder: Path) -> Stop:
         FigureRow(maps),
         CodeBlock(f"pellucid explain {shlex.quote(str(run.path))} {shlex.quote(str(file))}"),
     ]
-    line = f"explained: why it reads {answer.label}, by {plural(len(found.found), 'method')}; passed all tests: {names}"
+    line = (
+        f"explained: why it reads {answer.label}, by {plural(len(found.results), 'method')}; passed all tests: {names}"
+    )
     return Stop(line, Section("answer", "An answer is explained", parts, wide=True))
 
 
-def _verdicts(found: Examined) -> str:
-    return "; ".join(f"{test}: {verdict.text}" for test, verdict in found.verdicts.items())
+def _verdicts(examined: Examined) -> str:
+    return "; ".join(f"{test}: {verdict.text}" for test, verdict in examined.verdicts.items())
 
 
 def _derivative(run: Run, folder: Path) -> Stop:
@@ -115,12 +117,14 @@ def _objects(_: Run, folder: Path) -> Stop:
     file, model = folder / "cells.jpg", Model.load("bccd")
     (found,), classes, cells = model.predict(file), list(model.classes or ()), smear(0)[1]
     labels = [classes.index(name) for name in found.labels]
-    truth = Objects(torch.tensor([box for _, *box in cells]), torch.tensor([classes.index(name) for name, *_ in cells]))
-    matched = classify_detections(Detections(found.boxes, found.scores, torch.tensor(labels)), truth)
-    missed = matched.not_found(truth)
+    objects = Objects(
+        torch.tensor([box for _, *box in cells]), torch.tensor([classes.index(name) for name, *_ in cells])
+    )
+    matched = classify_detections(Detections(found.boxes, found.scores, torch.tensor(labels)), objects)
+    missed = matched.not_found(objects)
     kinds = [*(one.kind for one in matched.verdicts), *([MISSED] * len(missed))]
     names = [*found.labels, *(cells[k][0] for k in missed)]
-    boxes = torch.cat([found.boxes, truth.boxes[missed]])
+    boxes = torch.cat([found.boxes, objects.boxes[missed]])
     figure = draw_detections(load_image(file) / 255, boxes, kinds, names)
     hits = [name for name, kind in zip(names, kinds, strict=True) if kind == HIT]
     drawn_names = [name for name, *_ in cells]

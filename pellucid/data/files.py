@@ -354,12 +354,12 @@ def _by_stem(tree: Tree, root: str) -> dict[str, str]:
 def _readable(files: ImageFiles) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Decode every image once; return the names of readable images, and of unreadable images as used in messages."""
 
-    kept: list[str] = []
+    readable: list[str] = []
     skipped: list[str] = []
     with attempts(lambda k: files.image(k).shape, range(len(files))) as found:  # without keeping the images
         for k, shape in found:
             name = files.names[k]
-            skipped.append(files.tree.where(name)) if isinstance(shape, PellucidError) else kept.append(name)
-    if not kept:
+            skipped.append(files.tree.where(name)) if isinstance(shape, PellucidError) else readable.append(name)
+    if not readable:
         raise PellucidError(f"{files.tree.path}: none of its {len(skipped)} images can be read; replace {skipped[0]}")
-    return tuple(kept), tuple(skipped)
+    return tuple(readable), tuple(skipped)

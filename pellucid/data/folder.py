@@ -176,8 +176,8 @@ def _load(
     """Load one part of a tree, or all of it for ""; class indices are those of the training part."""
     below, classes = part_classes(tree, root, part)
     label = {name: k for k, name in enumerate(classes)}
-    x, kept, skipped = _decoded(tree, files_of(tree, below), size, mode, on_error)
-    y = torch.tensor([label[class_of(n, below)] for n in kept], dtype=torch.int64)
+    x, names, skipped = _decoded(tree, files_of(tree, below), size, mode, on_error)
+    y = torch.tensor([label[class_of(n, below)] for n in names], dtype=torch.int64)
     return make_dataset(tree.where(below).rstrip("/:"), x, y, classes, skipped)
 
 
@@ -187,29 +187,29 @@ def _decoded(
     """Decode all files in order; return the images (N, C, H, W), their names, and the names of skipped files."""
 
     x = torch.empty(0)
-    kept: list[str] = []
+    decoded_names: list[str] = []
     errors: dict[str, PellucidError] = {}
     with attempts(lambda name: decode(tree.read(name), tree.where(name), size, mode), names) as found:
         for name, image in found:
             if isinstance(image, PellucidError):
                 errors[tree.where(name)] = image
                 continue
-            if not kept:
+            if not decoded_names:
                 x = _allocated(tree, len(names), image)
             if image.shape != x.shape[1:]:
                 raise PellucidError(
-                    f"{tree.where(name)} is {_hw(image)} but {tree.where(kept[0])} is {_hw(x)}; give a size"
+                    f"{tree.where(name)} is {_hw(image)} but {tree.where(decoded_names[0])} is {_hw(x)}; give a size"
                 )
-            x[len(kept)] = image
-            kept.append(name)
+            x[len(decoded_names)] = image
+            decoded_names.append(name)
     if on_error == "raise":
         refuse_unreadable(errors)
-    if not kept:
+    if not decoded_names:
         raise PellucidError(
             f"{tree.path}: none of its {len(names)} images can be read; replace {next(iter(errors))}"
             + (" and the others" if len(errors) > 1 else "")
         )
-    return x[: len(kept)].contiguous(), kept, tuple(errors)
+    return x[: len(decoded_names)].contiguous(), decoded_names, tuple(errors)
 
 
 def _allocated(tree: Tree, n: int, image: Tensor) -> Tensor:

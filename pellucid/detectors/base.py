@@ -140,12 +140,12 @@ class Detector(Objective):
         pairs = pairs[order[:MAX_CANDIDATES]]
         fates[pairs] = Fate.SUPPRESSED
         indices, labels, values = pairs // count, pairs % count, scores.flatten()[pairs]
-        kept = batched_nms(boxes[indices], values, labels, self.nms_threshold)
-        fates[pairs[kept]] = Fate.OVER_LIMIT
-        kept = kept[:MAX_DETECTIONS]
-        fates[pairs[kept]] = Fate.DETECTED
-        chosen = indices[kept]
-        return Decision(Detections(boxes[chosen], values[kept], labels[kept]), chosen, fates.view(scores.shape))
+        selected = batched_nms(boxes[indices], values, labels, self.nms_threshold)
+        fates[pairs[selected]] = Fate.OVER_LIMIT
+        selected = selected[:MAX_DETECTIONS]
+        fates[pairs[selected]] = Fate.DETECTED
+        chosen = indices[selected]
+        return Decision(Detections(boxes[chosen], values[selected], labels[selected]), chosen, fates.view(scores.shape))
 
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""

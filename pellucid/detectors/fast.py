@@ -71,8 +71,8 @@ class FastRCNN(TwoStage):
 
         proposals = [search(image, self.by, self.stride) for image in images]
         floor = MIN_BACKGROUND_IOU if self.by == "selective_search" else 0.0
-        drawn = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, floor)
-        losses, dmap, dparams = self.box_gradients(params, maps[0], drawn, mode)
+        sampled = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, floor)
+        losses, dmap, dparams = self.box_gradients(params, maps[0], sampled, mode)
         if not mode.keep:
             return losses, {}
 

@@ -94,9 +94,9 @@ class FasterRCNN(TwoStage):
         losses = {f"rpn_{name}": value for name, value in losses.items()}
         proposals = constant([boxes for boxes, _ in self.propose(outputs, first, anchors)])
 
-        drawn = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng)
-        boxes = self.box_gradients(params, maps[0], drawn, mode)
-        branches = self.branch_gradients(params, maps[0], drawn, targets, mode)
+        sampled = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng)
+        boxes = self.box_gradients(params, maps[0], sampled, mode)
+        branches = self.branch_gradients(params, maps[0], sampled, targets, mode)
         losses |= boxes.losses | branches.losses
         if boxes.dmap is None:  # not mode.keep
             return losses, {}

@@ -55,12 +55,12 @@ class KeypointRCNN(FasterRCNN):
         objects, regions = sampled.objects[positive], sampled.regions[positive]
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:  # (P, K, M, M)
-            cells, counted = point_cells(targets, objects, regions, y.shape[1:])
-            rows = precise(y).flatten(2)[counted]  # (points, M M)
+            cells, valid = point_cells(targets, objects, regions, y.shape[1:])
+            rows = precise(y).flatten(2)[valid]  # (points, M M)
             scale = 1 / max(len(rows), 1)
-            value, drows = SoftmaxCrossEntropy(reduction="sum").compute(rows, cells[counted])
+            value, drows = SoftmaxCrossEntropy(reduction="sum").compute(rows, cells[valid])
             dy = torch.zeros_like(y).flatten(2)
-            dy[counted] = (drows * (self.weight("points") * scale)).to(y.dtype)
+            dy[valid] = (drows * (self.weight("points") * scale)).to(y.dtype)
             return {"points": value * scale}, dy.view(y.shape)
 
         return self.learned(params, "point_", finest, regions, cost, mode)

@@ -90,12 +90,12 @@ class SingleStage(OneStage):
         distance, dboxes = GIoU(reduction="sum").compute(boxes, matches.target_boxes)
         quality = torch.zeros_like(logits)
         quality[(*index, matches.label)] = constant(paired_iou(boxes, matches.target_boxes))
-        counted = matches.negative.clone()
-        counted[index] = True
-        value, dlogits = QualityFocal(reduction="sum").compute(logits[counted], quality[counted])
+        scored = matches.negative.clone()
+        scored[index] = True
+        value, dlogits = QualityFocal(reduction="sum").compute(logits[scored], quality[scored])
 
         dy = torch.zeros_like(y)
-        dy[..., : self.classes][counted] = dlogits * (self.weight("score") / count)
+        dy[..., : self.classes][scored] = dlogits * (self.weight("score") / count)
         dy[..., self.classes :][index] = decode_gradient(dboxes, predicted, matched) * (self.weight("box") / count)
         return {"score": value / count, "box": distance / count}, dy
 

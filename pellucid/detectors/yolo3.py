@@ -116,13 +116,13 @@ class YOLO3(OneStage):
         doutputs[:, 5:] = dclasses * self.weight("class")
         has_object = torch.zeros_like(y[..., 4])
         has_object[index] = 1
-        counted = matches.negative.clone()
-        counted[index] = True
-        objects, dobjects = BINARY.compute(y[..., 4][counted], has_object[counted])
+        scored = matches.negative.clone()
+        scored[index] = True
+        objects, dobjects = BINARY.compute(y[..., 4][scored], has_object[scored])
 
         dy = torch.zeros_like(y)
         dy[index] = doutputs / count
-        dy[..., 4][counted] = dobjects * (self.weight("object") / count)
+        dy[..., 4][scored] = dobjects * (self.weight("object") / count)
         return {"box": box / count, "object": objects / count, "class": classes / count}, dy
 
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:

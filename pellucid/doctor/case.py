@@ -165,19 +165,21 @@ class Case:
         found = (outputs for outputs in self.activity.values() if isinstance(outputs.layer, kinds))
         return [outputs for outputs in found if outputs.units >= units and outputs.finite]
 
-    def beyond_chance(self, seen: Activity, count: Callable[[Activity], int], share: float) -> tuple[int, int] | None:
+    def beyond_chance(
+        self, activity: Activity, count: Callable[[Activity], int], share: float
+    ) -> tuple[int, int] | None:
         """Return a count of a layer's units and the same count with newly drawn weights; None if they differ little.
 
-        seen: the layer's outputs. count: counts units of some kind, such as dead ones. With few or similar examples, a
-        layer can have such units for any weights, so the first count must exceed the second by more than the fraction
-        `share` of all units.
+        activity: the layer's outputs. count: counts units of some kind, such as dead ones. With few or similar
+        examples, a layer can have such units for any weights, so the first count must exceed the second by more than
+        the fraction `share` of all units.
         """
-        now = count(seen)
-        if now <= share * seen.units:
+        now = count(activity)
+        if now <= share * activity.units:
             return None
-        redrawn = self._redrawn_activity.get(seen.path)
+        redrawn = self._redrawn_activity.get(activity.path)
         chance = count(redrawn) if redrawn is not None and redrawn.finite else 0
-        return (now, chance) if now - chance > share * seen.units else None
+        return (now, chance) if now - chance > share * activity.units else None
 
     @cached_property
     def _redrawn_activity(self) -> dict[str, Activity]:

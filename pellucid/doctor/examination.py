@@ -24,8 +24,8 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     """
     if attempts and not case.trainable:
         raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
-    found, made, left_out = _run_checks(case, checks)
-    because = _explained(made, found)
+    found, made_checks, left_out = _run_checks(case, checks)
+    because = _explained(made_checks, found)
     tries = Attempts(case)
     untested = [finding for finding in found if not finding.is_cause and finding.check not in because]
     unproven = [finding for finding in untested if finding.remedy is not None]
@@ -33,9 +33,9 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     explained = bool(set(because) & POOR)
     verdict = TrialsVerdict(False) if broken or not case.has_trials else establish(case, unproven, tries, explained)
     left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it used up their multiply-adds")
-    found = _established(found, made, verdict)
-    consequences = _consequences(found, made, verdict)
-    because = _explained(made, found) | {name: cause for name, (cause, _) in consequences.items()}
+    found = _established(found, made_checks, verdict)
+    consequences = _consequences(found, made_checks, verdict)
+    because = _explained(made_checks, found) | {name: cause for name, (cause, _) in consequences.items()}
     ordered, follows, symptoms = _in_order(found, because)
     measured = frozenset(index for index in follows if consequences.get(ordered[index].check, ("", False))[1])
     trials = {id(cause.finding): cause.attempt for cause in verdict.causes}
@@ -44,15 +44,15 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
         untried = {k: finding for k, finding in enumerate(ordered) if k not in follows and k not in tried}
         tried |= _try_remedies(tries, untried)
     notes = case.notes if case.trained else (UNTRAINED, *case.notes)
-    names = tuple(check.name for check in made)
+    names = tuple(check.name for check in made_checks)
     return Diagnosis(tuple(ordered), names, follows, tried, left_out, notes, case.trained, symptoms, measured)
 
 
 def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
     """Run every check on a case that has `notes` and `trained`, without trials, so that no cause is proven."""
-    found, made, left_out = _run_checks(case, checks)
-    ordered, follows, symptoms = _in_order(found, _explained(made, found))
-    names = tuple(check.name for check in made)
+    found, made_checks, left_out = _run_checks(case, checks)
+    ordered, follows, symptoms = _in_order(found, _explained(made_checks, found))
+    names = tuple(check.name for check in made_checks)
     return Diagnosis(tuple(ordered), names, follows, {}, left_out, case.notes, case.trained, symptoms)
 
 
@@ -74,7 +74,7 @@ def _in_order(
 def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], list[Check[C]], dict[str, str]]:
     """Return the findings, the checks that were made, and the reason for each check that was skipped, by name."""
     found: list[Finding] = []
-    made: list[Check[C]] = []
+    made_checks: list[Check[C]] = []
     left_out: dict[str, str] = {}
     for check in checks:
         if why := check.cannot_ask(case):
@@ -85,8 +85,8 @@ def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], lis
         except UnansweredError as error:
             left_out[check.name] = str(error)
             continue
-        made.append(check)
-    return found, made, left_out
+        made_checks.append(check)
+    return found, made_checks, left_out
 
 
 def _established(findings: Sequence[Finding], checks: Sequence[Check], verdict: TrialsVerdict) -> list[Finding]:
@@ -126,13 +126,13 @@ def _consequences(
         }
     consequences: dict[str, tuple[str, bool]] = {}
     for cause in verdict.causes:
-        mended, whole = cause.attempt.mended, cause.attempt.steps == cause.attempt.planned
+        mended, is_complete = cause.attempt.mended, cause.attempt.steps == cause.attempt.planned
         if mended is None:
             continue
         for check in symptoms:
             without = None if check.own_trial else _finds(check, mended)
             measured = without is False and bool(as_set[check.name])
-            likely = cause.mends if check.own_trial else whole and not without
+            likely = cause.mends if check.own_trial else is_complete and not without
             _, known = consequences.get(check.name, ("", False))
             if (measured and not known) or (likely and check.name not in consequences):
                 consequences[check.name] = (cause.finding.check, measured)
@@ -153,14 +153,14 @@ def _finds(check: Check, case: Case) -> bool | None:
         return None
 
 
-def _explained(checks: Sequence[Check], findings: Sequence[Finding]) -> dict[str, str]:
+def _explained(made_checks: Sequence[Check], findings: Sequence[Finding]) -> dict[str, str]:
     """Return the first check with causes that may explain each other check with findings, by name, without cycles.
 
     Causes may follow from other ones too: shuffled labels give copies with different labels.
     """
     names = {finding.check for finding in findings}
     because: dict[str, str] = {}
-    for check in checks:
+    for check in made_checks:
         if not any(finding.is_cause for finding in findings if finding.check == check.name):
             continue
         above = [check.name]

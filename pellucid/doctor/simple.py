@@ -129,12 +129,12 @@ def balanced(y: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
     """
     counts = y.bincount().sort(descending=True, stable=True)
     present = counts.indices[counts.values > 0]
-    kept = present[:MAX_CLASSES] if among is None else present[torch.isin(present, among)]
-    if not len(kept):
-        return kept
-    per_class = -(-MAX_EXAMPLES // len(kept))
+    classes = present[:MAX_CLASSES] if among is None else present[torch.isin(present, among)]
+    if not len(classes):
+        return classes
+    per_class = -(-MAX_EXAMPLES // len(classes))
     order = torch.randperm(len(y), generator=generator(seed))
-    return torch.cat([order[y[order] == label][:per_class] for label in kept.tolist()]).sort().values
+    return torch.cat([order[y[order] == label][:per_class] for label in classes.tolist()]).sort().values
 
 
 def _leave_one_out_scores(inverse: Tensor, y: Tensor) -> Tensor:

@@ -120,19 +120,19 @@ class Attempts:
 
     def __call__(self, remedy: Remedy, longer: float = 1.0) -> Attempt:
         """Try a remedy, with `longer` times the steps."""
-        case, made = self.case, self.steps_made
+        case, steps_made = self.case, self.steps_made
         mended = remedy.apply(case)
         if longer > 1 and mended.epochs and mended.steps_planned < longer * case.steps_planned:
             mended = replace(mended, epochs=round(longer * case.epochs))  # the length of the schedule
         work = max(longer, 2.0) * MAX_BASELINE_WORK
-        done = self._rehearse(mended, RehearsalSettings(max(round(made * longer), 1), work=work, compressed=True))
+        done = self._rehearse(mended, RehearsalSettings(max(round(steps_made * longer), 1), work=work, compressed=True))
         after = replace(mended, model=done.model)
         (loss, accuracy), (new_loss, new_accuracy) = self._measured, _outcome(mended, done)
         scores = self.score, 0.0 if done.broke else case_score(after)
         measured_on = "train" if case.validation is None else "validation"
         return Attempt(
-            remedy.does, made, (loss, new_loss), (accuracy, new_accuracy), measured_on, case.steps_planned, longer,
-            scores, after,
+            remedy.does, steps_made, (loss, new_loss), (accuracy, new_accuracy), measured_on, case.steps_planned,
+            longer, scores, after,
         )  # fmt: skip
 
 
@@ -183,10 +183,11 @@ class TrialsVerdict:
     untried: tuple[str, ...] = ()
 
 
-def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained: bool = False) -> TrialsVerdict:
+def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, explained: bool = False) -> TrialsVerdict:
     """Try the suspects of a case if its training fails.
 
-    more: findings whose remedies are suspects too. explained: whether a direct finding may already explain the failure.
+    findings: those whose remedies are suspects too. explained: whether a direct finding may already explain the
+    failure.
 
     A training fails if its score is clearly below that of a small reference network after a few hundred steps. If it
     does not, or if the failure is explained, only unusual suspects are tried. The cause is the suspect whose remedy
@@ -202,22 +203,22 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
     if current_score >= GOOD_SCORE:
         return TrialsVerdict(False)
     if explained:
-        return _slightly_worse(case, more, 0.0) if is_trained else TrialsVerdict(False)
+        return _slightly_worse(case, findings, 0.0) if is_trained else TrialsVerdict(False)
     reference = _reference(case)
 
-    def fails(found: float) -> bool:
+    def fails(score: float) -> bool:
         assert reference is not None
-        return reference - found >= max(MIN_DEFICIT, MIN_DEVIATIONS * standard_error(found, reference, len(part)))
+        return reference - score >= max(MIN_DEFICIT, MIN_DEVIATIONS * standard_error(score, reference, len(part)))
 
     if reference is None or not fails(current_score):
-        return _slightly_worse(case, more, reference or 0.0) if is_trained else TrialsVerdict(False)
+        return _slightly_worse(case, findings, reference or 0.0) if is_trained else TrialsVerdict(False)
     if not fails(attempts.score):
         # With its own settings, the training does well, so the fault is not in its settings.
         other = _other_weights(case, attempts, current_score) if is_trained else None
         return TrialsVerdict(is_trained, other=other, as_set=attempts.as_set)
     causes: list[Cause] = []
     untried: list[str] = []
-    trial, remaining, work = attempts, suspects(case, more), MAX_TOTAL_WORK
+    trial, remaining, work = attempts, suspects(case, findings), MAX_TOTAL_WORK
     for _ in range(2):
         tried = _trials(trial, remaining, reference, work)
         work -= trial.work
@@ -236,12 +237,12 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
     return TrialsVerdict(True, tuple(causes), None, attempts.as_set, tuple(dict.fromkeys(untried)))
 
 
-def _slightly_worse(case: Case, more: Sequence[Finding], reference: float) -> TrialsVerdict:
+def _slightly_worse(case: Case, findings: Sequence[Finding], reference: float) -> TrialsVerdict:
     """Try unusual suspects of a slightly worse training, with several orders of the examples, to rule out chance."""
     causes: list[tuple[float, Cause]] = []
     untried: list[str] = []
     orders = [Attempts(rebuilt(case, seed=case.model.seed + k)) for k in range(N_ORDERS)]
-    for suspect in suspects(case, more):
+    for suspect in suspects(case, findings):
         if not suspect.unusual:
             continue
         if sum(tries.work for tries in orders) > MAX_TOTAL_WORK:
@@ -307,12 +308,12 @@ def _trials(
 
 
 def _best(
-    tried: Sequence[tuple[Suspect, Attempt]], before: float, reference: float, n: int
+    attempts: Sequence[tuple[Suspect, Attempt]], before: float, reference: float, n: int
 ) -> tuple[Suspect, Attempt] | None:  # fmt: skip
     """Return the suspect whose remedy raises the score most, with its attempt; None if no gain is large enough."""
-    target = max([reference, *(attempt.score[1] for _, attempt in tried)])
+    target = max([reference, *(attempt.score[1] for _, attempt in attempts)])
     good: list[tuple[Suspect, Attempt]] = []
-    for suspect, attempt in tried:
+    for suspect, attempt in attempts:
         after = attempt.score[1]
         fraction = MIN_GENERAL_FRACTION if suspect.general else MIN_PARTICULAR_FRACTION
         significant = MIN_DEVIATIONS * standard_error(before, after, n)

@@ -112,9 +112,9 @@ def gradcam(
     return shown(weighted if signed else weighted.clamp_min(0), x, upsample)
 
 
-def weighted_maps(found: Maps) -> Tensor:
+def weighted_maps(maps: Maps) -> Tensor:
     """Return Σ_k w_k A_k, (N, 1, h, w)."""
-    return (found.da.mean((2, 3), keepdim=True) * found.a).sum(1, keepdim=True)
+    return (maps.da.mean((2, 3), keepdim=True) * maps.a).sum(1, keepdim=True)
 
 
 def gradcam_plus_plus(

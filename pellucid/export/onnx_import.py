@@ -122,15 +122,15 @@ class _Network:
             raise Unreadable(f"has unsupported attributes: {', '.join(reading.attributes)}")
         return found
 
-    def _add(self, proto: Any, found: Found) -> None:
-        shapes = tuple(self.shapes[name] for name in found.inputs)
-        _, out = _init(found.layer, shapes[0] if len(shapes) == 1 else shapes)
+    def _add(self, proto: Any, layer: Found) -> None:
+        shapes = tuple(self.shapes[name] for name in layer.inputs)
+        _, out = _init(layer.layer, shapes[0] if len(shapes) == 1 else shapes)
         name = self._free(proto.name or proto.op_type.lower())
-        layer_node = self.layer_nodes.setdefault((repr(found.layer), found.names), name) if found.names else name
-        sources = tuple(self.names[source] for source in found.inputs)
-        self.nodes[name] = (found.layer if layer_node == name else layer_node, *sources)
+        layer_node = self.layer_nodes.setdefault((repr(layer.layer), layer.names), name) if layer.names else name
+        sources = tuple(self.names[source] for source in layer.inputs)
+        self.nodes[name] = (layer.layer if layer_node == name else layer_node, *sources)
         if layer_node == name:
-            self.tensors |= {f"{name}.{path}": tensor for path, tensor in found.params.items()}
+            self.tensors |= {f"{name}.{path}": tensor for path, tensor in layer.params.items()}
         self.shapes[proto.output[0]], self.names[proto.output[0]] = tuple(out), name
 
     def _free(self, name: str) -> str:

@@ -68,8 +68,8 @@ class Generator(Objective):
         rng = seeded(leaves(params)[0].device)
 
         def evaluate(batch: Batch) -> Evaluated:
-            drawn = self.sample(params, len(batch.images), rng)
-            return Evaluated(drawn, batch, merged(self.gradients(params, batch, Mode(rng=rng)))[0])
+            samples = self.sample(params, len(batch.images), rng)
+            return Evaluated(samples, batch, merged(self.gradients(params, batch, Mode(rng=rng)))[0])
 
         return evaluate
 

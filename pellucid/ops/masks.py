@@ -304,9 +304,9 @@ def _is_hole(loop: list[_Step]) -> bool:
 def _corners(loop: list[_Step]) -> list[float]:
     """Return the coordinates x0, y0, x1, y1, ... at which a closed line turns."""
     points = [point for point, _ in loop]
-    kept: list[float] = []
+    corners: list[float] = []
     for before, point, after in zip([points[-1], *points[:-1]], points, [*points[1:], points[0]], strict=True):
         sides = [(b - a, c - b) for a, b, c in zip(before, point, after, strict=True)]
         if not all(there == onward == 0 or there * onward > 0 for there, onward in sides):
-            kept += map(float, point)
-    return kept
+            corners += map(float, point)
+    return corners

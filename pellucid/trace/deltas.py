@@ -71,14 +71,14 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
         picks = pick(loss, y, target, loss.class_weights, loss.ignore)
         t = torch.zeros_like(y).scatter_(1, picks.classes, picks.keep) * (1 - e) + e / y.shape[1] * picks.keep
         likelihood, denominator = log_a.gather(1, picks.classes).squeeze(1), picks.total(loss.reduction)
-    wanted = t * (1.0 if loss.class_weights is None else by_class(loss, loss.class_weights, y)) / denominator
-    total = wanted.sum(1, keepdim=True).expand_as(wanted)  # the weight of each position
+    expected = t * (1.0 if loss.class_weights is None else by_class(loss, loss.class_weights, y)) / denominator
+    total = expected.sum(1, keepdim=True).expand_as(expected)  # the weight of each position
     simple = loss.class_weights is None and not target.is_floating_point()  # targets sum to 1, or to 0 if ignored
 
     def factors(index: int) -> tuple[Factor, ...]:
         if not simple:
             first = Factor("a Σ w t", number(a, index) * number(total, index), "probability")
-            return (difference("a Σ w t - w t", first, Factor("w t", number(wanted, index), "target")),)
+            return (difference("a Σ w t - w t", first, Factor("w t", number(expected, index), "target")),)
         weight = number(total, index)
         if weight == 1:
             return (_error("a", "probability", a, t, index),)
@@ -89,22 +89,24 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
     words = "softmax and cross-entropy together: the predicted probability a minus the target t" + (
         ", times the weight of the example" if bool((total != 1).any()) else ""
     )
-    named = {"probabilities": a, "targets": t, "log_likelihood": likelihood, "wanted": wanted}
-    return LossPieces(named, -(wanted * log_a).sum(1), factors, words, SOFTMAX if simple else WEIGHTED_SOFTMAX)
+    named = {"probabilities": a, "targets": t, "log_likelihood": likelihood, "wanted": expected}
+    return LossPieces(named, -(expected * log_a).sum(1), factors, words, SOFTMAX if simple else WEIGHTED_SOFTMAX)
 
 
 def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: the log-likelihood of each position, and the weights; y is log-probabilities."""
     picks = pick(loss, y, target, loss.class_weights, loss.ignore)
     weights = picks.weight / picks.total(loss.reduction)  # (N, 1, ...)
-    wanted = torch.zeros_like(y).scatter_(1, picks.classes, weights)
-    named = {"log_likelihood": y.gather(1, picks.classes).squeeze(1), "wanted": wanted}
+    target_weights = torch.zeros_like(y).scatter_(1, picks.classes, weights)
+    named = {"log_likelihood": y.gather(1, picks.classes).squeeze(1), "wanted": target_weights}
 
     def factors(index: int) -> tuple[Factor, ...]:
-        return (Factor("-w" if number(wanted, index) else "0", -number(wanted, index), "error"),)
+        return (Factor("-w" if number(target_weights, index) else "0", -number(target_weights, index), "error"),)
 
     words = "only the true class has a gradient: minus its weight in the mean"
-    return LossPieces(named, -(wanted * y).sum(1), factors, words, r"\frac{\partial C}{\partial y_c} = -\frac{t_c}{n}")
+    return LossPieces(
+        named, -(target_weights * y).sum(1), factors, words, r"\frac{\partial C}{\partial y_c} = -\frac{t_c}{n}"
+    )
 
 
 def focal(loss: losses.Focal, y: Tensor, target: Tensor) -> LossPieces:

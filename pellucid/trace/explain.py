@@ -269,13 +269,13 @@ def made_of(trace: TraceRecord, value: PassValue, index: int, top: int | None) -
     sum_words = weighted_sum(call.layer)
     linear = sum_words is not None
     parts.sort(key=lambda part: -abs(part.product if linear else part.slope))
-    kept = len(parts) if top is None else min(top, len(parts))
+    shown = len(parts) if top is None else min(top, len(parts))
     made, constant = float(value.tensor.flatten()[index]), 0.0
     if linear:
         bias = row.get("bias")
         constant = made if not parts else 0.0 if bias is None else float((bias * call.params["bias"]).sum())
     words = sum_words or "the slope with respect to each of its inputs"
     return Made(
-        call.name or "the network", call.title, words, made, tuple(parts[:kept]), len(parts),
-        exact_sum([part.product for part in parts[kept:]]) if linear else 0.0, linear, constant,
+        call.name or "the network", call.title, words, made, tuple(parts[:shown]), len(parts),
+        exact_sum([part.product for part in parts[shown:]]) if linear else 0.0, linear, constant,
     )  # fmt: skip

@@ -166,7 +166,7 @@ def inputs_of(x: Any, check: Callable[[Tensor], None], dtype: torch.dtype) -> Te
     Both are checked by `check`: a tensor now, a source as by `fitted`.
     """
     if is_batchwise(x):
-        return fitted(source_of(x, alone=True), "x", lambda batch, _: check(batch.x))
+        return fitted(source_of(x, images_alone=True), "x", lambda batch, _: check(batch.x))
     inputs = as_inputs(x, dtype=dtype)
     check(inputs)
     return inputs
@@ -233,13 +233,14 @@ def source_of(
     classes: Sequence[str] | None = None,
     infer_classes: bool = False,
     steps: int | None = None,
-    alone: bool = False,
+    images_alone: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> Source:
     """Return data as a source: a source unchanged, batches that are yielded as a Stream, other data by `examples`.
 
-    steps: batches per epoch of a stream. alone: whether x contains images without targets. The other arguments are
-    those of `examples`. Raises the errors of `examples`, and PellucidError for targets `y` besides a source or stream.
+    steps: batches per epoch of a stream. images_alone: whether x contains images without targets. The other arguments
+    are those of `examples`. Raises the errors of `examples`, and PellucidError for targets `y` besides a source or
+    stream.
     """
     steps = None if steps is None else integer(steps, "fit: steps_per_epoch", 1)
     if steps is not None and not is_stream(x):
@@ -249,7 +250,7 @@ def source_of(
     if y is not None:
         raise PellucidError(f"{what} is {_kind(x)}, which has its own targets; leave y out")
     if is_stream(x):
-        return Stream(x, steps, what, alone, dtype)
+        return Stream(x, steps, what, images_alone, dtype)
     missing = next((name for name in ("classes", "checksum") if inspect.getattr_static(x, name, x) is x), None)
     if missing is not None:
         raise PellucidError(f"{what}: {_kind(x)} has no {missing!r}; a source has classes, checksum, __len__ and batch")

@@ -153,7 +153,7 @@ class Gradient:
     what: str  # name of the gradient: dx, dy, or the path of a parameter
     tensors: list[Tensor]  # the loss is differentiated with respect to these
     explicit: list[Tensor | None]  # the gradient from `backward`, by tensor
-    theirs: list[Tensor] | None  # the gradient from the reference; None if that cannot compute it
+    reference: list[Tensor] | None  # the gradient from the reference; None if that cannot compute it
     order: int  # index of the layer in the order of the backward pass
     loss: Callable[[], float]  # returns the loss for the current values of `tensors`
     writes: bool = False  # whether the layer's `backward` changes dy in place

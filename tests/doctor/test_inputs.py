@@ -73,7 +73,7 @@ def test_a_copy_is_nearest_to_its_original_by_far() -> None:
 
 def test_a_picture_is_no_neighbour_of_its_own() -> None:
     x = pictures(60, 0)
-    places, nearest, quotient, _ = closeness(x, x, seed=0, same=True)
+    places, nearest, quotient, _ = closeness(x, x, seed=0, is_same_set=True)
     assert not bool((places == nearest).any())
     assert float(quotient.min()) > 0.5
 

@@ -46,11 +46,11 @@ def look(case: Case) -> list[Finding]:
     return found
 
 
-def _large_enough(found: Simple | None) -> Simple | None:
+def _large_enough(simple: Simple | None) -> Simple | None:
     """Return the classifier if it has enough examples, of more than one class; else None."""
-    if found is None or len(found.y) < MIN_EXAMPLES:
+    if simple is None or len(simple.y) < MIN_EXAMPLES:
         return None
-    return found if len(found.y) - int(found.y.bincount().max()) >= MIN_OTHERS else None
+    return simple if len(simple.y) - int(simple.y.bincount().max()) >= MIN_OTHERS else None
 
 
 def _learned(case: Case) -> bool:
@@ -69,10 +69,10 @@ def _random_fraction(within: Hits, across: Hits) -> float:
     random labels, fewer predictions are correct within than across.
     """
     above_chance = across.accuracy - across.chance
-    spread = (
+    std = (
         within.accuracy * (1 - within.accuracy) / within.n + across.accuracy * (1 - across.accuracy) / across.n
     ) ** 0.5
-    if above_chance <= 0 or across.accuracy - within.accuracy < MIN_CLEAR * spread:
+    if above_chance <= 0 or across.accuracy - within.accuracy < MIN_CLEAR * std:
         return 0.0
     return 1 - max(within.accuracy - within.chance, 0.0) / above_chance
 
@@ -111,12 +111,12 @@ def _rolled(case: Case, path: str, part: Arrays, fitted: Simple) -> list[Finding
     return [Finding(NAME, path, evidence, cause, fix, Remedy(f"labels moved by {best} places", rolled))]
 
 
-def _accuracy(own: Hits) -> Evidence:
+def _accuracy(hits: Hits) -> Evidence:
     return {
-        "examples": own.n,
-        "right_by_a_simple_classifier": own.accuracy,
-        "right_by_chance": own.chance,
-        "above_chance_in_standard_deviations": own.deviations_above_chance,
+        "examples": hits.n,
+        "right_by_a_simple_classifier": hits.accuracy,
+        "right_by_chance": hits.chance,
+        "above_chance_in_standard_deviations": hits.deviations_above_chance,
     }
 
 

@@ -22,11 +22,11 @@ GENERAL: tuple[SuspectSource, ...] = (
 )  # fmt: skip
 
 
-def suspects(case: Case, found: Sequence[Finding] = ()) -> list[Suspect]:
+def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
     """Return the possible causes of a failing training: particular settings before general ones.
 
-    found: findings of checks, whose remedies are suspects too.
+    findings: findings of checks, whose remedies are suspects too.
     """
     particular = [candidate for source in PARTICULAR for candidate in source(case)]
     general = [replace(candidate, general=True) for source in GENERAL for candidate in source(case)]
-    return [*particular, *(Suspect(finding, finding.check not in SETTINGS) for finding in found), *general]
+    return [*particular, *(Suspect(finding, finding.check not in SETTINGS) for finding in findings), *general]

@@ -91,8 +91,8 @@ def _pretrained(case: Case) -> bool:
     """Return whether some parameters are frozen, or some initial weights differ from those drawn by the seed."""
     if case.model.frozen:
         return True
-    drawn, initial = flatten(reinitialized(case.initial).params), flatten(case.initial.params)
-    return any(value.dim() > 1 and not torch.equal(value, drawn[path]) for path, value in initial.items())
+    fresh, initial = flatten(reinitialized(case.initial).params), flatten(case.initial.params)
+    return any(value.dim() > 1 and not torch.equal(value, fresh[path]) for path, value in initial.items())
 
 
 @dataclass(frozen=True)

@@ -148,8 +148,8 @@ def measure(
     if not n:
         raise PellucidError(f"{path} contains no images; give a folder of colour images")
     rows = {name: score.figures(true, n) for name, score in scores.items()}
-    judged = sum(len(one.answers) for one in true.judgements)
-    return MeasuredColorizers(rows, true.figures(true, n), n, judged, str(path))
+    judged_images = sum(len(one.answers) for one in true.judgements)
+    return MeasuredColorizers(rows, true.figures(true, n), n, judged_images, str(path))
 
 
 def colour_images(tree: Tree) -> list[str]:

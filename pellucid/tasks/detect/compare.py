@@ -239,8 +239,8 @@ def _measured(
     parameters: int,
     run: str,
 ) -> ComparedDetector:
-    truth = [_objects_in_file(test, k) for k in range(len(test))]
-    results = measure(detections, truth, test.classes or ())
+    objects = [_objects_in_file(test, k) for k in range(len(test))]
+    results = measure(detections, objects, test.classes or ())
     masks = None if results.masks is None else {name: results.masks[name] for name in ("ap", "ap50")}
     figures = {name: results.figures[name] for name in FIGURES}
     return ComparedDetector(key, title, figures, results.intervals["ap50"], masks, mean(stages), parameters, run)

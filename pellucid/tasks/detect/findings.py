@@ -39,15 +39,15 @@ def findings(
     detector (anchor, suppression) can be added: `finding._replace(text=...)`.
     """
     order = detections.scores.argsort(descending=True, stable=True)
-    kept = order[detections.scores[order] >= score]
+    scored = order[detections.scores[order] >= score]
     limits = {"threshold": threshold, "background": background, "kind": kind}
-    judged, all_matched = (
-        classify_detections(detections.take(kept), objects, **limits),
+    matched, all_matched = (
+        classify_detections(detections.take(scored), objects, **limits),
         classify_detections(detections, objects, **limits),
     )
-    words = _Words(detections, objects, classes, score, threshold, background, kept.tolist(), judged, all_matched)
-    detected = [words.of_detection(rank) for rank in range(len(kept))]
-    return detected + [words.of_miss(truth_index) for truth_index in judged.not_found(objects)]
+    words = _Words(detections, objects, classes, score, threshold, background, scored.tolist(), matched, all_matched)
+    detected = [words.of_detection(rank) for rank in range(len(scored))]
+    return detected + [words.of_miss(truth_index) for truth_index in matched.not_found(objects)]
 
 
 @dataclass(frozen=True)

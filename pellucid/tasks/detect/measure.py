@@ -71,8 +71,8 @@ def evaluate(model: Model, data: str | None = None) -> MeasuredDetections:
     for start in range(0, len(source), CHUNK):
         examples = [source.example(k) for k in range(start, min(start + CHUNK, len(source)))]
         detections += finder.find([image for image, _ in examples])
-        objects += [truth for _, truth in examples]
-        areas += [_areas(source.areas(start + k), truth) for k, (_, truth) in enumerate(examples)]
+        objects += [image_objects for _, image_objects in examples]
+        areas += [_areas(source.areas(start + k), image_objects) for k, (_, image_objects) in enumerate(examples)]
     results = measure(detections, objects, finder.classes, areas)
     return MeasuredDetections(model, results, str(path), part, source, detections, objects)
 

@@ -126,9 +126,11 @@ def _decide(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
     chosen = n.inner("NonMaxSuppression", boxes, transposed, limit, iou, n.number("score", below))  # (M, 3)
 
     empty = n.inner("Expand", n.number("empty", -1.0), n.inner("Shape", transposed))
-    kept = n.inner("ScatterND", empty, chosen, n.inner("GatherND", transposed, chosen))
-    kept = n.inner("Reshape", n.inner("Transpose", kept, perm=[0, 2, 1]), n.integers("pairs", 0, -1))
-    values, indices = _best(n, kept, MAX_DETECTIONS)  # (N, k)
+    selected_scores = n.inner("ScatterND", empty, chosen, n.inner("GatherND", transposed, chosen))
+    selected_scores = n.inner(
+        "Reshape", n.inner("Transpose", selected_scores, perm=[0, 2, 1]), n.integers("pairs", 0, -1)
+    )
+    values, indices = _best(n, selected_scores, MAX_DETECTIONS)  # (N, k)
     is_detection = n.inner("GreaterOrEqual", values, n.number("zero", 0.0))
     counts = n.inner("ReduceSum", n.inner("Cast", is_detection, to=7), n.integers("row", 1), keepdims=0)  # 7: INT64
     end = n.inner("Reshape", n.inner("ReduceMax", counts, keepdims=0), n.integers("one", 1))

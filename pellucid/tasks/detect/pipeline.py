@@ -83,7 +83,7 @@ class Pipeline:
             raise PellucidError(f"box {box}: the picture has {has}")
         return box - 1
 
-    def found(self, candidate: int, label: int) -> int:
+    def detection_of(self, candidate: int, label: int) -> int:
         """Return the index of the detection of class `label` that a candidate became, -1 for none."""
         same = (self.decision.chosen == candidate) & (self.decision.detections.labels == label)
         return int(same.nonzero()[0, 0]) if bool(same.any()) else -1

@@ -100,7 +100,7 @@ def _of_miss(one: DetectionFinding, pipeline: Pipeline, objects: Objects, assign
             f"{values} for its class. {learned}"
         )
     best = int(overlapping[scores[overlapping, label].argmax()])
-    detected = pipeline.found(best, label)
+    detected = pipeline.detection_of(best, label)
     if detected >= 0 and detected == one.detection:
         return f"That detection comes from {origin(pipeline, best)}. {learned}"
     values = f"score {float(scores[best, label]):.2f}, IoU {float(overlap[best]):.2f}"
@@ -115,7 +115,9 @@ def _fate(pipeline: Pipeline, candidate: int, label: int, score: float) -> str:
     fate = Fate(int(pipeline.decision.fates[candidate, label]))
     if fate == Fate.DETECTED:
         low = float(pipeline.walk.candidates.scores[candidate, label]) < score
-        return f"is detection {pipeline.found(candidate, label) + 1}{f', below the score {score:g}' if low else ''}"
+        return (
+            f"is detection {pipeline.detection_of(candidate, label) + 1}{f', below the score {score:g}' if low else ''}"
+        )
     if fate == Fate.SUPPRESSED:
         removed = next(one for one in pipeline.removed[label] if one.candidate == candidate)
         return "was removed " + (

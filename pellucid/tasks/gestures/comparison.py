@@ -86,7 +86,7 @@ class Trial:
     recipe: Recipe
     measured: MeasuredClassifier
     history: Sequence[Mapping[str, Any]]
-    held: str  # the part on which val_* in the history was measured, "validation" or "test"
+    part: str  # the part on which val_* in the history was measured, "validation" or "test"
     seconds: float
     epochs: int
     parameters: int

@@ -184,12 +184,14 @@ def _ranked(comparison: VariantComparison) -> list[FigurePart]:
         scale = 100 if is_fraction else 1
         dots: list[Dot] = []
         for row in comparison.rows:
-            spread = row.seed_range(METRICS[key])
-            text = percent_range(spread).split("(")[0].strip() if is_fraction else duration(spread.mean)
-            dots.append(Dot(row.variant.title, scale * spread.mean, scale * spread.low, scale * spread.high, text))
-        drawn = ranking(title, dots, COLOURS, logarithmic=not is_fraction)
-        if drawn is not None:
-            figures.append(FigurePart(key, drawn, f"{title}: {', '.join(f'{one[0]} {one[column]}' for one in lines)}"))
+            accuracies = row.seed_range(METRICS[key])
+            text = percent_range(accuracies).split("(")[0].strip() if is_fraction else duration(accuracies.mean)
+            dots.append(
+                Dot(row.variant.title, scale * accuracies.mean, scale * accuracies.low, scale * accuracies.high, text)
+            )
+        plot = ranking(title, dots, COLOURS, logarithmic=not is_fraction)
+        if plot is not None:
+            figures.append(FigurePart(key, plot, f"{title}: {', '.join(f'{one[0]} {one[column]}' for one in lines)}"))
     return figures
 
 
@@ -244,16 +246,16 @@ REPEATED = (
 
 
 def _by_time(comparison: VariantComparison) -> list[SectionPart]:
-    rows, held = comparison.rows, comparison.rows[0].first.held
-    drawn = accuracy_by_time([row.variant.title for row in rows], [row.first.history for row in rows], held)
+    rows, part = comparison.rows, comparison.rows[0].first.part
+    plot = accuracy_by_time([row.variant.title for row in rows], [row.first.history for row in rows], part)
     ends = ", ".join(f"{row.variant.title} after {duration(row.first.seconds)}" for row in rows)
     alt = f"Accuracy by seconds of training, on a logarithmic axis: {ends}"
-    figure = FigurePart("time", drawn, alt, otherwise="No accuracy was recorded during training.")
+    figure = FigurePart("time", plot, alt, otherwise="No accuracy was recorded during training.")
     text = (
-        f"The accuracy of each variant on the {held} pictures by seconds of training; each point is an epoch. Further "
+        f"The accuracy of each variant on the {part} pictures by seconds of training; each point is an epoch. Further "
         "left is faster, higher is better. The time axis is logarithmic."
     )
-    return [figure] if drawn is None else [text, figure]
+    return [figure] if plot is None else [text, figure]
 
 
 def _variant_section(row: VariantRow, colour: str) -> Section:
@@ -287,9 +289,9 @@ def _variant_section(row: VariantRow, colour: str) -> Section:
         FigureRow([f"{row.variant.about}{seed}", facts]),
         Heading("Learning"),
         FigureRow([
-            figure("loss", loss_curves(first.history, first.held), f"Loss by epoch, in the end {_last(row, 'loss')}"),
+            figure("loss", loss_curves(first.history, first.part), f"Loss by epoch, in the end {_last(row, 'loss')}"),
             figure(
-                "accuracy", metric_curves(first.history, first.held),
+                "accuracy", metric_curves(first.history, first.part),
                 f"Accuracy by epoch, in the end {_last(row, 'accuracy')}",
             ),
         ]),
@@ -330,7 +332,7 @@ def _last(row: VariantRow, what: str) -> str:
     last = row.first.history[-1] if row.first.history else {}
     words = [
         f"{name} {last[key]:.4g}"
-        for key, name in ((f"train_{what}", "training"), (f"val_{what}", row.first.held))
+        for key, name in ((f"train_{what}", "training"), (f"val_{what}", row.first.part))
         if isinstance(last.get(key), int | float)
     ]
     return ", ".join(words) or "not recorded"

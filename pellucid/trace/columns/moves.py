@@ -53,10 +53,13 @@ def crop(call: LayerCall, what: str, index: int) -> Column:
     position = index_of(index, call.inputs[0].tensor.shape)
     if part_of(what) == 1:
         return Column(index_tensor(0)[:0], (), "only its size is used: its gradient is 0", "0")
-    kept = all(k < size for k, size in zip(position[2:], call.y.shape[2:], strict=True))
-    words = COPIED if kept else "it is cropped away: its gradient is 0"
+    is_inside = all(k < size for k, size in zip(position[2:], call.y.shape[2:], strict=True))
+    words = COPIED if is_inside else "it is cropped away: its gradient is 0"
     return Column(
-        flat_indices(call.y.shape, *position) if kept else index_tensor(0)[:0], (), words, UNCHANGED if kept else "0"
+        flat_indices(call.y.shape, *position) if is_inside else index_tensor(0)[:0],
+        (),
+        words,
+        UNCHANGED if is_inside else "0",
     )
 
 

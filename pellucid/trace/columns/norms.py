@@ -158,8 +158,8 @@ def local_contrast_norm(call: LayerCall, what: str, index: int) -> Column:
     step = torch.zeros_like(v)
     step.view(-1)[index - n * size] = 1
     dv = step - layer._window(step.sum(1, keepdim=True)) / mass
-    spread = layer._window((v * dv).sum(1, keepdim=True)) / mass
-    dsigma = torch.where(sigma > 0, spread / sigma, 0)
+    change = layer._window((v * dv).sum(1, keepdim=True)) / mass
+    dsigma = torch.where(sigma > 0, change / sigma, 0)
     dd = torch.where(sigma >= average, dsigma, dsigma.mean((2, 3), keepdim=True).expand_as(dsigma))
     dd = torch.where(d > layer.epsilon, dd, 0)
     through_v, through_d = (dv / d).flatten(), (-v * dd / (d * d)).flatten()

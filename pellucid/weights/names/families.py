@@ -89,8 +89,8 @@ def _inception_keras(model: str, layers: Collection[str]) -> dict[str, str]:
     convolutions = [f"features.{path}" for path, layer in walk(features(inception_v3())) if isinstance(layer, Conv2d)]
     paths = {"predictions": "head.scores"}
     for kind, name in (("conv", "conv2d"), ("bn", "batch_normalization")):
-        counted = re.compile(rf"{name}(_\d{{1,9}})?")
-        numbers = {int(layer.removeprefix(name)[1:] or 0): layer for layer in layers if counted.fullmatch(layer)}
+        pattern = re.compile(rf"{name}(_\d{{1,9}})?")
+        numbers = {int(layer.removeprefix(name)[1:] or 0): layer for layer in layers if pattern.fullmatch(layer)}
         first = min(numbers, default=0)
         paths |= {
             layer: of_kind(convolutions[number - first], kind)

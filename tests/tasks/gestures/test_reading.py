@@ -44,7 +44,7 @@ def parted(shots) -> dict[str, bytes]:
 def test_a_plain_folder_is_split_by_class(tmp_path, shots):
     found = read_collection(write(tmp_path, plain(shots)), SIZE)
     assert found.classes == ("a", "b")
-    assert (found.given, found.validation) == (False, None)
+    assert (found.has_test_folder, found.validation) == (False, None)
     assert [part.counts() for part in found.parts().values()] == [[8, 8], [2, 2]]
     assert (found.corrupt, found.copies, found.groups, found.leaked, found.blurry) == ((), (), 0, 0, ())
 
@@ -102,7 +102,7 @@ def test_validation_is_taken_from_what_is_learnt(tmp_path, shots):
 
 def test_given_parts_stay(tmp_path, parted):
     found = read_collection(write(tmp_path, parted), SIZE)
-    assert found.given
+    assert found.has_test_folder
     assert [part.counts() for part in found.parts().values()] == [[6, 6], [2, 2], [3, 3]]
     assert all(name.startswith("val/") for name in found.validation.files)
 

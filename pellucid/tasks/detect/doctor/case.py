@@ -67,8 +67,8 @@ class DetectionCase:
         found: list[Image] = []
         for k in self.chosen:
             images, targets = self.train.batch([k], generator(self.model.seed))
-            truth: Objects = targets[0]
-            found.append((images[0], truth if truth.crowd is None else truth.take(~truth.crowd)))
+            objects: Objects = targets[0]
+            found.append((images[0], objects if objects.crowd is None else objects.take(~objects.crowd)))
         return found
 
     @cached_property
@@ -89,8 +89,8 @@ class DetectionCase:
         if not isinstance(self.train, DetectionFolder):
             return [
                 (tuple(box), (image.shape[1], image.shape[2]))  # type: ignore[misc]
-                for image, truth in self.sample
-                for box in truth.boxes.tolist()
+                for image, objects in self.sample
+                for box in objects.boxes.tolist()
             ]
         faults = [(fault.box, fault.size, fault.effect) for fault in self.train.faults if fault.box and fault.size]
         clipped = Counter((_clipped(box, size), size) for box, size, effect in faults if effect == "changed")
@@ -121,11 +121,11 @@ class DetectionCase:
         detector = self.detector
         found: list[Assignment | None] = []
         with torch.inference_mode():
-            for anchors, (_, truth) in zip(self.anchored, self.sample, strict=True):
+            for anchors, (_, objects) in zip(self.anchored, self.sample, strict=True):
                 if anchors is not None and isinstance(detector, FasterRCNN):
-                    found.append(detector.proposer.assign(anchors, unlabelled([truth])[0]))
+                    found.append(detector.proposer.assign(anchors, unlabelled([objects])[0]))
                 elif anchors is not None and isinstance(detector, OneStage):
-                    found.append(detector.assign(anchors, truth))
+                    found.append(detector.assign(anchors, objects))
                 else:
                     found.append(None)
         return found

@@ -16,7 +16,7 @@ class Unreadable(Exception):  # noqa: N818 - it becomes an error with the file's
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class ReadLayer:
     """The layer that implements a node, its inputs' names, its parameters by path, and their names in the file."""
 
     layer: Layer
@@ -103,16 +103,16 @@ class NodeReading:
             raise Unreadable(f"has {found.numel()} values as its input {index + 1}, not one")
         return plain(found.item())
 
-    def found(self, layer: Layer, **params: Tensor) -> Found:
+    def layer(self, layer: Layer, **params: Tensor) -> ReadLayer:
         """Return a layer with one input, and its parameters."""
         _ = self.shape  # the first input must be computed
-        return Found(layer, self.node.inputs[:1], params, tuple(self.names))
+        return ReadLayer(layer, self.node.inputs[:1], params, tuple(self.names))
 
-    def merged(self, layer: Layer) -> Found:
+    def merged(self, layer: Layer) -> ReadLayer:
         """Return a layer with several inputs; raises Unreadable if one is a constant."""
         if self.flowing != self.node.inputs:
             raise Unreadable("has a constant among its inputs")
-        return Found(layer, self.node.inputs)
+        return ReadLayer(layer, self.node.inputs)
 
 
 def plain(value: float) -> float:

@@ -19,7 +19,7 @@ from pellucid.estimators.base import (
     train,
     value_errors,
 )
-from pellucid.estimators.linear import curvature
+from pellucid.estimators.least_squares import curvature
 from pellucid.estimators.plotting import CoefficientPlot
 from pellucid.nested import flatten
 from pellucid.optim import Nesterov

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Any
 
+from pellucid.doctor.attempts import Attempt
 from pellucid.doctor.finding import EvidenceValue, Finding
-from pellucid.doctor.trials import Attempt
 from pellucid.text import aligned, plural
 
 CellRows = list[tuple[str, ...]]

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pellucid.doctor.attempts import Attempt, Attempts
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.finding import C, Check, Finding
 from pellucid.doctor.predictions import UnansweredError
-from pellucid.doctor.trials import Attempt, Attempts, TrialsVerdict, establish
+from pellucid.doctor.trials import TrialsVerdict, establish
 
 POOR = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
 BROKEN = {"collapsed-predictions", "nan-origin"}  # measured directly, they need no trials

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 
+from pellucid.doctor.attempts import Attempt
 from pellucid.doctor.diagnosis import footnote, grouped, headline, outcome, shown
-from pellucid.doctor.trials import Attempt
 from tests.doctor.told import healthy, ill
 
 

@@ -10,10 +10,10 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.data import Augment, load
 from pellucid.doctor import Case, case_of, diagnose, trials
+from pellucid.doctor.attempts import Attempts
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.finding import Remedy
 from pellucid.doctor.remedies import with_rate
-from pellucid.doctor.trials import Attempts
 from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
 from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy

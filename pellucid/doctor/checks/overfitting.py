@@ -4,11 +4,11 @@ from math import sqrt
 
 import torch
 
+from pellucid.doctor.attempts import Attempts
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.predictions import Predictions
 from pellucid.doctor.remedies import with_examples
-from pellucid.doctor.trials import Attempts
 
 MIN_GAP = 0.15  # training accuracy minus validation accuracy; 0.1 is common for small data sets
 MIN_GAP_IF_ROSE = 0.1  # if the validation loss rose as well

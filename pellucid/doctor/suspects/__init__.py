@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Suspect
-from pellucid.doctor.suspects import parts, settings
+from pellucid.doctor.suspects import architecture, parts, settings
 
 __all__ = ["Suspect", "suspects"]
 
@@ -15,10 +15,10 @@ PARTICULAR: tuple[SuspectSource, ...] = (
     parts.coupled_loss, parts.modes, parts.targets, parts.pretrained_scale,
     settings.regularizers, settings.frozen, settings.rates, settings.clip, settings.augment, settings.loss_options,
     settings.precision, settings.optimizer, settings.schedule, settings.tiny_batches, settings.dropout,
-    parts.linear, parts.initialization, parts.reduced, settings.loss,
+    architecture.linear, parts.initialization, architecture.reduced, settings.loss,
 )  # fmt: skip
 GENERAL: tuple[SuspectSource, ...] = (
-    settings.rate, settings.large_batches, settings.epochs, parts.size, parts.depth,
+    settings.rate, settings.large_batches, settings.epochs, architecture.size, architecture.depth,
 )  # fmt: skip
 
 

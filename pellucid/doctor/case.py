@@ -31,8 +31,8 @@ from pellucid.losses import L1, Huber, Quadratic
 from pellucid.nested import flatten
 from pellucid.run.history import History
 from pellucid.training.device import CPU
-from pellucid.training.examples import Augmentation
 from pellucid.training.model import BaseModel
+from pellucid.training.reading import Augmentation
 
 MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
 MAX_PROBE = 128  # examples of a forward and backward pass

@@ -20,9 +20,9 @@ from pellucid.network.summary import SummaryRow, summary
 from pellucid.objective import Supervised, seeded
 from pellucid.optim import Optimizer, Progress
 from pellucid.training.device import on_device
-from pellucid.training.examples import Augmentation, batches
 from pellucid.training.layers import draws
 from pellucid.training.model import BaseModel
+from pellucid.training.reading import Augmentation, batches
 from pellucid.training.step import NotFiniteError, TrainingStep
 
 UPDATE_INTERVAL = 8  # steps between measurements of the update ratio

@@ -37,8 +37,9 @@ from pellucid.run.history import Row
 from pellucid.text import shown
 from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.diagnose import diagnose
-from pellucid.training.examples import first_batch, read, read_images
+from pellucid.training.examples import first_batch
 from pellucid.training.learner import Learner
+from pellucid.training.reading import read, read_images
 from pellucid.user_defined import attempt, form, naming_layers
 
 MAX_BATCH = 256  # inputs

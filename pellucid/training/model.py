@@ -48,19 +48,12 @@ from pellucid.training.callbacks import Callback
 from pellucid.training.device import CPU, on_device, usable_device, usable_precision
 from pellucid.training.diagnose import diagnose_output
 from pellucid.training.evaluate import batch_within_memory, check_metrics, default_metrics, evaluate, outputs
-from pellucid.training.examples import (
-    as_inputs,
-    first_batch,
-    fitted,
-    inputs_of,
-    read_images,
-    source_of,
-    train_and_held,
-)
+from pellucid.training.examples import as_inputs, first_batch, fitted, inputs_of, source_of, train_and_held
 from pellucid.training.fit import Loop
 from pellucid.training.parameter_groups import Trainable
 from pellucid.training.plan import FitArguments
 from pellucid.training.range_test import HIGHEST, LOWEST, STEPS, LearningRateRange, range_test
+from pellucid.training.reading import read_images
 from pellucid.training.step import channels_last
 from pellucid.training.user_defined import in_files
 from pellucid.training.viewed import Viewed

@@ -26,9 +26,9 @@ from pellucid.optim import foreach
 from pellucid.text import plural
 from pellucid.training.device import device_of
 from pellucid.training.distributed import Processes
-from pellucid.training.examples import StreamLoader
 from pellucid.training.layers import DROPOUT
 from pellucid.training.learner import Learner
+from pellucid.training.reading import StreamLoader
 from pellucid.training.step import NotFiniteError, StepLosses, TrainingStep
 
 FLAGS = 2  # numbers that a process sends beside those of its shards: whether to stop, and whether to check

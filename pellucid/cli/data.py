@@ -25,7 +25,8 @@ def list_parser() -> Parser:
 
 def list_data(args: argparse.Namespace) -> int:
     """Print the table."""
-    from pellucid.data.catalogue import CATALOGUE, data_root
+    from pellucid.data.catalogue import data_root
+    from pellucid.data.entries import CATALOGUE
 
     root = data_root(args.data)
     rows = [
@@ -74,7 +75,8 @@ def check_parser() -> Parser:
 
 def check_data(args: argparse.Namespace) -> int:
     """Print the status of each file; raises PellucidError (exit code 2) if one is wrong."""
-    from pellucid.data.catalogue import CATALOGUE, by_hand, check
+    from pellucid.data.catalogue import by_hand, check
+    from pellucid.data.entries import CATALOGUE
 
     names = [args.name] if args.name is not None else list(CATALOGUE)
     rows = [{"name": name, "path": path, "status": status} for name in names for path, status in check(name, args.data)]
@@ -139,7 +141,8 @@ def lint_parser() -> Parser:
 def lint_data(args: argparse.Namespace) -> int:
     """Print a line for each fault, and the counts."""
     from pellucid.data.annotations.lint import lint
-    from pellucid.data.catalogue import CATALOGUE, annotated_path
+    from pellucid.data.catalogue import annotated_path
+    from pellucid.data.entries import CATALOGUE
 
     given = args.source not in CATALOGUE and Path(args.source).exists()
     path = Path(args.source) if given else annotated_path(args.source, args.data)

@@ -12,16 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.data.images import (
-    ColourMode,
-    OnError,
-    attempts,
-    check_format,
-    check_on_error,
-    decode,
-    decode_mask,
-    resized,
-)
+from pellucid.data.colour_modes import ColourMode
+from pellucid.data.images import OnError, attempts, check_format, check_on_error, decode, decode_mask, resized
 from pellucid.data.source import Batch
 from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError

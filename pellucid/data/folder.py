@@ -7,17 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
 from pellucid.data.files import ANNOTATIONS, MaskFolder, refuse_unreadable
-from pellucid.data.images import (
-    ColourMode,
-    OnError,
-    attempts,
-    check_format,
-    check_on_error,
-    decode,
-    strict_warnings,
-)
+from pellucid.data.images import OnError, attempts, check_format, check_on_error, decode, strict_warnings
 from pellucid.data.seeds import mix
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, files_of, open_tree, part_classes, parts_of, root_of
 from pellucid.errors import PellucidError

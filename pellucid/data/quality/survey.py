@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.data.colour_modes import ColourMode
 from pellucid.data.folder import MAX_BYTES
-from pellucid.data.images import CHUNK, ColourMode, attempts, decode, luma, resized
+from pellucid.data.images import CHUNK, attempts, decode, luma, resized
 from pellucid.data.quality.duplicates import SIDE
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError

@@ -9,9 +9,10 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
+from pellucid.data.colour_modes import ColourMode
 from pellucid.data.detection import scaled
 from pellucid.data.files import fitted
-from pellucid.data.images import ColourMode, resized
+from pellucid.data.images import resized
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
+from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import make_dataset
 from pellucid.data.folder import TEST_FRACTION
-from pellucid.data.images import ColourMode
 from pellucid.data.quality import Groups, SimilarPair, Survey, blurry, exact_duplicates, near_duplicates, survey
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, classes_of, files_of, open_tree, parts_of, root_of
 from pellucid.errors import PellucidError

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from pellucid.asked import Area, Asked, index_of
 from pellucid.combine import Sequential
-from pellucid.data.images import ColourMode, resized
+from pellucid.data.colour_modes import ColourMode
+from pellucid.data.images import resized
 from pellucid.errors import PellucidError
 from pellucid.explain import explain
 from pellucid.layers import SoftArgmax

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pellucid.data import DetectionFolder, MaskFolder
+from pellucid.data.colour_modes import ColourMode
 from pellucid.data.detection import has_objects
 from pellucid.data.files import ANNOTATIONS, fitted, mask_parts
-from pellucid.data.images import ColourMode, resized, strict_warnings
+from pellucid.data.images import resized, strict_warnings
 from pellucid.data.object_masks import BACKGROUND, ObjectMasks
 from pellucid.data.tree import HELD_OUT, TRAIN
 from pellucid.errors import PellucidError

@@ -147,9 +147,9 @@ class Detector(Objective):
         chosen = indices[selected]
         return Decision(Detections(boxes[chosen], values[selected], labels[selected]), chosen, fates.view(scores.shape))
 
-    def predict(self, params: Params, images: Tensor) -> list[Detections]:
+    def decided(self, candidates: Sequence[Candidates]) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""
-        return [self.decide(one).detections.to("cpu") for one in self.candidates(params, images)]
+        return [self.decide(one).detections.to("cpu") for one in candidates]
 
     def check(self, outputs: Any, targets: Any) -> None:
         """Raise PellucidError unless targets are Objects, with finite boxes and classes that exist."""
@@ -237,6 +237,10 @@ class OneStage(Detector):
             join_maps(maps, self.outputs_per_anchor), self.anchors_at(maps, batch.images), batch.targets
         )
         return losses, self._backward(params, caches, split_maps(dy, maps))
+
+    def predict(self, params: Params, images: Tensor) -> list[Detections]:
+        """Return the detections in each image, on the CPU, by descending score."""
+        return self.decided(self.candidates(params, images))
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return the boxes decoded for each anchor, clipped to the image."""

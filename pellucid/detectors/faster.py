@@ -1,6 +1,7 @@
 """Faster R-CNN: one network proposes regions, another one classifies each of them."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -25,8 +26,8 @@ from pellucid.sweep import backward
 
 
 @dataclass(frozen=True)
-class FasterRCNN(TwoStage):
-    """A two-stage detector: region proposals, and a head that classifies each one and refines its box.
+class ProposalDetector(TwoStage):
+    """A two-stage detector: region proposals, a head that classifies each one and refines its box, and further heads.
 
     backbone, neck: output the maps of an image at `strides`. rpn: outputs for each cell of each map a score and the
     offsets of a box, trained as a `SingleStage` of one class with anchors of `scale` strides. align: RoIAlign, which
@@ -56,6 +57,16 @@ class FasterRCNN(TwoStage):
         check_strides(self, self.strides)
         check_above_zero(self, MAX_LENGTH, scale=self.scale)
         check_whole(self, proposals=self.proposals, regions=self.regions)
+
+    @abstractmethod
+    def branch_gradients(
+        self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
+    ) -> Learned:
+        """Return the losses and gradients of the further heads."""
+
+    @abstractmethod
+    def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
+        """Return the detections of each image with the outputs of the further heads."""
 
     @property
     def proposer(self) -> SingleStage:
@@ -129,16 +140,6 @@ class FasterRCNN(TwoStage):
         height, width = images.shape[2:]
         return [one.to("cpu") for one in self.complete(params, maps[0], detections, (height, width))]
 
-    def branch_gradients(
-        self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
-    ) -> Learned:
-        """Return the losses and gradients of the further heads of a subclass; here there are none."""
-        return Learned({}, None, {})
-
-    def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
-        """Return the detections of each image with the outputs of further heads; here they are unchanged."""
-        return detections
-
     def features(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
         """Return the maps of the neck, and the caches by network."""
         x, backbone = self.backbone.forward(params["backbone"], images, mode)
@@ -161,6 +162,21 @@ class FasterRCNN(TwoStage):
         first, anchors, outputs = self.first_stage(self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0], images)
         proposals, indices = zip(*self.propose(outputs, first, anchors), strict=True)
         return refined(self.outputs(params, "", maps[0], numbered(proposals)), proposals, indices, anchors.image)
+
+
+@dataclass(frozen=True)
+class FasterRCNN(ProposalDetector):
+    """The two-stage detector without further heads; the arguments are those of ProposalDetector."""
+
+    def branch_gradients(
+        self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
+    ) -> Learned:
+        """Return no losses and no gradients."""
+        return Learned({}, None, {})
+
+    def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
+        """Return the detections unchanged."""
+        return detections
 
 
 def faster_rcnn(

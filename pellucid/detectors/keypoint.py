@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.combine import Sequential
 from pellucid.detectors.base import Size
-from pellucid.detectors.faster import FasterRCNN, faster_rcnn
+from pellucid.detectors.faster import ProposalDetector, faster_rcnn
 from pellucid.detectors.regions import Regions, numbered
 from pellucid.detectors.two_stage import Learned
 from pellucid.errors import PellucidError
@@ -24,7 +24,7 @@ from pellucid.ops.heatmaps import quarter
 
 
 @dataclass(frozen=True)
-class KeypointRCNN(FasterRCNN):
+class KeypointRCNN(ProposalDetector):
     """Faster R-CNN with a further head, which outputs a map of each of K key-points for a region.
 
     point_align: RoIAlign on the finest map; point_head: outputs (K, M, M) logits over the region. The loss "points" is
@@ -38,7 +38,7 @@ class KeypointRCNN(FasterRCNN):
     point_head: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize all parameters, those of the key-point head after those of FasterRCNN."""
+        """Initialize all parameters, those of the key-point head after those of Faster R-CNN."""
         params, out = super().init(shape, rng)
         maps = self.init_head(params, "point_", shape, self.finest(shape), rng)
         if len(maps) != 3:

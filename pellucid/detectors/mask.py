@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pellucid.combine import Sequential
 from pellucid.detectors.base import Size
-from pellucid.detectors.faster import FasterRCNN, faster_rcnn
+from pellucid.detectors.faster import ProposalDetector, faster_rcnn
 from pellucid.detectors.regions import Regions, numbered
 from pellucid.detectors.two_stage import Learned, region_reader
 from pellucid.errors import PellucidError
@@ -25,7 +25,7 @@ from pellucid.objective import Losses
 
 
 @dataclass(frozen=True)
-class MaskRCNN(FasterRCNN):
+class MaskRCNN(ProposalDetector):
     """Faster R-CNN with a further head, which outputs a mask of each class for a region.
 
     mask_align: RoIAlign on the finest map; mask_head: outputs (C, M, M) logits of masks over the region. The loss
@@ -39,7 +39,7 @@ class MaskRCNN(FasterRCNN):
     mask_head: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize all parameters, those of the mask head after those of FasterRCNN."""
+        """Initialize all parameters, those of the mask head after those of Faster R-CNN."""
         params, out = super().init(shape, rng)
         masks = self.init_head(params, "mask_", shape, self.finest(shape), rng)
         if len(masks) != 3 or masks[0] != self.classes:

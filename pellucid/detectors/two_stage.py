@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -17,7 +17,7 @@ from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers import Dense, Flatten, ReLU, RoIAlign, RoIPool
-from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses.base import precise
 from pellucid.nested import leaves
 from pellucid.objective import ONE_INPUT, Evaluated, Inputs, Losses, Prepared, merged, seeded, unwatched
@@ -120,15 +120,15 @@ class TwoStage(Detector):
         count: the number of examples, which makes no difference here.
         """
         feature_nets = {name: net for name, net in self.nets.items() if name in ("backbone", "neck", "rpn")}
-        runs = {name: _Memoized(net, inference(net, params[name])) for name, net in feature_nets.items()}
-        prepared = self.with_nets(runs)
+        memos = {name: _Memo(inference(net, params[name])) for name, net in feature_nets.items()}
+        prepared = self.with_nets({name: Prepared(net, memos[name]) for name, net in feature_nets.items()})
         mode = Mode(rng=seeded(leaves(params)[0].device), keep=False)
 
         def evaluate(batch: Batch) -> Evaluated:
             detections = prepared.predict(params, batch.images)
             losses, _ = merged(prepared.gradients(params, batch, mode))
-            for run in runs.values():
-                run.last.clear()  # the next batch may be written into the same tensor, and must be computed again
+            for memo in memos.values():
+                memo.last.clear()  # the next batch may be written into the same tensor, and must be computed again
             return Evaluated(detections, batch, losses)
 
         return evaluate
@@ -149,17 +149,18 @@ def refined(outputs: Tensor, proposals: Sequence[Tensor], indices: Sequence[Tens
     return [Candidates(clip(box, size), score, index, size) for box, score, index in parts]
 
 
-@dataclass(frozen=True, eq=False)
-class _Memoized(Prepared):
-    """A network in the form of `inference`, which returns its last output again if the input is the same object."""
+class _Memo:
+    """A function of one argument that returns its last output again if the input is the same object."""
 
-    last: list[Any] = field(default_factory=list)  # the input and the output
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+        self.last: list[Any] = []  # the input and the output
 
-    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+    def __call__(self, x: Any) -> Any:
         """Return the output for x, computed only if x is not the last input."""
         if not self.last or self.last[0] is not x:
-            self.last[:] = x, self.run(x)
-        return self.last[1], None
+            self.last[:] = x, self.function(x)
+        return self.last[1]
 
 
 def region_reader(size: int, stride: int, pool: bool) -> Layer:

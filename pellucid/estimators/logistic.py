@@ -96,6 +96,9 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         self.coef_, self.intercept_ = coefficients(model)
         return self
 
+    def _probabilities(self) -> bool:
+        return True
+
     def _outputs(self) -> int:
         raise NotImplementedError
 

@@ -35,6 +35,10 @@ class AdversarialGenerator(Generator):
         discriminator, _ = init_child("discriminator", self.discriminator, shape, rng)
         return {"generator": generator, "discriminator": discriminator}, shape
 
+    def draw(self, params: Params, z: Tensor) -> Tensor:
+        """Return the generator's outputs, scaled from -1 to 1 to 0 to 1."""
+        return (self.generator.forward(params["generator"], z, Mode(keep=False))[0] + 1) / 2
+
     def discriminator_turn(
         self, discriminator_params: Params, images: Tensor, generated: Tensor, loss: Adversarial, mode: Mode
     ) -> Gradients:

@@ -25,11 +25,11 @@ from pellucid.data import (
     load_masks,
 )
 from pellucid.data.catalogue import by_hand
-from pellucid.data.dataset import split_by_class
+from pellucid.data.dataset import split_by_class, split_images
 from pellucid.data.detection import has_objects
 from pellucid.data.entries import MASK_PARTS
 from pellucid.data.files import ANNOTATIONS, ImageFiles, mask_parts
-from pellucid.data.folder import TEST_FRACTION, MaskDataset, split_images
+from pellucid.data.folder import TEST_FRACTION, MaskDataset
 from pellucid.data.tree import HELD_OUT, TRAIN, open_tree, parts_of, root_of
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape

@@ -12,7 +12,7 @@ from pellucid.data import DetectionFolder, Objects, Source
 from pellucid.data.annotations.base import BoxCorners
 from pellucid.data.augment.targets import Pairs
 from pellucid.data.seeds import generator
-from pellucid.detectors import Detector, FasterRCNN, OneStage
+from pellucid.detectors import Detector, OneStage, ProposalDetector
 from pellucid.detectors.base import Anchors, Candidates
 from pellucid.detectors.regions import unlabelled
 from pellucid.image_objects import Detections
@@ -105,7 +105,7 @@ class DetectionCase:
     def anchored(self) -> list[Anchors | None]:
         """The anchors for each image of the sample; None for a detector without anchors."""
         detector = self.detector
-        if not isinstance(detector, OneStage | FasterRCNN):
+        if not isinstance(detector, OneStage | ProposalDetector):
             return [None] * len(self.sample)
         with torch.inference_mode():
             return [detector.anchors_of(self.model.params, self.inputs(image)) for image, _ in self.sample]
@@ -122,7 +122,7 @@ class DetectionCase:
         found: list[Assignment | None] = []
         with torch.inference_mode():
             for anchors, (_, objects) in zip(self.anchored, self.sample, strict=True):
-                if anchors is not None and isinstance(detector, FasterRCNN):
+                if anchors is not None and isinstance(detector, ProposalDetector):
                     found.append(detector.proposer.assign(anchors, unlabelled([objects])[0]))
                 elif anchors is not None and isinstance(detector, OneStage):
                     found.append(detector.assign(anchors, objects))

@@ -70,7 +70,7 @@ def test_the_range_test_goes_over_all_factors() -> None:
 
 
 @pytest.mark.parametrize("net", [None, conv_net])
-def test_measuring_changes_nothing_and_is_the_same_twice(net) -> None:
+def test_measuring_changes_no_state_and_repeats_exactly(net) -> None:
     it, other = (case(net and net(), epochs=1) for _ in range(2))
     before, drawn = it.model.sha256(), torch.get_rng_state()
     x, y = it.train.x.clone(), it.train.y.clone()

@@ -84,7 +84,7 @@ SHIFTED = torch.tensor([3.0, -1.0])[:, None, None] + torch.randn(
 
 
 @pytest.mark.parametrize("few", [1, 3, 10, 99])
-def test_parts_give_what_the_whole_gives(few: int) -> None:
+def test_batches_give_the_same_results_as_all_inputs_at_once(few: int) -> None:
     found = sizes(SHIFTED.split(few))
     assert found.mean == pytest.approx(float(SHIFTED.mean()), rel=1e-5)
     assert found.std == pytest.approx(float(SHIFTED.std(correction=0)), rel=1e-5)

@@ -56,7 +56,7 @@ def test_defaults_are_those_of_a_recipe_that_sets_nothing(tmp_path):
     }  # fmt: skip
 
 
-def test_types_and_meanings_are_told():
+def test_keys_have_types_and_descriptions():
     text = {name: str(table) for name, table in TABLE.items()}
     assert "one of 'float32', 'bf16'" in text["train"]
     assert "validation: this fraction of\n  the training images is held out" in text["data"]

@@ -85,7 +85,7 @@ def test_noise_of_paper_and_camera_does_not_move_the_digit():
 
 
 @pytest.mark.parametrize("picture", [seven(), 255 - seven(), seven(400, 200, 100)])
-def test_around_a_digit_on_plain_ground_is_nothing(picture: Tensor):
+def test_surroundings_of_a_digit_on_plain_ground_are_empty(picture: Tensor):
     ink, shown = lay_out_both(picture, MNIST)
     assert torch.equal(ink, lay_out(picture, MNIST))
     assert float((shown - ink).abs().max()) <= MIN_INK

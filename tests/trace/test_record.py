@@ -72,7 +72,7 @@ def test_identity_hands_on_a_value_that_keeps_its_name() -> None:
     assert it.explain("identity2.y[0, 1]").links[0].where == "merge"
 
 
-def test_what_nothing_reads_has_no_gradient() -> None:
+def test_an_unused_parameter_has_no_gradient() -> None:
     net = Graph({"used": (Dense(2), "input"), "idle": (Dense(2), "input")}, ("used",))
     it = traced(Sample(net, (3,)))
     assert "idle.y" in it
@@ -84,7 +84,7 @@ def test_what_nothing_reads_has_no_gradient() -> None:
     assert it.nudge("idle.weight[0, 0]", 1.0).actual == 0
 
 
-def test_evaluation_drops_nothing() -> None:
+def test_evaluation_applies_no_dropout() -> None:
     net = Sequential(first=Dense(3), drop=Dropout(0.5), last=Dense(2))
     model = Model(net, Quadratic(), input_shape=(4,), metrics=())
     x, y = torch.rand(2, 4), torch.rand(2, 2)
@@ -149,7 +149,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_told_in_one_line(name: str) -> None:
+def test_mistakes_are_reported_in_one_line(name: str) -> None:
     it = traced(Sample(Sequential(Dense(3), Dense(2)), (4,)))
     with pytest.raises(PellucidError, match=MISTAKES[name]) as caught:
         it.explain(name)

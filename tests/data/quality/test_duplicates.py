@@ -86,7 +86,7 @@ def test_many_frames_on_one_background_are_not_all_aligned_with_all(monkeypatch)
     assert told[-1][0] == told[-1][1]
 
 
-def test_similarity_is_high_and_pictures_that_show_nothing_are_left_out(many):
+def test_near_duplicates_have_high_similarity_and_uniform_pictures_are_skipped(many):
     blank = [Image.new("L", (50, 50), shade) for shade in (0, 0, 128)]
     grey = torch.stack([small(image) for image in (many[0], cut(many[0], 0.02), *blank)])
     (pair,) = near_duplicates(grey)

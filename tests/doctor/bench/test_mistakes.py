@@ -54,7 +54,7 @@ def test_the_list_is_as_it_was_frozen() -> None:
     assert hashlib.sha256((HERE / "list.toml").read_bytes()).hexdigest() == FROZEN
 
 
-def test_each_mistake_is_told_apart_cited_and_made() -> None:
+def test_each_mistake_is_distinguished_cited_and_made() -> None:
     ids = [one.id for one in mistakes()]
     assert len(ids) == len(set(ids)) >= 40
     assert set(CASES) == set(ids)

@@ -23,7 +23,7 @@ def grey(low: float = 0.0, high: float = 1.0, channels: int = 1) -> torch.Tensor
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1), (-2.0, 2.0), (0, 0.2), (0.7, 1.0)])
-def test_usual_ranges_are_left_alone(low: float, high: float) -> None:
+def test_usual_ranges_have_no_finding(low: float, high: float) -> None:
     assert CHECK.look(case(grey(low, high))) == []
 
 
@@ -73,7 +73,7 @@ def test_features_of_different_size_are_found() -> None:
     assert found.evidence["largest_feature"] == pytest.approx(float((x[:, 3] * 0.05).square().mean().sqrt()), rel=1e-5)
 
 
-def test_what_the_model_standardises_itself_is_left_alone() -> None:
+def test_what_the_model_standardises_itself_has_no_finding() -> None:
     x = grey(0, 255)
     assert CHECK.look(case(x, preprocess={"mean": [127.0], "std": [73.0]})) == []
     net = Sequential(norm=BatchNorm(), conv=Conv2d(2, 3), flatten=Flatten(), out=Dense(4))

@@ -66,7 +66,7 @@ def test_a_frame_gives_what_its_picture_file_gives(tmp_path: Path):
     assert seen.probabilities == found.probabilities
 
 
-def test_what_is_no_classifier_is_told():
+def test_what_is_no_classifier_is_refused():
     with pytest.raises(PellucidError, match="a class for each pixel"):
         next(watch(Model(Conv2d(2, 3), input_shape=(3, 8, 8)), [], AnswerSmoothing()))
 
@@ -143,7 +143,7 @@ def test_a_clear_change_goes_through_at_once_without_a_word_of_unsure():
     assert [state.current_class for state in run(smoothing, [[0.99, 0.01], [0.01, 0.99]])] == [0, 1]
 
 
-def test_one_odd_frame_changes_nothing():
+def test_one_odd_frame_does_not_change_the_answer():
     right, odd = [0.98, 0.02], [0.02, 0.98]
     rows = [right] * 10 + [odd] + [right] * 3
     # The odd frame weighs 1 in about 5: the mean falls to 0.98 - 0.96 / 5 = 0.79.

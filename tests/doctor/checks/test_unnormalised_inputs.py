@@ -1,4 +1,4 @@
-"""What reaches the network, in size."""
+"""Scales of inputs and targets: offsets, channels and features of different size."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ def test_channels_of_different_size_are_found() -> None:
 
 def test_features_of_different_size_are_found() -> None:
     x = torch.rand(60, 8, 1, 1, generator=torch.Generator().manual_seed(0))
-    x[:, 0] = 0  # says nothing, and is no matter of size
+    x[:, 0] = 0  # a constant feature has no scale
     x[:, 3] *= 5
     assert CHECK.look(case(x)) == []
     x[:, 3] *= 12
@@ -80,7 +80,7 @@ def test_what_the_model_standardises_itself_has_no_finding() -> None:
     assert CHECK.look(case_of(model(net, input_shape=(1, 6, 6)), x, torch.arange(60) % 4)) == []
 
 
-def test_inputs_are_read_a_few_at_a_time() -> None:
+def test_inputs_are_converted_to_float64_in_parts() -> None:
     class Largest(TorchDispatchMode):
         bytes = 0
 
@@ -107,4 +107,4 @@ def test_targets_far_larger_than_the_first_outputs_are_found(scale: float) -> No
     assert "targets" in found.fix
     assert CHECK.look(case_of(it, x, y / scale)) == []
     it.weights["out.bias"].fill_(1.0)
-    assert CHECK.look(case_of(it, x, y)) == []  # a trained model may well have got there
+    assert CHECK.look(case_of(it, x, y)) == []  # a trained model may have learned the scale

@@ -9,6 +9,7 @@ from pellucid.command.args import Action, Actions, Parser
 from pellucid.command.files import check_place
 from pellucid.command.out import answer, emit, say
 from pellucid.command.progress import Downloading, FilesRead
+from pellucid.data.formats import ANNOTATION_FORMATS, KEYS
 from pellucid.errors import PellucidError
 from pellucid.text import note, plural, table
 
@@ -170,11 +171,9 @@ def lint_data(args: argparse.Namespace) -> int:
 def convert_parser() -> Parser:
     """Return the parser of this action."""
     parser = Parser("data convert", "Write annotated images in another format; the images are copied.")
-    parser.add_argument(
-        "source", metavar="IN", help="a folder or .zip with Pascal VOC, COCO, YOLO or labelme annotations"
-    )
+    parser.add_argument("source", metavar="IN", help=f"a folder or .zip with {ANNOTATION_FORMATS} annotations")
     parser.add_argument("out", metavar="OUT", help="the folder to write, new or empty")
-    parser.add_argument("--to", metavar="FORMAT", required=True, help="voc, coco, yolo or labelme")
+    parser.add_argument("--to", metavar="FORMAT", required=True, help=f"{', '.join(KEYS[:-1])} or {KEYS[-1]}")
     return parser.json_flag()
 
 
@@ -208,7 +207,5 @@ ACTIONS = {
     "check": Action("check the files of one data set, or of all that are present", check_parser, check_data),
     "show": Action("draw annotated images with their boxes, masks and key-points", show_parser, show_data),
     "lint": Action("list the faults of annotated images by file", lint_parser, lint_data),
-    "convert": Action(
-        "write annotated images in another format: Pascal VOC, COCO, YOLO or labelme", convert_parser, convert_data
-    ),
+    "convert": Action(f"write annotated images in another format: {ANNOTATION_FORMATS}", convert_parser, convert_data),
 }

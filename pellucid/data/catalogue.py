@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.data.entries import CATALOGUE, MASK_PARTS, Entry, PublishedFile
 from pellucid.data.fetch import fetch
+from pellucid.data.formats import ANNOTATION_FORMATS
 from pellucid.errors import PellucidError, nearest
 
 if TYPE_CHECKING:  # functions import what they need, so that `pellucid data list` starts without PyTorch
@@ -155,7 +156,7 @@ def annotated_path(name: str, root: str | os.PathLike[str] | None = None) -> Pat
         if not path.exists():
             raise PellucidError(f"{entry.name} is missing; {by_hand(entry, path)}")
     if not has_objects(path):
-        raise PellucidError(f"{path} contains no annotations; give VOC, COCO, YOLO or labelme annotations")
+        raise PellucidError(f"{path} contains no annotations; give {ANNOTATION_FORMATS} annotations")
     return path
 
 

@@ -47,10 +47,8 @@ class LossPieces:
 def dissect(loss: Loss, y: Any, target: Tensor, value: Tensor, dy: Any) -> list[LossPieces]:
     """Return the pieces of the loss for each output of the network; value, dy: the loss and its gradient."""
     outputs, deltas = tensors(y), tensors(dy)
-    if isinstance(loss, losses.AuxiliaryCrossEntropy):
-        return [
-            _scaled(loss.each(), loss.weight if part else 1.0, output, target) for part, output in enumerate(outputs)
-        ]
+    if (of_outputs := PIECES_OF_SEVERAL.get(type(loss))) is not None:
+        return of_outputs(loss, outputs, target)
     explain = PIECES.get(type(loss))
     if explain is not None and len(outputs) == 1:
         return [explain(loss, outputs[0], target)]
@@ -285,6 +283,14 @@ def coordinates(loss: losses.Coordinates, y: Tensor, target: Tensor) -> LossPiec
 
 
 # By the type of a loss: the function (loss, y, target) that returns its pieces.
+def auxiliary(loss: losses.AuxiliaryCrossEntropy, outputs: list[Tensor], target: Tensor) -> list[LossPieces]:
+    """Return the pieces of each output's cross-entropy; all but the first are multiplied by the loss's weight."""
+    return [_scaled(loss.each(), loss.weight if part else 1.0, output, target) for part, output in enumerate(outputs)]
+
+
+PIECES_OF_SEVERAL: dict[type[Loss], Callable[[Any, list[Tensor], Tensor], list[LossPieces]]] = {
+    losses.AuxiliaryCrossEntropy: auxiliary,
+}
 PIECES: dict[type[Loss], Callable[[Any, Tensor, Tensor], LossPieces]] = {
     losses.SoftmaxCrossEntropy: softmax_cross_entropy,
     losses.NegativeLogLikelihood: nll,

@@ -131,11 +131,6 @@ def span_box(spans: np.ndarray, height: int) -> tuple[int, int, int, int]:
     return int(first_x.min()), top, int(last_x.max()) + 1, bottom
 
 
-def span_area(spans: np.ndarray) -> int:
-    """Return the number of pixels in spans."""
-    return int((spans[:, 1] - spans[:, 0]).sum())
-
-
 def span_outline(spans: np.ndarray, height: int) -> int:
     """Return the number of pixel sides around a mask of spans. height: of the mask."""
     across = ((spans[:, 1] - 1) // height - spans[:, 0] // height + 1).sum()  # columns, each with a top and a bottom

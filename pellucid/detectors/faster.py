@@ -16,7 +16,7 @@ from pellucid.detectors.base import Anchors, Candidates, Size, join_maps, split_
 from pellucid.detectors.checks import MAX_LENGTH, check_maps, check_strides
 from pellucid.detectors.regions import MAX_BOXES, Regions, draw_regions, numbered, propose, unlabelled
 from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
-from pellucid.detectors.two_stage import Learned, TwoStage, box_head, refined, region_reader
+from pellucid.detectors.two_stage import HeadResult, TwoStage, box_head, refined, region_reader
 from pellucid.image_objects import Detections, Objects
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.models.pyramid import Pyramid
@@ -61,7 +61,7 @@ class ProposalDetector(TwoStage):
     @abstractmethod
     def branch_gradients(
         self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
-    ) -> Learned:
+    ) -> HeadResult:
         """Return the losses and gradients of the further heads."""
 
     @abstractmethod
@@ -170,9 +170,9 @@ class FasterRCNN(ProposalDetector):
 
     def branch_gradients(
         self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
-    ) -> Learned:
+    ) -> HeadResult:
         """Return no losses and no gradients."""
-        return Learned({}, None, {})
+        return HeadResult({}, None, {})
 
     def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
         """Return the detections unchanged."""

@@ -11,7 +11,7 @@ from pellucid.combine import Sequential
 from pellucid.detectors.base import Size
 from pellucid.detectors.faster import ProposalDetector, faster_rcnn
 from pellucid.detectors.regions import Regions, numbered
-from pellucid.detectors.two_stage import Learned
+from pellucid.detectors.two_stage import HeadResult
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
 from pellucid.layers import Conv2d, ConvTranspose2d, ReLU, RoIAlign
@@ -49,7 +49,7 @@ class KeypointRCNN(ProposalDetector):
 
     def branch_gradients(
         self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
-    ) -> Learned:
+    ) -> HeadResult:
         """Return the loss of the key-points, and its gradients; without gradients if not `mode.keep`."""
         positive = sampled.positive
         objects, regions = sampled.objects[positive], sampled.regions[positive]

@@ -13,7 +13,7 @@ from pellucid.combine import Sequential
 from pellucid.detectors.base import Size
 from pellucid.detectors.faster import ProposalDetector, faster_rcnn
 from pellucid.detectors.regions import Regions, numbered
-from pellucid.detectors.two_stage import Learned, region_reader
+from pellucid.detectors.two_stage import HeadResult, region_reader
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
 from pellucid.layers import Conv2d, ConvTranspose2d, ReLU, RoIAlign
@@ -51,7 +51,7 @@ class MaskRCNN(ProposalDetector):
 
     def branch_gradients(
         self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
-    ) -> Learned:
+    ) -> HeadResult:
         """Return the loss of the masks, and its gradients; without gradients if not `mode.keep`."""
         positive = sampled.positive
         labels, objects, regions = sampled.labels[positive], sampled.objects[positive], sampled.regions[positive]

@@ -27,7 +27,7 @@ from pellucid.sweep import backward
 Cost = Callable[[Tensor], tuple[Losses, Tensor]]  # a head's outputs -> losses, and the gradient of their weighted sum
 
 
-class Learned(NamedTuple):
+class HeadResult(NamedTuple):
     """The results of a head: losses, the gradient with respect to the finest map, and dparams.
 
     dmap: None if it is not computed, or 0 because no region contributes.
@@ -87,19 +87,21 @@ class TwoStage(Detector):
             )
         return out
 
-    def learned(self, params: Params, prefix: str, finest: Tensor, regions: Tensor, cost: Cost, mode: Mode) -> Learned:
+    def learned(
+        self, params: Params, prefix: str, finest: Tensor, regions: Tensor, cost: Cost, mode: Mode
+    ) -> HeadResult:
         """Return the losses and gradients of a head for regions (M, 5); without gradients if not `mode.keep`."""
         align, head = self.nets[f"{prefix}align"], self.nets[f"{prefix}head"]
         pooled, cache_align = align.forward({}, (finest, regions), mode)  # (M, channels, size, size)
         y, cache_head = head.forward(params[f"{prefix}head"], pooled, mode)
         losses, dy = cost(y)
         if not mode.keep:
-            return Learned(losses, None, {})
+            return HeadResult(losses, None, {})
         dpooled, dparams = backward(head, params[f"{prefix}head"], cache_head, dy, consume=True)
         (dmap, _), _ = align.backward({}, cache_align, dpooled)
-        return Learned(losses, dmap, {f"{prefix}head": dparams})
+        return HeadResult(losses, dmap, {f"{prefix}head": dparams})
 
-    def box_gradients(self, params: Params, finest: Tensor, regions: Regions, mode: Mode) -> Learned:
+    def box_gradients(self, params: Params, finest: Tensor, regions: Regions, mode: Mode) -> HeadResult:
         """Return the losses "class" and "box" and the gradients of the head for drawn regions."""
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:

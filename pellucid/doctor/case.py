@@ -23,7 +23,7 @@ from pellucid.doctor.rehearsal import (
     reinitialized,
     step_work,
 )
-from pellucid.doctor.simple import Simple, simple
+from pellucid.doctor.simple import KernelClassifier, simple
 from pellucid.errors import PellucidError
 from pellucid.layers import Dropout
 from pellucid.layers.base import Layer
@@ -222,7 +222,7 @@ class Case:
         return (train, validation) if train.y.dim() == 2 else None
 
     @cached_property
-    def simple(self) -> Simple | None:
+    def simple(self) -> KernelClassifier | None:
         """A simple classifier fitted to training examples; None unless the targets are classes."""
         return simple(self.train, self.model.seed) if self.classifies else None
 

@@ -45,15 +45,15 @@ def trainable_layers(model: BaseModel) -> list[tuple[str, str]]:
     return [(path, weight) for path, weight in pairs if weight not in model.frozen]
 
 
-def watch_leaves(see: Callable[[str, Layer, Tensor], object]) -> ForwardWatch:
-    """Return a watch for `forward` that calls see(path, layer, y) for each layer that outputs a tensor.
+def watch_leaves(after_forward: Callable[[str, Layer, Tensor], object]) -> ForwardWatch:
+    """Return a watch for `forward` that calls after_forward(path, layer, y) for each layer that outputs a tensor.
 
     Combinators are skipped.
     """
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         if not isinstance(layer, Combinator) and isinstance(y, Tensor):
-            see(path, layer, y)
+            after_forward(path, layer, y)
 
     return watch
 
@@ -249,26 +249,30 @@ class MeasuredGradients:
 
 
 def gradients(
-    model: BaseModel, x: Tensor, target: Tensor, see: ForwardWatch | None = None, follow: BackwardWatch | None = None
+    model: BaseModel,
+    x: Tensor,
+    target: Tensor,
+    after_forward: ForwardWatch | None = None,
+    after_backward: BackwardWatch | None = None,
 ) -> MeasuredGradients:
     """Return the gradients for a batch, or for as many of its examples as fit into memory.
 
-    see: a watch of the forward pass. follow: a watch of the backward pass, called for layers that are not
-    combinators and whose dy is a tensor.
+    after_forward: a watch of the forward pass. after_backward: a watch of the backward pass, called for layers that are
+    not combinators and whose dy is a tensor.
     """
     dys: dict[str, float] = {}
 
     def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
         if not isinstance(layer, Combinator) and isinstance(dy, Tensor):
             dys[path] = rms(dy)
-            if follow is not None:
-                follow(path, layer, dy, dx, dparams)
+            if after_backward is not None:
+                after_backward(path, layer, dy, dx, dparams)
 
     count = max_batch(model, x)
     x, target = x[:count], target[:count]
     with torch.inference_mode():
         params = map_tree(torch.clone, model.params)
-        y, cache = forward(model.net, params, x, Mode(True, torch.Generator().manual_seed(model.seed)), see)
+        y, cache = forward(model.net, params, x, Mode(True, torch.Generator().manual_seed(model.seed)), after_forward)
         value, dy = model.loss(y, target)
         _, dparams = backward(model.net, params, cache, dy, watch=watch)
     return MeasuredGradients(value.item(), dys, flatten(dparams))

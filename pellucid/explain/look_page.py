@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from pellucid.explain.ablation import AblationRow
-from pellucid.explain.look import Hidden, LayerLook, Look
+from pellucid.explain.look import LayerLook, Look, OccludedImage
 from pellucid.explain.retrained import Retrained
 from pellucid.explain.top_patches import Evolution, TopPatches
 from pellucid.files import make_folder, write_atomically
@@ -114,7 +114,7 @@ def _layer(look: Look, k: int, layer: LayerLook) -> Section:
     return Section(f"layer-{k}", layer.path, [*parts, FigureRow(columns)], wide=True)
 
 
-def _occlusion(look: Look, k: int, one: Hidden) -> FigureRow:
+def _occlusion(look: Look, k: int, one: OccludedImage) -> FigureRow:
     assert one.classes.predicted is not None
     side, alt = int(one.classes.corners[0, 0, 2]), f"Occlusion of image {k + 1}:"
     effect, back = one.total.effect(*one.image.shape[1:])[0, 0], one.deconvolution.sum(0)

@@ -53,7 +53,7 @@ class Retraining:
     weights: dict[int, Params]
 
 
-class _Keep(Callback):
+class _KeepWeights(Callback):
     """Keep the weights after each epoch."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ def retrained(
     Raises PellucidError for unknown paths. Source: Zeiler and Fergus 2014, section 5.1 and table 3.
     """
     integer(epochs, "retrained: epochs", 1)
-    keep, rows = _Keep(), list[Retrained]()
+    keep, rows = _KeepWeights(), list[Retrained]()
     for variant in (NetworkVariant("nothing"), *(default_variants(model.net) if variants is None else variants)):
         net = changed(model.net, variant)
         callbacks = [] if rows else [keep]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 COMPARISON, QUESTIONS = "colours.html", "real.html"  # default pages
 
 
-class Words(Actions):
+class ColorizeParser(Actions):
     """The parser of `colorize MODEL SOURCE`, and of `colorize ACTION ...`."""
 
     def read(self, words: Sequence[str]) -> argparse.Namespace | None:
@@ -34,9 +34,9 @@ class Words(Actions):
         return args
 
 
-def parser() -> Words:
+def parser() -> ColorizeParser:
     """Return the parser of this command."""
-    return Words("colorize", "Colorize grey images.", ACTIONS)
+    return ColorizeParser("colorize", "Colorize grey images.", ACTIONS)
 
 
 def colorize_parser() -> Parser:

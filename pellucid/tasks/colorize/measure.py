@@ -41,7 +41,7 @@ FIGURES = {
 }
 
 
-class Judgement(NamedTuple):
+class BackboneOutputs(NamedTuple):
     """The outputs of the backbone for images: features (n, 256) and predicted classes (n,)."""
 
     features: Tensor
@@ -57,9 +57,9 @@ class Score:
     delta_e: float = 0.0
     colourful: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
     histogram: Tensor = field(default_factory=lambda: torch.zeros(()))
-    judgements: list[Judgement] = field(default_factory=list)
+    judgements: list[BackboneOutputs] = field(default_factory=list)
 
-    def add(self, colours: Tensor, true: Tensor, judgement: Judgement | None) -> None:
+    def add(self, colours: Tensor, true: Tensor, judgement: BackboneOutputs | None) -> None:
         """Add images (N, 3, H, W), sRGB from 0 to 1; judgement: the backbone's outputs for those it receives."""
         lab = rgb_to_lab(colours)
         self.psnr.update(colours, true)
@@ -72,7 +72,7 @@ class Score:
 
     def figures(self, true: "Score", images: int) -> dict[str, float | None]:
         """Return the metrics of FIGURES by name; true: those accumulated for the true colours of the same images."""
-        ours, theirs = (Judgement(*map(torch.cat, zip(*one.judgements, strict=True))) for one in (self, true))
+        ours, theirs = (BackboneOutputs(*map(torch.cat, zip(*one.judgements, strict=True))) for one in (self, true))
         rgb, lab = (self.colourful / images).tolist()
         return {
             **self.psnr.compute(),
@@ -184,14 +184,16 @@ class TileFeatures:
         self._model = Model.load(shipped_files.pretrained_file(BACKBONE))
         self._head = self._model.layers[-1]  # Dense
 
-    def __call__(self, images: Tensor) -> Judgement:
+    def __call__(self, images: Tensor) -> BackboneOutputs:
         """Return the features and predicted classes for images (N, 3, H, W), 0 to 1."""
         if tuple(images.shape[2:]) != (SIDE, SIDE):
             images = F.interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True)
         model, path = self._model, self._head.path
         if not len(images):
-            return Judgement(torch.zeros(0, self._head.params["weight"].shape[1]), torch.zeros(0, dtype=torch.int64))
+            return BackboneOutputs(
+                torch.zeros(0, self._head.params["weight"].shape[1]), torch.zeros(0, dtype=torch.int64)
+            )
         outputs = features(model.net, model.params, images, [path], model.stats)[path]
         with torch.inference_mode():
             scores, _ = self._head.layer.forward(dict(self._head.params), outputs, Mode(keep=False))
-        return Judgement(outputs, scores.argmax(1))
+        return BackboneOutputs(outputs, scores.argmax(1))

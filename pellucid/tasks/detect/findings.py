@@ -45,13 +45,15 @@ def findings(
         classify_detections(detections.take(scored), objects, **limits),
         classify_detections(detections, objects, **limits),
     )
-    words = _Words(detections, objects, classes, score, threshold, background, scored.tolist(), matched, all_matched)
+    words = _Sentences(
+        detections, objects, classes, score, threshold, background, scored.tolist(), matched, all_matched
+    )
     detected = [words.of_detection(rank) for rank in range(len(scored))]
     return detected + [words.of_miss(truth_index) for truth_index in matched.not_found(objects)]
 
 
 @dataclass(frozen=True)
-class _Words:
+class _Sentences:
     """The sentences of an image.
 
     matched: the verdicts on the detections with a score of at least `score`; scored: their indices in `detections`, by

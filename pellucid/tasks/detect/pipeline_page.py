@@ -13,7 +13,7 @@ from pellucid.explain.methods import MAGNITUDES
 from pellucid.ops.boxes import box_iou
 from pellucid.report.figures.detections import Cell, attribution, boxes_on, score_maps
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, SectionPart, TablePart
-from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, Removed
+from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, SuppressedCandidate
 from pellucid.tasks.detect.results import SCORE
 from pellucid.text import plural
 
@@ -300,7 +300,7 @@ def _figures(*named: tuple[str, Figure, str]) -> FigureRow:
     return FigureRow([FigurePart(name, figure, caption, caption) for name, figure, caption in named])
 
 
-def _removed(one: Removed) -> str:
+def _removed(one: SuppressedCandidate) -> str:
     if one.by < 0:
         return "removed by a box beyond the limit of detections"
     return f"removed by box {one.by + 1}, IoU {one.iou:.2f}"

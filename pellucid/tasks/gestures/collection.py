@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pellucid.data import Dataset
-from pellucid.data.quality import Corrupt
+from pellucid.data.quality import UnreadableFile
 from pellucid.errors import PellucidError
 from pellucid.recipe.material import Material
 from pellucid.tasks.pictures import HELD_OUT_KEY, short_digest
@@ -85,7 +85,7 @@ class Collection:
     train: SplitFiles
     validation: SplitFiles | None
     test: SplitFiles
-    corrupt: tuple[Corrupt, ...]
+    corrupt: tuple[UnreadableFile, ...]
     copies: tuple[Copies, ...]
     groups: int
     leaked: int

@@ -28,7 +28,7 @@ from pellucid.report.sections import (
 from pellucid.run_report.classes import class_rows, confusions_text
 from pellucid.run_report.page import duration
 from pellucid.tasks.classify.report import mistakes_part
-from pellucid.tasks.gestures.comparison import METRICS, Spread, Trial, VariantComparison, VariantRow, best_row
+from pellucid.tasks.gestures.comparison import METRICS, SeedRange, Trial, VariantComparison, VariantRow, best_row
 from pellucid.tasks.gestures.findings import findings_to_json, left_out
 from pellucid.text import percent, plural
 
@@ -53,7 +53,7 @@ def table(comparison: VariantComparison) -> TablePart:
     return TablePart(caption, HEAD, [cells(row) for row in comparison.rows])
 
 
-def percent_range(fractions: Spread) -> str:
+def percent_range(fractions: SeedRange) -> str:
     """Return fractions as per cent: "98.71 %", or with their range "98.71 % (98.10 to 99.40)"."""
     text = f"{100 * fractions.mean:.2f} %"
     return (

@@ -22,7 +22,7 @@ from pellucid.trace.text import index_of
 
 
 @dataclass(frozen=True)
-class Sets:
+class NormalizedSets:
     """The sets of values that a layer normalizes together, such as the channels of BatchNorm.
 
     owner: index of the set of each value of x, flat. scale: flat index into the layer's weight for each value of x.
@@ -61,7 +61,7 @@ def norm(call: LayerCall, what: str, index: int) -> Column:
     return _fixed_statistics(call, sets, index) if sets.fixed else _batch_statistics(call, sets, index)
 
 
-def _fixed_statistics(call: LayerCall, sets: Sets, index: int) -> Column:
+def _fixed_statistics(call: LayerCall, sets: NormalizedSets, index: int) -> Column:
     """Return the column of an input for running statistics, which only scale it."""
     where = index_tensor(index)
     _, _, invstd = sets.normal(call, where)
@@ -70,7 +70,7 @@ def _fixed_statistics(call: LayerCall, sets: Sets, index: int) -> Column:
     return Column(where, (*_weights(call, sets, where), worked(invstd, "1 / deviation", "scale")), words, formula)
 
 
-def _batch_statistics(call: LayerCall, sets: Sets, index: int) -> Column:
+def _batch_statistics(call: LayerCall, sets: NormalizedSets, index: int) -> Column:
     """Return the column of an input whose set's mean and variance depend on all values of the set."""
     where = (sets.owner == sets.owner[index]).nonzero().flatten()
     m = len(where)  # number of values in the set
@@ -95,11 +95,11 @@ def _batch_statistics(call: LayerCall, sets: Sets, index: int) -> Column:
     )
 
 
-def _weights(call: LayerCall, sets: Sets, where: Tensor) -> tuple[Factors, ...]:
+def _weights(call: LayerCall, sets: NormalizedSets, where: Tensor) -> tuple[Factors, ...]:
     return (read(call, "weight", sets.scale[where], "w", "weight"),) if "weight" in call.params else ()
 
 
-def _sets(call: LayerCall) -> Sets:
+def _sets(call: LayerCall) -> NormalizedSets:
     """Return the sets of values that the layer normalizes together."""
     x, layer = call.x, call.layer
     channel = torch.arange(x.shape[1]).view(1, -1, *(1,) * (x.dim() - 2)).expand(x.shape).flatten()
@@ -107,16 +107,16 @@ def _sets(call: LayerCall) -> Sets:
         if isinstance(call.cache, RunningCache):
             variance = call.params["running_var"]
             mean, invstd = call.params["running_mean"], 1 / (variance + layer.epsilon).sqrt()
-            return Sets(channel, channel, mean.double(), invstd.double(), True, "channel")
-        return Sets(channel, channel, call.cache.mean.double(), call.cache.invstd.double(), False, "channel")
+            return NormalizedSets(channel, channel, mean.double(), invstd.double(), True, "channel")
+        return NormalizedSets(channel, channel, call.cache.mean.double(), call.cache.invstd.double(), False, "channel")
     mean, invstd = call.cache.mean.flatten().double(), call.cache.invstd.flatten().double()
     size = x.numel() // len(mean)  # of a set, whose values are contiguous
     owner = torch.arange(x.numel()) // size
     if isinstance(layer, GroupNorm | InstanceNorm2d):
         name = "group" if isinstance(layer, GroupNorm) else "map"
-        return Sets(owner, channel, mean, invstd, False, name)
+        return NormalizedSets(owner, channel, mean, invstd, False, name)
     scale = torch.arange(x.numel()) % math.prod(call.params["weight"].shape)
-    return Sets(owner, scale, mean, invstd, False, "example")
+    return NormalizedSets(owner, scale, mean, invstd, False, "example")
 
 
 def local_response_norm(call: LayerCall, what: str, index: int) -> Column:

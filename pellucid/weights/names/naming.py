@@ -151,7 +151,7 @@ def any_of(names: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Input:
+class InputScaling:
     """The preprocessing for published weights: (image - mean) / std, with the channels in `order`.
 
     mean, std: for red, green and blue, for images with values in 0..1.
@@ -176,7 +176,7 @@ class Naming:
     models: tuple[str, ...]
     dialect: Dialect
     paths: Paths
-    inputs: Input | None
+    inputs: InputScaling | None
     options: Mapping[str, Any] = field(default_factory=dict)
     maps: int = 0
     unscaled: bool = False

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pellucid.data import load_image
 from pellucid.data import video as frames
-from pellucid.data.video import Frames, Newest, VideoFrame, as_file, camera_frames, video_frames
+from pellucid.data.video import Frames, NewestFrame, VideoFrame, as_file, camera_frames, video_frames
 from pellucid.errors import PellucidError
 from tests.tasks.gestures.colours import BLUE, GREEN, RED, animation, picture, tensor
 
@@ -263,7 +263,7 @@ class Shutter:
 
 def test_the_newest_of_several_frames_is_taken():
     shutter = Shutter(last=5)
-    with Newest(shutter.read, shutter.release) as newest:
+    with NewestFrame(shutter.read, shutter.release) as newest:
         shutter.give(1)
         first = newest.take(5)
         shutter.give(4)
@@ -280,7 +280,7 @@ def test_the_newest_of_several_frames_is_taken():
 
 def test_a_camera_that_hangs_is_not_waited_for_longer_than_the_timeout():
     shutter = Shutter(last=5)
-    with Newest(shutter.read, shutter.release) as newest:
+    with NewestFrame(shutter.read, shutter.release) as newest:
         assert newest.take(0.01) is None
         shutter.given.release()
 
@@ -289,7 +289,7 @@ def test_a_fault_in_the_thread_reaches_whoever_waits():
     def broken() -> Tensor | None:
         raise PellucidError("camera 0 fails")
 
-    with Newest(broken) as newest, pytest.raises(PellucidError, match="camera 0 fails"):
+    with NewestFrame(broken) as newest, pytest.raises(PellucidError, match="camera 0 fails"):
         newest.take(5)
 
 

@@ -14,13 +14,15 @@ from pellucid.layers import Conv2d
 from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.tasks.gestures.predict import predict
-from pellucid.tasks.gestures.watch import AnswerSmoothing, Seen, Smoothed, Tally, watch
+from pellucid.tasks.gestures.watch import AnswerSmoothing, FrameCounts, Smoothed, SmoothedPrediction, watch
 from tests.tasks.gestures.colours import GREEN, GREY, PURE, RED, colour_model, tensor
 
 Colour = tuple[int, int, int]
 
 
-def shown(colours: list[Colour], smoothing: AnswerSmoothing, confidence: Confidence | None = None) -> list[Seen]:
+def shown(
+    colours: list[Colour], smoothing: AnswerSmoothing, confidence: Confidence | None = None
+) -> list[SmoothedPrediction]:
     frames = [VideoFrame(k, k / 10, tensor(colour), dropped=k % 2) for k, colour in enumerate(colours)]
     return list(watch(colour_model(confidence), frames, smoothing))
 
@@ -73,7 +75,7 @@ def test_what_is_no_classifier_is_refused():
 
 def test_a_tally_by_hand():
     ticks = iter([10.0, 10.5, 11.0, 11.5, 12.0])
-    tally = Tally(clock=lambda: next(ticks))
+    tally = FrameCounts(clock=lambda: next(ticks))
     for one in shown([RED, RED, GREY, GREEN, RED], AnswerSmoothing(memory=0.0, threshold=0.9)):
         tally.add(one)
     found = tally.to_json()
@@ -85,7 +87,7 @@ def test_a_tally_by_hand():
 
 
 def test_one_frame_has_no_rate():
-    tally = Tally()
+    tally = FrameCounts()
     assert (tally.fps, tally.frames) == (None, 0)
     for one in shown([RED], AnswerSmoothing()):
         tally.add(one)

@@ -11,7 +11,7 @@ from pellucid.rules import Epsilon, Pass, ZPlus, composite, own
 NET = Sequential(features=Sequential(conv1=Conv2d(2, 3), conv2=Conv2d(2, 3)), flat=Flatten(), scores=Dense(2))
 
 
-def test_the_first_row_that_matches_gives_the_rule() -> None:
+def test_the_first_row_that_fits_gives_the_rule() -> None:
     table = composite(("features.conv1", Epsilon(0.1)), (Conv2d, ZPlus()), ((Dense, ReLU), Pass()))
     assert table("features.conv1", Conv2d(2, 3)) == Epsilon(0.1)
     assert table("features.conv2", Conv2d(2, 3)) == ZPlus()
